@@ -1,0 +1,164 @@
+// Package engine drives the decisions of package renewer: it orders, stages,
+// activates, probes and restores, and records every transition first.
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Issuer turns an order into a chain. It is used by many goroutines at once.
+type Issuer interface {
+	// Sign returns the certificate for the order. Errors carry a
+	// renewer.Class; retry and misconfigured are asked again later with the
+	// same key, refused is not. Nothing that was returned is lost by the
+	// caller, so an implementation keeps nothing.
+	Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error)
+	// Roots returns the roots that a peer should trust, one or more.
+	Roots(ctx context.Context) ([]*x509.Certificate, error)
+	// Health asks whether an order would have a chance now.
+	Health(ctx context.Context) error
+}
+
+// Change is everything that one transition writes for one certificate. All
+// parts are written in one transaction, or none.
+type Change struct {
+	Record     *renewer.Record     // put; nil: unchanged
+	Row        *renewer.Row        // put with Record: what lists show
+	Generation *renewer.Generation // put
+	Closed     *renewer.Rollout    // put into the history of rollouts
+	Remove     string              // name of a certificate that left the fleet file: out of every list; its generations stay
+	Events     []renewer.Event     // appended; Seq is given by the store
+}
+
+// Store is the inventory. Reads see the last commit; errors of the medium
+// (full, read-only, damaged) are returned as they are and nothing is half
+// written. Safe for many goroutines.
+type Store interface {
+	// Commit writes all changes in one durable transaction and returns the
+	// events with their Seq.
+	Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error)
+	// Record returns one certificate's record; ok is false if there is none.
+	Record(name string) (rec renewer.Record, ok bool, err error)
+	// Names returns the names of every record, sorted.
+	Names() ([]string, error)
+	// Open returns the names of the records with a rollout under way.
+	Open() ([]string, error)
+	// Due returns up to limit names whose Record.NextAt is not after now,
+	// earliest first.
+	Due(now time.Time, limit int) ([]string, error)
+	// NextDue returns the head of the due index: the earliest NextAt.
+	NextDue() (at time.Time, ok bool, err error)
+	// Generation returns one generation; ok is false if there is none.
+	Generation(name string, number int) (g renewer.Generation, ok bool, err error)
+	// Generations returns all generations of a name, newest first.
+	Generations(name string) ([]renewer.Generation, error)
+	// Rows calls yield for the row of each certificate, soonest NotAfter
+	// first, from the index alone, until yield returns false or NotAfter is
+	// not before until (zero: no limit). Rows without NotAfter come last.
+	Rows(until time.Time, yield func(renewer.Row) bool) error
+	// Events returns events with Seq > after that match, oldest first.
+	Events(f renewer.EventFilter) ([]renewer.Event, error)
+}
+
+// Staged is what Host.Stage found and wrote.
+type Staged struct {
+	Revision string // the revision that now lies beside what is live
+	Previous string // the live revision; r0-… for plain files to be taken over; empty for none
+	Live     bool   // Revision is the live one already
+}
+
+// Activated is what Host.Activate did.
+type Activated struct {
+	// NotRunning names what does not run and was therefore left alone:
+	// a service that somebody stopped is not started. Empty: all ran.
+	NotRunning string
+}
+
+// OnDisk is what the live names of a placement hold.
+type OnDisk struct {
+	Revision string    // where current leads; empty for plain files or none
+	Leaf     string    // SHA-256 of the leaf, hex; empty if there is no certificate
+	NotAfter time.Time // of the leaf
+	Trust    string    // renewer.TrustDigest of the ca file; empty if there is none
+	Problems []string  // what differs from the placement: missing, mode, owner, key does not match, not our link, …
+}
+
+// Host is a machine to place certificates on. Everything is idempotent: after
+// an error or a crash the same call is made again. Calls for several
+// placements may run at once. An error says what was done to which path.
+type Host interface {
+	// Stage writes content beside what is live, as
+	// DIR/.renewer/CERT/rN-HASH8, and finds an equal one that is there
+	// already. Plain files under the placement's names are copied to r0-HASH8
+	// as the way back. What is live does not change.
+	// Owner and group default to the User= of the unit that is activated,
+	// else to root with sudo, else to the login or process user.
+	Stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (Staged, error)
+	// Flip makes a revision live by one atomic rename and makes every name a
+	// link to it; a reader never sees a missing name or a torn pair.
+	Flip(ctx context.Context, p renewer.Placement, revision string) error
+	// Activate makes the service load what is live.
+	Activate(ctx context.Context, a renewer.Activation) (Activated, error)
+	// Locate returns the newest revision whose leaf has the fingerprint;
+	// ok is false if the host has none that is whole.
+	Locate(ctx context.Context, p renewer.Placement, fingerprint string) (revision string, ok bool, err error)
+	// ReadKey returns the private key of a revision as PEM.
+	ReadKey(ctx context.Context, p renewer.Placement, revision string) ([]byte, error)
+	// Inspect looks at the live files.
+	Inspect(ctx context.Context, p renewer.Placement) (OnDisk, error)
+	// Prune removes all revisions but the live one and those named.
+	Prune(ctx context.Context, p renewer.Placement, keep []string) error
+	// Run runs an argument vector on the host; a non-zero exit is an error
+	// that holds the end of its output.
+	Run(ctx context.Context, argv []string) error
+	// Check reports whether the host can be reached.
+	Check(ctx context.Context) error
+}
+
+// ProbeRequest is what a probe needs to look as a peer would.
+type ProbeRequest struct {
+	Placement   renewer.Placement
+	Fingerprint string              // of the leaf that should be served
+	Trust       string              // renewer.TrustDigest that the ca file should have; empty: not compared
+	Roots       []*x509.Certificate // that a peer would verify the served leaf with
+	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
+	Host        Host
+}
+
+// Observation is what a probe saw.
+type Observation struct {
+	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
+	NotAfter   time.Time // of the served leaf
+	NotChecked []string  // negative checks that could not be made, with the reason
+}
+
+// Prober looks at what is served, once, without retries of its own. The
+// observation is filled as far as it got even when there is an error:
+// Served is set and different from the fingerprint for a stale certificate,
+// and empty where nothing could be reached.
+type Prober interface {
+	Probe(ctx context.Context, r ProbeRequest) (Observation, error)
+}
+
+// Keys keeps the private keys of rollouts under way, sealed.
+type Keys interface {
+	// Save writes the PEM key of a rollout durably.
+	Save(rollout string, pem []byte) error
+	// Load returns it; ok is false if there is none.
+	Load(rollout string) (pem []byte, ok bool, err error)
+	// Remove unlinks it; it is no error if there is none.
+	Remove(rollout string) error
+	// List returns the rollouts that have a key.
+	List() ([]string, error)
+}
+
+// Window says when activation is allowed.
+type Window interface {
+	// At reports whether the window is open at t, and when it opens next.
+	At(t time.Time) (open bool, next time.Time)
+}

@@ -1,0 +1,63 @@
+package renewer
+
+import "errors"
+
+// Class says what the engine does about an issuer's error.
+type Class string
+
+// The classes of an issuer's error.
+const (
+	ClassRetry          Class = "retry"          // passing: retried with backoff
+	ClassReauthenticate Class = "reauthenticate" // the issuer logs in afresh, once, then it is misconfigured
+	ClassRefused        Class = "refused"        // permanent: the same order will be refused again
+	ClassMisconfigured  Class = "misconfigured"  // our side of it: file, passphrase, role, address
+)
+
+// Error carries what somebody decides on: the class, and the way out for a
+// person. Either may be empty.
+type Error struct {
+	Class Class
+	Hint  string
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// WithHint adds the way out to an error; nil stays nil.
+func WithHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Err: err, Hint: hint}
+}
+
+// Hint returns the way out that the outermost error with one names.
+func Hint(err error) string {
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			return ""
+		}
+		if e.Hint != "" {
+			return e.Hint
+		}
+		err = e.Err
+	}
+	return ""
+}
+
+// ClassOf returns the class of an error, ClassRetry where none says more.
+func ClassOf(err error) Class {
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			break
+		}
+		if e.Class != "" {
+			return e.Class
+		}
+		err = e.Err
+	}
+	return ClassRetry
+}

@@ -1,0 +1,51 @@
+package renewer
+
+import "time"
+
+// EventType names what happened; the names are part of the contract with
+// notification channels and never change.
+type EventType string
+
+// The events of the audit log.
+const (
+	EventCAImported        EventType = "ca_imported"
+	EventRolloutPlanned    EventType = "rollout_planned"
+	EventIssued            EventType = "issued"
+	EventIssueWarning      EventType = "issue_warning"
+	EventIssueFailed       EventType = "issue_failed"
+	EventStaged            EventType = "staged"
+	EventStageFailed       EventType = "stage_failed"
+	EventActivated         EventType = "activated"
+	EventActivateFailed    EventType = "activate_failed"
+	EventVerified          EventType = "verified"
+	EventProbeFailed       EventType = "probe_failed"
+	EventRestored          EventType = "restored"
+	EventRestoreFailed     EventType = "restore_failed"
+	EventRolledBack        EventType = "rolled_back"
+	EventRolloutWaiting    EventType = "rollout_waiting"
+	EventRolloutDone       EventType = "rollout_done"
+	EventRolloutBlocked    EventType = "rollout_blocked"
+	EventRolloutSuperseded EventType = "rollout_superseded"
+	EventRenewalFailed     EventType = "renewal_failed"
+	EventDrifted           EventType = "drifted"
+	EventUnreachable       EventType = "unreachable"
+	EventRecovered         EventType = "recovered"
+	EventExpiring          EventType = "expiring"
+	EventExpired           EventType = "expired"
+	EventRemoved           EventType = "removed"
+	EventRescheduled       EventType = "rescheduled"
+)
+
+// Event is one line of the append-only audit log.
+type Event struct {
+	Seq         uint64    `json:"seq"` // given by the inventory, from 1
+	Time        time.Time `json:"time"`
+	Type        EventType `json:"type"`
+	Certificate string    `json:"certificate,omitempty"`
+	Host        string    `json:"host,omitempty"`
+	Generation  int       `json:"generation,omitempty"`
+	Rollout     string    `json:"rollout,omitempty"`
+	Message     string    `json:"message,omitempty"`
+	Error       string    `json:"error,omitempty"`
+	Hint        string    `json:"hint,omitempty"`
+}

@@ -1,0 +1,162 @@
+package renewer
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Request is what an issuer is asked for, kept with the generation so that a
+// later change of the entry can be named field by field.
+type Request struct {
+	Issuer     string        `json:"issuer"`
+	Profile    string        `json:"profile"`
+	CommonName string        `json:"common_name"`
+	SANs       []string      `json:"sans"`
+	Usages     []Usage       `json:"usages"`
+	Key        KeyType       `json:"key"`
+	Lifetime   time.Duration `json:"lifetime"`
+}
+
+// Request returns what an order for c asks.
+func (c Certificate) Request() Request {
+	return Request{
+		Issuer: c.Issuer, Profile: c.Profile, CommonName: c.CommonName, SANs: c.SANs,
+		Usages: c.Usages, Key: c.Key, Lifetime: c.Lifetime,
+	}
+}
+
+// Order is one request to an issuer. The private key never leaves this
+// process: an issuer gets its public half, or a CSR that it signed.
+type Order struct {
+	Certificate string
+	Request
+	Key crypto.Signer
+}
+
+// CSR returns the PKCS #10 request (RFC 2986) in DER, with the order's common
+// name and SANs, signed by its key.
+func (o Order) CSR() ([]byte, error) {
+	tmpl := &x509.CertificateRequest{Subject: pkix.Name{CommonName: o.CommonName}}
+	tmpl.DNSNames, tmpl.IPAddresses = SplitSANs(o.SANs)
+	der, err := x509.CreateCertificateRequest(rand.Reader, tmpl, o.Key)
+	if err != nil {
+		return nil, fmt.Errorf("make the CSR of %s: %w", o.Certificate, err)
+	}
+	return der, nil
+}
+
+// SplitSANs sorts names into DNS names and IP addresses.
+func SplitSANs(sans []string) (dns []string, ips []net.IP) {
+	for _, s := range sans {
+		if ip := net.ParseIP(s); ip != nil {
+			ips = append(ips, ip)
+		} else {
+			dns = append(dns, s)
+		}
+	}
+	return dns, ips
+}
+
+// SANs returns the DNS names and IP addresses of a certificate as text.
+func SANs(c *x509.Certificate) []string {
+	out := make([]string, 0, len(c.DNSNames)+len(c.IPAddresses))
+	out = append(out, c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		out = append(out, ip.String())
+	}
+	return out
+}
+
+// Chain is what an issuer returns: the leaf, then the intermediates up to but
+// without the root, each signed by the next.
+type Chain struct {
+	Leaf          *x509.Certificate
+	Intermediates []*x509.Certificate
+}
+
+// Generation is one issued certificate of a name.
+type Generation struct {
+	Certificate string    `json:"certificate"`
+	Number      int       `json:"number"`
+	Request     Request   `json:"request"`
+	Serial      string    `json:"serial"`             // lower-case hex
+	Fingerprint string    `json:"fingerprint_sha256"` // lower-case hex
+	CommonName  string    `json:"common_name"`
+	SANs        []string  `json:"sans"`
+	Usages      []Usage   `json:"usages"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	IssuedAt    time.Time `json:"issued_at"`
+	RenewAt     time.Time `json:"renew_at"`
+	RevokedAt   time.Time `json:"revoked_at,omitzero"`
+	Rollout     string    `json:"rollout"`   // the rollout that ordered it
+	Chain       [][]byte  `json:"chain_der"` // leaf first
+}
+
+// Fingerprint returns the SHA-256 of a certificate's DER as lower-case hex.
+func Fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// SerialHex returns a serial number as lower-case hex without separators, in
+// whole bytes as openssl prints it.
+func SerialHex(c *x509.Certificate) string { return hex.EncodeToString(c.SerialNumber.Bytes()) }
+
+// NewGeneration records a chain that an issuer returned for a request at now.
+func NewGeneration(name string, number int, req Request, chain Chain, policy Renewal, now time.Time) Generation {
+	leaf := chain.Leaf
+	g := Generation{
+		Certificate: name, Number: number, Request: req,
+		Serial: SerialHex(leaf), Fingerprint: Fingerprint(leaf.Raw),
+		CommonName: leaf.Subject.CommonName, SANs: SANs(leaf), Usages: UsagesOf(leaf),
+		NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC(), IssuedAt: now.UTC(),
+		Chain: [][]byte{leaf.Raw},
+	}
+	for _, c := range chain.Intermediates {
+		g.Chain = append(g.Chain, c.Raw)
+	}
+	g.RenewAt = policy.Time(g)
+	return g
+}
+
+// UsagesOf returns the usages of a certificate that renewer knows.
+func UsagesOf(c *x509.Certificate) []Usage {
+	var out []Usage
+	for _, u := range c.ExtKeyUsage {
+		switch u {
+		case x509.ExtKeyUsageServerAuth:
+			out = append(out, UsageServer)
+		case x509.ExtKeyUsageClientAuth:
+			out = append(out, UsageClient)
+		}
+	}
+	return out
+}
+
+// Parse returns the chain of the generation.
+func (g Generation) Parse() (Chain, error) {
+	var out Chain
+	for i, der := range g.Chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return Chain{}, fmt.Errorf("parse certificate %d of %s generation %d: %w", i, g.Certificate, g.Number, err)
+		}
+		if i == 0 {
+			out.Leaf = c
+		} else {
+			out.Intermediates = append(out.Intermediates, c)
+		}
+	}
+	if out.Leaf == nil {
+		return Chain{}, fmt.Errorf("%s generation %d has no certificate", g.Certificate, g.Number)
+	}
+	return out, nil
+}

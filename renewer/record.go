@@ -1,0 +1,192 @@
+package renewer
+
+import "time"
+
+// Record is what the inventory keeps of one certificate: which generation is
+// proven in place, what is on each host, and the rollout under way. One
+// record is written in one transaction with the events that explain it.
+type Record struct {
+	Name   string `json:"name"`
+	Entry  string `json:"entry"`
+	Issuer string `json:"issuer"`
+	// Current is the generation that every placement was last proven to have;
+	// 0 before the first. Latest is the highest number given so far.
+	Current int `json:"current"`
+	Latest  int `json:"latest"`
+	// Rollouts counts the rollouts so far and makes their names.
+	Rollouts   int                       `json:"rollouts"`
+	Placements map[string]PlacementState `json:"placements,omitempty"` // by host
+	Rollout    *Rollout                  `json:"rollout,omitempty"`    // under way, or blocked
+	// NextAt is when somebody has to look at this certificate again.
+	NextAt time.Time `json:"next_at,omitzero"`
+}
+
+// HostState is the state of one placement as users see it.
+type HostState string
+
+// The states of a placement.
+const (
+	HostPending    HostState = "pending"
+	HostStaged     HostState = "staged"
+	HostActivated  HostState = "activated"
+	HostVerified   HostState = "verified"
+	HostRolledBack HostState = "rolled_back"
+	HostBlocked    HostState = "blocked"
+	HostDrifted    HostState = "drifted"
+)
+
+// PlacementState is what was last known of one placement.
+type PlacementState struct {
+	State HostState `json:"state"`
+	// Generation and Revision are what the live names lead to.
+	Generation int        `json:"generation"`
+	Revision   string     `json:"revision,omitempty"`
+	Revisions  []Revision `json:"revisions,omitempty"` // kept on the host, newest last
+	// Layout and Trust say what was placed beside the leaf: Placement.Layout
+	// and TrustDigest of then.
+	Layout     string    `json:"layout,omitempty"`
+	Trust      string    `json:"trust,omitempty"`
+	Served     string    `json:"served_sha256,omitempty"` // what the last probe saw
+	ServedEnd  time.Time `json:"served_not_after,omitzero"`
+	Matches    bool      `json:"matches"` // the last probe saw what it should
+	VerifiedAt time.Time `json:"verified_at,omitzero"`
+	ProbedAt   time.Time `json:"probed_at,omitzero"`
+	Error      string    `json:"error,omitempty"`
+	Hint       string    `json:"hint,omitempty"`
+	// Failures counts the probes since the last good one; Reprobe is when the
+	// next is due outside the probe schedule.
+	Failures int       `json:"failures,omitempty"`
+	Reprobe  time.Time `json:"reprobe,omitzero"`
+}
+
+// Revision is one directory DIR/.renewer/CERT/rN-HASH8 on a host.
+type Revision struct {
+	Name       string `json:"name"`
+	Generation int    `json:"generation"` // 0: found in place, of unknown origin
+	Trust      string `json:"trust,omitempty"`
+	Layout     string `json:"layout,omitempty"`
+}
+
+// Row is one line of a list: the columns that the inventory's indexes hold, so
+// that no record is decoded to show them. Status depends on the time; the rest
+// is as of the last transition.
+type Row struct {
+	Name        string    `json:"name"`
+	Issuer      string    `json:"issuer"`
+	Generation  int       `json:"generation"`
+	Status      Status    `json:"status"`
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	CommonName  string    `json:"common_name"`
+	SANs        []string  `json:"sans"`
+	Key         KeyType   `json:"key"`
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
+	RenewAt     time.Time `json:"renew_at,omitzero"`
+	Hosts       []HostRow `json:"hosts"`
+}
+
+// HostRow is one host's column of a Row.
+type HostRow struct {
+	Name       string    `json:"name"`
+	State      HostState `json:"state"`
+	Generation int       `json:"generation"`
+	Served     string    `json:"served_sha256"`
+	ServedEnd  time.Time `json:"served_not_after,omitzero"`
+	Matches    bool      `json:"matches"` // the last probe saw what it should
+	VerifiedAt time.Time `json:"verified_at,omitzero"`
+	Error      string    `json:"error"`
+}
+
+// Status is the state of a certificate as users see it.
+type Status string
+
+// The states of a certificate.
+const (
+	StatusPending  Status = "pending"  // nothing issued, or the first generation not proven yet
+	StatusValid    Status = "valid"    // proven on every host
+	StatusDue      Status = "due"      // to be renewed or repaired, not begun
+	StatusRenewing Status = "renewing" // a rollout is under way
+	StatusBlocked  Status = "blocked"  // only a person can go on
+	StatusExpired  Status = "expired"
+	StatusRevoked  Status = "revoked"
+)
+
+// At returns the row with the status that holds at now: what was valid when
+// it was written becomes due, and then expired, by time alone.
+func (r Row) At(now time.Time) Row {
+	switch {
+	case r.Status == StatusRevoked, r.NotAfter.IsZero():
+	case !now.Before(r.NotAfter):
+		r.Status = StatusExpired
+	case r.Status == StatusValid && !r.RenewAt.IsZero() && !now.Before(r.RenewAt):
+		r.Status = StatusDue
+	}
+	return r
+}
+
+// NewRow makes the row of a certificate from its record and the generation to
+// show: the current one or, before the first is proven, the latest.
+func NewRow(c Certificate, rec Record, gen *Generation) Row {
+	row := Row{
+		Name: c.Name, Issuer: c.Issuer, Status: rec.status(c, gen), CommonName: c.CommonName,
+		SANs: append([]string{}, c.SANs...), Key: c.Key, Hosts: make([]HostRow, 0, len(c.Placements)),
+	}
+	if gen != nil {
+		row.Generation, row.Serial, row.Fingerprint = gen.Number, gen.Serial, gen.Fingerprint
+		row.NotBefore, row.NotAfter, row.RenewAt = gen.NotBefore, gen.NotAfter, gen.RenewAt
+		if gen.Number > 0 {
+			row.CommonName, row.SANs, row.Key = gen.CommonName, gen.SANs, gen.Request.Key
+		}
+	}
+	for _, p := range c.Placements {
+		row.Hosts = append(row.Hosts, rec.hostRow(p.Host))
+	}
+	return row
+}
+
+func (rec Record) hostRow(host string) HostRow {
+	st, ok := rec.Placements[host]
+	h := HostRow{Name: host, State: HostPending}
+	if ok {
+		h = HostRow{
+			Name: host, State: st.State, Generation: st.Generation, Served: st.Served, ServedEnd: st.ServedEnd,
+			Matches: st.Matches, VerifiedAt: st.VerifiedAt, Error: st.Error,
+		}
+	}
+	if rec.Rollout != nil {
+		if step, ok := rec.Rollout.step(host); ok {
+			h.State, h.Error = step.shown(h)
+		}
+	}
+	return h
+}
+
+func (rec Record) status(c Certificate, gen *Generation) Status {
+	open := rec.Rollout != nil && !rec.Rollout.Phase.Over()
+	switch {
+	case gen != nil && !gen.RevokedAt.IsZero():
+		return StatusRevoked
+	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked:
+		return StatusBlocked
+	case rec.Current == 0 && !c.IsBundle():
+		return StatusPending
+	case open:
+		return StatusRenewing
+	}
+	for _, p := range c.Placements {
+		switch rec.Placements[p.Host].State {
+		case HostVerified:
+		case HostBlocked:
+			return StatusBlocked
+		case HostPending, "":
+			if c.IsBundle() {
+				return StatusPending
+			}
+			return StatusDue
+		default:
+			return StatusDue
+		}
+	}
+	return StatusValid
+}

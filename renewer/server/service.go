@@ -1,0 +1,34 @@
+// Package server carries the service over a unix socket and shows metrics,
+// health and the status page over HTTP.
+package server
+
+import (
+	"context"
+	"io"
+
+	"renewer/renewer"
+)
+
+// Service is everything that commands ask of renewer. The daemon serves it on
+// its socket, Client speaks it from the other end, and a command without a
+// daemon opens the state and gets the same thing in process: so every command
+// works the same way in both cases.
+type Service interface {
+	// List calls yield for each certificate that matches, soonest expiry first.
+	List(ctx context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error
+	// Show returns one certificate by its full name (docker@host-b).
+	Show(ctx context.Context, name string) (renewer.Detail, error)
+	Status(ctx context.Context) (renewer.SystemStatus, error)
+	// Plan returns what a run would do now, and changes nothing.
+	Plan(ctx context.Context) ([]renewer.PlanStep, error)
+	// Renew starts rollouts, calls progress for each of their events and,
+	// unless NoWait, returns when all have ended or only wait.
+	Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error)
+	// Rollback puts the previous generation back, activates and proves it.
+	Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error)
+	// Verify probes every placement of the names (all if none) now.
+	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
+	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// Backup writes a consistent copy of the inventory, without keys.
+	Backup(ctx context.Context, w io.Writer) error
+}

@@ -1,0 +1,181 @@
+package renewer
+
+import "time"
+
+// What commands show and the API carries. Field names are part of the
+// contract with scripts.
+
+// ListFilter narrows a list. Zero fields match everything.
+type ListFilter struct {
+	ExpiringWithin time.Duration // NotAfter within that time from now (expired ones too); 0: no limit
+	Host           string
+	Issuer         string
+	Status         Status
+}
+
+// EventFilter narrows the audit log. Zero fields match everything.
+type EventFilter struct {
+	After       uint64    // Seq greater than this
+	Since       time.Time // not before
+	Certificate string    // name, or the entry's name for all its hosts
+	Rollouts    []string
+	Limit       int // the newest so many; 0: all
+}
+
+// PlanStep is one thing that a run would do.
+type PlanStep struct {
+	Certificate string `json:"certificate"`
+	Host        string `json:"host"`   // empty for an order
+	Action      string `json:"action"` // issue, push, restart, reload, signal, command, verify, restore, wait
+	Reason      string `json:"reason"`
+}
+
+// Detail is one certificate, whole.
+type Detail struct {
+	Row
+	Profile     string           `json:"profile"`
+	Usages      []Usage          `json:"usages"`
+	LastError   string           `json:"last_error"`
+	Hint        string           `json:"hint,omitempty"`
+	Chain       []ChainEntry     `json:"chain"`
+	Generations []GenerationView `json:"generations"`
+	Placements  []PlacementView  `json:"placements"`
+	Rollout     *Rollout         `json:"rollout,omitempty"`
+}
+
+// ChainEntry is one certificate of a chain.
+type ChainEntry struct {
+	Subject     string    `json:"subject"`
+	Issuer      string    `json:"issuer"`
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	IsCA        bool      `json:"is_ca"`
+}
+
+// GenerationView is one generation without its DER.
+type GenerationView struct {
+	Number      int       `json:"generation"`
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	SANs        []string  `json:"sans"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	RenewAt     time.Time `json:"renew_at"`
+	IssuedAt    time.Time `json:"issued_at"`
+	RevokedAt   time.Time `json:"revoked_at,omitzero"`
+	Current     bool      `json:"current"`
+}
+
+// PlacementView is one host's part of a certificate.
+type PlacementView struct {
+	HostRow
+	Dir      string              `json:"dir"`
+	Files    map[FileKind]string `json:"files"`
+	Revision string              `json:"revision"`
+	Activate string              `json:"activate"`
+	Probe    string              `json:"probe"`
+}
+
+// SystemStatus is what `renewer status` shows.
+type SystemStatus struct {
+	Daemon   DaemonStatus   `json:"daemon"`
+	Issuers  []IssuerStatus `json:"issuers"`
+	Hosts    []HostStatus   `json:"hosts"`
+	Rollouts []Rollout      `json:"rollouts"` // under way or blocked
+	Counts   map[Status]int `json:"certificates"`
+}
+
+// DaemonStatus is about the process and its scheduler.
+type DaemonStatus struct {
+	Running    bool      `json:"running"`
+	PID        int       `json:"pid,omitempty"`
+	Version    string    `json:"version"`
+	FleetFile  string    `json:"fleet_file"`
+	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	LastCheck  time.Time `json:"last_check,omitzero"`
+	NextCheck  time.Time `json:"next_check,omitzero"`
+	LastProbe  time.Time `json:"last_probe,omitzero"`
+	NextDue    time.Time `json:"next_due,omitzero"`
+}
+
+// IssuerStatus is one issuer's health.
+type IssuerStatus struct {
+	Name       string    `json:"name"`
+	Type       string    `json:"type"`
+	Up         bool      `json:"up"`
+	Error      string    `json:"error,omitempty"`
+	Hint       string    `json:"hint,omitempty"`
+	CANotAfter time.Time `json:"ca_not_after,omitzero"`
+}
+
+// HostStatus is one host's health.
+type HostStatus struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Up    bool   `json:"up"`
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// Verification is what `renewer verify` found at one placement.
+type Verification struct {
+	Certificate string    `json:"certificate"`
+	Host        string    `json:"host"`
+	OK          bool      `json:"ok"`
+	Generation  int       `json:"generation"`
+	Expected    string    `json:"expected_sha256"`
+	OnDisk      string    `json:"on_disk_sha256"`
+	Served      string    `json:"served_sha256"`
+	Problems    []string  `json:"problems"`
+	NotChecked  []string  `json:"not_checked,omitempty"`
+	At          time.Time `json:"at"`
+}
+
+// RenewRequest asks for renewals now.
+type RenewRequest struct {
+	Names          []string      `json:"names,omitempty"`
+	All            bool          `json:"all,omitempty"`
+	ExpiringWithin time.Duration `json:"expiring_within,omitempty"`
+	Force          bool          `json:"force,omitempty"`   // guards too
+	NoWait         bool          `json:"no_wait,omitempty"` // return when the rollouts are written
+}
+
+// RunResult is how a pass or a request ended, one entry a rollout.
+type RunResult struct {
+	Rollouts []RolloutResult `json:"rollouts"`
+}
+
+// RolloutResult is how one rollout stands.
+type RolloutResult struct {
+	Certificate string `json:"certificate"`
+	Rollout     string `json:"rollout"`
+	Generation  int    `json:"generation"`
+	Result      Result `json:"result"`
+	Error       string `json:"error,omitempty"`
+	Hint        string `json:"hint,omitempty"`
+}
+
+// Result is the end, or not, of a rollout.
+type Result string
+
+// The results of a rollout.
+const (
+	ResultVerified Result = "verified"
+	ResultFailed   Result = "failed"  // not done yet, an error, retried later
+	ResultBlocked  Result = "blocked" // rolled back or refused
+	ResultWaiting  Result = "waiting" // for a window or a guard only
+	ResultStarted  Result = "started" // asked not to wait
+)
+
+// Failed reports whether anything failed or is blocked.
+func (r RunResult) Failed() bool {
+	for _, x := range r.Rollouts {
+		if x.Result == ResultFailed || x.Result == ResultBlocked {
+			return true
+		}
+	}
+	return false
+}
