@@ -103,12 +103,18 @@ type DaemonStatus struct {
 
 // IssuerStatus is one issuer's health.
 type IssuerStatus struct {
-	Name       string    `json:"name"`
-	Type       string    `json:"type"`
-	Up         bool      `json:"up"`
-	Error      string    `json:"error,omitempty"`
-	Hint       string    `json:"hint,omitempty"`
-	CANotAfter time.Time `json:"ca_not_after,omitzero"`
+	Name  string     `json:"name"`
+	Type  string     `json:"type"`
+	Up    bool       `json:"up"`
+	Error string     `json:"error,omitempty"`
+	Hint  string     `json:"hint,omitempty"`
+	CAs   []CAStatus `json:"cas,omitempty"` // what it signs with, and the roots above
+}
+
+// CAStatus is one CA certificate of an issuer.
+type CAStatus struct {
+	Subject  string    `json:"subject"`
+	NotAfter time.Time `json:"not_after"`
 }
 
 // HostStatus is one host's health.
