@@ -4,7 +4,6 @@ package engine
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"time"
 
@@ -65,28 +64,15 @@ type Store interface {
 	Events(f renewer.EventFilter) ([]renewer.Event, error)
 }
 
-// Staged is what Host.Stage found and wrote.
-type Staged struct {
-	Revision string // the revision that now lies beside what is live
-	Previous string // the live revision; r0-… for plain files to be taken over; empty for none
-	Live     bool   // Revision is the live one already
-}
-
-// Activated is what Host.Activate did.
-type Activated struct {
-	// NotRunning names what does not run and was therefore left alone:
-	// a service that somebody stopped is not started. Empty: all ran.
-	NotRunning string
-}
-
-// OnDisk is what the live names of a placement hold.
-type OnDisk struct {
-	Revision string    // where current leads; empty for plain files or none
-	Leaf     string    // SHA-256 of the leaf, hex; empty if there is no certificate
-	NotAfter time.Time // of the leaf
-	Trust    string    // renewer.TrustDigest of the ca file; empty if there is none
-	Problems []string  // what differs from the placement: missing, mode, owner, key does not match, not our link, …
-}
+// What hosts and probers hand over is part of the domain, so that neither has
+// to know this package.
+type (
+	Staged       = renewer.Staged
+	Activated    = renewer.Activated
+	OnDisk       = renewer.OnDisk
+	ProbeRequest = renewer.ProbeRequest
+	Observation  = renewer.Observation
+)
 
 // Host is a machine to place certificates on. Everything is idempotent: after
 // an error or a crash the same call is made again. Calls for several
@@ -120,27 +106,10 @@ type Host interface {
 	Check(ctx context.Context) error
 }
 
-// ProbeRequest is what a probe needs to look as a peer would.
-type ProbeRequest struct {
-	Placement   renewer.Placement
-	Fingerprint string              // of the leaf that should be served
-	Trust       string              // renewer.TrustDigest that the ca file should have; empty: not compared
-	Roots       []*x509.Certificate // that a peer would verify the served leaf with
-	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
-	Host        Host
-}
-
-// Observation is what a probe saw.
-type Observation struct {
-	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
-	NotAfter   time.Time // of the served leaf
-	NotChecked []string  // negative checks that could not be made, with the reason
-}
-
 // Prober looks at what is served, once, without retries of its own. The
 // observation is filled as far as it got even when there is an error:
 // Served is set and different from the fingerprint for a stale certificate,
-// and empty where nothing could be reached.
+// and empty where nothing could be reached. The error is a renewer.ProbeError.
 type Prober interface {
 	Probe(ctx context.Context, r ProbeRequest) (Observation, error)
 }

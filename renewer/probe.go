@@ -1,0 +1,69 @@
+package renewer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"time"
+)
+
+// ProbeRequest is what a probe needs to look as a peer would.
+type ProbeRequest struct {
+	Placement   Placement
+	Fingerprint string              // of the leaf that should be served; empty for a trust bundle
+	Trust       string              // TrustDigest that the ca file should have; empty: not compared
+	Roots       []*x509.Certificate // that a peer would verify the served leaf with
+	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
+	Host        ProbedHost
+}
+
+// ProbedHost is what a probe asks of the host of its placement.
+type ProbedHost interface {
+	// Inspect looks at the live files.
+	Inspect(ctx context.Context, p Placement) (OnDisk, error)
+	// Run runs an argument vector on the host; a non-zero exit is an error
+	// that holds the end of its output.
+	Run(ctx context.Context, argv []string) error
+}
+
+// Observation is what a probe saw.
+type Observation struct {
+	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
+	NotAfter   time.Time // of the served leaf
+	NotChecked []string  // negative checks that could not be made, with the reason
+}
+
+// ProbeErrorKind says what a probe that did not pass has seen.
+type ProbeErrorKind string
+
+// The kinds of a probe's error.
+const (
+	ProbeUnreachable ProbeErrorKind = "unreachable" // nothing was seen: refused, no answer in time, not a TLS server
+	ProbeMismatch    ProbeErrorKind = "mismatch"    // another certificate is served, or other files are on disk
+	ProbeRejected    ProbeErrorKind = "rejected"    // a peer cannot use it: chain, name, dates, or our client certificate refused
+	ProbeLax         ProbeErrorKind = "lax"         // a client without a certificate was not refused
+)
+
+// ProbeError is the error of a probe that looked and is not content.
+type ProbeError struct {
+	Kind ProbeErrorKind
+	Err  error
+}
+
+func (e *ProbeError) Error() string { return e.Err.Error() }
+func (e *ProbeError) Unwrap() error { return e.Err }
+
+// ProbeErrorKindOf returns the kind of a probe's error; one that carries none
+// saw nothing and is unreachable. Empty for nil.
+func ProbeErrorKindOf(err error) ProbeErrorKind {
+	var e *ProbeError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Kind
+	default:
+		return ProbeUnreachable
+	}
+}
