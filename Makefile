@@ -1,0 +1,79 @@
+# What there is to make: see `make help`.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# The linter's version stands here and nowhere else. It is built from the
+# module proxy, away from this module's own go.mod.
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI         := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1s
+
+# make run: where it lives, how long it lasts (0s: until Ctrl-C), and the
+# server certificate's lifetime when the fleet file is first written.
+QUICKSTART_DIR      ?= var/quickstart
+QUICKSTART_FOR      ?= 0s
+QUICKSTART_LIFETIME ?= 3m
+
+# Shipped binaries are static.
+export CGO_ENABLED := 0
+BUILD = $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt fuzz bench cover clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## a living system in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
+	@$(GO) build -trimpath -o bin/ ./examples/tlsservice ./examples/quickstart
+	@exec bin/quickstart -dir $(QUICKSTART_DIR) -for $(QUICKSTART_FOR) -lifetime $(QUICKSTART_LIFETIME)
+
+build: ## bin/renewer, one static binary
+	@$(BUILD) -o bin/renewer ./cmd/renewer
+
+# The race detector needs a C compiler; without one the same tests run without it.
+test: ## all tests, in random order, with the race detector where there is a C compiler
+	@if command -v "$$($(GO) env CC)" >/dev/null 2>&1; then \
+	  CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...; \
+	else \
+	  echo "make test: no C compiler ($$($(GO) env CC)) here, so without the race detector" >&2; \
+	  $(GO) test -shuffle=on ./...; \
+	fi
+
+lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
+	@$(GO) vet ./...
+	@$(GOLANGCI) fmt --diff
+	@$(GOLANGCI) run
+
+fmt: $(GOLANGCI) ## format the source as lint wants it
+	@$(GOLANGCI) fmt
+
+# Built in a directory of its own: a tool is no dependency of the module.
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION): a few minutes, once" >&2
+	@mkdir -p $(@D)
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	  (cd "$$dir" && GOBIN="$$dir" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)) && \
+	  mv "$$dir/golangci-lint" $@
+
+fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
+	  echo "fuzz $$(dirname "$$file") $${func#func }"; \
+	  $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+	done
+
+bench: ## the benchmarks, as ratios to a floor measured in the same run
+	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) \
+	  $$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) \
+	  | $(GO) run ./internal/benchtable
+
+cover: ## test coverage, in coverage.html
+	@$(GO) test -coverpkg ./... -coverprofile coverage.out ./... && \
+	  $(GO) tool cover -html coverage.out -o coverage.html && \
+	  $(GO) tool cover -func coverage.out | tail -n 1
+
+clean: ## remove what was built and the quickstart's state
+	@rm -rf bin/renewer bin/tlsservice bin/quickstart coverage.out coverage.html var/quickstart
