@@ -1,6 +1,10 @@
 package renewer
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Record is what the inventory keeps of one certificate: which generation is
 // proven in place, what is on each host, and the rollout under way. One
@@ -13,6 +17,8 @@ type Record struct {
 	// 0 before the first. Latest is the highest number given so far.
 	Current int `json:"current"`
 	Latest  int `json:"latest"`
+	// KeyLost: no host has the key of the current generation any more.
+	KeyLost bool `json:"key_lost,omitempty"`
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host
@@ -155,7 +161,7 @@ func (rec Record) hostRow(host string) HostRow {
 		}
 	}
 	if rec.Rollout != nil {
-		if step, ok := rec.Rollout.step(host); ok {
+		if step, ok := rec.Rollout.Step(host); ok {
 			h.State, h.Error = step.shown(h)
 		}
 	}
@@ -176,7 +182,7 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 	}
 	for _, p := range c.Placements {
 		switch rec.Placements[p.Host].State {
-		case HostVerified:
+		case HostVerified, HostRolledBack:
 		case HostBlocked:
 			return StatusBlocked
 		case HostPending, "":
@@ -189,4 +195,15 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 		}
 	}
 	return StatusValid
+}
+
+// Clone returns a copy that shares nothing that Apply writes to.
+func (rec Record) Clone() Record {
+	rec.Placements = maps.Clone(rec.Placements)
+	if rec.Rollout != nil {
+		r := *rec.Rollout
+		r.Steps = slices.Clone(r.Steps)
+		rec.Rollout = &r
+	}
+	return rec
 }

@@ -23,9 +23,9 @@ type Phase string
 const (
 	PhaseOrdering   Phase = "ordering"   // the issuer may have been asked
 	PhaseRolling    Phase = "rolling"    // hosts are under way
-	PhaseDone       Phase = "done"       // every host is verified
-	PhaseBlocked    Phase = "blocked"    // over; only a person can go on
-	PhaseSuperseded Phase = "superseded" // over; another rollout took its place
+	PhaseDone       Phase = "done"       // over: every host has it
+	PhaseBlocked    Phase = "blocked"    // over: only a person can go on
+	PhaseSuperseded Phase = "superseded" // over: the reason for it went away, or another one took its place
 )
 
 // Over reports whether nothing more is done for a rollout in this phase.
@@ -41,16 +41,24 @@ const (
 	StepStaged     StepState = "staged"      // activation may have begun
 	StepActivated  StepState = "activated"   // probing may have begun
 	StepVerified   StepState = "verified"    // over: proven
+	StepUnproven   StepState = "unproven"    // over: in place, but nothing runs that could prove it
 	StepRestoring  StepState = "restoring"   // going back may have begun
 	StepRestored   StepState = "restored"    // probing what was restored may have begun
 	StepRolledBack StepState = "rolled_back" // over: back on the previous revision, proven
-	StepUnproven   StepState = "unproven"    // over: in place, but nothing runs that could prove it
-	StepBlocked    StepState = "blocked"     // over: neither the new nor the old one could be proven
+	StepBlocked    StepState = "blocked"     // over: neither the new nor the previous one could be proven
 )
 
 // Over reports whether nothing more is done for a step in this state.
 func (s StepState) Over() bool {
-	return s == StepVerified || s == StepRolledBack || s == StepUnproven || s == StepBlocked
+	return s.inPlace() || s.failed()
+}
+
+func (s StepState) inPlace() bool { return s == StepVerified || s == StepUnproven }
+func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlocked }
+
+// live reports whether the host may be between two generations.
+func (s StepState) live() bool {
+	return s == StepActivated || s == StepRestoring || s == StepRestored
 }
 
 // Reason is why a rollout was started.
@@ -70,52 +78,58 @@ const (
 	ReasonChanged   ReasonCode = "changed" // the entry asks for another certificate
 	ReasonRenewTime ReasonCode = "renew_time"
 	ReasonRequested ReasonCode = "requested" // a person asked
+	ReasonKeyLost   ReasonCode = "key_lost"  // no host has the key of the current generation
 	ReasonHostAdded ReasonCode = "host_added"
-	ReasonFiles     ReasonCode = "files"    // directory, names, modes or owner changed
-	ReasonTrust     ReasonCode = "trust"    // other roots
-	ReasonDrift     ReasonCode = "drift"    // the probe saw something else
-	ReasonUnproven  ReasonCode = "unproven" // in place, not yet proven
+	ReasonFiles     ReasonCode = "files" // directory, names, modes or owner changed
+	ReasonTrust     ReasonCode = "trust" // other roots
+	ReasonDrift     ReasonCode = "drift" // the probe saw something else
 )
 
 // Rollout is one generation on its way to placements.
 type Rollout struct {
-	ID          string    `json:"id"` // NAME#N
-	Certificate string    `json:"certificate"`
-	Kind        Kind      `json:"kind"`
-	Generation  int       `json:"generation"`
-	Reasons     []Reason  `json:"reasons"`
-	Entry       string    `json:"entry_digest"` // Certificate.Digest when it was planned
-	Phase       Phase     `json:"phase"`
-	Steps       []Step    `json:"steps"`               // canary first
-	Requested   bool      `json:"requested,omitempty"` // by a person: no window, no backoff
-	Force       bool      `json:"force,omitempty"`     // by a person: no guard
-	Attempts    int       `json:"attempts,omitempty"`  // failed orders
-	NextAt      time.Time `json:"next_at,omitzero"`    // of the order
-	Error       string    `json:"error,omitempty"`
-	Hint        string    `json:"hint,omitempty"`
-	StartedAt   time.Time `json:"started_at"`
-	EndedAt     time.Time `json:"ended_at,omitzero"`
+	ID          string   `json:"id"` // NAME#N
+	Certificate string   `json:"certificate"`
+	Kind        Kind     `json:"kind"`
+	Generation  int      `json:"generation"`
+	Reasons     []Reason `json:"reasons"`
+	// Entry and Request are the fleet file's when it was planned: the first
+	// tells that something changed, the second whether that asks for another
+	// certificate.
+	Entry     string    `json:"entry_digest"`
+	Request   Request   `json:"request"`
+	Phase     Phase     `json:"phase"`
+	Steps     []Step    `json:"steps"`               // canary first
+	Requested bool      `json:"requested,omitempty"` // by a person: no window, no backoff
+	Force     bool      `json:"force,omitempty"`     // by a person: no guard
+	Attempts  int       `json:"attempts,omitempty"`  // failed orders
+	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
+	Error     string    `json:"error,omitempty"`
+	Hint      string    `json:"hint,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
 }
 
 // Step is a rollout on one host.
 type Step struct {
-	Host      string    `json:"host"`
-	State     StepState `json:"state"`
-	Revision  string    `json:"revision,omitempty"` // staged for this rollout
-	Previous  string    `json:"previous,omitempty"` // live before it; empty: nothing to go back to
-	Trust     string    `json:"trust,omitempty"`    // TrustDigest of what was staged
-	Attempts  int       `json:"attempts,omitempty"`
-	NextAt    time.Time `json:"next_at,omitzero"`
-	ChangedAt time.Time `json:"changed_at,omitzero"` // of State
-	Error     string    `json:"error,omitempty"`
-	Hint      string    `json:"hint,omitempty"`
-	Waiting   string    `json:"waiting,omitempty"` // for what, if it only waits
+	Host     string    `json:"host"`
+	State    StepState `json:"state"`
+	Revision string    `json:"revision,omitempty"` // staged for this rollout
+	Previous string    `json:"previous,omitempty"` // live before it; empty: nothing to go back to
+	Layout   string    `json:"layout,omitempty"`   // Placement.Layout of what was staged
+	Trust    string    `json:"trust,omitempty"`    // TrustDigest of what was staged
+	Stopped  string    `json:"stopped,omitempty"`  // the service that does not run and was left alone
+	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
+	NextAt   time.Time `json:"next_at,omitzero"`
+	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
+	Error    string    `json:"error,omitempty"`
+	Hint     string    `json:"hint,omitempty"`
 }
 
-// RolloutID names a rollout of a certificate.
+// RolloutID names the nth rollout of a certificate.
 func RolloutID(certificate string, n int) string { return fmt.Sprintf("%s#%d", certificate, n) }
 
-func (r *Rollout) step(host string) (*Step, bool) {
+// Step returns the step on a host.
+func (r *Rollout) Step(host string) (*Step, bool) {
 	for i := range r.Steps {
 		if r.Steps[i].Host == host {
 			return &r.Steps[i], true
@@ -124,11 +138,41 @@ func (r *Rollout) step(host string) (*Step, bool) {
 	return nil, false
 }
 
+// stopped reports whether a failure keeps further hosts from being touched.
+func (r *Rollout) stopped() bool {
+	for _, s := range r.Steps {
+		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
+			return true
+		}
+	}
+	return false
+}
+
+// Settled reports whether the rollout can be left or replaced: no host is
+// between two generations.
+func (r *Rollout) Settled() bool {
+	for _, s := range r.Steps {
+		if s.State.live() {
+			return false
+		}
+	}
+	return true
+}
+
+// Hurry takes a person's request into a rollout under way: no window, no
+// backoff.
+func (r *Rollout) Hurry(force bool) {
+	r.Requested, r.Force, r.NextAt = true, r.Force || force, time.Time{}
+	for i := range r.Steps {
+		r.Steps[i].NextAt = time.Time{}
+	}
+}
+
 // shown merges a step into what users see of its host.
 func (s *Step) shown(was HostRow) (HostState, string) {
 	switch s.State {
 	case StepPending:
-		if was.State != HostPending && s.Error == "" {
+		if s.Error == "" {
 			return was.State, was.Error
 		}
 		return was.State, s.Error
@@ -136,10 +180,6 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 		return HostStaged, s.Error
 	case StepActivated, StepRestoring, StepRestored:
 		return HostActivated, s.Error
-	case StepRolledBack:
-		return HostRolledBack, s.Error
-	case StepBlocked, StepUnproven:
-		return HostBlocked, s.Error
 	default:
 		return was.State, was.Error
 	}

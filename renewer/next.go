@@ -1,0 +1,155 @@
+package renewer
+
+import (
+	"fmt"
+	"time"
+)
+
+// ActionKind is one kind of effect.
+type ActionKind string
+
+// The effects of a rollout. All but ActOrder are on one host.
+const (
+	ActOrder    ActionKind = "order"
+	ActStage    ActionKind = "stage"
+	ActActivate ActionKind = "activate" // flip, then restart or signal
+	ActProbe    ActionKind = "probe"
+	ActRestore  ActionKind = "restore"        // flip back, then restart or signal
+	ActReprobe  ActionKind = "probe_previous" // look at what was restored
+)
+
+// Action is one effect that a rollout asks for.
+type Action struct {
+	Certificate string
+	Rollout     string
+	Kind        ActionKind
+	Host        string
+}
+
+// actionOf maps the state of a step to what has to be done (again) in it.
+var actionOf = map[StepState]ActionKind{
+	StepPending:   ActStage,
+	StepStaged:    ActActivate,
+	StepActivated: ActProbe,
+	StepRestoring: ActRestore,
+	StepRestored:  ActReprobe,
+}
+
+// Conditions is what a rollout has to wait for besides itself.
+type Conditions struct {
+	Now time.Time
+	// WindowOpen and WindowNext describe the maintenance window of the
+	// certificate; without one WindowOpen is true.
+	WindowOpen bool
+	WindowNext time.Time
+	// End is when what is in place now expires; zero if nothing is.
+	End time.Time
+}
+
+// Next is what a rollout can do now, and when to ask again if only time has to
+// pass (zero: only an outcome changes anything).
+type Next struct {
+	Actions []Action
+	Wake    time.Time
+	Waiting string // why nothing is done, if it is a window or a pause; for people
+}
+
+// Next decides. It does not know what is under way: an action is returned
+// until its outcome is applied.
+func (r *Rollout) Next(c Certificate, k Conditions) Next {
+	switch {
+	case r.Phase == PhaseOrdering:
+		if r.NextAt.After(k.Now) {
+			return Next{Wake: r.NextAt}
+		}
+		return Next{Actions: []Action{r.action(ActOrder, "")}}
+	case r.Phase != PhaseRolling:
+		return Next{}
+	}
+	var n Next
+	stopped, slots, wait := r.stopped(), r.slots(c.Pace), r.pausedUntil(c.Pace)
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		switch {
+		case s.State.Over():
+		case s.State.live(): // always finished, whatever else went wrong
+			n.add(r, s, k.Now)
+			slots--
+		case stopped:
+		case s.State == StepPending && s.NextAt.After(k.Now): // unreachable ones hold nobody up
+			n.wakeAt(s.NextAt)
+		case slots <= 0:
+		case wait.After(k.Now):
+			n.wakeAt(wait)
+			n.Waiting = "pause between hosts until " + wait.UTC().Format(time.RFC3339)
+			slots--
+		case s.State == StepStaged && r.shut(c, k):
+			n.wakeAt(k.WindowNext)
+			n.wakeAt(k.End.Add(-c.OverrideBefore))
+			n.Waiting = fmt.Sprintf("window %s opens %s", c.Window, k.WindowNext.UTC().Format(time.RFC3339))
+			slots--
+		default:
+			n.add(r, s, k.Now)
+			slots--
+		}
+	}
+	return n
+}
+
+func (r *Rollout) action(kind ActionKind, host string) Action {
+	return Action{Certificate: r.Certificate, Rollout: r.ID, Kind: kind, Host: host}
+}
+
+func (n *Next) add(r *Rollout, s *Step, now time.Time) {
+	if s.NextAt.After(now) {
+		n.wakeAt(s.NextAt)
+		return
+	}
+	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))
+}
+
+func (n *Next) wakeAt(t time.Time) {
+	if !t.IsZero() && (n.Wake.IsZero() || t.Before(n.Wake)) {
+		n.Wake = t
+	}
+}
+
+// slots returns how many hosts may be under way at once: the canaries that are
+// still to be proven, then max_parallel.
+func (r *Rollout) slots(p Pace) int {
+	proven := 0
+	for _, s := range r.Steps {
+		if s.State.inPlace() {
+			proven++
+		}
+	}
+	if canary := min(p.Canary, len(r.Steps)); proven < canary {
+		return canary - proven
+	}
+	if p.MaxParallel <= 0 {
+		return len(r.Steps)
+	}
+	return p.MaxParallel
+}
+
+func (r *Rollout) pausedUntil(p Pace) time.Time {
+	var last time.Time
+	for _, s := range r.Steps {
+		if s.State.inPlace() && s.EndedAt.After(last) {
+			last = s.EndedAt
+		}
+	}
+	if last.IsZero() || r.Requested {
+		return time.Time{}
+	}
+	return last.Add(p.Pause)
+}
+
+// shut reports whether the window keeps the rollout from activating: not for a
+// person's request, not when nothing valid is in place, not close to expiry.
+func (r *Rollout) shut(c Certificate, k Conditions) bool {
+	if c.Window == "" || k.WindowOpen || r.Requested || k.End.IsZero() {
+		return false
+	}
+	return k.Now.Before(k.End.Add(-c.OverrideBefore))
+}

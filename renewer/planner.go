@@ -1,0 +1,246 @@
+package renewer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Observed is what the planner knows of one certificate.
+type Observed struct {
+	Record  Record
+	Current *Generation // Record.Current; nil if there is none
+	Rolling *Generation // the one that the open rollout delivers; nil if there is none
+	Trust   string      // TrustDigest of the roots wanted now; empty: not known, so not compared
+}
+
+// Decision is what the planner wants for one certificate.
+type Decision struct {
+	// Close ends the open rollout first; Why says why.
+	Close bool
+	Why   string
+	// Open is the rollout to start; nil for none. ID and StartedAt are given
+	// by whoever starts it.
+	Open *Rollout
+	// Adapt is the open rollout, brought in line with an entry that changed in
+	// something that does not need another certificate.
+	Adapt *Rollout
+}
+
+// Plan compares what one entry wants with what is. It is pure: the same
+// answer for the same arguments.
+func Plan(c Certificate, o Observed, now time.Time) Decision {
+	if r := o.Record.Rollout; r != nil && !r.Phase.Over() {
+		if d, leave := planOpen(c, o, *r, now); leave {
+			return d
+		} else if d.Close {
+			next := plan(c, o, now)
+			next.Close, next.Why = true, d.Why
+			return next
+		}
+	} else if r != nil && r.Phase == PhaseBlocked {
+		if r.Entry == c.Digest() {
+			return Decision{}
+		}
+		next := plan(c, o, now)
+		next.Close, next.Why = true, "the entry changed"
+		return next
+	}
+	return plan(c, o, now)
+}
+
+// planOpen decides about a rollout under way: leave it alone, bring it in line
+// with a changed entry, or replace it.
+func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, leave bool) {
+	if !r.Settled() {
+		return Decision{}, true // a host is between two generations: that ends first
+	}
+	same := r.Entry == c.Digest()
+	switch {
+	case !same && (r.Kind != KindIssue || len(changed(r.Request, c.Request())) > 0):
+		return Decision{Close: true, Why: "the entry changed"}, false
+	case r.Kind == KindIssue && o.Rolling != nil && !o.Rolling.RenewAt.After(now):
+		return Decision{Close: true, Why: "its generation is due itself"}, false
+	case same:
+		return Decision{}, true
+	}
+	r.Entry, r.Steps = c.Digest(), r.stepsFor(c)
+	return Decision{Adapt: &r}, true
+}
+
+// stepsFor keeps the steps of the hosts that stay and adds those that came.
+// What was staged for another layout is staged again.
+func (r *Rollout) stepsFor(c Certificate) []Step {
+	var steps []Step
+	for _, p := range c.Placements {
+		s, ok := r.Step(p.Host)
+		switch {
+		case !ok:
+			steps = append(steps, Step{Host: p.Host, State: StepPending})
+		case s.State != StepPending && s.Layout != p.Layout():
+			steps = append(steps, Step{Host: p.Host, State: StepPending, Previous: s.Previous})
+		default:
+			s.NextAt = time.Time{}
+			steps = append(steps, *s)
+		}
+	}
+	return steps
+}
+
+// policies are asked in this order whether a new certificate is needed; the
+// reasons of all that say so are recorded.
+var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		return Reason{ReasonFirst, "never issued"}, o.Current == nil
+	},
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		return Reason{ReasonRevoked, "it was revoked"}, o.Current != nil && !o.Current.RevokedAt.IsZero()
+	},
+	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
+		if o.Current == nil || now.Before(o.Current.NotAfter) {
+			return Reason{}, false
+		}
+		return Reason{ReasonExpired, "expired at " + o.Current.NotAfter.Format(time.RFC3339)}, true
+	},
+	func(c Certificate, o Observed, _ time.Time) (Reason, bool) {
+		if o.Current == nil {
+			return Reason{}, false
+		}
+		diff := changed(o.Current.Request, c.Request())
+		return Reason{ReasonChanged, strings.Join(diff, "; ")}, len(diff) > 0
+	},
+	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
+		if o.Current == nil || now.Before(o.Current.RenewAt) {
+			return Reason{}, false
+		}
+		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " has come"}, true
+	},
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		return Reason{ReasonKeyLost, "no host has its key any more"}, o.Current != nil && o.Record.KeyLost
+	},
+}
+
+func plan(c Certificate, o Observed, now time.Time) Decision {
+	if !c.IsBundle() {
+		var reasons []Reason
+		for _, policy := range policies {
+			if reason, ok := policy(c, o, now); ok {
+				reasons = append(reasons, reason)
+			}
+		}
+		if len(reasons) > 0 {
+			return Decision{Open: Issue(c, reasons...)}
+		}
+	}
+	return Decision{Open: planPlacements(c, o)}
+}
+
+// Issue returns the rollout of a new generation to every host.
+func Issue(c Certificate, reasons ...Reason) *Rollout {
+	r := &Rollout{
+		Certificate: c.Name, Kind: KindIssue, Reasons: reasons, Entry: c.Digest(), Request: c.Request(), Phase: PhaseOrdering,
+	}
+	for _, p := range c.Placements {
+		r.Steps = append(r.Steps, Step{Host: p.Host, State: StepPending})
+	}
+	return r
+}
+
+// Rollback returns the rollout back to an earlier generation on every host.
+func Rollback(c Certificate, generation int) *Rollout {
+	r := Issue(c, Reason{ReasonRequested, fmt.Sprintf("rollback to generation %d", generation)})
+	r.Kind, r.Phase, r.Generation, r.Requested = KindRollback, PhaseRolling, generation, true
+	return r
+}
+
+// planPlacements finds the hosts that have the right generation in the wrong
+// way; nil if there are none.
+func planPlacements(c Certificate, o Observed) *Rollout {
+	r := &Rollout{
+		Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
+	}
+	for _, p := range c.Placements {
+		reason, ok := placementReason(p, o)
+		if !ok {
+			continue
+		}
+		r.Reasons = append(r.Reasons, reason)
+		r.Steps = append(r.Steps, Step{Host: p.Host, State: StepPending})
+	}
+	if len(r.Steps) == 0 {
+		return nil
+	}
+	return r
+}
+
+func placementReason(p Placement, o Observed) (Reason, bool) {
+	st, known := o.Record.Placements[p.Host]
+	_, hasTrust := p.Files[FileCA]
+	switch {
+	case !known || st.Revision == "":
+		return Reason{ReasonHostAdded, p.Host + " does not have it yet"}, true
+	case st.Generation != o.Record.Current:
+		return Reason{ReasonDrift, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
+	case st.Layout != "" && st.Layout != p.Layout():
+		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
+	case hasTrust && o.Trust != "" && st.Trust != "" && st.Trust != o.Trust:
+		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
+	case st.State == HostDrifted:
+		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
+	}
+	return Reason{}, false
+}
+
+// changed says, field by field, how what is wanted differs from what was
+// issued. The lifetime is not compared: it holds from the next renewal on.
+func changed(was, want Request) []string {
+	var out []string
+	note := func(field, a, b string) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s changed from %s to %s", field, a, b))
+		}
+	}
+	note("issuer", was.Issuer, want.Issuer)
+	note("profile", was.Profile, want.Profile)
+	note("common_name", was.CommonName, want.CommonName)
+	note("sans", set(was.SANs), set(want.SANs))
+	note("usages", set(was.Usages), set(want.Usages))
+	note("key", string(was.Key), string(want.Key))
+	return out
+}
+
+func set[T ~string](items []T) string {
+	out := make([]string, 0, len(items))
+	for _, i := range items {
+		out = append(out, string(i))
+	}
+	slices.Sort(out)
+	return "[" + strings.Join(slices.Compact(out), " ") + "]"
+}
+
+// NextAt returns when a certificate without anything under way has to be
+// looked at again; zero for never.
+func NextAt(c Certificate, rec Record, current *Generation, now time.Time) time.Time {
+	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
+		return time.Time{} // the engine has it in hand
+	}
+	var next time.Time
+	earliest := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if current != nil {
+		if rec.Rollout == nil {
+			earliest(current.RenewAt)
+		}
+		if current.NotAfter.After(now) {
+			earliest(current.NotAfter)
+		}
+	}
+	for _, p := range c.Placements {
+		earliest(rec.Placements[p.Host].Reprobe)
+	}
+	return next
+}
