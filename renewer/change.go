@@ -1,13 +1,15 @@
 package renewer
 
 // Change is everything that one transition writes for one certificate. All
-// parts are written in one transaction, or none; those that are set are
-// written in this order.
+// parts are written in one transaction, or none.
 type Change struct {
-	Record     *Record     // put; nil: unchanged
-	Row        *Row        // put with Record: what lists show; nil: unchanged, or made from the record if there is none yet
-	Generation *Generation // put
-	Closed     *Rollout    // put into the history of rollouts
-	Remove     string              // name of a certificate that left the fleet file: out of every list; its generations stay
-	Events     []Event     // appended; Seq is given by the store
+	Record     *Record     // put; Latest and Rollouts never fall
+	Row        *Row        // put with Record: what lists show; nil: as it was, or made from the first record
+	Generation *Generation // put; a number keeps its certificate for ever
+	Closed     *Rollout    // put into the history of rollouts; its phase is over
+	// Remove names a certificate that left the fleet file: after the parts
+	// above it goes out of every list; its generations, rollouts and events
+	// stay, and its numbers go on if it comes back.
+	Remove string
+	Events []Event // appended; Seq is given by the store, and Time where it is zero
 }

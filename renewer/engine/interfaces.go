@@ -23,17 +23,6 @@ type Issuer interface {
 	Health(ctx context.Context) error
 }
 
-// Change is everything that one transition writes for one certificate. All
-// parts are written in one transaction, or none.
-type Change struct {
-	Record     *renewer.Record     // put; nil: unchanged
-	Row        *renewer.Row        // put with Record: what lists show
-	Generation *renewer.Generation // put
-	Closed     *renewer.Rollout    // put into the history of rollouts
-	Remove     string              // name of a certificate that left the fleet file: out of every list; its generations stay
-	Events     []renewer.Event     // appended; Seq is given by the store
-}
-
 // Store is the inventory. Reads see the last commit; errors of the medium
 // (full, read-only, damaged) are returned as they are and nothing is half
 // written. Safe for many goroutines.
@@ -41,14 +30,17 @@ type Store interface {
 	// Commit writes all changes in one durable transaction and returns the
 	// events with their Seq.
 	Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error)
-	// Record returns one certificate's record; ok is false if there is none.
+	// Record returns one certificate's record; ok is false if there never was
+	// one. Of a removed certificate only Name, Entry, Issuer, Latest and
+	// Rollouts are left: it is as if never issued, but its numbers go on.
 	Record(name string) (rec renewer.Record, ok bool, err error)
-	// Names returns the names of every record, sorted.
+	// Names returns the names of every record, sorted, without removed ones.
 	Names() ([]string, error)
-	// Open returns the names of the records with a rollout under way.
+	// Open returns the names of the records with a rollout under way, sorted;
+	// a blocked one is over.
 	Open() ([]string, error)
 	// Due returns up to limit names whose Record.NextAt is not after now,
-	// earliest first.
+	// earliest first; those without NextAt are never due.
 	Due(now time.Time, limit int) ([]string, error)
 	// NextDue returns the head of the due index: the earliest NextAt.
 	NextDue() (at time.Time, ok bool, err error)
@@ -67,6 +59,7 @@ type Store interface {
 // What hosts and probers hand over is part of the domain, so that neither has
 // to know this package.
 type (
+	Change       = renewer.Change
 	Staged       = renewer.Staged
 	Activated    = renewer.Activated
 	OnDisk       = renewer.OnDisk
