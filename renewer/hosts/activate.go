@@ -1,0 +1,99 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// defaultTimeout bounds an activation that names no timeout: as long as
+// systemd gives a unit to stop and to start (systemd-system.conf(5),
+// DefaultTimeoutStartSec=).
+const defaultTimeout = 90 * time.Second
+
+// Activate makes the service load what is live, within the activation's
+// timeout. What does not run is left alone and named in the result.
+//
+//	systemd  units that run or have failed are restarted, or reloaded
+//	signal   the process in the pid file gets the signal
+//	command  the exit status is the result
+//
+// A pid file that outlived its process can name a process that came later:
+// that cannot be told from the file, and a signal goes to it.
+func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	timeout := a.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within its timeout of %s", timeout))
+	defer cancel()
+	var out renewer.Activated
+	var err error
+	switch a.Kind {
+	case renewer.ActivateNone, "":
+		return out, nil
+	case renewer.ActivateSystemd:
+		out, err = h.activateUnits(ctx, a)
+	case renewer.ActivateSignal:
+		out, err = h.signal(ctx, a)
+	case renewer.ActivateCommand:
+		_, err = h.output(ctx, a.Command)
+	default:
+		err = &renewer.Error{
+			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not supported yet", a.Kind),
+			Hint: "use systemd, signal or command",
+		}
+	}
+	if err != nil {
+		return out, fmt.Errorf("host %s: activate: %w", h.name, err)
+	}
+	return out, nil
+}
+
+func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	pid, err := h.readPID(ctx, a.PIDFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return renewer.Activated{NotRunning: "pid file " + a.PIDFile + " is missing"}, nil
+	}
+	if err != nil {
+		return renewer.Activated{}, err
+	}
+	err = h.transport.Signal(ctx, pid, a.Signal)
+	switch {
+	case errors.Is(err, os.ErrProcessDone):
+		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s does not run", pid, a.PIDFile)}, nil
+	case errors.Is(err, fs.ErrPermission):
+		err = renewer.WithHint(err, "run renewer as root or as the user of that process")
+	}
+	if err != nil {
+		return renewer.Activated{}, fmt.Errorf("send %s to process %d of %s: %w", a.Signal, pid, a.PIDFile, err)
+	}
+	return renewer.Activated{}, nil
+}
+
+// readPID reads a pid file: one number above 1, as daemons write it (daemon(7)).
+func (h *Host) readPID(ctx context.Context, file string) (int, error) {
+	const limit = 64
+	dir, err := h.transport.OpenDir(ctx, path.Dir(file), false)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	data, err := dir.ReadFile(path.Base(file), limit)
+	if err != nil {
+		return 0, fmt.Errorf("pid file %s: %w", file, err)
+	}
+	pid, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
+	if err != nil || pid <= 1 {
+		return 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
+	}
+	return int(pid), nil
+}

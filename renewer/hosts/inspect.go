@@ -1,0 +1,245 @@
+package hosts
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"renewer/renewer"
+)
+
+// Inspect looks at the live files. What differs from the placement is a
+// problem of the result, not an error: an error says that the host could not
+// be looked at.
+func (h *Host) Inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk, error) {
+	got, err := h.inspect(ctx, p)
+	return got, h.doing("inspect", p, err)
+}
+
+func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk, error) {
+	owner, err := h.owner(ctx, p)
+	if err != nil {
+		return renewer.OnDisk{}, err
+	}
+	pl, err := h.open(ctx, p, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return renewer.OnDisk{Problems: []string{"directory " + p.Dir + " is missing"}}, nil
+	}
+	if err != nil {
+		return renewer.OnDisk{}, err
+	}
+	defer pl.close()
+	in := inspection{pl: pl, p: p, owner: owner, linked: true}
+	for _, kind := range renewer.FileKinds {
+		if name, ok := p.Files[kind]; ok {
+			if err := in.file(kind, name); err != nil {
+				return renewer.OnDisk{}, err
+			}
+		}
+	}
+	in.pair()
+	if in.linked {
+		if in.out.Revision, err = pl.live(); err != nil {
+			in.problem("%v", err)
+		}
+	}
+	return in.out, nil
+}
+
+// inspection gathers what the live names of one placement hold.
+type inspection struct {
+	pl     *place
+	p      renewer.Placement
+	owner  Owner
+	out    renewer.OnDisk
+	linked bool // every name is a link of ours
+
+	leaf     *x509.Certificate
+	leafName string
+	keys     map[string]crypto.Signer // by file name
+}
+
+func (in *inspection) problem(format string, args ...any) {
+	in.out.Problems = append(in.out.Problems, fmt.Sprintf(format, args...))
+}
+
+func (in *inspection) file(kind renewer.FileKind, name string) error {
+	s, err := in.pl.look(name)
+	if err != nil {
+		in.linked = false
+		in.problem("%v", err)
+		return nil
+	}
+	switch {
+	case !s.exists:
+		in.linked = false
+		in.problem("%s is missing", name)
+		return nil
+	case s.path == "":
+		in.linked = false
+		in.problem("%s leads to %s, which is missing", name, s.target)
+		return nil
+	case !s.ours && s.target != "":
+		in.linked = false
+		in.problem("%s leads to %s: not renewer's link", name, s.target)
+	case !s.ours:
+		in.linked = false
+		in.problem("%s is a plain file, not renewer's link", name)
+	}
+	f, err := in.pl.readFile(s.path)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
+		in.problem("%s cannot be read: %v", name, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if want := in.p.Modes[kind].Perm(); f.mode != want {
+		in.problem("%s has mode %04o instead of %04o", name, f.mode, want)
+	}
+	if f.owner != in.owner {
+		in.problem("%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)
+	}
+	in.content(kind, name, f.data)
+	return nil
+}
+
+func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
+	if kind == renewer.FileCA {
+		roots, err := parseCerts(data)
+		if err != nil {
+			in.problem("%s: %v", name, err)
+		}
+		in.out.Trust = renewer.TrustDigest(roots)
+		return
+	}
+	if kind.Secret() {
+		if key, err := parseKey(data); err != nil {
+			in.problem("%s: %v", name, err)
+		} else {
+			if in.keys == nil {
+				in.keys = map[string]crypto.Signer{}
+			}
+			in.keys[name] = key
+		}
+	}
+	if kind == renewer.FileKey {
+		return
+	}
+	certs, err := parseCerts(data)
+	switch {
+	case err != nil:
+		in.problem("%s: %v", name, err)
+	case in.leaf == nil:
+		in.leaf, in.leafName = certs[0], name
+		in.out.Leaf, in.out.NotAfter = renewer.Fingerprint(certs[0].Raw), certs[0].NotAfter.UTC()
+	case !certs[0].Equal(in.leaf):
+		in.problem("%s holds another certificate than %s", name, in.leafName)
+	}
+}
+
+// pair holds the keys against the leaf.
+func (in *inspection) pair() {
+	for _, kind := range renewer.FileKinds {
+		name := in.p.Files[kind]
+		if key, ok := in.keys[name]; ok && in.leaf != nil && !matches(in.leaf, key) {
+			in.problem("%s is not the key of %s", name, in.leafName)
+		}
+	}
+}
+
+// Locate returns the newest revision whose leaf has the fingerprint, with the
+// leaf's key where it holds one. One that is as it was written comes before a
+// newer one in which somebody changed something else, such as a mode: from
+// that the key can still be read, but Flip refuses it.
+func (h *Host) Locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, bool, error) {
+	name, err := h.locate(ctx, p, fingerprint)
+	return name, name != "", h.doing("look for a revision of", p, err)
+}
+
+func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, error) {
+	pl, err := h.open(ctx, p, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer pl.close()
+	revs, err := pl.revisions()
+	if err != nil {
+		return "", err
+	}
+	changed := ""
+	for _, r := range revs {
+		files, err := pl.read(r.String())
+		if err != nil {
+			if errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return "", fmt.Errorf("revision %s: %w", r, err)
+		}
+		switch {
+		case !usable(files, fingerprint):
+		case digest(files)[:hashLen] == r.hash:
+			return r.String(), nil
+		case changed == "":
+			changed = r.String()
+		}
+	}
+	return changed, nil
+}
+
+// usable reports whether files hold the leaf with the fingerprint and, where
+// they hold a key, the leaf's.
+func usable(files []file, fingerprint string) bool {
+	var leaf *x509.Certificate
+	for _, f := range files {
+		if certs, err := parseCerts(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
+			leaf = certs[0]
+		}
+	}
+	if leaf == nil {
+		return false
+	}
+	for _, f := range files {
+		if keyBlock(f.data) == nil {
+			continue
+		}
+		if key, err := parseKey(f.data); err != nil || !matches(leaf, key) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadKey returns the private key of a revision as one PEM block.
+func (h *Host) ReadKey(ctx context.Context, p renewer.Placement, revision string) ([]byte, error) {
+	key, err := h.readKey(ctx, p, revision)
+	return key, h.doing("read the key of "+revision+" of", p, err)
+}
+
+func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string) ([]byte, error) {
+	if _, ok := parseRevision(revision); !ok {
+		return nil, fmt.Errorf("%q is not the name of a revision", revision)
+	}
+	pl, err := h.open(ctx, p, false)
+	if err != nil {
+		return nil, err
+	}
+	defer pl.close()
+	files, err := pl.read(revision)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if block := keyBlock(f.data); block != nil {
+			return pem.EncodeToMemory(block), nil
+		}
+	}
+	return nil, errors.New("it holds no private key")
+}

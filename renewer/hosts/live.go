@@ -1,0 +1,158 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// seen is what lies under a live name.
+type seen struct {
+	exists bool   // something is there, if only a link that leads nowhere
+	ours   bool   // it is the link that renewer puts there
+	target string // of a link, as written
+	path   string // where its content is, without a link in the way; empty for nowhere
+}
+
+// linkTarget is what the live name leads to. It goes through `current`, so
+// that one rename moves all names.
+func (pl *place) linkTarget(name string) string { return path.Join(pl.base, current, name) }
+
+// look tells what lies under a live name. What cannot be taken over is an
+// error: a directory, or a link that leads out of the placement's directory.
+func (pl *place) look(name string) (seen, error) {
+	info, err := pl.dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return seen{}, nil
+	}
+	if err != nil {
+		return seen{}, err
+	}
+	s := seen{exists: true}
+	if info.Mode&fs.ModeSymlink != 0 {
+		if s.target, err = pl.dir.Readlink(name); err != nil {
+			return seen{}, err
+		}
+		s.ours = s.target == pl.linkTarget(name)
+	}
+	where, info, err := pl.resolve(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
+	case err != nil:
+		return seen{}, err
+	case info.Mode.IsDir():
+		return seen{}, renewer.WithHint(fmt.Errorf("%s is a directory", path.Join(pl.path, name)), "a file is to be placed there: move the directory away, or choose another name under files:")
+	case !info.Mode.IsRegular():
+		return seen{}, renewer.WithHint(fmt.Errorf("%s is not a regular file", path.Join(pl.path, name)), "move it away, or choose another name under files:")
+	}
+	s.path = where
+	return s, nil
+}
+
+// resolve follows the links of a name by hand, so that no transport can be
+// led out of the directory.
+func (pl *place) resolve(name string) (string, Info, error) {
+	const maxLinks = 16
+	done, rest, info := ".", strings.Split(name, "/"), Info{Mode: fs.ModeDir}
+	for links := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		if part == "" || part == "." {
+			continue
+		}
+		if part == ".." {
+			if done == "." {
+				return "", Info{}, pl.leaves(name)
+			}
+			done = path.Dir(done)
+			continue
+		}
+		next := path.Join(done, part)
+		var err error
+		if info, err = pl.dir.Lstat(next); err != nil {
+			return "", Info{}, err
+		}
+		if info.Mode&fs.ModeSymlink == 0 {
+			done = next
+			continue
+		}
+		target, err := pl.dir.Readlink(next)
+		if err != nil {
+			return "", Info{}, err
+		}
+		if links++; links > maxLinks {
+			return "", Info{}, fmt.Errorf("%s: too many links", path.Join(pl.path, name))
+		}
+		if path.IsAbs(target) {
+			inside, ok := strings.CutPrefix(target, pl.path+"/")
+			if !ok {
+				return "", Info{}, pl.leaves(name)
+			}
+			done, target = ".", inside
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return done, info, nil
+}
+
+func (pl *place) leaves(name string) error {
+	return renewer.WithHint(
+		fmt.Errorf("%s is a link that leads out of the directory", path.Join(pl.path, name)),
+		"another tool keeps the file elsewhere: set dir: to where it really lies, or replace the link by a copy of the file")
+}
+
+// live returns the revision that `current` names; empty for none.
+func (pl *place) live() (string, error) {
+	target, err := pl.dir.Readlink(path.Join(pl.base, current))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if _, ok := parseRevision(target); !ok {
+		return "", renewer.WithHint(fmt.Errorf("%s leads to %q, which is no revision", path.Join(pl.path, pl.base, current), target), "remove that link; the live names are then written anew")
+	}
+	return target, nil
+}
+
+// links returns the live names, beside those given, that are links of ours.
+func (pl *place) links() ([]string, error) {
+	names, err := pl.dir.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var out []string
+	for _, name := range names {
+		info, err := pl.dir.Lstat(name)
+		if err != nil || info.Mode&fs.ModeSymlink == 0 {
+			continue // gone meanwhile, or not a link
+		}
+		if target, err := pl.dir.Readlink(name); err == nil && target == pl.linkTarget(name) {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+// put makes name a link to target, replacing what is there at once.
+func (pl *place) put(target, name string) error {
+	temp := path.Join(pl.base, tempMark+"link")
+	if err := pl.removeAll(tempMark + "link"); err != nil {
+		return err
+	}
+	if err := pl.dir.Symlink(target, temp); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	if err := pl.dir.Rename(temp, name); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
+}

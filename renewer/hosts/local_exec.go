@@ -1,0 +1,141 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"renewer/renewer"
+)
+
+const (
+	outputKept = 16 << 10        // of what a command prints, its end
+	pipeGrace  = 2 * time.Second // for what an ended command left holding its output
+)
+
+// Run runs argv in a process group of its own, which is killed when ctx ends.
+// What a command leaves running on purpose must not keep its standard output:
+// it is closed pipeGrace after the command ended.
+func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
+	if len(argv) == 0 {
+		return nil, errors.New("run: empty command")
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = pipeGrace
+	cmd.Env = environment(os.Environ())
+	cmd.Dir = "/"
+	out := &tail{limit: outputKept}
+	cmd.Stdout, cmd.Stderr = out, out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil && err != nil:
+		err = fmt.Errorf("run %s: killed: %w", argv[0], context.Cause(ctx))
+	case errors.Is(err, exec.ErrNotFound):
+		err = renewer.WithHint(fmt.Errorf("run: %w", err), "install it, or give the command's full path")
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = nil // ended well
+	case err != nil:
+		err = fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return out.buf, err
+}
+
+// environment leaves out what is meant for this process alone: the service
+// manager's sockets and the directory with its credentials.
+func environment(env []string) []string {
+	private := []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LC_ALL"}
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(private, name)
+	})
+	return append(env, "LC_ALL=C")
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	buf   []byte
+	limit int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p[max(0, len(p)-t.limit):]...)
+	if extra := len(t.buf) - t.limit; extra > 0 {
+		t.buf = append(t.buf[:0], t.buf[extra:]...)
+	}
+	return len(p), nil
+}
+
+func (l *local) Signal(ctx context.Context, pid int, name string) error {
+	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
+	switch {
+	case sig == 0:
+		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
+	case pid <= 1 || pid == os.Getpid():
+		return fmt.Errorf("refused to signal process %d", pid)
+	}
+	err := syscall.Kill(pid, sig)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Owner looks names up in /etc/passwd and /etc/group of this machine, also
+// where the host has a root; other name services are not asked.
+func (l *local) Owner(ctx context.Context, userName, groupName string) (Owner, error) {
+	o := Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	if userName != "" {
+		uid, gid, err := lookupUser(userName)
+		if err != nil {
+			return Owner{}, err
+		}
+		if o.UID, o.GID = uid, gid; gid < 0 && groupName == "" {
+			return Owner{}, renewer.WithHint(fmt.Errorf("user %s is in no /etc/passwd, so its group is unknown", userName), "set group: too")
+		}
+	}
+	if groupName == "" {
+		return o, nil
+	}
+	if gid, err := strconv.Atoi(groupName); err == nil && gid >= 0 {
+		o.GID = gid
+		return o, nil
+	}
+	g, err := user.LookupGroup(groupName)
+	if err != nil {
+		return Owner{}, renewer.WithHint(fmt.Errorf("group %s: %w", groupName, err), "create the group, or set group: to a name or number that the host has")
+	}
+	o.GID, err = strconv.Atoi(g.Gid)
+	return o, err
+}
+
+// lookupUser returns -1 for the group of a number that has no name.
+func lookupUser(name string) (uid, gid int, err error) {
+	u, err := user.Lookup(name)
+	if n, nerr := strconv.Atoi(name); nerr == nil && n >= 0 {
+		if u, err = user.LookupId(name); err != nil {
+			return n, -1, nil
+		}
+	}
+	if err != nil {
+		return 0, 0, renewer.WithHint(fmt.Errorf("user %s: %w", name, err), "create the user, or set owner: to a name or number that the host has")
+	}
+	if uid, err = strconv.Atoi(u.Uid); err != nil {
+		return 0, 0, fmt.Errorf("user %s: %w", name, err)
+	}
+	if gid, err = strconv.Atoi(u.Gid); err != nil {
+		return 0, 0, fmt.Errorf("user %s: %w", name, err)
+	}
+	return uid, gid, nil
+}

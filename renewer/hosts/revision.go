@@ -1,0 +1,315 @@
+package hosts
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"renewer/renewer"
+)
+
+const (
+	storeDir  = ".renewer"
+	current   = "current"
+	tempMark  = ".tmp-" // starts the name of whatever a crash may leave behind
+	maxFile   = 1 << 20 // bytes; certificates and keys are far smaller
+	storeMode = fs.FileMode(0o755)
+	hashLen   = 8
+)
+
+// place is the open directory of a placement and its revisions below base.
+type place struct {
+	dir    Dir
+	path   string // of dir, for messages
+	base   string // .renewer/CERT
+	unlock func()
+}
+
+func (pl *place) close() {
+	_ = pl.dir.Close() // nothing is written through it
+	pl.unlock()
+}
+
+// file is one file of a revision with everything that makes it what it is.
+type file struct {
+	name  string
+	mode  fs.FileMode
+	owner Owner
+	data  []byte
+}
+
+// digest identifies files whatever their order, as lower-case hex.
+func digest(files []file) string {
+	files = slices.SortedFunc(slices.Values(files), func(a, b file) int { return cmp.Compare(a.name, b.name) })
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%q %o %d %d %x\n", f.name, f.mode.Perm(), f.owner.UID, f.owner.GID, sha256.Sum256(f.data))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// revision is the name of a revision, taken apart.
+type revision struct {
+	n    int // 0: what was found in place
+	hash string
+}
+
+func (r revision) String() string { return fmt.Sprintf("r%d-%s", r.n, r.hash) }
+
+var revisionName = regexp.MustCompile(`^r(0|[1-9][0-9]{0,8})-([0-9a-f]{8})$`)
+
+func parseRevision(name string) (revision, bool) {
+	m := revisionName.FindStringSubmatch(name)
+	if m == nil {
+		return revision{}, false
+	}
+	n, err := strconv.Atoi(m[1])
+	return revision{n: n, hash: m[2]}, err == nil
+}
+
+// revisions lists the published revisions, newest first.
+func (pl *place) revisions() ([]revision, error) {
+	names, err := pl.dir.ReadDir(pl.base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []revision
+	for _, name := range names {
+		if r, ok := parseRevision(name); ok {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b revision) int {
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.hash, b.hash))
+	})
+	return out, nil
+}
+
+// read returns the files of a directory below base as they are on disk.
+func (pl *place) read(name string) ([]file, error) {
+	dir := path.Join(pl.base, name)
+	names, err := pl.dir.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]file, 0, len(names))
+	for _, name := range names {
+		f, err := pl.readFile(path.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func (pl *place) readFile(name string) (file, error) {
+	info, err := pl.dir.Lstat(name)
+	if err != nil {
+		return file{}, err
+	}
+	if !info.Mode.IsRegular() {
+		return file{}, fmt.Errorf("%s is not a regular file: %w", path.Join(pl.path, name), errDamaged)
+	}
+	data, err := pl.dir.ReadFile(name, maxFile)
+	if err != nil {
+		return file{}, err
+	}
+	return file{name: path.Base(name), mode: info.Mode.Perm(), owner: info.Owner, data: data}, nil
+}
+
+// whole reads a revision and refuses one that is not what its name says.
+func (pl *place) whole(name string) ([]file, error) {
+	r, ok := parseRevision(name)
+	if !ok {
+		return nil, fmt.Errorf("%q is not the name of a revision", name)
+	}
+	files, err := pl.read(name)
+	if err != nil {
+		return nil, fmt.Errorf("revision %s: %w", name, err)
+	}
+	if digest(files)[:hashLen] != r.hash {
+		return nil, renewer.WithHint(
+			fmt.Errorf("revision %s is %w: names, content, modes or owner were changed", name, errDamaged),
+			"somebody wrote through the links, or changed modes or owner, below "+path.Join(pl.path, pl.base)+"; renew or place the certificate again")
+	}
+	return files, nil
+}
+
+// errDamaged is wrapped by what is said of a revision that is not whole.
+var errDamaged = errors.New("not as it was written")
+
+// publish finds a whole revision that holds exactly files, or writes one:
+// number 0 for what was found in place, else one more than the highest. It
+// returns its name, or an error with nothing published.
+func (pl *place) publish(files []file, found bool) (name string, err error) {
+	sum := digest(files)
+	revs, err := pl.revisions()
+	if err != nil {
+		return "", err
+	}
+	r := revision{hash: sum[:hashLen]}
+	for _, have := range revs {
+		if !found {
+			r.n = max(r.n, have.n+1)
+		}
+		if have.hash != r.hash || (have.n == 0) != found {
+			continue
+		}
+		if got, err := pl.read(have.String()); err == nil && digest(got) == sum {
+			return have.String(), nil
+		}
+		if found { // the name is needed
+			if err := pl.removeAll(have.String()); err != nil {
+				return "", err
+			}
+		}
+	}
+	if !found {
+		r.n = max(r.n, 1)
+	}
+	for _, dir := range []string{storeDir, pl.base} {
+		if err := pl.ensureDir(dir); err != nil {
+			return "", err
+		}
+	}
+	return r.String(), pl.write(r.String(), files, sum)
+}
+
+// ensureDir makes a directory that service users may pass through.
+func (pl *place) ensureDir(name string) error {
+	if err := pl.dir.Mkdir(name); err == nil {
+		if err := pl.dir.Sync(path.Dir(name)); err != nil {
+			return err
+		}
+	} else if _, lerr := pl.dir.Lstat(name); lerr != nil {
+		return err
+	}
+	info, err := pl.dir.Lstat(name)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode.IsDir():
+		return renewer.WithHint(fmt.Errorf("%s is not a directory", path.Join(pl.path, name)), "move it away; renewer keeps its revisions under this name")
+	case info.Mode.Perm() != storeMode:
+		return pl.dir.Chmod(name, storeMode)
+	}
+	return nil
+}
+
+// write fills a private temporary directory, looks at what is really there,
+// and gives it its name.
+func (pl *place) write(name string, files []file, sum string) (err error) {
+	temp := tempMark + name
+	if err := pl.removeAll(temp); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = pl.removeAll(temp) // give the space back; what is left is swept by the next Stage
+		}
+	}()
+	dir := path.Join(pl.base, temp)
+	if err := pl.dir.Mkdir(dir); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := pl.create(path.Join(dir, f.name), f); err != nil {
+			return fmt.Errorf("write %s: %w", f.name, err)
+		}
+	}
+	if err := pl.dir.Sync(dir); err != nil {
+		return err
+	}
+	got, err := pl.read(temp)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if digest(got) != sum {
+		return errors.New("what was read back is not what was written: content, mode or owner differ")
+	}
+	if err := pl.dir.Chmod(dir, storeMode); err != nil {
+		return err
+	}
+	if err := pl.dir.Rename(dir, path.Join(pl.base, name)); err != nil {
+		return err
+	}
+	return pl.dir.Sync(pl.base)
+}
+
+// create gives a file its owner and mode before its first byte.
+func (pl *place) create(name string, f file) (err error) {
+	w, err := pl.dir.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := w.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if err := w.Chown(f.owner.UID, f.owner.GID); err != nil {
+		return fmt.Errorf("give it to user %d, group %d: %w", f.owner.UID, f.owner.GID, err)
+	}
+	if err := w.Chmod(f.mode.Perm()); err != nil { // after chown, which may clear bits
+		return err
+	}
+	if _, err := w.Write(f.data); err != nil {
+		return err
+	}
+	return w.Sync()
+}
+
+// removeAll removes a directory of files, or a link, below base.
+func (pl *place) removeAll(name string) error {
+	full := path.Join(pl.base, name)
+	info, err := pl.dir.Lstat(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode.IsDir() {
+		names, err := pl.dir.ReadDir(full)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			if err := pl.removeAll(path.Join(name, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return pl.dir.Remove(full)
+}
+
+// sweep removes what crashes have left under temporary names.
+func (pl *place) sweep() error {
+	names, err := pl.dir.ReadDir(pl.base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, tempMark) {
+			if err := pl.removeAll(name); err != nil {
+				return fmt.Errorf("remove leftover %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}

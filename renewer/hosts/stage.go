@@ -1,0 +1,290 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+
+	"renewer/renewer"
+)
+
+// Stage writes content beside what is live and tells what that is. Leftovers
+// of crashed calls are removed first.
+func (h *Host) Stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
+	st, err := h.stage(ctx, p, content)
+	return st, h.doing("stage", p, err)
+}
+
+func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
+	owner, err := h.owner(ctx, p)
+	if err != nil {
+		return renewer.Staged{}, err
+	}
+	files, err := wanted(p, owner, content)
+	if err != nil {
+		return renewer.Staged{}, err
+	}
+	pl, err := h.open(ctx, p, true)
+	if err != nil {
+		return renewer.Staged{}, err
+	}
+	defer pl.close()
+	if err := pl.sweep(); err != nil {
+		return renewer.Staged{}, err
+	}
+	names := slices.Sorted(maps.Values(p.Files))
+	taken, err := pl.takeOver(names)
+	if err != nil {
+		return renewer.Staged{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return renewer.Staged{}, err
+	}
+	st := renewer.Staged{Previous: taken.revision}
+	if st.Revision, err = pl.publish(files, false); err != nil {
+		return renewer.Staged{}, err
+	}
+	st.Live = st.Revision == taken.revision && taken.linked
+	return st, nil
+}
+
+// wanted lays content out as the placement says.
+func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byte) ([]file, error) {
+	if len(content) != len(p.Files) {
+		return nil, fmt.Errorf("%d files to place, content for %d", len(p.Files), len(content))
+	}
+	files := make([]file, 0, len(p.Files))
+	for _, kind := range slices.Sorted(maps.Keys(p.Files)) {
+		mode, ok := p.Modes[kind]
+		if !ok || mode.Perm()&0o400 == 0 {
+			return nil, fmt.Errorf("mode %04o of %s: its owner could not read it", mode.Perm(), kind)
+		}
+		if kind.Secret() && mode.Perm()&0o007 != 0 {
+			return nil, renewer.WithHint(fmt.Errorf("mode %04o of %s: everybody could use the private key", mode.Perm(), kind), "use 0400, or 0440 with a group")
+		}
+		data, ok := content[kind]
+		if !ok || len(data) == 0 || len(data) > maxFile {
+			return nil, fmt.Errorf("content of %s: %d bytes", kind, len(data))
+		}
+		files = append(files, file{name: p.Files[kind], mode: mode.Perm(), owner: owner, data: data})
+	}
+	return files, nil
+}
+
+// found is what takeOver saw.
+type found struct {
+	revision string   // holds what is seen through the names; empty for nothing
+	linked   bool     // every name is a link of ours
+	foreign  []string // names that hold something but are not links of ours
+}
+
+// takeOver makes sure that a whole revision holds what is now seen through
+// the names. Mostly that is the live one. Where a name is a plain file, or
+// somebody changed the live revision, all that is seen is copied to r0-HASH8.
+// No live name is touched.
+func (pl *place) takeOver(names []string) (found, error) {
+	live, err := pl.live()
+	if err != nil {
+		return found{}, err
+	}
+	ours, err := pl.links()
+	if err != nil {
+		return found{}, err
+	}
+	out := found{linked: true}
+	var files []file
+	for _, name := range union(names, ours) {
+		s, err := pl.look(name)
+		if err != nil {
+			return found{}, err
+		}
+		if !s.ours {
+			out.linked = false
+		}
+		if s.path == "" {
+			out.linked = false
+			continue
+		}
+		if !s.ours {
+			out.foreign = append(out.foreign, name)
+		}
+		f, err := pl.readFile(s.path)
+		if err != nil {
+			return found{}, err
+		}
+		f.name = name
+		files = append(files, f)
+	}
+	if live != "" && len(out.foreign) == 0 {
+		_, err := pl.whole(live)
+		if err == nil {
+			out.revision = live
+			return out, nil
+		}
+		if !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+			return found{}, err
+		}
+	}
+	if len(files) == 0 {
+		return out, nil
+	}
+	if out.revision, err = pl.publish(files, true); err != nil {
+		return found{}, fmt.Errorf("copy what is in place: %w", err)
+	}
+	return out, nil
+}
+
+func union(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Flip makes a revision live. It may be an earlier one: that is how the way
+// back goes. When it fails, the names lead to the revision before or to this
+// one, whole, and the same call goes on from there.
+func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) error {
+	return h.doing("flip to "+revision, p, h.flip(ctx, p, revision))
+}
+
+func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
+	pl, err := h.open(ctx, p, false)
+	if err != nil {
+		return err
+	}
+	defer pl.close()
+	files, err := pl.whole(revision)
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, f.name)
+	}
+	if err := pl.claimed(p, names); err != nil {
+		return err
+	}
+	taken, err := pl.takeOver(names)
+	if err != nil {
+		return err
+	}
+	link := path.Join(pl.base, current)
+	if taken.revision != "" && taken.revision != revision {
+		// Same content under every name, now through `current`.
+		if err := pl.lead(link, taken.revision); err != nil {
+			return err
+		}
+		for _, name := range taken.foreign {
+			if err := pl.put(pl.linkTarget(name), name); err != nil {
+				return err
+			}
+		}
+		if err := pl.dir.Sync("."); err != nil {
+			return err
+		}
+	}
+	if err := pl.lead(link, revision); err != nil {
+		return err
+	}
+	return pl.tidy(names)
+}
+
+// lead makes `current` name a revision, if it does not yet.
+func (pl *place) lead(link, revision string) error {
+	if live, err := pl.live(); err != nil || live == revision {
+		return err
+	}
+	if err := pl.put(revision, link); err != nil {
+		return err
+	}
+	return pl.dir.Sync(pl.base)
+}
+
+// tidy makes the links of the live revision complete and removes those of
+// ours that lead nowhere now.
+func (pl *place) tidy(names []string) error {
+	ours, err := pl.links()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.Contains(ours, name) {
+			if err := pl.put(pl.linkTarget(name), name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range ours {
+		if !slices.Contains(names, name) {
+			if err := pl.dir.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return pl.dir.Sync(".")
+}
+
+// claimed refuses to go back to a revision of another layout where a name of
+// it has since been given to another certificate.
+func (pl *place) claimed(p renewer.Placement, names []string) error {
+	now := slices.Collect(maps.Values(p.Files))
+	for _, name := range names {
+		if slices.Contains(now, name) {
+			continue
+		}
+		target, err := pl.dir.Readlink(name)
+		if err != nil {
+			continue // nothing there, or a plain file, which is copied first
+		}
+		if dir, _ := path.Split(target); path.Dir(path.Dir(path.Clean(dir))) == storeDir && target != pl.linkTarget(name) {
+			return renewer.WithHint(fmt.Errorf("%s belongs to another certificate now: it leads to %s", path.Join(pl.path, name), target),
+				"that revision is from before the entry's files: changed; renew instead of going back")
+		}
+	}
+	return nil
+}
+
+// Prune removes all revisions but the live one and those named.
+func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
+	return h.doing("prune", p, h.prune(ctx, p, keep))
+}
+
+func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
+	pl, err := h.open(ctx, p, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer pl.close()
+	live, err := pl.live()
+	if err != nil {
+		return err
+	}
+	revs, err := pl.revisions()
+	if err != nil {
+		return err
+	}
+	for _, r := range revs {
+		name := r.String()
+		if name == live || slices.Contains(keep, name) {
+			continue
+		}
+		// Renamed first: a crash must not leave half of it under its name.
+		if err := pl.removeAll(tempMark + name); err != nil {
+			return err
+		}
+		if err := pl.dir.Rename(path.Join(pl.base, name), path.Join(pl.base, tempMark+name)); err != nil {
+			return err
+		}
+		if err := pl.removeAll(tempMark + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// show returns properties of a unit (systemctl(1), show), "" for an unset one.
+func (h *Host) show(ctx context.Context, unit string, props ...string) (map[string]string, error) {
+	out, err := h.systemd(ctx, "show", "--property="+strings.Join(props, ","), "--", unit)
+	if err != nil {
+		return nil, err
+	}
+	values := make(map[string]string, len(props))
+	for line := range strings.Lines(out) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && slices.Contains(props, name) {
+			values[name] = value
+		}
+	}
+	return values, nil
+}
+
+func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
+	out, err := h.output(ctx, append([]string{h.systemctl, "--no-ask-password", "--no-pager"}, args...))
+	if err == nil {
+		return out, nil
+	}
+	err = fmt.Errorf("systemctl %s %s: %w", args[0], args[len(args)-1], err)
+	switch {
+	case strings.Contains(out, "not been booted with systemd"), strings.Contains(out, "Failed to connect to bus"):
+		err = renewer.WithHint(err, "systemd does not run this host: use activate: signal or command")
+	case strings.Contains(out, "ccess denied"), strings.Contains(out, "authentication required"):
+		err = renewer.WithHint(err, "run renewer as root, or allow its user to manage the unit (polkit)")
+	}
+	return out, err
+}
+
+// activateUnits restarts or reloads units, all that run in one go. A unit
+// that failed is restarted: an activation before this one may be the cause.
+// One that is stopped, or about to be, is left alone.
+func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	var restart, reload, stopped []string
+	for _, unit := range a.Units {
+		if !unitName(unit) {
+			return renewer.Activated{}, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
+		}
+		st, err := h.show(ctx, unit, "LoadState", "ActiveState", "SubState", "CanReload")
+		if err != nil {
+			return renewer.Activated{}, err
+		}
+		state := st["ActiveState"]
+		switch {
+		case st["LoadState"] != "loaded":
+			return renewer.Activated{}, &renewer.Error{
+				Class: renewer.ClassMisconfigured,
+				Err:   fmt.Errorf("unit %s cannot be activated: systemd calls it %q", unit, st["LoadState"]),
+				Hint:  "check the name under units: with `systemctl status " + unit + "`",
+			}
+		case state == "inactive", state == "deactivating":
+			stopped = append(stopped, fmt.Sprintf("%s (%s, %s)", unit, state, st["SubState"]))
+		case a.Action != "reload", state == "failed", state == "activating":
+			restart = append(restart, unit)
+		case st["CanReload"] != "yes":
+			return renewer.Activated{}, &renewer.Error{
+				Class: renewer.ClassMisconfigured,
+				Err:   fmt.Errorf("unit %s cannot be reloaded: it has no ExecReload=", unit),
+				Hint:  "use action: restart",
+			}
+		default:
+			reload = append(reload, unit)
+		}
+	}
+	out := renewer.Activated{NotRunning: strings.Join(stopped, ", ")}
+	if len(restart) > 0 {
+		// Without this a unit that used up StartLimitBurst= stays down, however
+		// good its files are now.
+		if _, err := h.systemd(ctx, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
+			return out, err
+		}
+		if _, err := h.systemd(ctx, append([]string{"restart", "--"}, restart...)...); err != nil {
+			return out, journal(err, restart)
+		}
+	}
+	if len(reload) > 0 {
+		if _, err := h.systemd(ctx, append([]string{"reload", "--"}, reload...)...); err != nil {
+			return out, journal(err, reload)
+		}
+	}
+	return out, nil
+}
+
+func journal(err error, units []string) error {
+	if renewer.Hint(err) != "" {
+		return err
+	}
+	return renewer.WithHint(err, "see why on the host: journalctl -n 50 -u "+strings.Join(units, " -u "))
+}
+
+// unitName is a unit's name as systemd.unit(5) has it: no option, no pattern.
+func unitName(s string) bool {
+	return s != "" && len(s) < 256 && s[0] != '-' && strings.Trim(s,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@") == ""
+}

@@ -1,0 +1,76 @@
+package hosts
+
+import (
+	"context"
+	"io"
+	"io/fs"
+)
+
+// Transport reaches one machine. It is used by many goroutines at once.
+// Errors keep what the system said where they can: fs.ErrNotExist,
+// fs.ErrPermission, syscall.ENOSPC, syscall.EROFS.
+type Transport interface {
+	// OpenDir opens the directory at an absolute path below the host's root;
+	// with create it makes what is missing of it, mode 0755. The way there
+	// may lead through symbolic links. The Dir is good until ctx ends.
+	OpenDir(ctx context.Context, path string, create bool) (Dir, error)
+	// Run runs an argument vector, never a shell line, and returns the end of
+	// what it printed, stdout and stderr together. It ends with ctx, and so
+	// does everything that it started. A non-zero exit is an error.
+	Run(ctx context.Context, argv []string) (output []byte, err error)
+	// Signal sends a signal, such as HUP, to a process. os.ErrProcessDone:
+	// there is no such process.
+	Signal(ctx context.Context, pid int, signal string) error
+	// Owner resolves names or numbers. An empty user is the one that files
+	// are written as; an empty group is the user's own.
+	Owner(ctx context.Context, user, group string) (Owner, error)
+	// Close gives up the connection.
+	Close() error
+}
+
+// Owner is who owns a file.
+type Owner struct{ UID, GID int }
+
+// Info is what Lstat tells.
+type Info struct {
+	Mode  fs.FileMode
+	Owner Owner
+}
+
+// Dir is one directory and what lies below it, by relative slash-separated
+// names. The names given to it have no symbolic link in them but the last
+// part, as far as the caller can know; no method follows one there, and a Dir
+// that can tell refuses to be led out of its directory.
+type Dir interface {
+	// Mkdir makes a directory with mode 0700.
+	Mkdir(name string) error
+	// Chmod sets the mode of a directory.
+	Chmod(name string, mode fs.FileMode) error
+	// Create makes an empty file, readable by its owner alone, and fails if
+	// the name is there.
+	Create(name string) (File, error)
+	// ReadFile returns a regular file of at most limit bytes.
+	ReadFile(name string, limit int64) ([]byte, error)
+	// ReadDir returns the names in a directory.
+	ReadDir(name string) ([]string, error)
+	Lstat(name string) (Info, error)
+	Readlink(name string) (string, error)
+	Symlink(target, name string) error
+	// Rename replaces what is there, at once.
+	Rename(from, to string) error
+	// Remove removes a file, a link or an empty directory.
+	Remove(name string) error
+	// Sync makes what happened in a directory durable; a transport that
+	// cannot returns nil and says so in its documentation.
+	Sync(name string) error
+	Close() error
+}
+
+// File is a new file on its way to being whole: owner and mode, then content.
+// It is what *os.File and *sftp.File have in common.
+type File interface {
+	io.WriteCloser
+	Chown(uid, gid int) error
+	Chmod(mode fs.FileMode) error
+	Sync() error
+}
