@@ -1,0 +1,36 @@
+// Package inventory keeps in one bbolt file what was issued and what is in
+// place: a record and a row for each certificate, every generation, the
+// history of rollouts, and the append-only log of events. It never holds a
+// private key, because pages that bbolt frees keep their bytes.
+//
+// # Promises
+//
+// A change is written whole or not at all, together with its events. When
+// Commit returns without an error the change is on the disk: it was synced,
+// and kill -9 or a power cut does not take it back. A generation is never
+// overwritten by another certificate, and the numbers of generations and
+// rollouts of a name never start again, not even when the name leaves the
+// fleet file and comes back.
+//
+// Lists come from the expiry index alone, which holds the columns. No read
+// keeps a transaction open while its caller works, so a slow client cannot
+// make the file grow or hold up a commit.
+//
+// # What can go wrong
+//
+// One process has the file at a time; another one gets a LockedError that
+// names the first. A file that is empty, cut short or not an inventory is a
+// DamagedError and a file of a later version a SchemaError; such a file is
+// left as it was found. A full disk fails a Commit, nothing of it is kept, and
+// the inventory goes on with the next one.
+//
+// One sad path remains: when the disk accepts a commit's last page but then
+// refuses to confirm it (fsync fails), the change can be seen although it may
+// not be durable. Commit returns an error then, and whoever repeats the
+// transition repeats its events.
+//
+// # Words
+//
+// The package uses the words of package renewer. An index is a bucket that
+// could be built again from the others; Reindex does so.
+package inventory

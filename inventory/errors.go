@@ -1,0 +1,89 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"renewer/renewer"
+)
+
+// ErrClosed is returned by every method after Close.
+var ErrClosed = errors.New("the inventory is closed")
+
+// ErrAmbiguous is returned when several generations match a serial number or
+// the beginning of a fingerprint.
+var ErrAmbiguous = errors.New("several generations match")
+
+// ErrConflict is returned by Commit for a change that would lose something:
+// another certificate under a generation's number, or counters that fall.
+var ErrConflict = errors.New("conflicts with what is recorded")
+
+// ErrInvalid is returned by Commit for a change that means nothing.
+var ErrInvalid = errors.New("invalid change")
+
+// ErrExists is returned by Restore where an inventory is already.
+var ErrExists = errors.New("there is an inventory already")
+
+// LockedError says that another process has the file.
+type LockedError struct {
+	Path    string
+	PID     int    // 0: not to be found out
+	Command string // its name, if known
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("inventory %s is in use by another process", e.Path)
+	}
+	return fmt.Sprintf("inventory %s is in use by %s (process %d)", e.Path, e.Command, e.PID)
+}
+
+// DamagedError says that a file is not a whole inventory.
+type DamagedError struct {
+	Path string
+	What string
+}
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("inventory %s %s", e.Path, e.What) }
+
+// SchemaError says that the file is of another version than this program.
+type SchemaError struct {
+	Path        string
+	File, Known int
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("inventory %s has schema %d, and this renewer knows schemas up to %d", e.Path, e.File, e.Known)
+}
+
+func damaged(path, format string, args ...any) error {
+	return renewer.WithHint(&DamagedError{Path: path, What: fmt.Sprintf(format, args...)},
+		fmt.Sprintf("move it away (mv %s %s.damaged), then bring back a backup with `renewer restore FILE`; "+
+			"without a backup start afresh: what is on the hosts goes on serving, and everything is issued anew", path, path))
+}
+
+// medium adds the way out to an error of the disk.
+func medium(path string, err error) error {
+	dir := filepath.Dir(path)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
+		return ErrClosed
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		return renewer.WithHint(err, "free some space on the file system of "+dir+"; nothing was lost, and what failed is tried again")
+	case errors.Is(err, syscall.EROFS):
+		return renewer.WithHint(err, dir+" is on a file system that is mounted read-only; mount it for writing")
+	case errors.Is(err, fs.ErrPermission):
+		return renewer.WithHint(err, "run as the user who owns "+dir+", or give that user the directory with mode 0700")
+	case errors.Is(err, bolt.ErrDatabaseReadOnly):
+		return renewer.WithHint(err, "the inventory was opened for reading only")
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package inventory
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"renewer/renewer"
+)
+
+// An event is stored as its time and then its JSON, so that a search by time
+// decodes only what it finds. Seq is the key alone.
+func encodeEvent(e renewer.Event) ([]byte, error) {
+	body, err := json.Marshal(e)
+	return append(append(make([]byte, 0, timeSize+len(body)), timeKey(e.Time)...), body...), err
+}
+
+func decodeEvent(k, v []byte) (e renewer.Event, err error) {
+	if len(k) != 8 || len(v) < timeSize {
+		return e, fmt.Errorf("event %x has %d bytes", k, len(v))
+	}
+	if err := json.Unmarshal(v[timeSize:], &e); err != nil {
+		return e, fmt.Errorf("decode event %d: %w", binary.BigEndian.Uint64(k), err)
+	}
+	e.Seq = binary.BigEndian.Uint64(k)
+	return e, nil
+}
+
+// Events returns the events that match, oldest first; with a limit the newest
+// so many. Certificate is the name of a certificate, or of an entry for
+// NAME@host on all its hosts. Since looks at every event's own time, because a
+// clock that was set back leaves later events with earlier times.
+func (i *Inventory) Events(f renewer.EventFilter) (out []renewer.Event, err error) {
+	m := matcher{f: f, rollouts: map[string]bool{}}
+	if !f.Since.IsZero() {
+		m.since = timeKey(f.Since)
+	}
+	for _, id := range f.Rollouts {
+		m.rollouts[id] = true
+	}
+	err = i.view(func(tx *bolt.Tx) error {
+		if f.Certificate == "" && len(f.Rollouts) == 0 {
+			out, err = m.newestOf(tx)
+		} else {
+			out, err = m.byName(tx)
+		}
+		return err
+	})
+	slices.Reverse(out)
+	return out, err
+}
+
+type matcher struct {
+	f        renewer.EventFilter
+	since    []byte
+	rollouts map[string]bool
+}
+
+func (m matcher) full(n int) bool { return m.f.Limit > 0 && n == m.f.Limit }
+
+// take decodes the event and adds it if it matches.
+func (m matcher) take(out []renewer.Event, k, v []byte) ([]renewer.Event, error) {
+	if m.since != nil && len(v) >= timeSize && bytes.Compare(v[:timeSize], m.since) < 0 {
+		return out, nil
+	}
+	e, err := decodeEvent(k, v)
+	if err != nil || len(m.rollouts) > 0 && !m.rollouts[e.Rollout] {
+		return out, err
+	}
+	return append(out, e), nil
+}
+
+// newestOf walks the log from its end.
+func (m matcher) newestOf(tx *bolt.Tx) (out []renewer.Event, err error) {
+	c := bEvents.of(tx).Cursor()
+	for k, v := c.Last(); k != nil && binary.BigEndian.Uint64(k) > m.f.After && !m.full(len(out)); k, v = c.Prev() {
+		if out, err = m.take(out, k, v); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// byName finds the events of some certificates through their index.
+func (m matcher) byName(tx *bolt.Tx) (out []renewer.Event, err error) {
+	var seqs []uint64
+	if name := m.f.Certificate; name != "" {
+		seqs = seqsOf(tx, nameKey(name), m.f.After)
+		seqs = append(seqs, seqsOf(tx, []byte(name+"@"), m.f.After)...)
+	} else {
+		names := map[string]bool{}
+		for id := range m.rollouts {
+			names[rolloutCertificate(id)] = true
+		}
+		for name := range maps.Keys(names) {
+			seqs = append(seqs, seqsOf(tx, nameKey(name), m.f.After)...)
+		}
+	}
+	slices.Sort(seqs)
+	log := bEvents.of(tx)
+	for _, seq := range slices.Backward(seqs) {
+		if m.full(len(out)) {
+			break
+		}
+		k := seqKey(seq)
+		v := log.Get(k)
+		if v == nil {
+			return nil, fmt.Errorf("index %s leads to event %d, which is missing", bEventsByName.name, seq)
+		}
+		if out, err = m.take(out, k, v); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// seqsOf returns what comes after a Seq, of every name with the prefix.
+func seqsOf(tx *bolt.Tx, prefix []byte, after uint64) (seqs []uint64) {
+	c := bEventsByName.of(tx).Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix) && len(k) > 8; {
+		name := bytes.Clone(k[:len(k)-8])
+		if after > 0 {
+			k, _ = c.Seek(binary.BigEndian.AppendUint64(bytes.Clone(name), after))
+		}
+		for ; bytes.HasPrefix(k, name) && len(k) == len(name)+8; k, _ = c.Next() {
+			if seq := binary.BigEndian.Uint64(k[len(name):]); seq > after {
+				seqs = append(seqs, seq)
+			}
+		}
+	}
+	return seqs
+}
