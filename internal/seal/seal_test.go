@@ -19,10 +19,7 @@ import (
 	"renewer/internal/seal"
 	"renewer/internal/testpki"
 	"renewer/renewer"
-	"renewer/renewer/engine"
 )
-
-var _ engine.Keys = (*seal.Keys)(nil)
 
 func open(t testing.TB) (k *seal.Keys, dir, identity string) {
 	t.Helper()

@@ -1,0 +1,29 @@
+package local
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// misconfigured is an error about a file: mended there, retried later.
+func misconfigured(hint, format string, args ...any) error {
+	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+// refused is an error about an order that will not get better by waiting.
+func refused(hint, format string, args ...any) error {
+	return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// subject names a certificate in a message.
+func subject(c *x509.Certificate) string {
+	if s := c.Subject.String(); s != "" {
+		return "CA " + s
+	}
+	return "CA with serial " + renewer.SerialHex(c)
+}

@@ -1,0 +1,52 @@
+package local
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Info describes a CA for `renewer ca show`.
+type Info struct {
+	Issuer      string    `json:"issuer"`
+	Subject     string    `json:"subject"`
+	Root        string    `json:"root"` // Subject, if the CA is self-signed
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	Key         string    `json:"key"`           // ecdsa-p256, rsa-4096, ed25519, …
+	PathLen     int       `json:"path_length"`   // CAs allowed below it; -1: no limit
+	Encrypted   bool      `json:"key_encrypted"` // in its file
+	CanSignCRL  bool      `json:"can_sign_crl"`  // keyUsage has cRLSign (RFC 5280, section 6.3.3 f)
+}
+
+// Info returns what the CA is.
+func (a *Authority) Info() Info {
+	c := a.chain[0]
+	return Info{
+		Issuer: a.name, Subject: c.Subject.String(), Root: a.root.Subject.String(),
+		Serial: renewer.SerialHex(c), Fingerprint: renewer.Fingerprint(c.Raw),
+		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+		Key: keyType(c.PublicKey), PathLen: pathLen(c), Encrypted: a.encrypted,
+		CanSignCRL: c.KeyUsage&x509.KeyUsageCRLSign != 0,
+	}
+}
+
+func keyType(pub any) string {
+	switch k := pub.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-%d", k.N.BitLen())
+	case *ecdsa.PublicKey:
+		return fmt.Sprintf("ecdsa-p%d", k.Curve.Params().BitSize)
+	case ed25519.PublicKey:
+		return string(renewer.Ed25519)
+	default:
+		return fmt.Sprintf("%T", pub)
+	}
+}

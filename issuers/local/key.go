@@ -1,0 +1,111 @@
+package local
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/pem"
+	"errors"
+
+	"go.step.sm/crypto/pemutil"
+
+	"renewer/internal/atomicfile"
+)
+
+const (
+	maxKeyFile        = 64 << 10
+	maxPassphraseFile = 4 << 10
+)
+
+type privateKey struct {
+	signer    crypto.Signer
+	file      string
+	encrypted bool // in its file
+}
+
+// belongsTo reports whether pub is the key's public half.
+func (k privateKey) belongsTo(pub crypto.PublicKey) bool {
+	own, ok := k.signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && own.Equal(pub)
+}
+
+func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(path, maxKeyFile) }
+
+// readPassphrase strips one newline, which every editor leaves at the end.
+func readPassphrase(cfg Config) ([]byte, error) {
+	data, err := atomicfile.ReadSecret(cfg.PassphraseFile, maxPassphraseFile)
+	if err != nil {
+		return nil, misconfigured("", "passphrase_file of issuer %s: %w", cfg.Name, err)
+	}
+	if line, ok := bytes.CutSuffix(data, []byte("\n")); ok {
+		data = bytes.TrimSuffix(line, []byte("\r"))
+	}
+	if len(data) == 0 {
+		return nil, misconfigured("write the passphrase into it", "passphrase_file of issuer %s: %s is empty", cfg.Name, cfg.PassphraseFile)
+	}
+	return data, nil
+}
+
+// errNoPassphrase and errWrongPassphrase are what Import asks again for.
+var (
+	errNoPassphrase    = errors.New("the key is encrypted and no passphrase is given")
+	errWrongPassphrase = errors.New("the passphrase does not open the key, or the file is damaged")
+)
+
+// parseKey reads the one private key of a PEM file. The errors of the parsers
+// below are left out: they speak of bytes that nobody may see.
+func parseKey(data []byte, file string, passphrase []byte) (privateKey, error) {
+	block, err := keyBlock(data, file)
+	if err != nil {
+		return privateKey{}, err
+	}
+	k := privateKey{file: file}
+	if k.encrypted, err = encryption(block); err != nil {
+		return privateKey{}, misconfigured(convertHint(file), "%s: %w", file, err)
+	}
+	if k.encrypted && len(passphrase) == 0 {
+		return privateKey{}, misconfigured("set passphrase_file of the issuer in the fleet file", "%s: %w", file, errNoPassphrase)
+	}
+	parsed, err := pemutil.Parse(pem.EncodeToMemory(block), pemutil.WithPassword(passphrase), pemutil.WithFilename(file))
+	if err != nil && k.encrypted {
+		return privateKey{}, misconfigured("check passphrase_file of the issuer; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
+			"%s: %w", file, errWrongPassphrase)
+	}
+	if err != nil {
+		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows what openssl makes of it",
+			"%s holds no RSA, ECDSA or Ed25519 private key that can be read", file)
+	}
+	signer, ok := parsed.(crypto.Signer)
+	if !ok {
+		return privateKey{}, misconfigured("", "%s: a key of this type cannot sign", file)
+	}
+	k.signer = signer
+	return k, nil
+}
+
+// keyBlock finds the private key among what openssl writes beside it:
+// parameters of a curve, certificates.
+func keyBlock(data []byte, file string) (*pem.Block, error) {
+	var key *pem.Block
+	for rest := data; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		switch block.Type {
+		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
+			if key != nil {
+				return nil, misconfigured("leave only the CA's key in it", "%s holds more than one private key", file)
+			}
+			key = block
+		case "EC PARAMETERS", "CERTIFICATE":
+		case "OPENSSH PRIVATE KEY":
+			return nil, misconfigured("ssh-keygen -p -m PKCS8 -f a copy of it converts it", "%s is a key of OpenSSH", file)
+		default:
+			return nil, misconfigured("it should be PEM: -----BEGIN PRIVATE KEY-----", "%s: unexpected PEM block %.40q", file, block.Type)
+		}
+	}
+	if key == nil {
+		return nil, misconfigured("it should be PEM: -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
+	}
+	return key, nil
+}

@@ -1,0 +1,156 @@
+// Package local is the issuer whose CA is two files on this machine: a
+// certificate and its key, made by Create, taken over by Import, or any pair
+// that openssl made. Signing is smallstep's softcas, reading keys is
+// smallstep's pemutil; this package says what a certificate must be like and
+// what is wrong with a file.
+//
+// The certificate file holds the signing CA and, if that is an intermediate,
+// the certificates above it up to its root. The key file holds one key, in
+// PKCS #8, PKCS #1 or SEC 1, encrypted or not.
+//
+// Every error is the context's or a *renewer.Error: misconfigured for what
+// somebody can mend in the files (retried later), refused for an order that
+// this CA will never sign. Neither key nor passphrase stands in an error.
+package local
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/smallstep/certificates/cas/apiv1"
+	"github.com/smallstep/certificates/cas/softcas"
+)
+
+// Config says where a local CA is.
+type Config struct {
+	Name           string // of the issuer
+	CertFile       string
+	KeyFile        string
+	PassphraseFile string // of the key; empty: the key is not encrypted
+}
+
+// Authority is a local CA that was loaded. It is safe for many goroutines and
+// reads no file after it was opened.
+type Authority struct {
+	name        string
+	chain       []*x509.Certificate // the signing CA, then what is above it, without the root
+	root        *x509.Certificate   // chain[0] itself, if that is self-signed
+	authority   []byte              // key identifier of chain[0]
+	constrained bool                // names or usages are limited somewhere in the chain
+	encrypted   bool
+	cas         *softcas.SoftCAS
+	clock       func() time.Time
+}
+
+// Open loads a CA and checks all that does not change with time: that it is
+// a CA that may sign leaves, that the key belongs to it, that its chain reaches a
+// root. Its dates are Health's and Sign's matter, so that an expired CA can
+// still be shown and its root still be compared.
+func Open(cfg Config) (*Authority, error) {
+	certPEM, keyPEM, err := readFiles(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var passphrase []byte
+	if cfg.PassphraseFile != "" {
+		if passphrase, err = readPassphrase(cfg); err != nil {
+			return nil, err
+		}
+	}
+	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.PassphraseFile != "" && !key.encrypted {
+		return nil, misconfigured(encryptHint(cfg.KeyFile),
+			"issuer %s: %s is not encrypted although passphrase_file is set", cfg.Name, cfg.KeyFile)
+	}
+	return newAuthority(cfg, certPEM, cfg.CertFile, key)
+}
+
+// newAuthority checks a certificate file against its key.
+func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (*Authority, error) {
+	certs, err := parseCertificates(certPEM, certFile)
+	if err != nil {
+		return nil, err
+	}
+	path, err := orderChain(certs, certFile, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkChain(path, certFile); err != nil {
+		return nil, err
+	}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, encrypted: key.encrypted, clock: time.Now}
+	if len(path) > 1 {
+		a.chain = path[:len(path)-1]
+	}
+	for _, c := range path {
+		a.constrained = a.constrained || isConstrained(c)
+	}
+	if a.authority, err = keyIdentifier(path[0]); err != nil {
+		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
+	}
+	a.cas, err = softcas.New(context.Background(), apiv1.Options{CertificateChain: a.chain, Signer: key.signer})
+	if err != nil {
+		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
+	}
+	return a, nil
+}
+
+// Roots returns the root that the CA leads to.
+func (a *Authority) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{a.root}, nil
+}
+
+// Health reports whether the CA is valid now.
+func (a *Authority) Health(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return a.validAt(a.clock())
+}
+
+// validAt checks the dates of the whole chain.
+func (a *Authority) validAt(now time.Time) error {
+	for _, c := range append([]*x509.Certificate{a.root}, a.chain...) {
+		switch {
+		case now.Before(c.NotBefore):
+			return misconfigured("compare this machine's clock with the CA's dates",
+				"issuer %s: %s is not valid before %s; now is %s", a.name, subject(c), date(c.NotBefore), date(now))
+		case now.After(c.NotAfter):
+			return misconfigured("replace the CA: move its files away, then renewer ca init "+a.name+" or renewer ca import "+a.name,
+				"issuer %s: %s expired at %s", a.name, subject(c), date(c.NotAfter))
+		}
+	}
+	return nil
+}
+
+// readFiles says which half is missing, and what to do about it.
+func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
+	certPEM, certErr := readCertificateFile(cfg.CertFile)
+	keyPEM, keyErr := readKeyFile(cfg.KeyFile)
+	noCert, noKey := errors.Is(certErr, fs.ErrNotExist), errors.Is(keyErr, fs.ErrNotExist)
+	switch {
+	case noCert && noKey:
+		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" takes over an existing one",
+			"issuer %s has no CA: %w", cfg.Name, certErr)
+	case noCert:
+		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or put the certificate back from a backup",
+			"issuer %s has a key (%s) and no certificate: %w", cfg.Name, cfg.KeyFile, certErr)
+	case noKey:
+		return nil, nil, misconfigured("put the key back from a backup; without it, move the certificate away and make a new CA with renewer ca init "+cfg.Name,
+			"issuer %s has a certificate (%s) and no key: %w", cfg.Name, cfg.CertFile, keyErr)
+	case certErr != nil:
+		return nil, nil, misconfigured("", "issuer %s: %w", cfg.Name, certErr)
+	case keyErr != nil:
+		return nil, nil, misconfigured("", "issuer %s: %w", cfg.Name, keyErr)
+	}
+	return certPEM, keyPEM, nil
+}
