@@ -1,0 +1,89 @@
+package probes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"renewer/renewer"
+)
+
+const maxAnswer = 64 << 10 // bytes; /version has about 1 KiB
+
+// docker asks dockerd what every client asks first (Docker Engine API,
+// GET /_ping and GET /version).
+func (p *Prober) docker(ctx context.Context, v *visit, r renewer.ProbeRequest) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.step, fmt.Errorf("no answer within %s", p.step))
+	defer cancel()
+	handed := false
+	transport := &http.Transport{
+		MaxResponseHeaderBytes: maxAnswer,
+		// The connection has been verified; there is no other.
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+			if handed {
+				return nil, errors.New("the server closed the connection after one request")
+			}
+			handed = true
+			return stream{v.conn, v}, nil
+		},
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	if _, err := p.get(ctx, client, v, r, "/_ping"); err != nil {
+		return err
+	}
+	body, err := p.get(ctx, client, v, r, "/version")
+	if err != nil {
+		return err
+	}
+	var version struct{ APIVersion string }
+	if err := json.Unmarshal(body, &version); err != nil || version.APIVersion == "" {
+		return notDocker(r, "/version does not name an ApiVersion")
+	}
+	return nil
+}
+
+func (p *Prober) get(ctx context.Context, client *http.Client, v *visit, r renewer.ProbeRequest, path string) ([]byte, error) {
+	address := r.Placement.Probe.Address
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", address, err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, v.broken(ctx, address, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, v.broken(ctx, address, err)
+	case len(body) > maxAnswer:
+		return nil, notDocker(r, fmt.Sprintf("%s answers more than %d bytes", path, maxAnswer))
+	case resp.StatusCode != http.StatusOK:
+		return nil, notDocker(r, fmt.Sprintf("%s answers %s", path, resp.Status))
+	}
+	return body, nil
+}
+
+func notDocker(r renewer.ProbeRequest, why string) error {
+	return &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: renewer.WithHint(
+		fmt.Errorf("%s is no healthy Docker daemon: %s", r.Placement.Probe.Address, why), "look at the log of dockerd, and at the address of the probe")}
+}
+
+// broken is the error for a request that got no whole answer.
+func (v *visit) broken(ctx context.Context, address string, err error) error {
+	v.mu.Lock()
+	end := v.ended
+	v.mu.Unlock()
+	switch {
+	case end != nil && isAlert(end), end != nil && v.asked && ended(end):
+		return v.refused(address, end)
+	default:
+		return unreachable(ctx, address, err)
+	}
+}

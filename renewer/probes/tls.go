@@ -1,0 +1,201 @@
+package probes
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"renewer/renewer"
+)
+
+// visit is what one TLS connection showed.
+type visit struct {
+	conn  *tls.Conn
+	peer  *peer
+	asked bool // the server asked for a client certificate
+	fits  error
+
+	mu      sync.Mutex
+	ended   error // first error of Read
+	granted bool  // a session ticket came
+}
+
+// Read remembers how the connection ended: clients above TLS only keep a text.
+func (v *visit) Read(b []byte) (int, error) {
+	n, err := v.conn.Read(b)
+	if err != nil {
+		v.mu.Lock()
+		if v.ended == nil {
+			v.ended = err
+		}
+		v.mu.Unlock()
+	}
+	return n, err
+}
+
+// stream is a visit as a connection for clients that speak over it.
+type stream struct {
+	*tls.Conn
+	v *visit
+}
+
+func (s stream) Read(b []byte) (int, error) { return s.v.Read(b) }
+
+// Get and Put make the visit a tls.ClientSessionCache: nothing is resumed, but
+// a ticket to keep means that the server has finished its handshake.
+func (v *visit) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+
+func (v *visit) Put(_ string, s *tls.ClientSessionState) {
+	if s == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.granted = true
+	if v.conn != nil { // wake the reader
+		_ = v.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (v *visit) ticket() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.granted
+}
+
+// connect dials and shakes hands. The visit is there even with an error, if
+// without a connection; its peer holds what was served.
+func (p *Prober) connect(ctx context.Context, r renewer.ProbeRequest, client *tls.Certificate, alpn ...string) (*visit, error) {
+	v := &visit{peer: &peer{}}
+	address := r.Placement.Probe.Address
+	name, err := serverName(r.Placement.Probe)
+	if err != nil {
+		return v, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.step, fmt.Errorf("no answer within %s", p.step))
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return v, unreachable(ctx, address, err)
+	}
+	conn := tls.Client(raw, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ServerName: name,
+		NextProtos: alpn,
+		// The chain, name, dates and usage are verified in VerifyConnection,
+		// with the rules that crypto/tls would use; it is off here only so
+		// that a certificate that fails is seen, and can be named, too. Nothing
+		// is sent over a connection before it has passed.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			return v.peer.verify(cs.PeerCertificates, r, name, p.now())
+		},
+		GetClientCertificate: func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			v.asked = true
+			if client == nil {
+				return &tls.Certificate{}, nil
+			}
+			// Presented even if the server's list of CAs does not have its
+			// issuer: the server's refusal says more than our silence.
+			v.fits = info.SupportsCertificate(client)
+			return client, nil
+		},
+		ClientSessionCache: v,
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return v, v.handshakeFailed(ctx, address, err)
+	}
+	v.mu.Lock()
+	v.conn = conn
+	v.mu.Unlock()
+	return v, nil
+}
+
+// handshakeFailed says what a failed handshake means.
+func (v *visit) handshakeFailed(ctx context.Context, address string, err error) error {
+	var plain tls.RecordHeaderError
+	switch {
+	case v.peer.err != nil:
+		return v.peer.err
+	case isAlert(err), v.asked && ended(err):
+		return v.refused(address, err)
+	case errors.As(err, &plain):
+		return &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: renewer.WithHint(
+			fmt.Errorf("%s does not speak TLS: %w", address, err), "is it the TLS port? if the service has just lost its TLS settings, look at its configuration")}
+	default:
+		return unreachable(ctx, address, err)
+	}
+}
+
+// refused is the error for a server that ends the connection on us.
+func (v *visit) refused(address string, err error) error {
+	err = fmt.Errorf("%s refused the connection: %w", address, err)
+	if v.fits != nil {
+		err = fmt.Errorf("%w (our client certificate does not suit what it asked for: %w)", err, v.fits)
+	}
+	if v.asked {
+		err = renewer.WithHint(err, "the server has to trust the CA of our client certificate, and to have loaded that trust; look at its ca file and log")
+	}
+	return &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: err}
+}
+
+// accepted reads until it is clear whether the server accepted us. quiet tells
+// that nothing was heard.
+func (p *Prober) accepted(ctx context.Context, v *visit, address string) (quiet bool, err error) {
+	if v.conn.ConnectionState().Version < tls.VersionTLS13 {
+		return false, nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = v.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := v.conn.SetReadDeadline(time.Now().Add(p.quiet)); err != nil {
+		return false, unreachable(ctx, address, err)
+	}
+	if ctx.Err() != nil { // it may have ended before the deadline was set
+		return false, unreachable(ctx, address, ctx.Err())
+	}
+	if v.ticket() {
+		return false, nil
+	}
+	n, err := v.Read(make([]byte, 1))
+	var timeout net.Error
+	switch {
+	case n > 0, v.ticket(), err == io.EOF: // crypto/tls gives io.EOF itself for close_notify only
+		return false, nil
+	case ctx.Err() != nil:
+		return false, unreachable(ctx, address, err)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return true, nil
+	default:
+		return false, v.refused(address, err)
+	}
+}
+
+// isAlert reports whether the other side sent a TLS alert.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// ended reports whether the connection just ended.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func unreachable(ctx context.Context, address string, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	err = fmt.Errorf("%s cannot be reached: %w", address, err)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = renewer.WithHint(err, "nothing listens there: does the service run, and is it the right address?")
+	}
+	return &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: err}
+}
