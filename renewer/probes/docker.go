@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"renewer/renewer"
 )
@@ -19,15 +20,14 @@ const maxAnswer = 64 << 10 // bytes; /version has about 1 KiB
 func (p *Prober) docker(ctx context.Context, v *visit, r renewer.ProbeRequest) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.step, fmt.Errorf("no answer within %s", p.step))
 	defer cancel()
-	handed := false
+	var handed atomic.Bool
 	transport := &http.Transport{
 		MaxResponseHeaderBytes: maxAnswer,
 		// The connection has been verified; there is no other.
 		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-			if handed {
+			if !handed.CompareAndSwap(false, true) {
 				return nil, errors.New("the server closed the connection after one request")
 			}
-			handed = true
 			return stream{v.conn, v}, nil
 		},
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,13 +19,30 @@ import (
 // visit is what one TLS connection showed.
 type visit struct {
 	conn  *tls.Conn
+	raw   *rawConn
 	peer  *peer
-	asked bool // the server asked for a client certificate
-	fits  error
+	asked bool  // the server asked for a client certificate
+	fits  error // why ours does not suit what it asked for
 
 	mu      sync.Mutex
 	ended   error // first error of Read
 	granted bool  // a session ticket came
+	waiting bool  // for a ticket: end Read when it comes
+}
+
+// rawConn knows whether the connection was closed below TLS: crypto/tls gives
+// io.EOF for that and for close_notify.
+type rawConn struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+func (c *rawConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == io.EOF {
+		c.closed.Store(true)
+	}
+	return n, err
 }
 
 // Read remembers how the connection ended: clients above TLS only keep a text.
@@ -58,14 +77,19 @@ func (v *visit) Put(_ string, s *tls.ClientSessionState) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.granted = true
-	if v.conn != nil { // wake the reader
-		_ = v.conn.SetReadDeadline(time.Unix(1, 0))
+	if v.waiting {
+		_ = v.raw.SetReadDeadline(past)
 	}
 }
 
-func (v *visit) ticket() bool {
+// past is a deadline that ends a Read at once.
+var past = time.Unix(1, 0)
+
+// wait makes the next ticket end a Read, and reports whether one came.
+func (v *visit) wait() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.waiting = true
 	return v.granted
 }
 
@@ -80,11 +104,12 @@ func (p *Prober) connect(ctx context.Context, r renewer.ProbeRequest, client *tl
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.step, fmt.Errorf("no answer within %s", p.step))
 	defer cancel()
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	tcp, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return v, unreachable(ctx, address, err)
 	}
-	conn := tls.Client(raw, &tls.Config{
+	v.raw = &rawConn{Conn: tcp}
+	v.conn = tls.Client(v.raw, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ServerName: name,
 		NextProtos: alpn,
@@ -108,13 +133,10 @@ func (p *Prober) connect(ctx context.Context, r renewer.ProbeRequest, client *tl
 		},
 		ClientSessionCache: v,
 	})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
+	if err := v.conn.HandshakeContext(ctx); err != nil {
+		_ = tcp.Close()
 		return v, v.handshakeFailed(ctx, address, err)
 	}
-	v.mu.Lock()
-	v.conn = conn
-	v.mu.Unlock()
 	return v, nil
 }
 
@@ -152,25 +174,21 @@ func (p *Prober) accepted(ctx context.Context, v *visit, address string) (quiet 
 	if v.conn.ConnectionState().Version < tls.VersionTLS13 {
 		return false, nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = v.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err := v.conn.SetReadDeadline(time.Now().Add(p.quiet)); err != nil {
+	if err := v.raw.SetReadDeadline(time.Now().Add(p.quiet)); err != nil {
 		return false, unreachable(ctx, address, err)
 	}
-	if ctx.Err() != nil { // it may have ended before the deadline was set
-		return false, unreachable(ctx, address, ctx.Err())
-	}
-	if v.ticket() {
+	stop := context.AfterFunc(ctx, func() { _ = v.raw.SetReadDeadline(past) })
+	defer stop()
+	if v.wait() {
 		return false, nil
 	}
 	n, err := v.Read(make([]byte, 1))
-	var timeout net.Error
 	switch {
-	case n > 0, v.ticket(), err == io.EOF: // crypto/tls gives io.EOF itself for close_notify only
+	case n > 0, v.wait(), err == io.EOF && !v.raw.closed.Load():
 		return false, nil
 	case ctx.Err() != nil:
 		return false, unreachable(ctx, address, err)
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return true, nil
 	default:
 		return false, v.refused(address, err)
