@@ -45,7 +45,6 @@ test: ## all tests, in random order, with the race detector where there is a C c
 
 lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
 	@$(GO) vet ./...
-	@$(GOLANGCI) fmt --diff
 	@$(GOLANGCI) run
 
 fmt: $(GOLANGCI) ## format the source as lint wants it

@@ -36,7 +36,7 @@ var rooms = []room{
 	}},
 
 	{path: "configs", may: below},
-	{path: "inventory", may: append([]string{"renewer/engine"}, below...)},
+	{path: "inventory", may: below},
 	{path: "issuers/issuertest", may: append([]string{"renewer/engine"}, below...)},
 	{path: "issuers/local", may: below},
 	{path: "notify", may: below},
