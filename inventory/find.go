@@ -61,3 +61,21 @@ func findPrefix(tx *bolt.Tx, b bucket, prefix []byte) (found renewer.Generation,
 	}
 	return found, ok, nil
 }
+
+// Rollout returns a rollout that is over, by its ID.
+func (i *Inventory) Rollout(id string) (r renewer.Rollout, ok bool, err error) {
+	name := rolloutCertificate(id)
+	n, err := rolloutNumber(&renewer.Rollout{ID: id, Certificate: name})
+	if err != nil {
+		return r, false, err
+	}
+	err = i.view(func(tx *bolt.Tx) error {
+		v := bRollouts.of(tx).Get(numberKey(name, n))
+		if ok = v != nil; !ok {
+			return nil
+		}
+		r, err = decodeRollout(v)
+		return err
+	})
+	return r, ok && err == nil, err
+}

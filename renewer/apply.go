@@ -14,6 +14,7 @@ type Outcome struct {
 	// Inconclusive: Err says nothing about the certificate (the host or the
 	// issuer of the probe's client certificate could not be reached).
 	Inconclusive bool
+	Cancelled    bool // cut off by the end of this process: nothing is known
 	KeyLost      bool // stage: no host has the generation's key any more
 
 	Generation *Generation // order: what was issued

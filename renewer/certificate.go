@@ -80,9 +80,9 @@ func (s Share) String() string { return fmt.Sprintf("%g%%", float64(s)*100) }
 // when Before is set, that long before its end. Jitter is a share of the
 // lifetime too and only makes it earlier.
 type Renewal struct {
-	At     Share
-	Before time.Duration
-	Jitter Share
+	At     Share         `json:"at"`
+	Before time.Duration `json:"before,omitempty"`
+	Jitter Share         `json:"jitter,omitempty"`
 }
 
 // Pace says how a rollout moves over the hosts of one certificate.

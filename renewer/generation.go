@@ -95,6 +95,7 @@ type Generation struct {
 	NotAfter    time.Time `json:"not_after"`
 	IssuedAt    time.Time `json:"issued_at"`
 	RenewAt     time.Time `json:"renew_at"`
+	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`
 	Rollout     string    `json:"rollout"`   // the rollout that ordered it
 	Chain       [][]byte  `json:"chain_der"` // leaf first
@@ -123,7 +124,7 @@ func NewGeneration(name string, number int, req Request, chain Chain, policy Ren
 	for _, c := range chain.Intermediates {
 		g.Chain = append(g.Chain, c.Raw)
 	}
-	g.RenewAt = policy.Time(g)
+	g.Renewal, g.RenewAt = policy, policy.Time(g)
 	return g
 }
 

@@ -78,3 +78,13 @@ func (p *PlacementState) unproven(why string, at time.Time) {
 func (p PlacementState) Has(generation int) bool {
 	return slices.ContainsFunc(p.Revisions, func(r Revision) bool { return r.Generation == generation })
 }
+
+// OnAll reports whether a generation is still on every host of a certificate.
+func (rec Record) OnAll(generation int, c Certificate) bool {
+	for _, p := range c.Placements {
+		if !rec.Placements[p.Host].Has(generation) {
+			return false
+		}
+	}
+	return true
+}

@@ -147,6 +147,17 @@ func Issue(c Certificate, reasons ...Reason) *Rollout {
 	return r
 }
 
+// Renewed returns the rollout that a person's renewal asks for: a new
+// generation or, for a trust bundle, the bundle to every host again.
+func Renewed(c Certificate, force bool) *Rollout {
+	r := Issue(c, Reason{ReasonRequested, "a person asked"})
+	r.Requested, r.Force = true, force
+	if c.IsBundle() {
+		r.Kind, r.Phase = KindPlace, PhaseRolling
+	}
+	return r
+}
+
 // Rollback returns the rollout back to an earlier generation on every host.
 func Rollback(c Certificate, generation int) *Rollout {
 	r := Issue(c, Reason{ReasonRequested, fmt.Sprintf("rollback to generation %d", generation)})

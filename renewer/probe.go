@@ -15,7 +15,10 @@ type ProbeRequest struct {
 	Trust       string              // TrustDigest that the ca file should have; empty: not compared
 	Roots       []*x509.Certificate // that a peer would verify the served leaf with
 	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
-	Host        ProbedHost
+	// Restored: what is looked at was put back, perhaps as it was before
+	// renewer came, so modes, owners and links of the files do not count.
+	Restored bool
+	Host     ProbedHost
 }
 
 // ProbedHost is what a probe asks of the host of its placement.

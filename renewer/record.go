@@ -19,6 +19,8 @@ type Record struct {
 	Latest  int `json:"latest"`
 	// KeyLost: no host has the key of the current generation any more.
 	KeyLost bool `json:"key_lost,omitempty"`
+	// ExpiredNoted is the generation whose end the log has.
+	ExpiredNoted int `json:"expired_noted,omitempty"`
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host

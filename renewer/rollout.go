@@ -159,6 +159,23 @@ func (r *Rollout) Settled() bool {
 	return true
 }
 
+// Trouble returns the first error of the rollout or of one of its steps, with
+// the way out; empty if there is none.
+func (r *Rollout) Trouble() (text, hint string) {
+	if r.Error != "" {
+		return r.Error, r.Hint
+	}
+	for _, s := range r.Steps {
+		switch {
+		case s.Error != "":
+			return s.Host + ": " + s.Error, s.Hint
+		case s.State == StepUnproven:
+			return s.Host + ": " + s.Stopped + " does not run: the files are in place, but nothing serves them", "start it: the next probe proves it"
+		}
+	}
+	return "", ""
+}
+
 // Hurry takes a person's request into a rollout under way: no window, no
 // backoff.
 func (r *Rollout) Hurry(force bool) {

@@ -160,6 +160,7 @@ type RolloutResult struct {
 	Rollout     string `json:"rollout"`
 	Generation  int    `json:"generation"`
 	Result      Result `json:"result"`
+	Waiting     string `json:"waiting,omitempty"` // for what
 	Error       string `json:"error,omitempty"`
 	Hint        string `json:"hint,omitempty"`
 }

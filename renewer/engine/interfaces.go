@@ -52,6 +52,8 @@ type Store interface {
 	// first, from the index alone, until yield returns false or NotAfter is
 	// not before until (zero: no limit). Rows without NotAfter come last.
 	Rows(until time.Time, yield func(renewer.Row) bool) error
+	// Rollout returns a rollout that is over, by its ID.
+	Rollout(id string) (r renewer.Rollout, ok bool, err error)
 	// Events returns events with Seq > after that match, oldest first.
 	Events(f renewer.EventFilter) ([]renewer.Event, error)
 }

@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"renewer/renewer"
+)
+
+// pending is a change that waits to be recorded, and what holds once it is.
+type pending struct {
+	change Change
+	done   func()
+}
+
+// recordAtOnce bounds how many changes one transaction takes.
+const recordAtOnce = 256
+
+// consider plans for the named certificates and records what is to be done.
+func (e *Engine) consider(names []string) {
+	var batch []pending
+	flush := func() {
+		if err := e.record(batch); err != nil {
+			e.Log.Error("record what is planned", "error", err)
+			e.failWatchers(err)
+		}
+		batch = batch[:0]
+	}
+	for _, name := range names {
+		p, ok, err := e.planOne(name)
+		if err != nil {
+			e.Log.Error("read the inventory", "certificate", name, "error", err)
+			continue
+		}
+		if ok {
+			batch = append(batch, p)
+		}
+		if len(batch) >= recordAtOnce {
+			flush()
+		}
+	}
+	flush()
+}
+
+// record commits changes and, only then, lets them hold.
+func (e *Engine) record(batch []pending) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	changes := make([]Change, 0, len(batch))
+	for _, p := range batch {
+		changes = append(changes, p.change)
+	}
+	events, err := e.Store.Commit(context.Background(), changes...)
+	if err != nil {
+		return err
+	}
+	for _, p := range batch {
+		if p.done != nil {
+			p.done()
+		}
+	}
+	e.tell(events)
+	return nil
+}
+
+// load returns what is known of one certificate.
+func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) {
+	if en, ok := e.entries[name]; ok {
+		return en, true, nil
+	}
+	rec, found, err := e.Store.Record(name)
+	if err != nil {
+		return nil, false, err
+	}
+	if !found {
+		rec = renewer.Record{Name: name}
+	}
+	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
+	en := &entry{cert: c, rec: rec}
+	if en.current, err = e.generation(name, rec.Current); err != nil {
+		return nil, false, err
+	}
+	if rec.Rollout != nil {
+		if en.rolling, err = e.generation(name, rec.Rollout.Generation); err != nil {
+			return nil, false, err
+		}
+	}
+	return en, found, nil
+}
+
+func (e *Engine) generation(name string, number int) (*renewer.Generation, error) {
+	if number == 0 {
+		return nil, nil
+	}
+	g, ok, err := e.Store.Generation(name, number)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &g, nil
+}
+
+func (e *Engine) observed(en *entry) renewer.Observed {
+	o := renewer.Observed{Record: en.rec, Current: en.current, Rolling: en.rolling}
+	if roots, ok := e.roots.of(en.cert.Trust...); ok {
+		o.Trust = renewer.TrustDigest(roots)
+	}
+	return o
+}
+
+// planOne plans for one certificate; ok is false if nothing is to be recorded.
+func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
+	c, wanted := e.fleet.Certificate(name)
+	if !wanted {
+		return e.letGo(name)
+	}
+	en, found, err := e.load(name, c)
+	if err != nil {
+		return pending{}, false, err
+	}
+	now := e.Now()
+	if r := en.rec.Rollout; r != nil && !r.Phase.Over() && e.entries[name] == nil {
+		e.entries[name] = en // after a start: go on with it
+	}
+	e.reprobe(en, now)
+	next := &entry{cert: c, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
+	d := renewer.Plan(c, e.observed(en), now)
+	ch := Change{}
+	if d.Close {
+		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
+	}
+	if d.Adapt != nil {
+		next.rec.Rollout = d.Adapt
+	}
+	if d.Open != nil && len(e.entries) < maxUnderWay {
+		ch.Events = append(ch.Events, next.start(d.Open, now))
+	}
+	if ev, ended := next.expire(now); ended {
+		ch.Events = append(ch.Events, ev)
+	}
+	if ev, moved := next.reschedule(now); moved {
+		ch.Generation, ch.Events = next.current, append(ch.Events, ev)
+	}
+	next.rec.NextAt = nextAt(next, now)
+	if d.Open != nil && next.rec.Rollout == nil {
+		next.rec.NextAt = now // no room yet
+	}
+	if found && len(ch.Events) == 0 && d.Adapt == nil && next.rec.NextAt.Equal(en.rec.NextAt) && reflect.DeepEqual(e.row(en), e.row(next)) {
+		return pending{}, false, nil
+	}
+	return e.put(next, ch), true, nil
+}
+
+// put makes the pending change that writes an entry.
+func (e *Engine) put(next *entry, ch Change) pending {
+	rec, row := next.rec, e.row(next)
+	ch.Record, ch.Row = &rec, &row
+	return pending{change: ch, done: func() {
+		if r := next.rec.Rollout; r != nil && !r.Phase.Over() {
+			e.entries[next.cert.Name] = next
+		} else {
+			delete(e.entries, next.cert.Name)
+		}
+		if ch.Closed != nil {
+			e.ended(ch.Closed)
+		}
+	}}
+}
+
+// close ends the open or blocked rollout of an entry.
+func (en *entry) close(phase renewer.Phase, why string, now time.Time) (*renewer.Rollout, []renewer.Event) {
+	r := *en.rec.Rollout
+	wasOver := r.Phase.Over()
+	r.Phase, r.EndedAt, r.Error = phase, now, why
+	en.rec.Rollout, en.rolling = nil, nil
+	ev := renewer.Event{
+		Time: now, Type: renewer.EventRolloutSuperseded, Certificate: r.Certificate, Generation: r.Generation, Rollout: r.ID, Message: why,
+	}
+	if wasOver {
+		return nil, []renewer.Event{ev} // it is in the history already, as blocked
+	}
+	return &r, []renewer.Event{ev}
+}
+
+// start makes a rollout the one under way. It is recorded before anything is
+// done because of it.
+func (en *entry) start(r *renewer.Rollout, now time.Time) renewer.Event {
+	en.rec.Rollouts++
+	r.ID, r.StartedAt = renewer.RolloutID(en.cert.Name, en.rec.Rollouts), now
+	en.rec.Rollout = r
+	if r.Kind == renewer.KindPlace {
+		en.rolling = en.current
+	}
+	return renewer.Event{
+		Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: string(r.Kind) + ": " + r.Why(),
+	}
+}
+
+// expire notes once that the current generation has ended.
+func (en *entry) expire(now time.Time) (renewer.Event, bool) {
+	g := en.current
+	if g == nil || now.Before(g.NotAfter) || en.rec.ExpiredNoted == g.Number {
+		return renewer.Event{}, false
+	}
+	en.rec.ExpiredNoted = g.Number
+	return renewer.Event{
+		Time: now, Type: renewer.EventExpired, Certificate: en.cert.Name, Generation: g.Number,
+		Message: "it ended at " + g.NotAfter.Format(time.RFC3339),
+	}, true
+}
+
+// reschedule moves the renew time when the fleet file's policy changed.
+func (en *entry) reschedule(now time.Time) (renewer.Event, bool) {
+	if en.current == nil || en.current.Renewal == en.cert.Renewal {
+		return renewer.Event{}, false
+	}
+	g := *en.current
+	g.Renewal, g.RenewAt = en.cert.Renewal, en.cert.Renewal.Time(g)
+	en.current = &g
+	return renewer.Event{
+		Time: now, Type: renewer.EventRescheduled, Certificate: en.cert.Name, Generation: g.Number,
+		Message: "renew time is now " + g.RenewAt.Format(time.RFC3339),
+	}, true
+}
+
+// nextAt is when a certificate is looked at again: never at once, so that one
+// that waits for an answer does not keep the loop busy.
+func nextAt(en *entry, now time.Time) time.Time {
+	at := renewer.NextAt(en.cert, en.rec, en.current, now)
+	if !at.IsZero() && !at.After(now) {
+		at = now.Add(wakeAtLeast)
+	}
+	return at
+}
+
+// row is what lists show of an entry: the current generation or, before the
+// first is proven, the one on its way; for a trust bundle the root that ends
+// first.
+func (e *Engine) row(en *entry) renewer.Row {
+	gen := en.current
+	switch {
+	case en.cert.IsBundle():
+		if roots, ok := e.roots.of(en.cert.Trust...); ok {
+			gen = &renewer.Generation{NotAfter: renewer.EarliestEnd(roots)}
+		}
+	case gen == nil:
+		gen = en.rolling
+	}
+	return renewer.NewRow(en.cert, en.rec, gen)
+}
+
+// letGo takes a certificate that left the fleet file out of every list.
+func (e *Engine) letGo(name string) (pending, bool, error) {
+	if en, ok := e.entries[name]; ok && !en.rec.Rollout.Settled() {
+		return pending{}, false, nil // a host is between two generations: that ends first
+	}
+	rec, found, err := e.Store.Record(name)
+	if err != nil || !found {
+		return pending{}, false, err
+	}
+	now := e.Now()
+	ch := Change{Remove: name, Events: []renewer.Event{{
+		Time: now, Type: renewer.EventRemoved, Certificate: name, Generation: rec.Current,
+		Message: "it is no longer in the fleet file; its files stay where they are",
+	}}}
+	if rec.Rollout != nil {
+		en := entry{cert: renewer.Certificate{Name: name}, rec: rec}
+		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
+		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
+	}
+	return pending{change: ch, done: func() {
+		delete(e.entries, name)
+		if ch.Closed != nil {
+			e.ended(ch.Closed)
+		}
+	}}, true, nil
+}

@@ -1,0 +1,237 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Bounds of the loop.
+const (
+	defaultWorkers = 16               // effects at once
+	defaultGrace   = 20 * time.Second // for what is under way when the engine stops
+	maxUnderWay    = 256              // rollouts at once; the others stay due
+	wakeAtLeast    = time.Minute      // a clock that jumped, a machine that slept
+	retryRecording = 5 * time.Second  // when the inventory did not take a transition
+)
+
+// Observer is told what metrics count. All its methods return at once.
+type Observer interface {
+	Issued(issuer string, err error, took time.Duration)
+	RolloutEnded(result renewer.Result, took time.Duration)
+	RolledBack()
+	Checked(at time.Time)
+}
+
+// Config is what an Engine works with. Now and Log may be left out.
+type Config struct {
+	Store    Store
+	Keys     Keys
+	Prober   Prober
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
+	Workers  int
+	Grace    time.Duration
+}
+
+// Engine is the reconcile loop. One goroutine, the loop, owns everything below
+// the line and decides; workers carry out tasks and send outcomes back. Every
+// transition is recorded before anything is started because of it, so the
+// live path and the way back after a crash are the same code.
+type Engine struct {
+	Config
+	calls    chan func()
+	outcomes chan []renewer.Outcome
+	stopped  chan struct{} // closed when the loop has ended
+
+	// Owned by the loop.
+	fleet       Fleet
+	onItsOwn    bool // false: only what is asked for
+	roots       *rootCache
+	probeCerts  *credentials
+	entries     map[string]*entry // rollouts under way, by certificate
+	busy        map[renewer.Action]bool
+	running     int // tasks under way
+	surveying   map[string]bool
+	unrecorded  []renewer.Outcome // done, but the inventory did not take them
+	retryAt     time.Time
+	watchers    map[*watcher]bool
+	lastCheck   time.Time
+	lastProbe   time.Time
+	workContext context.Context
+}
+
+// entry is one certificate with a rollout under way.
+type entry struct {
+	cert    renewer.Certificate
+	rec     renewer.Record
+	current *renewer.Generation
+	rolling *renewer.Generation
+}
+
+// New returns an engine without a fleet: see Run and SetFleet.
+func New(c Config) *Engine {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Workers <= 0 {
+		c.Workers = defaultWorkers
+	}
+	if c.Grace <= 0 {
+		c.Grace = defaultGrace
+	}
+	return &Engine{
+		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
+		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
+		surveying: map[string]bool{}, watchers: map[*watcher]bool{},
+	}
+}
+
+// Run drives rollouts until ctx ends; then it starts nothing new, gives what
+// is under way its grace, and parks the rest: the next Run goes on with it.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.stopped)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	e.workContext = work
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		e.dispatch()
+		timer.Reset(e.nextWake())
+		select {
+		case <-ctx.Done():
+		case call := <-e.calls:
+			call()
+		case out := <-e.outcomes:
+			e.take(out)
+		case <-timer.C:
+			e.tick()
+		}
+	}
+	e.park(cancel)
+	return nil
+}
+
+// park waits for what is under way and records how it ended.
+func (e *Engine) park(cancel context.CancelFunc) {
+	grace := time.NewTimer(e.Grace)
+	defer grace.Stop()
+	for e.running > 0 {
+		select {
+		case out := <-e.outcomes:
+			e.take(out)
+		case call := <-e.calls: // surveys hand their results in
+			call()
+		case <-grace.C:
+			e.Log.Warn("stopping before all is done; the next start goes on with it", "tasks", e.running)
+			cancel()
+		}
+	}
+	for w := range e.watchers {
+		w.stop(errStopped)
+	}
+	if len(e.unrecorded) > 0 {
+		e.Log.Error("what was done could not be recorded; it will be looked at again", "outcomes", len(e.unrecorded))
+	}
+}
+
+// do runs a function in the loop and waits for it.
+func (e *Engine) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case e.calls <- func() { defer close(done); f() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.stopped:
+		return errStopped
+	}
+	<-done
+	return nil
+}
+
+// nextWake is the one timer: the head of the due index, the next thing that a
+// rollout under way waits for, and never more than a minute.
+func (e *Engine) nextWake() time.Duration {
+	now := e.Now()
+	wake := now.Add(wakeAtLeast)
+	earlier := func(t time.Time) {
+		if !t.IsZero() && t.Before(wake) {
+			wake = t
+		}
+	}
+	_, at := renewer.Decide(e.conditions(now), func(a renewer.Action) bool { return true })
+	earlier(at)
+	if len(e.unrecorded) > 0 {
+		earlier(e.retryAt)
+	}
+	if len(e.entries) < maxUnderWay && e.onItsOwn {
+		if due, ok, err := e.Store.NextDue(); err == nil && ok {
+			earlier(due)
+		}
+	}
+	return max(wake.Sub(now), 10*time.Millisecond)
+}
+
+// tick looks at what is due. Nothing due costs one look at the head of the
+// index: no issuer and no host is called.
+func (e *Engine) tick() {
+	now := e.Now()
+	if len(e.unrecorded) > 0 && !now.Before(e.retryAt) {
+		e.take(nil)
+	}
+	room := maxUnderWay - len(e.entries)
+	if room <= 0 || !e.onItsOwn {
+		return
+	}
+	names, err := e.Store.Due(now, room)
+	if err != nil {
+		e.Log.Error("read the due index", "error", err)
+		return
+	}
+	e.consider(names)
+}
+
+// dispatch starts what can be done now, as far as there are workers.
+func (e *Engine) dispatch() {
+	tasks, _ := renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
+	for _, task := range tasks {
+		if e.running >= e.Workers {
+			break
+		}
+		jobs := make([]job, 0, len(task))
+		for _, a := range task {
+			e.busy[a] = true
+			jobs = append(jobs, e.newJob(a))
+		}
+		e.running++
+		go func() { e.outcomes <- e.work(e.workContext, jobs) }()
+	}
+	e.settleWatchers()
+}
+
+// conditions lists the rollouts under way with what they wait for.
+func (e *Engine) conditions(now time.Time) []renewer.Entry {
+	out := make([]renewer.Entry, 0, len(e.entries))
+	for _, en := range e.entries {
+		out = append(out, renewer.Entry{Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now)})
+	}
+	return out
+}
+
+func (e *Engine) condition(en *entry, now time.Time) renewer.Conditions {
+	k := renewer.Conditions{Now: now, WindowOpen: true}
+	if w, ok := e.fleet.Windows[en.cert.Window]; ok {
+		k.WindowOpen, k.WindowNext = w.At(now)
+	}
+	if en.current != nil {
+		k.End = en.current.NotAfter
+	}
+	return k
+}

@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+
+	"renewer/renewer"
+)
+
+var errStopped = errors.New("renewer is stopping")
+
+// Fleet is what the engine works on: the certificates of the fleet file and
+// the real issuers, hosts and windows behind their names.
+type Fleet struct {
+	Certificates []renewer.Certificate
+	Issuers      map[string]Issuer
+	Hosts        map[string]Host
+	Windows      map[string]Window
+
+	byName map[string]int
+}
+
+func (f *Fleet) index() {
+	f.byName = make(map[string]int, len(f.Certificates))
+	for i, c := range f.Certificates {
+		f.byName[c.Name] = i
+	}
+}
+
+// Certificate returns a certificate by name.
+func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
+	i, ok := f.byName[name]
+	if !ok {
+		return renewer.Certificate{}, false
+	}
+	return f.Certificates[i], true
+}
+
+// SetFleet takes over a fleet file, the first or a changed one. An engine that
+// is on its own plans the difference to the inventory and goes on by itself;
+// one that is not does what it is asked and nothing else.
+func (e *Engine) SetFleet(ctx context.Context, f Fleet, onItsOwn bool) error {
+	f.index()
+	roots := newRootCache()
+	roots.refresh(ctx, f.Issuers)
+	var failed error
+	err := e.do(ctx, func() {
+		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), onItsOwn
+		for name, en := range e.entries {
+			if c, ok := f.Certificate(name); ok {
+				en.cert = c
+			}
+		}
+		if onItsOwn {
+			failed = e.checkAll()
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+// checkAll compares every entry with the inventory, and lets go of those that
+// left the fleet file.
+func (e *Engine) checkAll() error {
+	known, err := e.Store.Names()
+	if err != nil {
+		return fmt.Errorf("read the inventory: %w", err)
+	}
+	names := make([]string, 0, len(e.fleet.Certificates)+len(known))
+	for _, c := range e.fleet.Certificates {
+		names = append(names, c.Name)
+	}
+	for _, name := range known {
+		if _, ok := e.fleet.byName[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	e.consider(names)
+	e.checked()
+	return nil
+}
+
+func (e *Engine) checked() {
+	e.lastCheck = e.Now()
+	if e.Observer != nil {
+		e.Observer.Checked(e.lastCheck)
+	}
+}
+
+// rootCache holds the roots of each issuer, so that planning asks no issuer.
+// Refreshed at start, at a reload and before each probe of the fleet.
+type rootCache struct {
+	mu    sync.Mutex
+	roots map[string][]*x509.Certificate
+}
+
+func newRootCache() *rootCache { return &rootCache{roots: map[string][]*x509.Certificate{}} }
+
+func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
+	for name, is := range issuers {
+		if roots, err := is.Roots(ctx); err == nil {
+			rc.put(name, roots)
+		}
+	}
+}
+
+func (rc *rootCache) put(name string, roots []*x509.Certificate) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	rc.roots[name] = roots
+}
+
+// of returns the roots of issuers, without duplicates; ok is false if one is
+// not known yet.
+func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, name := range names {
+		known, found := rc.roots[name]
+		if !found {
+			return nil, false
+		}
+		for _, r := range known {
+			if !contains(roots, r) {
+				roots = append(roots, r)
+			}
+		}
+	}
+	return roots, true
+}
+
+// need is of, asking the issuers that are not known yet.
+func (rc *rootCache) need(ctx context.Context, issuers map[string]Issuer, names ...string) ([]*x509.Certificate, error) {
+	for _, name := range names {
+		if _, ok := rc.of(name); ok {
+			continue
+		}
+		is, ok := issuers[name]
+		if !ok {
+			return nil, fmt.Errorf("issuer %s is not in the fleet file", name)
+		}
+		roots, err := is.Roots(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("get the roots of issuer %s: %w", name, err)
+		}
+		rc.put(name, roots)
+	}
+	roots, _ := rc.of(names...)
+	return roots, nil
+}
+
+func contains(list []*x509.Certificate, c *x509.Certificate) bool {
+	for _, x := range list {
+		if x.Equal(c) {
+			return true
+		}
+	}
+	return false
+}

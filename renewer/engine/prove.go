@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Between two looks at a service that has just been activated.
+const (
+	probeFirst = 100 * time.Millisecond
+	probeMost  = time.Second
+)
+
+// defaultProbeTimeout is for placements that name none.
+const defaultProbeTimeout = 30 * time.Second
+
+// prove looks until the placement is right or its time is up.
+func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
+	out := renewer.Outcome{Action: j.Action}
+	req, err := e.probeRequest(ctx, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds)
+	if err != nil {
+		out.Err, out.Inconclusive = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), true
+		return out
+	}
+	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
+		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
+	}
+	e.look(ctx, req, &out)
+	if out.Err == nil {
+		e.prune(ctx, j, req.Host.(Host))
+	}
+	return out
+}
+
+// provePrevious looks at what was restored: the leaf that is on disk again has
+// to be served. Files that were there before renewer may have any mode.
+func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
+	out := renewer.Outcome{Action: j.Action}
+	gen, ok, err := e.Store.Generation(j.Certificate, j.state.Generation)
+	if err != nil {
+		out.Err, out.Inconclusive = err, true
+		return out
+	}
+	if host, err2 := j.host(); !ok && err2 == nil {
+		disk, err := host.Inspect(ctx, j.placement)
+		if err != nil {
+			out.Err, out.Inconclusive = err, true
+			return out
+		}
+		gen = renewer.Generation{Certificate: j.Certificate, Fingerprint: disk.Leaf}
+	}
+	req, err := e.probeRequest(ctx, j.cert, j.placement, &gen, "", j.fleet, j.roots, j.creds)
+	if err != nil {
+		out.Err, out.Inconclusive = err, true
+		return out
+	}
+	req.Restored = true
+	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
+		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
+	}
+	e.look(ctx, req, &out)
+	return out
+}
+
+// look probes until it passes or the placement's time is up. What can only be
+// as it is, such as a file, is looked at once.
+func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcome) {
+	timeout := req.Placement.Probe.Timeout
+	if timeout <= 0 {
+		timeout = defaultProbeTimeout
+	}
+	deadline := e.Now().Add(timeout)
+	pause := probeFirst
+	for {
+		probe, cancel := context.WithTimeout(ctx, timeout)
+		seen, err := e.Prober.Probe(probe, req)
+		cancel()
+		out.Served, out.ServedEnd, out.Warnings, out.Err = seen.Served, seen.NotAfter, seen.NotChecked, err
+		kind := req.Placement.Probe.Kind
+		if err == nil || kind == renewer.ProbeFile || kind == renewer.ProbeNone || !e.Now().Add(pause).Before(deadline) || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, probeMost)
+	}
+	if out.Err != nil {
+		var looked *renewer.ProbeError
+		out.Inconclusive = !errors.As(out.Err, &looked)
+		out.Err = fmt.Errorf("probe %s: %w", req.Placement.ID(), out.Err)
+	}
+}
+
+func (e *Engine) prune(ctx context.Context, j job, host Host) {
+	keep := []string{j.step.Revision}
+	for _, r := range j.state.Revisions {
+		keep = append(keep, r.Name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
+	defer cancel()
+	if err := host.Prune(ctx, j.placement, keep); err != nil {
+		e.Log.Warn("remove old revisions", "certificate", j.Certificate, "host", j.Host, "error", err)
+	}
+}
+
+// probeRequest gathers what a probe needs to look as a peer would.
+func (e *Engine) probeRequest(ctx context.Context, c renewer.Certificate, p renewer.Placement, g *renewer.Generation, trust string, fleet *Fleet, roots *rootCache, creds *credentials) (ProbeRequest, error) {
+	host, ok := fleet.Hosts[p.Host]
+	if !ok {
+		return ProbeRequest{}, fmt.Errorf("host %s is not in the fleet file", p.Host)
+	}
+	req := ProbeRequest{Placement: p, Trust: trust, Host: host}
+	if g != nil {
+		req.Fingerprint = g.Fingerprint
+	}
+	if p.Probe.Kind == renewer.ProbeFile || p.Probe.Kind == renewer.ProbeNone || p.Probe.Kind == renewer.ProbeCommand {
+		return req, nil
+	}
+	var err error
+	if req.Roots, err = roots.need(ctx, fleet.Issuers, c.Issuer); err != nil {
+		return req, err
+	}
+	switch {
+	case !p.Probe.Mutual:
+	case p.Probe.Client != "":
+		req.Client, err = e.placedClient(ctx, p.Probe.Client, fleet)
+	default:
+		req.Client, err = creds.mint(ctx, c.Trust[0], fleet)
+	}
+	return req, err
+}
+
+// placedClient reads the certificate that a probe is told to present from the
+// host that has it.
+func (e *Engine) placedClient(ctx context.Context, name string, fleet *Fleet) (*tls.Certificate, error) {
+	c, ok := fleet.Certificate(name)
+	if !ok {
+		return nil, fmt.Errorf("the probe's client certificate %s is not in the fleet file", name)
+	}
+	rec, _, err := e.Store.Record(name)
+	if err != nil {
+		return nil, err
+	}
+	g, ok, err := e.Store.Generation(name, rec.Current)
+	if err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("the probe's client certificate %s is not in place yet", name), err)
+	}
+	text, err := e.readBack(ctx, job{cert: c, fleet: fleet}, &g)
+	if err != nil {
+		return nil, fmt.Errorf("the probe's client certificate %s: %w", name, err)
+	}
+	key, err := renewer.DecodeKey(text)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: g.Chain, PrivateKey: key}, nil
+}
+
+// Lifetime of a minted client certificate, and how much of it is used.
+const (
+	credentialLifetime = 10 * time.Minute
+	credentialUse      = 5 * time.Minute
+)
+
+// credentials mints client certificates for probes, one an issuer, kept in
+// memory for minutes.
+type credentials struct {
+	now  func() time.Time
+	mu   sync.Mutex
+	held map[string]credential
+}
+
+type credential struct {
+	cert  *tls.Certificate
+	until time.Time
+}
+
+func newCredentials(now func() time.Time) *credentials {
+	return &credentials{now: now, held: map[string]credential{}}
+}
+
+func (cr *credentials) mint(ctx context.Context, issuer string, fleet *Fleet) (*tls.Certificate, error) {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	if c, ok := cr.held[issuer]; ok && cr.now().Before(c.until) {
+		return c.cert, nil
+	}
+	is, ok := fleet.Issuers[issuer]
+	if !ok {
+		return nil, fmt.Errorf("issuer %s is not in the fleet file", issuer)
+	}
+	key, err := renewer.NewKey(renewer.ECDSAP256)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	order := renewer.Order{Certificate: "probe", Key: key, Request: renewer.Request{
+		Issuer: issuer, CommonName: "renewer probe", Usages: []renewer.Usage{renewer.UsageClient}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
+	}}
+	chain, err := retry(ctx, func() (renewer.Chain, error) { return is.Sign(ctx, order) })
+	if err != nil {
+		return nil, fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)
+	}
+	cert := &tls.Certificate{Certificate: [][]byte{chain.Leaf.Raw}, PrivateKey: key, Leaf: chain.Leaf}
+	for _, c := range chain.Intermediates {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	cr.held[issuer] = credential{cert, cr.now().Add(credentialUse)}
+	return cert, nil
+}

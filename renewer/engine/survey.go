@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"renewer/renewer"
+)
+
+// surveyors is how many placements are looked at at once.
+const surveyors = 8
+
+// target is one placement to look at, with all that it takes.
+type target struct {
+	cert      renewer.Certificate
+	placement renewer.Placement
+	state     renewer.PlacementState
+	gen       *renewer.Generation
+}
+
+// found is what a look at a target gave.
+type found struct {
+	target
+	renewer.Look
+}
+
+// Survey looks at every placement of the named certificates (all if none) that
+// is not on its way, records what it saw, and plans what has to be put right.
+func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verification, error) {
+	var targets []target
+	var fleet Fleet
+	var failed error
+	err := e.do(ctx, func() {
+		if len(names) == 0 {
+			for _, c := range e.fleet.Certificates {
+				names = append(names, c.Name)
+			}
+			e.lastProbe = e.Now()
+		}
+		fleet = e.fleet
+		targets, failed = e.targets(names)
+	})
+	if err != nil || failed != nil {
+		return nil, firstError(err, failed)
+	}
+	e.rootsNow().refresh(ctx, fleet.Issuers)
+	return e.survey(ctx, fleet, targets)
+}
+
+func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]renewer.Verification, error) {
+	roots, creds := e.rootsNow(), e.credentialsNow()
+	results := make([]found, len(targets))
+	var g errgroup.Group
+	g.SetLimit(surveyors)
+	for i, t := range targets {
+		g.Go(func() error {
+			results[i] = found{target: t, Look: e.lookAt(ctx, t, &fleet, roots, creds)}
+			return nil
+		})
+	}
+	_ = g.Wait() // the looks carry their errors
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var failed error
+	err := e.do(ctx, func() { failed = e.observe(results) })
+	out := make([]renewer.Verification, 0, len(results))
+	for _, f := range results {
+		out = append(out, f.verification())
+	}
+	return out, firstError(err, failed)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets lists the placements of certificates that can be looked at.
+func (e *Engine) targets(names []string) ([]target, error) {
+	var out []target
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			return nil, fmt.Errorf("certificate %s is not in the fleet file", name)
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range c.Placements {
+			t := target{cert: c, placement: p, state: en.rec.Placements[p.Host]}
+			if t.gen, err = e.generation(name, t.state.Generation); err != nil {
+				return nil, err
+			}
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// lookAt looks at one placement once.
+func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *rootCache, creds *credentials) (l renewer.Look) {
+	timeout := t.placement.Probe.Timeout
+	if timeout <= 0 {
+		timeout = defaultProbeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			l.Err = fmt.Errorf("internal error in the probe: %v", p)
+		}
+		l.At = e.Now()
+	}()
+	if t.state.Revision == "" {
+		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
+		return l
+	}
+	req, err := e.probeRequest(ctx, t.cert, t.placement, t.gen, t.state.Trust, fleet, roots, creds)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	req.Restored = t.state.Layout == "" // what was there before renewer
+	if l.Disk, err = req.Host.Inspect(ctx, t.placement); err != nil {
+		l.Err = err
+		return l
+	}
+	l.Seen, l.Err = e.Prober.Probe(ctx, req)
+	return l
+}
+
+// observe records what was seen. Placements that are on their way meanwhile
+// are left to their rollout.
+func (e *Engine) observe(results []found) error {
+	changes := map[string]*Change{}
+	next := map[string]*entry{}
+	var order []string
+	for _, f := range results {
+		name := f.cert.Name
+		delete(e.surveying, name)
+		if f.state.Revision == "" || e.entries[name] != nil {
+			continue
+		}
+		if next[name] == nil {
+			en, _, err := e.load(name, f.cert)
+			if err != nil {
+				return err
+			}
+			next[name], changes[name] = &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}, &Change{}
+			order = append(order, name)
+		}
+		rec := &next[name].rec
+		st := rec.Placements[f.placement.Host]
+		changes[name].Events = append(changes[name].Events, st.Observe(f.Look, name, f.placement.Host)...)
+		rec.Placements[f.placement.Host] = st
+	}
+	var batch []pending
+	for _, name := range order {
+		next[name].rec.NextAt = nextAt(next[name], e.Now())
+		batch = append(batch, e.put(next[name], *changes[name]))
+	}
+	for len(batch) > 0 {
+		n := min(len(batch), recordAtOnce)
+		if err := e.record(batch[:n]); err != nil {
+			return fmt.Errorf("record what was seen: %w", err)
+		}
+		batch = batch[n:]
+	}
+	if e.onItsOwn {
+		e.consider(order)
+	}
+	return nil
+}
+
+func (f found) verification() renewer.Verification {
+	v := renewer.Verification{
+		Certificate: f.cert.Name, Host: f.placement.Host, OK: f.Err == nil, Generation: f.state.Generation,
+		OnDisk: f.Disk.Leaf, Served: f.Seen.Served, Problems: []string{}, NotChecked: f.Seen.NotChecked, At: f.At,
+	}
+	if f.gen != nil {
+		v.Expected = f.gen.Fingerprint
+	}
+	if f.Err != nil {
+		v.Problems = append(v.Problems, f.Err.Error())
+	}
+	return v
+}
+
+// reprobe looks again, outside of the schedule, at placements that could not
+// be proven last time.
+func (e *Engine) reprobe(en *entry, now time.Time) {
+	name := en.cert.Name
+	if e.surveying[name] || e.entries[name] != nil {
+		return
+	}
+	for _, st := range en.rec.Placements {
+		if st.Reprobe.IsZero() || st.Reprobe.After(now) {
+			continue
+		}
+		targets, err := e.targets([]string{name})
+		if err != nil {
+			e.Log.Error("read the inventory", "certificate", name, "error", err)
+			return
+		}
+		e.surveying[name] = true
+		fleet, ctx := e.fleet, e.workContext
+		e.running++
+		go func() {
+			_, err := e.survey(ctx, fleet, targets)
+			if err != nil && ctx.Err() == nil {
+				e.Log.Error("look again at a placement", "certificate", name, "error", err)
+			}
+			e.outcomes <- nil
+		}()
+		return
+	}
+}

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"time"
+
+	"renewer/renewer"
+)
+
+// take applies outcomes and records all of them in one transaction. If the
+// inventory does not take them, they are kept and tried again: what was done
+// is never forgotten, and not done a second time meanwhile.
+func (e *Engine) take(outs []renewer.Outcome) {
+	if len(outs) > 0 {
+		e.running--
+		e.unrecorded = append(e.unrecorded, outs...)
+	}
+	for more := true; more; { // whatever else has arrived goes into the same transaction
+		select {
+		case outs := <-e.outcomes:
+			e.running--
+			e.unrecorded = append(e.unrecorded, outs...)
+		default:
+			more = false
+		}
+	}
+	next := map[string]*entry{}
+	changes := map[string]*Change{}
+	var order []string
+	for _, o := range e.unrecorded {
+		en, ok := e.entries[o.Certificate]
+		if !ok || cancelled(o) {
+			continue
+		}
+		if n, again := next[o.Certificate]; again {
+			en = n
+		} else {
+			en = &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
+			next[o.Certificate], changes[o.Certificate] = en, &Change{}
+			order = append(order, o.Certificate)
+		}
+		e.advance(en, o, changes[o.Certificate])
+	}
+	batch := make([]pending, 0, len(order))
+	for _, name := range order {
+		batch = append(batch, e.put(next[name], *changes[name]))
+	}
+	if err := e.record(batch); err != nil {
+		e.Log.Error("record what was done; trying again", "outcomes", len(e.unrecorded), "error", err)
+		e.retryAt = e.Now().Add(retryRecording)
+		e.failWatchers(err)
+		return
+	}
+	for _, o := range e.unrecorded {
+		delete(e.busy, o.Action)
+	}
+	e.unrecorded = nil
+	var over []string
+	for _, name := range order {
+		if _, open := e.entries[name]; !open {
+			over = append(over, name)
+		}
+	}
+	e.consider(over)
+}
+
+// advance takes one outcome into an entry and its change.
+func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
+	r := en.rec.Rollout
+	if r == nil {
+		return
+	}
+	events := en.rec.Apply(o)
+	if len(events) == 0 {
+		return
+	}
+	ch.Events = append(ch.Events, events...)
+	if o.Kind == renewer.ActOrder && o.Err == nil {
+		en.rolling, ch.Generation = o.Generation, o.Generation
+	}
+	if !r.Phase.Over() {
+		en.rec.NextAt = time.Time{}
+		return
+	}
+	closed := *r
+	ch.Closed = &closed
+	if r.Phase == renewer.PhaseDone {
+		e.promote(en, r, o.At, ch)
+	}
+	if r.Phase != renewer.PhaseBlocked {
+		en.rec.Rollout, en.rolling = nil, nil
+	}
+	en.rec.NextAt = nextAt(en, o.At)
+}
+
+// promote makes the rollout's generation the current one. A rollback holds:
+// the restored generation gets a renew time in what is left of its life.
+func (e *Engine) promote(en *entry, r *renewer.Rollout, now time.Time, ch *Change) {
+	switch r.Kind {
+	case renewer.KindIssue:
+		en.current = en.rolling
+	case renewer.KindRollback:
+		if en.rolling == nil {
+			return
+		}
+		g := *en.rolling
+		g.RenewAt = en.cert.Renewal.Held(g, now)
+		en.current, ch.Generation = &g, &g
+	}
+}
+
+// cancelled reports an effect that was cut off by the engine's own stop: the
+// state stays, and the next start does it again.
+func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
+
+// ended is told once a rollout's end is recorded.
+func (e *Engine) ended(r *renewer.Rollout) {
+	if err := e.Keys.Remove(r.ID); err != nil {
+		e.Log.Error("remove the key of a rollout that is over", "rollout", r.ID, "error", err)
+	}
+	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded {
+		return
+	}
+	result := renewer.ResultVerified
+	if r.Phase == renewer.PhaseBlocked {
+		result = renewer.ResultBlocked
+	}
+	e.Observer.RolloutEnded(result, r.EndedAt.Sub(r.StartedAt))
+	for _, s := range r.Steps {
+		if s.State == renewer.StepRolledBack {
+			e.Observer.RolledBack()
+		}
+	}
+}

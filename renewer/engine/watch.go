@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"renewer/renewer"
+)
+
+// watcher follows some rollouts for somebody who waits. The loop never waits
+// for a watcher: events are queued.
+type watcher struct {
+	rollouts map[string]string // rollout ID → certificate
+	all      bool              // every event, whatever the rollout
+
+	mu     sync.Mutex
+	queue  []renewer.Event
+	result renewer.RunResult
+	err    error
+	ended  bool
+	wake   chan struct{}
+}
+
+func newWatcher() *watcher {
+	return &watcher{rollouts: map[string]string{}, wake: make(chan struct{}, 1)}
+}
+
+func (w *watcher) update(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) stop(err error) { w.update(func() { w.ended, w.err = true, err }) }
+
+// wait hands every event to progress and returns when the watched rollouts
+// have come to rest, or ctx ends; the rollouts go on in both cases.
+func (w *watcher) wait(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
+	for {
+		w.mu.Lock()
+		events, ended, result, err := w.queue, w.ended, w.result, w.err
+		w.queue = nil
+		w.mu.Unlock()
+		for _, ev := range events {
+			if progress != nil {
+				progress(ev)
+			}
+		}
+		if ended {
+			return result, err
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return renewer.RunResult{}, ctx.Err()
+		}
+	}
+}
+
+// tell logs recorded events and passes them to whoever watches.
+func (e *Engine) tell(events []renewer.Event) {
+	for _, ev := range events {
+		e.log(ev)
+		for w := range e.watchers {
+			if _, ok := w.rollouts[ev.Rollout]; ok || w.all {
+				w.update(func() { w.queue = append(w.queue, ev) })
+			}
+		}
+	}
+}
+
+// levels says which events are more than information.
+var levels = map[renewer.EventType]slog.Level{
+	renewer.EventIssueWarning:   slog.LevelWarn,
+	renewer.EventRenewalFailed:  slog.LevelError,
+	renewer.EventStageFailed:    slog.LevelError,
+	renewer.EventActivateFailed: slog.LevelError,
+	renewer.EventProbeFailed:    slog.LevelError,
+	renewer.EventRestoreFailed:  slog.LevelError,
+	renewer.EventRolledBack:     slog.LevelError,
+	renewer.EventRolloutBlocked: slog.LevelError,
+	renewer.EventDrifted:        slog.LevelWarn,
+	renewer.EventUnreachable:    slog.LevelWarn,
+	renewer.EventExpired:        slog.LevelError,
+}
+
+func (e *Engine) log(ev renewer.Event) {
+	attrs := make([]slog.Attr, 0, 8)
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	add("certificate", ev.Certificate)
+	add("host", ev.Host)
+	if ev.Generation > 0 {
+		attrs = append(attrs, slog.Int("generation", ev.Generation))
+	}
+	add("rollout", ev.Rollout)
+	add("message", ev.Message)
+	add("error", ev.Error)
+	add("hint", ev.Hint)
+	e.Log.LogAttrs(context.Background(), levels[ev.Type], string(ev.Type), attrs...)
+}
+
+// watch makes a watcher of the rollouts that are under way for the names.
+func (e *Engine) watch(names []string) *watcher {
+	w := newWatcher()
+	for _, name := range names {
+		if en, ok := e.entries[name]; ok {
+			w.rollouts[en.rec.Rollout.ID] = name
+		}
+	}
+	e.watchers[w] = true
+	return w
+}
+
+func (e *Engine) forget(w *watcher) { delete(e.watchers, w) }
+
+func (e *Engine) failWatchers(err error) {
+	for w := range e.watchers {
+		if !w.all {
+			w.stop(err)
+			e.forget(w)
+		}
+	}
+}
+
+// settleWatchers ends the watchers all of whose rollouts have come to rest:
+// over, or nothing to do now but wait.
+func (e *Engine) settleWatchers() {
+	if len(e.watchers) == 0 {
+		return
+	}
+	for w := range e.watchers {
+		if w.all {
+			continue
+		}
+		var result renewer.RunResult
+		rest := true
+		for id, name := range w.rollouts {
+			res, done := e.rest(id, name)
+			rest = rest && done
+			result.Rollouts = append(result.Rollouts, res)
+		}
+		if !rest {
+			continue
+		}
+		sortResults(result.Rollouts)
+		w.update(func() { w.result, w.ended = result, true })
+		e.forget(w)
+	}
+}
+
+// rest says how a rollout stands, and whether that is all for now.
+func (e *Engine) rest(id, name string) (renewer.RolloutResult, bool) {
+	res := renewer.RolloutResult{Certificate: name, Rollout: id, Result: renewer.ResultVerified}
+	en, open := e.entries[name]
+	if !open || en.rec.Rollout.ID != id {
+		return e.outcomeOf(res), true
+	}
+	r := en.rec.Rollout
+	res.Generation = r.Generation
+	next := r.Next(en.cert, e.condition(en, e.Now()))
+	if len(next.Actions) > 0 || e.working(r) {
+		return res, false
+	}
+	res.Error, res.Hint = r.Trouble()
+	switch {
+	case res.Error != "":
+		res.Result = renewer.ResultFailed
+	case next.Waiting != "":
+		res.Result, res.Waiting = renewer.ResultWaiting, next.Waiting
+	}
+	return res, true
+}
+
+func (e *Engine) working(r *renewer.Rollout) bool {
+	for a := range e.busy {
+		if a.Rollout == r.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// outcomeOf reads how a rollout that is over ended.
+func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
+	r, ok, err := e.Store.Rollout(res.Rollout)
+	if err != nil || !ok {
+		res.Result = renewer.ResultFailed
+		if err != nil {
+			res.Error = err.Error()
+		}
+		return res
+	}
+	res.Generation = r.Generation
+	if res.Error, res.Hint = r.Trouble(); r.Phase != renewer.PhaseDone {
+		res.Result = renewer.ResultBlocked
+	} else if res.Error != "" {
+		res.Result = renewer.ResultFailed // in place, but nothing runs that could prove it
+	}
+	return res
+}

@@ -1,0 +1,197 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"renewer/renewer"
+)
+
+// Bounds of one effect.
+const (
+	orderTimeout = time.Minute
+	stageTimeout = time.Minute
+	tries        = 3 // of an effect whose error may pass at once, before the rollout's own backoff
+)
+
+// job is an action with a copy of all that it needs, so that a worker shares
+// nothing with the loop.
+type job struct {
+	renewer.Action
+	cert      renewer.Certificate
+	rollout   renewer.Rollout
+	step      renewer.Step
+	placement renewer.Placement
+	state     renewer.PlacementState
+	all       map[string]renewer.PlacementState // of every host
+	gen       *renewer.Generation               // that the rollout delivers
+	current   *renewer.Generation
+	latest    int
+	fleet     *Fleet
+	roots     *rootCache
+	creds     *credentials
+}
+
+func (e *Engine) newJob(a renewer.Action) job {
+	en := e.entries[a.Certificate]
+	fleet := e.fleet
+	j := job{
+		Action: a, cert: en.cert, rollout: *en.rec.Rollout, gen: en.rolling, current: en.current, latest: en.rec.Latest,
+		all: en.rec.Clone().Placements, fleet: &fleet, roots: e.roots, creds: e.probeCerts,
+	}
+	if s, ok := en.rec.Rollout.Step(a.Host); ok {
+		j.step = *s
+	}
+	j.placement, _ = en.cert.Placement(a.Host)
+	j.state = en.rec.Placements[a.Host]
+	return j
+}
+
+func (j job) host() (Host, error) {
+	h, ok := j.fleet.Hosts[j.Host]
+	if !ok {
+		return nil, fmt.Errorf("host %s is not in the fleet file", j.Host)
+	}
+	return h, nil
+}
+
+// work carries out one task. A panic ends this task and no other.
+func (e *Engine) work(ctx context.Context, jobs []job) (outs []renewer.Outcome) {
+	begin := e.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.Error("a task panicked", "certificate", jobs[0].Certificate, "host", jobs[0].Host, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			outs = failAll(jobs, fmt.Errorf("internal error in %s: %v", jobs[0].Kind, p))
+		}
+		for i := range outs {
+			outs[i].At, outs[i].Took = e.Now(), e.Now().Sub(begin)
+			outs[i].Cancelled = ctx.Err() != nil
+		}
+	}()
+	switch jobs[0].Kind {
+	case renewer.ActOrder:
+		return []renewer.Outcome{e.order(ctx, jobs[0])}
+	case renewer.ActStage:
+		return []renewer.Outcome{e.stage(ctx, jobs[0])}
+	case renewer.ActActivate:
+		return activate(ctx, jobs, func(j job) string { return j.step.Revision })
+	case renewer.ActRestore:
+		return activate(ctx, jobs, func(j job) string { return j.step.Previous })
+	case renewer.ActProbe:
+		return []renewer.Outcome{e.prove(ctx, jobs[0])}
+	default:
+		return []renewer.Outcome{e.provePrevious(ctx, jobs[0])}
+	}
+}
+
+func failAll(jobs []job, err error) []renewer.Outcome {
+	outs := make([]renewer.Outcome, 0, len(jobs))
+	for _, j := range jobs {
+		outs = append(outs, renewer.Outcome{Action: j.Action, Err: err, Inconclusive: true})
+	}
+	return outs
+}
+
+// retry repeats an effect whose error may pass, a few times within moments.
+func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 200 * time.Millisecond
+	return backoff.Retry(ctx, func() (T, error) {
+		v, err := f()
+		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || ctx.Err() != nil) {
+			return v, backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxTries(tries))
+}
+
+// order makes the key, or finds the one that an earlier try saved, and has it
+// signed. What comes back is checked before anybody sees it.
+func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
+	out := renewer.Outcome{Action: j.Action}
+	begin := e.Now()
+	gen, warnings, err := e.issue(ctx, j)
+	if err != nil {
+		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
+	}
+	out.Generation, out.Warnings = gen, warnings
+	if e.Observer != nil && ctx.Err() == nil {
+		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
+	}
+	return out
+}
+
+func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	issuer, ok := j.fleet.Issuers[j.cert.Issuer]
+	if !ok {
+		return nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
+	}
+	key, notes, err := e.orderKey(ctx, j)
+	if err != nil {
+		return nil, nil, err
+	}
+	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
+	chain, err := retry(ctx, func() (renewer.Chain, error) { return issuer.Sign(ctx, order) })
+	if err != nil {
+		return nil, nil, err
+	}
+	now := e.Now()
+	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Issuer)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings, err := renewer.CheckIssued(order, j.cert.Strict, chain, roots, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	gen := renewer.NewGeneration(j.Certificate, j.latest+1, order.Request, chain, j.cert.Renewal, now)
+	gen.Rollout = j.rollout.ID
+	return &gen, append(notes, warnings...), nil
+}
+
+// orderKey returns the key of the rollout, saved before anything is asked of
+// the issuer.
+func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []string, err error) {
+	if text, ok, err := e.Keys.Load(j.rollout.ID); err != nil {
+		return nil, nil, err
+	} else if ok {
+		key, err := renewer.DecodeKey(text)
+		return key, nil, err
+	}
+	if !j.cert.Rekey && j.current != nil {
+		text, err := e.readBack(ctx, j, j.current)
+		switch {
+		case errors.Is(err, errKeyLost):
+			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+": this one has a new key")
+		case err != nil:
+			return nil, nil, err
+		default:
+			if key, err = renewer.DecodeKey(text); err != nil {
+				return nil, nil, err
+			}
+			if renewer.KeyTypeOf(key.Public()) != j.cert.Key {
+				key = nil // the entry asks for another kind now
+			}
+		}
+	}
+	if key == nil {
+		if key, err = renewer.NewKey(j.cert.Key); err != nil {
+			return nil, nil, fmt.Errorf("make a key: %w", err)
+		}
+	}
+	text, err := renewer.EncodeKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := e.Keys.Save(j.rollout.ID, text); err != nil {
+		return nil, nil, err
+	}
+	return key, notes, nil
+}

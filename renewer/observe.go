@@ -1,0 +1,51 @@
+package renewer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Look is one look at a placement outside of a rollout.
+type Look struct {
+	At   time.Time
+	Seen Observation
+	Disk OnDisk
+	Err  error // nil: what should be is there and served
+}
+
+// Observe takes a look into what is known of a placement, and returns the
+// event if the answer is another than last time. Something else seen is drift;
+// nothing seen is blocked, and looked at again soon: a service that somebody
+// stopped is not restarted.
+func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
+	ev := Event{Time: l.At, Certificate: certificate, Host: host, Generation: p.Generation}
+	was := p.State
+	wasError := p.Error
+	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
+	if l.Err == nil {
+		recovered := !p.Matches && was != HostPending
+		if was != HostRolledBack || recovered {
+			p.State, p.Error, p.Hint = HostVerified, "", ""
+		}
+		p.Matches, p.VerifiedAt, p.Failures, p.Reprobe = true, l.At, 0, time.Time{}
+		if !recovered {
+			return nil
+		}
+		ev.Type, ev.Message = EventRecovered, fmt.Sprintf("generation %d is served as it should", p.Generation)
+		return []Event{ev}
+	}
+	var probe *ProbeError
+	if errors.As(l.Err, &probe) && probe.Kind == ProbeMismatch {
+		p.State, p.Matches, p.Error, p.Reprobe, ev.Type = HostDrifted, false, l.Err.Error(), time.Time{}, EventDrifted
+	} else {
+		p.unproven(l.Err.Error(), l.At)
+		ev.Type = EventUnreachable
+	}
+	p.Hint = Hint(l.Err)
+	if p.State == was && p.Error == wasError {
+		return nil
+	}
+	ev.Error, ev.Hint = p.Error, p.Hint
+	return []Event{ev}
+}

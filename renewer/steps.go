@@ -1,0 +1,136 @@
+package renewer
+
+import (
+	"strings"
+	"time"
+)
+
+// PlanSteps says what a run at now would do for one certificate, and why. It
+// is empty where nothing is to be done.
+func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
+	d := Plan(c, o, k.Now)
+	r := d.Open
+	switch {
+	case r != nil:
+	case d.Adapt != nil:
+		r = d.Adapt
+	case d.Close || o.Record.Rollout == nil || o.Record.Rollout.Phase.Over():
+		return reprobes(c, o.Record, k.Now)
+	default:
+		r = o.Record.Rollout
+	}
+	why := r.Why()
+	if r == o.Record.Rollout || d.Adapt != nil {
+		why = "rollout " + r.ID + " is under way: " + why
+	}
+	var steps []PlanStep
+	add := func(host, action, reason string) {
+		steps = append(steps, PlanStep{Certificate: c.Name, Host: host, Action: action, Reason: reason})
+	}
+	if r.Phase == PhaseOrdering {
+		add("", "issue", after(why, r.NextAt, k.Now, r.Error))
+	}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		p, ok := c.Placement(s.Host)
+		if !ok || s.State.Over() {
+			continue
+		}
+		reason := after(why, s.NextAt, k.Now, s.Error)
+		switch s.State {
+		case StepPending:
+			add(s.Host, "push", reason)
+			fallthrough
+		case StepStaged:
+			if r.shut(c, k) {
+				add(s.Host, "wait", "window "+c.Window+" opens "+date(k.WindowNext))
+			}
+			if verb := p.Activate.Verb(); verb != "" {
+				add(s.Host, verb, reason)
+			}
+			fallthrough
+		case StepActivated:
+			if p.Probe.Kind != ProbeNone {
+				add(s.Host, "verify", reason)
+			}
+		default:
+			add(s.Host, "restore", reason)
+		}
+	}
+	return steps
+}
+
+// reprobes lists the placements that are looked at again outside the schedule.
+func reprobes(c Certificate, rec Record, now time.Time) []PlanStep {
+	var steps []PlanStep
+	for _, p := range c.Placements {
+		st := rec.Placements[p.Host]
+		if !st.Reprobe.IsZero() && !st.Reprobe.After(now) {
+			steps = append(steps, PlanStep{Certificate: c.Name, Host: p.Host, Action: "verify", Reason: "it could not be proven: " + st.Error})
+		}
+	}
+	return steps
+}
+
+// Why returns the reasons of a rollout as one text.
+func (r *Rollout) Why() string {
+	texts := make([]string, 0, len(r.Reasons))
+	for _, reason := range r.Reasons {
+		texts = append(texts, reason.Text)
+	}
+	return strings.Join(texts, "; ")
+}
+
+func after(why string, next, now time.Time, failed string) string {
+	if failed != "" {
+		why += "; failed: " + failed
+	}
+	if next.After(now) {
+		why += "; again at " + date(next)
+	}
+	return why
+}
+
+// Verb says what an activation does, in the words of a plan; empty for none.
+func (a Activation) Verb() string {
+	switch a.Kind {
+	case ActivateSystemd, ActivateDocker:
+		return a.Action
+	case ActivateSignal, ActivateCommand:
+		return string(a.Kind)
+	default:
+		return ""
+	}
+}
+
+// String describes an activation for people.
+func (a Activation) String() string {
+	switch a.Kind {
+	case ActivateSystemd:
+		return "systemd " + a.Action + " " + strings.Join(a.Units, " ")
+	case ActivateSignal:
+		return "signal " + a.Signal + " to " + a.PIDFile
+	case ActivateCommand:
+		return "command " + strings.Join(a.Command, " ")
+	case ActivateDocker:
+		return "docker " + a.Action + " " + a.Container
+	default:
+		return "none"
+	}
+}
+
+// String describes a probe for people.
+func (p Probe) String() string {
+	switch p.Kind {
+	case ProbeTLS, ProbeDocker, ProbeGRPCHealth:
+		text := string(p.Kind) + " " + p.Address
+		if p.Mutual {
+			text += " mutual"
+		}
+		return text
+	case ProbeCommand:
+		return "command " + strings.Join(p.Command, " ")
+	default:
+		return string(p.Kind)
+	}
+}
