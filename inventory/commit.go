@@ -134,9 +134,10 @@ func (g *group) handOver(batch []*request, leader *request) {
 // alone, because a small one may still fit.
 func (i *Inventory) write(batch []*request) {
 	for len(batch) > 0 {
-		before := i.lastTx()
 		var bad *request
+		var mine int
 		err := i.update(func(tx *bolt.Tx) error {
+			mine = tx.ID()
 			for _, r := range batch {
 				if err := r.apply(tx); err != nil {
 					bad = r
@@ -151,7 +152,7 @@ func (i *Inventory) write(batch []*request) {
 		case bad != nil:
 			bad.events, bad.err = nil, err
 			batch = without(batch, bad)
-		case len(batch) > 1 && i.lastTx() == before:
+		case len(batch) > 1 && i.lastTx() < mine:
 			for _, r := range batch {
 				i.write([]*request{r})
 			}
@@ -165,9 +166,9 @@ func (i *Inventory) write(batch []*request) {
 	}
 }
 
-// lastTx numbers the last transaction that reads see. After a failed one it
-// tells whether that can be seen after all, which is so when only the last
-// fsync failed.
+// lastTx numbers the last transaction that reads see. It tells whether a failed
+// one can be seen after all, which is so when only the last fsync failed: its
+// changes must not be written twice.
 func (i *Inventory) lastTx() (id int) {
 	_ = i.view(func(tx *bolt.Tx) error { // a closed inventory has none
 		id = tx.ID()

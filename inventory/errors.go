@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
 	"renewer/renewer"
@@ -82,7 +81,7 @@ func medium(path string, err error) error {
 		return renewer.WithHint(err, dir+" is on a file system that is mounted read-only; mount it for writing")
 	case errors.Is(err, fs.ErrPermission):
 		return renewer.WithHint(err, "run as the user who owns "+dir+", or give that user the directory with mode 0700")
-	case errors.Is(err, bolt.ErrDatabaseReadOnly):
+	case errors.Is(err, berrors.ErrDatabaseReadOnly):
 		return renewer.WithHint(err, "the inventory was opened for reading only")
 	}
 	return err

@@ -153,14 +153,26 @@ func remove(tx *bolt.Tx, name string) error {
 	return bRemoved.of(tx).Put([]byte(name), left)
 }
 
-// putGenerationIndexes makes a generation be found by its numbers; key is that
-// of the generation.
-func putGenerationIndexes(tx *bolt.Tx, key []byte, g renewer.Generation) error {
-	for b, hex := range map[bucket]string{bBySerial: g.Serial, bByFingerprint: g.Fingerprint} {
-		if hex == "" {
-			continue
+type indexEntry struct {
+	bucket bucket
+	hex    string
+}
+
+// generationIndexes returns the numbers by which a generation is found; a
+// trust bundle has none.
+func generationIndexes(g renewer.Generation) (out []indexEntry) {
+	for _, e := range []indexEntry{{bBySerial, g.Serial}, {bByFingerprint, g.Fingerprint}} {
+		if e.hex != "" {
+			out = append(out, e)
 		}
-		if err := b.of(tx).Put(append(nameKey(hexKey(hex)), key...), nil); err != nil {
+	}
+	return out
+}
+
+// putGenerationIndexes makes the generation that is stored at key be found.
+func putGenerationIndexes(tx *bolt.Tx, key []byte, g renewer.Generation) error {
+	for _, e := range generationIndexes(g) {
+		if err := e.bucket.of(tx).Put(append(nameKey(hexKey(e.hex)), key...), nil); err != nil {
 			return err
 		}
 	}

@@ -103,7 +103,7 @@ func fileHolder(path string) int {
 		return 0
 	}
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is good
-	mine := 0 // one of them is the file that waits for the lock
+	mine := 0                                      // one of them is the file that waits for the lock
 	for _, link := range links {
 		target, err := os.Readlink(link)
 		if err != nil || target != real {

@@ -1,0 +1,134 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"renewer/renewer"
+)
+
+// Backup writes a consistent copy of the inventory while it is in use. The
+// copy is made beside the inventory first, in a file without a name, and needs
+// as much space there: a slow w would otherwise keep a transaction open, and
+// in the end stop every commit.
+func (i *Inventory) Backup(w io.Writer) error {
+	tmp, err := os.CreateTemp(filepath.Dir(i.path), filepath.Base(i.path)+".backup-*") // 0600
+	if err != nil {
+		return medium(i.path, fmt.Errorf("back up inventory %s: %w", i.path, err))
+	}
+	defer func() { _ = tmp.Close() }()
+	if err := os.Remove(tmp.Name()); err != nil {
+		return fmt.Errorf("back up inventory %s: %w", i.path, err)
+	}
+	err = i.view(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(tmp)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("back up inventory %s: %w", i.path, err)
+	}
+	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("back up inventory %s: %w", i.path, err)
+	}
+	if _, err := io.Copy(w, tmp); err != nil {
+		return fmt.Errorf("write the backup of inventory %s: %w", i.path, err)
+	}
+	return nil
+}
+
+// Restore makes the inventory dst from the backup src. A copy of src is
+// migrated if it is older, checked whole, and only then given its name, at
+// once; src stays as it is. Where dst is already it returns ErrExists and
+// changes nothing: who wants to go back moves it away first.
+func Restore(src, dst string) error {
+	if _, err := os.Lstat(dst); err == nil {
+		return exists(src, dst)
+	}
+	tmp, err := copyLocked(src, dst)
+	if err != nil {
+		return medium(dst, fmt.Errorf("restore %s to %s: %w", src, dst, err))
+	}
+	defer func() { _ = os.Remove(tmp) }()
+	if err := checkCopy(tmp, src); err != nil {
+		return fmt.Errorf("restore %s: %w", src, err)
+	}
+	switch err := publish(tmp, dst); {
+	case errors.Is(err, fs.ErrExist):
+		return exists(src, dst)
+	case err != nil:
+		return medium(dst, fmt.Errorf("restore %s to %s: %w", src, dst, err))
+	}
+	return nil
+}
+
+func exists(src, dst string) error {
+	return renewer.WithHint(fmt.Errorf("restore %s: %w: %s", src, ErrExists, dst),
+		fmt.Sprintf("stop the daemon and move it away first (mv %s %s.old), then restore again", dst, dst))
+}
+
+// copyLocked copies src beside dst and returns the name of the copy. The lock
+// on src keeps out whoever would write to it meanwhile.
+func copyLocked(src, dst string) (tmp string, err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = in.Close() }()
+	if info, err := in.Stat(); err != nil {
+		return "", err
+	} else if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is no regular file", src)
+	}
+	if err := lock(in, src, true, time.Second); err != nil {
+		return "", err
+	}
+	if err := checkHeader(src, in); err != nil {
+		return "", err
+	}
+	out, err := os.CreateTemp(filepath.Dir(dst), filepath.Base(dst)+".restore-*") // 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(out.Name()))
+	}
+	return out.Name(), nil
+}
+
+// checkCopy opens the copy, which migrates it, and checks everything.
+func checkCopy(tmp, src string) error {
+	i, err := Open(tmp, Options{})
+	if err != nil {
+		return named(err, src)
+	}
+	found := i.CheckFull(context.Background())
+	if err := i.Close(); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return renewer.WithHint(fmt.Errorf("the backup is damaged: %w", errors.Join(found...)), "take an earlier backup")
+	}
+	return nil
+}
+
+// named makes an error about the copy one about the backup.
+func named(err error, src string) error {
+	var schema *SchemaError
+	var bad *DamagedError
+	switch {
+	case errors.As(err, &schema):
+		schema.Path = src
+	case errors.As(err, &bad):
+		return renewer.WithHint(&DamagedError{Path: src, What: bad.What}, "take an earlier backup")
+	}
+	return err
+}
