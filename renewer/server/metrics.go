@@ -1,0 +1,165 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/expfmt"
+
+	"renewer/renewer"
+)
+
+// Metrics are what Prometheus scrapes. Counters are kept here; gauges come
+// from the state at each scrape, so that a restart loses none of them.
+type Metrics struct {
+	registry      *prometheus.Registry
+	renewals      *prometheus.CounterVec
+	issuing       *prometheus.HistogramVec
+	rollouts      *prometheus.CounterVec
+	rolling       prometheus.Histogram
+	rollbacks     prometheus.Counter
+	notifications *prometheus.CounterVec
+	lastCheck     prometheus.Gauge
+	state         stateGauges
+}
+
+// The results in labels; those of a rollout are of type renewer.Result.
+const (
+	resultSuccess = "success"
+	resultFailure = "failure"
+)
+
+var textFormat = expfmt.NewFormat(expfmt.TypeTextPlain)
+
+// rolloutResults are the ways in which a rollout, or an attempt at one, ends.
+var rolloutResults = []renewer.Result{renewer.ResultVerified, renewer.ResultFailed, renewer.ResultBlocked}
+
+// NewMetrics returns the metrics of a process of this version over a state.
+func NewMetrics(version string, state State) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "renewer_renewals_total", Help: "Orders that an issuer answered, by result.",
+		}, []string{"issuer", "result"}),
+		issuing: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "renewer_issue_duration_seconds", Help: "Time that an order took, refused ones included.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9), // 1 ms … 65 s
+		}, []string{"issuer"}),
+		rollouts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "renewer_rollouts_total", Help: "Rollouts that ended, by result.",
+		}, []string{"result"}),
+		rolling: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "renewer_rollout_duration_seconds", Help: "Time from the start of a rollout to its end.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 4, 10), // 0.1 s … 7 h
+		}),
+		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "renewer_rollbacks_total", Help: "Placements that went back to their previous generation.",
+		}),
+		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "renewer_notifications_total", Help: "Messages to a channel, by result.",
+		}, []string{"channel", "result"}),
+		lastCheck: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "renewer_last_check_timestamp_seconds", Help: "When the last check of what is due ended.",
+		}),
+		state: stateGauges{state: state, now: time.Now},
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "renewer_build_info", Help: "1, with the version of the program.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.notifications, m.lastCheck, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, r := range rolloutResults {
+		m.rollouts.WithLabelValues(string(r))
+	}
+	return m
+}
+
+// Expect makes the counters of the named issuers and channels exist from the
+// start, at zero: a rate over a counter that appears with its first failure
+// misses that failure.
+func (m *Metrics) Expect(issuers, channels []string) {
+	for _, i := range issuers {
+		m.issuing.WithLabelValues(i)
+		m.renewals.WithLabelValues(i, resultSuccess)
+		m.renewals.WithLabelValues(i, resultFailure)
+	}
+	for _, c := range channels {
+		m.notifications.WithLabelValues(c, resultSuccess)
+		m.notifications.WithLabelValues(c, resultFailure)
+	}
+}
+
+// Issued counts an order.
+func (m *Metrics) Issued(issuer string, err error, took time.Duration) {
+	result := resultSuccess
+	if err != nil {
+		result = resultFailure
+	}
+	m.renewals.WithLabelValues(issuer, result).Inc()
+	m.issuing.WithLabelValues(issuer).Observe(took.Seconds())
+}
+
+// RolloutEnded counts a rollout that is over.
+func (m *Metrics) RolloutEnded(result renewer.Result, took time.Duration) {
+	m.rollouts.WithLabelValues(string(result)).Inc()
+	m.rolling.Observe(took.Seconds())
+}
+
+// RolledBack counts a placement that went back to its previous generation.
+func (m *Metrics) RolledBack() { m.rollbacks.Inc() }
+
+// Checked records when a check ended.
+func (m *Metrics) Checked(at time.Time) { m.lastCheck.Set(float64(at.UnixMilli()) / 1000) }
+
+// Notified counts a message to a channel.
+func (m *Metrics) Notified(channel string, err error) {
+	result := resultSuccess
+	if err != nil {
+		result = resultFailure
+	}
+	m.notifications.WithLabelValues(channel, result).Inc()
+}
+
+// ServeHTTP answers a scrape.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	err := m.counted(&text)
+	var gauges []*gauge
+	if err == nil {
+		gauges, err = m.state.read()
+	}
+	if err != nil { // nothing is sent yet
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", string(textFormat))
+	_, err = text.WriteTo(w)
+	for _, g := range gauges {
+		if err == nil { // else the client has gone
+			_, err = w.Write(g.text)
+		}
+	}
+}
+
+// counted writes what this process counted.
+func (m *Metrics) counted(w io.Writer) error {
+	families, err := m.registry.Gather()
+	if err != nil {
+		return fmt.Errorf("gather the counters: %w", err)
+	}
+	enc := expfmt.NewEncoder(w, textFormat)
+	for _, f := range families {
+		if err := enc.Encode(f); err != nil {
+			return fmt.Errorf("encode %s: %w", f.GetName(), err)
+		}
+	}
+	return nil
+}

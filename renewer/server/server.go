@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"renewer/renewer"
+)
+
+// shutdownTimeout bounds how long Run goes on after its context has ended.
+const shutdownTimeout = 5 * time.Second
+
+// State is what metrics and readiness look at. It answers from what is known:
+// nothing here asks an issuer or a host.
+type State interface {
+	// Rows calls yield for the row of each certificate, soonest notAfter
+	// first, until yield returns false or notAfter is not before until (zero:
+	// no limit). It fails where the inventory cannot be read.
+	Rows(until time.Time, yield func(renewer.Row) bool) error
+	Issuers() []renewer.IssuerStatus
+	Hosts() []renewer.HostStatus
+	// LastCheck returns when the last check ended; zero before the first.
+	LastCheck() time.Time
+}
+
+// Options say what is served and where.
+type Options struct {
+	Service Service
+	Socket  string // path of the API's unix socket
+	Listen  string // host:port of metrics and health; empty: none
+	State   State
+	Metrics *Metrics
+	// CheckWithin is how old the last check may be in a server that is ready.
+	CheckWithin time.Duration
+	Log         *slog.Logger
+}
+
+// Server is the API on a socket, and metrics and health on a port.
+type Server struct {
+	log    *slog.Logger
+	api    *api
+	socket *apiSocket
+	port   net.Listener // nil: none
+	web    http.Handler
+	stop   context.CancelFunc // of api.acts
+}
+
+// New takes the socket and the port, so that what is wrong with them is known
+// before anything else starts. They are let go by Run, or by Close without it.
+func New(o Options) (*Server, error) {
+	acts, stop := context.WithCancel(context.Background())
+	s := &Server{log: o.Log, stop: stop, api: &api{service: o.Service, log: o.Log, acts: acts}}
+	var err error
+	if s.socket, err = listenSocket(o.Socket, o.Log); err != nil {
+		stop()
+		return nil, err
+	}
+	if o.Listen != "" {
+		s.web = webHandler(o)
+		if s.port, err = net.Listen("tcp", o.Listen); err != nil {
+			return nil, errors.Join(renewer.WithHint(fmt.Errorf("listen for metrics on %s: %w", o.Listen, cause(err)),
+				"set http.listen to a free port"), s.Close())
+		}
+		if a, ok := s.port.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+			s.log.Warn("metrics can be read from other machines, without TLS", "listen", a.String())
+		}
+	}
+	return s, nil
+}
+
+// Addr returns where metrics and health are served; nil if they are not.
+func (s *Server) Addr() net.Addr {
+	if s.port == nil {
+		return nil
+	}
+	return s.port.Addr()
+}
+
+// Close lets go of the socket and the port without serving.
+func (s *Server) Close() error {
+	s.stop()
+	err := s.socket.Close()
+	if s.port != nil {
+		err = errors.Join(err, s.port.Close())
+	}
+	return err
+}
+
+// Run serves until ctx ends, then finishes what is being answered within
+// shutdownTimeout. Waits for renewals end at once. The service and the state
+// are in use until it returns.
+func (s *Server) Run(ctx context.Context) error {
+	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	type pair struct {
+		*http.Server
+		net.Listener
+	}
+	serving := []pair{{&http.Server{
+		Handler: s.api.handler(), ReadHeaderTimeout: readTimeout, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: errorLog,
+	}, s.socket}}
+	s.log.Info("serving the API", "socket", s.socket.path)
+	if s.port != nil {
+		serving = append(serving, pair{&http.Server{
+			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
+			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog,
+		}, s.port})
+		s.log.Info("serving metrics and health", "url", "http://"+s.port.Addr().String()+"/")
+	}
+
+	ended := make(chan error, len(serving))
+	for _, p := range serving {
+		go func() { ended <- p.Serve(p.Listener) }()
+	}
+	var failed error
+	left := len(serving)
+	select {
+	case <-ctx.Done():
+	case failed = <-ended:
+		left--
+	}
+
+	s.stop()
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	var closing sync.WaitGroup
+	for _, p := range serving {
+		closing.Go(func() {
+			if err := p.Shutdown(bound); err != nil {
+				s.log.Warn("an answer was cut: it took too long to end", "err", p.Server.Close())
+			}
+		})
+	}
+	closing.Wait()
+	for ; left > 0; left-- {
+		if err := <-ended; failed == nil {
+			failed = err
+		}
+	}
+	begun := make(chan struct{})
+	go func() { s.api.begun.Wait(); close(begun) }()
+	select {
+	case <-begun:
+	case <-bound.Done():
+		s.log.Warn("a request that acts did not end in time")
+	}
+	_ = s.Close() // the listeners are closed by now; this removes nothing twice
+	if errors.Is(failed, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve: %w", failed)
+}

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"renewer/renewer"
+)
+
+// webHandler serves the read-only HTTP port.
+func webHandler(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", o.Metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(o.State, o.CheckWithin, time.Now()); err != nil {
+			text(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			return
+		}
+		text(w, http.StatusOK, "ready")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, page) // the client has gone if it fails
+	})
+	return readOnly(mux)
+}
+
+const page = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>renewer</title></head>
+<body><h1>renewer</h1>
+<ul>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/healthz">/healthz</a>: the process is alive</li>
+<li><a href="/readyz">/readyz</a>: the inventory is open and the last check recent</li>
+</ul></body></html>
+`
+
+// readOnly refuses every method that could change something, and tells
+// browsers to do nothing with an answer but show it.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			text(w, http.StatusMethodNotAllowed, "read only")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func text(w http.ResponseWriter, status int, s string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, s) // the client has gone if it fails
+}
+
+// ready says why the daemon does not do its work, if it does not.
+func ready(s State, within time.Duration, now time.Time) error {
+	// Nothing ends before 1970: this touches the index and reads no row.
+	if err := s.Rows(time.Unix(1, 0), func(renewer.Row) bool { return false }); err != nil {
+		return fmt.Errorf("read the inventory: %w", err)
+	}
+	last := s.LastCheck()
+	switch age := now.Sub(last); {
+	case last.IsZero():
+		return errors.New("no check has ended yet")
+	case age > within:
+		return fmt.Errorf("the last check ended %s ago, at %s; at most %s is expected",
+			age.Round(time.Second), last.UTC().Format(time.RFC3339), within)
+	}
+	return nil
+}

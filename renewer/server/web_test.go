@@ -1,0 +1,87 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/renewer"
+)
+
+func ask(t *testing.T, s *Server, method, path string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+s.Addr().String()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func TestPortIsReadOnlyAndKnowsFourPages(t *testing.T) {
+	t.Parallel()
+	st := &fakeState{rows: []renewer.Row{row("a", "b")}, last: time.Now()}
+	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), CheckWithin: time.Hour})
+	for _, x := range []struct {
+		method, path, want string
+		status             int
+	}{
+		{"GET", "/", `href="/metrics"`, 200},
+		{"GET", "/healthz", "ok\n", 200},
+		{"GET", "/readyz", "ready\n", 200},
+		{"GET", "/metrics", `renewer_certificate_status{certificate="a",issuer="fleet-ca",status=`, 200},
+		{"HEAD", "/metrics", "", 200},
+		{"GET", "/metrics/", "", 404},
+		{"GET", "/v1/status", "", 404},
+		{"GET", "/debug/pprof/", "", 404},
+		{"POST", "/healthz", "read only", 405},
+		{"DELETE", "/", "read only", 405},
+		{"OPTIONS", "/metrics", "read only", 405},
+	} {
+		status, body, head := ask(t, s, x.method, x.path)
+		if status != x.status || !strings.Contains(body, x.want) {
+			t.Errorf("%s %s: got %d %q; want %d with %q", x.method, x.path, status, body, x.status, x.want)
+		}
+		if head.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(head.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s %s: headers %v", x.method, x.path, head)
+		}
+	}
+}
+
+func TestReadyMeansInventoryOpenAndLastCheckRecent(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		state fakeState
+		want  string
+	}{
+		{fakeState{last: start.Add(-time.Minute)}, ""},
+		{fakeState{last: start.Add(-time.Hour)}, "the last check ended 1h0m0s ago, at 2026-11-22T04:00:00Z; at most 30m0s is expected"},
+		{fakeState{}, "no check has ended yet"},
+		{fakeState{last: start, err: errors.New("database not open")}, "read the inventory: database not open"},
+	} {
+		got := ""
+		if err := ready(&x.state, 30*time.Minute, start); err != nil {
+			got = err.Error()
+		}
+		if got != x.want {
+			t.Errorf("got %q, want %q", got, x.want)
+		}
+	}
+	st := &fakeState{}
+	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st)})
+	if status, body, _ := ask(t, s, "GET", "/readyz"); status != 503 || body != "not ready: no check has ended yet\n" {
+		t.Errorf("got %d %q", status, body)
+	}
+}
