@@ -122,8 +122,8 @@ func (p *prepared) takeEvent(e renewer.Event, now time.Time) error {
 	if e.Type == "" {
 		return fmt.Errorf("%w: an event without a type", ErrInvalid)
 	}
-	if e.Certificate != "" {
-		if err := checkName(e.Certificate); err != nil {
+	for _, name := range eventNames(e) {
+		if err := checkName(name); err != nil {
 			return err
 		}
 	}
@@ -214,8 +214,8 @@ func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 		if err := log.Put(seqKey(seq), p.event[n]); err != nil {
 			return nil, err
 		}
-		if e.Certificate != "" {
-			if err := byName.Put(numberKey(e.Certificate, seq), nil); err != nil {
+		for _, name := range eventNames(e) {
+			if err := byName.Put(numberKey(name, seq), nil); err != nil {
 				return nil, err
 			}
 		}

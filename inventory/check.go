@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -193,8 +194,8 @@ func (c *checker) log(tx *bolt.Tx) {
 		if e.Seq > bEvents.of(tx).Sequence() {
 			return fmt.Errorf("is later than the last number given, %d", bEvents.of(tx).Sequence())
 		}
-		if e.Certificate != "" {
-			c.want(tx, bEventsByName, numberKey(e.Certificate, e.Seq))
+		for _, name := range eventNames(e) {
+			c.want(tx, bEventsByName, numberKey(name, e.Seq))
 		}
 		return nil
 	})
@@ -255,7 +256,7 @@ func (c *checker) indexes(tx *bolt.Tx) {
 		if v == nil {
 			return fmt.Errorf("leads to no event")
 		}
-		if e, err := decodeEvent(seqKey(seq), v); err != nil || e.Certificate != name {
+		if e, err := decodeEvent(seqKey(seq), v); err != nil || !slices.Contains(eventNames(e), name) {
 			return fmt.Errorf("leads to an event of %s (%v)", e.Certificate, err)
 		}
 		return nil

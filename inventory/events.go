@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -29,6 +30,20 @@ func decodeEvent(k, v []byte) (e renewer.Event, err error) {
 	}
 	e.Seq = binary.BigEndian.Uint64(k)
 	return e, nil
+}
+
+// eventNames returns the names under which an event is found: its certificate,
+// and that of its rollout in case it is another.
+func eventNames(e renewer.Event) (names []string) {
+	if e.Certificate != "" {
+		names = append(names, e.Certificate)
+	}
+	if e.Rollout != "" {
+		if of := rolloutCertificate(e.Rollout); of != e.Certificate && of != "" {
+			names = append(names, of)
+		}
+	}
+	return names
 }
 
 // Events returns the events that match, oldest first; with a limit the newest
@@ -69,8 +84,13 @@ func (m matcher) take(out []renewer.Event, k, v []byte) ([]renewer.Event, error)
 		return out, nil
 	}
 	e, err := decodeEvent(k, v)
-	if err != nil || len(m.rollouts) > 0 && !m.rollouts[e.Rollout] {
+	switch name := m.f.Certificate; {
+	case err != nil:
 		return out, err
+	case len(m.rollouts) > 0 && !m.rollouts[e.Rollout]:
+		return out, nil
+	case name != "" && e.Certificate != name && !strings.HasPrefix(e.Certificate, name+"@"):
+		return out, nil
 	}
 	return append(out, e), nil
 }
@@ -102,6 +122,7 @@ func (m matcher) byName(tx *bolt.Tx) (out []renewer.Event, err error) {
 		}
 	}
 	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
 	log := bEvents.of(tx)
 	for _, seq := range slices.Backward(seqs) {
 		if m.full(len(out)) {

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -105,6 +106,17 @@ func rowNames(t testing.TB, i *Inventory, until time.Time) (names []string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return names
+}
+
+// zeroFields names the fields of a struct that are zero.
+func zeroFields(v any) (names []string) {
+	rv := reflect.ValueOf(v)
+	for n := range rv.NumField() {
+		if rv.Field(n).IsZero() {
+			names = append(names, rv.Type().Field(n).Name)
+		}
 	}
 	return names
 }

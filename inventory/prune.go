@@ -76,8 +76,8 @@ func pruneEvents(tx *bolt.Tx, limit []byte, keep uint64) (n int, err error) {
 			return 0, err
 		}
 		gone = append(gone, bytes.Clone(k))
-		if e.Certificate != "" {
-			names = append(names, numberKey(e.Certificate, e.Seq))
+		for _, name := range eventNames(e) {
+			names = append(names, numberKey(name, e.Seq))
 		}
 	}
 	return len(gone), deleteAll(log, gone, byName, names)

@@ -193,10 +193,15 @@ func rebuildGenerations(tx *bolt.Tx) error {
 func rebuildEvents(tx *bolt.Tx) error {
 	return bEvents.of(tx).ForEach(func(k, v []byte) error {
 		e, err := decodeEvent(k, v)
-		if err != nil || e.Certificate == "" {
+		if err != nil {
 			return err
 		}
-		return bEventsByName.of(tx).Put(numberKey(e.Certificate, e.Seq), nil)
+		for _, name := range eventNames(e) {
+			if err := bEventsByName.of(tx).Put(numberKey(name, e.Seq), nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
