@@ -1,0 +1,64 @@
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Defaults of the sections.
+const (
+	defaultListen = "127.0.0.1:9925"
+	defaultCheck  = "@every 10m"
+	defaultProbe  = "@every 1h"
+)
+
+// longestSocket is the room that Linux has for the path of a unix socket
+// (unix(7): 108 bytes with the final NUL).
+const longestSocket = 107
+
+// fleet reads the whole document. What it returns is of use only without faults.
+func (l *loader) fleet(root *yaml.Node) *Fleet {
+	s, ok := l.object(position(root), root, "the fleet file", fleetSchema)
+	if !ok {
+		return nil
+	}
+	f := &Fleet{Path: l.file, StateDir: get[string](s, "state_dir"), windows: map[string]Window{}}
+	if !s.has("state_dir") {
+		l.fault(position(root), "the fleet file has no state_dir", "expected state_dir: the path of a directory of renewer's own, such as /var/lib/renewer")
+	}
+	f.Socket = getOr(get[settings](s, "api"), "socket", filepath.Join(f.StateDir, "renewer.sock"))
+	if len(f.Socket) > longestSocket {
+		at := s["state_dir"].at
+		if api := get[settings](s, "api"); api.has("socket") {
+			at = api["socket"].at
+		}
+		l.fault(at, fmt.Sprintf("the path of the socket, %s, is too long for the system", quote(f.Socket)),
+			fmt.Sprintf("expected at most %d bytes; api: {socket: PATH} sets it", longestSocket))
+	}
+	http := get[settings](s, "http")
+	f.HTTP.Listen, f.HTTP.WebConfig = getOr(http, "listen", defaultListen), get[string](http, "web_config")
+	sched := get[settings](s, "schedule")
+	check := getOr(sched, "check", mustSchedule(defaultCheck))
+	probe := getOr(sched, "probe", mustSchedule(defaultProbe))
+	f.Schedule.Check, f.Schedule.CheckSpec = check.Schedule, check.spec
+	f.Schedule.Probe, f.Schedule.ProbeSpec = probe.Schedule, probe.spec
+	f.SealIdentityFile = getOr(get[settings](s, "seal"), "identity_file", filepath.Join(f.StateDir, "seal.key"))
+	for _, it := range get[[]item](s, "issuers") {
+		issuer, _ := it.value.(Issuer)
+		issuer.Name = it.name
+		issuer.locate(f.StateDir)
+		f.Issuers = append(f.Issuers, issuer)
+	}
+	for _, it := range get[[]item](s, "windows") {
+		w, _ := it.value.(Window)
+		w.Name = it.name
+		f.windows[it.name] = w
+	}
+	f.Hosts = l.hosts(s)
+	f.Profiles = l.profiles(s)
+	f.Channels = l.channels(get[[]setting](s, "notify"))
+	newResolver(l, f, get[settings](s, "defaults")).certificates(get[[]setting](s, "certificates"))
+	return f
+}

@@ -1,0 +1,53 @@
+package configs
+
+import "renewer/renewer"
+
+// channels reads the ways to notify people.
+func (l *loader) channels(list []setting) []Channel {
+	var out []Channel
+	seen := map[string]bool{}
+	for _, c := range list {
+		s, _ := c.value.(settings)
+		if s == nil {
+			continue
+		}
+		ch := Channel{Name: get[string](s, "name"), URLFile: get[string](s, "url_file"), Exec: texts(s, "exec")}
+		if !s.has("name") {
+			l.fault(c.at, "the channel has no name", "expected name: a word for messages and metrics")
+		} else if seen[ch.Name] && ch.Name != "" {
+			l.fault(s["name"].at, "a second channel named "+quote(ch.Name), "expected a name of its own")
+		}
+		seen[ch.Name] = true
+		for _, e := range texts(s, "events") {
+			ch.Events = append(ch.Events, renewer.EventType(e))
+		}
+		ways := 0
+		for _, k := range []string{"url_file", "webhook", "smtp", "exec"} {
+			if s.has(k) {
+				ways++
+			}
+		}
+		if ways != 1 {
+			l.fault(c.at, "the channel has not exactly one way to send", "expected one of url_file, webhook, smtp, exec")
+		}
+		if hook := get[settings](s, "webhook"); hook != nil {
+			ch.WebhookURLFile, ch.WebhookHMACFile = get[string](hook, "url_file"), get[string](hook, "hmac_file")
+			if !hook.has("url_file") {
+				l.fault(s["webhook"].at, "the webhook has no url_file", "expected url_file: the path of a file that holds the URL")
+			}
+		}
+		if mail := get[settings](s, "smtp"); mail != nil {
+			ch.SMTP = SMTP{
+				Address: get[string](mail, "address"), From: get[string](mail, "from"), To: texts(mail, "to"),
+				Username: get[string](mail, "username"), PasswordFile: get[string](mail, "password_file"),
+			}
+			for _, k := range []string{"address", "from", "to"} {
+				if !mail.has(k) {
+					l.fault(s["smtp"].at, "smtp has no "+k, "expected {address: HOST:PORT, from: ADDRESS, to: [ADDRESS]}")
+				}
+			}
+		}
+		out = append(out, ch)
+	}
+	return out
+}

@@ -1,0 +1,227 @@
+package configs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// pos is a place in the file. Zero stands for the built-in data, which has
+// no place in a user's file: its faults are shown where it is asked for.
+type pos struct{ line, column int }
+
+func position(n *yaml.Node) pos { return pos{n.Line, n.Column} }
+
+// or returns p, or another place if p is none.
+func (p pos) or(other pos) pos {
+	if p == (pos{}) {
+		return other
+	}
+	return p
+}
+
+// loader carries the faults of one file.
+type loader struct {
+	file    string
+	builtin bool              // reading profiles.yaml: keep no positions
+	later   map[string]string // features that are refused, see notYet
+	getenv  func(string) (string, bool)
+	faults  Faults
+	refused int // how many of the faults are such features
+}
+
+// wrong counts the faults of values that no later version will accept either.
+func (l *loader) wrong() int { return len(l.faults) - l.refused }
+
+func (l *loader) fault(at pos, what, expected string) {
+	l.faults = append(l.faults, Fault{File: l.file, Line: at.line, Column: at.column, What: what, Expected: expected})
+}
+
+func (l *loader) place(n *yaml.Node) pos {
+	if l.builtin {
+		return pos{}
+	}
+	return position(n)
+}
+
+// suggest is suggestion, as long as the faults are few enough to be read:
+// looking through thousands of names for each of thousands takes minutes.
+func (l *loader) suggest(word string, valid []string) string {
+	if len(l.faults) > 200 {
+		return ""
+	}
+	return suggestion(word, valid)
+}
+
+// refuse makes a fault of a feature whose machinery is not there yet.
+func (l *loader) refuse(at pos, feature string) { l.refuseOf(at, feature, "") }
+
+// refuseOf is refuse, for a feature that came with something else.
+func (l *loader) refuseOf(at pos, feature, of string) {
+	if wayOut, ok := l.later[feature]; ok {
+		l.fault(at, feature+of+" is not supported yet", wayOut)
+		l.refused++
+	}
+}
+
+// setting is a value that was read, and the place of its key or list entry.
+type setting struct {
+	at    pos
+	value any
+}
+
+// settings are the values of a mapping by key. A key that had a fault is
+// there without a value, so that it is not found missing as well.
+type settings map[string]setting
+
+// get returns a value, or zero where the key is absent. The type is that
+// which the key's reader returns.
+func get[V any](s settings, key string) (v V) {
+	return getOr(s, key, v)
+}
+
+func getOr[V any](s settings, key string, fallback V) V {
+	if x := s[key]; x.value != nil {
+		return x.value.(V)
+	}
+	return fallback
+}
+
+func (s settings) has(key string) bool {
+	_, ok := s[key]
+	return ok
+}
+
+// reader reads one value; at is the place of its key or list entry. It
+// reports false after a fault.
+type reader func(l *loader, at pos, n *yaml.Node) (any, bool)
+
+// schema says which keys a mapping may have, and how each is read.
+type schema map[string]reader
+
+func (s schema) keys() []string { return slices.Sorted(maps.Keys(s)) }
+
+// with returns the schema with more keys.
+func (s schema) with(more schema) schema {
+	out := maps.Clone(s)
+	maps.Copy(out, more)
+	return out
+}
+
+// without returns the schema with fewer keys.
+func (s schema) without(keys ...string) schema {
+	out := maps.Clone(s)
+	for _, k := range keys {
+		delete(out, k)
+	}
+	return out
+}
+
+type entry struct {
+	key  string
+	at   pos
+	node *yaml.Node
+}
+
+// entries walks a mapping in its order. Keys that stand twice are faults.
+func (l *loader) entries(at pos, n *yaml.Node, what string) ([]entry, bool) {
+	if n.Kind != yaml.MappingNode {
+		l.fault(at, what+" is "+kindOf(n), "expected a mapping of keys and values")
+		return nil, false
+	}
+	var out []entry
+	first := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i]
+		kat := l.place(k)
+		if k.Kind != yaml.ScalarNode || isNull(k) {
+			l.fault(kat, "a key that is "+kindOf(k), "expected a word")
+			continue
+		}
+		if line, twice := first[k.Value]; twice {
+			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), fmt.Sprintf("expected it once; the first is in line %d", line))
+			continue
+		}
+		first[k.Value] = k.Line
+		out = append(out, entry{k.Value, kat, n.Content[i+1]})
+	}
+	return out, true
+}
+
+// object reads a mapping that has a schema.
+func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, bool) {
+	list, ok := l.entries(at, n, what)
+	if !ok {
+		return nil, false
+	}
+	out := settings{}
+	for _, e := range list {
+		read, known := s[e.key]
+		if !known {
+			l.unknownKey(e, what, s)
+			continue
+		}
+		v, ok := read(l, e.at, e.node)
+		if !ok {
+			v = nil
+		}
+		out[e.key] = setting{e.at, v}
+	}
+	return out, true
+}
+
+// secretWords are what people call a secret when they write it in place.
+var secretWords = []string{"passphrase", "password", "token", "secret", "secret_id", "role_id", "jwt", "hmac", "private_key", "url"}
+
+func (l *loader) unknownKey(e entry, what string, s schema) {
+	word := strings.ReplaceAll(strings.ToLower(e.key), "-", "_")
+	if _, ok := s[word+"_file"]; ok || slices.Contains(secretWords, word) && word != "url" {
+		l.fault(e.at, fmt.Sprintf("key %s in %s holds a secret, and secrets never stand in the fleet file", quote(e.key), what),
+			"expected "+secretKey(word, s)+": the path of a file that holds it")
+		return
+	}
+	l.fault(e.at, fmt.Sprintf("unknown key %s in %s", quote(e.key), what), l.suggest(e.key, s.keys()))
+}
+
+func secretKey(word string, s schema) string {
+	if _, ok := s[word+"_file"]; ok {
+		return word + "_file"
+	}
+	var files []string
+	for _, k := range s.keys() {
+		if strings.HasSuffix(k, "_file") {
+			files = append(files, k)
+		}
+	}
+	if len(files) == 0 {
+		return "a passphrase_file, password_file or token_file of an issuer"
+	}
+	return strings.Join(files, " or ")
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+// kindOf says what a node is, for messages.
+func kindOf(n *yaml.Node) string {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "a mapping"
+	case n.Kind == yaml.SequenceNode:
+		return "a list"
+	case isNull(n):
+		return "empty"
+	}
+	switch n.Tag {
+	case "!!bool":
+		return n.Value
+	case "!!int", "!!float":
+		return "a number"
+	case "!!timestamp":
+		return "a date"
+	default:
+		return "text"
+	}
+}

@@ -1,0 +1,43 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing that is wrong in a fleet file.
+type Fault struct {
+	File         string
+	Line, Column int    // from 1, of the key or list entry that has it
+	What         string // what was found
+	Expected     string // what would have been right, or the way out
+}
+
+func (f Fault) Error() string {
+	s := fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.What)
+	if f.Expected != "" {
+		s += "; " + f.Expected
+	}
+	return s
+}
+
+// Faults are all that is wrong in one fleet file, in the order of the file.
+type Faults []Fault
+
+// Error gives one fault a line.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f Faults) sort() Faults {
+	slices.SortStableFunc(f, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.What, b.What))
+	})
+	return slices.Compact(f)
+}

@@ -1,0 +1,79 @@
+package configs
+
+import (
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"renewer/renewer"
+)
+
+func keyTypes() []string {
+	var out []string
+	for _, k := range renewer.KeyTypes {
+		out = append(out, string(k))
+	}
+	return out
+}
+
+// filesReader reads the names of files by kind; null removes one.
+var filesReader = func() reader {
+	s := schema{}
+	name := textLike("the name of a file in dir, without a slash", isBaseName)
+	for _, k := range renewer.FileKinds {
+		s[string(k)] = func(l *loader, at pos, n *yaml.Node) (any, bool) {
+			if isNull(n) {
+				return nil, true
+			}
+			return name(l, at, n)
+		}
+	}
+	return object("files", s)
+}()
+
+var modeForm = regexp.MustCompile(`^0[0-7]{3}$`)
+
+func modesSchema() schema {
+	s := schema{}
+	for _, k := range renewer.FileKinds {
+		s[string(k)] = func(l *loader, at pos, n *yaml.Node) (any, bool) { return readMode(l, at, n, k) }
+	}
+	return s
+}
+
+// readMode returns an fs.FileMode. Without its quotes 0400 is a number to
+// YAML, but nobody who writes it means 400 in decimal.
+func readMode(l *loader, at pos, n *yaml.Node, kind renewer.FileKind) (any, bool) {
+	const expected = `four octal digits such as "0400"`
+	s, ok := l.scalar(at, n, expected, "!!str", "!!int", "!!float")
+	if !ok {
+		return nil, false
+	}
+	if !modeForm.MatchString(s) {
+		l.fault(at, "mode "+quote(s)+" is not right here", "expected "+expected+", without setuid, setgid or sticky bit")
+		return nil, false
+	}
+	v, _ := strconv.ParseUint(s, 8, 32)
+	mode := fs.FileMode(v)
+	switch {
+	case kind.Secret() && mode&0o007 != 0:
+		l.fault(at, fmt.Sprintf("mode %s lets everybody at the private key in the %s file", quote(s), kind), `expected no rights for others: "0400", or "0440" with a group`)
+	case mode&0o022 != 0:
+		l.fault(at, fmt.Sprintf("mode %s lets others than the owner write the %s file", quote(s), kind), `expected "0444", or "0400" for a key`)
+	case mode&0o400 == 0:
+		l.fault(at, fmt.Sprintf("mode %s does not let the owner read the %s file", quote(s), kind), `expected "0444", or "0400" for a key`)
+	default:
+		return mode, true
+	}
+	return nil, false
+}
+
+func defaultMode(k renewer.FileKind) fs.FileMode {
+	if k.Secret() {
+		return 0o400
+	}
+	return 0o444
+}

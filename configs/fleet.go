@@ -1,0 +1,182 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/robfig/cron/v3"
+
+	"renewer/renewer"
+)
+
+// Fleet is a fleet file that was found to be right, with every default filled
+// in. Issuers, hosts and certificates are in the order of the file;
+// certificates with per_host are expanded, one for each host.
+type Fleet struct {
+	Path     string // as given to Load
+	StateDir string
+	Socket   string
+	HTTP     struct {
+		Listen    string // host:port
+		WebConfig string // Prometheus exporter-toolkit file, or empty
+	}
+	Schedule struct {
+		Check, Probe         cron.Schedule // in UTC
+		CheckSpec, ProbeSpec string
+	}
+	SealIdentityFile string
+	Issuers          []Issuer
+	Hosts            []Host
+	Certificates     []renewer.Certificate
+	Profiles         []Profile // built-in ones first, overridden where the file says so
+	Channels         []Channel
+
+	windows map[string]Window
+	entries map[string][]string // entry name → full names
+	index   map[string]int      // full name → place in Certificates
+}
+
+// Issuer is one entry of issuers. Which fields are set depends on Type.
+type Issuer struct {
+	Name string
+	Type string // local, step-ca or vault
+
+	// local: the CA's files.
+	PassphraseFile string
+	CACert         string // for vault: the trust for Vault's own TLS
+	CAKey          string
+
+	// step-ca
+	URL             string
+	RootFingerprint string // SHA-256, lower-case hex
+	Provisioner     string
+	PasswordFile    string
+	X5CCert         string
+	X5CKey          string
+
+	// vault
+	Address   string
+	Namespace string
+	Mount     string
+	Role      string
+	Auth      VaultAuth
+
+	Rate float64 // orders a second; 0: no limit
+}
+
+// VaultAuth is how an issuer of type vault logs in.
+type VaultAuth struct {
+	Method       string // approle, token, cert or kubernetes
+	RoleIDFile   string
+	SecretIDFile string
+	Wrapped      bool // the secret id file holds a wrapping token
+	TokenFile    string
+	Cert, Key    string
+	Role         string
+	JWTFile      string
+}
+
+// Host is one entry of hosts: the machine and how it is reached.
+type Host struct {
+	renewer.Host
+	Type           string // local, ssh
+	User           string // empty: the login user
+	Sudo           bool
+	Port           int
+	SFTPServer     string // empty: looked for in the usual places
+	IdentityFile   string // empty: ssh-agent
+	KnownHostsFile string // empty: ~/.ssh/known_hosts
+	Jump           string // name of another host
+	Root           string // prefix of every path on the host; / for none
+}
+
+// Channel is one entry of notify. Exactly one way of sending is set.
+type Channel struct {
+	Name            string
+	Events          []renewer.EventType // empty: the ones a person should see
+	URLFile         string              // holds a shoutrrr URL
+	WebhookURLFile  string
+	WebhookHMACFile string
+	SMTP            SMTP
+	Exec            []string
+}
+
+// SMTP is a channel that sends mail; Address is empty for other channels.
+type SMTP struct {
+	Address      string // host:port
+	From         string
+	To           []string
+	Username     string
+	PasswordFile string
+}
+
+// Issuer returns the issuer of that name.
+func (f *Fleet) Issuer(name string) (Issuer, bool) {
+	i := slices.IndexFunc(f.Issuers, func(x Issuer) bool { return x.Name == name })
+	if i < 0 {
+		return Issuer{}, false
+	}
+	return f.Issuers[i], true
+}
+
+// Host returns the host of that name.
+func (f *Fleet) Host(name string) (Host, bool) {
+	i := slices.IndexFunc(f.Hosts, func(x Host) bool { return x.Name == name })
+	if i < 0 {
+		return Host{}, false
+	}
+	return f.Hosts[i], true
+}
+
+// Certificate returns the certificate of that full name, such as docker@host-b.
+func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
+	i, ok := f.index[name]
+	if !ok {
+		return renewer.Certificate{}, false
+	}
+	return f.Certificates[i], true
+}
+
+// Window returns the maintenance window of that name.
+func (f *Fleet) Window(name string) (Window, bool) {
+	w, ok := f.windows[name]
+	return w, ok
+}
+
+// Select returns the full names that the names stand for, in the order of
+// the file and each once: docker means all of docker@host-b, docker@host-c.
+// A name that is not in the file is an error with the nearest one as its hint.
+func (f *Fleet) Select(names ...string) ([]string, error) {
+	var picked []int
+	for _, name := range names {
+		full, ok := f.entries[name]
+		if !ok {
+			full = []string{name}
+		}
+		for _, n := range full {
+			i, ok := f.index[n]
+			if !ok {
+				return nil, f.unknown(name)
+			}
+			picked = append(picked, i)
+		}
+	}
+	slices.Sort(picked)
+	var out []string
+	for _, i := range slices.Compact(picked) {
+		out = append(out, f.Certificates[i].Name)
+	}
+	return out, nil
+}
+
+func (f *Fleet) unknown(name string) error {
+	var known []string
+	for i := range f.Certificates {
+		known = append(known, f.Certificates[i].Name, f.Certificates[i].Entry)
+	}
+	err := fmt.Errorf("%s has no certificate %s", f.Path, quote(name))
+	if len(known) == 0 {
+		return renewer.WithHint(err, "it has none yet: add an entry under certificates")
+	}
+	return renewer.WithHint(err, suggestion(name, known))
+}

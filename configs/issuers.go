@@ -1,0 +1,175 @@
+package configs
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const aURL = "an https:// URL without user, query or fragment"
+
+var rateForm = regexp.MustCompile(`^([1-9][0-9]{0,5})/([smh])$`)
+
+// issuerSchemas are the keys of each type of issuer.
+var issuerSchemas = map[string]schema{
+	"local": {"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true)},
+	"step-ca": {
+		"url": urlReader, "root_fingerprint": named(fingerprintForm, "the SHA-256 of the root: 64 hex digits"),
+		"provisioner": text("the name of a provisioner"), "password_file": pathOf(true),
+		"x5c": object("x5c", schema{"cert": pathOf(true), "key": pathOf(true)}), "rate": rateReader,
+	},
+	"vault": {
+		"address": urlReader, "namespace": text("a namespace"), "ca_cert": pathOf(true),
+		"mount": text("the path of a PKI mount"), "role": text("the name of a role"),
+		"auth": readVaultAuth, "rate": rateReader,
+	},
+}
+
+// required are the keys that an issuer or a way to log in cannot do without.
+var required = map[string][]string{
+	"type step-ca":      {"url", "root_fingerprint", "provisioner"},
+	"type vault":        {"address", "mount", "role", "auth"},
+	"method approle":    {"role_id_file", "secret_id_file"},
+	"method token":      {"token_file"},
+	"method cert":       {"cert", "key"},
+	"method kubernetes": {"role", "jwt_file"},
+}
+
+// authSchemas are the keys of each method of auth.
+var authSchemas = map[string]schema{
+	"approle":    {"role_id_file": pathOf(true), "secret_id_file": pathOf(true), "wrapped": boolean},
+	"token":      {"token_file": pathOf(true)},
+	"cert":       {"cert": pathOf(true), "key": pathOf(true)},
+	"kubernetes": {"role": text("the name of a role"), "jwt_file": pathOf(true)},
+}
+
+func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
+	s, ok := l.scalar(at, n, aURL, "!!str")
+	if !ok {
+		return nil, false
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
+		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
+		l.fault(at, "the value is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
+		return nil, false
+	}
+	return strings.TrimSuffix(s, "/"), true
+}
+
+// rateReader returns orders a second.
+func rateReader(l *loader, at pos, n *yaml.Node) (any, bool) {
+	const expected = "a rate such as 20/s, 100/m or 500/h"
+	s, ok := l.scalar(at, n, expected, "!!str")
+	if !ok {
+		return nil, false
+	}
+	m := rateForm.FindStringSubmatch(s)
+	if m == nil {
+		l.fault(at, quote(s)+" is not a rate", "expected "+expected)
+		return nil, false
+	}
+	count, _ := strconv.ParseFloat(m[1], 64)
+	return count / unit[m[2]].Seconds(), true
+}
+
+// variant reads a mapping whose keys depend on the word under one of them.
+func (l *loader) variant(at pos, n *yaml.Node, what, by, fallback string, variants map[string]schema) (word string, s settings, ok bool) {
+	words := schema{}
+	all := schema{by: text("a word")}
+	for w, sch := range variants {
+		words[w] = nil
+		all = all.with(sch)
+	}
+	word = fallback
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if k, v := n.Content[i], n.Content[i+1]; k.Value == by && v.Kind == yaml.ScalarNode {
+				word = v.Value
+				break
+			}
+		}
+	}
+	before := l.wrong()
+	if own, known := variants[word]; known {
+		if s, ok = l.object(at, n, fmt.Sprintf("%s of %s %s", what, by, word), own.with(schema{by: enum(words.keys()...)})); !ok {
+			return "", nil, false
+		}
+		for _, k := range required[by+" "+word] {
+			if !s.has(k) {
+				l.fault(at, fmt.Sprintf("%s of %s %s has no %s", what, by, word, k), "expected "+k+" beside "+by)
+			}
+		}
+		return word, s, l.wrong() == before
+	}
+	if s, ok = l.object(at, n, what, all.with(schema{by: enum(words.keys()...)})); ok && !s.has(by) {
+		l.fault(at, what+" has no "+by, "expected "+by+": "+oneOf(words.keys()))
+	}
+	return "", nil, false
+}
+
+// issuerReader returns an Issuer without its name.
+func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
+	kind, s, ok := l.variant(at, n, "an issuer", "type", "", issuerSchemas)
+	if kind != "local" && kind != "" {
+		l.refuse(s["type"].at, "issuer type "+kind)
+	}
+	if !ok {
+		return nil, false
+	}
+	if kind == "step-ca" && s.has("password_file") == s.has("x5c") {
+		l.fault(at, "an issuer of type step-ca logs in with one of password_file and x5c", "expected exactly one of them")
+		return nil, false
+	}
+	x5c := get[settings](s, "x5c")
+	if s.has("x5c") && (!x5c.has("cert") || !x5c.has("key")) {
+		l.fault(s["x5c"].at, "x5c is not complete", "expected {cert: FILE, key: FILE}")
+		return nil, false
+	}
+	return Issuer{
+		Type: kind, PassphraseFile: get[string](s, "passphrase_file"), CACert: get[string](s, "ca_cert"), CAKey: get[string](s, "ca_key"),
+		URL: get[string](s, "url"), RootFingerprint: strings.ToLower(get[string](s, "root_fingerprint")),
+		Provisioner: get[string](s, "provisioner"), PasswordFile: get[string](s, "password_file"),
+		X5CCert: get[string](x5c, "cert"), X5CKey: get[string](x5c, "key"),
+		Address: get[string](s, "address"), Namespace: get[string](s, "namespace"),
+		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: get[VaultAuth](s, "auth"),
+		Rate: get[float64](s, "rate"),
+	}, true
+}
+
+func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
+	method, s, ok := l.variant(at, n, "auth", "method", "", authSchemas)
+	return VaultAuth{
+		Method: method, RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
+		Wrapped: get[bool](s, "wrapped"), TokenFile: get[string](s, "token_file"), Cert: get[string](s, "cert"),
+		Key: get[string](s, "key"), Role: get[string](s, "role"), JWTFile: get[string](s, "jwt_file"),
+	}, ok
+}
+
+// locate fills in where a local CA's files are unless the fleet file says so.
+func (i *Issuer) locate(stateDir string) {
+	if i.Type != "local" {
+		return
+	}
+	dir := filepath.Join(stateDir, "issuers", i.Name)
+	if i.CACert == "" {
+		i.CACert = filepath.Join(dir, "ca.pem")
+	}
+	if i.CAKey == "" {
+		i.CAKey = filepath.Join(dir, "ca-key.pem")
+	}
+}
+
+func (f *Fleet) issuerNames() []string {
+	var out []string
+	for i := range f.Issuers {
+		out = append(out, f.Issuers[i].Name)
+	}
+	return slices.Clip(out)
+}

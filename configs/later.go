@@ -1,0 +1,21 @@
+package configs
+
+// notYet holds the features of the fleet file whose machinery does not exist,
+// each with what to write instead. Their keys are read and checked all the
+// same: when the machinery comes, its row goes, and that is all.
+var notYet = map[string]string{
+	"host type ssh":        "expected type: local (ssh is the default type)",
+	"host type kubernetes": "expected type: local",
+	"issuer type step-ca":  "expected type: local",
+	"issuer type vault":    "expected type: local",
+	"probe docker":         "expected probe: {tls: {address: HOST:PORT}}, file or none on the certificate",
+	"probe grpc_health":    "expected probe: {tls: {address: HOST:PORT}}, file or none on the certificate",
+	"activate docker":      "expected systemd, signal, command or none",
+	"budget":               "expected timeout alone",
+	"guard":                "expected no guard; a maintenance window can hold activation back",
+	"peer_group":           "expected no peer_group",
+	"dials":                "expected no dials",
+	"reloads":              "expected no reloads; renewer profiles shows what each service does",
+	"notify":               "expected no notify section",
+	"web_config":           "expected listen alone, on a loopback address",
+}

@@ -1,0 +1,152 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"renewer/renewer"
+)
+
+// MaxSize is the largest fleet file that is read, in bytes.
+const MaxSize = 4 << 20
+
+// Load reads a fleet file. The error is Faults where the content is at
+// fault, and says otherwise why the file could not be read.
+func Load(path string) (*Fleet, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = renewer.WithHint(err, "renewer init writes a fleet file to start from; --config names another one")
+		}
+		return nil, fmt.Errorf("reading the fleet file: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the fleet file: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads the content of a fleet file; path is for messages. The error
+// is always Faults.
+func Parse(path string, data []byte) (*Fleet, error) {
+	return parse(&loader{file: path, later: notYet, getenv: os.LookupEnv}, data)
+}
+
+func parse(l *loader, data []byte) (*Fleet, error) {
+	root := l.document(data)
+	var fleet *Fleet
+	if root != nil {
+		fleet = l.fleet(root)
+	}
+	if len(l.faults) > 0 {
+		return nil, l.faults.sort()
+	}
+	return fleet, nil
+}
+
+// document returns the one mapping that a fleet file is, or nil with a fault.
+func (l *loader) document(data []byte) *yaml.Node {
+	if len(data) > MaxSize {
+		l.fault(pos{1, 1}, "the fleet file is larger than 4 MiB", "expected a fleet file")
+		return nil
+	}
+	if at, what := unreadable(data); what != "" {
+		l.fault(at, what, "expected UTF-8 text")
+		return nil
+	}
+	in := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, second yaml.Node
+	err := in.Decode(&doc)
+	if errors.Is(err, io.EOF) || err == nil && isNull(doc.Content[0]) {
+		l.fault(pos{1, 1}, "the fleet file is empty", "expected state_dir, issuers, hosts and certificates; renewer init writes one to start from")
+		return nil
+	}
+	if err == nil {
+		switch err = in.Decode(&second); {
+		case err == nil:
+			l.fault(position(&second), "a second document in the file", "expected one document")
+		case errors.Is(err, io.EOF):
+			err = nil
+		}
+	}
+	if err != nil {
+		l.fault(syntax(err, data), "not YAML: "+yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
+			"expected correct YAML; the cause may stand a little before")
+		return nil
+	}
+	if !l.plain(doc.Content[0]) {
+		return nil
+	}
+	return doc.Content[0]
+}
+
+// plain reports whether the document does without the parts of YAML that make
+// one text stand for another: aliases, merge keys and tags of one's own.
+func (l *loader) plain(n *yaml.Node) bool {
+	ok := true
+	switch {
+	case n.Kind == yaml.AliasNode:
+		l.fault(position(n), "an alias (*"+n.Value+")", "expected the value itself; what certificates share goes under defaults or profiles")
+		return false
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!merge":
+		l.fault(position(n), "a merge key (<<)", "expected the keys themselves; what certificates share goes under defaults or profiles")
+		return false
+	case n.Style&yaml.TaggedStyle != 0:
+		l.fault(position(n), "a tag ("+quote(n.Tag)+")", "expected a value without a tag")
+		ok = false
+	}
+	for _, c := range n.Content {
+		ok = l.plain(c) && ok
+	}
+	return ok
+}
+
+// unreadable finds the first byte that is not text.
+func unreadable(data []byte) (pos, string) {
+	at := pos{1, 1}
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return at, "a byte that is not UTF-8"
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f:
+			return at, fmt.Sprintf("a control character (%U)", r)
+		case r == '\n':
+			at = pos{at.line + 1, 0}
+		}
+		at.column++
+		data = data[size:]
+	}
+	return at, ""
+}
+
+var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+
+// parserProblem holds how the YAML library's parser, unlike its scanner,
+// begins a problem: it counts the lines of these from 0.
+var parserProblem = regexp.MustCompile(`^(did not find expected ('-'|key|',' or|node content|<)|found duplicate|found undefined|found incompatible|block sequence entries)`)
+
+// syntax finds the line in the library's message; it knows no columns.
+func syntax(err error, data []byte) pos {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 1
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		if parserProblem.MatchString(text[len(m[0]):]) {
+			line++
+		}
+	}
+	last := bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) + 1
+	return pos{max(1, min(line, last)), 1}
+}

@@ -1,0 +1,167 @@
+package configs
+
+import (
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The forms of names. Names become parts of paths and of arguments, so none
+// begins with a dot or a dash or holds a slash.
+var (
+	certificateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+	plainName       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	hostName        = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+	accountName     = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})$`)
+	unitName        = regexp.MustCompile(`^[A-Za-z0-9:_.\\@{}][A-Za-z0-9:_.\\@{}-]*\.(service|socket|target|timer|path|mount|slice)$`)
+	containerName   = regexp.MustCompile(`^[A-Za-z0-9{][A-Za-z0-9_.{}-]*$`)
+	fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+	dnsLabel        = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
+	variableForm    = regexp.MustCompile(`\$\{?[A-Za-z_]*\}?`)
+	placeholderForm = regexp.MustCompile(`\{[A-Za-z_]+\}`)
+)
+
+// longestName keeps NAME@HOST within the 255 bytes of a file's name (Linux,
+// NAME_MAX), with room for what is added while a file is written.
+const longestName = 200
+
+const (
+	aName            = "a name of letters, digits, '.', '_' and '-' that begins with a letter or digit"
+	aCertificateName = "a name of lower-case letters, digits, '.', '_' and '-' that begins with a letter or digit"
+	aHostName        = "a name of letters, digits, '.' and '-' that begins and ends with a letter or digit"
+	anAddress        = "an IP address or a DNS name, without a port"
+	aHostPort        = "host:port, such as 10.0.1.2:2376"
+	aPath            = "an absolute path without '..'"
+)
+
+func named(form *regexp.Regexp, expected string) reader {
+	return textLike(expected, func(s string) bool { return form.MatchString(s) && len(s) <= longestName })
+}
+
+// account reads a user or group; a bare number is one too.
+func account(l *loader, at pos, n *yaml.Node) (any, bool) {
+	const expected = "the name or number of an account"
+	s, ok := l.scalar(at, n, expected, "!!str", "!!int")
+	if ok && !accountName.MatchString(s) {
+		l.fault(at, quote(s)+" is not an account", "expected "+expected)
+		ok = false
+	}
+	return s, ok
+}
+
+func isIP(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Zone() == ""
+}
+
+// isDNSName accepts what a certificate can carry and a client will match:
+// RFC 5280 section 4.2.1.6 with the underscore that compose services have.
+// A name that ends in a number is an IP address with a slip in it.
+func isDNSName(s string) bool {
+	labels := strings.Split(s, ".")
+	if _, err := strconv.Atoi(labels[len(labels)-1]); len(s) > 253 || err == nil && len(labels) > 1 {
+		return false
+	}
+	return !slices.ContainsFunc(labels, func(label string) bool { return !dnsLabel.MatchString(label) })
+}
+
+// isSAN accepts an IP address or a DNS name, with a wildcard as its first label.
+func isSAN(s string) bool { return isIP(s) || isDNSName(strings.TrimPrefix(s, "*.")) && s != "*" }
+
+func isAddress(s string) bool { return isIP(s) || isDNSName(s) }
+
+// isHostPort accepts an address to dial, or to listen on with port 0.
+func isHostPort(s string, leastPort int) bool {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return false
+	}
+	host, port := s[:i], s[i+1:]
+	if p, err := strconv.Atoi(port); err != nil || p < leastPort || p > 65535 || strconv.Itoa(p) != port {
+		return false
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		a, err := netip.ParseAddr(inner)
+		return ok && err == nil && a.Is6()
+	}
+	return isDNSName(host) || isIP(host) && !strings.Contains(host, ":")
+}
+
+func isPath(s string) bool {
+	return path.IsAbs(s) && path.Clean(s) == strings.TrimSuffix(s, "/") || s == "/"
+}
+
+// pathOf reads a path of this machine or of a host. With expand it is a file
+// of this machine that may hold a secret: ${CREDENTIALS_DIRECTORY} is
+// replaced, and the value is never shown, lest it be the secret itself.
+func pathOf(expand bool) reader {
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		s, ok := l.scalar(at, n, aPath, "!!str")
+		if !ok {
+			return nil, false
+		}
+		if expand {
+			if s, ok = l.expandCredentials(at, s); !ok {
+				return nil, false
+			}
+		}
+		if !isPath(s) || variableForm.MatchString(s) || strings.ContainsAny(s, "\n\r\t") {
+			what := quote(s) + " is not a path that can be used here"
+			if expand {
+				what = "the value is not a path that can be used here"
+			}
+			l.fault(at, what, "expected "+aPath+", variable or '~'")
+			return nil, false
+		}
+		if s != "/" {
+			s = strings.TrimSuffix(s, "/")
+		}
+		return s, true
+	}
+}
+
+const credentials = "${CREDENTIALS_DIRECTORY}"
+
+func (l *loader) expandCredentials(at pos, s string) (string, bool) {
+	rest, ok := strings.CutPrefix(s, credentials)
+	if !ok {
+		return s, true
+	}
+	dir, ok := l.getenv("CREDENTIALS_DIRECTORY")
+	if !ok || dir == "" {
+		l.fault(at, "CREDENTIALS_DIRECTORY is not set",
+			"expected to be started by a systemd unit with LoadCredential=, or with the variable set")
+		return "", false
+	}
+	return path.Clean(dir) + rest, true
+}
+
+// baseName reads the name of one file in a placement's directory.
+func isBaseName(s string) bool {
+	return s != "." && s != ".." && !strings.Contains(s, "/") && !strings.HasPrefix(s, ".renewer") && len(s) <= longestName
+}
+
+// template reads text in which {host} and {address} are replaced later; a
+// value that holds neither has to pass the check at once.
+func template(expected string, check func(string) bool, also ...string) reader {
+	read := textLike(expected, func(s string) bool { return placeholderForm.MatchString(s) || check(s) })
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		v, ok := read(l, at, n)
+		if !ok {
+			return nil, false
+		}
+		for _, p := range placeholderForm.FindAllString(v.(string), -1) {
+			if p != "{host}" && p != "{address}" && !slices.Contains(also, p) {
+				l.fault(at, "unknown placeholder "+quote(p), "expected {host} or {address}")
+				ok = false
+			}
+		}
+		return v, ok
+	}
+}

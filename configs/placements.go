@@ -1,0 +1,168 @@
+package configs
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// placement puts a certificate on one host.
+func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) (renewer.Placement, bool) {
+	p := renewer.Placement{
+		Certificate: c.Name, Host: h.Name,
+		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
+		Files: map[renewer.FileKind]string{}, Modes: map[renewer.FileKind]fs.FileMode{},
+	}
+	before := r.wrong()
+	p.Dir = r.dir(d, h)
+	r.files(d, c, &p)
+	p.Activate = r.activation(d, h)
+	p.Probe = r.probe(d, c, p, h)
+	if r.wrong() == before {
+		r.claim(d, p, h)
+	}
+	return p, true
+}
+
+func (r *resolver) dir(d *draft, h Host) string {
+	if !d.s.has("dir") {
+		r.fault(d.at, fmt.Sprintf("profile %s does not say where the files go", d.profile.Name), "expected dir: "+aPath)
+		return ""
+	}
+	dir := expand(get[string](d.s, "dir"), h)
+	if dir == "" {
+		return ""
+	}
+	if !isPath(dir) || slices.Contains(strings.Split(dir, "/"), ".renewer") {
+		r.fault(d.where("dir"), quote(dir)+" is not a directory that can be used here", "expected "+aPath+" and outside of any .renewer")
+	}
+	return path.Clean(dir)
+}
+
+// files names the files and their modes.
+func (r *resolver) files(d *draft, c renewer.Certificate, p *renewer.Placement) {
+	files, modes := get[settings](d.s, "files"), get[settings](d.s, "modes")
+	at := func(k renewer.FileKind) pos { return files[string(k)].at.or(d.where("files")) }
+	by := map[string]renewer.FileKind{}
+	for _, k := range renewer.FileKinds {
+		name := get[string](files, string(k))
+		if name == "" {
+			if own := get[settings](d.own, "modes"); own.has(string(k)) {
+				r.fault(own[string(k)].at, fmt.Sprintf("a mode for a %s file, and there is none", k), "expected modes of the files that there are")
+			}
+			continue
+		}
+		if other, twice := by[name]; twice {
+			r.fault(at(k), fmt.Sprintf("the %s file and the %s file have one name, %s", other, k, quote(name)), "expected a name for each")
+		}
+		by[name] = k
+		p.Files[k], p.Modes[k] = name, getOr(modes, string(k), defaultMode(k))
+		if c.IsBundle() && k != renewer.FileCA {
+			r.fault(at(k), fmt.Sprintf("a %s file in a trust bundle, which has no certificate", k), "expected files: {ca: NAME} alone")
+		}
+	}
+	has := func(kinds ...renewer.FileKind) bool {
+		return slices.ContainsFunc(kinds, func(k renewer.FileKind) bool { return p.Files[k] != "" })
+	}
+	if d.s.has("files") && files == nil {
+		return // not read
+	}
+	switch {
+	case c.IsBundle() && !has(renewer.FileCA):
+		r.fault(d.where("files"), "the trust bundle has no file", "expected files: {ca: NAME}")
+	case !c.IsBundle() && !has(renewer.FileKey, renewer.FileBundle):
+		r.fault(d.where("files"), "no file holds the private key, and it would be lost", "expected a key or a bundle among the files")
+	case !c.IsBundle() && !has(renewer.FileCert, renewer.FileLeaf, renewer.FileBundle):
+		r.fault(d.where("files"), "no file holds the certificate", "expected a cert, a leaf or a bundle among the files")
+	}
+}
+
+// activation is the entry's, with placeholders replaced.
+func (r *resolver) activation(d *draft, h Host) renewer.Activation {
+	a := getOr(d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout})
+	at := d.where("activate")
+	if d.s["activate"].at == (pos{}) {
+		r.refuseOf(d.where("profile"), "activate "+string(a.Kind), " (of profile "+d.profile.Name+")")
+	}
+	if a.Kind == renewer.ActivateSystemd && len(a.Units) == 0 {
+		r.fault(at, "systemd has no units", "expected activate: {systemd: {units: [NAME.service], action: restart}}")
+	}
+	way := string(a.Kind)
+	if a.Kind == renewer.ActivateDocker && a.Action == "kill" {
+		way = "signal"
+	}
+	if reason := get[string](get[settings](d.profile.settings, "refuse"), way); reason != "" {
+		r.fault(at, fmt.Sprintf("activation by %s would do harm with profile %s: %s", way, d.profile.Name, reason), "expected systemd with action: restart")
+	}
+	a.Units, a.Command = expandAll(a.Units, h), expandAll(a.Command, h)
+	a.PIDFile, a.Container = expand(a.PIDFile, h), expand(a.Container, h)
+	if a.PIDFile != "" && !isPath(a.PIDFile) {
+		r.fault(at, "pid_file "+quote(a.PIDFile)+" is not a path that can be used here", "expected "+aPath)
+	}
+	for _, u := range a.Units {
+		if !unitName.MatchString(u) {
+			r.fault(at, quote(u)+" is not the name of a unit", "expected a unit such as docker.service")
+		}
+	}
+	return a
+}
+
+// probe is the entry's, with placeholders replaced.
+func (r *resolver) probe(d *draft, c renewer.Certificate, placed renewer.Placement, h Host) renewer.Probe {
+	set := getOr(d.s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile, Timeout: defaultProbeTimeout}})
+	p, at := set.Probe, d.where("probe")
+	if d.s["probe"].at == (pos{}) {
+		r.refuseOf(d.where("profile"), "probe "+string(p.Kind), " (of profile "+d.profile.Name+")")
+	}
+	p.Command, p.ServerName = expandAll(p.Command, h), expand(p.ServerName, h)
+	if p.Address == "" {
+		return p
+	}
+	p.Address = expandHostPort(p.Address, h)
+	if !isHostPort(p.Address, 1) {
+		r.fault(at, "the probe's address "+quote(p.Address)+" cannot be dialled", "expected "+aHostPort)
+	}
+	if p.ServerName != "" && !isAddress(p.ServerName) {
+		r.fault(at, "server_name "+quote(p.ServerName)+" is no name", "expected a DNS name or an IP address")
+	}
+	if !slices.Contains(c.Usages, renewer.UsageServer) {
+		r.fault(at, fmt.Sprintf("probe %s of a certificate that no server shows", p.Kind), "expected usage server, or probe: file, command or none")
+	}
+	if p.Mutual = placed.Files[renewer.FileCA] != ""; set.mutual != nil {
+		p.Mutual = *set.mutual
+	}
+	if p.Client != "" {
+		r.clients = append(r.clients, clientUse{len(r.fleet.Certificates), len(c.Placements), p.Client, set.client.or(at)})
+		p.Mutual = true
+	}
+	return p
+}
+
+// claim records the files of a placement and refuses those that another has.
+func (r *resolver) claim(d *draft, p renewer.Placement, h Host) {
+	machine := h.Name
+	if h.Type == "local" {
+		machine = "" // all local hosts are one machine
+	}
+	taken := map[string][]string{}
+	for _, k := range renewer.FileKinds {
+		name, ok := p.Files[k]
+		if !ok {
+			continue
+		}
+		key := machine + "\x00" + path.Join(h.Root, p.Dir, name)
+		if other, claimed := r.claims[key]; claimed {
+			taken[other] = append(taken[other], name)
+			continue
+		}
+		r.claims[key] = p.ID()
+	}
+	for other, names := range taken {
+		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other, p.ID(), strings.Join(names, ", "), path.Join(h.Root, p.Dir), h.Name),
+			"expected a dir of its own, or other files")
+	}
+}

@@ -1,0 +1,166 @@
+package configs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// mostPlacements bounds what a few lines (a list of hosts under defaults, and
+// many certificates) can grow to.
+const mostPlacements = 200_000
+
+// resolver turns the entries of certificates into what they stand for.
+type resolver struct {
+	*loader
+	fleet    *Fleet
+	defaults settings
+	profiles map[string]Profile
+	hosts    map[string]Host
+	known    map[string][]string // names that settings refer to, by kind
+	claims   map[string]string   // machine and path → certificate
+	clients  []clientUse
+	placed   int
+}
+
+// clientUse is a certificate that a probe presents.
+type clientUse struct {
+	certificate, placement int // places in the fleet
+	name                   string
+	at                     pos
+}
+
+func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
+	r := &resolver{
+		loader: l, fleet: f, defaults: defaults, profiles: map[string]Profile{}, hosts: map[string]Host{},
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, claims: map[string]string{},
+	}
+	for _, p := range f.Profiles {
+		r.profiles[p.Name] = p
+		r.known["profile"] = append(r.known["profile"], p.Name)
+	}
+	for _, h := range f.Hosts {
+		r.hosts[h.Name] = h
+		r.known["host"] = append(r.known["host"], h.Name)
+	}
+	f.entries, f.index = map[string][]string{}, map[string]int{}
+	return r
+}
+
+// certificates resolves every entry, then what they say of each other.
+func (r *resolver) certificates(list []setting) {
+	refers := r.references()
+	refers(r.defaults)
+	names := map[string]pos{}
+	for _, c := range list {
+		own, ok := c.value.(settings)
+		if !ok {
+			continue
+		}
+		refers(own)
+		name := get[string](own, "name")
+		if !own.has("name") {
+			r.fault(c.at, "the certificate has no name", "expected name: "+aCertificateName)
+		} else if first, twice := names[name]; twice && name != "" {
+			r.fault(own["name"].at, "a second certificate named "+quote(name), fmt.Sprintf("expected a name of its own; the first is in line %d", first.line))
+			continue
+		} else {
+			names[name] = c.at
+		}
+		r.entry(c.at, own)
+		if r.placed > mostPlacements {
+			r.fault(c.at, "the certificates up to here go to more than 200000 places", "expected several fleets")
+			return
+		}
+	}
+	r.presentClients(names)
+}
+
+// references returns a check of the names that settings refer to.
+func (r *resolver) references() func(settings) {
+	sets := map[string]map[string]bool{}
+	for kind, names := range r.known {
+		sets[kind] = map[string]bool{}
+		for _, n := range names {
+			sets[kind][n] = true
+		}
+	}
+	check := func(kind string, x setting) {
+		if name, ok := x.value.(string); ok && !sets[kind][name] {
+			r.fault(x.at, "unknown "+kind+" "+quote(name), r.suggest(name, r.known[kind]))
+		}
+	}
+	return func(s settings) {
+		for _, kind := range []string{"issuer", "profile", "window"} {
+			check(kind, s[kind])
+		}
+		for _, x := range get[[]setting](s, "hosts") {
+			check("host", x)
+		}
+		for _, x := range get[[]setting](s, "trust") {
+			check("issuer", x)
+		}
+	}
+}
+
+// presentClients finds the certificates that probes present: a probe runs
+// here, so the certificate has to be on a local host.
+func (r *resolver) presentClients(entries map[string]pos) {
+	const expected = "expected a certificate with usage client on a host of type local"
+	for _, use := range r.clients {
+		p := &r.fleet.Certificates[use.certificate].Placements[use.placement]
+		full, err := r.fleet.Select(use.name)
+		if _, faulty := entries[use.name]; err != nil && faulty {
+			continue // it has faults of its own
+		}
+		if err != nil {
+			var all []string
+			for i := range r.fleet.Certificates {
+				all = append(all, r.fleet.Certificates[i].Name)
+			}
+			r.fault(use.at, "unknown certificate "+quote(use.name), r.suggest(use.name, all))
+			continue
+		}
+		if len(full) > 1 {
+			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected one of them: "+oneOf(full))
+			continue
+		}
+		c, _ := r.fleet.Certificate(full[0])
+		local := slices.ContainsFunc(c.Placements, func(p renewer.Placement) bool { return r.hosts[p.Host].Type == "local" })
+		switch {
+		case !slices.Contains(c.Usages, renewer.UsageClient):
+			r.fault(use.at, "certificate "+quote(use.name)+" is not for clients", expected)
+		case !local:
+			r.fault(use.at, "certificate "+quote(use.name)+" is on no local host", expected)
+		default:
+			p.Probe.Client = c.Name
+		}
+	}
+}
+
+// expand replaces {host} and {address}.
+func expand(s string, h Host) string {
+	return strings.NewReplacer("{host}", h.Name, "{address}", h.Address).Replace(s)
+}
+
+// expandHostPort is expand for host:port, where IPv6 needs its brackets.
+func expandHostPort(s string, h Host) string {
+	if strings.Contains(h.Address, ":") && !strings.Contains(s, "[{address}]") {
+		s = strings.ReplaceAll(s, "{address}", "["+h.Address+"]")
+	}
+	if isIP(h.Name) && strings.Contains(h.Name, ":") {
+		s = strings.ReplaceAll(s, "{host}", "["+h.Name+"]")
+	}
+	return expand(s, h)
+}
+
+func expandAll(list []string, h Host) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, expand(s, h))
+	}
+	return out
+}

@@ -1,0 +1,168 @@
+package configs
+
+import (
+	"maps"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"renewer/renewer"
+)
+
+// The schema of the fleet file: every key, and how it is read.
+
+var fleetSchema = schema{
+	"state_dir":    pathOf(false),
+	"api":          object("api", schema{"socket": pathOf(false)}),
+	"http":         object("http", schema{"listen": textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }), "web_config": later("web_config", pathOf(true))}),
+	"schedule":     object("schedule", schema{"check": scheduleReader, "probe": scheduleReader}),
+	"seal":         object("seal", schema{"identity_file": pathOf(true)}),
+	"defaults":     orEmpty(object("defaults", certificateSchema.without("name"))),
+	"issuers":      orEmpty(dictionary("issuers", named(plainName, aName), issuerReader)),
+	"hosts":        orEmpty(dictionary("hosts", named(hostName, aHostName), hostReader)),
+	"certificates": orEmpty(list("certificates", 0, object("a certificate", certificateSchema))),
+	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
+	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
+	"notify":       orEmpty(later("notify", list("channels", 0, object("a channel", channelSchema)))),
+}
+
+// Bounds of durations. A leaf that lives less than a minute cannot be brought
+// to a host and proven in time.
+const (
+	leastLifetime = time.Minute
+	mostLifetime  = 50 * 365 * day
+)
+
+var placementSchema = schema{
+	"usages":   set("usages: server, client", 0, enum("server", "client")),
+	"strict":   boolean,
+	"key":      enum(keyTypes()...),
+	"rekey":    boolean,
+	"lifetime": duration(leastLifetime, mostLifetime),
+	"renew_at": share(1, 99), "renew_before": duration(time.Second, mostLifetime), "jitter": share(0, 50),
+	"sans":  list("DNS names and IP addresses", 0, template("a DNS name or an IP address", isSAN, "{names}")),
+	"dir":   template(aPath, isPath),
+	"files": filesReader,
+	"owner": account, "group": account,
+	"modes":    object("modes", modesSchema()),
+	"activate": readActivation, "probe": readProbe,
+	"guard":   later("guard", object("guard", guardSchema)),
+	"reloads": later("reloads", object("reloads", schema{"leaf": enum("automatic", "restart"), "trust": enum("automatic", "restart")})),
+}
+
+var certificateSchema = placementSchema.with(schema{
+	"name":            named(certificateName, aCertificateName),
+	"issuer":          text("the name of an issuer"),
+	"profile":         text("the name of a profile"),
+	"hosts":           set("names of hosts", 1, text("the name of a host")),
+	"per_host":        boolean,
+	"common_name":     template("a name of one line", anything),
+	"default_sans":    boolean,
+	"peer_group":      later("peer_group", named(plainName, aName)),
+	"trust":           set("names of issuers", 1, text("the name of an issuer")),
+	"dials":           later("dials", set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) }))),
+	"window":          text("the name of a window"),
+	"override_before": duration(0, mostLifetime),
+	"rollout":         object("rollout", schema{"canary": integer(0, 100000), "max_parallel": integer(1, 100000), "pause": duration(0, 7*day)}),
+})
+
+var profileSchema = placementSchema.with(schema{
+	"description": text("a line of text"),
+	"refuse":      object("refuse", schema{"systemd": text("the reason"), "signal": text("the reason"), "command": text("the reason"), "docker": text("the reason")}),
+})
+
+var guardSchema = schema{
+	"docker": object("docker", waitSchema.with(schema{
+		"without_live_restore": enum("block", "wait_idle", "force"),
+		"label":                text("the name of a label"),
+	})),
+	"dagu": object("dagu", schema{"wait_idle": object("wait_idle", waitSchema)}),
+}
+
+var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_deadline": enum("block", "restart")}
+
+var channelSchema = schema{
+	"name":     named(plainName, aName),
+	"events":   set("events", 1, enum(eventTypes...)),
+	"url_file": pathOf(true),
+	"webhook":  object("webhook", schema{"url_file": pathOf(true), "hmac_file": pathOf(true)}),
+	"smtp": object("smtp", schema{
+		"address": textLike(aHostPort, func(s string) bool { return isHostPort(s, 1) }),
+		"from":    text("a mail address"), "to": set("mail addresses", 1, text("a mail address")),
+		"username": text("a user name"), "password_file": pathOf(true),
+	}),
+	"exec": argv,
+}
+
+// eventTypes are what a channel may ask for: what a person would act on.
+var eventTypes = []string{
+	string(renewer.EventRenewalFailed), string(renewer.EventRolloutBlocked), string(renewer.EventRolledBack),
+	string(renewer.EventExpiring), string(renewer.EventExpired), string(renewer.EventDrifted),
+	string(renewer.EventUnreachable), string(renewer.EventRecovered), string(renewer.EventRolloutDone),
+	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning),
+}
+
+// merged are the keys whose mappings are merged key by key; a value of any
+// other key replaces the one below it.
+var merged = []string{"files", "modes"}
+
+// excludes are pairs of keys of which the one that stands nearer counts.
+var excludes = map[string]string{"renew_at": "renew_before", "renew_before": "renew_at"}
+
+// over lays upper settings over lower ones.
+func over(lower, upper settings) settings {
+	out := settings{}
+	maps.Copy(out, lower)
+	for k, v := range upper {
+		delete(out, excludes[k])
+		out[k] = v
+	}
+	for _, k := range merged {
+		a, b := get[settings](lower, k), get[settings](upper, k)
+		if a != nil && b != nil {
+			both := maps.Clone(a)
+			maps.Copy(both, b)
+			out[k] = setting{upper[k].at, both}
+		}
+	}
+	return out
+}
+
+// later refuses a key as long as its feature is in notYet, and reads it.
+func later(feature string, read reader) reader {
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		l.refuse(at, feature)
+		return read(l, at, n)
+	}
+}
+
+// item is one entry of a dictionary.
+type item struct {
+	name  string
+	at    pos
+	value any
+}
+
+// dictionary reads a mapping of names that the user chose; its value is []item,
+// in the order of the file. An entry with a fault has no value.
+func dictionary(what string, name, read reader) reader {
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		list, ok := l.entries(at, n, what)
+		if !ok {
+			return nil, false
+		}
+		out := []item{}
+		for _, e := range list {
+			key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: e.key}
+			if _, ok := name(l, e.at, key); !ok {
+				continue
+			}
+			v, ok := read(l, e.at, e.node)
+			if !ok {
+				v = nil
+			}
+			out = append(out, item{e.key, e.at, v})
+		}
+		return out, true
+	}
+}
