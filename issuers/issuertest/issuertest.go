@@ -1,0 +1,92 @@
+// Package issuertest is one suite that every issuer passes: what package
+// engine relies on, whoever signs. An issuer's own tests hand it a Harness:
+//
+//	issuertest.Run(t, issuertest.Harness{New: newIssuer, Secrets: []string{passphrase}, Faults: faults})
+package issuertest
+
+import (
+	"context"
+	"crypto/x509"
+	"testing"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Issuer is what package engine asks of an issuer; see there for the contract.
+type Issuer interface {
+	Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error)
+	Roots(ctx context.Context) ([]*x509.Certificate, error)
+	Health(ctx context.Context) error
+}
+
+// Harness is one issuer under test. Only New is needed.
+type Harness struct {
+	// New returns an issuer that works; it is called once.
+	New func(t *testing.T) Issuer
+	// SANs are names that it may sign; default: two DNS names and an IPv4 and
+	// an IPv6 address.
+	SANs []string
+	// Keys are the key types that it may sign; default: ecdsa-p256.
+	Keys []renewer.KeyType
+	// Lifetime is asked for; default: an hour.
+	Lifetime time.Duration
+	// Backdate is how far before now it lets certificates begin at most;
+	// default: five minutes.
+	Backdate time.Duration
+	// Adds says that the issuer is known to add names and usages; what is
+	// missing is a failure all the same.
+	Adds bool
+	// Secrets must not stand in any error or hint.
+	Secrets []string
+	// Faults are the ways in which things go wrong, by name.
+	Faults map[string]Fault
+}
+
+// Fault is one way in which things go wrong.
+type Fault struct {
+	// Provoke makes it go wrong and returns the issuer's error.
+	Provoke func(t *testing.T) error
+	Class   renewer.Class
+	// Contains is what the error must name: a file, a date, an address.
+	Contains []string
+}
+
+// Run runs the suite.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	h = h.withDefaults()
+	issuer := h.New(t)
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if err := c.check(t.Context(), issuer, h); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for name, f := range h.Faults {
+		t.Run("fault/"+name, func(t *testing.T) {
+			t.Parallel()
+			if err := h.checkFault(f, f.Provoke(t)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func (h Harness) withDefaults() Harness {
+	if h.SANs == nil {
+		h.SANs = []string{"10.0.1.2", "fd00::2", "host-b", "host-b.example.com"}
+	}
+	if h.Keys == nil {
+		h.Keys = []renewer.KeyType{renewer.ECDSAP256}
+	}
+	if h.Lifetime == 0 {
+		h.Lifetime = time.Hour
+	}
+	if h.Backdate == 0 {
+		h.Backdate = 5 * time.Minute
+	}
+	return h
+}
