@@ -53,7 +53,7 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("GET /v1/events", answer(a, func(ctx context.Context, r *http.Request) ([]renewer.Event, error) {
 		f, err := parseEventFilter(r.URL.Query())
 		if err != nil {
-			return nil, badRequest{err}
+			return nil, requestError{err}
 		}
 		return a.service.Events(ctx, f)
 	}))
@@ -66,8 +66,8 @@ func (a *api) handler() http.Handler {
 	return mux
 }
 
-// badRequest is an error of the client's making.
-type badRequest struct{ error }
+// requestError is an error of the client's making.
+type requestError struct{ error }
 
 // answer serves one value as JSON.
 func answer[T any](a *api, do func(context.Context, *http.Request) (T, error)) http.HandlerFunc {
@@ -90,7 +90,7 @@ func answer[T any](a *api, do func(context.Context, *http.Request) (T, error)) h
 
 func (a *api) failed(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
-	if errors.As(err, new(badRequest)) {
+	if errors.As(err, new(requestError)) {
 		status = http.StatusBadRequest
 	}
 	a.log.Debug("socket: request failed", "path", r.URL.Path, "err", err)
@@ -123,13 +123,13 @@ func body(w http.ResponseWriter, r *http.Request, into any) error {
 		}
 		err = errors.New("more than one value")
 	}
-	return badRequest{fmt.Errorf("read the request: %w", err)}
+	return requestError{fmt.Errorf("read the request: %w", err)}
 }
 
 func (a *api) list(w http.ResponseWriter, r *http.Request) {
 	f, err := parseListFilter(r.URL.Query())
 	if err != nil {
-		a.failed(w, r, badRequest{err})
+		a.failed(w, r, requestError{err})
 		return
 	}
 	out := newTrailed(w, "application/json")

@@ -60,7 +60,7 @@ func row(name, host string) renewer.Row {
 func families(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	m.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	m.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if rec.Code != 200 {
 		t.Fatalf("status %d: %s", rec.Code, rec.Body)
 	}
@@ -218,7 +218,7 @@ func TestScrapeFailsWhereTheInventoryCannotBeRead(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("1.2.3", &fakeState{err: errors.New("database not open")})
 	rec := httptest.NewRecorder()
-	m.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	m.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "read the inventory: database not open") {
 		t.Errorf("got %d: %s", rec.Code, rec.Body)
 	}
@@ -234,7 +234,7 @@ func BenchmarkScrape(b *testing.B) {
 	var out sink
 	for b.Loop() {
 		out = sink{}
-		h.ServeHTTP(&out, httptest.NewRequest("GET", "/metrics", nil))
+		h.ServeHTTP(&out, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	}
 	b.ReportMetric(float64(out.n)/1e6, "MB/scrape")
 }

@@ -63,7 +63,7 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Listen != "" {
 		s.web = webHandler(o)
-		if s.port, err = net.Listen("tcp", o.Listen); err != nil {
+		if s.port, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Listen); err != nil {
 			return nil, errors.Join(renewer.WithHint(fmt.Errorf("listen for metrics on %s: %w", o.Listen, cause(err)),
 				"set http.listen to a free port"), s.Close())
 		}

@@ -40,20 +40,27 @@ type fakeService struct {
 func (f *fakeService) List(ctx context.Context, l renewer.ListFilter, y func(renewer.Row) error) error {
 	return f.list(ctx, l, y)
 }
+
 func (f *fakeService) Show(ctx context.Context, n string) (renewer.Detail, error) {
 	return f.show(ctx, n)
 }
+
 func (f *fakeService) Status(ctx context.Context) (renewer.SystemStatus, error) { return f.status(ctx) }
-func (f *fakeService) Plan(ctx context.Context) ([]renewer.PlanStep, error)     { return f.plan(ctx) }
+
+func (f *fakeService) Plan(ctx context.Context) ([]renewer.PlanStep, error) { return f.plan(ctx) }
+
 func (f *fakeService) Renew(ctx context.Context, r renewer.RenewRequest, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.renew(ctx, r, p)
 }
+
 func (f *fakeService) Rollback(ctx context.Context, n string, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.rollback(ctx, n, p)
 }
+
 func (f *fakeService) Verify(ctx context.Context, n []string) ([]renewer.Verification, error) {
 	return f.verify(ctx, n)
 }
+
 func (f *fakeService) Events(ctx context.Context, e renewer.EventFilter) ([]renewer.Event, error) {
 	return f.events(ctx, e)
 }
@@ -418,8 +425,8 @@ func TestWaitIsKeptAliveByBlankLines(t *testing.T) {
 		a := &api{log: quiet, acts: t.Context()}
 		rec := httptest.NewRecorder()
 		began := time.Now()
-		streamEvents(a, rec, httptest.NewRequest("POST", "/v1/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
-			time.Sleep(4*heartbeat + time.Second) // of the bubble's clock
+		streamEvents(a, rec, httptest.NewRequest(http.MethodPost, "/v1/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
+			<-time.After(4*heartbeat + time.Second)
 			return renewer.RunResult{}, nil
 		})
 		if took := time.Since(began); took != 4*heartbeat+time.Second || heartbeat >= clientPatience/2 {

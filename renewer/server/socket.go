@@ -86,7 +86,7 @@ func (s *apiSocket) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		cred, err := peer(c)
-		if err == nil && permitted(cred.Uid, uint32(os.Geteuid())) {
+		if err == nil && permitted(int(cred.Uid), os.Geteuid()) {
 			return c, nil
 		}
 		if err != nil {
@@ -110,7 +110,7 @@ func (s *apiSocket) Close() error {
 	return err
 }
 
-func permitted(uid, self uint32) bool { return uid == self || uid == 0 }
+func permitted(uid, self int) bool { return uid == self || uid == 0 }
 
 // peer returns who is at the other end (SO_PEERCRED, unix(7)).
 func peer(c *net.UnixConn) (*unix.Ucred, error) {
@@ -142,7 +142,7 @@ func removeStale(path string) error {
 	}
 	c, err := dial(context.Background(), path)
 	if err == nil {
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		who := ""
 		if cred, err := peer(c); err == nil {
 			who = fmt.Sprintf(" by process %d", cred.Pid)

@@ -144,7 +144,7 @@ func TestPortThatIsTakenIsNamedAndTheSocketLetGo(t *testing.T) {
 func TestPeersThatArePermitted(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
-		uid, self uint32
+		uid, self int
 		want      bool
 	}{{0, 0, true}, {0, 1000, true}, {1000, 1000, true}, {1001, 1000, false}, {1000, 0, false}} {
 		if got := permitted(x.uid, x.self); got != x.want {
@@ -163,13 +163,13 @@ func TestDialHelper(t *testing.T) {
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
-		fmt.Println("dial:", errors.Is(err, fs.ErrPermission))
+		t.Log("dial:", errors.Is(err, fs.ErrPermission))
 		return
 	}
 	defer c.Close()
 	_, _ = fmt.Fprint(c, "GET /v1/plan HTTP/1.0\r\n\r\n")
 	line, err := bufio.NewReader(c).ReadString('\n')
-	fmt.Printf("read: %q %v\n", line, err != nil)
+	t.Logf("read: %q %v", line, err != nil)
 }
 
 // The mode keeps another user out, and the peer's credentials do so even where
