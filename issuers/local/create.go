@@ -81,13 +81,13 @@ func prepare(cfg Config) ([]byte, error) {
 			return nil, misconfigured("the directory must be writable to the user that renewer runs as", "make the directory of issuer %s: %w", cfg.Name, err)
 		}
 		if err := atomicfile.Clean(dir); err != nil {
-			return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
+			return nil, fileError(cfg, err)
 		}
 	}
 	if _, err := os.Lstat(cfg.CertFile); err == nil {
 		return nil, exists(cfg, cfg.CertFile)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
+		return nil, fileError(cfg, err)
 	}
 	if cfg.PassphraseFile == "" {
 		return nil, nil
@@ -108,7 +108,7 @@ func keepOrMakeKey(cfg Config, passphrase []byte) (crypto.Signer, error) {
 		return keptKey(cfg, data, passphrase)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
+		return nil, fileError(cfg, err)
 	}
 	signer, err := keyutil.GenerateSigner("EC", "P-256", 0)
 	if err != nil {
@@ -146,7 +146,7 @@ func writeKey(cfg Config, signer crypto.Signer, passphrase []byte) error {
 		return exists(cfg, cfg.KeyFile)
 	}
 	if err != nil {
-		return misconfigured("", "issuer %s: %w", cfg.Name, err)
+		return fileError(cfg, err)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func writeCertificates(cfg Config, certs ...*x509.Certificate) error {
 		return exists(cfg, cfg.CertFile)
 	}
 	if err != nil {
-		return misconfigured("", "issuer %s: %w", cfg.Name, err)
+		return fileError(cfg, err)
 	}
 	return nil
 }

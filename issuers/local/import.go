@@ -78,7 +78,7 @@ func storeKey(cfg Config, key privateKey, passphrase []byte) error {
 		return writeKey(cfg, key.signer, passphrase)
 	}
 	if err != nil {
-		return misconfigured("", "issuer %s: %w", cfg.Name, err)
+		return fileError(cfg, err)
 	}
 	kept, err := parseKey(data, cfg.KeyFile, passphrase)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/pem"
 	"errors"
+	"fmt"
 
 	"go.step.sm/crypto/pemutil"
 
@@ -34,7 +35,7 @@ func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(pat
 func readPassphrase(cfg Config) ([]byte, error) {
 	data, err := atomicfile.ReadSecret(cfg.PassphraseFile, maxPassphraseFile)
 	if err != nil {
-		return nil, misconfigured("", "passphrase_file of issuer %s: %w", cfg.Name, err)
+		return nil, fileError(cfg, fmt.Errorf("passphrase: %w", err))
 	}
 	if line, ok := bytes.CutSuffix(data, []byte("\n")); ok {
 		data = bytes.TrimSuffix(line, []byte("\r"))

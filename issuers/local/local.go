@@ -148,9 +148,9 @@ func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 		return nil, nil, misconfigured("put the key back from a backup; without it, move the certificate away and make a new CA with renewer ca init "+cfg.Name,
 			"issuer %s has a certificate (%s) and no key: %w", cfg.Name, cfg.CertFile, keyErr)
 	case certErr != nil:
-		return nil, nil, misconfigured("", "issuer %s: %w", cfg.Name, certErr)
+		return nil, nil, fileError(cfg, certErr)
 	case keyErr != nil:
-		return nil, nil, misconfigured("", "issuer %s: %w", cfg.Name, keyErr)
+		return nil, nil, fileError(cfg, keyErr)
 	}
 	return certPEM, keyPEM, nil
 }
