@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	berrors "go.etcd.io/bbolt/errors"
@@ -67,12 +68,26 @@ func damaged(path, format string, args ...any) error {
 			"without a backup start afresh: what is on the hosts goes on serving, and everything is issued anew", path, path))
 }
 
+// errnoError restores an error number that bbolt kept as text alone.
+type errnoError struct {
+	error
+	errno syscall.Errno
+}
+
+func (e errnoError) Unwrap() error { return e.errno }
+
 // medium adds the way out to an error of the disk.
 func medium(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO} {
+		if !errors.Is(err, errno) && strings.HasSuffix(err.Error(), ": "+errno.Error()) {
+			err = errnoError{err, errno}
+		}
+	}
 	dir := filepath.Dir(path)
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return ErrClosed
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):

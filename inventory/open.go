@@ -199,7 +199,7 @@ func syncDir(dir string) error {
 func openBolt(f *os.File, path string, readOnly, noSync bool) (db *bolt.DB, err error) {
 	err = guard(path, func() (err error) {
 		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout: time.Second, ReadOnly: readOnly, NoSync: noSync, FreelistType: bolt.FreelistMapType,
+			Timeout: time.Second, ReadOnly: readOnly, NoSync: noSync, NoGrowSync: noSync, FreelistType: bolt.FreelistMapType,
 			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
 		})
 		return err
