@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,8 +76,8 @@ func template(o renewer.Order) (*x509.Certificate, error) {
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,
 	}
-	if _, ok := tmpl.PublicKey.(*rsa.PublicKey); ok {
-		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2
+	if _, ok := tmpl.PublicKey.(*rsa.PublicKey); ok && slices.Contains(o.Usages, renewer.UsageServer) {
+		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2; not for a client (RFC 5280, 4.2.1.12)
 	}
 	tmpl.DNSNames, tmpl.IPAddresses = renewer.SplitSANs(o.SANs)
 	for _, name := range tmpl.DNSNames {
