@@ -1,6 +1,11 @@
 package renewer
 
-import "time"
+import (
+	"crypto/x509"
+	"maps"
+	"slices"
+	"time"
+)
 
 // What commands show and the API carries. Field names are part of the
 // contract with scripts.
@@ -185,4 +190,64 @@ func (r RunResult) Failed() bool {
 		}
 	}
 	return false
+}
+
+// Matches reports whether a row, with the status that holds now, passes the
+// filter. ExpiringWithin is the reader's part.
+func (f ListFilter) Matches(r Row) bool {
+	if f.Issuer != "" && r.Issuer != f.Issuer || f.Status != "" && r.Status != f.Status {
+		return false
+	}
+	return f.Host == "" || slices.ContainsFunc(r.Hosts, func(h HostRow) bool { return h.Name == f.Host })
+}
+
+// NewDetail gathers what is known of one certificate; gens are all its
+// generations, newest first, and shown the one that its row shows.
+func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, now time.Time) (Detail, error) {
+	d := Detail{
+		Row: NewRow(c, rec, shown).At(now), Profile: c.Profile, Usages: append([]Usage{}, c.Usages...),
+		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{}, Rollout: rec.Rollout,
+	}
+	d.LastError, d.Hint = rec.Trouble()
+	if shown != nil && shown.Number > 0 {
+		chain, err := shown.Parse()
+		if err != nil {
+			return d, err
+		}
+		for _, x := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
+			d.Chain = append(d.Chain, ChainEntry{
+				Subject: x.Subject.String(), Issuer: x.Issuer.String(), Serial: SerialHex(x), Fingerprint: Fingerprint(x.Raw),
+				NotBefore: x.NotBefore.UTC(), NotAfter: x.NotAfter.UTC(), IsCA: x.IsCA,
+			})
+		}
+	}
+	for _, g := range gens {
+		d.Generations = append(d.Generations, GenerationView{
+			Number: g.Number, Serial: g.Serial, Fingerprint: g.Fingerprint, SANs: g.SANs, NotBefore: g.NotBefore, NotAfter: g.NotAfter,
+			RenewAt: g.RenewAt, IssuedAt: g.IssuedAt, RevokedAt: g.RevokedAt, Current: g.Number == rec.Current,
+		})
+	}
+	for i, p := range c.Placements {
+		d.Placements = append(d.Placements, PlacementView{
+			HostRow: d.Hosts[i], Dir: p.Dir, Files: p.Files, Revision: rec.Placements[p.Host].Revision,
+			Activate: p.Activate.String(), Probe: p.Probe.String(),
+		})
+	}
+	return d, nil
+}
+
+// Trouble returns the first error that stands, with the way out; empty if
+// there is none.
+func (rec Record) Trouble() (text, hint string) {
+	if rec.Rollout != nil {
+		if text, hint = rec.Rollout.Trouble(); text != "" {
+			return text, hint
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
+		if st := rec.Placements[host]; st.Error != "" {
+			return host + ": " + st.Error, st.Hint
+		}
+	}
+	return "", ""
 }

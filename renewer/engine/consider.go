@@ -229,7 +229,7 @@ func (en *entry) reschedule(now time.Time) (renewer.Event, bool) {
 func nextAt(en *entry, now time.Time) time.Time {
 	at := renewer.NextAt(en.cert, en.rec, en.current, now)
 	if !at.IsZero() && !at.After(now) {
-		at = now.Add(wakeAtLeast)
+		at = now.Add(time.Minute)
 	}
 	return at
 }

@@ -13,7 +13,7 @@ const (
 	defaultWorkers = 16               // effects at once
 	defaultGrace   = 20 * time.Second // for what is under way when the engine stops
 	maxUnderWay    = 256              // rollouts at once; the others stay due
-	wakeAtLeast    = time.Minute      // a clock that jumped, a machine that slept
+	wakeAtLeast    = 5 * time.Minute  // a clock that jumped, a machine that slept
 	retryRecording = 5 * time.Second  // when the inventory did not take a transition
 )
 
@@ -157,7 +157,7 @@ func (e *Engine) do(ctx context.Context, f func()) error {
 }
 
 // nextWake is the one timer: the head of the due index, the next thing that a
-// rollout under way waits for, and never more than a minute.
+// rollout under way waits for, and never more than minutes.
 func (e *Engine) nextWake() time.Duration {
 	now := e.Now()
 	wake := now.Add(wakeAtLeast)

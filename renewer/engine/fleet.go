@@ -55,7 +55,9 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, onItsOwn bool) error {
 			}
 		}
 		if onItsOwn {
-			failed = e.checkAll()
+			if failed = e.checkAll(); failed == nil {
+				e.sweepKeys()
+			}
 		}
 	})
 	return errors.Join(err, failed)
@@ -158,4 +160,26 @@ func contains(list []*x509.Certificate, c *x509.Certificate) bool {
 		}
 	}
 	return false
+}
+
+// sweepKeys removes the keys of rollouts that are over: what a crash between
+// the record of an end and the removal left behind.
+func (e *Engine) sweepKeys() {
+	ids, err := e.Keys.List()
+	if err != nil {
+		e.Log.Error("list the keys of rollouts", "error", err)
+		return
+	}
+	open := map[string]bool{}
+	for _, en := range e.entries {
+		open[en.rec.Rollout.ID] = true
+	}
+	for _, id := range ids {
+		if open[id] {
+			continue
+		}
+		if err := e.Keys.Remove(id); err != nil {
+			e.Log.Error("remove the key of a rollout that is over", "rollout", id, "error", err)
+		}
+	}
 }

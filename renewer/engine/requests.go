@@ -121,8 +121,8 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 
 // Rollback puts an earlier generation back: the newest before the current one
 // that every host still has and that is neither expired nor revoked.
-func (e *Engine) Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return e.request(ctx, []string{name}, true, progress, func(en *entry, now time.Time, ch *Change) error {
+func (e *Engine) Rollback(ctx context.Context, names []string, progress func(renewer.Event)) (renewer.RunResult, error) {
+	return e.request(ctx, names, true, progress, func(en *entry, now time.Time, ch *Change) error {
 		g, err := e.rollbackTarget(en, now)
 		if err != nil {
 			return err

@@ -11,12 +11,15 @@ import (
 // Schedule runs Check and a Survey of everything on their cron schedules until
 // the returned function is called, which waits for one that runs. A tick that
 // comes while the last one still runs is left out, and a panic ends one tick.
-func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule) (stop func()) {
+//
+// before is called ahead of each survey.
+func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, before func()) (stop func()) {
 	logger := cronLog{e.Log}
 	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(logger),
 		cron.WithChain(cron.SkipIfStillRunning(logger), cron.Recover(logger))) // in this order: see the library's chain
 	c.Schedule(check, cron.FuncJob(func() { e.Tick(ctx) }))
 	c.Schedule(probe, cron.FuncJob(func() {
+		before()
 		if _, err := e.Survey(ctx, nil); err != nil && ctx.Err() == nil {
 			e.Log.Error("look at the fleet", "error", err)
 		}

@@ -1,0 +1,154 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"renewer/configs"
+	"renewer/internal/seal"
+	"renewer/inventory"
+	"renewer/renewer"
+	"renewer/renewer/engine"
+	"renewer/renewer/probes"
+	"renewer/renewer/server"
+)
+
+// Options of everything in this package.
+type Options struct {
+	Version string
+	Config  string // path of the fleet file, for messages
+	Log     *slog.Logger
+
+	store    func(engine.Store) engine.Store // tests put themselves in between
+	observer engine.Observer
+}
+
+func (o Options) log() *slog.Logger {
+	if o.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Log
+}
+
+// App is renewer's state, opened: the inventory and an engine over it. It has
+// the inventory to itself until Close. It implements server.Service.
+type App struct {
+	opts   Options
+	inv    *inventory.Inventory
+	store  engine.Store
+	eng    *engine.Engine
+	parts  atomic.Pointer[parts] // of the fleet file that holds now
+	health health
+
+	started time.Time
+	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
+	stop    context.CancelFunc
+	stopped chan error
+}
+
+var _ server.Service = (*App)(nil)
+
+// Open opens the state for one command: nothing is done that is not asked for.
+func Open(ctx context.Context, fleet *configs.Fleet, o Options) (*App, error) {
+	return open(ctx, fleet, o, false)
+}
+
+func open(ctx context.Context, fleet *configs.Fleet, o Options, onItsOwn bool) (_ *App, err error) {
+	if err := prepareStateDir(fleet.StateDir); err != nil {
+		return nil, err
+	}
+	inv, err := inventory.Open(filepath.Join(fleet.StateDir, "inventory.db"), inventory.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, inv.Close())
+		}
+	}()
+	keys, err := seal.Open(filepath.Join(fleet.StateDir, "keys"), fleet.SealIdentityFile, fleet.SealIdentityFile == filepath.Join(fleet.StateDir, "seal.key"))
+	if err != nil {
+		return nil, err
+	}
+	p, err := build(fleet)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{opts: o, inv: inv, store: inv, started: time.Now(), stopped: make(chan error, 1)}
+	if o.store != nil {
+		a.store = o.store(inv)
+	}
+	a.parts.Store(p)
+	a.eng = engine.New(engine.Config{
+		Store: a.store, Keys: keys, Prober: probes.New(), Log: o.log(), Observer: &observer{next: o.observer, health: &a.health},
+	})
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.stop = stop
+	go func() { a.stopped <- a.eng.Run(run) }()
+	if err := a.eng.SetFleet(ctx, p.engineFleet(), onItsOwn); err != nil {
+		stop()
+		return nil, errors.Join(err, <-a.stopped)
+	}
+	return a, nil
+}
+
+// Close lets what is under way end, within the engine's grace, and closes the
+// inventory.
+func (a *App) Close() error {
+	a.stop()
+	err := <-a.stopped
+	return errors.Join(err, a.parts.Load().close(), a.inv.Close())
+}
+
+// prepareStateDir makes the state directory, or refuses one that others can
+// look into: it holds the inventory, keys and CAs.
+func prepareStateDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return renewer.WithHint(fmt.Errorf("create state_dir %s: %w", dir, cause(err)), "create it for the user that runs renewer, with mode 0700")
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("open state_dir: %w", err)
+	case !info.IsDir():
+		return renewer.WithHint(fmt.Errorf("state_dir %s is not a directory", dir), "name a directory of its own for renewer's state")
+	case info.Mode().Perm()&0o077 != 0:
+		return renewer.WithHint(fmt.Errorf("state_dir %s can be accessed by others: its mode is %04o", dir, info.Mode().Perm()), "chmod 0700 "+dir)
+	}
+	return nil
+}
+
+// cause takes the path out of an error whose message names it already.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// Service returns what commands talk to: the daemon if one runs, else the
+// state, opened in this process. The returned function lets go of it.
+func Service(ctx context.Context, fleet *configs.Fleet, o Options) (server.Service, func() error, error) {
+	client, err := server.Dial(fleet.Socket)
+	if err == nil {
+		return client, func() error { return nil }, nil
+	}
+	if !errors.Is(err, server.ErrNoDaemon) {
+		return nil, nil, err
+	}
+	a, err := Open(ctx, fleet, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a, a.Close, nil
+}

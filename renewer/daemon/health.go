@@ -1,0 +1,143 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"renewer/renewer"
+	"renewer/renewer/engine"
+)
+
+// healthTimeout bounds one question to one issuer or host.
+const healthTimeout = 10 * time.Second
+
+// health is what was last known of issuers and hosts, so that a scrape asks
+// nobody.
+type health struct {
+	mu      sync.Mutex
+	issuers map[string]renewer.IssuerStatus
+	hosts   map[string]renewer.HostStatus
+}
+
+// ask asks every issuer and every host of a fleet.
+func (h *health) ask(ctx context.Context, p *parts) {
+	issuers, hosts := map[string]renewer.IssuerStatus{}, map[string]renewer.HostStatus{}
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, is := range p.fleet.Issuers {
+		g.Go(func() error {
+			st := askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name])
+			mu.Lock()
+			defer mu.Unlock()
+			issuers[is.Name] = st
+			return nil
+		})
+	}
+	for _, host := range p.fleet.Hosts {
+		g.Go(func() error {
+			st := renewer.HostStatus{Name: host.Name, Type: host.Type, Up: true}
+			ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+			defer cancel()
+			if err := p.hosts[host.Name].Check(ctx); err != nil {
+				st.Up, st.Error, st.Hint = false, err.Error(), renewer.Hint(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			hosts[host.Name] = st
+			return nil
+		})
+	}
+	_ = g.Wait() // the answers carry their errors
+	if ctx.Err() != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.issuers, h.hosts = issuers, hosts
+}
+
+func askIssuer(ctx context.Context, name, typ string, is engine.Issuer) renewer.IssuerStatus {
+	st := renewer.IssuerStatus{Name: name, Type: typ, CAs: []renewer.CAStatus{}}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	roots, err := is.Roots(ctx)
+	for _, c := range roots {
+		st.CAs = append(st.CAs, renewer.CAStatus{Subject: c.Subject.String(), NotAfter: c.NotAfter.UTC()})
+	}
+	if err == nil {
+		err = is.Health(ctx)
+	}
+	st.Up = err == nil
+	if err != nil {
+		st.Error, st.Hint = err.Error(), renewer.Hint(err)
+	}
+	return st
+}
+
+// issued takes over what an order says of its issuer.
+func (h *health) issued(issuer string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st, ok := h.issuers[issuer]
+	if !ok || renewer.ClassOf(err) == renewer.ClassRefused {
+		return // refusing one order is no sign of ill health
+	}
+	st.Up, st.Error, st.Hint = err == nil, "", renewer.Hint(err)
+	if err != nil {
+		st.Error = err.Error()
+	}
+	h.issuers[issuer] = st
+}
+
+func (h *health) all() ([]renewer.IssuerStatus, []renewer.HostStatus) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	issuers, hosts := make([]renewer.IssuerStatus, 0, len(h.issuers)), make([]renewer.HostStatus, 0, len(h.hosts))
+	for _, st := range h.issuers {
+		issuers = append(issuers, st)
+	}
+	for _, st := range h.hosts {
+		hosts = append(hosts, st)
+	}
+	slices.SortFunc(issuers, func(a, b renewer.IssuerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(hosts, func(a, b renewer.HostStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return issuers, hosts
+}
+
+// observer passes what the engine counts to the metrics, and what it says of
+// issuers to the health.
+type observer struct {
+	next   engine.Observer // nil: nobody counts
+	health *health
+}
+
+func (o *observer) Issued(issuer string, err error, took time.Duration) {
+	o.health.issued(issuer, err)
+	if o.next != nil {
+		o.next.Issued(issuer, err, took)
+	}
+}
+
+func (o *observer) RolloutEnded(result renewer.Result, took time.Duration) {
+	if o.next != nil {
+		o.next.RolloutEnded(result, took)
+	}
+}
+
+func (o *observer) RolledBack() {
+	if o.next != nil {
+		o.next.RolledBack()
+	}
+}
+
+func (o *observer) Checked(at time.Time) {
+	if o.next != nil {
+		o.next.Checked(at)
+	}
+}

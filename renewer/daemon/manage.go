@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"renewer/configs"
+	"renewer/internal/atomicfile"
+	"renewer/inventory"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+// Init writes a commented fleet file into a directory and makes the local CA
+// that it names. It overwrites nothing.
+func Init(dir string) (fleetFile string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", fmt.Errorf("find the directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make %s: %w", dir, cause(err))
+	}
+	fleetFile = filepath.Join(dir, "renewer.yaml")
+	if err := atomicfile.WriteNew(fleetFile, configs.Example(dir), 0o644); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return "", renewer.WithHint(fmt.Errorf("%s is there already", fleetFile), "it is not overwritten: choose another directory, or remove it")
+		}
+		return "", err
+	}
+	fleet, err := configs.Load(fleetFile)
+	if err != nil {
+		return fleetFile, err
+	}
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		if _, err := CAInit(fleet, is.Name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fleetFile, err
+		}
+	}
+	return fleetFile, nil
+}
+
+// localIssuer returns the named local issuer; an empty name means the only one.
+func localIssuer(fleet *configs.Fleet, name string) (local.Config, error) {
+	var found []configs.Issuer
+	for _, is := range fleet.Issuers {
+		if is.Type == "local" && (name == "" || is.Name == name) {
+			found = append(found, is)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return localConfig(found[0]), nil
+	case name != "":
+		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has no local issuer %s", fleet.Path, name), "its issuers are under issuers:")
+	case len(found) == 0:
+		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has no local issuer", fleet.Path), "add one: issuers: {fleet-ca: {type: local}}")
+	default:
+		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has %d local issuers", fleet.Path, len(found)), "name the one that is meant")
+	}
+}
+
+// CAInit makes the CA of a local issuer; an empty name means the only one.
+func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
+	cfg, err := localIssuer(fleet, issuer)
+	if err != nil {
+		return local.Info{}, err
+	}
+	if err := prepareStateDir(fleet.StateDir); err != nil {
+		return local.Info{}, err
+	}
+	ca, err := local.Create(cfg, local.CreateOptions{})
+	if err != nil {
+		return local.Info{}, err
+	}
+	return ca.Info(), nil
+}
+
+// CAShow describes the CA of a local issuer.
+func CAShow(fleet *configs.Fleet, issuer string) (local.Info, error) {
+	cfg, err := localIssuer(fleet, issuer)
+	if err != nil {
+		return local.Info{}, err
+	}
+	ca, err := local.Open(cfg)
+	if err != nil {
+		return local.Info{}, err
+	}
+	return ca.Info(), nil
+}
+
+// CAImport takes over a CA that was made elsewhere.
+func CAImport(fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) (local.Info, error) {
+	cfg, err := localIssuer(fleet, issuer)
+	if err != nil {
+		return local.Info{}, err
+	}
+	if err := prepareStateDir(fleet.StateDir); err != nil {
+		return local.Info{}, err
+	}
+	ca, err := local.Import(cfg, certFile, keyFile, passphrase)
+	if err != nil {
+		return local.Info{}, err
+	}
+	return ca.Info(), nil
+}
+
+// Restore puts a backup in the place of the inventory. It refuses while a
+// daemon runs, and never replaces an inventory that is there.
+func Restore(fleet *configs.Fleet, file string) error {
+	if _, err := server.Dial(fleet.Socket); err == nil {
+		return renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
+	} else if !errors.Is(err, server.ErrNoDaemon) {
+		return err
+	}
+	if err := prepareStateDir(fleet.StateDir); err != nil {
+		return err
+	}
+	return inventory.Restore(file, filepath.Join(fleet.StateDir, "inventory.db"))
+}
+
+// CheckOnline asks every issuer and reaches every host of a fleet file. It
+// needs no state.
+func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
+	p, err := build(fleet)
+	if err != nil {
+		return nil, nil, err
+	}
+	var h health
+	h.ask(ctx, p)
+	issuers, hosts := h.all()
+	return issuers, hosts, errors.Join(ctx.Err(), p.close())
+}

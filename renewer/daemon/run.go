@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+// Run is the daemon: it keeps the certificates of a fleet file until ctx ends,
+// then finishes or parks what is under way within a bound. Each value on
+// reload makes it read the fleet file again; one with faults is logged and the
+// last good one goes on to hold.
+func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (err error) {
+	fleet, err := configs.Load(path)
+	if err != nil {
+		return err
+	}
+	state := &lateState{}
+	metrics := server.NewMetrics(o.Version, state)
+	o.observer = metrics
+	a, err := open(ctx, fleet, o, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	state.app.Store(a)
+	metrics.Expect(names(fleet.Issuers), nil)
+	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
+
+	srv, err := server.New(server.Options{
+		Service: a, Socket: fleet.Socket, Listen: fleet.HTTP.Listen, State: state, Metrics: metrics,
+		CheckWithin: checkWithin(fleet), Log: o.log(),
+	})
+	if err != nil {
+		return err
+	}
+	a.health.ask(ctx, a.parts.Load())
+	run, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, run := errgroup.WithContext(run)
+	g.Go(func() error { return srv.Run(run) })
+	g.Go(func() error { return a.keep(run, path, metrics, reload) })
+	return g.Wait()
+}
+
+// keep starts the engine's own work and follows schedule and reloads.
+func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, reload <-chan os.Signal) error {
+	log := a.opts.log()
+	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), true); err != nil {
+		return err
+	}
+	fleet := a.parts.Load().fleet
+	log.Info("keeping the fleet", "fleet_file", path, "certificates", len(fleet.Certificates), "hosts", len(fleet.Hosts), "issuers", len(fleet.Issuers))
+	notify(log, sd.SdNotifyReady)
+	defer notify(log, sd.SdNotifyStopping)
+	watchdog, stop := watchdogTicks()
+	defer stop()
+	unschedule := a.schedule(ctx)
+	defer func() { unschedule() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watchdog:
+			if check, _, _ := a.eng.Times(); !check.IsZero() { // the loop answers
+				notify(log, sd.SdNotifyWatchdog)
+			}
+		case <-reload:
+			notify(log, sd.SdNotifyReloading)
+			if err := a.reload(ctx, path); err != nil {
+				a.setFleetError(err.Error())
+				log.Error("the fleet file was not taken over; the last good one still holds", "fleet_file", path, "error", err)
+			} else {
+				unschedule()
+				unschedule = a.schedule(ctx)
+				metrics.Expect(names(a.parts.Load().fleet.Issuers), nil)
+			}
+			notify(log, sd.SdNotifyReady)
+		}
+	}
+}
+
+func (a *App) schedule(ctx context.Context) (stop func()) {
+	s := a.parts.Load().fleet.Schedule
+	return a.eng.Schedule(ctx, s.Check, s.Probe, func() { a.health.ask(ctx, a.parts.Load()) })
+}
+
+// reload takes over a changed fleet file.
+func (a *App) reload(ctx context.Context, path string) error {
+	fleet, err := configs.Load(path)
+	if err != nil {
+		return err
+	}
+	was := a.parts.Load()
+	if was.fleet.StateDir != fleet.StateDir {
+		return renewer.WithHint(errors.New("state_dir changed, which needs a restart"), "restart renewer")
+	}
+	next, err := build(fleet)
+	if err != nil {
+		return err
+	}
+	if was.fleet.Socket != fleet.Socket || was.fleet.HTTP != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
+	}
+	a.parts.Store(next)
+	a.setFleetError("")
+	if err := a.eng.SetFleet(ctx, next.engineFleet(), true); err != nil {
+		return err
+	}
+	a.health.ask(ctx, next)
+	a.opts.log().Info("took over the fleet file", "fleet_file", path, "certificates", len(fleet.Certificates))
+	return nil
+}
+
+func (a *App) setFleetError(text string) {
+	d := *a.daemon.Load()
+	d.FleetError = text
+	a.daemon.Store(&d)
+}
+
+// checkWithin is how old the last check may be before the daemon is not ready:
+// two intervals of its schedule and a minute.
+func checkWithin(fleet *configs.Fleet) time.Duration {
+	first := fleet.Schedule.Check.Next(time.Now().UTC())
+	return 2*fleet.Schedule.Check.Next(first).Sub(first) + time.Minute
+}
+
+func names(issuers []configs.Issuer) []string {
+	out := make([]string, 0, len(issuers))
+	for _, is := range issuers {
+		out = append(out, is.Name)
+	}
+	return out
+}

@@ -1,0 +1,286 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"renewer/renewer"
+)
+
+// List implements server.Service: from the index, without a record, an issuer
+// or a host being touched.
+func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
+	fleet, now := a.parts.Load().fleet, time.Now()
+	var until time.Time
+	if f.ExpiringWithin > 0 {
+		until = now.Add(f.ExpiringWithin)
+	}
+	show := func(row renewer.Row) error {
+		if row = row.At(now); !f.Matches(row) {
+			return nil
+		}
+		return yield(row)
+	}
+	listed := map[string]bool{}
+	var failed error
+	err := a.store.Rows(until, func(row renewer.Row) bool {
+		if _, ok := fleet.Certificate(row.Name); !ok || (row.NotAfter.IsZero() && !until.IsZero()) {
+			return true
+		}
+		listed[row.Name] = true
+		failed = show(row)
+		return failed == nil
+	})
+	if err = errors.Join(err, failed); err != nil || !until.IsZero() {
+		return err
+	}
+	for _, c := range fleet.Certificates { // not looked at yet
+		if !listed[c.Name] {
+			if err := show(renewer.NewRow(c, renewer.Record{Name: c.Name}, nil)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// known is one certificate with what the inventory has of it.
+type known struct {
+	cert    renewer.Certificate
+	rec     renewer.Record
+	current *renewer.Generation
+	rolling *renewer.Generation
+}
+
+func (a *App) known(name string) (known, error) {
+	fleet := a.parts.Load().fleet
+	k := known{rec: renewer.Record{Name: name}}
+	var ok bool
+	if k.cert, ok = fleet.Certificate(name); !ok {
+		_, err := fleet.Select(name) // says which is the nearest
+		return k, errors.Join(err)
+	}
+	rec, found, err := a.store.Record(name)
+	if err != nil {
+		return k, err
+	}
+	if found {
+		k.rec = rec
+	}
+	if k.current, err = a.generation(name, rec.Current); err != nil {
+		return k, err
+	}
+	if rec.Rollout != nil {
+		k.rolling, err = a.generation(name, rec.Rollout.Generation)
+	}
+	return k, err
+}
+
+func (a *App) generation(name string, n int) (*renewer.Generation, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	g, ok, err := a.store.Generation(name, n)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &g, nil
+}
+
+// Show implements server.Service.
+func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	k, err := a.known(name)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	shown := k.current
+	if shown == nil {
+		shown = k.rolling
+	}
+	if k.cert.IsBundle() {
+		shown = &renewer.Generation{NotAfter: renewer.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
+	}
+	gens, err := a.store.Generations(name)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	return renewer.NewDetail(k.cert, k.rec, shown, gens, time.Now())
+}
+
+func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Certificate) {
+	p := a.parts.Load()
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	for _, name := range issuers {
+		more, err := p.issuers[name].Roots(ctx)
+		if err != nil {
+			return nil // the trust is not known: nothing is compared with it
+		}
+		roots = append(roots, more...)
+	}
+	return roots
+}
+
+// Status implements server.Service.
+func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
+	p := a.parts.Load()
+	st := renewer.SystemStatus{Rollouts: []renewer.Rollout{}, Counts: map[renewer.Status]int{}}
+	if d := a.daemon.Load(); d != nil {
+		st.Daemon = *d
+		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = a.eng.Times()
+		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
+	} else {
+		a.health.ask(ctx, p)
+	}
+	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
+	st.Issuers, st.Hosts = a.health.all()
+	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
+		st.Counts[row.Status]++
+		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired {
+			return nil
+		}
+		rec, ok, err := a.store.Record(row.Name)
+		if ok && rec.Rollout != nil {
+			st.Rollouts = append(st.Rollouts, *rec.Rollout)
+		}
+		return err
+	})
+	return st, err
+}
+
+// Plan implements server.Service.
+func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
+	p := a.parts.Load()
+	steps := []renewer.PlanStep{}
+	for _, c := range p.fleet.Certificates {
+		k, err := a.known(c.Name)
+		if err != nil {
+			return nil, err
+		}
+		o := renewer.Observed{Record: k.rec, Current: k.current, Rolling: k.rolling, Trust: renewer.TrustDigest(a.rootsOf(ctx, c.Trust))}
+		cond := renewer.Conditions{Now: time.Now(), WindowOpen: true}
+		if w, ok := p.fleet.Window(c.Window); ok {
+			cond.WindowOpen, cond.WindowNext = w.At(cond.Now)
+		}
+		if k.current != nil {
+			cond.End = k.current.NotAfter
+		}
+		steps = append(steps, renewer.PlanSteps(c, o, cond)...)
+	}
+	return steps, nil
+}
+
+// Renew implements server.Service.
+func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
+	names, err := a.selected(ctx, r)
+	if err != nil || len(names) == 0 {
+		return renewer.RunResult{Rollouts: []renewer.RolloutResult{}}, err
+	}
+	// Without a daemon nobody would go on with what is only written down.
+	wait := !r.NoWait || a.daemon.Load() == nil
+	return a.eng.Renew(ctx, names, r.Force, wait, progress)
+}
+
+func (a *App) selected(ctx context.Context, r renewer.RenewRequest) (names []string, err error) {
+	fleet := a.parts.Load().fleet
+	switch {
+	case r.All:
+		for _, c := range fleet.Certificates {
+			names = append(names, c.Name)
+		}
+		return names, nil
+	case r.ExpiringWithin > 0:
+		err := a.List(ctx, renewer.ListFilter{ExpiringWithin: r.ExpiringWithin}, func(row renewer.Row) error {
+			names = append(names, row.Name)
+			return nil
+		})
+		return names, err
+	default:
+		return fleet.Select(r.Names...)
+	}
+}
+
+// Rollback implements server.Service.
+func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error) {
+	names, err := a.parts.Load().fleet.Select(name)
+	if err != nil {
+		return renewer.RunResult{}, err
+	}
+	return a.eng.Rollback(ctx, names, progress)
+}
+
+// Verify implements server.Service.
+func (a *App) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
+	var err error
+	if len(names) > 0 {
+		if names, err = a.parts.Load().fleet.Select(names...); err != nil {
+			return nil, err
+		}
+	}
+	return a.eng.Survey(ctx, names)
+}
+
+// Events implements server.Service.
+func (a *App) Events(_ context.Context, f renewer.EventFilter) ([]renewer.Event, error) {
+	return a.store.Events(f)
+}
+
+// Backup implements server.Service.
+func (a *App) Backup(_ context.Context, w io.Writer) error { return a.inv.Backup(w) }
+
+// RunOnce does one pass: all that is due, then a look at every placement, and
+// what that look calls for.
+func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
+	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), true); err != nil {
+		return renewer.RunResult{}, err
+	}
+	result, err := a.eng.Settle(ctx, progress)
+	if err != nil {
+		return result, err
+	}
+	if _, err := a.eng.Survey(ctx, nil); err != nil {
+		return result, err
+	}
+	repairs, err := a.eng.Settle(ctx, progress)
+	if err != nil {
+		return result, err
+	}
+	result.Rollouts = append(result.Rollouts, repairs.Rollouts...)
+	return a.withTroubled(ctx, result)
+}
+
+// withTroubled adds the certificates that are not right although no rollout of
+// this pass says so: blocked earlier, or not proven.
+func (a *App) withTroubled(ctx context.Context, result renewer.RunResult) (renewer.RunResult, error) {
+	said := map[string]bool{}
+	for _, r := range result.Rollouts {
+		said[r.Certificate] = said[r.Certificate] || r.Result != renewer.ResultVerified
+	}
+	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
+		if said[row.Name] || row.Status == renewer.StatusValid || row.Status == renewer.StatusDue {
+			return nil
+		}
+		rec, _, err := a.store.Record(row.Name)
+		if err != nil {
+			return err
+		}
+		res := renewer.RolloutResult{Certificate: row.Name, Generation: row.Generation, Result: renewer.ResultFailed}
+		if row.Status == renewer.StatusBlocked {
+			res.Result = renewer.ResultBlocked
+		}
+		res.Error, res.Hint = rec.Trouble()
+		if rec.Rollout != nil {
+			res.Rollout = rec.Rollout.ID
+		}
+		if res.Error == "" {
+			res.Error = fmt.Sprintf("it is %s", row.Status)
+		}
+		result.Rollouts = append(result.Rollouts, res)
+		return nil
+	})
+	return result, err
+}

@@ -1,0 +1,53 @@
+package daemon
+
+import (
+	"sync/atomic"
+	"time"
+
+	"renewer/renewer"
+)
+
+// lateState is what metrics look at. They are made before the state is open,
+// because the engine counts into them.
+type lateState struct{ app atomic.Pointer[App] }
+
+func (s *lateState) Rows(until time.Time, yield func(renewer.Row) bool) error {
+	a := s.app.Load()
+	if a == nil {
+		return nil
+	}
+	fleet := a.parts.Load().fleet
+	return a.store.Rows(until, func(row renewer.Row) bool {
+		if _, ok := fleet.Certificate(row.Name); !ok {
+			return true
+		}
+		return yield(row)
+	})
+}
+
+func (s *lateState) Issuers() []renewer.IssuerStatus {
+	a := s.app.Load()
+	if a == nil {
+		return nil
+	}
+	issuers, _ := a.health.all()
+	return issuers
+}
+
+func (s *lateState) Hosts() []renewer.HostStatus {
+	a := s.app.Load()
+	if a == nil {
+		return nil
+	}
+	_, hosts := a.health.all()
+	return hosts
+}
+
+func (s *lateState) LastCheck() time.Time {
+	a := s.app.Load()
+	if a == nil {
+		return time.Time{}
+	}
+	check, _, _ := a.eng.Times()
+	return check
+}

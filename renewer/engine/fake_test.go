@@ -1,0 +1,349 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"renewer/internal/seal"
+	"renewer/inventory"
+	"renewer/issuers/local"
+	"renewer/renewer"
+)
+
+// machine is a host in memory: revisions, what is live, and a service that
+// serves what was live when it was last activated. It can fail at every call.
+type machine struct {
+	name string
+
+	mu         sync.Mutex
+	places     map[string]*place // by certificate
+	calls      []string
+	activated  map[string]int
+	down       bool                                 // the host cannot be reached
+	stopped    bool                                 // the service does not run
+	fail       func(call, certificate string) error // nil: nothing fails
+	refuses    map[string]bool                      // fingerprints that the service cannot serve
+	unwatchful bool                                 // activation has no effect: what was loaded stays
+}
+
+type place struct {
+	revisions map[string]map[renewer.FileKind][]byte
+	order     []string
+	live      string
+	served    string
+}
+
+func newMachine(name string) *machine {
+	return &machine{name: name, places: map[string]*place{}, activated: map[string]int{}, refuses: map[string]bool{}}
+}
+
+var errDown = errors.New("no route to host")
+
+func (m *machine) enter(call, certificate string) (unlock func(), err error) {
+	m.mu.Lock()
+	m.calls = append(m.calls, call+" "+certificate)
+	if m.down {
+		return m.mu.Unlock, errDown
+	}
+	if m.fail != nil {
+		err = m.fail(call, certificate)
+	}
+	return m.mu.Unlock, err
+}
+
+func (m *machine) place(name string) *place {
+	if m.places[name] == nil {
+		m.places[name] = &place{revisions: map[string]map[renewer.FileKind][]byte{}}
+	}
+	return m.places[name]
+}
+
+func (m *machine) Stage(_ context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (Staged, error) {
+	unlock, err := m.enter("stage", p.Certificate)
+	defer unlock()
+	if err != nil {
+		return Staged{}, err
+	}
+	pl := m.place(p.Certificate)
+	for name, have := range pl.revisions {
+		if maps.EqualFunc(have, content, slices.Equal) {
+			return Staged{Revision: name, Previous: pl.live, Live: pl.live == name}, nil
+		}
+	}
+	name := fmt.Sprintf("r%d-%s", len(pl.order)+1, leafOf(content)[:min(8, len(leafOf(content)))])
+	pl.revisions[name], pl.order = content, append(pl.order, name)
+	return Staged{Revision: name, Previous: pl.live}, nil
+}
+
+func leafOf(content map[renewer.FileKind][]byte) string {
+	block, _ := pem.Decode(content[renewer.FileCert])
+	if block == nil {
+		return ""
+	}
+	return renewer.Fingerprint(block.Bytes)
+}
+
+func (m *machine) Flip(_ context.Context, p renewer.Placement, revision string) error {
+	unlock, err := m.enter("flip", p.Certificate)
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	pl := m.place(p.Certificate)
+	if pl.revisions[revision] == nil {
+		return fmt.Errorf("no revision %s", revision)
+	}
+	pl.live = revision
+	return nil
+}
+
+func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, error) {
+	unlock, err := m.enter("activate", a.Key())
+	defer unlock()
+	if err != nil {
+		return Activated{}, err
+	}
+	if m.stopped {
+		return Activated{NotRunning: "the service"}, nil
+	}
+	m.activated[a.Key()]++
+	if !m.unwatchful {
+		for _, pl := range m.places {
+			pl.served = leafOf(pl.revisions[pl.live])
+		}
+	}
+	return Activated{}, nil
+}
+
+func (m *machine) Locate(_ context.Context, p renewer.Placement, fingerprint string) (string, bool, error) {
+	unlock, err := m.enter("locate", p.Certificate)
+	defer unlock()
+	if err != nil {
+		return "", false, err
+	}
+	pl := m.place(p.Certificate)
+	for _, name := range slices.Backward(pl.order) {
+		if content := pl.revisions[name]; content != nil && leafOf(content) == fingerprint {
+			return name, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+func (m *machine) ReadKey(_ context.Context, p renewer.Placement, revision string) ([]byte, error) {
+	unlock, err := m.enter("readkey", p.Certificate)
+	defer unlock()
+	return m.place(p.Certificate).revisions[revision][renewer.FileKey], err
+}
+
+func (m *machine) Inspect(_ context.Context, p renewer.Placement) (OnDisk, error) {
+	unlock, err := m.enter("inspect", p.Certificate)
+	defer unlock()
+	if err != nil {
+		return OnDisk{}, err
+	}
+	pl := m.place(p.Certificate)
+	d := OnDisk{Revision: pl.live, Leaf: leafOf(pl.revisions[pl.live])}
+	if rest := pl.revisions[pl.live][renewer.FileCA]; rest != nil {
+		var roots []*x509.Certificate
+		for block, rest := pem.Decode(rest); block != nil; block, rest = pem.Decode(rest) {
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return d, err
+			}
+			roots = append(roots, c)
+		}
+		d.Trust = renewer.TrustDigest(roots)
+	}
+	return d, nil
+}
+
+func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) error {
+	unlock, err := m.enter("prune", p.Certificate)
+	defer unlock()
+	pl := m.place(p.Certificate)
+	for name := range pl.revisions {
+		if name != pl.live && !slices.Contains(keep, name) {
+			delete(pl.revisions, name)
+		}
+	}
+	return err
+}
+
+func (m *machine) Run(context.Context, []string) error { return nil }
+func (m *machine) Check(context.Context) error         { return nil }
+
+// look is the prober's side of a machine.
+func (m *machine) look(r ProbeRequest) (Observation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, "probe "+r.Placement.Certificate)
+	if m.down {
+		return Observation{}, errDown
+	}
+	pl := m.place(r.Placement.Certificate)
+	seen := leafOf(pl.revisions[pl.live])
+	if r.Placement.Probe.Kind == renewer.ProbeTLS {
+		if m.stopped || m.refuses[pl.served] || m.refuses["*"] {
+			return Observation{}, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}
+		}
+		seen = pl.served
+	}
+	if seen != r.Fingerprint {
+		return Observation{Served: seen}, &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: fmt.Errorf("%s is there, not %s", seen, r.Fingerprint)}
+	}
+	return Observation{Served: seen}, nil
+}
+
+type eyes struct{}
+
+func (eyes) Probe(_ context.Context, r ProbeRequest) (Observation, error) {
+	return r.Host.(*machine).look(r)
+}
+
+// flaky is an issuer that can fail, in front of a real local CA.
+type flaky struct {
+	Issuer
+	mu     sync.Mutex
+	orders int
+	err    error
+}
+
+func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	f.mu.Lock()
+	f.orders++
+	err := f.err
+	f.mu.Unlock()
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	return f.Issuer.Sign(ctx, o)
+}
+
+func (f *flaky) breakWith(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *flaky) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.orders
+}
+
+// bench is an engine over a real inventory, real keys, a real local CA and
+// machines in memory.
+type bench struct {
+	t     *testing.T
+	dir   string
+	store *inventory.Inventory
+	fleet Fleet
+	ca    *flaky
+	eng   *Engine
+	stop  func()
+}
+
+func newBench(t *testing.T, hosts ...string) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	cfg := local.Config{Name: "ca", CertFile: filepath.Join(dir, "ca", "ca.pem"), KeyFile: filepath.Join(dir, "ca", "ca-key.pem")}
+	ca, err := local.Create(cfg, local.CreateOptions{})
+	must(t, err)
+	b := &bench{t: t, dir: dir, ca: &flaky{Issuer: ca}}
+	b.fleet = Fleet{Issuers: map[string]Issuer{"ca": b.ca}, Hosts: map[string]Host{}, Windows: map[string]Window{}}
+	for _, h := range hosts {
+		b.fleet.Hosts[h] = newMachine(h)
+	}
+	return b
+}
+
+func (b *bench) machine(name string) *machine { return b.fleet.Hosts[name].(*machine) }
+
+// cert is an entry with a TLS probe and a systemd activation on each host.
+func (b *bench) cert(name string, lifetime time.Duration, hosts ...string) renewer.Certificate {
+	c := renewer.Certificate{
+		Name: name, Entry: name, Issuer: "ca", Profile: "files", CommonName: name, SANs: []string{name + ".test"},
+		Usages: []renewer.Usage{renewer.UsageServer}, Key: renewer.ECDSAP256, Rekey: true, Lifetime: lifetime,
+		Renewal: renewer.Renewal{At: 0.67, Jitter: 0.05}, Trust: []string{"ca"}, Pace: renewer.Pace{Canary: 1, MaxParallel: 5},
+	}
+	for _, h := range hosts {
+		c.Placements = append(c.Placements, renewer.Placement{
+			Certificate: name, Host: h, Dir: "/etc/" + name,
+			Files:    map[renewer.FileKind]string{renewer.FileCA: "ca.pem", renewer.FileCert: "cert.pem", renewer.FileKey: "key.pem"},
+			Modes:    map[renewer.FileKind]fs.FileMode{renewer.FileCA: 0o444, renewer.FileCert: 0o444, renewer.FileKey: 0o400},
+			Activate: renewer.Activation{Kind: renewer.ActivateSystemd, Action: "restart", Units: []string{name + ".service"}, Timeout: time.Minute},
+			Probe:    renewer.Probe{Kind: renewer.ProbeTLS, Address: h + ":1", Timeout: 5 * time.Second},
+		})
+	}
+	return c
+}
+
+// start opens the state and runs an engine over it; stop parks it again.
+func (b *bench) start(onItsOwn bool) {
+	b.t.Helper()
+	store, err := inventory.Open(filepath.Join(b.dir, "inventory.db"), inventory.Options{NoSync: true})
+	must(b.t, err)
+	keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
+	must(b.t, err)
+	b.store = store
+	b.eng = New(Config{Store: store, Keys: keys, Prober: eyes{}, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.eng.Run(ctx) }()
+	b.stop = func() {
+		b.t.Helper()
+		cancel()
+		must(b.t, <-done)
+		must(b.t, store.Close())
+		b.stop = nil
+	}
+	must(b.t, b.eng.SetFleet(ctx, b.fleet, onItsOwn))
+}
+
+func (b *bench) settle() renewer.RunResult {
+	b.t.Helper()
+	res, err := b.eng.Settle(context.Background(), nil)
+	must(b.t, err)
+	return res
+}
+
+func (b *bench) row(name string) renewer.Row {
+	b.t.Helper()
+	var out renewer.Row
+	must(b.t, b.store.Rows(time.Time{}, func(r renewer.Row) bool {
+		if r.Name == name {
+			out = r.At(time.Now())
+		}
+		return true
+	}))
+	return out
+}
+
+func (b *bench) events(types ...renewer.EventType) []renewer.Event {
+	b.t.Helper()
+	all, err := b.store.Events(renewer.EventFilter{})
+	must(b.t, err)
+	if len(types) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(e renewer.Event) bool { return !slices.Contains(types, e.Type) })
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
