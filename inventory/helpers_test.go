@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"os"
@@ -119,4 +120,12 @@ func zeroFields(v any) (names []string) {
 		}
 	}
 	return names
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
