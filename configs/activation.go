@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -25,13 +26,14 @@ var signalReader reader = func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	if !slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH"}, s) {
-		l.fault(at, "signal "+quote(s)+" does not make a service load its files", "expected "+expected)
+		l.fault(at, l.subject+" is "+quote(s)+", which does not make a service load its files", "expected "+expected)
 		return nil, false
 	}
 	return s, true
 }
 
-// argv reads an argument vector.
+// argv reads an argument vector. A program is looked for nowhere: PATH differs
+// from host to host, and with sudo.
 func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 	if n.Kind == yaml.ScalarNode {
 		l.fault(at, "the command is "+kindOf(n), "expected a list of arguments, one string each; there is no shell")
@@ -42,7 +44,8 @@ func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	if first := v.([]setting)[0]; !isPath(first.value.(string)) || first.value == "/" {
-		l.fault(first.at, "the program "+quote(first.value.(string))+" is not an absolute path", "expected a path such as /usr/bin/true")
+		program, _, _ := strings.Cut(first.value.(string), " ") // what follows in a shell line may be secret
+		l.fault(first.at, "the program "+quote(program)+" is not an absolute path", "expected a path such as /usr/bin/true, and each argument as an entry of its own")
 		return nil, false
 	}
 	return v, true

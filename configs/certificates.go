@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -30,6 +31,7 @@ type draft struct {
 	s, extra settings
 	own      settings
 	profile  Profile
+	bundle   bool // a trust bundle alone
 	base     renewer.Certificate
 }
 
@@ -55,11 +57,11 @@ func (r *resolver) entry(at pos, own settings) {
 	if !ok {
 		return
 	}
-	d.profile, d.s = profile, over(profile.settings, d.extra)
+	d.profile, d.s, d.bundle = profile, over(profile.settings, d.extra), len(profile.Usages) == 0
 	d.base = r.base(d)
 	var hosts []Host
 	for _, name := range texts(d.s, "hosts") {
-		if h, ok := r.hosts[name]; ok {
+		if h, ok := r.fleet.Host(name); ok {
 			hosts = append(hosts, h)
 		}
 	}
@@ -88,7 +90,7 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 	for _, u := range texts(s, "usages") {
 		c.Usages = append(c.Usages, renewer.Usage(u))
 	}
-	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return -1 * compare(a, b) }) // server, client
+	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return cmp.Compare(b, a) }) // server, client
 	if len(c.Trust) == 0 {
 		c.Trust = []string{c.Issuer}
 	}
@@ -101,16 +103,6 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 	r.override(d, &c)
 	r.bundle(d, c)
 	return c
-}
-
-func compare(a, b renewer.Usage) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // renewal checks that something of the lifetime is left before the renew
@@ -157,7 +149,7 @@ func (r *resolver) override(d *draft, c *renewer.Certificate) {
 
 // bundle refuses to mix a trust bundle alone with a certificate.
 func (r *resolver) bundle(d *draft, c renewer.Certificate) {
-	if len(d.profile.Usages) > 0 {
+	if !d.bundle {
 		if c.IsBundle() && d.s["usages"].value != nil {
 			r.fault(d.where("usages"), "a certificate without usages", "expected [server], [client] or both; the profile ca-bundle is for a trust bundle alone")
 		}
@@ -181,7 +173,7 @@ func (r *resolver) certificate(d *draft, hosts []Host, perHost bool) {
 		r.fault(d.at, fmt.Sprintf("the name %s has %d characters", quote(c.Name), len(c.Name)), fmt.Sprintf("expected at most %d", longestName))
 		return
 	}
-	if c.IsBundle() {
+	if d.bundle {
 		c.CommonName = ""
 	} else {
 		c.CommonName = r.commonName(d, c.CommonName, hosts)
@@ -189,9 +181,7 @@ func (r *resolver) certificate(d *draft, hosts []Host, perHost bool) {
 	}
 	for _, h := range hosts {
 		r.placed++
-		if p, ok := r.placement(d, c, h); ok {
-			c.Placements = append(c.Placements, p)
-		}
+		c.Placements = append(c.Placements, r.placement(d, c, h))
 	}
 	r.fleet.entries[c.Entry] = append(r.fleet.entries[c.Entry], c.Name)
 	r.fleet.index[c.Name] = len(r.fleet.Certificates)

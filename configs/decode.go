@@ -29,6 +29,8 @@ type loader struct {
 	builtin bool              // reading profiles.yaml: keep no positions
 	later   map[string]string // features that are refused, see notYet
 	getenv  func(string) (string, bool)
+	reading bool   // see LoadForReading
+	subject string // what is being read, for messages
 	faults  Faults
 	refused int // how many of the faults are such features
 }
@@ -161,9 +163,12 @@ func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, 
 	for _, e := range list {
 		read, known := s[e.key]
 		if !known {
-			l.unknownKey(e, what, s)
+			if meant := l.unknownKey(e, what, s); meant != "" && !out.has(meant) {
+				out[meant] = setting{at: e.at}
+			}
 			continue
 		}
+		l.subject = e.key
 		v, ok := read(l, e.at, e.node)
 		if !ok {
 			v = nil
@@ -174,16 +179,19 @@ func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, 
 }
 
 // secretWords are what people call a secret when they write it in place.
-var secretWords = []string{"passphrase", "password", "token", "secret", "secret_id", "role_id", "jwt", "hmac", "private_key", "url"}
+var secretWords = []string{"passphrase", "password", "token", "secret", "secret_id", "role_id", "jwt", "hmac", "private_key"}
 
-func (l *loader) unknownKey(e entry, what string, s schema) {
+// unknownKey returns the key that was probably meant, or none.
+func (l *loader) unknownKey(e entry, what string, s schema) string {
 	word := strings.ReplaceAll(strings.ToLower(e.key), "-", "_")
-	if _, ok := s[word+"_file"]; ok || slices.Contains(secretWords, word) && word != "url" {
+	if _, ok := s[word+"_file"]; ok || slices.Contains(secretWords, word) {
 		l.fault(e.at, fmt.Sprintf("key %s in %s holds a secret, and secrets never stand in the fleet file", quote(e.key), what),
 			"expected "+secretKey(word, s)+": the path of a file that holds it")
-		return
+		return secretKey(word, s)
 	}
 	l.fault(e.at, fmt.Sprintf("unknown key %s in %s", quote(e.key), what), l.suggest(e.key, s.keys()))
+	meant, _ := nearest(e.key, s.keys())
+	return meant
 }
 
 func secretKey(word string, s schema) string {

@@ -19,6 +19,9 @@ func keyTypes() []string {
 	return out
 }
 
+// removed is the name of a file that null took away.
+const removed = ""
+
 // filesReader reads the names of files by kind; null removes one.
 var filesReader = func() reader {
 	s := schema{}
@@ -26,7 +29,7 @@ var filesReader = func() reader {
 	for _, k := range renewer.FileKinds {
 		s[string(k)] = func(l *loader, at pos, n *yaml.Node) (any, bool) {
 			if isNull(n) {
-				return nil, true
+				return removed, true
 			}
 			return name(l, at, n)
 		}
@@ -53,7 +56,7 @@ func readMode(l *loader, at pos, n *yaml.Node, kind renewer.FileKind) (any, bool
 		return nil, false
 	}
 	if !modeForm.MatchString(s) {
-		l.fault(at, "mode "+quote(s)+" is not right here", "expected "+expected+", without setuid, setgid or sticky bit")
+		l.fault(at, "the mode of the "+string(kind)+" file is "+quote(s), "expected "+expected+", without setuid, setgid or sticky bit")
 		return nil, false
 	}
 	v, _ := strconv.ParseUint(s, 8, 32)

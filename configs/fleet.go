@@ -32,6 +32,7 @@ type Fleet struct {
 	Channels         []Channel
 
 	windows map[string]Window
+	hosts   map[string]int      // name → place in Hosts
 	entries map[string][]string // entry name → full names
 	index   map[string]int      // full name → place in Certificates
 }
@@ -121,8 +122,8 @@ func (f *Fleet) Issuer(name string) (Issuer, bool) {
 
 // Host returns the host of that name.
 func (f *Fleet) Host(name string) (Host, bool) {
-	i := slices.IndexFunc(f.Hosts, func(x Host) bool { return x.Name == name })
-	if i < 0 {
+	i, ok := f.hosts[name]
+	if !ok {
 		return Host{}, false
 	}
 	return f.Hosts[i], true

@@ -57,7 +57,7 @@ func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
 		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
-		l.fault(at, "the value is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
+		l.fault(at, l.subject+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
 		return nil, false
 	}
 	return strings.TrimSuffix(s, "/"), true
@@ -72,7 +72,7 @@ func rateReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	m := rateForm.FindStringSubmatch(s)
 	if m == nil {
-		l.fault(at, quote(s)+" is not a rate", "expected "+expected)
+		l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
 		return nil, false
 	}
 	count, _ := strconv.ParseFloat(m[1], 64)

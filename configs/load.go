@@ -21,7 +21,14 @@ const MaxSize = 4 << 20
 
 // Load reads a fleet file. The error is Faults where the content is at
 // fault, and says otherwise why the file could not be read.
-func Load(path string) (*Fleet, error) {
+func Load(path string) (*Fleet, error) { return load(path, false) }
+
+// LoadForReading is Load for commands that do not act by themselves, and are
+// started by a person rather than by systemd: where CREDENTIALS_DIRECTORY is
+// not set, the paths that use it stay as they are written.
+func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
+
+func load(path string, reading bool) (*Fleet, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -34,7 +41,7 @@ func Load(path string) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the fleet file: %w", err)
 	}
-	return Parse(path, data)
+	return parse(&loader{file: path, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
 }
 
 // Parse reads the content of a fleet file; path is for messages. The error
@@ -97,13 +104,13 @@ func (l *loader) plain(n *yaml.Node) bool {
 	ok := true
 	switch {
 	case n.Kind == yaml.AliasNode:
-		l.fault(position(n), "an alias (*"+n.Value+")", "expected the value itself; what certificates share goes under defaults or profiles")
+		l.fault(position(n), "alias *"+n.Value+" cannot stand in a fleet file", "expected the value itself; what certificates share goes under defaults or profiles")
 		return false
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!merge":
-		l.fault(position(n), "a merge key (<<)", "expected the keys themselves; what certificates share goes under defaults or profiles")
+		l.fault(position(n), "a merge key (<<) cannot stand in a fleet file", "expected the keys themselves; what certificates share goes under defaults or profiles")
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		l.fault(position(n), "a tag ("+quote(n.Tag)+")", "expected a value without a tag")
+		l.fault(position(n), "tag "+quote(n.Tag)+" cannot stand in a fleet file", "expected a value without a tag")
 		ok = false
 	}
 	for _, c := range n.Content {
@@ -131,7 +138,10 @@ func unreadable(data []byte) (pos, string) {
 	return at, ""
 }
 
-var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+var (
+	yamlLine   = regexp.MustCompile(`^line ([0-9]+): `)
+	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced`)
+)
 
 // parserProblem holds how the YAML library's parser, unlike its scanner,
 // begins a problem: it counts the lines of these from 0.
@@ -141,6 +151,11 @@ var parserProblem = regexp.MustCompile(`^(did not find expected ('-'|key|',' or|
 func syntax(err error, data []byte) pos {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
+	if m := yamlAnchor.FindStringSubmatch(text); m != nil {
+		if before, _, found := bytes.Cut(data, []byte("*"+m[1])); found {
+			line = bytes.Count(before, []byte("\n")) + 1
+		}
+	}
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		if parserProblem.MatchString(text[len(m[0]):]) {

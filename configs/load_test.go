@@ -1,1 +1,262 @@
 package configs
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"renewer/renewer"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// unset is an environment without CREDENTIALS_DIRECTORY.
+func unset(string) (string, bool) { return "", false }
+
+func credentialsIn(dir string) func(string) (string, bool) {
+	return func(name string) (string, bool) { return dir, name == "CREDENTIALS_DIRECTORY" }
+}
+
+// golden compares text with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+func fixtures(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no fixtures match %s: %v", pattern, err)
+	}
+	return files
+}
+
+func readFixture(t *testing.T, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestBadFilesGiveAllTheirFaults(t *testing.T) {
+	t.Parallel()
+	for _, file := range fixtures(t, "testdata/bad/*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			fleet, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: unset}, readFixture(t, file))
+			var faults Faults
+			if fleet != nil || !errors.As(err, &faults) || len(faults) == 0 {
+				t.Fatalf("got %v, %v; want no fleet, and faults", fleet, err)
+			}
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "correct-horse") {
+				t.Errorf("a secret is shown:\n%v", err)
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", err.Error()+"\n")
+		})
+	}
+}
+
+// shown is what a golden file holds of a fleet.
+func shown(t *testing.T, f *Fleet) string {
+	t.Helper()
+	if f == nil {
+		t.Fatal("no fleet")
+	}
+	c := *f
+	c.Schedule.Check, c.Schedule.Probe = nil, nil
+	c.Profiles = slices.DeleteFunc(slices.Clone(c.Profiles), func(p Profile) bool { return p.Source == "built-in" })
+	out, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out) + "\n"
+}
+
+func TestGoodFiles(t *testing.T) {
+	t.Parallel()
+	for _, file := range fixtures(t, "testdata/good/*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			fleet, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: credentialsIn("/run/credentials/renewer")}, readFixture(t, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".json", shown(t, fleet))
+		})
+	}
+}
+
+// The files under later use what has no machinery yet: each use is refused
+// where it stands, and nothing else is wrong with them.
+func TestLaterFilesAreRefusedOnlyForWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	for _, file := range fixtures(t, "testdata/later/*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			data, env := readFixture(t, file), credentialsIn("/run/credentials/renewer")
+			_, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: env}, data)
+			if err == nil {
+				t.Fatal("loaded, and should be refused")
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", err.Error()+"\n")
+			fleet, err := parse(&loader{file: filepath.Base(file), getenv: env}, data)
+			if err != nil {
+				t.Fatalf("with everything supported: %v", err)
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".json", shown(t, fleet))
+		})
+	}
+}
+
+func TestEveryFeatureToComeIsRefused(t *testing.T) {
+	t.Parallel()
+	text := string(readFixture(t, "testdata/later/whole.txt"))
+	for feature := range notYet {
+		if !strings.Contains(text, ": "+feature+" is not supported yet; expected ") {
+			t.Errorf("%s is refused nowhere in whole.yaml", feature)
+		}
+	}
+}
+
+func TestExamplesLoad(t *testing.T) {
+	t.Parallel()
+	for _, file := range fixtures(t, "examples/*.yaml") {
+		if _, err := parse(&loader{file: file, later: notYet, getenv: credentialsIn("/run/credentials/renewer")}, readFixture(t, file)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestExampleLoadsAsItIsAndWithoutItsCommentSigns(t *testing.T) {
+	t.Parallel()
+	dir := `/srv/a "dir" with: spaces #and <signs>`
+	fleet, err := Parse("renewer.yaml", Example(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fleet.StateDir != filepath.Join(dir, "state") || fleet.Socket != filepath.Join(dir, "state/renewer.sock") {
+		t.Errorf("state %q, socket %q", fleet.StateDir, fleet.Socket)
+	}
+	if i, ok := fleet.Issuer("fleet-ca"); !ok || i.Type != "local" || i.CAKey != filepath.Join(dir, "state/issuers/fleet-ca/ca-key.pem") {
+		t.Errorf("issuer: %+v", i)
+	}
+	if h, ok := fleet.Host("localhost"); !ok || h.Type != "local" {
+		t.Errorf("host: %+v", h)
+	}
+	commented := regexp.MustCompile(`(?m)^( *)# ((?: |- )*[{]?[a-z_]+: )`)
+	text := commented.ReplaceAllString(string(Example("/srv/renewer")), "$1$2")
+	full, err := Parse("renewer.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if _, ok := full.Window("nightly"); len(full.Certificates) != 2 || !ok {
+		t.Errorf("%d certificates and a window: %v; want the two examples and theirs\n%s", len(full.Certificates), ok, text)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if _, err := Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, os.ErrNotExist) || renewer.Hint(err) == "" {
+		t.Errorf("no file: %v, hint %q", err, renewer.Hint(err))
+	}
+	var faults Faults
+	if _, err := Load(dir); err == nil || errors.As(err, &faults) {
+		t.Errorf("a directory: %v", err)
+	}
+	big := write("big.yaml", "state_dir: /s\n"+strings.Repeat("#\n", MaxSize/2))
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), big+":1:1: the fleet file is larger than 4 MiB") {
+		t.Errorf("a large file: %v", err)
+	}
+	if f, err := Load(write("good.yaml", "state_dir: /s\n")); err != nil || f.StateDir != "/s" || f.HTTP.Listen != "127.0.0.1:9925" {
+		t.Errorf("a small file: %+v, %v", f, err)
+	}
+}
+
+func TestCredentialsDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "renewer.yaml")
+	text := "state_dir: /s\nissuers: {a: {type: local, passphrase_file: '${CREDENTIALS_DIRECTORY}/pass'}}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	passphrase := func(f *Fleet, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return f.Issuers[0].PassphraseFile
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
+	if got := passphrase(Load(path)); got != "/run/credentials/x/pass" {
+		t.Errorf("set: %s", got)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	if got := passphrase(Load(path)); !strings.Contains(got, "renewer.yaml:2:28: passphrase_file uses CREDENTIALS_DIRECTORY, which is not set") {
+		t.Errorf("unset: %s", got)
+	}
+	if got := passphrase(LoadForReading(path)); got != "${CREDENTIALS_DIRECTORY}/pass" {
+		t.Errorf("unset, for reading: %s", got)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	t.Parallel()
+	f, err := parse(&loader{file: "whole.yaml", getenv: credentialsIn("/c")}, readFixture(t, "testdata/later/whole.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{
+		{nil, ""},
+		{[]string{"docker"}, "docker@host-b docker@host-c"},
+		{[]string{"one", "docker@host-c", "docker"}, "docker@host-b docker@host-c one"},
+	} {
+		got, err := f.Select(c.names...)
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("Select(%v) = %v, %v; want %s", c.names, got, err, c.want)
+		}
+	}
+	if _, err := f.Select("one", "dokcer"); err == nil || renewer.Hint(err) != `did you mean "docker"?` {
+		t.Errorf("a slip: %v, hint %q", err, renewer.Hint(err))
+	}
+	if _, err := f.Select("docker@host-z"); err == nil || !strings.HasPrefix(renewer.Hint(err), `did you mean "docker@host-`) {
+		t.Errorf("another host: %v, hint %q", err, renewer.Hint(err))
+	}
+	if c, ok := f.Certificate("docker@host-b"); !ok || c.Entry != "docker" {
+		t.Errorf("Certificate: %+v", c)
+	}
+	if _, ok := f.Certificate("docker"); ok {
+		t.Error("the entry's name is not a certificate's")
+	}
+}

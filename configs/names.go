@@ -48,7 +48,7 @@ func account(l *loader, at pos, n *yaml.Node) (any, bool) {
 	const expected = "the name or number of an account"
 	s, ok := l.scalar(at, n, expected, "!!str", "!!int")
 	if ok && !accountName.MatchString(s) {
-		l.fault(at, quote(s)+" is not an account", "expected "+expected)
+		l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
 		ok = false
 	}
 	return s, ok
@@ -111,12 +111,15 @@ func pathOf(expand bool) reader {
 				return nil, false
 			}
 		}
+		if l.reading && expand && strings.HasPrefix(s, credentials) {
+			return s, true
+		}
 		if !isPath(s) || variableForm.MatchString(s) || strings.ContainsAny(s, "\n\r\t") {
-			what := quote(s) + " is not a path that can be used here"
+			what := l.subject + " is " + quote(s)
 			if expand {
-				what = "the value is not a path that can be used here"
+				what = l.subject + " is not a path that can be used here"
 			}
-			l.fault(at, what, "expected "+aPath+", variable or '~'")
+			l.fault(at, what, "expected "+aPath+", '~' or variable")
 			return nil, false
 		}
 		if s != "/" {
@@ -133,16 +136,19 @@ func (l *loader) expandCredentials(at pos, s string) (string, bool) {
 	if !ok {
 		return s, true
 	}
-	dir, ok := l.getenv("CREDENTIALS_DIRECTORY")
-	if !ok || dir == "" {
-		l.fault(at, "CREDENTIALS_DIRECTORY is not set",
+	dir, _ := l.getenv("CREDENTIALS_DIRECTORY")
+	switch {
+	case dir == "" && l.reading && isPath(rest):
+		return s, true
+	case dir == "":
+		l.fault(at, l.subject+" uses CREDENTIALS_DIRECTORY, which is not set",
 			"expected to be started by a systemd unit with LoadCredential=, or with the variable set")
 		return "", false
 	}
 	return path.Clean(dir) + rest, true
 }
 
-// baseName reads the name of one file in a placement's directory.
+// isBaseName accepts the name of one file in a placement's directory.
 func isBaseName(s string) bool {
 	return s != "." && s != ".." && !strings.Contains(s, "/") && !strings.HasPrefix(s, ".renewer") && len(s) <= longestName
 }
@@ -158,7 +164,7 @@ func template(expected string, check func(string) bool, also ...string) reader {
 		}
 		for _, p := range placeholderForm.FindAllString(v.(string), -1) {
 			if p != "{host}" && p != "{address}" && !slices.Contains(also, p) {
-				l.fault(at, "unknown placeholder "+quote(p), "expected {host} or {address}")
+				l.fault(at, l.subject+" has the unknown placeholder "+quote(p), "expected {host} or {address}")
 				ok = false
 			}
 		}

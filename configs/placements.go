@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 // placement puts a certificate on one host.
-func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) (renewer.Placement, bool) {
+func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) renewer.Placement {
 	p := renewer.Placement{
 		Certificate: c.Name, Host: h.Name,
 		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
@@ -19,13 +20,13 @@ func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) (renewer.P
 	}
 	before := r.wrong()
 	p.Dir = r.dir(d, h)
-	r.files(d, c, &p)
+	r.files(d, &p)
 	p.Activate = r.activation(d, h)
 	p.Probe = r.probe(d, c, p, h)
-	if r.wrong() == before {
+	if r.wrong() == before && p.Dir != "" {
 		r.claim(d, p, h)
 	}
-	return p, true
+	return p
 }
 
 func (r *resolver) dir(d *draft, h Host) string {
@@ -44,14 +45,14 @@ func (r *resolver) dir(d *draft, h Host) string {
 }
 
 // files names the files and their modes.
-func (r *resolver) files(d *draft, c renewer.Certificate, p *renewer.Placement) {
+func (r *resolver) files(d *draft, p *renewer.Placement) {
 	files, modes := get[settings](d.s, "files"), get[settings](d.s, "modes")
 	at := func(k renewer.FileKind) pos { return files[string(k)].at.or(d.where("files")) }
 	by := map[string]renewer.FileKind{}
 	for _, k := range renewer.FileKinds {
 		name := get[string](files, string(k))
 		if name == "" {
-			if own := get[settings](d.own, "modes"); own.has(string(k)) {
+			if own := get[settings](d.own, "modes"); own[string(k)].value != nil {
 				r.fault(own[string(k)].at, fmt.Sprintf("a mode for a %s file, and there is none", k), "expected modes of the files that there are")
 			}
 			continue
@@ -61,22 +62,27 @@ func (r *resolver) files(d *draft, c renewer.Certificate, p *renewer.Placement) 
 		}
 		by[name] = k
 		p.Files[k], p.Modes[k] = name, getOr(modes, string(k), defaultMode(k))
-		if c.IsBundle() && k != renewer.FileCA {
+		if d.bundle && k != renewer.FileCA {
 			r.fault(at(k), fmt.Sprintf("a %s file in a trust bundle, which has no certificate", k), "expected files: {ca: NAME} alone")
 		}
 	}
 	has := func(kinds ...renewer.FileKind) bool {
 		return slices.ContainsFunc(kinds, func(k renewer.FileKind) bool { return p.Files[k] != "" })
 	}
+	for _, f := range files {
+		if f.value == nil {
+			return // has a fault of its own
+		}
+	}
 	if d.s.has("files") && files == nil {
-		return // not read
+		return
 	}
 	switch {
-	case c.IsBundle() && !has(renewer.FileCA):
+	case d.bundle && !has(renewer.FileCA):
 		r.fault(d.where("files"), "the trust bundle has no file", "expected files: {ca: NAME}")
-	case !c.IsBundle() && !has(renewer.FileKey, renewer.FileBundle):
+	case !d.bundle && !has(renewer.FileKey, renewer.FileBundle):
 		r.fault(d.where("files"), "no file holds the private key, and it would be lost", "expected a key or a bundle among the files")
-	case !c.IsBundle() && !has(renewer.FileCert, renewer.FileLeaf, renewer.FileBundle):
+	case !d.bundle && !has(renewer.FileCert, renewer.FileLeaf, renewer.FileBundle):
 		r.fault(d.where("files"), "no file holds the certificate", "expected a cert, a leaf or a bundle among the files")
 	}
 }
@@ -161,7 +167,8 @@ func (r *resolver) claim(d *draft, p renewer.Placement, h Host) {
 		}
 		r.claims[key] = p.ID()
 	}
-	for other, names := range taken {
+	for _, other := range slices.Sorted(maps.Keys(taken)) {
+		names := taken[other]
 		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other, p.ID(), strings.Join(names, ", "), path.Join(h.Root, p.Dir), h.Name),
 			"expected a dir of its own, or other files")
 	}

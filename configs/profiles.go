@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"go.yaml.in/yaml/v3"
@@ -87,7 +86,7 @@ func newProfile(name, source string, s settings) Profile {
 		Name: name, Source: source, Description: get[string](s, "description"), Dir: get[string](s, "dir"),
 		Usages: []renewer.Usage{}, SANs: append([]string{}, texts(s, "sans")...),
 		Activate: showActivation(getOr(s, "activate", renewer.Activation{Kind: renewer.ActivateNone})),
-		Probe:    showProbe(getOr(s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile}})),
+		Probe:    getOr(s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile}}).String(),
 		Files:    []ProfileFile{}, settings: s,
 	}
 	for _, u := range texts(s, "usages") {
@@ -109,24 +108,8 @@ func newProfile(name, source string, s settings) Profile {
 }
 
 func showActivation(a renewer.Activation) string {
-	words := []string{string(a.Kind)}
-	switch a.Kind {
-	case renewer.ActivateSystemd:
-		units := a.Units
-		if len(units) == 0 {
-			units = []string{"(units given by the certificate)"}
-		}
-		words = append(append(words, a.Action), units...)
-	case renewer.ActivateSignal:
-		words = append(words, a.Signal, a.PIDFile)
-	case renewer.ActivateCommand:
-		words = append(words, a.Command...)
-	case renewer.ActivateDocker:
-		words = append(words, a.Action, a.Signal, a.Container)
+	if a.Kind == renewer.ActivateSystemd && len(a.Units) == 0 {
+		return a.String() + "(units given by the certificate)"
 	}
-	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
-}
-
-func showProbe(p probeSetting) string {
-	return strings.Join(slices.DeleteFunc(append([]string{string(p.Kind), p.Address}, p.Command...), func(w string) bool { return w == "" }), " ")
+	return a.String()
 }

@@ -16,22 +16,25 @@ import (
 // wrong place.
 func (l *loader) scalar(at pos, n *yaml.Node, expected string, tags ...string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(tags, n.Tag) {
-		l.fault(at, "the value is "+kindOf(n), "expected "+expected)
+		l.fault(at, l.subject+" is "+kindOf(n), "expected "+expected)
 		return "", false
 	}
 	return n.Value, true
 }
 
-// textLike reads one line of text that a check accepts. The check returns
-// what is wrong with it.
+// textLike reads one line of text that a check accepts.
 func textLike(expected string, check func(string) bool) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		if n.Kind == yaml.ScalarNode && n.Tag != "!!str" && !isNull(n) {
+			l.fault(at, l.subject+" is "+kindOf(n), "expected "+expected+", in quotes")
+			return nil, false
+		}
 		s, ok := l.scalar(at, n, expected, "!!str")
 		if !ok {
 			return nil, false
 		}
 		if s == "" || strings.ContainsFunc(s, unicode.IsControl) || !check(s) {
-			l.fault(at, quote(s)+" is not right here", "expected "+expected)
+			l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
 			return nil, false
 		}
 		return s, true
@@ -51,7 +54,7 @@ func enum(words ...string) reader {
 			return nil, false
 		}
 		if !slices.Contains(words, s) {
-			l.fault(at, "unknown value "+quote(s), l.suggest(s, words))
+			l.fault(at, l.subject+" is "+quote(s), l.suggest(s, words))
 			return nil, false
 		}
 		return s, true
@@ -72,8 +75,8 @@ func integer(least, most int) reader {
 			return nil, false
 		}
 		v, err := strconv.Atoi(s)
-		if err != nil || v < least || v > most {
-			l.fault(at, quote(s)+" is out of range", "expected "+expected)
+		if err != nil || strconv.Itoa(v) != s || v < least || v > most {
+			l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
 			return nil, false
 		}
 		return v, true
@@ -84,7 +87,7 @@ func integer(least, most int) reader {
 func duration(least, most time.Duration) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind == yaml.ScalarNode && (n.Tag == "!!int" || n.Tag == "!!float") && n.Value != "0" {
-			l.fault(at, quote(n.Value)+" is a number without a unit", "expected "+aDuration)
+			l.fault(at, l.subject+" is "+quote(n.Value)+", a number without a unit", "expected "+aDuration)
 			return nil, false
 		}
 		s, ok := l.scalar(at, n, aDuration, "!!str", "!!int")
@@ -97,11 +100,11 @@ func duration(least, most time.Duration) reader {
 		d, err := ParseDuration(s)
 		if err != nil {
 			what, expected, _ := strings.Cut(err.Error(), "; ")
-			l.fault(at, what, expected)
+			l.fault(at, l.subject+": "+what, expected)
 			return nil, false
 		}
 		if d < least || d > most {
-			l.fault(at, "duration "+quote(s)+" is out of range",
+			l.fault(at, l.subject+" is "+quote(s)+", which is out of range",
 				fmt.Sprintf("expected %s to %s", FormatDuration(least), FormatDuration(most)))
 			return nil, false
 		}
@@ -118,11 +121,11 @@ func share(least, most float64) reader {
 		}
 		v, err := parseShare(s)
 		if err != nil {
-			l.fault(at, quote(s)+" is not a share", "expected "+aShare)
+			l.fault(at, l.subject+" is "+quote(s), "expected "+aShare)
 			return nil, false
 		}
 		if p := float64(v) * 100; p < least-1e-9 || p > most+1e-9 {
-			l.fault(at, "share "+quote(s)+" is out of range", fmt.Sprintf("expected %g%% to %g%%", least, most))
+			l.fault(at, l.subject+" is "+quote(s)+", which is out of range", fmt.Sprintf("expected %g%% to %g%%", least, most))
 			return nil, false
 		}
 		return v, true
@@ -133,15 +136,17 @@ func share(least, most float64) reader {
 func list(what string, least int, read reader) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind != yaml.SequenceNode {
-			l.fault(at, "the value is "+kindOf(n), "expected a list of "+what)
+			l.fault(at, l.subject+" is "+kindOf(n), "expected a list of "+what)
 			return nil, false
 		}
 		if len(n.Content) < least {
-			l.fault(at, "the list is empty", "expected a list of "+what)
+			l.fault(at, l.subject+" is an empty list", "expected a list of "+what)
 			return nil, false
 		}
 		out, good := []setting{}, true
+		entry := "an entry of " + l.subject
 		for _, c := range n.Content {
+			l.subject = entry
 			v, ok := read(l, l.place(c), c)
 			if good = good && ok; ok {
 				out = append(out, setting{l.place(c), v})
@@ -151,10 +156,31 @@ func list(what string, least int, read reader) reader {
 	}
 }
 
+// rows reads a list of mappings; its value is []setting. One that had a
+// fault is there without a value: the others are looked at all the same.
+func rows(what string, s schema) reader {
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		if n.Kind != yaml.SequenceNode {
+			l.fault(at, l.subject+" is "+kindOf(n), "expected a list, each entry "+what)
+			return nil, false
+		}
+		out := []setting{}
+		for _, c := range n.Content {
+			x := setting{at: l.place(c)}
+			if v, ok := l.object(x.at, c, what, s); ok {
+				x.value = v
+			}
+			out = append(out, x)
+		}
+		return out, true
+	}
+}
+
 // set reads a list in which nothing may stand twice.
 func set(what string, least int, read reader) reader {
 	read = list(what, least, read)
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		name := l.subject
 		v, ok := read(l, at, n)
 		if !ok {
 			return nil, false
@@ -162,7 +188,7 @@ func set(what string, least int, read reader) reader {
 		seen := map[any]bool{}
 		for _, s := range v.([]setting) {
 			if seen[s.value] {
-				l.fault(s.at, quote(fmt.Sprint(s.value))+" stands twice in the list", "expected it once")
+				l.fault(s.at, quote(fmt.Sprint(s.value))+" stands twice in "+name, "expected it once")
 				ok = false
 			}
 			seen[s.value] = true

@@ -19,7 +19,6 @@ type resolver struct {
 	fleet    *Fleet
 	defaults settings
 	profiles map[string]Profile
-	hosts    map[string]Host
 	known    map[string][]string // names that settings refer to, by kind
 	claims   map[string]string   // machine and path → certificate
 	clients  []clientUse
@@ -35,15 +34,16 @@ type clientUse struct {
 
 func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
 	r := &resolver{
-		loader: l, fleet: f, defaults: defaults, profiles: map[string]Profile{}, hosts: map[string]Host{},
+		loader: l, fleet: f, defaults: defaults, profiles: map[string]Profile{},
 		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, claims: map[string]string{},
 	}
 	for _, p := range f.Profiles {
 		r.profiles[p.Name] = p
 		r.known["profile"] = append(r.known["profile"], p.Name)
 	}
-	for _, h := range f.Hosts {
-		r.hosts[h.Name] = h
+	f.hosts = map[string]int{}
+	for i, h := range f.Hosts {
+		f.hosts[h.Name] = i
 		r.known["host"] = append(r.known["host"], h.Name)
 	}
 	f.entries, f.index = map[string][]string{}, map[string]int{}
@@ -125,11 +125,14 @@ func (r *resolver) presentClients(entries map[string]pos) {
 			continue
 		}
 		if len(full) > 1 {
-			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected one of them: "+oneOf(full))
+			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected "+oneOf(full))
 			continue
 		}
 		c, _ := r.fleet.Certificate(full[0])
-		local := slices.ContainsFunc(c.Placements, func(p renewer.Placement) bool { return r.hosts[p.Host].Type == "local" })
+		local := slices.ContainsFunc(c.Placements, func(p renewer.Placement) bool {
+			h, _ := r.fleet.Host(p.Host)
+			return h.Type != "ssh"
+		})
 		switch {
 		case !slices.Contains(c.Usages, renewer.UsageClient):
 			r.fault(use.at, "certificate "+quote(use.name)+" is not for clients", expected)

@@ -20,10 +20,10 @@ var fleetSchema = schema{
 	"defaults":     orEmpty(object("defaults", certificateSchema.without("name"))),
 	"issuers":      orEmpty(dictionary("issuers", named(plainName, aName), issuerReader)),
 	"hosts":        orEmpty(dictionary("hosts", named(hostName, aHostName), hostReader)),
-	"certificates": orEmpty(list("certificates", 0, object("a certificate", certificateSchema))),
+	"certificates": orEmpty(rows("a certificate", certificateSchema)),
 	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
-	"notify":       orEmpty(later("notify", list("channels", 0, object("a channel", channelSchema)))),
+	"notify":       orEmpty(later("notify", rows("a channel", channelSchema))),
 }
 
 // Bounds of durations. A leaf that lives less than a minute cannot be brought
@@ -153,6 +153,7 @@ func dictionary(what string, name, read reader) reader {
 		}
 		out := []item{}
 		for _, e := range list {
+			l.subject = "a name in " + what
 			key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: e.key}
 			if _, ok := name(l, e.at, key); !ok {
 				continue

@@ -33,7 +33,7 @@ func oneOf(valid []string) string {
 	}
 	switch len(words) {
 	case 0:
-		return "none: there are none"
+		return "an entry of that kind, and the fleet file has none yet"
 	case 1:
 		return words[0]
 	}
