@@ -87,7 +87,7 @@ func (pl *place) resolve(name string) (string, Info, error) {
 			return "", Info{}, err
 		}
 		if links++; links > maxLinks {
-			return "", Info{}, fmt.Errorf("%s: too many links", path.Join(pl.path, name))
+			return "", Info{}, renewer.WithHint(fmt.Errorf("%s: too many links", path.Join(pl.path, name)), "the links lead in a circle: remove them")
 		}
 		if path.IsAbs(target) {
 			inside, ok := strings.CutPrefix(target, pl.path+"/")
@@ -122,7 +122,7 @@ func (pl *place) live() (string, error) {
 	return target, nil
 }
 
-// links returns the live names, beside those given, that are links of ours.
+// links returns the names in the directory that are links of ours.
 func (pl *place) links() ([]string, error) {
 	names, err := pl.dir.ReadDir(".")
 	if err != nil {
@@ -132,10 +132,20 @@ func (pl *place) links() ([]string, error) {
 	var out []string
 	for _, name := range names {
 		info, err := pl.dir.Lstat(name)
-		if err != nil || info.Mode&fs.ModeSymlink == 0 {
-			continue // gone meanwhile, or not a link
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone meanwhile
 		}
-		if target, err := pl.dir.Readlink(name); err == nil && target == pl.linkTarget(name) {
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode&fs.ModeSymlink == 0 {
+			continue
+		}
+		target, err := pl.dir.Readlink(name)
+		if err != nil {
+			return nil, err
+		}
+		if target == pl.linkTarget(name) {
 			out = append(out, name)
 		}
 	}

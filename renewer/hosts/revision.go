@@ -167,7 +167,11 @@ func (pl *place) publish(files []file, found bool) (name string, err error) {
 		if have.hash != r.hash || (have.n == 0) != found {
 			continue
 		}
-		if got, err := pl.read(have.String()); err == nil && digest(got) == sum {
+		got, err := pl.read(have.String())
+		if err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if err == nil && digest(got) == sum {
 			return have.String(), nil
 		}
 		if found { // the name is needed
@@ -189,14 +193,16 @@ func (pl *place) publish(files []file, found bool) (name string, err error) {
 
 // ensureDir makes a directory that service users may pass through.
 func (pl *place) ensureDir(name string) error {
-	if err := pl.dir.Mkdir(name); err == nil {
+	info, err := pl.dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := pl.dir.Mkdir(name); err != nil {
+			return err
+		}
 		if err := pl.dir.Sync(path.Dir(name)); err != nil {
 			return err
 		}
-	} else if _, lerr := pl.dir.Lstat(name); lerr != nil {
-		return err
+		info, err = pl.dir.Lstat(name)
 	}
-	info, err := pl.dir.Lstat(name)
 	switch {
 	case err != nil:
 		return err

@@ -236,9 +236,19 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 		if slices.Contains(now, name) {
 			continue
 		}
+		info, err := pl.dir.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if info.Mode&fs.ModeSymlink == 0 {
+			continue // copied first
+		}
 		target, err := pl.dir.Readlink(name)
 		if err != nil {
-			continue // nothing there, or a plain file, which is copied first
+			return err
 		}
 		if dir, _ := path.Split(target); path.Dir(path.Dir(path.Clean(dir))) == storeDir && target != pl.linkTarget(name) {
 			return renewer.WithHint(fmt.Errorf("%s belongs to another certificate now: it leads to %s", path.Join(pl.path, name), target),

@@ -1,0 +1,364 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+)
+
+var errInjected = errors.New("injected fault")
+
+// faults is a transport that fails at its nth operation, and looks at the
+// host after each. Sync is counted, not done: nothing here loses power.
+type faults struct {
+	Transport
+	at   int    // 0: never
+	way  string // how it fails
+	look func(op string)
+
+	mu  sync.Mutex
+	ops int
+}
+
+// The ways to fail: an operation without effect, then everything works again;
+// the same, and nothing works any more; an effect whose answer is lost, and
+// nothing works any more.
+var waysToFail = []string{"once", "crash before", "crash after"}
+
+func (f *faults) do(op string, effect func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ops++
+	n := f.ops
+	if f.at > 0 && (n == f.at && f.way != "crash after" || n > f.at && f.way != "once") {
+		return fmt.Errorf("%s: %w", op, errInjected)
+	}
+	err := effect()
+	if f.look != nil && n >= f.at { // up to there it is as without a fault
+		f.look(op)
+	}
+	if n == f.at {
+		return fmt.Errorf("%s: %w", op, errInjected)
+	}
+	return err
+}
+
+func (f *faults) OpenDir(ctx context.Context, path string, create bool) (d Dir, err error) {
+	err = f.do("open "+path, func() error {
+		inner, err := f.Transport.OpenDir(ctx, path, create)
+		d = &faultyDir{inner, f}
+		return err
+	})
+	return d, err
+}
+
+type faultyDir struct {
+	Dir
+	f *faults
+}
+
+func (d *faultyDir) Mkdir(name string) error {
+	return d.f.do("mkdir "+name, func() error { return d.Dir.Mkdir(name) })
+}
+
+func (d *faultyDir) Chmod(name string, mode fs.FileMode) error {
+	return d.f.do("chmod "+name, func() error { return d.Dir.Chmod(name, mode) })
+}
+
+func (d *faultyDir) Create(name string) (w File, err error) {
+	err = d.f.do("create "+name, func() error {
+		inner, err := d.Dir.Create(name)
+		w = &faultyFile{inner, d.f}
+		return err
+	})
+	return w, err
+}
+
+func (d *faultyDir) ReadFile(name string, limit int64) (data []byte, err error) {
+	err = d.f.do("read "+name, func() error { data, err = d.Dir.ReadFile(name, limit); return err })
+	return data, err
+}
+
+func (d *faultyDir) ReadDir(name string) (names []string, err error) {
+	err = d.f.do("list "+name, func() error { names, err = d.Dir.ReadDir(name); return err })
+	return names, err
+}
+
+func (d *faultyDir) Lstat(name string) (info Info, err error) {
+	err = d.f.do("lstat "+name, func() error { info, err = d.Dir.Lstat(name); return err })
+	return info, err
+}
+
+func (d *faultyDir) Readlink(name string) (target string, err error) {
+	err = d.f.do("readlink "+name, func() error { target, err = d.Dir.Readlink(name); return err })
+	return target, err
+}
+
+func (d *faultyDir) Symlink(target, name string) error {
+	return d.f.do("symlink "+name, func() error { return d.Dir.Symlink(target, name) })
+}
+
+func (d *faultyDir) Rename(from, to string) error {
+	return d.f.do("rename to "+to, func() error { return d.Dir.Rename(from, to) })
+}
+
+func (d *faultyDir) Remove(name string) error {
+	return d.f.do("remove "+name, func() error { return d.Dir.Remove(name) })
+}
+
+func (d *faultyDir) Sync(name string) error {
+	return d.f.do("sync "+name, func() error { return nil })
+}
+
+type faultyFile struct {
+	File
+	f *faults
+}
+
+func (w *faultyFile) Chown(uid, gid int) error {
+	return w.f.do("chown", func() error { return w.File.Chown(uid, gid) })
+}
+
+func (w *faultyFile) Chmod(mode fs.FileMode) error {
+	return w.f.do("chmod", func() error { return w.File.Chmod(mode) })
+}
+
+func (w *faultyFile) Sync() error { return w.f.do("sync", func() error { return nil }) }
+
+func (w *faultyFile) Write(p []byte) (n int, err error) {
+	half := len(p) / 2
+	if n, err = w.File.Write(p[:half]); err != nil { // half is written even by a write that fails
+		return n, err
+	}
+	err = w.f.do("write", func() error {
+		m, err := w.File.Write(p[half:])
+		n += m
+		return err
+	})
+	return n, err
+}
+
+// scenario is a state of the host, something to do with it, and how it must
+// look then.
+type scenario struct {
+	name  string
+	setup func(t *testing.T, b *bench, h *Host)
+	act   func(t *testing.T, b *bench, h *Host) error
+	// before and after are what is served; before may be a torn pair only
+	// where somebody else made it.
+	before, after func(b *bench) testpki.Pair
+}
+
+func oldPair(b *bench) testpki.Pair { return b.old }
+func newPair(b *bench) testpki.Pair { return b.new }
+
+func bring(p renewer.Placement) func(*testing.T, *bench, *Host) error {
+	return func(t *testing.T, b *bench, h *Host) error {
+		st, err := h.Stage(t.Context(), p, b.content(t, p, b.new))
+		if err != nil {
+			return err
+		}
+		return h.Flip(t.Context(), p, st.Revision)
+	}
+}
+
+// back flips to the revision that holds the old pair.
+func back(t *testing.T, b *bench, h *Host) error {
+	rev, ok, err := h.Locate(t.Context(), placement(), print(b.old))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errors.New("the old pair is lost")
+	}
+	return h.Flip(t.Context(), placement(), rev)
+}
+
+var scenarios = []scenario{
+	{
+		name:  "first placement",
+		setup: func(*testing.T, *bench, *Host) {},
+		act:   bring(placement()), after: newPair,
+	},
+	{
+		name:  "renewal",
+		setup: func(t *testing.T, b *bench, h *Host) { b.place(t, h, placement(), b.old) },
+		act:   bring(placement()), before: oldPair, after: newPair,
+	},
+	{
+		name:  "plain files",
+		setup: func(t *testing.T, b *bench, _ *Host) { b.plain(t, placement(), b.old) },
+		act:   bring(placement()), before: oldPair, after: newPair,
+	},
+	{
+		name: "plain files, one of them new to the layout",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, without(placement(), renewer.FileCA), b.old)
+			testpki.WriteFile(t, b.path(dir, "ca.pem"), b.ca.PEM(), 0o444)
+		},
+		act: bring(placement()), before: oldPair, after: newPair,
+	},
+	{
+		name: "plain files put over links",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, placement(), b.new)
+			must(t, os.Remove(b.path(dir, "server-cert.pem")))
+			must(t, os.Remove(b.path(dir, "server-key.pem")))
+			b.plain(t, without(placement(), renewer.FileCA), b.old)
+		},
+		act: bring(placement()), before: oldPair, after: newPair,
+	},
+	{
+		name: "written through the links",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, placement(), b.new)
+			b.plain(t, placement(), b.old)
+		},
+		act: bring(placement()), before: oldPair, after: newPair,
+	},
+	{
+		name: "a name leaves the layout",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, placement(), b.old)
+		},
+		act: bring(without(placement(), renewer.FileCA)), before: oldPair, after: newPair,
+	},
+	{
+		name: "restore",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, placement(), b.old)
+			b.place(t, h, placement(), b.new)
+		},
+		act: back, before: newPair, after: oldPair,
+	},
+	{
+		name: "restore of plain files",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.plain(t, placement(), b.old)
+			b.place(t, h, placement(), b.new)
+		},
+		act: back, before: newPair, after: oldPair,
+	},
+	{
+		name: "prune",
+		setup: func(t *testing.T, b *bench, h *Host) {
+			b.place(t, h, placement(), b.old)
+			b.place(t, h, placement(), b.new)
+		},
+		act: func(t *testing.T, b *bench, h *Host) error {
+			return h.Prune(t.Context(), placement(), nil)
+		},
+		before: newPair, after: newPair,
+	},
+}
+
+// check says what is wrong with the live names: they must give the pair from
+// before or the one of after, and none may be missing.
+func (s scenario) check(b *bench) error {
+	p := without(placement(), renewer.FileCA)
+	if s.before == nil { // names appear one by one
+		if _, err := os.Stat(b.path(dir, p.Files[renewer.FileCert])); err != nil {
+			return nil
+		}
+		if _, err := os.Stat(b.path(dir, p.Files[renewer.FileKey])); err != nil {
+			return nil
+		}
+	} else {
+		for _, name := range p.Files {
+			if _, err := os.Stat(b.path(dir, name)); err != nil {
+				return fmt.Errorf("a name is missing: %w", err)
+			}
+		}
+	}
+	switch got := b.served(p); {
+	case got == print(s.after(b)), s.before != nil && got == print(s.before(b)):
+		return nil
+	case got == "":
+		return errors.New("the pair is torn")
+	default:
+		return fmt.Errorf("another certificate is live: %s", got)
+	}
+}
+
+// At every operation of every scenario, and after a failure of each of them,
+// the live names give a whole pair; and the same call, made again, gets there.
+func TestEveryFault(t *testing.T) {
+	t.Parallel()
+	pki := newBench(t)
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			run := func(at int, way string) *faults {
+				b := pki.fresh(t)
+				unsynced := New(renewer.Host{Name: "host-a"}, &faults{Transport: Local(b.root)})
+				s.setup(t, b, unsynced)
+				f := &faults{Transport: Local(b.root), at: at, way: way, look: func(op string) {
+					if err := s.check(b); err != nil {
+						t.Errorf("%s at operation %d: after %s: %v", way, at, op, err)
+					}
+				}}
+				h := New(renewer.Host{Name: "host-a"}, f)
+				err := s.act(t, b, h)
+				switch {
+				case at == 0 && err != nil:
+					t.Fatal(err)
+				case err != nil && !errors.Is(err, errInjected):
+					t.Errorf("%s at operation %d: the fault is not in the error: %v", way, at, err)
+				}
+				if err := s.check(b); err != nil {
+					t.Errorf("%s at operation %d: %v", way, at, err)
+				}
+				// The next process finds what is there and goes on.
+				if err := s.act(t, b, unsynced); err != nil {
+					t.Errorf("%s at operation %d: again: %v", way, at, err)
+				}
+				if got := b.served(placement()); got != print(s.after(b)) {
+					t.Errorf("%s at operation %d: after trying again %q is live", way, at, got)
+				}
+				s.clean(t, b, unsynced)
+				return f
+			}
+			ops := run(0, "no fault").ops
+			if ops < 5 {
+				t.Fatalf("only %d operations", ops)
+			}
+			for _, way := range waysToFail {
+				for at := 1; at <= ops && !t.Failed(); at++ {
+					run(at, way)
+				}
+			}
+		})
+	}
+}
+
+// clean checks that nothing temporary outlives the next Stage, and that what
+// is in place has no problem.
+func (s scenario) clean(t *testing.T, b *bench, h *Host) {
+	t.Helper()
+	p := placement()
+	pair := s.after(b)
+	if _, err := os.Lstat(b.path(dir, "ca.pem")); os.IsNotExist(err) {
+		p = without(p, renewer.FileCA)
+	}
+	st, err := h.Stage(t.Context(), p, b.content(t, p, pair))
+	must(t, err)
+	if !st.Live && !strings.HasPrefix(st.Previous, "r0-") {
+		t.Errorf("the same content is not found live: %+v", st)
+	}
+	for _, name := range b.tree(t, dir, ".renewer", p.Certificate) {
+		if strings.HasPrefix(name, tempMark) {
+			t.Errorf("left behind: %s", name)
+		}
+	}
+	got, err := h.Inspect(t.Context(), p)
+	must(t, err)
+	equalSlices(t, "problems", got.Problems, nil)
+}

@@ -1,0 +1,164 @@
+package hosts
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+	"renewer/renewer/engine"
+)
+
+var _ engine.Host = (*Host)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is one host with a root of its own and two generations to place.
+type bench struct {
+	root     string
+	ca       *testpki.CA
+	old, new testpki.Pair
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	ca := testpki.New(t)
+	return &bench{
+		root: t.TempDir(), ca: ca,
+		old: ca.Leaf(t, testpki.Options{SANs: []string{"host-a"}}),
+		new: ca.Leaf(t, testpki.Options{SANs: []string{"host-a"}}),
+	}
+}
+
+// fresh is the same bench with an empty root.
+func (b *bench) fresh(t testing.TB) *bench {
+	c := *b
+	c.root = t.TempDir()
+	return &c
+}
+
+func (b *bench) host() *Host { return New(renewer.Host{Name: "host-a"}, Local(b.root)) }
+
+const dir = "/etc/docker/tls"
+
+func placement() renewer.Placement {
+	return renewer.Placement{
+		Certificate: "docker@host-a", Host: "host-a", Dir: dir,
+		Files: map[renewer.FileKind]string{renewer.FileCA: "ca.pem", renewer.FileCert: "server-cert.pem", renewer.FileKey: "server-key.pem"},
+		Modes: map[renewer.FileKind]fs.FileMode{renewer.FileCA: 0o444, renewer.FileCert: 0o444, renewer.FileKey: 0o400},
+	}
+}
+
+func (b *bench) content(t testing.TB, p renewer.Placement, pair testpki.Pair) map[renewer.FileKind][]byte {
+	t.Helper()
+	c, err := Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.KeyPEM, []*x509.Certificate{b.ca.Root})
+	must(t, err)
+	return c
+}
+
+// path is a path of the host as this process sees it.
+func (b *bench) path(parts ...string) string {
+	return filepath.Join(append([]string{b.root}, parts...)...)
+}
+
+// plain writes the files of p as somebody without renewer would.
+func (b *bench) plain(t testing.TB, p renewer.Placement, pair testpki.Pair) {
+	t.Helper()
+	for kind, data := range b.content(t, p, pair) {
+		testpki.WriteFile(t, b.path(p.Dir, p.Files[kind]), data, p.Modes[kind])
+	}
+	must(t, os.Chmod(b.path(p.Dir), 0o755))
+}
+
+// place brings a pair all the way and returns its revision.
+func (b *bench) place(t testing.TB, h *Host, p renewer.Placement, pair testpki.Pair) renewer.Staged {
+	t.Helper()
+	st, err := h.Stage(t.Context(), p, b.content(t, p, pair))
+	must(t, err)
+	must(t, h.Flip(t.Context(), p, st.Revision))
+	return st
+}
+
+// served is the fingerprint of the pair under the live names; empty if they
+// do not make a pair.
+func (b *bench) served(p renewer.Placement) string {
+	pair, err := tls.LoadX509KeyPair(b.path(p.Dir, p.Files[renewer.FileCert]), b.path(p.Dir, p.Files[renewer.FileKey]))
+	if err != nil {
+		return ""
+	}
+	return renewer.Fingerprint(pair.Leaf.Raw)
+}
+
+func print(p testpki.Pair) string { return renewer.Fingerprint(p.Cert.Raw) }
+
+// tree lists a directory of the host: names, with @ after a link and its target.
+func (b *bench) tree(t testing.TB, parts ...string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(b.path(parts...))
+	must(t, err)
+	var out []string
+	for _, e := range entries {
+		name := e.Name()
+		if target, err := os.Readlink(filepath.Join(b.path(parts...), name)); err == nil {
+			name += "@" + target
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func equalSlices(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\ngot  %q\nwant %q", what, got, want)
+	}
+}
+
+// fails checks an error's text and that it tells a way out.
+func fails(t testing.TB, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one with %q", parts)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("error %q does not say %q", err, part)
+		}
+	}
+	if renewer.Hint(err) == "" {
+		t.Errorf("error %q has no hint", err)
+	}
+}
+
+// without returns p without some kinds of file.
+func without(p renewer.Placement, kinds ...renewer.FileKind) renewer.Placement {
+	p.Files, p.Modes = maps.Clone(p.Files), maps.Clone(p.Modes)
+	for _, k := range kinds {
+		delete(p.Files, k)
+		delete(p.Modes, k)
+	}
+	return p
+}
