@@ -9,6 +9,7 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
 FUZZTIME  ?= 10s
+BENCH     ?= .
 BENCHTIME ?= 1s
 
 # make run: where it lives, how long it lasts (0s: until Ctrl-C), and the
@@ -65,7 +66,7 @@ fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each
 	done
 
 bench: ## the benchmarks, as ratios to a floor measured in the same run
-	@$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) \
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) \
 	  $$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) \
 	  | $(GO) run ./internal/benchtable
 

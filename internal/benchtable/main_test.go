@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+const output = `goos: linux
+pkg: renewer/inventory
+BenchmarkCommit100-2   	       8	  71856917 ns/op	      1392 commits/s	         8.000 x-floor
+BenchmarkList/10000-16 	      44	  12425742 ns/op	      4000 ns/row	      3323 rows	         4.000 x-floor
+PASS
+ok  	renewer/inventory	212.944s
+pkg: renewer/issuers/local
+BenchmarkSign-2    	     100	   3028474 ns/op	         1.394 x-floor	      1764 µs/order
+BenchmarkFloor     	     139	   1481177.5 ns/op
+PASS
+`
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := run(strings.NewReader(output), &out); err != nil {
+		t.Fatal(err)
+	}
+	want := `WHAT                  FIGURE        FLOOR   RATIO  GOAL          
+inventory Commit100   71.86ms/op    8.98ms  8.00   -             1392 commits/s
+inventory List/10000  4µs/row       1µs     4.00   -             3323 rows
+issuers/local Sign    1.76ms/order  1.27ms  1.39   1.50 reached  
+issuers/local Floor   1.48ms/op     -       -      -             
+`
+	if out.String() != want {
+		t.Errorf("printed\n%swant\n%s", &out, want)
+	}
+}
+
+func TestGoalMissed(t *testing.T) {
+	t.Parallel()
+	for _, ratio := range []float64{1.51, 0} {
+		if got := (result{name: "issuers/local Sign", ratio: ratio}).goal(); got != "1.50 missed" {
+			t.Errorf("ratio %g: %q", ratio, got)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ in, want string }{
+		{"PASS\n", "no benchmark was run"},
+		{output + "--- FAIL: BenchmarkOpen\n", "the benchmarks failed:\n--- FAIL: BenchmarkOpen"},
+		{output + "FAIL\trenewer/configs [build failed]\n", "renewer/configs [build failed]"},
+		{"BenchmarkX 3 nought ns/op\n", `"BenchmarkX 3 nought ns/op"`},
+	} {
+		if err := run(strings.NewReader(c.in), &strings.Builder{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+}
