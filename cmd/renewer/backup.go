@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/daemon"
+	"renewer/renewer/server"
+)
+
+func newBackup(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write a consistent copy of the inventory, without keys",
+		Long: `Writes a consistent copy of the inventory, also while the daemon runs. It holds
+no private key. An existing file is not overwritten.`,
+		Example: "  renewer backup /var/backups/renewer.db",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.with(cmd.Context(), func(_ *configs.Fleet, s server.Service) error {
+				size, err := backup(cmd.Context(), s, args[0])
+				if err != nil {
+					return fmt.Errorf("back up the inventory: %w", err)
+				}
+				return c.object(map[string]any{"file": args[0], "bytes": size}, func() error {
+					fmt.Fprintf(c.out, "%s: %d bytes\n", args[0], size)
+					return nil
+				})
+			})
+		},
+	}
+}
+
+// backup writes into a temporary file beside the target, which appears whole
+// or not at all.
+func backup(ctx context.Context, s server.Service, path string) (size int64, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return 0, renewer.WithHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name another file, or remove that one first")
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".renewer-backup-") // mode 0600
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
+	defer tmp.Close()
+	if err := s.Backup(ctx, tmp); err != nil {
+		return 0, err
+	}
+	st, err := tmp.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err := tmp.Sync(); err != nil {
+		return 0, err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil { // never over another file
+		return 0, err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	return st.Size(), dir.Sync()
+}
+
+func newRestore(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup of the inventory in place",
+		Long: `Checks a backup in full and puts it in place of the inventory. The daemon must
+not run.`,
+		Example: "  renewer restore /var/backups/renewer.db",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			if err := daemon.Restore(f, args[0]); err != nil {
+				return err
+			}
+			c.say("the inventory of %s is that of %s now", f.StateDir, args[0])
+			return nil
+		},
+	}
+}

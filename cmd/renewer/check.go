@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/daemon"
+)
+
+func newCheck(c *cli) *cobra.Command {
+	var online bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the fleet file",
+		Long: `Validates the fleet file alone; it needs no CA and no state. With --online it
+also logs in at each issuer and reaches each host.`,
+		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			found := checked{File: f.Path, OK: true, Certificates: len(f.Certificates), Hosts: placedOn(f), Issuers: len(f.Issuers)}
+			if online {
+				found.IssuerStatus, found.HostStatus, err = daemon.CheckOnline(cmd.Context(), f)
+				if err != nil {
+					return err
+				}
+			}
+			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
+				return err
+			}
+			return c.down(found)
+		},
+	}
+	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and reach each host")
+	return cmd
+}
+
+// checked is what check found.
+type checked struct {
+	File         string                 `json:"file"`
+	OK           bool                   `json:"ok"`
+	Certificates int                    `json:"certificates"`
+	Hosts        int                    `json:"hosts"` // with a placement
+	Issuers      int                    `json:"issuers"`
+	IssuerStatus []renewer.IssuerStatus `json:"issuer_status,omitempty"`
+	HostStatus   []renewer.HostStatus   `json:"host_status,omitempty"`
+}
+
+func placedOn(f *configs.Fleet) int {
+	hosts := map[string]bool{}
+	for _, cert := range f.Certificates {
+		for _, p := range cert.Placements {
+			hosts[p.Host] = true
+		}
+	}
+	return len(hosts)
+}
+
+func (c *cli) showChecked(found checked, online bool) error {
+	fmt.Fprintf(c.out, "%s: ok (%s on %s, %s)\n", found.File, count(found.Certificates, "certificate"),
+		count(found.Hosts, "host"), count(found.Issuers, "issuer"))
+	if !online {
+		return nil
+	}
+	return c.reachable(found.IssuerStatus, found.HostStatus)
+}
+
+// down complains about everything that cannot be reached.
+func (c *cli) down(found checked) error {
+	n := 0
+	complain := func(kind, name, what, hint string) {
+		n++
+		c.complain(renewer.WithHint(fmt.Errorf("%s %s: %s", kind, name, what), hint))
+	}
+	for _, i := range found.IssuerStatus {
+		if !i.Up {
+			complain("issuer", i.Name, i.Error, i.Hint)
+		}
+	}
+	for _, h := range found.HostStatus {
+		if !h.Up {
+			complain("host", h.Name, h.Error, h.Hint)
+		}
+	}
+	if n > 0 {
+		return exitError(exitFailed)
+	}
+	return nil
+}
+
+// reachable prints the health of issuers and hosts.
+func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus) error {
+	var rows [][]any
+	for _, i := range issuers {
+		var ends time.Time // of the CA that ends first
+		for _, ca := range i.CAs {
+			if ends.IsZero() || ca.NotAfter.Before(ends) {
+				ends = ca.NotAfter
+			}
+		}
+		rows = append(rows, []any{"issuer", i.Name, i.Type, upDown(i.Up), ends, i.Error})
+	}
+	for _, h := range hosts {
+		rows = append(rows, []any{"host", h.Name, h.Type, upDown(h.Up), "", h.Error})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return c.table([]string{"kind", "name", "type", "state", "ca_expires", "error"}, rows)
+}
+
+func upDown(up bool) state {
+	if up {
+		return "up"
+	}
+	return "down"
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/daemon"
+	"renewer/renewer/server"
+)
+
+// Exit codes, as in the contract.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // usage or fleet file
+	exitFound  = 3 // with --exit-code only
+)
+
+// cli is what every command shares.
+type cli struct {
+	in          *os.File
+	out, errOut io.Writer
+	began       bool // arguments and flags were right, the command itself ran
+
+	config  string
+	format  format
+	quiet   bool
+	verbose bool
+}
+
+// usageError is an error in what was typed or in the fleet file.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitError ends a command with a code where everything was printed already.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// report prints an error and returns the exit code.
+func (c *cli) report(err error) int {
+	var code exitError
+	var faults configs.Faults
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &faults):
+		// A line starts with its position, so that editors can jump there.
+		fmt.Fprintln(c.errOut, faults.Error())
+		fmt.Fprintf(c.errOut, "error: the fleet file has %s\n", count(len(faults), "fault"))
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		err = renewer.WithHint(errors.New("interrupted"), renewer.Hint(err))
+	}
+	c.complain(err)
+	if !c.began || errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (c *cli) complain(err error) {
+	fmt.Fprintf(c.errOut, "error: %v\n", err)
+	if hint := renewer.Hint(err); hint != "" {
+		fmt.Fprintf(c.errOut, "hint: %s\n", hint)
+	}
+}
+
+// say prints what a person may want to know and no script needs.
+func (c *cli) say(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.errOut, format+"\n", args...)
+	}
+}
+
+// path finds the fleet file.
+func (c *cli) path() (string, error) {
+	if c.config != "" {
+		return c.config, nil
+	}
+	if p := os.Getenv("RENEWER_CONFIG"); p != "" {
+		return p, nil
+	}
+	for _, p := range usualPlaces {
+		_, err := os.Stat(p)
+		if err == nil {
+			return p, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", usageError{fmt.Errorf("look for the fleet file: %w", err)}
+		}
+	}
+	return "", usageError{renewer.WithHint(fmt.Errorf("%w: neither --config nor $RENEWER_CONFIG is given, and there is no %s", errNoFleet, strings.Join(usualPlaces, " or ")),
+		"renewer init writes a fleet file to start from")}
+}
+
+var (
+	errNoFleet  = errors.New("no fleet file")
+	usualPlaces = []string{"./renewer.yaml", "/etc/renewer/renewer.yaml"}
+)
+
+// fleet loads the fleet file.
+func (c *cli) fleet() (*configs.Fleet, error) {
+	path, err := c.path()
+	if err != nil {
+		return nil, err
+	}
+	f, err := configs.Load(path)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return f, nil
+}
+
+// selected returns the full names that the names stand for.
+func selected(f *configs.Fleet, names []string) ([]string, error) {
+	full, err := f.Select(names...)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return full, nil
+}
+
+// one returns the full name of a single certificate.
+func one(f *configs.Fleet, name string) (string, error) {
+	full, err := selected(f, []string{name})
+	if err != nil {
+		return "", err
+	}
+	if len(full) != 1 {
+		return "", usageError{renewer.WithHint(fmt.Errorf("%s stands for %d certificates", name, len(full)), "name one of "+strings.Join(full, ", "))}
+	}
+	return full[0], nil
+}
+
+// options are what the daemon package gets from the command line.
+func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
+	level := usual
+	switch {
+	case c.quiet:
+		level = slog.LevelError
+	case c.verbose:
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(c.errOut, &slog.HandlerOptions{Level: level}))
+	return daemon.Options{Version: versionText(), Log: log, Config: fleetFile}
+}
+
+// with hands the running daemon, or the state opened in process, to do.
+func (c *cli) with(ctx context.Context, do func(*configs.Fleet, server.Service) error) error {
+	f, err := c.fleet()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, f, func(s server.Service) error { return do(f, s) })
+}
+
+func (c *cli) ask(ctx context.Context, f *configs.Fleet, do func(server.Service) error) error {
+	s, closeService, err := daemon.Service(ctx, f, c.options(f.Path, slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(s), closeService())
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/inventory"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+// followEvery is how often a follower asks for new events.
+const followEvery = time.Second
+
+func newHistory(c *cli) *cobra.Command {
+	var filter renewer.EventFilter
+	var since duration
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "history [NAME]",
+		Short: "Show the audit log",
+		Long: `Shows the audit log, oldest first. With --follow it goes on with what happens
+next; JSON then is one object a line.`,
+		Example: `  renewer history docker@host-b --since 24h
+  renewer history --follow`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.certificates(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				filter.Certificate = args[0]
+			}
+			if since != 0 {
+				filter.Since = time.Now().Add(-time.Duration(since))
+			}
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			if follow {
+				return c.follow(cmd.Context(), f, filter)
+			}
+			return c.ask(cmd.Context(), f, func(s server.Service) error {
+				events, err := s.Events(cmd.Context(), filter)
+				if err != nil {
+					return err
+				}
+				return c.eventList().all(events, "nothing happened")
+			})
+		},
+	}
+	cmd.Flags().Var(&since, "since", "only what happened within that time, such as 24h")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens next")
+	return cmd
+}
+
+func (c *cli) eventList() *list[renewer.Event] {
+	return listOf(c, []string{"time", "type", "certificate", "host", "generation", "rollout", "message", "error"}, func(e renewer.Event) []any {
+		return []any{e.Time, string(e.Type), e.Certificate, e.Host, number(e.Generation), e.Rollout, e.Message, e.Error}
+	})
+}
+
+// number leaves out what does not apply.
+func number(n int) any {
+	if n == 0 {
+		return ""
+	}
+	return n
+}
+
+// follow asks again and again, each time afresh: a daemon may come or go, and
+// without one nothing is locked in between.
+func (c *cli) follow(ctx context.Context, f *configs.Fleet, filter renewer.EventFilter) error {
+	out := c.eventList()
+	out.lines = true
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		var events []renewer.Event
+		err := c.ask(ctx, f, func(s server.Service) (err error) {
+			events, err = s.Events(ctx, filter)
+			return err
+		})
+		var locked *inventory.LockedError
+		if err != nil && ctx.Err() == nil && !errors.As(err, &locked) { // another process works on it just now
+			return err
+		}
+		for _, e := range events {
+			filter.After = max(filter.After, e.Seq)
+			if c.format.table() {
+				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), progressLine(e))
+				continue
+			}
+			if err := out.add(e); err != nil {
+				return err
+			}
+		}
+		if c.format == asCSV {
+			out.csv.Flush()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+func newList(c *cli) *cobra.Command {
+	var filter renewer.ListFilter
+	var expiring duration
+	var exitCode bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the certificates, soonest expiry first",
+		Example: `  renewer list
+  renewer list --expiring 30d --exit-code
+  renewer list --host host-b -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
+				if err := known(f, filter); err != nil {
+					return err
+				}
+				filter.ExpiringWithin = time.Duration(expiring)
+				out := listOf(c, rowColumns(c.format), rowCells(c.format))
+				err := s.List(cmd.Context(), filter, func(r renewer.Row) error {
+					if r.SANs == nil {
+						r.SANs = []string{}
+					}
+					return out.add(r)
+				})
+				if err != nil {
+					return err
+				}
+				if err := out.end("no certificates"); err != nil {
+					return err
+				}
+				return foundIf(exitCode && out.n > 0)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.Var(&expiring, "expiring", "only those that end within that time, such as 30d, or have ended")
+	flags.StringVar(&filter.Host, "host", "", "only those on that `HOST`")
+	flags.StringVar(&filter.Issuer, "issuer", "", "only those of that `ISSUER`")
+	flags.Var(choice{(*string)(&filter.Status), statuses, "STATUS"}, "status", "only those with that status: pending, valid, due, …")
+	flags.BoolVar(&exitCode, "exit-code", false, "exit with 3 if there is one")
+	complete(cmd, "host", c.hostNames)
+	complete(cmd, "issuer", c.issuerNames)
+	complete(cmd, "status", func() []string { return statuses })
+	return cmd
+}
+
+// known refuses a host or issuer that the fleet file does not have: an empty
+// list would pass for good news.
+func known(f *configs.Fleet, filter renewer.ListFilter) error {
+	if _, ok := f.Host(filter.Host); filter.Host != "" && !ok {
+		return usagef("%s has no host %q", f.Path, filter.Host)
+	}
+	if _, ok := f.Issuer(filter.Issuer); filter.Issuer != "" && !ok {
+		return usagef("%s has no issuer %q", f.Path, filter.Issuer)
+	}
+	return nil
+}
+
+func rowColumns(f format) []string {
+	columns := []string{"name", "status", "generation", "not_after", "renew_at", "issuer", "hosts"}
+	if f == asWide || f == asCSV {
+		columns = append(columns, "serial", "fingerprint_sha256", "common_name", "sans", "key", "not_before")
+	}
+	return columns
+}
+
+func rowCells(f format) func(renewer.Row) []any {
+	return func(r renewer.Row) []any {
+		cells := []any{r.Name, state(r.Status), r.Generation, end{r}, r.RenewAt, r.Issuer, hostStates(r.Hosts)}
+		if f == asWide || f == asCSV {
+			cells = append(cells, r.Serial, r.Fingerprint, r.CommonName, r.SANs, r.Key, r.NotBefore)
+		}
+		return cells
+	}
+}
+
+// hostStates names each host, and its state where that is not verified.
+func hostStates(hosts []renewer.HostRow) []string {
+	var out []string
+	for _, h := range hosts {
+		s := h.Name
+		if h.State != renewer.HostVerified {
+			s += "(" + string(h.State) + ")"
+		}
+		out = append(out, s)
+	}
+	return out
+}

@@ -1,0 +1,39 @@
+// Command renewer keeps the TLS certificates of a fleet valid.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set with -ldflags "-X main.version=…".
+var version = ""
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run runs one command and returns its exit code. The first SIGINT or SIGTERM
+// ends its context, the second the process.
+func run(args []string, in *os.File, out, errOut io.Writer) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitFailed)
+	}()
+	c := &cli{in: in, out: out, errOut: errOut}
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	return c.report(root.ExecuteContext(ctx))
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+func newRenew(c *cli) *cobra.Command {
+	var req renewer.RenewRequest
+	var expiring duration
+	cmd := &cobra.Command{
+		Use:   "renew NAME... | --all | --expiring 30d",
+		Short: "Renew now, and wait until it is proven",
+		Long: `Renews now, shows progress, and exits when every rollout is verified or has
+failed. Renew time, backoff, a blocked rollout and the maintenance window do not
+hold it back; a guard only does not with --force.`,
+		Example: `  renewer renew docker@host-b
+  renewer renew docker dagster-client --no-wait
+  renewer renew --expiring 30d`,
+		ValidArgsFunction: c.certificates(0),
+		Args: func(_ *cobra.Command, args []string) error {
+			kinds := 0
+			for _, given := range []bool{len(args) > 0, req.All, expiring != 0} {
+				if given {
+					kinds++
+				}
+			}
+			if kinds != 1 {
+				return errors.New("expected one of: names of certificates, --all, --expiring 30d")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) (err error) {
+				if req.Names, err = selected(f, args); err != nil {
+					return err
+				}
+				req.ExpiringWithin = time.Duration(expiring)
+				result, err := s.Renew(cmd.Context(), req, c.progress())
+				return c.result(result, interrupted(err))
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&req.All, "all", false, "every certificate")
+	flags.Var(&expiring, "expiring", "those that end within that time, such as 30d, or have ended")
+	flags.BoolVar(&req.NoWait, "no-wait", false, "only start; renewer status and history show the rest")
+	flags.BoolVar(&req.Force, "force", false, "do not wait for guards either")
+	return cmd
+}
+
+// interrupted says what happens to rollouts whose wait was ended.
+func interrupted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return renewer.WithHint(err, "what was begun is recorded, and the daemon or the next run goes on with it: renewer status")
+	}
+	return err
+}
+
+// progress shows events as they happen: always to a terminal, else with -v.
+func (c *cli) progress() func(renewer.Event) {
+	if c.quiet || !c.verbose && !isTerminal(c.errOut) {
+		return func(renewer.Event) {}
+	}
+	return func(e renewer.Event) { fmt.Fprintln(c.errOut, progressLine(e)) }
+}
+
+func progressLine(e renewer.Event) string {
+	said := strings.Join(strings.FieldsFunc(e.Message+"\n"+e.Error, func(r rune) bool { return r == '\n' }), ": ")
+	if said != "" {
+		said = "  " + said
+	}
+	return fmt.Sprintf("%-28s %-16s %s%s", e.Certificate, e.Host, e.Type, said)
+}
+
+// result prints how rollouts ended, and fails where one failed or is blocked.
+func (c *cli) result(r renewer.RunResult, err error) error {
+	if err != nil && len(r.Rollouts) == 0 {
+		return err
+	}
+	out := listOf(c, []string{"certificate", "generation", "result", "error"}, func(x renewer.RolloutResult) []any {
+		return []any{x.Certificate, x.Generation, state(x.Result), x.Error}
+	})
+	if e := out.all(r.Rollouts, "nothing to do"); e != nil || err != nil {
+		return errors.Join(err, e)
+	}
+	hints := map[string]bool{}
+	for _, x := range r.Rollouts {
+		switch x.Result {
+		case renewer.ResultWaiting:
+			c.say("%s waits: %s", x.Certificate, x.Error)
+		case renewer.ResultFailed, renewer.ResultBlocked:
+			fmt.Fprintf(c.errOut, "error: %s: %s: %s\n", x.Certificate, x.Result, x.Error)
+		}
+		if x.Hint != "" && !hints[x.Hint] {
+			hints[x.Hint] = true
+			_, _ = io.WriteString(c.errOut, "hint: "+x.Hint+"\n")
+		}
+	}
+	if r.Failed() {
+		return exitError(exitFailed)
+	}
+	return nil
+}

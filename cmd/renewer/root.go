@@ -1,0 +1,109 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+)
+
+func newRoot(c *cli) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "renewer",
+		Short: "Keeps the TLS certificates of a fleet valid",
+		Long: `renewer issues certificates, puts them on their hosts, makes services load
+them, and proves it by looking at what is really served.
+
+  renewer init          write a fleet file to start from
+  renewer run           the daemon
+  renewer list          what there is, soonest expiry first`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			c.began = true
+			c.colours()
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.config, "config", "", "fleet `FILE` (else $RENEWER_CONFIG, ./renewer.yaml, /etc/renewer/renewer.yaml)")
+	flags.VarP(&c.format, "output", "o", "how results are printed: "+strings.Join(formats, "|"))
+	flags.BoolVar(&c.quiet, "quiet", false, "nothing on standard error but errors")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more, and show each step")
+	complete(root, "output", func() []string { return formats })
+	root.AddCommand(
+		newInit(c), newCheck(c), newRun(c), newPlan(c), newList(c), newShow(c), newStatus(c),
+		newRenew(c), newVerify(c), newRollback(c), newHistory(c), newCA(c),
+		newBackup(c), newRestore(c), newProfiles(c), newVersion(c),
+	)
+	return root
+}
+
+// group makes a command that only holds others refuse anything else.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// complete offers values of a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values func() []string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return values(), cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // a flag that does not exist, in this program itself
+	}
+}
+
+// certificates offers the names of the fleet file to the shell, at most n of
+// them (0: any number). Nothing but the file is read.
+func (c *cli) certificates(n int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if n > 0 && len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return c.fromFleet(func(f *configs.Fleet) (names []string) {
+			seen := map[string]bool{}
+			for _, cert := range f.Certificates {
+				for _, name := range []string{cert.Entry, cert.Name} {
+					if !seen[name] {
+						seen[name] = true
+						names = append(names, name)
+					}
+				}
+			}
+			return names
+		})(), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// fromFleet offers nothing where the fleet file cannot be read: the command
+// itself says why.
+func (c *cli) fromFleet(names func(*configs.Fleet) []string) func() []string {
+	return func() []string {
+		f, err := c.fleet()
+		if err != nil {
+			return nil
+		}
+		return names(f)
+	}
+}
+
+func (c *cli) hostNames() []string {
+	return c.fromFleet(func(f *configs.Fleet) (names []string) {
+		for _, h := range f.Hosts {
+			names = append(names, h.Name)
+		}
+		return names
+	})()
+}
+
+func (c *cli) issuerNames() []string {
+	return c.fromFleet(func(f *configs.Fleet) (names []string) {
+		for _, i := range f.Issuers {
+			names = append(names, i.Name)
+		}
+		return names
+	})()
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"renewer/renewer/daemon"
+)
+
+func newRun(c *cli) *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon, or one pass with --once",
+		Long: `Runs the daemon: checks what is due, renews it, and proves it. SIGHUP reads the
+fleet file again; SIGTERM ends it, and what is under way goes on at the next start.
+
+--once makes one pass over all that is due. It exits with 1 if anything failed
+or is blocked, and with 0 if something only waits for its window.`,
+		Example: "  renewer run\n  renewer run --once",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if once {
+				return c.runOnce(cmd.Context())
+			}
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			return daemon.Run(cmd.Context(), f.Path, c.options(f.Path, slog.LevelInfo), reload)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "one pass over all that is due, then exit")
+	return cmd
+}
+
+func (c *cli) runOnce(ctx context.Context) error {
+	f, err := c.fleet()
+	if err != nil {
+		return err
+	}
+	app, err := daemon.Open(ctx, f, c.options(f.Path, slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	result, err := app.RunOnce(ctx, c.progress())
+	return errors.Join(c.result(result, interrupted(err)), app.Close())
+}

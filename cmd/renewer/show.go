@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+func newShow(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Show one certificate: chain, generations, hosts, last error",
+		Example:           "  renewer show docker@host-b",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.certificates(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
+				name, err := one(f, args[0])
+				if err != nil {
+					return err
+				}
+				d, err := s.Show(cmd.Context(), name)
+				if err != nil {
+					return err
+				}
+				return c.object(d, func() error { return c.showDetail(d) })
+			})
+		},
+	}
+}
+
+// why says what keeps a step from going on.
+func why(s renewer.Step) string {
+	if s.Error == "" && s.Stopped != "" {
+		return s.Stopped + " does not run"
+	}
+	return s.Error
+}
+
+func (c *cli) showDetail(d renewer.Detail) error {
+	var usages []string
+	for _, u := range d.Usages {
+		usages = append(usages, string(u))
+	}
+	c.facts("name", d.Name, "status", state(d.Status), "generation", d.Generation, "issuer", d.Issuer, "profile", d.Profile,
+		"common name", d.CommonName, "SANs", d.SANs, "usages", usages, "key", d.Key,
+		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt,
+		"serial", d.Serial, "SHA-256", d.Fingerprint, "last error", d.LastError, "hint", d.Hint)
+	if r := d.Rollout; r != nil {
+		var reasons []string
+		for _, reason := range r.Reasons {
+			reasons = append(reasons, reason.Text)
+		}
+		c.heading("Rollout " + r.ID)
+		c.facts("kind", r.Kind, "phase", state(r.Phase), "generation", r.Generation, "because", strings.Join(reasons, "; "),
+			"started", r.StartedAt, "next try", r.NextAt, "error", r.Error)
+		var rows [][]any
+		for _, s := range r.Steps {
+			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, s.NextAt, why(s)})
+		}
+		if err := c.table([]string{"host", "state", "revision", "attempts", "next_try", "why"}, rows); err != nil {
+			return err
+		}
+	}
+	c.heading("Hosts")
+	var rows [][]any
+	for _, p := range d.Placements {
+		var files []string
+		for _, kind := range slices.Sorted(maps.Keys(p.Files)) {
+			files = append(files, p.Files[kind])
+		}
+		rows = append(rows, []any{
+			p.Name, state(p.State), p.Generation, p.VerifiedAt, p.Revision,
+			fmt.Sprintf("%s/{%s}", p.Dir, strings.Join(files, ",")), p.Activate, p.Probe, p.Error,
+		})
+	}
+	if err := c.table([]string{"host", "state", "generation", "verified_at", "revision", "files", "activate", "probe", "error"}, rows); err != nil {
+		return err
+	}
+	if len(d.Chain) > 0 {
+		c.heading("Chain")
+		rows = nil
+		for _, e := range d.Chain {
+			rows = append(rows, []any{e.Subject, e.Issuer, e.NotAfter, e.Serial, e.Fingerprint})
+		}
+		if err := c.table([]string{"subject", "issuer", "not_after", "serial", "sha-256"}, rows); err != nil {
+			return err
+		}
+	}
+	if len(d.Generations) == 0 {
+		return nil
+	}
+	c.heading("Generations")
+	rows = nil
+	for _, g := range d.Generations {
+		current := ""
+		if g.Current {
+			current = "current"
+		}
+		rows = append(rows, []any{g.Number, current, g.IssuedAt, g.NotAfter, g.RevokedAt, g.Serial})
+	}
+	return c.table([]string{"generation", "", "issued_at", "not_after", "revoked_at", "serial"}, rows)
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+func newVerify(c *cli) *cobra.Command {
+	var exitCode bool
+	cmd := &cobra.Command{
+		Use:   "verify [NAME...]",
+		Short: "Look at what is on disk and served, and compare it with the inventory",
+		Example: `  renewer verify
+  renewer verify docker@host-b --exit-code`,
+		ValidArgsFunction: c.certificates(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
+				names, err := selected(f, args)
+				if err != nil {
+					return err
+				}
+				found, err := s.Verify(cmd.Context(), names)
+				if err != nil {
+					return err
+				}
+				return c.verified(found, exitCode)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 3 if something differs")
+	return cmd
+}
+
+func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
+	out := listOf(c, []string{"certificate", "host", "state", "generation", "expected_sha256", "on_disk_sha256", "served_sha256", "problems"},
+		func(v renewer.Verification) []any {
+			agrees := state("ok")
+			if !v.OK {
+				agrees = "differs"
+			}
+			return []any{v.Certificate, v.Host, agrees, v.Generation, c.short(v.Expected), c.short(v.OnDisk), c.short(v.Served), strings.Join(v.Problems, "; ")}
+		})
+	differ := false
+	for _, v := range found {
+		differ = differ || !v.OK
+		if v.Problems == nil {
+			v.Problems = []string{}
+		}
+		if err := out.add(v); err != nil {
+			return err
+		}
+		for _, s := range v.NotChecked {
+			if c.format.table() {
+				c.say("%s on %s: not checked: %s", v.Certificate, v.Host, s)
+			}
+		}
+	}
+	if err := out.end("nothing to verify"); err != nil {
+		return err
+	}
+	return foundIf(exitCode && differ)
+}
+
+// short cuts a fingerprint to what a person compares.
+func (c *cli) short(hex string) string {
+	if len(hex) > 16 && c.format != asWide && c.format.table() {
+		return hex[:16] + "…"
+	}
+	return hex
+}
