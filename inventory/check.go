@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -17,28 +16,28 @@ const maxFindings = 100
 
 // CheckFull looks at every page and every entry: that each page is reachable
 // or free, that what is stored can be read, that each index entry has what it
-// leads to, and that nothing is missing from an index. Commits wait meanwhile
-// (about a second for 100,000 certificates); reads do not. Nothing found is
-// nil. Reindex mends what is wrong with indexes; a damaged page needs a backup.
+// leads to, and that nothing is missing from an index. Nothing found is nil.
+// Reindex mends what is wrong with indexes; a damaged page needs a backup.
+// Commits wait while the pages are checked, not during the rest, unless the
+// file has to grow.
 func (i *Inventory) CheckFull(ctx context.Context) []error {
-	c := checker{ctx: ctx}
-	check := func(tx *bolt.Tx) error {
-		// bbolt's check shares the freelist with whoever writes, so a file
-		// that may be written is checked in the one write transaction.
-		for err := range tx.Check() {
+	c := checker{ctx: ctx, entries: map[bucket]int{}, opened: map[bucket]*bolt.Bucket{}}
+	pages := func(tx *bolt.Tx) error {
+		for err := range tx.Check() { // to the end: bbolt sends from a goroutine
 			c.found(fmt.Errorf("inventory %s: %w", i.path, err))
 		}
-		if len(c.findings) > 0 {
-			return nil // following damaged pages finds nothing of use
-		}
-		c.all(tx)
 		return ctx.Err()
 	}
 	var err error
 	if i.db.IsReadOnly() {
-		err = i.view(check)
+		err = i.view(pages)
 	} else {
-		err = i.rolledBack(check)
+		// bbolt's check shares the freelist with whoever writes: it has to be
+		// the one write transaction.
+		err = i.rolledBack(pages)
+	}
+	if err == nil && len(c.findings) == 0 { // what damaged pages hold says nothing
+		err = i.view(c.all)
 	}
 	if err != nil {
 		c.found(fmt.Errorf("check inventory %s: %w", i.path, err))
@@ -71,6 +70,19 @@ func (i *Inventory) Reindex() error {
 type checker struct {
 	ctx      context.Context
 	findings []error
+	// entries counts what each index should hold. One that has so many, with
+	// none missing, has none left over, and need not be looked at backwards.
+	entries map[bucket]int
+	opened  map[bucket]*bolt.Bucket // a read transaction looks them up anew each time
+}
+
+func (c *checker) get(tx *bolt.Tx, b bucket, key []byte) []byte {
+	at, ok := c.opened[b]
+	if !ok {
+		at = b.of(tx)
+		c.opened[b] = at
+	}
+	return at.Get(key)
 }
 
 func (c *checker) found(err error) {
@@ -101,18 +113,32 @@ func (c *checker) each(tx *bolt.Tx, b bucket, fn func(k, v []byte) error) {
 	}
 }
 
-// want is a finding if an index has no entry.
+// want is a finding if there is no entry.
 func (c *checker) want(tx *bolt.Tx, b bucket, key []byte) {
-	if k, _ := b.of(tx).Cursor().Seek(key); !bytes.Equal(k, key) {
+	c.entries[b]++
+	if c.get(tx, b, key) == nil {
 		c.wrong(b, key, "the entry is missing")
 	}
 }
 
-func (c *checker) all(tx *bolt.Tx) {
+func (c *checker) all(tx *bolt.Tx) error {
 	c.records(tx)
 	c.generations(tx)
 	c.log(tx)
-	c.indexes(tx)
+	for _, b := range buckets {
+		if back, ok := leftOver[b]; ok && c.count(tx, b) != c.entries[b] {
+			c.each(tx, b, func(k, v []byte) error { return back(tx, k, v) })
+		}
+	}
+	return c.ctx.Err()
+}
+
+func (c *checker) count(tx *bolt.Tx, b bucket) (n int) {
+	_ = b.of(tx).ForEach(func(_, _ []byte) error { // it returns what the function does
+		n++
+		return nil
+	})
+	return n
 }
 
 func (c *checker) records(tx *bolt.Tx) {
@@ -124,15 +150,18 @@ func (c *checker) records(tx *bolt.Tx) {
 		if rec.Name != string(k) {
 			return fmt.Errorf("holds the record of %s", rec.Name)
 		}
-		p, ok, err := placeOf(tx, rec.Name)
-		if err != nil || !ok {
-			c.wrong(bPlaces, k, "the entry is missing (%v)", err)
-			return nil
-		}
-		if !bytes.Equal(p.due, timeKey(rec.NextAt)) || p.latest != rec.Latest || p.rollouts != rec.Rollouts {
+		c.want(tx, bPlaces, k)
+		found := c.get(tx, bPlaces, k)
+		p, err := decodePlace(found)
+		switch {
+		case found == nil:
+		case err != nil:
+			c.wrong(bPlaces, k, "%v", err)
+		case !bytes.Equal(p.encode(), place{p.end, timeKey(rec.NextAt), rec.Latest, rec.Rollouts}.encode()):
 			c.wrong(bPlaces, k, "is not that of the record")
+		default:
+			c.row(tx, rec.Name, atKey(p.end, rec.Name))
 		}
-		c.want(tx, bExpiry, atKey(p.end, rec.Name))
 		if !rec.NextAt.IsZero() {
 			c.want(tx, bDue, atKey(timeKey(rec.NextAt), rec.Name))
 		}
@@ -149,11 +178,24 @@ func (c *checker) records(tx *bolt.Tx) {
 		if err := json.Unmarshal(v, &rec); err != nil {
 			return err
 		}
-		if rec.Name != string(k) || bRecords.of(tx).Get(k) != nil {
+		if rec.Name != string(k) || c.get(tx, bRecords, k) != nil {
 			return fmt.Errorf("holds %s, or there is a record beside it", rec.Name)
 		}
 		return nil
 	})
+}
+
+// row checks the row of a record.
+func (c *checker) row(tx *bolt.Tx, name string, key []byte) {
+	c.want(tx, bExpiry, key)
+	v := c.get(tx, bExpiry, key)
+	if v == nil {
+		return
+	}
+	row, err := decodeRow(v)
+	if err != nil || !bytes.Equal(key, atKey(timeKey(row.NotAfter), row.Name)) {
+		c.wrong(bExpiry, key, "holds the row of %q, which ends at %s (%v)", row.Name, row.NotAfter, err)
+	}
 }
 
 func (c *checker) generations(tx *bolt.Tx) {
@@ -176,6 +218,7 @@ func (c *checker) generations(tx *bolt.Tx) {
 }
 
 func (c *checker) log(tx *bolt.Tx) {
+	last := bEvents.of(tx).Sequence()
 	c.each(tx, bRollouts, func(k, v []byte) error {
 		r, err := decodeRollout(v)
 		if err != nil {
@@ -191,81 +234,12 @@ func (c *checker) log(tx *bolt.Tx) {
 		if err != nil {
 			return err
 		}
-		if e.Seq > bEvents.of(tx).Sequence() {
-			return fmt.Errorf("is later than the last number given, %d", bEvents.of(tx).Sequence())
+		if e.Seq > last {
+			return fmt.Errorf("is later than the last number given, %d", last)
 		}
 		for _, name := range eventNames(e) {
 			c.want(tx, bEventsByName, numberKey(name, e.Seq))
 		}
 		return nil
 	})
-}
-
-// indexes looks from each entry at what it leads to.
-func (c *checker) indexes(tx *bolt.Tx) {
-	c.each(tx, bPlaces, func(k, _ []byte) error { return there(tx, bRecords, k) })
-	c.each(tx, bExpiry, func(k, v []byte) error {
-		row, err := decodeRow(v)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(k, atKey(timeKey(row.NotAfter), row.Name)) {
-			return fmt.Errorf("holds the row of %s, which ends at %s", row.Name, row.NotAfter)
-		}
-		p, ok, err := placeOf(tx, row.Name)
-		if err != nil || !ok || !bytes.Equal(p.end, k[:timeSize]) {
-			return fmt.Errorf("a row that is left over (%v)", err)
-		}
-		return nil
-	})
-	c.each(tx, bDue, func(k, _ []byte) error {
-		p, ok, err := placeOf(tx, string(k[timeSize:]))
-		if err != nil || !ok || !bytes.Equal(p.due, k[:timeSize]) {
-			return fmt.Errorf("an entry that is left over (%v)", err)
-		}
-		return nil
-	})
-	c.each(tx, bOpen, func(k, _ []byte) error {
-		rec, ok, err := decodeRecord(bRecords.of(tx), string(k))
-		if err != nil || !ok || !isOpen(&rec) {
-			return fmt.Errorf("no rollout is under way (%v)", err)
-		}
-		return nil
-	})
-	for _, b := range []bucket{bBySerial, bByFingerprint} {
-		c.each(tx, b, func(k, _ []byte) error {
-			hex, key, _ := bytes.Cut(k, []byte{0})
-			g, ok, err := generationAt(tx, key)
-			if err != nil || !ok {
-				return fmt.Errorf("leads to no generation (%v)", err)
-			}
-			for _, e := range generationIndexes(g) {
-				if e.bucket == b && hexKey(e.hex) == string(hex) {
-					return nil
-				}
-			}
-			return fmt.Errorf("leads to generation %d of %s, which has another number", g.Number, g.Certificate)
-		})
-	}
-	c.each(tx, bEventsByName, func(k, _ []byte) error {
-		name, seq, err := splitNumberKey(k)
-		if err != nil {
-			return err
-		}
-		v := bEvents.of(tx).Get(seqKey(seq))
-		if v == nil {
-			return fmt.Errorf("leads to no event")
-		}
-		if e, err := decodeEvent(seqKey(seq), v); err != nil || !slices.Contains(eventNames(e), name) {
-			return fmt.Errorf("leads to an event of %s (%v)", e.Certificate, err)
-		}
-		return nil
-	})
-}
-
-func there(tx *bolt.Tx, b bucket, k []byte) error {
-	if b.of(tx).Get(k) == nil {
-		return fmt.Errorf("nothing in %s", b.name)
-	}
-	return nil
 }

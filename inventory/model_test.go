@@ -124,9 +124,9 @@ func TestModel(t *testing.T) {
 		files++
 		i := openAt(t, fmt.Sprintf("%s/%d.db", dir, files))
 		m := newModel()
-		for range rapid.IntRange(1, 12).Draw(rt, "commits") {
+		for range rapid.IntRange(1, 8).Draw(rt, "commits") {
 			var changes []renewer.Change
-			for range rapid.IntRange(1, 4).Draw(rt, "changes") {
+			for range rapid.IntRange(1, 3).Draw(rt, "changes") {
 				c := m.draw(rt)
 				m.commit(c)
 				changes = append(changes, c)

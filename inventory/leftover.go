@@ -1,0 +1,80 @@
+package inventory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// leftOver says of an entry of an index why it should not be there, if so.
+var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
+	bPlaces: func(tx *bolt.Tx, k, _ []byte) error {
+		if bRecords.of(tx).Get(k) == nil {
+			return errors.New("is left over: there is no record")
+		}
+		return nil
+	},
+	bExpiry: func(tx *bolt.Tx, k, _ []byte) error {
+		return placed(tx, k, func(p place) []byte { return p.end })
+	},
+	bDue: func(tx *bolt.Tx, k, _ []byte) error {
+		return placed(tx, k, func(p place) []byte { return p.due })
+	},
+	bOpen: func(tx *bolt.Tx, k, _ []byte) error {
+		rec, ok, err := decodeRecord(bRecords.of(tx), string(k))
+		if err == nil && (!ok || !isOpen(&rec)) {
+			return errors.New("is left over: no rollout is under way")
+		}
+		return err
+	},
+	bBySerial:      found(bBySerial),
+	bByFingerprint: found(bByFingerprint),
+	bEventsByName: func(tx *bolt.Tx, k, _ []byte) error {
+		name, seq, err := splitNumberKey(k)
+		if err != nil {
+			return err
+		}
+		v := bEvents.of(tx).Get(seqKey(seq))
+		if v == nil {
+			return errors.New("leads to no event")
+		}
+		e, err := decodeEvent(seqKey(seq), v)
+		if err == nil && !slices.Contains(eventNames(e), name) {
+			return fmt.Errorf("leads to an event of %q", e.Certificate)
+		}
+		return err
+	},
+}
+
+// placed checks an entry of an index by time.
+func placed(tx *bolt.Tx, k []byte, at func(place) []byte) error {
+	if len(k) <= timeSize {
+		return errors.New("is no time and name")
+	}
+	p, ok, err := placeOf(tx, string(k[timeSize:]))
+	if err == nil && (!ok || !bytes.Equal(at(p), k[:timeSize])) {
+		return errors.New("is left over: the record is not there, or elsewhere")
+	}
+	return err
+}
+
+// found checks an entry by which a generation is found.
+func found(b bucket) func(tx *bolt.Tx, k, v []byte) error {
+	return func(tx *bolt.Tx, k, _ []byte) error {
+		hex, key, _ := bytes.Cut(k, []byte{0})
+		g, ok, err := generationAt(tx, key)
+		if err != nil || !ok {
+			return fmt.Errorf("leads to no generation (%v)", err)
+		}
+		want := indexEntry{b, string(hex)}
+		for _, e := range generationIndexes(g) {
+			if e.hex = hexKey(e.hex); e == want {
+				return nil
+			}
+		}
+		return fmt.Errorf("leads to generation %d of %s, which has another number", g.Number, g.Certificate)
+	}
+}
