@@ -69,6 +69,22 @@ func (rec *Record) Apply(o Outcome) []Event {
 	return t.events
 }
 
+// Begin notes that an action is about to be started. It has to be recorded
+// before the effect: from a flip on, a host has to be finished or put back
+// even if the rollout stops elsewhere. It reports whether anything changed.
+func (rec *Record) Begin(a Action) bool {
+	r := rec.Rollout
+	if r == nil || r.ID != a.Rollout || a.Kind != ActActivate {
+		return false
+	}
+	s, ok := r.Step(a.Host)
+	if !ok || s.State != StepStaged {
+		return false
+	}
+	s.State = StepActivating
+	return true
+}
+
 type transition struct {
 	rec    *Record
 	r      *Rollout
@@ -182,12 +198,21 @@ func (t *transition) activated() {
 // back goes to the previous revision or, where there is none, stops.
 func (t *transition) back(err error) {
 	t.fail(err)
-	if t.s.Previous != "" && t.s.Previous != t.s.Revision {
+	if t.canGoBack() {
 		t.enter(StepRestoring)
 		return
 	}
 	t.enter(StepBlocked)
 	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
+}
+
+func (t *transition) canGoBack() bool { return t.s.Previous != "" && t.s.Previous != t.s.Revision }
+
+func (t *transition) unproven(why string) {
+	t.saw()
+	t.enter(StepUnproven)
+	t.p.unproven(why, t.o.At)
+	t.event(EventUnreachable, why, nil)
 }
 
 func (t *transition) saw() {
@@ -204,15 +229,16 @@ func (t *transition) probed() {
 	switch {
 	case t.o.Inconclusive:
 		t.again(EventProbeFailed)
+	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
+		// The first placement, and nobody serves yet: that takes nothing down.
+		t.fail(t.o.Err)
+		t.unproven(t.o.Err.Error())
 	case t.o.Err != nil:
 		t.saw()
 		t.event(EventProbeFailed, "", t.o.Err)
 		t.back(t.o.Err)
 	case t.s.Stopped != "":
-		t.saw()
-		t.enter(StepUnproven)
-		t.p.unproven(t.s.Stopped+" does not run and was not started: the files are in place, but nothing serves them", t.o.At)
-		t.event(EventUnreachable, t.p.Error, nil)
+		t.unproven(t.s.Stopped + " does not run and was not started: the files are in place, but nothing serves them")
 	default:
 		t.proven(HostVerified)
 		t.enter(StepVerified)

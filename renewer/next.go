@@ -28,11 +28,12 @@ type Action struct {
 
 // actionOf maps the state of a step to what has to be done (again) in it.
 var actionOf = map[StepState]ActionKind{
-	StepPending:   ActStage,
-	StepStaged:    ActActivate,
-	StepActivated: ActProbe,
-	StepRestoring: ActRestore,
-	StepRestored:  ActReprobe,
+	StepPending:    ActStage,
+	StepStaged:     ActActivate,
+	StepActivating: ActActivate,
+	StepActivated:  ActProbe,
+	StepRestoring:  ActRestore,
+	StepRestored:   ActReprobe,
 }
 
 // Conditions is what a rollout has to wait for besides itself.
@@ -74,7 +75,6 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		case s.State.Over():
 		case s.State.live(): // always finished, whatever else went wrong
 			n.add(r, s, k.Now)
-			slots--
 		case stopped:
 		case s.State == StepPending && s.NextAt.After(k.Now): // unreachable ones hold nobody up
 			n.wakeAt(s.NextAt)
@@ -114,22 +114,25 @@ func (n *Next) wakeAt(t time.Time) {
 	}
 }
 
-// slots returns how many hosts may be under way at once: the canaries that are
-// still to be proven, then max_parallel.
+// slots returns how many further hosts may be under way: the canaries that are
+// still to be proven, then max_parallel, less those that are live already.
 func (r *Rollout) slots(p Pace) int {
-	proven := 0
+	proven, live := 0, 0
 	for _, s := range r.Steps {
-		if s.State.inPlace() {
+		switch {
+		case s.State == StepVerified:
 			proven++
+		case s.State.live():
+			live++
 		}
 	}
 	if canary := min(p.Canary, len(r.Steps)); proven < canary {
-		return canary - proven
+		return canary - proven - live
 	}
 	if p.MaxParallel <= 0 {
 		return len(r.Steps)
 	}
-	return p.MaxParallel
+	return p.MaxParallel - live
 }
 
 func (r *Rollout) pausedUntil(p Pace) time.Time {

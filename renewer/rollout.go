@@ -38,7 +38,8 @@ type StepState string
 // The states of a step.
 const (
 	StepPending    StepState = "pending"     // staging may have begun
-	StepStaged     StepState = "staged"      // activation may have begun
+	StepStaged     StepState = "staged"      // lies beside what is live; nothing has begun
+	StepActivating StepState = "activating"  // activation may have begun
 	StepActivated  StepState = "activated"   // probing may have begun
 	StepVerified   StepState = "verified"    // over: proven
 	StepUnproven   StepState = "unproven"    // over: in place, but nothing runs that could prove it
@@ -58,7 +59,7 @@ func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlock
 
 // live reports whether the host may be between two generations.
 func (s StepState) live() bool {
-	return s == StepActivated || s == StepRestoring || s == StepRestored
+	return s == StepActivating || s == StepActivated || s == StepRestoring || s == StepRestored
 }
 
 // Reason is why a rollout was started.
@@ -195,7 +196,7 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 		return was.State, s.Error
 	case StepStaged:
 		return HostStaged, s.Error
-	case StepActivated, StepRestoring, StepRestored:
+	case StepActivating, StepActivated, StepRestoring, StepRestored:
 		return HostActivated, s.Error
 	default:
 		return was.State, was.Error

@@ -41,8 +41,8 @@ func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 		case StepPending:
 			add(s.Host, "push", reason)
 			fallthrough
-		case StepStaged:
-			if r.shut(c, k) {
+		case StepStaged, StepActivating:
+			if s.State != StepActivating && r.shut(c, k) {
 				add(s.Host, "wait", "window "+c.Window+" opens "+date(k.WindowNext))
 			}
 			if verb := p.Activate.Verb(); verb != "" {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,8 @@ type App struct {
 	started time.Time
 	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
 	stop    context.CancelFunc
-	stopped chan error
+	stopped chan error // what Run of the engine returned
+	close   sync.Once
 }
 
 var _ server.Service = (*App)(nil)
@@ -101,10 +103,12 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options, onItsOwn bool) (
 
 // Close lets what is under way end, within the engine's grace, and closes the
 // inventory.
-func (a *App) Close() error {
-	a.stop()
-	err := <-a.stopped
-	return errors.Join(err, a.parts.Load().close(), a.inv.Close())
+func (a *App) Close() (err error) {
+	a.close.Do(func() {
+		a.stop()
+		err = errors.Join(<-a.stopped, a.parts.Load().close(), a.inv.Close())
+	})
+	return err
 }
 
 // prepareStateDir makes the state directory, or refuses one that others can

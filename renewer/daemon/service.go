@@ -235,21 +235,10 @@ func (a *App) Backup(_ context.Context, w io.Writer) error { return a.inv.Backup
 // RunOnce does one pass: all that is due, then a look at every placement, and
 // what that look calls for.
 func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
-	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), true); err != nil {
-		return renewer.RunResult{}, err
-	}
-	result, err := a.eng.Settle(ctx, progress)
+	result, err := a.eng.RunOnce(ctx, a.parts.Load().engineFleet(), progress)
 	if err != nil {
 		return result, err
 	}
-	if _, err := a.eng.Survey(ctx, nil); err != nil {
-		return result, err
-	}
-	repairs, err := a.eng.Settle(ctx, progress)
-	if err != nil {
-		return result, err
-	}
-	result.Rollouts = append(result.Rollouts, repairs.Rollouts...)
 	return a.withTroubled(ctx, result)
 }
 

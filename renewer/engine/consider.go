@@ -122,10 +122,16 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	now := e.Now()
 	if r := en.rec.Rollout; r != nil && !r.Phase.Over() && e.entries[name] == nil {
 		e.entries[name] = en // after a start: go on with it
+		e.attend(name, r)
 	}
 	e.reprobe(en, now)
-	next := &entry{cert: c, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
+	next := en.clone()
+	next.cert = c
 	d := renewer.Plan(c, e.observed(en), now)
+	if r := en.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
+		e.stale[name] = true // what is under way ends first, and its outcome is kept
+		return pending{}, false, nil
+	}
 	ch := Change{}
 	if d.Close {
 		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
@@ -159,6 +165,7 @@ func (e *Engine) put(next *entry, ch Change) pending {
 	return pending{change: ch, done: func() {
 		if r := next.rec.Rollout; r != nil && !r.Phase.Over() {
 			e.entries[next.cert.Name] = next
+			e.attend(next.cert.Name, r)
 		} else {
 			delete(e.entries, next.cert.Name)
 		}
@@ -252,8 +259,9 @@ func (e *Engine) row(en *entry) renewer.Row {
 
 // letGo takes a certificate that left the fleet file out of every list.
 func (e *Engine) letGo(name string) (pending, bool, error) {
-	if en, ok := e.entries[name]; ok && !en.rec.Rollout.Settled() {
-		return pending{}, false, nil // a host is between two generations: that ends first
+	if en, ok := e.entries[name]; ok && (!en.rec.Rollout.Settled() || e.working(en.rec.Rollout)) {
+		e.stale[name] = true // that ends first
+		return pending{}, false, nil
 	}
 	rec, found, err := e.Store.Record(name)
 	if err != nil || !found {

@@ -56,6 +56,7 @@ type Engine struct {
 	busy        map[renewer.Action]bool
 	running     int // tasks under way
 	surveying   map[string]bool
+	stale       map[string]bool   // to be planned again when nothing of it is under way
 	unrecorded  []renewer.Outcome // done, but the inventory did not take them
 	retryAt     time.Time
 	watchers    map[*watcher]bool
@@ -70,6 +71,12 @@ type entry struct {
 	rec     renewer.Record
 	current *renewer.Generation
 	rolling *renewer.Generation
+}
+
+// clone returns a copy to change; it takes the place of the entry only when
+// that is recorded.
+func (en *entry) clone() *entry {
+	return &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
 }
 
 // New returns an engine without a fleet: see Run and SetFleet.
@@ -89,7 +96,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		surveying: map[string]bool{}, watchers: map[*watcher]bool{},
+		surveying: map[string]bool{}, stale: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 
@@ -168,7 +175,7 @@ func (e *Engine) nextWake() time.Duration {
 	}
 	_, at := renewer.Decide(e.conditions(now), func(a renewer.Action) bool { return true })
 	earlier(at)
-	if len(e.unrecorded) > 0 {
+	if e.retryAt.After(now) {
 		earlier(e.retryAt)
 	}
 	if len(e.entries) < maxUnderWay && e.onItsOwn {
@@ -198,13 +205,21 @@ func (e *Engine) tick() {
 	e.consider(names)
 }
 
-// dispatch starts what can be done now, as far as there are workers.
+// dispatch starts what can be done now, as far as there are workers. That
+// something is about to be flipped is recorded first.
 func (e *Engine) dispatch() {
+	if len(e.unrecorded) > 0 {
+		return // an inventory that takes nothing is no ground to go on from
+	}
 	tasks, _ := renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
+	tasks = tasks[:min(len(tasks), max(e.Workers-e.running, 0))]
+	if err := e.begin(tasks); err != nil {
+		e.Log.Error("record what is about to be done; trying again", "error", err)
+		e.retryAt = e.Now().Add(retryRecording)
+		e.failWatchers(err)
+		return
+	}
 	for _, task := range tasks {
-		if e.running >= e.Workers {
-			break
-		}
 		jobs := make([]job, 0, len(task))
 		for _, a := range task {
 			e.busy[a] = true
@@ -214,6 +229,27 @@ func (e *Engine) dispatch() {
 		go func() { e.outcomes <- e.work(e.workContext, jobs) }()
 	}
 	e.settleWatchers()
+}
+
+// begin records the intents of tasks, in one transaction.
+func (e *Engine) begin(tasks []renewer.Task) error {
+	next := map[string]*entry{}
+	var batch []pending
+	for _, task := range tasks {
+		for _, a := range task {
+			en, again := next[a.Certificate]
+			if !again {
+				en = e.entries[a.Certificate].clone()
+			}
+			if en.rec.Begin(a) && !again {
+				next[a.Certificate] = en
+			}
+		}
+	}
+	for _, en := range next {
+		batch = append(batch, e.put(en, Change{}))
+	}
+	return e.record(batch)
 }
 
 // conditions lists the rollouts under way with what they wait for.

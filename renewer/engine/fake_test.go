@@ -312,9 +312,10 @@ func (b *bench) start(onItsOwn bool) {
 	must(b.t, b.eng.SetFleet(ctx, b.fleet, onItsOwn))
 }
 
-func (b *bench) settle() renewer.RunResult {
+// pass does one pass over the fleet.
+func (b *bench) pass() renewer.RunResult {
 	b.t.Helper()
-	res, err := b.eng.Settle(context.Background(), nil)
+	res, err := b.eng.RunOnce(context.Background(), b.fleet, nil)
 	must(b.t, err)
 	return res
 }

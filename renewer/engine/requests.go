@@ -42,64 +42,38 @@ func (e *Engine) Times() (check, probe, due time.Time) {
 	return check, probe, due
 }
 
-// maxPasses bounds how often Settle starts over because one rollout's end
-// started another.
-const maxPasses = 4
-
-// Settle waits until every rollout under way has come to rest.
-func (e *Engine) Settle(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
-	var total renewer.RunResult
-	seen := map[string]bool{}
-	for range maxPasses {
-		var w *watcher
-		if err := e.do(ctx, func() {
-			var names []string
-			for name, en := range e.entries {
-				if !seen[en.rec.Rollout.ID] {
-					names = append(names, name)
-				}
-			}
-			w = e.watch(names)
-		}); err != nil {
-			return total, err
-		}
-		if len(w.rollouts) == 0 {
-			_ = e.do(ctx, func() { e.forget(w) })
-			break
-		}
-		for id := range w.rollouts {
-			seen[id] = true
-		}
-		result, err := w.wait(ctx, progress)
-		total.Rollouts = append(total.Rollouts, result.Rollouts...)
-		if err != nil {
-			return total, err
-		}
+// RunOnce does one pass over a fleet: all that is due, then a look at every
+// placement, then what that look calls for. It returns every rollout that was
+// under way meanwhile.
+func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Event)) (renewer.RunResult, error) {
+	w := newWatcher()
+	w.every = true
+	if err := e.do(ctx, func() { e.watchers[w] = true }); err != nil {
+		return renewer.RunResult{}, err
 	}
-	sortResults(total.Rollouts)
-	return total, nil
+	defer func() { _ = e.do(context.WithoutCancel(ctx), func() { e.forget(w) }) }()
+	if err := e.SetFleet(ctx, f, true); err != nil {
+		return renewer.RunResult{}, err
+	}
+	if result, err := e.rested(ctx, w, progress); err != nil {
+		return result, err
+	}
+	if _, err := e.Survey(ctx, nil); err != nil {
+		return renewer.RunResult{}, err
+	}
+	return e.rested(ctx, w, progress)
 }
 
-// Blocked returns the certificates whose rollout only a person can go on with,
-// and those that no rollout puts right.
-func (e *Engine) Blocked(ctx context.Context) ([]renewer.RolloutResult, error) {
-	var out []renewer.RolloutResult
-	var failed error
+// rested waits until everything that a watcher saw has come to rest.
+func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.Event)) (renewer.RunResult, error) {
 	err := e.do(ctx, func() {
-		for _, c := range e.fleet.Certificates {
-			en, found, err := e.load(c.Name, c)
-			if err != nil {
-				failed = err
-				return
-			}
-			if r := en.rec.Rollout; found && r != nil && r.Phase == renewer.PhaseBlocked {
-				res := renewer.RolloutResult{Certificate: c.Name, Rollout: r.ID, Generation: r.Generation, Result: renewer.ResultBlocked}
-				res.Error, res.Hint = r.Trouble()
-				out = append(out, res)
-			}
-		}
+		w.update(func() { w.ended = false })
+		w.armed, e.watchers[w] = true, true
 	})
-	return out, firstError(err, failed)
+	if err != nil {
+		return renewer.RunResult{}, err
+	}
+	return w.wait(ctx, progress)
 }
 
 // Renew starts a rollout of a new generation for each name, or hurries the one
@@ -138,8 +112,8 @@ func (e *Engine) Rollback(ctx context.Context, names []string, progress func(ren
 // replace ends what is open and starts a rollout that a person asked for.
 func (e *Engine) replace(en *entry, r *renewer.Rollout, why string, now time.Time, ch *Change) error {
 	if en.rec.Rollout != nil {
-		if !en.rec.Rollout.Settled() {
-			return renewer.WithHint(fmt.Errorf("%s: rollout %s is between two generations on a host", en.cert.Name, en.rec.Rollout.ID), "wait for it: renewer status")
+		if !en.rec.Rollout.Settled() || e.working(en.rec.Rollout) {
+			return renewer.WithHint(fmt.Errorf("%s: rollout %s is at work on a host", en.cert.Name, en.rec.Rollout.ID), "wait for it: renewer status")
 		}
 		closed, events := en.close(renewer.PhaseSuperseded, why, now)
 		ch.Closed, ch.Events = closed, append(ch.Events, events...)
@@ -204,12 +178,12 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 		if err != nil {
 			return err
 		}
-		next := &entry{cert: c, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
+		next := en.clone()
 		var ch Change
 		if err := f(next, now, &ch); err != nil {
 			return err
 		}
-		w.rollouts[next.rec.Rollout.ID] = name
+		w.rollouts[next.rec.Rollout.ID], w.armed = name, true
 		batch = append(batch, e.put(next, ch))
 	}
 	e.watchers[w] = true

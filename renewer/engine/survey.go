@@ -155,7 +155,7 @@ func (e *Engine) observe(results []found) error {
 			if err != nil {
 				return err
 			}
-			next[name], changes[name] = &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}, &Change{}
+			next[name], changes[name] = en.clone(), &Change{}
 			order = append(order, name)
 		}
 		rec := &next[name].rec

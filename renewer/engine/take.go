@@ -34,7 +34,7 @@ func (e *Engine) take(outs []renewer.Outcome) {
 		if n, again := next[o.Certificate]; again {
 			en = n
 		} else {
-			en = &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
+			en = en.clone()
 			next[o.Certificate], changes[o.Certificate] = en, &Change{}
 			order = append(order, o.Certificate)
 		}
@@ -56,7 +56,8 @@ func (e *Engine) take(outs []renewer.Outcome) {
 	e.unrecorded = nil
 	var over []string
 	for _, name := range order {
-		if _, open := e.entries[name]; !open {
+		if _, open := e.entries[name]; !open || e.stale[name] {
+			delete(e.stale, name)
 			over = append(over, name)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // for a watcher: events are queued.
 type watcher struct {
 	rollouts map[string]string // rollout ID → certificate
-	all      bool              // every event, whatever the rollout
+	every    bool              // rollouts that are begun later, too
+	armed    bool              // somebody waits for the end
 
 	mu     sync.Mutex
 	queue  []renewer.Event
@@ -67,7 +68,7 @@ func (e *Engine) tell(events []renewer.Event) {
 	for _, ev := range events {
 		e.log(ev)
 		for w := range e.watchers {
-			if _, ok := w.rollouts[ev.Rollout]; ok || w.all {
+			if _, ok := w.rollouts[ev.Rollout]; ok {
 				w.update(func() { w.queue = append(w.queue, ev) })
 			}
 		}
@@ -108,26 +109,21 @@ func (e *Engine) log(ev renewer.Event) {
 	e.Log.LogAttrs(context.Background(), levels[ev.Type], string(ev.Type), attrs...)
 }
 
-// watch makes a watcher of the rollouts that are under way for the names.
-func (e *Engine) watch(names []string) *watcher {
-	w := newWatcher()
-	for _, name := range names {
-		if en, ok := e.entries[name]; ok {
-			w.rollouts[en.rec.Rollout.ID] = name
+// attend adds a rollout that is under way to those who watch every one.
+func (e *Engine) attend(name string, r *renewer.Rollout) {
+	for w := range e.watchers {
+		if w.every {
+			w.rollouts[r.ID] = name
 		}
 	}
-	e.watchers[w] = true
-	return w
 }
 
 func (e *Engine) forget(w *watcher) { delete(e.watchers, w) }
 
 func (e *Engine) failWatchers(err error) {
 	for w := range e.watchers {
-		if !w.all {
-			w.stop(err)
-			e.forget(w)
-		}
+		w.stop(err)
+		e.forget(w)
 	}
 }
 
@@ -138,7 +134,7 @@ func (e *Engine) settleWatchers() {
 		return
 	}
 	for w := range e.watchers {
-		if w.all {
+		if !w.armed {
 			continue
 		}
 		var result renewer.RunResult
@@ -153,7 +149,10 @@ func (e *Engine) settleWatchers() {
 		}
 		sortResults(result.Rollouts)
 		w.update(func() { w.result, w.ended = result, true })
-		e.forget(w)
+		w.armed = false
+		if !w.every {
+			e.forget(w)
+		}
 	}
 }
 

@@ -1,0 +1,246 @@
+package renewer
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// What holds of every rollout, whatever fails: it comes to an end or waits for
+// a time, it keeps to canary and max_parallel, a host that failed is back on
+// what it had, and the current generation changes only when all hosts have it.
+func TestRolloutProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range 400 {
+			if !w.step(t) {
+				break
+			}
+		}
+		w.checkEnd(t)
+	})
+}
+
+// world is a few certificates whose placements may share services.
+type world struct {
+	entries []*worldEntry
+	busy    map[Action]bool
+	now     time.Time
+}
+
+type worldEntry struct {
+	c      Certificate
+	rec    Record
+	before Record
+}
+
+func newWorld(t *rapid.T) *world {
+	w := &world{busy: map[Action]bool{}, now: t0}
+	hosts := []string{"a", "b", "c", "d"}
+	for i := range rapid.IntRange(1, 3).Draw(t, "certificates") {
+		n := rapid.IntRange(1, len(hosts)).Draw(t, "hosts")
+		c := entry(fmt.Sprintf("cert%d", i), hosts[:n]...)
+		c.Pace = Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		for j := range c.Placements {
+			if rapid.Bool().Draw(t, "shared") {
+				c.Placements[j].Activate.Units = []string{"shared"}
+			}
+		}
+		e := &worldEntry{c: c, rec: inPlace(c, 1)}
+		e.before = e.rec.Clone()
+		e.rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+		w.entries = append(w.entries, e)
+	}
+	return w
+}
+
+func (w *world) decide() ([]Task, time.Time) {
+	var list []Entry
+	for _, e := range w.entries {
+		list = append(list, Entry{Certificate: e.c, Rollout: e.rec.Rollout, Conditions: Conditions{Now: w.now, WindowOpen: true}})
+	}
+	return Decide(list, func(a Action) bool { return w.busy[a] })
+}
+
+// step starts what can be started and lets one thing under way end, or time
+// pass; false when nothing is left to do.
+func (w *world) step(t *rapid.T) bool {
+	tasks, wake := w.decide()
+	for _, task := range tasks {
+		w.checkStart(t, task)
+		for _, a := range task {
+			w.busy[a] = true
+			for _, e := range w.entries {
+				e.rec.Begin(a)
+			}
+		}
+	}
+	w.checkPace(t)
+	if len(w.busy) == 0 {
+		if wake.IsZero() {
+			return false
+		}
+		w.now = wake
+		return true
+	}
+	var names []Action
+	for a := range w.busy {
+		names = append(names, a)
+	}
+	// map order is random; pick by name so that a failing case can be repeated
+	pick := names[0]
+	for _, a := range names {
+		if compareActions(a, pick) < 0 || compareActions(a, pick) == 0 && a.Kind < pick.Kind {
+			pick = a
+		}
+	}
+	delete(w.busy, pick)
+	for _, e := range w.entries {
+		if e.c.Name == pick.Certificate {
+			e.apply(t, w.outcome(t, e, pick))
+		}
+	}
+	w.now = w.now.Add(time.Second)
+	return true
+}
+
+func (w *world) outcome(t *rapid.T, e *worldEntry, a Action) Outcome {
+	o := Outcome{Action: a, At: w.now, Revision: "r2", Previous: e.rec.Placements[a.Host].Revision}
+	if a.Kind == ActOrder {
+		o.Generation = generation(e.c, e.rec.Latest+1, w.now)
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "luck") {
+	case 0:
+		o = Outcome{Action: a, At: w.now, Err: errProbe}
+	case 1:
+		o = Outcome{Action: a, At: w.now, Err: errors.New("no route to host"), Inconclusive: true}
+	}
+	return o
+}
+
+func (e *worldEntry) apply(t *rapid.T, o Outcome) {
+	late := e.rec.Rollout.Phase.Over() && o.Kind == ActStage // written beside what is live: of no consequence
+	events := e.rec.Apply(o)
+	if len(events) == 0 && !late {
+		t.Fatalf("%+v was taken without an event", o)
+	}
+	again := e.rec.Clone()
+	if o.Kind != ActRestore && o.Err == nil { // what comes twice is ignored
+		if ev := again.Apply(o); len(ev) != 0 || !reflect.DeepEqual(again, e.rec) {
+			t.Fatalf("%+v was taken twice", o)
+		}
+	}
+}
+
+// checkStart: a service is not touched while a placement of it is being proven.
+func (w *world) checkStart(t *rapid.T, task Task) {
+	for _, a := range task {
+		if a.Kind != ActActivate && a.Kind != ActRestore {
+			continue
+		}
+		for _, e := range w.entries {
+			for _, s := range e.rec.Rollout.Steps {
+				p, _ := e.c.Placement(s.Host)
+				mine := w.placement(a)
+				proving := s.State == StepActivated || s.State == StepRestored
+				if s.Host == a.Host && p.Activate.Key() == mine.Activate.Key() && proving {
+					t.Fatalf("%v while %s on %s is being proven", a, e.c.Name, s.Host)
+				}
+			}
+		}
+	}
+}
+
+func (w *world) placement(a Action) Placement {
+	for _, e := range w.entries {
+		if e.c.Name == a.Certificate {
+			p, _ := e.c.Placement(a.Host)
+			return p
+		}
+	}
+	return Placement{}
+}
+
+func (w *world) checkPace(t *rapid.T) {
+	for _, e := range w.entries {
+		live, verified := 0, 0
+		for _, s := range e.rec.Rollout.Steps {
+			if s.State.live() {
+				live++
+			}
+			if s.State == StepVerified {
+				verified++
+			}
+		}
+		limit := e.c.Pace.MaxParallel
+		if canary := min(e.c.Pace.Canary, len(e.c.Placements)); verified < canary {
+			limit = max(canary, limit) // hosts that were under way when a canary's proof was pending
+		}
+		if live > limit {
+			t.Fatalf("%s has %d hosts under way, limit %d", e.c.Name, live, limit)
+		}
+	}
+}
+
+func (w *world) checkEnd(t *rapid.T) {
+	for _, e := range w.entries {
+		r := e.rec.Rollout
+		if !r.Phase.Over() {
+			t.Fatalf("%s did not come to an end: %+v", e.c.Name, r)
+		}
+		all := true
+		for _, s := range r.Steps {
+			p := e.rec.Placements[s.Host]
+			all = all && s.State.inPlace()
+			switch {
+			case s.State == StepRolledBack && (p.Revision != "r1" || p.Generation != 1 || !p.Matches):
+				t.Fatalf("%s was rolled back to %+v", s.Host, p)
+			case s.State == StepVerified && (p.Revision != "r2" || p.State != HostVerified):
+				t.Fatalf("%s is verified with %+v", s.Host, p)
+			case s.State == StepPending && !reflect.DeepEqual(p, e.before.Placements[s.Host]):
+				t.Fatalf("%s was never touched, but is %+v", s.Host, p)
+			case s.State.live():
+				t.Fatalf("%s is left between two generations", s.Host)
+			}
+		}
+		if want := map[bool]int{true: 2, false: 1}[all && r.Phase == PhaseDone]; e.rec.Current != want {
+			t.Fatalf("current is %d, want %d", e.rec.Current, want)
+		}
+	}
+}
+
+func TestRenewTimeProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		life := time.Duration(rapid.Int64Range(int64(20*time.Second), int64(10*365*24*time.Hour)).Draw(t, "lifetime"))
+		policy := Renewal{
+			At:     Share(rapid.Float64Range(0, 0.99).Draw(t, "at")),
+			Before: time.Duration(rapid.Int64Range(0, int64(2*life)).Draw(t, "before")),
+			Jitter: Share(rapid.Float64Range(0, 0.5).Draw(t, "jitter")),
+		}
+		g := Generation{IssuedAt: t0, NotBefore: t0.Add(-time.Minute), NotAfter: t0.Add(life), Fingerprint: rapid.String().Draw(t, "fingerprint")}
+		at := policy.Time(g)
+		if earliest := t0.Add(min(time.Minute, life/10)).Truncate(time.Second); at.Before(earliest) {
+			t.Fatalf("renewed at %s, before %s: a loop", at, earliest)
+		}
+		if !at.Before(g.NotAfter) {
+			t.Fatalf("renewed at %s, not before the end %s", at, g.NotAfter)
+		}
+		if again := policy.Time(g); !again.Equal(at) {
+			t.Fatalf("%s, then %s", at, again)
+		}
+		steady := policy
+		steady.Jitter = 0
+		if at.After(steady.Time(g)) {
+			t.Fatal("jitter made it later")
+		}
+		now := t0.Add(time.Duration(rapid.Int64Range(0, int64(life)-1).Draw(t, "now")))
+		g.RenewAt = at
+		if held := policy.Held(g, now); held.Before(now.Truncate(time.Second)) || !held.Before(g.NotAfter) && life > time.Minute {
+			t.Fatalf("a rollback at %s holds until %s, its end is %s", now, held, g.NotAfter)
+		}
+	})
+}
