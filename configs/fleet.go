@@ -1,9 +1,6 @@
 package configs
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/robfig/cron/v3"
 
 	"renewer/renewer"
@@ -109,75 +106,4 @@ type SMTP struct {
 	To           []string
 	Username     string
 	PasswordFile string
-}
-
-// Issuer returns the issuer of that name.
-func (f *Fleet) Issuer(name string) (Issuer, bool) {
-	i := slices.IndexFunc(f.Issuers, func(x Issuer) bool { return x.Name == name })
-	if i < 0 {
-		return Issuer{}, false
-	}
-	return f.Issuers[i], true
-}
-
-// Host returns the host of that name.
-func (f *Fleet) Host(name string) (Host, bool) {
-	i, ok := f.hosts[name]
-	if !ok {
-		return Host{}, false
-	}
-	return f.Hosts[i], true
-}
-
-// Certificate returns the certificate of that full name, such as docker@host-b.
-func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
-	i, ok := f.index[name]
-	if !ok {
-		return renewer.Certificate{}, false
-	}
-	return f.Certificates[i], true
-}
-
-// Window returns the maintenance window of that name.
-func (f *Fleet) Window(name string) (Window, bool) {
-	w, ok := f.windows[name]
-	return w, ok
-}
-
-// Select returns the full names that the names stand for, in the order of
-// the file and each once: docker means all of docker@host-b, docker@host-c.
-// A name that is not in the file is an error with the nearest one as its hint.
-func (f *Fleet) Select(names ...string) ([]string, error) {
-	var picked []int
-	for _, name := range names {
-		full, ok := f.entries[name]
-		if !ok {
-			full = []string{name}
-		}
-		for _, n := range full {
-			i, ok := f.index[n]
-			if !ok {
-				return nil, f.unknown(name)
-			}
-			picked = append(picked, i)
-		}
-	}
-	slices.Sort(picked)
-	var out []string
-	for _, i := range slices.Compact(picked) {
-		out = append(out, f.Certificates[i].Name)
-	}
-	return out, nil
-}
-
-func (f *Fleet) unknown(name string) error {
-	var known []string
-	for i := range f.Certificates {
-		known = append(known, f.Certificates[i].Name, f.Certificates[i].Entry)
-	}
-	err := fmt.Errorf("%s has no certificate %s", f.Path, quote(name))
-	if len(known) == 0 {
-		return renewer.WithHint(err, "it has none yet: add an entry under certificates")
-	}
-	return renewer.WithHint(err, suggestion(name, known))
 }

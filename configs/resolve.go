@@ -110,25 +110,25 @@ func (r *resolver) references() func(settings) {
 // here, so the certificate has to be on a local host.
 func (r *resolver) presentClients(entries map[string]pos) {
 	const expected = "expected a certificate with usage client on a host of type local"
+	var known []string
 	for _, use := range r.clients {
 		p := &r.fleet.Certificates[use.certificate].Placements[use.placement]
-		full, err := r.fleet.Select(use.name)
-		if _, faulty := entries[use.name]; err != nil && faulty {
+		full := r.fleet.stands(use.name)
+		if _, faulty := entries[use.name]; len(full) == 0 && faulty {
 			continue // it has faults of its own
 		}
-		if err != nil {
-			var all []string
-			for i := range r.fleet.Certificates {
-				all = append(all, r.fleet.Certificates[i].Name)
+		if len(full) == 0 {
+			if known == nil {
+				known = r.fleet.names()
 			}
-			r.fault(use.at, "unknown certificate "+quote(use.name), r.suggest(use.name, all))
+			r.fault(use.at, "unknown certificate "+quote(use.name), r.suggest(use.name, known))
 			continue
 		}
 		if len(full) > 1 {
-			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected "+oneOf(full))
+			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected "+oneOf(r.fleet.entries[use.name]))
 			continue
 		}
-		c, _ := r.fleet.Certificate(full[0])
+		c := r.fleet.Certificates[full[0]]
 		local := slices.ContainsFunc(c.Placements, func(p renewer.Placement) bool {
 			h, _ := r.fleet.Host(p.Host)
 			return h.Type != "ssh"
@@ -146,6 +146,9 @@ func (r *resolver) presentClients(entries map[string]pos) {
 
 // expand replaces {host} and {address}.
 func expand(s string, h Host) string {
+	if !strings.Contains(s, "{") {
+		return s
+	}
 	return strings.NewReplacer("{host}", h.Name, "{address}", h.Address).Replace(s)
 }
 

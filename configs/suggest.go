@@ -47,9 +47,13 @@ func nearest(word string, valid []string) (string, bool) {
 		return "", false
 	}
 	fold := strings.NewReplacer("-", "_", " ", "_")
+	folded := fold.Replace(strings.ToLower(word))
 	best, least := "", 1000
 	for _, v := range valid {
-		d := edits(fold.Replace(strings.ToLower(word)), fold.Replace(strings.ToLower(v)))
+		if max(len(word)-len(v), len(v)-len(word)) > max(1, min(len(word), len(v))/3) {
+			continue // as many edits at least
+		}
+		d := edits(folded, fold.Replace(strings.ToLower(v)))
 		if d < least || d == least && v < best {
 			best, least = v, d
 		}

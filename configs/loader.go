@@ -1,0 +1,63 @@
+package configs
+
+import "go.yaml.in/yaml/v3"
+
+// pos is a place in the file. Zero stands for the built-in data, which has
+// no place in a user's file: its faults are shown where it is asked for.
+type pos struct{ line, column int }
+
+func position(n *yaml.Node) pos { return pos{n.Line, n.Column} }
+
+// or returns p, or another place if p is none.
+func (p pos) or(other pos) pos {
+	if p == (pos{}) {
+		return other
+	}
+	return p
+}
+
+// loader carries the faults of one file.
+type loader struct {
+	file    string
+	builtin bool              // reading profiles.yaml: keep no positions
+	later   map[string]string // features that are refused, see notYet
+	getenv  func(string) (string, bool)
+	reading bool   // see LoadForReading
+	subject string // what is being read, for messages
+	faults  Faults
+	refused int // how many of the faults are such features
+}
+
+// wrong counts the faults of values that no later version will accept either.
+func (l *loader) wrong() int { return len(l.faults) - l.refused }
+
+func (l *loader) fault(at pos, what, expected string) {
+	l.faults = append(l.faults, Fault{File: l.file, Line: at.line, Column: at.column, What: what, Expected: expected})
+}
+
+func (l *loader) place(n *yaml.Node) pos {
+	if l.builtin {
+		return pos{}
+	}
+	return position(n)
+}
+
+// suggest is suggestion, as long as the faults are few enough to be read:
+// looking through thousands of names for each of thousands takes minutes.
+func (l *loader) suggest(word string, valid []string) string {
+	if len(l.faults) > 100 {
+		return ""
+	}
+	return suggestion(word, valid)
+}
+
+// refuse makes a fault of a feature whose machinery is not there yet.
+func (l *loader) refuse(at pos, feature string) { l.refuseOf(at, feature, "") }
+
+// refuseOf is refuse, for a feature that came with something else.
+func (l *loader) refuseOf(at pos, feature, of string) {
+	if wayOut, ok := l.later[feature]; ok {
+		l.fault(at, feature+of+" is not supported yet", wayOut)
+		l.refused++
+	}
+}

@@ -1,0 +1,65 @@
+package configs
+
+import (
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// renewal checks that something of the lifetime is left before the renew
+// time, the earliest that jitter can make it.
+func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
+	before := get[time.Duration](d.s, "renew_before")
+	at := getOr(d.s, "renew_at", renewer.DefaultRenewAt)
+	key := "renew_at"
+	if before > 0 {
+		at, key = 0, "renew_before"
+		if before >= lifetime {
+			r.fault(d.where(key), fmt.Sprintf("renew_before (%s) is not less than lifetime (%s)", FormatDuration(before), FormatDuration(lifetime)),
+				"expected less than lifetime")
+			return renewer.Renewal{}
+		}
+	}
+	share := at
+	if before > 0 {
+		share = 1 - renewer.Share(float64(before)/float64(lifetime))
+	}
+	jitter := min(renewer.DefaultJitter, share/2)
+	if d.s.has("jitter") {
+		if jitter = get[renewer.Share](d.s, "jitter"); jitter >= share {
+			r.fault(d.where("jitter"), fmt.Sprintf("jitter (%s) leaves no time before the renewal that %s asks for", jitter, key),
+				fmt.Sprintf("expected less than %.3g%%", float64(share)*100))
+		}
+	}
+	return renewer.Renewal{At: at, Before: before, Jitter: jitter}
+}
+
+func (r *resolver) override(d *draft, c *renewer.Certificate) {
+	if d.own.has("override_before") && !d.s.has("window") {
+		r.fault(d.where("override_before"), "override_before without a window", "expected window: the name of a window beside it")
+	}
+	if c.Window == "" {
+		return
+	}
+	c.OverrideBefore = getOr(d.s, "override_before", min(defaultOverride, c.Lifetime/10).Truncate(time.Second))
+	if c.OverrideBefore >= c.Lifetime {
+		r.fault(d.where("override_before"), fmt.Sprintf("override_before (%s) is not less than lifetime (%s)", FormatDuration(c.OverrideBefore), FormatDuration(c.Lifetime)),
+			"expected less than lifetime")
+	}
+}
+
+// bundle refuses to mix a trust bundle alone with a certificate.
+func (r *resolver) bundle(d *draft, c renewer.Certificate) {
+	if !d.bundle {
+		if c.IsBundle() && d.s["usages"].value != nil {
+			r.fault(d.where("usages"), "a certificate without usages", "expected [server], [client] or both; the profile ca-bundle is for a trust bundle alone")
+		}
+		return
+	}
+	for _, k := range leafKeys {
+		if d.own.has(k) {
+			r.fault(d.where(k), fmt.Sprintf("%s in a trust bundle (profile %s), which has no certificate", k, d.profile.Name), "expected no such key")
+		}
+	}
+}
