@@ -117,7 +117,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case call := <-e.calls:
 			call()
 		case out := <-e.outcomes:
-			e.take(out)
+			e.receive(out)
 		case <-timer.C:
 			e.tick()
 		}
@@ -133,7 +133,7 @@ func (e *Engine) park(cancel context.CancelFunc) {
 	for e.running > 0 {
 		select {
 		case out := <-e.outcomes:
-			e.take(out)
+			e.receive(out)
 		case call := <-e.calls: // surveys hand their results in
 			call()
 		case <-grace.C:
@@ -191,7 +191,7 @@ func (e *Engine) nextWake() time.Duration {
 func (e *Engine) tick() {
 	now := e.Now()
 	if len(e.unrecorded) > 0 && !now.Before(e.retryAt) {
-		e.take(nil)
+		e.take()
 	}
 	room := maxUnderWay - len(e.entries)
 	if room <= 0 || !e.onItsOwn {

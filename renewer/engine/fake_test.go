@@ -26,15 +26,14 @@ import (
 type machine struct {
 	name string
 
-	mu         sync.Mutex
-	places     map[string]*place // by certificate
-	calls      []string
-	activated  map[string]int
-	down       bool                                 // the host cannot be reached
-	stopped    bool                                 // the service does not run
-	fail       func(call, certificate string) error // nil: nothing fails
-	refuses    map[string]bool                      // fingerprints that the service cannot serve
-	unwatchful bool                                 // activation has no effect: what was loaded stays
+	mu        sync.Mutex
+	places    map[string]*place // by certificate
+	calls     []string
+	activated map[string]int
+	down      bool                                 // the host cannot be reached
+	stopped   bool                                 // the service does not run
+	fail      func(call, certificate string) error // nil: nothing fails
+	only      string                               // the one fingerprint that the service can serve; empty: any
 }
 
 type place struct {
@@ -45,7 +44,7 @@ type place struct {
 }
 
 func newMachine(name string) *machine {
-	return &machine{name: name, places: map[string]*place{}, activated: map[string]int{}, refuses: map[string]bool{}}
+	return &machine{name: name, places: map[string]*place{}, activated: map[string]int{}}
 }
 
 var errDown = errors.New("no route to host")
@@ -118,10 +117,8 @@ func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, 
 		return Activated{NotRunning: "the service"}, nil
 	}
 	m.activated[a.Key()]++
-	if !m.unwatchful {
-		for _, pl := range m.places {
-			pl.served = leafOf(pl.revisions[pl.live])
-		}
+	for _, pl := range m.places {
+		pl.served = leafOf(pl.revisions[pl.live])
 	}
 	return Activated{}, nil
 }
@@ -195,7 +192,7 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 	pl := m.place(r.Placement.Certificate)
 	seen := leafOf(pl.revisions[pl.live])
 	if r.Placement.Probe.Kind == renewer.ProbeTLS {
-		if m.stopped || m.refuses[pl.served] || m.refuses["*"] {
+		if m.stopped || m.only != "" && pl.served != m.only {
 			return Observation{}, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}
 		}
 		seen = pl.served

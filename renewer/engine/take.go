@@ -6,23 +6,26 @@ import (
 	"renewer/renewer"
 )
 
-// take applies outcomes and records all of them in one transaction. If the
-// inventory does not take them, they are kept and tried again: what was done
-// is never forgotten, and not done a second time meanwhile.
-func (e *Engine) take(outs []renewer.Outcome) {
-	if len(outs) > 0 {
-		e.running--
-		e.unrecorded = append(e.unrecorded, outs...)
-	}
-	for more := true; more; { // whatever else has arrived goes into the same transaction
+// receive takes in how one task ended.
+func (e *Engine) receive(outs []renewer.Outcome) {
+	e.running--
+	e.unrecorded = append(e.unrecorded, outs...)
+	for { // whatever else has arrived goes into the same transaction
 		select {
 		case outs := <-e.outcomes:
 			e.running--
 			e.unrecorded = append(e.unrecorded, outs...)
 		default:
-			more = false
+			e.take()
+			return
 		}
 	}
+}
+
+// take applies outcomes and records all of them in one transaction. If the
+// inventory does not take them, they are kept and tried again: what was done
+// is never forgotten, and not done a second time meanwhile.
+func (e *Engine) take() {
 	next := map[string]*entry{}
 	changes := map[string]*Change{}
 	var order []string

@@ -1,0 +1,361 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"renewer/renewer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// scene runs a test with an engine over hosts a, b and c and the given
+// certificates, on the bubble's clock.
+func scene(t *testing.T, onItsOwn bool, certs func(b *bench) []renewer.Certificate, f func(t *testing.T, b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "a", "b", "c")
+		b.fleet.Certificates = certs(b)
+		b.start(onItsOwn)
+		defer func() {
+			if b.stop != nil {
+				b.stop()
+			}
+		}()
+		f(t, b)
+	})
+}
+
+const month = 30 * 24 * time.Hour
+
+func one(b *bench) []renewer.Certificate { return []renewer.Certificate{b.cert("web", month, "a")} }
+
+func TestAFailingProbeRestoresThePreviousGeneration(t *testing.T) {
+	scene(t, false, one, func(t *testing.T, b *bench) {
+		b.pass()
+		first := b.row("web")
+		m := b.machine("a")
+		b.refuseNew("a", first.Fingerprint)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultBlocked || !res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		row := b.row("web")
+		if row.Status != renewer.StatusBlocked || row.Generation != 1 || row.Fingerprint != first.Fingerprint {
+			t.Errorf("row %+v", row)
+		}
+		if h := row.Hosts[0]; h.State != renewer.HostRolledBack || h.Generation != 1 || h.Served != first.Fingerprint || h.Error == "" {
+			t.Errorf("host %+v", h)
+		}
+		if pl := m.places["web"]; pl.served != first.Fingerprint || leafOf(pl.revisions[pl.live]) != first.Fingerprint {
+			t.Errorf("live %s serves %s", pl.live, pl.served)
+		}
+		keys, err := os.ReadDir(filepath.Join(b.dir, "keys"))
+		must(t, err)
+		if len(keys) != 0 {
+			t.Errorf("keys left behind: %v", keys)
+		}
+	})
+}
+
+// refuseNew lets a machine's service serve one certificate and no other.
+func (b *bench) refuseNew(host, only string) {
+	m := b.machine(host)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.only = only
+}
+
+func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		first := b.row("web")
+		b.refuseNew("a", first.Fingerprint)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		time.Sleep(48 * time.Hour)
+		if row := b.row("web"); row.Status != renewer.StatusBlocked || b.ca.count() != 2 {
+			t.Fatalf("after two days: %d orders, %+v", b.ca.count(), row)
+		}
+		b.refuseNew("a", "")
+		c := b.fleet.Certificates[0]
+		c.SANs = append(c.SANs, "more.test")
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || !slices.Contains(row.SANs, "more.test") {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAnIssuerThatIsAwayForADayCostsNothing(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.ca.breakWith(errors.New("connection refused"))
+		time.Sleep(21 * 24 * time.Hour) // past the renew time
+		row := b.row("web")
+		if row.Status != renewer.StatusRenewing || row.Generation != 1 {
+			t.Fatalf("row %+v", row)
+		}
+		tried := b.ca.count()
+		if tried < 4 || tried > 100 {
+			t.Errorf("%d orders while the issuer was away", tried)
+		}
+		b.ca.breakWith(nil)
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventExpired); len(ev) != 0 {
+			t.Errorf("%+v", ev)
+		}
+	})
+}
+
+func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
+	scene(t, true, func(b *bench) []renewer.Certificate {
+		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("b")
+		m.mu.Lock()
+		m.down = true
+		m.mu.Unlock()
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultFailed {
+			t.Fatalf("result %+v", res)
+		}
+		row := b.row("web")
+		if row.Hosts[0].Generation != 2 || row.Hosts[1].Generation != 1 || row.Hosts[2].Generation != 2 || row.Hosts[1].Error == "" {
+			t.Fatalf("row %+v", row)
+		}
+		orders := b.ca.count()
+		time.Sleep(12 * time.Hour)
+		m.mu.Lock()
+		m.down = false
+		m.mu.Unlock()
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[1].Generation != 2 || b.ca.count() != orders {
+			t.Errorf("%d orders, row %+v", b.ca.count()-orders, row)
+		}
+	})
+}
+
+func TestOneRestartForTwoCertificatesOfOneService(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		x, y := b.cert("x", month, "a"), b.cert("y", month, "a")
+		y.Placements[0].Activate = x.Placements[0].Activate
+		return []renewer.Certificate{x, y}
+	}
+	scene(t, false, certs, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() || len(res.Rollouts) != 2 {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		if n := m.activated["systemd restart x.service"]; n != 1 {
+			t.Errorf("%d restarts", n)
+		}
+	})
+}
+
+func TestRollbackHolds(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		if _, err := b.eng.Rollback(context.Background(), []string{"web"}, nil); err == nil {
+			t.Fatal("rolled back to nothing")
+		}
+		time.Sleep(21 * 24 * time.Hour) // generation 2, and the renew time of 1 has passed
+		if row := b.row("web"); row.Generation != 2 {
+			t.Fatalf("row %+v", row)
+		}
+		res, err := b.eng.Rollback(context.Background(), []string{"web"}, nil)
+		must(t, err)
+		if res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		time.Sleep(24 * time.Hour)
+		row := b.row("web")
+		if row.Generation != 1 || row.Status != renewer.StatusValid || !row.RenewAt.After(time.Now()) || !row.RenewAt.Before(row.NotAfter) {
+			t.Fatalf("a day later: %+v", row)
+		}
+		time.Sleep(time.Until(row.RenewAt) + time.Minute)
+		if row := b.row("web"); row.Generation != 3 || row.Status != renewer.StatusValid {
+			t.Errorf("after its renew time: %+v", row)
+		}
+	})
+}
+
+func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.mu.Lock()
+		m.places["web"].served = "something else"
+		m.mu.Unlock()
+		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		row := b.row("web")
+		if row.Status != renewer.StatusValid || row.Generation != 1 || b.ca.count() != 1 {
+			t.Errorf("%d orders, row %+v", b.ca.count(), row)
+		}
+		if ev := b.events(renewer.EventDrifted); len(ev) != 1 {
+			t.Errorf("events %+v", ev)
+		}
+	})
+}
+
+func TestALostKeyMeansANewCertificate(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.mu.Lock()
+		delete(m.places, "web")
+		m.mu.Unlock()
+		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.mu.Lock()
+		m.stopped = true
+		m.mu.Unlock()
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultFailed || !strings.Contains(res.Rollouts[0].Error, "does not run") {
+			t.Fatalf("result %+v", res)
+		}
+		if row := b.row("web"); row.Status != renewer.StatusBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		m.mu.Lock()
+		m.stopped, m.places["web"].served = false, leafOf(m.places["web"].revisions[m.places["web"].live])
+		m.mu.Unlock()
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAnAddedHostGetsTheSameGeneration(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "b")}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		time.Sleep(time.Minute)
+		row := b.row("web")
+		if row.Status != renewer.StatusValid || row.Generation != 1 || b.ca.count() != 1 || row.Hosts[1].Served != row.Fingerprint {
+			t.Errorf("%d orders, row %+v", b.ca.count(), row)
+		}
+	})
+}
+
+func TestRekeyFalseKeepsTheKey(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Rekey = false
+		return []renewer.Certificate{c}
+	}
+	scene(t, false, certs, func(t *testing.T, b *bench) {
+		b.pass()
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		gens, err := b.store.Generations("web")
+		must(t, err)
+		var keys [][]byte
+		for _, g := range gens {
+			chain, err := g.Parse()
+			must(t, err)
+			keys = append(keys, chain.Leaf.RawSubjectPublicKeyInfo)
+		}
+		if len(keys) != 2 || !slices.Equal(keys[0], keys[1]) {
+			t.Errorf("%d generations, keys differ", len(keys))
+		}
+	})
+}
+
+func TestATickWithNothingDueAsksNobody(t *testing.T) {
+	scene(t, true, func(b *bench) []renewer.Certificate {
+		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		calls, orders := len(b.machine("a").calls), b.ca.count()
+		for range 100 {
+			b.eng.Tick(context.Background())
+			time.Sleep(10 * time.Minute)
+		}
+		if n := len(b.machine("a").calls) - calls; n != 0 || b.ca.count() != orders {
+			t.Errorf("%d host calls, %d orders", n, b.ca.count()-orders)
+		}
+	})
+}
+
+func TestACertificateThatLeavesTheFleetFileIsLetGo(t *testing.T) {
+	scene(t, true, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		certs := b.fleet.Certificates
+		b.fleet.Certificates = nil
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		if row := b.row("web"); row.Name != "" {
+			t.Fatalf("still listed: %+v", row)
+		}
+		b.fleet.Certificates = certs
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Generation != 2 || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Window, c.OverrideBefore = "never", 2*24*time.Hour
+		b.fleet.Windows["never"] = shutWindow{}
+		return []renewer.Certificate{c}
+	}
+	scene(t, true, certs, func(t *testing.T, b *bench) {
+		synctest.Wait() // nothing valid is in place: the first does not wait
+		first := b.row("web")
+		if first.Status != renewer.StatusValid {
+			t.Fatalf("row %+v", first)
+		}
+		time.Sleep(25 * 24 * time.Hour)
+		row := b.row("web")
+		if row.Status != renewer.StatusRenewing || row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {
+			t.Fatalf("in the window's time: %+v", row)
+		}
+		time.Sleep(time.Until(first.NotAfter.Add(-2*24*time.Hour)) + time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("near expiry: %+v", row)
+		}
+	})
+}
+
+type shutWindow struct{}
+
+func (shutWindow) At(t time.Time) (bool, time.Time) { return false, t.AddDate(10, 0, 0) }
