@@ -9,8 +9,7 @@ import (
 	"renewer/renewer"
 )
 
-// exchange goes on over a connection whose handshake passed, until the server
-// has accepted us.
+// exchange speaks over a connection that the server has accepted.
 type exchange func(ctx context.Context, v *visit, r renewer.ProbeRequest) error
 
 // probe is the common part of the kinds that connect: the handshake, the
@@ -32,7 +31,12 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	if err != nil {
 		return obs, err
 	}
-	err = talk(ctx, v, r)
+	if v.asked {
+		_, err = p.accepted(ctx, v, r.Placement.Probe.Address)
+	}
+	if err == nil {
+		err = talk(ctx, v, r)
+	}
 	_ = v.conn.Close()
 	switch {
 	case err != nil || !mutual:
@@ -44,14 +48,8 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	return obs, p.refusesStrangers(ctx, r, alpn...)
 }
 
-// handshake is the exchange of the kind tls: nothing is said.
-func (p *Prober) handshake(ctx context.Context, v *visit, r renewer.ProbeRequest) error {
-	if !v.asked {
-		return nil
-	}
-	_, err := p.accepted(ctx, v, r.Placement.Probe.Address)
-	return err
-}
+// silence is the exchange of the kind tls, whose protocol is not known.
+func silence(context.Context, *visit, renewer.ProbeRequest) error { return nil }
 
 // refusesStrangers sees a client without a certificate refused. An alert says
 // so. So does a connection that ends abruptly: the same server has just gone

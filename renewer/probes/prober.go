@@ -42,7 +42,7 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 	case renewer.ProbeFile, "":
 		obs = renewer.Observation{Served: disk.Leaf, NotAfter: disk.NotAfter}
 	case renewer.ProbeTLS:
-		obs, served = p.probe(ctx, r, p.handshake)
+		obs, served = p.probe(ctx, r, silence)
 	case renewer.ProbeDocker:
 		obs, served = p.probe(ctx, r, p.docker)
 	case renewer.ProbeGRPCHealth:

@@ -24,6 +24,8 @@ type visit struct {
 	asked bool  // the server asked for a client certificate
 	fits  error // why ours does not suit what it asked for
 
+	early []byte // read before the exchange
+
 	mu      sync.Mutex
 	ended   error // first error of Read
 	granted bool  // a session ticket came
@@ -47,6 +49,11 @@ func (c *rawConn) Read(b []byte) (int, error) {
 
 // Read remembers how the connection ended: clients above TLS only keep a text.
 func (v *visit) Read(b []byte) (int, error) {
+	if len(v.early) > 0 {
+		n := copy(b, v.early)
+		v.early = v.early[n:]
+		return n, nil
+	}
 	n, err := v.conn.Read(b)
 	if err != nil {
 		v.mu.Lock()
@@ -85,11 +92,11 @@ func (v *visit) Put(_ string, s *tls.ClientSessionState) {
 // past is a deadline that ends a Read at once.
 var past = time.Unix(1, 0)
 
-// wait makes the next ticket end a Read, and reports whether one came.
-func (v *visit) wait() bool {
+// waits says whether a ticket ends a Read, and reports whether one came.
+func (v *visit) waits(on bool) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.waiting = true
+	v.waiting = on
 	return v.granted
 }
 
@@ -178,13 +185,15 @@ func (p *Prober) accepted(ctx context.Context, v *visit, address string) (quiet 
 		return false, unreachable(ctx, address, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = v.raw.SetReadDeadline(past) })
-	defer stop()
-	if v.wait() {
-		return false, nil
-	}
-	n, err := v.Read(make([]byte, 1))
+	v.waits(true)
+	early := make([]byte, 1)
+	n, err := v.conn.Read(early)
+	stop()
+	granted := v.waits(false)
+	_ = v.raw.SetReadDeadline(time.Time{}) // a Read that timed out can go on
 	switch {
-	case n > 0, v.wait(), err == io.EOF && !v.raw.closed.Load():
+	case n > 0, granted, err == io.EOF && !v.raw.closed.Load():
+		v.early = early[:n]
 		return false, nil
 	case ctx.Err() != nil:
 		return false, unreachable(ctx, address, err)
