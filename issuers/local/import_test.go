@@ -29,36 +29,43 @@ func TestImportWhatOpensslMade(t *testing.T) {
 	t.Parallel()
 	encrypted := []string{"-aes256", "-passout", "pass:" + passphrase}
 	cases := map[string]struct {
-		genkey []string
-		key    string
+		genkey    []string
+		key       string
+		encrypted bool
+		reopen    bool // costs two key derivations more
 	}{
-		"guide, RSA-4096":    {append(append([]string{"genrsa"}, encrypted...), "4096"), "rsa-4096"},
-		"RSA, plain":         {[]string{"genrsa", "2048"}, "rsa-2048"},
-		"RSA, traditional":   {append(append([]string{"genrsa", "-traditional"}, encrypted...), "2048"), "rsa-2048"},
-		"EC, parameters too": {[]string{"ecparam", "-name", "prime256v1", "-genkey"}, "ecdsa-p256"},
-		"EC P-384":           {[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-aes256", "-pass", "pass:" + passphrase}, "ecdsa-p384"},
-		"Ed25519":            {[]string{"genpkey", "-algorithm", "ED25519", "-aes-128-cbc", "-pass", "pass:" + passphrase}, "ed25519"},
+		"guide, RSA-4096":  {append(append([]string{"genrsa"}, encrypted...), "4096"), "rsa-4096", true, true},
+		"RSA, plain":       {[]string{"genrsa", "2048"}, "rsa-2048", false, true},
+		"RSA, traditional": {append(append([]string{"genrsa", "-traditional"}, encrypted...), "2048"), "rsa-2048", true, false},
+		"EC, parameters":   {[]string{"ecparam", "-name", "prime256v1", "-genkey"}, "ecdsa-p256", false, true},
+		"EC P-384":         {[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-aes256", "-pass", "pass:" + passphrase}, "ecdsa-p384", true, false},
+		"Ed25519":          {[]string{"genpkey", "-algorithm", "ED25519", "-aes-128-cbc", "-pass", "pass:" + passphrase}, "ed25519", true, false},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			certFile, keyFile := guideCA(t, t.TempDir(), c.genkey...)
-			cfg := config(t, "Own-Phrase-3\n")
-			if _, err := local.Import(cfg, certFile, keyFile, ask(passphrase)); err != nil {
-				t.Fatal(err)
+			const own = "Own-Phrase-3"
+			cfg := config(t, "")
+			if c.encrypted {
+				cfg = config(t, own+"\n") // as an editor leaves it
 			}
-			stored, err := os.ReadFile(cfg.KeyFile)
-			if err != nil || !strings.HasPrefix(string(stored), "-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-				t.Errorf("stored as %.30q, %v", stored, err)
-			}
-			// openssl reads with the issuer's passphrase what was stored.
-			openssl(t, filepath.Dir(cfg.KeyFile), "pkey", "-in", "ca-key.pem", "-noout", "-passin", "pass:Own-Phrase-3")
-
-			a, err := local.Open(cfg)
+			a, err := local.Import(cfg, certFile, keyFile, ask(passphrase))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info := a.Info(); info.Key != c.key || !info.Encrypted || info.CanSignCRL ||
+			stored, err := os.ReadFile(cfg.KeyFile)
+			if err != nil || strings.HasPrefix(string(stored), "-----BEGIN ENCRYPTED PRIVATE KEY-----") != c.encrypted {
+				t.Errorf("stored as %.30q, %v", stored, err)
+			}
+			if c.reopen {
+				// openssl reads with the issuer's passphrase what was stored, and so does Open.
+				openssl(t, filepath.Dir(cfg.KeyFile), "pkey", "-in", "ca-key.pem", "-noout", "-passin", "pass:"+own)
+				if a, err = local.Open(cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if info := a.Info(); info.Key != c.key || info.Encrypted != c.encrypted || info.CanSignCRL ||
 				info.Subject != "CN=Docker CA,O=MyOrg,L=Pasco,ST=Washington,C=US" || info.PathLen != -1 {
 				t.Errorf("info %+v", info)
 			}
