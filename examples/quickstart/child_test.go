@@ -115,6 +115,7 @@ func TestWatcherSaysEachThingOnce(t *testing.T) {
 		rows: []renewer.Row{
 			{Name: "server", Generation: 7, Serial: "0a", NotBefore: at(-100), NotAfter: at(80), RenewAt: at(20)},
 			{Name: "client", Generation: 0},
+			{Name: "new", Generation: 1, NotBefore: at(-60)},
 		},
 		events: []renewer.Event{
 			{Seq: 1, Time: at(-5), Type: renewer.EventRolloutDone, Certificate: "server", Generation: 7},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"text/template"
 	"time"
@@ -47,6 +48,9 @@ func (h home) directories() map[string]fs.FileMode {
 // writeFleetFile writes the fleet file unless there is one, with ports that
 // are free now.
 func (h home) writeFleetFile(ctx context.Context, lifetime time.Duration) error {
+	if _, err := os.Stat(h.fleetFile()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	socket := h.in("renewer.sock")
 	if len(socket) > socketMax {
 		return renewer.WithHint(
@@ -70,10 +74,10 @@ func (h home) writeFleetFile(ctx context.Context, lifetime time.Duration) error 
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteNew(h.fleetFile(), text.Bytes(), 0o644); !errors.Is(err, fs.ErrExist) {
-		return err
+	if _, err := configs.Parse(h.fleetFile(), text.Bytes()); err != nil {
+		return err // a lifetime that is no good must not stay behind
 	}
-	return nil
+	return atomicfile.WriteNew(h.fleetFile(), text.Bytes(), 0o644)
 }
 
 // setup is what the quickstart has to know of its fleet file.

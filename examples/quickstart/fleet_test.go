@@ -101,9 +101,20 @@ func TestFleetFileThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+func TestLifetimeThatIsNoGoodStaysNowhere(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	if err := h.writeFleetFile(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "lifetime") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(h.fleetFile()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the fleet file: %v", err)
+	}
+}
+
 func TestSocketPathTooLong(t *testing.T) {
 	t.Parallel()
-	h := home{dir: "/" + strings.Repeat("d", socketMax)}
+	h := home{dir: "/" + strings.Repeat("d/", socketMax/2)}
 	err := h.writeFleetFile(t.Context(), time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "too long for a unix socket") || renewer.Hint(err) == "" {
 		t.Errorf("error %v, hint %q", err, renewer.Hint(err))

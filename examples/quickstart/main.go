@@ -116,10 +116,10 @@ func initCA(ctx context.Context, renew string, h home, s setup) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, renew, "--config", h.fleetFile(), "ca", "init", s.issuer)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("make the local CA %s: %w", s.issuer, err)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the local CA %s: %w\n%s", s.issuer, err, out)
 	}
+	fmt.Fprintf(os.Stdout, "made the local CA %s: %s\n", s.issuer, s.ca)
 	return nil
 }
 

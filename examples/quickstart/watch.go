@@ -37,7 +37,8 @@ type watcher struct {
 func (w *watcher) standing(ctx context.Context) error {
 	return w.source.List(ctx, renewer.ListFilter{}, func(r renewer.Row) error {
 		// What was issued since the start is news, and comes as an event.
-		if r.Generation == 0 || r.NotBefore.Add(backdate).After(w.since) {
+		news := !r.NotBefore.Add(backdate).Before(w.since.Truncate(time.Second))
+		if r.Generation == 0 || news {
 			return nil
 		}
 		w.stood = true
