@@ -207,15 +207,15 @@ func (m *model) compare(t *rapid.T, i *Inventory) {
 		wantAll := slices.Collect(maps.Values(m.generations[name]))
 		slices.SortFunc(wantAll, func(a, b renewer.Generation) int { return b.Number - a.Number })
 		same(t, "generations", must(t, all, err), wantAll)
-		for _, g := range wantAll {
+		for _, g := range wantAll[:min(1, len(wantAll))] {
 			found, ok, err := i.ByFingerprint(g.Fingerprint)
 			if same(t, "by fingerprint", must(t, found, err), g); !ok {
 				t.Fatal("not ok")
 			}
 		}
-		m.compareLog(t, i, name)
 	}
 	m.compareRows(t, i)
+	m.compareLog(t, i, rapid.SampledFrom(modelNames).Draw(t, "log of"))
 	m.compareLog(t, i, "")
 }
 
