@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -296,34 +297,38 @@ func TestEveryFault(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
+			root := memory(t)
 			run := func(at int, way string) *faults {
-				b := pki.fresh(t)
+				b := *pki
+				b.root = filepath.Join(root, fmt.Sprint(way, at))
+				must(t, os.MkdirAll(b.path(dir), 0o755))
+				defer os.RemoveAll(b.root)
 				unsynced := New(renewer.Host{Name: "host-a"}, &faults{Transport: Local(b.root)})
-				s.setup(t, b, unsynced)
+				s.setup(t, &b, unsynced)
 				f := &faults{Transport: Local(b.root), at: at, way: way, look: func(op string) {
-					if err := s.check(b); err != nil {
+					if err := s.check(&b); err != nil {
 						t.Errorf("%s at operation %d: after %s: %v", way, at, op, err)
 					}
 				}}
 				h := New(renewer.Host{Name: "host-a"}, f)
-				err := s.act(t, b, h)
+				err := s.act(t, &b, h)
 				switch {
 				case at == 0 && err != nil:
 					t.Fatal(err)
 				case err != nil && !errors.Is(err, errInjected):
 					t.Errorf("%s at operation %d: the fault is not in the error: %v", way, at, err)
 				}
-				if err := s.check(b); err != nil {
+				if err := s.check(&b); err != nil {
 					t.Errorf("%s at operation %d: %v", way, at, err)
 				}
 				// The next process finds what is there and goes on.
-				if err := s.act(t, b, unsynced); err != nil {
+				if err := s.act(t, &b, unsynced); err != nil {
 					t.Errorf("%s at operation %d: again: %v", way, at, err)
 				}
-				if got := b.served(placement()); got != print(s.after(b)) {
+				if got := b.served(placement()); got != print(s.after(&b)) {
 					t.Errorf("%s at operation %d: after trying again %q is live", way, at, got)
 				}
-				s.clean(t, b, unsynced)
+				s.clean(t, &b, unsynced)
 				return f
 			}
 			ops := run(0, "no fault").ops
