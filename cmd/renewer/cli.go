@@ -148,13 +148,14 @@ func one(f *configs.Fleet, name string) (string, error) {
 	return full[0], nil
 }
 
-// options are what the daemon package gets from the command line.
+// options are what the daemon package gets from the command line. With -v only
+// the daemon logs more: commands show the same events as progress.
 func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
 	level := usual
 	switch {
 	case c.quiet:
 		level = slog.LevelError
-	case c.verbose:
+	case c.verbose && usual == slog.LevelInfo:
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(c.errOut, &slog.HandlerOptions{Level: level}))

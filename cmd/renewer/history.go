@@ -60,7 +60,7 @@ next; JSON then is one object a line.`,
 
 func (c *cli) eventList() *list[renewer.Event] {
 	return listOf(c, []string{"time", "type", "certificate", "host", "generation", "rollout", "message", "error"}, func(e renewer.Event) []any {
-		return []any{e.Time, string(e.Type), e.Certificate, e.Host, number(e.Generation), e.Rollout, e.Message, e.Error}
+		return []any{plain(e.Time), string(e.Type), e.Certificate, e.Host, number(e.Generation), e.Rollout, e.Message, e.Error}
 	})
 }
 
@@ -99,8 +99,8 @@ func (c *cli) follow(ctx context.Context, f *configs.Fleet, filter renewer.Event
 				return err
 			}
 		}
-		if c.format == asCSV {
-			out.csv.Flush()
+		if err := out.flush(); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // format is how results are printed.
@@ -51,14 +49,16 @@ type list[T any] struct {
 	columns []string
 	cells   func(T) []any
 	rows    [][]any
+	out     *bufio.Writer
 	csv     *csv.Writer
 	n       int
 	lines   bool // json: one value a line instead of an array
 }
 
-// newList makes a list with these columns and, for each value, as many cells.
+// listOf makes a list with these columns and, for each value, as many cells.
 func listOf[T any](c *cli, columns []string, cells func(T) []any) *list[T] {
-	return &list[T]{c: c, columns: columns, cells: cells, csv: csv.NewWriter(c.out)}
+	out := bufio.NewWriter(c.out)
+	return &list[T]{c: c, columns: columns, cells: cells, out: out, csv: csv.NewWriter(out)}
 }
 
 func (l *list[T]) add(v T) error {
@@ -67,7 +67,7 @@ func (l *list[T]) add(v T) error {
 	case asJSON:
 		return l.addJSON(v)
 	case asYAML:
-		return writeYAML(l.c.out, []T{v})
+		return writeYAML(l.out, []T{v})
 	case asCSV:
 		if l.n == 1 {
 			if err := l.csv.Write(l.columns); err != nil {
@@ -87,7 +87,7 @@ func (l *list[T]) add(v T) error {
 
 func (l *list[T]) addJSON(v T) error {
 	if l.lines {
-		return json.NewEncoder(l.c.out).Encode(v)
+		return json.NewEncoder(l.out).Encode(v)
 	}
 	b, err := json.MarshalIndent(v, "  ", "  ")
 	if err != nil {
@@ -97,43 +97,36 @@ func (l *list[T]) addJSON(v T) error {
 	if l.n == 1 {
 		lead = "[\n  "
 	}
-	_, err = fmt.Fprintf(l.c.out, "%s%s", lead, b)
+	_, err = fmt.Fprintf(l.out, "%s%s", lead, b)
 	return err
+}
+
+// flush sends what was added so far, but for a table.
+func (l *list[T]) flush() error {
+	l.csv.Flush()
+	return errors.Join(l.csv.Error(), l.out.Flush())
 }
 
 // end prints what is left; none is what a person reads of an empty table.
 func (l *list[T]) end(none string) error {
-	switch l.c.format {
-	case asJSON:
-		tail := "\n]\n"
-		if l.lines {
-			tail = ""
-		} else if l.n == 0 {
-			tail = "[]\n"
-		}
-		_, err := io.WriteString(l.c.out, tail)
-		return err
-	case asYAML:
-		if l.n == 0 {
-			_, err := io.WriteString(l.c.out, "[]\n")
+	tail := ""
+	switch {
+	case l.c.format.table() && l.n == 0:
+		l.c.say("%s", none)
+	case l.c.format.table():
+		return l.c.table(l.columns, l.rows)
+	case l.c.format == asCSV && l.n == 0:
+		if err := l.csv.Write(l.columns); err != nil {
 			return err
 		}
-		return nil
-	case asCSV:
-		if l.n == 0 {
-			if err := l.csv.Write(l.columns); err != nil {
-				return err
-			}
-		}
-		l.csv.Flush()
-		return l.csv.Error()
-	default:
-		if l.n == 0 {
-			l.c.say("%s", none)
-			return nil
-		}
-		return l.c.table(l.columns, l.rows)
+	case l.c.format == asCSV, l.lines:
+	case l.n == 0:
+		tail = "[]\n"
+	case l.c.format == asJSON:
+		tail = "\n]\n"
 	}
+	_, err := l.out.WriteString(tail)
+	return errors.Join(err, l.flush())
 }
 
 // all prints every value of a slice.
@@ -162,37 +155,5 @@ func (c *cli) object(v any, people func() error) error {
 		return usagef("-o csv is for lists; expected table, json or yaml")
 	default:
 		return people()
-	}
-}
-
-// writeYAML prints the same fields as JSON would have, in the same order.
-func writeYAML(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	var n yaml.Node
-	if err := yaml.Unmarshal(b, &n); err != nil { // JSON is YAML
-		return err
-	}
-	block(&n)
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(&n); err != nil {
-		return err
-	}
-	_, err = out.WriteTo(w)
-	return err
-}
-
-// block takes away the quotes and braces of JSON; what needs quotes gets them
-// again from the encoder.
-func block(n *yaml.Node) {
-	if n.Kind == yaml.ScalarNode || len(n.Content) > 0 {
-		n.Style = 0
-	}
-	for _, c := range n.Content {
-		block(c)
 	}
 }

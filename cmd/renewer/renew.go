@@ -88,8 +88,8 @@ func (c *cli) result(r renewer.RunResult, err error) error {
 	if err != nil && len(r.Rollouts) == 0 {
 		return err
 	}
-	out := listOf(c, []string{"certificate", "generation", "result", "error"}, func(x renewer.RolloutResult) []any {
-		return []any{x.Certificate, x.Generation, state(x.Result), x.Error}
+	out := listOf(c, []string{"certificate", "generation", "result", "why"}, func(x renewer.RolloutResult) []any {
+		return []any{x.Certificate, x.Generation, state(x.Result), x.Error + x.Waiting}
 	})
 	if e := out.all(r.Rollouts, "nothing to do"); e != nil || err != nil {
 		return errors.Join(err, e)
@@ -98,7 +98,7 @@ func (c *cli) result(r renewer.RunResult, err error) error {
 	for _, x := range r.Rollouts {
 		switch x.Result {
 		case renewer.ResultWaiting:
-			c.say("%s waits: %s", x.Certificate, x.Error)
+			c.say("%s waits: %s", x.Certificate, x.Waiting)
 		case renewer.ResultFailed, renewer.ResultBlocked:
 			fmt.Fprintf(c.errOut, "error: %s: %s: %s\n", x.Certificate, x.Result, x.Error)
 		}

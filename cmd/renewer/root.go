@@ -29,7 +29,7 @@ them, and proves it by looking at what is really served.
 	flags.StringVar(&c.config, "config", "", "fleet `FILE` (else $RENEWER_CONFIG, ./renewer.yaml, /etc/renewer/renewer.yaml)")
 	flags.VarP(&c.format, "output", "o", "how results are printed: "+strings.Join(formats, "|"))
 	flags.BoolVar(&c.quiet, "quiet", false, "nothing on standard error but errors")
-	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more, and show each step")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "show each step; the daemon logs more")
 	complete(root, "output", func() []string { return formats })
 	root.AddCommand(
 		newInit(c), newCheck(c), newRun(c), newPlan(c), newList(c), newShow(c), newStatus(c),
