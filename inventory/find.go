@@ -62,14 +62,15 @@ func findPrefix(tx *bolt.Tx, b bucket, prefix []byte) (found renewer.Generation,
 	return found, ok, nil
 }
 
-// Rollout returns a rollout that is over, by its ID.
+// Rollout returns a rollout that is over, by its ID; ok is false if there is
+// none.
 func (i *Inventory) Rollout(id string) (r renewer.Rollout, ok bool, err error) {
 	name := rolloutCertificate(id)
 	n, err := rolloutNumber(&renewer.Rollout{ID: id, Certificate: name})
 	if err != nil {
-		return r, false, err
+		return r, false, nil // no rollout has such an ID
 	}
-	err = i.view(func(tx *bolt.Tx) error {
+	err = i.view(func(tx *bolt.Tx) (err error) {
 		v := bRollouts.of(tx).Get(numberKey(name, n))
 		if ok = v != nil; !ok {
 			return nil

@@ -207,6 +207,20 @@ func TestRolloutsNewestFirst(t *testing.T) {
 	}
 }
 
+func TestRolloutByID(t *testing.T) {
+	t.Parallel()
+	i := open(t)
+	for n := 1; n <= 11; n++ {
+		commit(t, i, renewer.Change{Closed: &renewer.Rollout{ID: renewer.RolloutID("x@h", n), Certificate: "x@h", Phase: renewer.PhaseDone}})
+	}
+	for id, want := range map[string]bool{"x@h#1": true, "x@h#11": true, "x@h#12": false, "x#1": false, "x@h": false, "": false, "#1": false} {
+		r, ok, err := i.Rollout(id)
+		if err != nil || ok != want || ok && r.ID != id {
+			t.Errorf("%q: %q %t %v", id, r.ID, ok, err)
+		}
+	}
+}
+
 func TestFindByNumbers(t *testing.T) {
 	t.Parallel()
 	i := open(t)
