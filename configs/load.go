@@ -129,7 +129,9 @@ func unreadable(data []byte) (pos, string) {
 			return at, "a byte that is not UTF-8"
 		case r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f:
 			return at, fmt.Sprintf("a control character (%U)", r)
-		case r == '\n':
+		case r == '\r' && bytes.HasPrefix(data[size:], []byte("\n")):
+			at.column--
+		case r == '\n' || r == '\r' || r == '\u0085' || r == '\u2028' || r == '\u2029': // YAML 1.1, section 4.2
 			at = pos{at.line + 1, 0}
 		}
 		at.column++

@@ -58,7 +58,10 @@ func nearest(word string, valid []string) (string, bool) {
 			best, least = v, d
 		}
 	}
-	return best, best != "" && least <= max(1, min(len(word), len(best))/3)
+	if least > max(1, min(len(word), len(best))/3) {
+		return "", false
+	}
+	return best, true
 }
 
 // edits counts insertions, deletions, replacements and swaps of neighbours
