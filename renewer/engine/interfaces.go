@@ -104,7 +104,9 @@ type Host interface {
 // Prober looks at what is served, once, without retries of its own. The
 // observation is filled as far as it got even when there is an error:
 // Served is set and different from the fingerprint for a stale certificate,
-// and empty where nothing could be reached. The error is a renewer.ProbeError.
+// and empty where nothing could be reached. The error is a renewer.ProbeError,
+// or another one where the host could not be looked at at all: that says
+// nothing about its certificate.
 type Prober interface {
 	Probe(ctx context.Context, r ProbeRequest) (Observation, error)
 }

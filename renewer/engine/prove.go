@@ -95,7 +95,6 @@ func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcom
 	if out.Err != nil {
 		var looked *renewer.ProbeError
 		out.Inconclusive = !errors.As(out.Err, &looked)
-		out.Err = fmt.Errorf("probe %s: %w", req.Placement.ID(), out.Err)
 	}
 }
 

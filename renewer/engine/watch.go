@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"renewer/renewer"
@@ -109,10 +111,11 @@ func (e *Engine) log(ev renewer.Event) {
 	e.Log.LogAttrs(context.Background(), levels[ev.Type], string(ev.Type), attrs...)
 }
 
-// attend adds a rollout that is under way to those who watch every one.
+// attend adds a rollout that is under way to those who watch every one, or one
+// of the same certificate that it takes the place of.
 func (e *Engine) attend(name string, r *renewer.Rollout) {
 	for w := range e.watchers {
-		if w.every {
+		if w.every || slices.Contains(slices.Collect(maps.Values(w.rollouts)), name) {
 			w.rollouts[r.ID] = name
 		}
 	}
@@ -142,7 +145,9 @@ func (e *Engine) settleWatchers() {
 		for id, name := range w.rollouts {
 			res, done := e.rest(id, name)
 			rest = rest && done
-			result.Rollouts = append(result.Rollouts, res)
+			if res.Result != superseded {
+				result.Rollouts = append(result.Rollouts, res)
+			}
 		}
 		if !rest {
 			continue
@@ -199,10 +204,18 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 		return res
 	}
 	res.Generation = r.Generation
-	if res.Error, res.Hint = r.Trouble(); r.Phase != renewer.PhaseDone {
+	res.Error, res.Hint = r.Trouble()
+	switch {
+	case r.Phase == renewer.PhaseSuperseded:
+		res.Result = superseded
+	case r.Phase != renewer.PhaseDone:
 		res.Result = renewer.ResultBlocked
-	} else if res.Error != "" {
+	case res.Error != "":
 		res.Result = renewer.ResultFailed // in place, but nothing runs that could prove it
 	}
 	return res
 }
+
+// superseded is the result of a rollout whose place another one took: nobody
+// is told of it.
+const superseded renewer.Result = "superseded"

@@ -2,9 +2,9 @@ package probes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -23,9 +23,10 @@ func New() *Prober {
 	return &Prober{now: time.Now, step: 5 * time.Second, quiet: 2 * time.Second}
 }
 
-// Probe looks at the placement of r. Its error is a *renewer.ProbeError; the
-// observation is filled as far as it got. Other files on disk than there
-// should be are a mismatch, whatever is served.
+// Probe looks at the placement of r. Its error is a *renewer.ProbeError, or
+// another one where the files could not be looked at; the observation is
+// filled as far as it got. Other files on disk than there should be are a
+// mismatch, whatever is served.
 func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Observation, error) {
 	pl := r.Placement
 	if pl.Probe.Kind == renewer.ProbeNone {
@@ -33,7 +34,7 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 	}
 	disk, err := r.Host.Inspect(ctx, pl)
 	if err != nil {
-		return renewer.Observation{}, failed(r, renewer.ProbeUnreachable, err)
+		return renewer.Observation{}, fmt.Errorf("probe %s: %w", pl.ID(), err)
 	}
 	onDisk := compare(r, disk)
 	var obs renewer.Observation
@@ -54,7 +55,10 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 	}
 	switch {
 	case onDisk != nil:
-		return obs, failed(r, renewer.ProbeMismatch, errors.Join(onDisk, served))
+		if served != nil {
+			onDisk = fmt.Errorf("%w; %w", onDisk, served)
+		}
+		return obs, failed(r, renewer.ProbeMismatch, onDisk)
 	case served != nil:
 		return obs, failed(r, renewer.ProbeErrorKindOf(served), served)
 	}
@@ -65,19 +69,23 @@ func failed(r renewer.ProbeRequest, kind renewer.ProbeErrorKind, err error) erro
 	return &renewer.ProbeError{Kind: kind, Err: fmt.Errorf("probe %s: %w", r.Placement.ID(), err)}
 }
 
-// compare tells what on disk is not as it should be.
+// compare tells what on disk is not as it should be. Of what was put back only
+// the leaf counts.
 func compare(r renewer.ProbeRequest, disk renewer.OnDisk) error {
-	var errs []error
-	for _, problem := range disk.Problems {
-		errs = append(errs, fmt.Errorf("on disk in %s: %s", r.Placement.Dir, problem))
+	var wrong []string
+	if !r.Restored {
+		wrong = append(wrong, disk.Problems...)
 	}
 	if r.Fingerprint != "" && disk.Leaf != r.Fingerprint {
-		errs = append(errs, fmt.Errorf("on disk in %s: %s instead of %s", r.Placement.Dir, print(disk.Leaf), print(r.Fingerprint)))
+		wrong = append(wrong, print(disk.Leaf)+" instead of "+print(r.Fingerprint))
 	}
 	if r.Trust != "" && disk.Trust != r.Trust && r.Placement.Files[renewer.FileCA] != "" {
-		errs = append(errs, fmt.Errorf("on disk in %s: %s holds other roots than it should", r.Placement.Dir, r.Placement.Files[renewer.FileCA]))
+		wrong = append(wrong, r.Placement.Files[renewer.FileCA]+" holds other roots than it should")
 	}
-	return errors.Join(errs...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("on disk in %s: %s", r.Placement.Dir, strings.Join(wrong, "; "))
 }
 
 // print shortens a fingerprint for people.
