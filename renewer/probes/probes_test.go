@@ -151,9 +151,30 @@ func TestFile(t *testing.T) {
 			t.Errorf("%s: served %q", what, obs.Served)
 		}
 	}
-	r.Host = disk{err: errors.New("connection lost")}
+	// A host that cannot be looked at says nothing about its certificate.
+	lost := errors.New("connection lost")
+	r.Host = disk{err: lost}
 	_, err = New().Probe(t.Context(), r)
-	wants(t, err, renewer.ProbeUnreachable, "connection lost")
+	var looked *renewer.ProbeError
+	if !errors.Is(err, lost) || errors.As(err, &looked) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
+	t.Parallel()
+	r := renewer.ProbeRequest{
+		Restored: true, Fingerprint: "0123456789abcdef0123",
+		Placement: renewer.Placement{Certificate: "web", Host: "a", Dir: "/etc/web", Probe: renewer.Probe{Kind: renewer.ProbeFile}},
+		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Problems: []string{"tls.key has mode 0600"}}},
+	}
+	if _, err := New().Probe(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	r.Fingerprint = "another"
+	if _, err := New().Probe(t.Context(), r); err == nil {
+		t.Error("another leaf is there, and nobody minds")
+	}
 }
 
 func TestNoneLooksAtNothing(t *testing.T) {
