@@ -81,7 +81,9 @@ func (v *visit) broken(ctx context.Context, address string, err error) error {
 	end := v.ended
 	v.mu.Unlock()
 	switch {
-	case end != nil && isAlert(end), end != nil && v.asked && ended(end):
+	case isAlert(end):
+		return v.refused(address, end)
+	case ctx.Err() == nil && v.asked && ended(end): // else we ended it
 		return v.refused(address, end)
 	default:
 		return unreachable(ctx, address, err)
