@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("RENEWER_CONFIG", "")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every command ends a second later under -race
 			e.Setenv("FLEET", filepath.Join(e.WorkDir, "renewer.yaml"))
 			e.Setenv("HTTP", freePort(t))
 			return os.Chmod(e.WorkDir, 0o755)
