@@ -14,10 +14,11 @@ import (
 )
 
 func newShow(c *cli) *cobra.Command {
-	return &cobra.Command{
+	var snippetOnly bool
+	cmd := &cobra.Command{
 		Use:               "show NAME",
 		Short:             "Show one certificate: chain, generations, hosts, last error",
-		Example:           "  renewer show docker@host-b",
+		Example:           "  renewer show docker@host-b\n  renewer show docker@host-b --config-snippet",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -30,10 +31,26 @@ func newShow(c *cli) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if snippetOnly {
+					return c.showSnippet(d)
+				}
 				return c.object(d, func() error { return c.showDetail(d) })
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&snippetOnly, "config-snippet", false, "the lines for the service's own configuration instead")
+	return cmd
+}
+
+func (c *cli) showSnippet(d renewer.Detail) error {
+	text, err := snippet(d)
+	if err != nil {
+		return err
+	}
+	return c.object(map[string]string{"name": d.Name, "profile": d.Profile, "config_snippet": text}, func() error {
+		fmt.Fprint(c.out, text)
+		return nil
+	})
 }
 
 // why says what keeps a step from going on.

@@ -1,0 +1,38 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"path"
+	"strings"
+	"text/template"
+
+	"renewer/renewer"
+)
+
+//go:embed snippets.tmpl
+var snippetText string
+
+var snippets = template.Must(template.New("").Option("missingkey=error").Parse(snippetText))
+
+// snippet returns the lines that make a service use the files of a
+// certificate, by its profile; for a profile of the user's own, or one whose
+// files were changed so that the lines do not apply, the paths alone.
+func snippet(d renewer.Detail) (string, error) {
+	if len(d.Placements) == 0 {
+		return "", fmt.Errorf("%s is placed on no host", d.Name)
+	}
+	paths := map[string]string{}
+	for kind, file := range d.Placements[0].Files {
+		paths[string(kind)] = path.Join(d.Placements[0].Dir, file)
+	}
+	var out strings.Builder
+	if t := snippets.Lookup(d.Profile); t != nil && d.Profile != "any" {
+		if err := t.Execute(&out, paths); err == nil {
+			return out.String(), nil
+		}
+		out.Reset()
+	}
+	err := snippets.ExecuteTemplate(&out, "any", paths)
+	return out.String(), err
+}
