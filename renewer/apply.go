@@ -238,7 +238,7 @@ func (t *transition) probed() {
 		t.event(EventProbeFailed, "", t.o.Err)
 		t.back(t.o.Err)
 	case t.s.Stopped != "":
-		t.unproven(t.s.Stopped + " does not run and was not started: the files are in place, but nothing serves them")
+		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
 	default:
 		t.proven(HostVerified)
 		t.enter(StepVerified)

@@ -12,14 +12,22 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
-// Content makes what the files of a placement hold: ca is the roots, cert is
-// the leaf and then the intermediates without the root, leaf the leaf alone,
-// key a PKCS #8 PEM, bundle the key and then cert. It is the last look before
-// anything is written: a key that does not belong to the leaf is an error.
+// Content makes what the files of a placement hold, in PEM:
+//
+//	cert    the leaf, then the intermediates, no root
+//	leaf    the leaf alone
+//	key     the private key, PKCS #8 (RFC 5958)
+//	bundle  the key, then what cert holds
+//	ca      the roots
+//
+// It is the last look before anything is written: a key that is not the
+// leaf's is an error. Chain and key are needed only where a file needs them.
 func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []*x509.Certificate) (map[FileKind][]byte, error) {
-	out := map[FileKind][]byte{}
+	out := make(map[FileKind][]byte, len(files))
 	for kind := range files {
 		if kind == FileCA {
 			if len(roots) == 0 {
@@ -28,17 +36,10 @@ func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []
 			out[kind] = PEM(roots...)
 			continue
 		}
-		if chain.Leaf == nil || key == nil {
-			return nil, fmt.Errorf("the %s file needs a certificate with its key", kind)
-		}
-		if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(chain.Leaf.PublicKey) {
-			return nil, errors.New("the key does not belong to the certificate")
-		}
-		keyPEM, err := EncodeKey(key)
+		certs, keyPEM, err := pair(chain, key)
 		if err != nil {
 			return nil, err
 		}
-		certs := PEM(append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...)...)
 		switch kind {
 		case FileCert:
 			out[kind] = certs
@@ -47,12 +48,35 @@ func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []
 		case FileKey:
 			out[kind] = keyPEM
 		case FileBundle:
-			out[kind] = append(bytes.Clone(keyPEM), certs...)
+			out[kind] = slices.Concat(keyPEM, certs)
 		default:
 			return nil, fmt.Errorf("unknown kind of file %q", kind)
 		}
 	}
 	return out, nil
+}
+
+func pair(chain Chain, key crypto.Signer) (certs, keyPEM []byte, err error) {
+	switch {
+	case chain.Leaf == nil || key == nil:
+		return nil, nil, errors.New("there is no certificate to place")
+	case !Belongs(key, chain.Leaf):
+		return nil, nil, WithHint(errors.New("the private key is not the certificate's: their public keys differ"), "renew the certificate to get a new pair")
+	}
+	list := []*x509.Certificate{chain.Leaf}
+	for _, c := range chain.Intermediates { // some issuers send the root along
+		if !bytes.Equal(c.RawSubject, c.RawIssuer) || c.CheckSignatureFrom(c) != nil {
+			list = append(list, c)
+		}
+	}
+	keyPEM, err = EncodeKey(key)
+	return PEM(list...), keyPEM, err
+}
+
+// Belongs reports whether a private key is a certificate's.
+func Belongs(key crypto.Signer, c *x509.Certificate) bool {
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && c != nil && pub.Equal(c.PublicKey)
 }
 
 // NewKey makes a private key.
@@ -100,33 +124,62 @@ func EncodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// DecodeKey reads the first private key of a PEM text: PKCS #8, or as openssl
+// DecodeKey reads the first private key of a PEM text, PKCS #8 or as openssl
 // wrote it before. Its errors never hold any of the text.
 func DecodeKey(text []byte) (crypto.Signer, error) {
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return nil, errors.New("there is no private key in the PEM text")
+	block := KeyBlock(text)
+	if block == nil {
+		return nil, errors.New("no private key in PEM")
+	}
+	if strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "" {
+		return nil, errors.New("the private key is encrypted")
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, errors.New("the private key cannot be parsed") // the cause might quote it
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("the private key cannot sign")
+	}
+	return signer, nil
+}
+
+// KeyBlock returns the first private key block of a PEM text; nil for none.
+func KeyBlock(text []byte) *pem.Block {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return block
 		}
-		var key any
-		var err error
-		switch block.Type {
-		case "PRIVATE KEY":
-			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-		case "EC PRIVATE KEY":
-			key, err = x509.ParseECPrivateKey(block.Bytes)
-		case "RSA PRIVATE KEY":
-			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-		default:
+	}
+	return nil
+}
+
+// DecodeCertificates reads every certificate of a PEM text; there must be one
+// at least.
+func DecodeCertificates(text []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
 			continue
 		}
+		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, errors.New("the private key cannot be read: it is damaged, encrypted or of an unknown kind")
+			return nil, fmt.Errorf("certificate %d cannot be parsed: %w", len(certs)+1, err)
 		}
-		signer, ok := key.(crypto.Signer)
-		if !ok {
-			return nil, errors.New("the private key cannot sign")
-		}
-		return signer, nil
+		certs = append(certs, c)
 	}
+	if len(certs) == 0 {
+		return nil, errors.New("no certificate in PEM")
+	}
+	return certs, nil
 }

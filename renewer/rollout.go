@@ -171,7 +171,7 @@ func (r *Rollout) Trouble() (text, hint string) {
 		case s.Error != "":
 			return s.Host + ": " + s.Error, s.Hint
 		case s.State == StepUnproven:
-			return s.Host + ": " + s.Stopped + " does not run: the files are in place, but nothing serves them", "start it: the next probe proves it"
+			return s.Host + ": not running, so not activated: " + s.Stopped + "; the files are in place, but nothing serves them", "start it; it is looked at again within minutes"
 		}
 	}
 	return "", ""
@@ -180,10 +180,20 @@ func (r *Rollout) Trouble() (text, hint string) {
 // Hurry takes a person's request into a rollout under way: no window, no
 // backoff.
 func (r *Rollout) Hurry(force bool) {
-	r.Requested, r.Force, r.NextAt = true, r.Force || force, time.Time{}
+	r.Requested, r.Force = true, r.Force || force
+	r.Retry()
+}
+
+// Retry makes what waits for its next try due now, and reports whether there
+// was any.
+func (r *Rollout) Retry() bool {
+	waited := !r.NextAt.IsZero()
+	r.NextAt = time.Time{}
 	for i := range r.Steps {
+		waited = waited || !r.Steps[i].NextAt.IsZero()
 		r.Steps[i].NextAt = time.Time{}
 	}
+	return waited
 }
 
 // shown merges a step into what users see of its host.

@@ -59,10 +59,10 @@ var _ server.Service = (*App)(nil)
 
 // Open opens the state for one command: nothing is done that is not asked for.
 func Open(ctx context.Context, fleet *configs.Fleet, o Options) (*App, error) {
-	return open(ctx, fleet, o, false)
+	return open(ctx, fleet, o)
 }
 
-func open(ctx context.Context, fleet *configs.Fleet, o Options, onItsOwn bool) (_ *App, err error) {
+func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err error) {
 	if err := prepareStateDir(fleet.StateDir); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options, onItsOwn bool) (
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop
 	go func() { a.stopped <- a.eng.Run(run) }()
-	if err := a.eng.SetFleet(ctx, p.engineFleet(), onItsOwn); err != nil {
+	if err := a.eng.SetFleet(ctx, p.engineFleet(), engine.Asked); err != nil {
 		stop()
 		return nil, errors.Join(err, <-a.stopped)
 	}

@@ -11,7 +11,14 @@ import (
 
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/server"
+)
+
+// How long events and ended rollouts are kept, and how many events in any case.
+const (
+	keepEvents  = 365 * 24 * time.Hour
+	leastEvents = 100_000
 )
 
 // Run is the daemon: it keeps the certificates of a fleet file until ctx ends,
@@ -26,7 +33,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	state := &lateState{}
 	metrics := server.NewMetrics(o.Version, state)
 	o.observer = metrics
-	a, err := open(ctx, fleet, o, false)
+	a, err := open(ctx, fleet, o)
 	if err != nil {
 		return err
 	}
@@ -54,7 +61,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 // keep starts the engine's own work and follows schedule and reloads.
 func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, reload <-chan os.Signal) error {
 	log := a.opts.log()
-	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), true); err != nil {
+	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), engine.Alone); err != nil {
 		return err
 	}
 	fleet := a.parts.Load().fleet
@@ -65,10 +72,16 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 	defer stop()
 	unschedule := a.schedule(ctx)
 	defer func() { unschedule() }()
+	tidy := time.NewTicker(24 * time.Hour)
+	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tidy.C:
+			if _, err := a.inv.Prune(ctx, time.Now().Add(-keepEvents), leastEvents); err != nil {
+				log.Error("shorten the event log", "error", err)
+			}
 		case <-watchdog:
 			if check, _, _ := a.eng.Times(); !check.IsZero() { // the loop answers
 				notify(log, sd.SdNotifyWatchdog)
@@ -112,7 +125,7 @@ func (a *App) reload(ctx context.Context, path string) error {
 	}
 	a.parts.Store(next)
 	a.setFleetError("")
-	if err := a.eng.SetFleet(ctx, next.engineFleet(), true); err != nil {
+	if err := a.eng.SetFleet(ctx, next.engineFleet(), engine.Again); err != nil {
 		return err
 	}
 	a.health.ask(ctx, next)

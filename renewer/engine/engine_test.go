@@ -12,7 +12,7 @@ func TestFirstIssueIsProvenOnEveryHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "a", "b", "c")
 		b.fleet.Certificates = []renewer.Certificate{b.cert("web", 90*24*time.Hour, "a", "b", "c")}
-		b.start(false)
+		b.start(Asked)
 		defer func() { b.stop() }()
 		res := b.pass()
 		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultVerified {
@@ -39,7 +39,7 @@ func TestOneYearWithoutOneExpiry(t *testing.T) {
 		b.fleet.Certificates = []renewer.Certificate{
 			b.cert("day", 24*time.Hour, "a"), b.cert("week", 7*24*time.Hour, "a", "b"), b.cert("quarter", 90*24*time.Hour, "b"),
 		}
-		b.start(true)
+		b.start(Alone)
 		defer func() { b.stop() }()
 		end := time.Now().AddDate(1, 0, 0)
 		for time.Now().Before(end) {

@@ -288,7 +288,7 @@ func (b *bench) cert(name string, lifetime time.Duration, hosts ...string) renew
 }
 
 // start opens the state and runs an engine over it; stop parks it again.
-func (b *bench) start(onItsOwn bool) {
+func (b *bench) start(mode Mode) {
 	b.t.Helper()
 	store, err := inventory.Open(filepath.Join(b.dir, "inventory.db"), inventory.Options{NoSync: true})
 	must(b.t, err)
@@ -306,7 +306,7 @@ func (b *bench) start(onItsOwn bool) {
 		must(b.t, store.Close())
 		b.stop = nil
 	}
-	must(b.t, b.eng.SetFleet(ctx, b.fleet, onItsOwn))
+	must(b.t, b.eng.SetFleet(ctx, b.fleet, mode))
 }
 
 // pass does one pass over the fleet.

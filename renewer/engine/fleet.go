@@ -39,28 +39,50 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 	return f.Certificates[i], true
 }
 
-// SetFleet takes over a fleet file, the first or a changed one. An engine that
-// is on its own plans the difference to the inventory and goes on by itself;
-// one that is not does what it is asked and nothing else.
-func (e *Engine) SetFleet(ctx context.Context, f Fleet, onItsOwn bool) error {
+// Mode is how much an engine does with a fleet.
+type Mode int
+
+const (
+	Asked Mode = iota // what it is asked for and nothing else
+	Alone             // plans the difference to the inventory and goes on by itself
+	Again             // Alone, and what waits for its next try is tried now: somebody may have mended the cause
+)
+
+// SetFleet takes over a fleet file, the first or a changed one.
+func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	f.index()
 	roots := newRootCache()
 	roots.refresh(ctx, f.Issuers)
 	var failed error
 	err := e.do(ctx, func() {
-		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), onItsOwn
+		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
 			if c, ok := f.Certificate(name); ok {
 				en.cert = c
 			}
 		}
-		if onItsOwn {
-			if failed = e.checkAll(); failed == nil {
-				e.sweepKeys()
-			}
+		if mode == Asked {
+			return
+		}
+		if failed = e.checkAll(); failed == nil {
+			e.sweepKeys()
+		}
+		if failed == nil && mode == Again {
+			failed = e.retryAll()
 		}
 	})
 	return errors.Join(err, failed)
+}
+
+// retryAll ends the backoff of everything under way.
+func (e *Engine) retryAll() error {
+	var batch []pending
+	for _, en := range e.entries {
+		if next := en.clone(); !e.working(en.rec.Rollout) && next.rec.Rollout.Retry() {
+			batch = append(batch, e.put(next, Change{}))
+		}
+	}
+	return e.record(batch)
 }
 
 // checkAll compares every entry with the inventory, and lets go of those that

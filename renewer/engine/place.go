@@ -164,7 +164,9 @@ func activate(ctx context.Context, jobs []job, revision func(job) string) []rene
 	host, _ := jobs[0].host()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	did, err := host.Activate(ctx, jobs[0].placement.Activate)
+	how := jobs[0].placement.Activate
+	how.Bring = jobs[0].Kind == renewer.ActRestore && jobs[0].step.Stopped == ""
+	did, err := host.Activate(ctx, how)
 	for i, j := range jobs {
 		if outs[i].Inconclusive {
 			continue

@@ -52,7 +52,7 @@ func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Eve
 		return renewer.RunResult{}, err
 	}
 	defer func() { _ = e.do(context.WithoutCancel(ctx), func() { e.forget(w) }) }()
-	if err := e.SetFleet(ctx, f, true); err != nil {
+	if err := e.SetFleet(ctx, f, Again); err != nil {
 		return renewer.RunResult{}, err
 	}
 	if result, err := e.rested(ctx, w, progress); err != nil {

@@ -20,12 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // scene runs a test with an engine over hosts a, b and c and the given
 // certificates, on the bubble's clock.
-func scene(t *testing.T, onItsOwn bool, certs func(b *bench) []renewer.Certificate, f func(t *testing.T, b *bench)) {
+func scene(t *testing.T, mode Mode, certs func(b *bench) []renewer.Certificate, f func(t *testing.T, b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "a", "b", "c")
 		b.fleet.Certificates = certs(b)
-		b.start(onItsOwn)
+		b.start(mode)
 		defer func() {
 			if b.stop != nil {
 				b.stop()
@@ -40,7 +40,7 @@ const month = 30 * 24 * time.Hour
 func one(b *bench) []renewer.Certificate { return []renewer.Certificate{b.cert("web", month, "a")} }
 
 func TestAFailingProbeRestoresThePreviousGeneration(t *testing.T) {
-	scene(t, false, one, func(t *testing.T, b *bench) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
 		first := b.row("web")
 		m := b.machine("a")
@@ -77,7 +77,7 @@ func (b *bench) refuseNew(host, only string) {
 }
 
 func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		first := b.row("web")
 		b.refuseNew("a", first.Fingerprint)
@@ -91,7 +91,7 @@ func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
 		c := b.fleet.Certificates[0]
 		c.SANs = append(c.SANs, "more.test")
 		b.fleet.Certificates = []renewer.Certificate{c}
-		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
 		time.Sleep(time.Minute)
 		if row := b.row("web"); row.Status != renewer.StatusValid || !slices.Contains(row.SANs, "more.test") {
 			t.Errorf("row %+v", row)
@@ -100,7 +100,7 @@ func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
 }
 
 func TestAnIssuerThatIsAwayForADayCostsNothing(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.ca.breakWith(errors.New("connection refused"))
 		time.Sleep(21 * 24 * time.Hour) // past the renew time
@@ -124,7 +124,7 @@ func TestAnIssuerThatIsAwayForADayCostsNothing(t *testing.T) {
 }
 
 func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
-	scene(t, true, func(b *bench) []renewer.Certificate {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
 	}, func(t *testing.T, b *bench) {
 		synctest.Wait()
@@ -159,7 +159,7 @@ func TestOneRestartForTwoCertificatesOfOneService(t *testing.T) {
 		y.Placements[0].Activate = x.Placements[0].Activate
 		return []renewer.Certificate{x, y}
 	}
-	scene(t, false, certs, func(t *testing.T, b *bench) {
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
 		if res := b.pass(); res.Failed() || len(res.Rollouts) != 2 {
 			t.Fatalf("result %+v", res)
 		}
@@ -171,7 +171,7 @@ func TestOneRestartForTwoCertificatesOfOneService(t *testing.T) {
 }
 
 func TestRollbackHolds(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		if _, err := b.eng.Rollback(context.Background(), []string{"web"}, nil); err == nil {
 			t.Fatal("rolled back to nothing")
@@ -198,7 +198,7 @@ func TestRollbackHolds(t *testing.T) {
 }
 
 func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		m := b.machine("a")
 		m.mu.Lock()
@@ -219,7 +219,7 @@ func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
 }
 
 func TestALostKeyMeansANewCertificate(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		m := b.machine("a")
 		m.mu.Lock()
@@ -236,7 +236,7 @@ func TestALostKeyMeansANewCertificate(t *testing.T) {
 }
 
 func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		m := b.machine("a")
 		m.mu.Lock()
@@ -244,7 +244,7 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 		m.mu.Unlock()
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
 		must(t, err)
-		if res.Rollouts[0].Result != renewer.ResultFailed || !strings.Contains(res.Rollouts[0].Error, "does not run") {
+		if res.Rollouts[0].Result != renewer.ResultFailed || !strings.Contains(res.Rollouts[0].Error, "not running") {
 			t.Fatalf("result %+v", res)
 		}
 		if row := b.row("web"); row.Status != renewer.StatusBlocked {
@@ -261,10 +261,10 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 }
 
 func TestAnAddedHostGetsTheSameGeneration(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "b")}
-		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
 		time.Sleep(time.Minute)
 		row := b.row("web")
 		if row.Status != renewer.StatusValid || row.Generation != 1 || b.ca.count() != 1 || row.Hosts[1].Served != row.Fingerprint {
@@ -279,7 +279,7 @@ func TestRekeyFalseKeepsTheKey(t *testing.T) {
 		c.Rekey = false
 		return []renewer.Certificate{c}
 	}
-	scene(t, false, certs, func(t *testing.T, b *bench) {
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
 		b.pass()
 		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
 		must(t, err)
@@ -298,7 +298,7 @@ func TestRekeyFalseKeepsTheKey(t *testing.T) {
 }
 
 func TestATickWithNothingDueAsksNobody(t *testing.T) {
-	scene(t, true, func(b *bench) []renewer.Certificate {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
 	}, func(t *testing.T, b *bench) {
 		synctest.Wait()
@@ -314,16 +314,16 @@ func TestATickWithNothingDueAsksNobody(t *testing.T) {
 }
 
 func TestACertificateThatLeavesTheFleetFileIsLetGo(t *testing.T) {
-	scene(t, true, one, func(t *testing.T, b *bench) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		certs := b.fleet.Certificates
 		b.fleet.Certificates = nil
-		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
 		if row := b.row("web"); row.Name != "" {
 			t.Fatalf("still listed: %+v", row)
 		}
 		b.fleet.Certificates = certs
-		must(t, b.eng.SetFleet(context.Background(), b.fleet, true))
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
 		time.Sleep(time.Minute)
 		if row := b.row("web"); row.Generation != 2 || row.Status != renewer.StatusValid {
 			t.Errorf("row %+v", row)
@@ -338,7 +338,7 @@ func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
 		b.fleet.Windows["never"] = shutWindow{}
 		return []renewer.Certificate{c}
 	}
-	scene(t, true, certs, func(t *testing.T, b *bench) {
+	scene(t, Alone, certs, func(t *testing.T, b *bench) {
 		synctest.Wait() // nothing valid is in place: the first does not wait
 		first := b.row("web")
 		if first.Status != renewer.StatusValid {

@@ -65,7 +65,7 @@ func placement() renewer.Placement {
 
 func (b *bench) content(t testing.TB, p renewer.Placement, pair testpki.Pair) map[renewer.FileKind][]byte {
 	t.Helper()
-	c, err := Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.KeyPEM, []*x509.Certificate{b.ca.Root})
+	c, err := renewer.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{b.ca.Root})
 	must(t, err)
 	return c
 }

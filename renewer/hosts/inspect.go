@@ -110,7 +110,7 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 
 func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileCA {
-		roots, err := parseCerts(data)
+		roots, err := renewer.DecodeCertificates(data)
 		if err != nil {
 			in.problem("%s: %v", name, err)
 		}
@@ -118,7 +118,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 		return
 	}
 	if kind.Secret() {
-		if key, err := parseKey(data); err != nil {
+		if key, err := renewer.DecodeKey(data); err != nil {
 			in.problem("%s: %v", name, err)
 		} else {
 			if in.keys == nil {
@@ -130,7 +130,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileKey {
 		return
 	}
-	certs, err := parseCerts(data)
+	certs, err := renewer.DecodeCertificates(data)
 	switch {
 	case err != nil:
 		in.problem("%s: %v", name, err)
@@ -146,7 +146,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 func (in *inspection) pair() {
 	for _, kind := range renewer.FileKinds {
 		name := in.p.Files[kind]
-		if key, ok := in.keys[name]; ok && in.leaf != nil && !matches(in.leaf, key) {
+		if key, ok := in.keys[name]; ok && in.leaf != nil && !renewer.Belongs(key, in.leaf) {
 			in.problem("%s is not the key of %s", name, in.leafName)
 		}
 	}
@@ -199,7 +199,7 @@ func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint stri
 func usable(files []file, fingerprint string) bool {
 	var leaf *x509.Certificate
 	for _, f := range files {
-		if certs, err := parseCerts(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
+		if certs, err := renewer.DecodeCertificates(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
 			leaf = certs[0]
 		}
 	}
@@ -207,10 +207,10 @@ func usable(files []file, fingerprint string) bool {
 		return false
 	}
 	for _, f := range files {
-		if keyBlock(f.data) == nil {
+		if renewer.KeyBlock(f.data) == nil {
 			continue
 		}
-		if key, err := parseKey(f.data); err != nil || !matches(leaf, key) {
+		if key, err := renewer.DecodeKey(f.data); err != nil || !renewer.Belongs(key, leaf) {
 			return false
 		}
 	}
@@ -237,7 +237,7 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 		return nil, err
 	}
 	for _, f := range files {
-		if block := keyBlock(f.data); block != nil {
+		if block := renewer.KeyBlock(f.data); block != nil {
 			return pem.EncodeToMemory(block), nil
 		}
 	}

@@ -41,7 +41,8 @@ func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
 
 // activateUnits restarts or reloads units, all that run in one go. A unit
 // that failed is restarted: an activation before this one may be the cause.
-// One that is stopped, or about to be, is left alone.
+// One that is stopped, or about to be, is left alone unless it is to be
+// brought up again.
 func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
 	var restart, reload, stopped []string
 	for _, unit := range a.Units {
@@ -60,9 +61,9 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 				Err:   fmt.Errorf("unit %s cannot be activated: systemd calls it %q", unit, st["LoadState"]),
 				Hint:  "check the name under units: with `systemctl status " + unit + "`",
 			}
-		case state == "inactive", state == "deactivating":
+		case !a.Bring && (state == "inactive" || state == "deactivating"):
 			stopped = append(stopped, fmt.Sprintf("%s (%s, %s)", unit, state, st["SubState"]))
-		case a.Action != "reload", state == "failed", state == "activating":
+		case a.Action != "reload", state != "active" && state != "reloading":
 			restart = append(restart, unit)
 		case st["CanReload"] != "yes":
 			return renewer.Activated{}, &renewer.Error{
