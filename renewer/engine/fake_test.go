@@ -33,7 +33,8 @@ type machine struct {
 	down      bool                                 // the host cannot be reached
 	stopped   bool                                 // the service does not run
 	fail      func(call, certificate string) error // nil: nothing fails
-	only      string                               // the one fingerprint that the service can serve; empty: any
+	slow      func(ctx context.Context, call string)
+	only      string // the one fingerprint that the service can serve; empty: any
 }
 
 type place struct {
@@ -68,7 +69,10 @@ func (m *machine) place(name string) *place {
 	return m.places[name]
 }
 
-func (m *machine) Stage(_ context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (Staged, error) {
+func (m *machine) Stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (Staged, error) {
+	if m.slow != nil {
+		m.slow(ctx, "stage")
+	}
 	unlock, err := m.enter("stage", p.Certificate)
 	defer unlock()
 	if err != nil {
@@ -250,6 +254,7 @@ type bench struct {
 	ca    *flaky
 	eng   *Engine
 	stop  func()
+	wrap  func(Store) Store // between the engine and the inventory
 }
 
 func newBench(t *testing.T, hosts ...string) *bench {
@@ -295,7 +300,11 @@ func (b *bench) start(mode Mode) {
 	keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
 	must(b.t, err)
 	b.store = store
-	b.eng = New(Config{Store: store, Keys: keys, Prober: eyes{}, Log: slog.New(slog.DiscardHandler)})
+	var over Store = store
+	if b.wrap != nil {
+		over = b.wrap(store)
+	}
+	b.eng = New(Config{Store: over, Keys: keys, Prober: eyes{}, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.eng.Run(ctx) }()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -359,3 +360,136 @@ func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
 type shutWindow struct{}
 
 func (shutWindow) At(t time.Time) (bool, time.Time) { return false, t.AddDate(10, 0, 0) }
+
+func TestAPassTriesAgainWhatWaits(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		b.ca.breakWith(&renewer.Error{Class: renewer.ClassMisconfigured, Err: errors.New("no CA"), Hint: "renewer ca init"})
+		if res := b.pass(); !res.Failed() || res.Rollouts[0].Hint != "renewer ca init" {
+			t.Fatalf("result %+v", res)
+		}
+		b.ca.breakWith(nil) // mended at once
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+	})
+}
+
+// An inventory that takes nothing for a while (a full disk) loses nothing:
+// what was done is recorded later, and not done again.
+func TestAFullDiskLosesNothing(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		full := &fullStore{Store: b.store}
+		b.stop()
+		b.wrap = func(s Store) Store { full.Store = s; return full }
+		b.start(Alone)
+		for n := range 8 { // the nth commit of a renewal and the ones after it fail for ten minutes
+			full.after(n)
+			before := b.ca.count()
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			if n > 0 && n < 6 && !errors.Is(err, errFull) {
+				t.Fatalf("commit %d: the one who waits was told %v", n, err)
+			}
+			time.Sleep(10 * time.Minute)
+			full.after(-1)
+			time.Sleep(10 * time.Minute)
+			row := b.row("web")
+			if row.Status != renewer.StatusValid {
+				t.Errorf("commit %d: row %+v", n, row)
+			}
+			if made := b.ca.count() - before; made > 1 {
+				t.Errorf("commit %d: %d orders", n, made)
+			}
+			if g := b.row("web").Generation; g != b.ca.count() {
+				t.Errorf("commit %d: generation %d of %d orders", n, g, b.ca.count())
+			}
+		}
+	})
+}
+
+var errFull = errors.New("no space left on device")
+
+// fullStore refuses commits from some point on.
+type fullStore struct {
+	Store
+	mu   sync.Mutex
+	left int // commits that still succeed; less than 0: all
+}
+
+func (f *fullStore) after(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = n
+}
+
+func (f *fullStore) Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left == 0 {
+		return nil, errFull
+	}
+	if f.left > 0 {
+		f.left--
+	}
+	return f.Store.Commit(ctx, changes...)
+}
+
+func TestAPanicStaysWithItsTask(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		return []renewer.Certificate{b.cert("bad", month, "a"), b.cert("good", month, "b")}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		m := b.machine("a")
+		m.fail = func(call, _ string) error {
+			if call == "stage" {
+				panic("a bug")
+			}
+			return nil
+		}
+		res := b.pass()
+		if len(res.Rollouts) != 2 || res.Rollouts[0].Result != renewer.ResultFailed || res.Rollouts[1].Result != renewer.ResultVerified {
+			t.Errorf("result %+v", res)
+		}
+	})
+}
+
+func TestStoppingParksWhatIsUnderWay(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.ca.breakWith(errors.New("away"))
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		b.stop()
+		b.ca.breakWith(nil)
+		b.start(Alone)
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestASlowEffectGetsItsGrace(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.slow = func(ctx context.Context, call string) {
+			if call == "stage" {
+				select {
+				case <-time.After(5 * time.Second):
+				case <-ctx.Done():
+					t.Error("it was cut off")
+				}
+			}
+		}
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		must(t, err)
+		time.Sleep(time.Second)
+		b.stop()
+		b.start(Alone)
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 || b.ca.count() != 2 {
+			t.Errorf("%d orders, row %+v", b.ca.count(), row)
+		}
+	})
+}
