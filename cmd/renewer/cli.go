@@ -114,13 +114,16 @@ var (
 	usualPlaces = []string{"./renewer.yaml", "/etc/renewer/renewer.yaml"}
 )
 
-// fleet loads the fleet file.
-func (c *cli) fleet() (*configs.Fleet, error) {
+// fleet loads the fleet file for a command that a person starts: systemd's
+// credentials need not be there.
+func (c *cli) fleet() (*configs.Fleet, error) { return c.load(configs.LoadForReading) }
+
+func (c *cli) load(how func(string) (*configs.Fleet, error)) (*configs.Fleet, error) {
 	path, err := c.path()
 	if err != nil {
 		return nil, err
 	}
-	f, err := configs.Load(path)
+	f, err := how(path)
 	if err != nil {
 		return nil, usageError{err}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -10,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"renewer/configs"
 	"renewer/renewer/daemon"
+	"renewer/renewer/server"
 )
 
 func newRun(c *cli) *cobra.Command {
@@ -29,7 +30,7 @@ or is blocked, and with 0 if something only waits for its window.`,
 			if once {
 				return c.runOnce(cmd.Context())
 			}
-			f, err := c.fleet()
+			f, err := c.load(configs.Load)
 			if err != nil {
 				return err
 			}
@@ -44,14 +45,12 @@ or is blocked, and with 0 if something only waits for its window.`,
 }
 
 func (c *cli) runOnce(ctx context.Context) error {
-	f, err := c.fleet()
+	f, err := c.load(configs.Load)
 	if err != nil {
 		return err
 	}
-	app, err := daemon.Open(ctx, f, c.options(f.Path, slog.LevelWarn))
-	if err != nil {
-		return err
-	}
-	result, err := app.RunOnce(ctx, c.progress())
-	return errors.Join(c.result(result, interrupted(err)), app.Close())
+	return c.ask(ctx, f, func(s server.Service) error {
+		result, err := s.RunOnce(ctx, c.progress())
+		return c.result(result, interrupted(err))
+	})
 }

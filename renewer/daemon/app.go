@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"renewer/configs"
-	"renewer/internal/seal"
 	"renewer/inventory"
 	"renewer/renewer"
 	"renewer/renewer/engine"
@@ -47,6 +46,7 @@ type App struct {
 	eng    *engine.Engine
 	parts  atomic.Pointer[parts] // of the fleet file that holds now
 	health health
+	keys   lazyKeys
 
 	started time.Time
 	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
@@ -75,21 +75,17 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, inv.Close())
 		}
 	}()
-	keys, err := seal.Open(filepath.Join(fleet.StateDir, "keys"), fleet.SealIdentityFile, fleet.SealIdentityFile == filepath.Join(fleet.StateDir, "seal.key"))
-	if err != nil {
-		return nil, err
-	}
 	p, err := build(fleet)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{opts: o, inv: inv, store: inv, started: time.Now(), stopped: make(chan error, 1)}
+	a := &App{opts: o, inv: inv, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
 	if o.store != nil {
 		a.store = o.store(inv)
 	}
 	a.parts.Store(p)
 	a.eng = engine.New(engine.Config{
-		Store: a.store, Keys: keys, Prober: probes.New(), Log: o.log(), Observer: &observer{next: o.observer, health: &a.health},
+		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{next: o.observer, health: &a.health},
 	})
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop

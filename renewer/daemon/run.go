@@ -38,6 +38,9 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	if _, err := a.keys.open(); err != nil { // now, rather than at the first renewal
+		return err
+	}
 	state.app.Store(a)
 	metrics.Expect(names(fleet.Issuers), nil)
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})

@@ -57,6 +57,7 @@ func (a *api) handler() http.Handler {
 		}
 		return a.service.Events(ctx, f)
 	}))
+	mux.HandleFunc("POST /v1/run", a.runOnce)
 	mux.HandleFunc("POST /v1/renew", a.renew)
 	mux.HandleFunc("POST /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/backup", a.backup)
@@ -173,6 +174,13 @@ func (a *api) renew(w http.ResponseWriter, r *http.Request) {
 	a.log.Info("renew requested", "names", req.Names, "all", req.All, "expiring_within", req.ExpiringWithin, "force", req.Force)
 	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.RunResult, error) {
 		return a.service.Renew(a.acts, req, progress)
+	})
+}
+
+func (a *api) runOnce(w http.ResponseWriter, r *http.Request) {
+	a.log.Info("one pass requested")
+	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.RunResult, error) {
+		return a.service.RunOnce(a.acts, progress)
 	})
 }
 

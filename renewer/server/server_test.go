@@ -53,6 +53,10 @@ func (f *fakeService) Renew(ctx context.Context, r renewer.RenewRequest, p func(
 	return f.renew(ctx, r, p)
 }
 
+func (f *fakeService) RunOnce(ctx context.Context, p func(renewer.Event)) (renewer.RunResult, error) {
+	return f.rollback(ctx, "everything", p)
+}
+
 func (f *fakeService) Rollback(ctx context.Context, n string, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.rollback(ctx, n, p)
 }
@@ -186,6 +190,9 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	res, err = c.Rollback(ctx, "../docker@host-b/x", nil)
 	equal("rollback", result, res, err)
 	equal("rollback name", "../docker@host-b/x", asked["rollback"], nil)
+	again, err := c.RunOnce(t.Context(), func(renewer.Event) {})
+	equal("one pass", again, res, err)
+	equal("one pass is asked for", "everything", asked["rollback"], nil)
 	v, err := c.Verify(ctx, []string{"docker"})
 	equal("verify", found, v, err)
 	equal("verify names", []string{"docker"}, asked["verify"], nil)

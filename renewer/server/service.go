@@ -21,6 +21,8 @@ type Service interface {
 	Status(ctx context.Context) (renewer.SystemStatus, error)
 	// Plan returns what a run would do now, and changes nothing.
 	Plan(ctx context.Context) ([]renewer.PlanStep, error)
+	// RunOnce makes one pass over all that is due and looks at every placement.
+	RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Renew starts rollouts, calls progress for each of their events and,
 	// unless NoWait, returns when all have ended or only wait.
 	Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error)
