@@ -155,7 +155,7 @@ type Activation struct {
 	Command   []string // command: an argument vector, never a shell line
 	Container string   // docker
 	Timeout   time.Duration
-	Bring     bool          // start what does not run: it did before an activation that failed
+	Bring     bool          `json:"-"` // start what does not run: it did before an activation that failed
 	Budget    time.Duration // from stop to proven, restore included; 0: none
 }
 

@@ -44,8 +44,7 @@ func TestSignal(t *testing.T) {
 	got, err := h.Activate(t.Context(), a)
 	must(t, err)
 	equal(t, "not running", got.NotRunning, "")
-	_, err = in.Write([]byte("go\n")) // dash runs the trap when read returns
-	must(t, err)
+	_, _ = in.Write([]byte("go\n")) // dash runs the trap when read returns, at the latest on this; it may be over by then
 	lines.Scan()
 	equal(t, "process", lines.Text(), "reloaded")
 
