@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,8 +33,8 @@ var signalReader reader = func(l *loader, at pos, n *yaml.Node) (any, bool) {
 	return s, true
 }
 
-// argv reads an argument vector. A program is looked for nowhere: PATH differs
-// from host to host, and with sudo.
+// argv reads an argument vector. The program is an absolute path or a bare
+// name, which is looked for in the PATH of the host.
 func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 	if n.Kind == yaml.ScalarNode {
 		l.fault(at, "the command is "+kindOf(n), "expected a list of arguments, one string each; there is no shell")
@@ -43,13 +44,16 @@ func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 	if !ok {
 		return nil, false
 	}
-	if first := v.([]setting)[0]; !isPath(first.value.(string)) || first.value == "/" {
-		program, _, _ := strings.Cut(first.value.(string), " ") // what follows in a shell line may be secret
-		l.fault(first.at, "the program "+quote(program)+" is not an absolute path", "expected a path such as /usr/bin/true, and each argument as an entry of its own")
+	first := v.([]setting)[0]
+	if name := first.value.(string); !bareProgram.MatchString(name) && (!isPath(name) || name == "/") {
+		program, _, _ := strings.Cut(name, " ") // what follows in a shell line may be secret
+		l.fault(first.at, "the program "+quote(program)+" is no name and no absolute path", "expected a program such as true or /usr/bin/true, and each argument as an entry of its own")
 		return nil, false
 	}
 	return v, true
 }
+
+var bareProgram = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
 
 var timeoutReader = duration(time.Second, day)
 

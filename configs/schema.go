@@ -29,7 +29,7 @@ var fleetSchema = schema{
 // Bounds of durations. A leaf that lives less than a minute cannot be brought
 // to a host and proven in time.
 const (
-	leastLifetime = time.Minute
+	leastLifetime = 10 * time.Second
 	mostLifetime  = 50 * 365 * day
 )
 
