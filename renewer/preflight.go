@@ -1,0 +1,43 @@
+package renewer
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Preflight looks at a leaf as the placement's peers will, before anything is
+// restarted: services start happily with what no peer accepts. hostNow is the
+// host's own clock. An error is permanent for this generation.
+func Preflight(p Placement, leaf *x509.Certificate, hostNow time.Time) error {
+	refuse := func(hint, format string, a ...any) error {
+		return &Error{Class: ClassRefused, Hint: hint, Err: fmt.Errorf("preflight: "+format, a...)}
+	}
+	switch {
+	case !hostNow.Before(leaf.NotAfter):
+		return refuse("compare the clocks", "it ended at %s, and the clock of %s says %s", date(leaf.NotAfter), p.Host, date(hostNow))
+	case hostNow.Before(leaf.NotBefore):
+		return refuse("compare the clocks", "it begins at %s, and the clock of %s says only %s", date(leaf.NotBefore), p.Host, date(hostNow))
+	}
+	if p.Probe.Kind != ProbeTLS && p.Probe.Kind != ProbeDocker && p.Probe.Kind != ProbeGRPCHealth {
+		return nil
+	}
+	if !slices.Contains(UsagesOf(leaf), UsageServer) {
+		return refuse("add server to usages", "it is to be served, and has not the usage server")
+	}
+	name := p.Probe.ServerName
+	if name == "" {
+		host, _, err := net.SplitHostPort(p.Probe.Address)
+		if err != nil {
+			return refuse("write the probe's address as host:port", "address %q: %w", p.Probe.Address, err)
+		}
+		name = host
+	}
+	if err := leaf.VerifyHostname(name); err != nil {
+		return refuse("add "+name+" to sans", "peers dial %s, and it covers only %s", name, strings.Join(SANs(leaf), ", "))
+	}
+	return nil
+}
