@@ -12,7 +12,7 @@ var notYet = map[string]string{
 	"probe grpc_health":    "expected probe: {tls: {address: HOST:PORT}}, file or none on the certificate",
 	"activate docker":      "expected systemd, signal, command or none",
 	"budget":               "expected timeout alone",
-	"guard":                "expected no guard; a maintenance window can hold activation back",
+	"guard dagu":           "expected no guard for Dagu; a maintenance window can hold activation back",
 	"peer_group":           "expected no peer_group",
 	"dials":                "expected no dials",
 	"reloads":              "expected no reloads; renewer profiles shows what each service does",

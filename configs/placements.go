@@ -17,6 +17,7 @@ func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) renewer.Pl
 		Certificate: c.Name, Host: h.Name,
 		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
 		Files: map[renewer.FileKind]string{}, Modes: map[renewer.FileKind]fs.FileMode{},
+		Guard: get[*renewer.Guard](d.s, "guard"),
 	}
 	before := r.wrong()
 	p.Dir = r.dir(d, h)

@@ -46,7 +46,7 @@ var placementSchema = schema{
 	"owner": account, "group": account,
 	"modes":    object("modes", modesSchema()),
 	"activate": readActivation, "probe": readProbe,
-	"guard":   later("guard", object("guard", guardSchema)),
+	"guard":   readGuard,
 	"reloads": later("reloads", object("reloads", schema{"leaf": enum("automatic", "restart"), "trust": enum("automatic", "restart")})),
 }
 
@@ -76,7 +76,7 @@ var guardSchema = schema{
 		"without_live_restore": enum("block", "wait_idle", "force"),
 		"label":                text("the name of a label"),
 	})),
-	"dagu": object("dagu", schema{"wait_idle": object("wait_idle", waitSchema)}),
+	"dagu": later("guard dagu", object("dagu", schema{"wait_idle": object("wait_idle", waitSchema)})),
 }
 
 var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_deadline": enum("block", "restart")}

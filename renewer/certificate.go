@@ -122,6 +122,7 @@ type Placement struct {
 	Group       string
 	Activate    Activation
 	Probe       Probe
+	Guard       *Guard `json:",omitempty"` // nil: none
 }
 
 // ID names the placement in messages, logs and keys: certificate@host, or the

@@ -2,6 +2,7 @@ package renewer
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -70,4 +71,12 @@ func (g Guard) Check(d DockerState, now, end time.Time) Held {
 	default:
 		return Held{Why: fmt.Sprintf("%s, and the deadline %s has passed", why, date(deadline)), Hint: liveRestore, Blocked: true}
 	}
+}
+
+// Guarded reports whether an activation of the placement needs its guard's
+// leave: one that restarts the Docker daemon.
+func (p Placement) Guarded() bool {
+	return p.Guard != nil && p.Activate.Kind == ActivateSystemd && slices.ContainsFunc(p.Activate.Units, func(u string) bool {
+		return u == "docker" || u == "docker.service"
+	})
 }
