@@ -16,6 +16,7 @@ type Outcome struct {
 	Inconclusive bool
 	Cancelled    bool // cut off by the end of this process: nothing is known
 	KeyLost      bool // stage: no host has the generation's key any more
+	Held         Held // activate: a guard does not let it pass now; nothing was flipped
 
 	Generation *Generation // order: what was issued
 	Warnings   []string    // order: what the issuer added or shortened; probe: what could not be checked
@@ -155,6 +156,12 @@ func (t *transition) staged() {
 		t.event(EventStageFailed, "a new certificate is needed", o.Err)
 		t.close(PhaseSuperseded, o.Err.Error())
 		return
+	case ClassOf(o.Err) == ClassRefused: // by the preflight: it must not go live
+		t.fail(o.Err)
+		t.enter(StepBlocked)
+		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
+		t.event(EventStageFailed, "what is in place stays", o.Err)
+		return
 	case o.Err != nil:
 		t.again(EventStageFailed)
 		return
@@ -179,7 +186,23 @@ func (t *transition) place() {
 	t.p.keep(Revision{Name: t.s.Revision, Generation: t.r.Generation, Layout: t.s.Layout, Trust: t.s.Trust}, t.s.Previous)
 }
 
+// held goes back to waiting: what a guard holds up has not begun.
+func (t *transition) held() {
+	s, h := t.s, t.o.Held
+	news := s.Waiting == "" || s.Blocked != h.Blocked
+	s.State, s.Waiting, s.Blocked, s.Hint = StepStaged, h.Why, h.Blocked, h.Hint
+	s.NextAt = t.o.At.Add(GuardInterval)
+	if news {
+		t.event(EventRolloutWaiting, h.Why, nil)
+	}
+}
+
 func (t *transition) activated() {
+	if t.o.Held.Why != "" {
+		t.held()
+		return
+	}
+	t.s.Waiting, t.s.Blocked, t.s.Hint = "", false, ""
 	if t.o.Inconclusive {
 		t.again(EventActivateFailed)
 		return

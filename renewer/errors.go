@@ -47,8 +47,12 @@ func Hint(err error) string {
 	return ""
 }
 
-// ClassOf returns the class of an error, ClassRetry where none says more.
+// ClassOf returns the class of an error, ClassRetry where none says more; empty
+// for nil.
 func ClassOf(err error) Class {
+	if err == nil {
+		return ""
+	}
 	for err != nil {
 		var e *Error
 		if !errors.As(err, &e) {

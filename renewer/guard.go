@@ -34,6 +34,9 @@ type DockerState struct {
 	Matching    int // of them, those with the guard's label; all without one
 }
 
+// GuardInterval is how long until a guard that held something up looks again.
+const GuardInterval = time.Minute
+
 // Held is why an activation is not made now; the zero value lets it pass.
 type Held struct {
 	Why     string

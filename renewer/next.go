@@ -103,6 +103,9 @@ func (r *Rollout) action(kind ActionKind, host string) Action {
 func (n *Next) add(r *Rollout, s *Step, now time.Time) {
 	if s.NextAt.After(now) {
 		n.wakeAt(s.NextAt)
+		if s.Waiting != "" {
+			n.Waiting = s.Waiting
+		}
 		return
 	}
 	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))

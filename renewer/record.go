@@ -175,7 +175,7 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 	switch {
 	case gen != nil && !gen.RevokedAt.IsZero():
 		return StatusRevoked
-	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked:
+	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.Held():
 		return StatusBlocked
 	case rec.Current == 0 && !c.IsBundle():
 		return StatusPending

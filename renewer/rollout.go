@@ -2,6 +2,7 @@ package renewer
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -119,6 +120,8 @@ type Step struct {
 	Layout   string    `json:"layout,omitempty"`   // Placement.Layout of what was staged
 	Trust    string    `json:"trust,omitempty"`    // TrustDigest of what was staged
 	Stopped  string    `json:"stopped,omitempty"`  // the service that does not run and was left alone
+	Waiting  string    `json:"waiting,omitempty"`  // why a guard holds it up
+	Blocked  bool      `json:"blocked,omitempty"`  // the guard waits for a person
 	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
 	NextAt   time.Time `json:"next_at,omitzero"`
 	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
@@ -168,6 +171,8 @@ func (r *Rollout) Trouble() (text, hint string) {
 	}
 	for _, s := range r.Steps {
 		switch {
+		case s.Blocked:
+			return s.Host + ": " + s.Waiting, s.Hint
 		case s.Error != "":
 			return s.Host + ": " + s.Error, s.Hint
 		case s.State == StepUnproven:
@@ -175,6 +180,11 @@ func (r *Rollout) Trouble() (text, hint string) {
 		}
 	}
 	return "", ""
+}
+
+// Held reports whether a guard waits for a person.
+func (r *Rollout) Held() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Blocked })
 }
 
 // Hurry takes a person's request into a rollout under way: no window, no
@@ -205,6 +215,9 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 		}
 		return was.State, s.Error
 	case StepStaged:
+		if s.Blocked {
+			return HostBlocked, s.Waiting
+		}
 		return HostStaged, s.Error
 	case StepActivating, StepActivated, StepRestoring, StepRestored:
 		return HostActivated, s.Error

@@ -98,6 +98,18 @@ func TestTrajectories(t *testing.T) {
 			}
 			return nil
 		}},
+		{name: "guard_waits_twice", hosts: []string{"a", "b"}, fail: func(a Action, nth int) *Outcome {
+			if a.Kind == ActActivate && a.Host == "a" && nth <= 2 {
+				return &Outcome{Held: Held{Why: "waits until no containers run"}}
+			}
+			return nil
+		}},
+		{name: "preflight_refuses", hosts: []string{"a", "b"}, fail: func(a Action, _ int) *Outcome {
+			if a.Kind == ActStage {
+				return &Outcome{Err: &Error{Class: ClassRefused, Err: errors.New("peers dial 10.0.0.1, and it covers only web")}}
+			}
+			return nil
+		}},
 		{name: "service_stopped", hosts: []string{"a"}, fail: func(a Action, _ int) *Outcome {
 			if a.Kind == ActActivate {
 				return &Outcome{Stopped: "web.service"}

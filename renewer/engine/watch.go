@@ -176,6 +176,8 @@ func (e *Engine) rest(id, name string) (renewer.RolloutResult, bool) {
 	}
 	res.Error, res.Hint = r.Trouble()
 	switch {
+	case r.Held():
+		res.Result = renewer.ResultBlocked
 	case res.Error != "":
 		res.Result = renewer.ResultFailed
 	case next.Waiting != "":

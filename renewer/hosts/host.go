@@ -23,6 +23,8 @@ type Host struct {
 	name      string
 	transport Transport
 	systemctl string
+	docker    string
+	date      string
 
 	mu   sync.Mutex
 	dirs map[string]*sync.Mutex // by Placement.Dir
@@ -30,7 +32,7 @@ type Host struct {
 
 // New returns the host that t reaches. Closing t is the caller's.
 func New(h renewer.Host, t Transport) *Host {
-	return &Host{name: h.Name, transport: t, systemctl: "systemctl", dirs: map[string]*sync.Mutex{}}
+	return &Host{name: h.Name, transport: t, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}}
 }
 
 // Run runs an argument vector on the host; a non-zero exit is an error that

@@ -1,0 +1,197 @@
+package hosts
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"syscall"
+
+	"renewer/renewer"
+)
+
+// maxPlain is the most that a configuration file may hold, in bytes.
+const maxPlain = 1 << 20
+
+// Output runs an argument vector on the host and returns the end of what it
+// printed, stdout and stderr together; a non-zero exit is an error that holds
+// the end of its output.
+func (h *Host) Output(ctx context.Context, argv []string) (string, error) {
+	out, err := h.output(ctx, argv)
+	if err != nil {
+		err = fmt.Errorf("host %s: %w", h.name, err)
+	}
+	return out, err
+}
+
+// ReadFile returns a regular file of at most 1 MiB by its absolute path. Where
+// the name is a symbolic link, the mode has fs.ModeSymlink beside the
+// permissions of what it leads to. A file that is not there, or a link that
+// leads nowhere, is an error that wraps fs.ErrNotExist.
+func (h *Host) ReadFile(ctx context.Context, name string) ([]byte, fs.FileMode, error) {
+	data, mode, err := h.readPlain(ctx, name)
+	return data, mode, h.about("read", name, err)
+}
+
+func (h *Host) readPlain(ctx context.Context, name string) ([]byte, fs.FileMode, error) {
+	const maxLinks = 16
+	var link fs.FileMode
+	for range maxLinks {
+		data, info, target, err := h.readOne(ctx, name)
+		if err != nil {
+			return nil, 0, err
+		}
+		if info.Mode&fs.ModeSymlink == 0 {
+			return data, info.Mode.Perm() | link, nil
+		}
+		link = fs.ModeSymlink
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(name), target)
+		}
+		name = path.Clean(target)
+	}
+	return nil, 0, errors.New("too many links")
+}
+
+// readOne reads a file, or the target of a link.
+func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info, target string, err error) {
+	dir, err := h.dirOf(ctx, name, false)
+	if err != nil {
+		return nil, Info{}, "", err
+	}
+	defer dir.Close()
+	base := path.Base(name)
+	if info, err = dir.Lstat(base); err != nil {
+		return nil, Info{}, "", err
+	}
+	switch {
+	case info.Mode&fs.ModeSymlink != 0:
+		target, err = dir.Readlink(base)
+	case !info.Mode.IsRegular():
+		err = errors.New("not a regular file")
+	default:
+		data, err = dir.ReadFile(base, maxPlain)
+	}
+	return data, info, target, err
+}
+
+// WriteFile puts a file under its absolute path by one rename: readers see the
+// old content or the new one, whole. An existing file keeps its owner, a new
+// one belongs to whom files are written as; a directory that is missing is
+// made with mode 0755. A symbolic link is refused, not followed or replaced:
+// the file is somebody else's. After an error nothing of it has changed, but a
+// rename whose directory could not be synced.
+func (h *Host) WriteFile(ctx context.Context, name string, data []byte, mode fs.FileMode) error {
+	return h.about("write", name, h.writePlain(ctx, name, data, mode))
+}
+
+func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs.FileMode) (err error) {
+	if len(data) > maxPlain {
+		return fmt.Errorf("%d bytes are more than %d", len(data), maxPlain)
+	}
+	dir, err := h.dirOf(ctx, name, true)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	base := path.Base(name)
+	owner, err := h.ownerOf(ctx, dir, base)
+	if err != nil {
+		return err
+	}
+	// The name is not guessable and has no ending that a service would read.
+	temp := tempMark + rand.Text()
+	defer func() {
+		if err != nil {
+			_ = dir.Remove(temp) // not there after the rename
+		}
+	}()
+	if err := (&place{dir: dir}).create(temp, file{mode: mode.Perm(), owner: owner, data: data}); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := dir.Rename(temp, base); err != nil {
+		return err
+	}
+	return dir.Sync(".")
+}
+
+func (h *Host) ownerOf(ctx context.Context, dir Dir, base string) (Owner, error) {
+	switch info, err := dir.Lstat(base); {
+	case errors.Is(err, fs.ErrNotExist):
+		return h.transport.Owner(ctx, "", "")
+	case err != nil:
+		return Owner{}, err
+	case info.Mode&fs.ModeSymlink != 0:
+		return Owner{}, renewer.WithHint(errors.New("it is a symbolic link: another tool keeps this file"),
+			"make the change where the link leads, or replace the link by a copy of the file")
+	case !info.Mode.IsRegular():
+		return Owner{}, errors.New("not a regular file")
+	default:
+		return info.Owner, nil
+	}
+}
+
+// Remove removes a file, or a link itself, by its absolute path; it is no
+// error if there is none.
+func (h *Host) Remove(ctx context.Context, name string) error {
+	return h.about("remove", name, h.removePlain(ctx, name))
+}
+
+func (h *Host) removePlain(ctx context.Context, name string) error {
+	dir, err := h.dirOf(ctx, name, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	base := path.Base(name)
+	info, err := dir.Lstat(base)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode.IsDir():
+		return errors.New("it is a directory")
+	}
+	if err := dir.Remove(base); err != nil {
+		return err
+	}
+	return dir.Sync(".")
+}
+
+// dirOf opens the directory that a file is in.
+func (h *Host) dirOf(ctx context.Context, name string, create bool) (Dir, error) {
+	if !path.IsAbs(name) || path.Clean(name) != name || !plainName(path.Base(name)) {
+		return nil, errors.New("not the absolute, clean path of a file")
+	}
+	return h.transport.OpenDir(ctx, path.Dir(name), create)
+}
+
+// about says what was done to which file, and the way out for what the system
+// says.
+func (h *Host) about(what, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("host %s: %s %s: %w", h.name, what, name, err)
+	if renewer.Hint(err) != "" {
+		return err
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return renewer.WithHint(err, "free space (or inodes) on the file system of "+name)
+	case errors.Is(err, syscall.EROFS):
+		return renewer.WithHint(err, "the file system of "+name+" is mounted read-only: remount it")
+	case errors.Is(err, fs.ErrPermission):
+		return renewer.WithHint(err, "renewer needs root there: run it as root, or set sudo: true for the host")
+	}
+	return err
+}
