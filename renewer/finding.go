@@ -1,0 +1,72 @@
+package renewer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// FindingLevel says how bad a finding is.
+type FindingLevel string
+
+// The levels of a finding.
+const (
+	FindingOK      FindingLevel = "ok"
+	FindingWarn    FindingLevel = "warn"    // it works, and will hurt one day
+	FindingFail    FindingLevel = "fail"    // it does not work, or clients are refused
+	FindingUnknown FindingLevel = "unknown" // it could not be looked at; Text says why
+)
+
+// Finding is the result of one check of the doctor.
+type Finding struct {
+	Check       string       `json:"check"` // its name, such as san-mismatch
+	Host        string       `json:"host"`
+	Certificate string       `json:"certificate"`
+	Level       FindingLevel `json:"level"`
+	Text        string       `json:"text"`          // what was seen
+	Fix         string       `json:"fix,omitempty"` // the way out; empty if all is well
+}
+
+// AnyFail reports whether a finding is a failure.
+func AnyFail(found []Finding) bool {
+	return slices.ContainsFunc(found, func(f Finding) bool { return f.Level == FindingFail })
+}
+
+// FileChange is one file of a host as it is and as it should be. What a
+// configuration file holds stays within the process: only the lines that
+// change, and those around them, are shown.
+type FileChange struct {
+	Path   string      `json:"path"`
+	Exists bool        `json:"exists"` // false: there is no such file yet
+	Before string      `json:"-"`
+	After  string      `json:"-"`
+	Mode   fs.FileMode `json:"mode"` // permissions: of what is there, else of the new file
+	Diff   string      `json:"diff"` // unified
+}
+
+// HostPlan is what a host needs to serve the Docker API over TLS. It is empty
+// where nothing is to be done.
+type HostPlan struct {
+	Host        string       `json:"host"`
+	Certificate string       `json:"certificate"`
+	Changes     []FileChange `json:"changes"`
+	Restart     bool         `json:"restart"` // of the Docker daemon
+	Notes       []string     `json:"notes"`   // for people: what clients will notice, what was left alone
+	Digest      string       `json:"digest"`  // of Changes and Restart: the same plan has the same
+}
+
+// Empty reports whether nothing is to be done.
+func (p HostPlan) Empty() bool { return len(p.Changes) == 0 && !p.Restart }
+
+// Sealed returns the plan with its digest.
+func (p HostPlan) Sealed() HostPlan {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %t\n", p.Host, p.Certificate, p.Restart)
+	for _, c := range p.Changes {
+		fmt.Fprintf(h, "%q %t %o %q %q\n", c.Path, c.Exists, c.Mode, c.Before, c.After)
+	}
+	p.Digest = hex.EncodeToString(h.Sum(nil)[:8])
+	return p
+}
