@@ -15,7 +15,7 @@ import (
 type result struct {
 	name   string        // package in the tree and name: inventory List/10000
 	figure time.Duration // for each of per
-	per    string        // op, row, order
+	per    string        // op, row, order; "order of CPU" for processor time
 	ratio  float64       // figure to floor; 0: none was reported
 	rest   []string      // other metrics, such as 1392 commits/s
 }
@@ -74,6 +74,9 @@ func parseLine(words []string) (result, error) {
 			return r, err
 		}
 		unit, per, _ := strings.Cut(words[i+1], "/")
+		if cpu, ok := strings.CutPrefix(unit, "cpu-"); ok {
+			unit, per = cpu, per+" of CPU"
+		}
 		scale, isTime := map[string]time.Duration{"ns": 1, "µs": time.Microsecond, "ms": time.Millisecond}[unit]
 		switch {
 		case words[i+1] == "x-floor":
