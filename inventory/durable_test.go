@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -95,7 +96,7 @@ func TestFullDisk(t *testing.T) {
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	out, err := cmd.Output()
-	if err, ok := err.(*exec.ExitError); err != nil && !ok || strings.HasPrefix(string(out), "skip") {
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || strings.HasPrefix(string(out), "skip") {
 		t.Skipf("no file system of its own for the test: %v %s", err, out)
 	}
 	if err != nil || string(out) != whenFull {

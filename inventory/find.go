@@ -68,7 +68,7 @@ func (i *Inventory) Rollout(id string) (r renewer.Rollout, ok bool, err error) {
 	name := rolloutCertificate(id)
 	n, err := rolloutNumber(&renewer.Rollout{ID: id, Certificate: name})
 	if err != nil {
-		return r, false, nil // no rollout has such an ID
+		return r, false, nil //nolint:nilerr // no rollout has such an ID
 	}
 	err = i.view(func(tx *bolt.Tx) (err error) {
 		v := bRollouts.of(tx).Get(numberKey(name, n))

@@ -129,22 +129,38 @@ func TestImportRefuses(t *testing.T) {
 		want   string
 		hint   string
 	}{
-		"wrong passphrase": {genkey: append(ec, "-aes256", "-pass", "pass:"+passphrase), answer: wrongPassphrase,
-			want: "the passphrase does not open the key", hint: "openssl pkey -in"},
-		"wrong passphrase, traditional": {genkey: []string{"genrsa", "-traditional", "-aes256", "-passout", "pass:" + passphrase}, answer: wrongPassphrase,
-			want: "the passphrase does not open the key", hint: "openssl pkey -in"},
-		"scrypt": {genkey: ec, after: []string{"pkcs8", "-topk8", "-scrypt", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
-			want: "encryption with scrypt is not supported", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc"},
-		"PBES1 with 3DES": {genkey: ec, after: []string{"pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
-			want: "PBES1 or PKCS #12", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc"},
-		"HMAC-SHA-512": {genkey: ec, after: []string{"pkcs8", "-topk8", "-v2", "aes256", "-v2prf", "hmacWithSHA512", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
-			want: "key derivation with 1.2.840.113549.2.11 is not supported", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc"},
-		"Camellia": {genkey: []string{"genrsa", "-traditional", "-camellia256", "-passout", "pass:" + passphrase}, answer: passphrase,
-			want: `"CAMELLIA-256-CBC" is not supported`, hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc"},
-		"RSA-1024": {genkey: []string{"genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"}, answer: passphrase,
-			want: "1024 bits", hint: "make a new CA"},
-		"DSA-like curve": {genkey: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, answer: passphrase,
-			want: "holds no RSA, ECDSA or Ed25519 private key", hint: "openssl pkey -in"},
+		"wrong passphrase": {
+			genkey: append(ec, "-aes256", "-pass", "pass:"+passphrase), answer: wrongPassphrase,
+			want: "the passphrase does not open the key", hint: "openssl pkey -in",
+		},
+		"wrong passphrase, traditional": {
+			genkey: []string{"genrsa", "-traditional", "-aes256", "-passout", "pass:" + passphrase}, answer: wrongPassphrase,
+			want: "the passphrase does not open the key", hint: "openssl pkey -in",
+		},
+		"scrypt": {
+			genkey: ec, after: []string{"pkcs8", "-topk8", "-scrypt", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
+			want: "encryption with scrypt is not supported", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+		},
+		"PBES1 with 3DES": {
+			genkey: ec, after: []string{"pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
+			want: "PBES1 or PKCS #12", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+		},
+		"HMAC-SHA-512": {
+			genkey: ec, after: []string{"pkcs8", "-topk8", "-v2", "aes256", "-v2prf", "hmacWithSHA512", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
+			want: "key derivation with 1.2.840.113549.2.11 is not supported", hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+		},
+		"Camellia": {
+			genkey: []string{"genrsa", "-traditional", "-camellia256", "-passout", "pass:" + passphrase}, answer: passphrase,
+			want: `"CAMELLIA-256-CBC" is not supported`, hint: "openssl pkcs8 -topk8 -v2 aes-256-cbc",
+		},
+		"RSA-1024": {
+			genkey: []string{"genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"}, answer: passphrase,
+			want: "1024 bits", hint: "make a new CA",
+		},
+		"DSA-like curve": {
+			genkey: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, answer: passphrase,
+			want: "holds no RSA, ECDSA or Ed25519 private key", hint: "openssl pkey -in",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -127,7 +127,13 @@ func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, 
 	return Activated{}, nil
 }
 
-func (m *machine) Locate(_ context.Context, p renewer.Placement, fingerprint string) (string, bool, error) {
+func (m *machine) Locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, bool, error) {
+	if m.slow != nil {
+		m.slow(ctx, "locate")
+	}
+	if err := ctx.Err(); err != nil {
+		return "", false, err
+	}
 	unlock, err := m.enter("locate", p.Certificate)
 	defer unlock()
 	if err != nil {

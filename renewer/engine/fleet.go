@@ -42,6 +42,7 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 // Mode is how much an engine does with a fleet.
 type Mode int
 
+// The modes, each doing more than the one before.
 const (
 	Asked Mode = iota // what it is asked for and nothing else
 	Alone             // plans the difference to the inventory and goes on by itself

@@ -58,8 +58,8 @@ type Store interface {
 	Events(f renewer.EventFilter) ([]renewer.Event, error)
 }
 
-// What hosts and probers hand over is part of the domain, so that neither has
-// to know this package.
+// Change and what hosts and probers hand over are part of the domain, so that
+// none of them has to know this package.
 type (
 	Change       = renewer.Change
 	Staged       = renewer.Staged

@@ -86,7 +86,7 @@ func (h *Host) readPID(ctx context.Context, file string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	data, err := dir.ReadFile(path.Base(file), limit)
 	if err != nil {
 		return 0, fmt.Errorf("pid file %s: %w", file, err)

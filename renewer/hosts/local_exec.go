@@ -125,7 +125,7 @@ func lookupUser(name string) (uid, gid int, err error) {
 	u, err := user.Lookup(name)
 	if n, nerr := strconv.Atoi(name); nerr == nil && n >= 0 {
 		if u, err = user.LookupId(name); err != nil {
-			return n, -1, nil
+			return n, -1, nil //nolint:nilerr // a number needs no entry in the user database
 		}
 	}
 	if err != nil {

@@ -79,8 +79,10 @@ func TestSystemd(t *testing.T) {
 		{a: units("reload", "failed.service"), calls: []string{"reset-failed -- failed.service", "restart -- failed.service"}},
 		{a: units("reload", "again.service"), calls: []string{"reset-failed -- again.service", "restart -- again.service"}},
 		{a: units("restart", "off.service"), notRunning: "off.service (inactive, dead)"},
-		{a: units("restart", "off.service", "runs.service", "ends.service"), calls: []string{"reset-failed -- runs.service", "restart -- runs.service"},
-			notRunning: "off.service (inactive, dead), ends.service (deactivating, stop-sigterm)"},
+		{
+			a: units("restart", "off.service", "runs.service", "ends.service"), calls: []string{"reset-failed -- runs.service", "restart -- runs.service"},
+			notRunning: "off.service (inactive, dead), ends.service (deactivating, stop-sigterm)",
+		},
 		{a: units("reload", "plain.service"), says: "unit plain.service cannot be reloaded"},
 		{a: units("restart", "runs.service", "typo.service"), says: `unit typo.service cannot be activated: systemd calls it "not-found"`},
 		{a: units("restart", "masked.service"), says: `systemd calls it "masked"`},
