@@ -15,6 +15,11 @@ type ProbeRequest struct {
 	Trust       string              // TrustDigest that the ca file should have; empty: not compared
 	Roots       []*x509.Certificate // that a peer would verify the served leaf with
 	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
+	// Wrong is a certificate of the client's issuer without the usage
+	// clientAuth, which a docker or gRPC server has to refuse; where there is
+	// none, NoWrong says why.
+	Wrong   *tls.Certificate
+	NoWrong string
 	// Restored: what is looked at was put back, perhaps as it was before
 	// renewer came, so modes, owners and links of the files do not count.
 	Restored bool

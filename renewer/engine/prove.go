@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,7 +133,10 @@ func (e *Engine) probeRequest(ctx context.Context, c renewer.Certificate, p rene
 	case p.Probe.Client != "":
 		req.Client, err = e.placedClient(ctx, p.Probe.Client, fleet)
 	default:
-		req.Client, err = creds.mint(ctx, c.Trust[0], fleet)
+		req.Client, err = creds.mint(ctx, c.Trust[0], renewer.UsageClient, fleet)
+	}
+	if err == nil && p.Probe.Mutual && p.Probe.Kind != renewer.ProbeTLS {
+		req.Wrong, req.NoWrong = creds.wrong(ctx, c.Trust[0], fleet)
 	}
 	return req, err
 }
@@ -174,7 +178,7 @@ const (
 type credentials struct {
 	now  func() time.Time
 	mu   sync.Mutex
-	held map[string]credential
+	held map[string]credential // by issuer and usage
 }
 
 type credential struct {
@@ -186,10 +190,24 @@ func newCredentials(now func() time.Time) *credentials {
 	return &credentials{now: now, held: map[string]credential{}}
 }
 
-func (cr *credentials) mint(ctx context.Context, issuer string, fleet *Fleet) (*tls.Certificate, error) {
+// wrong mints a certificate that no server may take for a client's; why not,
+// where the issuer always adds the usage clientAuth.
+func (cr *credentials) wrong(ctx context.Context, issuer string, fleet *Fleet) (*tls.Certificate, string) {
+	cert, err := cr.mint(ctx, issuer, renewer.UsageServer, fleet)
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case slices.Contains(renewer.UsagesOf(cert.Leaf), renewer.UsageClient):
+		return nil, "issuer " + issuer + " adds clientAuth to every certificate"
+	}
+	return cert, ""
+}
+
+func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Usage, fleet *Fleet) (*tls.Certificate, error) {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
-	if c, ok := cr.held[issuer]; ok && cr.now().Before(c.until) {
+	held := issuer + " " + string(usage)
+	if c, ok := cr.held[held]; ok && cr.now().Before(c.until) {
 		return c.cert, nil
 	}
 	is, ok := fleet.Issuers[issuer]
@@ -202,8 +220,12 @@ func (cr *credentials) mint(ctx context.Context, issuer string, fleet *Fleet) (*
 	}
 	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
+	var sans []string
+	if usage == renewer.UsageServer {
+		sans = []string{"renewer.invalid"} // a name that nobody has (RFC 2606)
+	}
 	order := renewer.Order{Certificate: "probe", Key: key, Request: renewer.Request{
-		Issuer: issuer, CommonName: "renewer probe", Usages: []renewer.Usage{renewer.UsageClient}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
+		Issuer: issuer, CommonName: "renewer probe", SANs: sans, Usages: []renewer.Usage{usage}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
 	}}
 	chain, err := retry(ctx, func() (renewer.Chain, error) { return is.Sign(ctx, order) })
 	if err != nil {
@@ -213,6 +235,6 @@ func (cr *credentials) mint(ctx context.Context, issuer string, fleet *Fleet) (*
 	for _, c := range chain.Intermediates {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
-	cr.held[issuer] = credential{cert, cr.now().Add(credentialUse)}
+	cr.held[held] = credential{cert, cr.now().Add(credentialUse)}
 	return cert, nil
 }

@@ -42,39 +42,48 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	case err != nil || !mutual:
 		return obs, err
 	case !v.asked:
-		return obs, lax(r, "it does not ask for a client certificate")
+		return obs, lax(r, "a client without a certificate", "it does not ask for a client certificate")
 	}
-	obs.NotChecked = append(obs.NotChecked, "a client certificate without the usage clientAuth is refused: no issuer to make one was given")
-	return obs, p.refusesStrangers(ctx, r, alpn...)
+	if err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...); err != nil {
+		return obs, err
+	}
+	if r.Placement.Probe.Kind == renewer.ProbeTLS { // not every TLS service looks at usages
+		return obs, nil
+	}
+	const wrong = "a client whose certificate has not the usage clientAuth"
+	if r.Wrong == nil {
+		obs.NotChecked = append(obs.NotChecked, wrong+" is refused: "+r.NoWrong)
+		return obs, nil
+	}
+	return obs, p.refuses(ctx, r, r.Wrong, wrong, alpn...)
 }
 
 // silence is the exchange of the kind tls, whose protocol is not known.
 func silence(context.Context, *visit, renewer.ProbeRequest) error { return nil }
 
-// refusesStrangers sees a client without a certificate refused. An alert says
-// so. So does a connection that ends abruptly: the same server has just gone
-// on with a client that had one.
-func (p *Prober) refusesStrangers(ctx context.Context, r renewer.ProbeRequest, alpn ...string) error {
-	v, err := p.connect(ctx, r, nil, alpn...)
+// refuses sees a client refused. An alert says so. So does a connection that
+// ends abruptly: the same server has just gone on with a client that it likes.
+func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tls.Certificate, who string, alpn ...string) error {
+	v, err := p.connect(ctx, r, client, alpn...)
 	if err == nil {
 		var quiet bool
 		quiet, err = p.accepted(ctx, v, r.Placement.Probe.Address)
 		_ = v.conn.Close()
 		switch {
 		case quiet:
-			return lax(r, fmt.Sprintf("it kept the connection for %s", p.quiet))
+			return lax(r, who, fmt.Sprintf("it kept the connection for %s", p.quiet))
 		case err == nil:
-			return lax(r, "it finished the handshake")
+			return lax(r, who, "it finished the handshake")
 		}
 	}
 	if v.peer.err == nil && renewer.ProbeErrorKindOf(err) == renewer.ProbeRejected {
 		return nil
 	}
-	return fmt.Errorf("without a client certificate: %w", err)
+	return fmt.Errorf("as %s: %w", who, err)
 }
 
-func lax(r renewer.ProbeRequest, why string) error {
+func lax(r renewer.ProbeRequest, who, why string) error {
 	return &renewer.ProbeError{Kind: renewer.ProbeLax, Err: renewer.WithHint(
-		fmt.Errorf("%s does not refuse a client without a certificate: %s", r.Placement.Probe.Address, why),
+		fmt.Errorf("%s does not refuse %s: %s", r.Placement.Probe.Address, who, why),
 		"make the service verify clients (dockerd: tlsverify), or set mutual: false if that is meant")}
 }

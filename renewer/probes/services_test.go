@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"renewer/internal/testpki"
 	"renewer/renewer"
 )
 
@@ -97,6 +98,23 @@ func TestDockerRefusesOurClient(t *testing.T) {
 		_, err := New().Probe(t.Context(), r)
 		wants(t, err, renewer.ProbeRejected, "refused the connection", "remote error: tls: ")
 	}
+}
+
+func TestDockerRefusesAServersCertificate(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	wrong := f.ca.Leaf(t, testpki.Options{Usages: testpki.ServerUsage, SANs: []string{"renewer.invalid"}})
+	r := f.request(renewer.ProbeDocker, dockerd(t, f.ca.Server(f.server), api()), true)
+	r.Wrong = &wrong.TLS
+	obs, err := New().Probe(t.Context(), r)
+	if err != nil || len(obs.NotChecked) != 0 {
+		t.Errorf("saw %+v, %v", obs, err)
+	}
+	config := f.ca.Server(f.server)
+	config.ClientAuth = tls.RequireAnyClientCert // whatever it is for
+	r.Placement.Probe.Address = dockerd(t, config, api())
+	_, err = New().Probe(t.Context(), r)
+	wants(t, err, renewer.ProbeLax, "not the usage clientAuth")
 }
 
 func TestDockerThatIsLaxOrMute(t *testing.T) {
