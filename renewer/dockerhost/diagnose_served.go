@@ -1,0 +1,175 @@
+package dockerhost
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"renewer/renewer"
+)
+
+// These look at the certificate, and at what a probe saw of it.
+
+func expiry(c Case) verdict {
+	end, what := c.Seen.NotAfter, "what is served"
+	if end.IsZero() {
+		end, what = c.Facts.Disk.NotAfter, "what is on disk"
+	}
+	if end.IsZero() && c.Leaf != nil {
+		end, what = c.Leaf.NotAfter, "the current generation"
+	}
+	if end.IsZero() {
+		return verdict{}
+	}
+	fix := "renewer renew " + c.Placement.Certificate
+	left := end.Sub(c.Now)
+	date := end.UTC().Format(time.RFC3339)
+	switch {
+	case left <= 0:
+		return bad(fix, "%s ended at %s", what, date)
+	case c.Leaf != nil && left < c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/10:
+		return warn(fix, "%s ends at %s, less than a tenth of its life is left", what, date)
+	}
+	return fine("%s is good until %s", what, date)
+}
+
+func usage(c Case) verdict {
+	if c.Leaf == nil {
+		return verdict{}
+	}
+	want := renewer.UsageClient
+	if serves(c.Placement) {
+		want = renewer.UsageServer
+	}
+	have := renewer.UsagesOf(c.Leaf)
+	switch {
+	case slices.Contains(have, want):
+		return fine("it has the usage %s", want)
+	case !serves(c.Placement) && slices.Contains(have, renewer.UsageServer) && c.Placement.Probe.Kind != renewer.ProbeFile:
+		return verdict{}
+	}
+	return bad(fmt.Sprintf("set usages: [%s] for %s, then renewer renew", want, c.Placement.Certificate),
+		"it is used as a %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", want, have)
+}
+
+// serves reports whether peers connect to what has the certificate.
+func serves(p renewer.Placement) bool {
+	return p.Probe.Kind == renewer.ProbeDocker || p.Probe.Kind == renewer.ProbeTLS || p.Probe.Kind == renewer.ProbeGRPCHealth
+}
+
+func sanMismatch(c Case) verdict {
+	if c.Leaf == nil || !serves(c.Placement) {
+		return verdict{}
+	}
+	name := c.Placement.Probe.ServerName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(c.Placement.Probe.Address)
+	}
+	covers := "no name at all"
+	if sans := renewer.SANs(c.Leaf); len(sans) > 0 {
+		covers = strings.Join(sans, ", ")
+	}
+	if c.Leaf.VerifyHostname(name) != nil {
+		return bad("add "+name+" to sans: (or to names: of the host), then renewer renew "+c.Placement.Certificate,
+			"clients dial %s, and the certificate covers only %s", name, covers)
+	}
+	return fine("clients dial %s, and the certificate covers %s", name, covers)
+}
+
+func unknownAuthority(c Case) verdict {
+	var unknown x509.UnknownAuthorityError
+	ca := c.Placement.Files[renewer.FileCA]
+	want := renewer.TrustDigest(c.Roots)
+	switch {
+	case c.Probed && errors.As(c.ProbeErr, &unknown):
+		return bad("the service has to serve the intermediates too, and every peer needs the same ca file: renewer verify, then renewer renew the ones that differ",
+			"%v", c.ProbeErr)
+	case c.Err != nil || ca == "" || want == "":
+		return verdict{}
+	case c.Facts.Disk.Trust != want:
+		return bad("renewer renew "+c.Placement.Certificate+" places the issuer's roots; restart what keeps the old ones",
+			"%s/%s has other roots than the issuer: peers say \"certificate signed by unknown authority\"", c.Placement.Dir, ca)
+	case c.Leaf != nil && !signedBy(c.Leaf, c.Roots):
+		return warn("look at trust: of "+c.Placement.Certificate, "%s/%s has the roots it should, and none of them is of the certificate's issuer %q", c.Placement.Dir, ca, c.Leaf.Issuer)
+	}
+	return fine("%s/%s has the issuer's roots", c.Placement.Dir, ca)
+}
+
+// signedBy reports whether one of the roots signed the leaf, or something that
+// is neither may have: an intermediate.
+func signedBy(leaf *x509.Certificate, roots []*x509.Certificate) bool {
+	for _, r := range roots {
+		if string(r.RawSubject) == string(leaf.RawIssuer) {
+			return leaf.CheckSignatureFrom(r) == nil
+		}
+	}
+	return true
+}
+
+func timeout(c Case) verdict {
+	if !c.Probed || renewer.ProbeErrorKindOf(c.ProbeErr) != renewer.ProbeUnreachable {
+		return verdict{}
+	}
+	address := c.Placement.Probe.Address
+	host, port, _ := net.SplitHostPort(address)
+	var dns *net.DNSError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.Is(c.ProbeErr, syscall.ECONNREFUSED):
+		if c.docker() && c.Err == nil {
+			return verdict{} // connection-refused says so
+		}
+		return bad("does the service run, and is it the right address?", "%s refuses connections", address)
+	case errors.As(c.ProbeErr, &dns):
+		return bad("set address: of the host, or put the name into DNS", "the name %s is not known: %v", host, dns)
+	case errors.As(c.ProbeErr, &plain):
+		return bad("renewer host setup "+c.Placement.Host, "%s answers without TLS", address)
+	}
+	return bad(fmt.Sprintf("a firewall on the way? on the host: ufw allow from CLIENT to any port %[1]s proto tcp, or iptables -I INPUT -p tcp --dport %[1]s -s CLIENT -j ACCEPT; try nc -zv %[2]s %[1]s", port, host),
+		"%v", c.ProbeErr)
+}
+
+func clientRefused(c Case) verdict {
+	switch {
+	case !c.Probed || !c.docker() || renewer.ProbeErrorKindOf(c.ProbeErr) == renewer.ProbeUnreachable:
+		return verdict{}
+	case renewer.ProbeErrorKindOf(c.ProbeErr) == renewer.ProbeLax:
+		return bad("renewer host setup "+c.Placement.Host+" sets tlsverify", "%v", c.ProbeErr)
+	case isAlert(c.ProbeErr):
+		return bad("the ca file of the server needs the CA of the client's certificate, the client's certificate the usage clientAuth, and dockerd a restart since: renewer verify shows which differs",
+			"%v", c.ProbeErr)
+	case c.ProbeErr == nil:
+		return fine("a client with a certificate is answered, one without is refused")
+	}
+	return verdict{}
+}
+
+// isAlert reports whether the other side ended the handshake.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+func servedRight(c Case) verdict {
+	if !c.Probed {
+		return verdict{}
+	}
+	switch kind := renewer.ProbeErrorKindOf(c.ProbeErr); {
+	case c.ProbeErr == nil:
+		return fine("what is served is right")
+	case kind == renewer.ProbeMismatch:
+		fix := renewer.Hint(c.ProbeErr)
+		if c.docker() {
+			fix = "dockerd reads its certificate only when it starts, not on SIGHUP: renewer renew " + c.Placement.Certificate
+		}
+		return bad(fix, "%v", c.ProbeErr)
+	default:
+		return bad(renewer.Hint(c.ProbeErr), "%v", c.ProbeErr)
+	}
+}

@@ -1,0 +1,349 @@
+package dockerhost
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"renewer/renewer"
+)
+
+// Plan compares what was seen of a machine with what the placement needs. The
+// same facts give the same plan, and those that a plan leads to give an empty
+// one. An error says what keeps renewer from setting the machine up, and the
+// way out.
+func Plan(f Facts, p renewer.Placement) (renewer.HostPlan, error) {
+	plan, err := newPlanner(f, p).plan()
+	if err != nil {
+		return renewer.HostPlan{}, fmt.Errorf("host %s: plan for %s: %w", p.Host, p.ID(), err)
+	}
+	return plan, nil
+}
+
+type planner struct {
+	f     Facts
+	p     renewer.Placement
+	port  string
+	notes []string
+
+	cmd       command
+	daemon    document // as it is
+	fileHosts []string // its key hosts
+}
+
+func newPlanner(f Facts, p renewer.Placement) *planner { return &planner{f: f, p: p} }
+
+func (pl *planner) note(format string, args ...any) {
+	pl.notes = append(pl.notes, fmt.Sprintf(format, args...))
+}
+
+// read understands what was seen.
+func (pl *planner) read() (err error) {
+	if _, pl.port, err = net.SplitHostPort(pl.p.Probe.Address); err != nil || pl.p.Probe.Kind != renewer.ProbeDocker {
+		return misconfigured("use the profile docker-server", "it is not the certificate of a Docker daemon: its probe is %s %s", pl.p.Probe.Kind, pl.p.Probe.Address)
+	}
+	for _, kind := range []renewer.FileKind{renewer.FileCA, renewer.FileCert, renewer.FileKey} {
+		if pl.p.Files[kind] == "" {
+			return misconfigured("name it under files:", "it has no file of kind %s, which dockerd needs", kind)
+		}
+	}
+	switch u := pl.f.Unit; u.Load {
+	case "loaded":
+	case "not-found":
+		return misconfigured("install Docker first, such as with apt-get install docker.io; a Docker from snap, or a rootless one, cannot be set up",
+			"there is no unit %s", u.Name)
+	default:
+		return misconfigured("see systemctl status "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+	}
+	if pl.cmd, err = commandOf(pl.f.Unit); err != nil {
+		return err
+	}
+	if pl.daemon, err = parseDocument(pl.f.Daemon.Text); err != nil {
+		return err
+	}
+	if _, err := pl.daemon.get("hosts", &pl.fileHosts); err != nil {
+		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", DaemonJSON)
+	}
+	return nil
+}
+
+func (pl *planner) plan() (renewer.HostPlan, error) {
+	out := renewer.HostPlan{Host: pl.p.Host, Certificate: pl.p.Certificate, Changes: []renewer.FileChange{}}
+	if err := pl.read(); err != nil {
+		return out, err
+	}
+	if err := pl.clashInEnvironment(); err != nil {
+		return out, err
+	}
+	after := pl.desiredDaemon()
+	dropIn, after, err := pl.desiredDropIn(after)
+	if err != nil {
+		return out, err
+	}
+	for _, c := range []struct {
+		file File
+		want string
+		mode fs.FileMode
+	}{{pl.f.Daemon, string(after), 0o644}, {pl.f.DropIn, dropIn, 0o644}} {
+		if c.want == c.file.Text || c.want == "" {
+			continue
+		}
+		if c.file.Link {
+			return out, misconfigured("make the change where the link leads, or replace the link by a copy of the file",
+				"%s is a symbolic link: another tool keeps this file", c.file.Path)
+		}
+		if c.file.Exists {
+			c.mode = c.file.Mode
+		}
+		out.Changes = append(out.Changes, change(c.file, c.want, c.mode))
+	}
+	out.Restart = len(out.Changes) > 0 || pl.unloaded()
+	if out.Restart {
+		pl.aboutRestart()
+	}
+	out.Notes = []string{}
+	if !out.Empty() { // else they are of what was done before
+		out.Notes = append(out.Notes, pl.notes...)
+	}
+	return out.Sealed(), nil
+}
+
+func change(f File, want string, mode fs.FileMode) renewer.FileChange {
+	was := f.Path
+	if !f.Exists {
+		was = "/dev/null"
+	}
+	return renewer.FileChange{
+		Path: f.Path, Exists: f.Exists, Before: f.Text, After: want, Mode: mode,
+		Diff: string(trimHead(diff.Diff(was, []byte(f.Text), f.Path, []byte(want)))),
+	}
+}
+
+// trimHead leaves out the line "diff a b": the two after it say the same.
+func trimHead(d []byte) []byte {
+	if _, rest, ok := strings.Cut(string(d), "\n"); ok && strings.HasPrefix(string(d), "diff ") {
+		return []byte(rest)
+	}
+	return d
+}
+
+// desiredDaemon is daemon.json with its settings, and with hosts as it was.
+func (pl *planner) desiredDaemon() document {
+	d := pl.daemon
+	if pl.f.Swarm {
+		pl.note("this machine is in a swarm, where dockerd does not take live-restore: a restart ends its containers, and the swarm starts them again")
+	}
+	for _, s := range settings(pl.p, !pl.f.Swarm) {
+		var old any
+		if ok, _ := d.get(s.key, &old); ok && old != s.value {
+			switch s.key {
+			case "tlscacert":
+				pl.note("tlscacert was %v: clients of the CA in it are refused from now on, unless trust: of the certificate has that CA too", old)
+			case liveRestoreKey:
+				pl.note("live-restore is switched on: containers go on while dockerd restarts")
+			default:
+				pl.note("%s was %v", s.key, old)
+			}
+		}
+		d = d.set(s.key, s.value)
+	}
+	return d
+}
+
+// desiredDropIn returns the drop-in, empty where none is needed, and
+// daemon.json without hosts where they moved there.
+func (pl *planner) desiredDropIn(d document) (string, document, error) {
+	unitHosts, envHosts := hosts(pl.cmd.flags), hosts(pl.cmd.env)
+	clash := d.has("hosts") && len(unitHosts)+len(envHosts) > 0
+	listen := slices.Concat(unitHosts, envHosts)
+	if !clash {
+		listen = append(listen, pl.fileHosts...)
+	}
+	drops := pl.dropped(d)
+	pl.plaintext(slices.Concat(unitHosts, envHosts, pl.fileHosts))
+	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && pl.covered(listen) {
+		return "", d, nil
+	}
+	if pl.cmd.late != "" {
+		return "", nil, misconfigured("merge it into another drop-in, or give it a name that sorts before "+dropInName,
+			"%s sets ExecStart= and is read after %s, so it would undo what renewer writes there", pl.cmd.late, dropInName)
+	}
+	if d.has("hosts") {
+		if clash {
+			pl.note("%s has hosts and %s has -H, so dockerd cannot start: the addresses in hosts move to %s", DaemonJSON, pl.f.Unit.Name, pl.f.DropIn.Path)
+		} else {
+			pl.note("the addresses in hosts of %s move to %s", DaemonJSON, pl.f.DropIn.Path)
+		}
+		d = d.remove("hosts")
+	}
+	want := pl.addresses(unitHosts, envHosts)
+	drop := func(fl flag) bool {
+		return slices.ContainsFunc(drops, func(d flag) bool { return d.words[0] == fl.words[0] }) ||
+			fl.key == "hosts" && !slices.Contains(want, fl.value)
+	}
+	for _, fl := range drops {
+		pl.note("the flag --%s of %s is left out: %s has it, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, DaemonJSON)
+	}
+	return pl.cmd.dropIn(want, drop), d, nil
+}
+
+// addresses are what the drop-in listens on: all that the unit, the drop-in and
+// daemon.json have, and the probe's port.
+func (pl *planner) addresses(unitHosts, envHosts []string) []string {
+	want := slices.Clone(unitHosts)
+	for _, h := range slices.Concat(hosts(oursIn(pl.f.DropIn)), pl.fileHosts) {
+		switch {
+		case slices.Contains(want, h) || slices.Contains(envHosts, h):
+		case isLocalSocket(h) && slices.ContainsFunc(slices.Concat(want, envHosts), isLocalSocket):
+			pl.note("%s is left out: dockerd has that socket already", h)
+		default:
+			want = append(want, h)
+		}
+	}
+	if len(want)+len(envHosts) == 0 {
+		want = append(want, localSocket) // dockerd's default, as long as there is no -H
+	}
+	if !pl.covered(slices.Concat(want, envHosts)) {
+		want = append(want, pl.address())
+	}
+	// Where all addresses of a port are bound, one alone cannot be.
+	if i := slices.IndexFunc(want, func(h string) bool { return pl.samePort(h) && isWildcard(h) }); i >= 0 {
+		all := want[i]
+		want = slices.DeleteFunc(want, func(h string) bool { return h != all && pl.samePort(h) })
+	}
+	return want
+}
+
+// dropped are the unit's flags that daemon.json has too.
+func (pl *planner) dropped(d document) (out []flag) {
+	for _, fl := range pl.cmd.flags {
+		if fl.clashes(d) {
+			out = append(out, fl)
+		}
+	}
+	return out
+}
+
+// clashes reports whether daemon.json has the same directive. Runtimes may be
+// in both; hosts are looked at on their own.
+func (fl flag) clashes(d document) bool {
+	return fl.key != "" && fl.key != "hosts" && fl.key != "runtimes" && d.has(fl.key)
+}
+
+func flagName(fl flag) string {
+	for name, key := range keyOfFlag {
+		if key == fl.key {
+			return name
+		}
+	}
+	return fl.key
+}
+
+// clashInEnvironment refuses flags that come out of a file that is not
+// renewer's to change.
+func (pl *planner) clashInEnvironment() error {
+	after := pl.daemon
+	for _, s := range settings(pl.p, !pl.f.Swarm) {
+		after = after.set(s.key, s.value)
+	}
+	for _, fl := range pl.cmd.env {
+		if fl.clashes(after) {
+			name := strings.TrimPrefix(fl.words[0].raw, "$")
+			return misconfigured(fmt.Sprintf("take --%s out of %s in %s", flagName(fl), name, pl.cmd.envFile[name]),
+				"%s in %s gives dockerd --%s, which %s has or needs too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), DaemonJSON)
+		}
+	}
+	return nil
+}
+
+// plaintext says which addresses spoke without TLS until now.
+func (pl *planner) plaintext(listen []string) {
+	var on bool
+	_, _ = pl.daemon.get("tlsverify", &on)
+	on = on || slices.ContainsFunc(slices.Concat(pl.cmd.flags, pl.cmd.env), func(f flag) bool { return f.key == "tlsverify" && f.value != "false" })
+	for _, h := range listen {
+		if !on && strings.HasPrefix(h, "tcp://") {
+			pl.note("%s was open to clients without a certificate; from now on they are refused there", h)
+		}
+	}
+}
+
+// address is what the drop-in adds.
+func (pl *planner) address() string { return "tcp://0.0.0.0:" + pl.port }
+
+// covered reports whether clients are answered at the probe's port by one of
+// the addresses. One of the machine's own addresses counts: somebody chose it.
+func (pl *planner) covered(listen []string) bool {
+	return slices.ContainsFunc(listen, func(h string) bool { return pl.samePort(h) && !isLoopback(h) })
+}
+
+// samePort of a -H address; without a port dockerd takes 2376 (dockerd(8)).
+func (pl *planner) samePort(h string) bool {
+	_, port, ok := tcp(h)
+	return ok && port == pl.port
+}
+
+func tcp(h string) (host, port string, ok bool) {
+	rest, ok := strings.CutPrefix(h, "tcp://")
+	if !ok {
+		return "", "", false
+	}
+	rest, _, _ = strings.Cut(rest, "/")
+	if host, port, err := net.SplitHostPort(rest); err == nil && port != "" {
+		return host, port, true
+	}
+	return strings.Trim(rest, "[]:"), "2376", true
+}
+
+func isLoopback(h string) bool {
+	host, _, ok := tcp(h)
+	ip := net.ParseIP(host)
+	return ok && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+func isWildcard(h string) bool {
+	host, _, ok := tcp(h)
+	ip := net.ParseIP(host)
+	return ok && (host == "" || ip != nil && ip.IsUnspecified())
+}
+
+func isLocalSocket(h string) bool {
+	return h == "fd://" || h == localSocket || h == "unix:///run/docker.sock" || h == "unix://"
+}
+
+// unloaded reports whether the files are right and the daemon does not go by
+// them.
+func (pl *planner) unloaded() bool {
+	d := pl.f.Docker
+	switch u := pl.f.Unit; {
+	case u.Active != "active" && u.Active != "reloading":
+		pl.note("%s does not run (%s, %s): it is started", u.Name, u.Active, u.Sub)
+	case u.Stale:
+		pl.note("files of %s were changed, and systemd has not read them yet: it does", u.Name)
+	case pl.f.ListenErr == nil && !slices.ContainsFunc(pl.f.Listening, func(a string) bool { return !isLoopback("tcp://" + a) }):
+		pl.note("nothing listens on port %s, although the configuration says so", pl.port)
+	case pl.f.DockerErr == nil && d.Running && !d.LiveRestore && !pl.f.Swarm:
+		pl.note("live-restore is off in the running daemon, although %s says otherwise", DaemonJSON)
+	default:
+		return false
+	}
+	return true
+}
+
+func (pl *planner) aboutRestart() {
+	if pl.f.Disk.Leaf == "" {
+		pl.note("the certificate is not in %s yet: it is placed there first, for dockerd does not start without its files", pl.p.Dir)
+	}
+	if d := pl.f.Docker; d.Containers > 0 && !d.LiveRestore {
+		if pl.f.Swarm {
+			pl.note("%d containers run, and end with the restart", d.Containers)
+		} else {
+			pl.note("%d containers run: live-restore is switched on before the restart, so that they go on", d.Containers)
+		}
+	}
+	pl.note("port %s is not opened in a firewall: allow the clients alone, such as with ufw allow from CLIENT to any port %s proto tcp", pl.port, pl.port)
+}

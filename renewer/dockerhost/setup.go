@@ -1,0 +1,349 @@
+package dockerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Setup carries a plan out on a machine.
+type Setup struct {
+	Machine   Machine
+	Placement renewer.Placement
+	// Prove looks at what is served after the restart, with retries of its own.
+	Prove func(context.Context) error
+	// Progress gets a line for each step; nil: nobody listens.
+	Progress func(string)
+	// Force goes on where containers will end.
+	Force bool
+	Now   func() time.Time // for the names of copies; nil: time.Now
+	Pause time.Duration    // between two looks at a reload; 0: a fifth of a second
+}
+
+const (
+	restoreTime = 3 * time.Minute // for the way back, even when ctx has ended
+	reloadLooks = 25
+)
+
+// work is one plan being carried out.
+type work struct {
+	Setup
+	plan    renewer.HostPlan
+	before  renewer.DockerState
+	copies  []string // made beside the files
+	written []renewer.FileChange
+	interim string // daemon.json as it was with live-restore on; empty if not needed
+	began   bool   // systemd or the daemon has been told
+	restart bool   // the daemon was restarted, or may have been
+}
+
+// Apply carries out a plan that was made of this machine: copies, files,
+// daemon-reload, reset-failed, one restart, the proof. An empty plan is only
+// proven. If anything fails, everything is put back; the error says what
+// failed, and whether all is back.
+//
+// Nothing is begun where files are not as the plan has seen them, where the
+// certificate's files are missing or do not make a pair, or where containers
+// would end and it is not forced.
+func (s Setup) Apply(ctx context.Context, plan renewer.HostPlan) error {
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.Progress == nil {
+		s.Progress = func(string) {}
+	}
+	if s.Pause <= 0 {
+		s.Pause = 200 * time.Millisecond
+	}
+	w := &work{Setup: s, plan: plan}
+	err := w.preconditions(ctx)
+	if err == nil && !plan.Empty() {
+		if err = w.carryOut(ctx); err != nil {
+			return fmt.Errorf("host %s: set up: %w", plan.Host, w.putBack(ctx, err))
+		}
+		return nil
+	}
+	if err == nil {
+		err = w.prove(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("host %s: set up: %w", plan.Host, err)
+	}
+	return nil
+}
+
+func (w *work) preconditions(ctx context.Context) error {
+	disk, err := w.Machine.Inspect(ctx, w.Placement)
+	if err != nil {
+		return err
+	}
+	if wrong := unusable(w.Placement, disk); wrong != "" {
+		return renewer.WithHint(fmt.Errorf("the certificate's files in %s: %s; dockerd would not start", w.Placement.Dir, wrong),
+			"place the certificate first: renewer renew "+w.Placement.Certificate)
+	}
+	for _, c := range w.plan.Changes {
+		now, err := readFile(ctx, w.Machine, c.Path)
+		if err != nil {
+			return err
+		}
+		if now.Exists != c.Exists || now.Text != c.Before || now.Link {
+			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
+		}
+	}
+	if w.plan.Empty() {
+		return nil
+	}
+	w.before, err = w.Machine.Docker(ctx, "")
+	return err
+}
+
+// unusable says why dockerd would not start with the files; empty if it would.
+func unusable(p renewer.Placement, disk renewer.OnDisk) string {
+	if disk.Leaf == "" {
+		return "there is no certificate"
+	}
+	if disk.Trust == "" {
+		return p.Files[renewer.FileCA] + " holds no root"
+	}
+	for _, problem := range disk.Problems {
+		for _, fatal := range []string{" is missing", " is not the key of ", "private key", "cannot be read"} {
+			if strings.Contains(problem, fatal) {
+				return problem
+			}
+		}
+	}
+	return ""
+}
+
+func (w *work) carryOut(ctx context.Context) error {
+	stamp := w.Now().UTC().Format("20060102T150405Z")
+	for _, c := range w.plan.Changes {
+		if c.Exists {
+			to := c.Path + ".renewer-backup-" + stamp
+			if err := w.Machine.WriteFile(ctx, to, []byte(c.Before), c.Mode); err != nil {
+				return err
+			}
+			w.copies = append(w.copies, to)
+		}
+	}
+	if err := w.keepContainers(ctx); err != nil {
+		return err
+	}
+	for _, c := range w.plan.Changes {
+		w.Progress("write " + c.Path)
+		w.written = append(w.written, c) // from now on it may be there
+		if err := w.Machine.WriteFile(ctx, c.Path, []byte(c.After), c.Mode); err != nil {
+			return err
+		}
+	}
+	w.began = true
+	if err := w.systemd(ctx, "daemon-reload"); err != nil {
+		return err
+	}
+	w.restart = true
+	if err := w.bring(ctx); err != nil {
+		return err
+	}
+	return w.prove(ctx)
+}
+
+func (w *work) prove(ctx context.Context) error {
+	if w.Prove == nil {
+		return nil
+	}
+	w.Progress("look at what is served")
+	if err := w.Prove(ctx); err != nil {
+		return fmt.Errorf("what is served is not right: %w", err)
+	}
+	return nil
+}
+
+// keepContainers switches live-restore on in the daemon that runs.
+func (w *work) keepContainers(ctx context.Context) error {
+	if !w.before.Running || w.before.LiveRestore {
+		return nil
+	}
+	err := w.switchOn(ctx)
+	if err == nil || w.before.Containers == 0 || w.Force {
+		return nil // nothing ends, or it is meant to
+	}
+	return renewer.WithHint(fmt.Errorf("live-restore could not be switched on, and a restart would end %d containers: %w", w.before.Containers, err),
+		"stop the containers first, or allow it with guard: {docker: {without_live_restore: force}}")
+}
+
+var errNoLiveRestore = errors.New("dockerd does not take live-restore in a swarm")
+
+func (w *work) switchOn(ctx context.Context) error {
+	file, err := readFile(ctx, w.Machine, DaemonJSON)
+	if err != nil {
+		return err
+	}
+	after, planned := file.Text, false
+	for _, c := range w.plan.Changes {
+		if c.Path == DaemonJSON {
+			after, planned = c.After, true
+		}
+	}
+	final, err := parseDocument(after)
+	if err != nil {
+		return err
+	}
+	var on bool
+	if _, err := final.get(liveRestoreKey, &on); err != nil || !on {
+		return errNoLiveRestore
+	}
+	w.Progress("switch live-restore on, so that containers go on while dockerd restarts")
+	if planned {
+		now, err := parseDocument(file.Text)
+		if err != nil {
+			return err
+		}
+		w.interim = string(now.set(liveRestoreKey, true))
+		mode := file.Mode
+		if !file.Exists {
+			mode = 0o644
+		}
+		w.written = append(w.written, renewer.FileChange{Path: DaemonJSON, Exists: file.Exists, Before: file.Text, Mode: mode})
+		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), mode); err != nil {
+			return err
+		}
+	}
+	if err := w.systemd(ctx, "reload", "--", unitOf(w.Placement)); err != nil {
+		return err
+	}
+	for range reloadLooks { // dockerd reads the file after the signal was sent
+		st, err := w.Machine.Docker(ctx, "")
+		if err != nil || st.LiveRestore {
+			return err
+		}
+		if err := wait(ctx, w.Pause); err != nil {
+			return err
+		}
+	}
+	return renewer.WithHint(errors.New("dockerd was told to reload, and live-restore is still off"),
+		"it says why in its log: journalctl -n 50 -u "+unitOf(w.Placement))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// bring starts dockerd with the files that are there. A unit at its start
+// limit stays down without reset-failed.
+func (w *work) bring(ctx context.Context) error {
+	unit := unitOf(w.Placement)
+	if err := w.systemd(ctx, "reset-failed", "--", unit); err != nil {
+		return err
+	}
+	w.Progress("restart " + unit)
+	return w.systemd(ctx, "restart", "--", unit)
+}
+
+func (w *work) systemd(ctx context.Context, args ...string) error {
+	if _, err := w.Machine.Output(ctx, systemctl(args...)); err != nil {
+		err = fmt.Errorf("systemctl %s: %w", strings.ReplaceAll(strings.Join(args, " "), "-- ", ""), err)
+		if renewer.Hint(err) == "" && (args[0] == "restart" || args[0] == "reload") {
+			err = renewer.WithHint(err, "see why on the host: journalctl -n 50 -u "+unitOf(w.Placement))
+		}
+		return err
+	}
+	return nil
+}
+
+// putBack undoes what was begun, and returns why it had to, with what it came
+// to. It goes on where something cannot be put back.
+func (w *work) putBack(ctx context.Context, cause error) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), restoreTime, fmt.Errorf("not back within %s", restoreTime))
+	defer cancel()
+	if len(w.written) == 0 {
+		return w.ended(ctx, cause, nil)
+	}
+	w.Progress("it failed: put everything back")
+	var failed []error
+	note := func(err error) {
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	// A restart without live-restore would end the containers.
+	soften := w.restart && w.interim != "" && w.before.Containers > 0
+	done := map[string]bool{}
+	for _, c := range w.written {
+		if done[c.Path] {
+			continue
+		}
+		done[c.Path] = true
+		if soften && c.Path == DaemonJSON {
+			note(w.Machine.WriteFile(ctx, c.Path, []byte(w.interim), c.Mode))
+			continue
+		}
+		note(w.original(ctx, c))
+	}
+	if w.began {
+		note(w.systemd(ctx, "daemon-reload"))
+	}
+	if w.restart {
+		note(w.runAsBefore(ctx))
+	}
+	if soften {
+		for _, c := range w.written {
+			if c.Path == DaemonJSON {
+				note(w.original(ctx, c))
+				break
+			}
+		}
+	}
+	return w.ended(ctx, cause, failed)
+}
+
+// original gives a file its old bytes, or removes one that was not there.
+func (w *work) original(ctx context.Context, c renewer.FileChange) error {
+	if !c.Exists {
+		return w.Machine.Remove(ctx, c.Path)
+	}
+	return w.Machine.WriteFile(ctx, c.Path, []byte(c.Before), c.Mode)
+}
+
+// runAsBefore brings the daemon to where it was. One that did not run before
+// is stopped: it may be unable to run with its old files.
+func (w *work) runAsBefore(ctx context.Context) error {
+	if w.before.Running {
+		return w.bring(ctx)
+	}
+	return errors.Join(w.systemd(ctx, "stop", "--", unitOf(w.Placement)), w.systemd(ctx, "reset-failed", "--", unitOf(w.Placement)))
+}
+
+// ended says how the way back went. Copies are of use only where it failed.
+func (w *work) ended(ctx context.Context, cause error, failed []error) error {
+	hint := renewer.Hint(cause)
+	if len(failed) == 0 {
+		for _, c := range w.copies {
+			if err := w.Machine.Remove(ctx, c); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				break // a copy too many does no harm
+			}
+		}
+		back := "everything is back as it was"
+		if w.interim != "" && w.before.Containers > 0 {
+			back += ", but that live-restore is on in the daemon until it is restarted: its containers have gone on"
+		}
+		return renewer.WithHint(fmt.Errorf("%w; %s", cause, back), hint)
+	}
+	back := errors.Join(failed...)
+	if len(w.copies) > 0 {
+		hint = "put it back by hand from " + strings.Join(w.copies, ", ") + ", then systemctl daemon-reload, systemctl reset-failed " +
+			unitOf(w.Placement) + ", systemctl restart " + unitOf(w.Placement)
+	}
+	return renewer.WithHint(fmt.Errorf("%w; NOT everything is back: %w", cause, back), hint)
+}

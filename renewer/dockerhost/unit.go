@@ -1,0 +1,211 @@
+package dockerhost
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// entry is one assignment in the [Service] section of a unit's file.
+type entry struct{ name, value string }
+
+// service returns the assignments of the [Service] section, with continued
+// lines joined (systemd.syntax(7)).
+func service(text string) []entry {
+	var out []entry
+	section, pending := "", ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" && pending == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") {
+			continue
+		}
+		if before, more := strings.CutSuffix(line, `\`); more {
+			pending += before + " "
+			continue
+		}
+		line, pending = pending+line, ""
+		if strings.HasPrefix(line, "[") {
+			section = line
+			continue
+		}
+		if name, value, ok := strings.Cut(line, "="); ok && section == "[Service]" {
+			out = append(out, entry{strings.TrimSpace(name), strings.TrimSpace(value)})
+		}
+	}
+	return out
+}
+
+// command is how the unit starts dockerd without our drop-in.
+type command struct {
+	program word
+	flags   []flag
+	// env has the flags that come from variables of an environment file, and
+	// envFile the file.
+	env     []flag
+	envFile map[string]string // by variable
+	late    string            // a file that sets ExecStart= and is read after our drop-in
+}
+
+// commandOf reads the unit's own command out of its files.
+func commandOf(u Unit) (command, error) {
+	c := command{envFile: map[string]string{}}
+	var lines []string
+	for i, f := range u.Files {
+		for _, e := range service(f.Text) {
+			if e.name != "ExecStart" {
+				continue
+			}
+			if i > 0 && path.Base(f.Path) > dropInName {
+				c.late = f.Path
+			}
+			if lines = append(lines, e.value); e.value == "" {
+				lines = nil
+			}
+		}
+	}
+	if len(lines) != 1 {
+		return command{}, misconfigured("a service that tells systemd when it is ready has one: see systemctl cat "+u.Name,
+			"%s has %d commands in ExecStart=, expected one", u.Name, len(lines))
+	}
+	words := split(lines[0])
+	if len(words) == 0 || !strings.HasPrefix(words[0].text, "/") && !strings.HasPrefix(words[0].text, "-/") || !strings.Contains(path.Base(words[0].text), "dockerd") {
+		return command{}, misconfigured("renewer sets up the dockerd of Debian, Ubuntu and Docker's own packages; configure this one by hand",
+			"%s does not start dockerd: %s", u.Name, lines[0])
+	}
+	c.program, c.flags = words[0], parse(words[1:])
+	c.env = c.expand(u)
+	return c, nil
+}
+
+// expand returns the flags in the values of the variables that the command
+// line has (systemd.service(5): $FOO as a word of its own is split).
+func (c *command) expand(u Unit) (flags []flag) {
+	values := map[string]string{}
+	set := func(name, value, file string) { values[name], c.envFile[name] = value, file }
+	for _, f := range u.Files {
+		for _, e := range service(f.Text) {
+			if e.name == "Environment" {
+				for _, w := range split(e.value) {
+					if name, value, ok := strings.Cut(w.text, "="); ok {
+						set(name, value, f.Path)
+					}
+				}
+			}
+		}
+	}
+	for _, f := range u.EnvFiles { // these win over Environment= (systemd.exec(5))
+		for name, value := range variables(f.Text) {
+			set(name, value, f.Path)
+		}
+	}
+	for _, fl := range c.flags {
+		for _, w := range fl.words {
+			name, ok := strings.CutPrefix(w.text, "$")
+			if !ok {
+				continue
+			}
+			name = strings.Trim(name, "{}")
+			for _, found := range parse(split(values[name])) {
+				found.words = []word{{raw: "$" + name}}
+				flags = append(flags, found)
+			}
+		}
+	}
+	return flags
+}
+
+// variables reads an environment file (systemd.exec(5), EnvironmentFile=).
+func variables(text string) map[string]string {
+	out := map[string]string{}
+	text = strings.ReplaceAll(text, "\\\n", "")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		if name, value, ok := strings.Cut(line, "="); ok {
+			value = strings.TrimSpace(value)
+			if n := len(value); n >= 2 && value[0] == value[n-1] && (value[0] == '"' || value[0] == '\'') {
+				value = value[1 : n-1]
+			}
+			out[strings.TrimSpace(name)] = value
+		}
+	}
+	return out
+}
+
+// environmentFiles returns what EnvironmentFile= of the files names, without
+// patterns.
+func environmentFiles(files []File) (paths []string) {
+	for _, f := range files {
+		for _, e := range service(f.Text) {
+			name := strings.TrimPrefix(e.value, "-")
+			switch {
+			case e.name != "EnvironmentFile":
+			case e.value == "":
+				paths = nil
+			case path.IsAbs(name) && path.Clean(name) == name && !strings.ContainsAny(name, "*?[%"):
+				paths = append(paths, name)
+			}
+		}
+	}
+	return slices.Compact(paths)
+}
+
+// hosts are the values of -H.
+func hosts(flags []flag) (out []string) {
+	for _, f := range flags {
+		if f.key == "hosts" {
+			out = append(out, f.value)
+		}
+	}
+	return out
+}
+
+// oursIn are the flags in our drop-in as it is.
+func oursIn(f File) (out []flag) {
+	for _, e := range service(f.Text) {
+		if words := split(e.value); e.name == "ExecStart" && len(words) > 0 {
+			out = parse(words[1:])
+		}
+	}
+	return out
+}
+
+// dropIn is the text of our drop-in: the command without the flags that
+// daemon.json has, listening on all of listen. What was there keeps its place.
+func (c command) dropIn(listen []string, drop func(flag) bool) string {
+	line := []string{c.program.raw}
+	at := 1 // new addresses come after the last old one
+	left := slices.Clone(listen)
+	for _, f := range c.flags {
+		if drop(f) {
+			continue
+		}
+		for _, w := range f.words {
+			line = append(line, w.raw)
+		}
+		if f.key == "hosts" {
+			at = len(line)
+			left = slices.DeleteFunc(left, func(h string) bool { return h == f.value })
+		}
+	}
+	var add []string
+	for _, h := range left {
+		add = append(add, "-H", h)
+	}
+	line = slices.Insert(line, at, add...)
+	return fmt.Sprintf(`# Written by renewer host setup. The addresses that dockerd listens on are here,
+# its TLS settings in %s; dockerd does not start if one is in both.
+[Service]
+ExecStart=
+ExecStart=%s
+`, DaemonJSON, strings.Join(line, " "))
+}
+
+func misconfigured(hint, format string, args ...any) error {
+	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
