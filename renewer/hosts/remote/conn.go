@@ -1,0 +1,182 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"renewer/renewer/hosts"
+)
+
+// sessionsAtOnce is below what sshd gives one connection: MaxSessions 10
+// (sshd_config(5)).
+const sessionsAtOnce = 8
+
+// conn is one connection that was logged in.
+type conn struct {
+	t      *Transport
+	client *ssh.Client
+	to     target
+	free   func()        // gives the host to jump over free
+	over   chan struct{} // closed when the connection has ended
+	slots  chan struct{} // one for each session
+	start  chan struct{} // one may start the SFTP session
+
+	mu     sync.Mutex // guards what follows
+	why    error      // it ended; nil while it has not
+	users  int
+	idle   *time.Timer
+	files  *files
+	owners map[string]hosts.Owner // looked up before
+}
+
+func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
+	c := &conn{
+		t: t, client: client, to: to, free: free, over: make(chan struct{}),
+		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{},
+	}
+	c.idle = time.AfterFunc(t.client.Idle, c.expire)
+	return c
+}
+
+// use keeps the connection open until release; false if it has ended.
+func (c *conn) use() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why != nil {
+		return false
+	}
+	c.users++
+	c.idle.Stop()
+	return true
+}
+
+func (c *conn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users--; c.users == 0 && c.why == nil {
+		c.idle.Reset(c.t.client.Idle)
+	}
+}
+
+func (c *conn) expire() {
+	c.end(errIdle, func() bool { return c.users == 0 })
+}
+
+var errIdle = errors.New("not used")
+
+// fail ends the connection; the first reason stays.
+func (c *conn) fail(why error) { c.end(why, func() bool { return true }) }
+
+func (c *conn) end(why error, holds func() bool) {
+	c.mu.Lock()
+	first := c.why == nil && holds()
+	if first {
+		c.why = cmp.Or(why, ErrLost)
+		c.idle.Stop()
+	}
+	c.mu.Unlock()
+	if first {
+		_ = c.client.Close()
+	}
+}
+
+// watch ends with the connection.
+func (c *conn) watch() {
+	c.fail(c.client.Wait())
+	c.free()
+	close(c.over)
+	if why := c.reason(); !errors.Is(why, errIdle) && !errors.Is(why, errClosed) {
+		c.t.client.Log.Warn("connection to host lost", "host", c.t.cfg.Name, "error", why)
+	}
+}
+
+// keepAlive asks the host whether it is there, and ends the connection if it
+// does not say so in time.
+func (c *conn) keepAlive() {
+	tick := time.NewTicker(c.t.client.Keepalive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.over:
+			return
+		case <-tick.C:
+		}
+		late := time.AfterFunc(c.t.client.patience(), func() { c.fail(errSilent) })
+		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+		late.Stop()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+// reason is why the connection ended; nil while it has not.
+func (c *conn) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+// broken makes of an error of the libraries one that says that the connection
+// is gone, if it is. With whole the connection as such must be.
+func (c *conn) broken(err error, whole bool) error {
+	if err == nil {
+		return nil
+	}
+	why := c.reason()
+	if why == nil {
+		if !lost(err) {
+			return err
+		}
+		if whole {
+			c.fail(err)
+		}
+		why = err
+	}
+	if errors.Is(why, errClosed) || errors.Is(why, ErrLost) {
+		return why
+	}
+	return fmt.Errorf("%w: %w", ErrLost, why)
+}
+
+// session opens a session within the client's timeout. A host that does not
+// give one in that time is taken for dead.
+func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.over:
+		return nil, nil, c.broken(ErrLost, true)
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	free := func() { <-c.slots }
+	limited, cancel := c.t.client.limit(ctx)
+	defer cancel()
+	s, err := await(limited, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+	if err != nil {
+		free()
+		if errors.Is(err, errSilent) {
+			c.fail(err)
+		}
+		return nil, nil, c.broken(err, true)
+	}
+	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
+}
+
+// retry calls again what failed because the connection had been lost without
+// anybody noticing.
+func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	for again := 2; ; again-- {
+		v, err := call()
+		if again == 0 || !errors.Is(err, ErrLost) || ctx.Err() != nil {
+			return v, err
+		}
+	}
+}

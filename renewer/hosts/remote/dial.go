@@ -1,0 +1,118 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// dial connects and logs in, until ctx ends.
+func (t *Transport) dial(ctx context.Context) (*conn, error) {
+	to, err := t.client.resolve(t.cfg)
+	if err != nil {
+		return nil, err
+	}
+	doing := func(err error) error { return fmt.Errorf("connect to %s: %w", to.address(), err) }
+	known, err := t.client.hostKeys(t.cfg.KnownHostsFile, to.keyName, to.port)
+	if err != nil {
+		return nil, doing(err)
+	}
+	keys, hangUp, err := t.client.login(ctx, to)
+	if err != nil {
+		return nil, doing(err)
+	}
+	defer hangUp()
+	raw, free, err := t.reach(ctx, to)
+	if err != nil {
+		return nil, doing(err)
+	}
+	client, err := shake(ctx, raw, to, known, keys)
+	if err != nil {
+		free()
+		return nil, doing(err)
+	}
+	return newConn(t, client, to, free), nil
+}
+
+// reach opens the stream to the host, through the host to jump over if there
+// is one. free gives that one free again.
+func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free func(), err error) {
+	jump, err := t.jump(to)
+	if err != nil {
+		return nil, nil, err
+	}
+	if jump == nil {
+		raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.address())
+		return raw, func() {}, err
+	}
+	over, err := jump.acquire(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("over %s: %w", jump.cfg.Name, err)
+	}
+	raw, err = await(ctx, func() (net.Conn, error) { return over.client.Dial("tcp", to.address()) }, func(c net.Conn) { _ = c.Close() })
+	if err != nil {
+		over.release()
+		var refused *ssh.OpenChannelError
+		if errors.As(err, &refused) && refused.Reason == ssh.Prohibited {
+			return nil, nil, misconfigured(fmt.Errorf("over %s: %w", jump.cfg.Name, err), "allow it there: AllowTcpForwarding in sshd_config")
+		}
+		return nil, nil, fmt.Errorf("over %s: %w", jump.cfg.Name, err)
+	}
+	return raw, over.release, nil
+}
+
+// shake does the handshake, which knows no context: closing the stream ends it.
+func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys []ssh.Signer) (*ssh.Client, error) {
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	safe := ssh.SupportedAlgorithms()
+	c, channels, requests, err := ssh.NewClientConn(raw, to.address(), &ssh.ClientConfig{
+		Config:            ssh.Config{KeyExchanges: safe.KeyExchanges, Ciphers: safe.Ciphers, MACs: withoutSHA1MAC(safe.MACs)},
+		User:              to.user,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(keys...)},
+		HostKeyCallback:   known.check,
+		HostKeyAlgorithms: known.algorithms(),
+		ClientVersion:     "SSH-2.0-renewer",
+	})
+	if !stop() {
+		if err == nil {
+			_ = c.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		_ = raw.Close()
+		return nil, explainHandshake(err, to, keys)
+	}
+	return ssh.NewClient(c, channels, requests), nil
+}
+
+func withoutSHA1MAC(macs []string) (out []string) {
+	for _, m := range macs {
+		if m != ssh.HMACSHA1 {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// explainHandshake adds the way out. The library has no type for a refused
+// login.
+func explainHandshake(err error, to target, keys []ssh.Signer) error {
+	var none *ssh.AlgorithmNegotiationError
+	switch {
+	case errors.As(err, &none):
+		return misconfigured(err, "the host speaks only algorithms with known weaknesses: update its SSH server")
+	case strings.Contains(err.Error(), "unable to authenticate"):
+		var shown []string
+		for _, k := range keys {
+			shown = append(shown, ssh.FingerprintSHA256(k.PublicKey()))
+		}
+		return misconfigured(fmt.Errorf("user %s may not log in with %s", to.user, strings.Join(shown, ", ")),
+			fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", to.user))
+	}
+	return err
+}

@@ -1,0 +1,53 @@
+// Package remote reaches hosts over SSH.
+//
+// A [Client] is this side of all connections: whose ~/.ssh is read and which
+// agent is asked. A [Transport] is one host. It has one connection for
+// everything, opened when it is first needed, shared by all who use the host,
+// opened again after it was lost and closed when nobody has used it for a
+// minute. The connection carries one SFTP session for all files and one more
+// session for each command that runs.
+//
+// # Who the host is
+//
+// Only known_hosts(5) says: names and addresses, hashed ones too, @cert-authority
+// and @revoked. A host that it does not know ([UnknownHostKeyError]), that shows
+// another key ([ChangedHostKeyError]) or one that is revoked
+// ([RevokedHostKeyError]) is refused before anybody logs in, and the error tells
+// the way out. Nothing is ever learned by itself. Keys and signatures with SHA-1
+// or DSA are not spoken.
+//
+// # Rights
+//
+// With sudo, commands and the SFTP server run under `sudo -n`. File contents
+// travel inside the SFTP session and never stand on a command line. Whoever may
+// start sftp-server as root may write every file: it is as good as root.
+//
+// # What stalls
+//
+// A host that stalls holds up only who uses it: connecting, each file operation
+// and each start of a session have a time limit, a keepalive finds a peer that
+// is gone, and everything ends with its context. An operation that was given up
+// may still happen on the host. Errors of connections wrap [ErrLost]: what was
+// under way may or may not have been done.
+//
+// # What SFTP cannot do
+//
+// SFTP works by path names, not by open directories. A Dir therefore resolves
+// its own path once, and refuses names that lead out of it, but a part of that
+// path that is replaced by a link afterwards is followed; only who may write
+// in the directories above, mostly root, can do that. Chmod and ReadFile look
+// first whether their name is a link, and a link put there between the two is
+// followed. Create is exclusive, Rename, Remove and Symlink follow nothing.
+//
+// Files and directories are made durable with fsync@openssh.com, on a directory
+// through a handle that OpenSSH's server lets open for reading. A server without
+// that extension syncs nothing: after a power failure (not after a crash of
+// renewer) a flip may be undone. One without posix-rename@openssh.com is refused.
+//
+// OpenSSH's server reports most errors as a mere "Failure". A full or read-only
+// file system is then found by asking for its figures; a quota is not.
+//
+// A command that is given up gets TERM, then KILL, and its session is closed.
+// Under sudo the signals do not reach it (the login account may not send them):
+// there it may run to its own end.
+package remote

@@ -1,0 +1,93 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+
+	"renewer/renewer"
+)
+
+// ErrLost is wrapped by errors of a connection, or of its SFTP session, that
+// was there and ended. What was asked last may have been done.
+var ErrLost = errors.New("connection lost")
+
+var (
+	errClosed   = errors.New("the transport is closed")
+	errTooLarge = errors.New("too large")
+	errSilent   = errors.New("the host does not answer")
+)
+
+// misconfigured is an error that a person has to look at, with the way out.
+func misconfigured(err error, hint string) error {
+	return &renewer.Error{Class: renewer.ClassMisconfigured, Err: err, Hint: hint}
+}
+
+// lost reports whether an error of the libraries says that there is no
+// connection, or no SFTP session, any more.
+func lost(err error) bool {
+	var missing *ssh.ExitMissingError
+	return errors.As(err, &missing) || errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// await makes a call that knows no context and leaves it behind when ctx ends.
+// What it returns too late is given to discard, which may be nil.
+func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := call()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		if discard != nil {
+			go func() {
+				if r := <-done; r.err == nil {
+					discard(r.value)
+				}
+			}()
+		}
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+// pathError says what was done to which path of the host.
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+// bare is an error of the library without the path, which it repeats.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// because adds what an error of the SFTP server stands for.
+func because(err error, cause error) error {
+	var status *sftp.StatusError
+	if cause == nil || !errors.As(err, &status) {
+		return err
+	}
+	return fmt.Errorf("%w (the SFTP server says: %v)", cause, err)
+}

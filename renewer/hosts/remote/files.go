@@ -1,0 +1,189 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+)
+
+// usualServers are where distributions put OpenSSH's SFTP server: Debian,
+// Fedora and RHEL, Arch and FreeBSD, SUSE.
+var usualServers = []string{
+	"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server",
+}
+
+// files is the SFTP session of a connection.
+type files struct {
+	*sftp.Client
+	syncs bool // the server has fsync@openssh.com
+	end   func()
+}
+
+// sftp returns the SFTP session, starting one if there is none.
+func (c *conn) sftp(ctx context.Context) (*files, error) {
+	select { // one starts it, the others wait
+	case c.start <- struct{}{}:
+		defer func() { <-c.start }()
+	case <-c.over:
+		return nil, c.broken(ErrLost, true)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	f := c.files
+	c.mu.Unlock()
+	if f != nil {
+		return f, nil
+	}
+	f, err := c.startSFTP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.files = f
+	c.mu.Unlock()
+	return f, nil
+}
+
+// drop gives up an SFTP session that does not answer or has ended.
+func (c *conn) drop(f *files) {
+	c.mu.Lock()
+	if c.files == f {
+		c.files = nil
+	}
+	c.mu.Unlock()
+	f.end()
+}
+
+// startSFTP starts the subsystem, or the server as a command. Its usual place
+// is tried before the host is searched for it, which costs a command.
+func (c *conn) startSFTP(ctx context.Context) (*files, error) {
+	server := c.t.cfg.SFTPServer
+	if server != "" || !c.t.cfg.Sudo {
+		return c.serve(ctx, server)
+	}
+	c.t.mu.Lock()
+	server = c.t.sftpServer
+	c.t.mu.Unlock()
+	if server == "" {
+		server = usualServers[0]
+	}
+	f, err := c.serve(ctx, server)
+	var failed *startError
+	if errors.As(err, &failed) {
+		out, _ := c.run(ctx, false, append([]string{"ls", "-d"}, usualServers...)) // fails if any is missing
+		there := strings.Fields(string(out))
+		at := slices.IndexFunc(usualServers, func(s string) bool { return slices.Contains(there, s) })
+		switch {
+		case at < 0:
+			return nil, misconfigured(fmt.Errorf("no SFTP server found in %s: %w", strings.Join(usualServers, ", "), err), "install openssh-sftp-server on the host, or set sftp_server:")
+		case usualServers[at] == server:
+			return nil, err
+		}
+		server = usualServers[at]
+		f, err = c.serve(ctx, server)
+	}
+	if err == nil {
+		c.t.mu.Lock()
+		c.t.sftpServer = server
+		c.t.mu.Unlock()
+	}
+	return f, err
+}
+
+// startError: the SFTP server did not start.
+type startError struct {
+	server string // empty: the subsystem
+	said   string
+	err    error
+}
+
+func (e *startError) Error() string {
+	text := fmt.Sprintf("start SFTP server %s: %v", cmp.Or(e.server, "(the subsystem)"), e.err)
+	if e.said != "" {
+		text += ": " + e.said
+	}
+	return text
+}
+
+func (e *startError) Unwrap() error { return e.err }
+
+// serve starts a server and shakes hands with it.
+func (c *conn) serve(ctx context.Context, server string) (*files, error) {
+	s, end, err := c.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := c.t.client.limit(ctx)
+	defer cancel()
+	said := &tail{limit: outputKept}
+	f, err := await(ctx, func() (*files, error) { return c.begin(s, server, said) }, nil)
+	if err != nil {
+		end()
+		if err := c.broken(err, false); errors.Is(err, ErrLost) || ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, c.explainStart(server, said.line(), err)
+	}
+	f.end = end
+	if _, ok := f.HasExtension("posix-rename@openssh.com"); !ok {
+		end()
+		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
+			"use OpenSSH's SFTP server: set sftp_server:, or Subsystem in sshd_config")
+	}
+	version, _ := f.HasExtension("fsync@openssh.com")
+	f.syncs = version == "1"
+	return f, nil
+}
+
+// begin starts the server on a session. Without -u it would create files that
+// others can read.
+func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) {
+	in, err := s.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	s.Stderr = said
+	if server == "" {
+		err = s.RequestSubsystem("sftp")
+	} else {
+		var line string
+		if line, err = commandLine(words(c.t.cfg.Sudo, []string{path.Clean(server), "-u", "077"})); err == nil {
+			err = s.Start(line)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	client, err := sftp.NewClientPipe(out, in)
+	if err != nil {
+		// It has ended, or ends now that its input has; what it said says why.
+		if exit := s.Wait(); exit != nil {
+			err = exit
+		}
+		return nil, err
+	}
+	return &files{Client: client}, nil
+}
+
+func (c *conn) explainStart(server, said string, err error) error {
+	switch {
+	case server == "":
+		return misconfigured(&startError{err: err, said: said}, "enable it on the host: Subsystem sftp internal-sftp in sshd_config")
+	case c.t.cfg.Sudo && sudoRefused(said):
+		return c.sudoError(&startError{server: server, err: errors.New(said)}, server)
+	}
+	return misconfigured(&startError{server: server, err: exitError(err), said: said},
+		"set sftp_server: to the host's; and nothing that the account's shell starts up with may print")
+}

@@ -1,0 +1,76 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// shownKey is a host key that was refused.
+type shownKey struct {
+	Host        string // as known_hosts has it: host or [host]:port
+	File        string // the known_hosts file
+	Fingerprint string // SHA256:…, as ssh-keygen -l prints it
+	Line        string // what would make the key known
+}
+
+// UnknownHostKeyError: known_hosts has no key for the host.
+type UnknownHostKeyError struct{ shownKey }
+
+// ChangedHostKeyError: known_hosts has other keys for the host.
+type ChangedHostKeyError struct {
+	shownKey
+	Known []knownhosts.KnownKey
+}
+
+// RevokedHostKeyError: the host shows a key, or a certificate of an authority,
+// that known_hosts marks as revoked.
+type RevokedHostKeyError struct {
+	shownKey
+	At int // line of File
+}
+
+func (e *UnknownHostKeyError) Error() string {
+	return fmt.Sprintf("host key %s of %s is unknown", e.Fingerprint, e.Host)
+}
+
+func (e *ChangedHostKeyError) Error() string {
+	var known []string
+	for _, k := range e.Known {
+		known = append(known, fmt.Sprintf("%s (%s:%d)", ssh.FingerprintSHA256(k.Key), k.Filename, k.Line))
+	}
+	return fmt.Sprintf("host key of %s has changed: it shows %s, known is %s", e.Host, e.Fingerprint, strings.Join(known, ", "))
+}
+
+func (e *RevokedHostKeyError) Error() string {
+	return fmt.Sprintf("host key %s of %s is revoked (%s:%d)", e.Fingerprint, e.Host, e.File, e.At)
+}
+
+// Unwrap gives the class and the way out.
+func (e *UnknownHostKeyError) Unwrap() error {
+	return wayOut("verify the key (on the host: %s), then add this line to %s: %s", e.fingerprintCommand(), e.File, e.Line)
+}
+
+// Unwrap gives the class and the way out.
+func (e *ChangedHostKeyError) Unwrap() error {
+	return wayOut("somebody may be in between. If the host was set up anew, verify its key (on the host: %s), then run: ssh-keygen -R '%s' -f %s, and add this line: %s",
+		e.fingerprintCommand(), e.Host, e.Known[0].Filename, e.Line)
+}
+
+// Unwrap gives the class and the way out.
+func (e *RevokedHostKeyError) Unwrap() error {
+	return wayOut("give the host new keys (on the host: ssh-keygen -A after removing the old ones); do not remove line %d of %s", e.At, e.File)
+}
+
+func (e *shownKey) fingerprintCommand() string {
+	return "for f in /etc/ssh/ssh_host_*.pub; do ssh-keygen -lf $f; done"
+}
+
+func wayOut(format string, args ...any) error {
+	return misconfigured(errRefusedKey, fmt.Sprintf(format, args...))
+}
+
+var errRefusedKey = errors.New("host key refused")

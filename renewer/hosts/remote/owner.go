@@ -1,0 +1,120 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+)
+
+// Owner asks the host's name services (getent(1)), also where the host has a
+// root. Files are written as root with sudo, else as the login account. What
+// was found is kept for as long as the connection.
+func (t *Transport) Owner(ctx context.Context, user, group string) (hosts.Owner, error) {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return hosts.Owner{}, err
+	}
+	defer c.release()
+	key := user + ":" + group
+	c.mu.Lock()
+	o, ok := c.owners[key]
+	c.mu.Unlock()
+	if ok {
+		return o, nil
+	}
+	if o, err = c.owner(ctx, user, group); err != nil {
+		return hosts.Owner{}, err
+	}
+	c.mu.Lock()
+	c.owners[key] = o
+	c.mu.Unlock()
+	return o, nil
+}
+
+func (c *conn) owner(ctx context.Context, user, group string) (o hosts.Owner, err error) {
+	switch {
+	case user != "":
+		o, err = c.lookUser(ctx, user, group == "")
+	case !c.t.cfg.Sudo: // with it, root's zeroes
+		o, err = c.self(ctx)
+	}
+	if err == nil && group != "" {
+		o.GID, err = c.lookGroup(ctx, group)
+	}
+	return o, err
+}
+
+var idForm = regexp.MustCompile(`^uid=(\d+)\b.* gid=(\d+)\b`)
+
+// self is the login account, as id(1) prints it.
+func (c *conn) self(ctx context.Context) (o hosts.Owner, err error) {
+	out, err := c.run(ctx, false, []string{"id"})
+	m := idForm.FindSubmatch(out)
+	if m == nil {
+		return o, errors.Join(errors.New("find out who files are written as: id(1) does not say"), err)
+	}
+	if o.UID, err = strconv.Atoi(string(m[1])); err == nil {
+		o.GID, err = strconv.Atoi(string(m[2]))
+	}
+	return o, err
+}
+
+// lookUser takes a number that has no name as it is, if its group is not needed.
+func (c *conn) lookUser(ctx context.Context, name string, withGroup bool) (o hosts.Owner, err error) {
+	fields, err := c.getent(ctx, "passwd", name)
+	if err != nil {
+		return o, err
+	}
+	if n, nerr := strconv.Atoi(name); fields == nil && nerr == nil && n >= 0 {
+		if withGroup {
+			return o, renewer.WithHint(fmt.Errorf("the host has no user %s, so its group is unknown", name), "set group: too")
+		}
+		return hosts.Owner{UID: n}, nil
+	}
+	if len(fields) < 4 {
+		return o, renewer.WithHint(fmt.Errorf("the host has no user %s", name), "create the user, or set owner: to a name or number that the host has")
+	}
+	if o.UID, err = strconv.Atoi(fields[2]); err == nil {
+		o.GID, err = strconv.Atoi(fields[3])
+	}
+	return o, err
+}
+
+func (c *conn) lookGroup(ctx context.Context, name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil && n >= 0 {
+		return n, nil
+	}
+	fields, err := c.getent(ctx, "group", name)
+	if err != nil {
+		return 0, err
+	}
+	if len(fields) < 3 {
+		return 0, renewer.WithHint(fmt.Errorf("the host has no group %s", name), "create the group, or set group: to a name or number that the host has")
+	}
+	return strconv.Atoi(fields[2])
+}
+
+// getent returns the fields of an entry; nil if there is none.
+func (c *conn) getent(ctx context.Context, database, key string) ([]string, error) {
+	if strings.HasPrefix(key, "-") || strings.ContainsAny(key, ":\n") {
+		return nil, fmt.Errorf("%q is not a name in %s", key, database)
+	}
+	out, err := c.run(ctx, false, []string{"getent", database, key})
+	var exit *ssh.ExitError
+	if errors.As(err, &exit) && exit.ExitStatus() == 2 { // getent(1): not found
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", key, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.Split(line, ":"), nil
+}

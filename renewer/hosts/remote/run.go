@@ -1,0 +1,194 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"renewer/renewer"
+)
+
+// termGrace is for a command to end by itself after TERM.
+const termGrace = time.Second
+
+// Run runs argv in the account's home directory, with sudo where the host has
+// it. The shell that sshd hands the line to sees each word as it is.
+func (t *Transport) Run(ctx context.Context, argv []string) ([]byte, error) {
+	return t.run(ctx, t.cfg.Sudo, argv)
+}
+
+func (t *Transport) run(ctx context.Context, privileged bool, argv []string) ([]byte, error) {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { c.release() }()
+	out, err := c.run(ctx, privileged, argv)
+	if errors.Is(err, errNotStarted) && errors.Is(err, ErrLost) && ctx.Err() == nil {
+		again, err := t.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.release()
+		c = again
+		return c.run(ctx, privileged, argv)
+	}
+	return out, err
+}
+
+// errNotStarted: the command cannot have had an effect.
+var errNotStarted = errors.New("not started")
+
+func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte, error) {
+	switch {
+	case len(argv) == 0 || argv[0] == "":
+		return nil, errors.New("run: empty command")
+	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
+		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
+	}
+	line, err := commandLine(words(privileged, argv))
+	if err != nil {
+		return nil, err
+	}
+	s, end, err := c.session(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w: %w", argv[0], errNotStarted, err)
+	}
+	defer end()
+	out := &tail{limit: outputKept}
+	s.Stdout, s.Stderr = out, out
+	ended := make(chan struct{})
+	_, err = await(ctx, func() (struct{}, error) { defer close(ended); return struct{}{}, s.Run(line) }, nil)
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		stop(s, ended)
+		return out.bytes(), fmt.Errorf("run %s: given up: %w", argv[0], context.Cause(ctx))
+	}
+	return out.bytes(), c.explainRun(err, privileged, argv, out)
+}
+
+// words is what is really run: the messages of programs in English, as they are
+// looked at, and sudo in front.
+func words(privileged bool, argv []string) []string {
+	w := []string{"env", "LC_ALL=C"}
+	if privileged {
+		w = append(w, "sudo", "-n", "--")
+	}
+	return append(w, argv...)
+}
+
+// stop ends a command whose time is up.
+func stop(s *ssh.Session, ended <-chan struct{}) {
+	if s.Signal(ssh.SIGTERM) != nil {
+		return
+	}
+	grace := time.NewTimer(termGrace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+	case <-grace.C:
+		_ = s.Signal(ssh.SIGKILL) // closing the session is all that is left if this fails
+	}
+}
+
+func (c *conn) explainRun(err error, privileged bool, argv []string, out *tail) error {
+	if err == nil {
+		return nil
+	}
+	var exit *ssh.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("run %s: %w", argv[0], c.broken(err, false))
+	}
+	err = fmt.Errorf("run %s: %w", argv[0], exitError(err))
+	said := out.line()
+	switch {
+	case privileged && sudoRefused(said):
+		return c.sudoError(err, argv[0])
+	case exit.ExitStatus() == 127, privileged && strings.Contains(said, "sudo: "+argv[0]+": command not found"):
+		return renewer.WithHint(err, "install it on the host, or give the command's full path; with sudo: true the host needs sudo too")
+	}
+	return err
+}
+
+// exited is how a command ended, in the words of os/exec.
+type exited struct {
+	how string
+	err *ssh.ExitError
+}
+
+func (e *exited) Error() string { return e.how }
+func (e *exited) Unwrap() error { return e.err }
+
+func exitError(err error) error {
+	var exit *ssh.ExitError
+	switch {
+	case !errors.As(err, &exit):
+		return err
+	case exit.Signal() != "":
+		return &exited{"signal: " + strings.ToLower(exit.Signal()), exit}
+	}
+	return &exited{fmt.Sprintf("exit status %d", exit.ExitStatus()), exit}
+}
+
+// sudoRefused reports whether sudo itself would not run a command (sudo(8),
+// DIAGNOSTICS).
+func sudoRefused(said string) bool {
+	for _, s := range []string{
+		"sudo: a password is required", "sudo: a terminal is required", "sudo: sorry, you must have a tty", "is not in the sudoers file",
+		"may not run sudo on", "is not allowed to execute", "is not allowed to run sudo", "sudo: account validation failure",
+	} {
+		if strings.Contains(said, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// sudoError tells what to allow. sftp-server as root may write every file.
+func (c *conn) sudoError(err error, program string) error {
+	if !path.IsAbs(program) {
+		program = "/usr/bin/" + program
+	}
+	server := c.t.cfg.SFTPServer
+	if server == "" {
+		server = usualServers[0]
+	}
+	allowed := server
+	if program != server {
+		allowed += ", " + program
+	}
+	return misconfigured(fmt.Errorf("%w: sudo does not let %s do this without a password", err, c.to.user),
+		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(root) NOPASSWD: %s", c.to.user, allowed))
+}
+
+// Signal sends a signal with kill(1).
+func (t *Transport) Signal(ctx context.Context, pid int, name string) error {
+	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
+	switch {
+	case unix.SignalNum("SIG"+name) == 0:
+		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
+	case pid <= 1:
+		return fmt.Errorf("refused to signal process %d", pid)
+	}
+	out, err := t.Run(ctx, []string{"kill", "-s", name, strconv.Itoa(pid)})
+	said := strings.ToLower(string(out))
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(said, "no such process"):
+		return os.ErrProcessDone
+	case strings.Contains(said, "not permitted"):
+		return fmt.Errorf("%w: %w", err, fs.ErrPermission)
+	}
+	return err
+}

@@ -1,0 +1,42 @@
+package remote
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// outputKept is what is kept of what a command prints: its end.
+const outputKept = 16 << 10
+
+// tail keeps the end of what is written to it, by several at once.
+type tail struct {
+	limit int
+	mu    sync.Mutex
+	buf   []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p[max(0, len(p)-t.limit):]...)
+	if extra := len(t.buf) - t.limit; extra > 0 {
+		t.buf = slices.Delete(t.buf, 0, extra)
+	}
+	return len(p), nil
+}
+
+func (t *tail) bytes() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Clone(t.buf)
+}
+
+// line is the end of what was written, fit for an error.
+func (t *tail) line() string {
+	const limit = 512
+	b := t.bytes()
+	s := strings.ToValidUTF8(string(b[max(0, len(b)-limit):]), "")
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }), " ")
+}
