@@ -168,8 +168,9 @@ func (t *transition) staged() {
 	}
 	t.enter(StepStaged)
 	s.Error, s.Hint = "", ""
+	begun := s.Revision // made live before, and never proven: no way back
 	s.Revision, s.Layout, s.Trust = o.Revision, o.Layout, o.Trust
-	if o.Previous != o.Revision {
+	if o.Previous != o.Revision && (s.Previous == "" || o.Previous != begun) {
 		s.Previous = o.Previous
 	}
 	if t.r.Kind == KindRollback && o.Live { // nothing to flip: it only has to be proven

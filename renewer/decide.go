@@ -89,7 +89,9 @@ func crowds(entries []Entry, shared map[service][]candidate) map[service]crowd {
 			c := out[key]
 			switch {
 			case s.State == StepActivated || s.State == StepRestored:
-				c.proving++
+				if active[s.Host] { // not while it waits for another try
+					c.proving++
+				}
 			case s.State == StepPending && active[s.Host]:
 				c.coming++
 			case e.Rollout.Phase == PhaseOrdering && len(next.Actions) > 0:

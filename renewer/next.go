@@ -73,7 +73,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		s := &r.Steps[i]
 		switch {
 		case s.State.Over():
-		case s.State.live(): // always finished, whatever else went wrong
+		case s.State.Live(): // always finished, whatever else went wrong
 			n.add(r, s, k.Now)
 		case stopped:
 		case s.State == StepPending && s.NextAt.After(k.Now): // unreachable ones hold nobody up
@@ -125,7 +125,7 @@ func (r *Rollout) slots(p Pace) int {
 		switch {
 		case s.State == StepVerified:
 			proven++
-		case s.State.live():
+		case s.State.Live():
 			live++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
@@ -72,6 +73,17 @@ func (p *PlacementState) unproven(why string, at time.Time) {
 	p.State, p.Matches, p.Error = HostBlocked, false, why
 	p.Failures++
 	p.Reprobe = at.Add(Backoff(p.Failures, p.Revision))
+}
+
+// Forget drops what is known of hosts that left the entry, and reports whether
+// there were any.
+func (rec *Record) Forget(c Certificate) bool {
+	before := len(rec.Placements)
+	maps.DeleteFunc(rec.Placements, func(host string, _ PlacementState) bool {
+		_, stays := c.Placement(host)
+		return !stays
+	})
+	return len(rec.Placements) < before
 }
 
 // Has reports whether a generation is still on the host.

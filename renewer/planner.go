@@ -35,9 +35,13 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 		if d, leave := planOpen(c, o, *r, now); leave {
 			return d
 		} else if d.Close {
-			next := plan(c, o, now)
-			next.Close, next.Why = true, d.Why
-			return next
+			if d.Open == nil {
+				d.Open = plan(c, o, now).Open
+			}
+			if d.Open != nil {
+				d.Open.takeOver(*r)
+			}
+			return d
 		}
 	} else if r != nil && r.Phase == PhaseBlocked {
 		if r.Entry == c.Digest() {
@@ -51,41 +55,31 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 }
 
 // planOpen decides about a rollout under way: leave it alone, bring it in line
-// with a changed entry, or replace it.
+// with a changed entry, or replace it. A host between two generations ends
+// first, unless nobody can end it: see cut, and stuck.
 func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, leave bool) {
-	if !r.Settled() {
-		return Decision{}, true // a host is between two generations: that ends first
-	}
 	same := r.Entry == c.Digest()
+	lost := !same && r.cut(c)
+	at := r.Due(c, o.Rolling)
+	due := !at.IsZero() && !at.After(now)
 	switch {
-	case !same && (r.Kind != KindIssue || len(changed(r.Request, c.Request())) > 0):
+	case !r.Settled() && !(due && r.stuck()):
+		if lost {
+			d.Adapt = &r // the rest of the change is compared when that has ended
+		}
+		return d, true
+	case !same && (r.Kind == KindPlace || len(changed(r.Request, c.Request())) > 0):
 		return Decision{Close: true, Why: "the entry changed"}, false
-	case r.Kind == KindIssue && o.Rolling != nil && !o.Rolling.RenewAt.After(now):
-		return Decision{Close: true, Why: "its generation is due itself"}, false
+	case due:
+		return Decision{
+			Close: true, Why: "its generation is due itself",
+			Open: Issue(c, Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " has come"}),
+		}, false
 	case same:
 		return Decision{}, true
 	}
 	r.Entry, r.Steps = c.Digest(), r.stepsFor(c)
 	return Decision{Adapt: &r}, true
-}
-
-// stepsFor keeps the steps of the hosts that stay and adds those that came.
-// What was staged for another layout is staged again.
-func (r *Rollout) stepsFor(c Certificate) []Step {
-	var steps []Step
-	for _, p := range c.Placements {
-		s, ok := r.Step(p.Host)
-		switch {
-		case !ok:
-			steps = append(steps, Step{Host: p.Host, State: StepPending})
-		case s.State != StepPending && s.Layout != p.Layout():
-			steps = append(steps, Step{Host: p.Host, State: StepPending, Previous: s.Previous})
-		default:
-			s.NextAt = time.Time{}
-			steps = append(steps, *s)
-		}
-	}
-	return steps
 }
 
 // policies are asked in this order whether a new certificate is needed; the
@@ -230,17 +224,18 @@ func set[T ~string](items []T) string {
 	return "[" + strings.Join(slices.Compact(out), " ") + "]"
 }
 
-// NextAt returns when a certificate without anything under way has to be
-// looked at again; zero for never.
-func NextAt(c Certificate, rec Record, current *Generation, now time.Time) time.Time {
-	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
-		return time.Time{} // the engine has it in hand
-	}
+// NextAt returns when a certificate has to be looked at again, besides what
+// its rollout waits for; zero for never. rolling is what that delivers.
+func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Time) time.Time {
 	var next time.Time
 	earliest := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
+	}
+	open := rec.Rollout != nil && !rec.Rollout.Phase.Over()
+	if open {
+		earliest(rec.Rollout.Due(c, rolling))
 	}
 	if current != nil {
 		if rec.Rollout == nil {
@@ -251,7 +246,9 @@ func NextAt(c Certificate, rec Record, current *Generation, now time.Time) time.
 		}
 	}
 	for _, p := range c.Placements {
-		earliest(rec.Placements[p.Host].Reprobe)
+		if !open {
+			earliest(rec.Placements[p.Host].Reprobe)
+		}
 	}
 	return next
 }

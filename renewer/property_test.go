@@ -146,7 +146,7 @@ func (w *world) checkStart(t *rapid.T, task Task) {
 			for _, s := range e.rec.Rollout.Steps {
 				p, _ := e.c.Placement(s.Host)
 				mine := w.placement(a)
-				proving := s.State == StepActivated || s.State == StepRestored
+				proving := (s.State == StepActivated || s.State == StepRestored) && !s.NextAt.After(w.now)
 				if s.Host == a.Host && p.Activate.Key() == mine.Activate.Key() && proving {
 					t.Fatalf("%v while %s on %s is being proven", a, e.c.Name, s.Host)
 				}
@@ -169,7 +169,7 @@ func (w *world) checkPace(t *rapid.T) {
 	for _, e := range w.entries {
 		live, verified := 0, 0
 		for _, s := range e.rec.Rollout.Steps {
-			if s.State.live() {
+			if s.State.Live() {
 				live++
 			}
 			if s.State == StepVerified {
@@ -203,7 +203,7 @@ func (w *world) checkEnd(t *rapid.T) {
 				t.Fatalf("%s is verified with %+v", s.Host, p)
 			case s.State == StepPending && !reflect.DeepEqual(p, e.before.Placements[s.Host]):
 				t.Fatalf("%s was never touched, but is %+v", s.Host, p)
-			case s.State.live():
+			case s.State.Live():
 				t.Fatalf("%s is left between two generations", s.Host)
 			}
 		}

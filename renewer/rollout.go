@@ -58,8 +58,8 @@ func (s StepState) Over() bool {
 func (s StepState) inPlace() bool { return s == StepVerified || s == StepUnproven }
 func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlocked }
 
-// live reports whether the host may be between two generations.
-func (s StepState) live() bool {
+// Live reports whether the host may be between two generations.
+func (s StepState) Live() bool {
 	return s == StepActivating || s == StepActivated || s == StepRestoring || s == StepRestored
 }
 
@@ -156,7 +156,7 @@ func (r *Rollout) stopped() bool {
 // between two generations.
 func (r *Rollout) Settled() bool {
 	for _, s := range r.Steps {
-		if s.State.live() {
+		if s.State.Live() {
 			return false
 		}
 	}

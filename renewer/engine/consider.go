@@ -3,13 +3,14 @@ package engine
 import (
 	"context"
 	"reflect"
-	"time"
+	"slices"
 
 	"renewer/renewer"
 )
 
 // pending is a change that waits to be recorded, and what holds once it is.
 type pending struct {
+	name   string
 	change Change
 	done   func()
 }
@@ -22,15 +23,22 @@ func (e *Engine) consider(names []string) {
 	var batch []pending
 	flush := func() {
 		if err := e.record(batch); err != nil {
-			e.Log.Error("record what is planned", "error", err)
+			e.Log.Error("record what is planned; trying again", "error", err)
+			e.retryAt = e.Now().Add(retryRecording)
+			for _, p := range batch {
+				e.unplanned[p.name] = true
+			}
 			e.failWatchers(err)
 		}
 		batch = batch[:0]
 	}
+	e.room = maxUnderWay - e.atWork()
 	for _, name := range names {
+		delete(e.unplanned, name)
 		p, ok, err := e.planOne(name)
 		if err != nil {
 			e.Log.Error("read the inventory", "certificate", name, "error", err)
+			e.retryAt, e.unplanned[name] = e.Now().Add(retryRecording), true
 			continue
 		}
 		if ok {
@@ -120,9 +128,9 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		return pending{}, false, err
 	}
 	now := e.Now()
-	if r := en.rec.Rollout; r != nil && !r.Phase.Over() && e.entries[name] == nil {
+	if en.open() && e.entries[name] == nil {
 		e.entries[name] = en // after a start: go on with it
-		e.attend(name, r)
+		e.attend(name, en.rec.Rollout)
 	}
 	e.reprobe(en, now)
 	next := en.clone()
@@ -132,14 +140,16 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		e.stale[name] = true // what is under way ends first, and its outcome is kept
 		return pending{}, false, nil
 	}
+	if en.open() && !d.Close && en.rec.Rollout.Entry != c.Digest() {
+		e.stale[name] = true // the rest is compared when no host is between two generations
+	}
+	left := next.rec.Forget(c)
 	ch := Change{}
 	if d.Close {
 		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
 	}
-	if d.Adapt != nil {
-		next.rec.Rollout = d.Adapt
-	}
-	if d.Open != nil && len(e.entries) < maxUnderWay {
+	if d.Open != nil && e.room > 0 {
+		e.room--
 		ch.Events = append(ch.Events, next.start(d.Open, now))
 	}
 	if ev, ended := next.expire(now); ended {
@@ -152,7 +162,15 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	if d.Open != nil && next.rec.Rollout == nil {
 		next.rec.NextAt = now // no room yet
 	}
-	if found && len(ch.Events) == 0 && d.Adapt == nil && next.rec.NextAt.Equal(en.rec.NextAt) && reflect.DeepEqual(e.row(en), e.row(next)) {
+	if d.Adapt != nil {
+		next.rec.Rollout = d.Adapt
+		ch.Events = append(ch.Events, next.rec.Finish(now)...)
+		e.conclude(next, now, &ch)
+		if !next.open() {
+			next.rec.NextAt = now // there may be more to do
+		}
+	}
+	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(en.rec.NextAt) && reflect.DeepEqual(e.row(en), e.row(next)) {
 		return pending{}, false, nil
 	}
 	return e.put(next, ch), true, nil
@@ -162,10 +180,10 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 func (e *Engine) put(next *entry, ch Change) pending {
 	rec, row := next.rec, e.row(next)
 	ch.Record, ch.Row = &rec, &row
-	return pending{change: ch, done: func() {
-		if r := next.rec.Rollout; r != nil && !r.Phase.Over() {
+	return pending{name: next.cert.Name, change: ch, done: func() {
+		if next.open() {
 			e.entries[next.cert.Name] = next
-			e.attend(next.cert.Name, r)
+			e.attend(next.cert.Name, next.rec.Rollout)
 		} else {
 			delete(e.entries, next.cert.Name)
 		}
@@ -173,72 +191,6 @@ func (e *Engine) put(next *entry, ch Change) pending {
 			e.ended(ch.Closed)
 		}
 	}}
-}
-
-// close ends the open or blocked rollout of an entry.
-func (en *entry) close(phase renewer.Phase, why string, now time.Time) (*renewer.Rollout, []renewer.Event) {
-	r := *en.rec.Rollout
-	wasOver := r.Phase.Over()
-	r.Phase, r.EndedAt, r.Error = phase, now, why
-	en.rec.Rollout, en.rolling = nil, nil
-	ev := renewer.Event{
-		Time: now, Type: renewer.EventRolloutSuperseded, Certificate: r.Certificate, Generation: r.Generation, Rollout: r.ID, Message: why,
-	}
-	if wasOver {
-		return nil, []renewer.Event{ev} // it is in the history already, as blocked
-	}
-	return &r, []renewer.Event{ev}
-}
-
-// start makes a rollout the one under way. It is recorded before anything is
-// done because of it.
-func (en *entry) start(r *renewer.Rollout, now time.Time) renewer.Event {
-	en.rec.Rollouts++
-	r.ID, r.StartedAt = renewer.RolloutID(en.cert.Name, en.rec.Rollouts), now
-	en.rec.Rollout = r
-	if r.Kind == renewer.KindPlace {
-		en.rolling = en.current
-	}
-	return renewer.Event{
-		Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: string(r.Kind) + ": " + r.Why(),
-	}
-}
-
-// expire notes once that the current generation has ended.
-func (en *entry) expire(now time.Time) (renewer.Event, bool) {
-	g := en.current
-	if g == nil || now.Before(g.NotAfter) || en.rec.ExpiredNoted == g.Number {
-		return renewer.Event{}, false
-	}
-	en.rec.ExpiredNoted = g.Number
-	return renewer.Event{
-		Time: now, Type: renewer.EventExpired, Certificate: en.cert.Name, Generation: g.Number,
-		Message: "it ended at " + g.NotAfter.Format(time.RFC3339),
-	}, true
-}
-
-// reschedule moves the renew time when the fleet file's policy changed.
-func (en *entry) reschedule(now time.Time) (renewer.Event, bool) {
-	if en.current == nil || en.current.Renewal == en.cert.Renewal {
-		return renewer.Event{}, false
-	}
-	g := *en.current
-	g.Renewal, g.RenewAt = en.cert.Renewal, en.cert.Renewal.Time(g)
-	en.current = &g
-	return renewer.Event{
-		Time: now, Type: renewer.EventRescheduled, Certificate: en.cert.Name, Generation: g.Number,
-		Message: "renew time is now " + g.RenewAt.Format(time.RFC3339),
-	}, true
-}
-
-// nextAt is when a certificate is looked at again: never at once, so that one
-// that waits for an answer does not keep the loop busy.
-func nextAt(en *entry, now time.Time) time.Time {
-	at := renewer.NextAt(en.cert, en.rec, en.current, now)
-	if !at.IsZero() && !at.After(now) {
-		at = now.Add(time.Minute)
-	}
-	return at
 }
 
 // row is what lists show of an entry: the current generation or, before the
@@ -259,7 +211,7 @@ func (e *Engine) row(en *entry) renewer.Row {
 
 // letGo takes a certificate that left the fleet file out of every list.
 func (e *Engine) letGo(name string) (pending, bool, error) {
-	if en, ok := e.entries[name]; ok && (!en.rec.Rollout.Settled() || e.working(en.rec.Rollout)) {
+	if en, ok := e.entries[name]; ok && (e.canEnd(en) || e.working(en.rec.Rollout)) {
 		e.stale[name] = true // that ends first
 		return pending{}, false, nil
 	}
@@ -277,10 +229,22 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
 		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
 	}
-	return pending{change: ch, done: func() {
+	return pending{name: name, change: ch, done: func() {
 		delete(e.entries, name)
 		if ch.Closed != nil {
 			e.ended(ch.Closed)
 		}
 	}}, true, nil
+}
+
+// canEnd reports whether a host is between two generations that the fleet
+// file still knows how to reach and to prove.
+func (e *Engine) canEnd(en *entry) bool {
+	if _, ok := e.fleet.Issuers[en.cert.Issuer]; !ok && !en.cert.IsBundle() {
+		return false
+	}
+	return slices.ContainsFunc(en.rec.Rollout.Steps, func(s renewer.Step) bool {
+		_, ok := e.fleet.Hosts[s.Host]
+		return ok && s.State.Live()
+	})
 }

@@ -12,7 +12,7 @@ import (
 const (
 	defaultWorkers = 16               // effects at once
 	defaultGrace   = 20 * time.Second // for what is under way when the engine stops
-	maxUnderWay    = 256              // rollouts at once; the others stay due
+	maxUnderWay    = 256              // rollouts at work at once; the others stay due
 	wakeAtLeast    = 5 * time.Minute  // a clock that jumped, a machine that slept
 	retryRecording = 5 * time.Second  // when the inventory did not take a transition
 )
@@ -58,25 +58,13 @@ type Engine struct {
 	surveying   map[string]bool
 	stale       map[string]bool   // to be planned again when nothing of it is under way
 	unrecorded  []renewer.Outcome // done, but the inventory did not take them
+	unplanned   map[string]bool   // whose plan could not be read or recorded
+	room        int               // for further rollouts, while planning
 	retryAt     time.Time
 	watchers    map[*watcher]bool
 	lastCheck   time.Time
 	lastProbe   time.Time
 	workContext context.Context
-}
-
-// entry is one certificate with a rollout under way.
-type entry struct {
-	cert    renewer.Certificate
-	rec     renewer.Record
-	current *renewer.Generation
-	rolling *renewer.Generation
-}
-
-// clone returns a copy to change; it takes the place of the entry only when
-// that is recorded.
-func (en *entry) clone() *entry {
-	return &entry{cert: en.cert, rec: en.rec.Clone(), current: en.current, rolling: en.rolling}
 }
 
 // New returns an engine without a fleet: see Run and SetFleet.
@@ -96,7 +84,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		surveying: map[string]bool{}, stale: map[string]bool{}, watchers: map[*watcher]bool{},
+		surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 
@@ -173,12 +161,21 @@ func (e *Engine) nextWake() time.Duration {
 			wake = t
 		}
 	}
-	_, at := renewer.Decide(e.conditions(now), func(a renewer.Action) bool { return true })
-	earlier(at)
-	if e.retryAt.After(now) {
-		earlier(e.retryAt)
+	atWork := 0
+	for _, en := range e.entries {
+		next := en.rec.Rollout.Next(en.cert, e.condition(en, now))
+		earlier(next.Wake)
+		if len(next.Actions) > 0 {
+			atWork++
+		}
 	}
-	if len(e.entries) < maxUnderWay && e.onItsOwn {
+	switch {
+	case e.retryAt.After(now):
+		earlier(e.retryAt)
+	case atWork < maxUnderWay && e.onItsOwn:
+		if len(e.unplanned) > 0 {
+			earlier(now)
+		}
 		if due, ok, err := e.Store.NextDue(); err == nil && ok {
 			earlier(due)
 		}
@@ -190,10 +187,13 @@ func (e *Engine) nextWake() time.Duration {
 // index: no issuer and no host is called.
 func (e *Engine) tick() {
 	now := e.Now()
-	if len(e.unrecorded) > 0 && !now.Before(e.retryAt) {
+	if e.retryAt.After(now) {
+		return
+	}
+	if len(e.unrecorded) > 0 {
 		e.take()
 	}
-	room := maxUnderWay - len(e.entries)
+	room := maxUnderWay - e.atWork()
 	if room <= 0 || !e.onItsOwn {
 		return
 	}
@@ -202,7 +202,22 @@ func (e *Engine) tick() {
 		e.Log.Error("read the due index", "error", err)
 		return
 	}
+	for name := range e.unplanned {
+		names = append(names, name)
+	}
 	e.consider(names)
+}
+
+// atWork counts the rollouts that have something to do now. Those that wait,
+// for a host that is away or a window, keep nobody else from starting.
+func (e *Engine) atWork() int {
+	n, now := 0, e.Now()
+	for _, en := range e.entries {
+		if len(en.rec.Rollout.Next(en.cert, e.condition(en, now)).Actions) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // dispatch starts what can be done now, as far as there are workers. That

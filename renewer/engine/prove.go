@@ -24,7 +24,9 @@ const defaultProbeTimeout = 30 * time.Second
 // prove looks until the placement is right or its time is up.
 func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
-	req, err := e.probeRequest(ctx, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds)
+	prepare, cancel := context.WithTimeout(ctx, stageTimeout)
+	defer cancel()
+	req, err := e.probeRequest(prepare, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds)
 	if err != nil {
 		out.Err, out.Inconclusive = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), true
 		return out
@@ -43,20 +45,22 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 // to be served. Files that were there before renewer may have any mode.
 func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
+	prepare, cancel := context.WithTimeout(ctx, stageTimeout)
+	defer cancel()
 	gen, ok, err := e.Store.Generation(j.Certificate, j.state.Generation)
 	if err != nil {
 		out.Err, out.Inconclusive = err, true
 		return out
 	}
 	if host, err2 := j.host(); !ok && err2 == nil {
-		disk, err := host.Inspect(ctx, j.placement)
+		disk, err := host.Inspect(prepare, j.placement)
 		if err != nil {
 			out.Err, out.Inconclusive = err, true
 			return out
 		}
 		gen = renewer.Generation{Certificate: j.Certificate, Fingerprint: disk.Leaf}
 	}
-	req, err := e.probeRequest(ctx, j.cert, j.placement, &gen, "", j.fleet, j.roots, j.creds)
+	req, err := e.probeRequest(prepare, j.cert, j.placement, &gen, "", j.fleet, j.roots, j.creds)
 	if err != nil {
 		out.Err, out.Inconclusive = err, true
 		return out

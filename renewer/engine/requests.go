@@ -48,7 +48,13 @@ func (e *Engine) Times() (check, probe, due time.Time) {
 func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Event)) (renewer.RunResult, error) {
 	w := newWatcher()
 	w.every = true
-	if err := e.do(ctx, func() { e.watchers[w] = true }); err != nil {
+	err := e.do(ctx, func() {
+		e.watchers[w] = true
+		for name, en := range e.entries {
+			w.rollouts[en.rec.Rollout.ID] = name
+		}
+	})
+	if err != nil {
 		return renewer.RunResult{}, err
 	}
 	defer func() { _ = e.do(context.WithoutCancel(ctx), func() { e.forget(w) }) }()
@@ -119,7 +125,7 @@ func (e *Engine) replace(en *entry, r *renewer.Rollout, why string, now time.Tim
 		ch.Closed, ch.Events = closed, append(ch.Events, events...)
 	}
 	ch.Events = append(ch.Events, en.start(r, now))
-	en.rec.NextAt = time.Time{}
+	en.rec.NextAt = nextAt(en, now)
 	return nil
 }
 

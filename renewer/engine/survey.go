@@ -147,19 +147,27 @@ func (e *Engine) observe(results []found) error {
 	for _, f := range results {
 		name := f.cert.Name
 		delete(e.surveying, name)
-		if f.state.Revision == "" || e.entries[name] != nil {
+		c, wanted := e.fleet.Certificate(name)
+		if f.state.Revision == "" || !wanted {
 			continue
 		}
-		if next[name] == nil {
-			en, _, err := e.load(name, f.cert)
+		en := next[name]
+		if en == nil {
+			now, _, err := e.load(name, c)
 			if err != nil {
 				return err
 			}
-			next[name], changes[name] = en.clone(), &Change{}
+			en = now.clone()
+		}
+		rec := &en.rec
+		st := rec.Placements[f.placement.Host]
+		if en.open() || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
+			continue // a rollout has it in hand, or had meanwhile
+		}
+		if next[name] == nil {
+			next[name], changes[name] = en, &Change{}
 			order = append(order, name)
 		}
-		rec := &next[name].rec
-		st := rec.Placements[f.placement.Host]
 		changes[name].Events = append(changes[name].Events, st.Observe(f.Look, name, f.placement.Host)...)
 		rec.Placements[f.placement.Host] = st
 	}
@@ -202,7 +210,8 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	if e.surveying[name] || e.entries[name] != nil {
 		return
 	}
-	for _, st := range en.rec.Placements {
+	for _, p := range en.cert.Placements {
+		st := en.rec.Placements[p.Host]
 		if st.Reprobe.IsZero() || st.Reprobe.After(now) {
 			continue
 		}

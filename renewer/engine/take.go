@@ -53,11 +53,14 @@ func (e *Engine) take() {
 		e.failWatchers(err)
 		return
 	}
+	var over []string
 	for _, o := range e.unrecorded {
 		delete(e.busy, o.Action)
+		if e.stale[o.Certificate] && changes[o.Certificate] == nil { // of a rollout that is over
+			order, changes[o.Certificate] = append(order, o.Certificate), &Change{}
+		}
 	}
 	e.unrecorded = nil
-	var over []string
 	for _, name := range order {
 		if _, open := e.entries[name]; !open || e.stale[name] {
 			delete(e.stale, name)
@@ -81,19 +84,23 @@ func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
 	if o.Kind == renewer.ActOrder && o.Err == nil {
 		en.rolling, ch.Generation = o.Generation, o.Generation
 	}
-	if !r.Phase.Over() {
-		en.rec.NextAt = time.Time{}
-		return
+	e.conclude(en, o.At, ch)
+}
+
+// conclude takes the end of a rollout, if this is it, into an entry and its
+// change, and notes when to look at it again.
+func (e *Engine) conclude(en *entry, at time.Time, ch *Change) {
+	if r := en.rec.Rollout; r.Phase.Over() {
+		closed := *r
+		ch.Closed = &closed
+		if r.Phase == renewer.PhaseDone {
+			e.promote(en, r, at, ch)
+		}
+		if r.Phase != renewer.PhaseBlocked {
+			en.rec.Rollout, en.rolling = nil, nil
+		}
 	}
-	closed := *r
-	ch.Closed = &closed
-	if r.Phase == renewer.PhaseDone {
-		e.promote(en, r, o.At, ch)
-	}
-	if r.Phase != renewer.PhaseBlocked {
-		en.rec.Rollout, en.rolling = nil, nil
-	}
-	en.rec.NextAt = nextAt(en, o.At)
+	en.rec.NextAt = nextAt(en, at)
 }
 
 // promote makes the rollout's generation the current one. A rollback holds:

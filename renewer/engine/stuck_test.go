@@ -1,0 +1,396 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"renewer/renewer"
+)
+
+func (m *machine) set(f func(m *machine)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m)
+}
+
+func (m *machine) count(call string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, c := range m.calls {
+		if strings.HasPrefix(c, call) {
+			n++
+		}
+	}
+	return n
+}
+
+func three(b *bench) []renewer.Certificate {
+	return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
+}
+
+// failOn lets one kind of call fail.
+func failOn(call string, err error) func(string, string) error {
+	return func(c, _ string) error {
+		if c == call {
+			return err
+		}
+		return nil
+	}
+}
+
+// A host that is away for months does not let the certificate of the others
+// expire: what is due is renewed although a rollout still waits for it.
+func TestADeadHostDoesNotKeepTheOthersFromBeingRenewed(t *testing.T) {
+	for name, kind := range map[string]func(b *bench){
+		"issue": func(b *bench) {
+			_, _ = b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		},
+		"place": func(b *bench) {
+			b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "c", "b")}
+			must(b.t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			certs := three
+			if name == "place" {
+				certs = func(b *bench) []renewer.Certificate { return []renewer.Certificate{b.cert("web", month, "a", "c")} }
+			}
+			scene(t, Alone, certs, func(t *testing.T, b *bench) {
+				synctest.Wait()
+				b.machine("b").set(func(m *machine) { m.down = true })
+				kind(b)
+				for range 100 {
+					time.Sleep(24 * time.Hour)
+					synctest.Wait()
+					gens, err := b.store.Generations("web")
+					must(t, err)
+					end := map[string]time.Time{}
+					for _, g := range gens {
+						end[g.Fingerprint] = g.NotAfter
+					}
+					for _, h := range b.row("web").Hosts {
+						if h.Name != "b" && !end[h.Served].After(time.Now()) {
+							t.Fatalf("%s serves what ended: %+v", h.Name, b.row("web"))
+						}
+					}
+				}
+				b.machine("b").set(func(m *machine) { m.down = false })
+				time.Sleep(renewer.BackoffMax + time.Minute)
+				if row := b.row("web"); row.Status != renewer.StatusValid {
+					t.Errorf("row %+v", row)
+				}
+			})
+		})
+	}
+}
+
+func TestTheEndOfACertificateIsNotedWhileItsRenewalWaits(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.ca.breakWith(errors.New("away"))
+		time.Sleep(month + time.Hour)
+		if ev := b.events(renewer.EventExpired); len(ev) != 1 {
+			t.Errorf("events %+v", ev)
+		}
+	})
+}
+
+// A dead host that is taken out of the entry ends the wait for it.
+func TestTheLastHostOfARolloutLeavesTheEntry(t *testing.T) {
+	scene(t, Alone, three, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("b").set(func(m *machine) { m.down = true })
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "c")}
+		delete(b.fleet.Hosts, "b")
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 || len(row.Hosts) != 2 {
+			t.Errorf("row %+v", row)
+		}
+		if keys, err := b.eng.Keys.List(); err != nil || len(keys) > 0 {
+			t.Errorf("keys left behind: %v, %v", keys, err)
+		}
+	})
+}
+
+// A host that was between two generations when it left the fleet cannot be
+// finished by anybody: the rollout goes on without it.
+func TestAHostLeavesInTheMiddleOfItsActivation(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		scene(t, Alone, three, func(t *testing.T, b *bench) {
+			synctest.Wait()
+			gone := b.machine("a")
+			gone.set(func(m *machine) { m.fail = failOn("flip", errDown) })
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			must(t, err)
+			b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "b", "c")}
+			delete(b.fleet.Hosts, "a")
+			if restart {
+				b.stop()
+				b.start(Alone)
+			} else {
+				must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+			}
+			time.Sleep(time.Hour)
+			if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+				t.Errorf("restart %v: row %+v", restart, row)
+			}
+		})
+	}
+}
+
+// The same where the files move to another directory meanwhile.
+func TestADirectoryChangesInTheMiddleOfAnActivation(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.set(func(m *machine) { m.fail = failOn("flip", errors.New("read-only file system")) })
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		c := b.cert("web", month, "a")
+		c.Placements[0].Dir = "/srv/web"
+		b.fleet.Certificates = []renewer.Certificate{c}
+		m.set(func(m *machine) { m.fail, m.places = nil, map[string]*place{} }) // nothing is in the new one yet
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+func TestACertificateLeavesWithItsHostInTheMiddleOfItsActivation(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("a").set(func(m *machine) { m.fail = failOn("flip", errDown) })
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		b.fleet.Certificates = nil
+		delete(b.fleet.Hosts, "a")
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		if row := b.row("web"); row.Name != "" {
+			t.Errorf("still listed: %+v", row)
+		}
+	})
+}
+
+// What could not be proven on a host is of no interest once the host has left
+// the entry: not to the loop, and not to whoever reads the list.
+func TestAnUnprovenHostLeavesTheEntry(t *testing.T) {
+	scene(t, Alone, three, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("b").set(func(m *machine) { m.down = true })
+		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if row := b.row("web"); row.Status != renewer.StatusBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "c")}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		if row := b.row("web"); row.Status != renewer.StatusValid || len(row.Hosts) != 2 {
+			t.Errorf("row %+v", row)
+		}
+		time.Sleep(time.Hour) // past the time of the next look at it
+		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		looks := b.machine("a").count("probe")
+		time.Sleep(time.Hour)
+		if n := b.machine("a").count("probe") - looks; n > 1 {
+			t.Errorf("%d looks in an hour", n)
+		}
+		rec, _, err := b.store.Record("web")
+		must(t, err)
+		if text, _ := rec.Trouble(); text != "" {
+			t.Errorf("trouble %q", text)
+		}
+	})
+}
+
+// A look without a daemon goes on with nothing that was left under way.
+func TestVerifyOnlyLooks(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		b.pass()
+		b.ca.breakWith(errors.New("away"))
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		b.stop()
+		b.ca.breakWith(nil)
+		time.Sleep(24 * time.Hour)
+		b.start(Asked)
+		orders := b.ca.count()
+		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if n := b.ca.count() - orders; n != 0 {
+			t.Errorf("%d orders by looking", n)
+		}
+	})
+}
+
+// What was seen before a rollout says nothing about what is there after it.
+func TestALookThatARolloutOvertookIsForgotten(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.set(func(m *machine) { m.places["web"].served = "something else" })
+		var targets []target
+		must(t, b.eng.do(context.Background(), func() { targets, _ = b.eng.targets([]string{"web"}) }))
+		fleet := b.fleet
+		fleet.index()
+		look := b.eng.lookAt(context.Background(), targets[0], &fleet, b.eng.rootsNow(), b.eng.credentialsNow())
+		if look.Err == nil {
+			t.Fatal("it saw nothing")
+		}
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]found{{targets[0], look}})) }))
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// countingStore counts commits that are refused.
+type countingStore struct {
+	*fullStore
+	refused int
+}
+
+func (c *countingStore) Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error) {
+	ev, err := c.fullStore.Commit(ctx, changes...)
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.refused++
+	}
+	return ev, err
+}
+
+// With something due and a full disk the loop tries now and then, and does not
+// spin.
+func TestAFullDiskDoesNotKeepTheLoopBusy(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.stop()
+		count := &countingStore{fullStore: &fullStore{left: -1}}
+		b.wrap = func(s Store) Store { count.Store = s; return count }
+		b.start(Alone)
+		time.Sleep(time.Until(b.row("web").RenewAt) - time.Minute)
+		count.after(0)
+		time.Sleep(5 * time.Minute)
+		count.mu.Lock()
+		before := count.refused
+		count.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		count.mu.Lock()
+		n := count.refused - before
+		count.mu.Unlock()
+		if n < 1 || n > 200 {
+			t.Errorf("%d tries in ten minutes", n)
+		}
+		count.after(-1)
+		time.Sleep(10 * time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// A placement that cannot be looked at does not hold back the others that
+// share its service.
+func TestAProbeThatCannotBeMadeHoldsNobodyUp(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		x, y := b.cert("x", month, "a"), b.cert("y", month, "a")
+		y.Placements[0].Activate = x.Placements[0].Activate
+		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "nobody"
+		return []renewer.Certificate{x, y}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		_, err := b.eng.Renew(context.Background(), []string{"x"}, false, true, nil)
+		must(t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		res, err := b.eng.Renew(ctx, []string{"y"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultVerified {
+			t.Errorf("result %+v", res)
+		}
+	})
+}
+
+// A pass waits for what was under way when it began.
+func TestAPassWaitsForWhatIsUnderWay(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("a").slow = func(context.Context, string) { time.Sleep(10 * time.Second) }
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		must(t, err)
+		time.Sleep(time.Second)
+		if res := b.pass(); len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultVerified {
+			t.Errorf("result %+v", res)
+		}
+	})
+}
+
+// A rollout that stopped on one host while another was still being staged is
+// planned again when its entry changes meanwhile.
+func TestAnEntryChangesWhileABlockedRolloutStillStages(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a", "b")
+		c.Pace = renewer.Pace{}
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.refuseNew("a", b.row("web").Fingerprint)
+		b.machine("b").slow = func(context.Context, string) { time.Sleep(40 * time.Second) }
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		must(t, err)
+		time.Sleep(20 * time.Second)
+		if row := b.row("web"); row.Status != renewer.StatusBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		b.refuseNew("a", "")
+		c := b.fleet.Certificates[0]
+		c.SANs = append(slices.Clone(c.SANs), "more.test")
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		time.Sleep(5 * time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || !slices.Contains(row.SANs, "more.test") {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// A machine that never answers costs a probe its time and no more.
+func TestAHostThatHangsDoesNotHoldAProbeForEver(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		x, y := b.cert("x", month, "a"), b.cert("y", month, "b")
+		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "y"
+		return []renewer.Certificate{x, y}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		_, err := b.eng.Renew(context.Background(), []string{"y"}, false, true, nil)
+		must(t, err)
+		b.machine("b").slow = func(ctx context.Context, call string) {
+			if call == "locate" {
+				<-ctx.Done()
+			}
+		}
+		res, err := b.eng.Renew(context.Background(), []string{"x"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultFailed {
+			t.Errorf("result %+v", res)
+		}
+	})
+}

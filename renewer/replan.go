@@ -1,0 +1,98 @@
+package renewer
+
+import "time"
+
+// Due returns when what a rollout delivers has to be renewed itself, whether
+// or not all hosts have it by then; zero while that is not known.
+func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
+	switch {
+	case g == nil:
+		return time.Time{}
+	case r.Kind == KindRollback:
+		return c.Renewal.Held(*g, r.StartedAt)
+	default:
+		return g.RenewAt
+	}
+}
+
+// stepsFor keeps the steps of the hosts that stay and adds those that came,
+// but to a rollback: only who had the generation can go back to it. What was
+// staged for another layout is staged again.
+func (r *Rollout) stepsFor(c Certificate) []Step {
+	var steps []Step
+	for _, p := range c.Placements {
+		s, ok := r.Step(p.Host)
+		switch {
+		case !ok && r.Kind == KindRollback:
+		case !ok:
+			steps = append(steps, Step{Host: p.Host, State: StepPending})
+		case s.State != StepPending && s.Layout != p.Layout():
+			steps = append(steps, Step{Host: p.Host, State: StepPending, Previous: s.Previous})
+		default:
+			kept := *s
+			kept.NextAt = time.Time{}
+			steps = append(steps, kept)
+		}
+	}
+	return steps
+}
+
+// cut takes out the live steps that nobody can end: of a host that left the
+// entry, whose files stay as they are, or begun in another layout, which start
+// again. It reports whether there were any.
+func (r *Rollout) cut(c Certificate) bool {
+	var steps []Step
+	found := false
+	for _, s := range r.Steps {
+		p, stays := c.Placement(s.Host)
+		switch {
+		case !s.State.Live() || stays && s.Layout == p.Layout():
+			steps = append(steps, s)
+			continue
+		case stays:
+			steps = append(steps, s.afresh())
+		}
+		found = true
+	}
+	r.Steps = steps
+	return found
+}
+
+// afresh starts a step again. It keeps what this rollout made live, which is
+// not proven, and what was live before: see Record.Apply of a stage.
+func (s Step) afresh() Step {
+	return Step{Host: s.Host, State: StepPending, Revision: s.Revision, Previous: s.Previous}
+}
+
+// takeOver keeps the way back of hosts that another rollout leaves between
+// two generations.
+func (r *Rollout) takeOver(old Rollout) {
+	for i := range r.Steps {
+		if s, ok := old.Step(r.Steps[i].Host); ok && s.State.Live() {
+			r.Steps[i] = s.afresh()
+		}
+	}
+}
+
+// stuck reports whether all that is live has failed before: what it waits for
+// may never come.
+func (r *Rollout) stuck() bool {
+	for _, s := range r.Steps {
+		if s.State.Live() && s.Attempts == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Finish ends a rollout that has nothing left to do, as one whose last host
+// left the entry has.
+func (rec *Record) Finish(now time.Time) []Event {
+	r := rec.Rollout
+	if r == nil || r.Phase != PhaseRolling {
+		return nil
+	}
+	t := transition{rec: rec, r: r, o: Outcome{At: now}}
+	t.finish()
+	return t.events
+}
