@@ -12,6 +12,9 @@ FUZZTIME  ?= 10s
 BENCH     ?= .
 BENCHTIME ?= 1s
 
+# make e2e: which of its tests.
+E2E ?= .
+
 # make run: where it lives, how long it lasts (0s: until Ctrl-C), and the
 # server certificate's lifetime when the fleet file is first written.
 QUICKSTART_DIR      ?= var/quickstart
@@ -25,10 +28,10 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt fuzz bench cover clean
+.PHONY: help run build test e2e lint fmt fuzz bench cover clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## a living system in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
 	@$(GO) build -o bin/ ./examples/tlsservice ./examples/quickstart
@@ -46,8 +49,13 @@ test: ## all tests, in random order, with the race detector where there is a C c
 	  $(GO) test -shuffle=on ./...; \
 	fi
 
+# -v, because the first run builds the hosts' tree for two minutes and says so.
+e2e: ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)
+	@e2e/install
+	@$(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
+
 lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
-	@$(GO) vet ./...
+	@$(GO) vet -tags e2e ./...
 	@$(GOLANGCI) run
 
 fmt: $(GOLANGCI) ## format the source as lint wants it

@@ -29,6 +29,7 @@ var below = []string{domain, leaves}
 // parts beside each other → domain → standard library. The longest path wins.
 var rooms = []room{
 	{path: "cmd", may: []string{"renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, leaves}},
+	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "renewer/daemon", may: []string{
 		"renewer/engine", "renewer/hosts", "renewer/probes", "renewer/server",

@@ -1,0 +1,133 @@
+package testhosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tools are the programs that it takes, and Debian's package of each.
+var tools = map[string]string{
+	"mmdebstrap":     "mmdebstrap",
+	"systemd-nspawn": "systemd-container",
+	"ip":             "iproute2",
+	"nsenter":        "util-linux",
+	"ssh":            "openssh-client",
+}
+
+// The environment of the second process: where the hosts' tree is, and the
+// name of its cgroup.
+const (
+	treeVariable   = "RENEWER_TESTHOSTS_TREE"
+	cgroupVariable = "RENEWER_TESTHOSTS_CGROUP"
+)
+
+// Main runs the tests of a package where they can [Start] hosts, and returns
+// what os.Exit wants: 1, with the reason on stderr, also where hosts cannot be
+// had. The first run builds the tree of the hosts: about two minutes, and 460
+// MB on disk.
+func Main(m *testing.M) int {
+	// The hosts' directories are for their users too, whoever runs the tests.
+	unix.Umask(0o022)
+	if os.Getenv(treeVariable) == "" {
+		code, err := outside()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "testhosts:", err)
+			return 1
+		}
+		return code
+	}
+	if err := enter(os.Getenv(treeVariable), os.Getenv(cgroupVariable)); err != nil {
+		fmt.Fprintln(os.Stderr, "testhosts:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// outside prepares what a run needs, has it, and cleans up after it.
+func outside() (code int, err error) {
+	if err := checkMachine(); err != nil {
+		return 0, err
+	}
+	tree, release, err := openTree(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	group, err := newRunGroup()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, group.remove()) }()
+	return again(treeVariable+"="+tree, cgroupVariable+"="+group.name)
+}
+
+// again runs this test binary a second time, in namespaces of its own, and
+// returns its exit code.
+func again(environment ...string) (int, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(self, os.Args[1:]...) //nolint:noctx // it ends with its tests, or with this process
+	cmd.Env = append(os.Environ(), environment...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	// Pdeathsig is sent at the end of the thread that started the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start the tests in namespaces of their own: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = cmd.Process.Signal(s)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	err = cmd.Wait()
+	close(ended)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		// Killed has the code -1, which os.Exit would make 255.
+		return max(exit.ExitCode(), 1), nil
+	}
+	return 0, err
+}
+
+// checkMachine says what is missing to start hosts here.
+func checkMachine() error {
+	if os.Geteuid() != 0 {
+		return errors.New("hosts are started by root only: run the tests with sudo")
+	}
+	var programs, packages []string
+	for program, pkg := range tools {
+		if _, err := exec.LookPath(program); err != nil {
+			programs, packages = append(programs, program), append(packages, pkg)
+		}
+	}
+	if len(programs) > 0 {
+		return fmt.Errorf("missing here: %s; apt-get install --no-install-recommends %s",
+			strings.Join(programs, ", "), strings.Join(packages, " "))
+	}
+	return nil
+}
