@@ -117,3 +117,45 @@ func check(b *testing.B, err error) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkRenewAll renews 2,000 certificates that share a few hosts at once:
+// what the loop costs beside the orders themselves.
+func BenchmarkRenewAll(b *testing.B) {
+	const certificates = 2000
+	for b.Loop() {
+		dir := b.TempDir()
+		ca, err := local.Create(local.Config{
+			Name: "ca", CertFile: filepath.Join(dir, "ca", "ca.pem"), KeyFile: filepath.Join(dir, "ca", "ca-key.pem"),
+		}, local.CreateOptions{})
+		check(b, err)
+		store, err := inventory.Open(filepath.Join(dir, "inventory.db"), inventory.Options{NoSync: true})
+		check(b, err)
+		keys, err := seal.Open(filepath.Join(dir, "keys"), filepath.Join(dir, "seal.key"), true)
+		check(b, err)
+		fleet := Fleet{Issuers: map[string]Issuer{"ca": ca}, Hosts: map[string]Host{}}
+		for h := range 50 {
+			name := fmt.Sprintf("host%d", h)
+			fleet.Hosts[name] = newMachine(name)
+		}
+		var names []string
+		for n := range certificates {
+			c := (&bench{}).cert(fmt.Sprintf("web%d", n), 90*24*time.Hour, fmt.Sprintf("host%d", n%50))
+			fleet.Certificates, names = append(fleet.Certificates, c), append(names, c.Name)
+		}
+		e := New(Config{Store: store, Keys: keys, Prober: eyes{}, Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		check(b, e.SetFleet(ctx, fleet, Asked))
+		begin := cpuTime(b)
+		res, err := e.Renew(ctx, names, false, true, nil)
+		check(b, err)
+		if res.Failed() || len(res.Rollouts) != certificates {
+			b.Fatalf("%d rollouts", len(res.Rollouts))
+		}
+		b.ReportMetric(float64((cpuTime(b)-begin).Microseconds())/certificates, "cpu-µs/renewal")
+		cancel()
+		check(b, <-done)
+		check(b, store.Close())
+	}
+}

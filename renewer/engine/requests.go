@@ -51,7 +51,7 @@ func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Eve
 	err := e.do(ctx, func() {
 		e.watchers[w] = true
 		for name, en := range e.entries {
-			w.rollouts[en.rec.Rollout.ID] = name
+			w.add(en.rec.Rollout.ID, name)
 		}
 	})
 	if err != nil {
@@ -189,7 +189,8 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 		if err := f(next, now, &ch); err != nil {
 			return err
 		}
-		w.rollouts[next.rec.Rollout.ID], w.armed = name, true
+		w.add(next.rec.Rollout.ID, name)
+		w.armed = true
 		batch = append(batch, e.put(next, ch))
 	}
 	e.watchers[w] = true

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 
 	"renewer/renewer"
@@ -14,6 +12,7 @@ import (
 // for a watcher: events are queued.
 type watcher struct {
 	rollouts map[string]string // rollout ID → certificate
+	names    map[string]bool   // the certificates of them
 	every    bool              // rollouts that are begun later, too
 	armed    bool              // somebody waits for the end
 
@@ -26,7 +25,11 @@ type watcher struct {
 }
 
 func newWatcher() *watcher {
-	return &watcher{rollouts: map[string]string{}, wake: make(chan struct{}, 1)}
+	return &watcher{rollouts: map[string]string{}, names: map[string]bool{}, wake: make(chan struct{}, 1)}
+}
+
+func (w *watcher) add(rollout, certificate string) {
+	w.rollouts[rollout], w.names[certificate] = certificate, true
 }
 
 func (w *watcher) update(f func()) {
@@ -115,8 +118,8 @@ func (e *Engine) log(ev renewer.Event) {
 // of the same certificate that it takes the place of.
 func (e *Engine) attend(name string, r *renewer.Rollout) {
 	for w := range e.watchers {
-		if w.every || slices.Contains(slices.Collect(maps.Values(w.rollouts)), name) {
-			w.rollouts[r.ID] = name
+		if w.every || w.names[name] {
+			w.add(r.ID, name)
 		}
 	}
 }
@@ -133,24 +136,15 @@ func (e *Engine) failWatchers(err error) {
 // settleWatchers ends the watchers all of whose rollouts have come to rest:
 // over, or nothing to do now but wait.
 func (e *Engine) settleWatchers() {
-	if len(e.watchers) == 0 {
-		return
-	}
 	for w := range e.watchers {
-		if !w.armed {
+		if !w.armed || !e.atRest(w) {
 			continue
 		}
 		var result renewer.RunResult
-		rest := true
 		for id, name := range w.rollouts {
-			res, done := e.rest(id, name)
-			rest = rest && done
-			if res.Result != superseded {
+			if res := e.standing(id, name); res.Result != superseded {
 				result.Rollouts = append(result.Rollouts, res)
 			}
-		}
-		if !rest {
-			continue
 		}
 		sortResults(result.Rollouts)
 		w.update(func() { w.result, w.ended = result, true })
@@ -161,19 +155,33 @@ func (e *Engine) settleWatchers() {
 	}
 }
 
-// rest says how a rollout stands, and whether that is all for now.
-func (e *Engine) rest(id, name string) (renewer.RolloutResult, bool) {
+// atRest reports whether nothing is done now for any rollout of a watcher. It
+// is asked at every turn of the loop, so it looks at memory alone.
+func (e *Engine) atRest(w *watcher) bool {
+	now := e.Now()
+	for id, name := range w.rollouts {
+		en, open := e.entries[name]
+		if !open || en.rec.Rollout.ID != id {
+			continue
+		}
+		r := en.rec.Rollout
+		if len(r.Next(en.cert, e.condition(en, now)).Actions) > 0 || e.working(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// standing says how a rollout stands.
+func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	res := renewer.RolloutResult{Certificate: name, Rollout: id, Result: renewer.ResultVerified}
 	en, open := e.entries[name]
 	if !open || en.rec.Rollout.ID != id {
-		return e.outcomeOf(res), true
+		return e.outcomeOf(res)
 	}
 	r := en.rec.Rollout
 	res.Generation = r.Generation
 	next := r.Next(en.cert, e.condition(en, e.Now()))
-	if len(next.Actions) > 0 || e.working(r) {
-		return res, false
-	}
 	res.Error, res.Hint = r.Trouble()
 	switch {
 	case r.Held():
@@ -183,7 +191,7 @@ func (e *Engine) rest(id, name string) (renewer.RolloutResult, bool) {
 	case next.Waiting != "":
 		res.Result, res.Waiting = renewer.ResultWaiting, next.Waiting
 	}
-	return res, true
+	return res
 }
 
 func (e *Engine) working(r *renewer.Rollout) bool {
