@@ -79,10 +79,14 @@ func (rec *Record) Begin(a Action) bool {
 		return false
 	}
 	s, ok := r.Step(a.Host)
-	if !ok || s.State != StepStaged {
+	switch {
+	case ok && s.State == StepStaged:
+		s.State = StepActivating
+	case ok && s.State == StepActivating && !s.Again:
+		s.Again = true
+	default:
 		return false
 	}
-	s.State = StepActivating
 	return true
 }
 
@@ -108,7 +112,7 @@ func (t *transition) event(typ EventType, message string, err error) {
 
 // enter moves the step to a state; an error it had stays until it is proven.
 func (t *transition) enter(state StepState) {
-	t.s.State, t.s.Attempts, t.s.NextAt = state, 0, time.Time{}
+	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again = state, 0, time.Time{}, false
 	if state.Over() {
 		t.s.EndedAt = t.o.At
 	}
@@ -187,11 +191,15 @@ func (t *transition) place() {
 	t.p.keep(Revision{Name: t.s.Revision, Generation: t.r.Generation, Layout: t.s.Layout, Trust: t.s.Trust}, t.s.Previous)
 }
 
-// held goes back to waiting: what a guard holds up has not begun.
+// held goes back to waiting: what a guard holds up has not begun, unless an
+// earlier try was cut off.
 func (t *transition) held() {
 	s, h := t.s, t.o.Held
 	news := s.Waiting == "" || s.Blocked != h.Blocked
-	s.State, s.Waiting, s.Blocked, s.Hint = StepStaged, h.Why, h.Blocked, h.Hint
+	if !s.Again {
+		s.State = StepStaged
+	}
+	s.Waiting, s.Blocked, s.Hint = h.Why, h.Blocked, h.Hint
 	s.NextAt = t.o.At.Add(GuardInterval)
 	if news {
 		t.event(EventRolloutWaiting, h.Why, nil)
@@ -304,6 +312,9 @@ func (t *transition) reprobed() {
 	t.proven(HostRolledBack)
 	t.enter(StepRolledBack)
 	t.p.Error, t.p.Hint = why, t.s.Hint
+	if t.s.Stopped != "" {
+		t.p.unproven(why+"; put back, but not running: "+t.s.Stopped, t.o.At)
+	}
 	t.event(EventRolledBack, why, nil)
 }
 

@@ -60,7 +60,7 @@ type Next struct {
 func (r *Rollout) Next(c Certificate, k Conditions) Next {
 	switch {
 	case r.Phase == PhaseOrdering:
-		if r.NextAt.After(k.Now) {
+		if waits(r.NextAt, k.Now, BackoffMax) {
 			return Next{Wake: r.NextAt}
 		}
 		return Next{Actions: []Action{r.action(ActOrder, "")}}
@@ -76,10 +76,10 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		case s.State.Live(): // always finished, whatever else went wrong
 			n.add(r, s, k.Now)
 		case stopped:
-		case s.State == StepPending && s.NextAt.After(k.Now): // unreachable ones hold nobody up
+		case s.State == StepPending && waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
 			n.wakeAt(s.NextAt)
 		case slots <= 0:
-		case wait.After(k.Now):
+		case waits(wait, k.Now, c.Pace.Pause):
 			n.wakeAt(wait)
 			n.Waiting = "pause between hosts until " + wait.UTC().Format(time.RFC3339)
 			slots--
@@ -101,7 +101,7 @@ func (r *Rollout) action(kind ActionKind, host string) Action {
 }
 
 func (n *Next) add(r *Rollout, s *Step, now time.Time) {
-	if s.NextAt.After(now) {
+	if waits(s.NextAt, now, BackoffMax) {
 		n.wakeAt(s.NextAt)
 		if s.Waiting != "" {
 			n.Waiting = s.Waiting
@@ -109,6 +109,12 @@ func (n *Next) add(r *Rollout, s *Step, now time.Time) {
 		return
 	}
 	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))
+}
+
+// waits reports whether a time is still to come. One further off than any that
+// is set comes from a clock that was ahead, and has no meaning.
+func waits(at, now time.Time, most time.Duration) bool {
+	return at.After(now) && at.Sub(now) <= most
 }
 
 func (n *Next) wakeAt(t time.Time) {

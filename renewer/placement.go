@@ -86,15 +86,12 @@ func (rec *Record) Forget(c Certificate) bool {
 	return len(rec.Placements) < before
 }
 
-// Has reports whether a generation is still on the host.
-func (p PlacementState) Has(generation int) bool {
-	return slices.ContainsFunc(p.Revisions, func(r Revision) bool { return r.Generation == generation })
-}
-
-// OnAll reports whether a generation is still on every host of a certificate.
+// OnAll reports whether a generation is still on every host of a certificate,
+// laid out as the entry says now.
 func (rec Record) OnAll(generation int, c Certificate) bool {
 	for _, p := range c.Placements {
-		if !rec.Placements[p.Host].Has(generation) {
+		there := func(r Revision) bool { return r.Generation == generation && r.Layout == p.Layout() }
+		if !slices.ContainsFunc(rec.Placements[p.Host].Revisions, there) {
 			return false
 		}
 	}

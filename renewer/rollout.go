@@ -120,6 +120,7 @@ type Step struct {
 	Layout   string    `json:"layout,omitempty"`   // Placement.Layout of what was staged
 	Trust    string    `json:"trust,omitempty"`    // TrustDigest of what was staged
 	Stopped  string    `json:"stopped,omitempty"`  // the service that does not run and was left alone
+	Again    bool      `json:"again,omitempty"`    // activating: begun before, and cut off or failed
 	Waiting  string    `json:"waiting,omitempty"`  // why a guard holds it up
 	Blocked  bool      `json:"blocked,omitempty"`  // the guard waits for a person
 	Attempts int       `json:"attempts,omitempty"` // failed ones in this state

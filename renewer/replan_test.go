@@ -1,0 +1,92 @@
+package renewer
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// A time that a clock which was years ahead gave is not waited for.
+func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
+	c := entry("web", "a")
+	ahead := t0.AddDate(5, 0, 0)
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	rec.Apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: ahead, Err: errors.New("away")})
+	if n := rec.Rollout.Next(c, Conditions{Now: t0, WindowOpen: true}); len(n.Actions) != 1 {
+		t.Fatalf("the order waits: %+v", n)
+	}
+	rec.Apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: t0, Generation: generation(c, 2, t0)})
+	rec.Apply(Outcome{Action: rec.Rollout.action(ActStage, "a"), At: ahead, Err: errors.New("away")})
+	if n := rec.Rollout.Next(c, Conditions{Now: t0, WindowOpen: true}); len(n.Actions) != 1 {
+		t.Fatalf("the step waits: %+v", n)
+	}
+}
+
+// What nobody serves is not called right, put back or not.
+func TestARestoredServiceThatDoesNotRunIsNotProven(t *testing.T) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	for _, o := range []Outcome{
+		{Action: Action{Kind: ActOrder}, Generation: generation(c, 2, t0)},
+		{Action: Action{Kind: ActStage, Host: "a"}, Revision: "r2", Previous: "r1"},
+		{Action: Action{Kind: ActActivate, Host: "a"}, Stopped: "web.service"},
+		{Action: Action{Kind: ActProbe, Host: "a"}, Err: errProbe},
+		{Action: Action{Kind: ActRestore, Host: "a"}, Stopped: "web.service"},
+		{Action: Action{Kind: ActReprobe, Host: "a"}},
+	} {
+		o.Certificate, o.Rollout, o.At = "web", rec.Rollout.ID, t0
+		rec.Begin(o.Action)
+		if ev := rec.Apply(o); len(ev) == 0 {
+			t.Fatalf("%+v was not taken", o)
+		}
+	}
+	p := rec.Placements["a"]
+	if rec.Rollout.Phase != PhaseBlocked || p.State != HostBlocked || p.Matches || p.Reprobe.IsZero() || p.Revision != "r1" {
+		t.Errorf("%s, %+v", rec.Rollout.Phase, p)
+	}
+}
+
+// A guard that holds an activation up after a crash does not take back that a
+// flip may have been made before it.
+func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	id := rec.Rollout.ID
+	act := Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActActivate}
+	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Kind: ActOrder}, At: t0, Generation: generation(c, 2, t0)})
+	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActStage}, At: t0, Revision: "r2", Previous: "r1"})
+	held := Outcome{Action: act, At: t0, Held: Held{Why: "containers run"}}
+	rec.Begin(act)
+	rec.Apply(held)
+	if !rec.Rollout.Settled() {
+		t.Fatal("nothing has begun, but it is not settled")
+	}
+	rec.Begin(act)
+	// the process dies here, perhaps after the flip, and begins anew
+	if !rec.Begin(act) || rec.Begin(act) {
+		t.Error("going on with it was not noted, or more than once")
+	}
+	rec.Apply(held)
+	if rec.Rollout.Settled() {
+		t.Error("settled, although its files may be live")
+	}
+	if n := rec.Rollout.Next(c, Conditions{Now: t0.Add(time.Hour), WindowOpen: true}); len(n.Actions) != 1 || n.Actions[0].Kind != ActActivate {
+		t.Errorf("it does not go on: %+v", n)
+	}
+}
+
+// A rollback is to a generation in the layout of now.
+func TestNoRollbackToAnotherLayout(t *testing.T) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	if !rec.OnAll(1, c) {
+		t.Fatal("it is there")
+	}
+	c.Placements[0].Files = map[FileKind]string{FileCert: "other.pem"}
+	if rec.OnAll(1, c) {
+		t.Error("it has other names")
+	}
+}
