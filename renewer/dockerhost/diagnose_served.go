@@ -43,19 +43,18 @@ func usage(c Case) verdict {
 	if c.Leaf == nil {
 		return verdict{}
 	}
-	want := renewer.UsageClient
-	if serves(c.Placement) {
-		want = renewer.UsageServer
+	want := slices.Clone(c.Usages)
+	if serves(c.Placement) && !slices.Contains(want, renewer.UsageServer) {
+		want = append(want, renewer.UsageServer)
 	}
 	have := renewer.UsagesOf(c.Leaf)
-	switch {
-	case slices.Contains(have, want):
-		return fine("it has the usage %s", want)
-	case !serves(c.Placement) && slices.Contains(have, renewer.UsageServer) && c.Placement.Probe.Kind != renewer.ProbeFile:
-		return verdict{}
+	for _, u := range want {
+		if !slices.Contains(have, u) {
+			return bad(fmt.Sprintf("set usages: [%s] for %s, then renewer renew it", u, c.Placement.Certificate),
+				"it is needed as %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", u, have)
+		}
 	}
-	return bad(fmt.Sprintf("set usages: [%s] for %s, then renewer renew", want, c.Placement.Certificate),
-		"it is used as a %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", want, have)
+	return fine("it has the usages %v", want)
 }
 
 // serves reports whether peers connect to what has the certificate.
@@ -163,6 +162,8 @@ func servedRight(c Case) verdict {
 	switch kind := renewer.ProbeErrorKindOf(c.ProbeErr); {
 	case c.ProbeErr == nil:
 		return fine("what is served is right")
+	case kind == renewer.ProbeUnreachable: // connection-refused and timeout say so
+		return verdict{}
 	case kind == renewer.ProbeMismatch:
 		fix := renewer.Hint(c.ProbeErr)
 		if c.docker() {

@@ -25,8 +25,8 @@ type Facts struct {
 	Daemon    File // daemon.json
 	DropIn    File // ours
 	Docker    renewer.DockerState
-	Swarm     bool  // the daemon is in a swarm
-	DockerErr error // the daemon could not be asked
+	Swarm     bool     // the daemon is in a swarm
+	DockerErr error    // the daemon could not be asked
 	Listening []string // local addresses, host:port, that something listens on at the probe's port
 	ListenErr error    // that could not be seen
 }

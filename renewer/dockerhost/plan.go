@@ -105,6 +105,9 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 	if out.Restart {
 		pl.aboutRestart()
 	}
+	if slices.ContainsFunc(out.Changes, func(c renewer.FileChange) bool { return c.Path == pl.f.DropIn.Path }) {
+		pl.note("port %s is not opened in a firewall: allow the clients alone, such as with ufw allow from CLIENT to any port %s proto tcp", pl.port, pl.port)
+	}
 	out.Notes = []string{}
 	if !out.Empty() { // else they are of what was done before
 		out.Notes = append(out.Notes, pl.notes...)
@@ -154,167 +157,6 @@ func (pl *planner) desiredDaemon() document {
 	return d
 }
 
-// desiredDropIn returns the drop-in, empty where none is needed, and
-// daemon.json without hosts where they moved there.
-func (pl *planner) desiredDropIn(d document) (string, document, error) {
-	unitHosts, envHosts := hosts(pl.cmd.flags), hosts(pl.cmd.env)
-	clash := d.has("hosts") && len(unitHosts)+len(envHosts) > 0
-	listen := slices.Concat(unitHosts, envHosts)
-	if !clash {
-		listen = append(listen, pl.fileHosts...)
-	}
-	drops := pl.dropped(d)
-	pl.plaintext(slices.Concat(unitHosts, envHosts, pl.fileHosts))
-	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && pl.covered(listen) {
-		return "", d, nil
-	}
-	if pl.cmd.late != "" {
-		return "", nil, misconfigured("merge it into another drop-in, or give it a name that sorts before "+dropInName,
-			"%s sets ExecStart= and is read after %s, so it would undo what renewer writes there", pl.cmd.late, dropInName)
-	}
-	if d.has("hosts") {
-		if clash {
-			pl.note("%s has hosts and %s has -H, so dockerd cannot start: the addresses in hosts move to %s", DaemonJSON, pl.f.Unit.Name, pl.f.DropIn.Path)
-		} else {
-			pl.note("the addresses in hosts of %s move to %s", DaemonJSON, pl.f.DropIn.Path)
-		}
-		d = d.remove("hosts")
-	}
-	want := pl.addresses(unitHosts, envHosts)
-	drop := func(fl flag) bool {
-		return slices.ContainsFunc(drops, func(d flag) bool { return d.words[0] == fl.words[0] }) ||
-			fl.key == "hosts" && !slices.Contains(want, fl.value)
-	}
-	for _, fl := range drops {
-		pl.note("the flag --%s of %s is left out: %s has it, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, DaemonJSON)
-	}
-	return pl.cmd.dropIn(want, drop), d, nil
-}
-
-// addresses are what the drop-in listens on: all that the unit, the drop-in and
-// daemon.json have, and the probe's port.
-func (pl *planner) addresses(unitHosts, envHosts []string) []string {
-	want := slices.Clone(unitHosts)
-	for _, h := range slices.Concat(hosts(oursIn(pl.f.DropIn)), pl.fileHosts) {
-		switch {
-		case slices.Contains(want, h) || slices.Contains(envHosts, h):
-		case isLocalSocket(h) && slices.ContainsFunc(slices.Concat(want, envHosts), isLocalSocket):
-			pl.note("%s is left out: dockerd has that socket already", h)
-		default:
-			want = append(want, h)
-		}
-	}
-	if len(want)+len(envHosts) == 0 {
-		want = append(want, localSocket) // dockerd's default, as long as there is no -H
-	}
-	if !pl.covered(slices.Concat(want, envHosts)) {
-		want = append(want, pl.address())
-	}
-	// Where all addresses of a port are bound, one alone cannot be.
-	if i := slices.IndexFunc(want, func(h string) bool { return pl.samePort(h) && isWildcard(h) }); i >= 0 {
-		all := want[i]
-		want = slices.DeleteFunc(want, func(h string) bool { return h != all && pl.samePort(h) })
-	}
-	return want
-}
-
-// dropped are the unit's flags that daemon.json has too.
-func (pl *planner) dropped(d document) (out []flag) {
-	for _, fl := range pl.cmd.flags {
-		if fl.clashes(d) {
-			out = append(out, fl)
-		}
-	}
-	return out
-}
-
-// clashes reports whether daemon.json has the same directive. Runtimes may be
-// in both; hosts are looked at on their own.
-func (fl flag) clashes(d document) bool {
-	return fl.key != "" && fl.key != "hosts" && fl.key != "runtimes" && d.has(fl.key)
-}
-
-func flagName(fl flag) string {
-	for name, key := range keyOfFlag {
-		if key == fl.key {
-			return name
-		}
-	}
-	return fl.key
-}
-
-// clashInEnvironment refuses flags that come out of a file that is not
-// renewer's to change.
-func (pl *planner) clashInEnvironment() error {
-	after := pl.daemon
-	for _, s := range settings(pl.p, !pl.f.Swarm) {
-		after = after.set(s.key, s.value)
-	}
-	for _, fl := range pl.cmd.env {
-		if fl.clashes(after) {
-			name := strings.TrimPrefix(fl.words[0].raw, "$")
-			return misconfigured(fmt.Sprintf("take --%s out of %s in %s", flagName(fl), name, pl.cmd.envFile[name]),
-				"%s in %s gives dockerd --%s, which %s has or needs too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), DaemonJSON)
-		}
-	}
-	return nil
-}
-
-// plaintext says which addresses spoke without TLS until now.
-func (pl *planner) plaintext(listen []string) {
-	var on bool
-	_, _ = pl.daemon.get("tlsverify", &on)
-	on = on || slices.ContainsFunc(slices.Concat(pl.cmd.flags, pl.cmd.env), func(f flag) bool { return f.key == "tlsverify" && f.value != "false" })
-	for _, h := range listen {
-		if !on && strings.HasPrefix(h, "tcp://") {
-			pl.note("%s was open to clients without a certificate; from now on they are refused there", h)
-		}
-	}
-}
-
-// address is what the drop-in adds.
-func (pl *planner) address() string { return "tcp://0.0.0.0:" + pl.port }
-
-// covered reports whether clients are answered at the probe's port by one of
-// the addresses. One of the machine's own addresses counts: somebody chose it.
-func (pl *planner) covered(listen []string) bool {
-	return slices.ContainsFunc(listen, func(h string) bool { return pl.samePort(h) && !isLoopback(h) })
-}
-
-// samePort of a -H address; without a port dockerd takes 2376 (dockerd(8)).
-func (pl *planner) samePort(h string) bool {
-	_, port, ok := tcp(h)
-	return ok && port == pl.port
-}
-
-func tcp(h string) (host, port string, ok bool) {
-	rest, ok := strings.CutPrefix(h, "tcp://")
-	if !ok {
-		return "", "", false
-	}
-	rest, _, _ = strings.Cut(rest, "/")
-	if host, port, err := net.SplitHostPort(rest); err == nil && port != "" {
-		return host, port, true
-	}
-	return strings.Trim(rest, "[]:"), "2376", true
-}
-
-func isLoopback(h string) bool {
-	host, _, ok := tcp(h)
-	ip := net.ParseIP(host)
-	return ok && (host == "localhost" || ip != nil && ip.IsLoopback())
-}
-
-func isWildcard(h string) bool {
-	host, _, ok := tcp(h)
-	ip := net.ParseIP(host)
-	return ok && (host == "" || ip != nil && ip.IsUnspecified())
-}
-
-func isLocalSocket(h string) bool {
-	return h == "fd://" || h == localSocket || h == "unix:///run/docker.sock" || h == "unix://"
-}
-
 // unloaded reports whether the files are right and the daemon does not go by
 // them.
 func (pl *planner) unloaded() bool {
@@ -345,5 +187,4 @@ func (pl *planner) aboutRestart() {
 			pl.note("%d containers run: live-restore is switched on before the restart, so that they go on", d.Containers)
 		}
 	}
-	pl.note("port %s is not opened in a firewall: allow the clients alone, such as with ufw allow from CLIENT to any port %s proto tcp", pl.port, pl.port)
 }

@@ -41,10 +41,10 @@ func service(text string) []entry {
 // command is how the unit starts dockerd without our drop-in.
 type command struct {
 	program word
-	flags   []flag
+	flags   []directive
 	// env has the flags that come from variables of an environment file, and
 	// envFile the file.
-	env     []flag
+	env     []directive
 	envFile map[string]string // by variable
 	late    string            // a file that sets ExecStart= and is read after our drop-in
 }
@@ -70,25 +70,34 @@ func commandOf(u Unit) (command, error) {
 		return command{}, misconfigured("a service that tells systemd when it is ready has one: see systemctl cat "+u.Name,
 			"%s has %d commands in ExecStart=, expected one", u.Name, len(lines))
 	}
-	words := split(lines[0])
+	words, ok := split(lines[0])
+	if !ok {
+		return command{}, misconfigured("see systemctl cat "+u.Name, "%s has a quote in ExecStart= that is not closed: %s", u.Name, lines[0])
+	}
 	if len(words) == 0 || !strings.HasPrefix(words[0].text, "/") && !strings.HasPrefix(words[0].text, "-/") || !strings.Contains(path.Base(words[0].text), "dockerd") {
 		return command{}, misconfigured("renewer sets up the dockerd of Debian, Ubuntu and Docker's own packages; configure this one by hand",
 			"%s does not start dockerd: %s", u.Name, lines[0])
 	}
 	c.program, c.flags = words[0], parse(words[1:])
 	c.env = c.expand(u)
+	for _, h := range hosts(slices.Concat(c.flags, c.env)) {
+		if h == "" {
+			return command{}, misconfigured("see systemctl cat "+u.Name, "%s has -H without an address", u.Name)
+		}
+	}
 	return c, nil
 }
 
 // expand returns the flags in the values of the variables that the command
 // line has (systemd.service(5): $FOO as a word of its own is split).
-func (c *command) expand(u Unit) (flags []flag) {
+func (c *command) expand(u Unit) (flags []directive) {
 	values := map[string]string{}
 	set := func(name, value, file string) { values[name], c.envFile[name] = value, file }
 	for _, f := range u.Files {
 		for _, e := range service(f.Text) {
 			if e.name == "Environment" {
-				for _, w := range split(e.value) {
+				words, _ := split(e.value)
+				for _, w := range words {
 					if name, value, ok := strings.Cut(w.text, "="); ok {
 						set(name, value, f.Path)
 					}
@@ -108,7 +117,8 @@ func (c *command) expand(u Unit) (flags []flag) {
 				continue
 			}
 			name = strings.Trim(name, "{}")
-			for _, found := range parse(split(values[name])) {
+			words, _ := split(values[name])
+			for _, found := range parse(words) {
 				found.words = []word{{raw: "$" + name}}
 				flags = append(flags, found)
 			}
@@ -156,7 +166,7 @@ func environmentFiles(files []File) (paths []string) {
 }
 
 // hosts are the values of -H.
-func hosts(flags []flag) (out []string) {
+func hosts(flags []directive) (out []string) {
 	for _, f := range flags {
 		if f.key == "hosts" {
 			out = append(out, f.value)
@@ -166,9 +176,9 @@ func hosts(flags []flag) (out []string) {
 }
 
 // oursIn are the flags in our drop-in as it is.
-func oursIn(f File) (out []flag) {
+func oursIn(f File) (out []directive) {
 	for _, e := range service(f.Text) {
-		if words := split(e.value); e.name == "ExecStart" && len(words) > 0 {
+		if words, _ := split(e.value); e.name == "ExecStart" && len(words) > 0 {
 			out = parse(words[1:])
 		}
 	}
@@ -177,7 +187,7 @@ func oursIn(f File) (out []flag) {
 
 // dropIn is the text of our drop-in: the command without the flags that
 // daemon.json has, listening on all of listen. What was there keeps its place.
-func (c command) dropIn(listen []string, drop func(flag) bool) string {
+func (c command) dropIn(listen []string, drop func(directive) bool) string {
 	line := []string{c.program.raw}
 	at := 1 // new addresses come after the last old one
 	left := slices.Clone(listen)

@@ -11,9 +11,8 @@ type word struct{ raw, text string }
 
 // split cuts a command line into words as systemd does (systemd.service(5),
 // COMMAND LINES), as far as dockerd's own flags need it: an escape stays as it
-// is written.
-func split(line string) []word {
-	var words []word
+// is written. ok is false for a quote that is not closed.
+func split(line string) (words []word, ok bool) {
 	var raw, text strings.Builder
 	quote := rune(0)
 	escaped := false
@@ -46,11 +45,11 @@ func split(line string) []word {
 		}
 	}
 	end()
-	return words
+	return words, quote == 0 && !escaped
 }
 
-// flag is one directive on a command line.
-type flag struct {
+// directive is one flag on a command line.
+type directive struct {
 	key   string // its name in daemon.json
 	value string // empty where a boolean has none
 	words []word // it takes one, or two
@@ -58,10 +57,10 @@ type flag struct {
 
 // parse cuts the words after the program's name into flags; what is none has
 // an empty key.
-func parse(words []word) []flag {
-	var out []flag
+func parse(words []word) []directive {
+	var out []directive
 	for i := 0; i < len(words); i++ {
-		f := flag{words: words[i : i+1]}
+		f := directive{words: words[i : i+1]}
 		name, value, given := strings.Cut(words[i].text, "=")
 		switch {
 		case strings.HasPrefix(name, "--") && len(name) > 2:

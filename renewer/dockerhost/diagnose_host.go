@@ -1,0 +1,232 @@
+package dockerhost
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"renewer/renewer"
+)
+
+func reach(c Case) verdict {
+	switch {
+	case c.Err == nil:
+		return fine("the host can be reached and looked at")
+	case isSudo(c.Err):
+		return verdict{}
+	}
+	fix := renewer.Hint(c.Err)
+	if fix == "" {
+		fix = "renewer check --online tries the connection alone"
+	}
+	return bad(fix, "%v", c.Err)
+}
+
+// isSudo reports whether rights are what is missing (sudo(8)).
+func isSudo(err error) bool {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return true
+	}
+	for _, said := range []string{"a password is required", "not in the sudoers", "may not run sudo", "is not allowed to execute", "sudo: command not found", "ccess denied", "nteractive authentication required"} {
+		if strings.Contains(err.Error(), said) {
+			return true
+		}
+	}
+	return false
+}
+
+func sudo(c Case) verdict {
+	err := c.Err
+	if err == nil {
+		err = c.Facts.DockerErr
+	}
+	switch {
+	case isSudo(err):
+		return bad("allow the user to run what renewer runs through sudo without a password (NOPASSWD in /etc/sudoers.d), set sudo: true for the host, and try sudo -n true there",
+			"rights are missing: %v", err)
+	case c.Err != nil:
+		return verdict{}
+	}
+	return fine("the rights are there")
+}
+
+// maxSkew is what certificates of short life bear: they are backdated a minute.
+const maxSkew = 30 * time.Second
+
+func clock(c Case) verdict {
+	skew := c.Facts.Clock.Sub(c.Facts.Ours).Round(time.Second)
+	which := "ahead of"
+	if skew < 0 {
+		which = "behind"
+	}
+	const fix = "set both by NTP: timedatectl set-ntp true"
+	switch size := skew.Abs(); {
+	case size > 5*time.Minute:
+		return bad(fix, "the clock of the host is %s %s this machine's", size, which)
+	case size > maxSkew:
+		return warn(fix, "the clock of the host is %s %s this machine's", size, which)
+	}
+	return fine("the clocks agree")
+}
+
+// files are those without which the service does not start.
+func files(c Case) verdict {
+	if wrong := unusable(c.Placement, c.Facts.Disk); wrong != "" {
+		return bad("renewer renew "+c.Placement.Certificate, "in %s: %s", c.Placement.Dir, wrong)
+	}
+	return fine("the files in %s are there and make a pair", c.Placement.Dir)
+}
+
+func fileModes(c Case) verdict {
+	var wrong []string
+	for _, p := range c.Facts.Disk.Problems {
+		if strings.Contains(p, " has mode ") || strings.Contains(p, " belongs to ") {
+			wrong = append(wrong, p)
+		}
+	}
+	if len(wrong) > 0 {
+		return bad("renewer renew "+c.Placement.Certificate+" writes them anew, with owner and mode", "in %s: %s", c.Placement.Dir, strings.Join(wrong, "; "))
+	}
+	return fine("owners and modes in %s are right", c.Placement.Dir)
+}
+
+// environment looks for what silently overrides the ca file of Python clients.
+func environment(c Case) verdict {
+	if c.docker() {
+		return verdict{}
+	}
+	set := variables(c.Facts.Environment.Text)
+	for _, name := range []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "DOCKER_CERT_PATH", "DOCKER_HOST"} {
+		if v := set[name]; v != "" {
+			return warn("take it out there, or unset it for the client", "%s sets %s=%s: clients may use it instead of the files in %s",
+				c.Facts.Environment.Path, name, v, c.Placement.Dir)
+		}
+	}
+	return verdict{}
+}
+
+func dockerUnit(c Case) verdict {
+	if !c.docker() {
+		return verdict{}
+	}
+	switch u := c.Facts.Unit; {
+	case u.Load == "not-found":
+		return bad("install Docker: apt-get install docker.io", "there is no unit %s", u.Name)
+	case u.Load != "loaded":
+		return bad("systemctl unmask "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+	case u.Active != "active" && u.Active != "reloading":
+		return bad("see why: journalctl -n 50 -u "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
+	case c.Facts.DockerErr != nil:
+		return unknown(renewer.Hint(c.Facts.DockerErr), "%v", c.Facts.DockerErr)
+	case u.Restarts > 0:
+		return warn("see why: journalctl -u "+u.Name, "%s runs; systemd had to start it again %d times", u.Name, u.Restarts)
+	default:
+		return fine("%s runs", u.Name)
+	}
+}
+
+func startLimit(c Case) verdict {
+	switch {
+	case !c.docker():
+		return verdict{}
+	case c.Facts.Unit.Result == "start-limit-hit":
+		return bad(fmt.Sprintf("put right what journalctl -u %[1]s says, then systemctl reset-failed %[1]s and systemctl restart %[1]s", c.Facts.Unit.Name),
+			"%s was started too often: systemd does not start it again, however good its files are now", c.Facts.Unit.Name)
+	}
+	return fine("the start limit is not hit")
+}
+
+func hostConflict(c Case) verdict {
+	if !c.docker() || c.Facts.Unit.Load != "loaded" {
+		return verdict{}
+	}
+	pl := newPlanner(c.Facts, c.Placement)
+	if err := pl.read(); err != nil {
+		return verdict{} // daemon-config says so
+	}
+	flags := slices.Concat(pl.cmd.flags, pl.cmd.env)
+	if c.Facts.DropIn.Exists { // what runs is ours
+		flags = oursIn(c.Facts.DropIn)
+	}
+	var both []string
+	for _, f := range flags {
+		if f.clashes(pl.daemon) || f.key == "hosts" && pl.daemon.has("hosts") {
+			both = append(both, f.key)
+		}
+	}
+	if slices.Sort(both); len(both) > 0 {
+		return bad("renewer host setup "+c.Placement.Host+" moves each to one place",
+			"%s is given as a flag in %s and in %s: dockerd does not start with both", strings.Join(slices.Compact(both), ", "), c.Facts.Unit.Name, DaemonJSON)
+	}
+	return fine("no directive is both in %s and in the unit", DaemonJSON)
+}
+
+func daemonConfig(c Case) verdict {
+	if !c.docker() {
+		return verdict{}
+	}
+	plan, err := Plan(c.Facts, c.Placement)
+	if err != nil {
+		return bad(renewer.Hint(err), "%v", err)
+	}
+	var paths []string
+	for _, ch := range plan.Changes {
+		paths = append(paths, ch.Path)
+	}
+	switch {
+	case len(paths) > 0:
+		return bad("renewer host check "+c.Placement.Host+" shows what differs, renewer host setup "+c.Placement.Host+" puts it right",
+			"the Docker daemon is not set up for these files: %s", strings.Join(paths, ", "))
+	case c.Facts.Unit.Stale:
+		return warn("systemctl daemon-reload, then a restart when it suits", "files of %s were changed, and systemd has not read them yet", c.Facts.Unit.Name)
+	}
+	return fine("%s and the unit are as they should be", DaemonJSON)
+}
+
+func liveRestore(c Case) verdict {
+	d := c.Facts.Docker
+	switch {
+	case !c.docker() || !d.Running || c.Facts.DockerErr != nil:
+		return verdict{}
+	case d.LiveRestore:
+		return fine("live-restore is on: containers go on while dockerd restarts")
+	case c.Facts.Swarm:
+		return warn("restart in a maintenance window: window: of the certificate", "the host is in a swarm, where live-restore cannot be on: a restart ends %d containers", d.Containers)
+	}
+	return warn("renewer host setup "+c.Placement.Host+" switches it on", "live-restore is off: a restart ends the containers that run (%d now)", d.Containers)
+}
+
+// refused looks for the listener on the machine itself.
+func refused(c Case) verdict {
+	if !c.docker() {
+		return verdict{}
+	}
+	address := c.Placement.Probe.Address
+	_, port, _ := net.SplitHostPort(address)
+	outside := slices.DeleteFunc(slices.Clone(c.Facts.Listening), func(a string) bool { return isLoopback("tcp://" + a) })
+	dropIn := c.Facts.DropIn.Path + " is there"
+	if !c.Facts.DropIn.Exists {
+		dropIn = c.Facts.DropIn.Path + " is missing"
+	}
+	const fix = "renewer host setup %s writes the drop-in and restarts dockerd"
+	switch {
+	case c.Facts.ListenErr != nil:
+		return unknown("install ss (iproute2) there", "whether something listens on port %s is not known: %v", port, c.Facts.ListenErr)
+	case len(c.Facts.Listening) == 0:
+		return bad(fmt.Sprintf(fix, c.Placement.Host), "nothing listens on port %s of the host, so connections are refused; %s", port, dropIn)
+	case len(outside) == 0:
+		return bad(fmt.Sprintf(fix, c.Placement.Host), "port %s is open to the host itself alone (%s), so connections from elsewhere are refused; %s", port, strings.Join(c.Facts.Listening, ", "), dropIn)
+	case c.Probed && errors.Is(c.ProbeErr, syscall.ECONNREFUSED):
+		return bad("is "+address+" the address of this host? a firewall may refuse it too: iptables -L -n, ufw status verbose",
+			"%s refuses connections, although the host listens on %s", address, strings.Join(outside, ", "))
+	}
+	return fine("the host listens on %s", strings.Join(outside, ", "))
+}

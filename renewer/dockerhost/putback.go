@@ -1,0 +1,96 @@
+package dockerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// putBack undoes what was begun, and returns why it had to, with what it came
+// to. It goes on where something cannot be put back.
+func (w *work) putBack(ctx context.Context, cause error) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), restoreTime, fmt.Errorf("not back within %s", restoreTime))
+	defer cancel()
+	if len(w.written) == 0 {
+		return w.ended(ctx, cause, nil)
+	}
+	w.Progress("it failed: put everything back")
+	var failed []error
+	note := func(err error) {
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	// A restart without live-restore would end the containers.
+	soften := w.restart && w.interim != "" && w.before.Containers > 0
+	done := map[string]bool{}
+	for _, c := range w.written {
+		if done[c.Path] {
+			continue
+		}
+		done[c.Path] = true
+		if soften && c.Path == DaemonJSON {
+			note(w.Machine.WriteFile(ctx, c.Path, []byte(w.interim), c.Mode))
+			continue
+		}
+		note(w.original(ctx, c))
+	}
+	if w.began {
+		note(w.systemd(ctx, "daemon-reload"))
+	}
+	if w.restart {
+		note(w.runAsBefore(ctx))
+	}
+	if soften {
+		for _, c := range w.written {
+			if c.Path == DaemonJSON {
+				note(w.original(ctx, c))
+				break
+			}
+		}
+	}
+	return w.ended(ctx, cause, failed)
+}
+
+// original gives a file its old bytes, or removes one that was not there.
+func (w *work) original(ctx context.Context, c renewer.FileChange) error {
+	if !c.Exists {
+		return w.Machine.Remove(ctx, c.Path)
+	}
+	return w.Machine.WriteFile(ctx, c.Path, []byte(c.Before), c.Mode)
+}
+
+// runAsBefore brings the daemon to where it was. One that did not run before
+// is stopped: it may be unable to run with its old files.
+func (w *work) runAsBefore(ctx context.Context) error {
+	if w.before.Running {
+		return w.bring(ctx)
+	}
+	return errors.Join(w.systemd(ctx, "stop", "--", unitOf(w.Placement)), w.systemd(ctx, "reset-failed", "--", unitOf(w.Placement)))
+}
+
+// ended says how the way back went. Copies are of use only where it failed.
+func (w *work) ended(ctx context.Context, cause error, failed []error) error {
+	hint := renewer.Hint(cause)
+	if len(failed) == 0 {
+		for _, c := range w.copies {
+			if err := w.Machine.Remove(ctx, c); err != nil {
+				break // a copy too many does no harm
+			}
+		}
+		back := "everything is back as it was"
+		if w.interim != "" && w.before.Containers > 0 {
+			back += ", but that live-restore is on in the daemon until it is restarted: its containers have gone on"
+		}
+		return renewer.WithHint(fmt.Errorf("%w; %s", cause, back), hint)
+	}
+	back := errors.Join(failed...)
+	if len(w.copies) > 0 {
+		hint = "put it back by hand from " + strings.Join(w.copies, ", ") + ", then systemctl daemon-reload, systemctl reset-failed " +
+			unitOf(w.Placement) + ", systemctl restart " + unitOf(w.Placement)
+	}
+	return renewer.WithHint(fmt.Errorf("%w; NOT everything is back: %w", cause, back), hint)
+}
