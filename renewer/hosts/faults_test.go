@@ -26,30 +26,21 @@ type faults struct {
 	way  string // how it fails
 	look func(op string)
 
-	mu    sync.Mutex
-	ops   int
-	wrote []int // which of them changed something
+	mu sync.Mutex
+	Count
 }
-
-// The ways to fail: one operation has no effect and everything works again
-// after it; or it has its effect, the answer is lost, and nothing works any
-// more. A crash before an operation is one after the last that wrote.
-const (
-	once  = "once"
-	crash = "crash"
-)
 
 func (f *faults) do(op string, effect func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ops++
-	n := f.ops
+	f.Ops++
+	n := f.Ops
 	switch verb, _, _ := strings.Cut(op, " "); verb {
 	case "open", "read", "list", "lstat", "readlink", "sync":
 	default:
-		f.wrote = append(f.wrote, n)
+		f.Wrote = append(f.Wrote, n)
 	}
-	if f.at > 0 && (n == f.at && f.way == once || n > f.at && f.way == crash) {
+	if f.at > 0 && (n == f.at && f.way == Once || n > f.at && f.way == Crash) {
 		return fmt.Errorf("%s: %w", op, errInjected)
 	}
 	err := effect()
@@ -304,54 +295,67 @@ func (s scenario) check(b *bench) error {
 func TestEveryFault(t *testing.T) {
 	t.Parallel()
 	pki := newBench(t)
-	for _, s := range scenarios {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			root := memory(t)
-			run := func(at int, way string) *faults {
-				b := *pki
-				b.root = filepath.Join(root, fmt.Sprint(way, at))
-				must(t, os.MkdirAll(b.path(dir), 0o755))
-				defer os.RemoveAll(b.root)
-				unsynced := New(renewer.Host{Name: "host-a"}, &faults{Transport: Local(b.root)})
-				s.setup(t, &b, unsynced)
-				f := &faults{Transport: Local(b.root), at: at, way: way, look: func(op string) {
-					if err := s.check(&b); err != nil {
-						t.Errorf("%s at operation %d: after %s: %v", way, at, op, err)
-					}
-				}}
-				h := New(renewer.Host{Name: "host-a"}, f)
-				err := s.act(t, &b, h)
-				switch {
-				case at == 0 && err != nil:
-					t.Fatal(err)
-				case err != nil && !errors.Is(err, errInjected):
-					t.Errorf("%s at operation %d: the fault is not in the error: %v", way, at, err)
-				}
-				if err := s.check(&b); err != nil {
-					t.Errorf("%s at operation %d: %v", way, at, err)
-				}
-				// The next process finds what is there and goes on.
-				if err := s.act(t, &b, unsynced); err != nil {
-					t.Errorf("%s at operation %d: again: %v", way, at, err)
-				}
-				if got := b.served(placement()); got != print(s.after(&b)) {
-					t.Errorf("%s at operation %d: after trying again %q is live", way, at, got)
-				}
-				s.clean(t, &b, unsynced)
-				return f
-			}
-			f := run(0, "no fault")
-			if f.ops < 5 || len(f.wrote) < 2 {
-				t.Fatalf("only %d operations, %d of them write", f.ops, len(f.wrote))
-			}
-			for at := 1; at <= f.ops && !t.Failed(); at++ {
-				run(at, once)
-				if slices.Contains(f.wrote, at) {
-					run(at, crash)
-				}
+	for name, start := range machines {
+		for _, s := range scenarios {
+			t.Run(name+"/"+s.name, func(t *testing.T) {
+				t.Parallel()
+				s.everyFault(t, pki, start(t))
+			})
+		}
+	}
+}
+
+func (s scenario) everyFault(t *testing.T, pki *bench, m Machine) {
+	root := memory(t)
+	run := func(at int, way string) *Count {
+		b := *pki
+		b.root = filepath.Join(root, fmt.Sprint(way, at))
+		must(t, os.MkdirAll(b.path(dir), 0o755))
+		defer os.RemoveAll(b.root)
+		unsynced := New(renewer.Host{Name: "host-a"}, &faults{Transport: Local(b.root)})
+		s.setup(t, &b, unsynced)
+		broken, count := m.Break(b.root, at, way, func(op string) {
+			if err := s.check(&b); err != nil {
+				t.Errorf("%s at operation %d: after %s: %v", way, at, op, err)
 			}
 		})
+		defer broken.Close()
+		err := s.act(t, &b, New(renewer.Host{Name: "host-a"}, broken))
+		switch {
+		case at == 0 && err != nil:
+			t.Fatal(err)
+		case err != nil && !errors.Is(err, m.Injected()):
+			t.Errorf("%s at operation %d: the fault is not in the error: %v", way, at, err)
+		}
+		if err := s.check(&b); err != nil {
+			t.Errorf("%s at operation %d: %v", way, at, err)
+		}
+		// The next one finds what is there and goes on.
+		if err := s.act(t, &b, New(renewer.Host{Name: "host-a"}, m.Mend(broken))); err != nil {
+			t.Errorf("%s at operation %d: again: %v", way, at, err)
+		}
+		if got := b.served(placement()); got != print(s.after(&b)) {
+			t.Errorf("%s at operation %d: after trying again %q is live", way, at, got)
+		}
+		s.clean(t, &b, unsynced)
+		return count
+	}
+	count := run(0, "no fault")
+	ops, wrote := count.Ops, count.Wrote
+	if ops < 5 || len(wrote) < 2 {
+		t.Fatalf("only %d operations, %d of them write", ops, len(wrote))
+	}
+	every := m.Every()
+	if os.Getenv("RENEWER_TEST_EVERY_FAULT") != "" {
+		every = 1
+	}
+	for at := 1; at <= ops && !t.Failed(); at++ {
+		if at%(every*every) == 0 {
+			run(at, Once)
+		}
+		if n := slices.Index(wrote, at); n >= 0 && n%every == 0 {
+			run(at, Crash)
+		}
 	}
 }
 

@@ -37,21 +37,36 @@ func memory(t testing.TB) string {
 // bench is one host with a root of its own and two generations to place.
 type bench struct {
 	root     string
+	reach    Transport
 	ca       *testpki.CA
 	old, new testpki.Pair
 }
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	ca := testpki.New(t)
+	ca, root := testpki.New(t), memory(t)
 	return &bench{
-		root: memory(t), ca: ca,
+		root: root, reach: Local(root), ca: ca,
 		old: ca.Leaf(t, testpki.Options{SANs: []string{"host-a"}}),
 		new: ca.Leaf(t, testpki.Options{SANs: []string{"host-a"}}),
 	}
 }
 
-func (b *bench) host() *Host { return New(renewer.Host{Name: "host-a"}, Local(b.root)) }
+func (b *bench) host() *Host { return New(renewer.Host{Name: "host-a"}, b.reach) }
+
+// overEach runs a test of placement over every transport.
+func overEach(t *testing.T, test func(t *testing.T, b *bench)) {
+	t.Parallel()
+	for name, start := range machines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.reach = start(t).Open(b.root)
+			t.Cleanup(func() { must(t, b.reach.Close()) })
+			test(t, b)
+		})
+	}
+}
 
 const dir = "/etc/docker/tls"
 

@@ -13,9 +13,10 @@ import (
 	"renewer/renewer"
 )
 
-func TestFirstPlacement(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestFirstPlacement(t *testing.T) { overEach(t, firstPlacement) }
+
+func firstPlacement(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	st, err := h.Stage(t.Context(), p, b.content(t, p, b.old))
 	must(t, err)
@@ -50,9 +51,10 @@ func TestFirstPlacement(t *testing.T) {
 	equalSlices(t, "problems", got.Problems, nil)
 }
 
-func TestStageAgainFindsWhatIsThere(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestStageAgainFindsWhatIsThere(t *testing.T) { overEach(t, stageAgainFindsWhatIsThere) }
+
+func stageAgainFindsWhatIsThere(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first := b.place(t, h, p, b.old)
 	again, err := h.Stage(t.Context(), p, b.content(t, p, b.old))
@@ -71,9 +73,10 @@ func TestStageAgainFindsWhatIsThere(t *testing.T) {
 	equal(t, "served", b.served(p), print(b.old))
 }
 
-func TestOtherModesMakeAnotherRevision(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestOtherModesMakeAnotherRevision(t *testing.T) { overEach(t, otherModesMakeAnotherRevision) }
+
+func otherModesMakeAnotherRevision(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first := b.place(t, h, p, b.old)
 	p.Modes[renewer.FileCA] = 0o644
@@ -86,9 +89,10 @@ func TestOtherModesMakeAnotherRevision(t *testing.T) {
 	equalSlices(t, "problems", got.Problems, nil)
 }
 
-func TestRestoreAndPrune(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestRestoreAndPrune(t *testing.T) { overEach(t, restoreAndPrune) }
+
+func restoreAndPrune(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first, second := b.place(t, h, p, b.old), b.place(t, h, p, b.new)
 	equal(t, "served", b.served(p), print(b.new))
@@ -113,9 +117,10 @@ func TestRestoreAndPrune(t *testing.T) {
 	equal(t, "located what was pruned", ok, false)
 }
 
-func TestTakeOverPlainFilesAndBack(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestTakeOverPlainFilesAndBack(t *testing.T) { overEach(t, takeOverPlainFilesAndBack) }
+
+func takeOverPlainFilesAndBack(t *testing.T, b *bench) {
+	p := placement()
 	b.plain(t, p, b.old)
 	h := b.host()
 	got, err := h.Inspect(t.Context(), p)
@@ -142,9 +147,10 @@ func TestTakeOverPlainFilesAndBack(t *testing.T) {
 }
 
 // The way back of a rollout that failed before its flip.
-func TestFlipStraightToWhatWasTakenOver(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestFlipStraightToWhatWasTakenOver(t *testing.T) { overEach(t, flipStraightToWhatWasTakenOver) }
+
+func flipStraightToWhatWasTakenOver(t *testing.T, b *bench) {
+	p := placement()
 	b.plain(t, p, b.old)
 	h := b.host()
 	st, err := h.Stage(t.Context(), p, b.content(t, p, b.new))
@@ -156,9 +162,10 @@ func TestFlipStraightToWhatWasTakenOver(t *testing.T) {
 	equal(t, "revision", got.Revision, st.Previous)
 }
 
-func TestNewNameThatIsAPlainFile(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestNewNameThatIsAPlainFile(t *testing.T) { overEach(t, newNameThatIsAPlainFile) }
+
+func newNameThatIsAPlainFile(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	small := without(p, renewer.FileCA)
 	b.place(t, h, small, b.old)
@@ -172,9 +179,10 @@ func TestNewNameThatIsAPlainFile(t *testing.T) {
 	equal(t, "served after restore", b.served(p), print(b.old))
 }
 
-func TestNameThatLeftTheLayout(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestNameThatLeftTheLayout(t *testing.T) { overEach(t, nameThatLeftTheLayout) }
+
+func nameThatLeftTheLayout(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first := b.place(t, h, p, b.old)
 	b.place(t, h, without(p, renewer.FileCA), b.new)
@@ -188,8 +196,11 @@ func TestNameThatLeftTheLayout(t *testing.T) {
 }
 
 func TestSeveralCertificatesShareADirectory(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+	overEach(t, severalCertificatesShareADirectory)
+}
+
+func severalCertificatesShareADirectory(t *testing.T, b *bench) {
+	p := placement()
 	q := placement()
 	q.Certificate = "web"
 	q.Files = map[renewer.FileKind]string{renewer.FileCert: "web.crt", renewer.FileKey: "web.key", renewer.FileCA: "web-ca.crt"}
@@ -214,9 +225,10 @@ func TestSeveralCertificatesShareADirectory(t *testing.T) {
 }
 
 // A certificate that got another name in the fleet file keeps its files.
-func TestLinksOfAnotherNameAreTakenOver(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestLinksOfAnotherNameAreTakenOver(t *testing.T) { overEach(t, linksOfAnotherNameAreTakenOver) }
+
+func linksOfAnotherNameAreTakenOver(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	b.place(t, h, p, b.old)
 	q := p
@@ -227,9 +239,10 @@ func TestLinksOfAnotherNameAreTakenOver(t *testing.T) {
 	equal(t, "served after restore", b.served(q), print(b.old))
 }
 
-func TestWrittenThroughTheLink(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestWrittenThroughTheLink(t *testing.T) { overEach(t, writtenThroughTheLink) }
+
+func writtenThroughTheLink(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first := b.place(t, h, p, b.old)
 	// What `cp new.pem server-cert.pem` does.
@@ -252,9 +265,10 @@ func TestWrittenThroughTheLink(t *testing.T) {
 	equal(t, "somebody's pair is not lost", b.served(p), print(b.new))
 }
 
-func TestChangedModeIsSeenAndMended(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestChangedModeIsSeenAndMended(t *testing.T) { overEach(t, changedModeIsSeenAndMended) }
+
+func changedModeIsSeenAndMended(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	first := b.place(t, h, p, b.old)
 	must(t, os.Chmod(b.path(dir, "server-key.pem"), 0o644))
@@ -272,9 +286,10 @@ func TestChangedModeIsSeenAndMended(t *testing.T) {
 	equalSlices(t, "problems after mending", got.Problems, nil)
 }
 
-func TestInspectNamesWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestInspectNamesWhatIsWrong(t *testing.T) { overEach(t, inspectNamesWhatIsWrong) }
+
+func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
@@ -303,9 +318,10 @@ func TestInspectNamesWhatIsWrong(t *testing.T) {
 	equal(t, "leaf", got.Leaf, "")
 }
 
-func TestNamesThatCannotBeTakenOver(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestNamesThatCannotBeTakenOver(t *testing.T) { overEach(t, namesThatCannotBeTakenOver) }
+
+func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	b.plain(t, p, b.old)
 	cert := b.path(dir, "server-cert.pem")
@@ -334,8 +350,11 @@ func TestNamesThatCannotBeTakenOver(t *testing.T) {
 }
 
 func TestLinksInsideTheDirectoryAreTakenOver(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+	overEach(t, linksInsideTheDirectoryAreTakenOver)
+}
+
+func linksInsideTheDirectoryAreTakenOver(t *testing.T, b *bench) {
+	p := placement()
 	h := b.host()
 	b.plain(t, p, b.old)
 	for name, target := range map[string]string{"server-cert.pem": "archive/../archive/cert.pem", "server-key.pem": dir + "/archive/key.pem"} {
@@ -350,9 +369,9 @@ func TestLinksInsideTheDirectoryAreTakenOver(t *testing.T) {
 	equal(t, "served after restore", b.served(p), print(b.old))
 }
 
-func TestRefusesWhatLeadsElsewhere(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
+func TestRefusesWhatLeadsElsewhere(t *testing.T) { overEach(t, refusesWhatLeadsElsewhere) }
+
+func refusesWhatLeadsElsewhere(t *testing.T, b *bench) {
 	h := b.host()
 	for what, change := range map[string]func(*renewer.Placement){
 		"not an absolute":                 func(p *renewer.Placement) { p.Dir = "etc" },
@@ -382,9 +401,10 @@ func TestRefusesWhatLeadsElsewhere(t *testing.T) {
 	}
 }
 
-func TestStoreThatIsALink(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+func TestStoreThatIsALink(t *testing.T) { overEach(t, storeThatIsALink) }
+
+func storeThatIsALink(t *testing.T, b *bench) {
+	p := placement()
 	b.plain(t, p, b.old)
 	must(t, os.MkdirAll(b.path("elsewhere"), 0o755))
 	must(t, os.Symlink("../../../elsewhere", b.path(dir, ".renewer")))
@@ -397,8 +417,11 @@ func TestStoreThatIsALink(t *testing.T) {
 
 // Readers at full speed while names are taken over and revisions go to and fro.
 func TestReadersNeverMissANameNorSeeATornPair(t *testing.T) {
-	t.Parallel()
-	b, p := newBench(t), placement()
+	overEach(t, readersNeverMissANameNorSeeATornPair)
+}
+
+func readersNeverMissANameNorSeeATornPair(t *testing.T, b *bench) {
+	p := placement()
 	b.plain(t, p, b.old)
 	h := b.host()
 	st, err := h.Stage(t.Context(), p, b.content(t, p, b.new))

@@ -1,9 +1,9 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"cmp"
 	"log/slog"
 	"os"
 	"os/user"

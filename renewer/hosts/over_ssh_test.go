@@ -1,0 +1,67 @@
+package hosts_test
+
+import (
+	"fmt"
+	"testing"
+
+	"renewer/internal/testssh"
+	"renewer/renewer/hosts"
+	"renewer/renewer/hosts/remote"
+)
+
+func init() { hosts.AlsoOver("ssh", start) }
+
+// overSSH is this machine reached over SSH, files by SFTP. Its operations are
+// the requests to the SFTP server.
+type overSSH struct {
+	t      testing.TB
+	server *testssh.Server
+	client *remote.Client
+	known  string
+}
+
+func start(t testing.TB) hosts.Machine {
+	s := testssh.Start(t, testssh.Options{})
+	return &overSSH{t: t, server: s, client: remote.NewClient(remote.Options{Home: t.TempDir()}), known: s.KnownHosts(t)}
+}
+
+func (m *overSSH) Open(root string) hosts.Transport {
+	return m.client.Transport(remote.Config{
+		Name: "host-a", Address: m.server.Host, Port: m.server.Port, User: testssh.User,
+		IdentityFile: m.server.Login.File, KnownHostsFile: m.known, Root: root,
+	})
+}
+
+func (m *overSSH) Injected() error { return remote.ErrLost }
+
+// Every: what the disk looks like after a fault is tested without SSH.
+func (m *overSSH) Every() int { return 4 }
+
+// Break cuts the connection: with Once before the request arrives, with Crash
+// after it had its effect and before the answer.
+func (m *overSSH) Break(root string, at int, way string, look func(op string)) (hosts.Transport, *hosts.Count) {
+	count := &hosts.Count{}
+	m.server.SetFault(func(r testssh.Request) testssh.Fault {
+		count.Ops = r.N
+		if r.Writes {
+			count.Wrote = append(count.Wrote, r.N)
+		}
+		switch {
+		case r.N != at:
+			return testssh.None
+		case way == hosts.Once:
+			return testssh.CutBefore
+		}
+		return testssh.CutAfter
+	}, func(r testssh.Request) {
+		if r.N >= at {
+			look(fmt.Sprintf("request %d of type %d", r.N, r.Type))
+		}
+	})
+	return m.Open(root), count
+}
+
+func (m *overSSH) Mend(t hosts.Transport) hosts.Transport {
+	m.server.SetFault(nil, nil)
+	return t
+}
