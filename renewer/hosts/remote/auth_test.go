@@ -1,0 +1,125 @@
+package remote
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"renewer/internal/testssh"
+)
+
+// runAgent is an ssh-agent with keys.
+func runAgent(t *testing.T, keys ...*testssh.Key) (socket string) {
+	t.Helper()
+	ring := agent.NewKeyring()
+	for _, k := range keys {
+		must(t, ring.Add(agent.AddedKey{PrivateKey: k.Raw}))
+	}
+	dir, err := os.MkdirTemp("", "agent") // a socket's path must be short
+	must(t, err)
+	socket = filepath.Join(dir, "s")
+	l, err := net.Listen("unix", socket)
+	must(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = agent.ServeAgent(ring, c) // until the client hangs up
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done; os.RemoveAll(dir) })
+	return socket
+}
+
+func encrypted(t *testing.T, k *testssh.Key) (file string) {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(k.Raw, "", []byte("secret"))
+	must(t, err)
+	file = filepath.Join(t.TempDir(), "id")
+	must(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+	return file
+}
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	s := testssh.Start(t, testssh.Options{})
+	stranger := testssh.NewKey(t)
+	open := testssh.NewKey(t)
+	must(t, os.Chmod(open.File, 0o644))
+	public := filepath.Join(t.TempDir(), "id.pub")
+	must(t, os.WriteFile(public, ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()), 0o600))
+	for name, c := range map[string]struct {
+		file  string
+		agent []*testssh.Key // nil: no agent
+		err   string         // empty: login succeeds
+		hint  string
+	}{
+		"identity file":             {s.Login.File, nil, "", ""},
+		"agent":                     {"", []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, agent has it":   {encrypted(t, s.Login), []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, no agent":       {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
+		"encrypted, another agent":  {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
+		"nothing":                   {"", nil, "no key to log in with", "identity_file"},
+		"agent without keys":        {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
+		"another key":               {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
+		"missing":                   {"/no/such/file", nil, "identity file", "identity_file"},
+		"readable by others":        {open.File, nil, "has mode 0644", "chmod 0600"},
+		"the public half":           {public, nil, "not a private key", "not to the .pub"},
+		"the agent has another key": {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cl := client(t, func(o *Options) {
+				if c.agent != nil {
+					o.Agent = runAgent(t, c.agent...)
+				}
+			})
+			cfg := config(t, s)
+			cfg.IdentityFile = c.file
+			err := oneRun(t, reach(t, cl, cfg))
+			if c.err == "" {
+				must(t, err)
+				return
+			}
+			refused(t, err, c.err, c.hint)
+		})
+	}
+}
+
+func TestAgentThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := testssh.Start(t, testssh.Options{})
+	cfg := config(t, s)
+	cfg.IdentityFile = ""
+	cl := client(t, func(o *Options) { o.Agent = filepath.Join(t.TempDir(), "gone") })
+	refused(t, oneRun(t, reach(t, cl, cfg)), "ssh-agent", "SSH_AUTH_SOCK")
+}
+
+// Nothing is signed with SHA-1: an RSA key offers SHA-2 alone.
+func TestRSAWithoutSHA1(t *testing.T) {
+	t.Parallel()
+	raw, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	signer, err := ssh.NewSignerFromKey(raw)
+	must(t, err)
+	many, ok := withoutSHA1(signer).(ssh.MultiAlgorithmSigner)
+	if !ok {
+		t.Fatal("it signs with whatever it is asked for")
+	}
+	if slices.Contains(many.Algorithms(), ssh.KeyAlgoRSA) {
+		t.Error("it signs with SHA-1")
+	}
+}
