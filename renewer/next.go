@@ -68,7 +68,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		return Next{}
 	}
 	var n Next
-	stopped, slots, wait := r.stopped(), r.slots(c.Pace), r.pausedUntil(c.Pace)
+	stopped, slots, wait := r.stopped(), r.slots(c, k), r.pausedUntil(c.Pace)
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		switch {
@@ -124,14 +124,16 @@ func (n *Next) wakeAt(t time.Time) {
 }
 
 // slots returns how many further hosts may be under way: the canaries that are
-// still to be proven, then max_parallel, less those that are live already.
-func (r *Rollout) slots(p Pace) int {
-	proven, live := 0, 0
+// still to be proven, then max_parallel, less those that are live already. A
+// live one that went away holds its slot until what is in place is about to end.
+func (r *Rollout) slots(c Certificate, k Conditions) int {
+	p, proven, live := c.Pace, 0, 0
+	late := !k.End.IsZero() && !k.Now.Before(k.End.Add(-c.OverrideBefore))
 	for _, s := range r.Steps {
 		switch {
 		case s.State == StepVerified:
 			proven++
-		case s.State.Live():
+		case s.State.Live() && !(late && waits(s.NextAt, k.Now, BackoffMax)):
 			live++
 		}
 	}

@@ -90,3 +90,32 @@ func TestNoRollbackToAnotherLayout(t *testing.T) {
 		t.Error("it has other names")
 	}
 }
+
+// A canary that went away in the middle holds the others, until what they have
+// is about to end.
+func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
+	c := entry("web", "a", "b")
+	c.OverrideBefore = 48 * time.Hour
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	end := t0.Add(10 * 24 * time.Hour)
+	for _, o := range []Outcome{
+		{Action: Action{Kind: ActOrder}, Generation: generation(c, 2, t0)},
+		{Action: Action{Kind: ActStage, Host: "a"}, Revision: "r2", Previous: "r1"},
+		{Action: Action{Kind: ActActivate, Host: "a"}},
+	} {
+		o.Certificate, o.Rollout, o.At = "web", rec.Rollout.ID, t0
+		rec.Begin(o.Action)
+		rec.Apply(o)
+	}
+	next := func(now time.Time) Next {
+		rec.Apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), Inconclusive: true})
+		return rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true, End: end})
+	}
+	if n := next(t0); len(n.Actions) != 0 {
+		t.Errorf("%+v", n)
+	}
+	if n := next(end.Add(-47 * time.Hour)); len(n.Actions) != 1 || n.Actions[0].Kind != ActStage || n.Actions[0].Host != "b" {
+		t.Errorf("near the end: %+v", n)
+	}
+}

@@ -52,12 +52,13 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	if err != nil {
 		return err
 	}
-	a.health.ask(ctx, a.parts.Load())
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, run := errgroup.WithContext(run)
 	g.Go(func() error { return srv.Run(run) })
 	g.Go(func() error { return a.keep(run, path, metrics, reload) })
+	g.Go(func() error { return a.watch(run) })
+	g.Go(func() error { a.health.ask(run, a.parts.Load()); return nil }) // who does not answer holds nothing up
 	return g.Wait()
 }
 
@@ -71,8 +72,6 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 	log.Info("keeping the fleet", "fleet_file", path, "certificates", len(fleet.Certificates), "hosts", len(fleet.Hosts), "issuers", len(fleet.Issuers))
 	notify(log, sd.SdNotifyReady)
 	defer notify(log, sd.SdNotifyStopping)
-	watchdog, stop := watchdogTicks()
-	defer stop()
 	unschedule := a.schedule(ctx)
 	defer func() { unschedule() }()
 	tidy := time.NewTicker(24 * time.Hour)
@@ -84,10 +83,6 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 		case <-tidy.C:
 			if _, err := a.inv.Prune(ctx, time.Now().Add(-keepEvents), leastEvents); err != nil {
 				log.Error("shorten the event log", "error", err)
-			}
-		case <-watchdog:
-			if check, _, _ := a.eng.Times(); !check.IsZero() { // the loop answers
-				notify(log, sd.SdNotifyWatchdog)
 			}
 		case <-reload:
 			notify(log, sd.SdNotifyReloading)
@@ -104,9 +99,29 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 	}
 }
 
+// watch tells systemd that the engine's loop answers. It has a goroutine of
+// its own, because a reload may have to wait for hosts.
+func (a *App) watch(ctx context.Context) error {
+	ticks, stop := watchdogTicks()
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticks:
+			if check, _, _ := a.eng.Times(); !check.IsZero() {
+				notify(a.opts.log(), sd.SdNotifyWatchdog)
+			}
+		}
+	}
+}
+
+// schedule starts the ticks; stop ends them and the look that is under way.
 func (a *App) schedule(ctx context.Context) (stop func()) {
 	s := a.parts.Load().fleet.Schedule
-	return a.eng.Schedule(ctx, s.Check, s.Probe, func() { a.health.ask(ctx, a.parts.Load()) })
+	ctx, cancel := context.WithCancel(ctx)
+	end := a.eng.Schedule(ctx, s.Check, s.Probe, func() { a.health.ask(ctx, a.parts.Load()) })
+	return func() { cancel(); end() }
 }
 
 // reload takes over a changed fleet file.

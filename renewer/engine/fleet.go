@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"renewer/renewer"
@@ -198,7 +199,7 @@ func (e *Engine) sweepKeys() {
 		open[en.rec.Rollout.ID] = true
 	}
 	for _, id := range ids {
-		if open[id] {
+		if name := id[:max(strings.LastIndexByte(id, '#'), 0)]; open[id] || e.unplanned[name] { // it could not be read
 			continue
 		}
 		if err := e.Keys.Remove(id); err != nil {

@@ -394,3 +394,41 @@ func TestAHostThatHangsDoesNotHoldAProbeForEver(t *testing.T) {
 		}
 	})
 }
+
+// blindStore cannot read records.
+type blindStore struct {
+	Store
+	blind bool
+}
+
+func (s *blindStore) Record(name string) (renewer.Record, bool, error) {
+	if s.blind {
+		return renewer.Record{}, false, errors.New("input/output error")
+	}
+	return s.Store.Record(name)
+}
+
+// A rollout that cannot be read at a start keeps its key.
+func TestAKeyOfWhatCannotBeReadStays(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.ca.breakWith(errors.New("away"))
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		b.stop()
+		blind := &blindStore{blind: true}
+		b.wrap = func(s Store) Store { blind.Store = s; return blind }
+		b.start(Alone)
+		keys, err := b.eng.Keys.List()
+		must(t, err)
+		if len(keys) != 1 {
+			t.Errorf("keys %v", keys)
+		}
+		must(t, b.eng.do(context.Background(), func() { blind.blind = false }))
+		b.ca.breakWith(nil)
+		time.Sleep(renewer.BackoffMax)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
