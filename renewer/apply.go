@@ -234,6 +234,7 @@ func (t *transition) back(err error) {
 		t.enter(StepRestoring)
 		return
 	}
+	t.p.Unactivated = t.s.State == StepActivating
 	t.enter(StepBlocked)
 	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
 }
@@ -254,7 +255,7 @@ func (t *transition) saw() {
 func (t *transition) proven(state HostState) {
 	t.saw()
 	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At
-	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe = "", "", 0, time.Time{}
+	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe, t.p.Unactivated = "", "", 0, time.Time{}, false
 }
 
 func (t *transition) probed() {
@@ -270,6 +271,7 @@ func (t *transition) probed() {
 		t.event(EventProbeFailed, "", t.o.Err)
 		t.back(t.o.Err)
 	case t.s.Stopped != "":
+		t.p.Unactivated = true
 		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
 	default:
 		t.proven(HostVerified)
@@ -340,6 +342,12 @@ func (t *transition) finish() {
 		r.Error, r.Hint = "", ""
 		if r.Generation > 0 {
 			t.rec.Current = r.Generation
+		}
+		switch r.Kind {
+		case KindRollback:
+			t.rec.Held = &r.Request
+		case KindIssue:
+			t.rec.Held = nil
 		}
 		t.close(PhaseDone, "")
 	}

@@ -190,6 +190,10 @@ const (
 	ProbeCommand    ProbeKind = "command"
 )
 
+// Served reports whether probes of this kind see what is served, and not only
+// files.
+func (k ProbeKind) Served() bool { return k == ProbeTLS || k == ProbeDocker || k == ProbeGRPCHealth }
+
 // Probe says how a placement is proven.
 type Probe struct {
 	Kind       ProbeKind

@@ -85,7 +85,9 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 			slots--
 		case s.State == StepStaged && r.shut(c, k):
 			n.wakeAt(k.WindowNext)
-			n.wakeAt(k.End.Add(-c.OverrideBefore))
+			if !k.End.IsZero() {
+				n.wakeAt(k.End.Add(-c.OverrideBefore))
+			}
 			n.Waiting = fmt.Sprintf("window %s opens %s", c.Window, k.WindowNext.UTC().Format(time.RFC3339))
 			slots--
 		default:
@@ -160,10 +162,10 @@ func (r *Rollout) pausedUntil(p Pace) time.Time {
 }
 
 // shut reports whether the window keeps the rollout from activating: not for a
-// person's request, not when nothing valid is in place, not close to expiry.
+// person's request, and not close to the end of what is in place.
 func (r *Rollout) shut(c Certificate, k Conditions) bool {
-	if c.Window == "" || k.WindowOpen || r.Requested || k.End.IsZero() {
+	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false
 	}
-	return k.Now.Before(k.End.Add(-c.OverrideBefore))
+	return k.End.IsZero() || k.Now.Before(k.End.Add(-c.OverrideBefore))
 }

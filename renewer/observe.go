@@ -8,6 +8,7 @@ import (
 
 // Look is one look at a placement outside of a rollout.
 type Look struct {
+	Kind ProbeKind
 	At   time.Time
 	Seen Observation
 	Disk OnDisk
@@ -23,7 +24,12 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	was := p.State
 	wasError := p.Error
 	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
+	if l.Err == nil && p.Unactivated && !l.Kind.Served() {
+		p.unproven(p.Error, l.At)
+		return nil
+	}
 	if l.Err == nil {
+		p.Unactivated = false
 		recovered := !p.Matches && was != HostPending
 		if was != HostRolledBack || recovered {
 			p.State, p.Error, p.Hint = HostVerified, "", ""

@@ -44,14 +44,60 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 			return d
 		}
 	} else if r != nil && r.Phase == PhaseBlocked {
-		if r.Entry == c.Digest() {
+		why := unblocked(c, o, *r, now)
+		if why == "" {
 			return Decision{}
 		}
 		next := plan(c, o, now)
-		next.Close, next.Why = true, "the entry changed"
+		next.Close, next.Why = true, why
 		return next
 	}
 	return plan(c, o, now)
+}
+
+// unblocked says why a blocked rollout blocks no longer; empty while it does.
+// Only a person can mend what stopped it, but nobody is left with a
+// certificate that ends because of one failure long ago.
+func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
+	switch {
+	case r.Entry != c.Digest():
+		return "the entry changed"
+	case r.Kind != KindIssue && o.Record.right(c):
+		return "every host is right again"
+	case !now.Before(RetryBlocked(r, o.Current)):
+		return "it is time for another try before the certificate ends"
+	}
+	return ""
+}
+
+// right reports whether every host was last seen with the current generation.
+func (rec Record) right(c Certificate) bool {
+	for _, p := range c.Placements {
+		if st := rec.Placements[p.Host]; !st.Matches || st.Generation != rec.Current {
+			return false
+		}
+	}
+	return true
+}
+
+// RetryBlocked returns when a blocked rollout is given up for a new one: at
+// the renew time, if that is still to come, else halfway to the end of what is
+// in place, again and again, so that tries are few while there is time and the
+// last ones come before it is too late. Never sooner than the least interval
+// between two renewals, and without anything in place after BackoffMax.
+func RetryBlocked(r Rollout, current *Generation) time.Time {
+	if current == nil {
+		return r.EndedAt.Add(BackoffMax)
+	}
+	if current.RenewAt.After(r.EndedAt) {
+		return current.RenewAt
+	}
+	left := current.NotAfter.Sub(r.EndedAt)
+	if left <= 0 {
+		return r.EndedAt.Add(BackoffMax)
+	}
+	least := min(time.Minute, current.NotAfter.Sub(current.IssuedAt)/10)
+	return r.EndedAt.Add(max(left/2, least))
 }
 
 // planOpen decides about a rollout under way: leave it alone, bring it in line
@@ -101,7 +147,11 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		if o.Current == nil {
 			return Reason{}, false
 		}
-		diff := changed(o.Current.Request, c.Request())
+		was := o.Current.Request
+		if held := o.Record.Held; held != nil { // a rollback holds against the entry of then
+			was = *held
+		}
+		diff := changed(was, c.Request())
 		return Reason{ReasonChanged, strings.Join(diff, "; ")}, len(diff) > 0
 	},
 	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
@@ -127,7 +177,7 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 			return Decision{Open: Issue(c, reasons...)}
 		}
 	}
-	return Decision{Open: planPlacements(c, o)}
+	return Decision{Open: planPlacements(c, o, now)}
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -161,12 +211,12 @@ func Rollback(c Certificate, generation int) *Rollout {
 
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
-func planPlacements(c Certificate, o Observed) *Rollout {
+func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
 	r := &Rollout{
 		Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
 	}
 	for _, p := range c.Placements {
-		reason, ok := placementReason(p, o)
+		reason, ok := placementReason(p, o, now)
 		if !ok {
 			continue
 		}
@@ -179,7 +229,7 @@ func planPlacements(c Certificate, o Observed) *Rollout {
 	return r
 }
 
-func placementReason(p Placement, o Observed) (Reason, bool) {
+func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 	st, known := o.Record.Placements[p.Host]
 	_, hasTrust := p.Files[FileCA]
 	switch {
@@ -191,6 +241,8 @@ func placementReason(p Placement, o Observed) (Reason, bool) {
 		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
 	case hasTrust && o.Trust != "" && st.Trust != "" && st.Trust != o.Trust:
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
+	case st.Unactivated && !p.Probe.Kind.Served() && !st.Reprobe.After(now):
+		return Reason{ReasonUnactivated, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
 	}
@@ -236,6 +288,8 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 	open := rec.Rollout != nil && !rec.Rollout.Phase.Over()
 	if open {
 		earliest(rec.Rollout.Due(c, rolling))
+	} else if rec.Rollout != nil {
+		earliest(RetryBlocked(*rec.Rollout, current))
 	}
 	if current != nil {
 		if rec.Rollout == nil {

@@ -19,6 +19,9 @@ type Record struct {
 	Latest  int `json:"latest"`
 	// KeyLost: no host has the key of the current generation any more.
 	KeyLost bool `json:"key_lost,omitempty"`
+	// Held is what the entry asked for when a rollback was made; nil without
+	// one. Only an entry that asks for something else ends the rollback.
+	Held *Request `json:"held,omitempty"`
 	// ExpiredNoted is the generation whose end the log has.
 	ExpiredNoted int `json:"expired_noted,omitempty"`
 	// Rollouts counts the rollouts so far and makes their names.
@@ -61,6 +64,9 @@ type PlacementState struct {
 	ProbedAt   time.Time `json:"probed_at,omitzero"`
 	Error      string    `json:"error,omitempty"`
 	Hint       string    `json:"hint,omitempty"`
+	// Unactivated: the service has not been made to load what is live. A probe
+	// that sees only files does not prove otherwise.
+	Unactivated bool `json:"unactivated,omitempty"`
 	// Failures counts the probes since the last good one; Reprobe is when the
 	// next is due outside the probe schedule.
 	Failures int       `json:"failures,omitempty"`
@@ -147,16 +153,36 @@ func NewRow(c Certificate, rec Record, gen *Generation) Row {
 			row.CommonName, row.SANs, row.Key = gen.CommonName, gen.SANs, gen.Request.Key
 		}
 	}
+	if c.IsBundle() {
+		row.Key, row.CommonName = "", ""
+	}
 	for _, p := range c.Placements {
 		row.Hosts = append(row.Hosts, rec.hostRow(p.Host))
 	}
 	return row
 }
 
+// Shown returns the generation that lists show: the current one or, before the
+// first is proven, the one that is on its way or in place somewhere.
+func (rec Record) Shown(current, rolling *Generation) *Generation {
+	if current != nil || rolling == nil {
+		return current
+	}
+	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
+		return rolling
+	}
+	for _, st := range rec.Placements {
+		if st.Generation == rolling.Number {
+			return rolling
+		}
+	}
+	return nil
+}
+
 func (rec Record) hostRow(host string) HostRow {
 	st, ok := rec.Placements[host]
 	h := HostRow{Name: host, State: HostPending}
-	if ok {
+	if ok && st.State != "" {
 		h = HostRow{
 			Name: host, State: st.State, Generation: st.Generation, Served: st.Served, ServedEnd: st.ServedEnd,
 			Matches: st.Matches, VerifiedAt: st.VerifiedAt, Error: st.Error,

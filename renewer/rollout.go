@@ -85,6 +85,8 @@ const (
 	ReasonFiles     ReasonCode = "files" // directory, names, modes or owner changed
 	ReasonTrust     ReasonCode = "trust" // other roots
 	ReasonDrift     ReasonCode = "drift" // the probe saw something else
+	// The service did not run when it was to load what is live.
+	ReasonUnactivated ReasonCode = "unactivated"
 )
 
 // Rollout is one generation on its way to placements.

@@ -97,10 +97,7 @@ func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
 	if err != nil {
 		return renewer.Detail{}, err
 	}
-	shown := k.current
-	if shown == nil {
-		shown = k.rolling
-	}
+	shown := k.rec.Shown(k.current, k.rolling)
 	if k.cert.IsBundle() {
 		shown = &renewer.Generation{NotAfter: renewer.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
 	}

@@ -197,14 +197,11 @@ func (e *Engine) put(next *entry, ch Change) pending {
 // first is proven, the one on its way; for a trust bundle the root that ends
 // first.
 func (e *Engine) row(en *entry) renewer.Row {
-	gen := en.current
-	switch {
-	case en.cert.IsBundle():
+	gen := en.rec.Shown(en.current, en.rolling)
+	if en.cert.IsBundle() {
 		if roots, ok := e.roots.of(en.cert.Trust...); ok {
 			gen = &renewer.Generation{NotAfter: renewer.EarliestEnd(roots)}
 		}
-	case gen == nil:
-		gen = en.rolling
 	}
 	return renewer.NewRow(en.cert, en.rec, gen)
 }

@@ -134,7 +134,11 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = err
 		return l
 	}
+	l.Kind = t.placement.Probe.Kind
 	l.Seen, l.Err = e.Prober.Probe(ctx, req)
+	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // nobody checks it who only reads files
+		l.Err = &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: fmt.Errorf("%s expired at %s", t.cert.Name, t.gen.NotAfter.Format(time.RFC3339))}
+	}
 	return l
 }
 

@@ -340,7 +340,12 @@ func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
 		return []renewer.Certificate{c}
 	}
 	scene(t, Alone, certs, func(t *testing.T, b *bench) {
-		synctest.Wait() // nothing valid is in place: the first does not wait
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusPending || row.Hosts[0].State != renewer.HostStaged {
+			t.Fatalf("the first waits too: %+v", row)
+		}
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil) // a person does not
+		must(t, err)
 		first := b.row("web")
 		if first.Status != renewer.StatusValid {
 			t.Fatalf("row %+v", first)
@@ -490,6 +495,91 @@ func TestASlowEffectGetsItsGrace(t *testing.T) {
 		time.Sleep(time.Minute)
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 || b.ca.count() != 2 {
 			t.Errorf("%d orders, row %+v", b.ca.count(), row)
+		}
+	})
+}
+
+// A block is not for ever: one failure does not let a certificate end on a
+// service that has long been well again.
+func TestABlockedRenewalIsTriedAgainBeforeTheEnd(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		first := b.row("web")
+		time.Sleep(time.Until(first.RenewAt) - time.Minute)
+		b.refuseNew("a", first.Fingerprint)
+		time.Sleep(time.Hour)
+		if row := b.row("web"); row.Status != renewer.StatusBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		restarts := b.machine("a").activated["systemd restart web.service"]
+		time.Sleep(24 * time.Hour)
+		if n := b.machine("a").activated["systemd restart web.service"]; n != restarts {
+			t.Errorf("%d restarts within a day", n-restarts)
+		}
+		b.refuseNew("a", "")
+		time.Sleep(time.Until(first.NotAfter) - time.Hour)
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation < 3 {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventExpired); len(ev) != 0 {
+			t.Errorf("%+v", ev)
+		}
+	})
+}
+
+func TestARollbackHoldsAgainstTheEntryOfThen(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		c := b.fleet.Certificates[0]
+		c.SANs = append(c.SANs, "bad.test")
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		time.Sleep(time.Minute)
+		res, err := b.eng.Rollback(context.Background(), []string{"web"}, nil)
+		must(t, err)
+		time.Sleep(time.Hour)
+		if row := b.row("web"); res.Failed() || row.Generation != 1 || row.Status != renewer.StatusValid {
+			t.Fatalf("%+v, row %+v", res, row)
+		}
+		c.SANs = []string{"good.test"}
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		time.Sleep(time.Minute)
+		if row := b.row("web"); row.Generation != 3 || row.SANs[0] != "good.test" {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// Files in the right place prove nothing of a service that was never told.
+func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Placements[0].Probe = renewer.Probe{Kind: renewer.ProbeFile}
+		return []renewer.Certificate{c}
+	}
+	scene(t, Alone, certs, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		m := b.machine("a")
+		m.mu.Lock()
+		m.stopped = true
+		m.mu.Unlock()
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		for range 5 {
+			_, err := b.eng.Survey(context.Background(), nil)
+			must(t, err)
+			time.Sleep(time.Hour)
+		}
+		if row := b.row("web"); row.Status != renewer.StatusBlocked || row.Hosts[0].State != renewer.HostBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		m.mu.Lock()
+		m.stopped = false
+		m.mu.Unlock()
+		time.Sleep(renewer.BackoffMax + time.Minute)
+		if row := b.row("web"); row.Status != renewer.StatusValid || m.places["web"].served != row.Fingerprint {
+			t.Errorf("row %+v", row)
 		}
 	})
 }
