@@ -56,15 +56,15 @@ type check struct {
 }
 
 // checks, in the order in which causes come before their effects. Those of
-// machine are made only if it could be looked at.
+// onHost are made only if it could be looked at.
 var (
 	reaching = []check{{"reach", reach}, {"sudo", sudo}}
-	machine  = []check{
+	onHost   = []check{
 		{"clock", clock}, {"files", files}, {"file-modes", fileModes}, {"environment", environment},
 		{"docker-unit", dockerUnit}, {"start-limit", startLimit}, {"host-conflict", hostConflict}, {"daemon-config", daemonConfig},
 		{"live-restore", liveRestore}, {"connection-refused", refused},
 	}
-	served = []check{
+	onPort = []check{
 		{"expiry", expiry}, {"usage", usage}, {"san-mismatch", sanMismatch}, {"unknown-authority", unknownAuthority},
 		{"timeout", timeout}, {"client-refused", clientRefused}, {"served", servedRight},
 	}
@@ -74,10 +74,10 @@ var (
 func Diagnose(c Case) []renewer.Finding {
 	list := slices.Clone(reaching)
 	if c.Err == nil {
-		list = append(list, machine...)
+		list = append(list, onHost...)
 	}
 	found := []renewer.Finding{}
-	for _, ch := range append(list, served...) {
+	for _, ch := range append(list, onPort...) {
 		if v := ch.look(c); v.level != "" {
 			found = append(found, renewer.Finding{
 				Check: ch.name, Host: c.Placement.Host, Certificate: c.Placement.Certificate,

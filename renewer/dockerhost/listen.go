@@ -12,14 +12,11 @@ import (
 func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	unitHosts, envHosts := hosts(pl.cmd.flags), hosts(pl.cmd.env)
 	clash := d.has("hosts") && len(unitHosts)+len(envHosts) > 0
-	listen := slices.Concat(unitHosts, envHosts)
-	if !clash {
-		listen = append(listen, pl.fileHosts...)
-	}
+	own := slices.Concat(unitHosts, pl.fileHosts)
 	drops := pl.dropped(d)
-	pl.plaintext(slices.Concat(unitHosts, envHosts, pl.fileHosts))
-	bindable := len(pl.bindable(slices.Clone(unitHosts), envHosts)) == len(unitHosts)
-	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && pl.covered(listen) && bindable {
+	pl.plaintext(slices.Concat(own, envHosts))
+	bindable := len(pl.bindable(slices.Clone(own), envHosts)) == len(own)
+	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && bindable && pl.covered(slices.Concat(own, envHosts)) {
 		return "", d, nil
 	}
 	if pl.cmd.late != "" {

@@ -1,0 +1,264 @@
+package dockerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+var errInjected = errors.New("injected fault")
+
+// machine is a host in memory: files, systemd and dockerd as they were seen to
+// behave. It fails at its nth call: with or without the call's effect.
+type machine struct {
+	files map[string]memFile
+	disk  renewer.OnDisk
+	swarm bool
+
+	loaded      map[string]memFile // unit files that systemd has read
+	running     bool
+	failed      int // starts since reset-failed
+	liveRestore bool
+	containers  int
+	listening   []string
+	deaf        bool // a reload does nothing
+	refuse      bool // dockerd does not start with TLS settings, whatever they are
+
+	at     int
+	effect bool // the failing call has its effect
+	calls  []string
+	starts int
+}
+
+type memFile struct {
+	text string
+	mode fs.FileMode
+}
+
+// startLimit is StartLimitBurst= of docker.service.
+const burst = 3
+
+func newMachine(unit string) *machine {
+	m := &machine{
+		files:   map[string]memFile{unitPath: {unit, 0o644}},
+		disk:    renewer.OnDisk{Leaf: "aa", Trust: "bb"},
+		running: true,
+	}
+	m.loaded = maps.Clone(m.files)
+	return m
+}
+
+func (m *machine) do(call string, effect func() error) error {
+	m.calls = append(m.calls, call)
+	if m.at == len(m.calls) {
+		if m.effect {
+			_ = effect()
+		}
+		return fmt.Errorf("%s: %w", call, errInjected)
+	}
+	return effect()
+}
+
+func (m *machine) ReadFile(_ context.Context, name string) (data []byte, mode fs.FileMode, err error) {
+	err = m.do("read "+name, func() error {
+		f, ok := m.files[name]
+		if !ok {
+			return fmt.Errorf("read %s: %w", name, fs.ErrNotExist)
+		}
+		data, mode = []byte(f.text), f.mode
+		return nil
+	})
+	return data, mode, err
+}
+
+func (m *machine) WriteFile(ctx context.Context, name string, data []byte, mode fs.FileMode) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return m.do("write "+name, func() error {
+		m.files[name] = memFile{string(data), mode}
+		return nil
+	})
+}
+
+func (m *machine) Remove(_ context.Context, name string) error {
+	return m.do("remove "+name, func() error { delete(m.files, name); return nil })
+}
+
+func (m *machine) Inspect(context.Context, renewer.Placement) (disk renewer.OnDisk, err error) {
+	err = m.do("inspect", func() error { disk = m.disk; return nil })
+	return disk, err
+}
+
+func (m *machine) Clock(context.Context) (now time.Time, err error) {
+	err = m.do("clock", func() error { now = time.Now().Truncate(time.Second); return nil })
+	return now, err
+}
+
+func (m *machine) Docker(context.Context, string) (st renewer.DockerState, err error) {
+	err = m.do("docker", func() error {
+		if m.running {
+			st = renewer.DockerState{Running: true, LiveRestore: m.liveRestore, Containers: m.containers, Matching: m.containers}
+		}
+		return nil
+	})
+	return st, err
+}
+
+func (m *machine) Output(ctx context.Context, argv []string) (out string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	line := strings.Join(argv, " ")
+	err = m.do(line, func() error {
+		switch {
+		case argv[0] == "ss":
+			for _, a := range m.listening {
+				out += "LISTEN 0 4096 " + a + " *:*\n"
+			}
+			return nil
+		case argv[0] == "docker":
+			if out = "WARNING: No swap limit support\nswarm: inactive\n"; m.swarm {
+				out = "swarm: active\n"
+			}
+			return nil
+		case argv[0] == "systemctl":
+			out, err := m.systemctl(argv[3:])
+			if err == nil && argv[3] == "show" {
+				return m.show(&out)
+			}
+			return err
+		}
+		return fmt.Errorf("unknown command %s", line)
+	})
+	if argv[0] == "systemctl" && argv[3] == "show" && err == nil {
+		_ = m.show(&out)
+	}
+	return out, err
+}
+
+func (m *machine) show(out *string) error {
+	active, sub := "active", "running"
+	if !m.running {
+		active, sub = "failed", "failed"
+	}
+	result, dropIns, stale := "success", []string{}, "no"
+	if m.failed >= burst && !m.running {
+		result = "start-limit-hit"
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.loaded)) {
+		if strings.HasSuffix(name, ".conf") {
+			dropIns = append(dropIns, name)
+		}
+	}
+	if !maps.Equal(m.loaded, m.unitFiles()) {
+		stale = "yes"
+	}
+	*out = fmt.Sprintf("LoadState=loaded\nActiveState=%s\nSubState=%s\nResult=%s\nNRestarts=0\nNeedDaemonReload=%s\nFragmentPath=%s\nDropInPaths=%s\n",
+		active, sub, result, stale, unitPath, strings.Join(dropIns, " "))
+	return nil
+}
+
+func (m *machine) unitFiles() map[string]memFile {
+	out := map[string]memFile{}
+	for name, f := range m.files {
+		if name == unitPath || strings.HasSuffix(name, ".conf") {
+			out[name] = f
+		}
+	}
+	return out
+}
+
+func (m *machine) systemctl(args []string) (string, error) {
+	switch args[0] {
+	case "show":
+		return "", nil
+	case "daemon-reload":
+		m.loaded = m.unitFiles()
+	case "reset-failed":
+		m.failed = 0
+	case "stop":
+		m.running, m.listening = false, nil
+		if !m.liveRestore {
+			m.containers = 0
+		}
+	case "reload":
+		if err := dockerdStarts(m.facts()); m.running && err == nil && !m.deaf {
+			m.liveRestore = m.wantsLiveRestore()
+		}
+	case "restart":
+		return "", m.start()
+	default:
+		return "", fmt.Errorf("unknown verb %s", args[0])
+	}
+	return "", nil
+}
+
+// facts are of the files that systemd and dockerd would go by.
+func (m *machine) facts() Facts {
+	f := Facts{Unit: Unit{Files: []File{file(unitPath, m.loaded[unitPath].text)}}, Daemon: File{Path: DaemonJSON, Text: m.files[DaemonJSON].text}}
+	for _, name := range slices.Sorted(maps.Keys(m.loaded)) {
+		if strings.HasSuffix(name, ".conf") && name != dropInPath {
+			f.Unit.Files = append(f.Unit.Files, file(name, m.loaded[name].text))
+		}
+	}
+	if d, ok := m.loaded[dropInPath]; ok {
+		f.DropIn = file(dropInPath, d.text)
+	}
+	return f
+}
+
+func (m *machine) wantsLiveRestore() (on bool) {
+	d, err := parseDocument(m.files[DaemonJSON].text)
+	if err == nil {
+		_, _ = d.get(liveRestoreKey, &on)
+	}
+	return on
+}
+
+// start is a restart: containers go on if live-restore is on before and after.
+func (m *machine) start() error {
+	if m.failed >= burst {
+		return errors.New("start request repeated too quickly")
+	}
+	m.starts++
+	m.failed++
+	keep := !m.running || m.liveRestore
+	m.running, m.listening = false, nil
+	f := m.facts()
+	if err := dockerdStarts(f); err != nil {
+		m.failed = burst // systemd tries again until then
+		if !keep {
+			m.containers = 0
+		}
+		return fmt.Errorf("control process exited: %w", err)
+	}
+	var ca string
+	if d, err := parseDocument(f.Daemon.Text); err == nil {
+		_, _ = d.get("tlscacert", &ca)
+	}
+	if ca != "" && (m.disk.Leaf == "" || m.refuse) {
+		m.failed = burst
+		if !keep {
+			m.containers = 0
+		}
+		return errors.New("control process exited: could not load X509 key pair")
+	}
+	m.running, m.liveRestore = true, m.wantsLiveRestore()
+	if !keep || !m.liveRestore {
+		m.containers = 0
+	}
+	for _, h := range listensOn(f) {
+		if _, port, ok := tcp(h); ok {
+			m.listening = append(m.listening, "*:"+port)
+		}
+	}
+	return nil
+}
