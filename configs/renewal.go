@@ -11,6 +11,9 @@ import (
 // time, the earliest that jitter can make it.
 func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
 	before := get[time.Duration](d.s, "renew_before")
+	if d.s.has("renew_at") && d.s.has("renew_before") {
+		r.fault(d.where("renew_before"), "renew_at and renew_before are both given", "expected one of them")
+	}
 	at := getOr(d.s, "renew_at", renewer.DefaultRenewAt)
 	key := "renew_at"
 	if before > 0 {

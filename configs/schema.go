@@ -113,10 +113,10 @@ var excludes = map[string]string{"renew_at": "renew_before", "renew_before": "re
 func over(lower, upper settings) settings {
 	out := settings{}
 	maps.Copy(out, lower)
-	for k, v := range upper {
+	for k := range upper {
 		delete(out, excludes[k])
-		out[k] = v
 	}
+	maps.Copy(out, upper)
 	for _, k := range merged {
 		a, b := get[settings](lower, k), get[settings](upper, k)
 		if a != nil && b != nil {

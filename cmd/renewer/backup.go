@@ -76,8 +76,8 @@ func newRestore(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Put a backup of the inventory in place",
-		Long: `Checks a backup in full and puts it in place of the inventory. The daemon must
-not run.`,
+		Long: `Checks a backup in full and puts it in place of the inventory, which is kept
+beside it. The daemon must not run.`,
 		Example: "  renewer restore /var/backups/renewer.db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -85,10 +85,14 @@ not run.`,
 			if err != nil {
 				return err
 			}
-			if err := daemon.Restore(f, args[0]); err != nil {
+			kept, err := daemon.Restore(f, args[0])
+			if err != nil {
 				return err
 			}
 			c.say("the inventory of %s is that of %s now", f.StateDir, args[0])
+			if kept != "" {
+				c.say("the one before is %s", kept)
+			}
 			return nil
 		},
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -125,12 +124,9 @@ func localIssuer(f *configs.Fleet, args []string) (string, error) {
 	return names[0], nil
 }
 
-const maxPassphrase = 4 << 10
-
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
-		b, err := atomicfile.ReadSecret(file, maxPassphrase)
-		return bytes.TrimRight(b, "\r\n"), err
+		return atomicfile.ReadPassphrase(file)
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
 		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted, and there is no terminal to ask for its passphrase", key), "give --passphrase-file FILE")

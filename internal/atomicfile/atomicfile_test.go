@@ -261,3 +261,19 @@ func list(t *testing.T, dir string) []string {
 	}
 	return names
 }
+
+func TestReadPassphrase(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pass")
+	for text, want := range map[string]string{"secret\n": "secret", "secret\r\n": "secret", "two\n\n": "two\n", "bare": "bare"} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { // others can read it: used all the same
+			t.Fatal(err)
+		}
+		if got, err := ReadPassphrase(file); err != nil || string(got) != want {
+			t.Errorf("%q gives %q, %v", text, got, err)
+		}
+	}
+	if _, err := ReadPassphrase(file + ".none"); err == nil {
+		t.Error("read a file that is not there")
+	}
+}

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"crypto"
 	"encoding/pem"
 	"errors"
@@ -13,8 +12,7 @@ import (
 )
 
 const (
-	maxKeyFile        = 64 << 10
-	maxPassphraseFile = 4 << 10
+	maxKeyFile = 64 << 10
 )
 
 type privateKey struct {
@@ -31,14 +29,11 @@ func (k privateKey) belongsTo(pub crypto.PublicKey) bool {
 
 func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(path, maxKeyFile) }
 
-// readPassphrase strips one newline, which every editor leaves at the end.
+// readPassphrase refuses an empty one.
 func readPassphrase(cfg Config) ([]byte, error) {
-	data, err := atomicfile.ReadSecret(cfg.PassphraseFile, maxPassphraseFile)
+	data, err := atomicfile.ReadPassphrase(cfg.PassphraseFile)
 	if err != nil {
 		return nil, fileError(cfg, fmt.Errorf("passphrase: %w", err))
-	}
-	if line, ok := bytes.CutSuffix(data, []byte("\n")); ok {
-		data = bytes.TrimSuffix(line, []byte("\r"))
 	}
 	if len(data) == 0 {
 		return nil, misconfigured("write the passphrase into it", "passphrase_file of issuer %s: %s is empty", cfg.Name, cfg.PassphraseFile)

@@ -131,12 +131,6 @@ func faults() map[string]issuertest.Fault {
 		"passphrase for a plain key": opened(mis, func(t *testing.T, cfg *local.Config) { cfg.PassphraseFile = config(t, passphrase).PassphraseFile }, "is not encrypted"),
 		"passphrase file missing":    opened(mis, func(t *testing.T, cfg *local.Config) { cfg.PassphraseFile = "/nonexistent/passphrase" }, "/nonexistent/passphrase"),
 		"passphrase file empty":      opened(mis, func(t *testing.T, cfg *local.Config) { cfg.PassphraseFile = config(t, "\n").PassphraseFile }, "is empty"),
-		"passphrase file exposed": opened(mis, func(t *testing.T, cfg *local.Config) {
-			cfg.PassphraseFile = config(t, passphrase).PassphraseFile
-			if err := os.Chmod(cfg.PassphraseFile, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, "passphrase", "0644"),
 
 		"init over a CA": {Class: mis, Contains: []string{"not overwritten", "ca.pem"}, Provoke: func(t *testing.T) error {
 			_, cfg := create(t)

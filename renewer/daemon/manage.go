@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"renewer/configs"
 	"renewer/internal/atomicfile"
@@ -112,18 +113,44 @@ func CAImport(fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase
 	return ca.Info(), nil
 }
 
-// Restore puts a backup in the place of the inventory. It refuses while a
-// daemon runs, and never replaces an inventory that is there.
-func Restore(fleet *configs.Fleet, file string) error {
+// Restore puts a backup in the place of the inventory, once it is found to be
+// whole; what was there is kept beside it, under the name that is returned
+// (empty if there was nothing). It refuses while anybody has the inventory
+// open.
+func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 	if _, err := server.Dial(fleet.Socket); err == nil {
-		return renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
+		return "", renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
 	} else if !errors.Is(err, server.ErrNoDaemon) {
-		return err
+		return "", err
 	}
 	if err := prepareStateDir(fleet.StateDir); err != nil {
-		return err
+		return "", err
 	}
-	return inventory.Restore(file, filepath.Join(fleet.StateDir, "inventory.db"))
+	place := filepath.Join(fleet.StateDir, "inventory.db")
+	if _, err := os.Lstat(place); errors.Is(err, fs.ErrNotExist) {
+		return "", inventory.Restore(file, place)
+	}
+	whole := filepath.Join(fleet.StateDir, fmt.Sprintf("inventory.db.restoring-%d", os.Getpid()))
+	if err := inventory.Restore(file, whole); err != nil {
+		return "", err
+	}
+	defer func() { _ = os.Remove(whole) }()
+	var locked *inventory.LockedError
+	if inv, err := inventory.Open(place, inventory.Options{}); errors.As(err, &locked) {
+		return "", err
+	} else if err == nil { // a damaged one is no reason to stop
+		if err := inv.Close(); err != nil {
+			return "", err
+		}
+	}
+	kept = place + ".before-" + time.Now().UTC().Format("20060102T150405Z")
+	if err := os.Link(place, kept); err != nil {
+		return "", fmt.Errorf("keep the inventory that is there: %w", err)
+	}
+	if err := os.Rename(whole, place); err != nil {
+		return kept, fmt.Errorf("put the backup in place: %w", err)
+	}
+	return kept, nil
 }
 
 // CheckOnline asks every issuer and reaches every host of a fleet file. It

@@ -43,9 +43,14 @@ func (l *local) OpenDir(ctx context.Context, dir string, create bool) (Dir, erro
 			return nil, fmt.Errorf("open %s: %w", dir, err)
 		}
 	}
+	if create && base == l.root {
+		if err := os.MkdirAll(base, 0o755); err != nil {
+			return nil, fmt.Errorf("create root %w", err)
+		}
+	}
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", base, err)
+		return nil, fmt.Errorf("open %w", err)
 	}
 	if rest == "" {
 		return &localDir{root}, nil
