@@ -124,21 +124,17 @@ func (c *conn) reason() error {
 	return c.why
 }
 
-// broken makes of an error of the libraries one that says that the connection
-// is gone, if it is. With whole the connection as such must be.
-func (c *conn) broken(err error, whole bool) error {
+// broken makes of an error of the libraries one that says that the connection,
+// or its SFTP session, is gone, if it is.
+func (c *conn) broken(err error) error {
 	if err == nil {
 		return nil
 	}
 	why := c.reason()
 	if why == nil {
-		if !lost(err) {
+		if why = err; !lost(err) {
 			return err
 		}
-		if whole {
-			c.fail(err)
-		}
-		why = err
 	}
 	if errors.Is(why, errClosed) || errors.Is(why, ErrLost) {
 		return why
@@ -152,7 +148,7 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-c.over:
-		return nil, nil, c.broken(ErrLost, true)
+		return nil, nil, c.broken(ErrLost)
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
@@ -162,10 +158,11 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	s, err := await(limited, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
 	if err != nil {
 		free()
-		if errors.Is(err, errSilent) {
-			c.fail(err)
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) && ctx.Err() == nil {
+			c.fail(err) // silent or gone: the library has no one error for that
 		}
-		return nil, nil, c.broken(err, true)
+		return nil, nil, c.broken(err)
 	}
 	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
 }

@@ -72,7 +72,7 @@ func ask[T any](d *dir, do func() (T, error)) (T, error) {
 	if errors.Is(err, errSilent) || lost(err) {
 		d.c.drop(d.f) // the next directory gets a session that answers
 	}
-	return v, d.c.broken(err, false)
+	return v, d.c.broken(err)
 }
 
 type nothing = struct{}

@@ -32,7 +32,7 @@ func (c *conn) sftp(ctx context.Context) (*files, error) {
 	case c.start <- struct{}{}:
 		defer func() { <-c.start }()
 	case <-c.over:
-		return nil, c.broken(ErrLost, true)
+		return nil, c.broken(ErrLost)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -127,7 +127,7 @@ func (c *conn) serve(ctx context.Context, server string) (*files, error) {
 	f, err := await(ctx, func() (*files, error) { return c.begin(s, server, said) }, nil)
 	if err != nil {
 		end()
-		if err := c.broken(err, false); errors.Is(err, ErrLost) || ctx.Err() != nil {
+		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
 			return nil, err
 		}
 		return nil, c.explainStart(server, said.line(), err)

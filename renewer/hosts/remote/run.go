@@ -107,7 +107,7 @@ func (c *conn) explainRun(err error, privileged bool, argv []string, out *tail) 
 	}
 	var exit *ssh.ExitError
 	if !errors.As(err, &exit) {
-		return fmt.Errorf("run %s: %w", argv[0], c.broken(err, false))
+		return fmt.Errorf("run %s: %w", argv[0], c.broken(err))
 	}
 	err = fmt.Errorf("run %s: %w", argv[0], exitError(err))
 	said := out.line()

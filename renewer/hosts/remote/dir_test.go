@@ -1,0 +1,230 @@
+package remote
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"renewer/internal/testssh"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+)
+
+// open is a directory of this machine, over SSH.
+func open(t testing.TB, tr *Transport, path string) hosts.Dir {
+	t.Helper()
+	d, err := tr.OpenDir(t.Context(), path, false)
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestDir(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	_, tr := host(t, testssh.Options{}, func(c *Config) { c.Root = root })
+	if _, err := tr.OpenDir(t.Context(), "/a/b", false); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+	d, err := tr.OpenDir(t.Context(), "/a/b", true)
+	must(t, err)
+	defer d.Close()
+	at := func(name string) string { return filepath.Join(root, "a/b", name) }
+	for _, dir := range []string{"..", "."} {
+		info, err := os.Stat(at(dir))
+		must(t, err)
+		equal(t, "mode of what was made", info.Mode().Perm(), 0o755)
+	}
+
+	must(t, d.Mkdir("private"))
+	info, err := d.Lstat("private")
+	must(t, err)
+	equal(t, "mode", info.Mode, fs.ModeDir|0o700)
+	must(t, d.Chmod("private", 0o755))
+
+	f, err := d.Create("private/key")
+	must(t, err)
+	info, err = d.Lstat("private/key")
+	must(t, err)
+	equal(t, "empty file", info, hosts.Info{Mode: 0o600, Owner: hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()}})
+	big := bytes.Repeat([]byte("0123456789abcdef"), 8<<10) // more than one packet
+	must(t, f.Chown(os.Geteuid(), os.Getegid()))
+	must(t, f.Chmod(0o400))
+	n, err := f.Write(big)
+	must(t, err)
+	equal(t, "written", n, len(big))
+	must(t, f.Sync())
+	must(t, f.Close())
+	got, err := d.ReadFile("private/key", int64(len(big)))
+	must(t, err)
+	if !bytes.Equal(got, big) {
+		t.Error("read something else")
+	}
+	_, err = d.ReadFile("private/key", int64(len(big))-1)
+	if err == nil || !strings.Contains(err.Error(), "larger than") || renewer.Hint(err) == "" {
+		t.Errorf("error %v", err)
+	}
+	if _, err := d.Create("private/key"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("created twice: %v", err)
+	}
+	if err := d.Mkdir("private"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("made twice: %v", err)
+	}
+
+	must(t, d.Symlink("private/key", "link"))
+	target, err := d.Readlink("link")
+	must(t, err)
+	equal(t, "target", target, "private/key")
+	if err := d.Symlink("x", "link"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("linked twice: %v", err)
+	}
+	must(t, d.Symlink("elsewhere", "other"))
+	must(t, d.Rename("other", "link"))
+	target, err = d.Readlink("link")
+	must(t, err)
+	equal(t, "target after the rename", target, "elsewhere")
+	names, err := d.ReadDir(".")
+	must(t, err)
+	equal(t, "names", strings.Join(names, " "), "link private")
+	must(t, d.Sync("."))
+	if err := d.Remove("private"); err == nil {
+		t.Error("removed a directory that is not empty")
+	}
+	must(t, d.Remove("private/key"))
+	must(t, d.Remove("private"))
+	must(t, d.Remove("link"))
+	for what, err := range map[string]error{
+		"remove": d.Remove("gone"), "sync and read": func() error { _, err := d.ReadFile("gone", 1); return err }(),
+		"lstat": func() error { _, err := d.Lstat("gone"); return err }(), "list": func() error { _, err := d.ReadDir("gone"); return err }(),
+	} {
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), root+"/a/b/gone") {
+			t.Errorf("%s of what is missing: %v", what, err)
+		}
+	}
+}
+
+// No name leads out of the directory, and no link is followed where one can
+// see it.
+func TestDirIsNotLeft(t *testing.T) {
+	t.Parallel()
+	_, tr := host(t, testssh.Options{})
+	root := t.TempDir()
+	write(t, root+"/dir/file", "x")
+	write(t, root+"/outside", "secret")
+	must(t, os.Symlink("../outside", root+"/dir/link"))
+	must(t, os.Symlink("nowhere", root+"/dangling"))
+	must(t, syscall.Mkfifo(root+"/dir/pipe", 0o600))
+	d := open(t, tr, root+"/dir")
+	for _, name := range []string{"../outside", "/etc/passwd", "", "a/../../outside", "a//b", "./file"} {
+		if _, err := d.Lstat(name); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%q: error %v", name, err)
+		}
+		if err := d.Rename(name, "file"); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("rename of %q: error %v", name, err)
+		}
+	}
+	for _, name := range []string{"link", "pipe", "."} {
+		if _, err := d.ReadFile(name, 100); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("read %s: %v", name, err)
+		}
+	}
+	if err := d.Chmod("link", 0o777); !errors.Is(err, errLink) {
+		t.Errorf("chmod through a link: %v", err)
+	}
+	if _, err := d.Create("link"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("created through a link: %v", err)
+	}
+	must(t, d.Remove("link"))
+	data, err := os.ReadFile(root + "/outside")
+	must(t, err)
+	equal(t, "outside", string(data), "secret")
+
+	for _, path := range []string{"relative", "/a/../b", "/a/", ""} {
+		if _, err := tr.OpenDir(t.Context(), path, true); err == nil {
+			t.Errorf("opened %q", path)
+		}
+	}
+	for _, path := range []string{root + "/dangling", root + "/dangling/x", root + "/outside/x"} {
+		if _, err := tr.OpenDir(t.Context(), path, true); err == nil {
+			t.Errorf("made %s", path)
+		}
+	}
+	if _, err := os.Lstat(root + "/nowhere"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("made what a link leads to")
+	}
+}
+
+func TestFullAndReadOnly(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount file systems")
+	}
+	at := t.TempDir()
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
+		t.Skipf("cannot mount a file system here: %v", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(at, 0)) })
+	_, tr := host(t, testssh.Options{})
+	d, err := tr.OpenDir(t.Context(), at, false)
+	must(t, err)
+	defer d.Close()
+	f, err := d.Create("file")
+	must(t, err)
+	if _, err := f.Write(make([]byte, 256<<10)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: error %v", err)
+	}
+	must(t, f.Close())
+	must(t, syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	if err := d.Mkdir("dir"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("read-only: error %v", err)
+	}
+}
+
+// The server is looked for only where it is not in its usual place, and what
+// was found is remembered.
+func TestSFTPServerIsFound(t *testing.T) {
+	t.Parallel()
+	const there = "/usr/libexec/openssh/sftp-server"
+	s, tr := host(t, testssh.Options{SFTPServer: there}, func(c *Config) { c.Sudo = true })
+	write(t, s.Bin+"/ls", "#!/bin/sh\necho "+there+"\nexit 2\n")
+	must(t, os.Chmod(s.Bin+"/ls", 0o700))
+	open(t, tr, "/")
+	equal(t, "found", tr.sftpServer, there)
+	s.Cut()
+	must(t, os.Remove(s.Bin+"/ls"))
+	open(t, tr, "/")
+
+	write(t, s.Bin+"/ls", "#!/bin/sh\nexit 2\n")
+	must(t, os.Chmod(s.Bin+"/ls", 0o700))
+	tr.sftpServer = ""
+	s.Cut()
+	_, err := tr.OpenDir(t.Context(), "/", false)
+	refused(t, err, "no SFTP server found", "openssh-sftp-server")
+
+	_, tr = host(t, testssh.Options{}, func(c *Config) { c.Sudo = true; c.SFTPServer = "/opt/sftp-server" })
+	_, err = tr.OpenDir(t.Context(), "/", false)
+	refused(t, err, "start SFTP server /opt/sftp-server: exit status 1: sudo: sftp-server: command not found", "sftp_server")
+	_, tr = host(t, testssh.Options{NoFiles: true})
+	_, err = tr.OpenDir(t.Context(), "/", false)
+	refused(t, err, "start SFTP server (the subsystem)", "Subsystem sftp")
+}
+
+func TestTail(t *testing.T) {
+	t.Parallel()
+	w := &tail{limit: 10}
+	for _, s := range []string{"abc", strings.Repeat("x", 100) + "12\x1b\n34", "56", ""} {
+		n, err := w.Write([]byte(s))
+		must(t, err)
+		equal(t, "written", n, len(s))
+	}
+	if !slices.Equal(w.bytes(), []byte("xx12\x1b\n3456")) {
+		t.Errorf("kept %q", w.bytes())
+	}
+	equal(t, "line", w.line(), "xx12 3456")
+}
