@@ -269,11 +269,11 @@ func TestReadPassphrase(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { // others can read it: used all the same
 			t.Fatal(err)
 		}
-		if got, err := ReadPassphrase(file); err != nil || string(got) != want {
+		if got, err := atomicfile.ReadPassphrase(file); err != nil || string(got) != want {
 			t.Errorf("%q gives %q, %v", text, got, err)
 		}
 	}
-	if _, err := ReadPassphrase(file + ".none"); err == nil {
+	if _, err := atomicfile.ReadPassphrase(file + ".none"); err == nil {
 		t.Error("read a file that is not there")
 	}
 }
