@@ -249,7 +249,7 @@ func TestPutBackAfterCancel(t *testing.T) {
 	s := setup(m)
 	s.Prove = func(ctx context.Context) error { cancel(); return ctx.Err() }
 	err := s.Apply(ctx, plan)
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "everything is back") {
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "; everything is back as it was") {
 		t.Error(err)
 	}
 	if !maps.Equal(m.files, before) || !m.running {
