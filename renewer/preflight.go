@@ -22,8 +22,8 @@ func Preflight(p Placement, leaf *x509.Certificate, hostNow time.Time) error {
 	case hostNow.Before(leaf.NotBefore):
 		return refuse("compare the clocks", "it begins at %s, and the clock of %s says only %s", date(leaf.NotBefore), p.Host, date(hostNow))
 	}
-	if p.Probe.Kind != ProbeTLS && p.Probe.Kind != ProbeDocker && p.Probe.Kind != ProbeGRPCHealth {
-		return nil
+	if p.Probe.Kind != ProbeDocker && p.Probe.Kind != ProbeGRPCHealth {
+		return nil // what a restart does to another service is not known
 	}
 	if !slices.Contains(UsagesOf(leaf), UsageServer) {
 		return refuse("add server to usages", "it is to be served, and has not the usage server")

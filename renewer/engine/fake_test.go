@@ -33,6 +33,7 @@ type machine struct {
 	down      bool                                 // the host cannot be reached
 	stopped   bool                                 // the service does not run
 	fail      func(call, certificate string) error // nil: nothing fails
+	docker    renewer.DockerState
 	slow      func(ctx context.Context, call string)
 	only      string // the one fingerprint that the service can serve; empty: any
 }
@@ -188,8 +189,15 @@ func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) e
 	return err
 }
 
-func (m *machine) Run(context.Context, []string) error { return nil }
-func (m *machine) Check(context.Context) error         { return nil }
+func (m *machine) Run(context.Context, []string) error      { return nil }
+func (m *machine) Clock(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (m *machine) Docker(context.Context, string) (renewer.DockerState, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.docker, nil
+}
+func (m *machine) Check(context.Context) error { return nil }
 
 // look is the prober's side of a machine.
 func (m *machine) look(r ProbeRequest) (Observation, error) {

@@ -97,6 +97,11 @@ type Host interface {
 	// Run runs an argument vector on the host; a non-zero exit is an error
 	// that holds the end of its output.
 	Run(ctx context.Context, argv []string) error
+	// Clock returns the time that the host's own clock shows.
+	Clock(ctx context.Context) (time.Time, error)
+	// Docker looks at the Docker daemon of the host and its containers; those
+	// with the label are counted too, all if it is empty.
+	Docker(ctx context.Context, label string) (renewer.DockerState, error)
 	// Check reports whether the host can be reached.
 	Check(ctx context.Context) error
 }

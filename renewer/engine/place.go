@@ -66,6 +66,15 @@ func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust
 	if err != nil {
 		return s, "", err
 	}
+	if chain.Leaf != nil && j.placement.Activate.Kind == renewer.ActivateSystemd {
+		clock, err := host.Clock(ctx)
+		if err != nil {
+			return s, "", err
+		}
+		if err := renewer.Preflight(j.placement, chain.Leaf, clock); err != nil {
+			return s, "", err
+		}
+	}
 	s, err = host.Stage(ctx, j.placement, content)
 	return s, trust, err
 }
@@ -135,6 +144,34 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 	return nil, fmt.Errorf("generation %d: %w", g.Number, errKeyLost)
 }
 
+// guard asks the host whether the service may be restarted now. What goes back
+// is never held up, nor what a person forces.
+func guard(ctx context.Context, jobs []job) renewer.Held {
+	for _, j := range jobs {
+		if j.Kind != renewer.ActActivate || j.rollout.Force || !j.placement.Guarded() {
+			continue
+		}
+		host, err := j.host()
+		if err != nil {
+			return renewer.Held{} // flipping says so
+		}
+		ctx, cancel := context.WithTimeout(ctx, stageTimeout)
+		state, err := host.Docker(ctx, j.placement.Guard.Label)
+		cancel()
+		if err != nil {
+			return renewer.Held{Why: "the guard cannot look at Docker: " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
+		}
+		var end time.Time
+		if j.current != nil {
+			end = j.current.NotAfter
+		}
+		if held := j.placement.Guard.Check(state, j.now(), end); held.Why != "" {
+			return held
+		}
+	}
+	return renewer.Held{}
+}
+
 // activate flips placements of one service to a revision each and then makes
 // the service load them, once.
 func activate(ctx context.Context, jobs []job, revision func(job) string) []renewer.Outcome {
@@ -143,6 +180,12 @@ func activate(ctx context.Context, jobs []job, revision func(job) string) []rene
 		timeout = time.Minute
 	}
 	outs := failAll(jobs, nil)
+	if held := guard(ctx, jobs); held.Why != "" {
+		for i := range outs {
+			outs[i].Held = held
+		}
+		return outs
+	}
 	flipped := 0
 	for i, j := range jobs {
 		host, err := j.host()

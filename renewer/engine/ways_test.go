@@ -583,3 +583,67 @@ func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
 		}
 	})
 }
+
+func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("docker", month, "a")
+		c.Placements[0].Activate.Units = []string{"docker.service"}
+		c.Placements[0].Guard = &renewer.Guard{WithoutLiveRestore: renewer.GuardWaitIdle, Label: "run"}
+		return []renewer.Certificate{c}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		busy := func(d renewer.DockerState) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.docker = d
+		}
+		busy(renewer.DockerState{Running: true, Containers: 2, Matching: 1})
+		res, err := b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
+		must(t, err)
+		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || res.Rollouts[0].Waiting == "" {
+			t.Fatalf("result %+v", res)
+		}
+		if row := b.row("docker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged || m.activated["systemd restart docker.service"] != 1 {
+			t.Fatalf("row %+v", row)
+		}
+		busy(renewer.DockerState{Running: true, Containers: 1})
+		time.Sleep(2 * renewer.GuardInterval)
+		if row := b.row("docker"); row.Generation != 2 || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
+		}
+		b.fleet.Certificates[0].Placements[0].Guard = &renewer.Guard{WithoutLiveRestore: renewer.GuardBlock}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
+		res, err = b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
+		must(t, err)
+		if row := b.row("docker"); res.Rollouts[0].Result != renewer.ResultBlocked || row.Status != renewer.StatusBlocked || row.Generation != 2 {
+			t.Errorf("%+v, row %+v", res, row)
+		}
+		res, err = b.eng.Renew(context.Background(), []string{"docker"}, true, true, nil)
+		must(t, err)
+		if row := b.row("docker"); res.Failed() || row.Status != renewer.StatusValid {
+			t.Errorf("forced: %+v, row %+v", res, row)
+		}
+	})
+}
+
+func TestThePreflightKeepsOutWhatNoPeerTakes(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		b.pass()
+		p := &b.fleet.Certificates[0].Placements[0]
+		p.Probe = renewer.Probe{Kind: renewer.ProbeDocker, Address: "10.9.9.9:2376", Timeout: time.Second}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
+		before := b.machine("a").activated["systemd restart web.service"]
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "10.9.9.9") || res.Rollouts[0].Hint == "" {
+			t.Fatalf("result %+v", res)
+		}
+		if row := b.row("web"); row.Generation != 1 || b.machine("a").activated["systemd restart web.service"] != before {
+			t.Errorf("row %+v", row)
+		}
+	})
+}

@@ -35,6 +35,7 @@ type job struct {
 	fleet     *Fleet
 	roots     *rootCache
 	creds     *credentials
+	now       func() time.Time
 }
 
 func (e *Engine) newJob(a renewer.Action) job {
@@ -42,7 +43,7 @@ func (e *Engine) newJob(a renewer.Action) job {
 	fleet := e.fleet
 	j := job{
 		Action: a, cert: en.cert, rollout: *en.rec.Rollout, gen: en.rolling, current: en.current, latest: en.rec.Latest,
-		all: en.rec.Clone().Placements, fleet: &fleet, roots: e.roots, creds: e.probeCerts,
+		all: en.rec.Clone().Placements, fleet: &fleet, roots: e.roots, creds: e.probeCerts, now: e.Now,
 	}
 	if s, ok := en.rec.Rollout.Step(a.Host); ok {
 		j.step = *s
