@@ -48,6 +48,6 @@
 // file system is then found by asking for its figures; a quota is not.
 //
 // A command that is given up gets TERM, then KILL, and its session is closed.
-// Under sudo the signals do not reach it (the login account may not send them):
-// there it may run to its own end.
+// sshd sends no signals to what runs under sudo, nor where the login account is
+// root: there a command may run to its own end.
 package remote

@@ -65,6 +65,11 @@ func TestOutputFlood(t *testing.T) {
 func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	_, tr := host(t, testssh.Options{})
+	givenUp(t, tr)
+}
+
+func givenUp(t *testing.T, tr *Transport) {
+	t.Helper()
 	pids := filepath.Join(t.TempDir(), "pids")
 	must(t, exec.Command("mkfifo", pids).Run())
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -1,0 +1,228 @@
+package remote
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"renewer/internal/testpki"
+	"renewer/internal/testssh"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+)
+
+// sshd answers connections with OpenSSH's server, one process each, for the
+// user that runs the tests.
+func sshd(t *testing.T) (cfg Config) {
+	t.Helper()
+	const binary = "/usr/sbin/sshd"
+	if _, err := os.Stat(binary); err != nil {
+		t.Skipf("OpenSSH's server is not installed: %v", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where it has no start script
+			t.Cleanup(func() { os.Remove("/run/sshd") })
+		} else if !errors.Is(err, fs.ErrExist) {
+			t.Skipf("sshd needs /run/sshd: %v", err)
+		}
+	}
+	me, err := user.Current()
+	must(t, err)
+	dir := t.TempDir()
+	hostKey, login := testssh.NewKey(t), testssh.NewKey(t)
+	write(t, dir+"/authorized_keys", string(ssh.MarshalAuthorizedKey(login.Signer.PublicKey())))
+	write(t, dir+"/sshd_config", fmt.Sprintf(`HostKey %s
+AuthorizedKeysFile %s/authorized_keys
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
+`, hostKey.File, dir))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var work sync.WaitGroup
+	t.Cleanup(func() { l.Close(); work.Wait() })
+	work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			stream, err := c.(*net.TCPConn).File()
+			c.Close()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			work.Go(func() {
+				cmd := exec.Command(binary, "-i", "-f", dir+"/sshd_config", "-E", dir+"/log")
+				cmd.Stdin, cmd.Stdout = stream, stream
+				_ = cmd.Run() // with 255 where the client cuts the connection; what matters is seen at the client
+				stream.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		if log, _ := os.ReadFile(dir + "/log"); t.Failed() {
+			t.Logf("sshd: %s", log)
+		}
+	})
+	port := l.Addr().(*net.TCPAddr).Port
+	write(t, dir+"/known_hosts", line(fmt.Sprintf("[127.0.0.1]:%d", port), hostKey.Signer.PublicKey()))
+	return Config{Name: "host-b", Address: "127.0.0.1", Port: port, User: me.Username, IdentityFile: login.File, KnownHostsFile: dir + "/known_hosts"}
+}
+
+// realServer is where OpenSSH's SFTP server is here.
+func realServer(t *testing.T) string {
+	t.Helper()
+	for _, file := range usualServers {
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+	}
+	t.Skip("OpenSSH's SFTP server is not installed")
+	return ""
+}
+
+// OpenSSH itself: the subsystem, the server as a command, and under sudo.
+func TestOpenSSH(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*testing.T, *Config){
+		"subsystem": func(*testing.T, *Config) {},
+		"command":   func(t *testing.T, c *Config) { c.SFTPServer = realServer(t) },
+		"sudo": func(t *testing.T, c *Config) {
+			if err := exec.Command("sudo", "-n", "true").Run(); err != nil {
+				t.Skipf("sudo does not let this user do things here: %v", err)
+			}
+			realServer(t)
+			c.Sudo = true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := sshd(t)
+			change(t, &cfg)
+			tr := reach(t, client(t), cfg)
+			placeOverOpenSSH(t, tr)
+			if name != "sudo" && os.Geteuid() != 0 { // sshd sends signals to neither
+				givenUp(t, tr)
+			}
+			durable(t, tr)
+			if os.Geteuid() == 0 {
+				failures(t, tr)
+			}
+		})
+	}
+}
+
+// placeOverOpenSSH takes plain files over, flips to and fro, and prunes.
+func placeOverOpenSSH(t *testing.T, tr *Transport) {
+	t.Helper()
+	ca := testpki.New(t)
+	dir := filepath.Join(t.TempDir(), "etc", "docker", "tls")
+	p := renewer.Placement{
+		Certificate: "docker@host-b", Host: "host-b", Dir: dir,
+		Files: map[renewer.FileKind]string{renewer.FileCA: "ca.pem", renewer.FileCert: "cert.pem", renewer.FileKey: "key.pem"},
+		Modes: map[renewer.FileKind]fs.FileMode{renewer.FileCA: 0o444, renewer.FileCert: 0o444, renewer.FileKey: 0o400},
+	}
+	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+	bring := func() (renewer.Staged, testpki.Pair) {
+		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+		content, err := renewer.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		must(t, err)
+		st, err := h.Stage(t.Context(), p, content)
+		must(t, err)
+		must(t, h.Flip(t.Context(), p, st.Revision))
+		return st, pair
+	}
+	served := func() string {
+		data, err := os.ReadFile(dir + "/cert.pem")
+		must(t, err)
+		block, _ := pem.Decode(data)
+		return renewer.Fingerprint(block.Bytes)
+	}
+	first, old := bring()
+	_, pair := bring()
+	equal(t, "served", served(), renewer.Fingerprint(pair.Cert.Raw))
+	must(t, h.Flip(t.Context(), p, first.Revision))
+	equal(t, "served after going back", served(), renewer.Fingerprint(old.Cert.Raw))
+	must(t, h.Prune(t.Context(), p, nil))
+	got, err := h.Inspect(t.Context(), p)
+	must(t, err)
+	if len(got.Problems) > 0 || got.Revision != first.Revision {
+		t.Errorf("inspected %+v", got)
+	}
+	key, err := os.Stat(dir + "/key.pem")
+	must(t, err)
+	equal(t, "mode of the key", key.Mode().Perm(), 0o400)
+	must(t, h.Check(t.Context()))
+}
+
+// durable: OpenSSH's server syncs files, and directories through a handle.
+func durable(t *testing.T, tr *Transport) {
+	t.Helper()
+	d := open(t, tr, t.TempDir()).(*dir)
+	if !d.f.syncs {
+		t.Error("no fsync@openssh.com")
+	}
+	f, err := d.f.Open(d.path)
+	must(t, err)
+	must(t, f.Sync())
+	must(t, f.Close())
+	must(t, d.Sync("."))
+	w, err := d.Create("file")
+	must(t, err)
+	info, err := d.Lstat("file")
+	must(t, err)
+	equal(t, "mode of an empty file", info.Mode, 0o600)
+	must(t, w.Sync())
+	must(t, w.Close())
+
+	// With a root, no link leads out of it.
+	root := t.TempDir()
+	must(t, os.Symlink(d.path, root+"/out"))
+	cfg := tr.cfg
+	cfg.Root = root
+	outside := reach(t, tr.client, cfg)
+	if _, err := outside.OpenDir(t.Context(), "/out", true); err == nil || !strings.Contains(err.Error(), "outside of root") {
+		t.Errorf("left the root: %v", err)
+	}
+}
+
+// failures: what OpenSSH calls a mere failure is told apart.
+func failures(t *testing.T, tr *Transport) {
+	t.Helper()
+	at := t.TempDir()
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
+		t.Logf("cannot mount a file system here: %v", err)
+		return
+	}
+	defer func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) }()
+	d := open(t, tr, at)
+	f, err := d.Create("file")
+	must(t, err)
+	if _, err := f.Write(make([]byte, 256<<10)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: error %v", err)
+	}
+	must(t, f.Close())
+	if _, err := d.Create("file"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("created twice: %v", err)
+	}
+	must(t, syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	if err := d.Mkdir("dir"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("read-only: error %v", err)
+	}
+}
