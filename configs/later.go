@@ -4,12 +4,9 @@ package configs
 // each with what to write instead. Their keys are read and checked all the
 // same: when the machinery comes, its row goes, and that is all.
 var notYet = map[string]string{
-	"host type ssh":        "expected type: local (ssh is the default type)",
 	"host type kubernetes": "expected type: local",
 	"issuer type step-ca":  "expected type: local",
 	"issuer type vault":    "expected type: local",
-	"probe docker":         "expected probe: {tls: {address: HOST:PORT}}, file or none on the certificate",
-	"probe grpc_health":    "expected probe: {tls: {address: HOST:PORT}}, file or none on the certificate",
 	"activate docker":      "expected systemd, signal, command or none",
 	"budget":               "expected timeout alone",
 	"guard dagu":           "expected no guard for Dagu; a maintenance window can hold activation back",

@@ -75,7 +75,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, inv.Close())
 		}
 	}()
-	p, err := build(fleet)
+	p, err := build(fleet, nil, o.log())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 func (a *App) Close() (err error) {
 	a.close.Do(func() {
 		a.stop()
-		err = errors.Join(<-a.stopped, a.parts.Load().close(), a.inv.Close())
+		err = errors.Join(<-a.stopped, a.parts.Load().close(nil), a.inv.Close())
 	})
 	return err
 }

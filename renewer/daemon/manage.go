@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -156,12 +157,12 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 // CheckOnline asks every issuer and reaches every host of a fleet file. It
 // needs no state.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
-	p, err := build(fleet)
+	p, err := build(fleet, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, err
 	}
 	var h health
 	h.ask(ctx, p)
 	issuers, hosts := h.all()
-	return issuers, hosts, errors.Join(ctx.Err(), p.close())
+	return issuers, hosts, errors.Join(ctx.Err(), p.close(nil))
 }

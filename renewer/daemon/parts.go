@@ -5,6 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 
 	"renewer/configs"
@@ -12,19 +16,23 @@ import (
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/hosts"
+	"renewer/renewer/hosts/remote"
 )
 
-// parts is what a fleet file builds: a fleet file that is read again builds
-// new ones, and nothing of the old is changed.
+// parts is what a fleet file builds. A fleet file that is read again builds
+// new ones, and takes over the connections to hosts that are as they were.
 type parts struct {
 	fleet      *configs.Fleet
 	issuers    map[string]engine.Issuer
 	hosts      map[string]engine.Host
-	transports []hosts.Transport
+	ssh        *remote.Client
+	transports map[string]hosts.Transport
 }
 
-func build(fleet *configs.Fleet) (*parts, error) {
-	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}}
+// build makes the parts of a fleet file; was is what holds so far, nil at the
+// start.
+func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
+	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
 		switch is.Type {
 		case "local":
@@ -33,23 +41,72 @@ func build(fleet *configs.Fleet) (*parts, error) {
 			return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 		}
 	}
+	p.ssh = remote.NewClient(remote.Options{Log: log})
+	if was != nil {
+		p.ssh = was.ssh
+	}
 	for _, h := range fleet.Hosts {
-		switch h.Type {
-		case "local":
-			t := hosts.Local(h.Root)
-			p.transports = append(p.transports, t)
-			p.hosts[h.Name] = hosts.New(h.Host, t)
-		default:
-			return nil, fmt.Errorf("host %s: type %s is not supported yet", h.Name, h.Type)
+		t, err := p.transport(h.Name, was, nil)
+		if err != nil {
+			return nil, err
 		}
+		p.hosts[h.Name] = hosts.New(h.Host, t)
 	}
 	return p, nil
 }
 
-func (p *parts) close() error {
+// transport returns the way to a host, and to the hosts that it jumps over.
+func (p *parts) transport(name string, was *parts, via []string) (hosts.Transport, error) {
+	if t, ok := p.transports[name]; ok {
+		return t, nil
+	}
+	if slices.Contains(via, name) {
+		return nil, fmt.Errorf("host %s is jumped over in a circle: %s", name, strings.Join(append(via, name), " → "))
+	}
+	h, ok := p.fleet.Host(name)
+	if !ok {
+		return nil, fmt.Errorf("host %s is not in the fleet file", name)
+	}
+	cfg := remote.Config{
+		Name: h.Name, Address: h.Address, Port: h.Port, User: h.User, Sudo: h.Sudo, SFTPServer: h.SFTPServer,
+		IdentityFile: h.IdentityFile, KnownHostsFile: h.KnownHostsFile, Root: h.Root,
+	}
+	same := was != nil
+	if h.Jump != "" {
+		over, err := p.transport(h.Jump, was, append(via, name))
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Jump, ok = over.(*remote.Transport); !ok {
+			return nil, renewer.WithHint(fmt.Errorf("host %s jumps over %s, which is this machine", name, h.Jump), "leave jump: out")
+		}
+		same = same && was.transports[h.Jump] == over
+	}
+	if same {
+		if old, ok := was.fleet.Host(name); ok && reflect.DeepEqual(old, h) {
+			p.transports[name] = was.transports[name]
+			return p.transports[name], nil
+		}
+	}
+	switch h.Type {
+	case "local":
+		p.transports[name] = hosts.Local(h.Root)
+	case "ssh":
+		p.transports[name] = p.ssh.Transport(cfg)
+	default:
+		return nil, fmt.Errorf("host %s: type %s is not supported yet", name, h.Type)
+	}
+	return p.transports[name], nil
+}
+
+// close lets go of every connection that the next parts did not take over; nil
+// for none to come.
+func (p *parts) close(next *parts) error {
 	var errs []error
-	for _, t := range p.transports {
-		errs = append(errs, t.Close())
+	for name, t := range p.transports {
+		if next == nil || next.transports[name] != t {
+			errs = append(errs, t.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -21,6 +21,9 @@ const (
 	leastEvents = 100_000
 )
 
+// lastWords is how long connections that a reload has no use for stay open.
+const lastWords = 2 * time.Minute
+
 // Run is the daemon: it keeps the certificates of a fleet file until ctx ends,
 // then finishes or parks what is under way within a bound. Each value on
 // reload makes it read the fleet file again; one with faults is logged and the
@@ -134,7 +137,7 @@ func (a *App) reload(ctx context.Context, path string) error {
 	if was.fleet.StateDir != fleet.StateDir {
 		return renewer.WithHint(errors.New("state_dir changed, which needs a restart"), "restart renewer")
 	}
-	next, err := build(fleet)
+	next, err := build(fleet, was, a.opts.log())
 	if err != nil {
 		return err
 	}
@@ -146,6 +149,7 @@ func (a *App) reload(ctx context.Context, path string) error {
 	if err := a.eng.SetFleet(ctx, next.engineFleet(), engine.Again); err != nil {
 		return err
 	}
+	time.AfterFunc(lastWords, func() { _ = was.close(next) }) // what was under way may still use them
 	a.health.ask(ctx, next)
 	a.opts.log().Info("took over the fleet file", "fleet_file", path, "certificates", len(fleet.Certificates))
 	return nil
