@@ -29,6 +29,7 @@ var colourOf = map[string]text.Color{
 	string(renewer.StatusBlocked): text.FgRed, string(renewer.StatusExpired): text.FgRed, string(renewer.StatusRevoked): text.FgRed,
 	string(renewer.HostRolledBack): text.FgRed, string(renewer.HostDrifted): text.FgRed, string(renewer.ResultFailed): text.FgRed,
 	"down": text.FgRed, "differs": text.FgRed,
+	string(renewer.FindingWarn): text.FgYellow, string(renewer.FindingUnknown): text.FgYellow, string(renewer.FindingFail): text.FgRed,
 }
 
 // end is the end of a certificate: a time, coloured by how near it is.

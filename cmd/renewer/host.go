@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"renewer/renewer"
+)
+
+// hostService is what these commands ask of renewer.
+type hostService interface {
+	// HostPlan returns what the host needs to serve the Docker API over TLS.
+	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
+	// HostSetup places the certificate and carries the plan out, if it is still
+	// the one with that digest, and returns what was done. Everything is put
+	// back if it fails.
+	HostSetup(ctx context.Context, host, planDigest string, progress func(renewer.Event)) (renewer.HostPlan, error)
+	// Doctor diagnoses one host, or all for an empty name, and the inventory.
+	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
+}
+
+// asker hands the running daemon, or the state opened in process, to do.
+type asker func(ctx context.Context, do func(hostService) error) error
+
+func newHost(c *cli, ask asker) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "host",
+		Short: "Set a Docker host up",
+	})
+	cmd.AddCommand(newHostCheck(c, ask), newHostSetup(c, ask))
+	return cmd
+}
+
+func newHostCheck(c *cli, ask asker) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check HOST",
+		Short: "Show what a host needs to serve Docker over TLS",
+		Long: `Shows what renewer host setup would do, and changes nothing. It exits with 1 if
+there is something to do, or something in the way.`,
+		Example:           "  renewer host check host-b",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd.Context(), func(s hostService) error {
+				plan, err := s.HostPlan(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if err := c.object(plan, func() error { return c.showPlan(plan) }); err != nil {
+					return err
+				}
+				if plan.Empty() {
+					return nil
+				}
+				c.say("renewer host setup %s does this", args[0])
+				return exitError(exitFailed)
+			})
+		},
+	}
+}
+
+func newHostSetup(c *cli, ask asker) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "setup HOST",
+		Short: "Make a host serve Docker over TLS",
+		Long: `Issues and places the certificate of the host's Docker daemon, merges its
+settings into daemon.json, lets it listen by a drop-in of its systemd unit,
+restarts it once, and proves what is served. It shows a diff first and asks. If
+anything fails, everything is put back. The second time nothing is changed.`,
+		Example: `  renewer host setup host-b
+  renewer host setup host-b --yes`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return ask(cmd.Context(), func(s hostService) error { return c.setupHost(cmd.Context(), s, args[0], yes) })
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+func (c *cli) setupHost(ctx context.Context, s hostService, host string, yes bool) error {
+	plan, err := s.HostPlan(ctx, host)
+	if err != nil {
+		return err
+	}
+	if plan.Empty() {
+		return c.object(plan, func() error { return c.showPlan(plan) })
+	}
+	switch {
+	case c.format.table():
+		err = c.showPlan(plan)
+	case !yes:
+		err = usageError{renewer.WithHint(fmt.Errorf("-o %s shows nobody what would be done", c.format), "look with renewer host check "+host+", then give --yes")}
+	}
+	if err == nil && !yes {
+		err = c.confirm(ctx, "do this on "+host+"?")
+	}
+	if err != nil {
+		return err
+	}
+	did, err := s.HostSetup(ctx, host, plan.Digest, c.progress())
+	if err != nil {
+		return err
+	}
+	return c.object(did, func() error {
+		c.say("%s serves Docker over TLS: proven", host)
+		return nil
+	})
+}
+
+// showPlan prints the diff on standard output and what else there is to say
+// beside it.
+func (c *cli) showPlan(p renewer.HostPlan) error {
+	if p.Empty() {
+		c.say("%s is set up for %s: nothing to do", p.Host, p.Certificate)
+		return nil
+	}
+	for _, change := range p.Changes {
+		for line := range strings.Lines(change.Diff) {
+			if _, err := fmt.Fprintln(c.out, diffLine(strings.TrimSuffix(line, "\n"))); err != nil {
+				return err
+			}
+		}
+	}
+	for _, note := range p.Notes {
+		c.say("note: %s", note)
+	}
+	if p.Restart {
+		c.say("then the Docker daemon is restarted once")
+	}
+	return nil
+}
+
+// diffLine colours a line of a unified diff, where colours are on.
+func diffLine(line string) string {
+	switch {
+	case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+		return text.Bold.Sprint(line)
+	case strings.HasPrefix(line, "@@"):
+		return text.FgCyan.Sprint(line)
+	case strings.HasPrefix(line, "+"):
+		return text.FgGreen.Sprint(line)
+	case strings.HasPrefix(line, "-"):
+		return text.FgRed.Sprint(line)
+	}
+	return line
+}
+
+// confirm asks a person. Without one it is an error of usage, so that no
+// script goes on by accident.
+func (c *cli) confirm(ctx context.Context, question string) error {
+	if c.in == nil || !isTerminal(c.in) {
+		return usageError{renewer.WithHint(fmt.Errorf("%s nobody is here to ask", question), "give --yes to do it without asking")}
+	}
+	yes, err := askYes(ctx, c.in, c.errOut, question)
+	if err == nil && !yes {
+		c.say("nothing was done")
+		err = exitError(exitFailed)
+	}
+	return err
+}
+
+// askYes waits for an answer, or for ctx: a read from a terminal cannot be
+// ended, and goes on until the process does.
+func askYes(ctx context.Context, in io.Reader, out io.Writer, question string) (bool, error) {
+	fmt.Fprintf(out, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(in).ReadString('\n') // no answer is a no
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+		return false, ctx.Err()
+	case line := <-answer:
+		line = strings.ToLower(strings.TrimSpace(line))
+		return line == "y" || line == "yes", nil
+	}
+}
+
+// oneHost offers the names of hosts to the shell.
+func (c *cli) oneHost(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.hostNames(), cobra.ShellCompDirectiveNoFileComp
+}
