@@ -32,7 +32,7 @@ var rooms = []room{
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "renewer/daemon", may: []string{
-		"renewer/engine", "renewer/hosts", "renewer/probes", "renewer/server",
+		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/probes", "renewer/server",
 		"configs", "inventory", "issuers/local", "notify", domain, leaves,
 	}},
 
@@ -41,6 +41,7 @@ var rooms = []room{
 	{path: "issuers/issuertest", may: append([]string{"renewer/engine"}, below...)},
 	{path: "issuers/local", may: below},
 	{path: "notify", may: below},
+	{path: "renewer/dockerhost", may: below},
 	{path: "renewer/engine", may: below},
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},

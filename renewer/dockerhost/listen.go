@@ -10,7 +10,7 @@ import (
 // desiredDropIn returns the drop-in, empty where none is needed, and
 // daemon.json without hosts where they moved there.
 func (pl *planner) desiredDropIn(d document) (string, document, error) {
-	unitHosts, envHosts := hosts(pl.cmd.flags), hosts(pl.cmd.env)
+	unitHosts, envHosts := addressesOf(pl.cmd.flags), addressesOf(pl.cmd.env)
 	clash := d.has("hosts") && len(unitHosts)+len(envHosts) > 0
 	own := slices.Concat(unitHosts, pl.fileHosts)
 	drops := pl.dropped(d)
@@ -51,7 +51,7 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 // daemon.json have, and the probe's port.
 func (pl *planner) addresses(unitHosts, envHosts []string) []string {
 	want := slices.Clone(unitHosts)
-	for _, h := range slices.Concat(hosts(oursIn(pl.f.DropIn)), pl.fileHosts) {
+	for _, h := range slices.Concat(addressesOf(oursIn(pl.f.DropIn)), pl.fileHosts) {
 		switch {
 		case slices.Contains(want, h) || slices.Contains(envHosts, h):
 		case isLocalSocket(h) && slices.ContainsFunc(slices.Concat(want, envHosts), isLocalSocket):

@@ -44,7 +44,7 @@ func dockerdStarts(f Facts) error {
 			return fmt.Errorf("%s is in both", fl.key)
 		}
 	}
-	listen = append(listen, hosts(flags)...)
+	listen = append(listen, addressesOf(flags)...)
 	bound := map[string][]string{}
 	for _, h := range listen {
 		if host, port, ok := tcp(h); ok {
@@ -73,7 +73,7 @@ func listensOn(f Facts) []string {
 	if f.DropIn.Exists {
 		flags = oursIn(f.DropIn)
 	}
-	return slices.Concat(hosts(flags), hosts(c.env), inFile)
+	return slices.Concat(addressesOf(flags), addressesOf(c.env), inFile)
 }
 
 func anyMachine(t *rapid.T) Facts {

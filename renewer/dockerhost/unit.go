@@ -80,7 +80,7 @@ func commandOf(u Unit) (command, error) {
 	}
 	c.program, c.flags = words[0], parse(words[1:])
 	c.env = c.expand(u)
-	for _, h := range hosts(slices.Concat(c.flags, c.env)) {
+	for _, h := range addressesOf(slices.Concat(c.flags, c.env)) {
 		if h == "" {
 			return command{}, misconfigured("see systemctl cat "+u.Name, "%s has -H without an address", u.Name)
 		}
@@ -165,8 +165,8 @@ func environmentFiles(files []File) (paths []string) {
 	return slices.Compact(paths)
 }
 
-// hosts are the values of -H.
-func hosts(flags []directive) (out []string) {
+// addressesOf are the values of -H.
+func addressesOf(flags []directive) (out []string) {
 	for _, f := range flags {
 		if f.key == "hosts" {
 			out = append(out, f.value)

@@ -1,0 +1,223 @@
+package dockerhost
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+	"renewer/renewer/probes"
+)
+
+// healthy is a case where nothing is wrong.
+func healthy(t testing.TB) (Case, *testpki.CA) {
+	ca := testpki.New(t)
+	leaf := ca.Leaf(t, testpki.Options{SANs: []string{"host-b", "10.0.1.2"}}).Cert
+	f := fresh(ceUnit)
+	plan, err := Plan(f, placement())
+	must(t, err)
+	f = done(f, plan)
+	f.Clock = leaf.NotBefore.Add(2 * time.Minute)
+	f.Ours = f.Clock.Add(time.Second)
+	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trust: renewer.TrustDigest([]*x509.Certificate{ca.Root})}
+	return Case{
+		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root},
+		Facts: f, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},
+	}, ca
+}
+
+func probeError(kind renewer.ProbeErrorKind, err error) error {
+	return &renewer.ProbeError{Kind: kind, Err: renewer.WithHint(err, "a hint")}
+}
+
+// Every trouble of the guide, and what else was seen, gives its finding with a
+// way out, and where all is well nothing is found.
+func TestDiagnose(t *testing.T) {
+	t.Parallel()
+	well, ca := healthy(t)
+	for _, f := range Diagnose(well) {
+		if f.Level != renewer.FindingOK || f.Fix != "" || f.Text == "" || f.Host != "host-b" || f.Certificate != "docker@host-b" {
+			t.Errorf("nothing is wrong, and %+v", f)
+		}
+	}
+	refusedErr := fmt.Errorf("10.0.1.2:2376 cannot be reached: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}
+	for _, c := range []struct {
+		name   string
+		change func(*Case)
+		check  string
+		level  renewer.FindingLevel
+		text   string // part of it
+		fix    string // part of it
+	}{
+		{"other roots on the host", func(c *Case) { c.Facts.Disk.Trust = "cc" }, "unknown-authority", renewer.FindingFail, "other roots than the issuer", "renewer renew docker@host-b"},
+		{"served by another CA", func(c *Case) {
+			c.ProbeErr = probeError(renewer.ProbeRejected, fmt.Errorf("signed by: %w", x509.UnknownAuthorityError{}))
+		}, "unknown-authority", renewer.FindingFail, "unknown authority", "same ca file"},
+		{"trust without the issuer", func(c *Case) {
+			c.Leaf = testpki.New(t).Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}}).Cert
+		}, "unknown-authority", renewer.FindingWarn, "none of them", "trust:"},
+		{"client only", func(c *Case) {
+			c.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert
+		}, "usage", renewer.FindingFail, "needed as server", "usages: [server]"},
+		{"another address", func(c *Case) { c.Placement.Probe.Address = "10.0.1.3:2376" }, "san-mismatch", renewer.FindingFail, "clients dial 10.0.1.3, and the certificate covers only host-b, 10.0.1.2", "add 10.0.1.3 to sans:"},
+		{"nothing listens", func(c *Case) { c.Facts.Listening = nil }, "connection-refused", renewer.FindingFail, "nothing listens on port 2376", "renewer host setup host-b"},
+		{"no drop-in", func(c *Case) { c.Facts.Listening, c.Facts.DropIn = nil, File{Path: dropInPath} }, "connection-refused", renewer.FindingFail, dropInPath + " is missing", "host setup"},
+		{"loopback", func(c *Case) { c.Facts.Listening = []string{"127.0.0.1:2376"} }, "connection-refused", renewer.FindingFail, "to the host itself alone", "host setup"},
+		{"refused although it listens", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeUnreachable, refusedErr) }, "connection-refused", renewer.FindingFail, "although the host listens on *:2376", "iptables"},
+		{"no ss", func(c *Case) { c.Facts.ListenErr = errors.New("ss: not found") }, "connection-refused", renewer.FindingUnknown, "not known", "iproute2"},
+		{"firewall", func(c *Case) {
+			c.ProbeErr = probeError(renewer.ProbeUnreachable, fmt.Errorf("10.0.1.2:2376 cannot be reached: no answer within 5s"))
+		}, "timeout", renewer.FindingFail, "no answer within", "ufw allow from CLIENT to any port 2376 proto tcp"},
+		{"unknown name", func(c *Case) {
+			c.ProbeErr = probeError(renewer.ProbeUnreachable, &net.DNSError{Err: "no such host", Name: "host-b"})
+		}, "timeout", renewer.FindingFail, "is not known", "DNS"},
+		{"-H conflict", func(c *Case) {
+			c.Facts.DropIn = File{Path: dropInPath}
+			c.Facts.Daemon = file(DaemonJSON, `{"hosts": ["fd://"]}`)
+		}, "host-conflict", renewer.FindingFail, "hosts is given as a flag in docker.service and in /etc/docker/daemon.json", "host setup"},
+		{"flag conflict", func(c *Case) {
+			c.Facts.DropIn = file(dropInPath, "[Service]\nExecStart=/usr/bin/dockerd --tlsverify -H fd:// -H tcp://0.0.0.0:2376\n")
+		}, "host-conflict", renewer.FindingFail, "tlsverify", "host setup"},
+		{"expired", func(c *Case) { c.Now = c.Leaf.NotAfter }, "expiry", renewer.FindingFail, "what is served ended", "renewer renew docker@host-b"},
+		{"about to expire", func(c *Case) { c.Now = c.Leaf.NotAfter.Add(-time.Minute) }, "expiry", renewer.FindingWarn, "less than a tenth", "renewer renew"},
+		{"clock behind", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(-10 * time.Minute) }, "clock", renewer.FindingFail, "10m0s behind", "timedatectl"},
+		{"clock ahead", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(time.Minute) }, "clock", renewer.FindingWarn, "1m0s ahead of", "NTP"},
+		{"live-restore off", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Docker.Containers = false, 2 }, "live-restore", renewer.FindingWarn, "(2 now)", "host setup"},
+		{"swarm", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Swarm = false, true }, "live-restore", renewer.FindingWarn, "swarm", "window"},
+		{"start limit", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Result = "failed", "start-limit-hit" }, "start-limit", renewer.FindingFail, "too often", "reset-failed docker.service"},
+		{"down", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "failed", "failed" }, "docker-unit", renewer.FindingFail, "does not run (failed, failed)", "journalctl"},
+		{"no Docker", func(c *Case) { c.Facts.Unit.Load = "not-found" }, "docker-unit", renewer.FindingFail, "no unit", "apt-get install"},
+		{"masked", func(c *Case) { c.Facts.Unit.Load = "masked" }, "docker-unit", renewer.FindingFail, "masked", "unmask"},
+		{"it comes and goes", func(c *Case) { c.Facts.Unit.Restarts = 4 }, "docker-unit", renewer.FindingWarn, "4 times", "journalctl"},
+		{"modes", func(c *Case) { c.Facts.Disk.Problems = []string{"server-key.pem has mode 0644 instead of 0400"} }, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
+		{"files missing", func(c *Case) { c.Facts.Disk = renewer.OnDisk{} }, "files", renewer.FindingFail, "no certificate", "renewer renew"},
+		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "rights are missing", "NOPASSWD"},
+		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
+		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
+		{"not set up", func(c *Case) { c.Facts.Daemon = File{Path: DaemonJSON} }, "daemon-config", renewer.FindingFail, "not set up for these files: /etc/docker/daemon.json", "renewer host check host-b"},
+		{"syntax error", func(c *Case) { c.Facts.Daemon = file(DaemonJSON, "{") }, "daemon-config", renewer.FindingFail, "/etc/docker/daemon.json:1:1", "by hand"},
+		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not read them yet", "daemon-reload"},
+		{"client refused", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeRejected, alert) }, "client-refused", renewer.FindingFail, "bad certificate", "clientAuth"},
+		{"open to all", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeLax, errors.New("does not refuse")) }, "client-refused", renewer.FindingFail, "does not refuse", "tlsverify"},
+		{"not restarted", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeMismatch, errors.New("serves another")) }, "served", renewer.FindingFail, "serves another", "only when it starts"},
+	} {
+		x := well
+		c.change(&x)
+		found := Diagnose(x)
+		i := slices.IndexFunc(found, func(f renewer.Finding) bool { return f.Check == c.check })
+		if i < 0 {
+			t.Errorf("%s: no finding %s in %+v", c.name, c.check, found)
+			continue
+		}
+		if f := found[i]; f.Level != c.level || !strings.Contains(f.Text, c.text) || !strings.Contains(f.Fix, c.fix) {
+			t.Errorf("%s: found %+v", c.name, f)
+		}
+		for _, f := range found {
+			if f.Level == renewer.FindingFail && f.Fix == "" {
+				t.Errorf("%s: no way out of %+v", c.name, f)
+			}
+		}
+	}
+}
+
+func TestDiagnoseAClient(t *testing.T) {
+	t.Parallel()
+	c, ca := healthy(t)
+	c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
+	c.Placement.Activate = renewer.Activation{}
+	c.Usages = []renewer.Usage{renewer.UsageClient}
+	c.Leaf = ca.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert
+	c.Facts = Facts{Disk: c.Facts.Disk, Clock: c.Facts.Clock, Ours: c.Facts.Ours}
+	for _, f := range Diagnose(c) {
+		if f.Level != renewer.FindingOK || f.Check == "docker-unit" || f.Check == "live-restore" {
+			t.Errorf("found %+v", f)
+		}
+	}
+	c.Facts.Environment = file("/etc/environment", "PATH=/bin\nREQUESTS_CA_BUNDLE=\"/etc/ssl/x.pem\"\n")
+	c.Leaf = ca.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).Cert
+	got := map[string]renewer.FindingLevel{}
+	for _, f := range Diagnose(c) {
+		got[f.Check] = f.Level
+	}
+	if got["environment"] != renewer.FindingWarn || got["usage"] != renewer.FindingFail {
+		t.Errorf("found %v", got)
+	}
+}
+
+// What the prober really says of a port where nothing listens is recognised.
+func TestDiagnoseARealRefusal(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	address := l.Addr().String()
+	must(t, l.Close())
+	c, _ := healthy(t)
+	c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeTLS, Address: address}
+	_, c.ProbeErr = probes.New().Probe(t.Context(), renewer.ProbeRequest{Placement: c.Placement, Roots: c.Roots, Host: noFiles{}})
+	i := slices.IndexFunc(Diagnose(c), func(f renewer.Finding) bool {
+		return f.Check == "timeout" && strings.Contains(f.Text, address+" refuses connections")
+	})
+	if i < 0 {
+		t.Errorf("%v gives %+v", c.ProbeErr, Diagnose(c))
+	}
+}
+
+type noFiles struct{}
+
+func (noFiles) Inspect(context.Context, renewer.Placement) (renewer.OnDisk, error) {
+	return renewer.OnDisk{}, nil
+}
+func (noFiles) Run(context.Context, []string) error { return nil }
+
+// What hosts.Host says of files that dockerd does not start with is understood.
+func TestUnusableFiles(t *testing.T) {
+	t.Parallel()
+	ca := testpki.New(t)
+	pair, other := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}}), ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+	p := placement()
+	p.Activate, p.Owner = renewer.Activation{}, "" // no systemd here
+	for _, c := range []struct {
+		name  string
+		spoil func(dir string) error
+		says  string
+	}{
+		{"whole", func(string) error { return nil }, ""},
+		{"open to all", func(dir string) error { return os.Chmod(dir+"/server-key.pem", 0o644) }, ""},
+		{"no directory", os.RemoveAll, "no certificate"},
+		{"no key", func(dir string) error { return os.Remove(dir + "/server-key.pem") }, "server-key.pem is missing"},
+		{"no roots", func(dir string) error { return os.WriteFile(dir+"/ca.pem", nil, 0o644) }, "ca.pem holds no root"},
+		{"another key", func(dir string) error {
+			return os.WriteFile(dir+"/server-key.pem", testpki.KeyPEM(t, other.Key), 0o600)
+		}, "server-key.pem is not the key of server-cert.pem"},
+		{"an encrypted key", func(dir string) error {
+			return os.WriteFile(dir+"/server-key.pem", []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n"), 0o600)
+		}, "the private key is encrypted"},
+		{"a cut key", func(dir string) error { return os.WriteFile(dir+"/server-key.pem", []byte("-----BEGIN"), 0o600) }, "no private key"},
+		{"a cut certificate", func(dir string) error { return os.WriteFile(dir+"/server-cert.pem", []byte("-----BEGIN"), 0o600) }, "no certificate"},
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, p.Dir)
+		testpki.WriteFile(t, dir+"/ca.pem", ca.PEM(), 0o644)
+		testpki.WriteFile(t, dir+"/server-cert.pem", testpki.PEM(pair.Cert), 0o644)
+		testpki.WriteFile(t, dir+"/server-key.pem", testpki.KeyPEM(t, pair.Key), 0o600)
+		must(t, c.spoil(dir))
+		disk, err := hosts.New(renewer.Host{Name: "host-b"}, hosts.Local(root)).Inspect(t.Context(), p)
+		must(t, err)
+		if got := unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: %q (%q)", c.name, got, disk.Problems)
+		}
+	}
+}
