@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -181,6 +182,20 @@ func TestDiskIsFull(t *testing.T) {
 	}
 	if err := b.WriteFile(t.Context(), dir+"/new", make([]byte, 8192), 0o444); err != nil {
 		t.Errorf("write after there is room again: %v", err)
+	}
+}
+
+// TestACommandEndsWithItsContext: one that hangs on a host hangs no test.
+func TestACommandEndsWithItsContext(t *testing.T) {
+	b := startAlone(t, "host-b")[0]
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, err := b.Run(ctx, "sleep", "60"); err == nil {
+		t.Error("a command outlived its context")
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("a command was given up after %s", took)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // searchPath is PATH for what is run on a host or as a client.
@@ -79,6 +80,8 @@ func Client(ctx context.Context, argv ...string) *exec.Cmd {
 func output(cmd *exec.Cmd, what string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// What a cancelled command started may still hold the pipes.
+	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%s: %w: %s", what, err, strings.TrimSpace(stderr.String()))
 	}
