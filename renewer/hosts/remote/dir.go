@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type dir struct {
 	c    *conn
 	f    *files
 	path string
+	seen *memory
 	end  func()
 }
 
@@ -37,7 +39,7 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 		if err != nil {
 			return nil, err
 		}
-		d := &dir{ctx: ctx, c: c, end: sync.OnceFunc(c.release)}
+		d := &dir{ctx: ctx, c: c, seen: newMemory(), end: sync.OnceFunc(c.release)}
 		if d.f, err = c.sftp(ctx); err == nil {
 			err = d.open(path.Join("/", t.cfg.Root), name, create)
 		}
@@ -77,7 +79,9 @@ func ask[T any](d *dir, do func() (T, error)) (T, error) {
 
 type nothing = struct{}
 
+// do changes something.
 func (d *dir) do(op, name string, do func(full string) error) error {
+	defer d.seen.forget(name)
 	_, err := call(d, op, name, func(full string) (nothing, error) { return nothing{}, do(full) })
 	return err
 }
@@ -91,6 +95,9 @@ func (d *dir) Mkdir(name string) error {
 		}
 		return d.f.Chmod(full, 0o700)
 	})
+	if err == nil {
+		d.seen.made(name)
+	}
 	return d.explain(err, name, true)
 }
 
@@ -111,33 +118,50 @@ func (d *dir) Chmod(name string, mode fs.FileMode) error {
 var errLink = errors.New("is a symbolic link")
 
 func (d *dir) ReadDir(name string) ([]string, error) {
-	return call(d, "list", name, func(full string) ([]string, error) {
-		infos, err := d.f.ReadDir(full)
-		names := make([]string, 0, len(infos))
-		for _, info := range infos {
-			names = append(names, info.Name())
+	names, err := remember(d.seen, d.seen.lists, name, func() ([]string, error) {
+		found, err := call(d, "list", name, d.f.ReadDir)
+		if err != nil {
+			return nil, err
 		}
-		slices.Sort(names)
-		return names, err
+		infos, names := map[string]info{}, make([]string, 0, len(found))
+		for _, fi := range found {
+			infos[fi.Name()] = about(fi)
+			names = append(names, fi.Name())
+		}
+		d.seen.listed(name, infos)
+		return names, nil
 	})
+	return slices.Clone(names), err
+}
+
+func about(fi fs.FileInfo) info {
+	i := info{Info: hosts.Info{Mode: fi.Mode()}, size: fi.Size()}
+	if st, ok := fi.Sys().(*sftp.FileStat); ok {
+		i.Owner = hosts.Owner{UID: int(st.UID), GID: int(st.GID)}
+	}
+	return i
 }
 
 func (d *dir) Lstat(name string) (hosts.Info, error) {
-	return call(d, "lstat", name, func(full string) (hosts.Info, error) {
-		info, err := d.f.Lstat(full)
+	i, err := d.lstat(name)
+	return i.Info, err
+}
+
+func (d *dir) lstat(name string) (info, error) {
+	return remember(d.seen, d.seen.infos, name, func() (info, error) {
+		if d.seen.missing(name) {
+			return info{}, pathError("lstat", path.Join(d.path, name), fs.ErrNotExist)
+		}
+		fi, err := call(d, "lstat", name, d.f.Lstat)
 		if err != nil {
-			return hosts.Info{}, err
+			return info{}, err
 		}
-		out := hosts.Info{Mode: info.Mode()}
-		if st, ok := info.Sys().(*sftp.FileStat); ok {
-			out.Owner = hosts.Owner{UID: int(st.UID), GID: int(st.GID)}
-		}
-		return out, nil
+		return about(fi), nil
 	})
 }
 
 func (d *dir) Readlink(name string) (string, error) {
-	return call(d, "readlink", name, func(full string) (string, error) { return d.f.ReadLink(full) })
+	return remember(d.seen, d.seen.links, name, func() (string, error) { return call(d, "readlink", name, d.f.ReadLink) })
 }
 
 func (d *dir) Symlink(target, name string) error {
@@ -148,6 +172,7 @@ func (d *dir) Rename(from, to string) error {
 	if !fs.ValidPath(from) {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
 	}
+	defer d.seen.forget(from)
 	return d.explain(d.do("rename", to, func(full string) error { return d.f.PosixRename(path.Join(d.path, from), full) }), to, false)
 }
 
@@ -161,61 +186,66 @@ func (d *dir) Sync(name string) error {
 	if !d.f.syncs {
 		return nil
 	}
-	return d.do("sync", name, func(full string) error {
+	_, err := call(d, "sync", name, func(full string) (nothing, error) {
 		f, err := d.f.Open(full)
 		var refused *sftp.StatusError
 		if errors.As(err, &refused) {
-			return nil // not this server
+			return nothing{}, nil // not this server
 		}
 		if err != nil {
-			return err
+			return nothing{}, err
 		}
-		return errors.Join(f.Sync(), f.Close())
+		return nothing{}, errors.Join(f.Sync(), f.Close())
 	})
+	return err
 }
 
+// ReadFile looks first: opening a pipe would hold up the whole session.
 func (d *dir) ReadFile(name string, limit int64) ([]byte, error) {
-	return call(d, "read", name, func(full string) ([]byte, error) {
-		info, err := d.f.Lstat(full) // opening a pipe would hold up the whole session
-		switch {
-		case err != nil:
-			return nil, err
-		case !info.Mode().IsRegular():
-			return nil, errors.New("not a regular file")
-		case info.Size() > limit:
-			return nil, renewer.WithHint(fmt.Errorf("larger than %d bytes", limit), "this is no certificate, key or pid file; is the path right?")
-		case info.Size() == 0: // or of a kind that does not tell, as in /proc
-			return d.readAll(full, limit)
-		}
+	i, err := d.lstat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !i.Mode.IsRegular():
+		return nil, pathError("read", path.Join(d.path, name), errors.New("not a regular file"))
+	case i.size > limit:
+		return nil, tooLarge(path.Join(d.path, name), limit)
+	case i.size == 0, i.size > contentKept: // empty may mean that it does not tell, as in /proc
+		return d.read(name, limit+1, limit)
+	}
+	data, err := remember(d.seen, d.seen.data, name, func() ([]byte, error) { return d.read(name, i.size, limit) })
+	return bytes.Clone(data), err
+}
+
+// read reads up to most bytes.
+func (d *dir) read(name string, most, limit int64) ([]byte, error) {
+	data, err := call(d, "read", name, func(full string) ([]byte, error) {
 		f, err := d.f.Open(full)
 		if err != nil {
 			return nil, err
 		}
-		data := make([]byte, info.Size())
+		data := make([]byte, most)
 		n, err := io.ReadFull(f, data)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = nil // it is shorter now
+			err = nil
 		}
 		return data[:n], errors.Join(err, f.Close())
 	})
+	if err == nil && int64(len(data)) > limit {
+		return nil, tooLarge(path.Join(d.path, name), limit)
+	}
+	return data, err
 }
 
-func (d *dir) readAll(full string, limit int64) ([]byte, error) {
-	f, err := d.f.Open(full)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
-	}
-	return data, errors.Join(err, f.Close())
+func tooLarge(full string, limit int64) error {
+	return renewer.WithHint(pathError("read", full, fmt.Errorf("larger than %d bytes", limit)), "this is no certificate, key or pid file; is the path right?")
 }
 
 func (d *dir) Create(name string) (hosts.File, error) {
+	defer d.seen.forget(name)
 	f, err := call(d, "create", name, func(full string) (*sftp.File, error) {
 		f, err := d.f.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
-		if err != nil || d.private() {
+		if err != nil || d.private(name) {
 			return f, err
 		}
 		if err := f.Chmod(0o600); err != nil {
@@ -229,6 +259,8 @@ func (d *dir) Create(name string) (hosts.File, error) {
 	return &file{d, f, name}, nil
 }
 
-// private reports whether the server itself creates files for their owner
-// alone: it does where it was started with -u 077.
-func (d *dir) private() bool { return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" }
+// private reports whether an empty file is for its owner alone without being
+// told: the server was started with -u 077, or the directory is.
+func (d *dir) private(name string) bool {
+	return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" || d.seen.private(name)
+}

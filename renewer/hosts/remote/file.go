@@ -30,6 +30,7 @@ func (w *file) Close() error { return w.do("close", w.f.Close) }
 
 func (w *file) Write(p []byte) (n int, err error) {
 	data := append([]byte(nil), p...) // a write that is given up may still read it
+	defer w.d.seen.forget(w.name)
 	n, err = call(w.d, "write", w.name, func(string) (int, error) { return w.f.Write(data) })
 	return n, w.d.explain(err, w.name, false)
 }
