@@ -34,6 +34,7 @@ const (
 	EventExpired           EventType = "expired"
 	EventRemoved           EventType = "removed"
 	EventRescheduled       EventType = "rescheduled"
+	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
 )
 
 // Event is one line of the append-only audit log.

@@ -105,6 +105,7 @@ type Rollout struct {
 	Steps     []Step    `json:"steps"`               // canary first
 	Requested bool      `json:"requested,omitempty"` // by a person: no window, no backoff
 	Force     bool      `json:"force,omitempty"`     // by a person: no guard
+	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: whoever sets up its host restarts it
 	Attempts  int       `json:"attempts,omitempty"`  // failed orders
 	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
 	Error     string    `json:"error,omitempty"`

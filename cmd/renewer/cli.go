@@ -182,6 +182,15 @@ func (c *cli) ask(ctx context.Context, f *configs.Fleet, do func(server.Service)
 	return errors.Join(do(s), closeService())
 }
 
+// askHosts is ask for the commands about hosts.
+func (c *cli) askHosts(ctx context.Context, do func(hostService) error) error {
+	f, err := c.fleet()
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, f, func(s server.Service) error { return do(s) })
+}
+
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -35,6 +35,7 @@ them, and proves it by looking at what is really served.
 		newInit(c), newCheck(c), newRun(c), newPlan(c), newList(c), newShow(c), newStatus(c),
 		newRenew(c), newVerify(c), newRollback(c), newHistory(c), newCA(c),
 		newBackup(c), newRestore(c), newProfiles(c), newVersion(c),
+		newHost(c, c.askHosts), newDoctor(c, c.askHosts),
 	)
 	return root
 }

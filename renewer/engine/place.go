@@ -204,6 +204,12 @@ func activate(ctx context.Context, jobs []job, revision func(job) string) []rene
 	if flipped == 0 {
 		return outs
 	}
+	if jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate {
+		for i := range outs {
+			outs[i].Stopped = "the setup of the host restarts the service"
+		}
+		return outs
+	}
 	host, _ := jobs[0].host()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

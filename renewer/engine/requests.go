@@ -204,3 +204,25 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 	}
 	return nil
 }
+
+// Place brings a certificate to a host without a word to the service that will
+// use it, and issues it first where there is none. It does nothing where the
+// host has it.
+func (e *Engine) Place(ctx context.Context, name, host string, progress func(renewer.Event)) (renewer.RunResult, error) {
+	there := false
+	if err := e.do(ctx, func() {
+		if c, ok := e.fleet.Certificate(name); ok {
+			if en, _, err := e.load(name, c); err == nil {
+				st := en.rec.Placements[host]
+				there = st.Revision != "" && en.rec.Current > 0 && st.Generation == en.rec.Current
+			}
+		}
+	}); err != nil || there {
+		return renewer.RunResult{}, err
+	}
+	return e.request(ctx, []string{name}, true, progress, func(en *entry, now time.Time, ch *Change) error {
+		r := renewer.Renewed(en.cert, false)
+		r.Quiet = true
+		return e.replace(en, r, "its host is being set up", now, ch)
+	})
+}

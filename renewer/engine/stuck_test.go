@@ -254,7 +254,7 @@ func TestALookThatARolloutOvertookIsForgotten(t *testing.T) {
 		}
 		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
 		must(t, err)
-		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]found{{targets[0], look}})) }))
+		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]Seen{{targets[0], look}})) }))
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
 			t.Errorf("row %+v", row)
 		}

@@ -21,15 +21,31 @@ type target struct {
 	gen       *renewer.Generation
 }
 
-// found is what a look at a target gave.
-type found struct {
+// Seen is what a look at one placement gave.
+type Seen struct {
 	target
 	renewer.Look
 }
 
+// Placement returns what was looked at.
+func (s Seen) Placement() renewer.Placement { return s.placement }
+
+// Generation returns what should be there; nil if nothing was ever placed.
+func (s Seen) Generation() *renewer.Generation { return s.gen }
+
 // Survey looks at every placement of the named certificates (all if none) that
 // is not on its way, records what it saw, and plans what has to be put right.
 func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verification, error) {
+	seen, err := e.Looks(ctx, names)
+	out := make([]renewer.Verification, 0, len(seen))
+	for _, f := range seen {
+		out = append(out, f.verification())
+	}
+	return out, err
+}
+
+// Looks is Survey with all that was seen.
+func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 	var targets []target
 	var fleet Fleet
 	var failed error
@@ -50,14 +66,14 @@ func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verifica
 	return e.survey(ctx, fleet, targets)
 }
 
-func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]renewer.Verification, error) {
+func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]Seen, error) {
 	roots, creds := e.rootsNow(), e.credentialsNow()
-	results := make([]found, len(targets))
+	results := make([]Seen, len(targets))
 	var g errgroup.Group
 	g.SetLimit(surveyors)
 	for i, t := range targets {
 		g.Go(func() error {
-			results[i] = found{target: t, Look: e.lookAt(ctx, t, &fleet, roots, creds)}
+			results[i] = Seen{target: t, Look: e.lookAt(ctx, t, &fleet, roots, creds)}
 			return nil
 		})
 	}
@@ -67,11 +83,7 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]r
 	}
 	var failed error
 	err := e.do(ctx, func() { failed = e.observe(results) })
-	out := make([]renewer.Verification, 0, len(results))
-	for _, f := range results {
-		out = append(out, f.verification())
-	}
-	return out, firstError(err, failed)
+	return results, firstError(err, failed)
 }
 
 func firstError(errs ...error) error {
@@ -144,7 +156,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 
 // observe records what was seen. Placements that are on their way meanwhile
 // are left to their rollout.
-func (e *Engine) observe(results []found) error {
+func (e *Engine) observe(results []Seen) error {
 	changes := map[string]*Change{}
 	next := map[string]*entry{}
 	var order []string
@@ -193,7 +205,7 @@ func (e *Engine) observe(results []found) error {
 	return nil
 }
 
-func (f found) verification() renewer.Verification {
+func (f Seen) verification() renewer.Verification {
 	v := renewer.Verification{
 		Certificate: f.cert.Name, Host: f.placement.Host, OK: f.Err == nil, Generation: f.state.Generation,
 		OnDisk: f.Disk.Leaf, Served: f.Seen.Served, Problems: []string{}, NotChecked: f.Seen.NotChecked, At: f.At,

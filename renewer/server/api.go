@@ -60,6 +60,9 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/run", a.runOnce)
 	mux.HandleFunc("POST /v1/renew", a.renew)
 	mux.HandleFunc("POST /v1/verify", a.verify)
+	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
+	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
+	mux.HandleFunc("POST /v1/doctor", a.doctor)
 	mux.HandleFunc("GET /v1/backup", a.backup)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("the API has no %s %s", r.Method, r.URL.Path))

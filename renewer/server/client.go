@@ -126,6 +126,21 @@ func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verifica
 	return act[[]renewer.Verification](ctx, c, "/v1/verify", map[string][]string{"names": names}, nil)
 }
 
+// HostPlan implements Service.
+func (c *Client) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
+	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/plan", nil, nil)
+}
+
+// HostSetup implements Service.
+func (c *Client) HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
+	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/setup", map[string]string{"digest": digest}, progress)
+}
+
+// Doctor implements Service.
+func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
+	return act[[]renewer.Finding](ctx, c, "/v1/doctor", map[string]string{"host": host}, nil)
+}
+
 // Backup implements Service.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/backup", nil, nil)

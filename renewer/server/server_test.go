@@ -68,6 +68,18 @@ func (f *fakeService) Verify(ctx context.Context, n []string) ([]renewer.Verific
 func (f *fakeService) Events(ctx context.Context, e renewer.EventFilter) ([]renewer.Event, error) {
 	return f.events(ctx, e)
 }
+func (f *fakeService) HostPlan(_ context.Context, host string) (renewer.HostPlan, error) {
+	return renewer.HostPlan{Host: host, Changes: []renewer.FileChange{}, Notes: []string{}}, nil
+}
+
+func (f *fakeService) HostSetup(_ context.Context, host, digest string, _ func(renewer.Event)) (renewer.HostPlan, error) {
+	return renewer.HostPlan{Host: host, Digest: digest, Changes: []renewer.FileChange{}, Notes: []string{}}, nil
+}
+
+func (f *fakeService) Doctor(_ context.Context, host string) ([]renewer.Finding, error) {
+	return []renewer.Finding{{Check: "reach", Host: host, Level: renewer.FindingOK}}, nil
+}
+
 func (f *fakeService) Backup(ctx context.Context, w io.Writer) error { return f.backup(ctx, w) }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -196,6 +208,12 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	v, err := c.Verify(ctx, []string{"docker"})
 	equal("verify", found, v, err)
 	equal("verify names", []string{"docker"}, asked["verify"], nil)
+	hp, err := c.HostPlan(ctx, "host-b")
+	equal("host plan", "host-b", hp.Host, err)
+	hp, err = c.HostSetup(ctx, "host-b", "d1", nil)
+	equal("host setup", "d1", hp.Digest, err)
+	doc, err := c.Doctor(ctx, "host-b")
+	equal("doctor", []renewer.Finding{{Check: "reach", Host: "host-b", Level: renewer.FindingOK}}, doc, err)
 	var copied bytes.Buffer
 	err = c.Backup(ctx, &copied)
 	equal("backup", 400_000, copied.Len(), err)

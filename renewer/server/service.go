@@ -30,6 +30,13 @@ type Service interface {
 	Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
+	// HostPlan returns what a host needs to serve the Docker API over TLS.
+	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
+	// HostSetup places the certificate and carries the plan out, if it is still
+	// the one with that digest. Everything is put back if it fails.
+	HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error)
+	// Doctor diagnoses one host, or all and the inventory for an empty name.
+	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
 	// Backup writes a consistent copy of the inventory, without keys.
 	Backup(ctx context.Context, w io.Writer) error

@@ -1,0 +1,185 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/dockerhost"
+	"renewer/renewer/engine"
+)
+
+// dockerPlacement returns the certificate that the Docker daemon of a host
+// serves, with its placement there.
+func (a *App) dockerPlacement(host string) (renewer.Certificate, renewer.Placement, error) {
+	fleet := a.parts.Load().fleet
+	if _, ok := fleet.Host(host); !ok {
+		return renewer.Certificate{}, renewer.Placement{}, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, fleet.Path), "its hosts are under hosts:")
+	}
+	for _, c := range fleet.Certificates {
+		if p, ok := c.Placement(host); ok && p.Probe.Kind == renewer.ProbeDocker {
+			return c, p, nil
+		}
+	}
+	return renewer.Certificate{}, renewer.Placement{}, renewer.WithHint(fmt.Errorf("no certificate for the Docker daemon of %s is in %s", host, fleet.Path),
+		"add one: {name: docker, issuer: ISSUER, profile: docker-server, hosts: ["+host+"], per_host: true}")
+}
+
+func (a *App) machine(host string) (dockerhost.Machine, error) {
+	m, ok := a.parts.Load().hosts[host].(dockerhost.Machine)
+	if !ok {
+		return nil, fmt.Errorf("host %s cannot be set up", host)
+	}
+	return m, nil
+}
+
+// HostPlan implements server.Service.
+func (a *App) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
+	_, p, err := a.dockerPlacement(host)
+	if err != nil {
+		return renewer.HostPlan{}, err
+	}
+	m, err := a.machine(host)
+	if err != nil {
+		return renewer.HostPlan{}, err
+	}
+	facts, err := dockerhost.Inspect(ctx, m, p)
+	if err != nil {
+		return renewer.HostPlan{}, err
+	}
+	plan, err := dockerhost.Plan(facts, p)
+	return plan.Sealed(), err
+}
+
+// HostSetup implements server.Service: the certificate first, because dockerd
+// exits when the files that daemon.json names are missing.
+func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
+	plan, err := a.HostPlan(ctx, host)
+	if err != nil {
+		return plan, err
+	}
+	if plan.Digest != digest {
+		return plan, renewer.WithHint(fmt.Errorf("host %s is not as it was when the plan was made", host), "look again: renewer host check "+host)
+	}
+	c, p, err := a.dockerPlacement(host)
+	if err != nil {
+		return plan, err
+	}
+	if _, err := a.eng.Place(ctx, c.Name, host, progress); err != nil {
+		return plan, err
+	}
+	m, err := a.machine(host)
+	if err != nil {
+		return plan, err
+	}
+	say := func(text string, failed error) {
+		ev := renewer.Event{Time: time.Now(), Type: renewer.EventHostSetup, Certificate: c.Name, Host: host, Message: text}
+		if failed != nil {
+			ev.Error, ev.Hint = failed.Error(), renewer.Hint(failed)
+		}
+		if events, err := a.store.Commit(context.WithoutCancel(ctx), engine.Change{Events: []renewer.Event{ev}}); err == nil && progress != nil {
+			progress(events[0])
+		}
+	}
+	err = dockerhost.Setup{
+		Machine: m, Placement: p, Progress: func(text string) { say(text, nil) },
+		Prove: func(ctx context.Context) error { return a.prove(ctx, c.Name, p) },
+	}.Apply(ctx, plan)
+	if err != nil {
+		say("everything is as it was, or as the error says", err)
+		return plan, err
+	}
+	say("the Docker daemon serves its certificate", nil)
+	return plan, nil
+}
+
+// prove looks at one placement until it is right or its probe's time is up.
+func (a *App) prove(ctx context.Context, name string, p renewer.Placement) error {
+	ctx, cancel := context.WithTimeout(ctx, max(p.Probe.Timeout, time.Second))
+	defer cancel()
+	for {
+		seen, err := a.eng.Looks(ctx, []string{name})
+		last := errors.Join(err)
+		for _, s := range seen {
+			if s.Placement().Host == p.Host {
+				last = s.Err
+			}
+		}
+		if last == nil {
+			return nil
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return last
+		}
+	}
+}
+
+// Doctor implements server.Service.
+func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
+	parts := a.parts.Load()
+	if _, ok := parts.fleet.Host(host); host != "" && !ok {
+		return nil, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, parts.fleet.Path), "its hosts are under hosts:")
+	}
+	found := []renewer.Finding{}
+	if host == "" {
+		found = append(found, a.inventoryFindings(ctx)...)
+	}
+	var names []string
+	for _, c := range parts.fleet.Certificates {
+		if _, ok := c.Placement(host); ok || host == "" {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return found, nil
+	}
+	seen, err := a.eng.Looks(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range seen {
+		if p := s.Placement(); host == "" || p.Host == host {
+			found = append(found, a.diagnose(ctx, s)...)
+		}
+	}
+	return found, nil
+}
+
+func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
+	p := s.Placement()
+	c, _ := a.parts.Load().fleet.Certificate(p.Certificate)
+	kase := dockerhost.Case{
+		Placement: p, Now: time.Now(), Usages: c.Usages, Roots: a.rootsOf(ctx, c.Trust),
+		Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
+	}
+	if g := s.Generation(); g != nil {
+		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {
+			kase.Leaf = leaf
+		}
+	}
+	m, err := a.machine(p.Host)
+	if err == nil {
+		kase.Facts, err = dockerhost.Inspect(ctx, m, p)
+	}
+	kase.Err = err
+	return dockerhost.Diagnose(kase)
+}
+
+// inventoryFindings is the full check, which no start makes.
+func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
+	var found []renewer.Finding
+	for _, err := range a.inv.CheckFull(ctx) {
+		found = append(found, renewer.Finding{
+			Check: "inventory", Level: renewer.FindingFail, Text: err.Error(), Fix: "stop renewer and bring back a backup: renewer restore FILE",
+		})
+	}
+	if found == nil {
+		found = append(found, renewer.Finding{Check: "inventory", Level: renewer.FindingOK, Text: "every page and every index is whole"})
+	}
+	return found
+}

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"renewer/renewer"
+)
+
+// asked is a context that ends with the client's patience or with the server.
+func (a *api) asked(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(a.acts, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (a *api) hostPlan(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := a.asked(r)
+	defer cancel()
+	streamEvents(a, w, r, func(func(renewer.Event)) (renewer.HostPlan, error) {
+		return a.service.HostPlan(ctx, r.PathValue("name"))
+	})
+}
+
+func (a *api) hostSetup(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Digest string `json:"digest"`
+	}
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	host := r.PathValue("name")
+	a.log.Info("setup of a host requested", "host", host)
+	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.HostPlan, error) {
+		return a.service.HostSetup(a.acts, host, req.Digest, progress)
+	})
+}
+
+func (a *api) doctor(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Host string `json:"host"`
+	}
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	ctx, cancel := a.asked(r)
+	defer cancel()
+	streamEvents(a, w, r, func(func(renewer.Event)) ([]renewer.Finding, error) {
+		return a.service.Doctor(ctx, req.Host)
+	})
+}
