@@ -8,6 +8,7 @@
 package testssh
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -91,7 +92,7 @@ func Start(t testing.TB, o Options) *Server {
 	if o.SFTPServer == "" {
 		o.SFTPServer = "/usr/lib/openssh/sftp-server"
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	check(t, err)
 	s := &Server{
 		Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Login: o.Login, Bin: t.TempDir(),
@@ -102,7 +103,7 @@ func Start(t testing.TB, o Options) *Server {
 	if o.SudoSays != "" {
 		sudo = "#!/bin/sh\necho '" + o.SudoSays + "' >&2\nexit 1\n"
 	}
-	check(t, os.WriteFile(filepath.Join(s.Bin, "sudo"), []byte(sudo), 0o755))
+	check(t, os.WriteFile(filepath.Join(s.Bin, "sudo"), []byte(sudo), 0o700)) //nolint:gosec // a program has to be executable
 	s.work.Go(s.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -251,7 +252,7 @@ func forward(ch ssh.NewChannel) {
 		_ = ch.Reject(ssh.ConnectionFailed, err.Error())
 		return
 	}
-	far, err := net.Dial("tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port)))
+	far, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port)))
 	if err != nil {
 		_ = ch.Reject(ssh.ConnectionFailed, err.Error())
 		return

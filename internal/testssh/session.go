@@ -1,6 +1,7 @@
 package testssh
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -48,7 +49,7 @@ func (s *Server) session(conn net.Conn, offered ssh.NewChannel) {
 			exit(ch, 1)
 		case r.Type == "exec":
 			mu.Lock()
-			cmd = exec.Command("/bin/sh", "-c", text.Text)
+			cmd = exec.CommandContext(context.Background(), "/bin/sh", "-c", text.Text)
 			cmd.Env = append(os.Environ(), "PATH="+s.Bin+":"+os.Getenv("PATH"))
 			cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

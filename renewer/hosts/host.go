@@ -134,7 +134,7 @@ func (h *Host) doing(what string, p renewer.Placement, err error) error {
 	case errors.Is(err, syscall.EROFS):
 		return renewer.WithHint(err, "the file system of "+p.Dir+" is mounted read-only; remount it, or add the directory to ReadWritePaths= of renewer's unit")
 	case errors.Is(err, fs.ErrPermission):
-		return renewer.WithHint(err, "renewer has to write in "+p.Dir+" and to give files their owner: run it as root, or give it the directory and set owner: to its user")
+		return renewer.WithHint(err, "renewer has to write in "+p.Dir+" and to give files their owner: run it as root (over SSH: sudo: true for the host), or give it the directory and set owner: to its user")
 	}
 	return err
 }

@@ -35,7 +35,7 @@ func (m *overSSH) Open(root string) hosts.Transport {
 func (m *overSSH) Injected() error { return remote.ErrLost }
 
 // Every: what the disk looks like after a fault is tested without SSH.
-func (m *overSSH) Every() int { return 4 }
+func (m *overSSH) Every() int { return 8 }
 
 // Break cuts the connection: with Once before the request arrives, with Crash
 // after it had its effect and before the answer.

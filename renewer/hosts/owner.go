@@ -34,7 +34,7 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 		return Owner{}, &renewer.Error{
 			Class: renewer.ClassMisconfigured,
 			Err:   fmt.Errorf("files are to belong to user %d, but renewer writes as user %d, which may not give files away", want.UID, self.UID),
-			Hint:  "run renewer as root, or leave owner: out so that the files belong to its own user",
+			Hint:  "run renewer as root (over SSH: sudo: true for the host), or leave owner: out so that the files belong to its own user",
 		}
 	}
 	return want, nil

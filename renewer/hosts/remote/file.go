@@ -23,6 +23,7 @@ func (w *file) do(op string, do func() error) error {
 func (w *file) Chown(uid, gid int) error {
 	return w.do("chown", func() error { return w.f.Chown(uid, gid) })
 }
+
 func (w *file) Chmod(mode fs.FileMode) error {
 	return w.do("chmod", func() error { return w.f.Chmod(mode) })
 }
