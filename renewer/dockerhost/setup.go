@@ -101,12 +101,14 @@ func (w *work) preconditions(ctx context.Context) error {
 	return err
 }
 
-// unusable says why dockerd would not start with the files; empty if it would.
+// unusable says why a service such as dockerd would not start with the files;
+// empty if it would.
 func unusable(p renewer.Placement, disk renewer.OnDisk) string {
-	if disk.Leaf == "" {
+	has := func(kind renewer.FileKind) bool { return p.Files[kind] != "" }
+	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
 		return "there is no certificate"
 	}
-	if disk.Trust == "" {
+	if disk.Trust == "" && has(renewer.FileCA) {
 		return p.Files[renewer.FileCA] + " holds no root"
 	}
 	for _, problem := range disk.Problems {
