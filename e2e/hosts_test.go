@@ -197,6 +197,19 @@ func TestACommandEndsWithItsContext(t *testing.T) {
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("a command was given up after %s", took)
 	}
+	if out := run(t, b, "busybox", "ps", "-o", "args"); strings.Contains(out, "sleep") || !strings.Contains(out, "dockerd") {
+		t.Errorf("it still runs on the host:\n%s", out)
+	}
+}
+
+// TestManyReloads: a host may say more than anybody wants to know. (systemd
+// tells its parent of each reload, and waits until it was heard.)
+func TestManyReloads(t *testing.T) {
+	b := startAlone(t, "host-b")[0]
+	for range 25 {
+		run(t, b, "systemctl", "daemon-reload")
+	}
+	expect(t, run(t, b, "systemctl", "is-system-running"), "running")
 }
 
 // TestClientsRun: the clients are Debian's, on the network of the tests.

@@ -2,7 +2,6 @@ package testhosts
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,16 +9,18 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
 // boot is one life of a host, from power on to the end of its last process.
 type boot struct {
-	cmd    *exec.Cmd
-	notify *net.UnixConn
-	leader int           // the process id of the host's PID 1, once it is ready
-	ended  chan struct{} // closed after the end of nspawn
+	cmd   *exec.Cmd
+	ready chan struct{} // closed when the host's PID 1 has started all units
+	ended chan struct{} // closed after the end of nspawn
+
+	leader atomic.Int32 // the process id of the host's PID 1, once there is one
 }
 
 // start starts nspawn in the host's cgroup.
@@ -39,7 +40,7 @@ func (h *Host) start() (*boot, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &boot{cmd: h.nspawn(), notify: notify, ended: make(chan struct{})}
+	b := &boot{cmd: h.nspawn(), ready: make(chan struct{}), ended: make(chan struct{})}
 	b.cmd.Stdout, b.cmd.Stderr = console, console
 	// A session of its own: Ctrl-C is for the tests, which then end the host.
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
@@ -47,6 +48,7 @@ func (h *Host) start() (*boot, error) {
 		notify.Close()
 		return nil, err
 	}
+	go b.listen(notify)
 	go func() {
 		_ = b.cmd.Wait()
 		notify.Close()
@@ -55,42 +57,48 @@ func (h *Host) start() (*boot, error) {
 	return b, nil
 }
 
-// awaitReady reads what nspawn says (sd_notify): the process id of the host's
-// PID 1 first, and READY=1 when that one has started all units.
-func (b *boot) awaitReady(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { b.notify.Close() })
-	defer stop()
+// listen reads what nspawn tells (sd_notify) until its end: the process id of
+// the host's PID 1 first, READY=1 when that one has booted, and more after
+// that. It has to be read to the end, for nspawn waits until it is.
+func (b *boot) listen(notify *net.UnixConn) {
 	message := make([]byte, 4096)
-	for {
-		n, err := b.notify.Read(message)
+	for booted := false; ; {
+		n, err := notify.Read(message)
 		if err != nil {
-			select {
-			case <-b.ended:
-				return fmt.Errorf("ended while booting: %s", b.cmd.ProcessState)
-			default:
-				return errors.Join(errors.New("not ready"), ctx.Err())
-			}
+			return
 		}
 		for line := range strings.Lines(string(message[:n])) {
 			switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
 			case "X_NSPAWN_LEADER_PID":
-				if b.leader, err = strconv.Atoi(value); err != nil {
-					return err
+				if pid, err := strconv.ParseInt(value, 10, 32); err == nil {
+					b.leader.Store(int32(pid))
 				}
 			case "READY":
-				if b.leader == 0 {
-					return errors.New("ready, but its PID 1 is not known")
+				if !booted {
+					close(b.ready)
 				}
-				return nil
+				booted = true
 			}
 		}
+	}
+}
+
+// awaitReady waits for the end of the boot.
+func (b *boot) awaitReady(ctx context.Context) error {
+	select {
+	case <-b.ready:
+		return nil
+	case <-b.ended:
+		return fmt.Errorf("ended while booting: %s", b.cmd.ProcessState)
+	case <-ctx.Done():
+		return fmt.Errorf("not ready: %w", ctx.Err())
 	}
 }
 
 // kill ends the host's PID 1, and all its processes with it, and waits for
 // nspawn to have noticed.
 func (b *boot) kill() {
-	victim := b.leader
+	victim := int(b.leader.Load())
 	if victim == 0 {
 		victim = b.cmd.Process.Pid
 	}

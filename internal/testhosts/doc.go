@@ -21,13 +21,13 @@
 //
 // # Where it all lives
 //
-// [Main] runs the tests in a second process, with a process table, a mount
-// table and a network of its own. Hosts, their disks (in memory) and their
-// links exist in there only: whatever ends that process, SIGKILL too, the
-// kernel takes everything with it. Two things outlast it. The hosts' root tree
-// is kept for the next run in $RENEWER_TESTHOSTS, else in renewer-testhosts
-// under the user's cache directory, named after a hash of its recipe. And a
-// killed run leaves empty cgroups, which the next one removes.
+// [Main] runs the tests in a process below the first one, with a process table,
+// a mount table and a network of their own. Hosts, their disks (in memory) and
+// their links exist in there only: whatever ends the first process, SIGKILL
+// too, the kernel takes everything with it. Two things outlast it. The hosts'
+// root tree is kept for the next run in $RENEWER_TESTHOSTS, else in
+// renewer-testhosts under the user's cache directory, named after a hash of its
+// recipe. And a killed run leaves empty cgroups, which the next one removes.
 //
 // The hosts see cgroups of version 2 whatever the machine has; a machine that
 // gives its controllers to version 1 has none left for them, so there are no

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -18,13 +19,13 @@ import (
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Command returns a command that runs as root on the host, by a way that needs
-// neither its network nor its sshd. Of the environment only PATH is there. If
-// the host is off the command fails to start.
+// neither its network nor its sshd. Of the environment only PATH is there. It
+// ends with its context. If the host is off it fails to start.
 func (h *Host) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	leader := "0"
 	b, err := h.running()
 	if err == nil {
-		leader = strconv.Itoa(b.leader)
+		leader = strconv.Itoa(int(b.leader.Load()))
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{
 		"--target=" + leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
@@ -33,6 +34,21 @@ func (h *Host) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	if err != nil {
 		cmd.Err = err
 	}
+	// nsenter waits for the command as its child, and ends after it: so that is
+	// the one to end. Wait ends nsenter itself if need be.
+	cmd.Cancel = func() error {
+		nsenter := strconv.Itoa(cmd.Process.Pid)
+		children, err := os.ReadFile(filepath.Join("/proc", nsenter, "task", nsenter, "children"))
+		for child := range strings.FieldsSeq(string(children)) {
+			pid, failed := strconv.Atoi(child)
+			if failed == nil {
+				failed = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			err = errors.Join(err, failed)
+		}
+		return err
+	}
+	cmd.WaitDelay = time.Second
 	return cmd
 }
 
@@ -80,8 +96,6 @@ func Client(ctx context.Context, argv ...string) *exec.Cmd {
 func output(cmd *exec.Cmd, what string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// What a cancelled command started may still hold the pipes.
-	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("%s: %w: %s", what, err, strings.TrimSpace(stderr.String()))
 	}

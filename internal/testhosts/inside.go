@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where things are in the second process. /run is empty there, and in memory.
+// Where things are in the namespaces. /run is empty there, and in memory.
 const (
 	groupsDir  = "/sys/fs/cgroup"
 	hostsDir   = "/run/testhosts"
@@ -33,12 +33,9 @@ type controller struct {
 	group string // the directory of this run's cgroup
 }
 
-// enter turns the process into the controller: file systems that nobody else
-// sees, a bridge for the hosts, a root for the clients.
-func enter(tree, group string) error {
-	if os.Getpid() != 1 {
-		return fmt.Errorf("%s is set for a process that Main has not started", treeVariable)
-	}
+// enter furnishes the namespaces: file systems that nobody else sees, a bridge
+// for the hosts, a root for the clients.
+func enter(tree string) error {
 	// Before any other mount: none of them may reach the rest of the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -66,17 +63,16 @@ func enter(tree, group string) error {
 			return err
 		}
 	}
-	site = &controller{tree: tree, group: filepath.Join(groupsDir, group)}
 	if err := os.Mkdir(hostsDir, 0o700); err != nil {
 		return err
 	}
-	return site.mountClient()
+	return mountClient(tree)
 }
 
 // mountClient makes the root of [Client]: the hosts' tree, with the directory
 // for temporary files where it is here.
-func (c *controller) mountClient() error {
-	if err := mountTree(c.tree, clientRoot); err != nil {
+func mountClient(tree string) error {
+	if err := mountTree(tree, clientRoot); err != nil {
 		return err
 	}
 	root := filepath.Join(clientRoot, "root")

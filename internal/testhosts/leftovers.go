@@ -21,12 +21,12 @@ func Leftovers() (found []string, err error) {
 	return found, err
 }
 
-// processes are all in this process table but the tests themselves, and but
-// those that have ended and wait for somebody to ask how.
+// processes are all in this process table but the tests, their PID 1, and those
+// that have ended and are about to be waited for.
 func processes() (found []string, err error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		if filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
+		if pid := filepath.Base(dir); pid == "1" || pid == strconv.Itoa(os.Getpid()) {
 			continue
 		}
 		stat, gone := os.ReadFile(filepath.Join(dir, "stat"))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -24,7 +25,7 @@ var tools = map[string]string{
 	"ssh":            "openssh-client",
 }
 
-// The environment of the second process: where the hosts' tree is, and the
+// The environment of the processes below the first one: where the hosts' tree is, and the
 // name of its cgroup.
 const (
 	treeVariable   = "RENEWER_TESTHOSTS_TREE"
@@ -38,19 +39,33 @@ const (
 func Main(m *testing.M) int {
 	// The hosts' directories are for their users too, whoever runs the tests.
 	unix.Umask(0o022)
-	if os.Getenv(treeVariable) == "" {
-		code, err := outside()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "testhosts:", err)
-			return 1
-		}
-		return code
-	}
-	if err := enter(os.Getenv(treeVariable), os.Getenv(cgroupVariable)); err != nil {
+	code, err := stage(m)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "testhosts:", err)
 		return 1
 	}
-	return m.Run()
+	return code
+}
+
+// stage is what this process is to do: the one that go test starts keeps the
+// tree and the cgroup; the one below it is PID 1 of the namespaces, prepares
+// them and lets orphans end; the last one runs the tests.
+func stage(m *testing.M) (int, error) {
+	tree, group := os.Getenv(treeVariable), os.Getenv(cgroupVariable)
+	switch {
+	case tree == "":
+		return outside()
+	case os.Getpid() == 1:
+		if err := enter(tree); err != nil {
+			return 0, err
+		}
+		return reap()
+	case os.Getppid() == 1:
+		site = &controller{tree: tree, group: filepath.Join(groupsDir, group)}
+		return m.Run(), nil
+	default:
+		return 0, fmt.Errorf("%s is set, but not by this package", treeVariable)
+	}
 }
 
 // outside prepares what a run needs, has it, and cleans up after it.
@@ -71,8 +86,7 @@ func outside() (code int, err error) {
 	return again(treeVariable+"="+tree, cgroupVariable+"="+group.name)
 }
 
-// again runs this test binary a second time, in namespaces of its own, and
-// returns its exit code.
+// again runs this test binary in namespaces of its own and returns its exit code.
 func again(environment ...string) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -88,30 +102,59 @@ func again(environment ...string) (int, error) {
 	// Pdeathsig is sent at the end of the thread that started the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
-	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start the tests in namespaces of their own: %w", err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				_ = cmd.Process.Signal(s)
-			case <-ended:
-				return
-			}
-		}
-	}()
+	defer forward(cmd.Process.Pid)()
 	err = cmd.Wait()
-	close(ended)
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		// Killed has the code -1, which os.Exit would make 255.
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
+}
+
+// reap runs the tests as a child, and waits for every process whose parent
+// ended before it did: a host cannot end while one of its own is not waited for.
+func reap() (int, error) {
+	tests, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return 0, err
+	}
+	defer forward(tests.Pid)()
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 0, fmt.Errorf("wait for the tests: %w", err)
+		case pid == tests.Pid && status.Exited():
+			return status.ExitStatus(), nil
+		case pid == tests.Pid:
+			return 0, fmt.Errorf("the tests were ended by a signal: %s", status.Signal())
+		}
+	}
+}
+
+// forward hands the signals that end a test run on to a process, until the
+// function that it returns is called.
+func forward(pid int) (stop func()) {
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = syscall.Kill(pid, s.(syscall.Signal))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
 }
 
 // checkMachine says what is missing to start hosts here.
