@@ -80,7 +80,7 @@ type Host struct {
 	Type           string // local, ssh
 	User           string // empty: the login user
 	Sudo           bool
-	Port           int
+	Port           int    // 0: that of ~/.ssh/config, else 22
 	SFTPServer     string // empty: looked for in the usual places
 	IdentityFile   string // empty: ssh-agent
 	KnownHostsFile string // empty: ~/.ssh/known_hosts

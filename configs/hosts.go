@@ -47,7 +47,7 @@ func hostReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		KnownHostsFile: get[string](s, "known_hosts_file"), Jump: get[string](s, "jump"), Root: getOr(s, "root", "/"),
 	}
 	if kind == "ssh" {
-		h.Port = getOr(s, "port", 22)
+		h.Port = get[int](s, "port")
 	}
 	return hostSetting{h, s["jump"].at}, true
 }
