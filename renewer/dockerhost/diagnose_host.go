@@ -35,7 +35,7 @@ func isSudo(err error) bool {
 	if errors.Is(err, fs.ErrPermission) {
 		return true
 	}
-	for _, said := range []string{"a password is required", "not in the sudoers", "may not run sudo", "is not allowed to execute", "sudo: command not found", "ccess denied", "nteractive authentication required"} {
+	for _, said := range []string{"a password is required", "permission denied", "not in the sudoers", "may not run sudo", "is not allowed to execute", "sudo: command not found", "ccess denied", "nteractive authentication required"} {
 		if strings.Contains(err.Error(), said) {
 			return true
 		}

@@ -16,7 +16,7 @@ Requires=docker.socket
 [Service]
 Type=notify
 EnvironmentFile=-/etc/default/docker
-ExecStart=/usr/sbin/dockerd -H fd:// $DOCKER_OPTS
+ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
 ExecReload=/bin/kill -s HUP $MAINPID
 `
 	ceUnit = `[Service]

@@ -19,6 +19,9 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && bindable && pl.covered(slices.Concat(own, envHosts)) {
 		return "", d, nil
 	}
+	if !pl.f.DropIn.Exists && len(pl.f.Listening) > 0 && !slices.ContainsFunc(slices.Concat(own, envHosts), pl.samePort) {
+		pl.note("something listens on port %s already (%s): if it is not dockerd, dockerd will not start, and everything is put back", pl.port, strings.Join(pl.f.Listening, ", "))
+	}
 	if pl.cmd.late != "" {
 		return "", nil, misconfigured("merge it into another drop-in, or give it a name that sorts before "+dropInName,
 			"%s sets ExecStart= and is read after %s, so it would undo what renewer writes there", pl.cmd.late, dropInName)

@@ -220,7 +220,16 @@ func (m *machine) wantsLiveRestore() (on bool) {
 	if err == nil {
 		_, _ = d.get(liveRestoreKey, &on)
 	}
-	return on
+	f := m.facts()
+	cmd, err := commandOf(f.Unit)
+	if err != nil {
+		panic(err)
+	}
+	flags := cmd.flags
+	if f.DropIn.Exists {
+		flags = oursIn(f.DropIn)
+	}
+	return on || slices.ContainsFunc(flags, func(fl directive) bool { return fl.key == liveRestoreKey && fl.value != "false" })
 }
 
 // start is a restart: containers go on if live-restore is on before and after.

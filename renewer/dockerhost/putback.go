@@ -25,7 +25,7 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 		}
 	}
 	// A restart without live-restore would end the containers.
-	soften := w.restart && w.interim != "" && w.before.Containers > 0
+	soften := w.restart && w.keeps && w.interim != "" && w.before.Containers > 0
 	done := map[string]bool{}
 	for _, c := range w.written {
 		if done[c.Path] {
@@ -82,8 +82,8 @@ func (w *work) ended(ctx context.Context, cause error, failed []error) error {
 			}
 		}
 		back := "everything is back as it was"
-		if w.interim != "" && w.before.Containers > 0 {
-			back += ", but that live-restore is on in the daemon until it is restarted: its containers have gone on"
+		if w.keeps && !w.before.LiveRestore {
+			back += ", but that live-restore is on in the daemon until it is restarted, and its containers have gone on"
 		}
 		return renewer.WithHint(fmt.Errorf("%w; %s", cause, back), hint)
 	}

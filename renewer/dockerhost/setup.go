@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ type work struct {
 	before  renewer.DockerState
 	copies  []string // made beside the files
 	written []renewer.FileChange
-	interim string // daemon.json as it was with live-restore on; empty if not needed
+	interim string // daemon.json as it was, with live-restore on; see interimOf
+	keeps   bool   // live-restore is on in the daemon that runs
 	began   bool   // systemd or the daemon has been told
 	restart bool   // the daemon was restarted, or may have been
 }
@@ -63,7 +65,7 @@ func (s Setup) Apply(ctx context.Context, plan renewer.HostPlan) error {
 	err := w.preconditions(ctx)
 	if err == nil && !plan.Empty() {
 		if err = w.carryOut(ctx); err != nil {
-			return fmt.Errorf("host %s: set up: %w", plan.Host, w.putBack(ctx, err))
+			return fmt.Errorf("set up %s: %w", plan.Host, w.putBack(ctx, err))
 		}
 		return nil
 	}
@@ -71,34 +73,52 @@ func (s Setup) Apply(ctx context.Context, plan renewer.HostPlan) error {
 		err = w.prove(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("host %s: set up: %w", plan.Host, err)
+		return fmt.Errorf("set up %s: %w", plan.Host, err)
 	}
 	return nil
 }
 
 func (w *work) preconditions(ctx context.Context) error {
-	disk, err := w.Machine.Inspect(ctx, w.Placement)
+	facts, err := Inspect(ctx, w.Machine, w.Placement)
 	if err != nil {
 		return err
 	}
-	if wrong := unusable(w.Placement, disk); wrong != "" {
+	if wrong := unusable(w.Placement, facts.Disk); wrong != "" {
 		return renewer.WithHint(fmt.Errorf("the certificate's files in %s: %s; dockerd would not start", w.Placement.Dir, wrong),
 			"place the certificate first: renewer renew "+w.Placement.Certificate)
 	}
 	for _, c := range w.plan.Changes {
-		now, err := readFile(ctx, w.Machine, c.Path)
-		if err != nil {
-			return err
+		now := facts.Daemon
+		if c.Path == facts.DropIn.Path {
+			now = facts.DropIn
 		}
-		if now.Exists != c.Exists || now.Text != c.Before || now.Link {
+		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
 			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
 		}
+		if c.Path == DaemonJSON {
+			w.interim = interimOf(facts)
+		}
 	}
-	if w.plan.Empty() {
-		return nil
+	w.before, w.keeps = facts.Docker, facts.Docker.LiveRestore
+	if !w.plan.Empty() {
+		return facts.DockerErr // what runs is not known
 	}
-	w.before, err = w.Machine.Docker(ctx, "")
-	return err
+	return nil
+}
+
+// interimOf is daemon.json as it is, with live-restore on; empty where that
+// is impossible or said elsewhere.
+func interimOf(f Facts) string {
+	d, err := parseDocument(f.Daemon.Text)
+	cmd, cerr := commandOf(f.Unit)
+	if err != nil || cerr != nil || f.Swarm {
+		return ""
+	}
+	flags := slices.Concat(cmd.flags, cmd.env, oursIn(f.DropIn))
+	if slices.ContainsFunc(flags, func(fl directive) bool { return fl.key == liveRestoreKey }) {
+		return ""
+	}
+	return string(d.set(liveRestoreKey, true))
 }
 
 // unusable says why a service such as dockerd would not start with the files;
@@ -177,40 +197,16 @@ func (w *work) keepContainers(ctx context.Context) error {
 		"stop the containers first, or allow it with guard: {docker: {without_live_restore: force}}")
 }
 
-var errNoLiveRestore = errors.New("dockerd does not take live-restore in a swarm")
-
 func (w *work) switchOn(ctx context.Context) error {
-	file, err := readFile(ctx, w.Machine, DaemonJSON)
-	if err != nil {
-		return err
-	}
-	after, planned := file.Text, false
-	for _, c := range w.plan.Changes {
-		if c.Path == DaemonJSON {
-			after, planned = c.After, true
-		}
-	}
-	final, err := parseDocument(after)
-	if err != nil {
-		return err
-	}
-	var on bool
-	if _, err := final.get(liveRestoreKey, &on); err != nil || !on {
-		return errNoLiveRestore
+	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == DaemonJSON })
+	if i >= 0 && w.interim == "" {
+		return errors.New("dockerd does not take it from daemon.json now: it is in a swarm, or a flag says otherwise")
 	}
 	w.Progress("switch live-restore on, so that containers go on while dockerd restarts")
-	if planned {
-		now, err := parseDocument(file.Text)
-		if err != nil {
-			return err
-		}
-		w.interim = string(now.set(liveRestoreKey, true))
-		mode := file.Mode
-		if !file.Exists {
-			mode = 0o644
-		}
-		w.written = append(w.written, renewer.FileChange{Path: DaemonJSON, Exists: file.Exists, Before: file.Text, Mode: mode})
-		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), mode); err != nil {
+	if i >= 0 {
+		c := w.plan.Changes[i]
+		w.written = append(w.written, c)
+		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), c.Mode); err != nil {
 			return err
 		}
 	}
@@ -219,7 +215,7 @@ func (w *work) switchOn(ctx context.Context) error {
 	}
 	for range reloadLooks { // dockerd reads the file after the signal was sent
 		st, err := w.Machine.Docker(ctx, "")
-		if err != nil || st.LiveRestore {
+		if w.keeps = st.LiveRestore; err != nil || w.keeps {
 			return err
 		}
 		if err := wait(ctx, w.Pause); err != nil {

@@ -52,6 +52,17 @@ var machines = map[string]func() *machine{
 		m.containers = 1
 		return m
 	},
+	"live-restore on, and not in the file any more": func() *machine {
+		m := newMachine(ceUnit)
+		m.containers, m.liveRestore = 2, true
+		m.files[DaemonJSON] = memFile{"{\"debug\": true}\n", 0o644}
+		return m
+	},
+	"live-restore as a flag": func() *machine {
+		m := newMachine("[Service]\nExecStart=/usr/bin/dockerd --live-restore -H fd://\n")
+		m.containers, m.liveRestore = 2, true
+		return m
+	},
 	"broken by hosts in daemon.json": func() *machine {
 		m := newMachine(debianUnit)
 		m.files[DaemonJSON] = memFile{`{"hosts": ["fd://", "tcp://0.0.0.0:2376"]}`, 0o644}
@@ -129,7 +140,7 @@ func TestSetupFailsAtEveryCall(t *testing.T) {
 					}
 					continue
 				}
-				if !errors.Is(err, errInjected) || !strings.HasPrefix(err.Error(), "host host-b: set up: ") {
+				if !errors.Is(err, errInjected) || !strings.HasPrefix(err.Error(), "set up host-b: ") {
 					t.Errorf("%s: the error", where)
 				}
 				if !maps.Equal(m.files, before) {
@@ -199,7 +210,7 @@ func TestSetupIsNotBegun(t *testing.T) {
 		{name: "mixed pair", late: func(m *machine) { m.disk.Problems = []string{"server-key.pem is not the key of server-cert.pem"} }, says: []string{"is not the key of"}},
 		{name: "changed meanwhile", late: func(m *machine) { m.files[DaemonJSON] = memFile{"{}", 0o644} }, says: []string{"/etc/docker/daemon.json was changed since the plan was made", "nothing was touched"}},
 		{name: "a deaf dockerd", make: func(m *machine) { m.containers, m.deaf = 4, true }, says: []string{"live-restore could not be switched on", "would end 4 containers", "everything is back"}},
-		{name: "a swarm", make: func(m *machine) { m.containers, m.swarm = 4, true }, says: []string{"would end 4 containers", "in a swarm"}},
+		{name: "a swarm", make: func(m *machine) { m.containers, m.swarm = 4, true }, says: []string{"would end 4 containers", "it is in a swarm"}},
 	} {
 		m := newMachine(ceUnit)
 		if c.make != nil {
@@ -234,7 +245,7 @@ func TestDockerdDoesNotComeUp(t *testing.T) {
 	m.containers, m.refuse = 3, true
 	plan, before := planOf(t, m), maps.Clone(m.files)
 	err := setup(m).Apply(t.Context(), plan)
-	fails(t, err, "systemctl restart docker.service", "could not load X509 key pair", "everything is back as it was", "its containers have gone on")
+	fails(t, err, "systemctl restart docker.service", "could not load X509 key pair", "everything is back as it was", "and its containers have gone on")
 	if !m.running || m.containers != 3 || !maps.Equal(m.files, before) {
 		t.Errorf("running %t, %d containers, files %q", m.running, m.containers, slices.Sorted(maps.Keys(m.files)))
 	}
