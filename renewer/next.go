@@ -135,7 +135,7 @@ func (r *Rollout) slots(c Certificate, k Conditions) int {
 		switch {
 		case s.State == StepVerified:
 			proven++
-		case s.State.Live() && !(late && waits(s.NextAt, k.Now, BackoffMax)):
+		case s.State.Live() && (!late || !waits(s.NextAt, k.Now, BackoffMax)):
 			live++
 		}
 	}

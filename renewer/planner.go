@@ -109,7 +109,7 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	at := r.Due(c, o.Rolling)
 	due := !at.IsZero() && !at.After(now)
 	switch {
-	case !r.Settled() && !(due && r.stuck()):
+	case !r.Settled() && (!due || !r.stuck()):
 		if lost {
 			d.Adapt = &r // the rest of the change is compared when that has ended
 		}

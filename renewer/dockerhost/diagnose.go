@@ -60,13 +60,25 @@ type check struct {
 var (
 	reaching = []check{{"reach", reach}, {"sudo", sudo}}
 	onHost   = []check{
-		{"clock", clock}, {"files", files}, {"file-modes", fileModes}, {"environment", environment},
-		{"docker-unit", dockerUnit}, {"start-limit", startLimit}, {"host-conflict", hostConflict}, {"daemon-config", daemonConfig},
-		{"live-restore", liveRestore}, {"connection-refused", refused},
+		{"clock", clock},
+		{"files", files},
+		{"file-modes", fileModes},
+		{"environment", environment},
+		{"docker-unit", dockerUnit},
+		{"start-limit", startLimit},
+		{"host-conflict", hostConflict},
+		{"daemon-config", daemonConfig},
+		{"live-restore", liveRestore},
+		{"connection-refused", refused},
 	}
 	onPort = []check{
-		{"expiry", expiry}, {"usage", usage}, {"san-mismatch", sanMismatch}, {"unknown-authority", unknownAuthority},
-		{"timeout", timeout}, {"client-refused", clientRefused}, {"served", servedRight},
+		{"expiry", expiry},
+		{"usage", usage},
+		{"san-mismatch", sanMismatch},
+		{"unknown-authority", unknownAuthority},
+		{"timeout", timeout},
+		{"client-refused", clientRefused},
+		{"served", servedRight},
 	}
 )
 

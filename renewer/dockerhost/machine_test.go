@@ -118,18 +118,18 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 	}
 	line := strings.Join(argv, " ")
 	err = m.do(line, func() error {
-		switch {
-		case argv[0] == "ss":
+		switch argv[0] {
+		case "ss":
 			for _, a := range m.listening {
 				out += "LISTEN 0 4096 " + a + " *:*\n"
 			}
 			return nil
-		case argv[0] == "docker":
+		case "docker":
 			if out = "WARNING: No swap limit support\nswarm: inactive\n"; m.swarm {
 				out = "swarm: active\n"
 			}
 			return nil
-		case argv[0] == "systemctl":
+		case "systemctl":
 			out, err := m.systemctl(argv[3:])
 			if err == nil && argv[3] == "show" {
 				return m.show(&out)

@@ -2,9 +2,7 @@ package dockerhost
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,69 +76,6 @@ func (s Setup) Apply(ctx context.Context, plan renewer.HostPlan) error {
 	return nil
 }
 
-func (w *work) preconditions(ctx context.Context) error {
-	facts, err := Inspect(ctx, w.Machine, w.Placement)
-	if err != nil {
-		return err
-	}
-	if wrong := unusable(w.Placement, facts.Disk); wrong != "" {
-		return renewer.WithHint(fmt.Errorf("the certificate's files in %s: %s; dockerd would not start", w.Placement.Dir, wrong),
-			"place the certificate first: renewer renew "+w.Placement.Certificate)
-	}
-	for _, c := range w.plan.Changes {
-		now := facts.Daemon
-		if c.Path == facts.DropIn.Path {
-			now = facts.DropIn
-		}
-		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
-			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
-		}
-		if c.Path == DaemonJSON {
-			w.interim = interimOf(facts)
-		}
-	}
-	w.before, w.keeps = facts.Docker, facts.Docker.LiveRestore
-	if !w.plan.Empty() {
-		return facts.DockerErr // what runs is not known
-	}
-	return nil
-}
-
-// interimOf is daemon.json as it is, with live-restore on; empty where that
-// is impossible or said elsewhere.
-func interimOf(f Facts) string {
-	d, err := parseDocument(f.Daemon.Text)
-	cmd, cerr := commandOf(f.Unit)
-	if err != nil || cerr != nil || f.Swarm {
-		return ""
-	}
-	flags := slices.Concat(cmd.flags, cmd.env, oursIn(f.DropIn))
-	if slices.ContainsFunc(flags, func(fl directive) bool { return fl.key == liveRestoreKey }) {
-		return ""
-	}
-	return string(d.set(liveRestoreKey, true))
-}
-
-// unusable says why a service such as dockerd would not start with the files;
-// empty if it would.
-func unusable(p renewer.Placement, disk renewer.OnDisk) string {
-	has := func(kind renewer.FileKind) bool { return p.Files[kind] != "" }
-	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
-		return "there is no certificate"
-	}
-	if disk.Trust == "" && has(renewer.FileCA) {
-		return p.Files[renewer.FileCA] + " holds no root"
-	}
-	for _, problem := range disk.Problems {
-		for _, fatal := range []string{" is missing", " is not the key of ", "private key", "cannot be read"} {
-			if strings.Contains(problem, fatal) {
-				return problem
-			}
-		}
-	}
-	return ""
-}
-
 func (w *work) carryOut(ctx context.Context) error {
 	stamp := w.Now().UTC().Format("20060102T150405Z")
 	for _, c := range w.plan.Changes {
@@ -182,59 +117,6 @@ func (w *work) prove(ctx context.Context) error {
 		return fmt.Errorf("what is served is not right: %w", err)
 	}
 	return nil
-}
-
-// keepContainers switches live-restore on in the daemon that runs.
-func (w *work) keepContainers(ctx context.Context) error {
-	if !w.before.Running || w.before.LiveRestore {
-		return nil
-	}
-	err := w.switchOn(ctx)
-	if err == nil || w.before.Containers == 0 || w.Force {
-		return nil // nothing ends, or it is meant to
-	}
-	return renewer.WithHint(fmt.Errorf("live-restore could not be switched on, and a restart would end %d containers: %w", w.before.Containers, err),
-		"stop the containers first, or allow it with guard: {docker: {without_live_restore: force}}")
-}
-
-func (w *work) switchOn(ctx context.Context) error {
-	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == DaemonJSON })
-	if i >= 0 && w.interim == "" {
-		return errors.New("dockerd does not take it from daemon.json now: it is in a swarm, or a flag says otherwise")
-	}
-	w.Progress("switch live-restore on, so that containers go on while dockerd restarts")
-	if i >= 0 {
-		c := w.plan.Changes[i]
-		w.written = append(w.written, c)
-		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), c.Mode); err != nil {
-			return err
-		}
-	}
-	if err := w.systemd(ctx, "reload", "--", unitOf(w.Placement)); err != nil {
-		return err
-	}
-	for range reloadLooks { // dockerd reads the file after the signal was sent
-		st, err := w.Machine.Docker(ctx, "")
-		if w.keeps = st.LiveRestore; err != nil || w.keeps {
-			return err
-		}
-		if err := wait(ctx, w.Pause); err != nil {
-			return err
-		}
-	}
-	return renewer.WithHint(errors.New("dockerd was told to reload, and live-restore is still off"),
-		"it says why in its log: journalctl -n 50 -u "+unitOf(w.Placement))
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
 
 // bring starts dockerd with the files that are there. A unit at its start

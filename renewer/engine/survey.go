@@ -205,16 +205,16 @@ func (e *Engine) observe(results []Seen) error {
 	return nil
 }
 
-func (f Seen) verification() renewer.Verification {
+func (s Seen) verification() renewer.Verification {
 	v := renewer.Verification{
-		Certificate: f.cert.Name, Host: f.placement.Host, OK: f.Err == nil, Generation: f.state.Generation,
-		OnDisk: f.Disk.Leaf, Served: f.Seen.Served, Problems: []string{}, NotChecked: f.Seen.NotChecked, At: f.At,
+		Certificate: s.cert.Name, Host: s.placement.Host, OK: s.Err == nil, Generation: s.state.Generation,
+		OnDisk: s.Disk.Leaf, Served: s.Seen.Served, Problems: []string{}, NotChecked: s.Seen.NotChecked, At: s.At,
 	}
-	if f.gen != nil {
-		v.Expected = f.gen.Fingerprint
+	if s.gen != nil {
+		v.Expected = s.gen.Fingerprint
 	}
-	if f.Err != nil {
-		v.Problems = append(v.Problems, f.Err.Error())
+	if s.Err != nil {
+		v.Problems = append(v.Problems, s.Err.Error())
 	}
 	return v
 }

@@ -3,12 +3,16 @@ package hosts
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -20,7 +24,21 @@ import (
 
 var _ engine.Host = (*Host)(nil)
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// signalled makes the test binary a process that says what signal it got.
+const signalled = "RENEWER_TEST_SIGNALLED"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(signalled) == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGHUP)
+	fmt.Println("ready")
+	<-got
+	fmt.Println("reloaded")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the test closes it
+}
 
 // memory is a temporary directory in memory where the machine has that: many
 // small files, synced, are faster there.

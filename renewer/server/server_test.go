@@ -68,6 +68,7 @@ func (f *fakeService) Verify(ctx context.Context, n []string) ([]renewer.Verific
 func (f *fakeService) Events(ctx context.Context, e renewer.EventFilter) ([]renewer.Event, error) {
 	return f.events(ctx, e)
 }
+
 func (f *fakeService) HostPlan(_ context.Context, host string) (renewer.HostPlan, error) {
 	return renewer.HostPlan{Host: host, Changes: []renewer.FileChange{}, Notes: []string{}}, nil
 }

@@ -1,0 +1,64 @@
+package dockerhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+)
+
+// keepContainers switches live-restore on in the daemon that runs.
+func (w *work) keepContainers(ctx context.Context) error {
+	if !w.before.Running || w.before.LiveRestore {
+		return nil
+	}
+	err := w.switchOn(ctx)
+	if err == nil || w.before.Containers == 0 || w.Force {
+		return nil // nothing ends, or it is meant to
+	}
+	return renewer.WithHint(fmt.Errorf("live-restore could not be switched on, and a restart would end %d containers: %w", w.before.Containers, err),
+		"stop the containers first, or allow it with guard: {docker: {without_live_restore: force}}")
+}
+
+func (w *work) switchOn(ctx context.Context) error {
+	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == DaemonJSON })
+	if i >= 0 && w.interim == "" {
+		return errors.New("dockerd does not take it from daemon.json now: it is in a swarm, or a flag says otherwise")
+	}
+	w.Progress("switch live-restore on, so that containers go on while dockerd restarts")
+	if i >= 0 {
+		c := w.plan.Changes[i]
+		w.written = append(w.written, c)
+		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), c.Mode); err != nil {
+			return err
+		}
+	}
+	if err := w.systemd(ctx, "reload", "--", unitOf(w.Placement)); err != nil {
+		return err
+	}
+	for range reloadLooks { // dockerd reads the file after the signal was sent
+		st, err := w.Machine.Docker(ctx, "")
+		if w.keeps = st.LiveRestore; err != nil || w.keeps {
+			return err
+		}
+		if err := wait(ctx, w.Pause); err != nil {
+			return err
+		}
+	}
+	return renewer.WithHint(errors.New("dockerd was told to reload, and live-restore is still off"),
+		"it says why in its log: journalctl -n 50 -u "+unitOf(w.Placement))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,73 @@
+package dockerhost
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+)
+
+func (w *work) preconditions(ctx context.Context) error {
+	facts, err := Inspect(ctx, w.Machine, w.Placement)
+	if err != nil {
+		return err
+	}
+	if wrong := unusable(w.Placement, facts.Disk); wrong != "" {
+		return renewer.WithHint(fmt.Errorf("the certificate's files in %s: %s; dockerd would not start", w.Placement.Dir, wrong),
+			"place the certificate first: renewer renew "+w.Placement.Certificate)
+	}
+	for _, c := range w.plan.Changes {
+		now := facts.Daemon
+		if c.Path == facts.DropIn.Path {
+			now = facts.DropIn
+		}
+		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
+			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
+		}
+		if c.Path == DaemonJSON {
+			w.interim = interimOf(facts)
+		}
+	}
+	w.before, w.keeps = facts.Docker, facts.Docker.LiveRestore
+	if !w.plan.Empty() {
+		return facts.DockerErr // what runs is not known
+	}
+	return nil
+}
+
+// interimOf is daemon.json as it is, with live-restore on; empty where that
+// is impossible or said elsewhere.
+func interimOf(f Facts) string {
+	d, err := parseDocument(f.Daemon.Text)
+	cmd, cerr := commandOf(f.Unit)
+	if err != nil || cerr != nil || f.Swarm {
+		return ""
+	}
+	flags := slices.Concat(cmd.flags, cmd.env, oursIn(f.DropIn))
+	if slices.ContainsFunc(flags, func(fl directive) bool { return fl.key == liveRestoreKey }) {
+		return ""
+	}
+	return string(d.set(liveRestoreKey, true))
+}
+
+// unusable says why a service such as dockerd would not start with the files;
+// empty if it would.
+func unusable(p renewer.Placement, disk renewer.OnDisk) string {
+	has := func(kind renewer.FileKind) bool { return p.Files[kind] != "" }
+	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
+		return "there is no certificate"
+	}
+	if disk.Trust == "" && has(renewer.FileCA) {
+		return p.Files[renewer.FileCA] + " holds no root"
+	}
+	for _, problem := range disk.Problems {
+		for _, fatal := range []string{" is missing", " is not the key of ", "private key", "cannot be read"} {
+			if strings.Contains(problem, fatal) {
+				return problem
+			}
+		}
+	}
+	return ""
+}
