@@ -26,7 +26,7 @@ func TestYAMLHoldsTheSameValues(t *testing.T) {
 	t.Parallel()
 	tricky := rapid.SampledFrom([]string{
 		"", "0123", "12e3", "0x1f", "1_000", "yes", "null", "~", "true", "2026-11-22T05:00:00Z", "2026-11-22", "- a", "a: b", "#x",
-		"*a", "&a", "!!int 3", "@host", "`", "%", "line\nbreak\n", " lead", "trail ", "tab\there", "é…", "{}", "[]", "<<", "=", ".inf", "\u0085", "\u2028", "\x7f",
+		"*a", "&a", "!!int 3", "@host", "`", "%", "line\nbreak\n", " lead", "trail ", "tab\there", "\t\n", "\n\t", " \n", "é…", "{}", "[]", "<<", "=", ".inf", "\u0085", "\u2028", "\x7f",
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.OneOf(tricky, rapid.String())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -45,7 +46,9 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 	switch v := token.(type) {
 	case string:
 		n, err := scalar("!!str", v)
-		if v == "<<" { // the encoder takes it for a merge key
+		// The encoder takes << for a merge key, and writes blocks of lines that
+		// begin with white space in a way that nobody can read back.
+		if v == "<<" || strings.ContainsFunc(v, unicode.IsControl) {
 			n.Style = yaml.DoubleQuotedStyle
 		}
 		return n, err
