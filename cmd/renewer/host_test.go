@@ -72,7 +72,6 @@ func (f *fakeHosts) command(t *testing.T, in *os.File, args ...string) (code int
 }
 
 func TestHostCheckAndSetup(t *testing.T) {
-	t.Parallel()
 	f := &fakeHosts{plan: somePlan()}
 	for _, step := range []struct {
 		args     []string
@@ -106,7 +105,6 @@ func TestHostCheckAndSetup(t *testing.T) {
 }
 
 func TestHostCheckAsJSON(t *testing.T) {
-	t.Parallel()
 	code, out, _ := (&fakeHosts{plan: somePlan()}).command(t, nil, "host", "check", "host-b", "-o", "json")
 	var got renewer.HostPlan
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 1 {
@@ -120,7 +118,6 @@ func TestHostCheckAsJSON(t *testing.T) {
 
 // A person at a terminal is asked, and only yes is a yes.
 func TestHostSetupAsks(t *testing.T) {
-	t.Parallel()
 	for answer, want := range map[string]struct{ code, set int }{
 		"y\n": {0, 1}, "YES\n": {0, 1}, "n\n": {1, 0}, "\n": {1, 0}, "yes please\n": {1, 0}, "\x04": {1, 0}, // end of file
 	} {
@@ -171,7 +168,6 @@ func terminal(t *testing.T) (keyboard, screen *os.File) {
 }
 
 func TestDoctor(t *testing.T) {
-	t.Parallel()
 	f := &fakeHosts{found: []renewer.Finding{
 		{Check: "reach", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingOK, Text: "the host can be reached"},
 		{Check: "san-mismatch", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingFail, Text: "clients dial 10.0.1.2", Fix: "add it to sans:"},
