@@ -8,7 +8,6 @@ type EventType string
 
 // The events of the audit log.
 const (
-	EventCAImported        EventType = "ca_imported"
 	EventRolloutPlanned    EventType = "rollout_planned"
 	EventIssued            EventType = "issued"
 	EventIssueWarning      EventType = "issue_warning"

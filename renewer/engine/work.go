@@ -28,8 +28,7 @@ type job struct {
 	step      renewer.Step
 	placement renewer.Placement
 	state     renewer.PlacementState
-	all       map[string]renewer.PlacementState // of every host
-	gen       *renewer.Generation               // that the rollout delivers
+	gen       *renewer.Generation // that the rollout delivers
 	current   *renewer.Generation
 	latest    int
 	fleet     *Fleet
@@ -43,7 +42,7 @@ func (e *Engine) newJob(a renewer.Action) job {
 	fleet := e.fleet
 	j := job{
 		Action: a, cert: en.cert, rollout: *en.rec.Rollout, gen: en.rolling, current: en.current, latest: en.rec.Latest,
-		all: en.rec.Clone().Placements, fleet: &fleet, roots: e.roots, creds: e.probeCerts, now: e.Now,
+		fleet: &fleet, roots: e.roots, creds: e.probeCerts, now: e.Now,
 	}
 	if s, ok := en.rec.Rollout.Step(a.Host); ok {
 		j.step = *s

@@ -1,0 +1,201 @@
+package renewer
+
+import (
+	"fmt"
+	"time"
+)
+
+// One method for each action: what its outcome does to the step, to what is
+// known of the placement, and to the log.
+
+func (t *transition) ordered() {
+	r, o := t.r, t.o
+	switch {
+	case o.Err == nil:
+		g := o.Generation
+		r.Phase, r.Attempts, r.NextAt, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, "", ""
+		r.Generation, t.rec.Latest, t.rec.KeyLost = g.Number, g.Number, false
+		t.event(EventIssued, fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339)), nil)
+		for _, w := range o.Warnings {
+			t.event(EventIssueWarning, w, nil)
+		}
+	case ClassOf(o.Err) == ClassRefused:
+		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
+		t.event(EventRenewalFailed, "the issuer refused", o.Err)
+		t.close(PhaseBlocked, o.Err.Error())
+	default:
+		r.Attempts++
+		r.NextAt = o.At.Add(Backoff(r.Attempts, r.ID))
+		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
+		t.event(EventRenewalFailed, fmt.Sprintf("attempt %d, next %s", r.Attempts, r.NextAt.UTC().Format(time.RFC3339)), o.Err)
+	}
+}
+
+func (t *transition) staged() {
+	s, o := t.s, t.o
+	switch {
+	case o.KeyLost:
+		t.rec.KeyLost = true
+		t.fail(o.Err)
+		t.event(EventStageFailed, "a new certificate is needed", o.Err)
+		t.close(PhaseSuperseded, o.Err.Error())
+		return
+	case ClassOf(o.Err) == ClassRefused: // by the preflight: it must not go live
+		t.fail(o.Err)
+		t.enter(StepBlocked)
+		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
+		t.event(EventStageFailed, "what is in place stays", o.Err)
+		return
+	case o.Err != nil:
+		t.again(EventStageFailed)
+		return
+	}
+	t.enter(StepStaged)
+	s.Error, s.Hint = "", ""
+	begun := s.Revision // made live before, and never proven: no way back
+	s.Revision, s.Layout, s.Trust = o.Revision, o.Layout, o.Trust
+	if o.Previous != o.Revision && (s.Previous == "" || o.Previous != begun) {
+		s.Previous = o.Previous
+	}
+	if t.r.Kind == KindRollback && o.Live { // nothing to flip: it only has to be proven
+		t.enter(StepActivated)
+		t.place()
+	}
+	t.event(EventStaged, s.Revision, nil)
+}
+
+// place records that the live names lead to the step's revision.
+func (t *transition) place() {
+	t.p.State, t.p.Generation, t.p.Revision = HostActivated, t.r.Generation, t.s.Revision
+	t.p.Layout, t.p.Trust = t.s.Layout, t.s.Trust
+	t.p.keep(Revision{Name: t.s.Revision, Generation: t.r.Generation, Layout: t.s.Layout, Trust: t.s.Trust}, t.s.Previous)
+}
+
+// held goes back to waiting: what a guard holds up has not begun, unless an
+// earlier try was cut off.
+func (t *transition) held() {
+	s, h := t.s, t.o.Held
+	news := s.Waiting == "" || s.Blocked != h.Blocked
+	if !s.Again {
+		s.State = StepStaged
+	}
+	s.Waiting, s.Blocked, s.Hint = h.Why, h.Blocked, h.Hint
+	s.NextAt = t.o.At.Add(GuardInterval)
+	if news {
+		t.event(EventRolloutWaiting, h.Why, nil)
+	}
+}
+
+func (t *transition) activated() {
+	if t.o.Held.Why != "" {
+		t.held()
+		return
+	}
+	t.s.Waiting, t.s.Blocked, t.s.Hint = "", false, ""
+	if t.o.Inconclusive {
+		t.again(EventActivateFailed)
+		return
+	}
+	t.place()
+	if t.o.Err != nil {
+		t.event(EventActivateFailed, "", t.o.Err)
+		t.back(t.o.Err)
+		return
+	}
+	t.enter(StepActivated)
+	t.s.Stopped = t.o.Stopped
+	t.event(EventActivated, t.s.Stopped, nil)
+}
+
+// back goes to the previous revision or, where there is none, stops.
+func (t *transition) back(err error) {
+	t.fail(err)
+	if t.canGoBack() {
+		t.enter(StepRestoring)
+		return
+	}
+	t.p.Unactivated = t.s.State == StepActivating
+	t.enter(StepBlocked)
+	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
+}
+
+func (t *transition) canGoBack() bool { return t.s.Previous != "" && t.s.Previous != t.s.Revision }
+
+func (t *transition) unproven(why string) {
+	t.saw()
+	t.enter(StepUnproven)
+	t.p.unproven(why, t.o.At)
+	t.event(EventUnreachable, why, nil)
+}
+
+func (t *transition) saw() {
+	t.p.ProbedAt, t.p.Served, t.p.ServedEnd = t.o.At, t.o.Served, t.o.ServedEnd
+}
+
+func (t *transition) proven(state HostState) {
+	t.saw()
+	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At
+	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe, t.p.Unactivated = "", "", 0, time.Time{}, false
+}
+
+func (t *transition) probed() {
+	switch {
+	case t.o.Inconclusive:
+		t.again(EventProbeFailed)
+	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
+		// The first placement, and nobody serves yet: that takes nothing down.
+		t.fail(t.o.Err)
+		t.unproven(t.o.Err.Error())
+	case t.o.Err != nil:
+		t.saw()
+		t.event(EventProbeFailed, "", t.o.Err)
+		t.back(t.o.Err)
+	case t.s.Stopped != "":
+		t.p.Unactivated = true
+		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
+	default:
+		t.proven(HostVerified)
+		t.enter(StepVerified)
+		t.s.Error, t.s.Hint = "", ""
+		t.event(EventVerified, t.o.Served, nil)
+		for _, w := range t.o.Warnings {
+			t.event(EventNotChecked, w, nil)
+		}
+	}
+}
+
+func (t *transition) restored() {
+	if t.o.Err != nil {
+		t.again(EventRestoreFailed)
+		return
+	}
+	prev := t.p.drop(t.s.Revision, t.s.Previous)
+	t.p.Revision, t.p.Generation, t.p.Layout, t.p.Trust = t.s.Previous, prev.Generation, prev.Layout, prev.Trust
+	why := t.s.Error
+	t.enter(StepRestored)
+	t.s.Stopped = t.o.Stopped
+	t.event(EventRestored, t.s.Previous+": "+why, nil)
+}
+
+func (t *transition) reprobed() {
+	if t.o.Inconclusive {
+		t.again(EventProbeFailed)
+		return
+	}
+	why := t.s.Error
+	if t.o.Err != nil {
+		t.saw()
+		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v", why, t.s.Previous, t.o.Err)
+		t.enter(StepBlocked)
+		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
+		t.event(EventProbeFailed, "of the restored revision "+t.s.Previous, t.o.Err)
+		return
+	}
+	t.proven(HostRolledBack)
+	t.enter(StepRolledBack)
+	t.p.Error, t.p.Hint = why, t.s.Hint
+	if t.s.Stopped != "" {
+		t.p.unproven(why+"; put back, but not running: "+t.s.Stopped, t.o.At)
+	}
+	t.event(EventRolledBack, why, nil)
+}
