@@ -1,6 +1,9 @@
 package renewer
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Class says what the engine does about an issuer's error.
 type Class string
@@ -18,6 +21,9 @@ const (
 type Error struct {
 	Class Class
 	Hint  string
+	// After is how long an issuer asks to be left alone (Retry-After of
+	// RFC 9110, section 10.2.3); zero if it does not say.
+	After time.Duration
 	Err   error
 }
 
@@ -64,4 +70,20 @@ func ClassOf(err error) Class {
 		err = e.Err
 	}
 	return ClassRetry
+}
+
+// RetryAfter returns how long the issuer asks to be left alone; zero if the
+// error does not say.
+func RetryAfter(err error) time.Duration {
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			return 0
+		}
+		if e.After > 0 {
+			return e.After
+		}
+		err = e.Err
+	}
+	return 0
 }

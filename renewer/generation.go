@@ -38,6 +38,9 @@ type Order struct {
 	Certificate string
 	Request
 	Key crypto.Signer
+	// Previous is the chain that this key had before, where a renewal keeps the
+	// key (rekey: false): an issuer may renew by it. Leaf is nil otherwise.
+	Previous Chain
 }
 
 // CSR returns the PKCS #10 request (RFC 2986) in DER, with the order's common

@@ -33,13 +33,15 @@ var rooms = []room{
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "renewer/daemon", may: []string{
 		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/probes", "renewer/server",
-		"configs", "inventory", "issuers/local", "notify", domain, leaves,
+		"configs", "inventory", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, leaves,
 	}},
 
 	{path: "configs", may: below},
 	{path: "inventory", may: below},
 	{path: "issuers/issuertest", may: append([]string{"renewer/engine"}, below...)},
 	{path: "issuers/local", may: below},
+	{path: "issuers/stepca", may: below},
+	{path: "issuers/vault", may: below},
 	{path: "notify", may: below},
 	{path: "renewer/dockerhost", may: below},
 	{path: "renewer/engine", may: below},

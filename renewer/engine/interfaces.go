@@ -23,6 +23,24 @@ type Issuer interface {
 	Health(ctx context.Context) error
 }
 
+// What an issuer may be able to do besides.
+type (
+	// Revoker revokes what the issuer signed. Revoking it again is no error.
+	Revoker interface {
+		Revoke(ctx context.Context, r renewer.Revocation) error
+	}
+	// LogIn logs in afresh, whatever is cached, and so finds every fault of
+	// the issuer's configuration that can be found without an order.
+	LogIn interface {
+		LogIn(ctx context.Context) error
+	}
+	// Clocked knows by how much the issuer's clock is ahead of ours, as its
+	// last answer's Date header said; known is false before the first answer.
+	Clocked interface {
+		ClockOffset() (offset time.Duration, known bool)
+	}
+)
+
 // Store is the inventory. Reads see the last commit; errors of the medium
 // (full, read-only, damaged) are returned as they are and nothing is half
 // written. Safe for many goroutines.
