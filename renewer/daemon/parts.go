@@ -1,18 +1,14 @@
 package daemon
 
 import (
-	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"renewer/configs"
-	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/hosts"
@@ -34,12 +30,11 @@ type parts struct {
 func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
-		switch is.Type {
-		case "local":
-			p.issuers[is.Name] = &lazyCA{cfg: localConfig(is)}
-		default:
-			return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
+		issuer, err := newIssuer(is)
+		if err != nil {
+			return nil, err
 		}
+		p.issuers[is.Name] = issuer
 	}
 	p.ssh = remote.NewClient(remote.Options{Log: log})
 	if was != nil {
@@ -119,54 +114,4 @@ func (p *parts) engineFleet() engine.Fleet {
 		}
 	}
 	return f
-}
-
-func localConfig(is configs.Issuer) local.Config {
-	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile}
-}
-
-// lazyCA is a local CA that is opened when it is first needed, and tried again
-// for as long as it cannot be: one broken issuer keeps no other from working,
-// and putting its files right needs no restart.
-type lazyCA struct {
-	cfg local.Config
-	mu  sync.Mutex
-	ca  *local.Authority
-}
-
-func (l *lazyCA) open() (*local.Authority, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ca == nil {
-		ca, err := local.Open(l.cfg)
-		if err != nil {
-			return nil, err
-		}
-		l.ca = ca
-	}
-	return l.ca, nil
-}
-
-func (l *lazyCA) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
-	ca, err := l.open()
-	if err != nil {
-		return renewer.Chain{}, err
-	}
-	return ca.Sign(ctx, o)
-}
-
-func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	ca, err := l.open()
-	if err != nil {
-		return nil, err
-	}
-	return ca.Roots(ctx)
-}
-
-func (l *lazyCA) Health(ctx context.Context) error {
-	ca, err := l.open()
-	if err != nil {
-		return err
-	}
-	return ca.Health(ctx)
 }

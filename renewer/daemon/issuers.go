@@ -1,0 +1,74 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+
+	"renewer/configs"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/engine"
+)
+
+// newIssuer makes the issuer of a fleet file. It asks nobody: one that cannot
+// be reached keeps no other from working.
+func newIssuer(is configs.Issuer) (engine.Issuer, error) {
+	switch is.Type {
+	case "local":
+		return &lazyCA{cfg: localConfig(is)}, nil
+	default:
+		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
+	}
+}
+
+func localConfig(is configs.Issuer) local.Config {
+	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile}
+}
+
+// lazyCA is a local CA that is opened when it is first needed, and tried again
+// for as long as it cannot be: one broken issuer keeps no other from working,
+// and putting its files right needs no restart.
+type lazyCA struct {
+	cfg local.Config
+	mu  sync.Mutex
+	ca  *local.Authority
+}
+
+func (l *lazyCA) open() (*local.Authority, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ca == nil {
+		ca, err := local.Open(l.cfg)
+		if err != nil {
+			return nil, err
+		}
+		l.ca = ca
+	}
+	return l.ca, nil
+}
+
+func (l *lazyCA) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	ca, err := l.open()
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	return ca.Sign(ctx, o)
+}
+
+func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	ca, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return ca.Roots(ctx)
+}
+
+func (l *lazyCA) Health(ctx context.Context) error {
+	ca, err := l.open()
+	if err != nil {
+		return err
+	}
+	return ca.Health(ctx)
+}
