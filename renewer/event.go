@@ -34,6 +34,8 @@ const (
 	EventRemoved           EventType = "removed"
 	EventRescheduled       EventType = "rescheduled"
 	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
+	EventIssuerDown        EventType = "issuer_down"
+	EventIssuerUp          EventType = "issuer_up"
 )
 
 // Event is one line of the append-only audit log.
@@ -43,6 +45,7 @@ type Event struct {
 	Type        EventType `json:"type"`
 	Certificate string    `json:"certificate,omitempty"`
 	Host        string    `json:"host,omitempty"`
+	Issuer      string    `json:"issuer,omitempty"` // of issuer_down and issuer_up alone
 	Generation  int       `json:"generation,omitempty"`
 	Rollout     string    `json:"rollout,omitempty"`
 	Message     string    `json:"message,omitempty"`

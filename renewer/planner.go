@@ -298,6 +298,7 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 		if current.NotAfter.After(now) {
 			earliest(current.NotAfter)
 		}
+		earliest(nextThreshold(*current, now))
 	}
 	for _, p := range c.Placements {
 		if !open {

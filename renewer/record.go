@@ -24,6 +24,8 @@ type Record struct {
 	Held *Request `json:"held,omitempty"`
 	// ExpiredNoted is the generation whose end the log has.
 	ExpiredNoted int `json:"expired_noted,omitempty"`
+	// ExpiringNoted is what the log has of the approach of an end.
+	ExpiringNoted ExpiryNote `json:"expiring_noted,omitzero"`
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host

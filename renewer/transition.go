@@ -83,6 +83,9 @@ func (t *transition) held() {
 	s.NextAt = t.o.At.Add(GuardInterval)
 	if news {
 		t.event(EventRolloutWaiting, h.Why, nil)
+		if ev := &t.events[len(t.events)-1]; h.Blocked { // a person has to hear of it
+			ev.Error, ev.Hint = h.Why, h.Hint
+		}
 	}
 }
 

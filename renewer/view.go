@@ -85,11 +85,12 @@ type PlacementView struct {
 
 // SystemStatus is what `renewer status` shows.
 type SystemStatus struct {
-	Daemon   DaemonStatus   `json:"daemon"`
-	Issuers  []IssuerStatus `json:"issuers"`
-	Hosts    []HostStatus   `json:"hosts"`
-	Rollouts []Rollout      `json:"rollouts"` // under way or blocked
-	Counts   map[Status]int `json:"certificates"`
+	Daemon   DaemonStatus    `json:"daemon"`
+	Issuers  []IssuerStatus  `json:"issuers"`
+	Hosts    []HostStatus    `json:"hosts"`
+	Channels []ChannelStatus `json:"channels,omitempty"`
+	Rollouts []Rollout       `json:"rollouts"` // under way or blocked
+	Counts   map[Status]int  `json:"certificates"`
 }
 
 // DaemonStatus is about the process and its scheduler.
@@ -129,6 +130,18 @@ type HostStatus struct {
 	Up    bool   `json:"up"`
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
+}
+
+// ChannelStatus is one way to notify people.
+type ChannelStatus struct {
+	Name        string    `json:"name"`
+	Type        string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
+	Open        int       `json:"open"`                   // troubles that are not over
+	Waiting     int       `json:"waiting"`                // troubles and ends of them that are still to be told
+	LastSuccess time.Time `json:"last_success,omitzero"`  // a message was taken
+	LastError   string    `json:"last_error,omitempty"`   // of the last try; empty if that was a success
+	LastErrorAt time.Time `json:"last_error_at,omitzero"` // as LastError
+	Hint        string    `json:"hint,omitempty"`
 }
 
 // Verification is what `renewer verify` found at one placement.

@@ -155,6 +155,11 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	if ev, ended := next.expire(now); ended {
 		ch.Events = append(ch.Events, ev)
 	}
+	if d.Open == nil || next.rec.Rollout != nil { // else it only waits for room
+		if ev, near := next.expiring(now); near {
+			ch.Events = append(ch.Events, ev)
+		}
+	}
 	if ev, moved := next.reschedule(now); moved {
 		ch.Generation, ch.Events = next.current, append(ch.Events, ev)
 	}

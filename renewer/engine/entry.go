@@ -62,6 +62,27 @@ func (en *entry) expire(now time.Time) (renewer.Event, bool) {
 	}, true
 }
 
+// expiring notes once a threshold that its end is near and nothing is on its
+// way; to be asked when what is planned is in the record.
+func (en *entry) expiring(now time.Time) (renewer.Event, bool) {
+	if en.current == nil {
+		return renewer.Event{}, false
+	}
+	note, near := en.rec.Expiring(*en.current, now)
+	if !near {
+		return renewer.Event{}, false
+	}
+	en.rec.ExpiringNoted = note
+	text, hint := en.rec.Trouble()
+	if hint == "" {
+		hint = "renewer show " + en.cert.Name + " says why; renewer renew " + en.cert.Name + " tries now"
+	}
+	return renewer.Event{
+		Time: now, Type: renewer.EventExpiring, Certificate: en.cert.Name, Generation: en.current.Number,
+		Message: renewer.ExpiringText(*en.current, now), Error: text, Hint: hint,
+	}, true
+}
+
 // reschedule moves the renew time when the fleet file's policy changed.
 func (en *entry) reschedule(now time.Time) (renewer.Event, bool) {
 	if en.current == nil || en.current.Renewal == en.cert.Renewal {

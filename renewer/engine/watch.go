@@ -92,6 +92,7 @@ var levels = map[renewer.EventType]slog.Level{
 	renewer.EventRolloutBlocked: slog.LevelError,
 	renewer.EventDrifted:        slog.LevelWarn,
 	renewer.EventUnreachable:    slog.LevelWarn,
+	renewer.EventExpiring:       slog.LevelWarn,
 	renewer.EventExpired:        slog.LevelError,
 }
 
