@@ -15,7 +15,7 @@ import (
 )
 
 // schema is the version of the file that this program writes.
-const schema = 1
+const schema = 2
 
 // A bucket of the file, with the schema in which its layout last changed.
 type bucket struct {
@@ -33,6 +33,7 @@ var (
 	bGenerations   = bucket{"generations", 1, false}   // name, number → JSON
 	bRollouts      = bucket{"rollouts", 1, false}      // name, number → end+JSON
 	bEvents        = bucket{"events", 1, false}        // seq → time+JSON
+	bChannels      = bucket{"channels", 2, false}      // channel → its state, as package notify writes it
 	bPlaces        = bucket{"places", 1, true}         // name → place
 	bExpiry        = bucket{"expiry", 1, true}         // notAfter, name → row
 	bDue           = bucket{"due", 1, true}            // NextAt, name → nothing
@@ -43,7 +44,7 @@ var (
 )
 
 var buckets = []bucket{
-	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents,
+	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents, bChannels,
 	bPlaces, bExpiry, bDue, bOpen, bBySerial, bByFingerprint, bEventsByName,
 }
 
@@ -59,7 +60,8 @@ func (b bucket) versionKey() []byte          { return []byte("schema/" + b.name)
 // All that are needed run in one transaction, and the numbers of the buckets
 // are written after the last.
 var migrations = [schema]func(*bolt.Tx) error{
-	rebuild, // 0 had the records alone, without the indexes
+	rebuild,                             // 0 had the records alone, without the indexes
+	func(*bolt.Tx) error { return nil }, // 1 had no channels, whose bucket is there by now
 }
 
 // create writes an empty inventory.
