@@ -7,7 +7,6 @@ var notYet = map[string]string{
 	"host type kubernetes": "expected type: local",
 	"issuer type step-ca":  "expected type: local",
 	"issuer type vault":    "expected type: local",
-	"activate docker":      "expected systemd, signal, command or none",
 	"budget":               "expected timeout alone",
 	"guard dagu":           "expected no guard for Dagu; a maintenance window can hold activation back",
 	"peer_group":           "expected no peer_group",

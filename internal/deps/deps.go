@@ -5,7 +5,6 @@ import (
 	_ "github.com/hashicorp/vault/api"
 	_ "github.com/hashicorp/vault/api/auth/approle"
 	_ "github.com/hashicorp/vault/api/auth/kubernetes"
-	_ "github.com/moby/moby/client"
 	_ "github.com/nicholas-fedor/shoutrrr"
 	_ "github.com/prometheus/exporter-toolkit/web"
 	_ "github.com/smallstep/certificates/authority"

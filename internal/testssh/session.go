@@ -3,6 +3,7 @@ package testssh
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -53,10 +54,17 @@ func (s *Server) session(conn net.Conn, offered ssh.NewChannel) {
 			cmd.Env = append(os.Environ(), "PATH="+s.Bin+":"+os.Getenv("PATH"))
 			cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			err := cmd.Start()
+			in, err := cmd.StdinPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
 			mu.Unlock()
 			_ = r.Reply(err == nil, nil)
 			if err == nil {
+				work.Go(func() {
+					_, _ = io.Copy(in, ch)
+					_ = in.Close()
+				})
 				work.Go(func() { ended(ch, cmd.Wait()) })
 			}
 		case r.Type == "signal":

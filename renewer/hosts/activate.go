@@ -25,6 +25,7 @@ const defaultTimeout = 90 * time.Second
 //	systemd  units that run or have failed are restarted, or reloaded
 //	signal   the process in the pid file gets the signal
 //	command  the exit status is the result
+//	docker   a container that runs is restarted, or signalled, and awaited
 //
 // A pid file that outlived its process can name a process that came later:
 // that cannot be told from the file, and a signal goes to it.
@@ -46,10 +47,12 @@ func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Acti
 		out, err = h.signal(ctx, a)
 	case renewer.ActivateCommand:
 		_, err = h.output(ctx, a.Command)
+	case renewer.ActivateDocker:
+		out, err = h.activateContainer(ctx, a)
 	default:
 		err = &renewer.Error{
-			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not supported yet", a.Kind),
-			Hint: "use systemd, signal or command",
+			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not known", a.Kind),
+			Hint: "use systemd, docker, signal or command",
 		}
 	}
 	if err != nil {

@@ -136,8 +136,8 @@ func TestOtherActivations(t *testing.T) {
 	got, err := h.Activate(t.Context(), renewer.Activation{Kind: renewer.ActivateNone})
 	must(t, err)
 	equal(t, "not running", got.NotRunning, "")
-	_, err = h.Activate(t.Context(), renewer.Activation{Kind: renewer.ActivateDocker, Container: "web"})
-	fails(t, err, "docker is not supported yet")
+	_, err = h.Activate(t.Context(), renewer.Activation{Kind: "incantation"})
+	fails(t, err, "activation by incantation is not known")
 	equal(t, "class", renewer.ClassOf(err), renewer.ClassMisconfigured)
 }
 

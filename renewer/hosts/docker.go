@@ -15,7 +15,8 @@ const (
 	dockerUnit = "docker.service"
 	// dockerSocket is where dockerd listens for its own machine (dockerd(8)).
 	// It is always named: DOCKER_HOST or a context may lead elsewhere.
-	dockerSocket = "unix:///var/run/docker.sock"
+	dockerSocketPath = "/var/run/docker.sock"
+	dockerSocket     = "unix://" + dockerSocketPath
 	// dockerAnswer bounds one question: dockerd that is starting accepts a
 	// connection and answers later.
 	dockerAnswer = 30 * time.Second
@@ -37,12 +38,8 @@ func (h *Host) Docker(ctx context.Context, label string) (renewer.DockerState, e
 }
 
 func (h *Host) askDocker(ctx context.Context, label string) (renewer.DockerState, error) {
-	// Without systemd the socket alone tells.
-	if unit, err := h.show(ctx, dockerUnit, "LoadState", "ActiveState"); err == nil && unit["LoadState"] == "loaded" {
-		switch unit["ActiveState"] {
-		case "inactive", "failed", "deactivating":
-			return renewer.DockerState{}, nil
-		}
+	if stopped, _ := h.dockerStopped(ctx); stopped {
+		return renewer.DockerState{}, nil
 	}
 	filters := []string{"ps", "--quiet", "--filter", "status=running"}
 	if label != "" {
@@ -69,6 +66,17 @@ func (h *Host) askDocker(ctx context.Context, label string) (renewer.DockerState
 		st.Matching = st.Containers
 	}
 	return st, nil
+}
+
+// dockerStopped reports whether systemd has stopped the Docker daemon: a
+// question on its socket would start it. Without systemd the socket alone tells.
+func (h *Host) dockerStopped(ctx context.Context) (stopped bool, state string) {
+	unit, err := h.show(ctx, dockerUnit, "LoadState", "ActiveState")
+	if err != nil || unit["LoadState"] != "loaded" {
+		return false, ""
+	}
+	state = unit["ActiveState"]
+	return state == "inactive" || state == "failed" || state == "deactivating", state
 }
 
 // infoFormat is of docker info: warnings may be printed around it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,6 +29,10 @@ var _ engine.Host = (*Host)(nil)
 const signalled = "RENEWER_TEST_SIGNALLED"
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(Dialled); socket != "" {
+		dialStdio(socket)
+		return
+	}
 	if os.Getenv(signalled) == "" {
 		goleak.VerifyTestMain(m)
 		return
@@ -38,6 +43,20 @@ func TestMain(m *testing.M) {
 	<-got
 	fmt.Println("reloaded")
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test closes it
+}
+
+// Dialled makes the test binary `docker system dial-stdio` for the address
+// that it holds.
+const Dialled = "RENEWER_TEST_DIALLED"
+
+func dialStdio(address string) {
+	c, err := net.Dial("unix", strings.TrimPrefix(address, "unix://"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	go func() { _, _ = io.Copy(c, os.Stdin); os.Exit(0) }()
+	_, _ = io.Copy(os.Stdout, c)
 }
 
 // memory is a temporary directory in memory where the machine has that: many

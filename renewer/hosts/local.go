@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -28,6 +29,11 @@ func Local(root string) Transport {
 type local struct{ root string }
 
 func (l *local) Close() error { return nil }
+
+// DialDocker connects to the socket itself.
+func (l *local) DialDocker(ctx context.Context, socket string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(l.root, socket))
+}
 
 func (l *local) OpenDir(ctx context.Context, dir string, create bool) (Dir, error) {
 	if err := ctx.Err(); err != nil {

@@ -2,6 +2,8 @@ package hosts_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"renewer/internal/testssh"
@@ -22,7 +24,21 @@ type overSSH struct {
 
 func start(t testing.TB) hosts.Machine {
 	s := testssh.Start(t, testssh.Options{})
+	standIn(t, s)
 	return &overSSH{t: t, server: s, client: remote.NewClient(remote.Options{Home: t.TempDir()}), known: s.KnownHosts(t)}
+}
+
+// standIn puts a docker command on the host that knows dial-stdio alone.
+func standIn(t testing.TB, s *testssh.Server) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\n[ \"$1 $3 $4\" = '-H system dial-stdio' ] || exit 99\n" + hosts.Dialled + "=\"$2\" exec '" + exe + "'\n"
+	if err := os.WriteFile(filepath.Join(s.Bin, "docker"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (m *overSSH) Open(root string) hosts.Transport {

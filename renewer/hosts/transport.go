@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"net"
 )
 
 // Transport reaches one machine. It is used by many goroutines at once.
@@ -21,6 +22,11 @@ type Transport interface {
 	// Signal sends a signal, such as HUP, to a process. os.ErrProcessDone:
 	// there is no such process.
 	Signal(ctx context.Context, pid int, signal string) error
+	// DialDocker connects to the Docker daemon of the machine, which listens on
+	// a unix socket at an absolute path below the host's root. syscall.ECONNREFUSED
+	// or fs.ErrNotExist: it does not run; where the connection goes through
+	// another program, the first read or write may be what says so.
+	DialDocker(ctx context.Context, socket string) (net.Conn, error)
 	// Owner resolves names or numbers. An empty user is the one that files
 	// are written as; an empty group is the user's own.
 	Owner(ctx context.Context, user, group string) (Owner, error)

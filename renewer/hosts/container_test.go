@@ -1,0 +1,145 @@
+package hosts
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/internal/testdocker"
+	"renewer/renewer"
+)
+
+// boxes is a host whose Docker daemon is the stand-in.
+type boxes struct {
+	*testdocker.Fake
+	*Host
+}
+
+func newBoxes(t *testing.T, over func(t testing.TB) Machine) boxes {
+	t.Helper()
+	root, err := os.MkdirTemp("", "r") // a socket's path is short
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(root) })
+	f := testdocker.Start(t, root+dockerSocketPath)
+	tr := over(t).Open(root)
+	t.Cleanup(func() { must(t, tr.Close()) })
+	h := New(renewer.Host{Name: "host-a"}, tr)
+	h.systemctl = "renewer-test-no-such-program"
+	return boxes{f, h}
+}
+
+func TestContainers(t *testing.T) {
+	t.Parallel()
+	for name, over := range machines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testdocker.Suite(t, newBoxes(t, over))
+		})
+	}
+}
+
+func TestContainersThatCannotBeActivated(t *testing.T) {
+	t.Parallel()
+	a := renewer.Activation{Kind: renewer.ActivateDocker, Container: testdocker.Steady, Action: "restart", Timeout: 300 * time.Millisecond}
+	for name, over := range machines {
+		for what, c := range map[string]struct {
+			fault func(http.ResponseWriter, *http.Request) bool
+			says  string
+		}{
+			"a daemon that does not answer": {
+				func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
+				"not done within its timeout of 300ms",
+			},
+			"a restart that takes too long": {
+				func(_ http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasSuffix(r.URL.Path, "/restart") {
+						return false
+					}
+					<-r.Context().Done()
+					return true
+				}, "docker restart steady: not done within its timeout of 300ms",
+			},
+			"a daemon that fails": {
+				func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasSuffix(r.URL.Path, "/restart") {
+						return false
+					}
+					w.WriteHeader(http.StatusInternalServerError)
+					_, _ = w.Write([]byte(`{"message":"Cannot restart container steady: driver failed programming external connectivity"}`))
+					return true
+				}, "driver failed programming external connectivity",
+			},
+			"an answer without an end": {
+				func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasSuffix(r.URL.Path, "/json") {
+						return false
+					}
+					spaces := []byte(strings.Repeat(" ", 64<<10))
+					for range answerLimit/len(spaces) + 10 {
+						if _, err := w.Write(spaces); err != nil {
+							break
+						}
+					}
+					return true
+				}, "look at container steady",
+			},
+			"something else than an API": {
+				func(w http.ResponseWriter, _ *http.Request) bool {
+					http.Redirect(w, &http.Request{}, "http://192.0.2.1/", http.StatusFound)
+					return true
+				}, "look at container steady",
+			},
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				t.Parallel()
+				b := newBoxes(t, over)
+				b.Fault = c.fault
+				begin := time.Now()
+				did, err := b.Activate(t.Context(), a)
+				if err == nil || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "host host-a: activate: ") {
+					t.Errorf("%+v, %v; want an error that says %q", did, err, c.says)
+				}
+				if took := time.Since(begin); took > 20*time.Second {
+					t.Errorf("took %s", took)
+				}
+			})
+		}
+	}
+}
+
+func TestADockerDaemonThatDoesNotRun(t *testing.T) {
+	t.Parallel()
+	a := renewer.Activation{Kind: renewer.ActivateDocker, Container: "web", Action: "restart"}
+	for name, over := range machines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBoxes(t, over)
+			b.docker = "renewer-test-no-such-program"
+			systemctl(t, b.Host, map[string]string{"docker.service": "LoadState=loaded ActiveState=inactive"})
+			b.Fault = func(http.ResponseWriter, *http.Request) bool {
+				t.Error("asked a daemon that systemd has stopped")
+				return false
+			}
+			did, err := b.Activate(t.Context(), a)
+			must(t, err)
+			equal(t, "not running", did.NotRunning, "the Docker daemon (inactive)")
+
+			tr := over(t).Open(memory(t))
+			t.Cleanup(func() { must(t, tr.Close()) })
+			h := New(renewer.Host{Name: "host-a"}, tr)
+			h.systemctl = "renewer-test-no-such-program"
+			did, err = h.Activate(t.Context(), a)
+			must(t, err)
+			equal(t, "not running", did.NotRunning, "the Docker daemon")
+		})
+	}
+}
+
+var _ testdocker.Docker = boxes{}
+
+func (b boxes) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	return b.Host.Activate(ctx, a)
+}
