@@ -7,11 +7,5 @@ import (
 	_ "github.com/hashicorp/vault/api/auth/kubernetes"
 	_ "github.com/nicholas-fedor/shoutrrr"
 	_ "github.com/prometheus/exporter-toolkit/web"
-	_ "github.com/smallstep/certificates/authority"
-	_ "github.com/smallstep/certificates/authority/config"
-	_ "github.com/smallstep/certificates/authority/provisioner"
-	_ "github.com/smallstep/certificates/ca"
-	_ "github.com/smallstep/certificates/db"
-	_ "go.step.sm/crypto/jose"
 	_ "golang.org/x/time/rate"
 )

@@ -8,6 +8,7 @@ import (
 
 	"renewer/configs"
 	"renewer/issuers/local"
+	"renewer/issuers/stepca"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 )
@@ -18,6 +19,11 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 	switch is.Type {
 	case "local":
 		return &lazyCA{cfg: localConfig(is)}, nil
+	case "step-ca":
+		return stepca.New(stepca.Config{
+			Name: is.Name, URL: is.URL, RootFingerprint: is.RootFingerprint, Provisioner: is.Provisioner,
+			PasswordFile: is.PasswordFile, X5CCert: is.X5CCert, X5CKey: is.X5CKey,
+		})
 	default:
 		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 	}

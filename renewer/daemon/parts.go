@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -98,6 +99,11 @@ func (p *parts) transport(name string, was *parts, via []string) (hosts.Transpor
 // for none to come.
 func (p *parts) close(next *parts) error {
 	var errs []error
+	for name, is := range p.issuers {
+		if c, ok := is.(io.Closer); ok && (next == nil || next.issuers[name] != is) {
+			errs = append(errs, c.Close())
+		}
+	}
 	for name, t := range p.transports {
 		if next == nil || next.transports[name] != t {
 			errs = append(errs, t.Close())

@@ -1,0 +1,160 @@
+package stepca
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/smallstep/certificates/api"
+	"github.com/smallstep/certificates/ca"
+
+	"renewer/renewer"
+)
+
+// connection is a server whose root is known.
+type connection struct {
+	client *ca.Client
+	http   *http.Transport
+	root   *x509.Certificate
+	pool   *x509.CertPool
+}
+
+func (c *connection) close() { c.http.CloseIdleConnections() }
+
+// lock waits for its turn to connect and log in.
+func (i *Issuer) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case i.login <- struct{}{}:
+		return func() { <-i.login }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// connected returns the connection, made if there is none yet.
+func (i *Issuer) connected(ctx context.Context) (*connection, error) {
+	if c := i.conn.Load(); c != nil {
+		return c, nil
+	}
+	unlock, err := i.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return i.connectLocked(ctx)
+}
+
+func (i *Issuer) connectLocked(ctx context.Context) (*connection, error) {
+	if c := i.conn.Load(); c != nil {
+		return c, nil
+	}
+	c, err := i.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i.conn.Store(c)
+	return c, nil
+}
+
+// connect finds the root by its fingerprint and sets up the client. The client
+// is given no identity: it would else look for one in the user's home.
+func (i *Issuer) connect(ctx context.Context) (*connection, error) {
+	root, err := i.fetchRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{root: root, pool: x509.NewCertPool()}
+	c.pool.AddCert(root)
+	c.http = newTransport(&tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12})
+	c.client, err = ca.NewClient(i.base.String(), ca.WithTransport(i.wire(c.http)), ca.WithCertificate(tls.Certificate{}))
+	if err != nil {
+		return nil, misconfigured(urlHint, "set up the client for %s: %w", i.base, err)
+	}
+	return c, nil
+}
+
+// fetchRoot gets the root from a server that is not trusted yet. Nothing secret
+// is sent, and only the certificate with the fingerprint is believed.
+func (i *Issuer) fetchRoot(ctx context.Context) (*x509.Certificate, error) {
+	untrusted := newTransport(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // the answer is compared with the fingerprint
+	defer untrusted.CloseIdleConnections()
+	at := i.base.ResolveReference(&url.URL{Path: "/root/" + strings.ToLower(i.cfg.RootFingerprint)})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	res, err := i.wire(untrusted).RoundTrip(req)
+	if err != nil {
+		return nil, explainRoot(err, i.cfg)
+	}
+	defer res.Body.Close()
+	var answer api.RootResponse
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.RootPEM.Certificate == nil {
+		return nil, &answerError{what: "is no root certificate"}
+	}
+	if got := renewer.Fingerprint(answer.RootPEM.Raw); !strings.EqualFold(got, i.cfg.RootFingerprint) {
+		return nil, misconfigured(fingerprintHint, "%s returned another root than that of root_fingerprint", i.base)
+	}
+	return answer.RootPEM.Certificate, nil
+}
+
+// newTransport keeps connections, but for less long than step-ca does (15 s),
+// so that an order is not sent into one that is just being closed.
+func newTransport(cfg *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        cfg,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    32,
+		IdleConnTimeout:        10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+		// A server that vanished without a word is noticed before its
+		// connection is used for every further order.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+	}
+}
+
+// chain takes the certificates out of an answer: the leaf, then what is above
+// it without a root.
+func (c *connection) chain(res *api.SignResponse) (renewer.Chain, error) {
+	certs := res.CertChainPEM
+	if len(certs) == 0 {
+		certs = []api.Certificate{res.ServerPEM, res.CaPEM}
+	}
+	if slices.ContainsFunc(certs, func(k api.Certificate) bool { return k.Certificate == nil }) {
+		return renewer.Chain{}, &answerError{what: "has no certificate"}
+	}
+	chain := renewer.Chain{Leaf: certs[0].Certificate}
+	for _, k := range certs[1:] {
+		if !bytes.Equal(k.RawSubject, k.RawIssuer) {
+			chain.Intermediates = append(chain.Intermediates, k.Certificate)
+		}
+	}
+	return chain, nil
+}
+
+func contains(certs []*x509.Certificate, c *x509.Certificate) bool {
+	return slices.ContainsFunc(certs, c.Equal)
+}
+
+// explainRoot tells a wrong fingerprint from a wrong address.
+func explainRoot(err error, cfg Config) error {
+	if a, ok := asAnswer(err); ok && a.words != "" && (a.status == http.StatusNotFound || a.status == http.StatusBadRequest) {
+		return misconfigured(fingerprintHint, "the step-ca at %s has no root with the root_fingerprint %s", cfg.URL, short(cfg.RootFingerprint))
+	}
+	return err
+}
+
+func short(fingerprint string) string { return fmt.Sprintf("%.16s…", fingerprint) }

@@ -1,0 +1,158 @@
+package stepca
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+const (
+	fingerprintHint = "on the CA, step certificate fingerprint ROOT.crt prints the root_fingerprint"
+	urlHint         = "set url to the address of the step-ca: https://HOST:PORT"
+	clockHint       = "set the clocks right; timedatectl shows whether a machine's is synchronized"
+	// clocksApart is when a difference is worth a word; the Date header has
+	// whole seconds.
+	clocksApart = 30 * time.Second
+)
+
+// misconfigured is an error that somebody can mend, here or at the server.
+func misconfigured(hint, format string, args ...any) error {
+	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+// refused is an error about an order that will not get better by waiting.
+func refused(hint, format string, args ...any) error {
+	return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+func hintOr(err error, otherwise string) string {
+	if h := renewer.Hint(err); h != "" {
+		return h
+	}
+	return otherwise
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// failed names the issuer and what was being done, and says what to do about
+// it. ctx is the caller's.
+func (i *Issuer) failed(ctx context.Context, doing string, err error) error {
+	out := &renewer.Error{Class: renewer.ClassRetry}
+	var known *renewer.Error
+	a, isAnswer := asAnswer(err)
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case errors.As(err, &known):
+		out.Class, out.Hint, out.After = known.Class, known.Hint, known.After
+	case errors.Is(err, context.DeadlineExceeded):
+		out.Hint = reachHint(i.base.Host)
+		err = fmt.Errorf("no answer from %s within %s: %w", i.base, callTimeout, context.DeadlineExceeded)
+	case isAnswer:
+		out.Class, out.Hint = i.judge(a)
+		out.After, err = a.after, fmt.Errorf("%s: %w", i.base, a)
+	default:
+		out.Class, out.Hint, err = i.judgeNetwork(err)
+	}
+	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, doing, err)
+	return out
+}
+
+// judge classifies an answer by its status and by who spoke.
+func (i *Issuer) judge(a *answerError) (renewer.Class, string) {
+	const between = "something in front of the CA answers: check url, and HTTPS_PROXY and NO_PROXY of the environment"
+	switch s := a.status; {
+	case a.what != "":
+		return renewer.ClassRetry, between
+	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s == http.StatusServiceUnavailable:
+		return renewer.ClassRetry, "the CA, or what is in front of it, has too much to do; set rate: for issuer " + i.cfg.Name
+	case s >= 500 && s != http.StatusNotImplemented:
+		return renewer.ClassRetry, "look at the CA's log" + request(a)
+	case s >= 300 && s < 400, a.words == "" && s >= 400, s == http.StatusNotFound:
+		return renewer.ClassMisconfigured, urlHint + "; " + between
+	case a.words == "":
+		return renewer.ClassRetry, between
+	case s == http.StatusUnauthorized:
+		return renewer.ClassReauthenticate, "look at the CA's log" + request(a)
+	default:
+		return renewer.ClassRefused, "change the entry, or what provisioner " + i.cfg.Provisioner + " may sign"
+	}
+}
+
+func request(a *answerError) string {
+	if a.requestID == "" {
+		return ""
+	}
+	return ", request " + a.requestID
+}
+
+// notAuthorized is the second 401 in a row. step-ca says no more than that, so
+// the likeliest reason is looked at here.
+func (i *Issuer) notAuthorized(err error) error {
+	a, _ := asAnswer(err)
+	ahead, known := i.ClockOffset()
+	if known && (ahead > clocksApart || ahead < -clocksApart) {
+		return misconfigured(clockHint, "the CA accepts no token of provisioner %s (401): %s", i.cfg.Provisioner, clocks(ahead))
+	}
+	return misconfigured("look at the CA's log"+request(a)+"; is the host of url in dnsNames of its ca.json?",
+		"the CA accepts no token of provisioner %s (401), and the clocks agree: %s", i.cfg.Provisioner, a.words)
+}
+
+func clocks(ahead time.Duration) string {
+	if ahead < 0 {
+		return "the CA's clock is " + (-ahead).String() + " behind this machine's"
+	}
+	return "the CA's clock is " + ahead.String() + " ahead of this machine's"
+}
+
+// judgeNetwork classifies what happened before there was an answer.
+func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		dns       *net.DNSError
+	)
+	err = fmt.Errorf("%s: %w", i.base, cause(err))
+	switch {
+	case errors.As(err, &authority):
+		return renewer.ClassMisconfigured, "if the CA has a new root, set root_fingerprint to it; " + fingerprintHint + "; else something else answers at url", err
+	case errors.As(err, &name):
+		return renewer.ClassMisconfigured, "set url to a name that the CA's certificate has, or add this one to dnsNames in its ca.json", err
+	case errors.As(err, &invalid):
+		return renewer.ClassMisconfigured, "compare this machine's clock with the dates of the CA's own TLS certificate; restarting step-ca renews it", err
+	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return renewer.ClassMisconfigured, urlHint + "; what answers there does not speak TLS", err
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return renewer.ClassMisconfigured, urlHint, err
+	default:
+		return renewer.ClassRetry, reachHint(i.base.Host), err
+	}
+}
+
+func reachHint(host string) string {
+	return "is the step-ca running, and can this machine reach " + host + "?"
+}
+
+// cause leaves out what the client wraps around an error of the network: the
+// address, for the second time.
+func cause(err error) error {
+	var op *net.OpError
+	switch next := errors.Unwrap(err); {
+	case errors.As(err, &op):
+		return op
+	case next != nil && strings.HasPrefix(err.Error(), "client "):
+		return next
+	default:
+		return err
+	}
+}

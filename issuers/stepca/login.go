@@ -1,0 +1,243 @@
+package stepca
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/smallstep/certificates/authority/provisioner"
+	"github.com/smallstep/certificates/ca"
+	"go.step.sm/crypto/jose"
+
+	"renewer/internal/atomicfile"
+)
+
+// Bounds of the list of provisioners.
+const (
+	pageSize = 100
+	maxPages = 50
+)
+
+// credentials is what tokens are signed with.
+type credentials struct {
+	key      jose.SigningKey
+	headers  map[jose.HeaderKey]any
+	fragment string // of the audience; empty for a JWK provisioner
+}
+
+// loggedIn returns the credentials, got if there are none or only those that
+// the server no longer accepts.
+func (i *Issuer) loggedIn(ctx context.Context, stale *credentials) (*connection, *credentials, error) {
+	if c, creds := i.conn.Load(), i.creds.Load(); c != nil && creds != nil && creds != stale {
+		return c, creds, nil
+	}
+	unlock, err := i.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	c, err := i.connectLocked(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if creds := i.creds.Load(); creds != nil && creds != stale {
+		return c, creds, nil // another call was faster
+	}
+	creds, err := i.logIn(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.creds.Store(creds)
+	return c, creds, nil
+}
+
+// authorized calls f, and once more with fresh credentials if the server
+// accepts no token of these. A 401 says nothing about its reason.
+func (i *Issuer) authorized(ctx context.Context, f func(*connection, *credentials) error) error {
+	c, creds, err := i.loggedIn(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err = f(c, creds); !unauthorized(err) {
+		return err
+	}
+	if c, creds, err = i.loggedIn(ctx, creds); err != nil {
+		return err
+	}
+	if err = f(c, creds); unauthorized(err) {
+		return i.notAuthorized(err)
+	}
+	return err
+}
+
+func unauthorized(err error) bool {
+	a, ok := asAnswer(err)
+	return ok && a.status == http.StatusUnauthorized && a.words != ""
+}
+
+// LogIn connects and logs in afresh, whatever is cached, and keeps what it got.
+// It finds a wrong address, fingerprint, provisioner or password, a certificate
+// that the provisioner will not accept, and clocks too far apart for tokens.
+func (i *Issuer) LogIn(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := i.logInAfresh(call); err != nil {
+		return i.failed(ctx, "log in", err)
+	}
+	return nil
+}
+
+func (i *Issuer) logInAfresh(ctx context.Context) error {
+	unlock, err := i.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := i.connect(ctx)
+	if err != nil {
+		return err
+	}
+	creds, err := i.logIn(ctx, c)
+	if err != nil {
+		c.close()
+		return err
+	}
+	if was := i.conn.Swap(c); was != nil {
+		was.close()
+	}
+	i.creds.Store(creds)
+	if ahead, ok := i.ClockOffset(); ok && !tokensHold(ahead) {
+		return misconfigured(clockHint, "tokens will not be accepted: %s", clocks(ahead))
+	}
+	return nil
+}
+
+// logIn gets what tokens are signed with.
+func (i *Issuer) logIn(ctx context.Context, c *connection) (*credentials, error) {
+	list, err := provisioners(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	kind := provisioner.TypeJWK
+	if i.cfg.X5CCert != "" {
+		kind = provisioner.TypeX5C
+	}
+	named := slices.DeleteFunc(slices.Clone(list), func(p provisioner.Interface) bool { return p.GetName() != i.cfg.Provisioner })
+	if len(named) == 0 {
+		return nil, misconfigured(fmt.Sprintf("set provisioner to one that it has: %s", nameList(list)),
+			"%s has no provisioner %s", i.base, i.cfg.Provisioner)
+	}
+	fit := slices.DeleteFunc(slices.Clone(named), func(p provisioner.Interface) bool { return p.GetType() != kind })
+	switch {
+	case len(fit) == 0 && kind == provisioner.TypeX5C:
+		return nil, misconfigured("name an X5C provisioner, or log in with password_file",
+			"provisioner %s is of type %s, and x5c needs one of type X5C", i.cfg.Provisioner, named[0].GetType())
+	case len(fit) == 0:
+		return nil, misconfigured("name a JWK provisioner, or log in with x5c",
+			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, named[0].GetType())
+	case kind == provisioner.TypeX5C:
+		return i.logInX5C(fit[0])
+	default:
+		return i.logInJWK(fit)
+	}
+}
+
+func provisioners(ctx context.Context, client *ca.Client) (list provisioner.List, err error) {
+	cursor := ""
+	for range maxPages {
+		page, err := client.ProvisionersWithContext(ctx, ca.WithProvisionerCursor(cursor), ca.WithProvisionerLimit(pageSize))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page.Provisioners...)
+		if cursor = page.NextCursor; cursor == "" {
+			return list, nil
+		}
+	}
+	return nil, &answerError{what: "has more provisioners than can be looked at"}
+}
+
+// nameList names the provisioners that could be meant.
+func nameList(list provisioner.List) string {
+	var names []string
+	for _, p := range list {
+		if t := p.GetType(); t == provisioner.TypeJWK || t == provisioner.TypeX5C {
+			names = append(names, clean(p.GetName())+" ("+t.String()+")")
+		}
+	}
+	if len(names) == 0 {
+		return "none is of type JWK or X5C"
+	}
+	slices.Sort(names)
+	return strings.Join(names[:min(len(names), 10)], ", ")
+}
+
+// logInJWK opens the provisioner's key with the password. During a change of
+// keys the server has several provisioners of one name.
+func (i *Issuer) logInJWK(list provisioner.List) (*credentials, error) {
+	password, err := atomicfile.ReadPassphrase(i.cfg.PasswordFile)
+	if err != nil {
+		return nil, fileError(err, "password_file", i.cfg.PasswordFile)
+	}
+	if len(password) == 0 {
+		return nil, misconfigured("write the provisioner's password into it", "password_file %s is empty", i.cfg.PasswordFile)
+	}
+	open := 0
+	for _, p := range list {
+		kid, sealed, ok := p.GetEncryptedKey()
+		if !ok {
+			continue
+		}
+		open++
+		if jwk, ok := openKey(sealed, password); ok {
+			return &credentials{
+				key:     jose.SigningKey{Algorithm: jose.SignatureAlgorithm(jwk.Algorithm), Key: jwk.Key},
+				headers: map[jose.HeaderKey]any{"kid": kid},
+			}, nil
+		}
+	}
+	if open == 0 {
+		return nil, misconfigured("add the provisioner with its encrypted key to the CA, or log in with x5c",
+			"the CA does not hand out the key of provisioner %s", i.cfg.Provisioner)
+	}
+	return nil, misconfigured("put the password of provisioner "+i.cfg.Provisioner+" into "+i.cfg.PasswordFile,
+		"the password in %s does not open the key of provisioner %s", i.cfg.PasswordFile, i.cfg.Provisioner)
+}
+
+// openKey says nothing about what is wrong: the parsers speak of the content.
+func openKey(sealed string, password []byte) (*jose.JSONWebKey, bool) {
+	enc, err := jose.ParseEncrypted(sealed)
+	if err != nil {
+		return nil, false
+	}
+	text, err := enc.Decrypt(password)
+	if err != nil {
+		return nil, false
+	}
+	jwk := new(jose.JSONWebKey)
+	if err := json.Unmarshal(text, jwk); err != nil || jwk.Key == nil || jwk.IsPublic() {
+		return nil, false
+	}
+	return jwk, true
+}
+
+// x5cRoots are what the provisioner trusts, as the server lists it.
+func x5cRoots(p provisioner.Interface) (*x509.CertPool, bool) {
+	x5c, ok := p.(*provisioner.X5C)
+	if !ok {
+		return nil, false
+	}
+	pool := x509.NewCertPool()
+	return pool, pool.AppendCertsFromPEM(x5c.Roots)
+}
+
+// tokensHold reports whether the server will accept a token: it allows a minute
+// before nbf and after exp.
+func tokensHold(ahead time.Duration) bool {
+	return ahead > -leeway && ahead < tokenLifetime+leeway
+}

@@ -1,0 +1,46 @@
+package stepca
+
+import (
+	"context"
+	"math/big"
+	"net/http"
+	"strings"
+
+	"github.com/smallstep/certificates/api"
+
+	"renewer/renewer"
+)
+
+// Revoke revokes a certificate at the server, by its serial; one that is
+// revoked already is no error. step-ca answers for the revocation by refusing
+// renewals and, where that is switched on, in its CRL.
+func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
+	doing := "revoke " + r.Certificate + " (serial " + r.Serial + ")"
+	serial, ok := new(big.Int).SetString(r.Serial, 16)
+	if !ok {
+		return refused("", "issuer %s: %s: the serial is not hex", i.cfg.Name, doing)
+	}
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := i.authorized(call, func(c *connection, creds *credentials) error {
+		token, err := i.token(creds, "/1.0/revoke", claims{Subject: serial.String()})
+		if err != nil {
+			return err
+		}
+		_, err = c.client.RevokeWithContext(call, &api.RevokeRequest{
+			Serial: serial.String(), OTT: token, ReasonCode: r.Reason.Code(), Reason: string(r.Reason), Passive: true,
+		}, nil)
+		return err
+	})
+	a, ok := asAnswer(err)
+	switch {
+	case ok && strings.Contains(a.words, "already revoked"):
+		return nil
+	case ok && a.status == http.StatusNotImplemented:
+		return refused("give it a database (db in ca.json); replace the certificate, and let the old one expire",
+			"issuer %s: %s: the CA cannot revoke: %s", i.cfg.Name, doing, a.words)
+	case err != nil:
+		return i.failed(ctx, doing, err)
+	}
+	return nil
+}

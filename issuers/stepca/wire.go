@@ -1,0 +1,148 @@
+package stepca
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	maxAnswer = 1 << 20
+	maxWords  = 300 // characters of the server's that are passed on
+	maxAfter  = 24 * time.Hour
+)
+
+// wire is under smallstep's client, which reads answers without a limit,
+// follows redirects with the token in the request, and forgets the status of an
+// answer that is not its own. So answers are read here, whole, and everything
+// but a good one is an error.
+type wire struct {
+	issuer *Issuer
+	next   http.RoundTripper
+}
+
+func (i *Issuer) wire(next http.RoundTripper) *wire { return &wire{issuer: i, next: next} }
+
+// answerError is an answer that is not what was asked for.
+type answerError struct {
+	what      string // if it says nothing more than that; else
+	status    int
+	words     string // step-ca's own; empty if it was not step-ca that spoke
+	kind      string // the content type, where words is empty
+	after     time.Duration
+	requestID string
+}
+
+func (e *answerError) Error() string {
+	switch {
+	case e.what != "":
+		return "the answer " + e.what
+	case e.words != "":
+		return fmt.Sprintf("the CA answers %d: %s", e.status, e.words)
+	default:
+		return fmt.Sprintf("the answer is %d %s (%s), not one of a step-ca", e.status, http.StatusText(e.status), e.kind)
+	}
+}
+
+func asAnswer(err error) (*answerError, bool) {
+	var a *answerError
+	ok := errors.As(err, &a)
+	return a, ok
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	begin := w.issuer.now()
+	res, err := w.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	w.issuer.noteClock(res.Header.Get("Date"), begin)
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the answer: %w", err)
+	case len(body) > maxAnswer:
+		return nil, &answerError{what: fmt.Sprintf("has more than %d bytes", maxAnswer)}
+	case res.StatusCode < 200 || res.StatusCode > 299:
+		return nil, w.bad(res, body)
+	case !json.Valid(body):
+		return nil, &answerError{status: res.StatusCode, kind: contentType(res)}
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
+
+// bad describes an answer that is not a success.
+func (w *wire) bad(res *http.Response, body []byte) error {
+	a := &answerError{
+		status: res.StatusCode, kind: contentType(res), requestID: clean(res.Header.Get("X-Request-Id")),
+		after: retryAfter(res.Header.Get("Retry-After"), w.issuer.now()),
+	}
+	var said struct{ Message string }
+	if json.Unmarshal(body, &said) == nil {
+		a.words = clean(said.Message)
+	}
+	return a
+}
+
+func contentType(res *http.Response) string {
+	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	if kind = clean(kind); kind == "" {
+		return "no content type"
+	}
+	return kind
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3); zero for
+// neither.
+func retryAfter(text string, now time.Time) time.Duration {
+	var d time.Duration
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), maxAfter)
+}
+
+// noteClock compares the Date header, which has whole seconds, with the middle
+// of the request.
+func (i *Issuer) noteClock(date string, begin time.Time) {
+	at, err := http.ParseTime(date)
+	if err != nil {
+		return
+	}
+	now := i.now()
+	middle := begin.Add(now.Sub(begin) / 2)
+	d := at.Add(time.Second / 2).Sub(middle).Round(time.Second)
+	i.clock.Store(&d)
+}
+
+// token of a provisioner, in compact form: three parts, the first a JSON object.
+var jws = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*`)
+
+// clean makes one short line of what a server said: it goes into logs, and some
+// proxies repeat the request.
+func clean(s string) string {
+	s = jws.ReplaceAllString(s, "[token]")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > maxWords {
+		s = string(r[:maxWords]) + "…"
+	}
+	return s
+}
