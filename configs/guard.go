@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"regexp"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -8,21 +10,130 @@ import (
 	"renewer/renewer"
 )
 
-// readGuard returns a *renewer.Guard, nil where no docker guard is named.
+var guardSchema = schema{
+	"docker": object("docker", waitSchema.with(schema{
+		"without_live_restore": enum("block", "wait_idle", "force"),
+		"label":                text("the name of a label"),
+	})),
+	"dagu": object("dagu", schema{"wait_idle": readWaitIdle}),
+}
+
+var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_deadline": enum("block", "restart")}
+
+// idleSchema are the ways to see that Dagu is idle, beside the word processes.
+var idleSchema = schema{
+	"api": object("api", schema{
+		"url": urlReader, "worker": template("the name of a worker, or *", workerName.MatchString), "token_file": pathOf(true), "ca_cert": pathOf(true),
+	}),
+	"command": argv,
+}
+
+var workerName = regexp.MustCompile(`^(\*|[A-Za-z0-9][A-Za-z0-9._-]*)$`)
+
+// daguDeadline is how long before its end a certificate is no longer kept from
+// its service, as a share of its lifetime, where the guard does not say.
+const daguDeadline = 0.1
+
+// readGuard returns a *renewer.Guard, nil where none is named.
 func readGuard(l *loader, at pos, n *yaml.Node) (any, bool) {
 	v, ok := object("guard", guardSchema)(l, at, n)
 	if !ok {
 		return nil, false
 	}
-	s := v.(settings)
-	if !s.has("docker") {
+	s, g := v.(settings), &renewer.Guard{}
+	if s.has("docker") {
+		d := get[settings](s, "docker")
+		g.Docker = &renewer.DockerGuard{
+			WithoutLiveRestore: renewer.GuardChoice(getOr(d, "without_live_restore", string(renewer.GuardBlock))),
+			Label:              get[string](d, "label"),
+			Deadline:           deadlineOf(d),
+		}
+	}
+	if s.has("dagu") {
+		d := get[settings](s, "dagu")
+		if !d.has("wait_idle") {
+			l.fault(s["dagu"].at, "dagu does not say how", "expected dagu: {wait_idle: 2d}, or {wait_idle: {deadline: 2d, at_deadline: block, by: processes}}")
+			return nil, false
+		}
+		g.Dagu = get[*renewer.DaguGuard](d, "wait_idle")
+	}
+	if g.Docker == nil && g.Dagu == nil {
 		return (*renewer.Guard)(nil), true
 	}
-	d := get[settings](s, "docker")
-	return &renewer.Guard{
-		WithoutLiveRestore: renewer.GuardChoice(getOr(d, "without_live_restore", string(renewer.GuardBlock))),
-		Label:              get[string](d, "label"),
-		Deadline:           getOr(d, "deadline", time.Duration(0)),
-		AtDeadline:         renewer.GuardChoice(getOr(d, "at_deadline", string(renewer.GuardBlock))),
-	}, true
+	return g, true
+}
+
+func deadlineOf(s settings) renewer.Deadline {
+	return renewer.Deadline{Before: getOr(s, "deadline", time.Duration(0)), Then: renewer.GuardChoice(getOr(s, "at_deadline", string(renewer.GuardBlock)))}
+}
+
+// readWaitIdle returns a *renewer.DaguGuard. A duration alone is the deadline.
+func readWaitIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
+	if n.Kind == yaml.ScalarNode {
+		v, ok := waitSchema["deadline"](l, at, n)
+		if !ok {
+			return nil, false
+		}
+		return &renewer.DaguGuard{By: renewer.IdleByProcesses, Deadline: renewer.Deadline{Before: v.(time.Duration), Then: renewer.GuardBlock}}, true
+	}
+	v, ok := object("wait_idle", waitSchema.with(schema{"by": readIdle}))(l, at, n)
+	if !ok {
+		return nil, false
+	}
+	s := v.(settings)
+	g := getOr(s, "by", renewer.DaguGuard{By: renewer.IdleByProcesses})
+	g.Deadline = deadlineOf(s)
+	return &g, true
+}
+
+func readIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
+	kind, s, ok := l.choice(at, n, "by", idleSchema, schema{}, string(renewer.IdleByProcesses))
+	if !ok {
+		return nil, false
+	}
+	g := renewer.DaguGuard{By: renewer.IdleBy(kind)}
+	switch g.By {
+	case renewer.IdleByCommand:
+		g.Command = texts(s, kind)
+	case renewer.IdleByAPI:
+		api := get[settings](s, kind)
+		g.URL, g.Worker = get[string](api, "url"), getOr(api, "worker", "{host}")
+		g.TokenFile, g.CACert = get[string](api, "token_file"), get[string](api, "ca_cert")
+		if g.URL == "" {
+			l.fault(s[kind].at, "api has no url", "expected url: the list of workers, such as https://dagu:8080/api/v2/workers")
+			return nil, false
+		}
+	}
+	return g, true
+}
+
+// guard is the entry's, with placeholders replaced, for what it activates.
+func (r *resolver) guard(d *draft, c renewer.Certificate, a renewer.Activation, h Host) *renewer.Guard {
+	set := get[*renewer.Guard](d.s, "guard")
+	if set == nil {
+		return nil
+	}
+	g, own := *set, d.own.has("guard")
+	if own && g.Docker != nil && g.Docker.Label == "" && a.Kind == renewer.ActivateDocker {
+		r.fault(d.where("guard"), "the docker guard of a container has no label, and the container itself always runs",
+			"expected label: what the containers have that must not be disturbed, such as dagster/run_id")
+	}
+	if g.Dagu == nil {
+		return &g
+	}
+	dagu := *g.Dagu
+	g.Dagu = &dagu
+	sees := []renewer.ActivationKind{renewer.ActivateSystemd, renewer.ActivateDocker, renewer.ActivateNone}
+	if dagu.By == renewer.IdleByProcesses && !slices.Contains(sees, a.Kind) {
+		if !own { // the profile's is for what the profile activates
+			g.Dagu = nil
+			return &g
+		}
+		r.fault(d.where("guard"), "no unit or container is activated whose processes could be seen", "expected by: {api: …} or {command: [argv...]}")
+	}
+	if dagu.Before == 0 {
+		dagu.Before = time.Duration(daguDeadline * float64(c.Lifetime)).Truncate(time.Second)
+	}
+	dagu.Worker, dagu.Command = expand(dagu.Worker, h), expandAll(dagu.Command, h)
+	return &g
 }

@@ -7,7 +7,6 @@ var notYet = map[string]string{
 	"host type kubernetes": "expected type: local",
 	"issuer type vault":    "expected type: local",
 	"budget":               "expected timeout alone",
-	"guard dagu":           "expected no guard for Dagu; a maintenance window can hold activation back",
 	"peer_group":           "expected no peer_group",
 	"dials":                "expected no dials",
 	"reloads":              "expected no reloads; renewer profiles shows what each service does",

@@ -17,12 +17,12 @@ func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) renewer.Pl
 		Certificate: c.Name, Host: h.Name,
 		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
 		Files: map[renewer.FileKind]string{}, Modes: map[renewer.FileKind]fs.FileMode{},
-		Guard: get[*renewer.Guard](d.s, "guard"),
 	}
 	before := r.wrong()
 	p.Dir = r.dir(d, h)
 	r.files(d, &p)
 	p.Activate = r.activation(d, h)
+	p.Guard = r.guard(d, c, p.Activate, h)
 	p.Probe = r.probe(d, c, p, h)
 	if r.wrong() == before && p.Dir != "" {
 		r.claim(d, p, h)

@@ -71,16 +71,6 @@ var profileSchema = placementSchema.with(schema{
 	"refuse":      object("refuse", schema{"systemd": text("the reason"), "signal": text("the reason"), "command": text("the reason"), "docker": text("the reason")}),
 })
 
-var guardSchema = schema{
-	"docker": object("docker", waitSchema.with(schema{
-		"without_live_restore": enum("block", "wait_idle", "force"),
-		"label":                text("the name of a label"),
-	})),
-	"dagu": later("guard dagu", object("dagu", schema{"wait_idle": object("wait_idle", waitSchema)})),
-}
-
-var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_deadline": enum("block", "restart")}
-
 var channelSchema = schema{
 	"name":     named(plainName, aName),
 	"events":   set("events", 1, enum(eventTypes...)),

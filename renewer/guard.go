@@ -9,7 +9,7 @@ import (
 // GuardChoice is what a guard does where a restart would hurt.
 type GuardChoice string
 
-// The choices of guard: docker: in the fleet file.
+// The choices of guard: in the fleet file.
 const (
 	GuardBlock    GuardChoice = "block"     // a person has to go on
 	GuardWaitIdle GuardChoice = "wait_idle" // until nothing that matters runs, or the deadline
@@ -17,21 +17,66 @@ const (
 	GuardRestart  GuardChoice = "restart"   // at_deadline: restart all the same
 )
 
-// Guard keeps a running Docker daemon from being restarted while that kills
-// containers: with live-restore off, a restart ends them (dockerd(8)).
+// Guard keeps a service from being restarted while that hurts what it runs.
 type Guard struct {
-	WithoutLiveRestore GuardChoice   `json:"without_live_restore"`
-	Label              string        `json:"label,omitempty"`    // containers that matter have it; empty: all of them
-	Deadline           time.Duration `json:"deadline,omitempty"` // before the end of what is in place
-	AtDeadline         GuardChoice   `json:"at_deadline,omitempty"`
+	Docker *DockerGuard `json:"docker,omitempty"`
+	Dagu   *DaguGuard   `json:"dagu,omitempty"`
 }
 
-// DockerState is what a guard looks at.
+// Deadline ends the waiting of a guard.
+type Deadline struct {
+	Before time.Duration `json:"deadline,omitempty"` // the end of what is in place; 0: none
+	Then   GuardChoice   `json:"at_deadline,omitempty"`
+}
+
+// DockerGuard keeps a running Docker daemon from being restarted while that
+// kills containers: with live-restore off, a restart ends them (dockerd(8)).
+// Beside a container that is activated, such as a control plane, it waits for
+// the containers with its label, live-restore or not.
+type DockerGuard struct {
+	WithoutLiveRestore GuardChoice `json:"without_live_restore"`
+	Label              string      `json:"label,omitempty"` // containers that matter have it; empty: all of them
+	Deadline
+}
+
+// DaguGuard keeps a Dagu process from being restarted while a run of its own
+// is active: the run's steps are its children and die with it.
+type DaguGuard struct {
+	By IdleBy `json:"by"`
+	// API: the list of workers, GET …/workers of Dagu's HTTP API, and the
+	// worker whose tasks count, * for all of them. Dagu names a worker
+	// HOSTNAME@PID unless told otherwise; the part before @ is enough.
+	URL       string   `json:"url,omitempty"`
+	Worker    string   `json:"worker,omitempty"`
+	TokenFile string   `json:"token_file,omitempty"` // of an API key; empty: none is sent
+	CACert    string   `json:"ca_cert,omitempty"`    // trust for the API's own TLS; empty: the system's
+	Command   []string `json:"command,omitempty"`    // exit status 0: idle, 1: busy
+	Deadline
+}
+
+// IdleBy is how it is seen that nothing is under way.
+type IdleBy string
+
+// The ways to see it.
+const (
+	IdleByProcesses IdleBy = "processes" // the unit's control group, or the container, holds its main process alone
+	IdleByAPI       IdleBy = "api"
+	IdleByCommand   IdleBy = "command"
+)
+
+// DockerState is what a DockerGuard looks at.
 type DockerState struct {
 	Running     bool // the daemon
 	LiveRestore bool
 	Containers  int // that run
 	Matching    int // of them, those with the guard's label; all without one
+}
+
+// Work is what a DaguGuard looks at.
+type Work struct {
+	Running bool // the service
+	Active  int  // what a restart would end
+	What    string
 }
 
 // GuardInterval is how long until a guard that held something up looks again.
@@ -46,7 +91,7 @@ type Held struct {
 
 // Check decides about a restart of the daemon at now, when what is in place
 // ends at end. Guards apply to a daemon that runs.
-func (g Guard) Check(d DockerState, now, end time.Time) Held {
+func (g DockerGuard) Check(d DockerState, now, end time.Time) Held {
 	if !d.Running || d.LiveRestore || d.Containers == 0 || g.WithoutLiveRestore == GuardForce {
 		return Held{}
 	}
@@ -64,22 +109,60 @@ func (g Guard) Check(d DockerState, now, end time.Time) Held {
 	if g.Label != "" {
 		what += " with the label " + g.Label
 	}
-	why := fmt.Sprintf("waits until no %s run (%d now), live-restore is off", what, d.Matching)
-	deadline := end.Add(-g.Deadline)
+	return g.hold(fmt.Sprintf("waits until no %s run (%d now), live-restore is off", what, d.Matching), liveRestore, now, end)
+}
+
+// CheckContainer decides about a restart of a container beside those that the
+// label marks.
+func (g DockerGuard) CheckContainer(d DockerState, now, end time.Time) Held {
+	if !d.Running || d.Matching == 0 || g.WithoutLiveRestore == GuardForce {
+		return Held{}
+	}
+	const hint = "let them end, or renew with --force; guard: {docker: {without_live_restore: wait_idle}} waits by itself"
+	if g.WithoutLiveRestore != GuardWaitIdle {
+		return Held{Why: fmt.Sprintf("%d containers with the label %s run", d.Matching, g.Label), Hint: hint, Blocked: true}
+	}
+	return g.hold(fmt.Sprintf("waits until no containers with the label %s run (%d now)", g.Label, d.Matching), hint, now, end)
+}
+
+// Check decides about a restart of the service at now, when what is in place
+// ends at end.
+func (g DaguGuard) Check(w Work, now, end time.Time) Held {
+	if !w.Running || w.Active == 0 {
+		return Held{}
+	}
+	return g.hold(fmt.Sprintf("waits until it is idle: %d %s", w.Active, w.What),
+		"let the runs end, or renew with --force; at_deadline: restart gives them up", now, end)
+}
+
+// hold waits until the deadline, and then for a person or no longer.
+func (l Deadline) hold(why, hint string, now, end time.Time) Held {
+	deadline := end.Add(-l.Before)
 	switch {
-	case end.IsZero() || g.Deadline <= 0 || now.Before(deadline):
+	case end.IsZero() || l.Before <= 0 || now.Before(deadline):
 		return Held{Why: why}
-	case g.AtDeadline == GuardRestart:
+	case l.Then == GuardRestart:
 		return Held{}
 	default:
-		return Held{Why: fmt.Sprintf("%s, and the deadline %s has passed", why, date(deadline)), Hint: liveRestore, Blocked: true}
+		return Held{Why: fmt.Sprintf("%s, and the deadline %s has passed", why, date(deadline)), Hint: hint, Blocked: true}
 	}
 }
 
-// Guarded reports whether an activation of the placement needs its guard's
-// leave: one that restarts the Docker daemon.
-func (p Placement) Guarded() bool {
-	return p.Guard != nil && p.Activate.Kind == ActivateSystemd && slices.ContainsFunc(p.Activate.Units, func(u string) bool {
-		return u == "docker" || u == "docker.service"
-	})
+// GuardsDocker reports whether an activation of the placement needs the leave
+// of its guard for Docker: one that restarts the daemon, or a container beside
+// those with the guard's label.
+func (p Placement) GuardsDocker() bool {
+	if p.Guard == nil || p.Guard.Docker == nil {
+		return false
+	}
+	return p.Activate.Kind == ActivateDocker && p.Guard.Docker.Label != "" ||
+		p.Activate.Kind == ActivateSystemd && slices.ContainsFunc(p.Activate.Units, func(u string) bool {
+			return u == "docker" || u == "docker.service"
+		})
+}
+
+// GuardsDagu reports whether an activation of the placement needs the leave of
+// its guard for Dagu.
+func (p Placement) GuardsDagu() bool {
+	return p.Guard != nil && p.Guard.Dagu != nil && p.Activate.Kind != ActivateNone
 }

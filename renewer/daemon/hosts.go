@@ -87,7 +87,7 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	err = dockerhost.Setup{
 		Machine: m, Placement: p, Progress: func(text string) { say(text, nil) },
 		Prove: func(ctx context.Context) error { return a.prove(ctx, c.Name, p) },
-		Force: p.Guard != nil && p.Guard.WithoutLiveRestore == renewer.GuardForce,
+		Force: p.Guard != nil && p.Guard.Docker != nil && p.Guard.Docker.WithoutLiveRestore == renewer.GuardForce,
 	}.Apply(ctx, plan)
 	if err != nil {
 		say("everything is as it was, or as the error says", err)

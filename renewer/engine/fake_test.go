@@ -33,6 +33,7 @@ type machine struct {
 	down      bool                                 // the host cannot be reached
 	stopped   bool                                 // the service does not run
 	fail      func(call, certificate string) error // nil: nothing fails
+	work      renewer.Work
 	docker    renewer.DockerState
 	slow      func(ctx context.Context, call string)
 	only      string // the one fingerprint that the service can serve; empty: any
@@ -191,6 +192,12 @@ func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) e
 
 func (m *machine) Run(context.Context, []string) error      { return nil }
 func (m *machine) Clock(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (m *machine) Work(context.Context, renewer.Placement) (renewer.Work, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.work, nil
+}
 
 func (m *machine) Docker(context.Context, string) (renewer.DockerState, error) {
 	m.mu.Lock()

@@ -120,6 +120,9 @@ type Host interface {
 	// Docker looks at the Docker daemon of the host and its containers; those
 	// with the label are counted too, all if it is empty.
 	Docker(ctx context.Context, label string) (renewer.DockerState, error)
+	// Work looks, in the way that the placement's guard for Dagu says, at what
+	// is under way in the service that the placement activates.
+	Work(ctx context.Context, p renewer.Placement) (renewer.Work, error)
 	// Check reports whether the host can be reached.
 	Check(ctx context.Context) error
 }

@@ -66,7 +66,7 @@ func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust
 	if err != nil {
 		return s, "", err
 	}
-	if chain.Leaf != nil && j.placement.Activate.Kind == renewer.ActivateSystemd {
+	if kind := j.placement.Activate.Kind; chain.Leaf != nil && (kind == renewer.ActivateSystemd || kind == renewer.ActivateDocker) {
 		clock, err := host.Clock(ctx)
 		if err != nil {
 			return s, "", err
@@ -148,7 +148,7 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 // is never held up, nor what a person forces.
 func guard(ctx context.Context, jobs []job) renewer.Held {
 	for _, j := range jobs {
-		if j.Kind != renewer.ActActivate || j.rollout.Force || !j.placement.Guarded() {
+		if j.Kind != renewer.ActActivate || j.rollout.Force {
 			continue
 		}
 		host, err := j.host()
@@ -156,18 +156,44 @@ func guard(ctx context.Context, jobs []job) renewer.Held {
 			return renewer.Held{} // flipping says so
 		}
 		ctx, cancel := context.WithTimeout(ctx, stageTimeout)
-		state, err := host.Docker(ctx, j.placement.Guard.Label)
+		held := j.guarded(ctx, host)
 		cancel()
-		if err != nil {
-			return renewer.Held{Why: "the guard cannot look at Docker: " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
-		}
-		var end time.Time
-		if j.current != nil {
-			end = j.current.NotAfter
-		}
-		if held := j.placement.Guard.Check(state, j.now(), end); held.Why != "" {
+		if held.Why != "" {
 			return held
 		}
+	}
+	return renewer.Held{}
+}
+
+// guarded asks the placement's own guards.
+func (j job) guarded(ctx context.Context, host Host) renewer.Held {
+	p, end := j.placement, time.Time{}
+	if j.current != nil {
+		end = j.current.NotAfter
+	}
+	cannot := func(what string, err error) renewer.Held {
+		return renewer.Held{Why: "the guard cannot look at " + what + ": " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
+	}
+	if p.GuardsDocker() {
+		g := p.Guard.Docker
+		state, err := host.Docker(ctx, g.Label)
+		if err != nil {
+			return cannot("Docker", err)
+		}
+		check := g.Check
+		if p.Activate.Kind == renewer.ActivateDocker {
+			check = g.CheckContainer
+		}
+		if held := check(state, j.now(), end); held.Why != "" {
+			return held
+		}
+	}
+	if p.GuardsDagu() {
+		work, err := host.Work(ctx, p)
+		if err != nil {
+			return cannot("what Dagu runs", err)
+		}
+		return p.Guard.Dagu.Check(work, j.now(), end)
 	}
 	return renewer.Held{}
 }

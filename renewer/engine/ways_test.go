@@ -588,7 +588,7 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("docker", month, "a")
 		c.Placements[0].Activate.Units = []string{"docker.service"}
-		c.Placements[0].Guard = &renewer.Guard{WithoutLiveRestore: renewer.GuardWaitIdle, Label: "run"}
+		c.Placements[0].Guard = &renewer.Guard{Docker: &renewer.DockerGuard{WithoutLiveRestore: renewer.GuardWaitIdle, Label: "run"}}
 		return []renewer.Certificate{c}
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
@@ -615,7 +615,7 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 		if row := b.row("docker"); row.Generation != 2 || row.Status != renewer.StatusValid {
 			t.Errorf("row %+v", row)
 		}
-		b.fleet.Certificates[0].Placements[0].Guard = &renewer.Guard{WithoutLiveRestore: renewer.GuardBlock}
+		b.fleet.Certificates[0].Placements[0].Guard = &renewer.Guard{Docker: &renewer.DockerGuard{WithoutLiveRestore: renewer.GuardBlock}}
 		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
 		res, err = b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
 		must(t, err)
@@ -626,6 +626,39 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 		must(t, err)
 		if row := b.row("docker"); res.Failed() || row.Status != renewer.StatusValid {
 			t.Errorf("forced: %+v, row %+v", res, row)
+		}
+	})
+}
+
+func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("worker", month, "a")
+		c.Placements[0].Guard = &renewer.Guard{Dagu: &renewer.DaguGuard{By: renewer.IdleByProcesses}}
+		return []renewer.Certificate{c}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		has := func(w renewer.Work) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.work = w
+		}
+		has(renewer.Work{Running: true, Active: 2, What: "runs"})
+		res, err := b.eng.Renew(context.Background(), []string{"worker"}, false, true, nil)
+		must(t, err)
+		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting, "2 runs") {
+			t.Fatalf("result %+v", res)
+		}
+		if row := b.row("worker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {
+			t.Fatalf("row %+v", row)
+		}
+		has(renewer.Work{Running: true})
+		time.Sleep(2 * renewer.GuardInterval)
+		if row := b.row("worker"); row.Generation != 2 || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
 		}
 	})
 }

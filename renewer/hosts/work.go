@@ -1,0 +1,198 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"renewer/renewer"
+)
+
+// Work looks at what is under way in the service that a placement activates,
+// in the way that the placement's guard says.
+//
+//	processes  what a unit's control group, or a container, holds beside its main process
+//	api        the tasks that Dagu's list of workers shows
+//	command    exit status 0: idle, 1: busy
+func (h *Host) Work(ctx context.Context, p renewer.Placement) (renewer.Work, error) {
+	w, err := h.work(ctx, p.Activate, *p.Guard.Dagu)
+	if err != nil {
+		return renewer.Work{}, fmt.Errorf("host %s: see whether %s is idle: %w", h.name, p.ID(), err)
+	}
+	return w, nil
+}
+
+func (h *Host) work(ctx context.Context, a renewer.Activation, g renewer.DaguGuard) (w renewer.Work, err error) {
+	w.Running = true
+	switch a.Kind {
+	case renewer.ActivateSystemd:
+		w, err = h.workOfUnits(ctx, a.Units)
+	case renewer.ActivateDocker:
+		w, err = h.workOfContainer(ctx, a.Container)
+	}
+	if err != nil || !w.Running {
+		return w, err
+	}
+	switch g.By {
+	case renewer.IdleByAPI:
+		w.Active, err = busyWorkers(ctx, g)
+		w.What = "tasks of worker " + g.Worker
+	case renewer.IdleByCommand:
+		w.Active, err = h.askCommand(ctx, g.Command)
+		w.What = "(as " + g.Command[0] + " says)"
+	}
+	return w, err
+}
+
+// workOfUnits counts the processes of all units that run.
+func (h *Host) workOfUnits(ctx context.Context, units []string) (renewer.Work, error) {
+	w := renewer.Work{What: "processes beside the main one of " + strings.Join(units, ", ")}
+	for _, unit := range units {
+		if !unitName(unit) {
+			return w, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
+		}
+		st, err := h.show(ctx, unit, "ActiveState", "MainPID", "ControlGroup")
+		if err != nil {
+			return w, err
+		}
+		group, main := st["ControlGroup"], st["MainPID"]
+		if state := st["ActiveState"]; state == "inactive" || state == "failed" || group == "" {
+			continue
+		}
+		if !path.IsAbs(group) || path.Clean(group) != group || group == "/" {
+			return w, fmt.Errorf("systemd gives unit %s the control group %q", unit, group)
+		}
+		processes, err := h.processes(ctx, group)
+		if err != nil {
+			return w, fmt.Errorf("unit %s: %w", unit, err)
+		}
+		w.Running = true
+		for _, pid := range processes {
+			if pid != main {
+				w.Active++
+			}
+		}
+	}
+	return w, nil
+}
+
+// cgroupRoots are where systemd's own hierarchy is mounted: version 2, hybrid,
+// version 1 (systemd's "Control Group APIs and Delegation").
+var cgroupRoots = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"}
+
+// processes lists the processes of a control group and of those below it.
+func (h *Host) processes(ctx context.Context, group string) ([]string, error) {
+	for _, root := range cgroupRoots {
+		dir, err := h.transport.OpenDir(ctx, root+group, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var found []string
+		err = processesBelow(dir, ".", 0, &found)
+		_ = dir.Close()
+		if !errors.Is(err, fs.ErrNotExist) { // no cgroup.procs: a mount of another kind
+			return found, err
+		}
+	}
+	return nil, renewer.WithHint(fmt.Errorf("control group %s is in none of %s", group, strings.Join(cgroupRoots, ", ")),
+		"let the guard see it otherwise: by: {api: …} or {command: [argv...]}")
+}
+
+const (
+	procsLimit  = 1 << 20 // of one cgroup.procs
+	groupsDepth = 8       // of control groups in each other
+)
+
+func processesBelow(dir Dir, name string, depth int, found *[]string) error {
+	data, err := dir.ReadFile(path.Join(name, "cgroup.procs"), procsLimit)
+	if err != nil {
+		return err
+	}
+	*found = append(*found, strings.Fields(string(data))...)
+	names, err := dir.ReadDir(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		sub := path.Join(name, n)
+		if strings.Contains(n, ".") && !strings.HasSuffix(n, ".service") && !strings.HasSuffix(n, ".scope") && !strings.HasSuffix(n, ".slice") {
+			continue // a file of the kernel's, such as memory.max
+		}
+		info, err := dir.Lstat(sub)
+		if err != nil || !info.Mode.IsDir() {
+			continue // it went away meanwhile
+		}
+		if depth == groupsDepth {
+			return fmt.Errorf("control groups are nested deeper than %d", groupsDepth)
+		}
+		if err := processesBelow(dir, sub, depth+1, found); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// workOfContainer counts the processes of a container beside the first, and
+// beside Docker's own init where it has one (docker run --init).
+func (h *Host) workOfContainer(ctx context.Context, name string) (renewer.Work, error) {
+	w := renewer.Work{What: "processes beside the main one of container " + name}
+	if stopped, _ := h.dockerStopped(ctx); stopped {
+		return w, nil
+	}
+	api, err := h.dockerAPI()
+	if err != nil {
+		return w, err
+	}
+	defer func() { _ = api.Close() }()
+	got, err := api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	switch err = api.explain(ctx, err); {
+	case errdefs.IsNotFound(err), errors.Is(err, errNoDaemon):
+		return w, nil // activating says so
+	case err != nil:
+		return w, fmt.Errorf("look at container %s: %w", name, err)
+	case got.Container.State == nil || !got.Container.State.Running || got.Container.State.Paused:
+		return w, nil
+	}
+	top, err := api.ContainerTop(ctx, got.Container.ID, client.ContainerTopOptions{})
+	if err != nil {
+		return w, fmt.Errorf("list the processes of container %s: %w", name, api.explain(ctx, err))
+	}
+	own := 1
+	if c := got.Container.HostConfig; c != nil && c.Init != nil && *c.Init {
+		own = 2
+	}
+	w.Running, w.Active = true, max(0, len(top.Processes)-own)
+	return w, nil
+}
+
+// askCommand runs a command that says whether the service is idle.
+func (h *Host) askCommand(ctx context.Context, argv []string) (active int, err error) {
+	_, err = h.output(ctx, argv)
+	if exitStatus(err) == 1 {
+		return 1, nil
+	}
+	return 0, err
+}
+
+// exitStatus is that of a command that ran and failed, as os/exec and the SSH
+// library tell it; else -1.
+func exitStatus(err error) int {
+	var here interface{ ExitCode() int }
+	var there interface{ ExitStatus() int }
+	switch {
+	case errors.As(err, &here):
+		return here.ExitCode()
+	case errors.As(err, &there):
+		return there.ExitStatus()
+	}
+	return -1
+}
