@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -34,7 +33,7 @@ func (a *Authority) Info() Info {
 		Serial: renewer.SerialHex(c), Fingerprint: renewer.Fingerprint(c.Raw),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 		Key: keyType(c.PublicKey), PathLen: pathLen(c), Encrypted: a.encrypted,
-		CanSignCRL: c.KeyUsage&x509.KeyUsageCRLSign != 0,
+		CanSignCRL: a.mayNotSignCRL() == nil,
 	}
 }
 

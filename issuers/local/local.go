@@ -30,10 +30,11 @@ type Config struct {
 	CertFile       string
 	KeyFile        string
 	PassphraseFile string // of the key; empty: the key is not encrypted
+	CRLDir         string // where Revoke and CRL keep their list; empty: beside CertFile
 }
 
 // Authority is a local CA that was loaded. It is safe for many goroutines and
-// reads no file after it was opened.
+// reads no file after it was opened, but its own CRL.
 type Authority struct {
 	name        string
 	chain       []*x509.Certificate // the signing CA, then what is above it, without the root
@@ -41,6 +42,7 @@ type Authority struct {
 	authority   []byte              // key identifier of chain[0]
 	constrained bool                // names or usages are limited somewhere in the chain
 	encrypted   bool
+	crlFile     string
 	cas         *softcas.SoftCAS
 	clock       func() time.Time
 }
@@ -94,6 +96,7 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if a.authority, err = keyIdentifier(path[0]); err != nil {
 		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
 	}
+	a.crlFile = crlFile(cfg, a.authority)
 	a.cas, err = softcas.New(context.Background(), apiv1.Options{CertificateChain: a.chain, Signer: key.signer})
 	if err != nil {
 		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)

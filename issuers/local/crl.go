@@ -1,0 +1,184 @@
+package local
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/smallstep/certificates/cas/apiv1"
+
+	"renewer/internal/atomicfile"
+	"renewer/renewer"
+)
+
+// The list of revoked certificates (RFC 5280, section 5) is one DER file, and
+// the only memory of what was revoked: it is read, checked against the CA,
+// extended and replaced whole. Nothing is ever taken out of it, because a CRL
+// does not say when a certificate ends; people revoke few.
+const (
+	crlLifetime = 7 * 24 * time.Hour // from thisUpdate to nextUpdate
+	maxCRLFile  = 16 << 20           // some 400,000 certificates
+)
+
+// crlFile names the list of one CA key: a CA that took the place of another in
+// the same files begins its own.
+func crlFile(cfg Config, keyID []byte) string {
+	dir := cfg.CRLDir
+	if dir == "" {
+		dir = filepath.Dir(cfg.CertFile)
+	}
+	return filepath.Join(dir, fmt.Sprintf("crl-%x.der", keyID[:min(8, len(keyID))]))
+}
+
+// ErrNoCRL says that this CA's certificate does not allow it to sign a CRL.
+var ErrNoCRL = errors.New("the CA may not sign a CRL")
+
+// Revoke puts a certificate into the CRL; on the disk, when it returns. One
+// that is there already stays as it is. A CA that may not sign a CRL keeps
+// none, and there is nobody else to tell: then it returns nil, and CRL says why.
+func (a *Authority) Revoke(ctx context.Context, r renewer.Revocation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	number, ok := new(big.Int).SetString(r.Serial, 16)
+	if !ok || number.Sign() <= 0 {
+		return refused("", "issuer %s: revoke %s: %q is not a serial number", a.name, r.Certificate, r.Serial)
+	}
+	if r.Chain.Leaf != nil && !signedBy(r.Chain.Leaf, a.chain[0]) {
+		return refused("it was signed by a CA that was replaced since; peers that still trust that one need another trust bundle",
+			"issuer %s did not sign %s with serial %s", a.name, r.Certificate, r.Serial)
+	}
+	if a.mayNotSignCRL() != nil {
+		return nil
+	}
+	_, err := a.updateCRL(func(list *x509.RevocationList, now time.Time) bool {
+		for _, e := range list.RevokedCertificateEntries {
+			if e.SerialNumber.Cmp(number) == 0 {
+				return false
+			}
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: number, RevocationTime: now, ReasonCode: r.Reason.Code()})
+		return true
+	})
+	return err
+}
+
+// CRL returns the list in DER, signed anew when half of its time has passed.
+// The error is ErrNoCRL, and refused, where the CA may not sign one.
+func (a *Authority) CRL(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := a.mayNotSignCRL(); err != nil {
+		return nil, err
+	}
+	return a.updateCRL(func(*x509.RevocationList, time.Time) bool { return false })
+}
+
+// mayNotSignCRL says why peers would refuse a CRL of this CA: see RFC 5280,
+// sections 4.2.1.3, 5.2.1 and 6.3.3 (f).
+func (a *Authority) mayNotSignCRL() error {
+	lacks := ""
+	switch ca := a.chain[0]; {
+	case ca.KeyUsage&x509.KeyUsageCRLSign == 0:
+		lacks = "keyUsage without cRLSign"
+		if ca.KeyUsage == 0 {
+			lacks = "no keyUsage, so no cRLSign"
+		}
+	case len(ca.SubjectKeyId) == 0:
+		lacks = "no subjectKeyIdentifier"
+	default:
+		return nil
+	}
+	return refused("a CA made by renewer ca init may; until then replace, shorten the lifetime, or change the CA",
+		"issuer %s: %w: %s has %s", a.name, ErrNoCRL, subject(a.chain[0]), lacks)
+}
+
+// updateCRL gives change the list as it is, and signs and writes it if change
+// says so or if it is time. Other processes and other Authorities over the same
+// files wait meanwhile.
+func (a *Authority) updateCRL(change func(list *x509.RevocationList, now time.Time) bool) ([]byte, error) {
+	unlock, err := lockDir(filepath.Dir(a.crlFile))
+	if err != nil {
+		return nil, misconfigured("", "issuer %s: lock its CRL: %w", a.name, err)
+	}
+	defer unlock()
+	list, der, err := a.readCRL()
+	if err != nil {
+		return nil, err
+	}
+	now := a.clock().UTC().Truncate(time.Second)
+	due := list.NextUpdate.Sub(now) < crlLifetime/2 || list.ThisUpdate.After(now) // the second: a clock that was ahead
+	if !change(list, now) && !due {
+		return der, nil
+	}
+	if err := a.validAt(now); err != nil {
+		return nil, err
+	}
+	list.Number = nextNumber(list.Number, now)
+	list.ThisUpdate, list.NextUpdate = now.Add(-backdate), now.Add(crlLifetime)
+	signed, err := a.cas.CreateCRL(&apiv1.CreateCRLRequest{RevocationList: list})
+	if err != nil {
+		return nil, misconfigured("", "issuer %s: sign its CRL: %w", a.name, err)
+	}
+	if err := atomicfile.Write(a.crlFile, signed.CRL, 0o644); err != nil {
+		return nil, misconfigured("", "issuer %s: %w", a.name, err)
+	}
+	return signed.CRL, nil
+}
+
+// readCRL reads the list and trusts nothing that the CA's own key did not sign.
+func (a *Authority) readCRL() (*x509.RevocationList, []byte, error) {
+	der, err := atomicfile.ReadLimited(a.crlFile, maxCRLFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &x509.RevocationList{}, nil, nil
+	}
+	if err != nil {
+		return nil, nil, misconfigured("", "issuer %s: its CRL: %w", a.name, err)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err == nil {
+		err = list.CheckSignatureFrom(a.chain[0])
+	}
+	if err != nil {
+		return nil, nil, misconfigured("put it back from a backup; moving it away begins a list that has forgotten what was revoked",
+			"issuer %s: its CRL %s is damaged: %w", a.name, a.crlFile, err)
+	}
+	return &x509.RevocationList{RevokedCertificateEntries: list.RevokedCertificateEntries, Number: list.Number,
+		ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate}, der, nil
+}
+
+// nextNumber counts in milliseconds, so that numbers grow even over a list that
+// was lost (RFC 5280, section 5.2.3).
+func nextNumber(last *big.Int, now time.Time) *big.Int {
+	next := big.NewInt(now.UnixMilli())
+	if last == nil || next.Cmp(last) > 0 {
+		return next
+	}
+	return next.Add(last, big.NewInt(1))
+}
+
+// lockDir takes the lock of a directory, against this process too.
+func lockDir(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) { // the CA's own files are elsewhere
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			d, err = os.Open(dir)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), d.Close())
+	}
+	return func() { _ = d.Close() }, nil // which unlocks
+}
