@@ -43,6 +43,7 @@ type Issuer struct {
 	PassphraseFile string
 	CACert         string // for vault: the trust for Vault's own TLS
 	CAKey          string
+	CRLDir         string // where a local CA keeps its CRL
 
 	// step-ca
 	URL             string

@@ -158,6 +158,7 @@ func (i *Issuer) locate(stateDir string) {
 		return
 	}
 	dir := filepath.Join(stateDir, "issuers", i.Name)
+	i.CRLDir = dir
 	if i.CACert == "" {
 		i.CACert = filepath.Join(dir, "ca.pem")
 	}

@@ -36,6 +36,7 @@ const (
 	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
 	EventIssuerDown        EventType = "issuer_down"
 	EventIssuerUp          EventType = "issuer_up"
+	EventRevoked           EventType = "revoked" // at the issuer, and from now on here
 )
 
 // Event is one line of the append-only audit log.

@@ -64,6 +64,8 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 		return "the entry changed"
 	case r.Kind != KindIssue && o.Record.right(c):
 		return "every host is right again"
+	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
+		return "what is in place was revoked"
 	case !now.Before(RetryBlocked(r, o.Current)):
 		return "it is time for another try before the certificate ends"
 	}
@@ -117,10 +119,11 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	case !same && (r.Kind == KindPlace || len(changed(r.Request, c.Request())) > 0):
 		return Decision{Close: true, Why: "the entry changed"}, false
 	case due:
-		return Decision{
-			Close: true, Why: "its generation is due itself",
-			Open: Issue(c, Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " has come"}),
-		}, false
+		why := Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " has come"}
+		if o.Rolling != nil && !o.Rolling.RevokedAt.IsZero() {
+			why = Reason{ReasonRevoked, fmt.Sprintf("generation %d was revoked", o.Rolling.Number)}
+		}
+		return Decision{Close: true, Why: "its generation is due itself", Open: Issue(c, why)}, false
 	case same:
 		return Decision{}, true
 	}
@@ -135,7 +138,10 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		return Reason{ReasonFirst, "never issued"}, o.Current == nil
 	},
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
-		return Reason{ReasonRevoked, "it was revoked"}, o.Current != nil && !o.Current.RevokedAt.IsZero()
+		if o.Current == nil || o.Current.RevokedAt.IsZero() {
+			return Reason{}, false
+		}
+		return Reason{ReasonRevoked, fmt.Sprintf("generation %d was revoked", o.Current.Number)}, true
 	},
 	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
 		if o.Current == nil || now.Before(o.Current.NotAfter) {
@@ -294,6 +300,7 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 	if current != nil {
 		if rec.Rollout == nil {
 			earliest(current.RenewAt)
+			earliest(current.RevokedAt)
 		}
 		if current.NotAfter.After(now) {
 			earliest(current.NotAfter)

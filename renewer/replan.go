@@ -3,11 +3,14 @@ package renewer
 import "time"
 
 // Due returns when what a rollout delivers has to be renewed itself, whether
-// or not all hosts have it by then; zero while that is not known.
+// or not all hosts have it by then; zero while that is not known. One that was
+// revoked on its way is due since then.
 func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
 	switch {
 	case g == nil:
 		return time.Time{}
+	case !g.RevokedAt.IsZero():
+		return g.RevokedAt
 	case r.Kind == KindRollback:
 		return c.Renewal.Held(*g, r.StartedAt)
 	default:

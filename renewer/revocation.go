@@ -2,8 +2,10 @@ package renewer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Revocation asks an issuer to revoke one generation that it issued.
@@ -12,6 +14,46 @@ type Revocation struct {
 	Serial      string // lower-case hex, as in Generation
 	Chain       Chain
 	Reason      RevocationReason
+}
+
+// RevokeRequest asks for a revocation of what a name stands for.
+type RevokeRequest struct {
+	Name string `json:"name"`
+	// Generation of the one certificate that Name stands for; 0: the current
+	// one of each or, before the first is proven, the latest.
+	Generation int              `json:"generation,omitempty"`
+	Reason     RevocationReason `json:"reason,omitempty"`
+	// Replace has each renewed first, and revokes the old one only when the new
+	// one is proven on every host.
+	Replace bool `json:"replace,omitempty"`
+}
+
+// Revoked is how the revocation of one generation ended.
+type Revoked struct {
+	Certificate string           `json:"certificate"`
+	Issuer      string           `json:"issuer"`
+	Generation  int              `json:"generation"`
+	Serial      string           `json:"serial"`
+	NotAfter    time.Time        `json:"not_after"`
+	Reason      RevocationReason `json:"reason"`
+	RevokedAt   time.Time        `json:"revoked_at,omitzero"` // zero: it is not
+	// ServedBy are the hosts that have it in place still.
+	ServedBy []string `json:"served_by"`
+	// Notes say who learns of it, who looks, and what helps where nobody does.
+	Notes []string `json:"notes"`
+	Error string   `json:"error,omitempty"`
+	Hint  string   `json:"hint,omitempty"`
+}
+
+// LivesOn returns the hosts on which the live names lead to a generation, sorted.
+func (rec Record) LivesOn(generation int) []string {
+	hosts := []string{}
+	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
+		if st := rec.Placements[host]; st.Revision != "" && st.Generation == generation {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // RevocationReason is a CRLReason (RFC 5280, section 5.3.1), by its name there.

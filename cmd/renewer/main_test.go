@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return os.Chmod(e.WorkDir, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fleet": fleetFile, "exits": exits, "jsonshape": jsonShape, "waitready": waitReady, "waitfor": waitFor, "get": get, "chmode": chmode, "signal": signalDaemon, "mode": mode,
+			"fleet": fleetFile, "exits": exits, "jsonshape": jsonShape, "waitready": waitReady, "waitfor": waitFor, "get": get, "chmode": chmode, "signal": signalDaemon, "mode": mode, "glob": globbed,
 		},
 	})
 }
@@ -193,6 +193,19 @@ func chmode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(bits)))
 }
 
+// glob PATTERN DIR FILE copies the one file of a directory that matches.
+func globbed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: glob PATTERN DIR FILE")
+	}
+	found, err := filepath.Glob(filepath.Join(ts.MkAbs(args[1]), args[0]))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("%s in %s: %v", args[0], args[1], found)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(ts.ReadFile(found[0])), 0o600))
+}
+
 // mode MODE PATH… checks the modes of files, links followed.
 func mode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -233,7 +246,7 @@ func TestEveryCommandHasAScript(t *testing.T) {
 			t.Errorf("renewer %s does not say what it is for", cmd.Name())
 		}
 	}
-	for _, want := range strings.Fields("init check run plan list show status renew verify rollback history ca backup restore profiles version") {
+	for _, want := range strings.Fields("init check run plan list show status renew verify rollback revoke history ca backup restore profiles version") {
 		if !slices.Contains(names, want) {
 			t.Errorf("renewer %s is missing", want)
 		}

@@ -30,7 +30,7 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 }
 
 func localConfig(is configs.Issuer) local.Config {
-	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile}
+	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile, CRLDir: is.CRLDir}
 }
 
 // lazyCA is a local CA that is opened when it is first needed, and tried again
@@ -61,6 +61,22 @@ func (l *lazyCA) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		return renewer.Chain{}, err
 	}
 	return ca.Sign(ctx, o)
+}
+
+func (l *lazyCA) Revoke(ctx context.Context, r renewer.Revocation) error {
+	ca, err := l.open()
+	if err != nil {
+		return err
+	}
+	return ca.Revoke(ctx, r)
+}
+
+func (l *lazyCA) CRL(ctx context.Context) ([]byte, error) {
+	ca, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	return ca.CRL(ctx)
 }
 
 func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {

@@ -50,7 +50,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 
 	srv, err := server.New(server.Options{
 		Service: a, Socket: fleet.Socket, Listen: fleet.HTTP.Listen, State: state, Metrics: metrics,
-		CheckWithin: checkWithin(fleet), Log: o.log(),
+		CRL: a.crl, CheckWithin: checkWithin(fleet), Log: o.log(),
 	})
 	if err != nil {
 		return err
@@ -61,6 +61,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	g.Go(func() error { return srv.Run(run) })
 	g.Go(func() error { return a.keep(run, path, metrics, reload) })
 	g.Go(func() error { return a.watch(run) })
+	g.Go(func() error { a.keepCRLs(run); return nil })
 	g.Go(func() error { a.health.ask(run, a.parts.Load()); return nil }) // who does not answer holds nothing up
 	return g.Wait()
 }

@@ -137,7 +137,7 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	st.Issuers, st.Hosts = a.health.all()
 	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
-		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired {
+		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {
 			return nil
 		}
 		rec, ok, err := a.store.Record(row.Name)

@@ -237,9 +237,18 @@ func (eyes) Probe(_ context.Context, r ProbeRequest) (Observation, error) {
 // flaky is an issuer that can fail, in front of a real local CA.
 type flaky struct {
 	Issuer
-	mu     sync.Mutex
-	orders int
-	err    error
+	mu      sync.Mutex
+	orders  int
+	err     error
+	revoked []renewer.Revocation
+	revoker error // what Revoke returns
+}
+
+func (f *flaky) Revoke(_ context.Context, r renewer.Revocation) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = append(f.revoked, r)
+	return f.revoker
 }
 
 func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {

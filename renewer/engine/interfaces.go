@@ -41,6 +41,22 @@ type (
 	}
 )
 
+// Can returns what an issuer can do besides, through whatever wraps it: a
+// wrapper has a method Unwrap() Issuer.
+func Can[T any](is Issuer) (T, bool) {
+	for {
+		if can, ok := is.(T); ok {
+			return can, true
+		}
+		wrapper, ok := is.(interface{ Unwrap() Issuer })
+		if !ok {
+			var none T
+			return none, false
+		}
+		is = wrapper.Unwrap()
+	}
+}
+
 // Store is the inventory. Reads see the last commit; errors of the medium
 // (full, read-only, damaged) are returned as they are and nothing is half
 // written. Safe for many goroutines.

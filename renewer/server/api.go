@@ -59,6 +59,7 @@ func (a *api) handler() http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/run", a.runOnce)
 	mux.HandleFunc("POST /v1/renew", a.renew)
+	mux.HandleFunc("POST /v1/revoke", a.revoke)
 	mux.HandleFunc("POST /v1/verify", a.verify)
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
 	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
@@ -192,6 +193,18 @@ func (a *api) rollback(w http.ResponseWriter, r *http.Request) {
 	a.log.Info("rollback requested", "certificate", name)
 	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.RunResult, error) {
 		return a.service.Rollback(a.acts, name, progress)
+	})
+}
+
+func (a *api) revoke(w http.ResponseWriter, r *http.Request) {
+	var req renewer.RevokeRequest
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	a.log.Info("revocation requested", "certificate", req.Name, "generation", req.Generation, "reason", req.Reason, "replace", req.Replace)
+	streamEvents(a, w, r, func(progress func(renewer.Event)) ([]renewer.Revoked, error) {
+		return a.service.Revoke(a.acts, req, progress)
 	})
 }
 

@@ -121,6 +121,11 @@ func (c *Client) Rollback(ctx context.Context, name string, progress func(renewe
 	return act[renewer.RunResult](ctx, c, "/v1/certificates/"+url.PathEscape(name)+"/rollback", nil, progress)
 }
 
+// Revoke implements Service.
+func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
+	return act[[]renewer.Revoked](ctx, c, "/v1/revoke", r, progress)
+}
+
 // Verify implements Service.
 func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
 	return act[[]renewer.Verification](ctx, c, "/v1/verify", map[string][]string{"names": names}, nil)

@@ -36,6 +36,10 @@ type Options struct {
 	Listen  string // host:port of metrics and health; empty: none
 	State   State
 	Metrics *Metrics
+	// CRL returns the list of an issuer's revoked certificates in DER. It fails
+	// with fs.ErrNotExist where there is no such issuer or none that keeps one,
+	// and with the class refused where the issuer may not. Nil: there are none.
+	CRL func(ctx context.Context, issuer string) ([]byte, error)
 	// CheckWithin is how old the last check may be in a server that is ready.
 	CheckWithin time.Duration
 	Log         *slog.Logger

@@ -32,6 +32,7 @@ type fakeService struct {
 	plan     func(context.Context) ([]renewer.PlanStep, error)
 	renew    func(context.Context, renewer.RenewRequest, func(renewer.Event)) (renewer.RunResult, error)
 	rollback func(context.Context, string, func(renewer.Event)) (renewer.RunResult, error)
+	revoke   func(context.Context, renewer.RevokeRequest, func(renewer.Event)) ([]renewer.Revoked, error)
 	verify   func(context.Context, []string) ([]renewer.Verification, error)
 	events   func(context.Context, renewer.EventFilter) ([]renewer.Event, error)
 	backup   func(context.Context, io.Writer) error
@@ -59,6 +60,10 @@ func (f *fakeService) RunOnce(ctx context.Context, p func(renewer.Event)) (renew
 
 func (f *fakeService) Rollback(ctx context.Context, n string, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.rollback(ctx, n, p)
+}
+
+func (f *fakeService) Revoke(ctx context.Context, r renewer.RevokeRequest, p func(renewer.Event)) ([]renewer.Revoked, error) {
+	return f.revoke(ctx, r, p)
 }
 
 func (f *fakeService) Verify(ctx context.Context, n []string) ([]renewer.Verification, error) {
@@ -139,6 +144,8 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	system := renewer.SystemStatus{Daemon: renewer.DaemonStatus{Running: true, PID: 7}, Counts: map[renewer.Status]int{renewer.StatusValid: 2}}
 	plan := []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}
 	found := []renewer.Verification{{Certificate: "docker@host-b", Problems: []string{"mode"}}}
+	revoke := renewer.RevokeRequest{Name: "docker@host-b", Generation: 3, Reason: renewer.RevokedKeyCompromise, Replace: true}
+	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a way out"}}
 	asked := map[string]any{}
 	c := connected(t, &fakeService{
 		list: func(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
@@ -158,6 +165,11 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 			p(event)
 			p(event)
 			return result, nil
+		},
+		revoke: func(_ context.Context, r renewer.RevokeRequest, p func(renewer.Event)) ([]renewer.Revoked, error) {
+			asked["revoke"] = r
+			p(event)
+			return gone, nil
 		},
 		verify: func(_ context.Context, n []string) ([]renewer.Verification, error) {
 			asked["verify"] = n
@@ -206,6 +218,11 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	again, err := c.RunOnce(t.Context(), func(renewer.Event) {})
 	equal("one pass", again, res, err)
 	equal("one pass is asked for", "everything", asked["rollback"], nil)
+	seen = nil
+	revoked, err := c.Revoke(ctx, revoke, func(e renewer.Event) { seen = append(seen, e) })
+	equal("revoke", gone, revoked, err)
+	equal("revocation request", revoke, asked["revoke"], nil)
+	equal("progress of the replacement", []renewer.Event{event}, seen, nil)
 	v, err := c.Verify(ctx, []string{"docker"})
 	equal("verify", found, v, err)
 	equal("verify names", []string{"docker"}, asked["verify"], nil)

@@ -28,6 +28,9 @@ type Service interface {
 	Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Rollback puts the previous generation back, activates and proves it.
 	Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error)
+	// Revoke revokes at the issuer what the name stands for. What could not be
+	// revoked says so in its own entry; the error is about the request.
+	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
 	// HostPlan returns what a host needs to serve the Docker API over TLS.

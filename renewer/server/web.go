@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"strconv"
 	"time"
 
 	"renewer/renewer"
@@ -22,11 +24,36 @@ func webHandler(o Options) http.Handler {
 		}
 		text(w, http.StatusOK, "ready")
 	})
+	mux.HandleFunc("GET /crl/{issuer}", crl(o))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, page) // the client has gone if it fails
 	})
 	return readOnly(mux)
+}
+
+// crl serves a list of revoked certificates (RFC 5280, section 4.2.1.13, with
+// the media type of RFC 2585, section 4.2).
+func crl(o Options) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		issuer, der, err := r.PathValue("issuer"), []byte(nil), fs.ErrNotExist
+		if o.CRL != nil {
+			der, err = o.CRL(r.Context(), issuer)
+		}
+		switch {
+		case err == nil:
+			w.Header().Set("Content-Type", "application/pkix-crl")
+			w.Header().Set("Content-Length", strconv.Itoa(len(der)))
+			_, _ = w.Write(der) // the client has gone if it fails
+		case errors.Is(err, fs.ErrNotExist):
+			text(w, http.StatusNotFound, "no issuer of this name keeps a CRL here")
+		case renewer.ClassOf(err) == renewer.ClassRefused:
+			text(w, http.StatusNotFound, err.Error())
+		default:
+			o.Log.Error("make the CRL", "issuer", issuer, "error", err, "hint", renewer.Hint(err))
+			text(w, http.StatusServiceUnavailable, "the CRL cannot be made now; the log says why")
+		}
+	}
 }
 
 const page = `<!DOCTYPE html>
@@ -35,6 +62,7 @@ const page = `<!DOCTYPE html>
 <ul>
 <li><a href="/metrics">/metrics</a>: for Prometheus</li>
 <li><a href="/healthz">/healthz</a>: the process is alive</li>
+<li>/crl/ISSUER: what a local CA revoked, for those who look</li>
 <li><a href="/readyz">/readyz</a>: the inventory is open and the last check recent</li>
 </ul></body></html>
 `

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,10 +32,10 @@ func ask(t *testing.T, s *Server, method, path string) (int, string, http.Header
 	return resp.StatusCode, string(b), resp.Header
 }
 
-func TestPortIsReadOnlyAndKnowsFourPages(t *testing.T) {
+func TestPortIsReadOnlyAndKnowsItsPages(t *testing.T) {
 	t.Parallel()
 	st := &fakeState{rows: []renewer.Row{row("a", "b")}, last: time.Now()}
-	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), CheckWithin: time.Hour})
+	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), CheckWithin: time.Hour, Log: quiet, CRL: lists})
 	for _, x := range []struct {
 		method, path, want string
 		status             int
@@ -43,6 +45,15 @@ func TestPortIsReadOnlyAndKnowsFourPages(t *testing.T) {
 		{"GET", "/readyz", "ready\n", 200},
 		{"GET", "/metrics", `renewer_certificate_status{certificate="a",issuer="fleet-ca",status=`, 200},
 		{"HEAD", "/metrics", "", 200},
+		{"GET", "/crl/fleet-ca", "DER", 200},
+		{"HEAD", "/crl/fleet-ca", "", 200},
+		{"GET", "/crl/nosuch", "no issuer of this name", 404},
+		{"GET", "/crl/guide-ca", "no cRLSign", 404},
+		{"GET", "/crl/broken", "the log says why", 503},
+		{"GET", "/crl/", "", 404},
+		{"GET", "/crl/fleet-ca/", "", 404},
+		{"GET", "/crl/..%2ffleet-ca", "no issuer of this name", 404},
+		{"POST", "/crl/fleet-ca", "read only", 405},
 		{"GET", "/metrics/", "", 404},
 		{"GET", "/v1/status", "", 404},
 		{"GET", "/debug/pprof/", "", 404},
@@ -57,6 +68,36 @@ func TestPortIsReadOnlyAndKnowsFourPages(t *testing.T) {
 		if head.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(head.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s %s: headers %v", x.method, x.path, head)
 		}
+	}
+}
+
+// lists is what a daemon with three local CAs says.
+func lists(_ context.Context, issuer string) ([]byte, error) {
+	switch issuer {
+	case "fleet-ca":
+		return []byte("DER"), nil
+	case "guide-ca":
+		return nil, &renewer.Error{Class: renewer.ClassRefused, Err: errors.New("no cRLSign")}
+	case "broken":
+		return nil, errors.New("/var/lib/renewer: input/output error")
+	default:
+		return nil, fs.ErrNotExist
+	}
+}
+
+func TestCRLHasItsMediaType(t *testing.T) {
+	t.Parallel()
+	st := &fakeState{}
+	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), Log: quiet, CRL: lists})
+	if _, body, head := ask(t, s, "GET", "/crl/fleet-ca"); head.Get("Content-Type") != "application/pkix-crl" || body != "DER" {
+		t.Errorf("got %q, %v", body, head)
+	}
+	if _, body, _ := ask(t, s, "GET", "/crl/broken"); strings.Contains(body, "/var") {
+		t.Errorf("a path is shown: %q", body)
+	}
+	none, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), Log: quiet})
+	if status, _, _ := ask(t, none, "GET", "/crl/fleet-ca"); status != 404 {
+		t.Errorf("got %d", status)
 	}
 }
 

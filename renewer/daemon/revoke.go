@@ -1,0 +1,201 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"renewer/configs"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/engine"
+)
+
+// Revoke implements server.Service. It revokes at once, even what is served
+// still, and says so: whoever asks for Replace gets a proven successor first.
+func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
+	reason, err := renewer.ParseRevocationReason(string(r.Reason))
+	if err != nil {
+		return nil, err
+	}
+	names, err := a.revocable(r)
+	if err != nil {
+		return nil, err
+	}
+	numbers, unproven := map[string]int{}, map[string]renewer.RolloutResult{}
+	if r.Replace {
+		if numbers, unproven, err = a.replaced(ctx, names, progress); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]renewer.Revoked, 0, len(names))
+	for _, name := range names {
+		number := max(r.Generation, numbers[name])
+		if res, failed := unproven[name]; failed {
+			out = append(out, renewer.Revoked{
+				Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{},
+				Error: fmt.Sprintf("not revoked, because its replacement is %s: %s", res.Result, res.Error+res.Waiting),
+				Hint:  "without --replace it is revoked at once",
+			})
+			continue
+		}
+		done, err := a.eng.Revoke(ctx, name, number, reason)
+		if err != nil {
+			done.Error, done.Hint = err.Error(), renewer.Hint(err)
+		} else {
+			done.Notes = a.notes(ctx, done)
+		}
+		out = append(out, done)
+	}
+	return out, nil
+}
+
+// revocable returns the names that a request stands for: of the fleet file or,
+// because what was taken out of service is worth revoking, of the inventory.
+func (a *App) revocable(r renewer.RevokeRequest) ([]string, error) {
+	if r.Generation < 0 || r.Generation > 0 && r.Replace {
+		return nil, errors.New("a generation that is named is revoked as it is: expected one of generation and replace")
+	}
+	names, err := a.parts.Load().fleet.Select(r.Name)
+	if err != nil {
+		gens, failed := a.store.Generations(r.Name)
+		if failed != nil || len(gens) == 0 {
+			return nil, errors.Join(err, failed)
+		}
+		return []string{r.Name}, nil
+	}
+	if r.Generation > 0 && len(names) != 1 {
+		return nil, renewer.WithHint(fmt.Errorf("%s stands for %d certificates, each with generations of its own", r.Name, len(names)), "name one of "+strings.Join(names, ", "))
+	}
+	return names, nil
+}
+
+// replaced renews what has a generation in place and returns which that was,
+// and what is not proven now.
+func (a *App) replaced(ctx context.Context, names []string, progress func(renewer.Event)) (was map[string]int, unproven map[string]renewer.RolloutResult, err error) {
+	was, unproven = map[string]int{}, map[string]renewer.RolloutResult{}
+	var inPlace []string
+	for _, name := range names {
+		rec, _, err := a.store.Record(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if was[name] = rec.Current; rec.Current > 0 {
+			inPlace = append(inPlace, name)
+		}
+	}
+	if len(inPlace) == 0 {
+		return was, unproven, nil
+	}
+	result, err := a.eng.Renew(ctx, inPlace, false, true, progress)
+	if err != nil {
+		return nil, nil, fmt.Errorf("replace before revoking; nothing was revoked: %w", err)
+	}
+	for _, r := range result.Rollouts {
+		if r.Result != renewer.ResultVerified {
+			unproven[r.Certificate] = r
+		}
+	}
+	return was, unproven, nil
+}
+
+// onlyIfTold is what holds of every peer that is not known to look.
+const onlyIfTold = "dockerd, the clients of Docker, Dagu and everything else on Go's TLS look at no CRL and no OCSP; " +
+	"only a service that was given the list looks (nginx: ssl_crl, HAProxy: crl-file, PostgreSQL: ssl_crl_file)"
+
+// peersOf says who the peers of a built-in profile are, and that none looks.
+var peersOf = map[string]string{
+	"docker-server":    "its peers are Docker's clients: none of them looks at revocation",
+	"docker-client":    "its peers are Docker daemons: dockerd does not look at revocation",
+	"dagu-coordinator": "its peers are Dagu's workers and clients: none of them looks at revocation",
+	"dagu-worker":      "its peer is Dagu's coordinator, which does not look at revocation",
+	"dagu-client":      "its peer is Dagu's coordinator, which does not look at revocation",
+	"dagu-all-in-one":  "its peers are Dagu's: none of them looks at revocation",
+}
+
+// notes say who learns of a revocation, who looks, and what helps elsewhere.
+func (a *App) notes(ctx context.Context, r renewer.Revoked) []string {
+	fleet := a.parts.Load().fleet
+	notes := []string{a.announced(ctx, fleet, r.Issuer)}
+	c, wanted := fleet.Certificate(r.Certificate)
+	if who, ok := peersOf[c.Profile]; ok {
+		notes = append(notes, who)
+	}
+	notes = append(notes, onlyIfTold, fmt.Sprintf("who does not look takes it until %s; what helps there: replace it, shorter lifetimes, "+
+		"and, where its key is in other hands, another CA", r.NotAfter.Format(time.RFC3339)))
+	if len(r.ServedBy) > 0 {
+		next := "the daemon replaces it now, in its window and under its guard; renewer renew " + r.Certificate + " waits for no window"
+		if a.daemon.Load() == nil {
+			next = "renewer renew " + r.Certificate + " replaces it now, the next run does in any case"
+		}
+		if !wanted {
+			next = "it left the fleet file, so nobody replaces it"
+		}
+		notes = append(notes, fmt.Sprintf("%s still has it in place, and peers that look refuse it from now on: %s", strings.Join(r.ServedBy, ", "), next))
+	}
+	return notes
+}
+
+// announced says where an issuer lists what it revoked.
+func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string) string {
+	for _, is := range fleet.Issuers {
+		switch {
+		case is.Name != issuer:
+		case is.Type == "step-ca":
+			return "step-ca renews it no more, and lists it at " + is.URL + "/1.0/crl where its CRL is switched on"
+		case is.Type == "vault":
+			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
+		default:
+			if _, err := a.crl(ctx, issuer); err != nil {
+				return "it is recorded here, but nobody else can learn of it: " + err.Error()
+			}
+			scheme := "http"
+			if fleet.HTTP.WebConfig != "" {
+				scheme = "https"
+			}
+			return "it is on the CRL of issuer " + issuer + ", which the daemon serves at " + scheme + "://" + fleet.HTTP.Listen + "/crl/" + issuer
+		}
+	}
+	return "issuer " + issuer + " is not in the fleet file"
+}
+
+// lister is an issuer that keeps its CRL here.
+type lister interface {
+	CRL(ctx context.Context) ([]byte, error)
+}
+
+// crl returns the CRL of an issuer; fs.ErrNotExist where none is kept here.
+func (a *App) crl(ctx context.Context, issuer string) ([]byte, error) {
+	list, ok := engine.Can[lister](a.parts.Load().issuers[issuer])
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return list.CRL(ctx)
+}
+
+// crlInterval is how often lists are looked at; one is signed anew when half
+// of its days have passed.
+const crlInterval = time.Hour
+
+// keepCRLs signs every list anew before it ends, whether or not anybody asks
+// for it: copies of the file are good too.
+func (a *App) keepCRLs(ctx context.Context) {
+	tick := time.NewTicker(crlInterval)
+	defer tick.Stop()
+	for {
+		for _, is := range a.parts.Load().fleet.Issuers {
+			_, err := a.crl(ctx, is.Name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, local.ErrNoCRL) && ctx.Err() == nil {
+				a.opts.log().Warn("keep the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

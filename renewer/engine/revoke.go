@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"renewer/renewer"
+)
+
+// Revoke revokes one generation at the issuer that it came from, then records
+// that: number 0 means the current one or, before the first is proven, the
+// latest. Doing it again asks the issuer again and changes nothing here, so
+// that a crash in between is mended by the same call. What was revoked is due
+// at once.
+func (e *Engine) Revoke(ctx context.Context, name string, number int, reason renewer.RevocationReason) (renewer.Revoked, error) {
+	out := renewer.Revoked{Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{}}
+	var g renewer.Generation
+	var fleet Fleet
+	var failed error
+	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
+		return out, firstError(err, failed)
+	}
+	out.Issuer, out.Generation, out.Serial, out.NotAfter = g.Request.Issuer, g.Number, g.Serial, g.NotAfter
+	if err := revokeAt(ctx, fleet, g, reason); err != nil {
+		return out, fmt.Errorf("revoke generation %d of %s at %s: %w", g.Number, name, g.Request.Issuer, err)
+	}
+	err := e.do(context.WithoutCancel(ctx), func() { failed = e.recordRevoked(name, g.Number, &out) })
+	if err = firstError(err, failed); err != nil {
+		return out, renewer.WithHint(fmt.Errorf("the issuer revoked generation %d of %s, but that could not be recorded: %w", g.Number, name, err), "revoke it again")
+	}
+	return out, nil
+}
+
+// revocable finds the generation that is meant.
+func (e *Engine) revocable(name string, number int) (renewer.Generation, error) {
+	rec, _, err := e.Store.Record(name)
+	if err != nil {
+		return renewer.Generation{}, err
+	}
+	if number == 0 {
+		if number = rec.Current; number == 0 {
+			number = rec.Latest
+		}
+	}
+	g, ok, err := e.Store.Generation(name, number)
+	switch {
+	case err != nil:
+		return g, err
+	case ok:
+		return g, nil
+	case number == 0:
+		return g, fmt.Errorf("%s has no certificate that could be revoked", name)
+	}
+	return g, renewer.WithHint(fmt.Errorf("%s has no generation %d", name, number), "renewer show "+name+" lists them")
+}
+
+func revokeAt(ctx context.Context, fleet Fleet, g renewer.Generation, reason renewer.RevocationReason) error {
+	is, ok := fleet.Issuers[g.Request.Issuer]
+	if !ok {
+		return renewer.WithHint(fmt.Errorf("issuer %s is not in the fleet file", g.Request.Issuer), "put its entry back; it need not be used by any certificate")
+	}
+	revoker, ok := Can[Revoker](is)
+	if !ok {
+		return renewer.WithHint(fmt.Errorf("issuer %s cannot revoke", g.Request.Issuer), "replace it: renewer renew "+g.Certificate)
+	}
+	chain, err := g.Parse()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	r := renewer.Revocation{Certificate: g.Certificate, Serial: g.Serial, Chain: chain, Reason: reason}
+	_, err = retry(ctx, func() (struct{}, error) { return struct{}{}, revoker.Revoke(ctx, r) })
+	return err
+}
+
+// recordRevoked notes the revocation, plans again, and says who has it still.
+// A certificate that left the fleet file has a generation and no record.
+func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) error {
+	g, ok, err := e.Store.Generation(name, number) // as it is now
+	if err != nil || !ok {
+		return firstError(err, fmt.Errorf("generation %d is gone", number))
+	}
+	now := e.Now()
+	first := g.RevokedAt.IsZero()
+	if first {
+		g.RevokedAt = now.UTC()
+	}
+	out.RevokedAt = g.RevokedAt
+	ch := Change{Generation: &g}
+	if first {
+		ch.Events = []renewer.Event{{
+			Time: now, Type: renewer.EventRevoked, Certificate: name, Generation: number,
+			Message: fmt.Sprintf("serial %s, reason %s", g.Serial, out.Reason),
+		}}
+	}
+	c, wanted := e.fleet.Certificate(name)
+	if !wanted {
+		return e.record([]pending{{name: name, change: ch}})
+	}
+	en, _, err := e.load(name, c)
+	if err != nil {
+		return err
+	}
+	out.ServedBy = en.rec.LivesOn(number)
+	if !first {
+		return nil
+	}
+	next := en.clone()
+	for _, held := range []**renewer.Generation{&next.current, &next.rolling} {
+		if *held != nil && (*held).Number == number {
+			*held = &g
+		}
+	}
+	next.rec.NextAt = nextAt(next, now)
+	if err := e.record([]pending{e.put(next, ch)}); err != nil {
+		return err
+	}
+	if e.onItsOwn {
+		e.consider([]string{name})
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"renewer/renewer"
+)
+
+func TestRevokeThenTheNextRunReplaces(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		ctx := context.Background()
+		b.pass()
+		first := b.row("web")
+		b.stop()
+		b.start(Asked) // a command without a daemon
+		done, err := b.eng.Revoke(ctx, "web", 0, renewer.RevokedKeyCompromise)
+		must(t, err)
+		if done.Generation != 1 || done.Serial != first.Serial || done.Issuer != "ca" || done.RevokedAt.IsZero() || strings.Join(done.ServedBy, " ") != "a" {
+			t.Errorf("%+v", done)
+		}
+		if r := b.ca.revoked; len(r) != 1 || r[0].Serial != first.Serial || r[0].Reason != renewer.RevokedKeyCompromise || renewer.SerialHex(r[0].Chain.Leaf) != first.Serial {
+			t.Errorf("the issuer was told %+v", r)
+		}
+		if row := b.row("web"); row.Status != renewer.StatusRevoked {
+			t.Errorf("row %+v", row)
+		}
+		// Again: the issuer is asked again, the record stays.
+		time.Sleep(time.Hour)
+		again, err := b.eng.Revoke(ctx, "web", 1, renewer.RevokedSuperseded)
+		must(t, err)
+		if !again.RevokedAt.Equal(done.RevokedAt) || len(b.ca.revoked) != 2 || len(b.events(renewer.EventRevoked)) != 1 {
+			t.Errorf("again: %+v, %d events", again, len(b.events(renewer.EventRevoked)))
+		}
+		res := b.pass()
+		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultVerified {
+			t.Fatalf("result %+v", res)
+		}
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+		if _, err := b.eng.Rollback(ctx, []string{"web"}, nil); err == nil || !strings.Contains(err.Error(), "generation 1 was revoked") {
+			t.Errorf("rollback: %v", err)
+		}
+		b.pass()
+		if row := b.row("web"); row.Generation != 2 {
+			t.Errorf("replaced again: %+v", row)
+		}
+	})
+}
+
+func TestADaemonReplacesWhatWasRevokedAtOnce(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		_, err := b.eng.Revoke(context.Background(), "web", 0, "")
+		must(t, err)
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 || row.Hosts[0].Served != row.Fingerprint {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// What the issuer did not do is not recorded.
+func TestRevokeThatFails(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		ctx := context.Background()
+		if _, err := b.eng.Revoke(ctx, "web", 0, ""); err == nil || !strings.Contains(err.Error(), "no certificate") {
+			t.Errorf("nothing issued: %v", err)
+		}
+		b.pass()
+		b.ca.revoker = &renewer.Error{Class: renewer.ClassMisconfigured, Hint: "a way out", Err: errors.New("no")}
+		_, err := b.eng.Revoke(ctx, "web", 0, "")
+		if err == nil || renewer.Hint(err) != "a way out" || len(b.ca.revoked) != 1 {
+			t.Errorf("%v after %d tries", err, len(b.ca.revoked))
+		}
+		b.ca.revoker = errors.New("connection reset")
+		if _, err = b.eng.Revoke(ctx, "web", 0, ""); err == nil || len(b.ca.revoked) != 1+tries {
+			t.Errorf("%v after %d tries", err, len(b.ca.revoked))
+		}
+		if row := b.row("web"); row.Status != renewer.StatusValid || len(b.events(renewer.EventRevoked)) > 0 {
+			t.Errorf("row %+v", row)
+		}
+		b.ca.revoker = nil
+		if _, err = b.eng.Revoke(ctx, "web", 7, ""); err == nil || !strings.Contains(err.Error(), "no generation 7") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// On its way to a host that is away: what was revoked is not delivered, a new
+// one is.
+func TestRevokedOnItsWay(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		b.machine("a").down = true
+		return one(b)
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		if row := b.row("web"); row.Generation != 1 || row.Status != renewer.StatusPending {
+			t.Fatalf("row %+v", row)
+		}
+		_, err := b.eng.Revoke(context.Background(), "web", 0, "")
+		must(t, err)
+		m := b.machine("a")
+		m.mu.Lock()
+		m.down = false
+		m.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		row := b.row("web")
+		if row.Generation != 2 || row.Status != renewer.StatusValid || b.ca.count() != 2 {
+			t.Errorf("row %+v after %d orders", row, b.ca.count())
+		}
+		for name, rev := range m.places["web"].revisions {
+			if leafOf(rev) != row.Fingerprint {
+				t.Errorf("%s was placed", name)
+			}
+		}
+	})
+}
+
+// A revocation opens a blocked rollout once: what is in place is worth no more.
+func TestRevocationEndsABlock(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		first := b.row("web")
+		b.refuseNew("a", first.Fingerprint)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if row := b.row("web"); row.Status != renewer.StatusBlocked {
+			t.Fatalf("row %+v", row)
+		}
+		b.refuseNew("a", "")
+		_, err = b.eng.Revoke(context.Background(), "web", 0, "")
+		must(t, err)
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Fingerprint == first.Fingerprint {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
