@@ -3,103 +3,11 @@
 package e2e
 
 import (
-	"encoding/json"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"renewer/internal/testhosts"
 )
-
-// operator is somebody with a fleet file and the renewer command.
-type operator struct {
-	t   *testing.T
-	exe string
-	dir string
-}
-
-func newOperator(t *testing.T) operator {
-	t.Helper()
-	o := operator{t: t, exe: filepath.Join(t.TempDir(), "renewer"), dir: t.TempDir()}
-	if out, err := exec.Command("go", "build", "-o", o.exe, "../cmd/renewer").CombinedOutput(); err != nil {
-		t.Fatalf("build renewer: %v\n%s", err, out)
-	}
-	return o
-}
-
-// try runs a command and returns what it printed, both streams.
-func (o operator) try(argv ...string) (string, error) {
-	cmd := exec.CommandContext(o.t.Context(), o.exe, append([]string{"--config", filepath.Join(o.dir, "renewer.yaml")}, argv...)...)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-func (o operator) must(argv ...string) string {
-	o.t.Helper()
-	out, err := o.try(argv...)
-	if err != nil {
-		o.t.Fatalf("renewer %s: %v\n%s", strings.Join(argv, " "), err, out)
-	}
-	return out
-}
-
-// fleet writes a fleet file about hosts; %s are the hosts' entries.
-func (o operator) fleet(hosts []*testhosts.Host, certificates string) {
-	o.t.Helper()
-	var b strings.Builder
-	b.WriteString("state_dir: " + o.dir + "/state\nhttp: {listen: 127.0.0.1:0}\nissuers: {fleet-ca: {type: local}}\nhosts:\n  host-a: {type: local}\n")
-	for _, h := range hosts {
-		b.WriteString("  " + h.Name + ": {address: " + h.Address + ", user: " + testhosts.User + ", sudo: true, identity_file: " + h.IdentityFile + ", known_hosts_file: " + h.KnownHosts + "}\n")
-	}
-	b.WriteString("certificates:\n" + strings.ReplaceAll(certificates, "DIR", o.dir))
-	write(o.t, filepath.Join(o.dir, "renewer.yaml"), b.String())
-}
-
-type row struct {
-	Name        string `json:"name"`
-	Status      string `json:"status"`
-	Generation  int    `json:"generation"`
-	Fingerprint string `json:"fingerprint_sha256"`
-	Hosts       []struct {
-		State  string `json:"state"`
-		Served string `json:"served_sha256"`
-		Error  string `json:"error"`
-	} `json:"hosts"`
-}
-
-func (o operator) row(name string) row {
-	o.t.Helper()
-	cmd := exec.CommandContext(o.t.Context(), o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "list", "-o", "json")
-	out, err := cmd.Output()
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	var rows []row
-	if err := json.Unmarshal(out, &rows); err != nil {
-		o.t.Fatal(err)
-	}
-	for _, r := range rows {
-		if r.Name == name {
-			return r
-		}
-	}
-	o.t.Fatalf("no certificate %s in %s", name, out)
-	return row{}
-}
-
-// docker asks a host's daemon over TLS, with the client certificate that was
-// placed or without.
-func (o operator) docker(h *testhosts.Host, withCertificate bool, argv ...string) (string, error) {
-	args := []string{"docker", "--host", "tcp://" + h.Address + ":2376", "--tlsverify", "--tlscacert", o.dir + "/client/ca.pem"}
-	if withCertificate {
-		args = append(args, "--tlscert", o.dir+"/client/client-cert.pem", "--tlskey", o.dir+"/client/client-key.pem")
-	} else {
-		args = append(args, "--tlscert", "", "--tlskey", "")
-	}
-	out, err := testhosts.Client(o.t.Context(), append(args, argv...)...).CombinedOutput()
-	return string(out), err
-}
 
 const guideCertificates = `  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b, host-c], per_host: true}
   - {name: dagster-client, issuer: fleet-ca, profile: docker-client, hosts: [host-a], dir: DIR/client}

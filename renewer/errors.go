@@ -30,6 +30,10 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrUnreachable is what errors.Is finds where a host was not reached, or its
+// connection was lost: what was under way may or may not have been done.
+var ErrUnreachable = errors.New("host unreachable")
+
 // WithHint adds the way out to an error; nil stays nil.
 func WithHint(err error, hint string) error {
 	if err == nil {

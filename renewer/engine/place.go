@@ -217,7 +217,7 @@ func activate(ctx context.Context, jobs []job, revision func(job) string) []rene
 		host, err := j.host()
 		if err == nil {
 			flip, cancel := context.WithTimeout(ctx, stageTimeout)
-			err = host.Flip(flip, j.placement, revision(j))
+			_, err = reach(flip, func() (struct{}, error) { return struct{}{}, host.Flip(flip, j.placement, revision(j)) })
 			cancel()
 		}
 		if err != nil {
@@ -241,11 +241,12 @@ func activate(ctx context.Context, jobs []job, revision func(job) string) []rene
 	defer cancel()
 	how := jobs[0].placement.Activate
 	how.Bring = jobs[0].Kind == renewer.ActRestore && jobs[0].step.Stopped == ""
-	did, err := host.Activate(ctx, how)
+	did, err := reach(ctx, func() (renewer.Activated, error) { return host.Activate(ctx, how) })
 	for i, j := range jobs {
 		if outs[i].Inconclusive {
 			continue
 		}
+		outs[i].Inconclusive = errors.Is(err, renewer.ErrUnreachable)
 		outs[i].Stopped = did.NotRunning
 		if err != nil {
 			outs[i].Err = fmt.Errorf("activate %s on %s: %w", j.Certificate, j.Host, err)

@@ -88,7 +88,8 @@ func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcom
 		cancel()
 		out.Served, out.ServedEnd, out.Warnings, out.Err = seen.Served, seen.NotAfter, seen.NotChecked, err
 		kind := req.Placement.Probe.Kind
-		if err == nil || kind == renewer.ProbeFile || kind == renewer.ProbeNone || !e.Now().Add(pause).Before(deadline) || ctx.Err() != nil {
+		seenAsIs := (kind == renewer.ProbeFile || kind == renewer.ProbeNone) && !errors.Is(err, renewer.ErrUnreachable)
+		if err == nil || seenAsIs || !e.Now().Add(pause).Before(deadline) || ctx.Err() != nil {
 			break
 		}
 		select {

@@ -110,6 +110,24 @@ func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(tries))
 }
 
+// reachFor is how long a host that was lost on the way may take to come back: a
+// cut connection, or a small machine's reboot.
+const reachFor = 30 * time.Second
+
+// reach repeats an effect whose host was lost meanwhile. What may have been done
+// before is done again.
+func reach[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 200*time.Millisecond, 2*time.Second
+	return backoff.Retry(ctx, func() (T, error) {
+		v, err := f()
+		if err != nil && (!errors.Is(err, renewer.ErrUnreachable) || ctx.Err() != nil) {
+			return v, backoff.Permanent(err)
+		}
+		return v, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(reachFor))
+}
+
 // order makes the key, or finds the one that an earlier try saved, and has it
 // signed. What comes back is checked before anybody sees it.
 func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {

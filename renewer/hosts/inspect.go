@@ -43,7 +43,9 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	}
 	in.pair()
 	if in.linked {
-		if in.out.Revision, err = pl.live(); err != nil {
+		if in.out.Revision, err = pl.live(); errors.Is(err, renewer.ErrUnreachable) {
+			return renewer.OnDisk{}, err
+		} else if err != nil {
 			in.problem("%v", err)
 		}
 	}
@@ -69,6 +71,9 @@ func (in *inspection) problem(format string, args ...any) {
 
 func (in *inspection) file(kind renewer.FileKind, name string) error {
 	s, err := in.pl.look(name)
+	if errors.Is(err, renewer.ErrUnreachable) {
+		return err
+	}
 	if err != nil {
 		in.linked = false
 		in.problem("%v", err)

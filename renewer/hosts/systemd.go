@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 		}
 		st, err := h.show(ctx, unit, "LoadState", "ActiveState", "SubState", "CanReload")
 		if err != nil {
-			return renewer.Activated{}, err
+			return renewer.Activated{}, h.whetherDown(ctx, err)
 		}
 		state := st["ActiveState"]
 		switch {
@@ -80,18 +81,32 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 		// Without this a unit that used up StartLimitBurst= stays down, however
 		// good its files are now.
 		if _, err := h.systemd(ctx, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
-			return out, err
+			return out, h.whetherDown(ctx, err)
 		}
 		if _, err := h.systemd(ctx, append([]string{"restart", "--"}, restart...)...); err != nil {
-			return out, journal(err, restart)
+			return out, h.whetherDown(ctx, journal(err, restart))
 		}
 	}
 	if len(reload) > 0 {
 		if _, err := h.systemd(ctx, append([]string{"reload", "--"}, reload...)...); err != nil {
-			return out, journal(err, reload)
+			return out, h.whetherDown(ctx, journal(err, reload))
 		}
 	}
 	return out, nil
+}
+
+// whetherDown tells the failure of a unit from that of a host which is going
+// down: systemd then refuses to start anything, or is gone from its bus, and the
+// unit is started by the next boot.
+func (h *Host) whetherDown(ctx context.Context, err error) error {
+	out, asked := h.output(ctx, []string{h.systemctl, "is-system-running"})
+	switch {
+	case errors.Is(err, renewer.ErrUnreachable):
+		return err
+	case strings.TrimSpace(out) == "stopping", strings.Contains(out, "Connection reset by peer"), errors.Is(asked, renewer.ErrUnreachable):
+		return fmt.Errorf("%w: it is going down: %w", renewer.ErrUnreachable, err)
+	}
+	return err
 }
 
 func journal(err error, units []string) error {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
 	"renewer/renewer/hosts"
@@ -138,6 +139,9 @@ func (c *conn) broken(err error) error {
 	}
 	if errors.Is(why, errClosed) || errors.Is(why, ErrLost) {
 		return why
+	}
+	if errors.Is(why, sftp.ErrSSHFxConnectionLost) { // which says no more
+		return ErrLost
 	}
 	return fmt.Errorf("%w: %w", ErrLost, why)
 }

@@ -17,13 +17,25 @@ import (
 
 // ErrLost is wrapped by errors of a connection, or of its SFTP session, that
 // was there and ended. What was asked last may have been done.
-var ErrLost = errors.New("connection lost")
+var ErrLost error = unreachable("connection lost")
 
 var (
-	errClosed   = errors.New("the transport is closed")
-	errTooLarge = errors.New("too large")
-	errSilent   = errors.New("the host does not answer")
+	errClosed         = errors.New("the transport is closed")
+	errTooLarge       = errors.New("too large")
+	errSilent   error = unreachable("the host does not answer")
 )
+
+// unreachable is a renewer.ErrUnreachable in other words.
+type unreachable string
+
+func (e unreachable) Error() string      { return string(e) }
+func (unreachable) Is(target error) bool { return target == renewer.ErrUnreachable }
+
+// notReached is why there is no connection, whatever that is.
+type notReached struct{ error }
+
+func (e notReached) Unwrap() error      { return e.error }
+func (notReached) Is(target error) bool { return target == renewer.ErrUnreachable }
 
 // misconfigured is an error that a person has to look at, with the way out.
 func misconfigured(err error, hint string) error {

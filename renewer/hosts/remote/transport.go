@@ -88,10 +88,10 @@ func (t *Transport) acquire(ctx context.Context) (*conn, error) {
 		select {
 		case <-a.done:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to %s: %w", t.cfg.Address, context.Cause(ctx))
+			return nil, notReached{fmt.Errorf("connect to %s: %w", t.cfg.Address, context.Cause(ctx))}
 		}
 		if a.err != nil {
-			return nil, a.err
+			return nil, notReached{a.err}
 		}
 	}
 }
