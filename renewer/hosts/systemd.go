@@ -32,6 +32,8 @@ func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
 	}
 	err = fmt.Errorf("systemctl %s %s: %w", args[0], args[len(args)-1], err)
 	switch {
+	case strings.Contains(out, "Connection reset by peer"): // systemd leaves its bus when the host goes down
+		err = fmt.Errorf("%w: %w", renewer.ErrUnreachable, err)
 	case strings.Contains(out, "not been booted with systemd"), strings.Contains(out, "Failed to connect to bus"):
 		err = renewer.WithHint(err, "systemd does not run this host: use activate: signal or command")
 	case strings.Contains(out, "ccess denied"), strings.Contains(out, "authentication required"):
@@ -52,7 +54,7 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 		}
 		st, err := h.show(ctx, unit, "LoadState", "ActiveState", "SubState", "CanReload")
 		if err != nil {
-			return renewer.Activated{}, h.whetherDown(ctx, err)
+			return renewer.Activated{}, err
 		}
 		state := st["ActiveState"]
 		switch {
@@ -76,6 +78,11 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 			reload = append(reload, unit)
 		}
 	}
+	if len(stopped) > 0 {
+		if err := h.goingDown(ctx); err != nil { // which has stopped it
+			return renewer.Activated{}, err
+		}
+	}
 	out := renewer.Activated{NotRunning: strings.Join(stopped, ", ")}
 	if len(restart) > 0 {
 		// Without this a unit that used up StartLimitBurst= stays down, however
@@ -96,17 +103,27 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 }
 
 // whetherDown tells the failure of a unit from that of a host which is going
-// down: systemd then refuses to start anything, or is gone from its bus, and the
-// unit is started by the next boot.
+// down: systemd then refuses to start anything, and the next boot starts it.
 func (h *Host) whetherDown(ctx context.Context, err error) error {
-	out, asked := h.output(ctx, []string{h.systemctl, "is-system-running"})
-	switch {
-	case errors.Is(err, renewer.ErrUnreachable):
+	if errors.Is(err, renewer.ErrUnreachable) {
 		return err
-	case strings.TrimSpace(out) == "stopping", strings.Contains(out, "Connection reset by peer"), errors.Is(asked, renewer.ErrUnreachable):
-		return fmt.Errorf("%w: it is going down: %w", renewer.ErrUnreachable, err)
+	}
+	if down := h.goingDown(ctx); down != nil {
+		return fmt.Errorf("%w: %w", down, err)
 	}
 	return err
+}
+
+// goingDown returns an error if the host is being shut down.
+func (h *Host) goingDown(ctx context.Context) error {
+	out, err := h.systemd(ctx, "is-system-running")
+	if strings.TrimSpace(out) == "stopping" {
+		return fmt.Errorf("%w: it is being shut down", renewer.ErrUnreachable)
+	}
+	if errors.Is(err, renewer.ErrUnreachable) {
+		return err
+	}
+	return nil // its other answers end with an error too
 }
 
 func journal(err error, units []string) error {
