@@ -65,4 +65,5 @@ func TestTheGuide(t *testing.T) {
 	if out, err := o.try("doctor", "host-b"); err != nil {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
+	t.Run("clients never notice", func(t *testing.T) { clientsNeverNotice(t, o.with(t), hosts[1]) })
 }

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ fi
 		os.Remove(filepath.Join(state, "calls"))
 		var out []string
 		for line := range strings.Lines(string(data)) {
-			if !strings.HasPrefix(line, "show ") {
+			if !strings.HasPrefix(line, "show ") && !strings.HasPrefix(line, "is-system-running") {
 				out = append(out, strings.TrimSpace(line))
 			}
 		}
@@ -181,4 +182,32 @@ func (b *bench) live(t testing.TB, p renewer.Placement) string {
 	rev, err := os.Readlink(b.path(p.Dir, ".renewer", p.Certificate, "current"))
 	must(t, err)
 	return rev
+}
+
+// A host that is being shut down has stopped its units and starts none: that
+// says nothing about what was placed.
+func TestGoingDown(t *testing.T) {
+	t.Parallel()
+	for what, set := range map[string]func(fail func(verb, output string)){
+		"stopped": func(fail func(verb, output string)) { fail("is-system-running", "stopping\n") },
+		"refused": func(fail func(verb, output string)) { fail("restart", "x"); fail("is-system-running", "stopping\n") },
+		"has left": func(fail func(verb, output string)) {
+			fail("show", "Failed to get properties: Connection reset by peer\n")
+		},
+		"left late": func(fail func(verb, output string)) { fail("restart", "Connection reset by peer\n") },
+	} {
+		h := New(renewer.Host{Name: "host-a"}, Local(t.TempDir()))
+		_, fail := systemctl(t, h, map[string]string{
+			"on.service":  "LoadState=loaded ActiveState=active SubState=running CanReload=yes",
+			"off.service": "LoadState=loaded ActiveState=inactive SubState=dead",
+		})
+		set(fail)
+		unit := "on.service"
+		if what == "stopped" {
+			unit = "off.service"
+		}
+		if _, err := h.Activate(t.Context(), units("restart", unit)); !errors.Is(err, renewer.ErrUnreachable) {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
 }
