@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
 	"fmt"
 	"io"
@@ -98,11 +99,12 @@ func (c *calls) check(t *testing.T, who string, down []span) {
 }
 
 // python starts the program that polls with Debian's python3-docker.
+// It ends when its input does.
 func (o operator) python(h *testhosts.Host) *calls {
 	o.t.Helper()
 	program := filepath.Join(o.dir, "poll.py")
 	write(o.t, program, pollProgram)
-	cmd := testhosts.Client(o.t.Context(), "python3", program, h.Address+":2376", o.dir+"/client")
+	cmd := testhosts.Client(context.Background(), "python3", program, h.Address+":2376", o.dir+"/client")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		o.t.Fatal(err)
