@@ -59,6 +59,20 @@ func TestABadCertificateNeverTakesDockerDown(t *testing.T) {
 		t.Errorf("after a restore: %+v", r)
 	}
 	serves("a daemon that cannot start")
+
+	// Until the start limit is hit, by failing: Result= stays exit-code.
+	if err := b.WriteFile(t.Context(), "/etc/systemd/system/docker.service.d/zz-worse.conf", []byte("[Service]\nExecStartPre=/bin/false\nRestartSec=100ms\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	for range 6 {
+		_, _ = b.Run(t.Context(), "systemctl", "restart", "docker.service")
+	}
+	expect(t, run(t, b, "systemctl", "show", "--value", "-p", "Result,ActiveState", "docker.service"), "exit-code\nfailed")
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "was started too often") || !strings.Contains(out, "systemctl reset-failed docker.service") {
+		t.Errorf("doctor of a host whose start limit is hit: %v\n%s", err, out)
+	}
+	run(t, b, "rm", "/etc/systemd/system/docker.service.d/zz-worse.conf")
 	run(t, b, "rm", "/etc/systemd/system/docker.service.d/zz-break.conf")
 	run(t, b, "systemctl", "daemon-reload")
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -88,8 +89,8 @@ func files(c Case) verdict {
 func fileModes(c Case) verdict {
 	var wrong []string
 	for _, p := range c.Facts.Disk.Problems {
-		if strings.Contains(p, " has mode ") || strings.Contains(p, " belongs to ") {
-			wrong = append(wrong, p)
+		if p.Kind == renewer.ProblemMode || p.Kind == renewer.ProblemOwner {
+			wrong = append(wrong, p.Text)
 		}
 	}
 	if len(wrong) > 0 {
@@ -104,11 +105,21 @@ func environment(c Case) verdict {
 		return verdict{}
 	}
 	set := variables(c.Facts.Environment.Text)
-	for _, name := range []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "DOCKER_CERT_PATH", "DOCKER_HOST"} {
+	for _, name := range append(slices.Clone(caVariables), "DOCKER_CERT_PATH", "DOCKER_HOST") {
 		if v := set[name]; v != "" {
 			return warn("take it out there, or unset it for the client", "%s sets %s=%s: clients may use it instead of the files in %s",
 				c.Facts.Environment.Path, name, v, c.Placement.Dir)
 		}
+	}
+	var found []string
+	for _, v := range c.Facts.UnitEnv {
+		if v.Value != path.Join(c.Placement.Dir, c.Placement.Files[renewer.FileCA]) {
+			found = append(found, v.String())
+		}
+	}
+	if len(found) > 0 {
+		return warn("if it is a client of these files, take it out there (UnsetEnvironment= in a drop-in) and restart the unit",
+			"%s: a client in it may use that instead of the files in %s", strings.Join(found, "; "), c.Placement.Dir)
 	}
 	return verdict{}
 }
@@ -137,7 +148,7 @@ func startLimit(c Case) verdict {
 	switch {
 	case !c.docker():
 		return verdict{}
-	case c.Facts.Unit.Result == "start-limit-hit":
+	case c.Facts.Unit.GaveUp:
 		return bad(fmt.Sprintf("put right what journalctl -u %[1]s says, then systemctl reset-failed %[1]s and systemctl restart %[1]s", c.Facts.Unit.Name),
 			"%s was started too often: systemd does not start it again, however good its files are now", c.Facts.Unit.Name)
 	}

@@ -97,12 +97,14 @@ func TestDiagnose(t *testing.T) {
 		{"clock ahead", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(time.Minute) }, "clock", renewer.FindingWarn, "1m0s ahead of", "NTP"},
 		{"live-restore off", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Docker.Containers = false, 2 }, "live-restore", renewer.FindingWarn, "(2 now)", "host setup"},
 		{"swarm", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Swarm = false, true }, "live-restore", renewer.FindingWarn, "swarm", "window"},
-		{"start limit", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Result = "failed", "start-limit-hit" }, "start-limit", renewer.FindingFail, "too often", "reset-failed docker.service"},
+		{"start limit", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.GaveUp = "failed", true }, "start-limit", renewer.FindingFail, "too often", "reset-failed docker.service"},
 		{"down", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "failed", "failed" }, "docker-unit", renewer.FindingFail, "does not run (failed, failed)", "journalctl"},
 		{"no Docker", func(c *Case) { c.Facts.Unit.Load = "not-found" }, "docker-unit", renewer.FindingFail, "no unit", "apt-get install"},
 		{"masked", func(c *Case) { c.Facts.Unit.Load = "masked" }, "docker-unit", renewer.FindingFail, "masked", "unmask"},
 		{"it comes and goes", func(c *Case) { c.Facts.Unit.Restarts = 4 }, "docker-unit", renewer.FindingWarn, "4 times", "journalctl"},
-		{"modes", func(c *Case) { c.Facts.Disk.Problems = []string{"server-key.pem has mode 0644 instead of 0400"} }, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
+		{"modes", func(c *Case) {
+			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644 instead of 0400"}}
+		}, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
 		{"files missing", func(c *Case) { c.Facts.Disk = renewer.OnDisk{} }, "files", renewer.FindingFail, "no certificate", "renewer renew"},
 		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "rights are missing", "NOPASSWD"},
 		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
@@ -154,6 +156,48 @@ func TestDiagnoseAClient(t *testing.T) {
 	}
 	if got["environment"] != renewer.FindingWarn || got["usage"] != renewer.FindingFail {
 		t.Errorf("found %v", got)
+	}
+}
+
+// units is a machine whose services have an environment.
+type units struct{ *machine }
+
+func (m units) Output(ctx context.Context, argv []string) (string, error) {
+	if !slices.Contains(argv, "--type=service") {
+		return m.machine.Output(ctx, argv)
+	}
+	return `Id=ssh.service
+Environment=
+
+EnvironmentFiles=/etc/default/dagster (ignore_errors=yes)
+EnvironmentFiles=/etc/default/missing (ignore_errors=yes)
+Id=dagster.service
+Environment=PASSWORD=secret "CURL_CA_BUNDLE=/etc/ssl/a b.pem"
+
+Id=right.service
+Environment=REQUESTS_CA_BUNDLE=/etc/docker/tls/ca.pem
+`, nil
+}
+
+// A unit that overrides the ca file is named, and nothing else of its
+// environment is shown.
+func TestDiagnoseUnitsEnvironment(t *testing.T) {
+	t.Parallel()
+	c, _ := healthy(t)
+	c.Placement.Probe, c.Placement.Activate = renewer.Probe{Kind: renewer.ProbeFile}, renewer.Activation{}
+	m := units{newMachine(ceUnit)}
+	m.files["/etc/default/dagster"] = memFile{text: "TOKEN=secret\nREQUESTS_CA_BUNDLE=/etc/ssl/x.pem\n", mode: 0o644}
+	facts, err := Inspect(t.Context(), m, c.Placement)
+	must(t, err)
+	c.Facts.UnitEnv = facts.UnitEnv
+	found := Diagnose(c)
+	i := slices.IndexFunc(found, func(f renewer.Finding) bool { return f.Check == "environment" })
+	if i < 0 || found[i].Level != renewer.FindingWarn {
+		t.Fatalf("found %+v", found)
+	}
+	const want = "dagster.service (by /etc/default/dagster) sets REQUESTS_CA_BUNDLE=/etc/ssl/x.pem; dagster.service sets CURL_CA_BUNDLE=/etc/ssl/a b.pem: a client"
+	if !strings.HasPrefix(found[i].Text, want) || strings.Contains(fmt.Sprintf("%+v", facts), "TOKEN") {
+		t.Errorf("found %q", found[i].Text)
 	}
 }
 

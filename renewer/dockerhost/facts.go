@@ -18,7 +18,8 @@ import (
 // Docker daemon serves only Disk, Environment and the clock are looked at.
 type Facts struct {
 	Disk        renewer.OnDisk
-	Environment File      // /etc/environment
+	Environment File // /etc/environment
+	UnitEnv     []UnitVariable
 	Clock, Ours time.Time // the machine's, and this process's at that moment
 
 	Unit      Unit
@@ -46,7 +47,8 @@ type Unit struct {
 	Load     string // LoadState: loaded, not-found, masked
 	Active   string // ActiveState
 	Sub      string // SubState
-	Result   string // of the last run, such as start-limit-hit
+	Result   string // of the last run, such as exit-code
+	GaveUp   bool   // systemd does not start it again: it was started too often
 	Restarts int    // NRestarts: by itself, since the last start by hand
 	Stale    bool   // NeedDaemonReload: files were changed since systemd read them
 	Files    []File // the unit's file and its drop-ins but ours, in systemd's order
@@ -70,6 +72,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	}
 	f.Ours = before.Add(time.Since(before) / 2)
 	if p.Probe.Kind != renewer.ProbeDocker {
+		f.UnitEnv = inspectUnits(ctx, m)
 		return f, nil
 	}
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
@@ -114,6 +117,9 @@ func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
 		Name: unit, Load: values["LoadState"], Active: values["ActiveState"], Sub: values["SubState"],
 		Result: values["Result"], Stale: values["NeedDaemonReload"] == "yes",
 	}
+	if u.Active == "failed" {
+		u.GaveUp = u.Result == startLimitHit || gaveUp(ctx, m, unit)
+	}
 	u.Restarts, _ = strconv.Atoi(values["NRestarts"]) // an older systemd does not tell
 	for _, name := range append([]string{values["FragmentPath"]}, strings.Fields(values["DropInPaths"])...) {
 		if name == "" || path.Base(name) == dropInName {
@@ -133,6 +139,18 @@ func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
 		u.EnvFiles = append(u.EnvFiles, file)
 	}
 	return u, nil
+}
+
+// startLimitHit is Result= of a unit whose first failure this is (systemd.exec(5),
+// SERVICE_RESULT).
+const startLimitHit = "start-limit-hit"
+
+// gaveUp looks in the journal: a unit that used up its starts by failing keeps
+// the Result= of that failure. Where the journal does not tell it is unknown.
+func gaveUp(ctx context.Context, m Machine, unit string) bool {
+	const after, most = "Start request repeated too quickly", "30"
+	out, err := m.Output(ctx, []string{"journalctl", "--unit=" + unit, "--lines=" + most, "--output=cat", "--no-pager", "--quiet"})
+	return err == nil && strings.Contains(out, after)
 }
 
 func inspectDocker(ctx context.Context, m Machine) (st renewer.DockerState, swarm bool, err error) {

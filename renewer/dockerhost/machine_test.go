@@ -129,6 +129,11 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 				out = "swarm: active\n"
 			}
 			return nil
+		case "journalctl":
+			if m.failed >= burst {
+				out = "docker.service: Start request repeated too quickly.\ndocker.service: Failed with result 'exit-code'.\n"
+			}
+			return nil
 		case "systemctl":
 			out, err := m.systemctl(argv[3:])
 			if err == nil && argv[3] == "show" {
@@ -150,8 +155,8 @@ func (m *machine) show(out *string) error {
 		active, sub = "failed", "failed"
 	}
 	result, dropIns, stale := "success", []string{}, "no"
-	if m.failed >= burst && !m.running {
-		result = "start-limit-hit"
+	if m.failed > 0 && !m.running {
+		result = "exit-code" // and so it stays when the start limit is hit
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.loaded)) {
 		if strings.HasSuffix(name, ".conf") {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"renewer/renewer"
 )
@@ -63,10 +62,9 @@ func unusable(p renewer.Placement, disk renewer.OnDisk) string {
 		return p.Files[renewer.FileCA] + " holds no root"
 	}
 	for _, problem := range disk.Problems {
-		for _, fatal := range []string{" is missing", " is not the key of ", "private key", "cannot be read"} {
-			if strings.Contains(problem, fatal) {
-				return problem
-			}
+		switch problem.Kind {
+		case renewer.ProblemMissing, renewer.ProblemUnreadable, renewer.ProblemKey:
+			return problem.Text
 		}
 	}
 	return ""

@@ -380,5 +380,5 @@ func (s scenario) clean(t *testing.T, b *bench, h *Host) {
 	}
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems", got.Problems, nil)
+	equalSlices(t, "problems", got.Texts(), nil)
 }

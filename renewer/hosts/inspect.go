@@ -27,7 +27,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	}
 	pl, err := h.open(ctx, p, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return renewer.OnDisk{Problems: []string{"directory " + p.Dir + " is missing"}}, nil
+		return renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
 	}
 	if err != nil {
 		return renewer.OnDisk{}, err
@@ -43,10 +43,8 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	}
 	in.pair()
 	if in.linked {
-		if in.out.Revision, err = pl.live(); errors.Is(err, renewer.ErrUnreachable) {
+		if err := in.revision(); err != nil {
 			return renewer.OnDisk{}, err
-		} else if err != nil {
-			in.problem("%v", err)
 		}
 	}
 	return in.out, nil
@@ -65,8 +63,8 @@ type inspection struct {
 	keys     map[string]crypto.Signer // by file name
 }
 
-func (in *inspection) problem(format string, args ...any) {
-	in.out.Problems = append(in.out.Problems, fmt.Sprintf(format, args...))
+func (in *inspection) problem(kind renewer.ProblemKind, format string, args ...any) {
+	in.out.Problems = append(in.out.Problems, renewer.Problem{Kind: kind, Text: fmt.Sprintf(format, args...)})
 }
 
 func (in *inspection) file(kind renewer.FileKind, name string) error {
@@ -76,38 +74,38 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	}
 	if err != nil {
 		in.linked = false
-		in.problem("%v", err)
+		in.problem(renewer.ProblemUnreadable, "%v", err)
 		return nil
 	}
 	switch {
 	case !s.exists:
 		in.linked = false
-		in.problem("%s is missing", name)
+		in.problem(renewer.ProblemMissing, "%s is missing", name)
 		return nil
 	case s.path == "":
 		in.linked = false
-		in.problem("%s leads to %s, which is missing", name, s.target)
+		in.problem(renewer.ProblemMissing, "%s leads to %s, which is missing", name, s.target)
 		return nil
 	case !s.ours && s.target != "":
 		in.linked = false
-		in.problem("%s leads to %s: not renewer's link", name, s.target)
+		in.problem(renewer.ProblemForeign, "%s leads to %s: not renewer's link", name, s.target)
 	case !s.ours:
 		in.linked = false
-		in.problem("%s is a plain file, not renewer's link", name)
+		in.problem(renewer.ProblemForeign, "%s is a plain file, not renewer's link", name)
 	}
 	f, err := in.pl.readFile(s.path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
-		in.problem("%s cannot be read: %v", name, err)
+		in.problem(renewer.ProblemUnreadable, "%s cannot be read: %v", name, err)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if want := in.p.Modes[kind].Perm(); f.mode != want {
-		in.problem("%s has mode %04o instead of %04o", name, f.mode, want)
+		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.mode, want)
 	}
 	if f.owner != in.owner {
-		in.problem("%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)
+		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)
 	}
 	in.content(kind, name, f.data)
 	return nil
@@ -117,14 +115,14 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileCA {
 		roots, err := renewer.DecodeCertificates(data)
 		if err != nil {
-			in.problem("%s: %v", name, err)
+			in.problem(renewer.ProblemContent, "%s: %v", name, err)
 		}
 		in.out.Trust = renewer.TrustDigest(roots)
 		return
 	}
 	if kind.Secret() {
 		if key, err := renewer.DecodeKey(data); err != nil {
-			in.problem("%s: %v", name, err)
+			in.problem(renewer.ProblemKey, "%s: %v", name, err)
 		} else {
 			if in.keys == nil {
 				in.keys = map[string]crypto.Signer{}
@@ -138,12 +136,12 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	certs, err := renewer.DecodeCertificates(data)
 	switch {
 	case err != nil:
-		in.problem("%s: %v", name, err)
+		in.problem(renewer.ProblemContent, "%s: %v", name, err)
 	case in.leaf == nil:
 		in.leaf, in.leafName = certs[0], name
 		in.out.Leaf, in.out.NotAfter = renewer.Fingerprint(certs[0].Raw), certs[0].NotAfter.UTC()
 	case !certs[0].Equal(in.leaf):
-		in.problem("%s holds another certificate than %s", name, in.leafName)
+		in.problem(renewer.ProblemContent, "%s holds another certificate than %s", name, in.leafName)
 	}
 }
 
@@ -152,9 +150,26 @@ func (in *inspection) pair() {
 	for _, kind := range renewer.FileKinds {
 		name := in.p.Files[kind]
 		if key, ok := in.keys[name]; ok && in.leaf != nil && !renewer.Belongs(key, in.leaf) {
-			in.problem("%s is not the key of %s", name, in.leafName)
+			in.problem(renewer.ProblemKey, "%s is not the key of %s", name, in.leafName)
 		}
 	}
+}
+
+// revision looks whether the live revision is as it was written, in what the
+// checks of its files do not see: a line added to a certificate, a file more.
+func (in *inspection) revision() error {
+	live, err := in.pl.live()
+	in.out.Revision = live
+	if err == nil && live != "" && len(in.out.Problems) == 0 {
+		_, err = in.pl.whole(live)
+	}
+	if errors.Is(err, renewer.ErrUnreachable) {
+		return err
+	}
+	if err != nil {
+		in.problem(renewer.ProblemContent, "%v", err)
+	}
+	return nil
 }
 
 // Locate returns the newest revision whose leaf has the fingerprint, with the

@@ -3,6 +3,7 @@ package hosts
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +49,7 @@ func firstPlacement(t *testing.T, b *bench) {
 	equal(t, "leaf", got.Leaf, print(b.old))
 	equal(t, "trust", got.Trust, renewer.TrustDigest([]*x509.Certificate{b.ca.Root}))
 	equal(t, "not after", got.NotAfter, b.old.Cert.NotAfter.UTC())
-	equalSlices(t, "problems", got.Problems, nil)
+	equalSlices(t, "problems", got.Texts(), nil)
 }
 
 func TestStageAgainFindsWhatIsThere(t *testing.T) { overEach(t, stageAgainFindsWhatIsThere) }
@@ -86,7 +87,7 @@ func otherModesMakeAnotherRevision(t *testing.T, b *bench) {
 	}
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems", got.Problems, nil)
+	equalSlices(t, "problems", got.Texts(), nil)
 }
 
 func TestRestoreAndPrune(t *testing.T) { overEach(t, restoreAndPrune) }
@@ -274,7 +275,7 @@ func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	must(t, os.Chmod(b.path(dir, "server-key.pem"), 0o644))
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems", got.Problems, []string{"server-key.pem has mode 0644 instead of 0400"})
+	equalSlices(t, "problems", got.Texts(), []string{"server-key.pem has mode 0644 instead of 0400"})
 	rev, ok, err := h.Locate(t.Context(), p, print(b.old))
 	must(t, err)
 	if !ok || rev != first.Revision {
@@ -283,7 +284,34 @@ func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	b.place(t, h, p, b.old)
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems after mending", got.Problems, nil)
+	equalSlices(t, "problems after mending", got.Texts(), nil)
+}
+
+// What a certificate's reader skips is still not what was written.
+func TestJunkIsSeenAndMended(t *testing.T) { overEach(t, junkIsSeenAndMended) }
+
+func junkIsSeenAndMended(t *testing.T, b *bench) {
+	p := placement()
+	h := b.host()
+	for what, name := range map[string]string{"a line more": "server-cert.pem", "a file more": ".renewer/" + p.Certificate + "/current/more"} {
+		b.place(t, h, p, b.old)
+		must(t, os.Chmod(b.path(dir, filepath.Dir(name)), 0o755))
+		_ = os.Chmod(b.path(dir, name), 0o644)
+		f, err := os.OpenFile(b.path(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		must(t, err)
+		_, err = f.WriteString("junk\n")
+		must(t, errors.Join(err, f.Close()))
+		_ = os.Chmod(b.path(dir, name), 0o444)
+		got, err := h.Inspect(t.Context(), p)
+		must(t, err)
+		if len(got.Problems) != 1 || got.Problems[0].Kind != renewer.ProblemContent {
+			t.Errorf("%s: problems %q", what, got.Texts())
+		}
+		b.place(t, h, p, b.old)
+		got, err = h.Inspect(t.Context(), p)
+		must(t, err)
+		equalSlices(t, what+", mended", got.Texts(), nil)
+	}
 }
 
 func TestInspectNamesWhatIsWrong(t *testing.T) { overEach(t, inspectNamesWhatIsWrong) }
@@ -293,7 +321,7 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	h := b.host()
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "nothing there", got.Problems, []string{"directory /etc/docker/tls is missing"})
+	equalSlices(t, "nothing there", got.Texts(), []string{"directory /etc/docker/tls is missing"})
 
 	b.plain(t, p, b.old)
 	must(t, os.Remove(b.path(dir, "ca.pem")))
@@ -301,7 +329,7 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	testpki.WriteFile(t, b.path(dir, "server-key.pem"), b.new.KeyPEM, 0o400)
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "mixed pair", got.Problems, []string{
+	equalSlices(t, "mixed pair", got.Texts(), []string{
 		"ca.pem is missing", "server-cert.pem is a plain file, not renewer's link",
 		"server-key.pem is a plain file, not renewer's link", "server-key.pem is not the key of server-cert.pem",
 	})
@@ -311,7 +339,7 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	testpki.WriteFile(t, b.path(dir, "ca.pem"), []byte("garbage"), 0o444)
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "garbage", got.Problems, []string{
+	equalSlices(t, "garbage", got.Texts(), []string{
 		"ca.pem is a plain file, not renewer's link", "ca.pem: no certificate in PEM",
 		"server-cert.pem leads to nowhere, which is missing", "server-key.pem is a plain file, not renewer's link",
 	})
@@ -342,7 +370,7 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 		}
 		got, err := h.Inspect(t.Context(), p)
 		must(t, err)
-		if !strings.Contains(strings.Join(got.Problems, "\n"), what) {
+		if !strings.Contains(strings.Join(got.Texts(), "\n"), what) {
 			t.Errorf("problems %q do not say %q", got.Problems, what)
 		}
 		must(t, os.Remove(cert))

@@ -153,7 +153,7 @@ func TestOwnerOfTheUnit(t *testing.T) {
 		equal(t, "owner for "+c.unit+" "+c.owner, got.Owner, c.want)
 		on, err := h.Inspect(t.Context(), p)
 		must(t, err)
-		equalSlices(t, "problems", on.Problems, nil)
+		equalSlices(t, "problems", on.Texts(), nil)
 	}
 	p.Owner, p.Group, p.Activate = "root", "", renewer.Activation{}
 	on, err := h.Inspect(t.Context(), p)

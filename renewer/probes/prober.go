@@ -74,7 +74,7 @@ func failed(r renewer.ProbeRequest, kind renewer.ProbeErrorKind, err error) erro
 func compare(r renewer.ProbeRequest, disk renewer.OnDisk) error {
 	var wrong []string
 	if !r.Restored {
-		wrong = append(wrong, disk.Problems...)
+		wrong = append(wrong, disk.Texts()...)
 	}
 	if r.Fingerprint != "" && disk.Leaf != r.Fingerprint {
 		wrong = append(wrong, print(disk.Leaf)+" instead of "+print(r.Fingerprint))

@@ -142,7 +142,7 @@ func TestFile(t *testing.T) {
 		"certificate 0123456789abcdef… instead of": {OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Trust: r.Trust}},
 		"no certificate instead of":                {OnDisk: renewer.OnDisk{Trust: r.Trust}},
 		"ca.pem holds other roots":                 {OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: "other"}},
-		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: r.Trust, Problems: []string{"server-key.pem has mode 0644"}}},
+		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: r.Trust, Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644"}}}},
 	} {
 		r.Host = d
 		obs, err := New().Probe(t.Context(), r)
@@ -166,7 +166,7 @@ func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
 	r := renewer.ProbeRequest{
 		Restored: true, Fingerprint: "0123456789abcdef0123",
 		Placement: renewer.Placement{Certificate: "web", Host: "a", Dir: "/etc/web", Probe: renewer.Probe{Kind: renewer.ProbeFile}},
-		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Problems: []string{"tls.key has mode 0600"}}},
+		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "tls.key has mode 0600"}}}},
 	}
 	if _, err := New().Probe(t.Context(), r); err != nil {
 		t.Error(err)

@@ -49,5 +49,7 @@
 //
 // A command that is given up gets TERM, then KILL, and its session is closed.
 // sshd sends no signals to what runs under sudo, nor where the login account is
-// root: there a command may run to its own end.
+// root: there timeout(1) of the host ends it, three seconds after its deadline.
+// Where sudo does not let the user run that, or there is none, such a command
+// may run to its own end.
 package remote

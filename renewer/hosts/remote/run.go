@@ -55,13 +55,55 @@ func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte,
 	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
 		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
 	}
-	line, err := commandLine(words(privileged, argv))
+	limited, cut := c.within(ctx, privileged, argv)
+	out, err := c.command(ctx, words(privileged, limited), argv[0])
+	if cut && noTimeout(err, out) {
+		c.t.noTimeout.Store(true)
+		out, err = c.command(ctx, words(privileged, argv), argv[0])
+	}
+	if out == nil {
+		return nil, err
+	}
+	return out.bytes(), c.explainRun(err, privileged, argv, out)
+}
+
+// within has timeout(1) end a command on the host soon after its deadline, with
+// all that it started, where sshd passes no signal on: sudo runs it for root, or
+// the account is root's. limited is argv itself where that is not so.
+func (c *conn) within(ctx context.Context, privileged bool, argv []string) (limited []string, cut bool) {
+	deadline, ok := ctx.Deadline()
+	if !ok || !privileged && c.to.user != "root" || c.t.noTimeout.Load() {
+		return argv, false
+	}
+	left := max(0, time.Until(deadline)) + 2*termGrace // TERM first comes from here
+	return append([]string{"timeout", "-k", seconds(termGrace), seconds(left)}, argv...), true
+}
+
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
+
+// noTimeout reports whether a command was not started because timeout(1) was
+// not: sudo lets the user run other programs alone, or there is none.
+func noTimeout(err error, out *tail) bool {
+	var exit *ssh.ExitError
+	if !errors.As(err, &exit) || exit.ExitStatus() == 0 {
+		return false
+	}
+	said := out.line()
+	return sudoRefused(said) || strings.Contains(said, "timeout: command not found") || // sudo
+		strings.Contains(said, "timeout") && strings.Contains(said, "No such file") && exit.ExitStatus() == 127 || // env
+		exit.ExitStatus() == 125 || exit.ExitStatus() == 1 && strings.Contains(said, "BusyBox") // other options than these
+}
+
+// command runs words and waits for the end. The output is nil where the command
+// was not started.
+func (c *conn) command(ctx context.Context, words []string, name string) (*tail, error) {
+	line, err := commandLine(words)
 	if err != nil {
 		return nil, err
 	}
 	s, end, err := c.session(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("run %s: %w: %w", argv[0], errNotStarted, err)
+		return nil, fmt.Errorf("run %s: %w: %w", name, errNotStarted, err)
 	}
 	defer end()
 	out := &tail{limit: outputKept}
@@ -72,10 +114,19 @@ func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte,
 	case <-ended:
 	case <-ctx.Done():
 		stop(s, ended)
-		return out.bytes(), fmt.Errorf("run %s: given up: %w", argv[0], context.Cause(ctx))
+		return out, &givenUpError{name, context.Cause(ctx)}
 	}
-	return out.bytes(), c.explainRun(err, privileged, argv, out)
+	return out, err
 }
+
+// givenUpError is what a command whose time was up ended with.
+type givenUpError struct {
+	name  string
+	cause error
+}
+
+func (e *givenUpError) Error() string { return fmt.Sprintf("run %s: given up: %v", e.name, e.cause) }
+func (e *givenUpError) Unwrap() error { return e.cause }
 
 // words is what is really run: the messages of programs in English, as they are
 // looked at, and sudo in front.
@@ -104,6 +155,10 @@ func stop(s *ssh.Session, ended <-chan struct{}) {
 func (c *conn) explainRun(err error, privileged bool, argv []string, out *tail) error {
 	if err == nil {
 		return nil
+	}
+	var late *givenUpError
+	if errors.As(err, &late) {
+		return err
 	}
 	var exit *ssh.ExitError
 	if !errors.As(err, &exit) {

@@ -131,6 +131,24 @@ func TestSudo(t *testing.T) {
 	}
 }
 
+// Where sudo lets the user run some programs alone, timeout(1) is not among
+// them: commands run without it.
+func TestSudoForSomePrograms(t *testing.T) {
+	t.Parallel()
+	s, tr := host(t, testssh.Options{}, func(c *Config) { c.Sudo = true })
+	script := "#!/bin/sh\nshift 2\n[ \"$1\" = echo ] || { echo 'Sorry, user renewer is not allowed to execute it as root on b.' >&2; exit 1; }\nexec \"$@\"\n"
+	must(t, os.WriteFile(filepath.Join(s.Bin, "sudo"), []byte(script), 0o700))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 2 {
+		out, err := tr.Run(ctx, []string{"echo", "done"})
+		must(t, err)
+		equal(t, "output", string(out), "done\n")
+	}
+	_, err := tr.Run(ctx, []string{"true"})
+	refused(t, err, "sudo does not let renewer", "NOPASSWD")
+}
+
 func TestSignal(t *testing.T) {
 	t.Parallel()
 	_, tr := host(t, testssh.Options{})

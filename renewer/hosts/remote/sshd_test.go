@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -31,13 +33,6 @@ func sshd(t *testing.T) (cfg Config) {
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("OpenSSH's server is not installed: %v", err)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where it has no start script
-			t.Cleanup(func() { os.Remove("/run/sshd") })
-		} else if !errors.Is(err, fs.ErrExist) {
-			t.Skipf("sshd needs /run/sshd: %v", err)
-		}
 	}
 	me, err := user.Current()
 	must(t, err)
@@ -100,6 +95,13 @@ func realServer(t *testing.T) string {
 // OpenSSH itself: the subsystem, the server as a command, and under sudo.
 func TestOpenSSH(t *testing.T) {
 	t.Parallel()
+	if os.Geteuid() == 0 {
+		if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where it has no start script
+			t.Cleanup(func() { os.Remove("/run/sshd") })
+		} else if !errors.Is(err, fs.ErrExist) {
+			t.Skipf("sshd needs /run/sshd: %v", err)
+		}
+	}
 	for name, change := range map[string]func(*testing.T, *Config){
 		"subsystem": func(*testing.T, *Config) {},
 		"command":   func(t *testing.T, c *Config) { c.SFTPServer = realServer(t) },
@@ -120,11 +122,46 @@ func TestOpenSSH(t *testing.T) {
 			if name != "sudo" && os.Geteuid() != 0 { // sshd sends signals to neither
 				givenUp(t, tr)
 			}
+			if name == "sudo" {
+				endedByItself(t, tr)
+			}
 			durable(t, tr)
 			if os.Geteuid() == 0 {
 				failures(t, tr)
 			}
 		})
+	}
+}
+
+// endedByItself: sshd passes no signal on, and yet nothing is left running.
+func endedByItself(t *testing.T, tr *Transport) {
+	t.Helper()
+	pids := filepath.Join(t.TempDir(), "pids")
+	must(t, exec.Command("mkfifo", pids).Run())
+	why := errors.New("time is up")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
+	defer cancel()
+	read := make(chan []int)
+	go func() {
+		f, err := os.Open(pids)
+		if err != nil {
+			t.Error(err)
+		}
+		defer f.Close()
+		var parent, child int
+		_, _ = fmt.Fscan(f, &parent, &child)
+		read <- []int{parent, child}
+	}()
+	_, err := tr.Run(ctx, []string{"sh", "-c", `trap "" TERM; sleep 1000 & echo $$ $! > "$1"; wait`, "sh", pids})
+	if !errors.Is(err, why) {
+		t.Errorf("error %v", err)
+	}
+	for _, pid := range <-read {
+		for deadline := time.Now().Add(10 * time.Second); alive(pid); {
+			if time.Now().After(deadline) {
+				t.Fatalf("process %d still runs", pid)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"renewer/renewer/hosts"
@@ -34,6 +35,8 @@ type Transport struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // every goroutine
+
+	noTimeout atomic.Bool // timeout(1) cannot be used on the host
 
 	mu         sync.Mutex // guards what follows
 	current    *conn
