@@ -57,29 +57,41 @@ func (h *Host) workOfUnits(ctx context.Context, units []string) (renewer.Work, e
 		if !unitName(unit) {
 			return w, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
 		}
-		st, err := h.show(ctx, unit, "ActiveState", "MainPID", "ControlGroup")
-		if err != nil {
-			return w, err
+		running, active, err := h.workOfUnit(ctx, unit)
+		if errors.Is(err, fs.ErrNotExist) { // it may have ended between two questions
+			running, active, err = h.workOfUnit(ctx, unit)
 		}
-		group, main := st["ControlGroup"], st["MainPID"]
-		if state := st["ActiveState"]; state == "inactive" || state == "failed" || group == "" {
-			continue
-		}
-		if !path.IsAbs(group) || path.Clean(group) != group || group == "/" {
-			return w, fmt.Errorf("systemd gives unit %s the control group %q", unit, group)
-		}
-		processes, err := h.processes(ctx, group)
 		if err != nil {
 			return w, fmt.Errorf("unit %s: %w", unit, err)
 		}
-		w.Running = true
-		for _, pid := range processes {
-			if pid != main {
-				w.Active++
-			}
-		}
+		w.Running = w.Running || running
+		w.Active += active
 	}
 	return w, nil
+}
+
+func (h *Host) workOfUnit(ctx context.Context, unit string) (running bool, active int, err error) {
+	st, err := h.show(ctx, unit, "ActiveState", "MainPID", "ControlGroup")
+	if err != nil {
+		return false, 0, err
+	}
+	group, main := st["ControlGroup"], st["MainPID"]
+	if state := st["ActiveState"]; state == "inactive" || state == "failed" || group == "" {
+		return false, 0, nil
+	}
+	if !path.IsAbs(group) || path.Clean(group) != group || group == "/" {
+		return false, 0, fmt.Errorf("systemd gives it the control group %q", group)
+	}
+	processes, err := h.processes(ctx, group)
+	if errors.Is(err, fs.ErrNotExist) && main == "0" { // between two starts
+		return false, 0, nil
+	}
+	for _, pid := range processes {
+		if pid != main {
+			active++
+		}
+	}
+	return err == nil, active, err
 }
 
 // cgroupRoots are where systemd's own hierarchy is mounted: version 2, hybrid,
@@ -103,7 +115,7 @@ func (h *Host) processes(ctx context.Context, group string) ([]string, error) {
 			return found, err
 		}
 	}
-	return nil, renewer.WithHint(fmt.Errorf("control group %s is in none of %s", group, strings.Join(cgroupRoots, ", ")),
+	return nil, renewer.WithHint(fmt.Errorf("control group %s is in none of %s: %w", group, strings.Join(cgroupRoots, ", "), fs.ErrNotExist),
 		"let the guard see it otherwise: by: {api: …} or {command: [argv...]}")
 }
 

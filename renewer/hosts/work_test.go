@@ -39,6 +39,7 @@ func TestIdleByProcesses(t *testing.T) {
 			"delegated":       {unit: active, files: map[string]string{"": "", "//run-1": "100\n", "//run-2.scope": "101\n"}, want: renewer.Work{Running: true, Active: 1}},
 			"stopped":         {unit: "ActiveState=inactive MainPID=0 ControlGroup="},
 			"failed":          {unit: "ActiveState=failed MainPID=0 ControlGroup=/system.slice/dagu-worker.service"},
+			"between starts":  {unit: "ActiveState=activating MainPID=0 ControlGroup=/system.slice/dagu-worker.service"},
 			"nowhere":         {unit: active, says: "control group /system.slice/dagu-worker.service is in none of /sys/fs/cgroup"},
 			"leads away":      {unit: "ActiveState=active MainPID=1 ControlGroup=/../../etc", says: "control group"},
 		} {

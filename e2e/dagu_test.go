@@ -1,0 +1,202 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/internal/dagupeer"
+	"renewer/internal/testhosts"
+)
+
+// cluster is a Dagu cluster on hosts: coordinator and scheduler on the first,
+// a worker on each, every one of them a unit of its own.
+type cluster struct {
+	t     *testing.T
+	hosts []*testhosts.Host
+	batch int
+}
+
+const daguDir = "/var/lib/dagu"
+
+func startCluster(t *testing.T, names ...string) *cluster {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "dagupeer")
+	if out, err := exec.Command("go", "build", "-o", exe, "./dagupeer").CombinedOutput(); err != nil {
+		t.Fatalf("build dagupeer: %v\n%s", err, out)
+	}
+	program, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, hosts: testhosts.Start(t, names...)}
+	first := c.hosts[0].Name
+	for i, h := range c.hosts {
+		run(t, h, "useradd", "--system", "--home-dir", daguDir, "--create-home", "dagu")
+		run(t, h, "install", "-d", "-o", "dagu", "-m", "0700", daguDir+"/spool")
+		if err := h.WriteFile(t.Context(), "/usr/local/bin/dagupeer", program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c.unit(h, "dagu-worker", "worker --worker.id="+h.Name+" --worker.coordinators="+first+":50055", "worker", "server-ca.crt")
+		if i == 0 {
+			c.unit(h, "dagu-coordinator", "coordinator --coordinator.host=0.0.0.0 --health=0.0.0.0:8091 --dir="+daguDir, "coordinator", "client-ca.crt")
+			c.unit(h, "dagu-scheduler", "scheduler --worker.coordinators="+first+":50055 --dir="+daguDir+"/spool", "peer-client", "peer-client-ca.crt")
+		}
+		run(t, h, "systemctl", "daemon-reload")
+	}
+	return c
+}
+
+func (c *cluster) unit(h *testhosts.Host, name, command, pair, ca string) {
+	c.t.Helper()
+	text := fmt.Sprintf(`[Service]
+User=dagu
+ExecStart=/usr/local/bin/dagupeer %s
+Environment=DAGU_PEER_INSECURE=false DAGU_PEER_CERT_FILE=/etc/dagu/tls/%s.crt DAGU_PEER_KEY_FILE=/etc/dagu/tls/%s.key DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/%s
+Restart=on-failure
+`, command, pair, pair, ca)
+	if err := h.WriteFile(c.t.Context(), "/etc/systemd/system/"+name+".service", []byte(text), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) start() {
+	c.t.Helper()
+	run(c.t, c.hosts[0], "systemctl", "start", "dagu-coordinator", "dagu-scheduler")
+	for _, h := range c.hosts {
+		run(c.t, h, "systemctl", "start", "dagu-worker")
+	}
+}
+
+func (c *cluster) runs() (runs []dagupeer.Run) {
+	c.t.Helper()
+	text, err := c.hosts[0].ReadFile(c.t.Context(), dagupeer.RunsFile(daguDir))
+	if err == nil {
+		err = json.Unmarshal(text, &runs)
+	}
+	if err != nil {
+		c.t.Logf("runs: %v", err)
+	}
+	return runs
+}
+
+// dispatch gives every worker a run, and returns when all of them are under way.
+func (c *cluster) dispatch(seconds int) {
+	c.t.Helper()
+	c.batch++
+	for i := range c.hosts {
+		file := fmt.Sprintf("%s/spool/%d-%d", daguDir, c.batch, i)
+		run(c.t, c.hosts[0], "sh", "-c", `echo "$1" >"$2" && chown dagu "$2" && mv "$2" "$2.run"`, "sh", fmt.Sprint(seconds), file)
+	}
+	c.await(fmt.Sprintf("batch %d under way", c.batch), func(runs []dagupeer.Run) bool {
+		return len(runs) == c.batch*len(c.hosts) && c.count(runs, dagupeer.Running) == len(c.hosts)
+	})
+}
+
+func (c *cluster) count(runs []dagupeer.Run, status string) (n int) {
+	for _, r := range runs {
+		if r.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *cluster) await(what string, holds func([]dagupeer.Run) bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(40 * time.Second); !holds(c.runs()); <-time.After(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("%s: not within 40 s: %+v", what, c.runs())
+		}
+	}
+}
+
+// finish returns when no run is under way, and fails the test if one was lost.
+func (c *cluster) finish() {
+	c.t.Helper()
+	c.await("runs over", func(runs []dagupeer.Run) bool {
+		return c.count(runs, dagupeer.Running)+c.count(runs, dagupeer.Queued) == 0
+	})
+	runs := c.runs()
+	if lost := slices.DeleteFunc(slices.Clone(runs), func(r dagupeer.Run) bool { return r.Status == dagupeer.Succeeded }); len(lost) > 0 || len(runs) != c.batch*len(c.hosts) {
+		c.t.Fatalf("of %d runs these were lost: %+v", c.batch*len(c.hosts), lost)
+	}
+}
+
+// started is when a unit was last started.
+func started(t *testing.T, h *testhosts.Host, unit string) string {
+	t.Helper()
+	return run(t, h, "systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", unit)
+}
+
+const daguCertificates = `  - {name: coordinator, issuer: fleet-ca, profile: dagu-coordinator, hosts: [host-b]}
+  - {name: worker, issuer: fleet-ca, profile: dagu-worker, hosts: [host-b, host-c, host-d], per_host: true}
+  - {name: scheduler, issuer: fleet-ca, profile: dagu-client, hosts: [host-b], activate: {systemd: {units: [dagu-scheduler.service]}}}
+`
+
+// TestDaguClusterLosesNoRun renews every certificate of a cluster twice with
+// work in flight, and then shows that a certificate which the workers could not
+// accept never reaches them.
+func TestDaguClusterLosesNoRun(t *testing.T) {
+	c := startCluster(t, "host-b", "host-c", "host-d")
+	o := newOperator(t)
+	o.fleet(c.hosts, daguCertificates)
+	o.must("ca", "init")
+	c.start() // in vain, without certificates; a unit that failed is activated like one that runs
+	o.must("run", "--once")
+	names := []string{"coordinator", "scheduler", "worker@host-b", "worker@host-c", "worker@host-d"}
+	for _, name := range names {
+		if r := o.row(name); r.Status != "valid" || r.Hosts[0].State != "verified" {
+			t.Fatalf("at first %s: %+v", name, r)
+		}
+	}
+	for round := 2; round <= 3; round++ {
+		c.dispatch(8)
+		before := started(t, c.hosts[0], "dagu-coordinator")
+		worker := started(t, c.hosts[1], "dagu-worker")
+		t.Log(o.must("renew", "coordinator", "scheduler"))
+		out := o.must("renew", "worker")
+		if !strings.Contains(out, "waits until it is idle") {
+			t.Errorf("renew of busy workers: %s", out)
+		}
+		if c.count(c.runs(), dagupeer.Running) == 0 {
+			t.Error("no run was under way while the coordinator was restarted: the test shows nothing")
+		}
+		if started(t, c.hosts[0], "dagu-coordinator") == before {
+			t.Error("the coordinator was not restarted")
+		}
+		expect(t, started(t, c.hosts[1], "dagu-worker"), worker)
+		c.finish()
+		t.Log(o.must("run", "--once"))
+		for _, name := range names {
+			if r := o.row(name); r.Generation != round || r.Status != "valid" || r.Hosts[0].State != "verified" {
+				t.Errorf("round %d, %s: %+v", round, name, r)
+			}
+		}
+		if started(t, c.hosts[1], "dagu-worker") == worker {
+			t.Error("an idle worker was not restarted")
+		}
+	}
+
+	// A certificate that misses the address that is dialled.
+	was := o.row("coordinator")
+	c.dispatch(3)
+	before := started(t, c.hosts[0], "dagu-coordinator")
+	o.fleet(c.hosts, strings.Replace(daguCertificates, "hosts: [host-b]}", "hosts: [host-b], default_sans: false, sans: [elsewhere.example.com]}", 1))
+	if out, err := o.try("run", "--once"); err == nil || !strings.Contains(out, c.hosts[0].Address) || !strings.Contains(out, "elsewhere.example.com") {
+		t.Errorf("a certificate that misses %s: %v\n%s", c.hosts[0].Address, err, out)
+	}
+	if r := o.row("coordinator"); r.Status != "blocked" || r.Fingerprint != was.Fingerprint {
+		t.Errorf("after it: %+v", r)
+	}
+	expect(t, started(t, c.hosts[0], "dagu-coordinator"), before)
+	c.finish()
+}
