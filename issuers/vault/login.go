@@ -1,0 +1,215 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/api/auth/approle"
+	"github.com/hashicorp/vault/api/auth/kubernetes"
+
+	"renewer/internal/atomicfile"
+	"renewer/renewer"
+)
+
+// hold is how long refused credentials are not offered again. Vault locks an
+// AppRole out after five wrong tries within fifteen minutes.
+const hold = 5 * time.Minute
+
+// credentials identify what a login was tried with: a SHA-256.
+type credentials [sha256.Size]byte
+
+func digest(parts ...string) credentials { return sha256.Sum256(fmt.Appendf(nil, "%q", parts)) }
+
+// logIn reads the files and logs in. With force, credentials that were refused
+// a moment ago are tried again.
+func (i *Issuer) logIn(ctx context.Context, force bool) (*session, error) {
+	i.login.Lock()
+	defer i.login.Unlock()
+	c, err := i.connect(true)
+	if err != nil {
+		return nil, err
+	}
+	client, err := i.client(c, i.cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	l, err := i.prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	if !force && l.with == i.login.refused && i.cfg.now().Before(i.login.until) {
+		return nil, i.login.err
+	}
+	s := &session{conn: c, client: client, secrets: l.secrets}
+	s, err = l.do(ctx, s)
+	var no *answered
+	switch {
+	case err == nil:
+		i.login.refused = credentials{}
+	case errors.As(err, &no) && renewer.ClassOf(err) == renewer.ClassMisconfigured:
+		i.login.refused, i.login.err, i.login.until = l.with, err, i.cfg.now().Add(hold)
+	}
+	return s, err
+}
+
+// method is one way to log in, made ready: its files are read.
+type method struct {
+	with    credentials
+	secrets []string
+	do      func(ctx context.Context, s *session) (*session, error)
+}
+
+func (i *Issuer) prepare(c *conn) (method, error) {
+	a := i.cfg.Auth
+	switch a.Method {
+	case "approle":
+		roleID, err := i.word("role_id_file", a.RoleIDFile, false)
+		if err != nil {
+			return method{}, err
+		}
+		secretID, err := i.word("secret_id_file", a.SecretIDFile, true)
+		if err != nil {
+			return method{}, err
+		}
+		return method{with: digest(roleID, secretID), secrets: []string{secretID}, do: func(ctx context.Context, s *session) (*session, error) {
+			return i.appRole(ctx, s, roleID, secretID)
+		}}, nil
+	case "kubernetes":
+		jwt, err := i.word("jwt_file", a.JWTFile, false) // the kubelet writes it for all in the pod
+		if err != nil {
+			return method{}, err
+		}
+		auth, err := kubernetes.NewKubernetesAuth(a.Role, kubernetes.WithServiceAccountToken(jwt), kubernetes.WithMountPath(a.Mount))
+		if err != nil {
+			return method{}, i.misconfigured("set auth.role", "log in: %w", err)
+		}
+		return method{with: digest(a.Role, jwt), secrets: []string{jwt}, do: func(ctx context.Context, s *session) (*session, error) {
+			return i.logInBy(ctx, s, auth)
+		}}, nil
+	case "cert":
+		return method{with: credentials(c.files), do: func(ctx context.Context, s *session) (*session, error) {
+			return i.logInBy(ctx, s, certAuth{mount: a.Mount, role: a.Role})
+		}}, nil
+	default:
+		token, err := i.word("token_file", a.TokenFile, true)
+		if err != nil {
+			return method{}, err
+		}
+		return method{with: digest(token), secrets: []string{token}, do: func(ctx context.Context, s *session) (*session, error) {
+			s.client.SetToken(token)
+			return i.lookUp(ctx, s)
+		}}, nil
+	}
+}
+
+// word reads a file that holds one word.
+func (i *Issuer) word(key, file string, secret bool) (string, error) {
+	get := i.readSecret
+	if !secret {
+		get = func(file string) ([]byte, error) { return atomicfile.ReadLimited(file, maxSecret) }
+	}
+	data, err := get(file)
+	if err != nil {
+		return "", i.fileError("auth."+key, err)
+	}
+	data = bytes.TrimSpace(data)
+	if len(data) == 0 || bytes.ContainsAny(data, " \t\r\n\x00") {
+		return "", i.misconfigured("it should hold one word and nothing else", "auth.%s: %s is empty, or has more than one word", key, file)
+	}
+	return string(data), nil
+}
+
+// appRole logs in with a role id and a secret id, which may have to be
+// unwrapped first.
+func (i *Issuer) appRole(ctx context.Context, s *session, roleID, secretID string) (*session, error) {
+	if i.cfg.Auth.Wrapped {
+		inner, err := i.unwrap(ctx, s, secretID)
+		if err != nil {
+			return nil, err
+		}
+		secretID = inner
+		s.secrets = append(s.secrets, inner)
+	}
+	auth, err := approle.NewAppRoleAuth(roleID, &approle.SecretID{FromString: secretID}, approle.WithMountPath(i.cfg.Auth.Mount))
+	if err != nil {
+		return nil, i.misconfigured("", "log in: %w", err)
+	}
+	return i.logInBy(ctx, s, auth)
+}
+
+// unwrap exchanges a wrapping token for the secret id in it, which can be done
+// once.
+func (i *Issuer) unwrap(ctx context.Context, s *session, wrapping string) (string, error) {
+	if i.login.wrapping == wrapping {
+		return i.login.secretID, nil
+	}
+	client, err := i.client(s.conn, i.cfg.Namespace)
+	if err != nil {
+		return "", err
+	}
+	secret, err := call(ctx, i, request{op: opUnwrap, what: "unwrap the secret id", secrets: s.secrets}, func(ctx context.Context) (*api.Secret, error) {
+		return client.Logical().UnwrapWithContext(ctx, wrapping)
+	})
+	if err != nil {
+		return "", err
+	}
+	var inner string
+	if secret != nil {
+		inner, _ = secret.Data["secret_id"].(string)
+	}
+	if inner == "" {
+		return "", i.misconfigured(i.fill(wrapHint), "unwrap the secret id: what %s led to holds no secret id", i.cfg.Auth.SecretIDFile)
+	}
+	i.login.wrapping, i.login.secretID = wrapping, inner
+	return inner, nil
+}
+
+// certAuth logs in with the TLS client certificate.
+type certAuth struct{ mount, role string }
+
+func (c certAuth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	body := map[string]any{}
+	if c.role != "" {
+		body["name"] = c.role
+	}
+	return client.Logical().WriteWithContext(ctx, "auth/"+c.mount+"/login", body)
+}
+
+func (i *Issuer) logInBy(ctx context.Context, s *session, auth api.AuthMethod) (*session, error) {
+	now := i.cfg.now()
+	secret, err := call(ctx, i, request{op: opLogIn, what: "log in", secrets: s.secrets}, func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Auth().Login(ctx, auth)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.secrets = append(s.secrets, secret.Auth.ClientToken)
+	return s.lasting(time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable, now), nil
+}
+
+// lookUp finds out how long a token that was given lasts. One without the
+// default policy may not ask, and is used until it is refused.
+func (i *Issuer) lookUp(ctx context.Context, s *session) (*session, error) {
+	now := i.cfg.now()
+	secret, err := call(ctx, i, request{op: opLookUp, what: "look the token up", secrets: s.secrets}, s.client.Auth().Token().LookupSelfWithContext)
+	var denied *answered
+	if errors.As(err, &denied) && denied.status == 403 && renewer.ClassOf(err) != renewer.ClassMisconfigured {
+		return s.lasting(0, false, now), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if secret == nil {
+		return nil, i.misconfigured("", "look the token up: Vault's answer is empty")
+	}
+	ttl, _ := secret.Data["ttl"].(json.Number)
+	seconds, _ := ttl.Int64()
+	renewable, _ := secret.Data["renewable"].(bool)
+	return s.lasting(time.Duration(seconds)*time.Second, renewable, now), nil
+}

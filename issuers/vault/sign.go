@@ -1,0 +1,241 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"renewer/renewer"
+)
+
+// maxChain is the most certificates above a leaf; real chains have one to four.
+const maxChain = 16
+
+// Sign has the role sign the order's CSR. The lifetime counts from now; Vault
+// lets the certificate begin half a minute earlier.
+func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	if err := ctx.Err(); err != nil {
+		return renewer.Chain{}, err
+	}
+	body, err := i.ask(o)
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	// Nobody is to sign what no peer could trust afterwards.
+	if !i.rooted.Load() {
+		if err := i.checkRoots(ctx); err != nil {
+			return renewer.Chain{}, err
+		}
+	}
+	secret, err := withToken(ctx, i, request{op: opSign, what: "sign " + o.Certificate}, func(c *api.Client) func(context.Context) (*api.Secret, error) {
+		return write(c, i.cfg.Mount+"/sign/"+i.cfg.Role, body)
+	})
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	if secret.LeaseID != "" {
+		return renewer.Chain{}, i.leased()
+	}
+	chain, err := parseAnswer(secret.Data)
+	if err != nil {
+		return renewer.Chain{}, i.odd("sign "+o.Certificate, err)
+	}
+	return chain, nil
+}
+
+// ask checks an order and makes the request's body out of it.
+func (i *Issuer) ask(o renewer.Order) (map[string]any, error) {
+	refuse := func(hint, format string, args ...any) error {
+		return &renewer.Error{
+			Class: renewer.ClassRefused, Hint: hint,
+			Err: fmt.Errorf("issuer %s: the order for %s "+format, append([]any{i.cfg.Name, o.Certificate}, args...)...),
+		}
+	}
+	if o.Key == nil {
+		return nil, refuse("", "has no key")
+	}
+	if o.Lifetime < time.Second {
+		return nil, refuse("set lifetime to a second or more", "has the lifetime %s", o.Lifetime)
+	}
+	if o.CommonName == "" && len(o.SANs) == 0 {
+		return nil, refuse("set common_name or sans", "has neither a common name nor a SAN")
+	}
+	der, err := o.CSR()
+	if err != nil {
+		return nil, refuse("write names in ASCII; internationalized ones in their xn-- form", "cannot be made: %w", err)
+	}
+	return map[string]any{
+		"csr":    string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})),
+		"format": "pem",
+		"ttl":    strconv.FormatInt(int64(o.Lifetime/time.Second), 10) + "s",
+		// The order's SANs are all that it wants; the CN is no name of its own.
+		"exclude_cn_from_sans": true,
+	}, nil
+}
+
+// parseAnswer takes leaf and chain out of the data of a sign request.
+func parseAnswer(data map[string]any) (renewer.Chain, error) {
+	leaves, err := certificates(data["certificate"])
+	if err != nil {
+		return renewer.Chain{}, fmt.Errorf("certificate: %w", err)
+	}
+	if len(leaves) == 0 {
+		return renewer.Chain{}, errors.New("there is no certificate in it")
+	}
+	above, err := certificates(data["ca_chain"])
+	if err != nil {
+		return renewer.Chain{}, fmt.Errorf("ca_chain: %w", err)
+	}
+	issuing, err := certificates(data["issuing_ca"])
+	if err != nil {
+		return renewer.Chain{}, fmt.Errorf("issuing_ca: %w", err)
+	}
+	path := climb(leaves[0], append(above, issuing...))
+	if n := len(path); n > 0 && selfSigned(path[n-1]) {
+		path = path[:n-1]
+	}
+	return renewer.Chain{Leaf: leaves[0], Intermediates: path}, nil
+}
+
+// certificates reads PEM: one text, or a list of them; nothing is none.
+func certificates(v any) ([]*x509.Certificate, error) {
+	var text strings.Builder
+	switch v := v.(type) {
+	case nil:
+	case string:
+		text.WriteString(v)
+	case []any:
+		for _, one := range v {
+			s, ok := one.(string)
+			if !ok {
+				return nil, fmt.Errorf("a %T where PEM should be", one)
+			}
+			text.WriteString(strings.TrimSuffix(s, "\n") + "\n")
+		}
+	default:
+		return nil, fmt.Errorf("a %T where PEM should be", v)
+	}
+	var out []*x509.Certificate
+	for rest := []byte(text.String()); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return nil, errors.New("it is not PEM of certificates")
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, c); len(out) > maxChain {
+			return nil, fmt.Errorf("more than %d certificates", maxChain)
+		}
+	}
+	return out, nil
+}
+
+// climb returns the certificates above c, each having signed the one before,
+// up to a root or as far as they go.
+func climb(c *x509.Certificate, among []*x509.Certificate) (path []*x509.Certificate) {
+	for !selfSigned(c) && len(path) < maxChain {
+		above := signerOf(c, among)
+		if above == nil {
+			break
+		}
+		path = append(path, above)
+		c = above
+	}
+	return path
+}
+
+func signerOf(c *x509.Certificate, among []*x509.Certificate) *x509.Certificate {
+	for _, a := range among {
+		if bytes.Equal(a.RawSubject, c.RawIssuer) && a.IsCA && c.CheckSignatureFrom(a) == nil {
+			return a
+		}
+	}
+	return nil
+}
+
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.IsCA && c.CheckSignatureFrom(c) == nil
+}
+
+// Roots returns the root that the mount's issuer leads to. It needs no token.
+func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	client, err := i.anonymous(i.cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	// Issuer and what is above it, one PEM text, in any version of Vault.
+	secret, err := call(ctx, i, request{op: opRoots, what: "get the roots"}, read(client, i.cfg.Mount+"/cert/ca_chain"))
+	if err != nil {
+		return nil, err
+	}
+	if secret == nil {
+		return nil, i.misconfigured(i.fill(noCAHint), "get the roots: there is no mount %s, or it has no CA", i.cfg.Mount)
+	}
+	chain, err := certificates(secret.Data["certificate"])
+	if err != nil {
+		return nil, i.odd("get the roots", err)
+	}
+	if len(chain) == 0 {
+		return nil, i.misconfigured(i.fill(noCAHint), "get the roots: the mount %s has no CA", i.cfg.Mount)
+	}
+	path := append([]*x509.Certificate{chain[0]}, climb(chain[0], chain)...)
+	top := path[len(path)-1]
+	if !selfSigned(top) {
+		return nil, i.misconfigured(i.fill(noRootHint),
+			"get the roots: the chain of the mount %s ends at %q, which %q signed, and that root is not in the mount: peers would trust nothing",
+			i.cfg.Mount, top.Subject.String(), top.Issuer.String())
+	}
+	i.rooted.Store(true)
+	return []*x509.Certificate{top}, nil
+}
+
+func (i *Issuer) checkRoots(ctx context.Context) error {
+	_, err := i.Roots(ctx)
+	return err
+}
+
+// Revoke revokes by serial and, where Vault does not know it (a role with
+// no_store), by the certificate itself. Vault's engine records no reason.
+// What is revoked or expired already is no error.
+func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	revoke := func(body map[string]any) error {
+		_, err := withToken(ctx, i, request{op: opRevoke, what: "revoke " + r.Certificate}, func(c *api.Client) func(context.Context) (*api.Secret, error) {
+			return write(c, i.cfg.Mount+"/revoke", body)
+		})
+		return err
+	}
+	err := revoke(map[string]any{"serial_number": colons(r.Serial)})
+	var no *answered
+	if r.Chain.Leaf != nil && errors.As(err, &no) && no.status == 400 && strings.Contains(no.says, "not found") {
+		return revoke(map[string]any{"certificate": string(renewer.PEM(r.Chain.Leaf))})
+	}
+	return err
+}
+
+// colons writes a serial as Vault does: 0a:1b:2c.
+func colons(hex string) string {
+	var b strings.Builder
+	for k := 0; k < len(hex); k += 2 {
+		if k > 0 {
+			b.WriteByte(':')
+		}
+		b.WriteString(hex[k:min(k+2, len(hex))])
+	}
+	return b.String()
+}
