@@ -66,6 +66,7 @@ type Issuer struct {
 // VaultAuth is how an issuer of type vault logs in.
 type VaultAuth struct {
 	Method       string // approle, token, cert or kubernetes
+	Mount        string // path of the auth method; empty: the method's name
 	RoleIDFile   string
 	SecretIDFile string
 	Wrapped      bool // the secret id file holds a wrapping token

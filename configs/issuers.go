@@ -43,11 +43,13 @@ var required = map[string][]string{
 
 // authSchemas are the keys of each method of auth.
 var authSchemas = map[string]schema{
-	"approle":    {"role_id_file": pathOf(true), "secret_id_file": pathOf(true), "wrapped": boolean},
+	"approle":    {"mount": authMount, "role_id_file": pathOf(true), "secret_id_file": pathOf(true), "wrapped": boolean},
 	"token":      {"token_file": pathOf(true)},
-	"cert":       {"cert": pathOf(true), "key": pathOf(true)},
-	"kubernetes": {"role": text("the name of a role"), "jwt_file": pathOf(true)},
+	"cert":       {"mount": authMount, "role": text("the name of a role"), "cert": pathOf(true), "key": pathOf(true)},
+	"kubernetes": {"mount": authMount, "role": text("the name of a role"), "jwt_file": pathOf(true)},
 }
+
+var authMount = text("the path of the auth method, without auth/")
 
 func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	s, ok := l.scalar(at, n, aURL, "!!str")
@@ -146,7 +148,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 	method, s, ok := l.variant(at, n, "auth", "method", "", authSchemas)
 	return VaultAuth{
-		Method: method, RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
+		Method: method, Mount: get[string](s, "mount"), RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
 		Wrapped: get[bool](s, "wrapped"), TokenFile: get[string](s, "token_file"), Cert: get[string](s, "cert"),
 		Key: get[string](s, "key"), Role: get[string](s, "role"), JWTFile: get[string](s, "jwt_file"),
 	}, ok

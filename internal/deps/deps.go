@@ -2,9 +2,6 @@
 package deps
 
 import (
-	_ "github.com/hashicorp/vault/api"
-	_ "github.com/hashicorp/vault/api/auth/approle"
-	_ "github.com/hashicorp/vault/api/auth/kubernetes"
 	_ "github.com/nicholas-fedor/shoutrrr"
 	_ "github.com/prometheus/exporter-toolkit/web"
 	_ "golang.org/x/time/rate"

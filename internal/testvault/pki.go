@@ -70,7 +70,7 @@ func (c *exchange) pki(m *mount, rest string) {
 		})
 	case rest == "root/generate/internal":
 		m.key = newKey()
-		m.ca = c.certify(&x509.Certificate{Subject: pkix.Name{CommonName: c.text("common_name")}, IsCA: true, KeyUsage: caUsage}, m.key.Public(), nil, m.key, duration(c.body["ttl"]))
+		m.ca = c.certify(authority(c.text("common_name")), m.key.Public(), nil, m.key, duration(c.body["ttl"]))
 		c.edit(c.w, "setup-03-root-generate-internal", func(body map[string]any) { c.describe(body, m.ca, m) })
 	case rest == "intermediate/generate/internal":
 		m.key = newKey()
@@ -83,7 +83,7 @@ func (c *exchange) pki(m *mount, rest string) {
 		block, _ := pem.Decode([]byte(c.text("csr")))
 		csr, err := x509.ParseCertificateRequest(block.Bytes)
 		must(err)
-		cert := c.certify(&x509.Certificate{Subject: pkix.Name{CommonName: c.text("common_name")}, IsCA: true, KeyUsage: caUsage}, csr.PublicKey, m.ca, m.key, duration(c.body["ttl"]))
+		cert := c.certify(authority(c.text("common_name")), csr.PublicKey, m.ca, m.key, duration(c.body["ttl"]))
 		c.edit(c.w, "setup-06-root-sign-intermediate", func(body map[string]any) {
 			c.describe(body, cert, m)
 			body["data"].(map[string]any)["ca_chain"] = append([]string{encode("CERTIFICATE", cert.Raw)}, m.chainPEM()...)
@@ -106,7 +106,9 @@ func (c *exchange) pki(m *mount, rest string) {
 	}
 }
 
-const caUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+func authority(name string) *x509.Certificate {
+	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+}
 
 // describe fills in what Vault says of a certificate that m signed.
 func (c *exchange) describe(body map[string]any, cert *x509.Certificate, m *mount) {

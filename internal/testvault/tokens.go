@@ -274,15 +274,14 @@ func (c *exchange) admitAuth(parts []string) {
 }
 
 func (c *exchange) secretID(r *authRole) {
-	c.last["secret"]++
-	id := fmt.Sprintf("SECRET-id-%d", c.last["secret"])
-	r.secretIDs = append(r.secretIDs, id)
 	if c.r.Header.Get("X-Vault-Wrap-TTL") == "" {
+		c.last["secret"]++
+		id := fmt.Sprintf("SECRET-id-%d", c.last["secret"])
+		r.secretIDs = append(r.secretIDs, id)
 		c.edit(c.w, "setup-13-approle-secret-id-generate", func(body map[string]any) { body["data"].(map[string]any)["secret_id"] = id })
 		return
 	}
-	name := fmt.Sprintf("hvs.SECRET-wrapping-%d", c.last["secret"])
-	c.wrapped[name] = map[string]any{"secret_id": id, "secret_id_accessor": "a", "secret_id_num_uses": 0, "secret_id_ttl": 3600}
+	name := c.wrap(r)
 	c.edit(c.w, "auth-secret-id-wrapped", func(body map[string]any) { body["wrap_info"].(map[string]any)["token"] = name })
 }
 

@@ -9,6 +9,7 @@ import (
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
+	"renewer/issuers/vault"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 )
@@ -24,6 +25,8 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 			Name: is.Name, URL: is.URL, RootFingerprint: is.RootFingerprint, Provisioner: is.Provisioner,
 			PasswordFile: is.PasswordFile, X5CCert: is.X5CCert, X5CKey: is.X5CKey,
 		})
+	case "vault":
+		return vault.New(vaultConfig(is))
 	default:
 		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 	}
@@ -31,6 +34,28 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 
 func localConfig(is configs.Issuer) local.Config {
 	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile, CRLDir: is.CRLDir}
+}
+
+func vaultConfig(is configs.Issuer) vault.Config {
+	a := is.Auth
+	return vault.Config{
+		Name: is.Name, Address: is.Address, Namespace: is.Namespace, CACert: is.CACert, Mount: is.Mount, Role: is.Role,
+		Auth: vault.Auth{
+			Method: a.Method, Mount: a.Mount, RoleIDFile: a.RoleIDFile, SecretIDFile: a.SecretIDFile, Wrapped: a.Wrapped,
+			TokenFile: a.TokenFile, Cert: a.Cert, Key: a.Key, Role: a.Role, JWTFile: a.JWTFile,
+		},
+	}
+}
+
+// keeps reports whether the issuer of the fleet file so far can serve the next
+// one. That of Vault has to: what it unwrapped is in its memory alone.
+func keeps(was *parts, is configs.Issuer) bool {
+	if was == nil || is.Type != "vault" {
+		return false
+	}
+	old, ok := was.fleet.Issuer(is.Name)
+	old.Rate, is.Rate = 0, 0
+	return ok && old == is
 }
 
 // lazyCA is a local CA that is opened when it is first needed, and tried again

@@ -31,6 +31,10 @@ type parts struct {
 func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
+		if keeps(was, is) {
+			p.issuers[is.Name] = was.issuers[is.Name]
+			continue
+		}
 		issuer, err := newIssuer(is)
 		if err != nil {
 			return nil, err
