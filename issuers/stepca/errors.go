@@ -55,7 +55,7 @@ func (i *Issuer) failed(ctx context.Context, doing string, err error) error {
 		out.Class, out.Hint, out.After = known.Class, known.Hint, known.After
 	case errors.Is(err, context.DeadlineExceeded):
 		out.Hint = reachHint(i.base.Host)
-		err = fmt.Errorf("no answer from %s within %s: %w", i.base, callTimeout, context.DeadlineExceeded)
+		err = fmt.Errorf("no answer from %s within %s: %w", i.base, i.timeout, context.DeadlineExceeded)
 	case isAnswer:
 		out.Class, out.Hint = i.judge(a)
 		out.After, err = a.after, fmt.Errorf("%s: %w", i.base, a)

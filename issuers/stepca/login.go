@@ -84,7 +84,7 @@ func unauthorized(err error) bool {
 // It finds a wrong address, fingerprint, provisioner or password, a certificate
 // that the provisioner will not accept, and clocks too far apart for tokens.
 func (i *Issuer) LogIn(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	if err := i.logInAfresh(call); err != nil {
 		return i.failed(ctx, "log in", err)

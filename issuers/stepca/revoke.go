@@ -20,7 +20,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 	if !ok {
 		return refused("", "issuer %s: %s: the serial is not hex", i.cfg.Name, doing)
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	err := i.authorized(call, func(c *connection, creds *credentials) error {
 		token, err := i.token(creds, "/1.0/revoke", claims{Subject: serial.String()})

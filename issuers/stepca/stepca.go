@@ -58,6 +58,8 @@ type Issuer struct {
 	cfg  Config
 	base *url.URL
 	now  func() time.Time
+	// timeout of one call; callTimeout but for tests.
+	timeout time.Duration
 
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
@@ -81,7 +83,7 @@ func New(cfg Config) (*Issuer, error) {
 	if (cfg.PasswordFile == "") == (cfg.X5CCert == "") || (cfg.X5CCert == "") != (cfg.X5CKey == "") {
 		return nil, misconfigured("set password_file, or x5c: {cert: FILE, key: FILE}", "issuer %s needs one way to log in", cfg.Name)
 	}
-	return &Issuer{cfg: cfg, base: base, now: time.Now, login: make(chan struct{}, 1)}, nil
+	return &Issuer{cfg: cfg, base: base, now: time.Now, timeout: callTimeout, login: make(chan struct{}, 1)}, nil
 }
 
 // Sign has the order signed: by renewal of the previous certificate where that
@@ -91,7 +93,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	if err := checkOrder(o); err != nil {
 		return renewer.Chain{}, i.failed(ctx, doing, err)
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	if renewable(o, i.now()) {
 		switch chain, err := i.renew(call, o); {
@@ -144,7 +146,7 @@ func checkOrder(o renewer.Order) error {
 // Roots returns the root that is pinned and the further ones that the server
 // vouches for: its own, and those of CAs that it federates with.
 func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	roots, err := i.roots(call)
 	if err != nil {
@@ -183,7 +185,7 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 
 // Health reports whether the server is well and lets us log in.
 func (i *Issuer) Health(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	if err := i.health(call); err != nil {
 		return i.failed(ctx, "ask for its health", err)
