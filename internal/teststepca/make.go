@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -17,21 +16,20 @@ import (
 	"time"
 
 	"go.step.sm/crypto/jose"
-	"go.step.sm/crypto/pemutil"
 
 	"renewer/renewer"
 )
 
 const (
-	keyPassword = "Staple-8"
-	day         = 24 * time.Hour
+	day = 24 * time.Hour
 	// iterations of PBKDF2 over the provisioner's password: few, since every
 	// login of every test goes through them. The step command takes 600,000.
 	iterations = 1000
 )
 
 // Make writes everything that a step-ca needs into dir and runs nothing:
-// step-ca --password-file KEYPASSWORD CONFIGFILE would.
+// `step-ca CONFIGFILE` would. Its key is not encrypted, since opening one takes
+// most of a second.
 func Make(dir string, o Options) (*CA, error) {
 	if o.IntermediateLife == 0 {
 		o.IntermediateLife = 365 * day
@@ -44,8 +42,7 @@ func Make(dir string, o Options) (*CA, error) {
 		return nil, err
 	}
 	c := &CA{dir: dir, Address: address, URL: "https://" + address}
-	c.ConfigFile, c.KeyPassword = c.path("ca.json"), c.path("key-password")
-	c.PasswordFile, c.X5CCertFile, c.X5CKeyFile = c.path("password"), c.path("x5c.crt"), c.path("x5c.key")
+	c.ConfigFile, c.PasswordFile, c.X5CCertFile, c.X5CKeyFile = c.path("ca.json"), c.path("password"), c.path("x5c.crt"), c.path("x5c.key")
 	w := &writer{}
 	if err := c.makeChain(w, o.IntermediateLife); err != nil {
 		return nil, err
@@ -59,7 +56,9 @@ func Make(dir string, o Options) (*CA, error) {
 		"federatedRoots": o.Federated, "address": address, "dnsNames": []string{"127.0.0.1", "localhost"},
 		"authority": map[string]any{
 			"provisioners": provisioners,
-			"claims":       map[string]any{"minTLSCertDuration": "1s", "maxTLSCertDuration": o.MaxLifetime.String(), "defaultTLSCertDuration": "1h"},
+			// A token from before the start is refused, and tests set clocks.
+			"disableIssuedAtCheck": true,
+			"claims":               map[string]any{"minTLSCertDuration": "1s", "maxTLSCertDuration": o.MaxLifetime.String(), "defaultTLSCertDuration": "1h"},
 		},
 	}
 	if !o.NoDatabase {
@@ -71,7 +70,6 @@ func Make(dir string, o Options) (*CA, error) {
 		return nil, fmt.Errorf("encode %s: %w", c.ConfigFile, err)
 	}
 	w.write(c.ConfigFile, text)
-	w.write(c.KeyPassword, []byte(keyPassword))
 	w.write(c.PasswordFile, []byte(Password+"\n"))
 	return c, w.err
 }
@@ -86,14 +84,14 @@ func (c *CA) makeChain(w *writer, life time.Duration) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := pemutil.Serialize(key, pemutil.WithPKCS8(true), pemutil.WithPassword([]byte(keyPassword)))
+	text, err := renewer.EncodeKey(key)
 	if err != nil {
-		return fmt.Errorf("encrypt the key of the intermediate: %w", err)
+		return err
 	}
 	c.Root, c.Intermediate, c.intermediateKey, c.Fingerprint = root, intermediate, key, renewer.Fingerprint(root.Raw)
 	w.write(c.path("root.crt"), renewer.PEM(root))
 	w.write(c.path("intermediate.crt"), renewer.PEM(intermediate))
-	w.write(c.path("intermediate.key"), pem.EncodeToMemory(sealed))
+	w.write(c.path("intermediate.key"), text)
 	return nil
 }
 

@@ -52,7 +52,6 @@ type CA struct {
 	X5CCertFile  string // for the X5C provisioner
 	X5CKeyFile   string
 	ConfigFile   string // what the step-ca command reads
-	KeyPassword  string // file with the password of the intermediate's key
 	Root         *x509.Certificate
 	Intermediate *x509.Certificate
 
@@ -84,7 +83,7 @@ func (c *CA) Start() error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", c.ConfigFile, err)
 	}
-	server, err := ca.New(cfg, ca.WithQuiet(true), ca.WithPassword([]byte(keyPassword)), ca.WithConfigFile(c.ConfigFile))
+	server, err := ca.New(cfg, ca.WithQuiet(true), ca.WithConfigFile(c.ConfigFile))
 	if err != nil {
 		return fmt.Errorf("make the step-ca in %s: %w", c.dir, err)
 	}

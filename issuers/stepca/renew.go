@@ -76,14 +76,15 @@ func (i *Issuer) renew(ctx context.Context, o renewer.Order) (renewer.Chain, err
 	return c.chain(res)
 }
 
-// signInstead reports whether a renewal failed for a reason that a token does
-// not have: the certificate expired on the server's clock, is revoked or of
-// another CA, or renewals are switched off.
+// signInstead reports whether a renewal failed for a reason that a token may not
+// have: the certificate expired on the server's clock, is revoked or of another
+// CA, or renewals are switched off. With TLS 1.3 a server refuses a certificate after
+// the handshake, so the alert can be lost and what is seen is a broken pipe.
 func signInstead(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" {
-		return true // a TLS alert
+	if a, ok := asAnswer(err); ok {
+		return a.words != "" && a.status >= 400 && a.status < 500 && a.status != http.StatusTooManyRequests
 	}
-	a, ok := asAnswer(err)
-	return ok && a.words != "" && a.status >= 400 && a.status < 500 && a.status != http.StatusTooManyRequests
+	var op *net.OpError
+	dialed := !errors.As(err, &op) || op.Op != "dial"
+	return dialed && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
