@@ -52,7 +52,7 @@ test: ## all tests, in random order, with the race detector where there is a C c
 # -v, because the first run builds the hosts' tree for two minutes and says so.
 e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)
 	@e2e/install
-	@$(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
+	@PATH="$(CURDIR)/bin/tools/prometheus/usr/bin:$$PATH" $(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
 
 lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
 	@$(GO) vet -tags e2e ./...

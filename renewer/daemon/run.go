@@ -46,6 +46,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	}
 	state.app.Store(a)
 	metrics.Expect(names(fleet.Issuers), nil)
+	metrics.CheckWithin(checkWithin(fleet))
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
@@ -90,13 +91,16 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 			}
 		case <-reload:
 			notify(log, sd.SdNotifyReloading)
-			if err := a.reload(ctx, path); err != nil {
+			err := a.reload(ctx, path)
+			metrics.FleetLoaded(err == nil)
+			if err != nil {
 				a.setFleetError(err.Error())
 				log.Error("the fleet file was not taken over; the last good one still holds", "fleet_file", path, "error", err)
 			} else {
 				unschedule()
 				unschedule = a.schedule(ctx)
 				metrics.Expect(names(a.parts.Load().fleet.Issuers), nil)
+				metrics.CheckWithin(checkWithin(a.parts.Load().fleet))
 			}
 			notify(log, sd.SdNotifyReady)
 		}

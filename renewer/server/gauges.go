@@ -69,6 +69,7 @@ func (s stateGauges) read() ([]*gauge, error) {
 	notBefore := declare("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.", "certificate", "issuer")
 	renewAt := declare("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.", "certificate", "issuer")
 	status := declare("renewer_certificate_status", "1 for the status that holds; the others have no series.", "certificate", "issuer", "status")
+	placed := declare("renewer_placement_state", "1 for the state that holds; the others have no series.", "certificate", "host", "state")
 	servedEnd := declare("renewer_served_not_after_timestamp_seconds", "End of the certificate that the last probe saw.", "certificate", "host")
 	matches := declare("renewer_served_matches", "1 if the last probe saw what it should.", "certificate", "host")
 	verified := declare("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.", "certificate", "host")
@@ -84,6 +85,7 @@ func (s stateGauges) read() ([]*gauge, error) {
 		renewAt.time(row.RenewAt, row.Name, row.Issuer)
 		status.bool(true, row.Name, row.Issuer, string(row.Status))
 		for _, h := range row.Hosts {
+			placed.bool(true, row.Name, h.Name, string(h.State))
 			servedEnd.time(h.ServedEnd, row.Name, h.Name)
 			verified.time(h.VerifiedAt, row.Name, h.Name)
 			if h.State != renewer.HostPending || h.Served != "" { // else nothing was probed yet

@@ -26,6 +26,8 @@ type Metrics struct {
 	rollbacks     prometheus.Counter
 	notifications *prometheus.CounterVec
 	lastCheck     prometheus.Gauge
+	checkWithin   prometheus.Gauge
+	fleetLoaded   prometheus.Gauge
 	state         stateGauges
 }
 
@@ -67,14 +69,21 @@ func NewMetrics(version string, state State) *Metrics {
 		lastCheck: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "renewer_last_check_timestamp_seconds", Help: "When the last check of what is due ended.",
 		}),
+		checkWithin: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "renewer_check_within_seconds", Help: "How old the last check may be, by the schedule of the fleet file.",
+		}),
+		fleetLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "renewer_fleet_file_loaded", Help: "1 if the fleet file was taken over when it was last read, 0 if an older one holds.",
+		}),
 		state: stateGauges{state: state, now: time.Now},
 	}
+	m.fleetLoaded.Set(1) // there is no daemon without one
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "renewer_build_info", Help: "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.notifications, m.lastCheck, build,
+	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range rolloutResults {
 		m.rollouts.WithLabelValues(string(r))
@@ -118,6 +127,18 @@ func (m *Metrics) RolledBack() { m.rollbacks.Inc() }
 
 // Checked records when a check ended.
 func (m *Metrics) Checked(at time.Time) { m.lastCheck.Set(float64(at.UnixMilli()) / 1000) }
+
+// CheckWithin says how old the last check may be.
+func (m *Metrics) CheckWithin(d time.Duration) { m.checkWithin.Set(d.Seconds()) }
+
+// FleetLoaded says whether the fleet file was taken over when it was last read.
+func (m *Metrics) FleetLoaded(ok bool) {
+	loaded := 0.0
+	if ok {
+		loaded = 1
+	}
+	m.fleetLoaded.Set(loaded)
+}
 
 // Notified counts a message to a channel.
 func (m *Metrics) Notified(channel string, err error) {

@@ -133,6 +133,8 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	m.RolledBack()
 	m.Notified("ops", errors.New("no route"))
 	m.Checked(start)
+	m.CheckWithin(21 * time.Minute)
+	m.FleetLoaded(false)
 
 	t0, day := float64(start.Unix()), 86400.0
 	want := map[string]float64{
@@ -142,6 +144,7 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_certificate_status{certificate=docker@host-b,issuer=fleet-ca,status=due}":            1,
 		"renewer_served_not_after_timestamp_seconds{certificate=docker@host-b,host=host-b}":           t0 + 90*day,
 		"renewer_served_matches{certificate=docker@host-b,host=host-b}":                               1,
+		"renewer_placement_state{certificate=docker@host-b,host=host-b,state=verified}":               1,
 		"renewer_last_verified_timestamp_seconds{certificate=docker@host-b,host=host-b}":              t0 + 60,
 
 		"renewer_certificate_not_after_timestamp_seconds{certificate=docker@host-c,issuer=fleet-ca}":  t0 + 90*day,
@@ -150,9 +153,11 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_certificate_status{certificate=docker@host-c,issuer=fleet-ca,status=due}":            1,
 		"renewer_served_not_after_timestamp_seconds{certificate=docker@host-c,host=host-c}":           t0 + 90*day,
 		"renewer_served_matches{certificate=docker@host-c,host=host-c}":                               0,
+		"renewer_placement_state{certificate=docker@host-c,host=host-c,state=drifted}":                1,
 		"renewer_last_verified_timestamp_seconds{certificate=docker@host-c,host=host-c}":              t0 + 60,
 
 		"renewer_certificate_status{certificate=new,issuer=fleet-ca,status=pending}": 1,
+		"renewer_placement_state{certificate=new,host=host-c,state=pending}":         1,
 
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=fleet-ca}": t0, // the earlier
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=r\"oo\\t}": t0,
@@ -174,6 +179,8 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_notifications_total{channel=ops,result=success}": 0,
 		"renewer_notifications_total{channel=ops,result=failure}": 1,
 		"renewer_last_check_timestamp_seconds{}":                  t0,
+		"renewer_check_within_seconds{}":                          1260,
+		"renewer_fleet_file_loaded{}":                             0,
 	}
 	got := scrape(t, m)
 	if diff := cmp.Diff(want, ours(got)); diff != "" {
