@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -10,6 +11,10 @@ type Entry struct {
 	Certificate Certificate
 	Rollout     *Rollout
 	Conditions  Conditions
+	// Family is how the last rollouts of the other certificates of the same
+	// entry (per_host) ended; those under way are entries themselves.
+	Family []Ended
+	Size   int // how many certificates the entry has; 0 is 1
 }
 
 // Task is what one worker does in one go: a single action, or the activation
@@ -17,36 +22,59 @@ type Entry struct {
 // that the service is restarted once.
 type Task []Action
 
-// Decide looks at all rollouts under way and returns what can be done now and
-// when to ask again. busy says which actions are under way already.
+// Turn is what can be done now for all rollouts under way.
+type Turn struct {
+	Tasks []Task
+	Wake  time.Time       // when to ask again if nothing ends before; zero: only an outcome changes anything
+	Held  map[string]Hold // by certificate: activations that wait for other certificates
+	// Moving are the certificates for which something can be done now.
+	Moving map[string]bool
+}
+
+// Decide looks at all rollouts under way, in the order of the fleet file, and
+// returns what can be done now. busy says which actions are under way already.
 //
-// Two things tie rollouts together: placements that are activated by the same
-// thing on one host are activated together or one after another, never while
-// another of them is being proven.
-func Decide(entries []Entry, busy func(Action) bool) (tasks []Task, wake time.Time) {
-	shared := map[service][]candidate{}
+// Three things tie rollouts together. Placements that are activated by the
+// same thing on one host are activated together or one after another, never
+// while another of them is being proven. The certificates of one entry keep to
+// its pace. And of a peer group, servers go before clients and never together.
+func Decide(entries []Entry, busy func(Action) bool) Turn {
 	n := Next{}
+	moves := make([]move, 0, len(entries))
 	for _, e := range entries {
 		next := e.Rollout.Next(e.Certificate, e.Conditions)
 		n.wakeAt(next.Wake)
-		for _, a := range next.Actions {
-			key, ok := serviceOf(e.Certificate, a)
+		moves = append(moves, move{e, next})
+	}
+	turn := Turn{Held: holds(moves), Moving: map[string]bool{}}
+	for _, h := range turn.Held {
+		n.wakeAt(h.Until)
+	}
+	turn.Wake = n.Wake
+	shared := map[service][]candidate{}
+	for i := range moves {
+		m := &moves[i]
+		if _, held := turn.Held[m.Certificate.Name]; held {
+			m.next.Actions = slices.DeleteFunc(m.next.Actions, m.fresh)
+		}
+		turn.Moving[m.Certificate.Name] = len(m.next.Actions) > 0
+		for _, a := range m.next.Actions {
+			key, ok := serviceOf(m.Certificate, a)
 			if ok {
 				shared[key] = append(shared[key], candidate{a, busy(a)})
 			} else if !busy(a) {
-				tasks = append(tasks, Task{a})
+				turn.Tasks = append(turn.Tasks, Task{a})
 			}
 		}
 	}
-	if len(shared) == 0 {
-		return tasks, n.Wake
+	if len(shared) > 0 {
+		crowd := crowds(moves, shared)
+		for key, list := range shared {
+			turn.Tasks = append(turn.Tasks, batch(list, crowd[key])...)
+		}
 	}
-	crowd := crowds(entries, shared)
-	for key, list := range shared {
-		tasks = append(tasks, batch(list, crowd[key])...)
-	}
-	slices.SortStableFunc(tasks, func(a, b Task) int { return compareActions(a[0], b[0]) })
-	return tasks, n.Wake
+	slices.SortStableFunc(turn.Tasks, func(a, b Task) int { return compareActions(a[0], b[0]) })
+	return turn
 }
 
 // service is what an activation touches: one thing on one host.
@@ -72,10 +100,10 @@ type crowd struct{ coming, proving int }
 
 // crowds counts, for each service, the placements that are about to be staged
 // (worth waiting for) and those that are being proven (not to be disturbed).
-func crowds(entries []Entry, shared map[service][]candidate) map[service]crowd {
+func crowds(moves []move, shared map[service][]candidate) map[service]crowd {
 	out := map[service]crowd{}
-	for _, e := range entries {
-		next := e.Rollout.Next(e.Certificate, e.Conditions)
+	for _, e := range moves {
+		next := e.next
 		active := map[string]bool{}
 		for _, a := range next.Actions {
 			active[a.Host] = true
@@ -128,17 +156,11 @@ func batch(list []candidate, around crowd) []Task {
 	return []Task{activate}
 }
 
+// urgency says which kind of action goes first when there are more than
+// workers: a host between two generations is brought to an end before another
+// one is begun.
+var urgency = map[ActionKind]int{ActRestore: 0, ActReprobe: 1, ActProbe: 2, ActActivate: 3, ActStage: 4, ActOrder: 5}
+
 func compareActions(a, b Action) int {
-	switch {
-	case a.Certificate < b.Certificate:
-		return -1
-	case a.Certificate > b.Certificate:
-		return 1
-	case a.Host < b.Host:
-		return -1
-	case a.Host > b.Host:
-		return 1
-	default:
-		return 0
-	}
+	return cmp.Or(cmp.Compare(urgency[a.Kind], urgency[b.Kind]), cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(a.Host, b.Host))
 }

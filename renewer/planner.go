@@ -13,6 +13,9 @@ type Observed struct {
 	Current *Generation // Record.Current; nil if there is none
 	Rolling *Generation // the one that the open rollout delivers; nil if there is none
 	Trust   string      // TrustDigest of the roots wanted now; empty: not known, so not compared
+	// Untrusting says which peer would not accept another issuer yet; empty:
+	// none.
+	Untrusting string
 }
 
 // Decision is what the planner wants for one certificate.
@@ -26,6 +29,8 @@ type Decision struct {
 	// Adapt is the open rollout, brought in line with an entry that changed in
 	// something that does not need another certificate.
 	Adapt *Rollout
+	// Wait says what another certificate waits for; empty: nothing.
+	Wait string
 }
 
 // Plan compares what one entry wants with what is. It is pure: the same
@@ -179,11 +184,24 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 				reasons = append(reasons, reason)
 			}
 		}
+		if wait := trustFirst(c, o, reasons); wait != "" {
+			return Decision{Open: planPlacements(c, o, now), Wait: wait}
+		}
 		if len(reasons) > 0 {
 			return Decision{Open: Issue(c, reasons...)}
 		}
 	}
 	return Decision{Open: planPlacements(c, o, now)}
+}
+
+// trustFirst says why a change of issuer has to wait: peers that do not trust
+// the new one would refuse the new certificate. Roots travel first. What is
+// needed for another reason does not wait.
+func trustFirst(c Certificate, o Observed, reasons []Reason) string {
+	if len(reasons) != 1 || reasons[0].Code != ReasonChanged || o.Current.Request.Issuer == c.Issuer {
+		return ""
+	}
+	return o.Untrusting
 }
 
 // Issue returns the rollout of a new generation to every host.

@@ -58,7 +58,7 @@ func newWorld(t *rapid.T) *world {
 	return w
 }
 
-func (w *world) decide() ([]Task, time.Time) {
+func (w *world) decide() Turn {
 	var list []Entry
 	for _, e := range w.entries {
 		list = append(list, Entry{Certificate: e.c, Rollout: e.rec.Rollout, Conditions: Conditions{Now: w.now, WindowOpen: true}})
@@ -69,7 +69,8 @@ func (w *world) decide() ([]Task, time.Time) {
 // step starts what can be started and lets one thing under way end, or time
 // pass; false when nothing is left to do.
 func (w *world) step(t *rapid.T) bool {
-	tasks, wake := w.decide()
+	turn := w.decide()
+	tasks, wake := turn.Tasks, turn.Wake
 	for _, task := range tasks {
 		w.checkStart(t, task)
 		for _, a := range task {

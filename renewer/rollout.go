@@ -111,6 +111,7 @@ type Rollout struct {
 	Error     string    `json:"error,omitempty"`
 	Hint      string    `json:"hint,omitempty"`
 	StartedAt time.Time `json:"started_at"`
+	AskedAt   time.Time `json:"asked_at,omitzero"` // when a person hurried it
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 }
 
@@ -193,8 +194,8 @@ func (r *Rollout) Held() bool {
 
 // Hurry takes a person's request into a rollout under way: no window, no
 // backoff.
-func (r *Rollout) Hurry(force bool) {
-	r.Requested, r.Force = true, r.Force || force
+func (r *Rollout) Hurry(force bool, now time.Time) {
+	r.Requested, r.Force, r.AskedAt = true, r.Force || force, now
 	r.Retry()
 }
 

@@ -10,8 +10,17 @@ import (
 func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 	d := Plan(c, o, k.Now)
 	r := d.Open
+	var steps []PlanStep
+	add := func(host, action, reason string) {
+		steps = append(steps, PlanStep{Certificate: c.Name, Host: host, Action: action, Reason: reason})
+	}
+	if d.Wait != "" {
+		add("", "wait", d.Wait)
+	}
 	switch {
 	case r != nil:
+	case d.Wait != "":
+		return steps
 	case d.Adapt != nil:
 		r = d.Adapt
 	case d.Close || o.Record.Rollout == nil || o.Record.Rollout.Phase.Over():
@@ -22,10 +31,6 @@ func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 	why := r.Why()
 	if r == o.Record.Rollout || d.Adapt != nil {
 		why = "rollout " + r.ID + " is under way: " + why
-	}
-	var steps []PlanStep
-	add := func(host, action, reason string) {
-		steps = append(steps, PlanStep{Certificate: c.Name, Host: host, Action: action, Reason: reason})
 	}
 	if r.Phase == PhaseOrdering {
 		add("", "issue", after(why, r.NextAt, k.Now, r.Error))

@@ -151,24 +151,11 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 
 // Plan implements server.Service.
 func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	p := a.parts.Load()
-	steps := []renewer.PlanStep{}
-	for _, c := range p.fleet.Certificates {
-		k, err := a.known(c.Name)
-		if err != nil {
-			return nil, err
-		}
-		o := renewer.Observed{Record: k.rec, Current: k.current, Rolling: k.rolling, Trust: renewer.TrustDigest(a.rootsOf(ctx, c.Trust))}
-		cond := renewer.Conditions{Now: time.Now(), WindowOpen: true}
-		if w, ok := p.fleet.Window(c.Window); ok {
-			cond.WindowOpen, cond.WindowNext = w.At(cond.Now)
-		}
-		if k.current != nil {
-			cond.End = k.current.NotAfter
-		}
-		steps = append(steps, renewer.PlanSteps(c, o, cond)...)
+	steps, err := a.eng.Plan(ctx)
+	if steps == nil {
+		steps = []renewer.PlanStep{}
 	}
-	return steps, nil
+	return steps, err
 }
 
 // Renew implements server.Service.

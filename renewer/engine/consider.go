@@ -32,6 +32,7 @@ func (e *Engine) consider(names []string) {
 		}
 		batch = batch[:0]
 	}
+	clear(e.peers)
 	e.room = maxUnderWay - e.atWork()
 	for _, name := range names {
 		delete(e.unplanned, name)
@@ -111,9 +112,11 @@ func (e *Engine) generation(name string, number int) (*renewer.Generation, error
 
 func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{Record: en.rec, Current: en.current, Rolling: en.rolling}
-	if roots, ok := e.roots.of(en.cert.Trust...); ok {
+	peers := e.peersOf(en.cert)
+	if roots, ok := e.roots.of(en.cert.TrustNow(peers)...); ok {
 		o.Trust = renewer.TrustDigest(roots)
 	}
+	o.Untrusting = en.cert.Untrusting(peers)
 	return o
 }
 

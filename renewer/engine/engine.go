@@ -54,7 +54,10 @@ type Engine struct {
 	probeCerts  *credentials
 	entries     map[string]*entry // rollouts under way, by certificate
 	busy        map[renewer.Action]bool
-	running     int // tasks under way
+	running     int                                 // tasks under way
+	turn        renewer.Turn                        // the last decision
+	families    map[string]map[string]renewer.Ended // by entry and certificate
+	peers       map[string][]renewer.Peer           // by group, while planning
 	surveying   map[string]bool
 	stale       map[string]bool   // to be planned again when nothing of it is under way
 	unrecorded  []renewer.Outcome // done, but the inventory did not take them
@@ -84,7 +87,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
+		families: map[string]map[string]renewer.Ended{}, peers: map[string][]renewer.Peer{}, surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 
@@ -165,10 +168,11 @@ func (e *Engine) nextWake() time.Duration {
 	for _, en := range e.entries {
 		next := en.rec.Rollout.Next(en.cert, e.condition(en, now))
 		earlier(next.Wake)
-		if len(next.Actions) > 0 {
+		if _, held := e.turn.Held[en.cert.Name]; len(next.Actions) > 0 && !held {
 			atWork++
 		}
 	}
+	earlier(e.turn.Wake)
 	switch {
 	case e.retryAt.After(now):
 		earlier(e.retryAt)
@@ -209,11 +213,12 @@ func (e *Engine) tick() {
 }
 
 // atWork counts the rollouts that have something to do now. Those that wait,
-// for a host that is away or a window, keep nobody else from starting.
+// for a host that is away, a window or others, keep nobody else from starting.
 func (e *Engine) atWork() int {
 	n, now := 0, e.Now()
 	for _, en := range e.entries {
-		if len(en.rec.Rollout.Next(en.cert, e.condition(en, now)).Actions) > 0 {
+		_, held := e.turn.Held[en.cert.Name]
+		if !held && len(en.rec.Rollout.Next(en.cert, e.condition(en, now)).Actions) > 0 {
 			n++
 		}
 	}
@@ -226,7 +231,8 @@ func (e *Engine) dispatch() {
 	if len(e.unrecorded) > 0 {
 		return // an inventory that takes nothing is no ground to go on from
 	}
-	tasks, _ := renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
+	e.turn = renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
+	tasks := e.turn.Tasks
 	tasks = tasks[:min(len(tasks), max(e.Workers-e.running, 0))]
 	if err := e.begin(tasks); err != nil {
 		e.Log.Error("record what is about to be done; trying again", "error", err)
@@ -234,6 +240,7 @@ func (e *Engine) dispatch() {
 		e.failWatchers(err)
 		return
 	}
+	clear(e.peers)
 	for _, task := range tasks {
 		jobs := make([]job, 0, len(task))
 		for _, a := range task {
@@ -265,15 +272,6 @@ func (e *Engine) begin(tasks []renewer.Task) error {
 		batch = append(batch, e.put(en, Change{}))
 	}
 	return e.record(batch)
-}
-
-// conditions lists the rollouts under way with what they wait for.
-func (e *Engine) conditions(now time.Time) []renewer.Entry {
-	out := make([]renewer.Entry, 0, len(e.entries))
-	for _, en := range e.entries {
-		out = append(out, renewer.Entry{Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now)})
-	}
-	return out
 }
 
 func (e *Engine) condition(en *entry, now time.Time) renewer.Conditions {

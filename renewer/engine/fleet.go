@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"renewer/renewer"
 )
@@ -21,13 +22,20 @@ type Fleet struct {
 	Hosts        map[string]Host
 	Windows      map[string]Window
 
-	byName map[string]int
+	byName  map[string]int
+	byEntry map[string][]string // full names, in the order of the file
+	groups  map[string][]string // full names of each peer group
 }
 
 func (f *Fleet) index() {
 	f.byName = make(map[string]int, len(f.Certificates))
+	f.byEntry, f.groups = map[string][]string{}, map[string][]string{}
 	for i, c := range f.Certificates {
 		f.byName[c.Name] = i
+		f.byEntry[c.Entry] = append(f.byEntry[c.Entry], c.Name)
+		if c.PeerGroup != "" {
+			f.groups[c.PeerGroup] = append(f.groups[c.PeerGroup], c.Name)
+		}
 	}
 }
 
@@ -57,6 +65,7 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	roots.refresh(ctx, f.Issuers)
 	var failed error
 	err := e.do(ctx, func() {
+		clear(e.families)
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
 			if c, ok := f.Certificate(name); ok {
@@ -124,12 +133,22 @@ type rootCache struct {
 
 func newRootCache() *rootCache { return &rootCache{roots: map[string][]*x509.Certificate{}} }
 
+// rootsTimeout bounds how long an issuer that does not answer holds up a start
+// or a reload; it is asked again when its roots are needed.
+const rootsTimeout = 10 * time.Second
+
 func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
+	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
+	defer cancel()
+	var all sync.WaitGroup
 	for name, is := range issuers {
-		if roots, err := is.Roots(ctx); err == nil {
-			rc.put(name, roots)
-		}
+		all.Go(func() {
+			if roots, err := is.Roots(ctx); err == nil {
+				rc.put(name, roots)
+			}
+		})
 	}
+	all.Wait()
 }
 
 func (rc *rootCache) put(name string, roots []*x509.Certificate) {

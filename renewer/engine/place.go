@@ -55,7 +55,7 @@ func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust
 			return s, "", err
 		}
 	}
-	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Trust...)
+	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.trust...)
 	if err != nil {
 		return s, "", err
 	}

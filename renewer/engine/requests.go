@@ -89,7 +89,7 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 		r := en.rec.Rollout
 		open := r != nil && !r.Phase.Over()
 		if open && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
-			en.rec.Rollout.Hurry(force)
+			en.rec.Rollout.Hurry(force, now)
 			ch.Events = append(ch.Events, renewer.Event{
 				Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
 			})

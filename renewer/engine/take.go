@@ -125,6 +125,8 @@ func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
 
 // ended is told once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {
+	e.noteEnd(r)
+	e.regroup(r)
 	if err := e.Keys.Remove(r.ID); err != nil {
 		e.Log.Error("remove the key of a rollout that is over", "rollout", r.ID, "error", err)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"renewer/renewer"
@@ -159,14 +160,15 @@ func (e *Engine) settleWatchers() {
 // atRest reports whether nothing is done now for any rollout of a watcher. It
 // is asked at every turn of the loop, so it looks at memory alone.
 func (e *Engine) atRest(w *watcher) bool {
-	now := e.Now()
+	if w.every && e.onItsOwn && len(e.unplanned) > 0 && !e.retryAt.After(e.Now()) {
+		return false // more may be begun at once
+	}
 	for id, name := range w.rollouts {
 		en, open := e.entries[name]
 		if !open || en.rec.Rollout.ID != id {
 			continue
 		}
-		r := en.rec.Rollout
-		if len(r.Next(en.cert, e.condition(en, now)).Actions) > 0 || e.working(r) {
+		if e.moving(name) || slices.ContainsFunc(e.turn.Held[name].By, e.moving) {
 			return false
 		}
 	}
@@ -183,6 +185,9 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	r := en.rec.Rollout
 	res.Generation = r.Generation
 	next := r.Next(en.cert, e.condition(en, e.Now()))
+	if h, held := e.turn.Held[name]; held {
+		next.Waiting = h.Why
+	}
 	res.Error, res.Hint = r.Trouble()
 	switch {
 	case r.Held():

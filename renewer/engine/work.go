@@ -31,6 +31,7 @@ type job struct {
 	gen       *renewer.Generation // that the rollout delivers
 	current   *renewer.Generation
 	latest    int
+	trust     []string // issuers whose roots go into the ca file
 	fleet     *Fleet
 	roots     *rootCache
 	creds     *credentials
@@ -46,6 +47,9 @@ func (e *Engine) newJob(a renewer.Action) job {
 	}
 	if s, ok := en.rec.Rollout.Step(a.Host); ok {
 		j.step = *s
+	}
+	if a.Kind == renewer.ActStage {
+		j.trust = e.trustOf(en.cert)
 	}
 	j.placement, _ = en.cert.Placement(a.Host)
 	j.state = en.rec.Placements[a.Host]

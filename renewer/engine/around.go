@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+)
+
+// conditions lists the rollouts under way, in the order of the fleet file,
+// with what they wait for.
+func (e *Engine) conditions(now time.Time) []renewer.Entry {
+	out := make([]renewer.Entry, 0, len(e.entries))
+	for _, en := range e.entries {
+		family := e.fleet.byEntry[en.cert.Entry]
+		out = append(out, renewer.Entry{
+			Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now), Family: e.family(en.cert.Entry, family), Size: len(family),
+		})
+	}
+	slices.SortFunc(out, func(a, b renewer.Entry) int {
+		return cmp.Or(cmp.Compare(e.fleet.byName[a.Certificate.Name], e.fleet.byName[b.Certificate.Name]), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
+	})
+	return out
+}
+
+// family returns how the last rollouts of an entry's certificates ended. It is
+// read once; after that, ends are noted as they are recorded.
+func (e *Engine) family(entry string, names []string) []renewer.Ended {
+	if len(names) <= 1 {
+		return nil
+	}
+	known, ok := e.families[entry]
+	if !ok {
+		known = map[string]renewer.Ended{}
+		for _, name := range names {
+			if end, ok, err := e.lastEnd(name); err != nil {
+				e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
+			} else if ok {
+				known[name] = end
+			}
+		}
+		e.families[entry] = known
+	}
+	out := make([]renewer.Ended, 0, len(known))
+	for _, end := range known {
+		out = append(out, end)
+	}
+	return out
+}
+
+func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
+	rec, ok, err := e.Store.Record(name)
+	if err != nil || !ok || rec.Rollouts == 0 {
+		return renewer.Ended{}, false, err
+	}
+	n := rec.Rollouts
+	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
+		n--
+	}
+	r, ok, err := e.Store.Rollout(renewer.RolloutID(name, n))
+	if err != nil || !ok {
+		return renewer.Ended{}, false, err
+	}
+	return endOf(&r), true, nil
+}
+
+func endOf(r *renewer.Rollout) renewer.Ended {
+	why, _ := r.Trouble()
+	return renewer.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
+}
+
+// noteEnd keeps what is known of families up to date.
+func (e *Engine) noteEnd(r *renewer.Rollout) {
+	c, ok := e.fleet.Certificate(r.Certificate)
+	if !ok {
+		return
+	}
+	if known, ok := e.families[c.Entry]; ok {
+		known[r.Certificate] = endOf(r)
+	}
+}
+
+// moving reports whether something is done, or could be, for a certificate; as
+// of the last decision.
+func (e *Engine) moving(name string) bool {
+	en, open := e.entries[name]
+	return open && (e.turn.Moving[name] || e.working(en.rec.Rollout))
+}
+
+// peersOf returns what the other certificates of a group have in place. It is
+// gathered once for all that is planned in one go.
+func (e *Engine) peersOf(c renewer.Certificate) []renewer.Peer {
+	if c.PeerGroup == "" {
+		return nil
+	}
+	peers, ok := e.peers[c.PeerGroup]
+	if ok {
+		return peers
+	}
+	for _, name := range e.fleet.groups[c.PeerGroup] {
+		member, _ := e.fleet.Certificate(name)
+		en, _, err := e.load(name, member)
+		if err != nil {
+			e.Log.Error("read what a peer has in place", "certificate", name, "error", err)
+			continue
+		}
+		p := renewer.Peer{Certificate: member, Placements: en.rec.Placements}
+		if en.current != nil {
+			p.Issuer = en.current.Request.Issuer
+		}
+		if _, known := e.fleet.Issuers[p.Issuer]; !known {
+			p.Issuer = "" // its roots cannot be had any more
+		}
+		peers = append(peers, p)
+	}
+	for i, p := range peers {
+		if roots, ok := e.roots.of(p.Certificate.TrustNow(peers)...); ok {
+			peers[i].Trust = renewer.TrustDigest(roots)
+		}
+	}
+	e.peers[c.PeerGroup] = peers
+	return peers
+}
+
+// trustOf returns the issuers whose roots go into a ca file now.
+func (e *Engine) trustOf(c renewer.Certificate) []string { return c.TrustNow(e.peersOf(c)) }
+
+// regroup plans for a whole group when one of it has moved to another issuer
+// or other roots: its peers may have waited for that.
+func (e *Engine) regroup(r *renewer.Rollout) {
+	c, ok := e.fleet.Certificate(r.Certificate)
+	if !ok || c.PeerGroup == "" {
+		return
+	}
+	moved := func(x renewer.Reason) bool { return x.Code == renewer.ReasonChanged || x.Code == renewer.ReasonTrust }
+	if slices.ContainsFunc(r.Reasons, moved) {
+		for _, name := range e.fleet.groups[c.PeerGroup] {
+			e.unplanned[name] = true
+		}
+	}
+}
+
+// Plan says what a run would do now, and changes nothing.
+func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
+	failed := e.do(ctx, func() {
+		clear(e.peers)
+		for _, c := range e.fleet.Certificates {
+			var en *entry
+			if en, _, err = e.load(c.Name, c); err != nil {
+				return
+			}
+			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()))...)
+		}
+	})
+	return steps, cmp.Or(failed, err)
+}
