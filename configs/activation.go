@@ -70,12 +70,10 @@ var activateSchema = schema{
 	"command": argv,
 }
 
-var activateTimes = schema{"timeout": timeoutReader, "budget": budgetReader}
+var activateTimes = schema{"timeout": timeoutReader, "budget": duration(leastBudget, day)}
 
-func budgetReader(l *loader, at pos, n *yaml.Node) (any, bool) {
-	l.refuse(at, "budget")
-	return duration(time.Second, day)(l, at, n)
-}
+// leastBudget leaves each half time for a process to start and a handshake.
+const leastBudget = 2 * time.Second
 
 // choice reads a mapping with exactly one of the kinds, and keys beside it;
 // or a single word. It returns the kind, the place of its key, its value and

@@ -91,6 +91,9 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		c.Usages = append(c.Usages, renewer.Usage(u))
 	}
 	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return cmp.Compare(b, a) }) // server, client
+	if profile := d.profile.Usages; len(c.Usages) > 0 && len(profile) > 0 && !slices.ContainsFunc(c.Usages, func(u renewer.Usage) bool { return slices.Contains(profile, u) }) {
+		r.fault(d.where("usages"), fmt.Sprintf("usages %v are the other side's: profile %s is for %v", c.Usages, d.profile.Name, profile), fmt.Sprintf("expected usages: %v", profile))
+	}
 	if len(c.Trust) == 0 {
 		c.Trust = []string{c.Issuer}
 	}
@@ -101,6 +104,9 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 	}
 	c.Renewal = r.renewal(d, c.Lifetime)
 	r.override(d, &c)
+	if d.s.has("dials") && c.PeerGroup == "" {
+		r.fault(d.where("dials"), "dials without a peer_group", "expected peer_group: the name of the group whose servers it connects to")
+	}
 	r.bundle(d, c)
 	return c
 }
@@ -121,6 +127,9 @@ func (r *resolver) certificate(d *draft, hosts []Host, perHost bool) {
 	} else {
 		c.CommonName = r.commonName(d, c.CommonName, hosts)
 		c.SANs = r.sans(d, c, hosts)
+	}
+	if c.PeerGroup != "" {
+		r.join(d, c, hosts)
 	}
 	for _, h := range hosts {
 		r.placed++

@@ -5,10 +5,6 @@ package configs
 // same: when the machinery comes, its row goes, and that is all.
 var notYet = map[string]string{
 	"host type kubernetes": "expected type: local",
-	"budget":               "expected timeout alone",
-	"peer_group":           "expected no peer_group",
-	"dials":                "expected no dials",
-	"reloads":              "expected no reloads; renewer profiles shows what each service does",
 	"notify":               "expected no notify section",
 	"web_config":           "expected listen alone, on a loopback address",
 }

@@ -17,6 +17,7 @@ func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) renewer.Pl
 		Certificate: c.Name, Host: h.Name,
 		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
 		Files: map[renewer.FileKind]string{}, Modes: map[renewer.FileKind]fs.FileMode{},
+		Reloads: reloads(d.s),
 	}
 	before := r.wrong()
 	p.Dir = r.dir(d, h)
@@ -173,4 +174,10 @@ func (r *resolver) claim(d *draft, p renewer.Placement, h Host) {
 		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other, p.ID(), strings.Join(names, ", "), path.Join(h.Root, p.Dir), h.Name),
 			"expected a dir of its own, or other files")
 	}
+}
+
+// reloads is what the service does by itself when its files change.
+func reloads(s settings) renewer.Reloads {
+	given := get[settings](s, "reloads")
+	return renewer.Reloads{Leaf: get[string](given, "leaf") == "automatic", Trust: get[string](given, "trust") == "automatic"}
 }

@@ -22,6 +22,7 @@ type resolver struct {
 	known    map[string][]string // names that settings refer to, by kind
 	claims   map[string]string   // machine and path → certificate
 	clients  []clientUse
+	groups   map[string][]member
 	placed   int
 }
 
@@ -35,7 +36,7 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: defaults, profiles: map[string]Profile{},
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, claims: map[string]string{},
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, claims: map[string]string{}, groups: map[string][]member{},
 	}
 	for _, p := range f.Profiles {
 		r.profiles[p.Name] = p
@@ -77,6 +78,7 @@ func (r *resolver) certificates(list []setting) {
 		}
 	}
 	r.presentClients(names)
+	r.peers()
 }
 
 // references returns a check of the names that settings refer to.

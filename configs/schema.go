@@ -47,7 +47,7 @@ var placementSchema = schema{
 	"modes":    object("modes", modesSchema()),
 	"activate": readActivation, "probe": readProbe,
 	"guard":   readGuard,
-	"reloads": later("reloads", object("reloads", schema{"leaf": enum("automatic", "restart"), "trust": enum("automatic", "restart")})),
+	"reloads": object("reloads", schema{"leaf": enum("automatic", "restart"), "trust": enum("automatic", "restart")}),
 }
 
 var certificateSchema = placementSchema.with(schema{
@@ -58,9 +58,9 @@ var certificateSchema = placementSchema.with(schema{
 	"per_host":        boolean,
 	"common_name":     template("a name of one line", anything),
 	"default_sans":    boolean,
-	"peer_group":      later("peer_group", named(plainName, aName)),
+	"peer_group":      named(plainName, aName),
 	"trust":           set("names of issuers", 1, text("the name of an issuer")),
-	"dials":           later("dials", set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) }))),
+	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
 	"window":          text("the name of a window"),
 	"override_before": duration(0, mostLifetime),
 	"rollout":         object("rollout", schema{"canary": integer(0, 100000), "max_parallel": integer(1, 100000), "pause": duration(0, 7*day)}),

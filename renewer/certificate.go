@@ -28,8 +28,9 @@ type Certificate struct {
 	Window     string // name of a maintenance window, or empty
 	// OverrideBefore is how long before expiry the window no longer counts.
 	OverrideBefore time.Duration
-	PeerGroup      string
-	Position       string // FILE:LINE:COLUMN of the entry, for messages
+	PeerGroup      string   // the certificates that authenticate each other
+	Dials          []string // host:port that a client of the group connects to
+	Position       string   // FILE:LINE:COLUMN of the entry, for messages
 }
 
 // IsBundle reports whether the entry is a trust bundle alone, with no
@@ -123,6 +124,21 @@ type Placement struct {
 	Activate    Activation
 	Probe       Probe
 	Guard       *Guard `json:",omitempty"` // nil: none
+	Reloads     Reloads
+}
+
+// Reloads says what a service reads again by itself when the file changes, so
+// that it needs no activation for it.
+type Reloads struct {
+	Leaf  bool // certificate and key
+	Trust bool // the trust bundle
+}
+
+// Rereads reports whether the service needs no activation to use what is
+// staged: only what it reads by itself differs from what is in place.
+func (p Placement) Rereads(was PlacementState, layout, trust string) bool {
+	known := was.Revision != "" && was.Layout != "" && !was.Unactivated
+	return p.Reloads.Leaf && known && was.Layout == layout && (p.Reloads.Trust || was.Trust == trust)
 }
 
 // ID names the placement in messages, logs and keys: certificate@host, or the
