@@ -14,20 +14,24 @@ type Outcome struct {
 	// Inconclusive: Err says nothing about the certificate (the host or the
 	// issuer of the probe's client certificate could not be reached).
 	Inconclusive bool
+	NotBegun     bool // activate: nothing was flipped
 	Cancelled    bool // cut off by the end of this process: nothing is known
 	KeyLost      bool // stage: no host has the generation's key any more
 	Held         Held // activate: a guard does not let it pass now; nothing was flipped
 
-	Generation *Generation // order: what was issued
-	Warnings   []string    // order: what the issuer added or shortened; probe: what could not be checked
-	Revision   string      // stage: what now lies beside what is live
-	Previous   string      // stage: what is live
-	Live       bool        // stage: Revision is the live one
-	Layout     string      // stage
-	Trust      string      // stage
-	Stopped    string      // activate, restore: what does not run and was left alone
-	Served     string      // probes: SHA-256 seen, hex
-	ServedEnd  time.Time   // probes: its notAfter
+	Generation *Generation   // order: what was issued
+	Warnings   []string      // order: what the issuer added or shortened; probe: what could not be checked
+	Revision   string        // stage: what now lies beside what is live
+	Previous   string        // stage: what is live
+	Live       bool          // stage: Revision is the live one
+	Layout     string        // stage
+	Trust      string        // stage
+	Stopped    string        // activate, restore: what does not run and was left alone
+	Rereads    bool          // activate: the service reads it by itself
+	Began      time.Time     // activate: when the service was told; zero if it was not
+	Budget     time.Duration // activate: from Began until proven
+	Served     string        // probes: SHA-256 seen, hex
+	ServedEnd  time.Time     // probes: its notAfter
 }
 
 // Apply is the transition: it takes an outcome into the record and returns the

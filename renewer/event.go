@@ -36,7 +36,8 @@ const (
 	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
 	EventIssuerDown        EventType = "issuer_down"
 	EventIssuerUp          EventType = "issuer_up"
-	EventRevoked           EventType = "revoked" // at the issuer, and from now on here
+	EventRevoked           EventType = "revoked"         // at the issuer, and from now on here
+	EventBudgetExceeded    EventType = "budget_exceeded" // a service was away longer than its restart budget
 )
 
 // Event is one line of the append-only audit log.

@@ -127,11 +127,18 @@ type Step struct {
 	Again    bool      `json:"again,omitempty"`    // activating: begun before, and cut off or failed
 	Waiting  string    `json:"waiting,omitempty"`  // why a guard holds it up
 	Blocked  bool      `json:"blocked,omitempty"`  // the guard waits for a person
-	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
-	NextAt   time.Time `json:"next_at,omitzero"`
-	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
-	Error    string    `json:"error,omitempty"`
-	Hint     string    `json:"hint,omitempty"`
+	Rereads  bool      `json:"rereads,omitempty"`  // the service reads what changed by itself: nothing was restarted
+	// Down is when the service was told to load the revision, Budget how long
+	// from then on may pass until it is proven, the way back included (0: any
+	// time), and Away how long it took.
+	Down     time.Time     `json:"down_at,omitzero"`
+	Budget   time.Duration `json:"budget,omitempty"`
+	Away     time.Duration `json:"away,omitempty"`
+	Attempts int           `json:"attempts,omitempty"` // failed ones in this state
+	NextAt   time.Time     `json:"next_at,omitzero"`
+	EndedAt  time.Time     `json:"ended_at,omitzero"` // when State became one that is over
+	Error    string        `json:"error,omitempty"`
+	Hint     string        `json:"hint,omitempty"`
 }
 
 // RolloutID names the nth rollout of a certificate.
@@ -229,4 +236,19 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 	default:
 		return was.State, was.Error
 	}
+}
+
+// Half returns when half of the restart budget is used: what is not proven by
+// then goes back in the other half. Zero where there is no budget.
+func (s *Step) Half() time.Time {
+	if s.Budget <= 0 || s.Down.IsZero() {
+		return time.Time{}
+	}
+	return s.Down.Add(s.Budget / 2)
+}
+
+// late reports whether a new revision has had its half of the budget.
+func (s *Step) late(now time.Time) bool {
+	half := s.Half()
+	return !half.IsZero() && !now.Before(half)
 }

@@ -50,7 +50,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 			if s.State != StepActivating && r.shut(c, k) {
 				add(s.Host, "wait", "window "+c.Window+" opens "+date(k.WindowNext))
 			}
-			if verb := p.Activate.Verb(); verb != "" {
+			if verb := p.Activate.Verb(); verb != "" && !p.Rereads(o.Record.Placements[s.Host], p.Layout(), o.Trust) {
 				add(s.Host, verb, reason)
 			}
 			fallthrough

@@ -95,7 +95,13 @@ func (t *transition) activated() {
 		return
 	}
 	t.s.Waiting, t.s.Blocked, t.s.Hint = "", false, ""
+	if !t.o.Began.IsZero() && t.s.Down.IsZero() {
+		t.s.Down, t.s.Budget = t.o.Began, t.o.Budget
+	}
 	if t.o.Inconclusive {
+		if t.o.NotBegun && !t.s.Again {
+			t.s.State = StepStaged
+		}
 		t.again(EventActivateFailed)
 		return
 	}
@@ -106,8 +112,12 @@ func (t *transition) activated() {
 		return
 	}
 	t.enter(StepActivated)
-	t.s.Stopped = t.o.Stopped
-	t.event(EventActivated, t.s.Stopped, nil)
+	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
+	message := t.s.Stopped
+	if t.s.Rereads {
+		message = "nothing to restart: it reads its files again by itself"
+	}
+	t.event(EventActivated, message, nil)
 }
 
 // back goes to the previous revision or, where there is none, stops.
@@ -143,7 +153,7 @@ func (t *transition) proven(state HostState) {
 
 func (t *transition) probed() {
 	switch {
-	case t.o.Inconclusive:
+	case t.o.Inconclusive && !(t.s.late(t.o.At) && t.canGoBack()):
 		t.again(EventProbeFailed)
 	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
 		// The first placement, and nobody serves yet: that takes nothing down.
@@ -160,7 +170,7 @@ func (t *transition) probed() {
 		t.proven(HostVerified)
 		t.enter(StepVerified)
 		t.s.Error, t.s.Hint = "", ""
-		t.event(EventVerified, t.o.Served, nil)
+		t.event(EventVerified, t.o.Served+t.away(), nil)
 		for _, w := range t.o.Warnings {
 			t.event(EventNotChecked, w, nil)
 		}
@@ -200,5 +210,23 @@ func (t *transition) reprobed() {
 	if t.s.Stopped != "" {
 		t.p.unproven(why+"; put back, but not running: "+t.s.Stopped, t.o.At)
 	}
-	t.event(EventRolledBack, why, nil)
+	t.event(EventRolledBack, why+t.away(), nil)
+}
+
+// away notes how long the service was away, and says it where there is a
+// budget for it.
+func (t *transition) away() string {
+	s := t.s
+	if s.Down.IsZero() {
+		return ""
+	}
+	s.Away = t.o.At.Sub(s.Down)
+	if s.Budget <= 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s of the restart budget of %s used", s.Away.Round(time.Millisecond), s.Budget)
+	if s.Away > s.Budget {
+		t.event(EventBudgetExceeded, text, nil)
+	}
+	return "; " + text
 }

@@ -130,6 +130,12 @@ func (o *observer) RolloutEnded(result renewer.Result, took time.Duration) {
 	}
 }
 
+func (o *observer) Away(took, budget time.Duration) {
+	if o.next != nil {
+		o.next.Away(took, budget)
+	}
+}
+
 func (o *observer) RolledBack() {
 	if o.next != nil {
 		o.next.RolledBack()

@@ -18,6 +18,9 @@ const (
 	probeMost  = time.Second
 )
 
+// lastLook is the time for one look where the restart budget leaves none.
+const lastLook = 500 * time.Millisecond
+
 // defaultProbeTimeout is for placements that name none.
 const defaultProbeTimeout = 30 * time.Second
 
@@ -34,7 +37,8 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
 		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 	}
-	e.look(ctx, req, &out)
+	e.look(ctx, req, &out, j.step.Half())
+	out.At = e.Now()
 	if out.Err == nil {
 		e.prune(ctx, j, req.Host.(Host))
 	}
@@ -69,16 +73,20 @@ func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
 		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 	}
-	e.look(ctx, req, &out)
+	e.look(ctx, req, &out, time.Time{})
 	return out
 }
 
-// look probes until it passes or the placement's time is up. What can only be
-// as it is, such as a file, is looked at once.
-func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcome) {
+// look probes until it passes or the placement's time is up; before (if it is
+// not zero) ends it earlier. What can only be as it is, such as a file, is
+// looked at once.
+func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcome, before time.Time) {
 	timeout := req.Placement.Probe.Timeout
 	if timeout <= 0 {
 		timeout = defaultProbeTimeout
+	}
+	if !before.IsZero() {
+		timeout = min(timeout, max(before.Sub(e.Now()), lastLook))
 	}
 	deadline := e.Now().Add(timeout)
 	pause := probeFirst

@@ -84,6 +84,9 @@ func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
 	if o.Kind == renewer.ActOrder && o.Err == nil {
 		en.rolling, ch.Generation = o.Generation, o.Generation
 	}
+	if s, ok := r.Step(o.Host); ok && e.Observer != nil && (o.Kind == renewer.ActProbe || o.Kind == renewer.ActReprobe) && s.State.Over() && s.Away > 0 {
+		e.Observer.Away(s.Away, s.Budget)
+	}
 	e.conclude(en, o.At, ch)
 }
 

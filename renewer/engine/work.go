@@ -73,7 +73,10 @@ func (e *Engine) work(ctx context.Context, jobs []job) (outs []renewer.Outcome) 
 			outs = failAll(jobs, fmt.Errorf("internal error in %s: %v", jobs[0].Kind, p))
 		}
 		for i := range outs {
-			outs[i].At, outs[i].Took = e.Now(), e.Now().Sub(begin)
+			if outs[i].At.IsZero() {
+				outs[i].At = e.Now()
+			}
+			outs[i].Took = e.Now().Sub(begin)
 			outs[i].Cancelled = ctx.Err() != nil
 		}
 	}()
@@ -83,9 +86,9 @@ func (e *Engine) work(ctx context.Context, jobs []job) (outs []renewer.Outcome) 
 	case renewer.ActStage:
 		return []renewer.Outcome{e.stage(ctx, jobs[0])}
 	case renewer.ActActivate:
-		return activate(ctx, jobs, func(j job) string { return j.step.Revision })
+		return e.activate(ctx, jobs, func(j job) string { return j.step.Revision })
 	case renewer.ActRestore:
-		return activate(ctx, jobs, func(j job) string { return j.step.Previous })
+		return e.activate(ctx, jobs, func(j job) string { return j.step.Previous })
 	case renewer.ActProbe:
 		return []renewer.Outcome{e.prove(ctx, jobs[0])}
 	default:

@@ -24,6 +24,8 @@ type Metrics struct {
 	rollouts      *prometheus.CounterVec
 	rolling       prometheus.Histogram
 	rollbacks     prometheus.Counter
+	away          prometheus.Histogram
+	overBudget    prometheus.Counter
 	notifications *prometheus.CounterVec
 	lastCheck     prometheus.Gauge
 	checkWithin   prometheus.Gauge
@@ -63,6 +65,13 @@ func NewMetrics(version string, state State) *Metrics {
 		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "renewer_rollbacks_total", Help: "Placements that went back to their previous generation.",
 		}),
+		away: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "renewer_activation_seconds", Help: "Time from telling a service to load its files until it was proven, the way back included.",
+			Buckets: prometheus.ExponentialBuckets(0.1, 2, 12), // 0.1 s … 205 s
+		}),
+		overBudget: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "renewer_budget_exceeded_total", Help: "Activations that took longer than the restart budget.",
+		}),
 		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "renewer_notifications_total", Help: "Messages to a channel, by result.",
 		}, []string{"channel", "result"}),
@@ -83,7 +92,7 @@ func NewMetrics(version string, state State) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
+	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.away, m.overBudget, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range rolloutResults {
 		m.rollouts.WithLabelValues(string(r))
@@ -124,6 +133,15 @@ func (m *Metrics) RolloutEnded(result renewer.Result, took time.Duration) {
 
 // RolledBack counts a placement that went back to its previous generation.
 func (m *Metrics) RolledBack() { m.rollbacks.Inc() }
+
+// Away counts the time that an activation took until it was proven, against the
+// restart budget (0: none).
+func (m *Metrics) Away(took, budget time.Duration) {
+	m.away.Observe(took.Seconds())
+	if budget > 0 && took > budget {
+		m.overBudget.Inc()
+	}
+}
 
 // Checked records when a check ended.
 func (m *Metrics) Checked(at time.Time) { m.lastCheck.Set(float64(at.UnixMilli()) / 1000) }

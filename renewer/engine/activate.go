@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// rereads reports whether the service of a job needs nothing done to it.
+func (j job) rereads() bool {
+	if j.Kind == renewer.ActRestore {
+		return j.step.Rereads
+	}
+	return j.placement.Rereads(j.state, j.step.Layout, j.step.Trust)
+}
+
+// guard asks the host whether the service may be restarted now. What goes back
+// is never held up, nor what a person forces.
+func guard(ctx context.Context, jobs []job) renewer.Held {
+	for _, j := range jobs {
+		if j.Kind != renewer.ActActivate || j.rollout.Force || j.rereads() {
+			continue
+		}
+		host, err := j.host()
+		if err != nil {
+			return renewer.Held{} // flipping says so
+		}
+		ctx, cancel := context.WithTimeout(ctx, stageTimeout)
+		held := j.guarded(ctx, host)
+		cancel()
+		if held.Why != "" {
+			return held
+		}
+	}
+	return renewer.Held{}
+}
+
+// guarded asks the placement's own guards.
+func (j job) guarded(ctx context.Context, host Host) renewer.Held {
+	p, end := j.placement, time.Time{}
+	if j.current != nil {
+		end = j.current.NotAfter
+	}
+	cannot := func(what string, err error) renewer.Held {
+		return renewer.Held{Why: "the guard cannot look at " + what + ": " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
+	}
+	if p.GuardsDocker() {
+		g := p.Guard.Docker
+		state, err := host.Docker(ctx, g.Label)
+		if err != nil {
+			return cannot("Docker", err)
+		}
+		check := g.Check
+		if p.Activate.Kind == renewer.ActivateDocker {
+			check = g.CheckContainer
+		}
+		if held := check(state, j.now(), end); held.Why != "" {
+			return held
+		}
+	}
+	if p.GuardsDagu() {
+		work, err := host.Work(ctx, p)
+		if err != nil {
+			return cannot("what Dagu runs", err)
+		}
+		return p.Guard.Dagu.Check(work, j.now(), end)
+	}
+	return renewer.Held{}
+}
+
+// prepare gets what the proof and the way back need while the service still
+// runs: the probe's client certificate and the issuer's roots, which are kept
+// for the probe, and the certainty that the previous revision is there.
+func (e *Engine) prepare(ctx context.Context, j job) error {
+	if j.Kind != renewer.ActActivate || j.rereads() || j.rollout.Quiet {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
+	defer cancel()
+	if _, err := e.probeRequest(ctx, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds); err != nil {
+		return fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
+	}
+	if j.placement.Activate.Budget <= 0 || j.step.Previous == "" || j.current == nil || j.state.Generation != j.current.Number {
+		return nil
+	}
+	host, err := j.host()
+	if err != nil {
+		return err
+	}
+	if _, ok, err := host.Locate(ctx, j.placement, j.current.Fingerprint); err != nil {
+		return fmt.Errorf("look for the way back of %s on %s: %w", j.Certificate, j.Host, err)
+	} else if !ok {
+		return fmt.Errorf("%s on %s: what is in place cannot be put back: no revision of generation %d is whole", j.Certificate, j.Host, j.current.Number)
+	}
+	return nil
+}
+
+// budget returns the least restart budget of the jobs; 0 for none.
+func budget(jobs []job) (least time.Duration) {
+	for _, j := range jobs {
+		if b := j.placement.Activate.Budget; b > 0 && (least == 0 || b < least) {
+			least = b
+		}
+	}
+	return least
+}
+
+// activate flips placements of one service to a revision each and then makes
+// the service load them, once.
+func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) string) []renewer.Outcome {
+	outs := failAll(jobs, nil)
+	if held := guard(ctx, jobs); held.Why != "" {
+		for i := range outs {
+			outs[i].Held = held
+		}
+		return outs
+	}
+	flipped, silent := 0, true
+	for i, j := range jobs {
+		if err := e.prepare(ctx, j); err != nil {
+			outs[i].Err, outs[i].NotBegun = err, true
+			continue
+		}
+		if err := flip(ctx, j, revision(j)); err != nil {
+			outs[i].Err = err
+			continue
+		}
+		outs[i].Inconclusive, outs[i].Rereads = false, j.rereads()
+		flipped++
+		silent = silent && outs[i].Rereads
+	}
+	switch {
+	case flipped == 0 || silent:
+		return outs
+	case jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate:
+		for i := range outs {
+			outs[i].Stopped = "the setup of the host restarts the service"
+		}
+		return outs
+	}
+	began, most := e.Now(), budget(jobs)
+	did, err := load(ctx, jobs, most)
+	for i, j := range jobs {
+		if outs[i].Inconclusive {
+			continue
+		}
+		outs[i].Inconclusive = errors.Is(err, renewer.ErrUnreachable)
+		outs[i].Stopped, outs[i].Rereads, outs[i].Began, outs[i].Budget = did.NotRunning, false, began, most
+		if err != nil {
+			outs[i].Err = fmt.Errorf("activate %s on %s: %w", j.Certificate, j.Host, err)
+		}
+	}
+	return outs
+}
+
+func flip(ctx context.Context, j job, revision string) error {
+	host, err := j.host()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, stageTimeout)
+		defer cancel()
+		_, err = reach(ctx, func() (struct{}, error) { return struct{}{}, host.Flip(ctx, j.placement, revision) })
+	}
+	if err != nil {
+		return fmt.Errorf("make %s live on %s: %w", j.Certificate, j.Host, err)
+	}
+	return nil
+}
+
+// load makes the service of jobs load what is live. A new revision gets half of
+// the budget, and the way back whatever it needs.
+func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, error) {
+	j := jobs[0]
+	host, err := j.host()
+	if err != nil {
+		return Activated{}, err
+	}
+	how := j.placement.Activate
+	timeout := how.Timeout
+	if timeout <= 0 {
+		timeout = time.Minute
+	}
+	if j.Kind == renewer.ActActivate && budget > 0 {
+		timeout = min(timeout, budget/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	how.Bring = j.Kind == renewer.ActRestore && j.step.Stopped == ""
+	return reach(ctx, func() (Activated, error) { return host.Activate(ctx, how) })
+}
