@@ -37,8 +37,7 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 		l.fault(at, fmt.Sprintf("the path of the socket, %s, is too long for the system", quote(f.Socket)),
 			fmt.Sprintf("expected at most %d bytes; api: {socket: PATH} sets it", longestSocket))
 	}
-	http := get[settings](s, "http")
-	f.HTTP.Listen, f.HTTP.WebConfig = getOr(http, "listen", defaultListen), get[string](http, "web_config")
+	l.http(f, get[settings](s, "http"))
 	sched := get[settings](s, "schedule")
 	check := getOr(sched, "check", mustSchedule(defaultCheck))
 	probe := getOr(sched, "probe", mustSchedule(defaultProbe))

@@ -16,6 +16,9 @@ type Fleet struct {
 	HTTP     struct {
 		Listen    string // host:port
 		WebConfig string // Prometheus exporter-toolkit file, or empty
+		// AllowUnauthenticated: other machines may read the port without a
+		// password or a client certificate.
+		AllowUnauthenticated bool `json:",omitempty"`
 	}
 	Schedule struct {
 		Check, Probe         cron.Schedule // in UTC

@@ -6,5 +6,4 @@ package configs
 var notYet = map[string]string{
 	"host type kubernetes": "expected type: local",
 	"notify":               "expected no notify section",
-	"web_config":           "expected listen alone, on a loopback address",
 }

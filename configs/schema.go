@@ -14,7 +14,7 @@ import (
 var fleetSchema = schema{
 	"state_dir":    pathOf(false),
 	"api":          object("api", schema{"socket": pathOf(false)}),
-	"http":         object("http", schema{"listen": textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }), "web_config": later("web_config", pathOf(true))}),
+	"http":         object("http", httpSchema),
 	"schedule":     object("schedule", schema{"check": scheduleReader, "probe": scheduleReader}),
 	"seal":         object("seal", schema{"identity_file": pathOf(true)}),
 	"defaults":     orEmpty(object("defaults", certificateSchema.without("name"))),
@@ -24,6 +24,12 @@ var fleetSchema = schema{
 	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
 	"notify":       orEmpty(later("notify", rows("a channel", channelSchema))),
+}
+
+var httpSchema = schema{
+	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),
+	"web_config":            pathOf(true),
+	"allow_unauthenticated": boolean,
 }
 
 // Bounds of durations. A leaf that lives less than a minute cannot be brought

@@ -98,7 +98,15 @@ func (m matcher) take(out []renewer.Event, k, v []byte) ([]renewer.Event, error)
 // newestOf walks the log from its end.
 func (m matcher) newestOf(tx *bolt.Tx) (out []renewer.Event, err error) {
 	c := bEvents.of(tx).Cursor()
-	for k, v := c.Last(); k != nil && binary.BigEndian.Uint64(k) > m.f.After && !m.full(len(out)); k, v = c.Prev() {
+	k, v := c.Last()
+	if m.f.Before > 0 {
+		if at, _ := c.Seek(seqKey(m.f.Before)); at != nil {
+			k, v = c.Prev()
+		} else {
+			k, v = c.Last()
+		}
+	}
+	for ; k != nil && binary.BigEndian.Uint64(k) > m.f.After && !m.full(len(out)); k, v = c.Prev() {
 		if out, err = m.take(out, k, v); err != nil {
 			return nil, err
 		}
@@ -127,6 +135,9 @@ func (m matcher) byName(tx *bolt.Tx) (out []renewer.Event, err error) {
 	for _, seq := range slices.Backward(seqs) {
 		if m.full(len(out)) {
 			break
+		}
+		if m.f.Before > 0 && seq >= m.f.Before {
+			continue
 		}
 		k := seqKey(seq)
 		v := log.Get(k)

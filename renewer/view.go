@@ -21,6 +21,7 @@ type ListFilter struct {
 // EventFilter narrows the audit log. Zero fields match everything.
 type EventFilter struct {
 	After       uint64    // Seq greater than this
+	Before      uint64    // Seq less than this; 0: no limit
 	Since       time.Time // not before
 	Certificate string    // name, or the entry's name for all its hosts
 	Rollouts    []string
@@ -48,17 +49,6 @@ type Detail struct {
 	Rollout     *Rollout         `json:"rollout,omitempty"`
 }
 
-// ChainEntry is one certificate of a chain.
-type ChainEntry struct {
-	Subject     string    `json:"subject"`
-	Issuer      string    `json:"issuer"`
-	Serial      string    `json:"serial"`
-	Fingerprint string    `json:"fingerprint_sha256"`
-	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
-	IsCA        bool      `json:"is_ca"`
-}
-
 // GenerationView is one generation without its DER.
 type GenerationView struct {
 	Number      int       `json:"generation"`
@@ -76,6 +66,7 @@ type GenerationView struct {
 // PlacementView is one host's part of a certificate.
 type PlacementView struct {
 	HostRow
+	Hint     string              `json:"hint,omitempty"` // the way out of Error
 	Dir      string              `json:"dir"`
 	Files    map[FileKind]string `json:"files"`
 	Revision string              `json:"revision"`
@@ -228,10 +219,7 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 			return d, err
 		}
 		for _, x := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
-			d.Chain = append(d.Chain, ChainEntry{
-				Subject: x.Subject.String(), Issuer: x.Issuer.String(), Serial: SerialHex(x), Fingerprint: Fingerprint(x.Raw),
-				NotBefore: x.NotBefore.UTC(), NotAfter: x.NotAfter.UTC(), IsCA: x.IsCA,
-			})
+			d.Chain = append(d.Chain, NewChainEntry(x))
 		}
 	}
 	for _, g := range gens {
@@ -242,11 +230,24 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	}
 	for i, p := range c.Placements {
 		d.Placements = append(d.Placements, PlacementView{
-			HostRow: d.Hosts[i], Dir: p.Dir, Files: p.Files, Revision: rec.Placements[p.Host].Revision,
+			HostRow: d.Hosts[i], Hint: rec.hintOf(d.Hosts[i]), Dir: p.Dir, Files: p.Files, Revision: rec.Placements[p.Host].Revision,
 			Activate: p.Activate.String(), Probe: p.Probe.String(),
 		})
 	}
 	return d, nil
+}
+
+// hintOf returns the way out of the error that a host's row shows.
+func (rec Record) hintOf(h HostRow) string {
+	if rec.Rollout != nil {
+		if s, ok := rec.Rollout.Step(h.Name); ok && h.Error != "" && (h.Error == s.Error || h.Error == s.Waiting) {
+			return s.Hint
+		}
+	}
+	if st := rec.Placements[h.Name]; h.Error != "" && h.Error == st.Error {
+		return st.Hint
+	}
+	return ""
 }
 
 // Trouble returns the first error that stands, with the way out; empty if

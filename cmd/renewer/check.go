@@ -26,6 +26,9 @@ also logs in at each issuer and reaches each host.`,
 				return err
 			}
 			found := checked{File: f.Path, OK: true, Certificates: len(f.Certificates), Hosts: placedOn(f), Issuers: len(f.Issuers)}
+			if err := daemon.CheckPort(f); err != nil {
+				return err
+			}
 			if online {
 				found.IssuerStatus, found.HostStatus, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {

@@ -124,17 +124,10 @@ func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Cert
 
 // Status implements server.Service.
 func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
-	p := a.parts.Load()
-	st := renewer.SystemStatus{Rollouts: []renewer.Rollout{}, Counts: map[renewer.Status]int{}}
-	if d := a.daemon.Load(); d != nil {
-		st.Daemon = *d
-		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = a.eng.Times()
-		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
-	} else {
-		a.health.ask(ctx, p)
+	if a.daemon.Load() == nil {
+		a.health.ask(ctx, a.parts.Load())
 	}
-	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
-	st.Issuers, st.Hosts = a.health.all()
+	st := a.system()
 	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
 		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {

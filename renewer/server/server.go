@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/server/page"
 )
 
 // shutdownTimeout bounds how long Run goes on after its context has ended.
@@ -33,13 +34,14 @@ type State interface {
 type Options struct {
 	Service Service
 	Socket  string // path of the API's unix socket
-	Listen  string // host:port of metrics and health; empty: none
+	Port    Port
 	State   State
 	Metrics *Metrics
 	// CRL returns the list of an issuer's revoked certificates in DER. It fails
 	// with fs.ErrNotExist where there is no such issuer or none that keeps one,
 	// and with the class refused where the issuer may not. Nil: there are none.
-	CRL func(ctx context.Context, issuer string) ([]byte, error)
+	CRL   func(ctx context.Context, issuer string) ([]byte, error)
+	Pages page.Source // of the status page
 	// CheckWithin is how old the last check may be in a server that is ready.
 	CheckWithin time.Duration
 	Log         *slog.Logger
@@ -50,6 +52,7 @@ type Server struct {
 	log    *slog.Logger
 	api    *api
 	socket *apiSocket
+	served Port
 	port   net.Listener // nil: none
 	web    http.Handler
 	stop   context.CancelFunc // of api.acts
@@ -59,20 +62,16 @@ type Server struct {
 // before anything else starts. They are let go by Run, or by Close without it.
 func New(o Options) (*Server, error) {
 	acts, stop := context.WithCancel(context.Background())
-	s := &Server{log: o.Log, stop: stop, api: &api{service: o.Service, log: o.Log, acts: acts}}
+	s := &Server{log: o.Log, stop: stop, served: o.Port, api: &api{service: o.Service, log: o.Log, acts: acts}}
 	var err error
 	if s.socket, err = listenSocket(o.Socket, o.Log); err != nil {
 		stop()
 		return nil, err
 	}
-	if o.Listen != "" {
+	if o.Port.Listen != "" {
 		s.web = webHandler(o)
-		if s.port, err = new(net.ListenConfig).Listen(context.Background(), "tcp", o.Listen); err != nil {
-			return nil, errors.Join(renewer.WithHint(fmt.Errorf("listen for metrics on %s: %w", o.Listen, cause(err)),
-				"set http.listen to a free port"), s.Close())
-		}
-		if a, ok := s.port.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-			s.log.Warn("metrics can be read from other machines, without TLS", "listen", a.String())
+		if s.port, err = o.Port.listen(o.Log); err != nil {
+			return nil, errors.Join(err, s.Close())
 		}
 	}
 	return s, nil
@@ -103,24 +102,24 @@ func (s *Server) Run(ctx context.Context) error {
 	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	type pair struct {
 		*http.Server
-		net.Listener
+		serve func(*http.Server) error
 	}
 	serving := []pair{{&http.Server{
 		Handler: s.api.handler(), ReadHeaderTimeout: readTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: errorLog,
-	}, s.socket}}
+	}, func(h *http.Server) error { return h.Serve(s.socket) }}}
 	s.log.Info("serving the API", "socket", s.socket.path)
 	if s.port != nil {
 		serving = append(serving, pair{&http.Server{
 			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog,
-		}, s.port})
-		s.log.Info("serving metrics and health", "url", "http://"+s.port.Addr().String()+"/")
+		}, func(h *http.Server) error { return s.served.serve(h, s.port, s.log) }})
+		s.log.Info("serving metrics, health and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
 	}
 
 	ended := make(chan error, len(serving))
 	for _, p := range serving {
-		go func() { ended <- p.Serve(p.Listener) }()
+		go func() { ended <- p.serve(p.Server) }()
 	}
 	var failed error
 	left := len(serving)

@@ -136,7 +136,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	filter := renewer.ListFilter{ExpiringWithin: 30 * 24 * time.Hour, Host: "host b&c", Issuer: "fleet-ca", Status: renewer.StatusDue}
-	events := renewer.EventFilter{After: 7, Since: start.Add(123456789), Certificate: "docker", Rollouts: []string{"a#1", "b@c#2"}, Limit: 9}
+	events := renewer.EventFilter{After: 7, Before: 900, Since: start.Add(123456789), Certificate: "docker", Rollouts: []string{"a#1", "b@c#2"}, Limit: 9}
 	request := renewer.RenewRequest{Names: []string{"docker@host-b"}, Force: true, NoWait: true, ExpiringWithin: time.Hour, All: true}
 	result := renewer.RunResult{Rollouts: []renewer.RolloutResult{{Certificate: "docker@host-b", Rollout: "docker@host-b#1", Generation: 4, Result: renewer.ResultVerified}}}
 	event := renewer.Event{Seq: 8, Time: start, Type: renewer.EventStaged, Certificate: "docker@host-b", Message: "a\nb"}

@@ -132,7 +132,7 @@ func TestPortThatIsTakenIsNamedAndTheSocketLetGo(t *testing.T) {
 	}
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "s")
-	_, err = New(Options{Socket: path, Listen: l.Addr().String(), State: &fakeState{}, Metrics: NewMetrics("", &fakeState{}), Log: quiet})
+	_, err = New(Options{Socket: path, Port: Port{Listen: l.Addr().String()}, State: &fakeState{}, Metrics: NewMetrics("", &fakeState{}), Log: quiet})
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || renewer.Hint(err) == "" {
 		t.Errorf("got %v", err)
 	}

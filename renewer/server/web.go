@@ -3,13 +3,13 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/server/page"
 )
 
 // webHandler serves the read-only HTTP port.
@@ -25,10 +25,10 @@ func webHandler(o Options) http.Handler {
 		text(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /crl/{issuer}", crl(o))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, page) // the client has gone if it fails
-	})
+	pages := page.Handler(page.Options{Source: o.Pages, CheckWithin: o.CheckWithin, Log: o.Log})
+	for _, route := range page.Routes {
+		mux.Handle(route, pages)
+	}
 	return readOnly(mux)
 }
 
@@ -56,17 +56,6 @@ func crl(o Options) http.HandlerFunc {
 	}
 }
 
-const page = `<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>renewer</title></head>
-<body><h1>renewer</h1>
-<ul>
-<li><a href="/metrics">/metrics</a>: for Prometheus</li>
-<li><a href="/healthz">/healthz</a>: the process is alive</li>
-<li>/crl/ISSUER: what a local CA revoked, for those who look</li>
-<li><a href="/readyz">/readyz</a>: the inventory is open and the last check recent</li>
-</ul></body></html>
-`
-
 // readOnly refuses every method that could change something, and tells
 // browsers to do nothing with an answer but show it.
 func readOnly(next http.Handler) http.Handler {
@@ -75,6 +64,8 @@ func readOnly(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

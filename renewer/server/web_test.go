@@ -10,8 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"renewer/internal/testfleet"
 	"renewer/renewer"
 )
+
+var onLoopback = Port{Listen: "127.0.0.1:0"}
 
 func ask(t *testing.T, s *Server, method, path string) (int, string, http.Header) {
 	t.Helper()
@@ -32,15 +35,28 @@ func ask(t *testing.T, s *Server, method, path string) (int, string, http.Header
 	return resp.StatusCode, string(b), resp.Header
 }
 
-func TestPortIsReadOnlyAndKnowsItsPages(t *testing.T) {
+func TestPortIsReadOnlyAndKnowsItsRoutesAlone(t *testing.T) {
 	t.Parallel()
 	st := &fakeState{rows: []renewer.Row{row("a", "b")}, last: time.Now()}
-	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), CheckWithin: time.Hour, Log: quiet, CRL: lists})
+	s, _ := served(t, Options{Service: &fakeService{}, Port: onLoopback, State: st, Metrics: NewMetrics("1", st), Pages: &testfleet.Fleet{}, CheckWithin: time.Hour, Log: quiet, CRL: lists})
 	for _, x := range []struct {
 		method, path, want string
 		status             int
 	}{
 		{"GET", "/", `href="/metrics"`, 200},
+		{"HEAD", "/", "", 200},
+		{"GET", "/hosts", "<h1>Hosts</h1>", 200},
+		{"GET", "/hosts/nobody", "there is no host of this name", 404},
+		{"GET", "/issuers", "<h1>Issuers</h1>", 200},
+		{"GET", "/events", "<h1>Events</h1>", 200},
+		{"GET", "/certificates/nothing", "has no certificate of this name", 404},
+		{"GET", "/assets/page.css", ":root", 200},
+		{"GET", "/assets/page.js", "use strict", 200},
+		{"GET", "/assets/icon.svg", "<svg", 200},
+		{"GET", "/assets/", "", 404},
+		{"GET", "/assets/..%2fpage.go", "", 404},
+		{"GET", "/certificates/", "", 404},
+		{"POST", "/certificates/docker", "read only", 405},
 		{"GET", "/healthz", "ok\n", 200},
 		{"GET", "/readyz", "ready\n", 200},
 		{"GET", "/metrics", `renewer_certificate_status{certificate="a",issuer="fleet-ca",status=`, 200},
@@ -65,9 +81,27 @@ func TestPortIsReadOnlyAndKnowsItsPages(t *testing.T) {
 		if status != x.status || !strings.Contains(body, x.want) {
 			t.Errorf("%s %s: got %d %q; want %d with %q", x.method, x.path, status, body, x.status, x.want)
 		}
-		if head.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(head.Get("Content-Security-Policy"), "default-src 'none'") {
-			t.Errorf("%s %s: headers %v", x.method, x.path, head)
+		secured(t, x.method+" "+x.path, head)
+	}
+}
+
+// secured complains where an answer lacks a header that every one must have.
+func secured(t *testing.T, what string, h http.Header) {
+	t.Helper()
+	for name, want := range map[string]string{
+		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
+		"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+	} {
+		if got := h.Get(name); got != want {
+			t.Errorf("%s: %s is %q, want %q", what, name, got, want)
 		}
+	}
+	csp := h.Get("Content-Security-Policy")
+	if !strings.HasPrefix(csp, "default-src 'none'; ") || !strings.Contains(csp, "frame-ancestors 'none'") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
+		t.Errorf("%s: Content-Security-Policy %q", what, csp)
+	}
+	if h.Get("Cache-Control") == "" {
+		t.Errorf("%s: no Cache-Control", what)
 	}
 }
 
@@ -88,14 +122,14 @@ func lists(_ context.Context, issuer string) ([]byte, error) {
 func TestCRLHasItsMediaType(t *testing.T) {
 	t.Parallel()
 	st := &fakeState{}
-	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), Log: quiet, CRL: lists})
+	s, _ := served(t, Options{Service: &fakeService{}, Port: onLoopback, State: st, Metrics: NewMetrics("1", st), Log: quiet, CRL: lists})
 	if _, body, head := ask(t, s, "GET", "/crl/fleet-ca"); head.Get("Content-Type") != "application/pkix-crl" || body != "DER" {
 		t.Errorf("got %q, %v", body, head)
 	}
 	if _, body, _ := ask(t, s, "GET", "/crl/broken"); strings.Contains(body, "/var") {
 		t.Errorf("a path is shown: %q", body)
 	}
-	none, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st), Log: quiet})
+	none, _ := served(t, Options{Service: &fakeService{}, Port: onLoopback, State: st, Metrics: NewMetrics("1", st), Log: quiet})
 	if status, _, _ := ask(t, none, "GET", "/crl/fleet-ca"); status != 404 {
 		t.Errorf("got %d", status)
 	}
@@ -121,7 +155,7 @@ func TestReadyMeansInventoryOpenAndLastCheckRecent(t *testing.T) {
 		}
 	}
 	st := &fakeState{}
-	s, _ := served(t, Options{Service: &fakeService{}, Listen: "127.0.0.1:0", State: st, Metrics: NewMetrics("1", st)})
+	s, _ := served(t, Options{Service: &fakeService{}, Port: onLoopback, State: st, Metrics: NewMetrics("1", st)})
 	if status, body, _ := ask(t, s, "GET", "/readyz"); status != 503 || body != "not ready: no check has ended yet\n" {
 		t.Errorf("got %d %q", status, body)
 	}

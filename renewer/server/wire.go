@@ -72,6 +72,9 @@ func listQuery(f renewer.ListFilter) url.Values {
 func eventQuery(f renewer.EventFilter) url.Values {
 	q := url.Values{}
 	set(q, "certificate", f.Certificate)
+	if f.Before != 0 {
+		q.Set("before", strconv.FormatUint(f.Before, 10))
+	}
 	if f.After != 0 {
 		q.Set("after", strconv.FormatUint(f.After, 10))
 	}
@@ -147,9 +150,10 @@ func parseEventFilter(v url.Values) (renewer.EventFilter, error) {
 	q := &query{values: v}
 	f := renewer.EventFilter{
 		Certificate: q.text("certificate"), Rollouts: q.all("rollout"),
-		After: parsed(q, "after", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }),
-		Limit: parsed(q, "limit", strconv.Atoi),
-		Since: parsed(q, "since", func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }),
+		After:  parsed(q, "after", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }),
+		Before: parsed(q, "before", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }),
+		Limit:  parsed(q, "limit", strconv.Atoi),
+		Since:  parsed(q, "since", func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }),
 	}
 	return f, q.done()
 }

@@ -1,0 +1,78 @@
+package daemon
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"renewer/configs"
+	"renewer/renewer"
+	"renewer/renewer/server"
+	"renewer/renewer/server/page"
+)
+
+// mostRollouts is how many of the rollouts under way the status page shows.
+const mostRollouts = 20
+
+// pages is what the status page shows of an App.
+type pages struct{ *App }
+
+var _ page.Source = pages{}
+
+// System implements page.Source: nobody is asked, and no list is walked over.
+func (p pages) System(context.Context) (renewer.SystemStatus, error) {
+	st := p.system()
+	names, err := p.store.Open()
+	if err != nil {
+		return st, err
+	}
+	for _, name := range names {
+		if len(st.Rollouts) == mostRollouts {
+			break
+		}
+		rec, ok, err := p.store.Record(name)
+		if err != nil {
+			return st, err
+		}
+		if ok && rec.Rollout != nil {
+			st.Rollouts = append(st.Rollouts, *rec.Rollout)
+		}
+	}
+	return st, nil
+}
+
+// Show implements page.Source.
+func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
+	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
+		return d, false, nil
+	}
+	d, err = p.App.Show(ctx, name)
+	return d, err == nil, err
+}
+
+// system is the part of the status that is known without a look at the
+// inventory.
+func (a *App) system() renewer.SystemStatus {
+	p := a.parts.Load()
+	st := renewer.SystemStatus{Rollouts: []renewer.Rollout{}, Counts: map[renewer.Status]int{}}
+	if d := a.daemon.Load(); d != nil {
+		st.Daemon = *d
+		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = a.eng.Times()
+		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
+	}
+	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
+	st.Issuers, st.Hosts = a.health.all()
+	return st
+}
+
+// CheckPort reads the web_config file of a fleet file, if it names one.
+func CheckPort(fleet *configs.Fleet) error {
+	if !filepath.IsAbs(fleet.HTTP.WebConfig) { // none, or in a directory that systemd makes for the daemon alone
+		return nil
+	}
+	return port(fleet).Check()
+}
+
+func port(fleet *configs.Fleet) server.Port {
+	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated}
+}

@@ -1,0 +1,108 @@
+// Asks for the same page again and brings what is shown to what came. Elements
+// that stay keep their focus, selection and scroll position; the form of a
+// search is the reader's and is left alone.
+"use strict";
+(() => {
+  const main = document.getElementById("main");
+  const pause = document.getElementById("pause");
+  const lost = document.getElementById("lost");
+  let paused = false, timer = 0, failures = 0, asking = null;
+
+  const keyOf = (n) => (n.nodeType === Node.ELEMENT_NODE && n.id) || null;
+  const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+
+  function attributes(from, to) {
+    for (const { name } of [...from.attributes]) if (!to.hasAttribute(name)) from.removeAttribute(name);
+    for (const { name, value } of to.attributes) if (from.getAttribute(name) !== value) from.setAttribute(name, value);
+  }
+
+  // bring makes the children of one element like those of another.
+  function bring(from, to) {
+    const keyed = new Map();
+    for (const n of from.childNodes) if (keyOf(n)) keyed.set(keyOf(n), n);
+    let at = from.firstChild;
+    for (const want of [...to.childNodes]) {
+      const key = keyOf(want);
+      let have = key ? keyed.get(key) : at;
+      if (!have || !alike(have, want)) {
+        from.insertBefore(document.adoptNode(want), at);
+        if (want.nodeType === Node.ELEMENT_NODE && want.tagName === "TR") want.classList.add("changed");
+        continue;
+      }
+      if (have === at) at = at.nextSibling;
+      else from.insertBefore(have, at);
+      change(have, want);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
+
+  function change(from, to) {
+    if (from.nodeType !== Node.ELEMENT_NODE) {
+      if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
+      return;
+    }
+    if (from.tagName === "FORM") return;
+    attributes(from, to);
+    bring(from, to);
+  }
+
+  function shown(text) {
+    const next = new DOMParser().parseFromString(text, "text/html");
+    const fresh = next.getElementById("main");
+    if (!fresh) throw new Error("the answer is not this page");
+    const focused = document.activeElement;
+    change(main, fresh);
+    // What was moved or is gone has lost the focus.
+    if (document.activeElement !== focused) (focused.isConnected ? focused : main).focus({ preventScroll: true });
+    change(document.querySelector("footer"), next.querySelector("footer"));
+    change(document.getElementById("asof"), next.getElementById("asof"));
+    if (document.title !== next.title) document.title = next.title;
+  }
+
+  async function ask() {
+    asking?.abort();
+    const mine = asking = new AbortController();
+    const limit = setTimeout(() => mine.abort(), 20000);
+    try {
+      const answer = await fetch(location.href, { signal: mine.signal, cache: "no-store", credentials: "same-origin" });
+      if (!answer.ok && answer.status !== 404) throw new Error("status " + answer.status);
+      const text = await answer.text();
+      if (paused || mine !== asking) return;
+      shown(text);
+      failures = 0;
+      if (lost.textContent) lost.textContent = "";
+    } catch {
+      if (paused || document.hidden || mine !== asking) return;
+      failures++;
+      // One failure may be a restart of the daemon.
+      if (failures === 2) lost.textContent = "renewer does not answer: this page shows the time of its last answer.";
+    } finally {
+      clearTimeout(limit);
+    }
+  }
+
+  function later() {
+    clearTimeout(timer);
+    if (paused || document.hidden) return;
+    const seconds = Number(main.dataset.refresh) || 10;
+    timer = setTimeout(async () => { await ask(); later(); }, 1000 * Math.min(60, seconds * 2 ** Math.min(failures, 3)));
+  }
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.setAttribute("aria-pressed", String(paused));
+    later();
+  });
+  document.addEventListener("visibilitychange", async () => {
+    clearTimeout(timer);
+    if (document.hidden || paused) return;
+    await ask();
+    later();
+  });
+  later();
+})();

@@ -1,0 +1,155 @@
+package page
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// perPage is how many rows a page shows.
+const perPage = 50
+
+// longestQuery bounds what is searched for.
+const longestQuery = 200
+
+// filter is what the form over a list asks for.
+type filter struct {
+	Query    string // part of a name, SAN, host, serial or fingerprint
+	Status   string // a renewer.Status, or attention
+	Issuer   string
+	Host     string
+	Expiring string // one of windows
+	Page     int    // from 1
+}
+
+// attention stands for every status that a person should look at.
+const attention = "attention"
+
+var statuses = []string{
+	attention, string(renewer.StatusValid), string(renewer.StatusDue), string(renewer.StatusRenewing), string(renewer.StatusPending),
+	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked),
+}
+
+// windows are the times within which certificates expire that can be asked for.
+var windows = []struct {
+	Name string
+	Time time.Duration
+}{{"1d", day}, {"3d", 3 * day}, {"7d", 7 * day}, {"14d", 14 * day}, {"30d", 30 * day}, {"90d", 90 * day}}
+
+const day = 24 * time.Hour
+
+// parseFilter reads a query; what makes no sense is left out.
+func parseFilter(q url.Values) filter {
+	text := func(key string) string {
+		s := strings.TrimSpace(strings.ToValidUTF8(q.Get(key), ""))
+		return s[:min(len(s), longestQuery)]
+	}
+	f := filter{Query: text("q"), Status: text("status"), Issuer: text("issuer"), Host: text("host"), Expiring: text("expiring"), Page: 1}
+	if n, err := strconv.Atoi(q.Get("page")); err == nil && n > 1 && n < 1e6 {
+		f.Page = n
+	}
+	if !slices.Contains(statuses, f.Status) {
+		f.Status = ""
+	}
+	if f.within() == 0 {
+		f.Expiring = ""
+	}
+	return f
+}
+
+func (f filter) within() time.Duration {
+	for _, w := range windows {
+		if w.Name == f.Expiring {
+			return w.Time
+		}
+	}
+	return 0
+}
+
+// Any reports whether anything is left out of the list.
+func (f filter) Any() bool {
+	f.Page = 0
+	return f != filter{}
+}
+
+func (f filter) matches(r renewer.Row, now time.Time) bool {
+	switch {
+	case f.Status == attention:
+		if c := urgency(r, now); c != bad && !troubled(r) {
+			return false
+		}
+	case f.Status != "" && string(r.Status) != f.Status:
+		return false
+	}
+	if f.Issuer != "" && r.Issuer != f.Issuer {
+		return false
+	}
+	if w := f.within(); w > 0 && (r.NotAfter.IsZero() || r.NotAfter.Sub(now) >= w) {
+		return false
+	}
+	onHost := func(h renewer.HostRow) bool { return h.Name == f.Host }
+	if f.Host != "" && !slices.ContainsFunc(r.Hosts, onHost) {
+		return false
+	}
+	return f.Query == "" || found(r, strings.ToLower(f.Query))
+}
+
+// found reports whether a row has a piece of text, itself in lower case.
+func found(r renewer.Row, text string) bool {
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
+	hex := strings.NewReplacer(":", "", " ", "").Replace(text)
+	return has(r.Name) || has(r.CommonName) || slices.ContainsFunc(r.SANs, has) ||
+		slices.ContainsFunc(r.Hosts, func(h renewer.HostRow) bool { return has(h.Name) }) ||
+		len(hex) >= 4 && (strings.HasPrefix(r.Serial, hex) || strings.HasPrefix(r.Fingerprint, hex))
+}
+
+// link is the address of a page with this filter.
+func (f filter) link(path string) string {
+	q := url.Values{}
+	for key, value := range map[string]string{"q": f.Query, "status": f.Status, "issuer": f.Issuer, "host": f.Host, "expiring": f.Expiring} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if f.Page > 1 {
+		q.Set("page", strconv.Itoa(f.Page))
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
+
+// pager is where a page is in its list.
+type pager struct {
+	First, Last, Total int    // rows shown, counted from 1
+	Prev, Next         string // addresses; empty: there is none
+}
+
+// window returns which of the rows are shown, and brings a page that lies
+// behind the end back to the last one.
+func (f *filter) window(total int) (from, to int) {
+	f.Page = max(1, min(f.Page, (total+perPage-1)/perPage))
+	from = (f.Page - 1) * perPage
+	return from, min(total, from+perPage)
+}
+
+func (f filter) pager(path, anchor string, total int) pager {
+	from, to := f.window(total)
+	p := pager{First: min(from+1, total), Last: to, Total: total}
+	if f.Page > 1 {
+		prev := f
+		prev.Page--
+		p.Prev = prev.link(path) + anchor
+	}
+	if to < total {
+		next := f
+		next.Page++
+		p.Next = next.link(path) + anchor
+	}
+	return p
+}

@@ -1,0 +1,209 @@
+package page
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+)
+
+// fleetPage is the first page: the whole fleet at a glance.
+type fleetPage struct {
+	Verdict  verdict
+	Troubles []trouble
+	More     int // troubles of certificates that are not shown
+	Rollouts []renewer.Rollout
+	Counts   []count
+	Bands    []band
+	Filter   filter
+	Statuses []string
+	Issuers  []renewer.IssuerStatus
+	Rows     []row
+	Pager    pager
+	Events   []renewer.Event
+}
+
+// count is how many certificates have a status.
+type count struct {
+	look
+	N    int
+	Link string
+}
+
+// band is how many certificates end within a span of time.
+type band struct {
+	Label string
+	N     int
+	Share float64 // of the fullest band, in percent
+	Class string
+	Link  string
+	Title string // what the link shows
+}
+
+// row is one line of the list.
+type row struct {
+	renewer.Row
+	Life  *life
+	Class string
+	More  int // hosts that are not shown
+}
+
+// mostHosts is how many hosts a line names.
+const mostHosts = 3
+
+func newRow(r renewer.Row, now time.Time) row {
+	out := row{Row: r, Life: lifeOf(r, now), Class: urgency(r, now)}
+	if len(r.Hosts) > mostHosts { // those with a trouble first
+		hosts := slices.Clone(r.Hosts)
+		slices.SortStableFunc(hosts, func(a, b renewer.HostRow) int { return rank(a, r) - rank(b, r) })
+		out.Hosts, out.More = hosts[:mostHosts], len(hosts)-mostHosts
+	}
+	return out
+}
+
+func rank(h renewer.HostRow, r renewer.Row) int {
+	if h.Error != "" || wrong(h, r) {
+		return 0
+	}
+	return 1
+}
+
+// walk is what one pass over the certificates gathers, in memory for one page.
+type walk struct {
+	now      time.Time
+	filter   filter
+	total    int
+	statuses map[renewer.Status]int
+	bands    []int // by bounds
+	matched  int
+	rows     []row
+	troubles []renewer.Row // the first of each class
+	warnings []renewer.Row
+	troubled int
+}
+
+// The bands of the time that certificates have left; the first is for those
+// that have none.
+var bands = []struct {
+	label string
+	below time.Duration
+	class string
+	link  filter
+}{
+	{"expired", 0, bad, filter{Status: string(renewer.StatusExpired)}},
+	{"up to 1 day", day, warn, filter{Expiring: "1d"}},
+	{"1–3 days", 3 * day, warn, filter{Expiring: "3d"}},
+	{"3–7 days", 7 * day, busy, filter{Expiring: "7d"}},
+	{"7–14 days", 14 * day, busy, filter{Expiring: "14d"}},
+	{"14–30 days", 30 * day, good, filter{Expiring: "30d"}},
+	{"30–90 days", 90 * day, good, filter{Expiring: "90d"}},
+	{"over 90 days", 1 << 62, good, filter{}},
+}
+
+func (w *walk) take(r renewer.Row) error {
+	w.total++
+	w.statuses[r.Status]++
+	if !r.NotAfter.IsZero() {
+		left := r.NotAfter.Sub(w.now)
+		for i := range bands {
+			if left <= bands[i].below {
+				w.bands[i]++
+				break
+			}
+		}
+	}
+	class := urgency(r, w.now)
+	switch {
+	case class == bad:
+		w.troubled++
+		if len(w.troubles) < mostTroubles {
+			w.troubles = append(w.troubles, r)
+		}
+	case troubled(r):
+		w.troubled++
+		if len(w.warnings) < mostTroubles {
+			w.warnings = append(w.warnings, r)
+		}
+	}
+	if w.filter.matches(r, w.now) {
+		if from := (w.filter.Page - 1) * perPage; w.matched >= from && w.matched < from+perPage {
+			w.rows = append(w.rows, newRow(r, w.now))
+		}
+		w.matched++
+	}
+	return nil
+}
+
+// look walks over every certificate once; over all of them again where the
+// page that was asked for lies behind the end.
+func (p *pages) look(ctx context.Context, f filter, now time.Time) (*walk, error) {
+	for {
+		w := &walk{now: now, filter: f, statuses: map[renewer.Status]int{}, bands: make([]int, len(bands))}
+		if err := p.Source.List(ctx, renewer.ListFilter{}, w.take); err != nil {
+			return nil, err
+		}
+		if from, _ := f.window(w.matched); from < w.matched && len(w.rows) == 0 {
+			continue // f.Page is the last one now
+		}
+		w.filter = f
+		return w, nil
+	}
+}
+
+func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
+	f.Section, f.Title = "certificates", "Certificates"
+	system, err := p.Source.System(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	w, err := p.look(r.Context(), parseFilter(r.URL.Query()), f.Now)
+	if err != nil {
+		return nil, err
+	}
+	events, err := p.Source.Events(r.Context(), renewer.EventFilter{Limit: 8})
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(events)
+	f.Daemon = system.Daemon
+	if w.statuses[renewer.StatusRenewing] > 0 || len(system.Rollouts) > 0 {
+		f.Refresh = refreshLive
+	}
+	page := fleetPage{
+		Rollouts: system.Rollouts, Counts: w.counts(), Bands: w.drawn(), Filter: w.filter, Statuses: statuses, Issuers: system.Issuers,
+		Rows: w.rows, Pager: w.filter.pager("/", "#certificates", w.matched), Events: events,
+	}
+	if page.Troubles, page.More, err = p.troubles(r.Context(), system, w); err != nil {
+		return nil, err
+	}
+	page.Verdict = judge(w, page.Troubles, page.More)
+	return page, nil
+}
+
+func (w *walk) counts() []count {
+	var out []count
+	for _, s := range statuses[1:] {
+		st := renewer.Status(s)
+		if n := w.statuses[st]; n > 0 || st == renewer.StatusValid {
+			out = append(out, count{markOf(st), n, filter{Status: s}.link("/") + "#certificates"})
+		}
+	}
+	return out
+}
+
+func (w *walk) drawn() []band {
+	most := max(1, slices.Max(w.bands))
+	out := make([]band, len(bands))
+	for i, b := range bands {
+		out[i] = band{Label: b.label, N: w.bands[i], Share: 100 * float64(w.bands[i]) / float64(most), Class: b.class}
+		if out[i].N > 0 {
+			out[i].Link, out[i].Title = b.link.link("/")+"#certificates", "all certificates"
+			if b.link.Expiring != "" {
+				out[i].Title = "all that end within " + b.link.Expiring
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,172 @@
+// Package page is the status page: what the fleet looks like, for people with
+// a browser. It is read-only and needs nothing from elsewhere: the templates,
+// the style and the one script are embedded, and the page works without the
+// script.
+//
+// Names, subjects and messages come from certificates, hosts and issuers, so
+// they are written through html/template alone, and the content security
+// policy lets nothing run but the embedded script.
+package page
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"path"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Source is what the pages show. It answers from what is known: no issuer and
+// no host is asked for a page.
+type Source interface {
+	// System returns the daemon, its issuers and hosts, and the first rollouts
+	// under way. It walks over no certificates, so Counts may be empty.
+	System(ctx context.Context) (renewer.SystemStatus, error)
+	// List calls yield for each certificate that matches, soonest expiry
+	// first; what yield returns ends it.
+	List(ctx context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error
+	// Show returns one certificate by its full name; ok is false if there is none.
+	Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error)
+	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+}
+
+// Options of the pages.
+type Options struct {
+	Source Source
+	// CheckWithin is how old the last check may be before that is a trouble.
+	CheckWithin time.Duration
+	Log         *slog.Logger
+	Now         func() time.Time // nil: time.Now
+}
+
+// policy lets a browser load the embedded style and script, ask this server
+// again, and nothing else.
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed assets
+var assetFiles embed.FS
+
+type pages struct {
+	Options
+	templates map[string]*template.Template
+}
+
+// Routes are the patterns that Handler answers.
+var Routes = []string{
+	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events",
+	"GET /assets/page.css", "GET /assets/page.js", "GET /assets/icon.svg",
+}
+
+// Handler answers every route of Routes, and 404 for all else.
+func Handler(o Options) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &pages{Options: o, templates: map[string]*template.Template{}}
+	for _, name := range []string{"fleet", "certificate", "hosts", "host", "issuers", "events", "failed"} {
+		p.templates[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
+			"templates/layout.html", "templates/parts.html", "templates/"+name+".html"))
+	}
+	shown := map[string]http.Handler{
+		"GET /{$}":                 p.show("fleet", p.fleet),
+		"GET /certificates/{name}": p.show("certificate", p.certificate),
+		"GET /hosts":               p.show("hosts", p.hosts),
+		"GET /hosts/{name}":        p.show("host", p.host),
+		"GET /issuers":             p.show("issuers", p.issuers),
+		"GET /events":              p.show("events", p.events),
+		"GET /assets/page.css":     asset("page.css", "text/css; charset=utf-8"),
+		"GET /assets/page.js":      asset("page.js", "text/javascript; charset=utf-8"),
+		"GET /assets/icon.svg":     asset("icon.svg", "image/svg+xml"),
+	}
+	mux := http.NewServeMux()
+	for _, route := range Routes {
+		mux.Handle(route, shown[route])
+	}
+	return mux
+}
+
+// frame is what the layout shows around every page.
+type frame struct {
+	clock
+	Title   string // of the page, first in the window's title
+	Section string // the entry of the navigation that is current
+	Daemon  renewer.DaemonStatus
+	Refresh int // seconds until the script asks again
+	Page    any
+}
+
+// Seconds between two looks of the script at the same page.
+const (
+	refresh     = 10
+	refreshLive = 2 // while a rollout is under way
+)
+
+// notFound is answered with 404.
+type notFound string
+
+func (n notFound) Error() string { return string(n) }
+
+// show serves one page. It is rendered as a whole before the first byte is
+// sent, so that what fails is an error page and not half of a page.
+func (p *pages) show(name string, read func(*http.Request, *frame) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f := frame{clock: clock{p.Now()}, Refresh: refresh}
+		var out bytes.Buffer
+		status, tmpl := http.StatusOK, name
+		data, err := read(r, &f)
+		if err == nil {
+			f.Page = data
+			err = p.templates[tmpl].ExecuteTemplate(&out, "layout", f)
+		}
+		if err != nil {
+			status, tmpl = http.StatusInternalServerError, "failed"
+			if _, ok := err.(notFound); ok {
+				status = http.StatusNotFound
+			} else if r.Context().Err() == nil {
+				p.Log.Error("a page was not shown", "path", r.URL.Path, "error", err)
+			}
+			out.Reset()
+			f.Title, f.Refresh, f.Page = http.StatusText(status), refresh, err.Error()
+			if err := p.templates[tmpl].ExecuteTemplate(&out, "layout", f); err != nil {
+				http.Error(w, http.StatusText(status), status)
+				return
+			}
+		}
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Length", fmt.Sprint(out.Len()))
+		w.WriteHeader(status)
+		_, _ = out.WriteTo(w) // the client has gone if it fails
+	})
+}
+
+// asset serves an embedded file; a browser asks whether it has changed, which
+// it does with a new version of the program.
+func asset(name, mime string) http.Handler {
+	data, err := assetFiles.ReadFile(path.Join("assets", name))
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	sum := sha256.Sum256(data)
+	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", mime)
+		h.Set("ETag", tag)
+		h.Set("Cache-Control", "no-cache")
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+	})
+}

@@ -1,0 +1,176 @@
+package page
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+var functions = template.FuncMap{
+	"mark": markOf, "event": eventLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
+	"certificate": certificateLink, "host": hostLink,
+	"spans":      func() any { return windows },
+	"ends":       firstEnd,
+	"laneAt":     func(i int) int { return 12*i + 2 },
+	"axisHeight": func(a *axis) int { return 12 * len(a.Lanes) },
+	// What a part needs besides its data.
+	"rollout": func(f frame, r any) any { return struct{ Clock, Rollout any }{f.clock, r} },
+	"log": func(f frame, events []renewer.Event, caption string) any {
+		return struct{ Clock, Events, Caption any }{f.clock, events, caption}
+	},
+}
+
+// clock is the moment at which a page is made.
+type clock struct{ Now time.Time }
+
+// moment is a time as a page shows it.
+type moment struct {
+	ISO, Stamp, Relative string // empty for the zero time
+}
+
+// When tells a time absolutely and relative to now.
+func (c clock) When(t time.Time) moment {
+	if t.IsZero() {
+		return moment{}
+	}
+	t = t.UTC()
+	return moment{ISO: t.Format(time.RFC3339), Stamp: t.Format("2006-01-02 15:04"), Relative: relative(t.Sub(c.Now))}
+}
+
+// relative tells a time from now: "in 29 d", "in 1 h 5 min", "3 d ago".
+func relative(d time.Duration) string {
+	s := span(d.Abs())
+	switch {
+	case s == "":
+		return "now"
+	case d < 0:
+		return s + " ago"
+	default:
+		return "in " + s
+	}
+}
+
+var units = []struct {
+	size time.Duration
+	name string
+}{{365 * 24 * time.Hour, "y"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}}
+
+// span tells a duration in its largest unit, and in the next one too while
+// there are fewer than three of the first.
+func span(d time.Duration) string {
+	for i, u := range units {
+		n := d / u.size
+		if n == 0 {
+			continue
+		}
+		text := fmt.Sprintf("%d %s", n, u.name)
+		if n < 3 && i+1 < len(units) {
+			next := units[i+1]
+			if rest := (d % u.size) / next.size; rest > 0 {
+				text += fmt.Sprintf(" %d %s", rest, next.name)
+			}
+		}
+		return text
+	}
+	return ""
+}
+
+func many(n int, one string) string {
+	if n != 1 {
+		one += "s"
+	}
+	return thousands(n) + " " + one
+}
+
+// thousands writes 12 345 with a narrow space that does not break.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:]
+	}
+	return s
+}
+
+// short is the beginning of a fingerprint.
+func short(hex string) string {
+	if len(hex) > 12 {
+		return hex[:12]
+	}
+	return hex
+}
+
+// pieces breaks a fingerprint or serial into groups of eight digits, where a
+// line may end.
+func pieces(hex string) []string {
+	var out []string
+	for len(hex) > 8 {
+		out, hex = append(out, hex[:8]), hex[8:]
+	}
+	return append(out, hex)
+}
+
+// look is how a state is shown: a colour, a sign that says the same without
+// it, and the word.
+type look struct{ Class, Sign, Word string }
+
+const (
+	good = "good"
+	busy = "busy"
+	warn = "warn"
+	bad  = "bad"
+	idle = "idle"
+)
+
+var signs = map[string]string{good: "✓", busy: "↻", warn: "!", bad: "✕", idle: "–"}
+
+var classes = map[string]string{
+	string(renewer.StatusPending): idle, string(renewer.StatusValid): good, string(renewer.StatusDue): warn, string(renewer.StatusRenewing): busy,
+	string(renewer.StatusBlocked): bad, string(renewer.StatusExpired): bad, string(renewer.StatusRevoked): bad,
+
+	string(renewer.HostStaged): busy, string(renewer.HostActivated): busy, string(renewer.HostVerified): good,
+	string(renewer.HostRolledBack): warn, string(renewer.HostDrifted): bad,
+
+	string(renewer.StepActivating): busy, string(renewer.StepRestoring): warn, string(renewer.StepRestored): warn, string(renewer.StepUnproven): warn,
+
+	string(renewer.PhaseOrdering): busy, string(renewer.PhaseRolling): busy, string(renewer.PhaseDone): good, string(renewer.PhaseSuperseded): idle,
+
+	"up": good, "down": bad,
+}
+
+// markOf gives the look of a status, state or phase.
+func markOf(state any) look {
+	word := fmt.Sprint(state)
+	class, ok := classes[word]
+	if !ok {
+		class = idle
+	}
+	return look{class, signs[class], strings.ReplaceAll(word, "_", " ")}
+}
+
+// eventLook gives the look of an event.
+func eventLook(e renewer.Event) look {
+	class := idle
+	switch t := e.Type; {
+	case t == renewer.EventVerified, t == renewer.EventRolloutDone, t == renewer.EventRecovered, t == renewer.EventIssued:
+		class = good
+	case t == renewer.EventRolloutBlocked, t == renewer.EventRolledBack, t == renewer.EventExpired, t == renewer.EventRestoreFailed:
+		class = bad
+	case e.Error != "", t == renewer.EventDrifted, t == renewer.EventUnreachable, t == renewer.EventExpiring, t == renewer.EventIssueWarning,
+		strings.HasSuffix(string(t), "_failed"):
+		class = warn
+	}
+	return look{class, signs[class], strings.ReplaceAll(string(e.Type), "_", " ")}
+}
+
+// firstEnd is when the first of an issuer's CA certificates ends.
+func firstEnd(cas []renewer.CAStatus) (end time.Time) {
+	for _, ca := range cas {
+		if end.IsZero() || ca.NotAfter.Before(end) {
+			end = ca.NotAfter
+		}
+	}
+	return end
+}
