@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,9 +62,31 @@ func newWorld(t *rapid.T) *world {
 func (w *world) decide() Turn {
 	var list []Entry
 	for _, e := range w.entries {
-		list = append(list, Entry{Certificate: e.c, Rollout: e.rec.Rollout, Conditions: Conditions{Now: w.now, WindowOpen: true}})
+		list = append(list, Entry{
+			Certificate: e.c, Rollout: e.rec.Rollout, Conditions: Conditions{Now: w.now, WindowOpen: true}, Family: w.ended(e), Size: len(w.family(e)),
+		})
 	}
+	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Size > 1 && e.Rollout.Phase.Over() }) // as the engine has it
 	return Decide(list, func(a Action) bool { return w.busy[a] })
+}
+
+// family returns the certificates of an entry.
+func (w *world) family(of *worldEntry) (out []*worldEntry) {
+	for _, e := range w.entries {
+		if e.c.Entry == of.c.Entry {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (w *world) ended(of *worldEntry) (out []Ended) {
+	for _, e := range w.family(of) {
+		if r := e.rec.Rollout; r.Phase.Over() {
+			out = append(out, Ended{Certificate: e.c.Name, Phase: r.Phase, At: r.EndedAt, Why: r.Error})
+		}
+	}
+	return out
 }
 
 // step starts what can be started and lets one thing under way end, or time

@@ -36,6 +36,7 @@ type machine struct {
 	work      renewer.Work
 	docker    renewer.DockerState
 	slow      func(ctx context.Context, call string)
+	after     func() // an activation, with nothing locked
 	only      string // the one fingerprint that the service can serve; empty: any
 }
 
@@ -44,6 +45,7 @@ type place struct {
 	order     []string
 	live      string
 	served    string
+	loaded    map[renewer.FileKind][]byte
 }
 
 func newMachine(name string) *machine {
@@ -114,6 +116,14 @@ func (m *machine) Flip(_ context.Context, p renewer.Placement, revision string) 
 }
 
 func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, error) {
+	did, err := m.activate(a)
+	if m.after != nil {
+		m.after()
+	}
+	return did, err
+}
+
+func (m *machine) activate(a renewer.Activation) (Activated, error) {
 	unlock, err := m.enter("activate", a.Key())
 	defer unlock()
 	if err != nil {
@@ -124,7 +134,8 @@ func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, 
 	}
 	m.activated[a.Key()]++
 	for _, pl := range m.places {
-		pl.served = leafOf(pl.revisions[pl.live])
+		pl.loaded = pl.revisions[pl.live]
+		pl.served = leafOf(pl.loaded)
 	}
 	return Activated{}, nil
 }
@@ -240,6 +251,7 @@ type flaky struct {
 	mu      sync.Mutex
 	orders  int
 	err     error
+	after   func(orders int) error // nil: nothing fails
 	revoked []renewer.Revocation
 	revoker error // what Revoke returns
 }
@@ -255,6 +267,9 @@ func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error
 	f.mu.Lock()
 	f.orders++
 	err := f.err
+	if err == nil && f.after != nil {
+		err = f.after(f.orders)
+	}
 	f.mu.Unlock()
 	if err != nil {
 		return renewer.Chain{}, err

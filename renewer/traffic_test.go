@@ -1,0 +1,292 @@
+package renewer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// What holds of certificates that are tied together, whatever fails: the two
+// sides of a group are never between two generations together, and those of
+// one entry keep to its canary and max_parallel like the hosts of one rollout.
+func TestTrafficProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newGroup(t)
+		for range 600 {
+			if !w.step(t) {
+				break
+			}
+			w.checkSides(t)
+			w.checkFamilies(t)
+		}
+		w.checkRest(t)
+	})
+}
+
+// newGroup is a group of a few servers and clients, some of them several
+// certificates of one entry.
+func newGroup(t *rapid.T) *world {
+	w := &world{busy: map[Action]bool{}, now: t0}
+	add := func(entryName string, usage Usage) {
+		n := rapid.IntRange(1, 4).Draw(t, "hosts")
+		pace := Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		for i := range n {
+			host := fmt.Sprintf("%s%d", entryName, i)
+			c := entry(entryName+"@"+host, host)
+			c.Entry, c.Usages, c.PeerGroup, c.Pace = entryName, []Usage{usage}, "g", pace
+			e := &worldEntry{c: c, rec: inPlace(c, 1)}
+			e.before = e.rec.Clone()
+			e.rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+			w.entries = append(w.entries, e)
+		}
+	}
+	add("client", UsageClient)
+	add("server", UsageServer)
+	if rapid.Bool().Draw(t, "second client") {
+		add("other", UsageClient)
+	}
+	return w
+}
+
+func (e *worldEntry) live() int {
+	n := 0
+	for _, s := range e.rec.Rollout.Steps {
+		if s.State.Live() {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) checkSides(t *rapid.T) {
+	var live [2][]string
+	for _, e := range w.entries {
+		if e.live() > 0 {
+			live[e.c.side()] = append(live[e.c.side()], e.c.Name)
+		}
+	}
+	if len(live[servers]) > 0 && len(live[clients]) > 0 {
+		t.Fatalf("servers %v and clients %v are between two generations together", live[servers], live[clients])
+	}
+}
+
+func (w *world) checkFamilies(t *rapid.T) {
+	for _, e := range w.entries {
+		live, proven, failed := 0, 0, 0
+		family := w.family(e)
+		for _, f := range family {
+			live += f.live()
+			switch {
+			case f.rec.Rollout.Phase == PhaseDone:
+				proven++
+			case f.rec.Rollout.Phase == PhaseBlocked:
+				failed++
+			}
+		}
+		p := e.c.Pace
+		limit := p.MaxParallel
+		if canary := min(p.Canary, len(family)); proven < canary {
+			limit = max(canary, p.MaxParallel*min(proven, 1))
+		}
+		if len(family) > 1 && live > limit {
+			t.Fatalf("entry %s has %d certificates under way, limit %d (%d proven)", e.c.Entry, live, limit, proven)
+		}
+		if canary := min(max(p.Canary, p.MaxParallel), len(family)); failed > canary {
+			t.Fatalf("%d of entry %s failed: more than were under way when the first did", failed, e.c.Entry)
+		}
+	}
+}
+
+// checkRest: when nothing can be done, everything is over or held back by a
+// failure of its own entry.
+func (w *world) checkRest(t *rapid.T) {
+	turn := w.decide()
+	for _, e := range w.entries {
+		if e.rec.Rollout.Phase.Over() {
+			continue
+		}
+		h, held := turn.Held[e.c.Name]
+		failed := slices.ContainsFunc(w.family(e), func(f *worldEntry) bool { return f.rec.Rollout.Phase == PhaseBlocked })
+		if !held || !failed || !strings.Contains(h.Why, "failed") {
+			t.Fatalf("%s rests without a reason: %+v %+v", e.c.Name, h, e.rec.Rollout)
+		}
+	}
+}
+
+// staged is an entry whose rollout has staged everywhere and could activate.
+func staged(c Certificate, at time.Time) Entry {
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRenewTime, "a test"}))
+	r := rec.Rollout
+	r.Phase, r.Generation, r.StartedAt = PhaseRolling, 2, at
+	for i := range r.Steps {
+		r.Steps[i].State, r.Steps[i].Revision, r.Steps[i].Previous = StepStaged, "r2", "r1"
+	}
+	return Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: at.Add(time.Minute), WindowOpen: true}, Size: 1}
+}
+
+func perHost(name string, usage Usage, hosts ...string) (out []Entry) {
+	for _, h := range hosts {
+		c := entry(name+"@"+h, h)
+		c.Entry, c.Usages, c.PeerGroup = name, []Usage{usage}, "g"
+		c.OverrideBefore = 24 * time.Hour
+		e := staged(c, t0)
+		e.Size = len(hosts)
+		out = append(out, e)
+	}
+	return out
+}
+
+// starts lists the certificates that Decide lets activate.
+func starts(turn Turn) (out []string) {
+	for _, task := range turn.Tasks {
+		for _, a := range task {
+			if a.Kind == ActActivate {
+				out = append(out, a.Certificate)
+			}
+		}
+	}
+	return out
+}
+
+func idle(Action) bool { return false }
+
+func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
+	entries := perHost("docker", UsageServer, "c", "a", "b") // the order of the file
+	if got := starts(Decide(entries, idle)); !slices.Equal(got, []string{"docker@c"}) {
+		t.Fatalf("%v", got)
+	}
+	proven := Ended{Certificate: "docker@c", Phase: PhaseDone, At: t0.Add(30 * time.Second)}
+	rest := entries[1:]
+	for i := range rest {
+		rest[i].Family = []Ended{proven}
+	}
+	if got := starts(Decide(rest, idle)); !slices.Equal(got, []string{"docker@a", "docker@b"}) {
+		t.Fatalf("after the canary: %v", got)
+	}
+	for i := range rest {
+		rest[i].Certificate.Pace.Pause = time.Hour
+	}
+	turn := Decide(rest, idle)
+	if got := starts(turn); got != nil || !turn.Wake.Equal(proven.At.Add(time.Hour)) {
+		t.Fatalf("in the pause: %v, wake %s", got, turn.Wake)
+	}
+}
+
+func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
+	entries := perHost("docker", UsageServer, "a", "b")
+	rest := entries[1:]
+	rest[0].Family = []Ended{{Certificate: "docker@a", Phase: PhaseBlocked, At: t0.Add(10 * time.Second), Why: "a: connection refused"}}
+	turn := Decide(rest, idle)
+	if got := starts(turn); got != nil {
+		t.Fatalf("%v", got)
+	}
+	if h := turn.Held["docker@b"]; !strings.Contains(h.Why, "docker@a failed: a: connection refused") {
+		t.Errorf("%+v", h)
+	}
+	rest[0].Conditions.End = t0.Add(23 * time.Hour)
+	if got := starts(Decide(rest, idle)); len(got) != 1 {
+		t.Error("what is in place ends, and it is still held")
+	}
+	rest[0].Conditions.End = time.Time{}
+	rest[0].Rollout.Hurry(false, t0.Add(20*time.Second))
+	if got := starts(Decide(rest, idle)); len(got) != 1 {
+		t.Error("a person asked after the failure, and it is still held")
+	}
+	rest[0].Rollout.AskedAt = t0.Add(5 * time.Second)
+	if got := starts(Decide(rest, idle)); got != nil {
+		t.Error("a person asked before the failure, and it goes on")
+	}
+}
+
+func TestServersGoFirstAndNeverTogetherWithClients(t *testing.T) {
+	both := slices.Concat(perHost("worker", UsageClient, "w"), perHost("coordinator", UsageServer, "c"))
+	turn := Decide(both, idle)
+	if got := starts(turn); !slices.Equal(got, []string{"coordinator@c"}) {
+		t.Fatalf("%v", got)
+	}
+	if h := turn.Held["worker@w"]; !slices.Equal(h.By, []string{"coordinator@c"}) {
+		t.Errorf("%+v", h)
+	}
+	both[1].Rollout.Steps[0].State = StepPending
+	if got := starts(Decide(both, idle)); got != nil {
+		t.Fatalf("while the server is being staged: %v", got)
+	}
+	both[1].Rollout.Steps[0].State = StepActivated
+	if got := starts(Decide(both, idle)); got != nil {
+		t.Fatalf("while the server is being proven: %v", got)
+	}
+	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepPending, t0.Add(time.Hour)
+	if got := starts(Decide(both, idle)); !slices.Equal(got, []string{"worker@w"}) {
+		t.Fatalf("while the server cannot be reached: %v", got)
+	}
+	both[0].Rollout.Steps[0].State = StepRestoring
+	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepStaged, time.Time{}
+	if got := starts(Decide(both, idle)); got != nil {
+		t.Fatalf("while a client goes back: %v", got)
+	}
+}
+
+func TestOthersDoNotHoldEachOtherUp(t *testing.T) {
+	a, b := entry("a", "h1"), entry("b", "h2")
+	if got := starts(Decide([]Entry{staged(a, t0), staged(b, t0)}, idle)); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestTheUrgentGoFirst(t *testing.T) {
+	var list []Entry
+	for i, state := range []StepState{StepPending, StepStaged, StepActivated, StepRestoring} {
+		e := staged(entry(fmt.Sprintf("c%d", i), fmt.Sprintf("h%d", i)), t0)
+		e.Rollout.Steps[0].State = state
+		list = append(list, e)
+	}
+	var kinds []ActionKind
+	for _, task := range Decide(list, idle).Tasks {
+		kinds = append(kinds, task[0].Kind)
+	}
+	if want := []ActionKind{ActRestore, ActProbe, ActActivate, ActStage}; !slices.Equal(kinds, want) {
+		t.Errorf("%v, want %v", kinds, want)
+	}
+}
+
+func TestTheBudgetIsKeptInHalves(t *testing.T) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	do := func(kind ActionKind, after time.Duration, o Outcome) []Event {
+		t.Helper()
+		o.Action, o.At = Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: kind}, t0.Add(after)
+		if kind != ActOrder {
+			o.Host = "a"
+		}
+		rec.Begin(o.Action)
+		return rec.Apply(o)
+	}
+	do(ActOrder, 0, Outcome{Generation: generation(c, 2, t0)})
+	do(ActStage, 0, Outcome{Revision: "r2", Previous: "r1"})
+	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
+	s, _ := rec.Rollout.Step("a")
+	if !s.Half().Equal(t0.Add(10 * time.Second)) {
+		t.Fatalf("half of the budget is over at %s", s.Half())
+	}
+	away := errors.New("the host cannot be looked at")
+	do(ActProbe, 5*time.Second, Outcome{Err: away, Inconclusive: true})
+	if s.State != StepActivated {
+		t.Fatalf("in the first half it is %s", s.State)
+	}
+	do(ActProbe, 11*time.Second, Outcome{Err: away, Inconclusive: true})
+	if s.State != StepRestoring {
+		t.Fatalf("after the first half it is %s", s.State)
+	}
+	do(ActRestore, 15*time.Second, Outcome{})
+	events := do(ActReprobe, 21*time.Second, Outcome{})
+	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
+		t.Errorf("away %s, events %+v", s.Away, events)
+	}
+}
