@@ -154,12 +154,13 @@ func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}, ok
 }
 
-// locate fills in where a local CA's files are unless the fleet file says so.
+// locate fills in where an issuer's files are unless the fleet file says so.
 func (i *Issuer) locate(stateDir string) {
+	dir := filepath.Join(stateDir, "issuers", i.Name)
 	if i.Type != "local" {
+		i.RootsFile = filepath.Join(dir, "roots.pem")
 		return
 	}
-	dir := filepath.Join(stateDir, "issuers", i.Name)
 	i.CRLDir = dir
 	if i.CACert == "" {
 		i.CACert = filepath.Join(dir, "ca.pem")

@@ -1,8 +1,10 @@
 package stepca_test
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -91,5 +93,33 @@ func TestRootsAndFederation(t *testing.T) {
 	must(t, err)
 	if len(roots) != 2 || !roots[0].Equal(ca.Root) || !roots[1].Equal(other.Root) {
 		t.Errorf("%d roots", len(roots))
+	}
+}
+
+// A restart while the CA is away does not lose the roots; those of another CA
+// are no use.
+func TestRootsAreKept(t *testing.T) {
+	t.Parallel()
+	ca := start(t, teststepca.Options{})
+	cfg := configOf(ca)
+	cfg.RootsFile = filepath.Join(t.TempDir(), "issuers", "corp-step", "roots.pem")
+	_, err := open(t, cfg).Roots(t.Context())
+	must(t, err)
+	must(t, ca.Stop())
+	i := open(t, cfg)
+	roots, err := i.Roots(t.Context())
+	must(t, err)
+	if len(roots) != 1 || !roots[0].Equal(ca.Root) {
+		t.Errorf("%d roots", len(roots))
+	}
+	if err := i.Health(t.Context()); renewer.ClassOf(err) != retry {
+		t.Errorf("its health: %v", err)
+	}
+	if _, err := i.Roots(cancelled()); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	cfg.RootFingerprint = shared.Fingerprint
+	if _, err := open(t, cfg).Roots(t.Context()); renewer.ClassOf(err) != retry {
+		t.Errorf("of another CA: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 	case "step-ca":
 		return stepca.New(stepca.Config{
 			Name: is.Name, URL: is.URL, RootFingerprint: is.RootFingerprint, Provisioner: is.Provisioner,
-			PasswordFile: is.PasswordFile, X5CCert: is.X5CCert, X5CKey: is.X5CKey,
+			PasswordFile: is.PasswordFile, X5CCert: is.X5CCert, X5CKey: is.X5CKey, RootsFile: is.RootsFile,
 		})
 	case "vault":
 		return vault.New(vaultConfig(is))
