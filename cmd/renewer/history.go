@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"renewer/configs"
@@ -58,6 +60,15 @@ next; JSON then is one object a line.`,
 	return cmd
 }
 
+// colourOfEvent is for who follows on a terminal.
+var colourOfEvent = map[renewer.EventType]text.Color{
+	renewer.EventVerified: text.FgGreen, renewer.EventRolloutDone: text.FgGreen, renewer.EventRecovered: text.FgGreen,
+	renewer.EventExpiring: text.FgYellow, renewer.EventIssueWarning: text.FgYellow, renewer.EventUnreachable: text.FgYellow,
+	renewer.EventRenewalFailed: text.FgRed, renewer.EventStageFailed: text.FgRed, renewer.EventActivateFailed: text.FgRed,
+	renewer.EventProbeFailed: text.FgRed, renewer.EventRestoreFailed: text.FgRed, renewer.EventRolledBack: text.FgRed,
+	renewer.EventRolloutBlocked: text.FgRed, renewer.EventDrifted: text.FgRed, renewer.EventExpired: text.FgRed,
+}
+
 func (c *cli) eventList() *list[renewer.Event] {
 	return listOf(c, []string{"time", "type", "certificate", "host", "generation", "rollout", "message", "error"}, func(e renewer.Event) []any {
 		return []any{plain(e.Time), string(e.Type), e.Certificate, e.Host, number(e.Generation), e.Rollout, e.Message, e.Error}
@@ -92,7 +103,7 @@ func (c *cli) follow(ctx context.Context, f *configs.Fleet, filter renewer.Event
 		for _, e := range events {
 			filter.After = max(filter.After, e.Seq)
 			if c.format.table() {
-				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), progressLine(e))
+				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), coloured(strings.Map(harmless, progressLine(e)), colourOfEvent[e.Type]))
 				continue
 			}
 			if err := out.add(e); err != nil {

@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
 
 	"renewer/renewer"
 )
@@ -66,25 +69,38 @@ func plain(cell any) string {
 	}
 }
 
-// shown is a cell for people.
-func (c *cli) shown(cell any, now time.Time) string {
-	s := plain(cell)
+// shown is a cell for people, and its colour (0: none).
+func (c *cli) shown(cell any, now time.Time) (string, text.Color) {
+	s, colour := plain(cell), text.Color(0)
 	switch v := cell.(type) {
 	case time.Time:
 		s = c.when(v, now)
 	case end:
 		if !v.NotAfter.IsZero() {
-			return v.colour(now).Sprint(c.when(v.NotAfter, now))
+			s, colour = c.when(v.NotAfter, now), v.colour(now)
 		}
 	case state:
-		if colour, ok := colourOf[s]; ok {
-			return colour.Sprint(s)
-		}
+		colour = colourOf[s]
 	}
 	if s == "" {
-		return "-"
+		s = "-"
 	}
-	return s
+	return strings.Map(harmless, s), colour
+}
+
+// harmless keeps what a host or an issuer answered from steering a terminal.
+func harmless(r rune) rune {
+	if unicode.IsControl(r) && r != '\n' {
+		return ' '
+	}
+	return r
+}
+
+func coloured(s string, colour text.Color) string {
+	if colour == 0 {
+		return s
+	}
+	return colour.Sprint(s)
 }
 
 // when is relative on a terminal, where somebody reads it now.
@@ -118,25 +134,42 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%ds", d/time.Second)
 }
 
-// table prints aligned columns without lines.
+// table prints aligned columns without lines. On a terminal, long cells are
+// shortened for a row to fit a line; -o wide leaves them whole.
 func (c *cli) table(columns []string, rows [][]any) error {
 	w := table.NewWriter()
 	w.SuppressTrailingSpaces()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
-	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", gap
 	style.Format.Header = text.FormatUpper
-	w.SetStyle(style)
 	head := make(table.Row, len(columns))
+	widths := make([]int, len(columns))
+	least := make([]int, len(columns))
 	for i, name := range columns {
-		head[i] = strings.ReplaceAll(name, "_", " ")
+		name = strings.ReplaceAll(name, "_", " ")
+		head[i], widths[i] = name, text.StringWidth(name)
+		least[i] = max(widths[i], leastColumn)
 	}
-	w.AppendHeader(head)
 	now := time.Now()
-	for _, cells := range rows {
-		row := make(table.Row, len(cells))
-		for i, cell := range cells {
-			row[i] = c.shown(cell, now)
+	texts, colours := make([][]string, len(rows)), make([][]text.Color, len(rows))
+	for y, cells := range rows {
+		for x, cell := range cells {
+			s, colour := c.shown(cell, now)
+			s = strings.ReplaceAll(strings.TrimSpace(s), "\n", " ")
+			texts[y], colours[y] = append(texts[y], s), append(colours[y], colour)
+			widths[x] = max(widths[x], text.StringWidth(s))
+		}
+	}
+	if room := c.width(); room > 0 && c.format != asWide {
+		widths = fit(widths, least, room)
+	}
+	w.SetStyle(style)
+	w.AppendHeader(head[:len(widths)])
+	for y := range texts {
+		row := make(table.Row, len(widths))
+		for x, width := range widths {
+			row[x] = coloured(text.Snip(texts[y][x], width, "…"), colours[y][x])
 		}
 		w.AppendRow(row)
 	}
@@ -144,14 +177,93 @@ func (c *cli) table(columns []string, rows [][]any) error {
 	return err
 }
 
-// facts prints one name and value a line; empty values are left out.
+const (
+	gap         = "  "
+	leastColumn = 8
+	factColumn  = 15
+)
+
+// width is that of the terminal; 0 where nobody counts.
+func (c *cli) width() int {
+	f, ok := c.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return w
+}
+
+// fit takes from the widest column until a row has room, and from the first,
+// which names what the row is about, only when the others have given. Where
+// that is not enough, the last columns are left out.
+func fit(natural, least []int, room int) []int {
+	widths := slices.Clone(natural)
+	total := len(gap) * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	for from := 1; from >= 0; from-- {
+		for total > room {
+			widest := -1
+			for i := from; i < len(widths); i++ {
+				if widths[i] > least[i] && (widest < 0 || widths[i] > widths[widest]) {
+					widest = i
+				}
+			}
+			if widest < 0 {
+				break
+			}
+			widths[widest]--
+			total--
+		}
+	}
+	if total > room && len(widths) > 1 {
+		return fit(natural[:len(natural)-1], least, room)
+	}
+	return widths
+}
+
+// facts prints one name and value a line; empty values are left out. What is
+// longer than a line goes on below itself.
 func (c *cli) facts(pairs ...any) {
 	now := time.Now()
 	for i := 0; i+1 < len(pairs); i += 2 {
-		if plain(pairs[i+1]) != "" {
-			fmt.Fprintf(c.out, "%-14s %s\n", pairs[i].(string)+":", c.shown(pairs[i+1], now))
+		if plain(pairs[i+1]) == "" {
+			continue
+		}
+		s, colour := c.shown(pairs[i+1], now)
+		for n, line := range lines(s, c.width()-factColumn) {
+			name := ""
+			if n == 0 {
+				name = pairs[i].(string) + ":"
+			}
+			fmt.Fprintf(c.out, "%-*s%s\n", factColumn, name, coloured(line, colour))
 		}
 	}
+}
+
+// lines breaks a text between words; a word that is longer than a line, such
+// as a fingerprint, stays whole for whoever copies it.
+func lines(s string, room int) (out []string) {
+	for paragraph := range strings.SplitSeq(s, "\n") {
+		line := ""
+		for word := range strings.FieldsSeq(paragraph) {
+			switch {
+			case line == "":
+				line = word
+			case room > 0 && text.StringWidth(line)+1+text.StringWidth(word) > room:
+				out = append(out, line)
+				line = word
+			default:
+				line += " " + word
+			}
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // heading starts a part of a longer text.
