@@ -95,7 +95,7 @@ var eventTypes = []string{
 	string(renewer.EventRenewalFailed), string(renewer.EventRolloutBlocked), string(renewer.EventRolledBack),
 	string(renewer.EventExpiring), string(renewer.EventExpired), string(renewer.EventDrifted),
 	string(renewer.EventUnreachable), string(renewer.EventRecovered), string(renewer.EventRolloutDone),
-	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventIssuerDown),
+	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventLifetimeTooShort), string(renewer.EventIssuerDown),
 }
 
 // merged are the keys whose mappings are merged key by key; a value of any

@@ -16,6 +16,10 @@ const (
 	ClassMisconfigured  Class = "misconfigured"  // our side of it: file, passphrase, role, address
 )
 
+// ErrRate says that an order was not made, because the fleet file lets the next
+// one through only after RetryAfter. Nothing is wrong.
+var ErrRate = errors.New("the issuer's rate is used up")
+
 // Error carries what somebody decides on: the class, and the way out for a
 // person. Either may be empty.
 type Error struct {

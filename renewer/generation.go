@@ -32,6 +32,12 @@ func (c Certificate) Request() Request {
 	}
 }
 
+// Same reports whether another request asks for the same certificate, for as
+// long.
+func (r Request) Same(other Request) bool {
+	return len(changed(r, other)) == 0 && r.Lifetime == other.Lifetime
+}
+
 // Order is one request to an issuer. The private key never leaves this
 // process: an issuer gets its public half, or a CSR that it signed.
 type Order struct {
@@ -67,13 +73,18 @@ func SplitSANs(sans []string) (dns []string, ips []net.IP) {
 	return dns, ips
 }
 
-// SANs returns the DNS names and IP addresses of a certificate as text.
+// SANs returns the alternative names of a certificate as text: DNS names, IP
+// addresses, and what renewer never asks for, URIs and mail addresses.
 func SANs(c *x509.Certificate) []string {
 	out := make([]string, 0, len(c.DNSNames)+len(c.IPAddresses))
 	out = append(out, c.DNSNames...)
 	for _, ip := range c.IPAddresses {
 		out = append(out, ip.String())
 	}
+	for _, u := range c.URIs {
+		out = append(out, u.String())
+	}
+	out = append(out, c.EmailAddresses...)
 	return out
 }
 
@@ -131,16 +142,27 @@ func NewGeneration(name string, number int, req Request, chain Chain, policy Ren
 	return g
 }
 
-// UsagesOf returns the usages of a certificate that renewer knows.
+// usageNames are the extended key usages that issuers are known to add, by
+// their names in RFC 5280, section 4.2.1.12.
+var usageNames = map[x509.ExtKeyUsage]Usage{
+	x509.ExtKeyUsageServerAuth: UsageServer, x509.ExtKeyUsageClientAuth: UsageClient, x509.ExtKeyUsageAny: "any",
+	x509.ExtKeyUsageCodeSigning: "codeSigning", x509.ExtKeyUsageEmailProtection: "emailProtection",
+	x509.ExtKeyUsageTimeStamping: "timeStamping", x509.ExtKeyUsageOCSPSigning: "OCSPSigning",
+}
+
+// UsagesOf returns the extended key usages of a certificate, those that renewer
+// never asks for too: by name or, without one, by OID.
 func UsagesOf(c *x509.Certificate) []Usage {
 	var out []Usage
 	for _, u := range c.ExtKeyUsage {
-		switch u {
-		case x509.ExtKeyUsageServerAuth:
-			out = append(out, UsageServer)
-		case x509.ExtKeyUsageClientAuth:
-			out = append(out, UsageClient)
+		name, ok := usageNames[u]
+		if !ok {
+			name = Usage(fmt.Sprintf("extKeyUsage %d", u))
 		}
+		out = append(out, name)
+	}
+	for _, oid := range c.UnknownExtKeyUsage {
+		out = append(out, Usage(oid.String()))
 	}
 	return out
 }

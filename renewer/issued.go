@@ -4,20 +4,40 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
+// What CheckIssued refuses, the order being what it was. ErrTooShort is one of
+// the ways to be unusable.
+var (
+	ErrUnusable = errors.New("what the issuer signed cannot be used")
+	ErrTooShort = errors.New("the issuer gave less than a tenth of the lifetime")
+)
+
+// unusable says what is wrong in words of its own, and is those above.
+type unusable struct {
+	error
+	short bool
+}
+
+func (e *unusable) Unwrap() error { return e.error }
+func (e *unusable) Is(target error) bool {
+	return target == ErrUnusable || e.short && target == ErrTooShort //nolint:errorlint // this is what errors.Is asks
+}
+
 // CheckIssued compares what an issuer returned with what was asked. An error
-// (refused) means that the leaf must never be pushed. Warnings say what the
-// issuer added or shortened. The chain has to lead to one of the roots and no
-// certificate in it may end before the leaf.
+// (refused, and ErrUnusable) means that the leaf must never be pushed. Warnings
+// say what the issuer added or shortened. The chain has to lead to one of the
+// roots and no certificate in it may end before the leaf.
 func CheckIssued(o Order, strict bool, chain Chain, roots []*x509.Certificate, now time.Time) (warnings []string, err error) {
 	leaf := chain.Leaf
 	refuse := func(format string, a ...any) error {
-		return &Error{Class: ClassRefused, Err: fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)}
+		why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
+		return &Error{Class: ClassRefused, Hint: "compare the issuer's template, role or policy with the entry", Err: &unusable{error: why}}
 	}
 	if leaf == nil {
 		return nil, refuse("is missing")
@@ -25,40 +45,45 @@ func CheckIssued(o Order, strict bool, chain Chain, roots []*x509.Certificate, n
 	if pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(o.Key.Public()) {
 		return nil, refuse("has another key than the order")
 	}
-	added := func(what string, asked, got []string) error {
-		missing, extra := without(asked, got), without(got, asked)
-		switch {
-		case len(missing) > 0:
-			return refuse("lacks the %s %s", what, strings.Join(missing, ", "))
-		case len(extra) > 0 && strict:
-			return refuse("has the %s %s, which nobody asked for (strict: true)", what, strings.Join(extra, ", "))
-		case len(extra) > 0:
-			warnings = append(warnings, fmt.Sprintf("issuer %s added the %s %s", o.Issuer, what, strings.Join(extra, ", ")))
+	if leaf.IsCA || leaf.KeyUsage&x509.KeyUsageCertSign != 0 {
+		return nil, refuse("may sign certificates itself: it is a CA")
+	}
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return nil, refuse("has a keyUsage without digitalSignature, so no TLS 1.3 peer takes it")
+	}
+	for _, compared := range []struct {
+		what       string
+		asked, got []string
+	}{
+		{"SANs", o.SANs, SANs(leaf)}, {"usages", texts(o.Usages), texts(UsagesOf(leaf))},
+	} {
+		if missing := without(compared.asked, compared.got); len(missing) > 0 {
+			return nil, refuse("lacks the %s %s", compared.what, strings.Join(missing, ", "))
 		}
-		return nil
+		if extra := without(compared.got, compared.asked); len(extra) > 0 && strict {
+			return nil, refuse("has the %s %s, which nobody asked for (strict: true)", compared.what, strings.Join(extra, ", "))
+		}
 	}
-	if err := added("SANs", o.SANs, SANs(leaf)); err != nil {
-		return nil, err
-	}
-	if err := added("usages", texts(o.Usages), texts(UsagesOf(leaf))); err != nil {
-		return nil, err
+	if leaf.Subject.CommonName != o.CommonName && strict {
+		return nil, refuse("has the common name %q instead of %q (strict: true)", leaf.Subject.CommonName, o.CommonName)
 	}
 	if err := checkChain(chain, roots, refuse); err != nil {
 		return nil, err
 	}
-	given, asked := leaf.NotAfter.Sub(now), o.Lifetime
-	switch {
+	switch given := leaf.NotAfter.Sub(now); {
 	case leaf.NotBefore.After(now):
 		return nil, &Error{
 			Class: ClassRetry, Hint: "compare the clocks of this machine and of the issuer",
 			Err: fmt.Errorf("%s: the certificate from issuer %s is valid only from %s, and it is %s here", o.Certificate, o.Issuer, date(leaf.NotBefore), date(now)),
 		}
-	case given < asked/10:
-		return nil, refuse("ends at %s: less than a tenth of the %s asked for", date(leaf.NotAfter), asked)
-	case given < asked-max(2*time.Minute, asked/100) && given < asked*99/100:
-		warnings = append(warnings, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s", o.Issuer, asked, given.Round(time.Second)))
+	case given < o.Lifetime/10:
+		return nil, &Error{
+			Class: ClassRefused, Hint: "raise the issuer's longest lifetime, or ask for less: lifetime of the entry; a CA that is about to end has to be replaced",
+			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s ends at %s: less than a tenth of the %s asked for",
+				o.Certificate, o.Issuer, date(leaf.NotAfter), o.Lifetime)},
+		}
 	}
-	return warnings, nil
+	return NewGeneration(o.Certificate, 0, o.Request, chain, Renewal{}, now).Warnings(nil), nil
 }
 
 func checkChain(chain Chain, roots []*x509.Certificate, refuse func(string, ...any) error) error {
@@ -78,12 +103,54 @@ func checkChain(chain Chain, roots []*x509.Certificate, refuse func(string, ...a
 		}
 		child = parent
 	}
-	for _, root := range roots {
+	err := refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
+	for _, root := range roots { // a root and its successor may share name and key: one is enough
 		if bytes.Equal(root.RawSubject, child.RawIssuer) && child.CheckSignatureFrom(root) == nil {
-			return outlives(root)
+			if err = outlives(root); err == nil {
+				return nil
+			}
 		}
 	}
-	return refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
+	return err
+}
+
+// Warnings say what the issuer added to a generation, left out of its subject,
+// or shortened. What it did alike to the one before (nil: none) is left out: a
+// person who knows is not told at every renewal.
+func (g Generation) Warnings(before *Generation) []string {
+	if before == nil || before.Request.Issuer != g.Request.Issuer {
+		before = &Generation{ // all as it was asked for
+			Request: g.Request, SANs: g.Request.SANs, Usages: g.Request.Usages, CommonName: g.Request.CommonName,
+			IssuedAt: g.IssuedAt, NotAfter: g.IssuedAt.Add(g.Request.Lifetime),
+		}
+	}
+	var out []string
+	added := func(what string, extra, known []string) {
+		if news := without(extra, known); len(news) > 0 {
+			out = append(out, fmt.Sprintf("issuer %s added the %s %s", g.Request.Issuer, what, strings.Join(extra, ", ")))
+		}
+	}
+	added("SANs", without(g.SANs, g.Request.SANs), without(before.SANs, before.Request.SANs))
+	added("usages", without(texts(g.Usages), texts(g.Request.Usages)), without(texts(before.Usages), texts(before.Request.Usages)))
+	if g.CommonName != g.Request.CommonName && g.CommonName != before.CommonName {
+		out = append(out, fmt.Sprintf("issuer %s gave the common name %q instead of %q", g.Request.Issuer, g.CommonName, g.Request.CommonName))
+	}
+	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {
+		told := before.Request.Lifetime == asked && shorter(before.given(), asked) && !shorter(given, before.given())
+		if !told {
+			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second)))
+		}
+	}
+	return out
+}
+
+// given is the lifetime that the issuer really gave.
+func (g Generation) given() time.Duration { return g.NotAfter.Sub(g.IssuedAt) }
+
+// shorter reports whether a lifetime is less than another by more than clocks
+// and rounding explain.
+func shorter(given, asked time.Duration) bool {
+	return given < asked-max(2*time.Minute, asked/100) && given < asked*99/100
 }
 
 func without(a, b []string) []string {

@@ -61,7 +61,11 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 	switch {
 	case r.Phase == PhaseOrdering:
 		if waits(r.NextAt, k.Now, BackoffMax) {
-			return Next{Wake: r.NextAt}
+			n := Next{Wake: r.NextAt}
+			if r.Error == "" {
+				n.Waiting = "the issuer's rate lets it through at " + date(r.NextAt)
+			}
+			return n
 		}
 		return Next{Actions: []Action{r.action(ActOrder, "")}}
 	case r.Phase != PhaseRolling:

@@ -38,6 +38,30 @@ func TestTrajectories(t *testing.T) {
 			}
 			return nil
 		}},
+		{name: "order_misconfigured_once", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
+			if a.Kind == ActOrder && nth == 1 {
+				return &Outcome{Err: &Error{Class: ClassMisconfigured, Err: errors.New("the password does not open the provisioner")}}
+			}
+			return nil
+		}},
+		{name: "order_told_to_come_later", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
+			if a.Kind == ActOrder && nth <= 2 { // an hour, and then a year: capped
+				return &Outcome{Err: &Error{Class: ClassRetry, After: time.Hour * []time.Duration{1, 8760}[nth-1], Err: errors.New("503 Service Unavailable")}}
+			}
+			return nil
+		}},
+		{name: "order_held_by_the_rate", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
+			if a.Kind == ActOrder && nth <= 3 {
+				return &Outcome{Err: &Error{Class: ClassRetry, After: 36 * time.Second, Err: fmt.Errorf("issuer ca: %w", ErrRate)}}
+			}
+			return nil
+		}},
+		{name: "order_too_short", hosts: []string{"a"}, fail: func(a Action, _ int) *Outcome {
+			if a.Kind == ActOrder {
+				return &Outcome{Err: &Error{Class: ClassRefused, Err: &unusable{short: true, error: errors.New("it ends in an hour")}}}
+			}
+			return nil
+		}},
 		{name: "host_unreachable_at_first", hosts: []string{"a", "b", "c"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActStage && a.Host == "b" && nth <= 3 {
 				return &Outcome{Err: errors.New("no route to host")}

@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -19,16 +20,34 @@ func (t *transition) ordered() {
 		for _, w := range o.Warnings {
 			t.event(EventIssueWarning, w, nil)
 		}
+	case errors.Is(o.Err, ErrRate):
+		if r.NextAt.IsZero() { // told once
+			t.event(EventRolloutWaiting, o.Err.Error(), nil)
+		}
+		r.NextAt = o.At.Add(min(RetryAfter(o.Err), BackoffMax))
 	case ClassOf(o.Err) == ClassRefused:
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
-		t.event(EventRenewalFailed, "the issuer refused", o.Err)
+		why := "the issuer refused"
+		if errors.Is(o.Err, ErrUnusable) {
+			why = "what the issuer signed is not used"
+		}
+		if errors.Is(o.Err, ErrTooShort) {
+			t.event(EventLifetimeTooShort, "", o.Err)
+		}
+		t.event(EventRenewalFailed, why, o.Err)
 		t.close(PhaseBlocked, o.Err.Error())
 	default:
 		r.Attempts++
-		r.NextAt = o.At.Add(Backoff(r.Attempts, r.ID))
+		r.NextAt = o.At.Add(orderBackoff(r.Attempts, r.ID, o.Err))
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		t.event(EventRenewalFailed, fmt.Sprintf("attempt %d, next %s", r.Attempts, r.NextAt.UTC().Format(time.RFC3339)), o.Err)
 	}
+}
+
+// orderBackoff is Backoff, and never sooner than the issuer asked for; but an
+// issuer cannot ask for more than BackoffMax.
+func orderBackoff(attempts int, what string, err error) time.Duration {
+	return max(Backoff(attempts, what), min(RetryAfter(err), BackoffMax))
 }
 
 func (t *transition) staged() {

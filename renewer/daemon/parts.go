@@ -39,7 +39,7 @@ func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.issuers[is.Name] = issuer
+		p.issuers[is.Name] = p.pace(is, issuer, was)
 	}
 	p.ssh = remote.NewClient(remote.Options{Log: log})
 	if was != nil {

@@ -235,8 +235,7 @@ func (e *Engine) dispatch() {
 		return // an inventory that takes nothing is no ground to go on from
 	}
 	e.turn = renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
-	tasks := e.turn.Tasks
-	tasks = tasks[:min(len(tasks), max(e.Workers-e.running, 0))]
+	tasks := e.affordable(e.turn.Tasks)
 	if err := e.begin(tasks); err != nil {
 		e.Log.Error("record what is about to be done; trying again", "error", err)
 		e.retryAt = e.Now().Add(retryRecording)
@@ -254,6 +253,32 @@ func (e *Engine) dispatch() {
 		go func() { e.outcomes <- e.work(e.workContext, jobs) }()
 	}
 	e.settleWatchers()
+}
+
+// affordable returns what there are workers for. Orders leave some to the hosts:
+// nobody who has to go back waits for an issuer that is slow.
+func (e *Engine) affordable(tasks []renewer.Task) []renewer.Task {
+	orders := max(e.Workers*3/4, 1)
+	for a := range e.busy {
+		if a.Kind == renewer.ActOrder {
+			orders--
+		}
+	}
+	free := e.Workers - e.running
+	var out []renewer.Task
+	for _, task := range tasks {
+		if len(out) >= free {
+			break
+		}
+		if task[0].Kind == renewer.ActOrder {
+			if orders <= 0 {
+				continue
+			}
+			orders--
+		}
+		out = append(out, task)
+	}
+	return out
 }
 
 // begin records the intents of tasks, in one transaction.

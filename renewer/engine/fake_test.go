@@ -254,6 +254,11 @@ type flaky struct {
 	after   func(orders int) error // nil: nothing fails
 	revoked []renewer.Revocation
 	revoker error // what Revoke returns
+	last    renewer.Order
+	asked   []time.Time
+	bend    func(o *renewer.Order) // signs something else than was asked for
+	logins  int
+	cured   bool // logging in helps
 }
 
 func (f *flaky) Revoke(_ context.Context, r renewer.Revocation) error {
@@ -266,7 +271,8 @@ func (f *flaky) Revoke(_ context.Context, r renewer.Revocation) error {
 func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
 	f.mu.Lock()
 	f.orders++
-	err := f.err
+	f.last, f.asked = o, append(f.asked, time.Now())
+	err, bend := f.err, f.bend
 	if err == nil && f.after != nil {
 		err = f.after(f.orders)
 	}
@@ -274,7 +280,20 @@ func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error
 	if err != nil {
 		return renewer.Chain{}, err
 	}
+	if bend != nil {
+		bend(&o)
+	}
 	return f.Issuer.Sign(ctx, o)
+}
+
+func (f *flaky) LogIn(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.logins++
+	if f.cured {
+		f.err = nil
+	}
+	return nil
 }
 
 func (f *flaky) breakWith(err error) {

@@ -240,7 +240,7 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 	order := renewer.Order{Certificate: "probe", Key: key, Request: renewer.Request{
 		Issuer: issuer, CommonName: "renewer probe", SANs: sans, Usages: []renewer.Usage{usage}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
 	}}
-	chain, err := retry(ctx, func() (renewer.Chain, error) { return is.Sign(ctx, order) })
+	chain, err := sign(ctx, is, order)
 	if err != nil {
 		return nil, fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)
 	}

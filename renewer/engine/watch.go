@@ -83,18 +83,19 @@ func (e *Engine) tell(events []renewer.Event) {
 
 // levels says which events are more than information.
 var levels = map[renewer.EventType]slog.Level{
-	renewer.EventIssueWarning:   slog.LevelWarn,
-	renewer.EventRenewalFailed:  slog.LevelError,
-	renewer.EventStageFailed:    slog.LevelError,
-	renewer.EventActivateFailed: slog.LevelError,
-	renewer.EventProbeFailed:    slog.LevelError,
-	renewer.EventRestoreFailed:  slog.LevelError,
-	renewer.EventRolledBack:     slog.LevelError,
-	renewer.EventRolloutBlocked: slog.LevelError,
-	renewer.EventDrifted:        slog.LevelWarn,
-	renewer.EventUnreachable:    slog.LevelWarn,
-	renewer.EventExpiring:       slog.LevelWarn,
-	renewer.EventExpired:        slog.LevelError,
+	renewer.EventIssueWarning:     slog.LevelWarn,
+	renewer.EventRenewalFailed:    slog.LevelError,
+	renewer.EventLifetimeTooShort: slog.LevelError,
+	renewer.EventStageFailed:      slog.LevelError,
+	renewer.EventActivateFailed:   slog.LevelError,
+	renewer.EventProbeFailed:      slog.LevelError,
+	renewer.EventRestoreFailed:    slog.LevelError,
+	renewer.EventRolledBack:       slog.LevelError,
+	renewer.EventRolloutBlocked:   slog.LevelError,
+	renewer.EventDrifted:          slog.LevelWarn,
+	renewer.EventUnreachable:      slog.LevelWarn,
+	renewer.EventExpiring:         slog.LevelWarn,
+	renewer.EventExpired:          slog.LevelError,
 }
 
 func (e *Engine) log(ev renewer.Event) {

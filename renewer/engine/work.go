@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -104,13 +105,26 @@ func failAll(jobs []job, err error) []renewer.Outcome {
 	return outs
 }
 
+// soon is how long an effect waits for one who asks to be left alone; for more
+// the rollout's own backoff waits.
+const soon = 5 * time.Second
+
+// polite is a backoff that comes back no sooner than it was asked to.
+type polite struct {
+	*backoff.ExponentialBackOff
+	least time.Duration
+}
+
+func (p *polite) NextBackOff() time.Duration { return max(p.ExponentialBackOff.NextBackOff(), p.least) }
+
 // retry repeats an effect whose error may pass, a few times within moments.
 func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	pause := backoff.NewExponentialBackOff()
+	pause := &polite{ExponentialBackOff: backoff.NewExponentialBackOff()}
 	pause.InitialInterval = 200 * time.Millisecond
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()
-		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || ctx.Err() != nil) {
+		pause.least = renewer.RetryAfter(err)
+		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || ctx.Err() != nil) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
@@ -135,6 +149,24 @@ func reach[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(reachFor))
 }
 
+// sign has an order signed. An issuer that says that its login ended is logged
+// in afresh, once; if that does not help, only a person can.
+func sign(ctx context.Context, is Issuer, o renewer.Order) (renewer.Chain, error) {
+	chain, err := retry(ctx, func() (renewer.Chain, error) { return is.Sign(ctx, o) })
+	if renewer.ClassOf(err) != renewer.ClassReauthenticate {
+		return chain, err
+	}
+	if login, ok := Can[LogIn](is); ok {
+		if err = login.LogIn(ctx); err == nil {
+			chain, err = is.Sign(ctx, o)
+		}
+	}
+	if renewer.ClassOf(err) == renewer.ClassReauthenticate {
+		err = &renewer.Error{Class: renewer.ClassMisconfigured, Hint: renewer.Hint(err), Err: err}
+	}
+	return chain, err
+}
+
 // order makes the key, or finds the one that an earlier try saved, and has it
 // signed. What comes back is checked before anybody sees it.
 func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
@@ -145,7 +177,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Warnings = gen, warnings
-	if e.Observer != nil && ctx.Err() == nil {
+	if e.Observer != nil && ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
@@ -163,7 +195,10 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, []strin
 		return nil, nil, err
 	}
 	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
-	chain, err := retry(ctx, func() (renewer.Chain, error) { return issuer.Sign(ctx, order) })
+	if order.Previous, err = previous(j, order); err != nil {
+		return nil, nil, err
+	}
+	chain, err := sign(ctx, issuer, order)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,13 +207,30 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	warnings, err := renewer.CheckIssued(order, j.cert.Strict, chain, roots, now)
-	if err != nil {
+	if _, err := renewer.CheckIssued(order, j.cert.Strict, chain, roots, now); err != nil {
 		return nil, nil, err
 	}
 	gen := renewer.NewGeneration(j.Certificate, j.latest+1, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout = j.rollout.ID
-	return &gen, append(notes, warnings...), nil
+	return &gen, append(notes, gen.Warnings(j.current)...), nil
+}
+
+// previous is the chain that an issuer may renew an order by: of the same key,
+// for all the same things, and still good. By any other it would renew what
+// nobody wants any more.
+func previous(j job, o renewer.Order) (renewer.Chain, error) {
+	g := j.current
+	if j.cert.Rekey || g == nil || !g.Request.Same(o.Request) || !g.RevokedAt.IsZero() || !j.now().Before(g.NotAfter) {
+		return renewer.Chain{}, nil
+	}
+	chain, err := g.Parse()
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	if pub, ok := chain.Leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(o.Key.Public()) {
+		return renewer.Chain{}, nil // it has a new key after all
+	}
+	return chain, nil
 }
 
 // orderKey returns the key of the rollout, saved before anything is asked of

@@ -1,0 +1,165 @@
+package renewer_test
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+)
+
+// Whoever signed: what came back is compared with what was asked, and a leaf
+// that fails is refused for good, with the reason.
+func TestCheckIssued(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	const life = 20 * time.Hour
+	year := now.AddDate(1, 0, 0)
+	root := testpki.NewWith(t, testpki.Options{CommonName: "Root", NotAfter: year})
+	sub := root.Intermediate(t, testpki.Options{CommonName: "Sub", NotAfter: year})
+	short := root.Intermediate(t, testpki.Options{CommonName: "Short", NotAfter: now.Add(time.Hour)})
+	key := testpki.Key(t)
+	uri, err := url.Parse("spiffe://corp/web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := func() *x509.Certificate {
+		return &x509.Certificate{
+			DNSNames: []string{"web"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
+			NotBefore: now.Add(-time.Minute), NotAfter: now.Add(life), BasicConstraintsValid: true,
+		}
+	}
+	for name, tc := range map[string]struct {
+		bend    func(c *x509.Certificate)
+		by      *testpki.CA
+		above   []*x509.Certificate
+		cn      string
+		strict  bool
+		refused string // part of the error; empty: it is taken
+		warned  string // part of the warnings; empty: there are none
+		class   renewer.Class
+		short   bool
+	}{
+		"as asked":                  {},
+		"as asked, strict":          {strict: true},
+		"through an intermediate":   {by: sub, above: []*x509.Certificate{sub.Cert}},
+		"without its intermediate":  {by: sub, refused: "leads to CN=Sub, which is none of the issuer's roots"},
+		"a chain in disorder":       {by: sub, above: []*x509.Certificate{root.Root, sub.Cert}, refused: "has a chain that does not hold"},
+		"outlives its intermediate": {by: short, above: []*x509.Certificate{short.Cert}, refused: "after its CA CN=Short"},
+		"a CA":                      {bend: func(c *x509.Certificate) { c.IsCA = true }, refused: "it is a CA"},
+		"may sign certificates": {
+			bend: func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign; c.IsCA = true }, refused: "it is a CA",
+		},
+		"cannot sign a handshake": {bend: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }, refused: "digitalSignature"},
+		"no key usage at all":     {bend: func(c *x509.Certificate) { c.KeyUsage = 0 }},
+		"a name is missing":       {bend: func(c *x509.Certificate) { c.DNSNames = nil }, refused: "lacks the SANs web"},
+		"a usage is missing":      {bend: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, refused: "lacks the usages server"},
+		"a URI is added":          {bend: func(c *x509.Certificate) { c.URIs = []*url.URL{uri} }, warned: "added the SANs spiffe://corp/web"},
+		"a URI, strict":           {bend: func(c *x509.Certificate) { c.URIs = []*url.URL{uri} }, strict: true, refused: "SANs spiffe://corp/web, which nobody asked for"},
+		"a mail address":          {bend: func(c *x509.Certificate) { c.EmailAddresses = []string{"root@corp"} }, warned: "added the SANs root@corp"},
+		"a mail address, strict":  {bend: func(c *x509.Certificate) { c.EmailAddresses = []string{"root@corp"} }, strict: true, refused: "root@corp"},
+		"clientAuth is added": {
+			bend: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) }, warned: "added the usages client",
+		},
+		"codeSigning, strict": {
+			bend: func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) }, strict: true, refused: "usages codeSigning",
+		},
+		"a usage of its own, strict": {
+			bend: func(c *x509.Certificate) { c.UnknownExtKeyUsage = append(c.UnknownExtKeyUsage, []int{1, 3, 9, 9}) }, strict: true, refused: "usages 1.3.9.9",
+		},
+		"another subject":         {cn: "somebody", warned: `the common name "somebody" instead of "web"`},
+		"another subject, strict": {cn: "somebody", strict: true, refused: `"somebody"`},
+		"half of the lifetime": {
+			bend: func(c *x509.Certificate) { c.NotAfter = now.Add(life / 2) }, warned: "shortened the lifetime from 20h0m0s to ", strict: true,
+		},
+		"less than a tenth": {bend: func(c *x509.Certificate) { c.NotAfter = now.Add(life/10 - time.Minute) }, refused: "less than a tenth", short: true},
+		"not valid yet":     {bend: func(c *x509.Certificate) { c.NotBefore = now.Add(time.Hour) }, refused: "compare", class: renewer.ClassRetry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := base()
+			if tc.bend != nil {
+				tc.bend(c)
+			}
+			c.Subject.CommonName = "web"
+			if tc.cn != "" {
+				c.Subject.CommonName = tc.cn
+			}
+			by := tc.by
+			if by == nil {
+				by = root
+			}
+			o := renewer.Order{Certificate: "web", Key: key, Request: renewer.Request{
+				Issuer: "corp", CommonName: "web", SANs: []string{"web"}, Usages: []renewer.Usage{renewer.UsageServer}, Lifetime: life,
+			}}
+			chain := renewer.Chain{Leaf: signed(t, c, by, key.Public()), Intermediates: tc.above}
+			warnings, err := renewer.CheckIssued(o, tc.strict, chain, []*x509.Certificate{root.Root}, now)
+			if tc.refused == "" {
+				if said := strings.Join(warnings, "; "); err != nil || tc.warned == "" && said != "" || !strings.Contains(said, tc.warned) {
+					t.Errorf("warnings %q, %v", warnings, err)
+				}
+				return
+			}
+			class := tc.class
+			if class == "" {
+				class = renewer.ClassRefused
+			}
+			if renewer.ClassOf(err) != class || renewer.Hint(err) == "" || !strings.Contains(err.Error()+renewer.Hint(err), tc.refused) {
+				t.Errorf("got %v (%s, hint %q)", err, renewer.ClassOf(err), renewer.Hint(err))
+			}
+			if errors.Is(err, renewer.ErrUnusable) != (class == renewer.ClassRefused) || errors.Is(err, renewer.ErrTooShort) != tc.short {
+				t.Errorf("unusable %v, too short %v", errors.Is(err, renewer.ErrUnusable), errors.Is(err, renewer.ErrTooShort))
+			}
+			// Never pushed, whoever had it signed for another key.
+			o.Key = testpki.Key(t)
+			if _, err := renewer.CheckIssued(o, false, chain, []*x509.Certificate{root.Root}, now); err == nil || !strings.Contains(err.Error(), "another key") {
+				t.Errorf("another key: %v", err)
+			}
+		})
+	}
+}
+
+// An old root and its successor of the same name and key: one that lasts is
+// enough.
+func TestCheckIssuedBelowARenewedRoot(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	key := testpki.Key(t)
+	root := func(end time.Time) *x509.Certificate {
+		c := &x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: end, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+		c.Subject.CommonName = "Root"
+		return signed(t, c, &testpki.CA{Cert: c, Key: key}, key.Public())
+	}
+	old, successor := root(now.Add(time.Hour)), root(now.Add(1000*time.Hour))
+	leaf := &x509.Certificate{DNSNames: []string{"web"}, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(10 * time.Hour)}
+	o := renewer.Order{Certificate: "web", Key: key, Request: renewer.Request{Issuer: "corp", SANs: []string{"web"}, Lifetime: 10 * time.Hour}}
+	chain := renewer.Chain{Leaf: signed(t, leaf, &testpki.CA{Cert: successor, Key: key}, key.Public())}
+	for _, roots := range [][]*x509.Certificate{{old, successor}, {successor, old}} {
+		if _, err := renewer.CheckIssued(o, false, chain, roots, now); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := renewer.CheckIssued(o, false, chain, []*x509.Certificate{old}, now); err == nil || !strings.Contains(err.Error(), "after its CA") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func signed(t *testing.T, c *x509.Certificate, by *testpki.CA, pub any) *x509.Certificate {
+	t.Helper()
+	c.SerialNumber = big.NewInt(42)
+	der, err := x509.CreateCertificate(rand.Reader, c, by.Cert, pub, by.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
