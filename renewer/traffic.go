@@ -106,7 +106,7 @@ func observeTraffic(moves []move) *traffic {
 			case open[e.Certificate] || e.At.Before(f.since):
 			case e.Phase == PhaseBlocked:
 				f.failed[e.Certificate] = e
-			case e.Phase == PhaseDone:
+			case e.Phase == PhaseDone && e.At.After(f.since):
 				f.prove(e.Certificate, e.At)
 			}
 		}
