@@ -16,6 +16,9 @@ import (
 // healthTimeout bounds one question to one issuer or host.
 const healthTimeout = 10 * time.Second
 
+// askDownEvery is how often those are asked again that did not answer.
+const askDownEvery = time.Minute
+
 // health is what was last known of issuers and hosts, so that a scrape asks
 // nobody.
 type health struct {
@@ -41,12 +44,7 @@ func (h *health) ask(ctx context.Context, p *parts) {
 	}
 	for _, host := range p.fleet.Hosts {
 		g.Go(func() error {
-			st := renewer.HostStatus{Name: host.Name, Type: host.Type, Up: true}
-			ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-			defer cancel()
-			if err := p.hosts[host.Name].Check(ctx); err != nil {
-				st.Up, st.Error, st.Hint = false, err.Error(), renewer.Hint(err)
-			}
+			st := askHost(ctx, host.Name, host.Type, p.hosts[host.Name])
 			mu.Lock()
 			defer mu.Unlock()
 			hosts[host.Name] = st
@@ -60,6 +58,44 @@ func (h *health) ask(ctx context.Context, p *parts) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.issuers, h.hosts = issuers, hosts
+}
+
+// askDown asks those again that did not answer last time, so that the end of a
+// trouble is known long before everybody is asked again.
+func (h *health) askDown(ctx context.Context, p *parts) {
+	issuers, hosts := h.all()
+	for _, st := range issuers {
+		if is, ok := p.issuers[st.Name]; ok && !st.Up {
+			if st = askIssuer(ctx, st.Name, st.Type, is); st.Up {
+				h.mu.Lock()
+				if _, ok := h.issuers[st.Name]; ok { // not after a reload without it
+					h.issuers[st.Name] = st
+				}
+				h.mu.Unlock()
+			}
+		}
+	}
+	for _, st := range hosts {
+		if host, ok := p.hosts[st.Name]; ok && !st.Up {
+			if st = askHost(ctx, st.Name, st.Type, host); st.Up {
+				h.mu.Lock()
+				if _, ok := h.hosts[st.Name]; ok { // not after a reload without it
+					h.hosts[st.Name] = st
+				}
+				h.mu.Unlock()
+			}
+		}
+	}
+}
+
+func askHost(ctx context.Context, name, typ string, host engine.Host) renewer.HostStatus {
+	st := renewer.HostStatus{Name: name, Type: typ, Up: true}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	if err := host.Check(ctx); err != nil {
+		st.Up, st.Error, st.Hint = false, err.Error(), renewer.Hint(err)
+	}
+	return st
 }
 
 func askIssuer(ctx context.Context, name, typ string, is engine.Issuer) renewer.IssuerStatus {

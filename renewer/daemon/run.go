@@ -63,7 +63,19 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	g.Go(func() error { return a.keep(run, path, metrics, reload) })
 	g.Go(func() error { return a.watch(run) })
 	g.Go(func() error { a.keepCRLs(run); return nil })
-	g.Go(func() error { a.health.ask(run, a.parts.Load()); return nil }) // who does not answer holds nothing up
+	g.Go(func() error { // who does not answer holds nothing up
+		a.health.ask(run, a.parts.Load())
+		again := time.NewTicker(askDownEvery)
+		defer again.Stop()
+		for {
+			select {
+			case <-run.Done():
+				return nil
+			case <-again.C:
+				a.health.askDown(run, a.parts.Load())
+			}
+		}
+	})
 	return g.Wait()
 }
 

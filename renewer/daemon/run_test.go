@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -42,5 +43,43 @@ func TestALookUnderWayEndsWithItsSchedule(t *testing.T) {
 	stop()
 	if took := time.Since(begin); took > healthTimeout/2 {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// away is a host that answers when it is back.
+type away struct {
+	engine.Host
+	back  bool
+	asked int
+}
+
+func (h *away) Check(context.Context) error {
+	h.asked++
+	if !h.back {
+		return errors.New("no route to host")
+	}
+	return nil
+}
+
+func TestWhoeverIsDownIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	a := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/out, lifetime: 1h}\n").open()
+	p := *a.parts.Load()
+	host := &away{}
+	p.hosts = map[string]engine.Host{"here": host}
+	up := func() bool {
+		_, hosts := a.health.all()
+		return hosts[0].Up
+	}
+	a.health.ask(t.Context(), &p)
+	a.health.askDown(t.Context(), &p)
+	if up() || host.asked != 2 {
+		t.Errorf("up %t, asked %d times", up(), host.asked)
+	}
+	host.back = true
+	a.health.askDown(t.Context(), &p)
+	a.health.askDown(t.Context(), &p)
+	if !up() || host.asked != 3 {
+		t.Errorf("back: up %t, asked %d times", up(), host.asked)
 	}
 }
