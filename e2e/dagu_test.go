@@ -186,6 +186,21 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 		}
 	}
 
+	// The doctor is content, until the environment of a worker is not as it should be.
+	if out, err := o.try("doctor", "host-c", "-o", "json"); err != nil || !strings.Contains(out, "host-b, which is covered") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	run(t, c.hosts[1], "mkdir", "-p", "/etc/systemd/system/dagu-worker.service.d")
+	if err := c.hosts[1].WriteFile(t.Context(), "/etc/systemd/system/dagu-worker.service.d/test.conf", []byte("[Service]\nEnvironment=DAGU_PEER_INSECURE=true\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c.hosts[1], "systemctl", "daemon-reload")
+	if out, err := o.try("doctor", "host-c"); err == nil || !strings.Contains(out, "peer.insecure is left on") {
+		t.Errorf("doctor of a worker that dials in plaintext: %v\n%s", err, out)
+	}
+	run(t, c.hosts[1], "rm", "/etc/systemd/system/dagu-worker.service.d/test.conf")
+	run(t, c.hosts[1], "systemctl", "daemon-reload")
+
 	// A certificate that misses the address that is dialled.
 	was := o.row("coordinator")
 	c.dispatch(3)

@@ -32,7 +32,7 @@ var rooms = []room{
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "renewer/daemon", may: []string{
-		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/probes", "renewer/server",
+		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
 		"configs", "inventory", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, leaves,
 	}},
 
@@ -43,6 +43,7 @@ var rooms = []room{
 	{path: "issuers/stepca", may: below},
 	{path: "issuers/vault", may: below},
 	{path: "notify", may: below},
+	{path: "renewer/daguhost", may: below},
 	{path: "renewer/dockerhost", may: below},
 	{path: "renewer/engine", may: below},
 	{path: "renewer/hosts", may: below},

@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
 )
@@ -168,7 +170,58 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 		kase.Facts, err = dockerhost.Inspect(ctx, m, p)
 	}
 	kase.Err = err
-	return dockerhost.Diagnose(kase)
+	found := dockerhost.Diagnose(kase)
+	if err == nil && daguhost.Applies(c) {
+		found = append(found, a.diagnoseDagu(ctx, c, s, m)...)
+	}
+	return found
+}
+
+// diagnoseDagu makes the checks of Dagu's page for a machine that could be
+// looked at.
+func (a *App) diagnoseDagu(ctx context.Context, c renewer.Certificate, s engine.Seen, m daguhost.Machine) []renewer.Finding {
+	p := s.Placement()
+	facts, err := daguhost.Inspect(ctx, m, p)
+	if err != nil {
+		return []renewer.Finding{{
+			Check: "dagu-unit", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingUnknown,
+			Text: "the settings of Dagu could not be looked at: " + err.Error(), Fix: renewer.Hint(err),
+		}}
+	}
+	kase := daguhost.Case{Certificate: c, Placement: p, Facts: facts, Servers: a.daguServers(ctx)}
+	if g := s.Generation(); g != nil {
+		if chain, err := g.Parse(); err == nil {
+			kase.Leaf, kase.Intermediates = chain.Leaf, chain.Intermediates
+		}
+	}
+	return daguhost.Diagnose(kase)
+}
+
+// daguServers are the coordinators' certificates that are in place.
+func (a *App) daguServers(ctx context.Context) (servers []daguhost.Server) {
+	for _, c := range a.parts.Load().fleet.Certificates {
+		if !daguhost.Applies(c) || !slices.Contains(c.Usages, renewer.UsageServer) {
+			continue
+		}
+		rec, ok, err := a.store.Record(c.Name)
+		if err != nil || !ok {
+			continue
+		}
+		g, ok, err := a.store.Generation(c.Name, rec.Current)
+		if err != nil || !ok {
+			continue
+		}
+		chain, err := g.Parse()
+		if err != nil {
+			continue
+		}
+		server := daguhost.Server{Certificate: c.Name, Leaf: chain.Leaf}
+		if _, asks := c.Placements[0].Files[renewer.FileCA]; asks {
+			server.ClientRoots = a.rootsOf(ctx, c.Trust)
+		}
+		servers = append(servers, server)
+	}
+	return servers
 }
 
 // inventoryFindings is the full check, which no start makes.

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"renewer/renewer"
+)
+
+// The lines of Dagu's page, for each of its modes.
+func TestSnippetsOfDagu(t *testing.T) {
+	t.Parallel()
+	const plaintext = "# Without any of this Dagu talks plaintext (h2c): then no certificate is used, and there is nothing to renew.\n"
+	for name, c := range map[string]struct {
+		profile string
+		files   map[renewer.FileKind]string
+		want    string
+	}{
+		"TLS, coordinator": {"dagu-coordinator", map[renewer.FileKind]string{renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}, plaintext + `# config.yaml
+peer:
+  insecure: false
+  cert_file: /etc/dagu/tls/coordinator.crt
+  key_file: /etc/dagu/tls/coordinator.key
+# or in the environment
+DAGU_PEER_INSECURE=false
+DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt
+DAGU_PEER_KEY_FILE=/etc/dagu/tls/coordinator.key
+# or as flags
+dagu coordinator --coordinator.host=0.0.0.0 --coordinator.advertise=COORDINATOR --peer.insecure=false --peer.cert-file=/etc/dagu/tls/coordinator.crt --peer.key-file=/etc/dagu/tls/coordinator.key
+# no client_ca_file: clients send no certificate, and need the CA of this one alone (profile ca-bundle)
+`},
+		"TLS, client": {"ca-bundle", map[renewer.FileKind]string{renewer.FileCA: "ca.crt"}, `# the trust bundle
+ca: /etc/dagu/tls/ca.crt
+# For a Dagu worker, scheduler or web UI where the coordinator asks for no client certificates:
+` + plaintext + `# config.yaml
+peer:
+  insecure: false
+  client_ca_file: /etc/dagu/tls/ca.crt
+# or in the environment
+DAGU_PEER_INSECURE=false
+DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/ca.crt
+# or as flags
+dagu worker --worker.coordinators=COORDINATOR:50055 --peer.insecure=false --peer.client-ca-file=/etc/dagu/tls/ca.crt
+`},
+		"mTLS, worker": {"dagu-worker", map[renewer.FileKind]string{renewer.FileCA: "server-ca.crt", renewer.FileCert: "worker.crt", renewer.FileKey: "worker.key"}, plaintext + `# config.yaml
+peer:
+  insecure: false
+  cert_file: /etc/dagu/tls/worker.crt
+  key_file: /etc/dagu/tls/worker.key
+  client_ca_file: /etc/dagu/tls/server-ca.crt
+# or in the environment
+DAGU_PEER_INSECURE=false
+DAGU_PEER_CERT_FILE=/etc/dagu/tls/worker.crt
+DAGU_PEER_KEY_FILE=/etc/dagu/tls/worker.key
+DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/server-ca.crt
+# or as flags
+dagu worker --worker.coordinators=COORDINATOR:50055 --peer.insecure=false --peer.cert-file=/etc/dagu/tls/worker.crt --peer.key-file=/etc/dagu/tls/worker.key --peer.client-ca-file=/etc/dagu/tls/server-ca.crt
+`},
+		"only a bundle of both": {"dagu-coordinator", map[renewer.FileKind]string{renewer.FileBundle: "both.pem"}, "# the files, by what they hold\nbundle: /etc/dagu/tls/both.pem\n"},
+	} {
+		got, err := snippet(renewer.Detail{Row: renewer.Row{Name: "x"}, Profile: c.profile, Placements: []renewer.PlacementView{{Dir: "/etc/dagu/tls", Files: c.files}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(strings.Split(c.want, "\n"), strings.Split(got, "\n")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	mutual := map[renewer.FileKind]string{renewer.FileCA: "client-ca.crt", renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}
+	for _, profile := range []string{"dagu-coordinator", "dagu-client", "dagu-all-in-one"} {
+		got, err := snippet(renewer.Detail{Profile: profile, Placements: []renewer.PlacementView{{Dir: "/etc/dagu/tls", Files: mutual}}})
+		if err != nil || !strings.Contains(got, "  client_ca_file: /etc/dagu/tls/client-ca.crt\n") || !strings.Contains(got, "DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/client-ca.crt\n") {
+			t.Errorf("%s: %v\n%s", profile, err, got)
+		}
+	}
+}

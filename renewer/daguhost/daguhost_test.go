@@ -1,0 +1,184 @@
+package daguhost
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+)
+
+// machine answers from maps.
+type machine struct {
+	files map[string]string
+	unit  string // what systemctl show prints
+	deny  string // what runuser's test says no to
+	noRun bool   // runuser itself fails
+}
+
+func (m machine) ReadFile(_ context.Context, path string) ([]byte, fs.FileMode, error) {
+	text, ok := m.files[path]
+	if !ok {
+		return nil, 0, fs.ErrNotExist
+	}
+	return []byte(text), 0o644, nil
+}
+
+func (m machine) Output(_ context.Context, argv []string) (string, error) {
+	switch argv[0] {
+	case "systemctl":
+		return m.unit, nil
+	case "getent":
+		return "dagu:x:998:998::/var/lib/dagu:/bin/sh\n", nil
+	case "runuser":
+		if m.noRun || argv[len(argv)-1] == m.deny {
+			return "", errors.New("run runuser: exit status 1")
+		}
+		return "", nil
+	}
+	return "", errors.New("unexpected " + argv[0])
+}
+
+func shown(env, exec string) string {
+	return "LoadState=loaded\nUser=dagu\nEnvironment=" + env + "\nExecStart={ path=/usr/bin/dagu ; argv[]=/usr/bin/dagu " + exec + " ; ignore_errors=no ; pid=0 }\n"
+}
+
+func worker() renewer.Placement {
+	return renewer.Placement{
+		Certificate: "worker@host-b", Host: "host-b", Dir: "/etc/dagu/tls",
+		Files:    map[renewer.FileKind]string{renewer.FileCA: "server-ca.crt", renewer.FileCert: "worker.crt", renewer.FileKey: "worker.key"},
+		Activate: renewer.Activation{Kind: renewer.ActivateSystemd, Units: []string{"dagu-worker.service"}},
+	}
+}
+
+const workerEnv = "DAGU_PEER_INSECURE=false DAGU_PEER_CERT_FILE=/etc/dagu/tls/worker.crt DAGU_PEER_KEY_FILE=/etc/dagu/tls/worker.key DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/server-ca.crt"
+
+func TestSettingsComeFromWhereDaguReadsThem(t *testing.T) {
+	t.Parallel()
+	m := machine{
+		unit: shown(`DAGU_PEER_INSECURE=false "DAGU_PEER_CERT_FILE=/a b/env.crt" SECRET=hunter2`, "worker --peer.key-file /flag.key --peer.skip-tls-verify --worker.coordinators=dagu:50055") +
+			"EnvironmentFiles=/etc/default/dagu (ignore_errors=yes)\n",
+		files: map[string]string{
+			"/etc/default/dagu":                      "# comment\nDAGU_PEER_CLIENT_CA_FILE=\"/env-file.crt\"\n",
+			"/var/lib/dagu/.config/dagu/config.yaml": "peer:\n  insecure: true\n  key_file: /config.key\ncoordinator: {advertise: dagu.example.com}\nworker:\n  coordinators: [other:1, another:2]\nport: 8080\n",
+		},
+	}
+	f, err := Inspect(t.Context(), m, worker())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, env, flag := "/var/lib/dagu/.config/dagu/config.yaml", "the environment of dagu-worker.service", "the command of dagu-worker.service"
+	want := Settings{
+		Insecure: Setting{"false", env}, CertFile: Setting{"/a b/env.crt", env}, KeyFile: Setting{"/flag.key", flag},
+		ClientCAFile: Setting{"/env-file.crt", env}, SkipTLSVerify: Setting{"true", flag},
+		Coordinators: Setting{"dagu:50055", flag}, Advertise: Setting{"dagu.example.com", config},
+	}
+	if f.Settings != want || f.User != "dagu" || !f.Loaded {
+		t.Errorf("got %+v\nwant %+v", f.Settings, want)
+	}
+	m.files["/var/lib/dagu/.config/dagu/config.yaml"] = "peer: [\n"
+	if _, err := Inspect(t.Context(), m, worker()); err == nil || !strings.Contains(err.Error(), "config.yaml") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDiagnose(t *testing.T) {
+	t.Parallel()
+	ca, other := testpki.New(t), testpki.New(t)
+	server := Server{
+		Certificate: "coordinator", Leaf: ca.Leaf(t, testpki.Options{SANs: []string{"dagu.example.com", "10.0.1.2"}}).Cert,
+		ClientRoots: []*x509.Certificate{ca.Root},
+	}
+	client := ca.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert
+	asWorker := renewer.Certificate{Name: "worker@host-b", Entry: "worker", Issuer: "fleet-ca", Profile: "dagu-worker", Usages: []renewer.Usage{renewer.UsageClient}}
+	asCoordinator := renewer.Certificate{Name: "coordinator", Entry: "coordinator", Issuer: "fleet-ca", Profile: "dagu-coordinator", Usages: []renewer.Usage{renewer.UsageServer}}
+	coordinator := worker()
+	coordinator.Files = map[renewer.FileKind]string{renewer.FileCA: "client-ca.crt", renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}
+	const coordinatorEnv = "DAGU_PEER_INSECURE=false DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt DAGU_PEER_KEY_FILE=/etc/dagu/tls/coordinator.key DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/client-ca.crt"
+	const dial = "worker --worker.coordinators=dagu.example.com:50055"
+	for name, c := range map[string]struct {
+		cert      renewer.Certificate
+		placement renewer.Placement
+		leaf      *x509.Certificate
+		m         machine
+		check     string // that fails; empty: none does
+		level     renewer.FindingLevel
+		says, fix string
+	}{
+		"a worker as it should be":      {asWorker, worker(), client, machine{unit: shown(workerEnv, dial)}, "", "", "", ""},
+		"a coordinator as it should be": {asCoordinator, coordinator, server.Leaf, machine{unit: shown(coordinatorEnv, "coordinator --coordinator.advertise=10.0.1.2")}, "", "", "", ""},
+		"one file of two": {
+			asCoordinator, coordinator, server.Leaf, machine{unit: shown("DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt", "coordinator --peer.insecure=false")},
+			"dagu-tls", renewer.FindingFail, "serves plaintext: of peer.cert_file and peer.key_file only one is set", "renewer show coordinator --config-snippet",
+		},
+		"no file": {asCoordinator, coordinator, server.Leaf, machine{unit: shown("", "coordinator --peer.insecure=false")}, "dagu-tls", renewer.FindingFail, "neither peer.cert_file nor peer.key_file", "--config-snippet"},
+		"clients without certificates": {
+			asCoordinator, coordinator, server.Leaf, machine{unit: shown(strings.Split(coordinatorEnv, " DAGU_PEER_CLIENT_CA")[0], "coordinator")},
+			"dagu-tls", renewer.FindingFail, "lets everybody in", "--config-snippet",
+		},
+		"another file": {
+			asWorker, worker(), client, machine{unit: shown(strings.Replace(workerEnv, "worker.crt", "old.crt", 1), dial)},
+			"dagu-tls", renewer.FindingFail, "uses /etc/dagu/tls/old.crt as peer.cert_file (the environment of dagu-worker.service), and /etc/dagu/tls/worker.crt is what is renewed", "--config-snippet",
+		},
+		"insecure by default": {asWorker, worker(), client, machine{unit: shown(strings.TrimPrefix(workerEnv, "DAGU_PEER_INSECURE=false "), dial)}, "dagu-insecure", renewer.FindingFail, "true by default", "--config-snippet"},
+		"insecure left on": {
+			asWorker, worker(), client, machine{unit: shown(strings.Replace(workerEnv, "=false", "=true", 1), dial)},
+			"dagu-insecure", renewer.FindingFail, "left on in the environment of dagu-worker.service", "false",
+		},
+		"skip_tls_verify": {
+			asWorker, worker(), client, machine{unit: shown(workerEnv, dial), files: map[string]string{"/var/lib/dagu/.config/dagu/config.yaml": "peer: {skip_tls_verify: true}"}},
+			"dagu-skip-verify", renewer.FindingFail, "left on in /var/lib/dagu/.config/dagu/config.yaml", "peer.client_ca_file",
+		},
+		"a name that is not covered": {
+			asWorker, worker(), client, machine{unit: shown(workerEnv, "worker --worker.coordinators=dagu:50055")},
+			"dagu-name", renewer.FindingFail, "dagu-worker.service on host-b dials dagu (the command of dagu-worker.service), which no coordinator's certificate covers: coordinator covers dagu.example.com, 10.0.1.2", "add dagu to sans:",
+		},
+		"advertised, and not covered": {
+			asCoordinator, coordinator, server.Leaf, machine{unit: shown(coordinatorEnv, "coordinator --coordinator.advertise=dagu")},
+			"dagu-name", renewer.FindingFail, "clients are told to dial dagu", "add dagu to sans: of coordinator",
+		},
+		"no certificate sent": {
+			asWorker, worker(), client, machine{unit: shown("DAGU_PEER_INSECURE=false DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/server-ca.crt", dial)},
+			"dagu-client-certificate", renewer.FindingFail, "sends no certificate, and coordinator asks for one", "--config-snippet",
+		},
+		"of another CA": {
+			asWorker, worker(), other.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert, machine{unit: shown(workerEnv, dial)},
+			"dagu-client-certificate", renewer.FindingFail, "certificate required", "trust: of coordinator has to name the issuer fleet-ca",
+		},
+		"without the usage": {
+			asWorker, worker(), ca.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).Cert, machine{unit: shown(workerEnv, dial)},
+			"dagu-client-certificate", renewer.FindingFail, "has not the usage clientAuth", "usages: [client]",
+		},
+		"a key that the user cannot read": {
+			asWorker, worker(), client, machine{unit: shown(workerEnv, dial), deny: "/etc/dagu/tls/worker.key"},
+			"dagu-key", renewer.FindingFail, "the user dagu of dagu-worker.service cannot read /etc/dagu/tls/worker.key", "owner: dagu",
+		},
+		"nobody can try": {asWorker, worker(), client, machine{unit: shown(workerEnv, dial), noRun: true}, "dagu-key", renewer.FindingUnknown, "could not be tried", "sudo: true"},
+		"no unit":        {asWorker, worker(), client, machine{unit: "LoadState=not-found\n"}, "dagu-unit", renewer.FindingFail, "there is no unit dagu-worker.service", "units:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, err := Inspect(t.Context(), c.m, c.placement)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := Diagnose(Case{Certificate: c.cert, Placement: c.placement, Leaf: c.leaf, Servers: []Server{server}, Facts: f})
+			seen := false
+			for _, x := range found {
+				switch {
+				case x.Check == c.check && x.Level == c.level && strings.Contains(x.Text, c.says) && strings.Contains(x.Fix, c.fix):
+					seen = true
+				case x.Level != renewer.FindingOK:
+					t.Errorf("%+v", x)
+				}
+			}
+			if !seen && c.check != "" || len(found) == 0 {
+				t.Errorf("no %s among %+v", c.check, found)
+			}
+		})
+	}
+}

@@ -1,0 +1,177 @@
+package daguhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// Facts is what was seen of the unit of a placement.
+type Facts struct {
+	Unit     string // empty: none is activated
+	Loaded   bool
+	User     string // that it runs as; root if it does not say
+	Settings Settings
+	// KeyErr: the user cannot read the key. KeyUnknown: that could not be tried.
+	KeyErr, KeyUnknown error
+}
+
+// Inspect looks at the first unit that a placement activates.
+func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error) {
+	if p.Activate.Kind != renewer.ActivateSystemd || len(p.Activate.Units) == 0 {
+		return Facts{}, nil
+	}
+	f := Facts{Unit: p.Activate.Units[0]}
+	props, err := show(ctx, m, f.Unit)
+	if err != nil {
+		return f, err
+	}
+	f.Loaded = props["LoadState"] == "loaded"
+	if f.User = props["User"]; f.User == "" {
+		f.User = "root"
+	}
+	if !f.Loaded {
+		return f, nil
+	}
+	env, err := environment(ctx, m, props)
+	if err != nil {
+		return f, err
+	}
+	argv := arguments(props["ExecStart"])
+	flags := fromFlags("the command of "+f.Unit, argv)
+	sources := []source{flags, fromEnvironment("the environment of "+f.Unit, env)}
+	for _, file := range configFiles(ctx, m, f.User, env, flags.values["config"]) {
+		text, _, err := m.ReadFile(ctx, file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return f, err
+		}
+		src, err := fromConfig(file, text)
+		if err != nil {
+			return f, err
+		}
+		sources = append(sources, src)
+		break
+	}
+	f.Settings = merge(sources...)
+	f.KeyErr, f.KeyUnknown = readable(ctx, m, f.User, p)
+	return f, ctx.Err()
+}
+
+func show(ctx context.Context, m Machine, unit string) (map[string]string, error) {
+	const props = "LoadState,User,Environment,EnvironmentFiles,ExecStart"
+	out, err := m.Output(ctx, []string{"systemctl", "--no-ask-password", "--no-pager", "show", "--property=" + props, "--", unit})
+	if err != nil {
+		return nil, fmt.Errorf("ask systemd for %s: %w", unit, err)
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(out) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if old := values[name]; old != "" { // a list has a line for each
+			value = old + "\n" + value
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+// environment is Environment= under what the environment files say.
+func environment(ctx context.Context, m Machine, props map[string]string) (map[string]string, error) {
+	env := map[string]string{}
+	set := func(words []string) {
+		for _, w := range words {
+			if name, value, ok := strings.Cut(w, "="); ok {
+				env[strings.TrimSpace(name)] = strings.Trim(strings.TrimSpace(value), `"'`)
+			}
+		}
+	}
+	set(words(props["Environment"]))
+	for line := range strings.Lines(props["EnvironmentFiles"]) { // PATH (ignore_errors=yes)
+		file, _, _ := strings.Cut(strings.TrimSpace(line), " (")
+		if !path.IsAbs(file) || strings.ContainsAny(file, "*?[") {
+			continue
+		}
+		text, _, err := m.ReadFile(ctx, file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		var lines []string
+		for l := range strings.Lines(string(text)) {
+			if l = strings.TrimSpace(l); l != "" && l[0] != '#' && l[0] != ';' {
+				lines = append(lines, l)
+			}
+		}
+		set(lines)
+	}
+	return env, nil
+}
+
+// words cuts at spaces outside of double quotes, as systemctl show prints them.
+func words(s string) (out []string) {
+	var w strings.Builder
+	quoted := false
+	for _, r := range s + " " {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case !quoted && (r == ' ' || r == '\n'):
+			if w.Len() > 0 {
+				out = append(out, w.String())
+				w.Reset()
+			}
+		default:
+			w.WriteRune(r)
+		}
+	}
+	return out
+}
+
+// arguments takes the argument vector out of what systemctl show prints:
+// { path=… ; argv[]=… ; ignore_errors=… ; … }.
+func arguments(execStart string) []string {
+	_, rest, _ := strings.Cut(execStart, "argv[]=")
+	rest, _, _ = strings.Cut(rest, " ; ")
+	return words(rest)
+}
+
+// configFiles is where Dagu looks for its configuration: what --config names,
+// DAGU_HOME, or the user's own directory.
+func configFiles(ctx context.Context, m Machine, user string, env map[string]string, flag string) []string {
+	if path.IsAbs(flag) {
+		return []string{path.Clean(flag)}
+	}
+	if home := env["DAGU_HOME"]; path.IsAbs(home) {
+		return []string{path.Join(home, "config.yaml")}
+	}
+	home := env["HOME"]
+	if out, err := m.Output(ctx, []string{"getent", "passwd", user}); home == "" && err == nil {
+		if cols := strings.Split(strings.TrimSpace(out), ":"); len(cols) >= 6 {
+			home = cols[5]
+		}
+	}
+	if !path.IsAbs(home) {
+		return nil
+	}
+	return []string{path.Join(home, ".config/dagu/config.yaml"), path.Join(home, ".dagu/config.yaml")}
+}
+
+// readable tries, as the unit's user, to read the key.
+func readable(ctx context.Context, m Machine, user string, p renewer.Placement) (refused, unknown error) {
+	name, ok := p.Files[renewer.FileKey]
+	if !ok || user == "root" {
+		return nil, nil
+	}
+	key := path.Join(p.Dir, name)
+	if _, err := m.Output(ctx, []string{"runuser", "-u", user, "--", "true"}); err != nil {
+		return nil, err
+	}
+	_, err := m.Output(ctx, []string{"runuser", "-u", user, "--", "test", "-r", key})
+	return err, nil
+}
