@@ -25,9 +25,16 @@ const (
 
 // credentials is what tokens are signed with.
 type credentials struct {
-	key      jose.SigningKey
-	headers  map[jose.HeaderKey]any
+	signer   jose.Signer
 	fragment string // of the audience; empty for a JWK provisioner
+}
+
+func newCredentials(key jose.SigningKey, headers map[jose.HeaderKey]any, fragment string) (*credentials, error) {
+	signer, err := jose.NewSigner(key, (&jose.SignerOptions{ExtraHeaders: headers}).WithType("JWT"))
+	if err != nil {
+		return nil, misconfigured("use an ECDSA, RSA or Ed25519 key", "the key cannot sign tokens: %w", err)
+	}
+	return &credentials{signer: signer, fragment: fragment}, nil
 }
 
 // loggedIn returns the credentials, got if there are none or only those that
@@ -195,10 +202,8 @@ func (i *Issuer) logInJWK(list provisioner.List) (*credentials, error) {
 		}
 		open++
 		if jwk, ok := openKey(sealed, password); ok {
-			return &credentials{
-				key:     jose.SigningKey{Algorithm: jose.SignatureAlgorithm(jwk.Algorithm), Key: jwk.Key},
-				headers: map[jose.HeaderKey]any{"kid": kid},
-			}, nil
+			key := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(jwk.Algorithm), Key: jwk.Key}
+			return newCredentials(key, map[jose.HeaderKey]any{"kid": kid}, "")
 		}
 	}
 	if open == 0 {

@@ -45,11 +45,6 @@ func claimsOf(o renewer.Order, csr []byte) claims {
 
 // token signs a one-time token for a path of the server.
 func (i *Issuer) token(creds *credentials, path string, c claims) (string, error) {
-	opts := (&jose.SignerOptions{ExtraHeaders: creds.headers}).WithType("JWT")
-	signer, err := jose.NewSigner(creds.key, opts)
-	if err != nil {
-		return "", fmt.Errorf("sign a token: %w", err)
-	}
 	c.Root = strings.ToLower(i.cfg.RootFingerprint)
 	now := i.now()
 	registered := jose.Claims{
@@ -57,7 +52,7 @@ func (i *Issuer) token(creds *credentials, path string, c claims) (string, error
 		Audience:  jose.Audience{i.base.ResolveReference(&url.URL{Path: path, Fragment: creds.fragment}).String()},
 		NotBefore: jose.NewNumericDate(now), IssuedAt: jose.NewNumericDate(now), Expiry: jose.NewNumericDate(now.Add(tokenLifetime)),
 	}
-	text, err := jose.Signed(signer).Claims(registered).Claims(c).CompactSerialize()
+	text, err := jose.Signed(creds.signer).Claims(registered).Claims(c).CompactSerialize()
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}

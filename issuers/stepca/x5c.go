@@ -47,11 +47,8 @@ func (i *Issuer) logInX5C(p provisioner.Interface) (*credentials, error) {
 	for _, der := range pair.Certificate {
 		chain = append(chain, base64.StdEncoding.EncodeToString(der)) // RFC 7515, section 4.1.6
 	}
-	return &credentials{
-		key:      jose.SigningKey{Algorithm: alg, Key: pair.PrivateKey},
-		headers:  map[jose.HeaderKey]any{"x5c": chain},
-		fragment: "x5c/" + i.cfg.Provisioner,
-	}, nil
+	return newCredentials(jose.SigningKey{Algorithm: alg, Key: pair.PrivateKey},
+		map[jose.HeaderKey]any{"x5c": chain}, "x5c/"+i.cfg.Provisioner)
 }
 
 func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner.Interface) error {
