@@ -137,9 +137,9 @@ func started(t *testing.T, h *testhosts.Host, unit string) string {
 	return run(t, h, "systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", unit)
 }
 
-const daguCertificates = `  - {name: coordinator, issuer: fleet-ca, profile: dagu-coordinator, hosts: [host-b]}
-  - {name: worker, issuer: fleet-ca, profile: dagu-worker, hosts: [host-b, host-c, host-d], per_host: true}
-  - {name: scheduler, issuer: fleet-ca, profile: dagu-client, hosts: [host-b], activate: {systemd: {units: [dagu-scheduler.service]}}}
+const daguCertificates = `  - {name: coordinator, issuer: fleet-ca, profile: dagu-coordinator, hosts: [host-b], peer_group: dagu, activate: {systemd: {units: [dagu-coordinator.service], budget: 25s}}}
+  - {name: worker, issuer: fleet-ca, profile: dagu-worker, hosts: [host-b, host-c, host-d], per_host: true, peer_group: dagu, dials: ["host-b:50055"]}
+  - {name: scheduler, issuer: fleet-ca, profile: dagu-client, hosts: [host-b], peer_group: dagu, dials: ["host-b:50055"], activate: {systemd: {units: [dagu-scheduler.service]}}}
 `
 
 // TestDaguClusterLosesNoRun renews every certificate of a cluster twice with
@@ -162,9 +162,9 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 		c.dispatch(8)
 		before := started(t, c.hosts[0], "dagu-coordinator")
 		worker := started(t, c.hosts[1], "dagu-worker")
-		t.Log(o.must("renew", "coordinator", "scheduler"))
-		out := o.must("renew", "worker")
-		if !strings.Contains(out, "waits until it is idle") {
+		out := o.must("renew", "--all")
+		t.Log(out)
+		if !strings.Contains(out, "waits until no processes beside the main one of dagu-worker.service are left (1 now)") {
 			t.Errorf("renew of busy workers: %s", out)
 		}
 		if c.count(c.runs(), dagupeer.Running) == 0 {
@@ -176,6 +176,7 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 		expect(t, started(t, c.hosts[1], "dagu-worker"), worker)
 		c.finish()
 		t.Log(o.must("run", "--once"))
+		o.serversFirst(round)
 		for _, name := range names {
 			if r := o.row(name); r.Generation != round || r.Status != "valid" || r.Hosts[0].State != "verified" {
 				t.Errorf("round %d, %s: %+v", round, name, r)
@@ -201,17 +202,82 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 	run(t, c.hosts[1], "rm", "/etc/systemd/system/dagu-worker.service.d/test.conf")
 	run(t, c.hosts[1], "systemctl", "daemon-reload")
 
-	// A certificate that misses the address that is dialled.
+	// A coordinator that cannot start on what is new: the old one is back within
+	// the budget, and the runs that were under way go on.
 	was := o.row("coordinator")
+	c.dispatch(6)
+	current := "/etc/dagu/tls/.renewer/coordinator/current"
+	run(t, c.hosts[0], "mkdir", "-p", "/etc/systemd/system/dagu-coordinator.service.d")
+	if err := c.hosts[0].WriteFile(t.Context(), "/etc/systemd/system/dagu-coordinator.service.d/test.conf",
+		[]byte("[Service]\nExecStartPre=/bin/sh -c 'test \"$(readlink "+current+")\" = "+run(t, c.hosts[0], "readlink", current)+"'\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c.hosts[0], "systemctl", "daemon-reload")
+	if out, err := o.try("renew", "coordinator"); err == nil {
+		t.Errorf("renewed although the coordinator could not start:\n%s", out)
+	}
+	if r := o.row("coordinator"); r.Status != "blocked" || r.Hosts[0].State != "rolled_back" || r.Hosts[0].Served != was.Fingerprint {
+		t.Errorf("after a restore: %+v", r)
+	}
+	if out := o.must("history", "coordinator"); !strings.Contains(out, "of the restart budget of 25s used") || strings.Contains(out, "budget_exceeded") {
+		t.Errorf("the budget: %s", out)
+	}
+	c.finish()
+	run(t, c.hosts[0], "rm", "/etc/systemd/system/dagu-coordinator.service.d/test.conf")
+	run(t, c.hosts[0], "systemctl", "daemon-reload")
+
+	// A certificate that misses what is dialled: the fleet file is refused where
+	// it says who dials what, and what was issued is refused before a restart.
 	c.dispatch(3)
 	before := started(t, c.hosts[0], "dagu-coordinator")
-	o.fleet(c.hosts, strings.Replace(daguCertificates, "hosts: [host-b]}", "hosts: [host-b], default_sans: false, sans: [elsewhere.example.com]}", 1))
-	if out, err := o.try("run", "--once"); err == nil || !strings.Contains(out, c.hosts[0].Address) || !strings.Contains(out, "elsewhere.example.com") {
-		t.Errorf("a certificate that misses %s: %v\n%s", c.hosts[0].Address, err, out)
+	missing := strings.Replace(daguCertificates, "hosts: [host-b], peer_group: dagu,", "hosts: [host-b], peer_group: dagu, default_sans: false, sans: [elsewhere.example.com],", 1)
+	o.fleet(c.hosts, missing)
+	if out, err := o.try("check"); err == nil || !strings.Contains(out, `dials "host-b:50055", which no server of group dagu covers: coordinator has elsewhere.example.com`) {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	o.fleet(c.hosts, strings.ReplaceAll(missing, `, dials: ["host-b:50055"]`, ""))
+	if out, err := o.try("run", "--once"); err == nil {
+		t.Errorf("a certificate that misses %s:\n%s", c.hosts[0].Address, out)
+	}
+	if out := o.must("history", "coordinator", "-o", "json"); !strings.Contains(out, "peers dial "+c.hosts[0].Address+", and it covers only elsewhere.example.com") {
+		t.Errorf("no event says which address is not covered: %s", out)
 	}
 	if r := o.row("coordinator"); r.Status != "blocked" || r.Fingerprint != was.Fingerprint {
 		t.Errorf("after it: %+v", r)
 	}
 	expect(t, started(t, c.hosts[0], "dagu-coordinator"), before)
 	c.finish()
+}
+
+// serversFirst checks in the audit log that no client was activated before the
+// coordinator was proven with its generation.
+func (o operator) serversFirst(generation int) {
+	o.t.Helper()
+	cmd := exec.CommandContext(o.t.Context(), o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "history", "-o", "json")
+	out, err := cmd.Output()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var events []struct {
+		Seq         uint64 `json:"seq"`
+		Type        string `json:"type"`
+		Certificate string `json:"certificate"`
+		Generation  int    `json:"generation"`
+	}
+	if err := json.Unmarshal(out, &events); err != nil {
+		o.t.Fatalf("%v\n%s", err, out)
+	}
+	var server, client uint64
+	for _, e := range events {
+		switch {
+		case e.Generation != generation:
+		case e.Certificate == "coordinator" && e.Type == "verified":
+			server = e.Seq
+		case e.Certificate != "coordinator" && e.Type == "activated" && (client == 0 || e.Seq < client):
+			client = e.Seq
+		}
+	}
+	if server == 0 || client == 0 || client < server {
+		o.t.Errorf("generation %d: the coordinator was proven at event %d, the first client activated at %d", generation, server, client)
+	}
 }

@@ -131,7 +131,7 @@ func (g DaguGuard) Check(w Work, now, end time.Time) Held {
 	if !w.Running || w.Active == 0 {
 		return Held{}
 	}
-	return g.hold(fmt.Sprintf("waits until it is idle: %d %s", w.Active, w.What),
+	return g.hold(fmt.Sprintf("waits until no %s are left (%d now)", w.What, w.Active),
 		"let the runs end, or renew with --force; at_deadline: restart gives them up", now, end)
 }
 

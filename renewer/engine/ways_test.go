@@ -649,7 +649,7 @@ func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 		has(renewer.Work{Running: true, Active: 2, What: "runs"})
 		res, err := b.eng.Renew(context.Background(), []string{"worker"}, false, true, nil)
 		must(t, err)
-		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting, "2 runs") {
+		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting, "no runs are left (2 now)") {
 			t.Fatalf("result %+v", res)
 		}
 		if row := b.row("worker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {

@@ -45,7 +45,7 @@ func (h *Host) work(ctx context.Context, a renewer.Activation, g renewer.DaguGua
 		w.What = "tasks of worker " + g.Worker
 	case renewer.IdleByCommand:
 		w.Active, err = h.askCommand(ctx, g.Command)
-		w.What = "(as " + g.Command[0] + " says)"
+		w.What = "runs (as " + g.Command[0] + " says)"
 	}
 	return w, err
 }
