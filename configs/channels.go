@@ -11,7 +11,7 @@ func (l *loader) channels(list []setting) []Channel {
 		if s == nil {
 			continue
 		}
-		ch := Channel{Name: get[string](s, "name"), URLFile: get[string](s, "url_file"), Exec: texts(s, "exec")}
+		ch := Channel{Name: get[string](s, "name"), URLFile: get[string](s, "url_file"), Exec: texts(s, "exec"), Template: get[string](s, "template")}
 		if !s.has("name") {
 			l.fault(c.at, "the channel has no name", "expected name: a word for messages and metrics")
 		} else if seen[ch.Name] && ch.Name != "" {
@@ -40,12 +40,16 @@ func (l *loader) channels(list []setting) []Channel {
 			ch.SMTP = SMTP{
 				Address: get[string](mail, "address"), From: get[string](mail, "from"), To: texts(mail, "to"),
 				Username: get[string](mail, "username"), PasswordFile: get[string](mail, "password_file"),
+				TLS: get[string](mail, "tls"), CACert: get[string](mail, "ca_cert"),
 			}
 			for _, k := range []string{"address", "from", "to"} {
 				if !mail.has(k) {
 					l.fault(s["smtp"].at, "smtp has no "+k, "expected {address: HOST:PORT, from: ADDRESS, to: [ADDRESS]}")
 				}
 			}
+		}
+		if login := ch.SMTP.Username != "" || ch.SMTP.PasswordFile != ""; login && ch.SMTP.TLS == "none" {
+			l.fault(s["smtp"].at, "smtp would log in over a connection that is not private", "expected tls: starttls or implicit, or no username")
 		}
 		out = append(out, ch)
 	}

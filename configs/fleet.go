@@ -103,6 +103,7 @@ type Channel struct {
 	WebhookHMACFile string
 	SMTP            SMTP
 	Exec            []string
+	Template        string // a text/template file; empty: the default
 }
 
 // SMTP is a channel that sends mail; Address is empty for other channels.
@@ -112,4 +113,6 @@ type SMTP struct {
 	To           []string
 	Username     string
 	PasswordFile string
+	TLS          string // starttls, implicit or none; empty: as the port says
+	CACert       string // trust for the server; empty: the system's
 }

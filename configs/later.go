@@ -5,5 +5,4 @@ package configs
 // same: when the machinery comes, its row goes, and that is all.
 var notYet = map[string]string{
 	"host type kubernetes": "expected type: local",
-	"notify":               "expected no notify section",
 }

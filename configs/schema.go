@@ -23,7 +23,7 @@ var fleetSchema = schema{
 	"certificates": orEmpty(rows("a certificate", certificateSchema)),
 	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
-	"notify":       orEmpty(later("notify", rows("a channel", channelSchema))),
+	"notify":       orEmpty(rows("a channel", channelSchema)),
 }
 
 var httpSchema = schema{
@@ -86,8 +86,10 @@ var channelSchema = schema{
 		"address": textLike(aHostPort, func(s string) bool { return isHostPort(s, 1) }),
 		"from":    text("a mail address"), "to": set("mail addresses", 1, text("a mail address")),
 		"username": text("a user name"), "password_file": pathOf(true),
+		"tls": enum("starttls", "implicit", "none"), "ca_cert": pathOf(true),
 	}),
-	"exec": argv,
+	"exec":     argv,
+	"template": pathOf(false),
 }
 
 // eventTypes are what a channel may ask for: what a person would act on.

@@ -49,8 +49,8 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 			return err
 		}
 	}
-	if len(st.Rollouts) == 0 {
-		return nil
+	if err := c.showChannels(st.Channels); err != nil || len(st.Rollouts) == 0 {
+		return err
 	}
 	c.heading("Rollouts")
 	var rows [][]any

@@ -14,6 +14,7 @@ import (
 
 	"renewer/configs"
 	"renewer/inventory"
+	"renewer/notify"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/probes"
@@ -28,6 +29,8 @@ type Options struct {
 
 	store    func(engine.Store) engine.Store // tests put themselves in between
 	observer engine.Observer
+	notified func(channel string, err error)
+	pace     notify.Pace
 }
 
 func (o Options) log() *slog.Logger {
@@ -47,6 +50,8 @@ type App struct {
 	parts  atomic.Pointer[parts] // of the fleet file that holds now
 	health health
 	keys   lazyKeys
+	// notifier tells what the log has; without a daemon only when asked.
+	notifier *notify.Notifier
 
 	started time.Time
 	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
@@ -84,6 +89,8 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 		a.store = o.store(inv)
 	}
 	a.parts.Store(p)
+	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
+	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{
 		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{next: o.observer, health: &a.health},
 	})
@@ -102,6 +109,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 func (a *App) Close() (err error) {
 	a.close.Do(func() {
 		a.stop()
+		a.notifier.Stop()
 		err = errors.Join(<-a.stopped, a.parts.Load().close(nil), a.inv.Close())
 	})
 	return err

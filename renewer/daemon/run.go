@@ -35,7 +35,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	}
 	state := &lateState{}
 	metrics := server.NewMetrics(o.Version, state)
-	o.observer = metrics
+	o.observer, o.notified = metrics, metrics.Notified
 	a, err := open(ctx, fleet, o)
 	if err != nil {
 		return err
@@ -45,7 +45,8 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 		return err
 	}
 	state.app.Store(a)
-	metrics.Expect(names(fleet.Issuers), nil)
+	a.notifier.Set(a.channels(fleet)) // before anything happens
+	metrics.Expect(names(fleet.Issuers), channelNames(fleet))
 	metrics.CheckWithin(checkWithin(fleet))
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
@@ -63,6 +64,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	g.Go(func() error { return a.keep(run, path, metrics, reload) })
 	g.Go(func() error { return a.watch(run) })
 	g.Go(func() error { a.keepCRLs(run); return nil })
+	g.Go(func() error { return a.watchIssuers(run) })
 	g.Go(func() error { // who does not answer holds nothing up
 		a.health.ask(run, a.parts.Load())
 		again := time.NewTicker(askDownEvery)
@@ -87,8 +89,8 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 	}
 	fleet := a.parts.Load().fleet
 	log.Info("keeping the fleet", "fleet_file", path, "certificates", len(fleet.Certificates), "hosts", len(fleet.Hosts), "issuers", len(fleet.Issuers))
-	notify(log, sd.SdNotifyReady)
-	defer notify(log, sd.SdNotifyStopping)
+	tellSystemd(log, sd.SdNotifyReady)
+	defer tellSystemd(log, sd.SdNotifyStopping)
 	unschedule := a.schedule(ctx)
 	defer func() { unschedule() }()
 	tidy := time.NewTicker(24 * time.Hour)
@@ -102,7 +104,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 				log.Error("shorten the event log", "error", err)
 			}
 		case <-reload:
-			notify(log, sd.SdNotifyReloading)
+			tellSystemd(log, sd.SdNotifyReloading)
 			err := a.reload(ctx, path)
 			metrics.FleetLoaded(err == nil)
 			if err != nil {
@@ -111,10 +113,10 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 			} else {
 				unschedule()
 				unschedule = a.schedule(ctx)
-				metrics.Expect(names(a.parts.Load().fleet.Issuers), nil)
+				metrics.Expect(names(a.parts.Load().fleet.Issuers), channelNames(a.parts.Load().fleet))
 				metrics.CheckWithin(checkWithin(a.parts.Load().fleet))
 			}
-			notify(log, sd.SdNotifyReady)
+			tellSystemd(log, sd.SdNotifyReady)
 		}
 	}
 }
@@ -130,7 +132,7 @@ func (a *App) watch(ctx context.Context) error {
 			return nil
 		case <-ticks:
 			if check, _, _ := a.eng.Times(); !check.IsZero() {
-				notify(a.opts.log(), sd.SdNotifyWatchdog)
+				tellSystemd(a.opts.log(), sd.SdNotifyWatchdog)
 			}
 		}
 	}
@@ -163,6 +165,7 @@ func (a *App) reload(ctx context.Context, path string) error {
 	}
 	a.parts.Store(next)
 	a.setFleetError("")
+	a.notifier.Set(a.channels(fleet))
 	if err := a.eng.SetFleet(ctx, next.engineFleet(), engine.Again); err != nil {
 		return err
 	}
@@ -183,6 +186,14 @@ func (a *App) setFleetError(text string) {
 func checkWithin(fleet *configs.Fleet) time.Duration {
 	first := fleet.Schedule.Check.Next(time.Now().UTC())
 	return 2*fleet.Schedule.Check.Next(first).Sub(first) + time.Minute
+}
+
+func channelNames(fleet *configs.Fleet) []string {
+	out := make([]string, 0, len(fleet.Channels))
+	for _, c := range fleet.Channels {
+		out = append(out, c.Name)
+	}
+	return out
 }
 
 func names(issuers []configs.Issuer) []string {

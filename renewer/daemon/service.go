@@ -128,7 +128,11 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 		a.health.ask(ctx, a.parts.Load())
 	}
 	st := a.system()
-	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
+	var err error
+	if st.Channels, err = a.notifier.Status(); err != nil {
+		return st, err
+	}
+	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
 		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {
 			return nil
@@ -212,6 +216,13 @@ func (a *App) Backup(_ context.Context, w io.Writer) error { return a.inv.Backup
 // RunOnce does one pass: all that is due, then a look at every placement, and
 // what that look calls for.
 func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
+	alone := a.daemon.Load() == nil // nobody else tells people
+	if alone {
+		if err := a.notifier.Begin(); err != nil {
+			return renewer.RunResult{}, err
+		}
+		defer a.notifier.Once()
+	}
 	result, err := a.eng.RunOnce(ctx, a.parts.Load().engineFleet(), progress)
 	if err != nil {
 		return result, err

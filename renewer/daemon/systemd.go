@@ -7,9 +7,9 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// notify tells systemd where the daemon is (sd_notify(3)); without systemd it
+// tellSystemd tells systemd where the daemon is (sd_notify(3)); without systemd it
 // does nothing.
-func notify(log *slog.Logger, state string) {
+func tellSystemd(log *slog.Logger, state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
 		log.Warn("notify systemd", "state", state, "error", err)
 	}

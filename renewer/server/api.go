@@ -64,6 +64,13 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
 	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
 	mux.HandleFunc("POST /v1/doctor", a.doctor)
+	mux.HandleFunc("POST /v1/channels/{name}/test", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := a.asked(r)
+		defer cancel()
+		streamEvents(a, w, r, func(func(renewer.Event)) (struct{}, error) {
+			return struct{}{}, a.service.NotifyTest(ctx, r.PathValue("name"))
+		})
+	})
 	mux.HandleFunc("GET /v1/backup", a.backup)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("the API has no %s %s", r.Method, r.URL.Path))

@@ -146,6 +146,12 @@ func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, er
 	return act[[]renewer.Finding](ctx, c, "/v1/doctor", map[string]string{"host": host}, nil)
 }
 
+// NotifyTest implements Service.
+func (c *Client) NotifyTest(ctx context.Context, channel string) error {
+	_, err := act[struct{}](ctx, c, "/v1/channels/"+url.PathEscape(channel)+"/test", nil, nil)
+	return err
+}
+
 // Backup implements Service.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/backup", nil, nil)

@@ -41,6 +41,8 @@ type Service interface {
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// NotifyTest sends one message through a channel.
+	NotifyTest(ctx context.Context, channel string) error
 	// Backup writes a consistent copy of the inventory, without keys.
 	Backup(ctx context.Context, w io.Writer) error
 }

@@ -1,0 +1,65 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Exec runs a program for each message, which it gets as JSON on standard
+// input. No shell is involved, and nothing of the message is in its arguments
+// or its environment. It has failed if it exits with something else than 0.
+type Exec struct{ Argv []string }
+
+// Send implements Sender.
+func (e Exec) Send(ctx context.Context, m Message) error {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode the message: %w", err)
+	}
+	_, err = run(ctx, e.Argv[0], e.Argv, nil, append(body, '\n'))
+	return err
+}
+
+// maxOutput is how much of what a program writes is kept.
+const maxOutput = 4 << 10
+
+// run runs a program, under the name argv[0], in a process group of its own, so that what it started
+// ends with it; env nil means ours. An error holds the end of what it wrote.
+func run(ctx context.Context, program string, argv, env []string, stdin []byte) (output []byte, err error) {
+	cmd := exec.CommandContext(ctx, program, argv[1:]...)
+	cmd.Args[0] = argv[0]
+	var out tail
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = bytes.NewReader(stdin), &out, &out, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for what holds its output open
+	err = cmd.Run()
+	switch {
+	case err == nil:
+		return out.data, nil
+	case ctx.Err() != nil:
+		return out.data, fmt.Errorf("%s was ended: it took too long%s", argv[0], quoted(out.data))
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, renewer.WithHint(fmt.Errorf("run %s: %w", argv[0], err), "give the program's whole path")
+	}
+	return out.data, fmt.Errorf("run %s: %w%s", argv[0], err, quoted(out.data))
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ data []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.data = append(t.data, p...)
+	if n := len(t.data) - maxOutput; n > 0 {
+		t.data = append(t.data[:0], t.data[n:]...)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,152 @@
+package notify
+
+import (
+	"cmp"
+
+	"renewer/renewer"
+)
+
+// A kind of trouble. Its name is the word of the fleet file that asks for it.
+type kind struct {
+	means   string
+	command string // what helps; {certificate}, {host} and {issuer} are replaced
+	// brief: one that is over before anybody was told is not worth a message.
+	// Of the others people want to know even then: somebody replaced a file.
+	brief bool
+	// again: each further event is news; of the others it is a repeat.
+	again bool
+	rank  int // the worst first
+}
+
+var kinds = map[renewer.EventType]kind{
+	renewer.EventExpired: {
+		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", rank: 1,
+	},
+	renewer.EventRestoreFailed: {
+		means:   "a rollout failed, and putting the previous certificate back failed too: the service may be down",
+		command: "renewer doctor {host}", rank: 2,
+	},
+	renewer.EventRolloutBlocked: {
+		means:   "a rollout has stopped and only a person can go on; what was in place before still is",
+		command: "renewer show {certificate}", rank: 3,
+	},
+	renewer.EventRolledBack: {
+		means:   "the new certificate was not proven in time, so the previous one was put back and is served",
+		command: "renewer show {certificate}", rank: 4,
+	},
+	renewer.EventExpiring: {
+		means: "the end comes near and no renewal is on its way", command: "renewer renew {certificate}", again: true, rank: 5,
+	},
+	renewer.EventRenewalFailed: {
+		means:   "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
+		command: "renewer show {certificate}", brief: true, rank: 6,
+	},
+	renewer.EventIssuerDown: {
+		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
+	},
+	renewer.EventDrifted: {
+		means:   "something else is there or served than renewer put in place; it is put right by itself",
+		command: "renewer verify {certificate}", rank: 8,
+	},
+	renewer.EventUnreachable: {
+		means:   "nobody can see what is served there: the host or the service does not answer",
+		command: "renewer doctor {host}", brief: true, rank: 9,
+	},
+}
+
+// notices have no end; each is told once.
+var notices = map[renewer.EventType]string{
+	renewer.EventIssueWarning: "the issuer gave something else than was asked for",
+	renewer.EventRolloutDone:  "a rollout is done and proven",
+	renewer.EventRecovered:    "it is served as it should be again",
+}
+
+// Usual are the events of a channel that names none: what a person would act on.
+var Usual = []renewer.EventType{
+	renewer.EventExpired, renewer.EventRestoreFailed, renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventExpiring,
+	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventDrifted, renewer.EventUnreachable,
+}
+
+// key is what makes two events speak of the same trouble.
+type key struct {
+	kind                      renewer.EventType
+	certificate, host, issuer string
+}
+
+func (k key) compare(o key) int {
+	return cmp.Or(cmp.Compare(kinds[k.kind].rank, kinds[o.kind].rank), cmp.Compare(k.kind, o.kind),
+		cmp.Compare(k.issuer, o.issuer), cmp.Compare(k.certificate, o.certificate), cmp.Compare(k.host, o.host))
+}
+
+// opens returns the trouble that an event speaks of.
+func opens(e renewer.Event) (k key, ok bool) {
+	k = key{kind: e.Type, certificate: e.Certificate}
+	switch e.Type {
+	case renewer.EventRolledBack, renewer.EventRestoreFailed, renewer.EventDrifted, renewer.EventUnreachable:
+		k.host = e.Host
+	case renewer.EventStageFailed: // the renewal does not get to that host
+		k.kind, k.host = renewer.EventRenewalFailed, e.Host
+	case renewer.EventRolloutWaiting:
+		if e.Error == "" { // it passes by itself
+			return k, false
+		}
+		k.kind, k.host = renewer.EventRolloutBlocked, e.Host
+	case renewer.EventIssuerDown:
+		k = key{kind: e.Type, issuer: e.Issuer}
+	}
+	_, ok = kinds[k.kind]
+	return k, ok
+}
+
+// ends reports whether a trouble is over because of an event.
+func ends(e renewer.Event, t Trouble) bool {
+	if e.Type == renewer.EventIssuerUp {
+		return t.Kind == renewer.EventIssuerDown && t.Issuer == e.Issuer
+	}
+	if t.Certificate != e.Certificate || t.Issuer != "" {
+		return false
+	}
+	here := t.Host == e.Host && t.Host != ""
+	switch e.Type {
+	case renewer.EventRemoved:
+		return true
+	case renewer.EventRolloutDone:
+		switch t.Kind {
+		case renewer.EventUnreachable: // what runs nowhere is in place, but not proven
+			return false
+		case renewer.EventExpiring, renewer.EventExpired:
+			return t.Generation != e.Generation
+		}
+		return true
+	case renewer.EventIssued:
+		return t.Kind == renewer.EventRenewalFailed && t.Host == ""
+	case renewer.EventStaged:
+		return t.Kind == renewer.EventRenewalFailed && here
+	case renewer.EventActivated, renewer.EventRolloutWaiting:
+		return t.Kind == renewer.EventRolloutBlocked && here
+	case renewer.EventVerified:
+		return here
+	case renewer.EventRestored:
+		return t.Kind == renewer.EventRestoreFailed && here
+	case renewer.EventRecovered:
+		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable)
+	case renewer.EventDrifted:
+		return here && t.Kind == renewer.EventUnreachable // it could be looked at
+	case renewer.EventExpired:
+		return t.Kind == renewer.EventExpiring
+	}
+	return false
+}
+
+// givenUp reports whether an event ends a trouble unless another rollout
+// takes the place of the one that ended.
+func givenUp(e renewer.Event, t Trouble) bool {
+	if e.Type != renewer.EventRolloutSuperseded || t.Certificate != e.Certificate {
+		return false
+	}
+	switch t.Kind {
+	case renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventRenewalFailed, renewer.EventRestoreFailed:
+		return true
+	}
+	return false
+}

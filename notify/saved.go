@@ -1,0 +1,76 @@
+package notify
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// saved is a state as the store keeps it. A field that is added later is empty
+// in an older one; none changes its meaning.
+type saved struct {
+	Cursor      uint64         `json:"cursor"`
+	Open        []savedTrouble `json:"open,omitempty"`
+	Over        []savedTrouble `json:"over,omitempty"`
+	Notes       []savedTrouble `json:"notes,omitempty"`
+	FirstNews   time.Time      `json:"first_news,omitzero"`
+	LastNews    time.Time      `json:"last_news,omitzero"`
+	Sent        []time.Time    `json:"sent,omitempty"`
+	Outbox      *outgoing      `json:"outbox,omitempty"`
+	LastSuccess time.Time      `json:"last_success,omitzero"`
+	LastError   string         `json:"last_error,omitempty"`
+	LastErrorAt time.Time      `json:"last_error_at,omitzero"`
+	Hint        string         `json:"hint,omitempty"`
+}
+
+type savedTrouble struct {
+	Trouble
+	News     bool      `json:"news,omitempty"`
+	Told     bool      `json:"told,omitempty"`
+	Doubtful time.Time `json:"doubtful,omitzero"`
+}
+
+func encode(s *state) ([]byte, error) {
+	out := saved{
+		Cursor: s.cursor, Over: pack(s.over), Notes: pack(s.notes), FirstNews: s.firstNews, LastNews: s.lastNews, Sent: s.sent, Outbox: s.outbox,
+		LastSuccess: s.lastSuccess, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
+	}
+	for _, t := range s.sorted() {
+		out.Open = append(out.Open, pack([]Trouble{*t})...)
+	}
+	data, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("encode the state of a channel: %w", err)
+	}
+	return data, nil
+}
+
+func decode(data []byte) (*state, error) {
+	var in saved
+	if err := json.Unmarshal(data, &in); err != nil {
+		return nil, fmt.Errorf("decode the state of a channel: %w", err)
+	}
+	s := newState(in.Cursor)
+	for _, t := range unpack(in.Open) {
+		s.open[t.key()] = &t
+	}
+	s.over, s.notes = unpack(in.Over), unpack(in.Notes)
+	s.firstNews, s.lastNews, s.sent, s.outbox = in.FirstNews, in.LastNews, in.Sent, in.Outbox
+	s.lastSuccess, s.lastError, s.lastErrorAt, s.hint = in.LastSuccess, in.LastError, in.LastErrorAt, in.Hint
+	return s, nil
+}
+
+func pack(list []Trouble) (out []savedTrouble) {
+	for _, t := range list {
+		out = append(out, savedTrouble{t, t.News, t.Told, t.Doubtful})
+	}
+	return out
+}
+
+func unpack(list []savedTrouble) (out []Trouble) {
+	for _, t := range list {
+		t.Trouble.News, t.Trouble.Told, t.Trouble.Doubtful = t.News, t.Told, t.Doubtful
+		out = append(out, t.Trouble)
+	}
+	return out
+}

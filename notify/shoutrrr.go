@@ -1,0 +1,156 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/nicholas-fedor/shoutrrr/pkg/format"
+	"github.com/nicholas-fedor/shoutrrr/pkg/router"
+	"github.com/nicholas-fedor/shoutrrr/pkg/types"
+
+	"renewer/internal/secret"
+	"renewer/renewer"
+)
+
+// Shoutrrr sends through one of the services of the library of that name.
+//
+// The library takes no context, reads answers without a bound, follows
+// redirects and puts the URL into its errors. So it runs in a process of its
+// own, which is ended when its time is up: this program again, at Deliver. The
+// URL goes there on standard input.
+type Shoutrrr struct {
+	URLFile string
+	Program string   // the path of this program
+	Argv    []string // that leads to Deliver
+}
+
+// Send implements Sender.
+func (s Shoutrrr) Send(ctx context.Context, m Message) error {
+	target, err := readSecret("shoutrrr URL", s.URLFile)
+	if err != nil {
+		return err
+	}
+	in, err := json.Marshal(delivery{URL: target.Reveal(), Title: m.Title, Text: m.Text})
+	if err != nil {
+		return fmt.Errorf("encode the message: %w", err)
+	}
+	out, err := run(ctx, s.Program, s.Argv, environment(), in)
+	var failure deliveryFailure
+	if err == nil {
+		return nil
+	}
+	if json.Unmarshal(out, &failure) == nil && failure.Error != "" {
+		err = renewer.WithHint(errors.New(failure.Error), failure.Hint)
+	}
+	return secret.Redact(err, target)
+}
+
+// environment is what the process gets: proxies and trust, nothing else.
+func environment() (env []string) {
+	for _, name := range []string{
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG", "GORACE",
+	} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// delivery is what Deliver reads, deliveryFailure what it answers.
+type (
+	delivery struct {
+		URL   string `json:"url"`
+		Title string `json:"title"`
+		Text  string `json:"text"`
+	}
+	deliveryFailure struct {
+		Error string `json:"error"`
+		Hint  string `json:"hint,omitempty"`
+	}
+)
+
+// deliverMemory is how much memory a delivery may take (RLIMIT_DATA).
+const deliverMemory = 512 << 20
+
+// Deliver is the other end of Shoutrrr: it reads a delivery, sends it, and
+// writes why it failed, without the secrets of the URL, to out. It changes
+// settings of the process and is the only thing that the process does.
+func Deliver(in io.Reader, out io.Writer) error {
+	var d delivery
+	if err := json.NewDecoder(io.LimitReader(in, 1<<20)).Decode(&d); err != nil {
+		return fmt.Errorf("read the delivery: %w", err)
+	}
+	err := secret.Redact(d.send(), secret.New(d.URL))
+	if err != nil {
+		_ = json.NewEncoder(out).Encode(deliveryFailure{err.Error(), renewer.Hint(err)}) // the error says it again
+	}
+	return err
+}
+
+func (d delivery) send() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the service failed: %v", p)
+		}
+	}()
+	debug.SetMemoryLimit(deliverMemory / 2)
+	limit := syscall.Rlimit{Cur: deliverMemory, Max: deliverMemory}
+	_ = syscall.Setrlimit(syscall.RLIMIT_DATA, &limit) // the deadline holds without it too
+	guarded := &guard{next: http.DefaultTransport}
+	http.DefaultTransport, http.DefaultClient = guarded, &http.Client{Transport: guarded, Timeout: sendTimeout}
+	services := router.ServiceRouter{Timeout: sendTimeout}
+	service, err := services.Locate(d.URL)
+	if err != nil {
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), "its form is that of the service: see the services of shoutrrr")
+	}
+	if service.GetID() == "logger" {
+		return errors.New("the service logger notifies nobody")
+	}
+	switch s := service.(type) { // those with a transport of their own
+	case interface{ SetHTTPClient(c *http.Client) }:
+		s.SetHTTPClient(http.DefaultClient)
+	case interface{ GetHTTPClient() *http.Client }:
+		c := s.GetHTTPClient()
+		c.Transport = &guard{next: c.Transport}
+	}
+	params := types.Params{}
+	params.SetTitle(d.Title)
+	err = service.Send(d.Text, &params)
+	if err != nil && strings.Contains(err.Error(), format.ErrInvalidConfigKey.Error()) { // a service without titles; nothing is sent yet
+		err = service.Send(d.Title+"\n\n"+d.Text, &types.Params{})
+	}
+	return err
+}
+
+// guard is a transport that follows no redirect and bounds answers.
+type guard struct{ next http.RoundTripper }
+
+// maxAnswer is how much of an answer a service gets to see.
+const maxAnswer = 256 << 10
+
+func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := g.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 == 3 {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%s answered %s: redirects are not followed", r.URL.Host, resp.Status)
+	}
+	resp.Body = &bounded{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	return resp, nil
+}
+
+type bounded struct {
+	io.Reader
+	io.Closer
+}

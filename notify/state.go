@@ -1,0 +1,262 @@
+package notify
+
+import (
+	"slices"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Trouble is something that a person should know of, from the first event that
+// told of it to the one that ended it.
+type Trouble struct {
+	Kind        renewer.EventType `json:"kind"`
+	Certificate string            `json:"certificate,omitempty"`
+	Host        string            `json:"host,omitempty"`
+	Issuer      string            `json:"issuer,omitempty"`
+	Generation  int               `json:"generation,omitempty"`
+	Since       time.Time         `json:"since"`
+	Until       time.Time         `json:"until,omitzero"` // set once it is over
+	Events      int               `json:"events"`         // that told of it
+	Message     string            `json:"message,omitempty"`
+	Error       string            `json:"error,omitempty"`
+	Hint        string            `json:"hint,omitempty"`
+	Means       string            `json:"means"`
+	Command     string            `json:"command,omitempty"` // that helps
+	Ended       string            `json:"ended,omitempty"`   // by what
+
+	News     bool      `json:"-"` // not told yet
+	Told     bool      `json:"-"` // it was in a message
+	Doubtful time.Time `json:"-"` // its rollout was given up then, and no other has begun
+}
+
+func (t Trouble) key() key { return key{t.Kind, t.Certificate, t.Host, t.Issuer} }
+
+// Pace bounds how often a channel speaks.
+type Pace struct {
+	Quiet    time.Duration // a message waits until nothing happened for so long,
+	Patience time.Duration // but no longer than this
+	Interval time.Duration // between two messages
+	PerHour  int           // messages in any hour
+	Settle   time.Duration // until a rollout that was given up, and not begun again, ends its troubles
+}
+
+// DefaultPace makes one message of what happens together, and leaves time to
+// read it.
+var DefaultPace = Pace{Quiet: 10 * time.Second, Patience: time.Minute, Interval: time.Minute, PerHour: 12, Settle: time.Minute}
+
+// state is what a channel knows. It is pure: time comes from outside. Saved at
+// any moment, it goes on from its cursor through the log as if it had never
+// been away.
+type state struct {
+	cursor uint64
+	open   map[key]*Trouble
+	over   []Trouble // and not told yet
+	notes  []Trouble // likewise
+
+	firstNews, lastNews time.Time // zero without news
+	sent                []time.Time
+	outbox              *outgoing // the message on its way; no other is made before it is gone
+
+	lastSuccess, lastErrorAt time.Time
+	lastError, hint          string
+}
+
+// outgoing is a message that is not known to have arrived.
+type outgoing struct {
+	Message  Message   `json:"message"`
+	Attempts int       `json:"attempts"`
+	NextAt   time.Time `json:"next_at,omitzero"`
+}
+
+func newState(cursor uint64) *state { return &state{cursor: cursor, open: map[key]*Trouble{}} }
+
+// take reads one event of the log.
+func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now time.Time) {
+	s.cursor = max(s.cursor, e.Seq)
+	at := e.Time
+	if at.After(now) { // a clock that was set back
+		at = now
+	}
+	k, opening := opens(e)
+	opening = opening && wanted[k.kind]
+	for _, t := range s.open {
+		switch {
+		case opening && t.key() == k:
+		case e.Type == renewer.EventExpired && !wanted[renewer.EventExpired]: // it goes on as what it was
+		case ends(e, *t):
+			s.end(t, at, string(e.Type)+said(e.Message))
+		case givenUp(e, *t):
+			t.Doubtful = at
+		case e.Type == renewer.EventRolloutPlanned && t.Certificate == e.Certificate:
+			t.Doubtful = time.Time{}
+		}
+	}
+	if opening {
+		s.begin(k, e, at)
+	} else if means, ok := notices[e.Type]; ok && wanted[e.Type] {
+		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Trouble{
+			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Generation: e.Generation, Since: at, Events: 1,
+			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: means,
+		})
+		s.news(at)
+	}
+}
+
+// maxNotes bounds what waits for a channel that does not work; the log has all.
+const maxNotes = 500
+
+func said(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + short(message)
+}
+
+// begin notes a trouble, a repeat of one, or one that is back before anybody
+// was told that it was over.
+func (s *state) begin(k key, e renewer.Event, at time.Time) {
+	t := s.open[k]
+	if t == nil {
+		t = &Trouble{Kind: k.kind, Certificate: k.certificate, Host: k.host, Issuer: k.issuer, Since: at, News: true}
+		if i := slices.IndexFunc(s.over, func(o Trouble) bool { return o.key() == k }); i >= 0 {
+			*t = s.over[i]
+			t.News, t.Until, t.Ended = !t.Told, time.Time{}, ""
+			s.over = slices.Delete(s.over, i, i+1)
+		}
+		s.open[k] = t
+		s.calm()
+	}
+	t.Events++
+	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
+	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].command, k)
+	if kinds[k.kind].again && t.Told {
+		t.News = true
+	}
+	if t.News {
+		s.news(at)
+	}
+}
+
+func (s *state) end(t *Trouble, at time.Time, why string) {
+	delete(s.open, t.key())
+	if !t.Told && kinds[t.Kind].brief {
+		s.calm()
+		return
+	}
+	t.Until, t.Ended, t.News, t.Doubtful = at, why, false, time.Time{}
+	s.over = append(s.over, *t)
+	s.news(at)
+}
+
+func (s *state) news(at time.Time) {
+	if s.firstNews.IsZero() {
+		s.firstNews = at
+	}
+	s.lastNews = at
+}
+
+// calm forgets when news came if they have taken each other back.
+func (s *state) calm() {
+	if s.untold() == 0 {
+		s.firstNews, s.lastNews = time.Time{}, time.Time{}
+	}
+}
+
+// untold counts what the next message would hold.
+func (s *state) untold() int {
+	n := len(s.over) + len(s.notes)
+	for _, t := range s.open {
+		if t.News {
+			n++
+		}
+	}
+	return n
+}
+
+// sorted returns the open troubles, the worst first.
+func (s *state) sorted() []*Trouble {
+	out := make([]*Trouble, 0, len(s.open))
+	for _, t := range s.open {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *Trouble) int { return a.key().compare(b.key()) })
+	return out
+}
+
+// settle ends the troubles of rollouts that were given up and not begun again,
+// and returns when to ask again; zero for not by time alone.
+func (s *state) settle(p Pace, now time.Time) (next time.Time) {
+	for _, t := range s.sorted() {
+		if t.Doubtful.IsZero() {
+			continue
+		}
+		if at := t.Doubtful.Add(p.Settle); at.After(now) {
+			next = earlier(next, at)
+			continue
+		}
+		s.end(t, now, "its rollout was given up, and nothing is left to do")
+	}
+	return next
+}
+
+// due returns when the next message is to be made; zero for never. It is never
+// further away than the bounds together, whatever the clock does.
+func (s *state) due(p Pace, now time.Time) time.Time {
+	if s.firstNews.IsZero() || s.outbox != nil {
+		return time.Time{}
+	}
+	at := earlier(s.lastNews.Add(p.Quiet), s.firstNews.Add(p.Patience))
+	if n := len(s.sent); n > 0 {
+		at = later(at, s.sent[n-1].Add(p.Interval))
+		if p.PerHour > 0 && n >= p.PerHour {
+			at = later(at, s.sent[n-p.PerHour].Add(time.Hour))
+		}
+	}
+	return earlier(at, now.Add(p.Patience+p.Interval+time.Hour))
+}
+
+// compose moves all that is untold into the outbox.
+func (s *state) compose(channel string, p Pace, now time.Time) {
+	slices.SortFunc(s.over, func(a, b Trouble) int { return a.key().compare(b.key()) })
+	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Resolved: s.over, Notices: s.notes}
+	for _, t := range s.sorted() {
+		if t.News {
+			t.News, t.Told = false, true
+			m.Open = append(m.Open, *t)
+		}
+	}
+	m.ID = messageID(channel, s.cursor, m)
+	m.cap()
+	s.over, s.notes, s.firstNews, s.lastNews = nil, nil, time.Time{}, time.Time{}
+	s.outbox = &outgoing{Message: m}
+	s.sent = append(s.sent, now)
+	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]
+}
+
+// delivered notes that the message in the outbox has arrived.
+func (s *state) delivered(now time.Time) {
+	s.outbox, s.lastSuccess, s.lastError, s.lastErrorAt, s.hint = nil, now, "", time.Time{}, ""
+}
+
+// failed notes why it has not, and when it is tried again.
+func (s *state) failed(err error, now time.Time) {
+	o := s.outbox
+	o.Attempts++
+	o.NextAt = now.Add(max(backoff(o.Attempts, o.Message.ID), min(renewer.RetryAfter(err), longest)))
+	s.lastError, s.lastErrorAt, s.hint = short(err.Error()), now, short(renewer.Hint(err))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,249 @@
+package notify
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"renewer/renewer"
+)
+
+var start = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
+
+func all() map[renewer.EventType]bool {
+	wanted := map[renewer.EventType]bool{}
+	for _, e := range Usual {
+		wanted[e] = true
+	}
+	return wanted
+}
+
+// story reads events, one a second, and says what is open and what is over.
+func story(t *testing.T, events ...renewer.Event) *state {
+	t.Helper()
+	s := newState(0)
+	for i, e := range events {
+		e.Seq, e.Time = uint64(i)+1, start.Add(time.Duration(i)*time.Second)
+		s.take(e, all(), start.Add(time.Hour))
+	}
+	return s
+}
+
+func (s *state) said() (out []string) {
+	for _, t := range s.sorted() {
+		out = append(out, fmt.Sprintf("open %s %s", t.Kind, name(*t)))
+	}
+	for _, t := range s.over {
+		out = append(out, fmt.Sprintf("over %s %s", t.Kind, name(t)))
+	}
+	return out
+}
+
+func TestWhatOpensAndWhatEnds(t *testing.T) {
+	t.Parallel()
+	ev := func(typ renewer.EventType, host string) renewer.Event { return event(typ, "a", host) }
+	gen := func(e renewer.Event, n int) renewer.Event { e.Generation = n; return e }
+	clean := func(e renewer.Event) renewer.Event { e.Error, e.Hint = "", ""; return e }
+	issuer := func(typ renewer.EventType) renewer.Event { return renewer.Event{Type: typ, Issuer: "ca"} }
+	for _, c := range []struct {
+		name   string
+		events []renewer.Event
+		want   []string
+	}{
+		{"a failed order that is repeated", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventRenewalFailed, "")}, []string{"open renewal_failed a"}},
+		{"it was issued before anybody was told", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventIssued, "")}, nil},
+		{"a host that does not take it", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventIssued, "")}, []string{"open renewal_failed a on h"}},
+		{"and then does", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventStaged, "h")}, nil},
+		{
+			"rolled back, blocked, done", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventVerified, "h"), ev(renewer.EventRolloutDone, "")},
+			[]string{"over rolled_back a on h", "over rollout_blocked a"},
+		},
+		{"verified elsewhere", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventVerified, "i")}, []string{"open rolled_back a on h"}},
+		{"another certificate", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), event(renewer.EventRolloutDone, "b", "")}, []string{"open rollout_blocked a"}},
+		{"the previous one served again", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRecovered, "h")}, []string{"open rolled_back a on h"}},
+		{"drift that is put right is told", []renewer.Event{ev(renewer.EventDrifted, "h"), ev(renewer.EventVerified, "h")}, []string{"over drifted a on h"}},
+		{"a host that is away and back", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRecovered, "h")}, nil},
+		{"away, then drifted", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventDrifted, "h")}, []string{"open drifted a on h"}},
+		{"in place but not running", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRolloutDone, "")}, []string{"open unreachable a on h"}},
+		{"expiring becomes expired", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventExpired, "")}, []string{"open expired a", "over expiring a"}},
+		{"a repair does not renew", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventRolloutDone, "")}, []string{"open expiring a"}},
+		{"a renewal does", []renewer.Event{ev(renewer.EventExpiring, ""), gen(ev(renewer.EventRolloutDone, ""), 2)}, []string{"over expiring a"}},
+		{"a guard that waits for a person", []renewer.Event{ev(renewer.EventRolloutWaiting, "h")}, []string{"open rollout_blocked a on h"}},
+		{"one that waits by itself", []renewer.Event{clean(ev(renewer.EventRolloutWaiting, "h"))}, nil},
+		{"a guard that let it pass", []renewer.Event{ev(renewer.EventRolloutWaiting, "h"), ev(renewer.EventActivated, "h")}, []string{"over rollout_blocked a on h"}},
+		{"an issuer", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerDown), ev(renewer.EventRolloutDone, "")}, []string{"open issuer_down issuer ca"}},
+		{"an issuer that is back", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerUp)}, nil},
+		{"removed", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventDrifted, "h"), ev(renewer.EventRemoved, "")}, []string{"over rollout_blocked a", "over drifted a on h"}},
+		{"given up", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, "")}, []string{"over rollout_blocked a"}},
+		{
+			"given up for another", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, ""), ev(renewer.EventRolloutPlanned, "")},
+			[]string{"open rollout_blocked a"},
+		},
+		{"nothing for people", []renewer.Event{ev(renewer.EventRolloutPlanned, ""), ev(renewer.EventHostSetup, "h"), ev(renewer.EventProbeFailed, "h")}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := story(t, c.events...)
+			s.settle(DefaultPace, start.Add(time.Hour))
+			got := s.said()
+			slices.Sort(got)
+			want := slices.Sorted(slices.Values(c.want))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEveryKindIsExplained(t *testing.T) {
+	t.Parallel()
+	for _, e := range Usual {
+		if k := kinds[e]; k.means == "" || k.command == "" || k.rank == 0 {
+			t.Errorf("%s: %+v", e, k)
+		}
+	}
+	if len(Usual) != len(kinds) {
+		t.Errorf("%d usual events, %d kinds", len(Usual), len(kinds))
+	}
+}
+
+// Only what is asked for is told; the end of it is, too.
+func TestOnlyWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	s := newState(0)
+	wanted := map[renewer.EventType]bool{renewer.EventExpiring: true, renewer.EventRolloutDone: true}
+	for _, e := range []renewer.Event{
+		event(renewer.EventDrifted, "a", "h"), event(renewer.EventExpiring, "a", ""), event(renewer.EventExpired, "a", ""), event(renewer.EventRolloutDone, "b", ""),
+	} {
+		s.take(e, wanted, start)
+	}
+	if diff := cmp.Diff([]string{"open expiring a"}, s.said()); diff != "" || len(s.notes) != 1 || s.notes[0].Certificate != "b" {
+		t.Error(diff, s.notes)
+	}
+}
+
+// TestAnyInterleaving holds, for whatever the log has and whenever messages go
+// out: a trouble is told at most once while it lasts, each one that was told
+// and is over is told to be over exactly once, and nothing is told to be over
+// that was never open. A state that is saved and read at any point goes on as
+// if it had not been.
+func TestAnyInterleaving(t *testing.T) {
+	t.Parallel()
+	types := []renewer.EventType{
+		renewer.EventRenewalFailed, renewer.EventIssued, renewer.EventStageFailed, renewer.EventStaged, renewer.EventRolledBack, renewer.EventRolloutBlocked,
+		renewer.EventRolloutDone, renewer.EventRolloutSuperseded, renewer.EventRolloutPlanned, renewer.EventRestoreFailed, renewer.EventRestored,
+		renewer.EventDrifted, renewer.EventUnreachable, renewer.EventRecovered, renewer.EventVerified, renewer.EventExpired, renewer.EventRemoved,
+		renewer.EventRolloutWaiting, renewer.EventActivated, renewer.EventIssuerDown, renewer.EventIssuerUp,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		s, now := newState(0), start
+		told, fresh := map[key]bool{}, map[key]bool{}
+		tell := func() {
+			if s.untold() == 0 {
+				if !s.firstNews.IsZero() || !s.due(DefaultPace, now).IsZero() {
+					t.Fatal("due with nothing to tell")
+				}
+				return
+			}
+			s.compose("ops", DefaultPace, now)
+			for _, x := range s.outbox.Message.Resolved {
+				if !told[x.key()] && !fresh[x.key()] {
+					t.Fatalf("%v is over and was never there", x.key())
+				}
+				if told[x.key()] == (x.Told == false) {
+					t.Fatalf("%v: told %v, and knows %v", x.key(), told[x.key()], x.Told)
+				}
+				if x.Until.Before(x.Since) {
+					t.Fatalf("%v ended before it began", x.key())
+				}
+				delete(told, x.key())
+			}
+			for _, x := range s.outbox.Message.Open {
+				if told[x.key()] {
+					t.Fatalf("%v is told twice", x.key())
+				}
+				told[x.key()] = true
+			}
+			s.delivered(now)
+		}
+		for seq := range rapid.IntRange(1, 60).Draw(t, "events") {
+			e := event(rapid.SampledFrom(types).Draw(t, "type"), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "certificate"), rapid.SampledFrom([]string{"", "h", "i"}).Draw(t, "host"))
+			if e.Type == renewer.EventIssuerDown || e.Type == renewer.EventIssuerUp {
+				e = renewer.Event{Type: e.Type, Issuer: "ca"}
+			}
+			e.Seq, e.Time, e.Generation = uint64(seq)+1, now, rapid.IntRange(1, 2).Draw(t, "generation")
+			if k, ok := opens(e); ok {
+				fresh[k] = true
+			}
+			s.take(e, all(), now)
+			now = now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
+			if rapid.Bool().Draw(t, "settle") {
+				s.settle(DefaultPace, now)
+			}
+			if rapid.Bool().Draw(t, "save") {
+				data, err := encode(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				again, err := decode(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(s, again, cmp.AllowUnexported(state{}, key{}), cmpopts.EquateEmpty()); diff != "" {
+					t.Fatal(diff)
+				}
+				s = again
+			}
+			if rapid.Bool().Draw(t, "tell") {
+				tell()
+			}
+		}
+		for _, c := range []string{"a", "b"} {
+			s.take(renewer.Event{Type: renewer.EventRemoved, Certificate: c, Time: now}, all(), now)
+		}
+		s.take(renewer.Event{Type: renewer.EventIssuerUp, Issuer: "ca", Time: now}, all(), now)
+		tell()
+		if len(told) > 0 || len(s.open) > 0 {
+			t.Fatalf("never told to be over: %v; open: %v", told, s.said())
+		}
+	})
+}
+
+func TestDueIsBounded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := newState(0)
+		p := Pace{Quiet: 10 * time.Second, Patience: time.Minute, Interval: time.Minute, PerHour: 3}
+		now := start
+		var sent []time.Time
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			if rapid.Bool().Draw(t, "event") {
+				e := event(renewer.EventDrifted, fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "certificate")), "h")
+				e.Time = now.Add(time.Duration(rapid.IntRange(-3600, 3600).Draw(t, "skew")) * time.Second)
+				s.take(e, all(), now)
+				s.take(event(renewer.EventVerified, e.Certificate, "h"), all(), now)
+			}
+			if at := s.due(p, now); !at.IsZero() && !at.After(now) {
+				s.compose("ops", p, now)
+				s.delivered(now)
+				sent = append(sent, now)
+			} else if at.After(now.Add(2 * time.Hour)) {
+				t.Fatalf("the next message is due in %s", at.Sub(now))
+			}
+			now = now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "seconds")) * time.Second)
+		}
+		for i, at := range sent {
+			if i > 0 && at.Sub(sent[i-1]) < p.Interval {
+				t.Fatalf("two messages within %s", at.Sub(sent[i-1]))
+			}
+			if i >= p.PerHour && at.Sub(sent[i-p.PerHour]) < time.Hour {
+				t.Fatalf("%d messages within %s", p.PerHour+1, at.Sub(sent[i-p.PerHour]))
+			}
+		}
+	})
+}
