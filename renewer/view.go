@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -100,12 +101,27 @@ type DaemonStatus struct {
 
 // IssuerStatus is one issuer's health.
 type IssuerStatus struct {
-	Name  string     `json:"name"`
-	Type  string     `json:"type"`
-	Up    bool       `json:"up"`
-	Error string     `json:"error,omitempty"`
-	Hint  string     `json:"hint,omitempty"`
-	CAs   []CAStatus `json:"cas,omitempty"` // what it signs with, and the roots above
+	Name  string    `json:"name"`
+	Type  string    `json:"type"`
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since,omitzero"` // when Up last changed, or was first seen
+	Error string    `json:"error,omitempty"`
+	Hint  string    `json:"hint,omitempty"`
+	// ClockOffset is how many seconds the issuer's clock is ahead of ours; nil
+	// while no answer said so.
+	ClockOffset *float64   `json:"clock_offset_seconds,omitempty"`
+	CAs         []CAStatus `json:"cas,omitempty"` // what it signs with, and the roots above
+}
+
+// Found takes what was found at now into the status.
+func (s *IssuerStatus) Found(err error, now time.Time) {
+	if up := err == nil; up != s.Up || s.Since.IsZero() {
+		s.Up, s.Since = up, now.UTC()
+	}
+	s.Error, s.Hint = "", Hint(err)
+	if err != nil {
+		s.Error = strings.Join(strings.Fields(err.Error()), " ") // one line, whatever a server said
+	}
 }
 
 // CAStatus is one CA certificate of an issuer.

@@ -108,15 +108,31 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 				ends = ca.NotAfter
 			}
 		}
-		rows = append(rows, []any{"issuer", i.Name, i.Type, upDown(i.Up), ends, i.Error})
+		rows = append(rows, []any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends, fault(i.Error, i.Hint)})
 	}
 	for _, h := range hosts {
-		rows = append(rows, []any{"host", h.Name, h.Type, upDown(h.Up), "", h.Error})
+		rows = append(rows, []any{"host", h.Name, h.Type, upDown(h.Up), "", "", "", fault(h.Error, h.Hint)})
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	return c.table([]string{"kind", "name", "type", "state", "ca_expires", "error"}, rows)
+	return c.table([]string{"kind", "name", "type", "state", "since", "clock", "ca_expires", "error"}, rows)
+}
+
+// fault is an error with its way out in one line.
+func fault(err, hint string) string {
+	if hint == "" {
+		return err
+	}
+	return err + "; " + hint
+}
+
+// offset says how far an issuer's clock is ahead (+) or behind (-).
+func offset(seconds *float64) string {
+	if seconds == nil {
+		return ""
+	}
+	return fmt.Sprintf("%+.0fs", *seconds)
 }
 
 func upDown(up bool) state {

@@ -28,14 +28,17 @@ type health struct {
 }
 
 // ask asks every issuer and every host of a fleet.
-func (h *health) ask(ctx context.Context, p *parts) {
+func (h *health) ask(ctx context.Context, p *parts) { h.askWith(ctx, p, askHealth) }
+
+// askWith is ask with another question to the issuers.
+func (h *health) askWith(ctx context.Context, p *parts, question func(context.Context, engine.Issuer) error) {
 	issuers, hosts := map[string]renewer.IssuerStatus{}, map[string]renewer.HostStatus{}
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(8)
 	for _, is := range p.fleet.Issuers {
 		g.Go(func() error {
-			st := askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name])
+			st := askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name], question)
 			mu.Lock()
 			defer mu.Unlock()
 			issuers[is.Name] = st
@@ -57,6 +60,12 @@ func (h *health) ask(ctx context.Context, p *parts) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for name, st := range issuers {
+		if was, ok := h.issuers[name]; ok && was.Up == st.Up {
+			st.Since = was.Since
+			issuers[name] = st
+		}
+	}
 	h.issuers, h.hosts = issuers, hosts
 }
 
@@ -66,7 +75,7 @@ func (h *health) askDown(ctx context.Context, p *parts) {
 	issuers, hosts := h.all()
 	for _, st := range issuers {
 		if is, ok := p.issuers[st.Name]; ok && !st.Up {
-			if st = askIssuer(ctx, st.Name, st.Type, is); st.Up {
+			if st = askIssuer(ctx, st.Name, st.Type, is, askHealth); st.Up {
 				h.mu.Lock()
 				if _, ok := h.issuers[st.Name]; ok { // not after a reload without it
 					h.issuers[st.Name] = st
@@ -98,20 +107,36 @@ func askHost(ctx context.Context, name, typ string, host engine.Host) renewer.Ho
 	return st
 }
 
-func askIssuer(ctx context.Context, name, typ string, is engine.Issuer) renewer.IssuerStatus {
+func askHealth(ctx context.Context, is engine.Issuer) error { return is.Health(ctx) }
+
+// logIn logs in afresh, so that what is cached hides no fault.
+func logIn(ctx context.Context, is engine.Issuer) error {
+	if l, ok := engine.Can[engine.LogIn](is); ok {
+		return l.LogIn(ctx)
+	}
+	return is.Health(ctx)
+}
+
+// askIssuer puts the question first: what it finds wrong says more than the
+// roots that could not be had because of it.
+func askIssuer(ctx context.Context, name, typ string, is engine.Issuer, question func(context.Context, engine.Issuer) error) renewer.IssuerStatus {
 	st := renewer.IssuerStatus{Name: name, Type: typ, CAs: []renewer.CAStatus{}}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	roots, err := is.Roots(ctx)
+	err := question(ctx, is)
+	roots, unknown := is.Roots(ctx)
 	for _, c := range roots {
 		st.CAs = append(st.CAs, renewer.CAStatus{Subject: c.Subject.String(), NotAfter: c.NotAfter.UTC()})
 	}
 	if err == nil {
-		err = is.Health(ctx)
+		err = unknown
 	}
-	st.Up = err == nil
-	if err != nil {
-		st.Error, st.Hint = err.Error(), renewer.Hint(err)
+	st.Found(err, time.Now())
+	if c, ok := engine.Can[engine.Clocked](is); ok {
+		if offset, known := c.ClockOffset(); known {
+			seconds := offset.Seconds()
+			st.ClockOffset = &seconds
+		}
 	}
 	return st
 }
@@ -124,10 +149,7 @@ func (h *health) issued(issuer string, err error) {
 	if !ok || renewer.ClassOf(err) == renewer.ClassRefused {
 		return // refusing one order is no sign of ill health
 	}
-	st.Up, st.Error, st.Hint = err == nil, "", renewer.Hint(err)
-	if err != nil {
-		st.Error = err.Error()
-	}
+	st.Found(err, time.Now())
 	h.issuers[issuer] = st
 }
 

@@ -154,15 +154,15 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 	return kept, nil
 }
 
-// CheckOnline asks every issuer and reaches every host of a fleet file. It
-// needs no state.
+// CheckOnline logs in afresh at every issuer and reaches every host of a fleet
+// file. It needs no state.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
 	p, err := build(fleet, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, err
 	}
 	var h health
-	h.ask(ctx, p)
+	h.askWith(ctx, p, logIn)
 	issuers, hosts := h.all()
 	return issuers, hosts, errors.Join(ctx.Err(), p.close(nil))
 }

@@ -48,6 +48,11 @@ func (g *gauge) time(t time.Time, values ...string) {
 	}
 }
 
+func (g *gauge) number(f float64, values ...string) {
+	g.head(values)
+	g.text = append(strconv.AppendFloat(g.text, f, 'g', -1, 64), '\n')
+}
+
 func (g *gauge) bool(b bool, values ...string) {
 	g.head(values)
 	digit := byte('0')
@@ -75,6 +80,7 @@ func (s stateGauges) read() ([]*gauge, error) {
 	verified := declare("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.", "certificate", "host")
 	caEnd := declare("renewer_ca_not_after_timestamp_seconds", "End of a CA certificate of an issuer.", "issuer", "subject")
 	issuerUp := declare("renewer_issuer_up", "1 if the issuer answered last.", "issuer")
+	clock := declare("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.", "issuer")
 	hostUp := declare("renewer_host_up", "1 if the host could be reached last.", "host")
 
 	now := s.now()
@@ -99,6 +105,9 @@ func (s stateGauges) read() ([]*gauge, error) {
 	}
 	for _, i := range s.state.Issuers() {
 		issuerUp.bool(i.Up, i.Name)
+		if i.ClockOffset != nil {
+			clock.number(*i.ClockOffset, i.Name)
+		}
 		ends := map[string]time.Time{} // by subject: a CA and its successor may share one
 		for _, ca := range i.CAs {
 			if end, ok := ends[ca.Subject]; !ok || ca.NotAfter.Before(end) {

@@ -114,13 +114,14 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	pending := renewer.Row{Name: "new", Issuer: "fleet-ca", Status: renewer.StatusPending, Hosts: []renewer.HostRow{{Name: "host-c", State: renewer.HostPending}}}
 	drifted := row("docker@host-c", "host-c")
 	drifted.Hosts[0].Matches, drifted.Hosts[0].State = false, renewer.HostDrifted
+	behind := -312.5
 	m := NewMetrics("1.2.3", &fakeState{
 		rows: []renewer.Row{row("docker@host-b", "host-b"), drifted, pending},
 		issuers: []renewer.IssuerStatus{
 			{Name: "fleet-ca", Up: true, CAs: []renewer.CAStatus{
 				{Subject: "CN=fleet-ca", NotAfter: start.Add(time.Hour)}, {Subject: "CN=fleet-ca", NotAfter: start}, {Subject: `CN=r"oo\t`, NotAfter: start},
 			}},
-			{Name: "corp"},
+			{Name: "corp", ClockOffset: &behind},
 		},
 		hosts: []renewer.HostStatus{{Name: "host-b", Up: true}, {Name: "host-c"}},
 	})
@@ -165,6 +166,7 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=fleet-ca}": t0, // the earlier
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=r\"oo\\t}": t0,
 		"renewer_issuer_up{issuer=fleet-ca}":                                          1,
+		"renewer_issuer_clock_offset_seconds{issuer=corp}":                            behind,
 		"renewer_issuer_up{issuer=corp}":                                              0,
 		"renewer_host_up{host=host-b}":                                                1,
 		"renewer_host_up{host=host-c}":                                                0,
