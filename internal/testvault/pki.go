@@ -59,7 +59,7 @@ func (c *exchange) pki(m *mount, rest string) {
 			c.replay("read-role-unknown")
 			return
 		}
-		c.edit(c.w, "read-role-allowed", func(body map[string]any) { body["data"] = shown(role) })
+		c.edit(c.w, "read-role-allowed", func(body map[string]any) { maps.Copy(body["data"].(map[string]any), shown(role)) })
 	case verb == "roles":
 		c.edit(c.w, "setup-08-role-docker-write", func(body map[string]any) {
 			role := body["data"].(map[string]any)

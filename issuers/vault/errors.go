@@ -120,6 +120,7 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 		out.Hint = "look for a proxy in between, and at Vault's log"
 		err = errors.New("the answer is cut short or is not what Vault answers")
 	default:
+		out.Hint = "look for a proxy in between, and at Vault's log"
 		err = errors.New(oneLine(cause(err).Error(), r.secrets))
 	}
 	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, r.what, err)

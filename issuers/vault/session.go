@@ -72,7 +72,8 @@ func (i *Issuer) usable(s *session) bool {
 }
 
 // next makes the next session out of the last one: renewed, or logged in
-// again. What still lasts is used on when neither can be done.
+// again: why a renewal fails says nothing of a login. What still lasts is used
+// on when neither can be done.
 func (i *Issuer) next(ctx context.Context, s *session) (*session, error) {
 	if s == nil || s.over(i.cfg.now()) {
 		return i.logIn(ctx, false)
@@ -86,14 +87,11 @@ func (i *Issuer) next(ctx context.Context, s *session) (*session, error) {
 	}
 	wait := s
 	if s.renewable {
-		renewed, err := i.renew(ctx, s)
-		switch {
-		case err == nil && renewed.lease >= s.lease/2:
-			return renewed, nil
-		case err == nil:
+		if renewed, err := i.renew(ctx, s); err == nil {
+			if renewed.lease >= s.lease/2 {
+				return renewed, nil
+			}
 			wait = renewed // shortened: the max TTL is near
-		case renewer.ClassOf(err) == renewer.ClassRetry:
-			return s.later(i.cfg.now()), nil
 		}
 	}
 	fresh, err := i.logIn(ctx, false)

@@ -3,6 +3,7 @@ package vault
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,12 @@ var (
 	_ engine.Clocked = (*Issuer)(nil)
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(serveEnv) != "" {
+		os.Exit(serveRecordings())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestSuite(t *testing.T) {
 	t.Parallel()
