@@ -28,10 +28,10 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e lint fmt fuzz bench cover clean
+.PHONY: help run build test e2e test-vault lint fmt fuzz bench cover clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## a living system in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
 	@$(GO) build -o bin/ ./examples/tlsservice ./examples/quickstart
@@ -54,8 +54,13 @@ e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; 
 	@e2e/install
 	@PATH="$(CURDIR)/bin/tools/prometheus/usr/bin:$$PATH" $(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
 
+test-vault: ## the Vault issuer's tests against a real server: VAULT_ADDR, VAULT_TOKEN (VAULT_CACERT); cleans up after itself
+	@: "$${VAULT_ADDR:?names the Vault to test against, such as http://127.0.0.1:8200 of vault server -dev}"
+	@: "$${VAULT_TOKEN:?is a token that may mount engines, write policies and enable auth methods there}"
+	@$(GO) test -tags vault -v -count 1 -timeout 5m -run '^TestRealVault$$' ./issuers/vault
+
 lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
-	@$(GO) vet -tags e2e ./...
+	@$(GO) vet -tags e2e,vault ./...
 	@$(GOLANGCI) run
 
 fmt: $(GOLANGCI) ## format the source as lint wants it

@@ -79,13 +79,14 @@ var rules = []rule{
 	{anyOp, 403, "invalid token", renewer.ClassReauthenticate, "the token has expired or was revoked", ""},
 	{opSign, 403, "", misconfigured, "the policy does not allow it", signPolicy},
 	{opRevoke, 403, "", misconfigured, "the policy does not allow it", `the token's policy needs: path "{mount}/revoke" { capabilities = ["update"] }`},
+	{opRoots, 0, "issuer", misconfigured, "the mount {mount} has no CA", noCAHint},
 	{opRoots, 403, "", misconfigured, "there is no PKI mount {mount}", noCAHint},
+	{opRoots, 400, "", misconfigured, "there is no PKI mount {mount}", noCAHint},
 	{opLookUp, 403, "", retry, "", ""},
 
 	{anyOp, 404, "no handler for route", misconfigured, "there is no mount {mount}", noCAHint},
 	{anyOp, 404, "unsupported path", misconfigured, "the mount {mount} is not a PKI engine", noCAHint},
 	{anyOp, 405, "", misconfigured, "the mount {mount} is not a PKI engine", noCAHint},
-	{opRoots, 0, "issuer", misconfigured, "the mount {mount} has no CA", noCAHint},
 	{opSign, 500, "issuer", misconfigured, "the mount {mount} has no CA that may sign", "vault list {mount}/issuers; the default one (vault read {mount}/config/issuers) needs the usage issuing-certificates"},
 	{opSign, 500, "ca certificate", misconfigured, "the mount {mount} has no CA that may sign", "vault list {mount}/issuers; the default one (vault read {mount}/config/issuers) needs the usage issuing-certificates"},
 

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	if secret.LeaseID != "" {
 		return renewer.Chain{}, i.leased()
 	}
-	chain, err := parseAnswer(secret.Data)
+	chain, err := i.parseAnswer(secret.Data)
 	if err != nil {
 		return renewer.Chain{}, i.odd("sign "+o.Certificate, err)
 	}
@@ -81,8 +82,16 @@ func (i *Issuer) ask(o renewer.Order) (map[string]any, error) {
 	}, nil
 }
 
-// parseAnswer takes leaf and chain out of the data of a sign request.
-func parseAnswer(data map[string]any) (renewer.Chain, error) {
+// above is what stood above a leaf: each certificate is known to have signed
+// the one before.
+type above struct {
+	text string // that it was read from
+	path []*x509.Certificate
+}
+
+// parseAnswer takes leaf and chain out of the data of a sign request. The chain
+// is the same for one order after the other, so it is proven once.
+func (i *Issuer) parseAnswer(data map[string]any) (renewer.Chain, error) {
 	leaves, err := certificates(data["certificate"])
 	if err != nil {
 		return renewer.Chain{}, fmt.Errorf("certificate: %w", err)
@@ -90,7 +99,11 @@ func parseAnswer(data map[string]any) (renewer.Chain, error) {
 	if len(leaves) == 0 {
 		return renewer.Chain{}, errors.New("there is no certificate in it")
 	}
-	above, err := certificates(data["ca_chain"])
+	leaf, text := leaves[0], fmt.Sprint(data["ca_chain"], data["issuing_ca"])
+	if known := i.above.Load(); known != nil && known.text == text && names(leaf, known.path) {
+		return renewer.Chain{Leaf: leaf, Intermediates: slices.Clone(known.path)}, nil
+	}
+	among, err := certificates(data["ca_chain"])
 	if err != nil {
 		return renewer.Chain{}, fmt.Errorf("ca_chain: %w", err)
 	}
@@ -98,11 +111,20 @@ func parseAnswer(data map[string]any) (renewer.Chain, error) {
 	if err != nil {
 		return renewer.Chain{}, fmt.Errorf("issuing_ca: %w", err)
 	}
-	path := climb(leaves[0], append(above, issuing...))
+	path := climb(leaf, append(among, issuing...))
 	if n := len(path); n > 0 && selfSigned(path[n-1]) {
 		path = path[:n-1]
 	}
-	return renewer.Chain{Leaf: leaves[0], Intermediates: path}, nil
+	i.above.Store(&above{text: text, path: path})
+	return renewer.Chain{Leaf: leaf, Intermediates: slices.Clone(path)}, nil
+}
+
+// names reports whether leaf names the first of path as its issuer, by key
+// too. That it was really signed by it is checked for every issuer alike, by
+// renewer.CheckIssued.
+func names(leaf *x509.Certificate, path []*x509.Certificate) bool {
+	return len(path) > 0 && bytes.Equal(leaf.RawIssuer, path[0].RawSubject) &&
+		len(leaf.AuthorityKeyId) > 0 && bytes.Equal(leaf.AuthorityKeyId, path[0].SubjectKeyId)
 }
 
 // certificates reads PEM: one text, or a list of them; nothing is none.

@@ -101,6 +101,7 @@ type Issuer struct {
 	session atomic.Pointer[session] // nil: to be logged in
 	clock   atomic.Pointer[time.Duration]
 	rooted  atomic.Bool // the mount's chain was seen to reach a root
+	above   atomic.Pointer[above]
 	flight  singleflight.Group
 
 	login struct {
