@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ func (c *cli) down(found checked) error {
 	}
 	for _, i := range found.IssuerStatus {
 		if !i.Up {
-			complain("issuer", i.Name, i.Error, i.Hint)
+			complain("issuer", i.Name, strings.TrimPrefix(i.Error, "issuer "+i.Name+": "), i.Hint)
 		}
 	}
 	for _, h := range found.HostStatus {
