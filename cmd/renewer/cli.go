@@ -30,6 +30,7 @@ const (
 type cli struct {
 	in          *os.File
 	out, errOut io.Writer
+	reading     bool // the command changes nothing
 	began       bool // arguments and flags were right, the command itself ran
 
 	config  string
@@ -162,7 +163,7 @@ func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(c.errOut, &slog.HandlerOptions{Level: level}))
-	return daemon.Options{Version: versionText(), Log: log, Config: fleetFile}
+	return daemon.Options{Version: versionText(), Log: log, Config: fleetFile, Reading: c.reading}
 }
 
 // with hands the running daemon, or the state opened in process, to do.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"renewer/configs"
 )
+
+// readers are the commands that leave no state where there is none.
+var readers = []string{"list", "show", "status", "plan", "history"}
 
 func newRoot(c *cli) *cobra.Command {
 	root := &cobra.Command{
@@ -20,8 +24,8 @@ them, and proves it by looking at what is really served.
   renewer list          what there is, soonest expiry first`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			c.began = true
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
 			c.colours()
 		},
 	}

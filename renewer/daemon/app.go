@@ -26,6 +26,9 @@ type Options struct {
 	Version string
 	Config  string // path of the fleet file, for messages
 	Log     *slog.Logger
+	// Reading: nothing is asked that would change the state, so where there
+	// is none yet none is made.
+	Reading bool
 
 	store    func(engine.Store) engine.Store // tests put themselves in between
 	observer engine.Observer
@@ -43,8 +46,11 @@ func (o Options) log() *slog.Logger {
 // App is renewer's state, opened: the inventory and an engine over it. It has
 // the inventory to itself until Close. It implements server.Service.
 type App struct {
-	opts   Options
-	inv    *inventory.Inventory
+	opts Options
+	inv  *inventory.Inventory
+
+	closeInventory func() error
+
 	store  engine.Store
 	eng    *engine.Engine
 	parts  atomic.Pointer[parts] // of the fleet file that holds now
@@ -68,23 +74,20 @@ func Open(ctx context.Context, fleet *configs.Fleet, o Options) (*App, error) {
 }
 
 func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err error) {
-	if err := prepareStateDir(fleet.StateDir); err != nil {
-		return nil, err
-	}
-	inv, err := inventory.Open(filepath.Join(fleet.StateDir, "inventory.db"), inventory.Options{})
+	inv, closeInventory, err := openInventory(fleet.StateDir, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, inv.Close())
+			err = errors.Join(err, closeInventory())
 		}
 	}()
 	p, err := build(fleet, nil, o.log())
 	if err != nil {
 		return nil, err
 	}
-	a := &App{opts: o, inv: inv, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
 	if o.store != nil {
 		a.store = o.store(inv)
 	}
@@ -110,9 +113,33 @@ func (a *App) Close() (err error) {
 	a.close.Do(func() {
 		a.stop()
 		a.notifier.Stop()
-		err = errors.Join(<-a.stopped, a.parts.Load().close(nil), a.inv.Close())
+		err = errors.Join(<-a.stopped, a.parts.Load().close(nil), a.closeInventory())
 	})
 	return err
+}
+
+// openInventory opens the inventory of a state directory. Who only reads where
+// none is yet gets an empty one that is gone afterwards.
+func openInventory(stateDir string, o Options) (*inventory.Inventory, func() error, error) {
+	path, gone := filepath.Join(stateDir, "inventory.db"), func() error { return nil }
+	_, err := os.Stat(stateDir)
+	if missing := errors.Is(err, fs.ErrNotExist); !missing || !o.Reading {
+		if err := prepareStateDir(stateDir); err != nil {
+			return nil, nil, err
+		}
+	}
+	if _, err := os.Stat(path); o.Reading && errors.Is(err, fs.ErrNotExist) {
+		dir, err := os.MkdirTemp("", "renewer-empty-")
+		if err != nil {
+			return nil, nil, fmt.Errorf("make room for an empty inventory: %w", err)
+		}
+		path, gone = filepath.Join(dir, "inventory.db"), func() error { return os.RemoveAll(dir) }
+	}
+	inv, err := inventory.Open(path, inventory.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(err, gone())
+	}
+	return inv, func() error { return errors.Join(inv.Close(), gone()) }, nil
 }
 
 // prepareStateDir makes the state directory, or refuses one that others can
