@@ -79,11 +79,11 @@ func TestLease(t *testing.T) {
 		co := &Coordinator{file: file, runs: []*Run{{ID: "a", Status: Running, Seen: time.Now()}, {ID: "b", Status: Running, Seen: time.Now()}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go co.sweep(ctx)
-		time.Sleep(20 * time.Second)
+		pause(ctx, 20*time.Second)
 		if out, err := co.heartbeat(ctx, message{Active: []string{"b"}}); err != nil || len(out.Active) != 1 {
 			t.Errorf("%+v, %v", out, err)
 		}
-		time.Sleep(15 * time.Second)
+		pause(ctx, 15*time.Second)
 		synctest.Wait()
 		if co.runs[0].Status != Aborted || co.runs[1].Status != Running {
 			t.Errorf("%+v, %+v", *co.runs[0], *co.runs[1])
