@@ -108,6 +108,10 @@ func EveryState(now time.Time) *Fleet {
 		Name: "host-d", Type: "ssh", Error: "dial 10.0.1.4:22: no route to host", Hint: "is the machine up, and does ssh renewer@10.0.1.4 work?",
 	})
 
+	f.Status.Channels = []renewer.ChannelStatus{
+		{Name: "ops", Type: "shoutrrr", LastSuccess: now.Add(-2 * time.Hour), Open: 3},
+		{Name: "hook", Type: "webhook", Open: 3, Waiting: 2, LastError: "post to hook.example.com: status 500", LastErrorAt: now.Add(-time.Minute), Hint: "look into the receiver's own log"},
+	}
 	f.Put(Certificate(now, "docker@host-b", 12*Day, "host-b"))
 	f.Put(Certificate(now, "dagster-client", 31*Day, "host-a"))
 	f.Put(Certificate(now, "dagu-worker", 40*Day, "host-a", "host-b", "host-c", "host-e", "host-f"))

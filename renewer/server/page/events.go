@@ -60,32 +60,3 @@ func (p *pages) events(r *http.Request, f *frame) (any, error) {
 	}
 	return page, nil
 }
-
-// issuersPage is the list of issuers.
-type issuersPage struct {
-	Issuers []issuer
-}
-
-type issuer struct {
-	renewer.IssuerStatus
-	State    string
-	Troubles []trouble
-}
-
-func (p *pages) issuers(r *http.Request, f *frame) (any, error) {
-	f.Section, f.Title = "issuers", "Issuers"
-	system, err := p.Source.System(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	f.Daemon = system.Daemon
-	var page issuersPage
-	for _, i := range system.Issuers {
-		state := "up"
-		if !i.Up {
-			state = "down"
-		}
-		page.Issuers = append(page.Issuers, issuer{i, state, issuerTroubles(i, f.Now)})
-	}
-	return page, nil
-}

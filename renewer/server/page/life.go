@@ -40,7 +40,7 @@ func late(r renewer.Row, now time.Time) bool {
 
 // urgency is the class of a row.
 func urgency(r renewer.Row, now time.Time) string {
-	class := markOf(r.Status).Class
+	class := classes[string(r.Status)]
 	if (class == warn || class == busy) && late(r, now) {
 		return bad
 	}

@@ -78,6 +78,14 @@ func (p *pages) troubles(ctx context.Context, system renewer.SystemStatus, w *wa
 	for _, i := range system.Issuers {
 		list = append(list, issuerTroubles(i, w.now)...)
 	}
+	for _, c := range system.Channels {
+		if c.LastError != "" {
+			list = append(list, trouble{
+				Class: bad, Kind: "channel", Name: c.Name, Link: "/issuers#channels", What: "cannot be told: nobody hears of a trouble through it",
+				Error: c.LastError, Hint: c.Hint, Commands: []string{"renewer notify test " + c.Name},
+			})
+		}
+	}
 	slices.SortStableFunc(list, func(a, b trouble) int { return cmp.Compare(severity[a.Class], severity[b.Class]) })
 	return list, w.troubled - len(rows), nil
 }

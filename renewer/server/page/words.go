@@ -137,7 +137,7 @@ var classes = map[string]string{
 
 	string(renewer.PhaseOrdering): busy, string(renewer.PhaseRolling): busy, string(renewer.PhaseDone): good, string(renewer.PhaseSuperseded): idle,
 
-	"up": good, "down": bad,
+	"up": good, "down": bad, "working": good, "failing": bad,
 }
 
 // markOf gives the look of a status, state or phase.
