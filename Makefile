@@ -28,7 +28,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e test-vault lint fmt fuzz bench cover clean
+.PHONY: help run build test e2e browser test-vault lint fmt fuzz bench cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +59,12 @@ test-vault: ## the Vault issuer's tests against a real server: VAULT_ADDR, VAULT
 	@: "$${VAULT_TOKEN:?is a token that may mount engines, write policies and enable auth methods there}"
 	@$(GO) test -tags vault -v -count 1 -timeout 5m -run '^TestRealVault$$' ./issuers/vault
 
+browser: ## the status page in a headless Chromium (installs it where it is missing, as root)
+	@e2e/install-browser
+	@$(GO) test -tags browser -count 1 -timeout 10m -run '^TestInBrowser' ./renewer/server
+
 lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
-	@$(GO) vet -tags e2e,vault ./...
+	@$(GO) vet -tags e2e,browser,vault ./...
 	@$(GOLANGCI) run
 
 fmt: $(GOLANGCI) ## format the source as lint wants it

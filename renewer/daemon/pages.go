@@ -21,7 +21,10 @@ var _ page.Source = pages{}
 
 // System implements page.Source: nobody is asked, and no list is walked over.
 func (p pages) System(context.Context) (renewer.SystemStatus, error) {
-	st := p.system()
+	st, err := p.system()
+	if err != nil {
+		return st, err
+	}
 	names, err := p.store.Open()
 	if err != nil {
 		return st, err
@@ -51,8 +54,8 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 }
 
 // system is the part of the status that is known without a look at the
-// inventory.
-func (a *App) system() renewer.SystemStatus {
+// certificates.
+func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
 	st := renewer.SystemStatus{Rollouts: []renewer.Rollout{}, Counts: map[renewer.Status]int{}}
 	if d := a.daemon.Load(); d != nil {
@@ -62,7 +65,9 @@ func (a *App) system() renewer.SystemStatus {
 	}
 	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
 	st.Issuers, st.Hosts = a.health.all()
-	return st
+	var err error
+	st.Channels, err = a.notifier.Status()
+	return st, err
 }
 
 // CheckPort reads the web_config file of a fleet file, if it names one.

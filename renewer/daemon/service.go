@@ -127,9 +127,8 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	if a.daemon.Load() == nil {
 		a.health.ask(ctx, a.parts.Load())
 	}
-	st := a.system()
-	var err error
-	if st.Channels, err = a.notifier.Status(); err != nil {
+	st, err := a.system()
+	if err != nil {
 		return st, err
 	}
 	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {

@@ -50,14 +50,26 @@
     bring(from, to);
   }
 
+  // held is what should stay where it is in the window: the element that has the
+  // focus, or what the reader looks at. Nothing at the top of the page, where
+  // news comes.
+  function held() {
+    if (!scrollY) return null;
+    const seen = (e) => { const r = e.getBoundingClientRect(); return r.bottom > 0 && r.top < innerHeight; };
+    const focused = document.activeElement;
+    const e = main.contains(focused) && focused !== main && seen(focused) ? focused : document.elementFromPoint(innerWidth / 2, innerHeight / 3);
+    return e && e !== main && main.contains(e) ? { e, top: e.getBoundingClientRect().top } : null;
+  }
+
   function shown(text) {
     const next = new DOMParser().parseFromString(text, "text/html");
     const fresh = next.getElementById("main");
     if (!fresh) throw new Error("the answer is not this page");
-    const focused = document.activeElement;
+    const focused = document.activeElement, hold = held();
     change(main, fresh);
     // What was moved or is gone has lost the focus.
     if (document.activeElement !== focused) (focused.isConnected ? focused : main).focus({ preventScroll: true });
+    if (hold && hold.e.isConnected) scrollBy({ top: hold.e.getBoundingClientRect().top - hold.top, behavior: "instant" });
     change(document.querySelector("footer"), next.querySelector("footer"));
     change(document.getElementById("asof"), next.getElementById("asof"));
     if (document.title !== next.title) document.title = next.title;
