@@ -12,6 +12,7 @@
 package testvault
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -22,13 +23,11 @@ import (
 	"testing"
 	"time"
 
-	"crypto/tls"
-
 	"renewer/internal/testpki"
 )
 
 // RootToken may do everything.
-const RootToken = "hvs.test-root-token"
+const RootToken = "hvs.test-root-token" //nolint:gosec // of a server that lasts as long as a test
 
 // Fault answers a request in the server's place, and says whether it did.
 type Fault func(w http.ResponseWriter, r *http.Request) bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,8 +44,10 @@ type grant struct {
 var (
 	grants        = regexp.MustCompile(`path "([^"]+)"\s*\{\s*capabilities\s*=\s*\[([^\]]*)\]`)
 	defaultPolicy = []grant{
-		{"auth/token/lookup-self", []string{"read"}}, {"auth/token/renew-self", []string{"update"}},
-		{"auth/token/revoke-self", []string{"update"}}, {"sys/capabilities-self", []string{"update"}},
+		{path: "auth/token/lookup-self", may: []string{"read"}},
+		{path: "auth/token/renew-self", may: []string{"update"}},
+		{path: "auth/token/revoke-self", may: []string{"update"}},
+		{path: "sys/capabilities-self", may: []string{"update"}},
 	}
 )
 
@@ -249,12 +252,10 @@ func (c *exchange) admitAuth(parts []string) {
 		}
 		r := a.roles[parts[k+1]]
 		switch rest := strings.Join(parts[k+2:], "/"); {
-		case rest == "" && c.r.Method == "PUT":
+		case rest == "" && c.r.Method == http.MethodPut:
 			c.last["role"]++
 			r = &authRole{roleID: fmt.Sprintf("role-id-%d", c.last["role"]), jwt: c.text("test_jwt"), trusted: []byte(c.text("certificate"))}
-			for _, p := range list(c.body["token_policies"]) {
-				r.policies = append(r.policies, p)
-			}
+			r.policies = list(c.body["token_policies"])
 			r.ttl, r.max = duration(c.body["token_ttl"]), duration(c.body["token_max_ttl"])
 			if r.ttl == 0 {
 				r.ttl = 768 * time.Hour

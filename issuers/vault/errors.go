@@ -87,7 +87,7 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 	switch {
 	case errors.As(err, &refusal) && !refusal.RawError:
 		said := &answered{status: refusal.StatusCode, says: oneLine(strings.Join(refusal.Errors, "; "), r.secrets)}
-		what := ""
+		var what string
 		out.Class, what, out.Hint = i.judge(r.op, said)
 		if what != "" {
 			said.says = what + ": " + said.says

@@ -83,6 +83,9 @@ func TestFaultsOfTheWay(t *testing.T) {
 	echo := func(w http.ResponseWriter, r *http.Request) bool {
 		return answer(400, js, fmt.Sprintf(`{"errors":["your token %s\n\nis odd %s"]}`, r.Header.Get("X-Vault-Token"), strings.Repeat("x", 9000)))(w, r)
 	}
+	inAnHour := func(w http.ResponseWriter, r *http.Request) bool {
+		return answer(429, js, `{"errors":["quota"]}`, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))(w, r)
+	}
 	huge := func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("Content-Type", js)
 		block := make([]byte, 1<<20)
@@ -123,11 +126,11 @@ func TestFaultsOfTheWay(t *testing.T) {
 		"100 MB":              {fault: huge, class: retry, want: []string{"larger than 1048576 bytes"}},
 		"100 MB of an error": {fault: func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Content-Type", js)
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			return huge(w, r)
 		}, class: retry, want: []string{"larger than"}},
 		"429 and after":   {fault: answer(429, js, `{"errors":["quota"]}`, "Retry-After", "7"), class: retry, after: 7 * time.Second, want: []string{"rate"}},
-		"429 and a date":  {fault: answer(429, js, `{"errors":["quota"]}`, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)), class: retry, after: time.Hour, want: []string{"rate"}},
+		"429 and a date":  {fault: inAnHour, class: retry, after: time.Hour, want: []string{"rate"}},
 		"503 and after":   {fault: answer(503, js, `{"errors":["Vault is sealed"]}`, "Retry-After", "3"), class: retry, after: 3 * time.Second, want: []string{"sealed", "vault operator unseal"}},
 		"after a year":    {fault: answer(503, js, `{"errors":[]}`, "Retry-After", "99999999999"), class: retry, after: longestAsk},
 		"after junk":      {fault: answer(503, js, `{"errors":[]}`, "Retry-After", "soon"), class: retry},

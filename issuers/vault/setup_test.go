@@ -109,9 +109,8 @@ path "ID-empty/sign/docker" { capabilities = ["update"] }
 func (g *ground) mount(path string) {
 	g.t.Helper()
 	ctx := context.Background()
-	g.must(g.admin.Sys().MountWithContext(ctx, path, &api.MountInput{Type: "pki", Description: "renewer's tests"}))
+	g.must(g.admin.Sys().MountWithContext(ctx, path, &api.MountInput{Type: "pki", Description: "renewer's tests", Config: api.MountConfigInput{MaxLeaseTTL: "87600h"}}))
 	g.t.Cleanup(func() { g.clean(path, g.admin.Sys().UnmountWithContext(ctx, path)) })
-	g.must(g.admin.Sys().TuneMountWithContext(ctx, path, api.MountConfigInput{MaxLeaseTTL: "87600h"}))
 }
 
 // intermediate makes a CA below root; above is imported with it.

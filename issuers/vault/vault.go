@@ -131,7 +131,7 @@ func New(cfg Config) (*Issuer, error) {
 	switch {
 	case err != nil || u.Host == "" || u.User != nil:
 		return nil, i.misconfigured("write it as https://vault.example.com:8200", "the address is not a URL without a user")
-	case u.Scheme != "https" && !(cfg.plain && loopback(u.Hostname())):
+	case u.Scheme != "https" && (!cfg.plain || !loopback(u.Hostname())):
 		return nil, i.misconfigured("write it as https://"+u.Host, "the address %s is not https", cfg.Address)
 	case !path(cfg.Mount):
 		return nil, i.misconfigured("vault secrets list shows the mounts", "%q is no mount", cfg.Mount)
