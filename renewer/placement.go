@@ -97,3 +97,14 @@ func (rec Record) OnAll(generation int, c Certificate) bool {
 	}
 	return true
 }
+
+// LookAgain makes what could not be activated or proven due for another try
+// now.
+func (rec *Record) LookAgain(now time.Time) {
+	for host, st := range rec.Placements {
+		if st.Reprobe.After(now) {
+			st.Reprobe = now
+			rec.Placements[host] = st
+		}
+	}
+}

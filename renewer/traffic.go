@@ -38,6 +38,7 @@ type family struct {
 	proven map[string]bool
 	last   time.Time // when a host was last proven
 	live   []string
+	coming []string // earlier in the order of the file, and on their way
 	failed map[string]Ended
 }
 
@@ -205,10 +206,10 @@ func (t *traffic) familyPace(m move) Hold {
 		return Hold{}
 	}
 	if canary := min(p.Canary, size); len(f.proven) < canary {
-		if len(f.proven)+len(f.live) < canary {
+		if len(f.proven)+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
-		return Hold{Why: "the first of its entry is not proven yet", By: f.live}
+		return Hold{Why: "the first of its entry is not proven yet", By: slices.Concat(f.live, f.coming)}
 	}
 	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
 		return Hold{Why: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live)), By: f.live}
@@ -270,7 +271,8 @@ func holds(moves []move) map[string]Hold {
 				coming = coming || len(h.By) > 0 || !h.Until.IsZero()
 			}
 			if coming {
-				g := t.group(m.Certificate)
+				f, g := t.family(m.Certificate), t.group(m.Certificate)
+				f.coming = append(f.coming, m.Certificate.Name)
 				g.coming[side] = append(g.coming[side], m.Certificate.Name)
 			}
 		}

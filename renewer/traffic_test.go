@@ -161,6 +161,14 @@ func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 	if got := starts(Decide(entries, idle)); !slices.Equal(got, []string{"docker@c"}) {
 		t.Fatalf("%v", got)
 	}
+	entries[0].Rollout.Steps[0].State = StepPending
+	if got := starts(Decide(entries, idle)); got != nil {
+		t.Fatalf("while the first is being staged: %v", got)
+	}
+	entries[0].Rollout.Steps[0].NextAt = t0.Add(time.Hour)
+	if got := starts(Decide(entries, idle)); !slices.Equal(got, []string{"docker@a"}) {
+		t.Fatalf("while the first cannot be reached: %v", got)
+	}
 	proven := Ended{Certificate: "docker@c", Phase: PhaseDone, At: t0.Add(30 * time.Second)}
 	rest := entries[1:]
 	for i := range rest {

@@ -112,16 +112,20 @@ func budget(jobs []job) (least time.Duration) {
 // the service load them, once.
 func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) string) []renewer.Outcome {
 	outs := failAll(jobs, nil)
-	if held := guard(ctx, jobs); held.Why != "" {
+	for i, j := range jobs {
+		if err := e.prepare(ctx, j); err != nil {
+			outs[i].Err, outs[i].NotBegun = err, true
+		}
+	}
+	if held := guard(ctx, jobs); held.Why != "" { // the last look before the service is touched
 		for i := range outs {
-			outs[i].Held = held
+			outs[i].Err, outs[i].Held = nil, held
 		}
 		return outs
 	}
 	flipped, silent := 0, true
 	for i, j := range jobs {
-		if err := e.prepare(ctx, j); err != nil {
-			outs[i].Err, outs[i].NotBegun = err, true
+		if outs[i].NotBegun {
 			continue
 		}
 		if err := flip(ctx, j, revision(j)); err != nil {

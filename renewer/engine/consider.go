@@ -131,6 +131,10 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		return pending{}, false, err
 	}
 	now := e.Now()
+	if e.again && !en.open() {
+		en = en.clone()
+		en.rec.LookAgain(now)
+	}
 	if en.open() && e.entries[name] == nil {
 		e.entries[name] = en // after a start: go on with it
 		e.attend(name, en.rec.Rollout)

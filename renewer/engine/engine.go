@@ -53,6 +53,7 @@ type Engine struct {
 	// Owned by the loop.
 	fleet       Fleet
 	onItsOwn    bool // false: only what is asked for
+	again       bool // somebody may have mended what failed
 	roots       *rootCache
 	probeCerts  *credentials
 	entries     map[string]*entry // rollouts under way, by certificate

@@ -75,7 +75,10 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 		if mode == Asked {
 			return
 		}
-		if failed = e.checkAll(); failed == nil {
+		e.again = mode == Again
+		failed = e.checkAll()
+		e.again = false
+		if failed == nil {
 			e.sweepKeys()
 		}
 		if failed == nil && mode == Again {

@@ -261,6 +261,27 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 	})
 }
 
+// A service that is started after its files came needs no waiting for the next
+// try: a pass looks at once.
+func TestAPassActivatesWhatWasStartedMeanwhile(t *testing.T) {
+	scene(t, Asked, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Placements[0].Probe = renewer.Probe{Kind: renewer.ProbeFile}
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		m := b.machine("a")
+		m.stopped = true
+		if res := b.pass(); !res.Failed() {
+			t.Fatalf("nobody runs it: %+v", res)
+		}
+		m.stopped = false
+		time.Sleep(time.Second)
+		if res := b.pass(); res.Failed() || b.row("web").Status != renewer.StatusValid {
+			t.Errorf("%+v, row %+v", res, b.row("web"))
+		}
+	})
+}
+
 func TestAnAddedHostGetsTheSameGeneration(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
