@@ -55,6 +55,7 @@ func TestTroubleOnTheWay(t *testing.T) {
 		{"expired for the host", expiredForTheHost},
 		{"expired one planted", expiredPlanted},
 		{"connection cut", connectionCut},
+		{"lost inventory", lostInventory},
 		{"power cut", powerCut},
 		{"reboot", rebooted},
 		{"disk full", diskFull}, // a reboot would undo it
@@ -294,6 +295,34 @@ func connectionCut(x trouble) {
 		expect(x.t, pairOnDisk(x.t, x.b, dockerDir, "server-cert.pem", "server-key.pem"), fingerprint)
 		x.serves(fingerprint)
 	})
+}
+
+// lostInventory: the files are all that is left, once as renewer placed them
+// and once as plain files. Adopting them touches neither them nor dockerd.
+func lostInventory(x trouble) {
+	for _, plain := range []bool{false, true} {
+		was, started := x.row("docker@host-b"), lastStart(x.t, x.b)
+		if plain {
+			run(x.t, x.b, "sh", "-c", `cd "$1" && mkdir ../plain && cp -L *.pem ../plain && rm -r "$1" && mv ../plain "$1"`, "sh", dockerDir)
+		}
+		if err := os.Remove(filepath.Join(x.dir, "state/inventory.db")); err != nil {
+			x.t.Fatal(err)
+		}
+		x.must("adopt", "host-b", "--certificate", "docker")
+		if r := x.row("docker@host-b"); r.Status != "valid" || r.Generation != 0 || r.Fingerprint != was.Fingerprint || r.Hosts[0].Served != was.Fingerprint {
+			x.t.Errorf("adopted (plain files: %v): %+v, before %+v", plain, r, was)
+		}
+		expect(x.t, lastStart(x.t, x.b), started)
+		x.serves(was.Fingerprint)
+	}
+	x.must("run", "--once") // the others are new to it
+	if r := x.row("docker@host-b"); r.Generation != 0 || r.Status != "valid" {
+		x.t.Errorf("after a run: %+v", r)
+	}
+	x.must("renew", "docker@host-b")
+	if r := x.row("docker@host-b"); r.Generation != 1 {
+		x.t.Errorf("after the first renewal: %+v", r)
+	}
 }
 
 // flipping starts a renewal and returns when it has moved the live names on the

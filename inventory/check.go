@@ -168,7 +168,7 @@ func (c *checker) records(tx *bolt.Tx) {
 		if isOpen(&rec) {
 			c.want(tx, bOpen, k)
 		}
-		if rec.Current > 0 {
+		if rec.InPlace() {
 			c.want(tx, bGenerations, numberKey(rec.Name, uint64(rec.Current)))
 		}
 		return nil

@@ -214,7 +214,7 @@ func rowFromRecord(tx *bolt.Tx, rec renewer.Record) (renewer.Row, error) {
 		c.Placements = append(c.Placements, renewer.Placement{Certificate: rec.Name, Host: host})
 	}
 	number := rec.Current
-	if number == 0 {
+	if !rec.InPlace() {
 		number = rec.Latest
 	}
 	g, ok, err := generation(tx, rec.Name, number)

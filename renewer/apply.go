@@ -152,7 +152,7 @@ func (t *transition) finish() {
 		t.close(PhaseBlocked, failed)
 	case over && failed == "":
 		r.Error, r.Hint = "", ""
-		if r.Generation > 0 {
+		if r.Generation > 0 || r.Kind == KindRollback {
 			t.rec.Current = r.Generation
 		}
 		switch r.Kind {

@@ -36,6 +36,7 @@ const (
 	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
 	EventIssuerDown        EventType = "issuer_down"
 	EventIssuerUp          EventType = "issuer_up"
+	EventAdopted           EventType = "adopted"            // what was in place is generation 0
 	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here
 	EventBudgetExceeded    EventType = "budget_exceeded"    // a service was away longer than its restart budget
 	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked

@@ -17,6 +17,8 @@ type Record struct {
 	// 0 before the first. Latest is the highest number given so far.
 	Current int `json:"current"`
 	Latest  int `json:"latest"`
+	// Adopted: generation 0 is one, what was in place when renewer came.
+	Adopted bool `json:"adopted,omitempty"`
 	// KeyLost: no host has the key of the current generation any more.
 	KeyLost bool `json:"key_lost,omitempty"`
 	// Held is what the entry asked for when a rollback was made; nil without
@@ -151,7 +153,7 @@ func NewRow(c Certificate, rec Record, gen *Generation) Row {
 	if gen != nil {
 		row.Generation, row.Serial, row.Fingerprint = gen.Number, gen.Serial, gen.Fingerprint
 		row.NotBefore, row.NotAfter, row.RenewAt = gen.NotBefore, gen.NotAfter, gen.RenewAt
-		if gen.Number > 0 {
+		if gen.Fingerprint != "" {
 			row.CommonName, row.SANs, row.Key = gen.CommonName, gen.SANs, gen.Request.Key
 		}
 	}
@@ -198,6 +200,9 @@ func (rec Record) hostRow(host string) HostRow {
 	return h
 }
 
+// InPlace reports whether a generation was ever proven, or adopted.
+func (rec Record) InPlace() bool { return rec.Current > 0 || rec.Adopted }
+
 func (rec Record) status(c Certificate, gen *Generation) Status {
 	open := rec.Rollout != nil && !rec.Rollout.Phase.Over()
 	switch {
@@ -205,7 +210,7 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 		return StatusRevoked
 	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.Held():
 		return StatusBlocked
-	case rec.Current == 0 && !c.IsBundle():
+	case !rec.InPlace() && !c.IsBundle():
 		return StatusPending
 	case open:
 		return StatusRenewing

@@ -144,6 +144,12 @@ type Step struct {
 // RolloutID names the nth rollout of a certificate.
 func RolloutID(certificate string, n int) string { return fmt.Sprintf("%s#%d", certificate, n) }
 
+// Delivers returns the number of the generation that the rollout brings; ok is
+// false while that is not ordered. A trust bundle has number 0.
+func (r *Rollout) Delivers() (number int, ok bool) {
+	return r.Generation, r.Generation > 0 || r.Kind != KindIssue
+}
+
 // Step returns the step on a host.
 func (r *Rollout) Step(host string) (*Step, bool) {
 	for i := range r.Steps {

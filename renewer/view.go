@@ -165,6 +165,17 @@ type Verification struct {
 	At          time.Time `json:"at"`
 }
 
+// Adoption is what was taken into the inventory as generation 0.
+type Adoption struct {
+	Certificate string    `json:"certificate"`
+	Host        string    `json:"host"`
+	Generation  int       `json:"generation"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotAfter    time.Time `json:"not_after"`
+	RenewAt     time.Time `json:"renew_at"`
+	Warnings    []string  `json:"warnings"` // what differs from the entry, and will be as it says from the next renewal on
+}
+
 // RenewRequest asks for renewals now.
 type RenewRequest struct {
 	Names          []string      `json:"names,omitempty"`
@@ -229,7 +240,7 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{}, Rollout: rec.Rollout,
 	}
 	d.LastError, d.Hint = rec.Trouble()
-	if shown != nil && shown.Number > 0 {
+	if shown != nil && len(shown.Chain) > 0 {
 		chain, err := shown.Parse()
 		if err != nil {
 			return d, err

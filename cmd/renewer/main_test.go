@@ -246,7 +246,7 @@ func TestEveryCommandHasAScript(t *testing.T) {
 			t.Errorf("renewer %s does not say what it is for", cmd.Name())
 		}
 	}
-	for _, want := range strings.Fields("init check run plan list show status renew verify rollback revoke history ca backup restore profiles version") {
+	for _, want := range strings.Fields("init check run plan list show status renew verify rollback revoke adopt history ca backup restore profiles version") {
 		if !slices.Contains(names, want) {
 			t.Errorf("renewer %s is missing", want)
 		}

@@ -37,7 +37,7 @@ them, and proves it by looking at what is really served.
 	complete(root, "output", func() []string { return formats })
 	root.AddCommand(
 		newInit(c), newCheck(c), newRun(c), newPlan(c), newList(c), newShow(c), newStatus(c),
-		newRenew(c), newVerify(c), newRollback(c), newRevoke(c), newHistory(c), newCA(c), newNotify(c),
+		newRenew(c), newVerify(c), newRollback(c), newRevoke(c), newAdopt(c), newHistory(c), newCA(c), newNotify(c),
 		newBackup(c), newRestore(c), newProfiles(c), newVersion(c),
 		newHost(c, c.askHosts), newDoctor(c, c.askHosts),
 	)

@@ -83,7 +83,7 @@ func (a *App) replaced(ctx context.Context, names []string, progress func(renewe
 		if err != nil {
 			return nil, nil, err
 		}
-		if was[name] = rec.Current; rec.Current > 0 {
+		if was[name] = rec.Current; rec.InPlace() {
 			inPlace = append(inPlace, name)
 		}
 	}

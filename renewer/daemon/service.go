@@ -75,15 +75,14 @@ func (a *App) known(name string) (known, error) {
 		return k, err
 	}
 	if rec.Rollout != nil {
-		k.rolling, err = a.generation(name, rec.Rollout.Generation)
+		if number, ok := rec.Rollout.Delivers(); ok {
+			k.rolling, err = a.generation(name, number)
+		}
 	}
 	return k, err
 }
 
 func (a *App) generation(name string, n int) (*renewer.Generation, error) {
-	if n == 0 {
-		return nil, nil
-	}
 	g, ok, err := a.store.Generation(name, n)
 	if err != nil || !ok {
 		return nil, err
@@ -191,6 +190,23 @@ func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.E
 		return renewer.RunResult{}, err
 	}
 	return a.eng.Rollback(ctx, names, progress)
+}
+
+// Adopt implements server.Service.
+func (a *App) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
+	fleet := a.parts.Load().fleet
+	names, err := fleet.Select(certificate)
+	if err != nil {
+		return renewer.Adoption{}, err
+	}
+	for _, name := range names {
+		if c, ok := fleet.Certificate(name); ok {
+			if _, ok := c.Placement(host); ok {
+				return a.eng.Adopt(ctx, name, host)
+			}
+		}
+	}
+	return renewer.Adoption{}, renewer.WithHint(fmt.Errorf("certificate %s has no placement on host %s", certificate, host), "its entry in the fleet file names its hosts")
 }
 
 // Verify implements server.Service.

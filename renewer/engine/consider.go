@@ -92,17 +92,16 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 		return nil, false, err
 	}
 	if rec.Rollout != nil {
-		if en.rolling, err = e.generation(name, rec.Rollout.Generation); err != nil {
-			return nil, false, err
+		if number, ok := rec.Rollout.Delivers(); ok {
+			if en.rolling, err = e.generation(name, number); err != nil {
+				return nil, false, err
+			}
 		}
 	}
 	return en, found, nil
 }
 
 func (e *Engine) generation(name string, number int) (*renewer.Generation, error) {
-	if number == 0 {
-		return nil, nil
-	}
 	g, ok, err := e.Store.Generation(name, number)
 	if err != nil || !ok {
 		return nil, err

@@ -126,6 +126,10 @@ type Host interface {
 	ReadKey(ctx context.Context, p renewer.Placement, revision string) ([]byte, error)
 	// Inspect looks at the live files.
 	Inspect(ctx context.Context, p renewer.Placement) (OnDisk, error)
+	// Adopt hands what is seen through the placement's names to check and, if
+	// that has no objection, makes sure that a whole revision holds it: the live
+	// one, or else a copy as r0-HASH8. No live name is touched.
+	Adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (revision string, err error)
 	// Prune removes all revisions but the live one and those named.
 	Prune(ctx context.Context, p renewer.Placement, keep []string) error
 	// Run runs an argument vector on the host; a non-zero exit is an error

@@ -133,6 +133,7 @@ func (e *Engine) probeRequest(ctx context.Context, c renewer.Certificate, p rene
 	req := ProbeRequest{Placement: p, Trust: trust, Host: host}
 	if g != nil {
 		req.Fingerprint = g.Fingerprint
+		req.Restored = g.Number == 0 // adopted: its owners and modes are somebody else's
 	}
 	if p.Probe.Kind == renewer.ProbeFile || p.Probe.Kind == renewer.ProbeNone || p.Probe.Kind == renewer.ProbeCommand {
 		return req, nil

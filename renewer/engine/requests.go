@@ -214,7 +214,7 @@ func (e *Engine) Place(ctx context.Context, name, host string, progress func(ren
 		if c, ok := e.fleet.Certificate(name); ok {
 			if en, _, err := e.load(name, c); err == nil {
 				st := en.rec.Placements[host]
-				there = st.Revision != "" && en.rec.Current > 0 && st.Generation == en.rec.Current
+				there = st.Revision != "" && en.rec.InPlace() && st.Generation == en.rec.Current
 			}
 		}
 	}); err != nil || there {

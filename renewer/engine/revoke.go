@@ -38,7 +38,7 @@ func (e *Engine) revocable(name string, number int) (renewer.Generation, error) 
 		return renewer.Generation{}, err
 	}
 	if number == 0 {
-		if number = rec.Current; number == 0 {
+		if number = rec.Current; !rec.InPlace() {
 			number = rec.Latest
 		}
 	}

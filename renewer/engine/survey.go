@@ -141,7 +141,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = err
 		return l
 	}
-	req.Restored = t.state.Layout == "" // what was there before renewer
+	req.Restored = req.Restored || t.state.Layout == "" // what was there before renewer
 	if l.Disk, err = req.Host.Inspect(ctx, t.placement); err != nil {
 		l.Err = err
 		return l

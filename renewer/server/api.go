@@ -63,6 +63,7 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/verify", a.verify)
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
 	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
+	mux.HandleFunc("POST /v1/hosts/{name}/adopt", a.adopt)
 	mux.HandleFunc("POST /v1/doctor", a.doctor)
 	mux.HandleFunc("POST /v1/channels/{name}/test", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := a.asked(r)

@@ -37,6 +37,23 @@ func (a *api) hostSetup(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func (a *api) adopt(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Certificate string `json:"certificate"`
+	}
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	host := r.PathValue("name")
+	a.log.Info("adoption requested", "host", host, "certificate", req.Certificate)
+	ctx, cancel := a.asked(r)
+	defer cancel()
+	streamEvents(a, w, r, func(func(renewer.Event)) (renewer.Adoption, error) {
+		return a.service.Adopt(ctx, host, req.Certificate)
+	})
+}
+
 func (a *api) doctor(w http.ResponseWriter, r *http.Request) {
 	var req struct {
 		Host string `json:"host"`

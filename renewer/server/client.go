@@ -121,6 +121,11 @@ func (c *Client) Rollback(ctx context.Context, name string, progress func(renewe
 	return act[renewer.RunResult](ctx, c, "/v1/certificates/"+url.PathEscape(name)+"/rollback", nil, progress)
 }
 
+// Adopt implements Service.
+func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
+	return act[renewer.Adoption](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/adopt", map[string]string{"certificate": certificate}, nil)
+}
+
 // Revoke implements Service.
 func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
 	return act[[]renewer.Revoked](ctx, c, "/v1/revoke", r, progress)

@@ -66,6 +66,10 @@ func (f *fakeService) Revoke(ctx context.Context, r renewer.RevokeRequest, p fun
 	return f.revoke(ctx, r, p)
 }
 
+func (f *fakeService) Adopt(_ context.Context, host, certificate string) (renewer.Adoption, error) {
+	return renewer.Adoption{Host: host, Certificate: certificate, Warnings: []string{}}, nil
+}
+
 func (f *fakeService) Verify(ctx context.Context, n []string) ([]renewer.Verification, error) {
 	return f.verify(ctx, n)
 }

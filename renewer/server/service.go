@@ -28,6 +28,9 @@ type Service interface {
 	Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Rollback puts the previous generation back, activates and proves it.
 	Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error)
+	// Adopt takes what is in place on a host into the inventory as generation 0,
+	// once it is found right and proven. Nothing live is touched.
+	Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error)
 	// Revoke revokes at the issuer what the name stands for. What could not be
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)

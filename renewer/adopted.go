@@ -1,0 +1,76 @@
+package renewer
+
+import (
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Adopted returns what is in place as generation 0 of c, to be renewed by its
+// own dates. It must be what an issuer could have returned for the entry: key,
+// names, usages, a chain to one of the roots, and not expired. Warnings say what
+// else differs from the entry, which holds from the next renewal on.
+func Adopted(c Certificate, content map[FileKind][]byte, roots []*x509.Certificate, now time.Time) (g Generation, warnings []string, err error) {
+	chain, key, err := pairIn(content)
+	if err != nil {
+		return g, nil, err
+	}
+	leaf := chain.Leaf
+	if !now.Before(leaf.NotAfter) {
+		return g, nil, WithHint(fmt.Errorf("it expired at %s", date(leaf.NotAfter)), "renewer renew "+c.Name+" issues another one")
+	}
+	if !Belongs(key, leaf) {
+		return g, nil, WithHint(errors.New("the key is not the certificate's"), "put the pair right, or renewer renew "+c.Name)
+	}
+	order := Order{Certificate: c.Name, Request: c.Request(), Key: key}
+	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
+	_, err = CheckIssued(order, c.Strict, chain, roots, now)
+	if err != nil {
+		if Hint(err) == "" {
+			err = WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
+		}
+		return g, nil, err
+	}
+	note := func(field, has, wants string) {
+		if has != wants {
+			warnings = append(warnings, fmt.Sprintf("%s is %s; the next one has %s", field, has, wants))
+		}
+	}
+	note("common name", leaf.Subject.CommonName, c.CommonName)
+	note("sans", set(SANs(leaf)), set(c.SANs))
+	note("usages", set(UsagesOf(leaf)), set(c.Usages))
+	return NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore), warnings, nil
+}
+
+// pairIn finds the chain and the key in files.
+func pairIn(content map[FileKind][]byte) (chain Chain, key crypto.Signer, err error) {
+	for _, kind := range []FileKind{FileCert, FileBundle, FileLeaf} {
+		text, ok := content[kind]
+		if !ok || chain.Leaf != nil {
+			continue
+		}
+		certs, err := DecodeCertificates(text)
+		if err != nil {
+			return chain, nil, fmt.Errorf("%s: %w", kind, err)
+		}
+		chain.Leaf = certs[0]
+		for _, c := range certs[1:] {
+			if string(c.RawSubject) != string(c.RawIssuer) { // the guide's scripts may append the root
+				chain.Intermediates = append(chain.Intermediates, c)
+			}
+		}
+	}
+	for _, kind := range []FileKind{FileKey, FileBundle} {
+		if text, ok := content[kind]; ok && key == nil {
+			if key, err = DecodeKey(text); err != nil {
+				return chain, nil, fmt.Errorf("%s: %w", kind, err)
+			}
+		}
+	}
+	if chain.Leaf == nil || key == nil {
+		return chain, nil, errors.New("there is no certificate with its key among the files of the entry")
+	}
+	return chain, key, nil
+}

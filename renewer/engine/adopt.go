@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Adopt takes what is in place on a host into the inventory as generation 0 of
+// a certificate: no order, nothing flipped, no service touched. It has to be what
+// the entry asks for, and has to be proven by the placement's probe. A
+// certificate with several hosts is adopted on each of them, one after another.
+func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption, error) {
+	a := &adoption{Adoption: renewer.Adoption{Certificate: name, Host: host, Warnings: []string{}}}
+	fail := func(err error) (renewer.Adoption, error) {
+		return renewer.Adoption{}, fmt.Errorf("adopt %s on %s: %w", name, host, err)
+	}
+	var failed error
+	if err := e.do(ctx, func() { failed = e.adoptable(a) }); err != nil || failed != nil {
+		return fail(firstError(err, failed))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*stageTimeout)
+	defer cancel()
+	if err := e.takeIn(ctx, a); err != nil {
+		return fail(err)
+	}
+	if err := e.do(ctx, func() { failed = e.adopted(a) }); err != nil || failed != nil {
+		return fail(firstError(err, failed))
+	}
+	return a.Adoption, nil
+}
+
+// adoption is an adoption under way.
+type adoption struct {
+	renewer.Adoption
+	cert      renewer.Certificate
+	placement renewer.Placement
+	fleet     Fleet
+	gen       renewer.Generation
+	state     renewer.PlacementState
+	at        time.Time
+}
+
+// adoptable finds what is to be adopted, and whether it may be.
+func (e *Engine) adoptable(a *adoption) error {
+	var ok bool
+	if a.cert, ok = e.fleet.Certificate(a.Certificate); !ok {
+		return errors.New("it is not in the fleet file")
+	}
+	if a.placement, ok = a.cert.Placement(a.Host); !ok {
+		return errors.New("it has no placement there")
+	}
+	if a.cert.IsBundle() {
+		return renewer.WithHint(errors.New("a trust bundle has no certificate to adopt"), "renewer run places it")
+	}
+	a.fleet = e.fleet
+	en, _, err := e.load(a.Certificate, a.cert)
+	if err != nil {
+		return err
+	}
+	return en.adoptable()
+}
+
+func (en *entry) adoptable() error {
+	switch {
+	case en.rec.Current > 0:
+		return renewer.WithHint(fmt.Errorf("the inventory has generation %d of it", en.rec.Current), "renewer show "+en.cert.Name)
+	case en.open():
+		return renewer.WithHint(fmt.Errorf("rollout %s is under way", en.rec.Rollout.ID), "renewer status shows how far it is")
+	}
+	return nil
+}
+
+// takeIn looks at what is in place, keeps a copy, and proves it.
+func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
+	host, ok := a.fleet.Hosts[a.Host]
+	if !ok {
+		return errors.New("the host is not in the fleet file")
+	}
+	roots := e.rootsNow()
+	trust, err := roots.need(ctx, a.fleet.Issuers, a.cert.Trust...)
+	if err != nil {
+		return err
+	}
+	disk, err := host.Inspect(ctx, a.placement)
+	if err != nil {
+		return err
+	}
+	a.at = e.Now()
+	revision, err := host.Adopt(ctx, a.placement, func(content map[renewer.FileKind][]byte) (err error) {
+		var warnings []string
+		a.gen, warnings, err = renewer.Adopted(a.cert, content, trust, a.at)
+		a.Warnings = append(a.Warnings, warnings...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range disk.Problems {
+		if p.Kind == renewer.ProblemMode || p.Kind == renewer.ProblemOwner {
+			a.Warnings = append(a.Warnings, p.Text)
+		}
+	}
+	if name, has := a.placement.Files[renewer.FileCA]; has && disk.Trust != renewer.TrustDigest(trust) {
+		a.Warnings = append(a.Warnings, name+" holds other roots than the entry's issuers have")
+	}
+	req, err := e.probeRequest(ctx, a.cert, a.placement, &a.gen, "", &a.fleet, roots, e.credentialsNow())
+	if err != nil {
+		return err
+	}
+	seen, err := e.Prober.Probe(ctx, req)
+	if err != nil {
+		return fmt.Errorf("what is in place is not what is served: %w", err)
+	}
+	a.Warnings = append(a.Warnings, seen.NotChecked...)
+	a.state = renewer.PlacementState{
+		State: renewer.HostVerified, Revision: revision, Revisions: []renewer.Revision{{Name: revision, Layout: a.placement.Layout()}},
+		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
+	}
+	a.Fingerprint, a.NotAfter, a.RenewAt = a.gen.Fingerprint, a.gen.NotAfter, a.gen.RenewAt
+	return nil
+}
+
+// adopted records it, unless something came in between.
+func (e *Engine) adopted(a *adoption) error {
+	was, _, err := e.load(a.Certificate, a.cert)
+	if err != nil {
+		return err
+	}
+	if err := was.adoptable(); err != nil {
+		return err
+	}
+	if g := was.current; g != nil && g.Fingerprint != a.gen.Fingerprint {
+		return renewer.WithHint(fmt.Errorf("another certificate was adopted as generation 0: %s", g.Fingerprint), "renewer renew "+a.Certificate+" gives all its hosts the same one")
+	}
+	en := was.clone()
+	var ch Change
+	if en.rec.Rollout != nil { // blocked
+		closed, events := en.close(renewer.PhaseSuperseded, "it was adopted", a.at)
+		ch.Closed, ch.Events = closed, events
+	}
+	en.current, ch.Generation = &a.gen, &a.gen
+	en.rec.Adopted, en.rec.ExpiredNoted = true, -1 // 0 would say that its end is in the log
+	en.rec.ExpiringNoted.Generation = -1
+	if en.rec.Placements == nil {
+		en.rec.Placements = map[string]renewer.PlacementState{}
+	}
+	en.rec.Placements[a.Host] = a.state
+	ch.Events = append(ch.Events, renewer.Event{
+		Time: a.at, Type: renewer.EventAdopted, Certificate: a.Certificate, Host: a.Host,
+		Message: strings.Join(append([]string{fmt.Sprintf("serial %s, valid until %s", a.gen.Serial, a.gen.NotAfter.Format(time.RFC3339))}, a.Warnings...), "; "),
+	})
+	en.rec.NextAt = nextAt(en, a.at)
+	return e.record([]pending{e.put(en, ch)})
+}

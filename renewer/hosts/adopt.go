@@ -1,0 +1,52 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"renewer/renewer"
+)
+
+// Adopt hands what is seen through the placement's names to check and, if that
+// has no objection, makes sure that a whole revision holds it: the live one, or
+// else a copy as r0-HASH8. No live name is touched.
+func (h *Host) Adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
+	revision, err := h.adopt(ctx, p, check)
+	return revision, h.doing("take in", p, err)
+}
+
+func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
+	pl, err := h.open(ctx, p, false)
+	const hint = "dir: and files: of the entry say where what is in place lies"
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", renewer.WithHint(fmt.Errorf("directory %s is missing", p.Dir), hint)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer pl.close()
+	content := map[renewer.FileKind][]byte{}
+	for kind, name := range p.Files {
+		s, err := pl.look(name)
+		if err != nil {
+			return "", err
+		}
+		if s.path == "" {
+			return "", renewer.WithHint(fmt.Errorf("%s is missing", name), hint)
+		}
+		f, err := pl.readFile(s.path)
+		if err != nil {
+			return "", err
+		}
+		content[kind] = f.data
+	}
+	if err := check(content); err != nil {
+		return "", err
+	}
+	taken, err := pl.takeOver(slices.Sorted(maps.Values(p.Files)))
+	return taken.revision, err
+}
