@@ -28,10 +28,7 @@ func Adopted(c Certificate, content map[FileKind][]byte, roots []*x509.Certifica
 	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
 	_, err = CheckIssued(order, c.Strict, chain, roots, now)
 	if err != nil {
-		if Hint(err) == "" {
-			err = WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
-		}
-		return g, nil, err
+		return g, nil, WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
 	}
 	note := func(field, has, wants string) {
 		if has != wants {

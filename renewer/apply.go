@@ -16,6 +16,7 @@ type Outcome struct {
 	Inconclusive bool
 	NotBegun     bool // activate: nothing was flipped
 	Cancelled    bool // cut off by the end of this process: nothing is known
+	Gone         bool // activate, restore: the host no longer has the revision; nothing was flipped
 	KeyLost      bool // stage: no host has the generation's key any more
 	Held         Held // activate: a guard does not let it pass now; nothing was flipped
 

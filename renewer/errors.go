@@ -38,6 +38,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // connection was lost: what was under way may or may not have been done.
 var ErrUnreachable = errors.New("host unreachable")
 
+// ErrNoRevision is what errors.Is finds where a host no longer has a revision as
+// it was written: trying again does not help.
+var ErrNoRevision = errors.New("no such revision")
+
 // WithHint adds the way out to an error; nil stays nil.
 func WithHint(err error, hint string) error {
 	if err == nil {

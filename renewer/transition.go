@@ -114,6 +114,11 @@ func (t *transition) activated() {
 		return
 	}
 	t.s.Waiting, t.s.Blocked, t.s.Hint = "", false, ""
+	if t.o.Gone { // what was staged is to be staged again
+		t.again(EventActivateFailed)
+		t.s.State = StepPending
+		return
+	}
 	if !t.o.Began.IsZero() && t.s.Down.IsZero() {
 		t.s.Down, t.s.Budget = t.o.Began, t.o.Budget
 	}
@@ -197,6 +202,13 @@ func (t *transition) probed() {
 }
 
 func (t *transition) restored() {
+	if t.o.Gone {
+		t.s.Error += "; there is no way back: " + t.o.Err.Error()
+		t.enter(StepBlocked)
+		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
+		t.event(EventRestoreFailed, "", t.o.Err)
+		return
+	}
 	if t.o.Err != nil {
 		t.again(EventRestoreFailed)
 		return

@@ -83,11 +83,11 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, closeInventory())
 		}
 	}()
-	p, err := build(fleet, nil, o.log())
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
+	p, err := build(fleet, nil, a.health.met, o.log())
 	if err != nil {
 		return nil, err
 	}
-	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
 	if o.store != nil {
 		a.store = o.store(inv)
 	}

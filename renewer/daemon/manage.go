@@ -157,7 +157,7 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 // CheckOnline logs in afresh at every issuer and reaches every host of a fleet
 // file. It needs no state.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
-	p, err := build(fleet, nil, slog.New(slog.DiscardHandler))
+	p, err := build(fleet, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, err
 	}

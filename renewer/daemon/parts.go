@@ -27,8 +27,8 @@ type parts struct {
 }
 
 // build makes the parts of a fleet file; was is what holds so far, nil at the
-// start.
-func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
+// start, and met is told how each contact with a host ended; nil for nobody.
+func build(fleet *configs.Fleet, was *parts, met func(host string, err error), log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
 		if keeps(was, is) {
@@ -49,6 +49,9 @@ func build(fleet *configs.Fleet, was *parts, log *slog.Logger) (*parts, error) {
 		t, err := p.transport(h.Name, was, nil)
 		if err != nil {
 			return nil, err
+		}
+		if met != nil {
+			t = contacts{t, h.Name, met}
 		}
 		p.hosts[h.Name] = hosts.New(h.Host, t)
 	}

@@ -156,7 +156,7 @@ func (a *App) reload(ctx context.Context, path string) error {
 	if was.fleet.StateDir != fleet.StateDir {
 		return renewer.WithHint(errors.New("state_dir changed, which needs a restart"), "restart renewer")
 	}
-	next, err := build(fleet, was, a.opts.log())
+	next, err := build(fleet, was, a.health.met, a.opts.log())
 	if err != nil {
 		return err
 	}

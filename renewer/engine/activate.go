@@ -129,7 +129,7 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			continue
 		}
 		if err := flip(ctx, j, revision(j)); err != nil {
-			outs[i].Err = err
+			outs[i].Err, outs[i].Gone = err, errors.Is(err, renewer.ErrNoRevision)
 			continue
 		}
 		outs[i].Inconclusive, outs[i].Rereads = false, j.rereads()

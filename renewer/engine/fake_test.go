@@ -109,7 +109,7 @@ func (m *machine) Flip(_ context.Context, p renewer.Placement, revision string) 
 	}
 	pl := m.place(p.Certificate)
 	if pl.revisions[revision] == nil {
-		return fmt.Errorf("no revision %s", revision)
+		return fmt.Errorf("%w: %s", renewer.ErrNoRevision, revision)
 	}
 	pl.live = revision
 	return nil

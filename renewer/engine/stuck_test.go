@@ -432,3 +432,47 @@ func TestAKeyOfWhatCannotBeReadStays(t *testing.T) {
 		}
 	})
 }
+
+// A revision that somebody removed before it went live is staged again; the way
+// back that is gone is no way.
+func TestARevisionIsGone(t *testing.T) {
+	b := newBench(t, "b")
+	b.fleet.Certificates = []renewer.Certificate{b.cert("web", 90*24*time.Hour, "b")}
+	b.start(Again)
+	defer func() { b.stop() }()
+	b.pass()
+	m := b.machine("b")
+	forget := func(call string, which func(*place) string) {
+		once := true
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.fail = func(did, certificate string) error {
+			if pl := m.places[certificate]; did == call && once && pl != nil {
+				once = false
+				delete(pl.revisions, which(pl))
+			}
+			return nil
+		}
+	}
+	forget("flip", func(pl *place) string { return pl.order[len(pl.order)-1] })
+	if _, err := b.eng.Renew(t.Context(), []string{"web"}, false, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.row("web"); r.Hosts[0].State == renewer.HostBlocked {
+		t.Fatalf("after the revision was removed: %+v", r)
+	}
+	b.pass()
+	if r := b.row("web"); r.Status != renewer.StatusValid || r.Generation != 2 {
+		t.Fatalf("staged again: %+v", r)
+	}
+
+	m.mu.Lock()
+	m.only = "nothing that there is"
+	m.mu.Unlock()
+	forget("flip", func(pl *place) string { return pl.order[len(pl.order)-2] })
+	res, err := b.eng.Renew(t.Context(), []string{"web"}, false, true, nil)
+	must(t, err)
+	if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "no way back") {
+		t.Errorf("without a way back: %+v", res)
+	}
+}

@@ -136,6 +136,9 @@ func (pl *place) whole(name string) ([]file, error) {
 		return nil, fmt.Errorf("%q is not the name of a revision", name)
 	}
 	files, err := pl.read(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		return nil, fmt.Errorf("%w: revision %s: %w", renewer.ErrNoRevision, name, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", name, err)
 	}
@@ -148,7 +151,12 @@ func (pl *place) whole(name string) ([]file, error) {
 }
 
 // errDamaged is wrapped by what is said of a revision that is not whole.
-var errDamaged = errors.New("not as it was written")
+var errDamaged error = damaged{}
+
+type damaged struct{}
+
+func (damaged) Error() string        { return "not as it was written" }
+func (damaged) Is(target error) bool { return target == renewer.ErrNoRevision }
 
 // publish finds a whole revision that holds exactly files, or writes one:
 // number 0 for what was found in place, else one more than the highest. It
