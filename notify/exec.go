@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"renewer/renewer"
 )
@@ -46,11 +48,27 @@ func run(ctx context.Context, program string, argv, env []string, stdin []byte) 
 	case err == nil:
 		return out.data, nil
 	case ctx.Err() != nil:
-		return out.data, fmt.Errorf("%s was ended: it took too long%s", argv[0], quoted(out.data))
+		return out.data, fmt.Errorf("%s was ended: it took too long%s", argv[0], lastWords(out.data))
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, renewer.WithHint(fmt.Errorf("run %s: %w", argv[0], err), "give the program's whole path")
 	}
-	return out.data, fmt.Errorf("run %s: %w%s", argv[0], err, quoted(out.data))
+	return out.data, fmt.Errorf("run %s: %w%s", argv[0], err, lastWords(out.data))
+}
+
+// lastWords is the end of what a program wrote: there it says why it failed.
+func lastWords(out []byte) string {
+	const most = 200
+	text := oneLine(strings.ToValidUTF8(string(out), ""))
+	if n := len(text) - most; n > 0 {
+		for !utf8.RuneStart(text[n]) {
+			n++
+		}
+		text = "…" + text[n:]
+	}
+	if text == "" {
+		return ""
+	}
+	return ": " + text
 }
 
 // tail keeps the end of what is written to it.

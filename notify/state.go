@@ -187,7 +187,7 @@ func (s *state) sorted() []*Trouble {
 // settle ends the troubles of rollouts that were given up and not begun again,
 // and returns when to ask again; zero for not by time alone.
 func (s *state) settle(p Pace, now time.Time) (next time.Time) {
-	for _, t := range s.sorted() {
+	for _, t := range s.open {
 		if t.Doubtful.IsZero() {
 			continue
 		}
