@@ -98,6 +98,7 @@ var eventTypes = []string{
 	string(renewer.EventExpiring), string(renewer.EventExpired), string(renewer.EventDrifted),
 	string(renewer.EventUnreachable), string(renewer.EventRecovered), string(renewer.EventRolloutDone),
 	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventLifetimeTooShort), string(renewer.EventIssuerDown),
+	string(renewer.EventBudgetExceeded), string(renewer.EventRevoked),
 }
 
 // merged are the keys whose mappings are merged key by key; a value of any

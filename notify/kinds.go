@@ -59,6 +59,10 @@ var notices = map[renewer.EventType]string{
 	renewer.EventIssueWarning: "the issuer gave something else than was asked for",
 	renewer.EventRolloutDone:  "a rollout is done and proven",
 	renewer.EventRecovered:    "it is served as it should be again",
+
+	renewer.EventLifetimeTooShort: "the issuer gave less than a tenth of the lifetime that was asked for",
+	renewer.EventBudgetExceeded:   "a service was away for longer than its restart budget",
+	renewer.EventRevoked:          "a certificate was revoked at its issuer",
 }
 
 // Usual are the events of a channel that names none: what a person would act on.

@@ -2,7 +2,11 @@ package notify
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"renewer/configs"
 	"renewer/renewer"
 )
 
@@ -109,6 +114,34 @@ func TestEveryKindIsExplained(t *testing.T) {
 	}
 	if len(Usual) != len(kinds) {
 		t.Errorf("%d usual events, %d kinds", len(Usual), len(kinds))
+	}
+}
+
+// Every event that the fleet file may ask for is known here.
+func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../docs/notifications.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range notices {
+		if kinds[e].means != "" || notices[e] == "" {
+			t.Errorf("%s is a trouble and a notice, or has no text", e)
+		}
+	}
+	words := slices.Concat(Usual, slices.Collect(maps.Keys(notices)))
+	for _, e := range words {
+		if !strings.Contains(string(text), "`"+string(e)+"`") {
+			t.Errorf("docs/notifications.md does not explain %s", e)
+		}
+		data := "state_dir: /s\nnotify:\n  - {name: a, url_file: /u, events: [" + string(e) + "]}\n"
+		file := filepath.Join(t.TempDir(), "renewer.yaml")
+		if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := configs.Load(file); err != nil {
+			t.Errorf("the fleet file does not know %s: %v", e, err)
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ type Options struct {
 	observer engine.Observer
 	notified func(channel string, err error)
 	pace     notify.Pace
+
+	issuerNews time.Duration // 0: as usual
 }
 
 func (o Options) log() *slog.Logger {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func (a *App) watchIssuers(ctx context.Context) error {
 	if err != nil {
 		a.opts.log().Error("read the log", "error", err)
 	}
-	tick := time.NewTicker(issuerNews)
+	tick := time.NewTicker(cmp.Or(a.opts.issuerNews, issuerNews))
 	defer tick.Stop()
 	for {
 		issuers, _ := a.health.all()
