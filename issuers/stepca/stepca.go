@@ -222,26 +222,16 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 func (i *Issuer) Health(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
-	if err := i.health(call); err != nil {
+	c, _, err := i.loggedIn(call, nil)
+	if err != nil {
+		return i.failed(ctx, "log in", err)
+	}
+	res, err := c.client.HealthWithContext(call)
+	if err == nil && res.Status != "ok" {
+		err = &answerError{what: "says that its health is " + clean(res.Status)}
+	}
+	if err != nil {
 		return i.failed(ctx, "ask for its health", err)
-	}
-	return nil
-}
-
-func (i *Issuer) health(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	c, _, err := i.loggedIn(ctx, nil)
-	if err != nil {
-		return err
-	}
-	res, err := c.client.HealthWithContext(ctx)
-	if err != nil {
-		return err
-	}
-	if res.Status != "ok" {
-		return &answerError{what: "says that its health is " + clean(res.Status)}
 	}
 	return nil
 }
