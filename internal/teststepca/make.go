@@ -2,6 +2,7 @@ package teststepca
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -190,7 +191,7 @@ func sign(tmpl *x509.Certificate, pub crypto.PublicKey, parent *x509.Certificate
 
 // freeAddress is a loopback port that was free a moment ago.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

@@ -6,10 +6,13 @@
 package teststepca
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -93,7 +96,7 @@ func (c *CA) Start() error {
 	defer tick.Stop()
 	late := time.After(10 * time.Second)
 	for {
-		conn, err := net.Dial("tcp", c.Address)
+		conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", c.Address)
 		if err == nil {
 			c.server, c.ended = server, ended
 			return conn.Close()
@@ -116,7 +119,9 @@ func (c *CA) Stop() error {
 		return nil
 	}
 	err := c.server.Stop()
-	<-c.ended // http.ErrServerClosed
+	if end := <-c.ended; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
 	c.server = nil
 	if err != nil {
 		return fmt.Errorf("stop the step-ca on %s: %w", c.Address, err)

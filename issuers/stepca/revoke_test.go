@@ -2,18 +2,16 @@ package stepca_test
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"io"
-	"net/http"
-
-	"crypto/tls"
 
 	"renewer/internal/testpki"
 	"renewer/internal/teststepca"

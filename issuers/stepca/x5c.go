@@ -81,6 +81,16 @@ func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner.Interface) error {
 	return nil
 }
 
+// x5cRoots are what the provisioner trusts, as the server lists it.
+func x5cRoots(p provisioner.Interface) (*x509.CertPool, bool) {
+	x5c, ok := p.(*provisioner.X5C)
+	if !ok {
+		return nil, false
+	}
+	pool := x509.NewCertPool()
+	return pool, pool.AppendCertsFromPEM(x5c.Roots)
+}
+
 // algorithm returns how tokens are signed with a key (RFC 7518, RFC 8037).
 func algorithm(key crypto.PrivateKey) (jose.SignatureAlgorithm, bool) {
 	switch k := key.(type) {
