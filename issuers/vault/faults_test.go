@@ -632,3 +632,29 @@ func TestColons(t *testing.T) {
 		}
 	}
 }
+
+// What was trusted is trusted while Vault is away, after a restart too; what a
+// login is told is what is so now.
+func TestRootsAreKeptForWhenVaultIsAway(t *testing.T) {
+	t.Parallel()
+	g := standIn(t)
+	file := filepath.Join(t.TempDir(), "issuers", "roots.pem")
+	keeping := func(c *Config) { c.RootsFile = file }
+	roots, err := g.issuer(t, keeping).Roots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.server.Seal(true)
+	defer g.server.Seal(false) // for who cleans up
+	again := g.issuer(t, keeping)
+	kept, err := again.Roots(t.Context())
+	if err != nil || len(kept) != 1 || !kept[0].Equal(roots[0]) {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	if err := again.LogIn(t.Context()); err == nil {
+		t.Error("a login at a sealed Vault")
+	}
+	if _, err := g.issuer(t, nil).Roots(t.Context()); err == nil {
+		t.Error("roots of a sealed Vault that nobody kept")
+	}
+}

@@ -71,6 +71,9 @@ type Config struct {
 	Mount     string // of the PKI engine, such as pki
 	Role      string // of the PKI engine
 	Auth      Auth
+	// RootsFile keeps what Roots returned last, for when Vault is away; empty:
+	// nothing is kept.
+	RootsFile string
 
 	plain   bool             // http on loopback; tests only
 	timeout time.Duration    // default: requestTimeout

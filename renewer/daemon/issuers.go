@@ -39,7 +39,7 @@ func localConfig(is configs.Issuer) local.Config {
 func vaultConfig(is configs.Issuer) vault.Config {
 	a := is.Auth
 	return vault.Config{
-		Name: is.Name, Address: is.Address, Namespace: is.Namespace, CACert: is.CACert, Mount: is.Mount, Role: is.Role,
+		Name: is.Name, Address: is.Address, Namespace: is.Namespace, CACert: is.CACert, Mount: is.Mount, Role: is.Role, RootsFile: is.RootsFile,
 		Auth: vault.Auth{
 			Method: a.Method, Mount: a.Mount, RoleIDFile: a.RoleIDFile, SecretIDFile: a.SecretIDFile, Wrapped: a.Wrapped,
 			TokenFile: a.TokenFile, Cert: a.Cert, Key: a.Key, Role: a.Role, JWTFile: a.JWTFile,

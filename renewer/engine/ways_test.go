@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"renewer/issuers/local"
 	"renewer/renewer"
 )
 
@@ -278,6 +279,21 @@ func TestAPassActivatesWhatWasStartedMeanwhile(t *testing.T) {
 		time.Sleep(time.Second)
 		if res := b.pass(); res.Failed() || b.row("web").Status != renewer.StatusValid {
 			t.Errorf("%+v, row %+v", res, b.row("web"))
+		}
+	})
+}
+
+func TestAnIssuerThatChangedItsCAIsAskedForItsRootsAgain(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		b.pass()
+		cfg := local.Config{Name: "ca", CertFile: filepath.Join(b.dir, "next", "ca.pem"), KeyFile: filepath.Join(b.dir, "next", "ca-key.pem")}
+		next, err := local.Create(cfg, local.CreateOptions{})
+		must(t, err)
+		b.ca.Issuer = next
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		must(t, err)
+		if row := b.row("web"); res.Failed() || row.Generation != 2 || row.Status != renewer.StatusValid {
+			t.Errorf("%+v, row %+v", res, row)
 		}
 	})
 }

@@ -203,11 +203,7 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, []strin
 		return nil, nil, err
 	}
 	now := e.Now()
-	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Issuer)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := renewer.CheckIssued(order, j.cert.Strict, chain, roots, now); err != nil {
+	if err := e.check(ctx, j, order, chain, now); err != nil {
 		return nil, nil, err
 	}
 	gen := renewer.NewGeneration(j.Certificate, j.latest+1, order.Request, chain, j.cert.Renewal, now)
@@ -231,6 +227,26 @@ func previous(j job, o renewer.Order) (renewer.Chain, error) {
 		return renewer.Chain{}, nil // it has a new key after all
 	}
 	return chain, nil
+}
+
+// check compares what came back with what was asked. An issuer may have
+// changed its CA since its roots were read: then it is asked for them again.
+func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain renewer.Chain, now time.Time) error {
+	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Issuer)
+	if err != nil {
+		return err
+	}
+	_, err = renewer.CheckIssued(order, j.cert.Strict, chain, roots, now)
+	if err == nil {
+		return nil
+	}
+	newer, asked := j.fleet.Issuers[j.cert.Issuer].Roots(ctx)
+	if asked != nil || renewer.TrustDigest(newer) == renewer.TrustDigest(roots) {
+		return err
+	}
+	j.roots.put(j.cert.Issuer, newer)
+	_, err = renewer.CheckIssued(order, j.cert.Strict, chain, newer, now)
+	return err
 }
 
 // orderKey returns the key of the rollout, saved before anything is asked of
