@@ -136,7 +136,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, p := range serving {
 		closing.Go(func() {
 			if err := p.Shutdown(bound); err != nil {
-				s.log.Warn("an answer was cut: it took too long to end", "err", p.Server.Close())
+				s.log.Warn("an answer was cut: it took too long to end", "err", p.Close())
 			}
 		})
 	}

@@ -98,21 +98,21 @@ func (p *pages) hosts(r *http.Request, f *frame) (any, error) {
 	return page, nil
 }
 
-func (s *hostSummary) add(row renewer.Row, h renewer.HostRow) {
-	s.Certificates++
-	if h.State == renewer.HostVerified && !wrong(h, row) {
-		s.Right++
+func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
+	h.Certificates++
+	if on.State == renewer.HostVerified && !wrong(on, row) {
+		h.Right++
 	}
-	if end := h.ServedEnd; !end.IsZero() && (s.FirstEnd.IsZero() || end.Before(s.FirstEnd)) {
-		s.FirstEnd = end
+	if end := on.ServedEnd; !end.IsZero() && (h.FirstEnd.IsZero() || end.Before(h.FirstEnd)) {
+		h.FirstEnd = end
 	}
-	if s.Trouble != "" {
+	if h.Trouble != "" {
 		return
 	}
-	if h.Error != "" {
-		s.Trouble, s.TroubleOf = h.Error, row.Name
-	} else if wrong(h, row) {
-		s.Trouble, s.TroubleOf = "serves another certificate than "+row.Name+" should", row.Name
+	if on.Error != "" {
+		h.Trouble, h.TroubleOf = on.Error, row.Name
+	} else if wrong(on, row) {
+		h.Trouble, h.TroubleOf = "serves another certificate than "+row.Name+" should", row.Name
 	}
 }
 

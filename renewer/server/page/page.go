@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -132,7 +133,7 @@ func (p *pages) show(name string, read func(*http.Request, *frame) (any, error))
 		}
 		if err != nil {
 			status, tmpl = http.StatusInternalServerError, "failed"
-			if _, ok := err.(notFound); ok {
+			if errors.As(err, new(notFound)) {
 				status = http.StatusNotFound
 			} else if r.Context().Err() == nil {
 				p.Log.Error("a page was not shown", "path", r.URL.Path, "error", err)
