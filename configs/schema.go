@@ -127,14 +127,6 @@ func over(lower, upper settings) settings {
 	return out
 }
 
-// later refuses a key as long as its feature is in notYet, and reads it.
-func later(feature string, read reader) reader {
-	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
-		l.refuse(at, feature)
-		return read(l, at, n)
-	}
-}
-
 // item is one entry of a dictionary.
 type item struct {
 	name  string
