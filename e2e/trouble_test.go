@@ -288,7 +288,7 @@ func connectionCut(x trouble) {
 			right(now.Fingerprint)
 		}
 	}
-	sweep("web", 24, func(fingerprint string) {
+	sweep("web", 16, func(fingerprint string) {
 		expect(x.t, pairOnDisk(x.t, x.b, troubleWeb, "tls.crt", "tls.key"), fingerprint)
 	})
 	sweep("docker@host-b", 4, func(fingerprint string) {
