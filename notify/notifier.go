@@ -44,7 +44,7 @@ type Channel struct {
 	Template Template // the zero value is the default
 }
 
-// Config is what a Notifier works with. Sent, Log, Now and Pace may be left out.
+// Config is what a Notifier works with. Sent, Log and Pace may be left out.
 type Config struct {
 	Store Store
 	Sent  func(channel string, err error) // told of every try; returns at once

@@ -32,7 +32,7 @@ type savedTrouble struct {
 
 func encode(s *state) ([]byte, error) {
 	out := saved{
-		Cursor: s.cursor, Over: pack(s.over), Notes: pack(s.notes), FirstNews: s.firstNews, LastNews: s.lastNews, Sent: s.sent, Outbox: s.outbox,
+		Cursor: s.cursor, Over: pack(s.ended()), Notes: pack(s.notes), FirstNews: s.firstNews, LastNews: s.lastNews, Sent: s.sent, Outbox: s.outbox,
 		LastSuccess: s.lastSuccess, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
 	}
 	for _, t := range s.sorted() {
@@ -52,9 +52,12 @@ func decode(data []byte) (*state, error) {
 	}
 	s := newState(in.Cursor)
 	for _, t := range unpack(in.Open) {
-		s.open[t.key()] = &t
+		s.add(&t)
 	}
-	s.over, s.notes = unpack(in.Over), unpack(in.Notes)
+	for _, t := range unpack(in.Over) {
+		s.over[t.key()] = t
+	}
+	s.notes = unpack(in.Notes)
 	s.firstNews, s.lastNews, s.sent, s.outbox = in.FirstNews, in.LastNews, in.Sent, in.Outbox
 	s.lastSuccess, s.lastError, s.lastErrorAt, s.hint = in.LastSuccess, in.LastError, in.LastErrorAt, in.Hint
 	return s, nil

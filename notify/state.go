@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -51,8 +52,10 @@ var DefaultPace = Pace{Quiet: 10 * time.Second, Patience: time.Minute, Interval:
 type state struct {
 	cursor uint64
 	open   map[key]*Trouble
-	over   []Trouble // and not told yet
-	notes  []Trouble // likewise
+	of     map[owner]map[key]*Trouble // the open ones of each certificate and issuer
+	fresh  int                        // open ones that are news
+	over   map[key]Trouble            // and not told yet
+	notes  []Trouble                  // likewise
 
 	firstNews, lastNews time.Time // zero without news
 	sent                []time.Time
@@ -69,7 +72,36 @@ type outgoing struct {
 	NextAt   time.Time `json:"next_at,omitzero"`
 }
 
-func newState(cursor uint64) *state { return &state{cursor: cursor, open: map[key]*Trouble{}} }
+func newState(cursor uint64) *state {
+	return &state{cursor: cursor, open: map[key]*Trouble{}, of: map[owner]map[key]*Trouble{}, over: map[key]Trouble{}}
+}
+
+// owner is whose trouble it is: one of the two is set.
+type owner struct{ certificate, issuer string }
+
+func (s *state) add(t *Trouble) {
+	k := t.key()
+	o := owner{k.certificate, k.issuer}
+	if s.of[o] == nil {
+		s.of[o] = map[key]*Trouble{}
+	}
+	s.open[k], s.of[o][k] = t, t
+	if t.News {
+		s.fresh++
+	}
+}
+
+func (s *state) drop(t *Trouble) {
+	k := t.key()
+	o := owner{k.certificate, k.issuer}
+	delete(s.open, k)
+	if delete(s.of[o], k); len(s.of[o]) == 0 {
+		delete(s.of, o)
+	}
+	if t.News {
+		s.fresh--
+	}
+}
 
 // take reads one event of the log.
 func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now time.Time) {
@@ -80,7 +112,7 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	k, opening := opens(e)
 	opening = opening && wanted[k.kind]
-	for _, t := range s.open {
+	for _, t := range s.of[owner{e.Certificate, e.Issuer}] {
 		switch {
 		case opening && t.key() == k:
 		case e.Type == renewer.EventExpired && !wanted[renewer.EventExpired]: // it goes on as what it was
@@ -119,19 +151,20 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	t := s.open[k]
 	if t == nil {
 		t = &Trouble{Kind: k.kind, Certificate: k.certificate, Host: k.host, Issuer: k.issuer, Since: at, News: true}
-		if i := slices.IndexFunc(s.over, func(o Trouble) bool { return o.key() == k }); i >= 0 {
-			*t = s.over[i]
+		if was, ok := s.over[k]; ok {
+			*t = was
 			t.News, t.Until, t.Ended = !t.Told, time.Time{}, ""
-			s.over = slices.Delete(s.over, i, i+1)
+			delete(s.over, k)
 		}
-		s.open[k] = t
+		s.add(t)
 		s.calm()
 	}
 	t.Events++
 	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
 	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].command, k)
-	if kinds[k.kind].again && t.Told {
+	if kinds[k.kind].again && t.Told && !t.News {
 		t.News = true
+		s.fresh++
 	}
 	if t.News {
 		s.news(at)
@@ -139,13 +172,13 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 }
 
 func (s *state) end(t *Trouble, at time.Time, why string) {
-	delete(s.open, t.key())
+	s.drop(t)
 	if !t.Told && kinds[t.Kind].brief {
 		s.calm()
 		return
 	}
 	t.Until, t.Ended, t.News, t.Doubtful = at, why, false, time.Time{}
-	s.over = append(s.over, *t)
+	s.over[t.key()] = *t
 	s.news(at)
 }
 
@@ -164,24 +197,16 @@ func (s *state) calm() {
 }
 
 // untold counts what the next message would hold.
-func (s *state) untold() int {
-	n := len(s.over) + len(s.notes)
-	for _, t := range s.open {
-		if t.News {
-			n++
-		}
-	}
-	return n
-}
+func (s *state) untold() int { return s.fresh + len(s.over) + len(s.notes) }
 
 // sorted returns the open troubles, the worst first.
 func (s *state) sorted() []*Trouble {
-	out := make([]*Trouble, 0, len(s.open))
-	for _, t := range s.open {
-		out = append(out, t)
-	}
-	slices.SortFunc(out, func(a, b *Trouble) int { return a.key().compare(b.key()) })
-	return out
+	return slices.SortedFunc(maps.Values(s.open), func(a, b *Trouble) int { return a.key().compare(b.key()) })
+}
+
+// ended returns what is over and not told yet, the worst first.
+func (s *state) ended() []Trouble {
+	return slices.SortedFunc(maps.Values(s.over), func(a, b Trouble) int { return a.key().compare(b.key()) })
 }
 
 // settle ends the troubles of rollouts that were given up and not begun again,
@@ -218,8 +243,7 @@ func (s *state) due(p Pace, now time.Time) time.Time {
 
 // compose moves all that is untold into the outbox.
 func (s *state) compose(channel string, p Pace, now time.Time) {
-	slices.SortFunc(s.over, func(a, b Trouble) int { return a.key().compare(b.key()) })
-	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Resolved: s.over, Notices: s.notes}
+	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Resolved: s.ended(), Notices: s.notes}
 	for _, t := range s.sorted() {
 		if t.News {
 			t.News, t.Told = false, true
@@ -228,7 +252,7 @@ func (s *state) compose(channel string, p Pace, now time.Time) {
 	}
 	m.ID = messageID(channel, s.cursor, m)
 	m.cap()
-	s.over, s.notes, s.firstNews, s.lastNews = nil, nil, time.Time{}, time.Time{}
+	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Trouble{}, 0, nil, time.Time{}, time.Time{}
 	s.outbox = &outgoing{Message: m}
 	s.sent = append(s.sent, now)
 	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]

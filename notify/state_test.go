@@ -43,7 +43,7 @@ func (s *state) said() (out []string) {
 	for _, t := range s.sorted() {
 		out = append(out, fmt.Sprintf("open %s %s", t.Kind, name(*t)))
 	}
-	for _, t := range s.over {
+	for _, t := range s.ended() {
 		out = append(out, fmt.Sprintf("over %s %s", t.Kind, name(t)))
 	}
 	return out
@@ -65,7 +65,8 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"a host that does not take it", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventIssued, "")}, []string{"open renewal_failed a on h"}},
 		{"and then does", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventStaged, "h")}, nil},
 		{
-			"rolled back, blocked, done", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventVerified, "h"), ev(renewer.EventRolloutDone, "")},
+			"rolled back, blocked, done",
+			[]renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventVerified, "h"), ev(renewer.EventRolloutDone, "")},
 			[]string{"over rolled_back a on h", "over rollout_blocked a"},
 		},
 		{"verified elsewhere", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventVerified, "i")}, []string{"open rolled_back a on h"}},
@@ -86,7 +87,8 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"removed", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventDrifted, "h"), ev(renewer.EventRemoved, "")}, []string{"over rollout_blocked a", "over drifted a on h"}},
 		{"given up", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, "")}, []string{"over rollout_blocked a"}},
 		{
-			"given up for another", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, ""), ev(renewer.EventRolloutPlanned, "")},
+			"given up for another",
+			[]renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, ""), ev(renewer.EventRolloutPlanned, "")},
 			[]string{"open rollout_blocked a"},
 		},
 		{"nothing for people", []renewer.Event{ev(renewer.EventRolloutPlanned, ""), ev(renewer.EventHostSetup, "h"), ev(renewer.EventProbeFailed, "h")}, nil},

@@ -122,10 +122,10 @@ func bare(err error) error {
 
 // refused makes an error of an answer that is not a success.
 func refused(who string, resp *http.Response, said []byte) error {
-	switch code := resp.StatusCode; {
-	case code/100 == 2:
+	switch resp.StatusCode / 100 {
+	case 2:
 		return nil
-	case code/100 == 3:
+	case 3:
 		return renewer.WithHint(fmt.Errorf("%s answered %s: redirects are not followed", who, resp.Status), "write the URL that it leads to into the file")
 	default:
 		err := fmt.Errorf("%s answered %s%s", who, resp.Status, quoted(said))

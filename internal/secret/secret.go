@@ -31,8 +31,13 @@ func (t Text) Reveal() string { return t.value }
 // IsZero reports whether there is no secret.
 func (t Text) IsZero() bool { return t.value == "" }
 
-func (Text) String() string               { return Hidden }
-func (Text) LogValue() slog.Value         { return slog.StringValue(Hidden) }
+// String implements fmt.Stringer.
+func (Text) String() string { return Hidden }
+
+// LogValue implements slog.LogValuer.
+func (Text) LogValue() slog.Value { return slog.StringValue(Hidden) }
+
+// MarshalText implements encoding.TextMarshaler.
 func (Text) MarshalText() ([]byte, error) { return []byte(Hidden), nil }
 
 // Format implements fmt.Formatter: no verb gets through.

@@ -125,9 +125,9 @@ func issuerEvents(down map[string]bool, issuers []renewer.IssuerStatus, now time
 	for _, is := range issuers {
 		switch {
 		case !is.Up && !down[is.Name]:
-			out = append(out, renewer.Event{Time: now, Type: renewer.EventIssuerDown, Issuer: is.Name, Error: is.Error, Hint: is.Hint})
+			out = append(out, renewer.Event{Time: now, Type: renewer.EventIssuerDown, Issuer: is.Name, Message: "issuer " + is.Name, Error: is.Error, Hint: is.Hint})
 		case is.Up && down[is.Name]:
-			out = append(out, renewer.Event{Time: now, Type: renewer.EventIssuerUp, Issuer: is.Name, Message: "it answers again"})
+			out = append(out, renewer.Event{Time: now, Type: renewer.EventIssuerUp, Issuer: is.Name, Message: "issuer " + is.Name + " answers again"})
 		}
 	}
 	return out
