@@ -26,7 +26,7 @@ type unusable struct {
 
 func (e *unusable) Unwrap() error { return e.error }
 func (e *unusable) Is(target error) bool {
-	return target == ErrUnusable || e.short && target == ErrTooShort //nolint:errorlint // this is what errors.Is asks
+	return target == ErrUnusable || e.short && target == ErrTooShort
 }
 
 // CheckIssued compares what an issuer returned with what was asked. An error

@@ -81,10 +81,10 @@ func (w *world) checkFamilies(t *rapid.T) {
 		family := w.family(e)
 		for _, f := range family {
 			live += f.live()
-			switch {
-			case f.rec.Rollout.Phase == PhaseDone:
+			switch f.rec.Rollout.Phase {
+			case PhaseDone:
 				proven++
-			case f.rec.Rollout.Phase == PhaseBlocked:
+			case PhaseBlocked:
 				failed++
 			}
 		}

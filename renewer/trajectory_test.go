@@ -46,7 +46,7 @@ func TestTrajectories(t *testing.T) {
 		}},
 		{name: "order_told_to_come_later", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActOrder && nth <= 2 { // an hour, and then a year: capped
-				return &Outcome{Err: &Error{Class: ClassRetry, After: time.Hour * []time.Duration{1, 8760}[nth-1], Err: errors.New("503 Service Unavailable")}}
+				return &Outcome{Err: &Error{Class: ClassRetry, After: []time.Duration{time.Hour, 8760 * time.Hour}[nth-1], Err: errors.New("503 Service Unavailable")}}
 			}
 			return nil
 		}},

@@ -177,7 +177,7 @@ func (t *transition) proven(state HostState) {
 
 func (t *transition) probed() {
 	switch {
-	case t.o.Inconclusive && !(t.s.late(t.o.At) && t.canGoBack()):
+	case t.o.Inconclusive && (!t.s.late(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
 	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
 		// The first placement, and nobody serves yet: that takes nothing down.

@@ -55,8 +55,8 @@ func (a *Authority) Revoke(ctx context.Context, r renewer.Revocation) error {
 		return refused("it was signed by a CA that was replaced since; peers that still trust that one need another trust bundle",
 			"issuer %s did not sign %s with serial %s", a.name, r.Certificate, r.Serial)
 	}
-	if a.mayNotSignCRL() != nil {
-		return nil
+	if !a.signsCRL() {
+		return nil // a replacement helps, a list that peers refuse does not
 	}
 	_, err := a.updateCRL(func(list *x509.RevocationList, now time.Time) bool {
 		for _, e := range list.RevokedCertificateEntries {
@@ -83,10 +83,12 @@ func (a *Authority) CRL(ctx context.Context) ([]byte, error) {
 	return a.updateCRL(func(*x509.RevocationList, time.Time) bool { return false })
 }
 
+func (a *Authority) signsCRL() bool { return a.mayNotSignCRL() == nil }
+
 // mayNotSignCRL says why peers would refuse a CRL of this CA: see RFC 5280,
 // sections 4.2.1.3, 5.2.1 and 6.3.3 (f).
 func (a *Authority) mayNotSignCRL() error {
-	lacks := ""
+	var lacks string
 	switch ca := a.chain[0]; {
 	case ca.KeyUsage&x509.KeyUsageCRLSign == 0:
 		lacks = "keyUsage without cRLSign"
@@ -152,8 +154,10 @@ func (a *Authority) readCRL() (*x509.RevocationList, []byte, error) {
 		return nil, nil, misconfigured("put it back from a backup; moving it away begins a list that has forgotten what was revoked",
 			"issuer %s: its CRL %s is damaged: %w", a.name, a.crlFile, err)
 	}
-	return &x509.RevocationList{RevokedCertificateEntries: list.RevokedCertificateEntries, Number: list.Number,
-		ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate}, der, nil
+	return &x509.RevocationList{
+		RevokedCertificateEntries: list.RevokedCertificateEntries, Number: list.Number,
+		ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate,
+	}, der, nil
 }
 
 // nextNumber counts in milliseconds, so that numbers grow even over a list that
