@@ -83,6 +83,11 @@ func (e *Engine) prepare(ctx context.Context, j job) error {
 	if _, err := e.probeRequest(ctx, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds); err != nil {
 		return fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
 	}
+	if j.step.Previous != "" && j.current != nil && j.state.Generation == j.current.Number {
+		if _, err := e.probeRequest(ctx, j.cert, j.placement, j.current, j.state.Trust, j.fleet, j.roots, j.creds); err != nil {
+			e.Log.Warn("prepare the proof of the way back", "certificate", j.Certificate, "host", j.Host, "error", err)
+		}
+	}
 	if j.placement.Activate.Budget <= 0 || j.step.Previous == "" || j.current == nil || j.state.Generation != j.current.Number {
 		return nil
 	}

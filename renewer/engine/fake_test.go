@@ -245,11 +245,34 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 			return Observation{}, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}
 		}
 		seen = pl.served
+		if err := handshake(pl.loaded, r); err != nil {
+			return Observation{Served: seen}, &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: err}
+		}
 	}
 	if seen != r.Fingerprint {
 		return Observation{Served: seen}, &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: fmt.Errorf("%s is there, not %s", seen, r.Fingerprint)}
 	}
 	return Observation{Served: seen}, nil
+}
+
+// handshake is what both ends check of each other's signatures.
+func handshake(loaded map[renewer.FileKind][]byte, r ProbeRequest) error {
+	served, err := renewer.DecodeCertificates(loaded[renewer.FileCert])
+	if err != nil {
+		return nil // a test took the files away; what was loaded before is not known
+	}
+	signed := func(c, root *x509.Certificate) bool { return c.CheckSignatureFrom(root) == nil }
+	if !slices.ContainsFunc(r.Roots, func(root *x509.Certificate) bool { return signed(served[0], root) }) {
+		return errors.New("certificate signed by unknown authority")
+	}
+	if r.Client == nil {
+		return nil
+	}
+	trusted, err := renewer.DecodeCertificates(loaded[renewer.FileCA])
+	if err != nil || !slices.ContainsFunc(trusted, func(root *x509.Certificate) bool { return signed(r.Client.Leaf, root) }) {
+		return errors.New("remote error: tls: certificate required")
+	}
+	return nil
 }
 
 type eyes struct{}

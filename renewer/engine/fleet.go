@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -177,6 +179,28 @@ func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
 		}
 	}
 	return roots, true
+}
+
+// issuerIn returns an issuer whose roots are in a ca file with that digest: the
+// first one wanted in it now, unless the file holds the roots of one or two
+// others, as it does before and while a fleet moves to another CA.
+func (rc *rootCache) issuerIn(digest string, wanted []string) string {
+	is := func(names ...string) bool {
+		roots, ok := rc.of(names...)
+		return ok && renewer.TrustDigest(roots) == digest
+	}
+	if digest == "" || is(wanted...) {
+		return wanted[0]
+	}
+	rc.mu.Lock()
+	names := slices.Sorted(maps.Keys(rc.roots))
+	rc.mu.Unlock()
+	for _, one := range slices.Concat(wanted, names) {
+		if is(one) || slices.ContainsFunc(names, func(other string) bool { return is(one, other) }) {
+			return one
+		}
+	}
+	return wanted[0]
 }
 
 // need is of, asking the issuers that are not known yet.

@@ -103,6 +103,81 @@ func TestAnotherCAForAWholeGroupInOneEdit(t *testing.T) {
 	})
 }
 
+// newCA adds an issuer to the fleet.
+func (b *bench) newCA(name string) {
+	cfg := local.Config{Name: name, CertFile: filepath.Join(b.dir, name, "ca.pem"), KeyFile: filepath.Join(b.dir, name, "ca-key.pem")}
+	ca, err := local.Create(cfg, local.CreateOptions{})
+	must(b.t, err)
+	b.fleet.Issuers[name] = ca
+}
+
+// separated is the cluster with mutual TLS and a CA for each side.
+func separated(b *bench, servers, clients string) []renewer.Certificate {
+	certs := cluster(b)
+	certs[0].Issuer, certs[0].Trust = clients, []string{servers}
+	certs[1].Issuer, certs[1].Trust = servers, []string{clients}
+	certs[1].Placements[0].Probe.Mutual = true
+	return certs
+}
+
+func TestFromACAForEachSideToOneForBothInOneEdit(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		b.newCA("clients")
+		b.newCA("new")
+		return separated(b, "ca", "clients")
+	}
+	scene(t, Alone, certs, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		for _, h := range []string{"a", "b", "c"} {
+			b.machine(h).after = b.talk
+		}
+		b.fleet.Certificates = separated(b, "new", "new")
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		seen, err := b.eng.Looks(context.Background(), []string{"server", "worker"})
+		must(t, err)
+		for _, s := range seen {
+			if s.Look.Err != nil {
+				t.Errorf("before the move: %v", s.Look.Err)
+			}
+		}
+		time.Sleep(time.Hour)
+		for _, name := range []string{"server", "worker"} {
+			if row := b.row(name); row.Status != renewer.StatusValid || row.Generation != 2 || row.Issuer != "new" {
+				t.Errorf("row %+v", row)
+			}
+		}
+		if bad := b.events(renewer.EventProbeFailed, renewer.EventRolloutBlocked); len(bad) > 0 {
+			t.Errorf("%+v", bad)
+		}
+		b.talk()
+	})
+}
+
+// The way back leads to a certificate and a ca file of the CA before.
+func TestTheWayBackAcrossAChangeOfTheCA(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		b.newCA("new")
+		c := b.cert("web", month, "a")
+		c.Placements[0].Probe.Mutual = true
+		return []renewer.Certificate{c}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		b.pass()
+		first := b.row("web")
+		b.refuseNew("a", first.Fingerprint)
+		c := b.fleet.Certificates[0]
+		c.Issuer, c.Trust = "new", []string{"new"}
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
+		if res := b.pass(); !res.Failed() {
+			t.Fatalf("%+v", res)
+		}
+		if h := b.row("web").Hosts[0]; h.State != renewer.HostRolledBack || h.Served != first.Fingerprint {
+			t.Errorf("host %+v", h)
+		}
+	})
+}
+
 func TestServersOfAGroupAreRenewedBeforeItsClients(t *testing.T) {
 	scene(t, Asked, cluster, func(t *testing.T, b *bench) {
 		b.pass()

@@ -64,12 +64,12 @@ func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 		}
 		gen = renewer.Generation{Certificate: j.Certificate, Fingerprint: disk.Leaf}
 	}
-	req, err := e.probeRequest(prepare, j.cert, j.placement, &gen, "", j.fleet, j.roots, j.creds)
+	req, err := e.probeRequest(prepare, j.cert, j.placement, &gen, j.state.Trust, j.fleet, j.roots, j.creds)
 	if err != nil {
 		out.Err, out.Inconclusive = err, true
 		return out
 	}
-	req.Restored = true
+	req.Trust, req.Restored = "", true
 	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
 		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 	}
@@ -139,20 +139,32 @@ func (e *Engine) probeRequest(ctx context.Context, c renewer.Certificate, p rene
 		return req, nil
 	}
 	var err error
-	if req.Roots, err = roots.need(ctx, fleet.Issuers, c.Issuer); err != nil {
+	if req.Roots, err = roots.need(ctx, fleet.Issuers, signedBy(c, g, fleet)); err != nil {
 		return req, err
 	}
+	known := roots.issuerIn(trust, c.Trust)
 	switch {
 	case !p.Probe.Mutual:
 	case p.Probe.Client != "":
 		req.Client, err = e.placedClient(ctx, p.Probe.Client, fleet)
 	default:
-		req.Client, err = creds.mint(ctx, c.Trust[0], renewer.UsageClient, fleet)
+		req.Client, err = creds.mint(ctx, known, renewer.UsageClient, fleet)
 	}
 	if err == nil && p.Probe.Mutual && p.Probe.Kind != renewer.ProbeTLS {
-		req.Wrong, req.NoWrong = creds.wrong(ctx, c.Trust[0], fleet)
+		req.Wrong, req.NoWrong = creds.wrong(ctx, known, fleet)
 	}
 	return req, err
+}
+
+// signedBy returns the issuer of a generation: while a certificate moves to
+// another one, what is in place was signed by the one before.
+func signedBy(c renewer.Certificate, g *renewer.Generation, fleet *Fleet) string {
+	if g != nil {
+		if _, known := fleet.Issuers[g.Request.Issuer]; known {
+			return g.Request.Issuer
+		}
+	}
+	return c.Issuer
 }
 
 // placedClient reads the certificate that a probe is told to present from the
