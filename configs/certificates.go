@@ -41,6 +41,11 @@ func (d *draft) where(key string) pos { return d.s[key].at.or(d.at) }
 // entry resolves one entry of certificates into one certificate, or one a host.
 func (r *resolver) entry(at pos, own settings) {
 	d := &draft{at: at, own: own, extra: over(r.defaults, own)}
+	if trust := get[[]setting](d.extra, "trust"); len(trust) > 0 && !d.extra.has("issuer") {
+		if p, ok := r.profiles[get[string](d.extra, "profile")]; ok && len(p.Usages) == 0 {
+			d.extra["issuer"] = trust[0] // a trust bundle is issued by nobody
+		}
+	}
 	for _, k := range []string{"issuer", "profile", "hosts"} {
 		if !d.extra.has(k) {
 			var expected string

@@ -59,7 +59,9 @@ func (r *resolver) peers() {
 			}
 		}
 		r.dialled(members, servers)
-		r.trusted(oneAnEntry(servers), oneAnEntry(clients))
+		servers, clients = oneAnEntry(servers), oneAnEntry(clients)
+		r.trusted(servers, clients)
+		r.sends(servers, clients)
 	}
 }
 
@@ -111,6 +113,26 @@ func (r *resolver) trusted(servers, clients []member) {
 			}
 		}
 	}
+}
+
+// sends refuses a client without a certificate where every server asks for one.
+func (r *resolver) sends(servers, clients []member) {
+	if slices.ContainsFunc(servers, func(s member) bool { return !r.fleet.asksClients(s.Name) }) {
+		return
+	}
+	for _, c := range clients {
+		if len(c.Usages) == 0 && len(c.dials) > 0 && len(servers) > 0 {
+			r.fault(c.d.at, fmt.Sprintf("%s dials %s and has no certificate to send, and %s asks its clients for one", c.Entry, quote(c.dials[0].value.(string)), servers[0].Entry),
+				"expected a profile with usage client, or files: {ca: null} at "+servers[0].Entry)
+		}
+	}
+}
+
+// asksClients reports whether the service of a certificate has to refuse
+// clients without one: so its probes prove.
+func (f *Fleet) asksClients(name string) bool {
+	placed := f.Certificates[f.index[name]].Placements
+	return !slices.ContainsFunc(placed, func(p renewer.Placement) bool { return !p.Probe.Mutual })
 }
 
 // hasCA reports whether the member places a trust bundle: without one it

@@ -99,9 +99,15 @@ func (r *resolver) activation(d *draft, h Host) renewer.Activation {
 	if a.Kind == renewer.ActivateSystemd && len(a.Units) == 0 {
 		r.fault(at, "systemd has no units", "expected activate: {systemd: {units: [NAME.service], action: restart}}")
 	}
+	if a.Kind != renewer.ActivateNone && a.Budget == 0 { // the service has it, however it is restarted
+		a.Budget = get[renewer.Activation](d.profile.settings, "activate").Budget
+	}
 	way := string(a.Kind)
-	if a.Kind == renewer.ActivateDocker && a.Action == "kill" {
+	switch {
+	case a.Kind == renewer.ActivateDocker && a.Action == "kill":
 		way = "signal"
+	case a.Kind == renewer.ActivateSystemd && a.Action == "reload":
+		way = "reload"
 	}
 	if reason := get[string](get[settings](d.profile.settings, "refuse"), way); reason != "" {
 		r.fault(at, fmt.Sprintf("activation by %s would do harm with profile %s: %s", way, d.profile.Name, reason), "expected systemd with action: restart")

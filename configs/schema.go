@@ -74,7 +74,7 @@ var certificateSchema = placementSchema.with(schema{
 
 var profileSchema = placementSchema.with(schema{
 	"description": text("a line of text"),
-	"refuse":      object("refuse", schema{"systemd": text("the reason"), "signal": text("the reason"), "command": text("the reason"), "docker": text("the reason")}),
+	"refuse":      object("refuse", schema{"systemd": text("the reason"), "signal": text("the reason"), "command": text("the reason"), "docker": text("the reason"), "reload": text("the reason")}),
 })
 
 var channelSchema = schema{

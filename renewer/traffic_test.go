@@ -264,6 +264,12 @@ func TestTheUrgentGoFirst(t *testing.T) {
 }
 
 func TestTheBudgetIsKeptInHalves(t *testing.T) {
+	for name, last := range map[string]Outcome{"restored": {}, "never back": {Err: errors.New("connection refused")}} {
+		t.Run(name, func(t *testing.T) { budgetInHalves(t, last) })
+	}
+}
+
+func budgetInHalves(t *testing.T, last Outcome) {
 	c := entry("web", "a")
 	rec := inPlace(c, 1)
 	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
@@ -293,7 +299,7 @@ func TestTheBudgetIsKeptInHalves(t *testing.T) {
 		t.Fatalf("after the first half it is %s", s.State)
 	}
 	do(ActRestore, 15*time.Second, Outcome{})
-	events := do(ActReprobe, 21*time.Second, Outcome{})
+	events := do(ActReprobe, 21*time.Second, last)
 	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
 		t.Errorf("away %s, events %+v", s.Away, events)
 	}

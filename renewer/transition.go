@@ -229,7 +229,7 @@ func (t *transition) reprobed() {
 	why := t.s.Error
 	if t.o.Err != nil {
 		t.saw()
-		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v", why, t.s.Previous, t.o.Err)
+		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
 		t.event(EventProbeFailed, "of the restored revision "+t.s.Previous, t.o.Err)

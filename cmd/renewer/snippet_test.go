@@ -9,8 +9,8 @@ import (
 	"renewer/renewer"
 )
 
-// The lines of Dagu's page, for each of its modes.
-func TestSnippetsOfDagu(t *testing.T) {
+// The lines of Dagu's page, for each of its modes, and of Dagster's file.
+func TestSnippets(t *testing.T) {
 	t.Parallel()
 	const plaintext = "# Without any of this Dagu talks plaintext (h2c): then no certificate is used, and there is nothing to renew.\n"
 	for name, c := range map[string]struct {
@@ -67,6 +67,12 @@ dagu worker --worker.coordinators=COORDINATOR:50055 --peer.insecure=false --peer
 		if diff := cmp.Diff(strings.Split(c.want, "\n"), strings.Split(got, "\n")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+	docker := map[renewer.FileKind]string{renewer.FileCA: "ca.pem", renewer.FileCert: "client-cert.pem", renewer.FileKey: "client-key.pem"}
+	got, err := snippet(renewer.Detail{Profile: "docker-client", Placements: []renewer.PlacementView{{Dir: "/certs", Files: docker}}})
+	const dagster = "tls:\n  ca_cert: \"/certs/ca.pem\"\n  client_cert: \"/certs/client-cert.pem\"\n  client_key: \"/certs/client-key.pem\"\n  verify: true\n"
+	if err != nil || !strings.Contains(got, dagster) {
+		t.Errorf("no lines for dagster.yaml: %v\n%s", err, got)
 	}
 	mutual := map[renewer.FileKind]string{renewer.FileCA: "client-ca.crt", renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}
 	for _, profile := range []string{"dagu-coordinator", "dagu-client", "dagu-all-in-one"} {
