@@ -117,13 +117,16 @@ func (i *Issuer) readSecret(file string) ([]byte, error) {
 // client returns a client of Vault's API that takes nothing from VAULT_*
 // variables, follows no redirect and repeats no request.
 func (i *Issuer) client(c *conn, namespace string) (*api.Client, error) {
-	client, err := api.NewClient(&api.Config{
+	cfg := &api.Config{
 		Address: i.cfg.Address, HttpClient: c.http, Timeout: i.cfg.timeout, DisableRedirects: true,
 		CheckRetry: func(context.Context, *http.Response, error) (bool, error) { return false, nil },
-	})
+	}
+	client, err := api.NewClient(cfg)
 	if err != nil { // the address was parsed by New: this is about the environment
-		return nil, i.misconfigured("unset the VAULT_ variables in renewer's environment; the fleet file says all that is needed",
-			"Vault's client cannot read its VAULT_ variables: %w", err)
+		client, err = withoutEnvironment(func() (*api.Client, error) { return api.NewClient(cfg) })
+	}
+	if err != nil {
+		return nil, i.misconfigured("check address of issuer "+i.cfg.Name, "make a client: %w", err)
 	}
 	client.ClearToken()
 	client.SetHeaders(http.Header{"X-Vault-Request": {"true"}})

@@ -70,7 +70,7 @@ var rules = []rule{
 	{opLogIn, 500, "failed to verify client's certificate", misconfigured, "Vault does not accept the certificate {cert}", "renew {cert}, then renewer check --online"},
 	{
 		opLogIn, 403, "", misconfigured, "the login at auth/{auth} is refused",
-		"vault auth list shows whether auth/{auth} is there; after five wrong secret ids Vault locks out for 15 minutes, even with the right one (vault list sys/locked-users)",
+		"vault auth list shows whether auth/{auth} is there; {refusal}",
 	},
 	{opLogIn, 404, "", misconfigured, "", "vault auth list shows whether auth/{auth} is there; check namespace and address of issuer {issuer}"},
 	{opLogIn, 400, "", misconfigured, "", "check auth of issuer {issuer}"},
@@ -116,11 +116,19 @@ func (i *Issuer) judge(o op, said *answered) (class renewer.Class, what, hint st
 	return misconfigured, "", "check mount, role, namespace and auth of issuer {issuer}"
 }
 
+// refusals say why a login whose method is there may be refused.
+var refusals = map[string]string{
+	"approle":    "after five wrong secret ids Vault locks out for 15 minutes, even with the right one (vault list sys/locked-users)",
+	"cert":       "vault list auth/{auth}/certs shows who is let in",
+	"kubernetes": "vault read auth/{auth}/role/{auth_role} shows which service accounts are let in, vault read auth/{auth}/config which cluster is asked",
+}
+
 // fill puts an issuer's own names into a text.
 func (i *Issuer) fill(text string) string {
 	c := i.cfg
+	text = strings.ReplaceAll(text, "{refusal}", refusals[c.Auth.Method])
 	return strings.NewReplacer(
-		"{issuer}", c.Name, "{mount}", c.Mount, "{role}", c.Role, "{auth}", c.Auth.Mount,
+		"{issuer}", c.Name, "{mount}", c.Mount, "{role}", c.Role, "{auth}", c.Auth.Mount, "{auth_role}", c.Auth.Role,
 		"{role_id_file}", c.Auth.RoleIDFile, "{secret_id_file}", c.Auth.SecretIDFile, "{token_file}", c.Auth.TokenFile, "{cert}", c.Auth.Cert,
 	).Replace(text)
 }

@@ -24,8 +24,7 @@
 // in memory and nowhere else. After a restart the file has to hold a new
 // wrapping token: the service that starts renewer should put it there.
 //
-// Nothing is taken from VAULT_* variables. Those that Vault's client cannot
-// parse keep it from starting, and are named then.
+// Nothing is taken from VAULT_* variables, and none that is wrong does harm.
 //
 // # Rights
 //
