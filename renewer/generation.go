@@ -111,8 +111,10 @@ type Generation struct {
 	RenewAt     time.Time `json:"renew_at"`
 	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`
-	Rollout     string    `json:"rollout"`   // the rollout that ordered it
-	Chain       [][]byte  `json:"chain_der"` // leaf first
+	// KeyCompromised: its key is in other hands, so none after it may keep it.
+	KeyCompromised bool     `json:"key_compromised,omitzero"`
+	Rollout        string   `json:"rollout"`   // the rollout that ordered it
+	Chain          [][]byte `json:"chain_der"` // leaf first
 }
 
 // Fingerprint returns the SHA-256 of a certificate's DER as lower-case hex.

@@ -37,6 +37,7 @@ type Revoked struct {
 	NotAfter    time.Time        `json:"not_after"`
 	Reason      RevocationReason `json:"reason"`
 	RevokedAt   time.Time        `json:"revoked_at,omitzero"` // zero: it is not
+	Again       bool             `json:"again,omitempty"`     // it was already, for the reason given then
 	// ServedBy are the hosts that have it in place still.
 	ServedBy []string `json:"served_by"`
 	// Notes say who learns of it, who looks, and what helps where nobody does.

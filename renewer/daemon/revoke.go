@@ -27,7 +27,7 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 	}
 	numbers, unproven := map[string]int{}, map[string]renewer.RolloutResult{}
 	if r.Replace {
-		if numbers, unproven, err = a.replaced(ctx, names, progress); err != nil {
+		if numbers, unproven, err = a.replaced(ctx, names, reason, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -74,8 +74,8 @@ func (a *App) revocable(r renewer.RevokeRequest) ([]string, error) {
 }
 
 // replaced renews what has a generation in place and returns which that was,
-// and what is not proven now.
-func (a *App) replaced(ctx context.Context, names []string, progress func(renewer.Event)) (was map[string]int, unproven map[string]renewer.RolloutResult, err error) {
+// and what is not proven now. A key in other hands is not kept.
+func (a *App) replaced(ctx context.Context, names []string, reason renewer.RevocationReason, progress func(renewer.Event)) (was map[string]int, unproven map[string]renewer.RolloutResult, err error) {
 	was, unproven = map[string]int{}, map[string]renewer.RolloutResult{}
 	var inPlace []string
 	for _, name := range names {
@@ -83,8 +83,14 @@ func (a *App) replaced(ctx context.Context, names []string, progress func(renewe
 		if err != nil {
 			return nil, nil, err
 		}
-		if was[name] = rec.Current; rec.InPlace() {
-			inPlace = append(inPlace, name)
+		if was[name] = rec.Current; !rec.InPlace() {
+			continue
+		}
+		inPlace = append(inPlace, name)
+		if reason == renewer.RevokedKeyCompromise {
+			if err := a.eng.Distrust(ctx, name, rec.Current); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	if len(inPlace) == 0 {
@@ -120,6 +126,9 @@ var peersOf = map[string]string{
 func (a *App) notes(ctx context.Context, r renewer.Revoked) []string {
 	fleet := a.parts.Load().fleet
 	notes := []string{a.announced(ctx, fleet, r.Issuer)}
+	if r.Again {
+		notes = append(notes, "it was revoked before, at "+r.RevokedAt.Format(time.RFC3339)+"; the reason that counts is the one given then")
+	}
 	c, wanted := fleet.Certificate(r.Certificate)
 	if who, ok := peersOf[c.Profile]; ok {
 		notes = append(notes, who)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 
 	"renewer/renewer"
@@ -21,6 +22,11 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 		return out, firstError(err, failed)
 	}
 	out.Issuer, out.Generation, out.Serial, out.NotAfter = g.Request.Issuer, g.Number, g.Serial, g.NotAfter
+	if reason == renewer.RevokedKeyCompromise {
+		if err := e.Distrust(ctx, name, g.Number); err != nil {
+			return out, err
+		}
+	}
 	if err := revokeAt(ctx, fleet, g, reason); err != nil {
 		return out, fmt.Errorf("revoke generation %d of %s at %s: %w", g.Number, name, g.Request.Issuer, err)
 	}
@@ -86,38 +92,86 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 	if first {
 		g.RevokedAt = now.UTC()
 	}
-	out.RevokedAt = g.RevokedAt
-	ch := Change{Generation: &g}
+	out.RevokedAt, out.Again = g.RevokedAt, !first
+	var ch Change
 	if first {
 		ch.Events = []renewer.Event{{
 			Time: now, Type: renewer.EventRevoked, Certificate: name, Generation: number,
 			Message: fmt.Sprintf("serial %s, reason %s", g.Serial, out.Reason),
 		}}
 	}
-	c, wanted := e.fleet.Certificate(name)
-	if !wanted {
-		return e.record([]pending{{name: name, change: ch}})
-	}
-	en, _, err := e.load(name, c)
-	if err != nil {
+	en, err := e.rewrite(g, ch)
+	if err != nil || en == nil {
 		return err
 	}
 	out.ServedBy = en.rec.LivesOn(number)
-	if !first {
-		return nil
-	}
-	next := en.clone()
-	for _, held := range []**renewer.Generation{&next.current, &next.rolling} {
-		if *held != nil && (*held).Number == number {
-			*held = &g
-		}
-	}
-	next.rec.NextAt = nextAt(next, now)
-	if err := e.record([]pending{e.put(next, ch)}); err != nil {
-		return err
-	}
-	if e.onItsOwn {
+	if first && e.onItsOwn {
 		e.consider([]string{name})
 	}
 	return nil
+}
+
+// rewrite records a generation that has changed, wherever it is held. It
+// returns the entry, nil for what left the fleet file.
+func (e *Engine) rewrite(g renewer.Generation, ch Change) (*entry, error) {
+	ch.Generation = &g
+	c, wanted := e.fleet.Certificate(g.Certificate)
+	if !wanted {
+		return nil, e.record([]pending{{name: g.Certificate, change: ch}})
+	}
+	en, _, err := e.load(g.Certificate, c)
+	if err != nil {
+		return nil, err
+	}
+	next := en.clone()
+	for _, held := range []**renewer.Generation{&next.current, &next.rolling} {
+		if *held != nil && (*held).Number == g.Number {
+			*held = &g
+		}
+	}
+	next.rec.NextAt = nextAt(next, e.Now())
+	return next, e.record([]pending{e.put(next, ch)})
+}
+
+// Distrust remembers that the key of a generation, 0 for the one in place, is
+// in other hands: no later one keeps it, whatever the entry says of rekey. It
+// is remembered before the issuer is asked to revoke, which may fail.
+func (e *Engine) Distrust(ctx context.Context, name string, number int) error {
+	var failed error
+	err := e.do(ctx, func() {
+		g, err := e.revocable(name, number)
+		if err != nil || g.KeyCompromised {
+			failed = err
+			return
+		}
+		g.KeyCompromised = true
+		_, failed = e.rewrite(g, Change{})
+	})
+	if err = firstError(err, failed); err != nil {
+		return fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
+	}
+	return nil
+}
+
+// compromised reports whether a key is that of a generation whose key is in
+// other hands.
+func (e *Engine) compromised(name string, key signer) (bool, error) {
+	gens, err := e.Store.Generations(name)
+	if err != nil {
+		return false, err
+	}
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	for _, g := range gens {
+		if !g.KeyCompromised || !ok {
+			continue
+		}
+		chain, err := g.Parse()
+		if err != nil {
+			return false, err
+		}
+		if pub.Equal(chain.Leaf.PublicKey) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -33,7 +33,7 @@ func TestRevokeThenTheNextRunReplaces(t *testing.T) {
 		time.Sleep(time.Hour)
 		again, err := b.eng.Revoke(ctx, "web", 1, renewer.RevokedSuperseded)
 		must(t, err)
-		if !again.RevokedAt.Equal(done.RevokedAt) || len(b.ca.revoked) != 2 || len(b.events(renewer.EventRevoked)) != 1 {
+		if done.Again || !again.Again || !again.RevokedAt.Equal(done.RevokedAt) || len(b.ca.revoked) != 2 || len(b.events(renewer.EventRevoked)) != 1 {
 			t.Errorf("again: %+v, %d events", again, len(b.events(renewer.EventRevoked)))
 		}
 		res := b.pass()
@@ -140,6 +140,59 @@ func TestRevocationEndsABlock(t *testing.T) {
 		synctest.Wait()
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Fingerprint == first.Fingerprint {
 			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// An entry that keeps its key does not keep one that is in other hands.
+func TestACompromisedKeyIsNotKept(t *testing.T) {
+	scene(t, Asked, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Rekey = false
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		ctx := context.Background()
+		key := func() string {
+			t.Helper()
+			g, _, err := b.store.Generation("web", b.row("web").Generation)
+			must(t, err)
+			chain, err := g.Parse()
+			must(t, err)
+			return string(chain.Leaf.RawSubjectPublicKeyInfo)
+		}
+		renew := func() string {
+			t.Helper()
+			res, err := b.eng.Renew(ctx, []string{"web"}, false, true, nil)
+			must(t, err)
+			if res.Failed() {
+				t.Fatalf("result %+v", res)
+			}
+			return key()
+		}
+		b.pass()
+		first := key()
+		_, err := b.eng.Revoke(ctx, "web", 0, renewer.RevokedSuperseded)
+		must(t, err)
+		if renew() != first {
+			t.Error("a key that nobody else has was given up")
+		}
+		// One of its earlier certificates says so too.
+		_, err = b.eng.Revoke(ctx, "web", 1, renewer.RevokedKeyCompromise)
+		must(t, err)
+		second := renew()
+		if second == first {
+			t.Error("the compromised key was kept")
+		}
+		if renew() != second {
+			t.Error("the new key was not kept")
+		}
+		// The issuer is away: what is known of the key holds all the same.
+		b.ca.revoker = errors.New("connection reset")
+		if _, err = b.eng.Revoke(ctx, "web", 0, renewer.RevokedKeyCompromise); err == nil {
+			t.Error("revoked at an issuer that is away")
+		}
+		if renew() == second {
+			t.Error("the key was kept because the issuer was away")
 		}
 	})
 }

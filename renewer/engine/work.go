@@ -255,10 +255,15 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 	if text, ok, err := e.Keys.Load(j.rollout.ID); err != nil {
 		return nil, nil, err
 	} else if ok {
-		key, err := renewer.DecodeKey(text)
-		return key, nil, err
+		if key, err = renewer.DecodeKey(text); err != nil {
+			return nil, nil, err
+		}
+		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
+			return key, nil, err
+		}
+		key = nil
 	}
-	if !j.cert.Rekey && j.current != nil {
+	if !j.cert.Rekey && j.current != nil && !j.current.KeyCompromised {
 		text, err := e.readBack(ctx, j, j.current)
 		switch {
 		case errors.Is(err, errKeyLost):
@@ -271,6 +276,10 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 			}
 			if renewer.KeyTypeOf(key.Public()) != j.cert.Key {
 				key = nil // the entry asks for another kind now
+			} else if bad, err := e.compromised(j.Certificate, key); err != nil {
+				return nil, nil, err
+			} else if bad {
+				key = nil
 			}
 		}
 	}
