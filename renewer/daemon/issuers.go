@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"os"
+	"slices"
 	"sync"
 
 	"renewer/configs"
@@ -58,26 +60,47 @@ func keeps(was *parts, is configs.Issuer) bool {
 	return ok && old == is
 }
 
-// lazyCA is a local CA that is opened when it is first needed, and tried again
-// for as long as it cannot be: one broken issuer keeps no other from working,
-// and putting its files right needs no restart.
+// lazyCA is a local CA that is opened when it is first needed, and again when
+// its files are others than those that were read: one broken issuer keeps no
+// other from working, putting its files right needs no restart, and a CA whose
+// files are gone is told of while there is time, not after a restart.
 type lazyCA struct {
-	cfg local.Config
-	mu  sync.Mutex
-	ca  *local.Authority
+	cfg  local.Config
+	mu   sync.Mutex
+	ca   *local.Authority
+	read []os.FileInfo // the files of ca as they were read
 }
 
 func (l *lazyCA) open() (*local.Authority, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ca == nil {
-		ca, err := local.Open(l.cfg)
-		if err != nil {
-			return nil, err
-		}
-		l.ca = ca
+	now := l.files()
+	if l.ca != nil && slices.EqualFunc(now, l.read, sameFile) {
+		return l.ca, nil
 	}
-	return l.ca, nil
+	ca, err := local.Open(l.cfg)
+	if err != nil {
+		return nil, err
+	}
+	l.ca, l.read = ca, now
+	return ca, nil
+}
+
+// files looks at what a CA is made of; nil stands for what is not there.
+func (l *lazyCA) files() []os.FileInfo {
+	var out []os.FileInfo
+	for _, name := range []string{l.cfg.CertFile, l.cfg.KeyFile, l.cfg.PassphraseFile} {
+		info, _ := os.Stat(name) // opening says what is wrong
+		out = append(out, info)
+	}
+	return out
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 func (l *lazyCA) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
@@ -104,10 +127,17 @@ func (l *lazyCA) CRL(ctx context.Context) ([]byte, error) {
 	return ca.CRL(ctx)
 }
 
+// Roots are known for as long as the process runs: what they signed is still
+// served, and has to be proven.
 func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 	ca, err := l.open()
 	if err != nil {
-		return nil, err
+		l.mu.Lock()
+		ca = l.ca
+		l.mu.Unlock()
+		if ca == nil {
+			return nil, err
+		}
 	}
 	return ca.Roots(ctx)
 }
