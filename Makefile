@@ -9,6 +9,8 @@ GOLANGCI_VERSION := v2.15.0
 GOLANGCI         := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
 FUZZTIME  ?= 10s
+# make fuzz: below which directories.
+FUZZ      ?= .
 BENCH     ?= .
 BENCHTIME ?= 1s
 
@@ -79,7 +81,7 @@ $(GOLANGCI):
 	  mv "$$dir/golangci-lint" $@
 
 fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each
-	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file func; do \
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(FUZZ) | sort | while IFS=: read -r file func; do \
 	  echo "fuzz $$(dirname "$$file") $${func#func }"; \
 	  $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
 	done
