@@ -144,7 +144,8 @@ func (t *traffic) observe(m move) {
 	name := m.Certificate.Name
 	f := t.family(m.Certificate)
 	if m.Rollout.stopped() {
-		f.failed[name] = Ended{Certificate: name, Phase: PhaseBlocked, At: t.now, Why: m.Rollout.Error}
+		why, _ := m.Rollout.Trouble()
+		f.failed[name] = Ended{Certificate: name, Phase: PhaseBlocked, At: t.now, Why: why}
 	}
 	for _, s := range m.Rollout.Steps {
 		switch {

@@ -14,15 +14,20 @@ import (
 func (e *Engine) conditions(now time.Time) []renewer.Entry {
 	out := make([]renewer.Entry, 0, len(e.entries))
 	for _, en := range e.entries {
-		family := e.fleet.byEntry[en.cert.Entry]
-		out = append(out, renewer.Entry{
-			Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now), Family: e.family(en.cert.Entry, family), Size: len(family),
-		})
+		out = append(out, e.underWay(en, now))
 	}
 	slices.SortFunc(out, func(a, b renewer.Entry) int {
 		return cmp.Or(cmp.Compare(e.fleet.byName[a.Certificate.Name], e.fleet.byName[b.Certificate.Name]), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
 	})
 	return out
+}
+
+// underWay is an entry with a rollout as Decide looks at it.
+func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
+	family := e.fleet.byEntry[en.cert.Entry]
+	return renewer.Entry{
+		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now), Family: e.family(en.cert.Entry, family), Size: len(family),
+	}
 }
 
 // family returns how the last rollouts of an entry's certificates ended. It is
@@ -146,7 +151,21 @@ func (e *Engine) regroup(r *renewer.Rollout) {
 func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
 	failed := e.do(ctx, func() {
 		clear(e.peers)
+		var under []renewer.Entry
 		for _, c := range e.fleet.Certificates {
+			var en *entry
+			if en, _, err = e.load(c.Name, c); err != nil {
+				return
+			}
+			if r := en.rec.Rollout; r != nil && !r.Phase.Over() {
+				under = append(under, e.underWay(en, e.Now()))
+			}
+		}
+		held := renewer.Decide(under, func(renewer.Action) bool { return false }).Held
+		for _, c := range e.fleet.Certificates {
+			if h, ok := held[c.Name]; ok {
+				steps = append(steps, renewer.PlanStep{Certificate: c.Name, Action: "wait", Reason: h.Why})
+			}
 			var en *entry
 			if en, _, err = e.load(c.Name, c); err != nil {
 				return

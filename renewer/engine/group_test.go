@@ -231,13 +231,20 @@ func TestAFailingFirstOfAnEntryStopsTheOthers(t *testing.T) {
 				t.Errorf("web@%s was touched: %+v", h, row)
 			}
 		}
+		steps, err := b.eng.Plan(context.Background())
+		must(t, err)
+		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool {
+			return s.Certificate == "web@b" && s.Action == "wait" && strings.Contains(s.Reason, "web@a failed: a: ")
+		}) {
+			t.Errorf("the plan does not say that web@b waits: %+v", steps)
+		}
 		b.stop()
 		b.start(Alone) // what is known of the others is read again
 		time.Sleep(time.Hour)
 		if row := b.row("web@b"); row.Generation != 1 {
 			t.Errorf("after a restart web@b was touched: %+v", row)
 		}
-		res, err := b.eng.Renew(context.Background(), []string{"web@b"}, false, true, nil)
+		res, err = b.eng.Renew(context.Background(), []string{"web@b"}, false, true, nil)
 		must(t, err)
 		if res.Failed() || b.row("web@b").Generation != 2 {
 			t.Errorf("a person asked: %+v", res)
