@@ -18,10 +18,10 @@ func (j job) rereads() bool {
 }
 
 // guard asks the host whether the service may be restarted now. What goes back
-// is never held up, nor what a person forces.
+// is never held up, nor what a person forces, nor files that no restart follows.
 func guard(ctx context.Context, jobs []job) renewer.Held {
 	for _, j := range jobs {
-		if j.Kind != renewer.ActActivate || j.rollout.Force || j.rereads() {
+		if j.Kind != renewer.ActActivate || j.rollout.Force || j.rollout.Quiet || j.rereads() {
 			continue
 		}
 		host, err := j.host()

@@ -667,6 +667,26 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 	})
 }
 
+// Setting a host up places the files and restarts nothing: whoever sets it up
+// sees to the containers.
+func TestAGuardDoesNotHoldThePlacingForASetup(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("docker", month, "a")
+		c.Placements[0].Activate.Units = []string{"docker.service"}
+		c.Placements[0].Guard = &renewer.Guard{Docker: &renewer.DockerGuard{WithoutLiveRestore: renewer.GuardBlock}}
+		return []renewer.Certificate{c}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		m := b.machine("a")
+		m.docker = renewer.DockerState{Running: true, Containers: 1, Matching: 1}
+		_, err := b.eng.Place(context.Background(), "docker", "a", nil)
+		must(t, err)
+		if pl := m.places["docker"]; pl == nil || pl.live == "" || m.activated["systemd restart docker.service"] != 0 {
+			t.Errorf("row %+v, activated %v", b.row("docker"), m.activated)
+		}
+	})
+}
+
 func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("worker", month, "a")

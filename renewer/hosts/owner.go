@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"renewer/renewer"
@@ -15,7 +16,11 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 	if user == "" && p.Activate.Kind == renewer.ActivateSystemd && len(p.Activate.Units) > 0 {
 		props, err := h.show(ctx, p.Activate.Units[0], "User", "Group")
 		if err != nil {
-			return Owner{}, renewer.WithHint(fmt.Errorf("find the owner of the files: %w", err), "set owner: to say it")
+			err = fmt.Errorf("find the owner of the files: %w", err)
+			if !errors.Is(err, renewer.ErrUnreachable) && renewer.Hint(err) == "" {
+				err = renewer.WithHint(err, "set owner: to say it")
+			}
+			return Owner{}, err
 		}
 		user = props["User"]
 		if group == "" {

@@ -174,6 +174,10 @@ func TestOwnerOfTheUnit(t *testing.T) {
 	fail("show", "Failed to connect to bus: Host is down\n")
 	_, err = h.Stage(t.Context(), p, b.content(t, p, b.old))
 	fails(t, err, "find the owner of the files", "Host is down")
+	equal(t, "hint", renewer.Hint(err), "systemd does not run this host: use activate: signal or command")
+	fail("show", "Unit files are in disorder\n")
+	_, err = h.Stage(t.Context(), p, b.content(t, p, b.old))
+	equal(t, "hint", renewer.Hint(err), "set owner: to say it")
 }
 
 // live is the revision that `current` names.
