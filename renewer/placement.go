@@ -38,13 +38,18 @@ func digest(v any) string {
 }
 
 // keep notes a revision as the newest, after the one it replaces, and forgets
-// all but the last few.
+// all but the last few. An older one that is to have the same in it is no way
+// back: it was placed anew because it is damaged.
 func (p *PlacementState) keep(rev Revision, previous string) {
 	is := func(name string) func(Revision) bool { return func(r Revision) bool { return r.Name == name } }
 	if previous != "" && !slices.ContainsFunc(p.Revisions, is(previous)) {
 		p.Revisions = append(p.Revisions, Revision{Name: previous})
 	}
-	p.Revisions = append(slices.DeleteFunc(slices.Clone(p.Revisions), is(rev.Name)), rev)
+	same := func(r Revision) bool {
+		again := rev.Generation > 0 && r.Generation == rev.Generation && r.Trust == rev.Trust && r.Layout == rev.Layout
+		return r.Name == rev.Name || again && r.Name != previous
+	}
+	p.Revisions = append(slices.DeleteFunc(slices.Clone(p.Revisions), same), rev)
 	if extra := len(p.Revisions) - KeptRevisions - 1; extra > 0 {
 		p.Revisions = slices.Delete(p.Revisions, 0, extra)
 	}

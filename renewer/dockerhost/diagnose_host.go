@@ -51,8 +51,11 @@ func sudo(c Case) verdict {
 	}
 	switch {
 	case isSudo(err):
-		return bad("allow the user to run what renewer runs through sudo without a password (NOPASSWD in /etc/sudoers.d), set sudo: true for the host, and try sudo -n true there",
-			"rights are missing: %v", err)
+		fix := renewer.Hint(err)
+		if fix == "" {
+			fix = "allow the user to run what renewer runs through sudo without a password (NOPASSWD in /etc/sudoers.d), set sudo: true for the host, and try sudo -n true there"
+		}
+		return bad(fix, "rights are missing: %v", err)
 	case c.Err != nil:
 		return verdict{}
 	}

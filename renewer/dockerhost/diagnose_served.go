@@ -112,7 +112,8 @@ func signedBy(leaf *x509.Certificate, roots []*x509.Certificate) bool {
 }
 
 func timeout(c Case) verdict {
-	if !c.Probed || renewer.ProbeErrorKindOf(c.ProbeErr) != renewer.ProbeUnreachable {
+	var looked *renewer.ProbeError // else it was the host that was not reached, and its files: reach and sudo say so
+	if !c.Probed || !errors.As(c.ProbeErr, &looked) || looked.Kind != renewer.ProbeUnreachable {
 		return verdict{}
 	}
 	address := c.Placement.Probe.Address

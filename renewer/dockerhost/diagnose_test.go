@@ -135,6 +135,19 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
+// Where the login or sudo failed, the probe saw nothing of the service's port.
+func TestAHostThatIsNotReachedSaysNothingOfAFirewall(t *testing.T) {
+	t.Parallel()
+	c, _ := healthy(t)
+	c.Err = renewer.WithHint(errors.New("host host-b: sudo: a password is required"), "put this line into /etc/sudoers.d/renewer")
+	c.ProbeErr = c.Err
+	for _, f := range Diagnose(c) {
+		if f.Check == "timeout" || f.Check == "sudo" && f.Fix != "put this line into /etc/sudoers.d/renewer" {
+			t.Errorf("found %+v", f)
+		}
+	}
+}
+
 func TestDiagnoseAClient(t *testing.T) {
 	t.Parallel()
 	c, ca := healthy(t)
