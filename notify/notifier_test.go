@@ -29,6 +29,26 @@ func wait(d time.Duration) {
 	synctest.Wait()
 }
 
+// What was put right before anybody heard of it is told with what it was: a
+// certificate that somebody replaced by hand is worth a question.
+func TestWhatIsOverBeforeItWasToldSaysWhatItWas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		box := &inbox{}
+		_, log := bench(t, box)
+		log.add(event(renewer.EventDrifted, "web", "host-a"))
+		log.add(event(renewer.EventVerified, "web", "host-a"))
+		wait(time.Minute)
+		got := box.messages()
+		if len(got) != 1 || len(got[0].Resolved) != 1 {
+			t.Fatalf("%d messages", len(got))
+		}
+		if text := got[0].Text; !strings.Contains(text, "it was: it is drifted") || !strings.Contains(text, "look: renewer verify web") {
+			t.Errorf("the message does not say what was wrong:\n%s", text)
+		}
+	})
+}
+
 func TestAFleetIsOneMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

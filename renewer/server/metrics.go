@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,7 +85,7 @@ func NewMetrics(version string, state State) *Metrics {
 		fleetLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "renewer_fleet_file_loaded", Help: "1 if the fleet file was taken over when it was last read, 0 if an older one holds.",
 		}),
-		state: stateGauges{state: state, now: time.Now},
+		state: stateGauges{state: state, now: time.Now, room: new(atomic.Int64)},
 	}
 	m.fleetLoaded.Set(1) // there is no daemon without one
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

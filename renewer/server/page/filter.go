@@ -76,7 +76,7 @@ func (f filter) Any() bool {
 	return f != filter{}
 }
 
-func (f filter) matches(r renewer.Row, now time.Time) bool {
+func (f filter) matches(r renewer.Row, now time.Time, n needle) bool {
 	switch {
 	case f.Status == attention:
 		if c := urgency(r, now); c != bad && !troubled(r) {
@@ -95,16 +95,28 @@ func (f filter) matches(r renewer.Row, now time.Time) bool {
 	if f.Host != "" && !slices.ContainsFunc(r.Hosts, onHost) {
 		return false
 	}
-	return f.Query == "" || found(r, strings.ToLower(f.Query))
+	return n.text == "" || n.in(r)
 }
 
-// found reports whether a row has a piece of text, itself in lower case.
-func found(r renewer.Row, text string) bool {
-	has := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
-	hex := strings.NewReplacer(":", "", " ", "").Replace(text)
+// needle is a piece of text that is looked for in many rows.
+type needle struct {
+	text string // in lower case
+	hex  string // the same as a part of a serial or fingerprint; empty: too short for one
+}
+
+func (f filter) needle() needle {
+	n := needle{text: strings.ToLower(f.Query)}
+	if hex := strings.NewReplacer(":", "", " ", "").Replace(n.text); len(hex) >= 4 {
+		n.hex = hex
+	}
+	return n
+}
+
+func (n needle) in(r renewer.Row) bool {
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), n.text) }
 	return has(r.Name) || has(r.CommonName) || slices.ContainsFunc(r.SANs, has) ||
 		slices.ContainsFunc(r.Hosts, func(h renewer.HostRow) bool { return has(h.Name) }) ||
-		len(hex) >= 4 && (strings.HasPrefix(r.Serial, hex) || strings.HasPrefix(r.Fingerprint, hex))
+		n.hex != "" && (strings.HasPrefix(r.Serial, n.hex) || strings.HasPrefix(r.Fingerprint, n.hex))
 }
 
 // link is the address of a page with this filter.

@@ -74,6 +74,7 @@ func rank(h renewer.HostRow, r renewer.Row) int {
 type walk struct {
 	now      time.Time
 	filter   filter
+	needle   needle
 	total    int
 	statuses map[renewer.Status]int
 	bands    []int // by bounds
@@ -127,7 +128,7 @@ func (w *walk) take(r renewer.Row) error {
 			w.warnings = append(w.warnings, r)
 		}
 	}
-	if w.filter.matches(r, w.now) {
+	if w.filter.matches(r, w.now, w.needle) {
 		if from := (w.filter.Page - 1) * perPage; w.matched >= from && w.matched < from+perPage {
 			w.rows = append(w.rows, newRow(r, w.now))
 		}
@@ -140,7 +141,7 @@ func (w *walk) take(r renewer.Row) error {
 // page that was asked for lies behind the end.
 func (p *pages) look(ctx context.Context, f filter, now time.Time) (*walk, error) {
 	for {
-		w := &walk{now: now, filter: f, statuses: map[renewer.Status]int{}, bands: make([]int, len(bands))}
+		w := &walk{now: now, filter: f, needle: f.needle(), statuses: map[renewer.Status]int{}, bands: make([]int, len(bands))}
 		if err := p.Source.List(ctx, renewer.ListFilter{}, w.take); err != nil {
 			return nil, err
 		}
