@@ -84,6 +84,7 @@ func (h Harness) sign(ctx context.Context, i Issuer, kind renewer.KeyType, sans 
 		h.checkLeaf(o, chain.Leaf),
 		h.checkDates(o, chain.Leaf, before),
 		checkChain(chain, roots, usages),
+		checkIntermediates(i, chain),
 	)
 }
 
@@ -175,6 +176,19 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, usages []renewer
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkIntermediates wants an issuer that has CAs below its root to name them:
+// they end before it does.
+func checkIntermediates(i Issuer, chain renewer.Chain) error {
+	var named []*x509.Certificate
+	if signs, ok := i.(interface{ Intermediates() []*x509.Certificate }); ok {
+		named = signs.Intermediates()
+	}
+	if !slices.EqualFunc(named, chain.Intermediates, (*x509.Certificate).Equal) {
+		return fmt.Errorf("the issuer names %d CAs below its root, the chain has %d, or others", len(named), len(chain.Intermediates))
+	}
+	return nil
 }
 
 func checkCancelled(ctx context.Context, i Issuer, h Harness) error {

@@ -53,6 +53,8 @@ func (i *issuer) Roots(context.Context) ([]*x509.Certificate, error) {
 	return []*x509.Certificate{i.ca.Root}, nil
 }
 
+func (i *issuer) Intermediates() []*x509.Certificate { return i.ca.Chain }
+
 func (i *issuer) Health(ctx context.Context) error {
 	if i.deaf {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
@@ -110,6 +111,14 @@ func (a *Authority) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 		return nil, err
 	}
 	return []*x509.Certificate{a.root}, nil
+}
+
+// Intermediates returns the signing CA and what is above it, below the root.
+func (a *Authority) Intermediates() []*x509.Certificate {
+	if a.chain[0] == a.root {
+		return nil
+	}
+	return slices.Clone(a.chain)
 }
 
 // Health reports whether the CA is valid now.

@@ -29,6 +29,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -65,6 +66,9 @@ type Issuer struct {
 
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
+
+	// signers are the CAs between the server's own certificate and the root.
+	signers atomic.Pointer[[]*x509.Certificate]
 
 	// login serializes connecting and logging in; a channel, so that a waiting
 	// call can still be cancelled.
@@ -170,6 +174,15 @@ func (i *Issuer) ClockOffset() (time.Duration, bool) {
 		return *d, true
 	}
 	return 0, false
+}
+
+// Intermediates returns the CAs below the root, as the server's own TLS
+// certificate showed them last: step-ca has it from the CA that signs leaves.
+func (i *Issuer) Intermediates() []*x509.Certificate {
+	if s := i.signers.Load(); s != nil {
+		return slices.Clone(*s)
+	}
+	return nil
 }
 
 // Close lets go of idle connections. The issuer can still be used.

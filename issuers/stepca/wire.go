@@ -2,6 +2,7 @@ package stepca
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer res.Body.Close()
 	w.issuer.noteClock(res.Header.Get("Date"), begin)
+	w.issuer.noteSigners(res.TLS)
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
@@ -125,6 +127,17 @@ func (i *Issuer) noteClock(date string, begin time.Time) {
 	middle := begin.Add(now.Sub(begin) / 2)
 	d := at.Add(time.Second / 2).Sub(middle).Round(time.Second)
 	i.clock.Store(&d)
+}
+
+// noteSigners keeps what stands between the server's certificate and the root,
+// where the connection was verified by that.
+func (i *Issuer) noteSigners(state *tls.ConnectionState) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return
+	}
+	path := state.VerifiedChains[0]
+	between := path[1:max(1, len(path)-1)]
+	i.signers.Store(&between)
 }
 
 // token of a provisioner, in compact form: three parts, the first a JSON object.

@@ -240,6 +240,8 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String())
 	}
 	i.rooted.Store(true)
+	below := path[:len(path)-1]
+	i.signers.Store(&below)
 	return []*x509.Certificate{top}, nil
 }
 

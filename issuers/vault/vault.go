@@ -43,6 +43,7 @@ package vault
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -104,6 +105,7 @@ type Issuer struct {
 	clock   atomic.Pointer[time.Duration]
 	rooted  atomic.Bool // the mount's chain was seen to reach a root
 	above   atomic.Pointer[above]
+	signers atomic.Pointer[[]*x509.Certificate]
 	flight  singleflight.Group
 
 	login struct {
@@ -178,6 +180,15 @@ func (i *Issuer) ClockOffset() (offset time.Duration, known bool) {
 		return *d, true
 	}
 	return 0, false
+}
+
+// Intermediates returns the mount's issuer and what is above it, below the
+// root, as Roots saw them last.
+func (i *Issuer) Intermediates() []*x509.Certificate {
+	if s := i.signers.Load(); s != nil {
+		return slices.Clone(*s)
+	}
+	return nil
 }
 
 // Health asks whether Vault is up, unsealed and active or able to forward, and

@@ -124,8 +124,11 @@ func askIssuer(ctx context.Context, name, typ string, is engine.Issuer, question
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	err := question(ctx, is)
-	roots, unknown := is.Roots(ctx)
-	for _, c := range roots {
+	cas, unknown := is.Roots(ctx)
+	if signs, ok := engine.Can[engine.Intermediate](is); ok {
+		cas = append(signs.Intermediates(), cas...)
+	}
+	for _, c := range cas {
 		st.CAs = append(st.CAs, renewer.CAStatus{Subject: c.Subject.String(), NotAfter: c.NotAfter.UTC()})
 	}
 	if err == nil {

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,10 +22,17 @@ type remoteCA struct {
 	offset        time.Duration
 }
 
-func (s *remoteCA) Roots(context.Context) ([]*x509.Certificate, error) { return nil, nil }
-func (s *remoteCA) Health(context.Context) error                       { return s.health }
-func (s *remoteCA) LogIn(context.Context) error                        { return s.login }
-func (s *remoteCA) ClockOffset() (time.Duration, bool)                 { return s.offset, s.offset != 0 }
+func (s *remoteCA) Roots(context.Context) ([]*x509.Certificate, error) {
+	return []*x509.Certificate{{Subject: pkix.Name{CommonName: "root"}, NotAfter: time.Unix(2e9, 0)}}, nil
+}
+
+func (s *remoteCA) Intermediates() []*x509.Certificate {
+	return []*x509.Certificate{{Subject: pkix.Name{CommonName: "signs"}, NotAfter: time.Unix(19e8, 0)}}
+}
+
+func (s *remoteCA) Health(context.Context) error       { return s.health }
+func (s *remoteCA) LogIn(context.Context) error        { return s.login }
+func (s *remoteCA) ClockOffset() (time.Duration, bool) { return s.offset, s.offset != 0 }
 
 // check --online logs in afresh, through what wraps the issuer, and says what
 // is wrong in one line; status asks for the health, and keeps since when.
@@ -46,6 +55,8 @@ func TestWhatIsAskedOfAnIssuer(t *testing.T) {
 		begin := time.Now().UTC()
 		if st := status(askHealth); !st.Up || !st.Since.Equal(begin) || st.ClockOffset == nil || *st.ClockOffset != 1.5 {
 			t.Errorf("%+v", st)
+		} else if want := []renewer.CAStatus{{Subject: "CN=signs", NotAfter: time.Unix(19e8, 0).UTC()}, {Subject: "CN=root", NotAfter: time.Unix(2e9, 0).UTC()}}; !slices.Equal(st.CAs, want) {
+			t.Errorf("CAs %+v; want %+v", st.CAs, want)
 		}
 		time.Sleep(time.Hour)
 		s.login = renewer.WithHint(errors.New("Error making API request.\n\nCode: 403. Errors:\n* permission denied"), "mend the policy")

@@ -142,6 +142,15 @@ func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 	return ca.Roots(ctx)
 }
 
+// Intermediates implements engine.Intermediate.
+func (l *lazyCA) Intermediates() []*x509.Certificate {
+	ca, err := l.open()
+	if err != nil {
+		return nil // Health says why
+	}
+	return ca.Intermediates()
+}
+
 func (l *lazyCA) Health(ctx context.Context) error {
 	ca, err := l.open()
 	if err != nil {

@@ -39,6 +39,11 @@ type (
 	Clocked interface {
 		ClockOffset() (offset time.Duration, known bool)
 	}
+	// Intermediate knows the CAs that it signs with below its roots, as its
+	// last answer showed them; none before that, and where a root signs.
+	Intermediate interface {
+		Intermediates() []*x509.Certificate
+	}
 )
 
 // Can returns what an issuer can do besides, through whatever wraps it: a
