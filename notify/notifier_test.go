@@ -49,6 +49,23 @@ func TestWhatIsOverBeforeItWasToldSaysWhatItWas(t *testing.T) {
 	})
 }
 
+// Nobody is told that the coming end is resolved because the end has come.
+func TestExpiredDoesNotResolveExpiring(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		box := &inbox{}
+		_, log := bench(t, box)
+		log.add(event(renewer.EventExpiring, "web", ""))
+		wait(5 * time.Minute)
+		log.add(event(renewer.EventExpired, "web", ""))
+		wait(5 * time.Minute)
+		got := box.messages()
+		if len(got) != 2 || len(got[1].Open) != 1 || got[1].Open[0].Kind != renewer.EventExpired || len(got[1].Resolved) != 0 {
+			t.Fatalf("%d messages, the last %+v", len(got), got[len(got)-1])
+		}
+	})
+}
+
 func TestAFleetIsOneMessage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

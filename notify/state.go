@@ -116,6 +116,9 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 		switch {
 		case opening && t.key() == k:
 		case e.Type == renewer.EventExpired && !wanted[renewer.EventExpired]: // it goes on as what it was
+		case e.Type == renewer.EventExpired && t.Kind == renewer.EventExpiring && ends(e, *t): // worse now, and not resolved
+			s.drop(t)
+			s.calm()
 		case ends(e, *t):
 			s.end(t, at, string(e.Type)+said(e.Message))
 		case givenUp(e, *t):

@@ -76,7 +76,7 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"a host that is away and back", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRecovered, "h")}, nil},
 		{"away, then drifted", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventDrifted, "h")}, []string{"open drifted a on h"}},
 		{"in place but not running", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRolloutDone, "")}, []string{"open unreachable a on h"}},
-		{"expiring becomes expired", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventExpired, "")}, []string{"open expired a", "over expiring a"}},
+		{"expiring becomes expired", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventExpired, "")}, []string{"open expired a"}},
 		{"a repair does not renew", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventRolloutDone, "")}, []string{"open expiring a"}},
 		{"a renewal does", []renewer.Event{ev(renewer.EventExpiring, ""), gen(ev(renewer.EventRolloutDone, ""), 2)}, []string{"over expiring a"}},
 		{"a guard that waits for a person", []renewer.Event{ev(renewer.EventRolloutWaiting, "h")}, []string{"open rollout_blocked a on h"}},
