@@ -40,26 +40,33 @@ func (a *App) machine(host string) (dockerhost.Machine, error) {
 
 // HostPlan implements server.Service.
 func (a *App) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
+	plan, _, err := a.hostPlan(ctx, host)
+	return plan, err
+}
+
+// hostPlan also reports whether the service would not start with the files
+// that are there.
+func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan, unusable bool, err error) {
 	_, p, err := a.dockerPlacement(host)
 	if err != nil {
-		return renewer.HostPlan{}, err
+		return plan, false, err
 	}
 	m, err := a.machine(host)
 	if err != nil {
-		return renewer.HostPlan{}, err
+		return plan, false, err
 	}
 	facts, err := dockerhost.Inspect(ctx, m, p)
 	if err != nil {
-		return renewer.HostPlan{}, err
+		return plan, false, err
 	}
-	plan, err := dockerhost.Plan(facts, p)
-	return plan.Sealed(), err
+	plan, err = dockerhost.Plan(facts, p)
+	return plan.Sealed(), dockerhost.Unusable(p, facts.Disk) != "", err
 }
 
 // HostSetup implements server.Service: the certificate first, because dockerd
 // exits when the files that daemon.json names are missing.
 func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
-	plan, err := a.HostPlan(ctx, host)
+	plan, unusable, err := a.hostPlan(ctx, host)
 	if err != nil {
 		return plan, err
 	}
@@ -70,7 +77,8 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	if err != nil {
 		return plan, err
 	}
-	if _, err := a.eng.Place(ctx, c.Name, host, progress); err != nil {
+	lost := unusable && !plan.Empty() // what is placed without a restart to come would not be served
+	if _, err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
 		return plan, err
 	}
 	m, err := a.machine(host)

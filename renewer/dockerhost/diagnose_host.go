@@ -83,7 +83,7 @@ func clock(c Case) verdict {
 
 // files are those without which the service does not start.
 func files(c Case) verdict {
-	if wrong := unusable(c.Placement, c.Facts.Disk); wrong != "" {
+	if wrong := Unusable(c.Placement, c.Facts.Disk); wrong != "" {
 		return bad("renewer renew "+c.Placement.Certificate, "in %s: %s", c.Placement.Dir, wrong)
 	}
 	return fine("the files in %s are there and make a pair", c.Placement.Dir)

@@ -273,7 +273,7 @@ func TestUnusableFiles(t *testing.T) {
 		must(t, c.spoil(dir))
 		disk, err := hosts.New(renewer.Host{Name: "host-b"}, hosts.Local(root)).Inspect(t.Context(), p)
 		must(t, err)
-		if got := unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
+		if got := Unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
 			t.Errorf("%s: %q (%q)", c.name, got, disk.Problems)
 		}
 	}

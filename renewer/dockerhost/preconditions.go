@@ -13,7 +13,7 @@ func (w *work) preconditions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if wrong := unusable(w.Placement, facts.Disk); wrong != "" {
+	if wrong := Unusable(w.Placement, facts.Disk); wrong != "" {
 		return renewer.WithHint(fmt.Errorf("the certificate's files in %s: %s; dockerd would not start", w.Placement.Dir, wrong),
 			"place the certificate first: renewer renew "+w.Placement.Certificate)
 	}
@@ -51,9 +51,9 @@ func interimOf(f Facts) string {
 	return string(d.set(liveRestoreKey, true))
 }
 
-// unusable says why a service such as dockerd would not start with the files;
+// Unusable says why a service such as dockerd would not start with the files;
 // empty if it would.
-func unusable(p renewer.Placement, disk renewer.OnDisk) string {
+func Unusable(p renewer.Placement, disk renewer.OnDisk) string {
 	has := func(kind renewer.FileKind) bool { return p.Files[kind] != "" }
 	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
 		return "there is no certificate"

@@ -207,14 +207,15 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 
 // Place brings a certificate to a host without a word to the service that will
 // use it, and issues it first where there is none. It does nothing where the
-// host has it.
-func (e *Engine) Place(ctx context.Context, name, host string, progress func(renewer.Event)) (renewer.RunResult, error) {
+// host has it, unless its files were looked at and are lost: the host was
+// installed anew.
+func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) (renewer.RunResult, error) {
 	there := false
 	if err := e.do(ctx, func() {
 		if c, ok := e.fleet.Certificate(name); ok {
 			if en, _, err := e.load(name, c); err == nil {
 				st := en.rec.Placements[host]
-				there = st.Revision != "" && en.rec.InPlace() && st.Generation == en.rec.Current
+				there = !lost && st.Revision != "" && en.rec.InPlace() && st.Generation == en.rec.Current
 			}
 		}
 	}); err != nil || there {
