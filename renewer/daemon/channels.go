@@ -110,6 +110,11 @@ func (a *App) watchIssuers(ctx context.Context) error {
 				continue
 			}
 			down[ev.Issuer] = ev.Type == renewer.EventIssuerDown
+			if ev.Type == renewer.EventIssuerUp {
+				if err := a.eng.IssuerUp(ctx, ev.Issuer); err != nil && ctx.Err() == nil {
+					a.opts.log().Error("ask an issuer again that is up", "issuer", ev.Issuer, "error", err)
+				}
+			}
 			a.opts.log().Warn(string(ev.Type), "issuer", ev.Issuer, "error", ev.Error, "hint", ev.Hint)
 		}
 		select {

@@ -101,6 +101,26 @@ func (e *Engine) retryAll() error {
 	return e.record(batch)
 }
 
+// IssuerUp is told when an issuer that was down answers again: the orders that
+// wait for their next try are asked now.
+func (e *Engine) IssuerUp(ctx context.Context, issuer string) error {
+	var failed error
+	err := e.do(ctx, func() {
+		var batch []pending
+		for _, en := range e.entries {
+			r := en.rec.Rollout
+			if en.cert.Issuer != issuer || r.Phase != renewer.PhaseOrdering || r.NextAt.IsZero() || e.working(r) {
+				continue
+			}
+			next := en.clone()
+			next.rec.Rollout.NextAt = time.Time{}
+			batch = append(batch, e.put(next, Change{}))
+		}
+		failed = e.record(batch)
+	})
+	return errors.Join(err, failed)
+}
+
 // checkAll compares every entry with the inventory, and lets go of those that
 // left the fleet file.
 func (e *Engine) checkAll() error {

@@ -267,3 +267,23 @@ func TestOrdersHeldByTheRate(t *testing.T) {
 		}
 	})
 }
+
+// A renewal that waits for its next try is asked when the issuer is back.
+func TestAnIssuerThatIsUpAgainIsAskedAtOnce(t *testing.T) {
+	scene(t, Alone, one, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.ca.breakWith(errors.New("connection refused"))
+		time.Sleep(21 * 24 * time.Hour) // past the renew time, and the waits are hours
+		b.ca.breakWith(nil)
+		must(t, b.eng.IssuerUp(context.Background(), "another"))
+		time.Sleep(time.Second)
+		if row := b.row("web"); row.Generation != 1 {
+			t.Fatalf("another issuer came up, and it did not wait: %+v", row)
+		}
+		must(t, b.eng.IssuerUp(context.Background(), "ca"))
+		time.Sleep(time.Second)
+		if row := b.row("web"); row.Generation != 2 || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
