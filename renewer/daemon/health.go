@@ -197,6 +197,12 @@ func (o *observer) Away(took, budget time.Duration) {
 	}
 }
 
+func (o *observer) Drifted() {
+	if o.next != nil {
+		o.next.Drifted()
+	}
+}
+
 func (o *observer) RolledBack() {
 	if o.next != nil {
 		o.next.RolledBack()

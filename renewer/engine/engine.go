@@ -22,6 +22,9 @@ type Observer interface {
 	Issued(issuer string, err error, took time.Duration)
 	RolloutEnded(result renewer.Result, took time.Duration)
 	RolledBack()
+	// Drifted: a probe saw another certificate, or other files, than were
+	// placed.
+	Drifted()
 	// Away is how long a service was not proven because of an activation, the
 	// way back included, and its restart budget (0: none).
 	Away(took, budget time.Duration)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -355,7 +356,18 @@ type bench struct {
 	eng   *Engine
 	stop  func()
 	wrap  func(Store) Store // between the engine and the inventory
+	seen  counts
 }
+
+// counts is what metrics would be told.
+type counts struct{ drifted, away atomic.Int64 }
+
+func (c *counts) Issued(string, error, time.Duration)        {}
+func (c *counts) RolloutEnded(renewer.Result, time.Duration) {}
+func (c *counts) RolledBack()                                {}
+func (c *counts) Drifted()                                   { c.drifted.Add(1) }
+func (c *counts) Away(took, budget time.Duration)            { c.away.Add(1) }
+func (c *counts) Checked(time.Time)                          {}
 
 func newBench(t *testing.T, hosts ...string) *bench {
 	t.Helper()
@@ -404,7 +416,7 @@ func (b *bench) start(mode Mode) {
 	if b.wrap != nil {
 		over = b.wrap(store)
 	}
-	b.eng = New(Config{Store: over, Keys: keys, Prober: eyes{}, Log: slog.New(slog.DiscardHandler)})
+	b.eng = New(Config{Store: over, Keys: keys, Prober: eyes{}, Observer: &b.seen, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.eng.Run(ctx) }()

@@ -289,6 +289,9 @@ func TestWhatDoesNotServeIsBackWithinItsBudget(t *testing.T) {
 		if back := b.events(renewer.EventRolledBack); len(back) != 1 || !strings.Contains(back[0].Message, "of the restart budget of 20s used") {
 			t.Errorf("%+v", back)
 		}
+		if b.seen.away.Load() != 1 {
+			t.Errorf("told %d times how long it was away", b.seen.away.Load())
+		}
 		if over := b.events(renewer.EventBudgetExceeded); len(over) != 0 {
 			t.Errorf("%+v", over)
 		}

@@ -73,6 +73,9 @@ func (w *watcher) wait(ctx context.Context, progress func(renewer.Event)) (renew
 func (e *Engine) tell(events []renewer.Event) {
 	for _, ev := range events {
 		e.log(ev)
+		if ev.Type == renewer.EventDrifted && e.Observer != nil {
+			e.Observer.Drifted()
+		}
 		for w := range e.watchers {
 			if _, ok := w.rollouts[ev.Rollout]; ok {
 				w.update(func() { w.queue = append(w.queue, ev) })

@@ -214,7 +214,7 @@ func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
 		if row.Status != renewer.StatusValid || row.Generation != 1 || b.ca.count() != 1 {
 			t.Errorf("%d orders, row %+v", b.ca.count(), row)
 		}
-		if ev := b.events(renewer.EventDrifted); len(ev) != 1 {
+		if ev := b.events(renewer.EventDrifted); len(ev) != 1 || b.seen.drifted.Load() != 1 {
 			t.Errorf("events %+v", ev)
 		}
 	})

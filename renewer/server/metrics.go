@@ -25,6 +25,7 @@ type Metrics struct {
 	rollouts      *prometheus.CounterVec
 	rolling       prometheus.Histogram
 	rollbacks     prometheus.Counter
+	drifts        prometheus.Counter
 	away          prometheus.Histogram
 	overBudget    prometheus.Counter
 	notifications *prometheus.CounterVec
@@ -66,6 +67,9 @@ func NewMetrics(version string, state State) *Metrics {
 		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "renewer_rollbacks_total", Help: "Placements that went back to their previous generation.",
 		}),
+		drifts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "renewer_drifts_total", Help: "Placements where a probe saw another certificate, or other files, than were placed.",
+		}),
 		away: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "renewer_activation_seconds", Help: "Time from telling a service to load its files until it was proven, the way back included.",
 			Buckets: prometheus.ExponentialBuckets(0.1, 2, 12), // 0.1 s … 205 s
@@ -93,7 +97,7 @@ func NewMetrics(version string, state State) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.away, m.overBudget, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
+	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.drifts, m.away, m.overBudget, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range rolloutResults {
 		m.rollouts.WithLabelValues(string(r))
@@ -134,6 +138,9 @@ func (m *Metrics) RolloutEnded(result renewer.Result, took time.Duration) {
 
 // RolledBack counts a placement that went back to its previous generation.
 func (m *Metrics) RolledBack() { m.rollbacks.Inc() }
+
+// Drifted counts a placement where something else was seen than was placed.
+func (m *Metrics) Drifted() { m.drifts.Inc() }
 
 // Away counts the time that an activation took until it was proven, against the
 // restart budget (0: none).

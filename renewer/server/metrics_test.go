@@ -132,6 +132,7 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	m.Issued("corp", errors.New("refused"), time.Second)
 	m.RolloutEnded(renewer.ResultBlocked, time.Minute)
 	m.RolledBack()
+	m.Drifted()
 	m.Away(20*time.Second, 25*time.Second)
 	m.Away(30*time.Second, 25*time.Second)
 	m.Away(time.Hour, 0)
@@ -181,6 +182,7 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_rollouts_total{result=blocked}":                  1,
 		"renewer_rollout_duration_seconds{}":                      1,
 		"renewer_rollbacks_total{}":                               1,
+		"renewer_drifts_total{}":                                  1,
 		"renewer_activation_seconds{}":                            3,
 		"renewer_budget_exceeded_total{}":                         1,
 		"renewer_notifications_total{channel=ops,result=success}": 0,
