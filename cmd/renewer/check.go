@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,8 @@ also logs in at each issuer and reaches each host.`,
 				if err != nil {
 					return err
 				}
+				found.OK = !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
 				return err
@@ -68,7 +71,11 @@ func placedOn(f *configs.Fleet) int {
 }
 
 func (c *cli) showChecked(found checked, online bool) error {
-	fmt.Fprintf(c.out, "%s: ok (%s on %s, %s)\n", found.File, count(found.Certificates, "certificate"),
+	verdict := "ok"
+	if !found.OK {
+		verdict = "the file is valid, and not everything answers"
+	}
+	fmt.Fprintf(c.out, "%s: %s (%s on %s, %s)\n", found.File, verdict, count(found.Certificates, "certificate"),
 		count(found.Hosts, "host"), count(found.Issuers, "issuer"))
 	if !online {
 		return nil
