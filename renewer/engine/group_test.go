@@ -136,8 +136,8 @@ func TestFromACAForEachSideToOneForBothInOneEdit(t *testing.T) {
 		seen, err := b.eng.Looks(context.Background(), []string{"server", "worker"})
 		must(t, err)
 		for _, s := range seen {
-			if s.Look.Err != nil {
-				t.Errorf("before the move: %v", s.Look.Err)
+			if s.Err != nil {
+				t.Errorf("before the move: %v", s.Err)
 			}
 		}
 		time.Sleep(time.Hour)
