@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,8 +298,11 @@ func TestABadChannelStaysAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, box, tries := newMemory(), &inbox{}, 0
+		var mu sync.Mutex
 		counted := map[string]int{}
 		n := New(Config{Store: log, Sent: func(ch string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
 			if err != nil {
 				counted[ch]++
 			}
