@@ -176,6 +176,10 @@ func monotonic() int64 {
 	return now.Nano() / 1000
 }
 
+// signalled is how long before the time that systemd notes for it a stop may
+// have begun, in µs: it sends the signal first.
+const signalled = 50_000
+
 // restarted is when dockerd last went down and was up again.
 func restarted(t *testing.T, h *testhosts.Host) span {
 	t.Helper()
@@ -187,7 +191,7 @@ func restarted(t *testing.T, h *testhosts.Host) span {
 			t.Fatal(err)
 		}
 		if name == "ActiveExitTimestampMonotonic" {
-			s.begin = at
+			s.begin = at - signalled
 		} else {
 			s.end = at
 		}
