@@ -1,0 +1,95 @@
+package renewer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// policies are asked in this order whether a new certificate is needed; the
+// reasons of all that say so are recorded.
+var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		return Reason{ReasonFirst, "never issued"}, o.Current == nil
+	},
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		if o.Current == nil || o.Current.RevokedAt.IsZero() {
+			return Reason{}, false
+		}
+		return Reason{ReasonRevoked, fmt.Sprintf("generation %d was revoked", o.Current.Number)}, true
+	},
+	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
+		if o.Current == nil || now.Before(o.Current.NotAfter) {
+			return Reason{}, false
+		}
+		return Reason{ReasonExpired, "expired at " + o.Current.NotAfter.Format(time.RFC3339)}, true
+	},
+	func(c Certificate, o Observed, _ time.Time) (Reason, bool) {
+		if o.Current == nil {
+			return Reason{}, false
+		}
+		was := o.Current.Request
+		if held := o.Record.Held; held != nil { // a rollback holds against the entry of then
+			was = *held
+		}
+		diff := changed(was, c.Request())
+		return Reason{ReasonChanged, strings.Join(diff, "; ")}, len(diff) > 0
+	},
+	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
+		if o.Current == nil || now.Before(o.Current.RenewAt) {
+			return Reason{}, false
+		}
+		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " has come"}, true
+	},
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		return Reason{ReasonKeyLost, "no host has its key any more"}, o.Current != nil && o.Record.KeyLost
+	},
+}
+
+func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
+	st, known := o.Record.Placements[p.Host]
+	_, hasTrust := p.Files[FileCA]
+	switch {
+	case !known || st.Revision == "":
+		return Reason{ReasonHostAdded, p.Host + " does not have it yet"}, true
+	case st.Generation != o.Record.Current:
+		return Reason{ReasonDrift, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
+	case st.Layout != "" && st.Layout != p.Layout():
+		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
+	case hasTrust && o.Trust != "" && st.Trust != "" && st.Trust != o.Trust:
+		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
+	case st.Unactivated && !p.Probe.Kind.Served() && !st.Reprobe.After(now):
+		return Reason{ReasonUnactivated, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
+	case st.State == HostDrifted:
+		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
+	}
+	return Reason{}, false
+}
+
+// changed says, field by field, how what is wanted differs from what was
+// issued. The lifetime is not compared: it holds from the next renewal on.
+func changed(was, want Request) []string {
+	var out []string
+	note := func(field, a, b string) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s changed from %s to %s", field, a, b))
+		}
+	}
+	note("issuer", was.Issuer, want.Issuer)
+	note("profile", was.Profile, want.Profile)
+	note("common_name", was.CommonName, want.CommonName)
+	note("sans", set(was.SANs), set(want.SANs))
+	note("usages", set(was.Usages), set(want.Usages))
+	note("key", string(was.Key), string(want.Key))
+	return out
+}
+
+func set[T ~string](items []T) string {
+	out := make([]string, 0, len(items))
+	for _, i := range items {
+		out = append(out, string(i))
+	}
+	slices.Sort(out)
+	return "[" + strings.Join(slices.Compact(out), " ") + "]"
+}
