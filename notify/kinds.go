@@ -9,7 +9,8 @@ import (
 // A kind of trouble. Its name is the word of the fleet file that asks for it.
 type kind struct {
 	means   string
-	command string // what helps; {certificate}, {host} and {issuer} are replaced
+	command string // what helps; {certificate} and {host} are replaced
+	after   string // what to look at once it is over, where that is something else
 	// brief: one that is over before anybody was told is not worth a message.
 	// Of the others people want to know even then: somebody replaced a file.
 	brief bool
@@ -18,9 +19,17 @@ type kind struct {
 	rank  int // the worst first
 }
 
+// pattern is the command with its placeholders.
+func (k kind) pattern(over bool) string {
+	if over && k.after != "" {
+		return k.after
+	}
+	return k.command
+}
+
 var kinds = map[renewer.EventType]kind{
 	renewer.EventExpired: {
-		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", rank: 1,
+		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", after: "renewer show {certificate}", rank: 1,
 	},
 	renewer.EventRestoreFailed: {
 		means:   "a rollout failed, and putting the previous certificate back failed too: the service may be down",
@@ -35,7 +44,8 @@ var kinds = map[renewer.EventType]kind{
 		command: "renewer show {certificate}", rank: 4,
 	},
 	renewer.EventExpiring: {
-		means: "the end comes near and no renewal is on its way", command: "renewer renew {certificate}", again: true, rank: 5,
+		means:   "the end comes near and no renewal is on its way",
+		command: "renewer renew {certificate}", after: "renewer show {certificate}", again: true, rank: 5,
 	},
 	renewer.EventRenewalFailed: {
 		means:   "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
@@ -55,14 +65,18 @@ var kinds = map[renewer.EventType]kind{
 }
 
 // notices have no end; each is told once.
-var notices = map[renewer.EventType]string{
-	renewer.EventIssueWarning: "the issuer gave something else than was asked for",
-	renewer.EventRolloutDone:  "a rollout is done and proven",
-	renewer.EventRecovered:    "it is served as it should be again",
+var notices = map[renewer.EventType]kind{
+	renewer.EventIssueWarning: {means: "the issuer gave something else than was asked for", command: "renewer show {certificate}"},
+	renewer.EventRolloutDone:  {means: "a rollout is done and proven", command: "renewer show {certificate}"},
+	renewer.EventRecovered:    {means: "it is served as it should be again", command: "renewer verify {certificate}"},
 
-	renewer.EventLifetimeTooShort: "the issuer gave less than a tenth of the lifetime that was asked for",
-	renewer.EventBudgetExceeded:   "a service was away for longer than its restart budget",
-	renewer.EventRevoked:          "a certificate was revoked at its issuer",
+	renewer.EventLifetimeTooShort: {
+		means: "the issuer gave less than a tenth of the lifetime that was asked for", command: "renewer show {certificate}",
+	},
+	renewer.EventBudgetExceeded: {
+		means: "a service was away for longer than its restart budget", command: "renewer history {certificate} --since 24h",
+	},
+	renewer.EventRevoked: {means: "a certificate was revoked at its issuer", command: "renewer show {certificate}"},
 }
 
 // Usual are the events of a channel that names none: what a person would act on.

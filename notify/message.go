@@ -37,7 +37,6 @@ type Message struct {
 // Bounds of a message.
 const (
 	maxListed = 500  // entries in each list
-	maxShown  = 10   // of a kind, in the text
 	maxText   = 4000 // bytes
 	maxTitle  = 200
 	maxField  = 500 // of an error or a hint
@@ -65,12 +64,24 @@ func (m *Message) cap() {
 
 // Section is the troubles of one kind, as a template shows them.
 type Section struct {
-	Kind    renewer.EventType
-	Means   string
-	Items   []Trouble // the first of them
-	Count   int
-	More    int // Count without Items
+	Kind  renewer.EventType
+	Means string
+	Items []Trouble // the first of them
+	Count int
+	More  int // Count without Items
+	// Command helps all of them: with a placeholder such as HOST where they
+	// need different ones.
 	Command string
+	// Commands are one line for each distinct command, or the one with the
+	// placeholder where they would be too many.
+	Commands []Command
+}
+
+// Command is one line of what to run.
+type Command struct {
+	Run  string
+	For  []string // whose it is: names, or what the placeholder stands for; empty where Run says it
+	More int      // of For, left out for their number
 }
 
 // view is what a template gets.
@@ -79,19 +90,30 @@ type view struct {
 	Troubles, Ended, News []Section
 }
 
-func sections(list []Trouble) (out []Section) {
+// detail is how much of a message its text shows. What does not fit is shown
+// with less: a command that helps is worth more than the tenth error.
+type detail struct{ items, field, names int }
+
+var details = []detail{{10, maxField, 50}, {5, 200, 30}, {2, 120, 10}, {1, 80, 3}}
+
+func sections(list []Trouble, d detail) (out []Section) {
+	by := map[renewer.EventType][]Trouble{}
 	for _, t := range list {
-		i := slices.IndexFunc(out, func(s Section) bool { return s.Kind == t.Kind })
-		if i < 0 {
-			i = len(out)
-			out = append(out, Section{Kind: t.Kind, Means: t.Means, Command: t.Command})
+		if by[t.Kind] == nil {
+			out = append(out, Section{Kind: t.Kind, Means: t.Means})
 		}
+		by[t.Kind] = append(by[t.Kind], t)
+	}
+	for i := range out {
 		s := &out[i]
-		if s.Count++; len(s.Items) < maxShown {
-			s.Items = append(s.Items, t)
-		} else {
-			s.More++
+		all := by[s.Kind]
+		s.Items = slices.Clone(all[:min(len(all), d.items)])
+		for j := range s.Items {
+			t := &s.Items[j]
+			t.Error, t.Hint, t.Message = cut(t.Error, d.field), cut(t.Hint, d.field), cut(t.Message, d.field)
 		}
+		s.Count, s.More = len(all), len(all)-len(s.Items)
+		s.Commands, s.Command = commands(all, d.names)
 	}
 	return out
 }
@@ -136,20 +158,31 @@ func ParseTemplate(text string) (Template, error) {
 
 // render fills title and text.
 func (t Template) render(m *Message) error {
-	v := view{Message: *m, Troubles: sections(m.Open), Ended: sections(m.Resolved), News: sections(m.Notices)}
-	for _, part := range []struct {
-		name string
-		into *string
-		max  int
-	}{{"title", &m.Title, maxTitle}, {"text", &m.Text, maxText}} {
-		var out limited
-		if err := t.t.ExecuteTemplate(&out, part.name, v); err != nil {
-			return fmt.Errorf("fill the template: %w", err)
+	var text string
+	for _, d := range details {
+		v := view{Message: *m, Troubles: sections(m.Open, d), Ended: sections(m.Resolved, d), News: sections(m.Notices, d)}
+		title, err := t.part("title", v)
+		if err != nil {
+			return err
 		}
-		*part.into = cut(strings.TrimSpace(out.String()), part.max)
+		if text, err = t.part("text", v); err != nil {
+			return err
+		}
+		m.Title = oneLine(cut(title, maxTitle))
+		if len(text) <= maxText {
+			break
+		}
 	}
-	m.Title = oneLine(m.Title)
+	m.Text = cut(text, maxText)
 	return nil
+}
+
+func (t Template) part(name string, v view) (string, error) {
+	var out limited
+	if err := t.t.ExecuteTemplate(&out, name, v); err != nil {
+		return "", fmt.Errorf("fill the template: %w", err)
+	}
+	return strings.TrimSpace(out.String()), nil
 }
 
 // limited keeps a template from filling the memory.
@@ -188,11 +221,4 @@ func cut(s string, n int) string {
 // oneLine makes a header or a subject of a text.
 func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
-}
-
-func fill(command string, k key) string {
-	if k.host == "" {
-		k.host = "HOST"
-	}
-	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host, "{issuer}", k.issuer).Replace(command)
 }

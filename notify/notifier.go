@@ -177,7 +177,9 @@ func (n *Notifier) Once() {
 	g.Wait()
 }
 
-// Test sends one message through a channel.
+// Test sends one message through a channel. It is no news: it changes nothing
+// of what the channel knows, neither its last success nor that it fails. One
+// that is taken makes a message that waits for its next try go out at once.
 func (n *Notifier) Test(ctx context.Context, name string) error {
 	channels := n.known()
 	i := slices.IndexFunc(channels, func(c Channel) bool { return c.Name == name })
@@ -187,6 +189,11 @@ func (n *Notifier) Test(ctx context.Context, name string) error {
 	w := n.worker(channels[i])
 	if err := w.send(ctx, TestMessage(name, time.Now())); err != nil {
 		return fmt.Errorf("send through channel %s: %w", name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if at := n.workers[name]; at != nil {
+		at.works.Store(true)
 	}
 	return nil
 }
@@ -205,15 +212,27 @@ func (n *Notifier) Status() ([]renewer.ChannelStatus, error) {
 			if err != nil {
 				return nil, fmt.Errorf("channel %s: %w", c.Name, err)
 			}
-			st.Open, st.Waiting = len(s.open), s.untold()
-			if o := s.outbox; o != nil {
-				st.Waiting += len(o.Message.Open) + len(o.Message.Resolved) + len(o.Message.Notices)
-			}
-			st.LastSuccess, st.LastError, st.LastErrorAt, st.Hint = s.lastSuccess, s.lastError, s.lastErrorAt, s.hint
+			st = s.status(c)
 		}
 		out = append(out, st)
 	}
 	return out, nil
+}
+
+// Live says how each channel at work stands, from memory: for who asks often.
+// One that has not read its state yet is left out.
+func (n *Notifier) Live() []renewer.ChannelStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []renewer.ChannelStatus
+	for _, c := range n.channels {
+		if w := n.workers[c.Name]; w != nil {
+			if st := w.live.Load(); st != nil {
+				out = append(out, *st)
+			}
+		}
+	}
+	return out
 }
 
 func (n *Notifier) known() []Channel {

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -9,18 +10,19 @@ import (
 // saved is a state as the store keeps it. A field that is added later is empty
 // in an older one; none changes its meaning.
 type saved struct {
-	Cursor      uint64         `json:"cursor"`
-	Open        []savedTrouble `json:"open,omitempty"`
-	Over        []savedTrouble `json:"over,omitempty"`
-	Notes       []savedTrouble `json:"notes,omitempty"`
-	FirstNews   time.Time      `json:"first_news,omitzero"`
-	LastNews    time.Time      `json:"last_news,omitzero"`
-	Sent        []time.Time    `json:"sent,omitempty"`
-	Outbox      *outgoing      `json:"outbox,omitempty"`
-	LastSuccess time.Time      `json:"last_success,omitzero"`
-	LastError   string         `json:"last_error,omitempty"`
-	LastErrorAt time.Time      `json:"last_error_at,omitzero"`
-	Hint        string         `json:"hint,omitempty"`
+	Cursor       uint64         `json:"cursor"`
+	Open         []savedTrouble `json:"open,omitempty"`
+	Over         []savedTrouble `json:"over,omitempty"`
+	Notes        []savedTrouble `json:"notes,omitempty"`
+	FirstNews    time.Time      `json:"first_news,omitzero"`
+	LastNews     time.Time      `json:"last_news,omitzero"`
+	Sent         []time.Time    `json:"sent,omitempty"`
+	Outbox       *outgoing      `json:"outbox,omitempty"`
+	LastSuccess  time.Time      `json:"last_success,omitzero"`
+	FailingSince time.Time      `json:"failing_since,omitzero"`
+	LastError    string         `json:"last_error,omitempty"`
+	LastErrorAt  time.Time      `json:"last_error_at,omitzero"`
+	Hint         string         `json:"hint,omitempty"`
 }
 
 type savedTrouble struct {
@@ -33,7 +35,7 @@ type savedTrouble struct {
 func encode(s *state) ([]byte, error) {
 	out := saved{
 		Cursor: s.cursor, Over: pack(s.ended()), Notes: pack(s.notes), FirstNews: s.firstNews, LastNews: s.lastNews, Sent: s.sent, Outbox: s.outbox,
-		LastSuccess: s.lastSuccess, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
+		LastSuccess: s.lastSuccess, FailingSince: s.failingSince, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
 	}
 	for _, t := range s.sorted() {
 		out.Open = append(out.Open, pack([]Trouble{*t})...)
@@ -60,6 +62,9 @@ func decode(data []byte) (*state, error) {
 	s.notes = unpack(in.Notes)
 	s.firstNews, s.lastNews, s.sent, s.outbox = in.FirstNews, in.LastNews, in.Sent, in.Outbox
 	s.lastSuccess, s.lastError, s.lastErrorAt, s.hint = in.LastSuccess, in.LastError, in.LastErrorAt, in.Hint
+	if s.failingSince = in.FailingSince; s.lastError != "" {
+		s.failingSince = cmp.Or(in.FailingSince, in.LastErrorAt) // an older version kept the last failure only
+	}
 	return s, nil
 }
 

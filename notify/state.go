@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -62,6 +63,7 @@ type state struct {
 	outbox              *outgoing // the message on its way; no other is made before it is gone
 
 	lastSuccess, lastErrorAt time.Time
+	failingSince             time.Time // the first of the tries that failed since a message was taken; zero for none
 	lastError, hint          string
 }
 
@@ -70,6 +72,7 @@ type outgoing struct {
 	Message  Message   `json:"message"`
 	Attempts int       `json:"attempts"`
 	NextAt   time.Time `json:"next_at,omitzero"`
+	Since    time.Time `json:"since,omitzero"` // of the oldest news in it
 }
 
 func newState(cursor uint64) *state {
@@ -129,10 +132,11 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	if opening {
 		s.begin(k, e, at)
-	} else if means, ok := notices[e.Type]; ok && wanted[e.Type] {
+	} else if note, ok := notices[e.Type]; ok && wanted[e.Type] {
 		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Trouble{
 			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Generation: e.Generation, Since: at, Events: 1,
-			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: means,
+			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: note.means,
+			Command: fill(note.command, key{certificate: e.Certificate, host: e.Host}),
 		})
 		s.news(at)
 	}
@@ -164,7 +168,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	}
 	t.Events++
 	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
-	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].command, k)
+	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].pattern(false), k)
 	if kinds[k.kind].again && t.Told && !t.News {
 		t.News = true
 		s.fresh++
@@ -181,6 +185,7 @@ func (s *state) end(t *Trouble, at time.Time, why string) {
 		return
 	}
 	t.Until, t.Ended, t.News, t.Doubtful = at, why, false, time.Time{}
+	t.Command = fill(kinds[t.Kind].pattern(true), t.key())
 	s.over[t.key()] = *t
 	s.news(at)
 }
@@ -255,8 +260,9 @@ func (s *state) compose(channel string, p Pace, now time.Time) {
 	}
 	m.ID = messageID(channel, s.cursor, m)
 	m.cap()
+	since := s.firstNews
 	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Trouble{}, 0, nil, time.Time{}, time.Time{}
-	s.outbox = &outgoing{Message: m}
+	s.outbox = &outgoing{Message: m, Since: since}
 	s.sent = append(s.sent, now)
 	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]
 }
@@ -264,6 +270,7 @@ func (s *state) compose(channel string, p Pace, now time.Time) {
 // delivered notes that the message in the outbox has arrived.
 func (s *state) delivered(now time.Time) {
 	s.outbox, s.lastSuccess, s.lastError, s.lastErrorAt, s.hint = nil, now, "", time.Time{}, ""
+	s.failingSince = time.Time{}
 }
 
 // failed notes why it has not, and when it is tried again.
@@ -272,6 +279,30 @@ func (s *state) failed(err error, now time.Time) {
 	o.Attempts++
 	o.NextAt = now.Add(max(backoff(o.Attempts, o.Message.ID), min(renewer.RetryAfter(err), longest)))
 	s.lastError, s.lastErrorAt, s.hint = short(err.Error()), now, short(renewer.Hint(err))
+	if s.failingSince.IsZero() {
+		s.failingSince = now
+	}
+}
+
+// waitingSince is when the oldest of what was not taken yet came; zero for
+// nothing.
+func (s *state) waitingSince() time.Time {
+	if o := s.outbox; o != nil {
+		return cmp.Or(o.Since, o.Message.Time) // a state of an older version has no Since
+	}
+	return s.firstNews
+}
+
+// status says how the channel stands.
+func (s *state) status(c Channel) renewer.ChannelStatus {
+	st := renewer.ChannelStatus{
+		Name: c.Name, Type: c.Type, Open: len(s.open), Waiting: s.untold(), WaitingSince: s.waitingSince(),
+		LastSuccess: s.lastSuccess, FailingSince: s.failingSince, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
+	}
+	if o := s.outbox; o != nil {
+		st.Waiting += len(o.Message.Open) + len(o.Message.Resolved) + len(o.Message.Notices)
+	}
+	return st
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -127,7 +127,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for e := range notices {
-		if kinds[e].means != "" || notices[e] == "" {
+		if kinds[e].means != "" || notices[e].means == "" {
 			t.Errorf("%s is a trouble and a notice, or has no text", e)
 		}
 	}

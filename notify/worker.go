@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"sync/atomic"
 	"time"
 
 	"renewer/renewer"
@@ -40,6 +41,9 @@ type worker struct {
 	ctx    context.Context
 	stop   context.CancelFunc
 	done   chan struct{}
+
+	live  atomic.Pointer[renewer.ChannelStatus] // as of the last turn; nil before the first
+	works atomic.Bool                           // a test got through: what waits need not wait
 
 	// Owned by run.
 	s        *state
@@ -81,7 +85,16 @@ func (w *worker) run() {
 		case <-timer.C:
 		}
 		w.complain(w.turn())
+		w.show()
 		timer.Reset(pollEvery)
+	}
+}
+
+// show lets others see how the channel stands.
+func (w *worker) show() {
+	if w.s != nil {
+		st := w.s.status(w.ch)
+		w.live.Store(&st)
 	}
 }
 
@@ -164,7 +177,8 @@ func (w *worker) turn() error {
 			return err
 		}
 	}
-	if o := w.s.outbox; o != nil && !waits(o.NextAt, now, longest) {
+	works := w.works.Swap(false)
+	if o := w.s.outbox; o != nil && (works || !waits(o.NextAt, now, longest)) {
 		return w.deliver()
 	}
 	if w.dirty && now.Sub(w.savedAt) >= saveEvery {

@@ -141,14 +141,16 @@ type HostStatus struct {
 
 // ChannelStatus is one way to notify people.
 type ChannelStatus struct {
-	Name        string    `json:"name"`
-	Type        string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
-	Open        int       `json:"open"`                   // troubles that are not over
-	Waiting     int       `json:"waiting"`                // troubles and ends of them that are still to be told
-	LastSuccess time.Time `json:"last_success,omitzero"`  // a message was taken
-	LastError   string    `json:"last_error,omitempty"`   // of the last try; empty if that was a success
-	LastErrorAt time.Time `json:"last_error_at,omitzero"` // as LastError
-	Hint        string    `json:"hint,omitempty"`
+	Name         string    `json:"name"`
+	Type         string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
+	Open         int       `json:"open"`                   // troubles that are not over
+	Waiting      int       `json:"waiting"`                // troubles and ends of them that are still to be told
+	WaitingSince time.Time `json:"waiting_since,omitzero"` // of the oldest of these
+	LastSuccess  time.Time `json:"last_success,omitzero"`  // a message was taken, tests aside
+	FailingSince time.Time `json:"failing_since,omitzero"` // the first try that failed after the last success
+	LastError    string    `json:"last_error,omitempty"`   // of the last try; empty if that was a success
+	LastErrorAt  time.Time `json:"last_error_at,omitzero"` // as LastError
+	Hint         string    `json:"hint,omitempty"`
 }
 
 // Verification is what `renewer verify` found at one placement.

@@ -43,6 +43,14 @@ func (s *lateState) Hosts() []renewer.HostStatus {
 	return hosts
 }
 
+func (s *lateState) Channels() []renewer.ChannelStatus {
+	a := s.app.Load()
+	if a == nil {
+		return nil
+	}
+	return a.notifier.Live()
+}
+
 func (s *lateState) LastCheck() time.Time {
 	a := s.app.Load()
 	if a == nil {

@@ -130,6 +130,7 @@ func (s stateGauges) read() ([]*gauge, error) {
 	for _, h := range s.state.Hosts() {
 		hostUp.bool(h.Up, h.Name)
 	}
+	s.channels(declare)
 	room := 0
 	for _, g := range all {
 		room = max(room, len(g.text))

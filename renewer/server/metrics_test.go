@@ -29,6 +29,7 @@ type fakeState struct {
 	err     error
 	issuers []renewer.IssuerStatus
 	hosts   []renewer.HostStatus
+	told    []renewer.ChannelStatus
 	last    time.Time
 }
 
@@ -40,9 +41,10 @@ func (s *fakeState) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	}
 	return s.err
 }
-func (s *fakeState) Issuers() []renewer.IssuerStatus { return s.issuers }
-func (s *fakeState) Hosts() []renewer.HostStatus     { return s.hosts }
-func (s *fakeState) LastCheck() time.Time            { return s.last }
+func (s *fakeState) Issuers() []renewer.IssuerStatus   { return s.issuers }
+func (s *fakeState) Hosts() []renewer.HostStatus       { return s.hosts }
+func (s *fakeState) Channels() []renewer.ChannelStatus { return s.told }
+func (s *fakeState) LastCheck() time.Time              { return s.last }
 
 func row(name, host string) renewer.Row {
 	return renewer.Row{

@@ -26,6 +26,8 @@ type State interface {
 	Rows(until time.Time, yield func(renewer.Row) bool) error
 	Issuers() []renewer.IssuerStatus
 	Hosts() []renewer.HostStatus
+	// Channels returns the ways to notify people that are at work.
+	Channels() []renewer.ChannelStatus
 	// LastCheck returns when the last check ended; zero before the first.
 	LastCheck() time.Time
 }

@@ -1,0 +1,93 @@
+package notify
+
+import (
+	"slices"
+	"strings"
+)
+
+// maxSpelled is how many commands of a kind are spelled out; more become one
+// with a placeholder.
+const maxSpelled = 3
+
+// Placeholders are what a command has in place of a name.
+const (
+	anyCertificate = "CERTIFICATE"
+	anyHost        = "HOST"
+)
+
+// fill puts a trouble's names into the command of its kind.
+func fill(command string, k key) string {
+	if k.host == "" {
+		k.host = anyHost
+	}
+	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host).Replace(command)
+}
+
+// commands returns what helps troubles of one kind: a line for each distinct
+// command, with the names that it is for unless it says them itself; and one
+// for all. Where there are many, that one is the only line, and most bounds
+// what it lists of what its placeholder stands for.
+func commands(list []Trouble, most int) (lines []Command, whole string) {
+	of := map[string]int{}
+	for _, t := range list {
+		if t.Command == "" {
+			continue
+		}
+		i, seen := of[t.Command]
+		if !seen {
+			i = len(lines)
+			of[t.Command] = i
+			lines = append(lines, Command{Run: t.Command})
+		}
+		lines[i].For = append(lines[i].For, name(t))
+	}
+	switch {
+	case len(lines) == 0:
+		return nil, ""
+	case len(lines) == 1:
+		whole = lines[0].Run
+	default:
+		var names []string
+		whole, names = general(list)
+		if len(lines) > maxSpelled {
+			lines = []Command{{Run: whole, For: names}}
+		}
+	}
+	for i := range lines {
+		l := &lines[i]
+		if len(l.For) == 1 && says(l.Run, l.For[0]) {
+			l.For = nil
+		}
+		if l.More = max(len(l.For)-most, 0); l.More > 0 {
+			l.For = slices.Clone(l.For[:most])
+		}
+	}
+	return lines, whole
+}
+
+// general is the command of troubles of one kind with its placeholder, and
+// what that stands for.
+func general(list []Trouble) (command string, names []string) {
+	pattern := patternOf(list[0])
+	of := func(t Trouble) string { return t.Certificate }
+	if strings.Contains(pattern, "{host}") {
+		of = func(t Trouble) string { return t.Host }
+	}
+	for _, t := range list {
+		if n := of(t); n != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return fill(pattern, key{certificate: anyCertificate, host: anyHost}), names
+}
+
+func patternOf(t Trouble) string {
+	k, ok := kinds[t.Kind]
+	if !ok {
+		return notices[t.Kind].command
+	}
+	return k.pattern(!t.Until.IsZero())
+}
+
+// says reports whether a command names what it is for as a word of its own.
+func says(command, name string) bool { return slices.Contains(strings.Fields(command), name) }
