@@ -129,7 +129,7 @@ func TestRulesAndDashboardAskForWhatExists(t *testing.T) {
 	have := exported(t)
 	for _, r := range rules(t) {
 		if r.Record != "" {
-			have[r.Record] = map[string]bool{"certificate": true, "issuer": true}
+			have[r.Record] = map[string]bool{"certificate": true, "issuer": true, "host": true, "state": true, "status": true}
 		}
 	}
 	for _, r := range rules(t) {
