@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -117,7 +118,7 @@ func (t *transition) event(typ EventType, message string, err error) {
 
 // enter moves the step to a state; an error it had stays until it is proven.
 func (t *transition) enter(state StepState) {
-	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again = state, 0, time.Time{}, false
+	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again, t.s.Lost = state, 0, time.Time{}, false, false
 	if state.Over() {
 		t.s.EndedAt = t.o.At
 	}
@@ -128,6 +129,7 @@ func (t *transition) fail(err error) { t.s.Error, t.s.Hint = err.Error(), Hint(e
 // again keeps the state and tries later.
 func (t *transition) again(typ EventType) {
 	t.s.Attempts++
+	t.s.Lost = errors.Is(t.o.Err, ErrUnreachable)
 	t.s.NextAt = t.o.At.Add(Backoff(t.s.Attempts, t.r.ID+t.s.Host))
 	t.fail(t.o.Err)
 	t.event(typ, fmt.Sprintf("attempt %d, next %s", t.s.Attempts, t.s.NextAt.UTC().Format(time.RFC3339)), t.o.Err)

@@ -29,6 +29,8 @@ type Turn struct {
 	Held  map[string]Hold // by certificate: activations that wait for other certificates
 	// Moving are the certificates for which something can be done now.
 	Moving map[string]bool
+	// Waiting is what keeps certificates, or some of their hosts, from more.
+	Waiting map[string]Waits
 }
 
 // Decide looks at all rollouts under way, in the order of the fleet file, and
@@ -46,7 +48,7 @@ func Decide(entries []Entry, busy func(Action) bool) Turn {
 		n.wakeAt(next.Wake)
 		moves = append(moves, move{e, next})
 	}
-	turn := Turn{Held: holds(moves), Moving: map[string]bool{}}
+	turn := Turn{Held: holds(moves), Moving: map[string]bool{}, Waiting: map[string]Waits{}}
 	for _, h := range turn.Held {
 		n.wakeAt(h.Until)
 	}
@@ -54,8 +56,12 @@ func Decide(entries []Entry, busy func(Action) bool) Turn {
 	shared := map[service][]candidate{}
 	for i := range moves {
 		m := &moves[i]
-		if _, held := turn.Held[m.Certificate.Name]; held {
+		if h, held := turn.Held[m.Certificate.Name]; held {
 			m.next.Actions = slices.DeleteFunc(m.next.Actions, m.fresh)
+			m.next.Waiting = append(Waits{h.Waiting}, m.next.Waiting...)
+		}
+		if len(m.next.Waiting) > 0 {
+			turn.Waiting[m.Certificate.Name] = m.next.Waiting
 		}
 		turn.Moving[m.Certificate.Name] = len(m.next.Actions) > 0
 		for _, a := range m.next.Actions {

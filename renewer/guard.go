@@ -87,6 +87,8 @@ type Held struct {
 	Why     string
 	Hint    string
 	Blocked bool // only a person can go on; else it passes by itself
+	// Deadline ends the waiting; zero: there is none, or it has passed.
+	Deadline time.Time
 }
 
 // Check decides about a restart of the daemon at now, when what is in place
@@ -139,8 +141,14 @@ func (g DaguGuard) Check(w Work, now, end time.Time) Held {
 func (l Deadline) hold(why, hint string, now, end time.Time) Held {
 	deadline := end.Add(-l.Before)
 	switch {
-	case end.IsZero() || l.Before <= 0 || now.Before(deadline):
+	case end.IsZero() || l.Before <= 0:
 		return Held{Why: why}
+	case now.Before(deadline):
+		then := "a person has to go on"
+		if l.Then == GuardRestart {
+			then = "it is restarted all the same"
+		}
+		return Held{Why: fmt.Sprintf("%s; from %s on %s", why, date(deadline), then), Deadline: deadline}
 	case l.Then == GuardRestart:
 		return Held{}
 	default:

@@ -1,9 +1,6 @@
 package renewer
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // ActionKind is one kind of effect.
 type ActionKind string
@@ -52,7 +49,7 @@ type Conditions struct {
 type Next struct {
 	Actions []Action
 	Wake    time.Time
-	Waiting string // why nothing is done, if it is a window or a pause; for people
+	Waiting Waits // why the rest is not done now; for people
 }
 
 // Next decides. It does not know what is under way: an action is returned
@@ -61,11 +58,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 	switch {
 	case r.Phase == PhaseOrdering:
 		if waits(r.NextAt, k.Now, BackoffMax) {
-			n := Next{Wake: r.NextAt}
-			if r.Error == "" {
-				n.Waiting = "the issuer's rate lets it through at " + date(r.NextAt)
-			}
-			return n
+			return Next{Wake: r.NextAt, Waiting: Waits{r.ordering()}}
 		}
 		return Next{Actions: []Action{r.action(ActOrder, "")}}
 	case r.Phase != PhaseRolling:
@@ -80,19 +73,22 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		case s.State.Live(): // always finished, whatever else went wrong
 			n.add(r, s, k.Now)
 		case stopped:
+			n.wait(r.halted())
 		case s.State == StepPending && waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
 			n.wakeAt(s.NextAt)
+			n.wait(s.waiting())
 		case slots <= 0:
+			n.wait(r.paced(c))
 		case waits(wait, k.Now, c.Pace.Pause):
 			n.wakeAt(wait)
-			n.Waiting = "pause between hosts until " + wait.UTC().Format(time.RFC3339)
+			n.wait(Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(wait), Until: wait})
 			slots--
 		case s.State == StepStaged && r.shut(c, k):
 			n.wakeAt(k.WindowNext)
 			if !k.End.IsZero() {
 				n.wakeAt(k.End.Add(-c.OverrideBefore))
 			}
-			n.Waiting = fmt.Sprintf("window %s opens %s", c.Window, k.WindowNext.UTC().Format(time.RFC3339))
+			n.wait(r.window(c, k))
 			slots--
 		default:
 			n.add(r, s, k.Now)
@@ -107,11 +103,12 @@ func (r *Rollout) action(kind ActionKind, host string) Action {
 }
 
 func (n *Next) add(r *Rollout, s *Step, now time.Time) {
-	if waits(s.NextAt, now, BackoffMax) {
+	later := waits(s.NextAt, now, BackoffMax)
+	if later || s.Waiting != "" { // a guard is asked again and again, and holds meanwhile
+		n.wait(s.waiting())
+	}
+	if later {
 		n.wakeAt(s.NextAt)
-		if s.Waiting != "" {
-			n.Waiting = s.Waiting
-		}
 		return
 	}
 	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))

@@ -62,7 +62,7 @@ func TestAnotherIssuerWaitsForItsRoots(t *testing.T) {
 	if d := Plan(c, o, t0.Add(time.Hour)); d.Open != nil || d.Wait == "" {
 		t.Fatalf("its own are there, its peer's not: %+v", d)
 	}
-	if steps := PlanSteps(c, o, Conditions{Now: t0.Add(time.Hour), WindowOpen: true}); len(steps) != 1 || steps[0].Action != "wait" {
+	if steps := PlanSteps(c, o, Conditions{Now: t0.Add(time.Hour), WindowOpen: true}, nil); len(steps) != 1 || steps[0].Action != "wait" {
 		t.Errorf("%+v", steps)
 	}
 	o.Untrusting = c.Untrusting([]Peer{peer("client", UsageClient, "new", "old", "old and new", "old and new")})

@@ -46,6 +46,9 @@ func newWorld(t *rapid.T) *world {
 		n := rapid.IntRange(1, len(hosts)).Draw(t, "hosts")
 		c := entry(fmt.Sprintf("cert%d", i), hosts[:n]...)
 		c.Pace = Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		if rapid.Bool().Draw(t, "windowed") {
+			c.Window, c.Pace.Pause = "even", 5*time.Second
+		}
 		for j := range c.Placements {
 			if rapid.Bool().Draw(t, "shared") {
 				c.Placements[j].Activate.Units = []string{"shared"}
@@ -63,11 +66,41 @@ func (w *world) decide() Turn {
 	var list []Entry
 	for _, e := range w.entries {
 		list = append(list, Entry{
-			Certificate: e.c, Rollout: e.rec.Rollout, Conditions: Conditions{Now: w.now, WindowOpen: true}, Family: w.ended(e), Size: len(w.family(e)),
+			Certificate: e.c, Rollout: e.rec.Rollout, Conditions: w.conditions(), Family: w.ended(e), Size: len(w.family(e)),
 		})
 	}
 	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Size > 1 && e.Rollout.Phase.Over() }) // as the engine has it
 	return Decide(list, func(a Action) bool { return w.busy[a] })
+}
+
+// conditions has a window that is open in every other minute.
+func (w *world) conditions() Conditions {
+	next := w.now.Truncate(2 * time.Minute).Add(2 * time.Minute)
+	return Conditions{Now: w.now, WindowOpen: next.Sub(w.now) > time.Minute, WindowNext: next}
+}
+
+// checkWaiting: what does nothing now, though it is not over, says why.
+func (w *world) checkWaiting(t *rapid.T, turn Turn) {
+	for _, e := range w.entries {
+		name := e.c.Name
+		if e.rec.Rollout.Phase.Over() {
+			continue
+		}
+		if len(turn.Waiting[name]) == 0 && !turn.Moving[name] {
+			t.Fatalf("%s does nothing and does not say why: %+v", name, e.rec.Rollout)
+		}
+		for _, one := range turn.Waiting[name] {
+			if one.Kind == "" || one.Text == "" || !one.Until.IsZero() && !one.Until.After(w.now) {
+				t.Fatalf("%s waits for %+v at %s", name, one, w.now)
+			}
+		}
+		for _, s := range e.rec.Rollout.Steps {
+			_, told := turn.Waiting[name].On(s)
+			if acts := e.rec.Rollout.Phase == PhaseOrdering || slices.ContainsFunc(e.rec.Rollout.Next(e.c, w.conditions()).Actions, func(a Action) bool { return a.Host == s.Host }); !s.State.Over() && !told && !acts {
+				t.Fatalf("nothing is done on %s for %s (%s), and nothing says why: %+v", s.Host, name, s.State, turn.Waiting[name])
+			}
+		}
+	}
 }
 
 // family returns the certificates of an entry.
@@ -93,6 +126,7 @@ func (w *world) ended(of *worldEntry) (out []Ended) {
 // pass; false when nothing is left to do.
 func (w *world) step(t *rapid.T) bool {
 	turn := w.decide()
+	w.checkWaiting(t, turn)
 	tasks, wake := turn.Tasks, turn.Wake
 	for _, task := range tasks {
 		w.checkStart(t, task)

@@ -108,6 +108,7 @@ type Rollout struct {
 	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: whoever sets up its host restarts it
 	Attempts  int       `json:"attempts,omitempty"`  // failed orders
 	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
+	Rated     bool      `json:"rated,omitempty"`     // NextAt is the issuer's rate, not a failure
 	Error     string    `json:"error,omitempty"`
 	Hint      string    `json:"hint,omitempty"`
 	StartedAt time.Time `json:"started_at"`
@@ -127,6 +128,9 @@ type Step struct {
 	Again    bool      `json:"again,omitempty"`    // activating: begun before, and cut off or failed
 	Waiting  string    `json:"waiting,omitempty"`  // why a guard holds it up
 	Blocked  bool      `json:"blocked,omitempty"`  // the guard waits for a person
+	HeldAt   time.Time `json:"held_at,omitzero"`   // when the guard began to
+	Deadline time.Time `json:"deadline,omitzero"`  // of the guard's waiting
+	Lost     bool      `json:"lost,omitempty"`     // the last try failed because the host could not be reached
 	Rereads  bool      `json:"rereads,omitempty"`  // the service reads what changed by itself: nothing was restarted
 	// Down is when the service was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any

@@ -6,8 +6,9 @@ import (
 )
 
 // PlanSteps says what a run at now would do for one certificate, and why. It
-// is empty where nothing is to be done.
-func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
+// is empty where nothing is to be done. waits is what its rollout waits for,
+// if one is under way.
+func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep {
 	d := Plan(c, o, k.Now)
 	r := d.Open
 	var steps []PlanStep
@@ -23,17 +24,26 @@ func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 		return steps
 	case d.Adapt != nil:
 		r = d.Adapt
+	case o.Record.Rollout != nil && o.Record.Rollout.Phase == PhaseBlocked && !d.Close:
+		b := o.Record.Rollout
+		add("", "wait", after("rollout "+b.ID+" is blocked: "+b.Blocked(o.Current).Text, b.Error))
+		return append(steps, reprobes(c, o.Record, k.Now)...)
 	case d.Close || o.Record.Rollout == nil || o.Record.Rollout.Phase.Over():
 		return reprobes(c, o.Record, k.Now)
 	default:
 		r = o.Record.Rollout
+		for _, w := range waits {
+			if w.Kind != WaitWindow { // said of each host that has to be activated
+				add(w.Host, "wait", w.Text)
+			}
+		}
 	}
 	why := r.Why()
 	if r == o.Record.Rollout || d.Adapt != nil {
 		why = "rollout " + r.ID + " is under way: " + why
 	}
 	if r.Phase == PhaseOrdering {
-		add("", "issue", after(why, r.NextAt, k.Now, r.Error))
+		add("", "issue", after(why, r.Error))
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
@@ -41,14 +51,14 @@ func PlanSteps(c Certificate, o Observed, k Conditions) []PlanStep {
 		if !ok || s.State.Over() {
 			continue
 		}
-		reason := after(why, s.NextAt, k.Now, s.Error)
+		reason := after(why, s.Error)
 		switch s.State {
 		case StepPending:
 			add(s.Host, "push", reason)
 			fallthrough
 		case StepStaged, StepActivating:
 			if s.State != StepActivating && r.shut(c, k) {
-				add(s.Host, "wait", "window "+c.Window+" opens "+date(k.WindowNext))
+				add(s.Host, "wait", r.window(c, k).Text)
 			}
 			if verb := p.Activate.Verb(); verb != "" && !p.Rereads(o.Record.Placements[s.Host], p.Layout(), o.Trust) {
 				add(s.Host, verb, reason)
@@ -86,12 +96,9 @@ func (r *Rollout) Why() string {
 	return strings.Join(texts, "; ")
 }
 
-func after(why string, next, now time.Time, failed string) string {
+func after(why, failed string) string {
 	if failed != "" {
 		why += "; failed: " + failed
-	}
-	if next.After(now) {
-		why += "; again at " + date(next)
 	}
 	return why
 }

@@ -17,9 +17,8 @@ type Ended struct {
 // Hold says why an activation that could begin does not: what other
 // certificates do.
 type Hold struct {
-	Why   string
-	By    []string  // the certificates under way that hold it; empty: not they
-	Until time.Time // it ends then by itself; zero: not by time
+	Waiting
+	By []string // the certificates under way that hold it; empty: not they
 }
 
 // traffic is what goes on around an activation that is about to begin: in the
@@ -180,7 +179,7 @@ var rules = []func(*traffic, move) Hold{
 // may begin.
 func (t *traffic) admit(m move) (Hold, bool) {
 	for _, rule := range rules {
-		if h := rule(t, m); h.Why != "" {
+		if h := rule(t, m); h.Text != "" {
 			return h, false
 		}
 	}
@@ -196,7 +195,7 @@ func (t *traffic) familyFailed(m move) Hold {
 		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && r.askedAt().After(e.At) {
 			continue
 		}
-		return Hold{Why: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}
+		return Hold{Waiting: Waiting{Kind: WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
 	}
 	return Hold{}
 }
@@ -210,13 +209,13 @@ func (t *traffic) familyPace(m move) Hold {
 		if len(f.proven)+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
-		return Hold{Why: "the first of its entry is not proven yet", By: slices.Concat(f.live, f.coming)}
+		return Hold{Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
 	}
 	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
-		return Hold{Why: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live)), By: f.live}
+		return Hold{Waiting{Kind: WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
 	}
 	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && waits(until, t.now, p.Pause) {
-		return Hold{Why: "pause between hosts until " + date(until), Until: until}
+		return Hold{Waiting: Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(until), Until: until}}
 	}
 	return Hold{}
 }
@@ -229,7 +228,7 @@ func (t *traffic) otherSide(m move) Hold {
 	}
 	other := servers + clients - m.Certificate.side()
 	if live := t.group(m.Certificate).live[other]; len(live) > 0 {
-		return Hold{Why: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup), By: live}
+		return Hold{Waiting{Kind: WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
 	}
 	return Hold{}
 }
@@ -239,7 +238,7 @@ func (t *traffic) serversFirst(m move) Hold {
 		return Hold{}
 	}
 	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {
-		return Hold{Why: "the servers of group " + m.Certificate.PeerGroup + " go first", By: coming}
+		return Hold{Waiting{Kind: WaitPeers, Text: "the servers of group " + m.Certificate.PeerGroup + " go first"}, coming}
 	}
 	return Hold{}
 }

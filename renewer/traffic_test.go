@@ -112,7 +112,7 @@ func (w *world) checkRest(t *rapid.T) {
 		}
 		h, held := turn.Held[e.c.Name]
 		failed := slices.ContainsFunc(w.family(e), func(f *worldEntry) bool { return f.rec.Rollout.Phase == PhaseBlocked })
-		if !held || !failed || !strings.Contains(h.Why, "failed") {
+		if !held || !failed || !strings.Contains(h.Text, "failed") {
 			t.Fatalf("%s rests without a reason: %+v %+v", e.c.Name, h, e.rec.Rollout)
 		}
 	}
@@ -194,7 +194,7 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 	if got := starts(turn); got != nil {
 		t.Fatalf("%v", got)
 	}
-	if h := turn.Held["docker@b"]; !strings.Contains(h.Why, "docker@a failed: a: connection refused") {
+	if h := turn.Held["docker@b"]; !strings.Contains(h.Text, "docker@a failed: a: connection refused") {
 		t.Errorf("%+v", h)
 	}
 	rest[0].Conditions.End = t0.Add(23 * time.Hour)

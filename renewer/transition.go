@@ -14,7 +14,7 @@ func (t *transition) ordered() {
 	switch {
 	case o.Err == nil:
 		g := o.Generation
-		r.Phase, r.Attempts, r.NextAt, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, "", ""
+		r.Phase, r.Attempts, r.NextAt, r.Rated, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, false, "", ""
 		r.Generation, t.rec.Latest, t.rec.KeyLost = g.Number, g.Number, false
 		t.event(EventIssued, fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339)), nil)
 		for _, w := range o.Warnings {
@@ -24,7 +24,7 @@ func (t *transition) ordered() {
 		if r.NextAt.IsZero() { // told once
 			t.event(EventRolloutWaiting, o.Err.Error(), nil)
 		}
-		r.NextAt = o.At.Add(min(RetryAfter(o.Err), BackoffMax))
+		r.NextAt, r.Rated = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), true
 	case ClassOf(o.Err) == ClassRefused:
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		why := "the issuer refused"
@@ -38,6 +38,7 @@ func (t *transition) ordered() {
 		t.close(PhaseBlocked, o.Err.Error())
 	default:
 		r.Attempts++
+		r.Rated = false
 		r.NextAt = o.At.Add(orderBackoff(r.Attempts, r.ID, o.Err))
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		t.event(EventRenewalFailed, fmt.Sprintf("attempt %d, next %s", r.Attempts, r.NextAt.UTC().Format(time.RFC3339)), o.Err)
@@ -99,8 +100,9 @@ func (t *transition) held() {
 		s.State = StepStaged
 	}
 	s.Waiting, s.Blocked, s.Hint = h.Why, h.Blocked, h.Hint
-	s.NextAt = t.o.At.Add(GuardInterval)
+	s.NextAt, s.Deadline = t.o.At.Add(GuardInterval), h.Deadline
 	if news {
+		s.HeldAt = t.o.At
 		t.event(EventRolloutWaiting, h.Why, nil)
 		if ev := &t.events[len(t.events)-1]; h.Blocked { // a person has to hear of it
 			ev.Error, ev.Hint = h.Why, h.Hint
@@ -113,7 +115,7 @@ func (t *transition) activated() {
 		t.held()
 		return
 	}
-	t.s.Waiting, t.s.Blocked, t.s.Hint = "", false, ""
+	t.s.Waiting, t.s.Blocked, t.s.HeldAt, t.s.Deadline, t.s.Hint = "", false, time.Time{}, time.Time{}, ""
 	if t.o.Gone { // what was staged is to be staged again
 		t.again(EventActivateFailed)
 		t.s.State = StepPending

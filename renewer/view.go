@@ -47,7 +47,7 @@ type Detail struct {
 	Chain       []ChainEntry     `json:"chain"`
 	Generations []GenerationView `json:"generations"`
 	Placements  []PlacementView  `json:"placements"`
-	Rollout     *Rollout         `json:"rollout,omitempty"`
+	Rollout     *RolloutView     `json:"rollout,omitempty"`
 }
 
 // GenerationView is one generation without its DER.
@@ -81,7 +81,7 @@ type SystemStatus struct {
 	Issuers  []IssuerStatus  `json:"issuers"`
 	Hosts    []HostStatus    `json:"hosts"`
 	Channels []ChannelStatus `json:"channels,omitempty"`
-	Rollouts []Rollout       `json:"rollouts"` // under way or blocked
+	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
 }
 
@@ -198,7 +198,7 @@ type RolloutResult struct {
 	Rollout     string `json:"rollout"`
 	Generation  int    `json:"generation"`
 	Result      Result `json:"result"`
-	Waiting     string `json:"waiting,omitempty"` // for what
+	Waiting     Waits  `json:"waiting,omitempty"` // for what
 	Error       string `json:"error,omitempty"`
 	Hint        string `json:"hint,omitempty"`
 }
@@ -235,12 +235,14 @@ func (f ListFilter) Matches(r Row) bool {
 }
 
 // NewDetail gathers what is known of one certificate; gens are all its
-// generations, newest first, and shown the one that its row shows.
-func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, now time.Time) (Detail, error) {
+// generations, newest first, shown the one that its row shows, and waits what its
+// rollout waits for.
+func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, waits Waits, now time.Time) (Detail, error) {
 	d := Detail{
 		Row: NewRow(c, rec, shown).At(now), Profile: c.Profile, Usages: append([]Usage{}, c.Usages...),
-		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{}, Rollout: rec.Rollout,
+		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{},
 	}
+	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.Trouble()
 	if shown != nil && len(shown.Chain) > 0 {
 		chain, err := shown.Parse()

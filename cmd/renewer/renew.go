@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,13 +84,20 @@ func progressLine(e renewer.Event) string {
 	return fmt.Sprintf("%-28s %-16s %s%s", e.Certificate, e.Host, e.Type, said)
 }
 
+// waits says what a rollout waits for, a line for each reason.
+func (c *cli) waits(certificate string, waits renewer.Waits) {
+	for _, w := range waits {
+		c.say("%s waits: %s", certificate, w)
+	}
+}
+
 // result prints how rollouts ended, and fails where one failed or is blocked.
 func (c *cli) result(r renewer.RunResult, err error) error {
 	if err != nil && len(r.Rollouts) == 0 {
 		return err
 	}
 	out := listOf(c, []string{"certificate", "generation", "result", "why"}, func(x renewer.RolloutResult) []any {
-		return []any{x.Certificate, x.Generation, state(x.Result), x.Error + x.Waiting}
+		return []any{x.Certificate, x.Generation, state(x.Result), cmp.Or(x.Error, x.Waiting.String())}
 	})
 	if e := out.all(r.Rollouts, "nothing to do"); e != nil || err != nil {
 		return errors.Join(err, e)
@@ -97,10 +105,11 @@ func (c *cli) result(r renewer.RunResult, err error) error {
 	hints := map[string]bool{}
 	for _, x := range r.Rollouts {
 		switch x.Result {
-		case renewer.ResultWaiting:
-			c.say("%s waits: %s", x.Certificate, x.Waiting)
+		case renewer.ResultWaiting, renewer.ResultStarted:
+			c.waits(x.Certificate, x.Waiting)
 		case renewer.ResultFailed, renewer.ResultBlocked:
 			fmt.Fprintf(c.errOut, "error: %s: %s: %s\n", x.Certificate, x.Result, x.Error)
+			c.waits(x.Certificate, x.Waiting)
 		}
 		if x.Hint != "" && !hints[x.Hint] {
 			hints[x.Hint] = true

@@ -53,7 +53,19 @@ func (c *cli) showSnippet(d renewer.Detail) error {
 	})
 }
 
-// why says what keeps a step from going on.
+// waitsFor says what keeps a rollout from going on with one host.
+func waitsFor(r renewer.RolloutView, s renewer.Step) string {
+	if s.State.Over() && !r.Phase.Over() {
+		return ""
+	}
+	if r.Phase.Over() {
+		return r.Waiting.String()
+	}
+	w, _ := r.Waiting.On(s)
+	return w.Text
+}
+
+// why says what went wrong with a step.
 func why(s renewer.Step) string {
 	if s.Error == "" && s.Stopped != "" {
 		return s.Stopped + " does not run"
@@ -77,12 +89,12 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		}
 		c.heading("Rollout " + r.ID)
 		c.facts("kind", r.Kind, "phase", state(r.Phase), "generation", r.Generation, "because", strings.Join(reasons, "; "),
-			"started", r.StartedAt, "next try", r.NextAt, "error", r.Error)
+			"started", r.StartedAt, "waits for", strings.Join(r.Waiting.Texts(), "\n"), "error", r.Error)
 		var rows [][]any
 		for _, s := range r.Steps {
-			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, s.NextAt, why(s)})
+			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, waitsFor(*r, s), why(s)})
 		}
-		if err := c.table([]string{"host", "state", "revision", "attempts", "next_try", "why"}, rows); err != nil {
+		if err := c.table([]string{"host", "state", "revision", "attempts", "waits_for", "error"}, rows); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -56,8 +57,8 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	var rows [][]any
 	for _, r := range st.Rollouts {
 		for _, s := range r.Steps {
-			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), s.NextAt, r.Error + why(s)})
+			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), waitsFor(r, s), cmp.Or(r.Error, why(s))})
 		}
 	}
-	return c.table([]string{"rollout", "kind", "generation", "phase", "host", "state", "next_try", "why"}, rows)
+	return c.table([]string{"rollout", "kind", "generation", "phase", "host", "state", "waits_for", "error"}, rows)
 }

@@ -30,10 +30,10 @@ func Hostile(now time.Time) *Fleet {
 		d.Chain[0].Usages, d.Chain[0].Key, d.Chain[0].Signature, d.Chain[0].Serial = []string{text}, text, text, text
 		onHost(&d, 0, text, func(h *renewer.HostRow) { h.Error, h.Served = text, text })
 		d.Placements[0].Dir, d.Placements[0].Activate, d.Placements[0].Probe = text, text, text
-		r := renewer.Rollout{
+		r := renewer.RolloutView{Waiting: renewer.Waits{{Kind: renewer.WaitKind(text), Text: text}, {Host: text, Text: text}}, Rollout: renewer.Rollout{
 			ID: text, Certificate: text, Kind: renewer.Kind(text), Phase: renewer.PhaseRolling, Error: text, Hint: text, StartedAt: now,
 			Reasons: []renewer.Reason{{Text: text}}, Steps: []renewer.Step{{Host: text, State: renewer.StepState(text), Waiting: text, Error: text, Hint: text}},
-		}
+		}}
 		d.Rollout = &r
 		f.Put(d)
 		f.Status.Rollouts = append(f.Status.Rollouts, r)

@@ -76,7 +76,7 @@ func system(now time.Time) renewer.SystemStatus {
 			LastCheck: now.Add(-2 * time.Minute), NextCheck: now.Add(8 * time.Minute), LastProbe: now.Add(-7 * time.Minute), NextDue: now.Add(5 * Day),
 		},
 		Issuers: []renewer.IssuerStatus{{Name: "fleet-ca", Type: "local", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=Fleet root,O=Example", NotAfter: now.Add(3000 * Day)}}}},
-		Counts:  map[renewer.Status]int{}, Rollouts: []renewer.Rollout{},
+		Counts:  map[renewer.Status]int{}, Rollouts: []renewer.RolloutView{},
 	}
 }
 
@@ -122,11 +122,12 @@ func EveryState(now time.Time) *Fleet {
 
 	d = Certificate(now, "docker@host-c", 60*Day, "host-c")
 	d.Status = renewer.StatusRenewing
-	r := renewer.Rollout{
+	opens := now.Add(21 * time.Hour)
+	r := renewer.RolloutView{Rollout: renewer.Rollout{
 		ID: "docker@host-c#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseRolling, StartedAt: now.Add(-40 * time.Second),
 		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time " + d.RenewAt.Format(time.RFC3339) + " has come"}},
-		Steps:   []renewer.Step{{Host: "host-c", State: renewer.StepActivated}, {Host: "host-e", State: renewer.StepStaged, Waiting: "the canary"}},
-	}
+		Steps:   []renewer.Step{{Host: "host-c", State: renewer.StepActivated}, {Host: "host-e", State: renewer.StepStaged}},
+	}, Waiting: renewer.Waits{{Kind: renewer.WaitWindow, Text: "window nightly opens " + opens.Format(time.RFC3339), Until: opens}}}
 	d.Rollout = &r
 	onHost(&d, 0, "", func(h *renewer.HostRow) { h.State = renewer.HostActivated })
 	f.Status.Rollouts = append(f.Status.Rollouts, r)
@@ -136,11 +137,14 @@ func EveryState(now time.Time) *Fleet {
 	d = Certificate(now, "docker@host-e", 63*Day, "host-e")
 	d.Status, d.LastError, d.Hint = renewer.StatusBlocked, "host-e: "+refused, "journalctl -u docker.service -n 50 on host-e tells why"
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) { h.State, h.Error = renewer.HostRolledBack, refused })
-	blocked := renewer.Rollout{
+	retry := now.Add(10 * Day)
+	blocked := renewer.RolloutView{Waiting: renewer.Waits{{
+		Kind: renewer.WaitPerson, Text: "a person has to put right what stopped it; it is tried anew at " + retry.Format(time.RFC3339), Until: retry,
+	}}, Rollout: renewer.Rollout{
 		ID: "docker@host-e#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseBlocked, StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-3 * time.Hour),
 		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}},
 		Steps:   []renewer.Step{{Host: "host-e", State: renewer.StepRolledBack, Error: refused, Hint: d.Hint}},
-	}
+	}}
 	d.Rollout = &blocked
 	f.Put(d)
 

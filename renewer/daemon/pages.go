@@ -20,7 +20,7 @@ type pages struct{ *App }
 var _ page.Source = pages{}
 
 // System implements page.Source: nobody is asked, and no list is walked over.
-func (p pages) System(context.Context) (renewer.SystemStatus, error) {
+func (p pages) System(ctx context.Context) (renewer.SystemStatus, error) {
 	st, err := p.system()
 	if err != nil {
 		return st, err
@@ -29,16 +29,17 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	for _, name := range names {
-		if len(st.Rollouts) == mostRollouts {
-			break
-		}
-		rec, ok, err := p.store.Record(name)
+	waiting, err := p.eng.Waiting(ctx)
+	if err != nil {
+		return st, err
+	}
+	for _, name := range names[:min(len(names), mostRollouts)] {
+		v, err := p.rollout(name, waiting)
 		if err != nil {
 			return st, err
 		}
-		if ok && rec.Rollout != nil {
-			st.Rollouts = append(st.Rollouts, *rec.Rollout)
+		if v != nil {
+			st.Rollouts = append(st.Rollouts, *v)
 		}
 	}
 	return st, nil
@@ -57,7 +58,7 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 // certificates.
 func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
-	st := renewer.SystemStatus{Rollouts: []renewer.Rollout{}, Counts: map[renewer.Status]int{}}
+	st := renewer.SystemStatus{Rollouts: []renewer.RolloutView{}, Counts: map[renewer.Status]int{}}
 	if d := a.daemon.Load(); d != nil {
 		st.Daemon = *d
 		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = a.eng.Times()

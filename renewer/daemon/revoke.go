@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 		if res, failed := unproven[name]; failed {
 			out = append(out, renewer.Revoked{
 				Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{},
-				Error: fmt.Sprintf("not revoked, because its replacement is %s: %s", res.Result, res.Error+res.Waiting),
+				Error: fmt.Sprintf("not revoked, because its replacement is %s: %s", res.Result, cmp.Or(res.Error, res.Waiting.String())),
 				Hint:  "without --replace it is revoked at once",
 			})
 			continue

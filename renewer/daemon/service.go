@@ -104,7 +104,11 @@ func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
 	if err != nil {
 		return renewer.Detail{}, err
 	}
-	return renewer.NewDetail(k.cert, k.rec, shown, gens, time.Now())
+	waiting, err := a.eng.Waiting(ctx)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	return renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], time.Now())
 }
 
 func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Certificate) {
@@ -130,18 +134,32 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
+	waiting, err := a.eng.Waiting(ctx)
+	if err != nil {
+		return st, err
+	}
 	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
 		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {
 			return nil
 		}
-		rec, ok, err := a.store.Record(row.Name)
-		if ok && rec.Rollout != nil {
-			st.Rollouts = append(st.Rollouts, *rec.Rollout)
+		v, err := a.rollout(row.Name, waiting)
+		if v != nil {
+			st.Rollouts = append(st.Rollouts, *v)
 		}
 		return err
 	})
 	return st, err
+}
+
+// rollout returns the rollout of a certificate as it is shown; nil if there is none.
+func (a *App) rollout(name string, waiting map[string]renewer.Waits) (*renewer.RolloutView, error) {
+	rec, ok, err := a.store.Record(name)
+	if err != nil || !ok || rec.Rollout == nil {
+		return nil, err
+	}
+	current, err := a.generation(name, rec.Current)
+	return rec.View(current, waiting[name]), err
 }
 
 // Plan implements server.Service.

@@ -16,10 +16,14 @@ func (e *Engine) conditions(now time.Time) []renewer.Entry {
 	for _, en := range e.entries {
 		out = append(out, e.underWay(en, now))
 	}
-	slices.SortFunc(out, func(a, b renewer.Entry) int {
+	return e.inOrder(out)
+}
+
+func (e *Engine) inOrder(entries []renewer.Entry) []renewer.Entry {
+	slices.SortFunc(entries, func(a, b renewer.Entry) int {
 		return cmp.Or(cmp.Compare(e.fleet.byName[a.Certificate.Name], e.fleet.byName[b.Certificate.Name]), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
 	})
-	return out
+	return entries
 }
 
 // underWay is an entry with a rollout as Decide looks at it.
@@ -161,17 +165,48 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 				under = append(under, e.underWay(en, e.Now()))
 			}
 		}
-		held := renewer.Decide(under, func(renewer.Action) bool { return false }).Held
+		waiting := renewer.Decide(under, idle).Waiting
 		for _, c := range e.fleet.Certificates {
-			if h, ok := held[c.Name]; ok {
-				steps = append(steps, renewer.PlanStep{Certificate: c.Name, Action: "wait", Reason: h.Why})
-			}
 			var en *entry
 			if en, _, err = e.load(c.Name, c); err != nil {
 				return
 			}
-			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()))...)
+			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()), waiting[c.Name])...)
 		}
 	})
 	return steps, cmp.Or(failed, err)
+}
+
+func idle(renewer.Action) bool { return false }
+
+// Waiting says what every rollout under way waits for, by certificate: as of
+// the last turn of the loop or, where that does not go on by itself, as a run
+// would find it now. The map is not to be changed.
+func (e *Engine) Waiting(ctx context.Context) (waiting map[string]renewer.Waits, err error) {
+	failed := e.do(ctx, func() {
+		if e.onItsOwn {
+			waiting = e.turn.Waiting
+			return
+		}
+		var names []string
+		if names, err = e.Store.Open(); err != nil {
+			return
+		}
+		under := make([]renewer.Entry, 0, len(names))
+		for _, name := range names {
+			c, ok := e.fleet.Certificate(name)
+			if !ok {
+				continue
+			}
+			var en *entry
+			if en, _, err = e.load(name, c); err != nil {
+				return
+			}
+			if en.open() {
+				under = append(under, e.underWay(en, e.Now()))
+			}
+		}
+		waiting = renewer.Decide(e.inOrder(under), idle).Waiting
+	})
+	return waiting, cmp.Or(failed, err)
 }

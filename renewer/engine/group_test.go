@@ -222,7 +222,7 @@ func TestAFailingFirstOfAnEntryStopsTheOthers(t *testing.T) {
 		for _, r := range res.Rollouts {
 			switch {
 			case r.Certificate == "web@a" && r.Result != renewer.ResultBlocked,
-				r.Certificate != "web@a" && (r.Result != renewer.ResultWaiting || !strings.Contains(r.Waiting, "web@a failed")):
+				r.Certificate != "web@a" && (r.Result != renewer.ResultWaiting || !strings.Contains(r.Waiting.String(), "web@a failed")):
 				t.Errorf("%+v", r)
 			}
 		}

@@ -252,7 +252,7 @@ func TestOrdersHeldByTheRate(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.ca.breakWith(&renewer.Error{Class: renewer.ClassRetry, After: time.Minute, Err: renewer.ErrRate})
 		res := b.pass()
-		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting, "rate") || b.ca.count() != 1 {
+		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting.String(), "rate") || b.ca.count() != 1 {
 			t.Fatalf("after %d calls: %+v", b.ca.count(), res)
 		}
 		time.Sleep(3*time.Minute + time.Second)

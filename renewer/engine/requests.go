@@ -165,11 +165,16 @@ func (e *Engine) request(ctx context.Context, names []string, wait bool, progres
 		return w.wait(ctx, progress)
 	}
 	var result renewer.RunResult
-	for id, name := range w.rollouts {
-		result.Rollouts = append(result.Rollouts, renewer.RolloutResult{Certificate: name, Rollout: id, Result: renewer.ResultStarted})
-	}
+	err = e.do(ctx, func() { // a turn of the loop after the request
+		for id, name := range w.rollouts {
+			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{
+				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.turn.Waiting[name],
+			})
+		}
+		e.forget(w)
+	})
 	sortResults(result.Rollouts)
-	return result, e.do(ctx, func() { e.forget(w) })
+	return result, err
 }
 
 func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Change) error) error {

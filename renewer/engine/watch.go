@@ -188,18 +188,15 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	}
 	r := en.rec.Rollout
 	res.Generation = r.Generation
-	next := r.Next(en.cert, e.condition(en, e.Now()))
-	if h, held := e.turn.Held[name]; held {
-		next.Waiting = h.Why
-	}
+	res.Waiting = e.turn.Waiting[name]
 	res.Error, res.Hint = r.Trouble()
 	switch {
 	case r.Held():
 		res.Result = renewer.ResultBlocked
 	case res.Error != "":
 		res.Result = renewer.ResultFailed
-	case next.Waiting != "":
-		res.Result, res.Waiting = renewer.ResultWaiting, next.Waiting
+	case len(res.Waiting) > 0:
+		res.Result = renewer.ResultWaiting
 	}
 	return res
 }

@@ -641,7 +641,7 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 		busy(renewer.DockerState{Running: true, Containers: 2, Matching: 1})
 		res, err := b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
 		must(t, err)
-		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || res.Rollouts[0].Waiting == "" {
+		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || len(res.Rollouts[0].Waiting) == 0 {
 			t.Fatalf("result %+v", res)
 		}
 		if row := b.row("docker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged || m.activated["systemd restart docker.service"] != 1 {
@@ -714,7 +714,7 @@ func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 		has(renewer.Work{Running: true, Active: 2, What: "runs"})
 		res, err := b.eng.Renew(context.Background(), []string{"worker"}, false, true, nil)
 		must(t, err)
-		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting, "no runs are left (2 now)") {
+		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting.String(), "no runs are left (2 now)") {
 			t.Fatalf("result %+v", res)
 		}
 		if row := b.row("worker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {

@@ -14,7 +14,7 @@ type fleetPage struct {
 	Verdict  verdict
 	Troubles []trouble
 	More     int // troubles of certificates that are not shown
-	Rollouts []renewer.Rollout
+	Rollouts []renewer.RolloutView
 	Counts   []count
 	Bands    []band
 	Filter   filter

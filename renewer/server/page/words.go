@@ -10,7 +10,7 @@ import (
 )
 
 var functions = template.FuncMap{
-	"mark": markOf, "event": eventLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
+	"mark": markOf, "event": eventLook, "waits": waitLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
 	"certificate": certificateLink, "host": hostLink,
 	"spans":      func() any { return windows },
 	"ends":       firstEnd,
@@ -163,6 +163,18 @@ func eventLook(e renewer.Event) look {
 		class = warn
 	}
 	return look{class, signs[class], strings.ReplaceAll(string(e.Type), "_", " ")}
+}
+
+// waitLook gives the look of a reason to wait.
+func waitLook(w renewer.Waiting) look {
+	l := look{Class: idle, Sign: "⏸", Word: "waits: " + string(w.Kind)}
+	switch w.Kind {
+	case renewer.WaitUnreachable, renewer.WaitBackoff:
+		l.Class, l.Sign = warn, signs[warn]
+	case renewer.WaitPerson:
+		l.Class, l.Sign = bad, signs[bad]
+	}
+	return l
 }
 
 // firstEnd is when the first of an issuer's CA certificates ends.

@@ -1,0 +1,182 @@
+package renewer
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// WaitKind names what a rollout waits for.
+type WaitKind string
+
+// What a rollout waits for.
+const (
+	WaitWindow      WaitKind = "window"      // the maintenance window
+	WaitPause       WaitKind = "pause"       // between two hosts
+	WaitGuard       WaitKind = "guard"       // what the service runs
+	WaitRate        WaitKind = "rate"        // of the issuer
+	WaitPace        WaitKind = "pace"        // canary, max_parallel, or one that failed, of the rollout or of its entry
+	WaitPeers       WaitKind = "peers"       // the other side of its peer group
+	WaitUnreachable WaitKind = "unreachable" // a host
+	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
+	WaitPerson      WaitKind = "person"      // it is blocked
+)
+
+// Waiting is one reason why a rollout does not go on. It is told, never
+// decisive, and kept nowhere: it follows from what is recorded, the fleet file
+// and the time, so it is the same whoever asks and never out of date.
+type Waiting struct {
+	Kind  WaitKind  `json:"kind"`
+	Host  string    `json:"host,omitempty"` // empty: it keeps every host that has not begun
+	Text  string    `json:"text"`           // for people, with its times
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"` // it ends then, or is tried again; zero: not by time
+}
+
+func (w Waiting) String() string {
+	if w.Host == "" {
+		return w.Text
+	}
+	return w.Host + ": " + w.Text
+}
+
+// Waits is all that a rollout waits for, what explains most first.
+type Waits []Waiting
+
+func (w Waits) String() string { return strings.Join(w.Texts(), "; ") }
+
+// Texts returns the reasons as people read them.
+func (w Waits) Texts() []string {
+	texts := make([]string, 0, len(w))
+	for _, one := range w {
+		texts = append(texts, one.String())
+	}
+	return texts
+}
+
+// On returns what keeps one host that is not over: its own reason or, before
+// it has begun, that of all.
+func (w Waits) On(s Step) (Waiting, bool) {
+	for _, one := range w {
+		if one.Host == s.Host || one.Host == "" && (s.State == StepPending || s.State == StepStaged) {
+			return one, true
+		}
+	}
+	return Waiting{}, false
+}
+
+// wait notes a reason. One that keeps all hosts comes before those of single
+// ones, unless it is only the pace: then they are what it waits for.
+func (n *Next) wait(w Waiting) {
+	if w.Host != "" {
+		n.Waiting = append(n.Waiting, w)
+		return
+	}
+	for _, has := range n.Waiting {
+		if has.Host == "" {
+			return
+		}
+	}
+	if w.Kind == WaitPace {
+		n.Waiting = append(n.Waiting, w)
+	} else {
+		n.Waiting = append(Waits{w}, n.Waiting...)
+	}
+}
+
+// ordering says what an order waits for.
+func (r *Rollout) ordering() Waiting {
+	if r.Rated || r.Error == "" {
+		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
+	}
+	return Waiting{Kind: WaitBackoff, Text: failedTries(r.Attempts, r.NextAt), Until: r.NextAt}
+}
+
+// waiting says what a step waits for that is not begun or not done.
+func (s *Step) waiting() Waiting {
+	switch {
+	case s.Waiting != "":
+		return Waiting{Kind: WaitGuard, Host: s.Host, Text: s.Waiting, Since: s.HeldAt, Until: s.Deadline}
+	case s.Lost:
+		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; tried again at " + date(s.NextAt), Until: s.NextAt}
+	default:
+		return Waiting{Kind: WaitBackoff, Host: s.Host, Text: failedTries(s.Attempts, s.NextAt), Until: s.NextAt}
+	}
+}
+
+func failedTries(n int, next time.Time) string {
+	if n == 1 {
+		return "the first attempt failed; the next is at " + date(next)
+	}
+	return fmt.Sprintf("%d attempts failed; the next is at %s", n, date(next))
+}
+
+// window says which window keeps a rollout from activating.
+func (r *Rollout) window(c Certificate, k Conditions) Waiting {
+	return Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
+}
+
+// paced says why no further host of a rollout may begin.
+func (r *Rollout) paced(c Certificate) Waiting {
+	proven := 0
+	for _, s := range r.Steps {
+		if s.State == StepVerified {
+			proven++
+		}
+	}
+	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("as many hosts are under way as max_parallel allows (%d)", c.Pace.MaxParallel)}
+	if proven < min(c.Pace.Canary, len(r.Steps)) {
+		w.Text = "its canary is not proven yet"
+	}
+	return w
+}
+
+// halted says which host keeps the others of a rollout from being touched.
+func (r *Rollout) halted() Waiting {
+	w := Waiting{Kind: WaitPace, Text: "no further host is touched"}
+	for _, s := range r.Steps {
+		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
+			w.Text += ": " + s.Host + " failed"
+			break
+		}
+	}
+	return w
+}
+
+// Blocked says what a blocked rollout waits for; current is what is in place,
+// nil for nothing.
+func (r *Rollout) Blocked(current *Generation) Waiting {
+	retry := RetryBlocked(*r, current)
+	return Waiting{Kind: WaitPerson, Text: "a person has to put right what stopped it; it is tried anew at " + date(retry), Since: r.EndedAt, Until: retry}
+}
+
+// RolloutView is a rollout with what it waits for.
+type RolloutView struct {
+	Rollout
+	Waiting Waits `json:"waiting,omitempty"`
+}
+
+// View returns the rollout of a record as it is shown; nil if there is none.
+// waits is what it waits for if it is under way.
+func (rec Record) View(current *Generation, waits Waits) *RolloutView {
+	r := rec.Rollout
+	switch {
+	case r == nil:
+		return nil
+	case r.Phase == PhaseBlocked:
+		waits = Waits{r.Blocked(current)}
+	case r.Phase.Over():
+		waits = nil
+	}
+	return &RolloutView{*r, waits}
+}
+
+// currentOf finds the generation that is in place.
+func (rec Record) currentOf(gens []Generation) *Generation {
+	for i := range gens {
+		if rec.InPlace() && gens[i].Number == rec.Current {
+			return &gens[i]
+		}
+	}
+	return nil
+}
