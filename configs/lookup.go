@@ -25,6 +25,12 @@ func (f *Fleet) Host(name string) (Host, bool) {
 	return f.Hosts[i], true
 }
 
+// Index returns where the certificate of that full name stands in Certificates.
+func (f *Fleet) Index(name string) (i int, ok bool) {
+	i, ok = f.index[name]
+	return i, ok
+}
+
 // Certificate returns the certificate of that full name, such as docker@host-b.
 func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 	i, ok := f.index[name]

@@ -192,7 +192,7 @@ func (c *checker) row(tx *bolt.Tx, name string, key []byte) {
 	if v == nil {
 		return
 	}
-	row, err := decodeRow(v)
+	row, err := decodeRow(string(v))
 	if err != nil || !bytes.Equal(key, atKey(timeKey(row.NotAfter), row.Name)) {
 		c.wrong(bExpiry, key, "holds the row of %q, which ends at %s (%v)", row.Name, row.NotAfter, err)
 	}

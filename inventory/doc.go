@@ -12,9 +12,12 @@
 // rollouts of a name never start again, not even when the name leaves the
 // fleet file and comes back.
 //
-// Lists come from the expiry index alone, which holds the columns. No read
-// keeps a transaction open while its caller works, so a slow client cannot
-// make the file grow or hold up a commit.
+// Lists come from the expiry index alone, which holds the columns. Rows are
+// kept in memory from one list to the next, and each list compares the bytes of
+// every entry with those that its row was made of: so only what changed is
+// decoded, and a list shows the last commit, whatever wrote it. No read keeps a
+// transaction open while its caller works, so a slow client cannot make the
+// file grow or hold up a commit.
 //
 // # What can go wrong
 //

@@ -237,6 +237,15 @@ func (m *model) compareRows(t *rapid.T, i *Inventory) {
 			t.Fatal(err)
 		}
 		same(t, "rows", got, want)
+		fresh := rowWalk{until: until}
+		if err := i.view(fresh.read); err != nil {
+			t.Fatal(err)
+		}
+		want = want[:0]
+		for _, r := range fresh.found {
+			want = append(want, r.row)
+		}
+		same(t, "rows, compared with those of a walk that knows none", got, want)
 	}
 }
 

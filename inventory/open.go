@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -36,6 +37,7 @@ type Inventory struct {
 	db    *bolt.DB
 	now   func() time.Time
 	group group
+	rows  atomic.Pointer[[]*indexed] // of the last walk over all of them
 }
 
 // Open opens the inventory at path, and creates it with mode 0600 where none

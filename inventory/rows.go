@@ -3,7 +3,6 @@ package inventory
 import (
 	"bytes"
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -11,97 +10,68 @@ import (
 	"renewer/renewer"
 )
 
-// rowsPage is how many rows are read in one transaction.
-const rowsPage = 1000
-
 // Rows calls yield for the row of each certificate, soonest NotAfter first,
 // until yield returns false or NotAfter is not before until; a zero until is
-// no limit. Rows without NotAfter come last, and only without a limit. It reads
-// the expiry index alone, in pages, and no transaction is open while yield
-// runs, so that yield may take its time and may use the inventory.
+// no limit. Rows without NotAfter come last, and only without a limit. All are
+// as of one moment, the last commit before the call. No transaction is open
+// while yield runs, so that it may take its time and may use the inventory.
 //
-// A certificate that is renewed between two pages is given once, as it was in
-// the first; one whose NotAfter moves to before the next page (a rollback) may
-// be left out.
+// Callers share what the lists in a row hold, and write to none of it.
 func (i *Inventory) Rows(until time.Time, yield func(renewer.Row) bool) error {
-	p := rowPager{until: until, seed: maphash.MakeSeed()}
-	for {
-		if err := i.view(p.read); err != nil {
-			return err
-		}
-		for _, row := range p.rows {
-			if !yield(row) {
-				return nil
-			}
-		}
-		if p.end {
+	w := rowWalk{until: until}
+	if known := i.rows.Load(); known != nil {
+		w.known = *known
+	}
+	if err := i.view(w.read); err != nil {
+		return err
+	}
+	if until.IsZero() {
+		i.rows.Store(&w.found)
+	}
+	for _, r := range w.found {
+		if !yield(r.row) {
 			return nil
 		}
 	}
-}
-
-type rowPager struct {
-	until time.Time
-	rows  []renewer.Row
-	after []byte // key of the last row
-	end   bool
-
-	// given holds the hashes of the names so far. It is searched only once the
-	// inventory has changed between two pages; lookup is made of it then.
-	seed   maphash.Seed
-	given  []uint64
-	lookup map[uint64]bool
-	tx     int // of the page before
-}
-
-func (p *rowPager) read(tx *bolt.Tx) error {
-	p.rows = p.rows[:0]
-	c := bExpiry.of(tx).Cursor()
-	var k, v []byte
-	if p.after == nil {
-		k, v = c.First()
-	} else {
-		if k, v = c.Seek(p.after); bytes.Equal(k, p.after) {
-			k, v = c.Next()
-		}
-	}
-	changed := p.changed(tx)
-	var last []byte
-	if !p.until.IsZero() {
-		last = timeKey(p.until)
-	}
-	for ; k != nil && (last == nil || bytes.Compare(k[:timeSize], last) < 0); k, v = c.Next() {
-		if len(p.rows) == rowsPage {
-			return nil
-		}
-		row, err := decodeRow(v)
-		if err != nil {
-			return fmt.Errorf("decode the row of %s: %w", k[timeSize:], err)
-		}
-		p.after = append(p.after[:0], k...)
-		hash := maphash.String(p.seed, row.Name)
-		if changed && p.lookup[hash] {
-			continue
-		}
-		p.given = append(p.given, hash)
-		p.rows = append(p.rows, row)
-	}
-	p.end = true
 	return nil
 }
 
-// changed reports whether anything was committed since the page before, and if
-// so brings lookup up to date.
-func (p *rowPager) changed(tx *bolt.Tx) bool {
-	before := p.tx
-	if p.tx = tx.ID(); before == 0 || before == p.tx {
-		return false
+// indexed is an entry of the expiry index and the row that was made of it. The
+// text in the row is part of value, so that keeping both costs little more.
+type indexed struct {
+	key, value string
+	row        renewer.Row
+}
+
+// rowWalk is one walk over the expiry index. Of an entry that an earlier walk
+// met with the very same bytes it takes the row, which is the dear part; so
+// what is kept between two walks may be of any age and is never believed.
+type rowWalk struct {
+	until        time.Time
+	known, found []*indexed // in the order of the index
+}
+
+func (w *rowWalk) read(tx *bolt.Tx) error {
+	w.found = make([]*indexed, 0, len(w.known)+len(w.known)/64)
+	var last []byte
+	if !w.until.IsZero() {
+		last = timeKey(w.until)
 	}
-	if p.lookup == nil {
-		p.lookup = make(map[uint64]bool, len(p.given))
+	c := bExpiry.of(tx).Cursor()
+	for k, v := c.First(); k != nil && (last == nil || bytes.Compare(k[:timeSize], last) < 0); k, v = c.Next() {
+		for len(w.known) > 0 && w.known[0].key < string(k) {
+			w.known = w.known[1:]
+		}
+		if len(w.known) > 0 && w.known[0].key == string(k) && w.known[0].value == string(v) {
+			w.found = append(w.found, w.known[0])
+			continue
+		}
+		n := &indexed{key: string(k), value: string(v)}
+		var err error
+		if n.row, err = decodeRow(n.value); err != nil {
+			return fmt.Errorf("decode the row of %s: %w", k[timeSize:], err)
+		}
+		w.found = append(w.found, n)
 	}
-	for n := len(p.lookup); n < len(p.given); n++ {
-		p.lookup[p.given[n]] = true
-	}
-	return true
+	return nil
 }

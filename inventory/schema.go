@@ -142,11 +142,12 @@ func migrate(tx *bolt.Tx, from int) error {
 // so shows what was issued, and of a certificate without any only its hosts,
 // until its next transition.
 func rebuild(tx *bolt.Tx) error {
-	rows := map[string][]byte{}
+	rows := map[string]string{}
 	if b := bExpiry.of(tx); b != nil {
 		err := b.ForEach(func(_, v []byte) error {
-			if row, err := decodeRow(v); err == nil {
-				rows[row.Name] = slices.Clone(v)
+			s := string(v)
+			if row, err := decodeRow(s); err == nil {
+				rows[row.Name] = s
 			}
 			return nil
 		})
@@ -168,7 +169,7 @@ func rebuild(tx *bolt.Tx) error {
 	return errors.Join(rebuildRecords(tx, rows), rebuildGenerations(tx), rebuildEvents(tx))
 }
 
-func rebuildRecords(tx *bolt.Tx, rows map[string][]byte) error {
+func rebuildRecords(tx *bolt.Tx, rows map[string]string) error {
 	return bRecords.of(tx).ForEach(func(k, v []byte) error {
 		var rec renewer.Record
 		if err := json.Unmarshal(v, &rec); err != nil {
@@ -176,7 +177,7 @@ func rebuildRecords(tx *bolt.Tx, rows map[string][]byte) error {
 		}
 		p := prepared{name: rec.Name, record: v, rec: &rec}
 		if row, err := decodeRow(rows[rec.Name]); err == nil {
-			p.row, p.rowEnd = rows[rec.Name], timeKey(row.NotAfter)
+			p.row, p.rowEnd = []byte(rows[rec.Name]), timeKey(row.NotAfter)
 		}
 		return p.putIndexes(tx)
 	})

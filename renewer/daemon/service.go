@@ -14,35 +14,41 @@ import (
 // List implements server.Service: from the index, without a record, an issuer
 // or a host being touched.
 func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
-	fleet, now := a.parts.Load().fleet, time.Now()
+	now := time.Now()
 	var until time.Time
 	if f.ExpiringWithin > 0 {
 		until = now.Add(f.ExpiringWithin)
 	}
-	show := func(row renewer.Row) error {
-		if row = row.At(now); !f.Matches(row) {
-			return nil
-		}
-		return yield(row)
-	}
-	listed := map[string]bool{}
 	var failed error
-	err := a.store.Rows(until, func(row renewer.Row) bool {
-		if _, ok := fleet.Certificate(row.Name); !ok || (row.NotAfter.IsZero() && !until.IsZero()) {
-			return true
+	err := a.rows(until, func(row renewer.Row) bool {
+		if row = row.At(now); f.Matches(row) {
+			failed = yield(row)
 		}
-		listed[row.Name] = true
-		failed = show(row)
 		return failed == nil
 	})
-	if err = errors.Join(err, failed); err != nil || !until.IsZero() {
+	return errors.Join(err, failed)
+}
+
+// rows is what every list, page and metric is made of: the inventory's rows of
+// the certificates in the fleet file, as Store.Rows gives them, and without a
+// limit also those that the inventory does not have yet.
+func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
+	fleet, more := a.parts.Load().fleet, true
+	listed, missing := make([]bool, len(fleet.Certificates)), len(fleet.Certificates)
+	err := a.store.Rows(until, func(row renewer.Row) bool {
+		if i, ok := fleet.Index(row.Name); ok {
+			listed[i] = true
+			missing--
+			more = yield(row)
+		}
+		return more
+	})
+	if err != nil || !until.IsZero() || missing == 0 {
 		return err
 	}
-	for _, c := range fleet.Certificates { // not looked at yet
-		if !listed[c.Name] {
-			if err := show(renewer.NewRow(c, renewer.Record{Name: c.Name}, nil)); err != nil {
-				return err
-			}
+	for i, c := range fleet.Certificates {
+		if more && !listed[i] {
+			more = yield(renewer.NewRow(c, renewer.Record{Name: c.Name}, nil))
 		}
 	}
 	return nil

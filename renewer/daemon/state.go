@@ -16,13 +16,7 @@ func (s *lateState) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	if a == nil {
 		return nil
 	}
-	fleet := a.parts.Load().fleet
-	return a.store.Rows(until, func(row renewer.Row) bool {
-		if _, ok := fleet.Certificate(row.Name); !ok {
-			return true
-		}
-		return yield(row)
-	})
+	return a.rows(until, yield)
 }
 
 func (s *lateState) Issuers() []renewer.IssuerStatus {

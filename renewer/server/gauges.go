@@ -2,121 +2,111 @@ package server
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"renewer/renewer"
 )
 
-// stateGauges writes the gauges of the state in the text exposition format
-// 0.0.4, as rows come. A Collector would make an object of each of the 70,000
-// series of 10,000 certificates first, and the scrape many times dearer. Names
-// are unique in a fleet file, so no two series are the same.
+// stateGauges writes the gauges of the state. A Collector would make an object
+// of each of the 80,000 series of 10,000 certificates first, and the scrape
+// many times dearer. Names are unique in a fleet file, so no two series are the
+// same.
 type stateGauges struct {
 	state State
 	now   func() time.Time
-	room  *atomic.Int64 // what the longest of them took last time: growing costs more than writing
+	room  *atomic.Int64 // how many certificates there were last time
 }
 
-// gauge is one metric while its series are collected as text.
-type gauge struct {
-	name   string
-	labels []string
-	text   []byte
+// measured is a certificate with its labels and those of its hosts. The text is
+// made once for all of its series.
+type measured struct {
+	renewer.Row
+	labels string
+	hosts  []string
 }
 
-var labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
-
-func (g *gauge) head(values []string) {
-	g.text = append(g.text, g.name...)
-	for i, v := range values {
-		g.text = append(g.text, "{,"[min(i, 1)])
-		g.text = append(g.text, g.labels[i]...)
-		g.text = append(g.text, `="`...)
-		if strings.ContainsAny(v, "\\\n\"") { // names hardly ever do, and the Replacer is slow
-			v = labelValue.Replace(v)
-		}
-		g.text = append(g.text, v...)
-		g.text = append(g.text, '"')
-	}
-	g.text = append(g.text, "} "...)
-}
-
-func (g *gauge) time(t time.Time, values ...string) {
-	if !t.IsZero() {
-		g.head(values)
-		g.text = append(strconv.AppendInt(g.text, t.Unix(), 10), '\n')
-	}
-}
-
-func (g *gauge) number(f float64, values ...string) {
-	g.head(values)
-	g.text = append(strconv.AppendFloat(g.text, f, 'g', -1, 64), '\n')
-}
-
-func (g *gauge) bool(b bool, values ...string) {
-	g.head(values)
-	digit := byte('0')
-	if b {
-		digit = '1'
-	}
-	g.text = append(g.text, digit, '\n')
-}
-
-// read returns every gauge as it is now.
-func (s stateGauges) read() ([]*gauge, error) {
-	var all []*gauge
-	declare := func(name, help string, labels ...string) *gauge {
-		g := &gauge{name: name, labels: labels}
-		if labels[0] == "certificate" {
-			g.text = make([]byte, 0, s.room.Load())
-		}
-		g.text = fmt.Appendf(g.text, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
-		all = append(all, g)
-		return g
-	}
-	notAfter := declare("renewer_certificate_not_after_timestamp_seconds", "End of the current generation.", "certificate", "issuer")
-	notBefore := declare("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.", "certificate", "issuer")
-	renewAt := declare("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.", "certificate", "issuer")
-	status := declare("renewer_certificate_status", "1 for the status that holds; the others have no series.", "certificate", "issuer", "status")
-	placed := declare("renewer_placement_state", "1 for the state that holds; the others have no series.", "certificate", "host", "state")
-	servedEnd := declare("renewer_served_not_after_timestamp_seconds", "End of the certificate that the last probe saw.", "certificate", "host")
-	matches := declare("renewer_served_matches", "1 if the last probe saw what it should.", "certificate", "host")
-	verified := declare("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.", "certificate", "host")
-	caEnd := declare("renewer_ca_not_after_timestamp_seconds", "End of a CA certificate of an issuer.", "issuer", "subject")
-	issuerUp := declare("renewer_issuer_up", "1 if the issuer answered last.", "issuer")
-	clock := declare("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.", "issuer")
-	hostUp := declare("renewer_host_up", "1 if the host could be reached last.", "host")
-
-	now := s.now()
+// read returns the certificates as they are now, so that nothing is written of
+// a state that cannot be read.
+func (s stateGauges) read() ([]measured, error) {
+	now, all := s.now(), make([]measured, 0, s.room.Load())
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
-		row = row.At(now)
-		notAfter.time(row.NotAfter, row.Name, row.Issuer)
-		notBefore.time(row.NotBefore, row.Name, row.Issuer)
-		renewAt.time(row.RenewAt, row.Name, row.Issuer)
-		status.bool(true, row.Name, row.Issuer, string(row.Status))
-		for _, h := range row.Hosts {
-			placed.bool(true, row.Name, h.Name, string(h.State))
-			servedEnd.time(h.ServedEnd, row.Name, h.Name)
-			verified.time(h.VerifiedAt, row.Name, h.Name)
-			if h.State != renewer.HostPending || h.Served != "" { // else nothing was probed yet
-				matches.bool(h.Matches, row.Name, h.Name)
-			}
+		m := measured{row.At(now), labelsOf("certificate", row.Name, "issuer", row.Issuer), make([]string, len(row.Hosts))}
+		for i := range row.Hosts {
+			m.hosts[i] = labelsOf("certificate", row.Name, "host", row.Hosts[i].Name)
 		}
+		all = append(all, m)
 		return true
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the inventory: %w", err)
 	}
-	for _, i := range s.state.Issuers() {
-		issuerUp.bool(i.Up, i.Name)
-		if i.ClockOffset != nil {
-			clock.number(*i.ClockOffset, i.Name)
+	s.room.Store(int64(len(all)))
+	return all, nil
+}
+
+// write fails where w does.
+func (s stateGauges) write(w io.Writer, certificates []measured) error {
+	e := &exposition{w: w, text: make([]byte, 0, expositionBuffer)}
+	e.certificates(certificates)
+	e.placements(certificates)
+	e.issuers(s.state.Issuers())
+	e.gauge("renewer_host_up", "1 if the host could be reached last.")
+	for _, h := range s.state.Hosts() {
+		e.bool(labelsOf("host", h.Name), h.Up)
+	}
+	e.channels(s.state.Channels())
+	e.flush()
+	return e.err
+}
+
+func (e *exposition) certificates(all []measured) {
+	e.gauge("renewer_certificate_not_after_timestamp_seconds", "End of the current generation.")
+	for i := range all {
+		e.time(all[i].labels, all[i].NotAfter)
+	}
+	e.gauge("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.")
+	for i := range all {
+		e.time(all[i].labels, all[i].NotBefore)
+	}
+	e.gauge("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.")
+	for i := range all {
+		e.time(all[i].labels, all[i].RenewAt)
+	}
+	e.gauge("renewer_certificate_status", "1 for the status that holds; the others have no series.")
+	for i := range all {
+		e.holds(all[i].labels, "status", string(all[i].Status))
+	}
+}
+
+func (e *exposition) placements(all []measured) {
+	each := func(write func(labels string, h *renewer.HostRow)) {
+		for i := range all {
+			for n, labels := range all[i].hosts {
+				write(labels, &all[i].Hosts[n])
+			}
 		}
+	}
+	e.gauge("renewer_placement_state", "1 for the state that holds; the others have no series.")
+	each(func(labels string, h *renewer.HostRow) { e.holds(labels, "state", string(h.State)) })
+	e.gauge("renewer_served_not_after_timestamp_seconds", "End of the certificate that the last probe saw.")
+	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
+	e.gauge("renewer_served_matches", "1 if the last probe saw what it should.")
+	each(func(labels string, h *renewer.HostRow) {
+		if h.State != renewer.HostPending || h.Served != "" { // else nothing was probed yet
+			e.bool(labels, h.Matches)
+		}
+	})
+	e.gauge("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.")
+	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
+}
+
+func (e *exposition) issuers(all []renewer.IssuerStatus) {
+	e.gauge("renewer_ca_not_after_timestamp_seconds", "End of a CA certificate of an issuer.")
+	for _, i := range all {
 		ends := map[string]time.Time{} // by subject: a CA and its successor may share one
 		for _, ca := range i.CAs {
 			if end, ok := ends[ca.Subject]; !ok || ca.NotAfter.Before(end) {
@@ -124,17 +114,17 @@ func (s stateGauges) read() ([]*gauge, error) {
 			}
 		}
 		for _, subject := range slices.Sorted(maps.Keys(ends)) {
-			caEnd.time(ends[subject], i.Name, subject)
+			e.time(labelsOf("issuer", i.Name, "subject", subject), ends[subject])
 		}
 	}
-	for _, h := range s.state.Hosts() {
-		hostUp.bool(h.Up, h.Name)
+	e.gauge("renewer_issuer_up", "1 if the issuer answered last.")
+	for _, i := range all {
+		e.bool(labelsOf("issuer", i.Name), i.Up)
 	}
-	s.channels(declare)
-	room := 0
-	for _, g := range all {
-		room = max(room, len(g.text))
+	e.gauge("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.")
+	for _, i := range all {
+		if i.ClockOffset != nil {
+			e.number(labelsOf("issuer", i.Name), *i.ClockOffset)
+		}
 	}
-	s.room.Store(int64(room + room/16)) // for a fleet that grows
-	return all, nil
 }

@@ -179,20 +179,17 @@ func (m *Metrics) Notified(channel string, err error) {
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	var text bytes.Buffer
 	err := m.counted(&text)
-	var gauges []*gauge
+	var certificates []measured
 	if err == nil {
-		gauges, err = m.state.read()
+		certificates, err = m.state.read()
 	}
 	if err != nil { // nothing is sent yet
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", string(textFormat))
-	_, err = text.WriteTo(w)
-	for _, g := range gauges {
-		if err == nil { // else the client has gone
-			_, err = w.Write(g.text)
-		}
+	if _, err := text.WriteTo(w); err == nil {
+		_ = m.state.write(w, certificates) // the client has gone if it fails
 	}
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -241,25 +240,3 @@ func TestScrapeFailsWhereTheInventoryCannotBeRead(t *testing.T) {
 		t.Errorf("got %d: %s", rec.Code, rec.Body)
 	}
 }
-
-func BenchmarkScrape(b *testing.B) {
-	s := &fakeState{}
-	for i := range 10_000 {
-		s.rows = append(s.rows, row(fmt.Sprintf("docker@host-%d", i), fmt.Sprintf("host-%d", i)))
-		s.hosts = append(s.hosts, renewer.HostStatus{Name: fmt.Sprintf("host-%d", i), Up: true})
-	}
-	h := NewMetrics("1.2.3", s)
-	var out sink
-	for b.Loop() {
-		out = sink{}
-		h.ServeHTTP(&out, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	}
-	b.ReportMetric(float64(out.n)/1e6, "MB/scrape")
-}
-
-// sink counts what a handler sends.
-type sink struct{ n int }
-
-func (s *sink) Header() http.Header         { return http.Header{} }
-func (s *sink) WriteHeader(int)             {}
-func (s *sink) Write(p []byte) (int, error) { s.n += len(p); return len(p), nil }

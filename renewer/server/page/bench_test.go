@@ -43,9 +43,8 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // BenchmarkPage10000 is the first page of 10,000 certificates, made whole
-// before its first byte is sent. Its floor is one walk over the index of an
-// inventory that holds them: 16 ms on a slow processor, so that 2.5 times that
-// are still below 50 ms. TestPagesOfALargeFleetAreSmall holds the size.
+// before its first byte is sent. Its floor is one list of them from an
+// inventory. TestPagesOfALargeFleetAreSmall holds the size.
 func BenchmarkPage10000(b *testing.B) {
 	inv, err := inventory.Open(filepath.Join(b.TempDir(), "inventory.db"), inventory.Options{})
 	if err != nil {

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// expositionBuffer is how much text goes to the client at a time.
+const expositionBuffer = 64 << 10
+
+// exposition writes gauges in the text exposition format 0.0.4, one after
+// another: first gauge, then a line for each of its series. After the first
+// error of w it writes no more.
+type exposition struct {
+	w    io.Writer
+	text []byte // not written yet
+	name string // of the gauge
+	err  error
+}
+
+func (e *exposition) gauge(name, help string) {
+	e.name = name
+	e.text = fmt.Appendf(e.text, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name)
+}
+
+func (e *exposition) flush() {
+	if e.err == nil {
+		_, e.err = e.w.Write(e.text)
+	}
+	e.text = e.text[:0]
+}
+
+// begin writes a line up to the end of the labels that are given.
+func (e *exposition) begin(labels string) {
+	if len(e.text) > expositionBuffer*7/8 {
+		e.flush()
+	}
+	e.text = append(append(append(e.text, e.name...), '{'), labels...)
+}
+
+// time writes no series for the zero time.
+func (e *exposition) time(labels string, t time.Time) {
+	if !t.IsZero() {
+		e.begin(labels)
+		e.text = append(strconv.AppendInt(append(e.text, "} "...), t.Unix(), 10), '\n')
+	}
+}
+
+func (e *exposition) number(labels string, f float64) {
+	e.begin(labels)
+	e.text = append(strconv.AppendFloat(append(e.text, "} "...), f, 'g', -1, 64), '\n')
+}
+
+func (e *exposition) bool(labels string, b bool) {
+	e.begin(labels)
+	if b {
+		e.text = append(e.text, "} 1\n"...)
+	} else {
+		e.text = append(e.text, "} 0\n"...)
+	}
+}
+
+// holds writes 1 for the one value of a further label that holds.
+func (e *exposition) holds(labels, label, value string) {
+	e.begin(labels)
+	e.text = append(appendLabel(append(e.text, ','), label, value), "} 1\n"...)
+}
+
+// labelsOf returns the text of labels: name and value, name and value.
+func labelsOf(pairs ...string) string {
+	text := make([]byte, 0, 128)
+	for i := 0; i < len(pairs); i += 2 {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = appendLabel(text, pairs[i], pairs[i+1])
+	}
+	return string(text)
+}
+
+var labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+func appendLabel(text []byte, name, value string) []byte {
+	if strings.ContainsAny(value, "\\\n\"") { // names hardly ever do, and the Replacer is slow
+		value = labelValue.Replace(value)
+	}
+	return append(append(append(append(text, name...), `="`...), value...), '"')
+}
