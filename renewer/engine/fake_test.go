@@ -348,15 +348,16 @@ func (f *flaky) count() int {
 // bench is an engine over a real inventory, real keys, a real local CA and
 // machines in memory.
 type bench struct {
-	t     *testing.T
-	dir   string
-	store *inventory.Inventory
-	fleet Fleet
-	ca    *flaky
-	eng   *Engine
-	stop  func()
-	wrap  func(Store) Store // between the engine and the inventory
-	seen  counts
+	t      *testing.T
+	dir    string
+	store  *inventory.Inventory
+	fleet  Fleet
+	ca     *flaky
+	eng    *Engine
+	stop   func()
+	wrap   func(Store) Store // between the engine and the inventory
+	prober Prober            // nil: eyes
+	seen   counts
 }
 
 // counts is what metrics would be told.
@@ -416,7 +417,11 @@ func (b *bench) start(mode Mode) {
 	if b.wrap != nil {
 		over = b.wrap(store)
 	}
-	b.eng = New(Config{Store: over, Keys: keys, Prober: eyes{}, Observer: &b.seen, Log: slog.New(slog.DiscardHandler)})
+	var prober Prober = eyes{}
+	if b.prober != nil {
+		prober = b.prober
+	}
+	b.eng = New(Config{Store: over, Keys: keys, Prober: prober, Observer: &b.seen, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.eng.Run(ctx) }()

@@ -8,7 +8,7 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Schedule runs Check and a Survey of everything on their cron schedules until
+// Schedule runs Tick and Glance, and a Survey of everything, on their cron schedules until
 // the returned function is called, which waits for one that runs. A tick that
 // comes while the last one still runs is left out, and a panic ends one tick.
 //
@@ -18,6 +18,11 @@ func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, befor
 	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(logger),
 		cron.WithChain(cron.SkipIfStillRunning(logger), cron.Recover(logger))) // in this order: see the library's chain
 	c.Schedule(check, cron.FuncJob(func() { e.Tick(ctx) }))
+	c.Schedule(check, cron.FuncJob(func() { // on its own: who does not answer holds no check up
+		if err := e.Glance(ctx); err != nil && ctx.Err() == nil {
+			e.Log.Error("glance at the fleet", "error", err)
+		}
+	}))
 	c.Schedule(probe, cron.FuncJob(func() {
 		before()
 		if _, err := e.Survey(ctx, nil); err != nil && ctx.Err() == nil {
