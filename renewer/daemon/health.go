@@ -69,6 +69,48 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 	h.issuers, h.hosts = issuers, hosts
 }
 
+// askAgain is how long after its first bad answer an issuer that was up is
+// asked a second time: one that restarts is not down.
+const askAgain = 5 * time.Second
+
+// askIssuers asks every issuer: one that nobody orders from is not down for an
+// hour before that is known.
+func (h *health) askIssuers(ctx context.Context, p *parts) {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, is := range p.fleet.Issuers {
+		g.Go(func() error {
+			ask := func() renewer.IssuerStatus { return askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name], askHealth) }
+			st := ask()
+			if !st.Up && h.up(is.Name) {
+				select {
+				case <-ctx.Done():
+				case <-time.After(askAgain):
+					st = ask()
+				}
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			was, ok := h.issuers[is.Name]
+			if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
+				return nil
+			}
+			if was.Up == st.Up {
+				st.Since = was.Since
+			}
+			h.issuers[is.Name] = st
+			return nil
+		})
+	}
+	_ = g.Wait() // the answers carry their errors
+}
+
+func (h *health) up(issuer string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.issuers[issuer].Up
+}
+
 // askDown asks those again that did not answer last time, so that the end of a
 // trouble is known long before everybody is asked again.
 func (h *health) askDown(ctx context.Context, p *parts) {

@@ -82,3 +82,54 @@ func TestWhatIsAskedOfAnIssuer(t *testing.T) {
 		}
 	})
 }
+
+// Between two probes an issuer is asked, too; once more where it does not
+// answer, so that one that restarts is not down.
+func TestIssuersAreAskedBetweenProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &restarting{}
+		cfg := configs.Issuer{Name: "corp", Type: "vault"}
+		p := &parts{fleet: &configs.Fleet{Issuers: []configs.Issuer{cfg}}, issuers: map[string]engine.Issuer{"corp": s}}
+		var h health
+		h.askIssuers(t.Context(), p)
+		if got, _ := h.all(); len(got) != 0 {
+			t.Errorf("before the first answer: %+v", got)
+		}
+		h.ask(t.Context(), p)
+		up := func() renewer.IssuerStatus {
+			t.Helper()
+			h.askIssuers(t.Context(), p)
+			got, _ := h.all()
+			return got[0]
+		}
+		since := up().Since
+		s.away(3 * time.Second)
+		if st := up(); !st.Up || st.Error != "" || !st.Since.Equal(since) {
+			t.Errorf("it restarted: %+v", st)
+		}
+		s.away(time.Hour)
+		if st := up(); st.Up || st.Error == "" || st.Since.Equal(since) {
+			t.Errorf("it is down: %+v", st)
+		}
+		down := up().Since
+		<-time.After(2 * time.Hour)
+		if st := up(); !st.Up || st.Since.Equal(down) {
+			t.Errorf("it is back: %+v", st)
+		}
+	})
+}
+
+// restarting is an issuer that is away until some time.
+type restarting struct {
+	remoteCA
+	until time.Time
+}
+
+func (s *restarting) away(d time.Duration) { s.until = time.Now().Add(d) }
+
+func (s *restarting) Health(context.Context) error {
+	if time.Now().Before(s.until) {
+		return errors.New("connection refused")
+	}
+	return nil
+}

@@ -142,7 +142,8 @@ func (a *App) watch(ctx context.Context) error {
 func (a *App) schedule(ctx context.Context) (stop func()) {
 	s := a.parts.Load().fleet.Schedule
 	ctx, cancel := context.WithCancel(ctx)
-	end := a.eng.Schedule(ctx, s.Check, s.Probe, func() { a.health.ask(ctx, a.parts.Load()) })
+	end := a.eng.Schedule(ctx, s.Check, s.Probe,
+		func() { a.health.askIssuers(ctx, a.parts.Load()) }, func() { a.health.ask(ctx, a.parts.Load()) })
 	return func() { cancel(); end() }
 }
 

@@ -12,13 +12,14 @@ import (
 // the returned function is called, which waits for one that runs. A tick that
 // comes while the last one still runs is left out, and a panic ends one tick.
 //
-// before is called ahead of each survey.
-func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, before func()) (stop func()) {
+// glance is called ahead of each glance, and before ahead of each survey.
+func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, glance, before func()) (stop func()) {
 	logger := cronLog{e.Log}
 	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(logger),
 		cron.WithChain(cron.SkipIfStillRunning(logger), cron.Recover(logger))) // in this order: see the library's chain
 	c.Schedule(check, cron.FuncJob(func() { e.Tick(ctx) }))
 	c.Schedule(check, cron.FuncJob(func() { // on its own: who does not answer holds no check up
+		glance()
 		if err := e.Glance(ctx); err != nil && ctx.Err() == nil {
 			e.Log.Error("glance at the fleet", "error", err)
 		}
