@@ -44,7 +44,7 @@ var kinds = map[renewer.EventType]kind{
 		command: "renewer show {certificate}", rank: 4,
 	},
 	renewer.EventExpiring: {
-		means:   "the end comes near and no renewal is on its way",
+		means:   "the end comes near and its renewal is not done",
 		command: "renewer renew {certificate}", after: "renewer show {certificate}", again: true, rank: 5,
 	},
 	renewer.EventRenewalFailed: {

@@ -54,7 +54,8 @@ func nextThreshold(g Generation, now time.Time) time.Time {
 
 // Expiring reports whether the generation in place has come so near to its end
 // that a person should know: a threshold is behind that the log does not have,
-// and no renewal is on its way. Its end itself is another event.
+// and its renewal is not on its way as it should be: it was not begun, it fails
+// again and again, or it waits for too long. Its end itself is another event.
 func (rec Record) Expiring(g Generation, now time.Time) (ExpiryNote, bool) {
 	n := passed(g, now)
 	noted := rec.ExpiringNoted
@@ -82,9 +83,21 @@ func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 	return passed < 2 || r.StartedAt.After(g.NotAfter.Add(-threshold(passed-2, g.NotAfter.Sub(g.IssuedAt))))
 }
 
-// ExpiringText says when a generation ends, for people.
-func ExpiringText(g Generation, now time.Time) string {
-	return fmt.Sprintf("it ends in %s, at %s, and no renewal is on its way", left(g.NotAfter.Sub(now)), g.NotAfter.UTC().Format(time.RFC3339))
+// ExpiringText says when the generation in place ends and how its renewal
+// stands, for people; waits is what that waits for.
+func (rec Record) ExpiringText(g Generation, waits Waits, now time.Time) string {
+	text := fmt.Sprintf("it ends in %s, at %s, and ", left(g.NotAfter.Sub(now)), date(g.NotAfter))
+	r := rec.View(&g, waits)
+	switch {
+	case r == nil:
+		return text + "no renewal is on its way"
+	case r.Phase == PhaseBlocked:
+		return text + "its renewal is blocked: " + r.Waiting.String()
+	case len(r.Waiting) > 0:
+		return text + "its renewal is not done: " + r.Waiting.String()
+	default:
+		return text + "its renewal is not done: it was begun at " + date(r.StartedAt)
+	}
 }
 
 func left(d time.Duration) string {

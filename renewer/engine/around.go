@@ -177,6 +177,16 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 	return steps, cmp.Or(failed, err)
 }
 
+// waitsOf says what one rollout waits for: as of the last turn or, where that
+// did not have it, by itself.
+func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
+	name := en.cert.Name
+	if waits, ok := e.turn.Waiting[name]; ok || !en.open() {
+		return waits
+	}
+	return renewer.Decide([]renewer.Entry{e.underWay(en, now)}, idle).Waiting[name]
+}
+
 func idle(renewer.Action) bool { return false }
 
 // Waiting says what every rollout under way waits for, by certificate: as of

@@ -162,7 +162,7 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		ch.Events = append(ch.Events, ev)
 	}
 	if d.Open == nil || next.rec.Rollout != nil { // else it only waits for room
-		if ev, near := next.expiring(now); near {
+		if ev, near := next.expiring(e.waitsOf(next, now), now); near {
 			ch.Events = append(ch.Events, ev)
 		}
 	}
