@@ -29,6 +29,7 @@ type Outcome struct {
 	Layout     string        // stage
 	Trust      string        // stage
 	Stopped    string        // activate, restore: what does not run and was left alone
+	How        string        // activate: the activation, as it is shown
 	Rereads    bool          // activate: the service reads it by itself
 	Began      time.Time     // activate: when the service was told; zero if it was not
 	Budget     time.Duration // activate: from Began until proven

@@ -29,7 +29,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		return nil
 	}
 	if l.Err == nil {
-		p.Unactivated = false
+		p.activated()
 		recovered := !p.Matches && was != HostPending
 		if was != HostRolledBack || recovered {
 			p.State, p.Error, p.Hint = HostVerified, "", ""
@@ -42,16 +42,30 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		return []Event{ev}
 	}
 	var probe *ProbeError
-	if errors.As(l.Err, &probe) && probe.Kind == ProbeMismatch {
+	mismatch := errors.As(l.Err, &probe) && probe.Kind == ProbeMismatch
+	switch {
+	case mismatch && p.elsewhere(l):
+		p.unproven(fmt.Sprintf("not running, so not activated: %s; yet something answers there: %v", p.Stopped, l.Err), l.At)
+		ev.Type = EventDrifted
+	case mismatch:
 		p.State, p.Matches, p.Error, p.Reprobe, ev.Type = HostDrifted, false, l.Err.Error(), time.Time{}, EventDrifted
-	} else {
+	default:
 		p.unproven(l.Err.Error(), l.At)
 		ev.Type = EventUnreachable
 	}
-	p.Hint = Hint(l.Err)
+	if p.Hint = Hint(l.Err); mismatch && p.State == HostBlocked {
+		p.Hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
+	}
 	if p.State == was && p.Error == wasError {
 		return nil
 	}
 	ev.Error, ev.Hint = p.Error, p.Hint
 	return []Event{ev}
+}
+
+// elsewhere reports whether what answers is not what is activated: that did not
+// run when it was to load what is live, the files are as they were placed, and
+// yet something serves. To place and activate them again would change nothing.
+func (p *PlacementState) elsewhere(l Look) bool {
+	return p.Unactivated && p.Stopped != "" && l.Seen.Served != "" && l.Disk.Revision == p.Revision && len(l.Disk.Problems) == 0
 }

@@ -80,6 +80,9 @@ func (p *PlacementState) unproven(why string, at time.Time) {
 	p.Reprobe = at.Add(Backoff(p.Failures, p.Revision))
 }
 
+// activated notes that the service has been made to load what is live.
+func (p *PlacementState) activated() { p.Unactivated, p.Stopped, p.Tried = false, "", "" }
+
 // Forget drops what is known of hosts that left the entry, and reports whether
 // there were any.
 func (rec *Record) Forget(c Certificate) bool {

@@ -61,6 +61,8 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
 	case st.Unactivated && !p.Probe.Kind.Served() && !st.Reprobe.After(now):
 		return Reason{ReasonUnactivated, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
+	case st.Unactivated && st.Tried != "" && st.Tried != p.Activate.String():
+		return Reason{ReasonUnactivated, fmt.Sprintf("%s: nothing ran that %s could activate, and now it is %s", p.Host, st.Tried, p.Activate)}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
 	}

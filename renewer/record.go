@@ -71,6 +71,10 @@ type PlacementState struct {
 	// Unactivated: the service has not been made to load what is live. A probe
 	// that sees only files does not prove otherwise.
 	Unactivated bool `json:"unactivated,omitempty"`
+	// Stopped is what did not run then, and Tried how it was to be activated;
+	// empty where the activation failed instead.
+	Stopped string `json:"stopped,omitempty"`
+	Tried   string `json:"tried,omitempty"`
 	// Failures counts the probes since the last good one; Reprobe is when the
 	// next is due outside the probe schedule.
 	Failures int       `json:"failures,omitempty"`

@@ -139,6 +139,7 @@ func (t *transition) activated() {
 	}
 	t.enter(StepActivated)
 	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
+	t.p.Tried = t.o.How
 	message := t.s.Stopped
 	if t.s.Rereads {
 		message = "nothing to restart: it reads its files again by itself"
@@ -153,6 +154,7 @@ func (t *transition) back(err error) {
 		t.enter(StepRestoring)
 		return
 	}
+	t.p.activated()
 	t.p.Unactivated = t.s.State == StepActivating
 	t.enter(StepBlocked)
 	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
@@ -174,7 +176,8 @@ func (t *transition) saw() {
 func (t *transition) proven(state HostState) {
 	t.saw()
 	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At
-	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe, t.p.Unactivated = "", "", 0, time.Time{}, false
+	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe = "", "", 0, time.Time{}
+	t.p.activated()
 }
 
 func (t *transition) probed() {
@@ -190,7 +193,7 @@ func (t *transition) probed() {
 		t.event(EventProbeFailed, "", t.o.Err)
 		t.back(t.o.Err)
 	case t.s.Stopped != "":
-		t.p.Unactivated = true
+		t.p.Unactivated, t.p.Stopped = true, t.s.Stopped
 		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
 	default:
 		t.proven(HostVerified)

@@ -137,7 +137,7 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			outs[i].Err, outs[i].Gone = err, errors.Is(err, renewer.ErrNoRevision)
 			continue
 		}
-		outs[i].Inconclusive, outs[i].Rereads = false, j.rereads()
+		outs[i].Inconclusive, outs[i].Rereads, outs[i].How = false, j.rereads(), j.placement.Activate.String()
 		flipped++
 		silent = silent && outs[i].Rereads
 	}

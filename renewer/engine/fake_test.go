@@ -33,6 +33,7 @@ type machine struct {
 	activated map[string]int
 	down      bool                                 // the host cannot be reached
 	stopped   bool                                 // the service does not run
+	elsewhere bool                                 // and yet something answers on its port, with what was loaded last
 	fail      func(call, certificate string) error // nil: nothing fails
 	work      renewer.Work
 	docker    renewer.DockerState
@@ -242,7 +243,7 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 	pl := m.place(r.Placement.Certificate)
 	seen := leafOf(pl.revisions[pl.live])
 	if r.Placement.Probe.Kind == renewer.ProbeTLS {
-		if m.stopped || m.only != "" && pl.served != m.only {
+		if m.stopped && !m.elsewhere || m.only != "" && pl.served != m.only {
 			return Observation{}, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}
 		}
 		seen = pl.served

@@ -262,6 +262,68 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 	})
 }
 
+// A pid_file that is wrong while the service answers on its port is a trouble
+// that is told once, not a rollout at every look.
+func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
+	mend := map[string]func(*bench){
+		"the entry names the right file": func(b *bench) {
+			b.machine("a").set(func(m *machine) { m.stopped = false })
+			b.fleet.Certificates[0].Placements[0].Activate = renewer.Activation{Kind: renewer.ActivateSignal, Signal: "HUP", PIDFile: "/run/right.pid"}
+			must(t, b.eng.SetFleet(context.Background(), b.fleet, Again))
+		},
+		"the service is restarted": func(b *bench) {
+			b.machine("a").set(func(m *machine) {
+				pl := m.places["web"]
+				pl.loaded = pl.revisions[pl.live]
+				pl.served = leafOf(pl.loaded)
+			})
+		},
+		"a person asks": func(b *bench) {
+			b.machine("a").set(func(m *machine) { m.stopped = false })
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			must(t, err)
+		},
+	}
+	for name, put := range mend {
+		t.Run(name, func(t *testing.T) {
+			certs := func(b *bench) []renewer.Certificate {
+				c := b.cert("web", month, "a")
+				c.Placements[0].Activate = renewer.Activation{Kind: renewer.ActivateSignal, Signal: "HUP", PIDFile: "/run/wrong.pid"}
+				return []renewer.Certificate{c}
+			}
+			scene(t, Alone, certs, func(t *testing.T, b *bench) {
+				synctest.Wait()
+				b.machine("a").set(func(m *machine) { m.stopped, m.elsewhere = true, true })
+				_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+				must(t, err)
+				for range 48 {
+					time.Sleep(30 * time.Minute)
+					_, err := b.eng.Survey(context.Background(), nil)
+					must(t, err)
+					if name == "the entry names the right file" { // nothing is mended by a reload, or by a pass
+						must(t, b.eng.SetFleet(context.Background(), b.fleet, Again))
+					}
+				}
+				row := b.row("web")
+				if row.Status != renewer.StatusBlocked || !strings.Contains(row.Hosts[0].Error, "yet something answers there") || row.Hosts[0].Matches {
+					t.Errorf("row %+v", row)
+				}
+				if n, told := len(b.events(renewer.EventRolloutPlanned)), b.events(renewer.EventDrifted); n != 2 || len(told) != 1 || !strings.Contains(told[0].Hint, "pid_file") {
+					t.Errorf("%d rollouts, told %+v", n, told)
+				}
+				put(b)
+				time.Sleep(time.Minute)
+				_, err = b.eng.Survey(context.Background(), nil)
+				must(t, err)
+				synctest.Wait()
+				if row := b.row("web"); row.Status != renewer.StatusValid || !row.Hosts[0].Matches {
+					t.Errorf("mended: %+v", row)
+				}
+			})
+		})
+	}
+}
+
 // A service that is started after its files came needs no waiting for the next
 // try: a pass looks at once.
 func TestAPassActivatesWhatWasStartedMeanwhile(t *testing.T) {
