@@ -220,8 +220,12 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 		return StatusRenewing
 	}
 	for _, p := range c.Placements {
-		switch rec.Placements[p.Host].State {
+		st := rec.Placements[p.Host]
+		switch st.State {
 		case HostVerified, HostRolledBack:
+			if st.Generation != rec.Current && !c.IsBundle() { // it was only another host's turn
+				return StatusDue
+			}
 		case HostBlocked:
 			return StatusBlocked
 		case HostPending, "":

@@ -174,6 +174,11 @@ func (r *Rollout) stopped() bool {
 	return false
 }
 
+// Restoring reports whether a host is on its way back to what it had.
+func (r *Rollout) Restoring() bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == StepRestoring || s.State == StepRestored })
+}
+
 // Settled reports whether the rollout can be left or replaced: no host is
 // between two generations.
 func (r *Rollout) Settled() bool {
@@ -197,7 +202,7 @@ func (r *Rollout) Trouble() (text, hint string) {
 			return s.Host + ": " + s.Waiting, s.Hint
 		case s.Error != "":
 			return s.Host + ": " + s.Error, s.Hint
-		case s.State == StepUnproven:
+		case s.State == StepUnproven && !r.Quiet:
 			return s.Host + ": not running, so not activated: " + s.Stopped + "; the files are in place, but nothing serves them", "start it; it is looked at again within minutes"
 		}
 	}

@@ -137,6 +137,10 @@ func (t *transition) activated() {
 		t.back(t.o.Err)
 		return
 	}
+	if t.r.Quiet {
+		t.placed()
+		return
+	}
 	t.enter(StepActivated)
 	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
 	t.p.Tried = t.o.How
@@ -145,6 +149,16 @@ func (t *transition) activated() {
 		message = "nothing to restart: it reads its files again by itself"
 	}
 	t.event(EventActivated, message, nil)
+}
+
+// placed ends the step of a host that is being set up: the files are in place,
+// and what is served is proven when its service has been restarted.
+func (t *transition) placed() {
+	t.s.Stopped = ""
+	t.enter(StepUnproven)
+	t.p.Matches, t.p.Unactivated, t.p.Error, t.p.Hint = false, true, "", ""
+	t.p.Reprobe = t.o.At.Add(Backoff(1, t.p.Revision))
+	t.event(EventActivated, "the files are in place; the setup of the host restarts the service", nil)
 }
 
 // back goes to the previous revision or, where there is none, stops.

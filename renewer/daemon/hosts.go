@@ -78,7 +78,7 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 		return plan, err
 	}
 	lost := unusable && !plan.Empty() // what is placed without a restart to come would not be served
-	if _, err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
+	if err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
 		return plan, err
 	}
 	m, err := a.machine(host)

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -85,10 +86,15 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 // Renew starts a rollout of a new generation for each name, or hurries the one
 // that is on its way, and waits until all have come to rest.
 func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
+	if wait {
+		if err := e.restored(ctx, names, progress); err != nil {
+			return renewer.RunResult{}, err
+		}
+	}
 	return e.request(ctx, names, wait, progress, func(en *entry, now time.Time, ch *Change) error {
 		r := en.rec.Rollout
 		open := r != nil && !r.Phase.Over()
-		if open && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
+		if open && !r.Restoring() && !r.Quiet && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
 			en.rec.Rollout.Hurry(force, now)
 			ch.Events = append(ch.Events, renewer.Event{
 				Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
@@ -97,6 +103,27 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 		}
 		return e.replace(en, renewer.Renewed(en.cert, force), "a person asked for a renewal", now, ch)
 	})
+}
+
+// restored waits until no named certificate is being put back on a host any
+// more, or nothing can be done for that now: what a person asks for begins
+// afterwards.
+func (e *Engine) restored(ctx context.Context, names []string, progress func(renewer.Event)) error {
+	w, any := newWatcher(), false
+	w.alone = true
+	err := e.do(ctx, func() {
+		for _, name := range names {
+			if en, open := e.entries[name]; open && en.rec.Rollout.Restoring() {
+				w.add(en.rec.Rollout.ID, name)
+				w.armed, e.watchers[w], any = true, true, true
+			}
+		}
+	})
+	if err != nil || !any {
+		return err
+	}
+	_, err = w.wait(ctx, progress)
+	return err
 }
 
 // Rollback puts an earlier generation back: the newest before the current one
@@ -119,7 +146,7 @@ func (e *Engine) Rollback(ctx context.Context, names []string, progress func(ren
 func (e *Engine) replace(en *entry, r *renewer.Rollout, why string, now time.Time, ch *Change) error {
 	if en.rec.Rollout != nil {
 		if !en.rec.Rollout.Settled() || e.working(en.rec.Rollout) {
-			return renewer.WithHint(fmt.Errorf("%s: rollout %s is at work on a host", en.cert.Name, en.rec.Rollout.ID), "wait for it: renewer status")
+			return atWork(en)
 		}
 		closed, events := en.close(renewer.PhaseSuperseded, why, now)
 		ch.Closed, ch.Events = closed, append(ch.Events, events...)
@@ -127,6 +154,20 @@ func (e *Engine) replace(en *entry, r *renewer.Rollout, why string, now time.Tim
 	ch.Events = append(ch.Events, en.start(r, now))
 	en.rec.NextAt = nextAt(en, now)
 	return nil
+}
+
+// atWork says why a rollout cannot be replaced now.
+func atWork(en *entry) error {
+	r := en.rec.Rollout
+	what := "is at work on a host"
+	if r.Restoring() {
+		what = "puts the previous certificate back"
+	}
+	err := fmt.Errorf("%s: rollout %s %s, which ends first", en.cert.Name, r.ID, what)
+	if why, _ := r.Trouble(); why != "" {
+		err = fmt.Errorf("%w: %s", err, why)
+	}
+	return renewer.WithHint(err, "renewer status shows when it is over; then give the command again")
 }
 
 func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, error) {
@@ -210,11 +251,12 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 	return nil
 }
 
-// Place brings a certificate to a host without a word to the service that will
-// use it, and issues it first where there is none. It does nothing where the
-// host has it, unless its files were looked at and are lost: the host was
-// installed anew.
-func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) (renewer.RunResult, error) {
+// Place brings a certificate to a host that is being set up, and to no other,
+// without a word to the service that will use it; it issues it first where
+// that is needed. It does nothing where the host has it, unless its files were
+// looked at and are lost: the host was installed anew. An error says that the
+// files are not in place.
+func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) error {
 	there := false
 	if err := e.do(ctx, func() {
 		if c, ok := e.fleet.Certificate(name); ok {
@@ -224,11 +266,30 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 			}
 		}
 	}); err != nil || there {
-		return renewer.RunResult{}, err
+		return err
 	}
-	return e.request(ctx, []string{name}, true, progress, func(en *entry, now time.Time, ch *Change) error {
-		r := renewer.Renewed(en.cert, false)
-		r.Quiet = true
-		return e.replace(en, r, "its host is being set up", now, ch)
+	w, failed := newWatcher(), error(nil)
+	w.alone = true
+	err := e.do(ctx, func() {
+		failed = e.ask([]string{name}, w, func(en *entry, now time.Time, ch *Change) error {
+			return e.replace(en, renewer.SetUp(en.cert, e.observed(en), host, lost, now), "its host is being set up", now, ch)
+		})
 	})
+	var result renewer.RunResult
+	if err = firstError(err, failed); err == nil {
+		result, err = w.wait(ctx, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("place %s on %s: %w", name, host, err)
+	}
+	for _, r := range result.Rollouts {
+		if r.Result == renewer.ResultVerified {
+			return nil
+		}
+		err = renewer.WithHint(errors.New(cmp.Or(r.Error, r.Waiting.String())), r.Hint)
+	}
+	if err == nil {
+		err = renewer.WithHint(errors.New("another rollout took its place"), "renewer status shows it; then run this again")
+	}
+	return fmt.Errorf("place %s on %s: %w", name, host, err)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"renewer/renewer"
 )
@@ -15,6 +16,7 @@ type watcher struct {
 	rollouts map[string]string // rollout ID → certificate
 	names    map[string]bool   // the certificates of them
 	every    bool              // rollouts that are begun later, too
+	alone    bool              // not those that take the place of one, or come after it
 	armed    bool              // somebody waits for the end
 
 	mu     sync.Mutex
@@ -124,7 +126,7 @@ func (e *Engine) log(ev renewer.Event) {
 // of the same certificate that it takes the place of.
 func (e *Engine) attend(name string, r *renewer.Rollout) {
 	for w := range e.watchers {
-		if w.every || w.names[name] {
+		if w.every || w.names[name] && !w.alone {
 			w.add(r.ID, name)
 		}
 	}
@@ -172,11 +174,23 @@ func (e *Engine) atRest(w *watcher) bool {
 		if !open || en.rec.Rollout.ID != id {
 			continue
 		}
-		if e.moving(name) || slices.ContainsFunc(e.turn.Held[name].By, e.moving) {
+		if e.goesOn(name) || slices.ContainsFunc(e.turn.Held[name].By, e.goesOn) {
 			return false
 		}
 	}
 	return true
+}
+
+// patience is the longest pause between hosts that is waited out for somebody
+// who waits for the end. Longer ones are said.
+const patience = time.Minute
+
+// goesOn reports whether something is done for a certificate now, or after a
+// short pause between hosts.
+func (e *Engine) goesOn(name string) bool {
+	paused := slices.ContainsFunc(e.turn.Waiting[name], func(w renewer.Waiting) bool { return w.Kind == renewer.WaitPause })
+	en, open := e.entries[name]
+	return e.moving(name) || open && paused && en.cert.Pace.Pause <= patience
 }
 
 // standing says how a rollout stands.

@@ -741,15 +741,13 @@ func TestAGuardDoesNotHoldThePlacingForASetup(t *testing.T) {
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
 		m := b.machine("a")
 		m.docker = renewer.DockerState{Running: true, Containers: 1, Matching: 1}
-		_, err := b.eng.Place(context.Background(), "docker", "a", false, nil)
-		must(t, err)
+		must(t, b.eng.Place(context.Background(), "docker", "a", false, nil))
 		if pl := m.places["docker"]; pl == nil || pl.live == "" || m.activated["systemd restart docker.service"] != 0 {
 			t.Errorf("row %+v, activated %v", b.row("docker"), m.activated)
 		}
 		for _, lost := range []bool{false, true} {
 			delete(m.places, "docker")
-			_, err := b.eng.Place(context.Background(), "docker", "a", lost, nil)
-			must(t, err)
+			must(t, b.eng.Place(context.Background(), "docker", "a", lost, nil))
 			if pl := m.places["docker"]; lost != (pl != nil && pl.live != "") {
 				t.Errorf("lost %v: row %+v", lost, b.row("docker"))
 			}
