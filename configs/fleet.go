@@ -47,7 +47,7 @@ type Issuer struct {
 	CACert         string // for vault: the trust for Vault's own TLS
 	CAKey          string
 	CRLDir         string // where a local CA keeps its CRL
-	RootsFile      string // where another issuer's roots are kept for when it is away
+	RootsFile      string // where its roots are kept for when it is away
 
 	// step-ca
 	URL             string

@@ -156,11 +156,11 @@ func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 
 // locate fills in where an issuer's files are unless the fleet file says so.
 func (i *Issuer) locate(stateDir string) {
-	dir := filepath.Join(stateDir, "issuers", i.Name)
+	i.RootsFile = filepath.Join(stateDir, "roots", i.Name+".pem") // not beside a local CA: both would be gone together
 	if i.Type != "local" {
-		i.RootsFile = filepath.Join(dir, "roots.pem")
 		return
 	}
+	dir := filepath.Join(stateDir, "issuers", i.Name)
 	i.CRLDir = dir
 	if i.CACert == "" {
 		i.CACert = filepath.Join(dir, "ca.pem")

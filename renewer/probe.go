@@ -15,6 +15,10 @@ type ProbeRequest struct {
 	Trust       string              // TrustDigest that the ca file should have; empty: not compared
 	Roots       []*x509.Certificate // that a peer would verify the served leaf with
 	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
+	// NoClient says why there is none to present although Probe.Mutual wants
+	// it: what is served is looked at all the same, and the rest is reported as
+	// not checked. Empty: that is an error.
+	NoClient string
 	// Wrong is a certificate of the client's issuer without the usage
 	// clientAuth, which a docker or gRPC server has to refuse; where there is
 	// none, NoWrong says why.
@@ -39,7 +43,7 @@ type ProbedHost interface {
 type Observation struct {
 	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
 	NotAfter   time.Time // of the served leaf
-	NotChecked []string  // negative checks that could not be made, with the reason
+	NotChecked []string  // what could not be checked, with the reason
 }
 
 // ProbeErrorKind says what a probe that did not pass has seen.

@@ -100,7 +100,7 @@ func TestRootsAreKept(t *testing.T) {
 	t.Parallel()
 	ca := start(t, teststepca.Options{})
 	cfg := configOf(ca)
-	cfg.RootsFile = filepath.Join(t.TempDir(), "issuers", "corp-step", "roots.pem")
+	cfg.RootsFile = filepath.Join(t.TempDir(), "roots", "corp-step.pem")
 	_, err := open(t, cfg).Roots(t.Context())
 	must(t, err)
 	must(t, ca.Stop())

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,19 +193,7 @@ func selfSigned(c *x509.Certificate) bool {
 // Roots returns the root that the mount's issuer leads to. It needs no token.
 // While Vault is away or sealed it is the one that it had last.
 func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	roots, err := i.roots(ctx)
-	switch {
-	case i.cfg.RootsFile == "":
-	case err == nil:
-		if err := keptroots.Save(i.cfg.RootsFile, roots); err != nil { // only for a time without Vault
-			slog.Warn("the roots of an issuer could not be kept", "issuer", i.cfg.Name, "error", err)
-		}
-	case ctx.Err() == nil && renewer.ClassOf(err) == renewer.ClassRetry:
-		if kept, err := keptroots.Load(i.cfg.RootsFile); err == nil {
-			return kept, nil
-		}
-	}
-	return roots, err
+	return keptroots.File{Issuer: i.cfg.Name, Path: i.cfg.RootsFile}.Roots(ctx, i.roots, nil)
 }
 
 func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {

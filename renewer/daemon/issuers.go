@@ -3,12 +3,16 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"renewer/configs"
+	"renewer/internal/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
 	"renewer/issuers/vault"
@@ -21,7 +25,7 @@ import (
 func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 	switch is.Type {
 	case "local":
-		return &lazyCA{cfg: localConfig(is)}, nil
+		return &lazyCA{cfg: localConfig(is), kept: keptroots.File{Issuer: is.Name, Path: is.RootsFile}}, nil
 	case "step-ca":
 		return stepca.New(stepca.Config{
 			Name: is.Name, URL: is.URL, RootFingerprint: is.RootFingerprint, Provisioner: is.Provisioner,
@@ -66,6 +70,7 @@ func keeps(was *parts, is configs.Issuer) bool {
 // files are gone is told of while there is time, not after a restart.
 type lazyCA struct {
 	cfg  local.Config
+	kept keptroots.File
 	mu   sync.Mutex
 	ca   *local.Authority
 	read []os.FileInfo // the files of ca as they were read
@@ -80,10 +85,30 @@ func (l *lazyCA) open() (*local.Authority, error) {
 	}
 	ca, err := local.Open(l.cfg)
 	if err != nil {
-		return nil, err
+		return nil, l.lost(err)
 	}
 	l.ca, l.read = ca, now
 	return ca, nil
+}
+
+// lost says what to do about a CA that was there before: another one would be
+// trusted by nobody.
+func (l *lazyCA) lost(err error) error {
+	var gone []string
+	for _, name := range []string{l.cfg.CertFile, l.cfg.KeyFile} {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) == 0 || l.kept.Kept() == nil {
+		return err
+	}
+	return &renewer.Error{
+		Class: renewer.ClassOf(err),
+		Err:   fmt.Errorf("%w; it was there before: what it signed is still looked at, with the root that was kept, and nothing is signed until it is back", err),
+		Hint: fmt.Sprintf("put %s back, from where it was moved to or from your own backup (renewer backup has no keys); if it is lost, renewer ca init %s makes a new CA, whose root every host and client then needs",
+			strings.Join(gone, " and "), l.cfg.Name),
+	}
 }
 
 // files looks at what a CA is made of; nil stands for what is not there.
@@ -127,19 +152,16 @@ func (l *lazyCA) CRL(ctx context.Context) ([]byte, error) {
 	return ca.CRL(ctx)
 }
 
-// Roots are known for as long as the process runs: what they signed is still
-// served, and has to be proven.
+// Roots are kept: what they signed is still served when the CA's files are
+// gone, and has to be proven.
 func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	ca, err := l.open()
-	if err != nil {
-		l.mu.Lock()
-		ca = l.ca
-		l.mu.Unlock()
-		if ca == nil {
+	return l.kept.Roots(ctx, func(ctx context.Context) ([]*x509.Certificate, error) {
+		ca, err := l.open()
+		if err != nil {
 			return nil, err
 		}
-	}
-	return ca.Roots(ctx)
+		return ca.Roots(ctx)
+	}, func(error) bool { return true })
 }
 
 // Intermediates implements engine.Intermediate.

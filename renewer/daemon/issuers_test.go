@@ -3,21 +3,29 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"renewer/internal/keptroots"
 	"renewer/issuers/local"
+	"renewer/renewer"
 )
 
 // A CA whose files somebody moved away is down at once, and not after the next
 // restart; its roots are still known, and putting the files back is enough.
 func TestLocalCAWhoseFilesAreGoneIsDown(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "ca")
+	state := t.TempDir()
+	dir := filepath.Join(state, "issuers", "fleet-ca")
+	kept := keptroots.File{Issuer: "fleet-ca", Path: filepath.Join(state, "roots", "fleet-ca.pem")}
 	cfg := local.Config{Name: "fleet-ca", CertFile: filepath.Join(dir, "ca.pem"), KeyFile: filepath.Join(dir, "ca-key.pem")}
 	if _, err := local.Create(cfg, local.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ca := &lazyCA{cfg: cfg}
+	ca := &lazyCA{cfg: cfg, kept: kept}
+	if _, err := ca.Roots(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := ca.Health(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +40,17 @@ func TestLocalCAWhoseFilesAreGoneIsDown(t *testing.T) {
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := ca.Health(t.Context()); err == nil {
-		t.Error("healthy without its files")
+	for when, ca := range map[string]*lazyCA{"at once": ca, "after a restart": {cfg: cfg, kept: kept}} {
+		err := ca.Health(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "it was there before") || !strings.Contains(renewer.Hint(err), "put "+cfg.CertFile+" and "+cfg.KeyFile+" back") {
+			t.Errorf("%s: healthy without its files: %v, hint %q", when, err, renewer.Hint(err))
+		}
+		if roots, err := ca.Roots(t.Context()); err != nil || len(roots) != 1 {
+			t.Errorf("%s: %d roots, error %v; they signed what is still served", when, len(roots), err)
+		}
 	}
-	if roots, err := ca.Roots(t.Context()); err != nil || len(roots) != 1 {
-		t.Errorf("%d roots, error %v; they signed what is still served", len(roots), err)
+	if err := (&lazyCA{cfg: cfg}).Health(t.Context()); err == nil || strings.Contains(err.Error(), "before") || !strings.Contains(renewer.Hint(err), "makes one") {
+		t.Errorf("one that never was: %v, hint %q", err, renewer.Hint(err))
 	}
 
 	if err := os.Rename(dir+".away", dir); err != nil {

@@ -287,3 +287,29 @@ func TestAnIssuerThatIsUpAgainIsAskedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// While no client certificate can be had for a probe, what is served is looked
+// at all the same: an issuer that is away makes no host unproven.
+func TestProbesGoOnWhileTheIssuerIsAway(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Placements[0].Probe.Mutual = true
+		return []renewer.Certificate{c}
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		b.pass()
+		b.ca.breakWith(&renewer.Error{Class: renewer.ClassMisconfigured, Err: errors.New("its files are gone")})
+		time.Sleep(time.Hour) // what was minted has ended
+		seen, err := b.eng.Survey(context.Background(), nil)
+		must(t, err)
+		if v := seen[0]; !v.OK || len(v.Problems) != 0 || b.row("web").Status != renewer.StatusValid {
+			t.Errorf("verification %+v, row %+v", v, b.row("web"))
+		}
+		b.refuseNew("a", strings.Repeat("0", 64))
+		seen, err = b.eng.Survey(context.Background(), nil)
+		must(t, err)
+		if seen[0].OK || b.row("web").Status == renewer.StatusValid {
+			t.Errorf("a service that is down: %+v", seen)
+		}
+	})
+}

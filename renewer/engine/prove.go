@@ -229,6 +229,22 @@ func (cr *credentials) wrong(ctx context.Context, issuer string, fleet *Fleet) (
 	return cert, ""
 }
 
+// mintError is the error for an issuer that signs no certificate for a probe.
+type mintError struct{ error }
+
+func (e *mintError) Unwrap() error { return e.error }
+
+// withoutClient lets a look go on that has no certificate to present, because
+// its issuer is away: what is served can be seen all the same.
+func withoutClient(req *renewer.ProbeRequest, err error) error {
+	var mint *mintError
+	if !errors.As(err, &mint) || renewer.ClassOf(err) == renewer.ClassRefused {
+		return err
+	}
+	req.NoClient = err.Error()
+	return nil
+}
+
 func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Usage, fleet *Fleet) (*tls.Certificate, error) {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
@@ -255,7 +271,7 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 	}}
 	chain, err := sign(ctx, is, order)
 	if err != nil {
-		return nil, fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)
+		return nil, &mintError{fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)}
 	}
 	cert := &tls.Certificate{Certificate: [][]byte{chain.Leaf.Raw}, PrivateKey: key, Leaf: chain.Leaf}
 	for _, c := range chain.Intermediates {

@@ -137,7 +137,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		return l
 	}
 	req, err := e.probeRequest(ctx, t.cert, t.placement, t.gen, t.state.Trust, fleet, roots, creds)
-	if err != nil {
+	if err = withoutClient(&req, err); err != nil {
 		l.Err = err
 		return l
 	}

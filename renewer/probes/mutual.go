@@ -17,7 +17,10 @@ type exchange func(ctx context.Context, v *visit, r renewer.ProbeRequest) error
 func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchange, alpn ...string) (renewer.Observation, error) {
 	var obs renewer.Observation
 	mutual := r.Placement.Probe.Mutual
-	if mutual && r.Client == nil {
+	switch {
+	case mutual && r.Client == nil && r.NoClient != "":
+		return p.asStranger(ctx, r, alpn...)
+	case mutual && r.Client == nil:
 		return obs, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("there is no client certificate to present")}
 	}
 	var client *tls.Certificate
@@ -44,7 +47,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	case !v.asked:
 		return obs, lax(r, "a client without a certificate", "it does not ask for a client certificate")
 	}
-	if err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...); err != nil {
+	if _, err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...); err != nil {
 		return obs, err
 	}
 	if r.Placement.Probe.Kind == renewer.ProbeTLS { // not every TLS service looks at usages
@@ -55,15 +58,29 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 		obs.NotChecked = append(obs.NotChecked, wrong+" is refused: "+r.NoWrong)
 		return obs, nil
 	}
-	return obs, p.refuses(ctx, r, r.Wrong, wrong, alpn...)
+	_, err = p.refuses(ctx, r, r.Wrong, wrong, alpn...)
+	return obs, err
+}
+
+// asStranger is probe without a client certificate to present.
+func (p *Prober) asStranger(ctx context.Context, r renewer.ProbeRequest, alpn ...string) (obs renewer.Observation, err error) {
+	seen, err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...)
+	if leaf := seen.leaf; leaf != nil {
+		obs.Served, obs.NotAfter = renewer.Fingerprint(leaf.Raw), leaf.NotAfter.UTC()
+	}
+	if err == nil && seen.leaf == nil {
+		err = &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: fmt.Errorf("%s showed no certificate", r.Placement.Probe.Address)}
+	}
+	obs.NotChecked = []string{"a client with a certificate is answered: " + r.NoClient}
+	return obs, err
 }
 
 // silence is the exchange of the kind tls, whose protocol is not known.
 func silence(context.Context, *visit, renewer.ProbeRequest) error { return nil }
 
-// refuses sees a client refused. An alert says so. So does a connection that
+// refuses sees a client refused, and returns what was served. An alert says so. So does a connection that
 // ends abruptly: the same server has just gone on with a client that it likes.
-func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tls.Certificate, who string, alpn ...string) error {
+func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tls.Certificate, who string, alpn ...string) (*peer, error) {
 	v, err := p.connect(ctx, r, client, alpn...)
 	if err == nil {
 		var quiet bool
@@ -71,15 +88,15 @@ func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tl
 		_ = v.conn.Close()
 		switch {
 		case quiet:
-			return lax(r, who, fmt.Sprintf("it kept the connection for %s", p.quiet))
+			return v.peer, lax(r, who, fmt.Sprintf("it kept the connection for %s", p.quiet))
 		case err == nil:
-			return lax(r, who, "it finished the handshake")
+			return v.peer, lax(r, who, "it finished the handshake")
 		}
 	}
 	if v.peer.err == nil && renewer.ProbeErrorKindOf(err) == renewer.ProbeRejected {
-		return nil
+		return v.peer, nil
 	}
-	return fmt.Errorf("as %s: %w", who, err)
+	return v.peer, fmt.Errorf("as %s: %w", who, err)
 }
 
 func lax(r renewer.ProbeRequest, who, why string) error {
