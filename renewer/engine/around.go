@@ -155,17 +155,10 @@ func (e *Engine) regroup(r *renewer.Rollout) {
 func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
 	failed := e.do(ctx, func() {
 		clear(e.peers)
-		var under []renewer.Entry
-		for _, c := range e.fleet.Certificates {
-			var en *entry
-			if en, _, err = e.load(c.Name, c); err != nil {
-				return
-			}
-			if r := en.rec.Rollout; r != nil && !r.Phase.Over() {
-				under = append(under, e.underWay(en, e.Now()))
-			}
+		var waiting map[string]renewer.Waits
+		if waiting, err = e.waiting(); err != nil {
+			return
 		}
-		waiting := renewer.Decide(under, idle).Waiting
 		for _, c := range e.fleet.Certificates {
 			var en *entry
 			if en, _, err = e.load(c.Name, c); err != nil {
@@ -193,30 +186,31 @@ func idle(renewer.Action) bool { return false }
 // the last turn of the loop or, where that does not go on by itself, as a run
 // would find it now. The map is not to be changed.
 func (e *Engine) Waiting(ctx context.Context) (waiting map[string]renewer.Waits, err error) {
-	failed := e.do(ctx, func() {
-		if e.onItsOwn {
-			waiting = e.turn.Waiting
-			return
-		}
-		var names []string
-		if names, err = e.Store.Open(); err != nil {
-			return
-		}
-		under := make([]renewer.Entry, 0, len(names))
-		for _, name := range names {
-			c, ok := e.fleet.Certificate(name)
-			if !ok {
-				continue
-			}
-			var en *entry
-			if en, _, err = e.load(name, c); err != nil {
-				return
-			}
-			if en.open() {
-				under = append(under, e.underWay(en, e.Now()))
-			}
-		}
-		waiting = renewer.Decide(e.inOrder(under), idle).Waiting
-	})
+	failed := e.do(ctx, func() { waiting, err = e.waiting() })
 	return waiting, cmp.Or(failed, err)
+}
+
+func (e *Engine) waiting() (map[string]renewer.Waits, error) {
+	if e.onItsOwn {
+		return e.turn.Waiting, nil
+	}
+	names, err := e.Store.Open()
+	if err != nil {
+		return nil, err
+	}
+	under := make([]renewer.Entry, 0, len(names))
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			continue
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return nil, err
+		}
+		if en.open() {
+			under = append(under, e.underWay(en, e.Now()))
+		}
+	}
+	return renewer.Decide(e.inOrder(under), idle).Waiting, nil
 }
