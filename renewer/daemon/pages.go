@@ -19,8 +19,9 @@ type pages struct{ *App }
 
 var _ page.Source = pages{}
 
-// System implements page.Source: nobody is asked, and no list is walked over.
-func (p pages) System(ctx context.Context) (renewer.SystemStatus, error) {
+// System implements page.Source: nobody is asked, no list is walked over, and
+// the engine's loop is not waited for.
+func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 	st, err := p.system()
 	if err != nil {
 		return st, err
@@ -29,10 +30,7 @@ func (p pages) System(ctx context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	waiting, err := p.eng.Waiting(ctx)
-	if err != nil {
-		return st, err
-	}
+	waiting := p.eng.Glance().Waiting
 	for _, name := range names[:min(len(names), mostRollouts)] {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
@@ -50,7 +48,7 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
 		return d, false, nil
 	}
-	d, err = p.App.Show(ctx, name)
+	d, err = p.show(ctx, name, p.eng.Glance().Waiting)
 	return d, err == nil, err
 }
 
@@ -61,7 +59,8 @@ func (a *App) system() (renewer.SystemStatus, error) {
 	st := renewer.SystemStatus{Rollouts: []renewer.RolloutView{}, Counts: map[renewer.Status]int{}}
 	if d := a.daemon.Load(); d != nil {
 		st.Daemon = *d
-		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = a.eng.Times()
+		now := a.eng.Glance()
+		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
 	}
 	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path

@@ -131,7 +131,7 @@ func (a *App) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticks:
-			if check, _, _ := a.eng.Times(); !check.IsZero() {
+			if a.eng.Turns(ctx) {
 				tellSystemd(a.opts.log(), sd.SdNotifyWatchdog)
 			}
 		}

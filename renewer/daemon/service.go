@@ -98,6 +98,14 @@ func (a *App) generation(name string, n int) (*renewer.Generation, error) {
 
 // Show implements server.Service.
 func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	waiting, err := a.eng.Waiting(ctx)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	return a.show(ctx, name, waiting)
+}
+
+func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.Waits) (renewer.Detail, error) {
 	k, err := a.known(name)
 	if err != nil {
 		return renewer.Detail{}, err
@@ -107,10 +115,6 @@ func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
 		shown = &renewer.Generation{NotAfter: renewer.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
 	}
 	gens, err := a.store.Generations(name)
-	if err != nil {
-		return renewer.Detail{}, err
-	}
-	waiting, err := a.eng.Waiting(ctx)
 	if err != nil {
 		return renewer.Detail{}, err
 	}

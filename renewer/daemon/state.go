@@ -50,6 +50,5 @@ func (s *lateState) LastCheck() time.Time {
 	if a == nil {
 		return time.Time{}
 	}
-	check, _, _ := a.eng.Times()
-	return check
+	return a.eng.Glance().LastCheck
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"renewer/renewer"
@@ -52,6 +53,7 @@ type Engine struct {
 	calls    chan func()
 	outcomes chan []renewer.Outcome
 	stopped  chan struct{} // closed when the loop has ended
+	glance   atomic.Pointer[Glance]
 
 	// Owned by the loop.
 	fleet       Fleet
@@ -110,6 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		e.dispatch()
 		timer.Reset(e.nextWake())
+		e.publish()
 		select {
 		case <-ctx.Done():
 		case call := <-e.calls:

@@ -33,14 +33,36 @@ func (e *Engine) credentialsNow() *credentials {
 	return c
 }
 
-// Times says when the engine last checked and probed, and when something is
-// due next.
-func (e *Engine) Times() (check, probe, due time.Time) {
-	_ = e.do(context.Background(), func() {
-		check, probe = e.lastCheck, e.lastProbe
-		due, _, _ = e.Store.NextDue()
-	})
-	return check, probe, due
+// Glance is how things stand as of the last turn of the loop. Its map is not to
+// be changed.
+type Glance struct {
+	LastCheck, LastProbe time.Time
+	NextDue              time.Time
+	Waiting              map[string]renewer.Waits // as of Waiting; empty in an engine that is not on its own
+}
+
+// Glance does not wait for the loop, which may be at work on a whole fleet.
+// Before the first turn it is empty.
+func (e *Engine) Glance() Glance {
+	if g := e.glance.Load(); g != nil {
+		return *g
+	}
+	return Glance{}
+}
+
+func (e *Engine) publish() {
+	g := Glance{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
+	g.NextDue, _, _ = e.Store.NextDue()
+	if e.onItsOwn {
+		g.Waiting = e.turn.Waiting
+	}
+	e.glance.Store(&g)
+}
+
+// Turns reports whether the loop answers and has checked the fleet.
+func (e *Engine) Turns(ctx context.Context) (checked bool) {
+	_ = e.do(ctx, func() { checked = !e.lastCheck.IsZero() })
+	return checked
 }
 
 // RunOnce does one pass over a fleet: all that is due, then a look at every
