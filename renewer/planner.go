@@ -69,6 +69,8 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 		return "every host is right again"
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
 		return "what is in place was revoked"
+	case o.Current != nil && o.Current.KeyCompromised && !r.because(ReasonKeyCompromised):
+		return "the key of what is in place is in other hands"
 	case !now.Before(RetryBlocked(r, o.Current)):
 		return "it is time for another try before the certificate ends"
 	}
@@ -125,6 +127,8 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 		why := Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " has come"}
 		if o.Rolling != nil && !o.Rolling.RevokedAt.IsZero() {
 			why = Reason{ReasonRevoked, fmt.Sprintf("generation %d was revoked", o.Rolling.Number)}
+		} else if o.Rolling != nil && o.Rolling.KeyCompromised {
+			why = keyCompromised(*o.Rolling)
 		}
 		return Decision{Close: true, Why: "its generation is due itself", Open: Issue(c, why)}, false
 	case same:
@@ -230,6 +234,9 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 		if rec.Rollout == nil {
 			earliest(current.RenewAt)
 			earliest(current.RevokedAt)
+			if current.KeyCompromised {
+				earliest(now)
+			}
 		}
 		if current.NotAfter.After(now) {
 			earliest(current.NotAfter)

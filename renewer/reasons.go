@@ -45,6 +45,16 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
 		return Reason{ReasonKeyLost, "no host has its key any more"}, o.Current != nil && o.Record.KeyLost
 	},
+	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
+		if o.Current == nil || !o.Current.KeyCompromised {
+			return Reason{}, false
+		}
+		return keyCompromised(*o.Current), true
+	},
+}
+
+func keyCompromised(g Generation) Reason {
+	return Reason{ReasonKeyCompromised, fmt.Sprintf("the key of generation %d is in other hands", g.Number)}
 }
 
 func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {

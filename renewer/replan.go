@@ -4,13 +4,15 @@ import "time"
 
 // Due returns when what a rollout delivers has to be renewed itself, whether
 // or not all hosts have it by then; zero while that is not known. One that was
-// revoked on its way is due since then.
+// revoked on its way, or whose key is in other hands, is due at once.
 func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
 	switch {
 	case g == nil:
 		return time.Time{}
 	case !g.RevokedAt.IsZero():
 		return g.RevokedAt
+	case g.KeyCompromised:
+		return g.IssuedAt
 	case r.Kind == KindRollback:
 		return c.Renewal.Held(*g, r.StartedAt)
 	default:

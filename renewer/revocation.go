@@ -40,6 +40,10 @@ type Revoked struct {
 	Again       bool             `json:"again,omitempty"`     // it was already, for the reason given then
 	// ServedBy are the hosts that have it in place still.
 	ServedBy []string `json:"served_by"`
+	// KeySharedBy are the current certificates with the same key, as it may be
+	// where an entry keeps its key (its own name, then) or one was adopted twice. Where that
+	// is in other hands they are replaced too, and not revoked.
+	KeySharedBy []string `json:"key_shared_by,omitempty"`
 	// Notes say who learns of it, who looks, and what helps where nobody does.
 	Notes []string `json:"notes"`
 	Error string   `json:"error,omitempty"`

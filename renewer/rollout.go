@@ -74,17 +74,18 @@ type ReasonCode string
 
 // The reasons.
 const (
-	ReasonFirst     ReasonCode = "first" // never issued
-	ReasonRevoked   ReasonCode = "revoked"
-	ReasonExpired   ReasonCode = "expired"
-	ReasonChanged   ReasonCode = "changed" // the entry asks for another certificate
-	ReasonRenewTime ReasonCode = "renew_time"
-	ReasonRequested ReasonCode = "requested" // a person asked
-	ReasonKeyLost   ReasonCode = "key_lost"  // no host has the key of the current generation
-	ReasonHostAdded ReasonCode = "host_added"
-	ReasonFiles     ReasonCode = "files" // directory, names, modes or owner changed
-	ReasonTrust     ReasonCode = "trust" // other roots
-	ReasonDrift     ReasonCode = "drift" // the probe saw something else
+	ReasonFirst          ReasonCode = "first" // never issued
+	ReasonRevoked        ReasonCode = "revoked"
+	ReasonExpired        ReasonCode = "expired"
+	ReasonChanged        ReasonCode = "changed" // the entry asks for another certificate
+	ReasonRenewTime      ReasonCode = "renew_time"
+	ReasonRequested      ReasonCode = "requested"       // a person asked
+	ReasonKeyLost        ReasonCode = "key_lost"        // no host has the key of the current generation
+	ReasonKeyCompromised ReasonCode = "key_compromised" // it is in other hands
+	ReasonHostAdded      ReasonCode = "host_added"
+	ReasonFiles          ReasonCode = "files" // directory, names, modes or owner changed
+	ReasonTrust          ReasonCode = "trust" // other roots
+	ReasonDrift          ReasonCode = "drift" // the probe saw something else
 	// The service did not run when it was to load what is live.
 	ReasonUnactivated ReasonCode = "unactivated"
 )

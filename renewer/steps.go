@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,6 +95,11 @@ func (r *Rollout) Why() string {
 		texts = append(texts, reason.Text)
 	}
 	return strings.Join(texts, "; ")
+}
+
+// because reports whether a reason is among those of a rollout.
+func (r *Rollout) because(code ReasonCode) bool {
+	return slices.ContainsFunc(r.Reasons, func(why Reason) bool { return why.Code == code })
 }
 
 func after(why, failed string) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,16 +27,16 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 	if err != nil {
 		return nil, err
 	}
-	numbers, unproven := map[string]int{}, map[string]renewer.RolloutResult{}
+	first := replacement{was: map[string]int{}}
 	if r.Replace {
-		if numbers, unproven, err = a.replaced(ctx, names, reason, progress); err != nil {
+		if first, err = a.replaced(ctx, names, reason, progress); err != nil {
 			return nil, err
 		}
 	}
 	out := make([]renewer.Revoked, 0, len(names))
 	for _, name := range names {
-		number := max(r.Generation, numbers[name])
-		if res, failed := unproven[name]; failed {
+		number := max(r.Generation, first.was[name])
+		if res, failed := first.unproven[name]; failed {
 			out = append(out, renewer.Revoked{
 				Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{},
 				Error: fmt.Sprintf("not revoked, because its replacement is %s: %s", res.Result, cmp.Or(res.Error, res.Waiting.String())),
@@ -44,10 +45,13 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 			continue
 		}
 		done, err := a.eng.Revoke(ctx, name, number, reason)
+		if r.Replace {
+			done.KeySharedBy = first.shared[name]
+		}
 		if err != nil {
 			done.Error, done.Hint = err.Error(), renewer.Hint(err)
 		} else {
-			done.Notes = a.notes(ctx, done)
+			done.Notes = append(a.notes(ctx, done), a.sharedKey(without(done.KeySharedBy, names, r.Generation == 0), r.Replace, first.unproven)...)
 		}
 		out = append(out, done)
 	}
@@ -74,39 +78,72 @@ func (a *App) revocable(r renewer.RevokeRequest) ([]string, error) {
 	return names, nil
 }
 
-// replaced renews what has a generation in place and returns which that was,
-// and what is not proven now. A key in other hands is not kept.
-func (a *App) replaced(ctx context.Context, names []string, reason renewer.RevocationReason, progress func(renewer.Event)) (was map[string]int, unproven map[string]renewer.RolloutResult, err error) {
-	was, unproven = map[string]int{}, map[string]renewer.RolloutResult{}
+// replacement is what was renewed before a revocation: which generation each
+// had in place, what is not proven now, and who else had its key.
+type replacement struct {
+	was      map[string]int
+	unproven map[string]renewer.RolloutResult
+	shared   map[string][]string
+}
+
+// replaced renews what has a generation in place. A key in other hands is not
+// kept, by nobody who has it.
+func (a *App) replaced(ctx context.Context, names []string, reason renewer.RevocationReason, progress func(renewer.Event)) (replacement, error) {
+	out := replacement{map[string]int{}, map[string]renewer.RolloutResult{}, map[string][]string{}}
 	var inPlace []string
 	for _, name := range names {
 		rec, _, err := a.store.Record(name)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
-		if was[name] = rec.Current; !rec.InPlace() {
+		if out.was[name] = rec.Current; !rec.InPlace() {
 			continue
 		}
 		inPlace = append(inPlace, name)
 		if reason == renewer.RevokedKeyCompromise {
-			if err := a.eng.Distrust(ctx, name, rec.Current); err != nil {
-				return nil, nil, err
+			if out.shared[name], err = a.eng.Distrust(ctx, name, rec.Current); err != nil {
+				return out, err
 			}
+			inPlace = append(inPlace, out.shared[name]...)
 		}
 	}
 	if len(inPlace) == 0 {
-		return was, unproven, nil
+		return out, nil
 	}
-	result, err := a.eng.Renew(ctx, inPlace, false, true, progress)
+	slices.Sort(inPlace)
+	result, err := a.eng.Renew(ctx, slices.Compact(inPlace), false, true, progress)
 	if err != nil {
-		return nil, nil, fmt.Errorf("replace before revoking; nothing was revoked: %w", err)
+		return out, fmt.Errorf("replace before revoking; nothing was revoked: %w", err)
 	}
 	for _, r := range result.Rollouts {
 		if r.Result != renewer.ResultVerified {
-			unproven[r.Certificate] = r
+			out.unproven[r.Certificate] = r
 		}
 	}
-	return was, unproven, nil
+	return out, nil
+}
+
+// without leaves out the names that are revoked themselves.
+func without(shared, names []string, all bool) []string {
+	return slices.DeleteFunc(slices.Clone(shared), func(name string) bool { return all && slices.Contains(names, name) })
+}
+
+// sharedKey says what becomes of the others with a key in other hands.
+func (a *App) sharedKey(names []string, replaced bool, unproven map[string]renewer.RolloutResult) (notes []string) {
+	next := "the daemon replaces it now, in its window and under its guard"
+	if a.daemon.Load() == nil {
+		next = "the next run replaces it"
+	}
+	for _, name := range names {
+		how := next + "; renewer renew " + name + " waits for neither run nor window"
+		if res, failed := unproven[name]; failed {
+			how = fmt.Sprintf("its replacement is %s: %s", res.Result, cmp.Or(res.Error, res.Waiting.String()))
+		} else if replaced {
+			how = "it was replaced"
+		}
+		notes = append(notes, fmt.Sprintf("%s has the same key: %s; it is not revoked, renewer revoke %s --reason keyCompromise does that", name, how, name))
+	}
+	return notes
 }
 
 // onlyIfTold is what holds of every peer that is not known to look.

@@ -205,6 +205,8 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 		switch {
 		case !g.RevokedAt.IsZero():
 			failed = fmt.Errorf("%s: generation %d was revoked", en.cert.Name, g.Number)
+		case g.KeyCompromised:
+			failed = fmt.Errorf("%s: the key of generation %d is in other hands", en.cert.Name, g.Number)
 		case !now.Before(g.NotAfter):
 			failed = fmt.Errorf("%s: generation %d expired at %s", en.cert.Name, g.Number, g.NotAfter.Format(time.RFC3339))
 		default:

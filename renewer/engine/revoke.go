@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"fmt"
+	"slices"
+	"strings"
 
 	"renewer/renewer"
 )
@@ -23,7 +26,8 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 	}
 	out.Issuer, out.Generation, out.Serial, out.NotAfter = g.Request.Issuer, g.Number, g.Serial, g.NotAfter
 	if reason == renewer.RevokedKeyCompromise {
-		if err := e.Distrust(ctx, name, g.Number); err != nil {
+		var err error
+		if out.KeySharedBy, err = e.Distrust(ctx, name, g.Number); err != nil {
 			return out, err
 		}
 	}
@@ -99,6 +103,9 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 			Time: now, Type: renewer.EventRevoked, Certificate: name, Generation: number,
 			Message: fmt.Sprintf("serial %s, reason %s", g.Serial, out.Reason),
 		}}
+		if len(out.KeySharedBy) > 0 {
+			ch.Events[0].Message += "; the same key, so replaced too: " + strings.Join(out.KeySharedBy, ", ")
+		}
 	}
 	en, err := e.rewrite(g, ch)
 	if err != nil || en == nil {
@@ -106,7 +113,9 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 	}
 	out.ServedBy = en.rec.LivesOn(number)
 	if first && e.onItsOwn {
-		e.consider([]string{name})
+		due := append([]string{name}, out.KeySharedBy...)
+		slices.Sort(due)
+		e.consider(slices.Compact(due))
 	}
 	return nil
 }
@@ -134,23 +143,92 @@ func (e *Engine) rewrite(g renewer.Generation, ch Change) (*entry, error) {
 }
 
 // Distrust remembers that the key of a generation, 0 for the one in place, is
-// in other hands: no later one keeps it, whatever the entry says of rekey. It
-// is remembered before the issuer is asked to revoke, which may fail.
-func (e *Engine) Distrust(ctx context.Context, name string, number int) error {
+// in other hands: no later one keeps it, whatever the entry says of rekey, and
+// every certificate that has it in place, or on its way there, is due at once.
+// It returns their names, its own if a later generation has it too. It is remembered before the
+// issuer is asked to revoke, which may fail.
+func (e *Engine) Distrust(ctx context.Context, name string, number int) (others []string, err error) {
+	var g renewer.Generation
+	var fleet Fleet
 	var failed error
-	err := e.do(ctx, func() {
-		g, err := e.revocable(name, number)
-		if err != nil || g.KeyCompromised {
-			failed = err
-			return
+	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
+		return nil, fmt.Errorf("find the key of %s: %w", name, firstError(err, failed))
+	}
+	same, err := e.sameKey(ctx, fleet, g)
+	if err != nil {
+		return nil, fmt.Errorf("look for other certificates with the key of %s: %w", name, err)
+	}
+	err = e.do(ctx, func() {
+		for _, s := range append([]renewer.Generation{g}, same...) {
+			if failed = e.distrust(s); failed != nil {
+				return
+			}
 		}
-		g.KeyCompromised = true
-		_, failed = e.rewrite(g, Change{})
 	})
 	if err = firstError(err, failed); err != nil {
-		return fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
+		return nil, fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
 	}
-	return nil
+	for _, s := range same {
+		if !slices.Contains(others, s.Certificate) {
+			others = append(others, s.Certificate)
+		}
+	}
+	return others, nil
+}
+
+func (e *Engine) distrust(g renewer.Generation) error {
+	g, ok, err := e.Store.Generation(g.Certificate, g.Number) // as it is now
+	if err != nil || !ok || g.KeyCompromised {
+		return err
+	}
+	g.KeyCompromised = true
+	_, err = e.rewrite(g, Change{})
+	return err
+}
+
+// sameKey returns the other generations that are in place or on their way with
+// the key of one, by the SubjectPublicKeyInfo of their leaves. It reads the
+// whole fleet, outside of the loop.
+func (e *Engine) sameKey(ctx context.Context, fleet Fleet, g renewer.Generation) (same []renewer.Generation, err error) {
+	chain, err := g.Parse()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range fleet.Certificates {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		rec, ok, err := e.Store.Record(c.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || c.IsBundle() {
+			continue
+		}
+		numbers := []int{rec.Current}
+		if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
+			if n, ordered := rec.Rollout.Delivers(); ordered && n != rec.Current {
+				numbers = append(numbers, n)
+			}
+		}
+		for _, n := range numbers {
+			other, ok, err := e.Store.Generation(c.Name, n)
+			if err != nil {
+				return nil, err
+			}
+			if !ok || c.Name == g.Certificate && n == g.Number {
+				continue
+			}
+			theirs, err := other.Parse()
+			if err != nil {
+				return nil, err
+			}
+			if bytes.Equal(theirs.Leaf.RawSubjectPublicKeyInfo, chain.Leaf.RawSubjectPublicKeyInfo) {
+				same = append(same, other)
+			}
+		}
+	}
+	return same, nil
 }
 
 // compromised reports whether a key is that of a generation whose key is in

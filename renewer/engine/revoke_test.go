@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"renewer/internal/seal"
 	"renewer/renewer"
 )
 
@@ -193,6 +195,87 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 		}
 		if renew() == second {
 			t.Error("the key was kept because the issuer was away")
+		}
+	})
+}
+
+// Whoever has a key in other hands is named and replaced, not only the one
+// that was revoked.
+func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		key, err := renewer.NewKey(renewer.ECDSAP256)
+		must(t, err)
+		text, err := renewer.EncodeKey(key)
+		must(t, err)
+		keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
+		must(t, err)
+		must(t, keys.Save("web#1", text))
+		must(t, keys.Save("copy#1", text))
+		return []renewer.Certificate{b.cert("web", month, "a"), b.cert("copy", month, "a"), b.cert("other", month, "a")}
+	}, func(t *testing.T, b *bench) {
+		ctx := context.Background()
+		synctest.Wait()
+		if b.row("copy").Status != renewer.StatusValid {
+			t.Fatalf("%+v", b.row("copy"))
+		}
+		done, err := b.eng.Revoke(ctx, "web", 0, renewer.RevokedKeyCompromise)
+		must(t, err)
+		if strings.Join(done.KeySharedBy, " ") != "copy" || len(b.ca.revoked) != 1 {
+			t.Errorf("%+v, the issuer was told %+v", done, b.ca.revoked)
+		}
+		if ev := b.events(renewer.EventRevoked); len(ev) != 1 || !strings.HasSuffix(ev[0].Message, "the same key, so replaced too: copy") {
+			t.Errorf("%+v", ev)
+		}
+		synctest.Wait()
+		for name, generation := range map[string]int{"web": 2, "copy": 2, "other": 1} {
+			if row := b.row(name); row.Generation != generation || row.Status != renewer.StatusValid {
+				t.Errorf("%+v", row)
+			}
+		}
+		for _, ev := range b.events(renewer.EventRolloutPlanned) {
+			if ev.Rollout == "copy#2" && !strings.Contains(ev.Message, "the key of generation 1 is in other hands") {
+				t.Errorf("%+v", ev)
+			}
+		}
+		if _, err := b.eng.Rollback(ctx, []string{"copy"}, nil); err == nil || !strings.Contains(err.Error(), "in other hands") {
+			t.Errorf("rollback: %v", err)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if row := b.row("copy"); row.Generation != 2 {
+			t.Errorf("replaced again: %+v", row)
+		}
+	})
+}
+
+// An earlier generation is revoked, the one in place kept its key, and its
+// rollout is blocked.
+func TestACompromisedKeyThatWasKeptIsReplaced(t *testing.T) {
+	scene(t, Asked, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Rekey = false
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		ctx := context.Background()
+		b.pass()
+		renew := func() renewer.RunResult {
+			res, err := b.eng.Renew(ctx, []string{"web"}, false, true, nil)
+			must(t, err)
+			return res
+		}
+		renew()
+		b.refuseNew("a", b.row("web").Fingerprint)
+		if res := renew(); !res.Failed() {
+			t.Fatalf("%+v", res)
+		}
+		b.refuseNew("a", "")
+		done, err := b.eng.Revoke(ctx, "web", 1, renewer.RevokedKeyCompromise)
+		must(t, err)
+		if strings.Join(done.KeySharedBy, " ") != "web" {
+			t.Errorf("%+v", done)
+		}
+		if res := b.pass(); res.Failed() || b.row("web").Generation != 4 || b.row("web").Status != renewer.StatusValid {
+			t.Errorf("%+v, row %+v", res, b.row("web"))
 		}
 	})
 }
