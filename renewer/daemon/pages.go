@@ -30,7 +30,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	waiting := p.eng.Glance().Waiting
+	waiting := p.eng.Standing().Waiting
 	for _, name := range names[:min(len(names), mostRollouts)] {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
@@ -48,7 +48,7 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
 		return d, false, nil
 	}
-	d, err = p.show(ctx, name, p.eng.Glance().Waiting)
+	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
 	return d, err == nil, err
 }
 
@@ -59,7 +59,7 @@ func (a *App) system() (renewer.SystemStatus, error) {
 	st := renewer.SystemStatus{Rollouts: []renewer.RolloutView{}, Counts: map[renewer.Status]int{}}
 	if d := a.daemon.Load(); d != nil {
 		st.Daemon = *d
-		now := a.eng.Glance()
+		now := a.eng.Standing()
 		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
 	}

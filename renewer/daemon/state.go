@@ -50,5 +50,5 @@ func (s *lateState) LastCheck() time.Time {
 	if a == nil {
 		return time.Time{}
 	}
-	return a.eng.Glance().LastCheck
+	return a.eng.Standing().LastCheck
 }

@@ -53,7 +53,7 @@ type Engine struct {
 	calls    chan func()
 	outcomes chan []renewer.Outcome
 	stopped  chan struct{} // closed when the loop has ended
-	glance   atomic.Pointer[Glance]
+	stands   atomic.Pointer[Standing]
 
 	// Owned by the loop.
 	fleet       Fleet

@@ -33,30 +33,30 @@ func (e *Engine) credentialsNow() *credentials {
 	return c
 }
 
-// Glance is how things stand as of the last turn of the loop. Its map is not to
+// Standing is how things stand as of the last turn of the loop. Its map is not to
 // be changed.
-type Glance struct {
+type Standing struct {
 	LastCheck, LastProbe time.Time
 	NextDue              time.Time
 	Waiting              map[string]renewer.Waits // as of Waiting; empty in an engine that is not on its own
 }
 
-// Glance does not wait for the loop, which may be at work on a whole fleet.
+// Standing does not wait for the loop, which may be at work on a whole fleet.
 // Before the first turn it is empty.
-func (e *Engine) Glance() Glance {
-	if g := e.glance.Load(); g != nil {
+func (e *Engine) Standing() Standing {
+	if g := e.stands.Load(); g != nil {
 		return *g
 	}
-	return Glance{}
+	return Standing{}
 }
 
 func (e *Engine) publish() {
-	g := Glance{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
+	g := Standing{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
 	g.NextDue, _, _ = e.Store.NextDue()
 	if e.onItsOwn {
 		g.Waiting = e.turn.Waiting
 	}
-	e.glance.Store(&g)
+	e.stands.Store(&g)
 }
 
 // Turns reports whether the loop answers and has checked the fleet.
