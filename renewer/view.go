@@ -42,6 +42,7 @@ type Detail struct {
 	Row
 	Profile     string           `json:"profile"`
 	Usages      []Usage          `json:"usages"`
+	Dials       []string         `json:"dials,omitempty"` // host:port that it is a client of
 	LastError   string           `json:"last_error"`
 	Hint        string           `json:"hint,omitempty"`
 	Chain       []ChainEntry     `json:"chain"`
@@ -239,7 +240,7 @@ func (f ListFilter) Matches(r Row) bool {
 // rollout waits for.
 func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, waits Waits, now time.Time) (Detail, error) {
 	d := Detail{
-		Row: NewRow(c, rec, shown).At(now), Profile: c.Profile, Usages: append([]Usage{}, c.Usages...),
+		Row: NewRow(c, rec, shown).At(now), Profile: c.Profile, Usages: append([]Usage{}, c.Usages...), Dials: c.Dials,
 		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{},
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)

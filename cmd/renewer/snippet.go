@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"text/template"
@@ -28,7 +29,15 @@ func snippet(d renewer.Detail) (string, error) {
 	}
 	var out strings.Builder
 	if t := snippets.Lookup(d.Profile); t != nil && d.Profile != "any" {
-		if err := t.Execute(&out, paths); err == nil {
+		said := maps.Clone(paths)
+		said["dials"], said["name"] = "COORDINATOR:50055", "COORDINATOR"
+		if len(d.Dials) > 0 {
+			said["dials"] = strings.Join(d.Dials, ",")
+		}
+		if len(d.SANs) > 0 {
+			said["name"] = d.SANs[0]
+		}
+		if err := t.Execute(&out, said); err == nil {
 			return out.String(), nil
 		}
 		out.Reset()

@@ -81,4 +81,18 @@ dagu worker --worker.coordinators=COORDINATOR:50055 --peer.insecure=false --peer
 			t.Errorf("%s: %v\n%s", profile, err, got)
 		}
 	}
+	for profile, line := range map[string]string{
+		"dagu-coordinator": "\ndagu coordinator --coordinator.host=0.0.0.0 --coordinator.advertise=coordinator.example.com --peer.insecure=false ",
+		"dagu-worker":      "\ndagu worker --worker.coordinators=c1:50055,c2:50055 --peer.insecure=false ",
+		"dagu-client":      "\n# what they connect to: c1:50055,c2:50055\n",
+		"dagu-all-in-one":  "\ndagu start-all --coordinator.host=0.0.0.0 --coordinator.advertise=coordinator.example.com --peer.insecure=false --peer.cert-file=/etc/dagu/tls/coordinator.crt --peer.key-file=/etc/dagu/tls/coordinator.key --peer.client-ca-file=/etc/dagu/tls/client-ca.crt\n",
+	} {
+		got, err := snippet(renewer.Detail{
+			Row: renewer.Row{SANs: []string{"coordinator.example.com", "10.0.1.2"}}, Profile: profile, Dials: []string{"c1:50055", "c2:50055"},
+			Placements: []renewer.PlacementView{{Dir: "/etc/dagu/tls", Files: mutual}},
+		})
+		if err != nil || !strings.Contains(got, line) || strings.Contains(got, "COORDINATOR") {
+			t.Errorf("%s: %v\n%s", profile, err, got)
+		}
+	}
 }
