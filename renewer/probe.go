@@ -43,6 +43,7 @@ type ProbedHost interface {
 type Observation struct {
 	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
 	NotAfter   time.Time // of the served leaf
+	Stranger   bool      // it was looked at without the client certificate that is wanted: see ProbeRequest.NoClient
 	NotChecked []string  // what could not be checked, with the reason
 }
 

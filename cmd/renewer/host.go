@@ -121,6 +121,7 @@ func (c *cli) setupHost(ctx context.Context, s hostService, host string, yes boo
 func (c *cli) showPlan(p renewer.HostPlan) error {
 	if p.Empty() {
 		c.say("%s is set up for %s: nothing to do", p.Host, p.Certificate)
+		c.notes(p)
 		return nil
 	}
 	for _, change := range p.Changes {
@@ -130,13 +131,17 @@ func (c *cli) showPlan(p renewer.HostPlan) error {
 			}
 		}
 	}
-	for _, note := range p.Notes {
-		c.say("note: %s", note)
-	}
+	c.notes(p)
 	if p.Restart {
 		c.say("then the Docker daemon is restarted once")
 	}
 	return nil
+}
+
+func (c *cli) notes(p renewer.HostPlan) {
+	for _, note := range p.Notes {
+		c.say("note: %s", note)
+	}
 }
 
 // diffLine colours a line of a unified diff, where colours are on.

@@ -47,7 +47,11 @@ func (a *App) HostPlan(ctx context.Context, host string) (renewer.HostPlan, erro
 // hostPlan also reports whether the service would not start with the files
 // that are there.
 func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan, unusable bool, err error) {
-	_, p, err := a.dockerPlacement(host)
+	c, p, err := a.dockerPlacement(host)
+	if err != nil {
+		return plan, false, err
+	}
+	rec, _, err := a.store.Record(c.Name)
 	if err != nil {
 		return plan, false, err
 	}
@@ -60,6 +64,9 @@ func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan,
 		return plan, false, err
 	}
 	plan, err = dockerhost.Plan(facts, p)
+	if err == nil && rec.Placements[host].Revision == "" && facts.Disk.Leaf != "" {
+		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was placed by something else, and this inventory knows nothing of it: "+dockerhost.Foreign(p))
+	}
 	return plan.Sealed(), dockerhost.Unusable(p, facts.Disk) != "", err
 }
 
@@ -166,7 +173,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	c, _ := a.parts.Load().fleet.Certificate(p.Certificate)
 	kase := dockerhost.Case{
 		Placement: p, Now: time.Now(), Usages: c.Usages, Roots: a.rootsOf(ctx, c.Trust),
-		Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
+		Placed: s.Placed(), Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
 	}
 	if g := s.Generation(); g != nil {
 		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {

@@ -16,6 +16,7 @@ type Case struct {
 	Usages    []renewer.Usage     // that the entry asks for
 	Leaf      *x509.Certificate   // of the current generation; nil: there is none
 	Roots     []*x509.Certificate // that the ca file should have; nil: not known
+	Placed    bool                // by this inventory, or adopted into it
 	// Facts are of the machine; Err says that it could not be looked at.
 	Facts Facts
 	Err   error
@@ -48,6 +49,28 @@ func warn(fix, format string, a ...any) verdict {
 
 func unknown(fix, format string, a ...any) verdict {
 	return verdict{level: renewer.FindingUnknown, text: fmt.Sprintf(format, a...), fix: fix}
+}
+
+// placing is the way to have the files in place and used: on a Docker host that
+// is not set up they are of no use alone.
+func (c Case) placing() string {
+	if c.docker() {
+		if plan, err := Plan(c.Facts, c.Placement); err != nil || !plan.Empty() {
+			return "renewer host setup " + c.Placement.Host
+		}
+	}
+	return "renewer renew " + c.Placement.Certificate
+}
+
+// foreign reports whether a certificate is in place that this inventory knows
+// nothing of.
+func (c Case) foreign() bool { return !c.Placed && c.Facts.Disk.Leaf != "" }
+
+// Foreign says what to do about a certificate in place that the inventory knows
+// nothing of.
+func Foreign(p renewer.Placement) string {
+	return fmt.Sprintf("renewer adopt %s --certificate %s takes it over as it is, if its CA is the entry's issuer (renewer ca import takes a CA that openssl made); "+
+		"renewer renew %s replaces it, and its clients then need the root of the entry's issuer", p.Host, p.Certificate, p.Certificate)
 }
 
 type check struct {

@@ -84,7 +84,10 @@ func clock(c Case) verdict {
 // files are those without which the service does not start.
 func files(c Case) verdict {
 	if wrong := Unusable(c.Placement, c.Facts.Disk); wrong != "" {
-		return bad("renewer renew "+c.Placement.Certificate, "in %s: %s", c.Placement.Dir, wrong)
+		return bad(c.placing(), "in %s: %s", c.Placement.Dir, wrong)
+	}
+	if c.foreign() {
+		return warn(Foreign(c.Placement), "what is in %s was placed by something else: this inventory knows nothing of it", c.Placement.Dir)
 	}
 	return fine("the files in %s are there and make a pair", c.Placement.Dir)
 }
@@ -136,6 +139,8 @@ func dockerUnit(c Case) verdict {
 		return bad("install Docker: apt-get install docker.io", "there is no unit %s", u.Name)
 	case u.Load != "loaded":
 		return bad("systemctl unmask "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+	case u.Active == "inactive":
+		return bad("if it was not stopped on purpose: systemctl start "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
 	case u.Active != "active" && u.Active != "reloading":
 		return bad("see why: journalctl -n 50 -u "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
 	case c.Facts.DockerErr != nil:

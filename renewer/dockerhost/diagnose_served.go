@@ -91,6 +91,10 @@ func unknownAuthority(c Case) verdict {
 			"%v", c.ProbeErr)
 	case c.Err != nil || ca == "" || want == "":
 		return verdict{}
+	case c.Facts.Disk.Trust == "": // files says so
+		return verdict{}
+	case c.Facts.Disk.Trust != want && c.foreign():
+		return bad(Foreign(c.Placement), "%s/%s has other roots than the issuer: another CA made what is in place, and clients with certificates of the issuer are refused", c.Placement.Dir, ca)
 	case c.Facts.Disk.Trust != want:
 		return bad("renewer renew "+c.Placement.Certificate+" places the issuer's roots; restart what keeps the old ones",
 			"%s/%s has other roots than the issuer: peers say \"certificate signed by unknown authority\"", c.Placement.Dir, ca)
@@ -144,6 +148,8 @@ func clientRefused(c Case) verdict {
 	case isAlert(c.ProbeErr):
 		return bad("the ca file of the server needs the CA of the client's certificate, the client's certificate the usage clientAuth, and dockerd a restart since: renewer verify shows which differs",
 			"%v", c.ProbeErr)
+	case c.ProbeErr == nil && c.Seen.Stranger:
+		return unknown("put right what keeps a certificate for the probe from being made: renewer status", "not checked: %s", strings.Join(c.Seen.NotChecked, "; "))
 	case c.ProbeErr == nil:
 		return fine("a client with a certificate is answered, one without is refused")
 	}
@@ -161,6 +167,8 @@ func servedRight(c Case) verdict {
 		return verdict{}
 	}
 	switch kind := renewer.ProbeErrorKindOf(c.ProbeErr); {
+	case c.ProbeErr == nil && c.Seen.Stranger:
+		return fine("the right certificate is served")
 	case c.ProbeErr == nil:
 		return fine("what is served is right")
 	case kind == renewer.ProbeUnreachable: // connection-refused and timeout say so

@@ -34,7 +34,7 @@ func healthy(t testing.TB) (Case, *testpki.CA) {
 	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trust: renewer.TrustDigest([]*x509.Certificate{ca.Root})}
 	return Case{
 		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root},
-		Facts: f, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},
+		Facts: f, Placed: true, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},
 	}, ca
 }
 
@@ -106,6 +106,13 @@ func TestDiagnose(t *testing.T) {
 			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644 instead of 0400"}}
 		}, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
 		{"files missing", func(c *Case) { c.Facts.Disk = renewer.OnDisk{} }, "files", renewer.FindingFail, "no certificate", "renewer renew"},
+		{"files missing, and not set up", func(c *Case) {
+			c.Facts.Disk, c.Facts.Daemon, c.Placed = renewer.OnDisk{}, File{Path: DaemonJSON}, false
+		}, "files", renewer.FindingFail, "no certificate", "renewer host setup host-b"},
+		{"placed by something else", func(c *Case) { c.Placed = false }, "files", renewer.FindingWarn, "placed by something else", "renewer adopt host-b --certificate docker@host-b"},
+		{"placed by something else, of another CA", func(c *Case) { c.Placed, c.Facts.Disk.Trust = false, "cc" }, "unknown-authority", renewer.FindingFail, "another CA made", "renewer ca import"},
+		{"stopped", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "inactive", "dead" }, "docker-unit", renewer.FindingFail, "does not run (inactive, dead)", "systemctl start docker.service"},
+		{"no client certificate for the probe", func(c *Case) { c.Seen.Stranger, c.Seen.NotChecked = true, []string{"a client is answered: no CA"} }, "client-refused", renewer.FindingUnknown, "not checked: a client is answered", "renewer status"},
 		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "rights are missing", "NOPASSWD"},
 		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
 		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
@@ -275,6 +282,26 @@ func TestUnusableFiles(t *testing.T) {
 		must(t, err)
 		if got := Unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
 			t.Errorf("%s: %q (%q)", c.name, got, disk.Problems)
+		}
+	}
+}
+
+// On a host that is not set up nothing is said of files that are not there but
+// that they are missing, and the way out is one command.
+func TestDiagnoseAFreshHost(t *testing.T) {
+	t.Parallel()
+	c, _ := healthy(t)
+	c.Facts = fresh(ceUnit)
+	c.Facts.Clock, c.Facts.Ours = c.Now, c.Now
+	c.Placed, c.Probed, c.Leaf, c.Seen = false, false, nil, renewer.Observation{}
+	for _, f := range Diagnose(c) {
+		switch f.Check {
+		case "unknown-authority":
+			t.Errorf("of a file that is not there: %+v", f)
+		case "files", "daemon-config", "connection-refused":
+			if f.Level != renewer.FindingFail || !strings.Contains(f.Fix, "renewer host setup host-b") || strings.Contains(f.Fix, "renewer renew") {
+				t.Errorf("got %+v", f)
+			}
 		}
 	}
 }

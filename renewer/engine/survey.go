@@ -33,6 +33,9 @@ func (s Seen) Placement() renewer.Placement { return s.placement }
 // Generation returns what should be there; nil if nothing was ever placed.
 func (s Seen) Generation() *renewer.Generation { return s.gen }
 
+// Placed reports whether the inventory knows what lies there.
+func (s Seen) Placed() bool { return s.state.Revision != "" }
+
 // Survey looks at every placement of the named certificates (all if none) that
 // is not on its way, records what it saw, and plans what has to be put right.
 func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verification, error) {

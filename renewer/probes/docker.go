@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 
 	"renewer/renewer"
 )
@@ -68,6 +69,16 @@ func (p *Prober) get(ctx context.Context, client *http.Client, v *visit, r renew
 		return nil, notDocker(r, fmt.Sprintf("%s answers %s", path, resp.Status))
 	}
 	return body, nil
+}
+
+// atHost adds the way out to a refused connection: on a host that is not set up
+// dockerd does not listen.
+func atHost(r renewer.ProbeRequest, err error) error {
+	if p := r.Placement; p.Probe.Kind == renewer.ProbeDocker && errors.Is(err, syscall.ECONNREFUSED) {
+		return &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: renewer.WithHint(err,
+			"renewer host setup "+p.Host+" lets its Docker daemon listen there; renewer doctor "+p.Host+" says what is missing")}
+	}
+	return err
 }
 
 func notDocker(r renewer.ProbeRequest, why string) error {

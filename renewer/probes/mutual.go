@@ -71,7 +71,7 @@ func (p *Prober) asStranger(ctx context.Context, r renewer.ProbeRequest, alpn ..
 	if err == nil && seen.leaf == nil {
 		err = &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: fmt.Errorf("%s showed no certificate", r.Placement.Probe.Address)}
 	}
-	obs.NotChecked = []string{"a client with a certificate is answered: " + r.NoClient}
+	obs.Stranger, obs.NotChecked = true, []string{"a client with a certificate is answered: " + r.NoClient}
 	return obs, err
 }
 

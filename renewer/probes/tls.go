@@ -113,7 +113,7 @@ func (p *Prober) connect(ctx context.Context, r renewer.ProbeRequest, client *tl
 	defer cancel()
 	tcp, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return v, unreachable(ctx, address, err)
+		return v, atHost(r, unreachable(ctx, address, err))
 	}
 	v.raw = &rawConn{Conn: tcp}
 	v.conn = tls.Client(v.raw, &tls.Config{
