@@ -292,6 +292,7 @@ func TestDiagnoseAFreshHost(t *testing.T) {
 	t.Parallel()
 	c, _ := healthy(t)
 	c.Facts = fresh(ceUnit)
+	c.Facts.Disk = renewer.OnDisk{}
 	c.Facts.Clock, c.Facts.Ours = c.Now, c.Now
 	c.Placed, c.Probed, c.Leaf, c.Seen = false, false, nil, renewer.Observation{}
 	for _, f := range Diagnose(c) {
