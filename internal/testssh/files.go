@@ -68,7 +68,7 @@ func writes(packet []byte) bool {
 // serveFiles serves the files of this machine on a channel.
 func (s *Server) serveFiles(conn net.Conn, ch ssh.Channel) {
 	in, out := io.Pipe()
-	answers := &answers{Writer: ch, s: s, conn: conn}
+	answers := &answers{Writer: ch, s: s, conn: conn, due: map[uint32]judged{}}
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { _ = out.CloseWithError(s.requests(ch, out, answers)) })
@@ -109,7 +109,7 @@ func (s *Server) requests(from io.Reader, to io.Writer, a *answers) error {
 			case Swallow:
 				continue
 			}
-			a.expect(r, f)
+			a.expect(packet, r, f)
 		}
 		if _, err := to.Write(packet); err != nil {
 			return err
@@ -117,41 +117,81 @@ func (s *Server) requests(from io.Reader, to io.Writer, a *answers) error {
 	}
 }
 
-// answers are written to the client, which asks for one thing at a time.
+// answers are written to the client, whole ones only. It may have asked for
+// several things: an answer belongs to the request whose number it has.
 type answers struct {
 	io.Writer
 	s    *Server
 	conn net.Conn
 
-	mu    sync.Mutex
-	due   bool
-	to    Request
+	mu   sync.Mutex
+	due  map[uint32]judged
+	part []byte // of an answer
+}
+
+type judged struct {
+	Request
 	fault Fault
 }
 
-func (a *answers) expect(r Request, f Fault) {
+// number is what a packet is known by: length, type, number. That of the
+// version, which answers no request, is its version.
+func number(packet []byte) (n uint32, ok bool) {
+	if len(packet) < 9 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(packet[5:]), true
+}
+
+func (a *answers) expect(packet []byte, r Request, f Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.due, a.to, a.fault = true, r, f
+	if n, ok := number(packet); ok {
+		a.due[n] = judged{r, f}
+	}
 }
 
 func (a *answers) Write(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.due {
-		a.due = false
-		a.s.mu.Lock()
-		look := a.s.look
-		a.s.mu.Unlock()
-		if look != nil {
-			look(a.to)
+	a.part = append(a.part, p...)
+	whole := 0
+	for rest := a.part; len(rest) >= 4; rest = a.part[whole:] {
+		n := 4 + int(binary.BigEndian.Uint32(rest))
+		if len(rest) < n {
+			break
 		}
-		if a.fault == CutAfter {
+		if !a.passes(rest[:n]) {
 			_ = a.conn.Close()
 			return 0, io.ErrClosedPipe
 		}
+		whole += n
 	}
-	return a.Writer.Write(p)
+	if whole > 0 {
+		if _, err := a.Writer.Write(a.part[:whole]); err != nil {
+			return 0, err
+		}
+		a.part = append(a.part[:0], a.part[whole:]...)
+	}
+	return len(p), nil
+}
+
+// passes has an answer looked at, and reports whether the client gets it.
+func (a *answers) passes(packet []byte) bool {
+	const version = 2
+	n, ok := number(packet)
+	to, due := a.due[n]
+	if !ok || !due || packet[4] == version {
+		return true
+	}
+	delete(a.due, n)
+	a.s.mu.Lock()
+	look := a.s.look
+	a.s.mu.Unlock()
+	if look != nil {
+		look(to.Request)
+	}
+	return to.fault != CutAfter
 }
 
 func (a *answers) Close() error { return nil }

@@ -113,6 +113,7 @@ func mkdirAll(root *os.Root, dir string) error {
 // localDir is a Dir that the kernel keeps inside its directory.
 type localDir struct{ root *os.Root }
 
+func (d *localDir) Ahead(Ahead)                               {}
 func (d *localDir) Mkdir(name string) error                   { return d.root.Mkdir(name, 0o700) }
 func (d *localDir) Chmod(name string, mode fs.FileMode) error { return d.root.Chmod(name, mode) }
 func (d *localDir) Readlink(name string) (string, error)      { return d.root.Readlink(name) }

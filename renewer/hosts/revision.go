@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"renewer/renewer"
 )
 
@@ -36,6 +38,31 @@ type place struct {
 func (pl *place) close() {
 	_ = pl.dir.Close() // nothing is written through it
 	pl.unlock()
+}
+
+// ahead tells the transport what is going to be looked at: the live names and
+// their links, what is live and, if it is not empty, one more revision.
+func (pl *place) ahead(names []string, revision string) {
+	pl.dir.Ahead(Ahead{
+		Lists: []string{".", pl.base}, Infos: []string{pl.base},
+		Links: append([]string{path.Join(pl.base, current)}, names...),
+	})
+	if revision != "" {
+		pl.readAhead(revision, names)
+	}
+	if live, err := pl.live(); err == nil && live != "" && live != revision {
+		pl.readAhead(live, names)
+	}
+}
+
+// readAhead tells that a directory below base is going to be read.
+func (pl *place) readAhead(name string, files []string) {
+	dir := path.Join(pl.base, name)
+	a := Ahead{Lists: []string{dir}}
+	for _, f := range files {
+		a.Files = append(a.Files, path.Join(dir, f))
+	}
+	pl.dir.Ahead(a)
 }
 
 // file is one file of a revision with everything that makes it what it is.
@@ -238,14 +265,24 @@ func (pl *place) write(name string, files []file, sum string) (err error) {
 	if err := pl.dir.Mkdir(dir); err != nil {
 		return err
 	}
+	var all errgroup.Group // nobody sees them before all are there
+	names := make([]string, 0, len(files))
 	for _, f := range files {
-		if err := pl.create(path.Join(dir, f.name), f); err != nil {
-			return fmt.Errorf("write %s: %w", f.name, err)
-		}
+		names = append(names, f.name)
+		all.Go(func() error {
+			if err := pl.create(path.Join(dir, f.name), f); err != nil {
+				return fmt.Errorf("write %s: %w", f.name, err)
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
 	}
 	if err := pl.dir.Sync(dir); err != nil {
 		return err
 	}
+	pl.readAhead(temp, names)
 	got, err := pl.read(temp)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)

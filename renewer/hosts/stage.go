@@ -33,10 +33,11 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	defer pl.close()
+	names := slices.Sorted(maps.Values(p.Files))
+	pl.ahead(names, "")
 	if err := pl.sweep(); err != nil {
 		return renewer.Staged{}, err
 	}
-	names := slices.Sorted(maps.Values(p.Files))
 	taken, err := pl.takeOver(names)
 	if err != nil {
 		return renewer.Staged{}, err
@@ -157,6 +158,7 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 		return err
 	}
 	defer pl.close()
+	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision)
 	files, err := pl.whole(revision)
 	if err != nil {
 		return err

@@ -46,8 +46,13 @@ type Info struct {
 // Dir is one directory and what lies below it, by relative slash-separated
 // names. The names given to it have no symbolic link in them but the last
 // part, as far as the caller can know; no method follows one there, and a Dir
-// that can tell refuses to be led out of its directory.
+// that can tell refuses to be led out of its directory. Several goroutines may
+// use it, as long as none of them changes what another looks at.
 type Dir interface {
+	// Ahead tells what will be looked at next, so that a Dir for which every
+	// look is a journey can make one of all. It does not wait; what fails
+	// is told to who looks.
+	Ahead(a Ahead)
 	// Mkdir makes a directory with mode 0700.
 	Mkdir(name string) error
 	// Chmod sets the mode of a directory.
@@ -70,6 +75,14 @@ type Dir interface {
 	// cannot returns nil and says so in its documentation.
 	Sync(name string) error
 	Close() error
+}
+
+// Ahead names what will be looked at in a Dir.
+type Ahead struct {
+	Lists []string // for ReadDir
+	Infos []string // for Lstat
+	Links []string // for Readlink
+	Files []string // for Lstat and ReadFile
 }
 
 // File is a new file on its way to being whole: owner and mode, then content.

@@ -21,11 +21,12 @@ import (
 // dir is an open directory: the path that it really has, for names to be put
 // behind.
 type dir struct {
-	ctx  context.Context
+	ctx  context.Context // ends with Close
 	c    *conn
 	f    *files
 	path string
 	seen *memory
+	work sync.WaitGroup // what nobody waits for yet
 	end  func()
 }
 
@@ -39,7 +40,10 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 		if err != nil {
 			return nil, err
 		}
-		d := &dir{ctx: ctx, c: c, seen: newMemory(), end: sync.OnceFunc(c.release)}
+		d := &dir{c: c, seen: newMemory()}
+		var cancel context.CancelFunc
+		d.ctx, cancel = context.WithCancel(ctx)
+		d.end = sync.OnceFunc(func() { cancel(); d.work.Wait(); c.release() })
 		if d.f, err = c.sftp(ctx); err == nil {
 			err = d.open(path.Join("/", t.cfg.Root), name, create)
 		}
@@ -90,28 +94,28 @@ func (d *dir) do(op, name string, do func(full string) error) error {
 // anything can be in the directory.
 func (d *dir) Mkdir(name string) error {
 	err := d.do("mkdir", name, func(full string) error {
-		if err := d.f.Mkdir(full); err != nil {
+		if err := d.f.Mkdir(full); err != nil || d.masked() {
 			return err
 		}
 		return d.f.Chmod(full, 0o700)
 	})
 	if err == nil {
-		d.seen.made(name)
+		d.seen.make(name)
 	}
 	return d.explain(err, name, true)
 }
 
 func (d *dir) Chmod(name string, mode fs.FileMode) error {
-	err := d.do("chmod", name, func(full string) error {
-		info, err := d.f.Lstat(full)
-		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			err = errLink
+	if !d.seen.made(name) {
+		i, err := d.lstat(name)
+		if err == nil && i.Mode&fs.ModeSymlink != 0 {
+			err = pathError("chmod", path.Join(d.path, name), errLink)
 		}
 		if err != nil {
 			return err
 		}
-		return d.f.Chmod(full, mode)
-	})
+	}
+	err := d.do("chmod", name, func(full string) error { return d.f.Chmod(full, mode) })
 	return d.explain(err, name, false)
 }
 
@@ -119,6 +123,7 @@ var errLink = errors.New("is a symbolic link")
 
 func (d *dir) ReadDir(name string) ([]string, error) {
 	names, err := remember(d.seen, d.seen.lists, name, func() ([]string, error) {
+		age := d.seen.changes()
 		found, err := call(d, "list", name, d.f.ReadDir)
 		if err != nil {
 			return nil, err
@@ -128,7 +133,7 @@ func (d *dir) ReadDir(name string) ([]string, error) {
 			infos[fi.Name()] = about(fi)
 			names = append(names, fi.Name())
 		}
-		d.seen.listed(name, infos)
+		d.seen.listed(name, infos, age)
 		return names, nil
 	})
 	return slices.Clone(names), err
@@ -147,7 +152,13 @@ func (d *dir) Lstat(name string) (hosts.Info, error) {
 	return i.Info, err
 }
 
+// lstat waits for the listing of the directory if that is under way.
 func (d *dir) lstat(name string) (info, error) {
+	d.seen.await(path.Dir(name))
+	return d.lstatNow(name)
+}
+
+func (d *dir) lstatNow(name string) (info, error) {
 	return remember(d.seen, d.seen.infos, name, func() (info, error) {
 		if d.seen.missing(name) {
 			return info{}, pathError("lstat", path.Join(d.path, name), fs.ErrNotExist)
@@ -195,14 +206,24 @@ func (d *dir) Sync(name string) error {
 		if err != nil {
 			return nothing{}, err
 		}
-		return nothing{}, errors.Join(f.Sync(), f.Close())
+		defer d.shut(f)
+		return nothing{}, f.Sync()
 	})
 	return err
+}
+
+// shut closes a file that was only looked at, which nobody has to wait for.
+func (d *dir) shut(f *sftp.File) {
+	d.work.Go(func() { _, _ = ask(d, func() (nothing, error) { return nothing{}, f.Close() }) })
 }
 
 // ReadFile looks first: opening a pipe would hold up the whole session.
 func (d *dir) ReadFile(name string, limit int64) ([]byte, error) {
 	i, err := d.lstat(name)
+	return d.readFile(name, limit, i, err)
+}
+
+func (d *dir) readFile(name string, limit int64, i info, err error) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
@@ -225,11 +246,12 @@ func (d *dir) read(name string, most, limit int64) ([]byte, error) {
 			return nil, err
 		}
 		data := make([]byte, most)
+		defer d.shut(f)
 		n, err := io.ReadFull(f, data)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = nil
 		}
-		return data[:n], errors.Join(err, f.Close())
+		return data[:n], err
 	})
 	if err == nil && int64(len(data)) > limit {
 		return nil, tooLarge(path.Join(d.path, name), limit)
@@ -261,6 +283,26 @@ func (d *dir) Create(name string) (hosts.File, error) {
 
 // private reports whether an empty file is for its owner alone without being
 // told: the server was started with -u 077, or the directory is.
-func (d *dir) private(name string) bool {
-	return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" || d.seen.private(name)
+func (d *dir) private(name string) bool { return d.masked() || d.seen.made(path.Dir(name)) }
+
+// masked reports whether the server was started with -u 077.
+func (d *dir) masked() bool { return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" }
+
+// Ahead asks for everything at once, and ends with the directory.
+func (d *dir) Ahead(a hosts.Ahead) {
+	for _, name := range a.Links {
+		d.work.Go(func() { _, _ = d.Readlink(name) })
+	}
+	for _, name := range a.Infos {
+		d.work.Go(func() { _, _ = d.lstat(name) })
+	}
+	for _, name := range a.Files {
+		d.work.Go(func() {
+			i, err := d.lstatNow(name) // a listing comes later
+			_, _ = d.readFile(name, contentKept, i, err)
+		})
+	}
+	for _, name := range a.Lists {
+		d.work.Go(func() { _, _ = d.ReadDir(name) })
+	}
 }

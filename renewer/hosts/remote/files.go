@@ -166,7 +166,7 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 	if err != nil {
 		return nil, err
 	}
-	client, err := sftp.NewClientPipe(out, in)
+	client, err := sftp.NewClientPipe(out, newGather(in))
 	if err != nil {
 		// It has ended, or ends now that its input has; what it said says why.
 		if exit := s.Wait(); exit != nil {

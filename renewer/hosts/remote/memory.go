@@ -1,24 +1,35 @@
 package remote
 
 import (
+	"errors"
+	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
 	"renewer/renewer/hosts"
 )
 
-// memory is what a Dir has seen since it was opened and not changed itself:
+// memory is what a Dir has asked since it was opened and not changed itself:
 // each request costs a round trip, and placing asks for most things several
-// times. A Dir lives for one call of a Host, so what others change meanwhile
-// could have gone unseen without it too.
+// times, some of them ahead. A Dir lives for one call of a Host, so what others
+// change meanwhile could have gone unseen without it too.
 type memory struct {
 	mu    sync.Mutex
-	infos map[string]info
-	lists map[string][]string
-	links map[string]string
-	data  map[string][]byte
+	infos map[string]*answer[info]
+	lists map[string]*answer[[]string]
+	links map[string]*answer[string]
+	data  map[string]*answer[[]byte]
 	own   map[string]bool // directories made with mode 0700
+	age   int             // counts changes
+}
+
+// answer is what was asked for once, by the first who needed it.
+type answer[T any] struct {
+	come  chan struct{} // closed when what follows is there
+	value T
+	err   error
 }
 
 // info is what SFTP tells of a name, itself and not what it leads to.
@@ -31,63 +42,98 @@ type info struct {
 const contentKept = 64 << 10
 
 func newMemory() *memory {
-	return &memory{infos: map[string]info{}, lists: map[string][]string{}, links: map[string]string{}, data: map[string][]byte{}, own: map[string]bool{}}
+	return &memory{
+		infos: map[string]*answer[info]{}, lists: map[string]*answer[[]string]{}, links: map[string]*answer[string]{},
+		data: map[string]*answer[[]byte]{}, own: map[string]bool{},
+	}
 }
 
-// remember returns what a map holds under a name, else what ask says.
-func remember[T any](m *memory, in map[string]T, name string, ask func() (T, error)) (T, error) {
+// remember returns what a map holds under a name, else what ask says. That a
+// name is missing is kept too; another error is for those who wait, and whoever
+// comes later asks again.
+func remember[T any](m *memory, in map[string]*answer[T], name string, ask func() (T, error)) (T, error) {
 	m.mu.Lock()
-	v, ok := in[name]
+	a, ok := in[name]
+	if !ok {
+		a = &answer[T]{come: make(chan struct{})}
+		in[name] = a
+	}
 	m.mu.Unlock()
 	if ok {
-		return v, nil
+		<-a.come // ask has its time limit
+		return a.value, a.err
 	}
-	v, err := ask()
-	if err == nil {
+	if a.value, a.err = ask(); a.err != nil && !errors.Is(a.err, fs.ErrNotExist) {
 		m.mu.Lock()
-		in[name] = v
+		if in[name] == a {
+			delete(in, name)
+		}
 		m.mu.Unlock()
 	}
-	return v, err
+	close(a.come)
+	return a.value, a.err
 }
 
-// listed keeps what a listing tells of the names in a directory.
-func (m *memory) listed(dir string, names map[string]info) {
+func (m *memory) changes() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.age
+}
+
+// listed keeps what a listing tells of the names in a directory, if nothing was
+// changed since it was asked for.
+func (m *memory) listed(dir string, names map[string]info, age int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.age != age {
+		return
+	}
 	for name, i := range names {
-		m.infos[path.Join(dir, name)] = i
+		m.infos[path.Join(dir, name)] = &answer[info]{come: now, value: i}
+	}
+}
+
+// now is the time at which an answer comes that is there.
+var now = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// await returns when no listing of a directory is under way.
+func (m *memory) await(dir string) {
+	m.mu.Lock()
+	list, ok := m.lists[dir]
+	m.mu.Unlock()
+	if ok {
+		<-list.come
 	}
 }
 
 // missing reports whether the listing of its directory lacks a name.
 func (m *memory) missing(name string) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	list, ok := m.lists[path.Dir(name)]
+	m.mu.Unlock()
 	if !ok || name == "." {
 		return false
 	}
-	for _, have := range list {
-		if have == path.Base(name) {
-			return false
-		}
+	select {
+	case <-list.come:
+		return list.err == nil && !slices.Contains(list.value, path.Base(name))
+	default:
+		return false
 	}
-	return true
 }
 
-func (m *memory) made(dir string) {
+// make notes a directory that was made for its owner alone.
+func (m *memory) make(dir string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.own[dir] = true
 }
 
-// private reports whether a name stands in a directory that was made for its
-// owner alone.
-func (m *memory) private(name string) bool {
+// made reports whether a directory was made, and is still for its owner alone.
+func (m *memory) made(dir string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.own[path.Dir(name)]
+	return m.own[dir]
 }
 
 // forget drops what a change of a name may have made untrue: of itself, of
@@ -95,6 +141,7 @@ func (m *memory) private(name string) bool {
 func (m *memory) forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.age++
 	delete(m.lists, path.Dir(name))
 	drop(m.infos, name)
 	drop(m.lists, name)

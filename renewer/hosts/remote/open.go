@@ -6,16 +6,14 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 )
 
 // open finds out where a directory really is, making what is missing of it.
 // With a root other than / nothing outside of it is taken.
 func (d *dir) open(root, name string, create bool) error {
-	real, err := d.real(path.Join(root, name))
+	real, err := d.real(root, path.Join(root, name))
 	if err == nil {
-		if err := d.inside(root, real); err != nil {
-			return fmt.Errorf("open %s: %w", name, err)
-		}
 		d.path = real
 		return nil
 	}
@@ -28,50 +26,59 @@ func (d *dir) open(root, name string, create bool) error {
 	return nil
 }
 
-// real returns the path of a directory without links in it.
-func (d *dir) real(full string) (string, error) {
+// real returns the path of a directory without links in it, which has to be
+// inside of root.
+func (d *dir) real(root, full string) (string, error) {
+	if root == "/" {
+		return d.resolve(full)
+	}
+	var real, base string
+	var err, rootErr error
+	var both sync.WaitGroup
+	both.Go(func() { base, rootErr = d.resolve(root) })
+	real, err = d.resolve(full)
+	both.Wait()
+	switch {
+	case err != nil:
+		return "", err
+	case rootErr != nil:
+		return "", fmt.Errorf("root %s: %w", root, rootErr)
+	case real != base && !strings.HasPrefix(real, base+"/"):
+		return "", fmt.Errorf("%s is outside of root %s", real, root)
+	}
+	return real, nil
+}
+
+// resolve asks at the same time where a path leads and what is there: nothing
+// is believed of what moves between the two.
+func (d *dir) resolve(full string) (string, error) {
 	return ask(d, func() (string, error) {
+		var info fs.FileInfo
+		var statErr error
+		var both sync.WaitGroup
+		both.Go(func() { info, statErr = d.f.Stat(full) })
 		real, err := d.f.RealPath(full)
-		if err != nil {
+		both.Wait()
+		switch {
+		case err != nil:
 			return "", err
-		}
-		info, err := d.f.Stat(real)
-		if err != nil {
-			return "", err
-		}
-		if !info.IsDir() {
+		case statErr != nil:
+			return "", statErr
+		case !info.IsDir():
 			return "", errors.New("not a directory")
-		}
-		if !path.IsAbs(real) || path.Clean(real) != real {
+		case !path.IsAbs(real) || path.Clean(real) != real:
 			return "", fmt.Errorf("the server resolves it to %q", real)
 		}
 		return real, nil
 	})
 }
 
-func (d *dir) inside(root, real string) error {
-	if root == "/" {
-		return nil
-	}
-	base, err := d.real(root)
-	if err != nil {
-		return fmt.Errorf("root %s: %w", root, err)
-	}
-	if real != base && !strings.HasPrefix(real, base+"/") {
-		return fmt.Errorf("%s is outside of root %s", real, root)
-	}
-	return nil
-}
-
 // make creates what is missing of a path, each part with mode 0755, synced.
 func (d *dir) make(root, full string) error {
 	base, missing := full, []string(nil)
 	for {
-		real, err := d.real(base)
+		real, err := d.real(root, base)
 		if err == nil {
-			if err := d.inside(root, real); err != nil {
-				return err
-			}
 			d.path = real
 			break
 		}
