@@ -21,12 +21,11 @@ import (
 // dir is an open directory: the path that it really has, for names to be put
 // behind.
 type dir struct {
-	ctx  context.Context // ends with Close
+	ctx  context.Context
 	c    *conn
 	f    *files
 	path string
 	seen *memory
-	work sync.WaitGroup // what nobody waits for yet
 	end  func()
 }
 
@@ -40,10 +39,7 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 		if err != nil {
 			return nil, err
 		}
-		d := &dir{c: c, seen: newMemory()}
-		var cancel context.CancelFunc
-		d.ctx, cancel = context.WithCancel(ctx)
-		d.end = sync.OnceFunc(func() { cancel(); d.work.Wait(); c.release() })
+		d := &dir{ctx: ctx, c: c, seen: newMemory(), end: sync.OnceFunc(c.release)}
 		if d.f, err = c.sftp(ctx); err == nil {
 			err = d.open(path.Join("/", t.cfg.Root), name, create)
 		}
@@ -56,30 +52,6 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 }
 
 func (d *dir) Close() error { d.end(); return nil }
-
-// call makes one call to the server, within the client's timeout.
-func call[T any](d *dir, op, name string, do func(full string) (T, error)) (T, error) {
-	var none T
-	if !fs.ValidPath(name) {
-		return none, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
-	}
-	full := path.Join(d.path, name)
-	v, err := ask(d, func() (T, error) { return do(full) })
-	return v, pathError(op, full, err)
-}
-
-func ask[T any](d *dir, do func() (T, error)) (T, error) {
-	ctx, cancel := d.c.t.client.limit(d.ctx)
-	defer cancel()
-	v, err := await(ctx, do, nil)
-	if err == nil {
-		return v, nil
-	}
-	if errors.Is(err, errSilent) || lost(err) {
-		d.c.drop(d.f) // the next directory gets a session that answers
-	}
-	return v, d.c.broken(err)
-}
 
 type nothing = struct{}
 
@@ -122,9 +94,24 @@ func (d *dir) Chmod(name string, mode fs.FileMode) error {
 var errLink = errors.New("is a symbolic link")
 
 func (d *dir) ReadDir(name string) ([]string, error) {
-	names, err := remember(d.seen, d.seen.lists, name, func() ([]string, error) {
+	names, err := look(d, "list", name, d.list)
+	return slices.Clone(names), err
+}
+
+// look waits for what is asked about a name.
+func look[T any](d *dir, op, name string, ask func(name string) *answer[T]) (T, error) {
+	if !fs.ValidPath(name) {
+		var none T
+		return none, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	v, err := wait(d, ask(name))
+	return v, pathError(op, path.Join(d.path, name), err)
+}
+
+func (d *dir) list(name string) *answer[[]string] {
+	return remember(d, d.seen.lists, name, func() ([]string, error) {
 		age := d.seen.changes()
-		found, err := call(d, "list", name, d.f.ReadDir)
+		found, err := d.f.ReadDir(path.Join(d.path, name))
 		if err != nil {
 			return nil, err
 		}
@@ -136,7 +123,6 @@ func (d *dir) ReadDir(name string) ([]string, error) {
 		d.seen.listed(name, infos, age)
 		return names, nil
 	})
-	return slices.Clone(names), err
 }
 
 func about(fi fs.FileInfo) info {
@@ -154,16 +140,18 @@ func (d *dir) Lstat(name string) (hosts.Info, error) {
 
 // lstat waits for the listing of the directory if that is under way.
 func (d *dir) lstat(name string) (info, error) {
-	d.seen.await(path.Dir(name))
-	return d.lstatNow(name)
+	if list := d.seen.list(path.Dir(name)); list != nil {
+		_, _ = wait(d, list)
+	}
+	return look(d, "lstat", name, d.info)
 }
 
-func (d *dir) lstatNow(name string) (info, error) {
-	return remember(d.seen, d.seen.infos, name, func() (info, error) {
-		if d.seen.missing(name) {
-			return info{}, pathError("lstat", path.Join(d.path, name), fs.ErrNotExist)
-		}
-		fi, err := call(d, "lstat", name, d.f.Lstat)
+func (d *dir) info(name string) *answer[info] {
+	if d.seen.missing(name) {
+		return known(info{}, fs.ErrNotExist)
+	}
+	return remember(d, d.seen.infos, name, func() (info, error) {
+		fi, err := d.f.Lstat(path.Join(d.path, name))
 		if err != nil {
 			return info{}, err
 		}
@@ -171,8 +159,10 @@ func (d *dir) lstatNow(name string) (info, error) {
 	})
 }
 
-func (d *dir) Readlink(name string) (string, error) {
-	return remember(d.seen, d.seen.links, name, func() (string, error) { return call(d, "readlink", name, d.f.ReadLink) })
+func (d *dir) Readlink(name string) (string, error) { return look(d, "readlink", name, d.link) }
+
+func (d *dir) link(name string) *answer[string] {
+	return remember(d, d.seen.links, name, func() (string, error) { return d.f.ReadLink(path.Join(d.path, name)) })
 }
 
 func (d *dir) Symlink(target, name string) error {
@@ -213,50 +203,51 @@ func (d *dir) Sync(name string) error {
 }
 
 // shut closes a file that was only looked at, which nobody has to wait for.
-func (d *dir) shut(f *sftp.File) {
-	d.work.Go(func() { _, _ = ask(d, func() (nothing, error) { return nothing{}, f.Close() }) })
-}
+func (d *dir) shut(f *sftp.File) { d.f.calls.run(func() { _ = f.Close() }) }
 
 // ReadFile looks first: opening a pipe would hold up the whole session.
 func (d *dir) ReadFile(name string, limit int64) ([]byte, error) {
 	i, err := d.lstat(name)
-	return d.readFile(name, limit, i, err)
+	if err != nil {
+		return nil, err
+	}
+	return d.content(name, i, limit)
 }
 
-func (d *dir) readFile(name string, limit int64, i info, err error) ([]byte, error) {
+// content reads what was looked at.
+func (d *dir) content(name string, i info, limit int64) ([]byte, error) {
+	full := path.Join(d.path, name)
 	switch {
-	case err != nil:
-		return nil, err
 	case !i.Mode.IsRegular():
-		return nil, pathError("read", path.Join(d.path, name), errors.New("not a regular file"))
+		return nil, pathError("read", full, errors.New("not a regular file"))
 	case i.size > limit:
-		return nil, tooLarge(path.Join(d.path, name), limit)
+		return nil, tooLarge(full, limit)
 	case i.size == 0, i.size > contentKept: // empty may mean that it does not tell, as in /proc
-		return d.read(name, limit+1, limit)
+		data, err := call(d, "read", name, func(full string) ([]byte, error) { return d.read(full, limit+1) })
+		if err == nil && int64(len(data)) > limit {
+			return nil, tooLarge(full, limit)
+		}
+		return data, err
 	}
-	data, err := remember(d.seen, d.seen.data, name, func() ([]byte, error) { return d.read(name, i.size, limit) })
+	data, err := look(d, "read", name, func(string) *answer[[]byte] {
+		return remember(d, d.seen.data, name, func() ([]byte, error) { return d.read(full, i.size) })
+	})
 	return bytes.Clone(data), err
 }
 
 // read reads up to most bytes.
-func (d *dir) read(name string, most, limit int64) ([]byte, error) {
-	data, err := call(d, "read", name, func(full string) ([]byte, error) {
-		f, err := d.f.Open(full)
-		if err != nil {
-			return nil, err
-		}
-		data := make([]byte, most)
-		defer d.shut(f)
-		n, err := io.ReadFull(f, data)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = nil
-		}
-		return data[:n], err
-	})
-	if err == nil && int64(len(data)) > limit {
-		return nil, tooLarge(path.Join(d.path, name), limit)
+func (d *dir) read(full string, most int64) ([]byte, error) {
+	f, err := d.f.Open(full)
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	defer d.shut(f)
+	data := make([]byte, most)
+	n, err := io.ReadFull(f, data)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return data[:n], err
 }
 
 func tooLarge(full string, limit int64) error {
@@ -288,21 +279,23 @@ func (d *dir) private(name string) bool { return d.masked() || d.seen.made(path.
 // masked reports whether the server was started with -u 077.
 func (d *dir) masked() bool { return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" }
 
-// Ahead asks for everything at once, and ends with the directory.
+// Ahead asks for everything at once. The names are those of who looks later,
+// and checked then.
 func (d *dir) Ahead(a hosts.Ahead) {
 	for _, name := range a.Links {
-		d.work.Go(func() { _, _ = d.Readlink(name) })
+		d.link(name)
 	}
 	for _, name := range a.Infos {
-		d.work.Go(func() { _, _ = d.lstat(name) })
+		d.info(name)
 	}
 	for _, name := range a.Files {
-		d.work.Go(func() {
-			i, err := d.lstatNow(name) // a listing comes later
-			_, _ = d.readFile(name, contentKept, i, err)
+		d.f.calls.run(func() {
+			if i, err := wait(d, d.info(name)); err == nil { // a listing would come later
+				_, _ = d.content(name, i, contentKept)
+			}
 		})
 	}
 	for _, name := range a.Lists {
-		d.work.Go(func() { _, _ = d.ReadDir(name) })
+		d.list(name)
 	}
 }

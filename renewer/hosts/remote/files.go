@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -22,6 +23,7 @@ var usualServers = []string{
 // files is the SFTP session of a connection.
 type files struct {
 	*sftp.Client
+	calls *workers
 	syncs bool // the server has fsync@openssh.com
 	end   func()
 }
@@ -132,9 +134,10 @@ func (c *conn) serve(ctx context.Context, server string) (*files, error) {
 		}
 		return nil, c.explainStart(server, said.line(), err)
 	}
-	f.end = end
+	f.calls = &workers{jobs: make(chan func()), over: make(chan struct{}), lost: c.over}
+	f.end = sync.OnceFunc(func() { close(f.calls.over); end() })
 	if _, ok := f.HasExtension("posix-rename@openssh.com"); !ok {
-		end()
+		f.end()
 		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
 			"use OpenSSH's SFTP server: set sftp_server:, or Subsystem in sshd_config")
 	}

@@ -18,15 +18,16 @@ type gather struct {
 	to io.WriteCloser
 
 	mu      sync.Mutex
-	room    sync.Cond // something was sent, or failed
+	change  sync.Cond // of what follows
 	waiting []byte
-	sending bool
 	err     error
 }
 
+// newGather starts a goroutine, which Close or an error of to ends.
 func newGather(to io.WriteCloser) *gather {
 	g := &gather{to: to}
-	g.room.L = &g.mu
+	g.change.L = &g.mu
+	go g.send()
 	return g
 }
 
@@ -34,51 +35,54 @@ func (g *gather) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for len(g.waiting) >= gathered && g.err == nil {
-		g.room.Wait()
+		g.change.Wait()
 	}
 	if g.err != nil {
 		return 0, g.err
 	}
-	g.waiting = append(g.waiting, p...)
-	if !g.sending {
-		g.sending = true
-		go g.send()
+	if len(g.waiting) == 0 {
+		g.change.Broadcast()
 	}
+	g.waiting = append(g.waiting, p...)
 	return len(p), nil
 }
 
-// send ends when nothing is waiting.
 func (g *gather) send() {
 	var sent []byte
 	for {
+		g.mu.Lock()
+		for len(g.waiting) == 0 && g.err == nil {
+			g.change.Wait()
+		}
+		g.mu.Unlock()
 		runtime.Gosched() // whoever is about to write does so first
 		g.mu.Lock()
 		now := g.waiting
-		if g.err != nil || len(now) == 0 {
-			g.sending = false
-			g.mu.Unlock()
+		g.waiting = sent[:0]
+		err := g.err
+		g.mu.Unlock()
+		if err != nil {
 			return
 		}
-		g.waiting = sent[:0]
-		g.mu.Unlock()
-		_, err := g.to.Write(now)
-		g.mu.Lock()
-		if g.err == nil {
-			g.err = err
+		g.change.Broadcast()
+		if _, err = g.to.Write(now); err != nil {
+			g.fail(err)
 		}
-		g.mu.Unlock()
-		g.room.Broadcast()
 		sent = now
 	}
 }
 
+func (g *gather) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil {
+		g.err = err
+	}
+	g.change.Broadcast()
+}
+
 // Close gives up what was not sent.
 func (g *gather) Close() error {
-	g.mu.Lock()
-	if g.err == nil {
-		g.err = io.ErrClosedPipe
-	}
-	g.mu.Unlock()
-	g.room.Broadcast()
+	g.fail(io.ErrClosedPipe)
 	return g.to.Close()
 }

@@ -25,13 +25,6 @@ type memory struct {
 	age   int             // counts changes
 }
 
-// answer is what was asked for once, by the first who needed it.
-type answer[T any] struct {
-	come  chan struct{} // closed when what follows is there
-	value T
-	err   error
-}
-
 // info is what SFTP tells of a name, itself and not what it leads to.
 type info struct {
 	hosts.Info
@@ -48,30 +41,29 @@ func newMemory() *memory {
 	}
 }
 
-// remember returns what a map holds under a name, else what ask says. That a
-// name is missing is kept too; another error is for those who wait, and whoever
-// comes later asks again.
-func remember[T any](m *memory, in map[string]*answer[T], name string, ask func() (T, error)) (T, error) {
+// remember returns what a map holds under a name, else has it asked for. That
+// a name is missing is kept too; after another error who comes later asks again.
+func remember[T any](d *dir, in map[string]*answer[T], name string, ask func() (T, error)) *answer[T] {
+	m := d.seen
 	m.mu.Lock()
-	a, ok := in[name]
-	if !ok {
-		a = &answer[T]{come: make(chan struct{})}
-		in[name] = a
+	defer m.mu.Unlock()
+	if a, ok := in[name]; ok {
+		return a
 	}
-	m.mu.Unlock()
-	if ok {
-		<-a.come // ask has its time limit
-		return a.value, a.err
-	}
-	if a.value, a.err = ask(); a.err != nil && !errors.Is(a.err, fs.ErrNotExist) {
-		m.mu.Lock()
-		if in[name] == a {
-			delete(in, name)
+	a := newAnswer[T]()
+	in[name] = a
+	d.f.calls.run(func() {
+		value, err := ask()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.mu.Lock()
+			if in[name] == a {
+				delete(in, name)
+			}
+			m.mu.Unlock()
 		}
-		m.mu.Unlock()
-	}
-	close(a.come)
-	return a.value, a.err
+		a.is(value, err)
+	})
+	return a
 }
 
 func (m *memory) changes() int {
@@ -89,29 +81,21 @@ func (m *memory) listed(dir string, names map[string]info, age int) {
 		return
 	}
 	for name, i := range names {
-		m.infos[path.Join(dir, name)] = &answer[info]{come: now, value: i}
+		m.infos[path.Join(dir, name)] = known(i, nil)
 	}
 }
 
-// now is the time at which an answer comes that is there.
-var now = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// await returns when no listing of a directory is under way.
-func (m *memory) await(dir string) {
+// list is the listing of a directory, nil if it was not asked for.
+func (m *memory) list(dir string) *answer[[]string] {
 	m.mu.Lock()
-	list, ok := m.lists[dir]
-	m.mu.Unlock()
-	if ok {
-		<-list.come
-	}
+	defer m.mu.Unlock()
+	return m.lists[dir]
 }
 
 // missing reports whether the listing of its directory lacks a name.
 func (m *memory) missing(name string) bool {
-	m.mu.Lock()
-	list, ok := m.lists[path.Dir(name)]
-	m.mu.Unlock()
-	if !ok || name == "." {
+	list := m.list(path.Dir(name))
+	if list == nil || name == "." {
 		return false
 	}
 	select {
