@@ -1,18 +1,13 @@
 package remote
 
 import (
-	"bufio"
 	"context"
 	"crypto/x509"
-	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,43 +15,94 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"renewer/internal/testpki"
-	"renewer/internal/testssh"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
+	"renewer/renewer/probes"
 )
 
-// BenchmarkHost is a renewal on one host: connect, log in, stage, flip, close.
-// The floor, turn by turn in the same run, is a bare handshake and login. Both
-// in CPU time of this process alone; the host is another one.
+// BenchmarkHost is a renewal on one Docker host: connect and log in, stage,
+// flip, close, and probe what is served as a client would. The floor, turn by
+// turn in the same run, is a bare SSH handshake and login. Both in CPU time of
+// this process alone; the host is another one.
 func BenchmarkHost(b *testing.B) {
-	dir := b.TempDir()
-	cfg := elsewhere(b, dir)
-	cl := client(b)
-	root := b.TempDir()
+	ctx := context.Background()
 	ca := testpki.New(b)
-	contents := func() map[renewer.FileKind][]byte {
-		pair := ca.Leaf(b, testpki.Options{SANs: []string{"host-b"}})
+	leaf := func(usages ...x509.ExtKeyUsage) testpki.Pair {
+		return ca.Leaf(b, testpki.Options{SANs: []string{"127.0.0.1"}, Usages: usages})
+	}
+	contents := func(pair testpki.Pair) map[renewer.FileKind][]byte {
 		c, err := renewer.Content(benchFiles, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
 		must(b, err)
 		return c
 	}
-	before, after := contents(), contents()
-	var least, ours time.Duration
+	pair, root := leaf(), b.TempDir()
+	before, after := contents(leaf()), contents(pair)
+	cfg, docker := elsewhere(b, b.TempDir(), ca, pair)
+	p := benchPlacement
+	p.Probe = renewer.Probe{Kind: renewer.ProbeDocker, Address: docker, Mutual: true}
+	clientPair, wrongPair := leaf(x509.ExtKeyUsageClientAuth), leaf(x509.ExtKeyUsageServerAuth)
+	cl, prober := client(b), probes.New()
+	var cpu parts
 	n := 0
 	for b.Loop() {
 		n++
 		cfg.Root = filepath.Join(root, strconv.Itoa(n))
-		must(b, os.MkdirAll(cfg.Root+benchPlacement.Dir, 0o755))
-		bring(b, hosts.Local(cfg.Root), before)
-		start := cpuTime(b)
+		must(b, os.MkdirAll(cfg.Root+p.Dir, 0o755))
+		prepare(b, hosts.Local(cfg.Root), p, before)
+
+		cpu.start(b)
 		bareHandshake(b, cfg)
-		middle := cpuTime(b)
-		bring(b, cl.Transport(cfg), after)
-		least += middle - start
-		ours += cpuTime(b) - middle
+		cpu.end(b, "floor")
+		tr := cl.Transport(cfg)
+		h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+		must(b, h.Check(ctx))
+		cpu.end(b, "connect")
+		st, err := h.Stage(ctx, p, after)
+		must(b, err)
+		cpu.end(b, "stage")
+		must(b, h.Flip(ctx, p, st.Revision))
+		cpu.end(b, "flip")
+		seen, err := prober.Probe(ctx, renewer.ProbeRequest{
+			Placement: p, Fingerprint: renewer.Fingerprint(pair.Cert.Raw), Roots: []*x509.Certificate{ca.Root},
+			Client: &clientPair.TLS, Wrong: &wrongPair.TLS, Host: h,
+		})
+		must(b, err)
+		if len(seen.NotChecked) > 0 {
+			b.Fatal(seen.NotChecked)
+		}
+		cpu.end(b, "probe")
+		must(b, tr.Close())
+		cpu.end(b, "close")
 	}
-	b.ReportMetric(float64(ours)/float64(least), "x-floor")
-	b.ReportMetric(float64(ours.Microseconds())/float64(b.N), "cpu-µs/host")
+	var whole time.Duration
+	for name, took := range cpu.took {
+		b.ReportMetric(float64(took.Microseconds())/float64(n), name+"-µs")
+		whole += took
+	}
+	floor := cpu.took["floor"]
+	b.ReportMetric(float64(whole-floor)/float64(floor), "x-floor")
+	b.ReportMetric(float64((whole-floor).Microseconds())/float64(n), "cpu-µs/host")
+}
+
+// parts adds up the CPU time of the parts of each turn.
+type parts struct {
+	last time.Duration
+	took map[string]time.Duration
+}
+
+func (p *parts) start(b *testing.B) {
+	b.Helper()
+	if p.took == nil {
+		p.took = map[string]time.Duration{}
+	}
+	p.last = cpuTime(b)
+}
+
+func (p *parts) end(b *testing.B, name string) {
+	b.Helper()
+	now := cpuTime(b)
+	p.took[name] += now - p.last
+	p.last = now
 }
 
 var benchFiles = map[renewer.FileKind]string{renewer.FileCA: "ca.pem", renewer.FileCert: "cert.pem", renewer.FileKey: "key.pem"}
@@ -66,12 +112,13 @@ var benchPlacement = renewer.Placement{
 	Modes: map[renewer.FileKind]fs.FileMode{renewer.FileCA: 0o444, renewer.FileCert: 0o444, renewer.FileKey: 0o400},
 }
 
-func bring(b *testing.B, tr hosts.Transport, content map[renewer.FileKind][]byte) {
+// prepare puts in place what is renewed.
+func prepare(b *testing.B, tr hosts.Transport, p renewer.Placement, content map[renewer.FileKind][]byte) {
 	b.Helper()
 	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
-	st, err := h.Stage(context.Background(), benchPlacement, content)
+	st, err := h.Stage(context.Background(), p, content)
 	must(b, err)
-	must(b, h.Flip(context.Background(), benchPlacement, st.Revision))
+	must(b, h.Flip(context.Background(), p, st.Revision))
 	must(b, tr.Close())
 }
 
@@ -94,45 +141,4 @@ func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// elsewhere runs the SSH server in a process of its own: this test binary.
-func elsewhere(b *testing.B, dir string) Config {
-	b.Helper()
-	self, err := os.Executable()
-	must(b, err)
-	cmd := exec.Command(self, "-test.run=^TestServeElsewhere$", "-test.v")
-	cmd.Env = append(os.Environ(), "RENEWER_TEST_SERVE="+dir)
-	in, err := cmd.StdinPipe()
-	must(b, err)
-	out, err := cmd.StdoutPipe()
-	must(b, err)
-	must(b, cmd.Start())
-	b.Cleanup(func() { in.Close(); _ = cmd.Wait() })
-	cfg := Config{Name: "host-b", Address: "127.0.0.1", User: testssh.User, IdentityFile: dir + "/id", KnownHostsFile: dir + "/known_hosts"}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if port, ok := strings.CutPrefix(lines.Text(), "port "); ok {
-			cfg.Port, err = strconv.Atoi(port)
-			must(b, err)
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return cfg
-		}
-	}
-	b.Fatal("the server did not start")
-	return cfg
-}
-
-func TestServeElsewhere(t *testing.T) {
-	dir := os.Getenv("RENEWER_TEST_SERVE")
-	if dir == "" {
-		return // a benchmark's other process
-	}
-	s := testssh.Start(t, testssh.Options{})
-	for name, file := range map[string]string{"id": s.Login.File, "known_hosts": s.KnownHosts(t)} {
-		data, err := os.ReadFile(file)
-		must(t, err)
-		write(t, filepath.Join(dir, name), string(data))
-	}
-	fmt.Printf("\nport %d\n", s.Port)
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark is over
 }
