@@ -27,7 +27,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	if mutual {
 		client = r.Client
 	}
-	v, err := p.connect(ctx, r, client, alpn...)
+	v, err := p.connect(ctx, r, client, nil, alpn...)
 	if leaf := v.peer.leaf; leaf != nil {
 		obs.Served, obs.NotAfter = renewer.Fingerprint(leaf.Raw), leaf.NotAfter.UTC()
 	}
@@ -47,7 +47,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	case !v.asked:
 		return obs, lax(r, "a client without a certificate", "it does not ask for a client certificate")
 	}
-	if _, err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...); err != nil {
+	if _, err := p.refuses(ctx, r, v, nil, "a client without a certificate", alpn...); err != nil {
 		return obs, err
 	}
 	if r.Placement.Probe.Kind == renewer.ProbeTLS { // not every TLS service looks at usages
@@ -58,13 +58,13 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 		obs.NotChecked = append(obs.NotChecked, wrong+" is refused: "+r.NoWrong)
 		return obs, nil
 	}
-	_, err = p.refuses(ctx, r, r.Wrong, wrong, alpn...)
+	_, err = p.refuses(ctx, r, v, r.Wrong, wrong, alpn...)
 	return obs, err
 }
 
 // asStranger is probe without a client certificate to present.
 func (p *Prober) asStranger(ctx context.Context, r renewer.ProbeRequest, alpn ...string) (obs renewer.Observation, err error) {
-	seen, err := p.refuses(ctx, r, nil, "a client without a certificate", alpn...)
+	seen, err := p.refuses(ctx, r, nil, nil, "a client without a certificate", alpn...)
 	if leaf := seen.leaf; leaf != nil {
 		obs.Served, obs.NotAfter = renewer.Fingerprint(leaf.Raw), leaf.NotAfter.UTC()
 	}
@@ -78,10 +78,12 @@ func (p *Prober) asStranger(ctx context.Context, r renewer.ProbeRequest, alpn ..
 // silence is the exchange of the kind tls, whose protocol is not known.
 func silence(context.Context, *visit, renewer.ProbeRequest) error { return nil }
 
-// refuses sees a client refused, and returns what was served. An alert says so. So does a connection that
-// ends abruptly: the same server has just gone on with a client that it likes.
-func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tls.Certificate, who string, alpn ...string) (*peer, error) {
-	v, err := p.connect(ctx, r, client, alpn...)
+// refuses sees a client refused, and returns what was served. An alert says so.
+// So does a connection that ends abruptly: the same server has just gone on with
+// a client that it likes, in the visit before. What ends before the server asked
+// for a certificate is no refusal.
+func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, before *visit, client *tls.Certificate, who string, alpn ...string) (*peer, error) {
+	v, err := p.connect(ctx, r, client, before, alpn...)
 	if err == nil {
 		var quiet bool
 		quiet, err = p.accepted(ctx, v, r.Placement.Probe.Address)
@@ -93,7 +95,7 @@ func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, client *tl
 			return v.peer, lax(r, who, "it finished the handshake")
 		}
 	}
-	if v.peer.err == nil && renewer.ProbeErrorKindOf(err) == renewer.ProbeRejected {
+	if v.asked && v.peer.err == nil && renewer.ProbeErrorKindOf(err) == renewer.ProbeRejected {
 		return v.peer, nil
 	}
 	return v.peer, fmt.Errorf("as %s: %w", who, err)
