@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"renewer/internal/testssh"
@@ -20,6 +21,7 @@ type overSSH struct {
 	server *testssh.Server
 	client *remote.Client
 	known  string
+	wrote  []int // by the run without a fault
 }
 
 func start(t testing.TB) hosts.Machine {
@@ -54,21 +56,25 @@ func (m *overSSH) Injected() error { return remote.ErrLost }
 func (m *overSSH) Every() int { return 8 }
 
 // Break cuts the connection: with Once before the request arrives, with Crash
-// after it had its effect and before the answer.
+// after it had its effect and before the answer. Requests that are under way
+// together change places from run to run, so Crash goes by those that write.
 func (m *overSSH) Break(root string, at int, way string, look func(op string)) (hosts.Transport, *hosts.Count) {
 	count := &hosts.Count{}
+	crash := slices.Index(m.wrote, at) + 1
 	m.server.SetFault(func(r testssh.Request) testssh.Fault {
 		count.Ops = r.N
 		if r.Writes {
 			count.Wrote = append(count.Wrote, r.N)
 		}
 		switch {
-		case r.N != at:
-			return testssh.None
-		case way == hosts.Once:
+		case at == 0:
+			m.wrote = count.Wrote
+		case way == hosts.Once && r.N == at:
 			return testssh.CutBefore
+		case way == hosts.Crash && r.Writes && len(count.Wrote) == crash:
+			return testssh.CutAfter
 		}
-		return testssh.CutAfter
+		return testssh.None
 	}, func(r testssh.Request) {
 		if r.N >= at {
 			look(fmt.Sprintf("request %d of type %d", r.N, r.Type))

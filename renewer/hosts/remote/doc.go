@@ -30,14 +30,22 @@
 // may still happen on the host. Errors of connections wrap [ErrLost]: what was
 // under way may or may not have been done.
 //
+// # What it costs
+//
+// Every request is a journey. What will be looked at is therefore asked for
+// ahead (hosts.Ahead) and kept while the Dir is open, files that are only read
+// are closed without waiting, and requests of the same moment travel in one SSH
+// packet. What changes something waits for what it needs; where the order
+// decides what a crash leaves behind, nothing else that writes is under way.
+//
 // # What SFTP cannot do
 //
 // SFTP works by path names, not by open directories. A Dir therefore resolves
 // its own path once, and refuses names that lead out of it, but a part of that
 // path that is replaced by a link afterwards is followed; only who may write
 // in the directories above, mostly root, can do that. Chmod and ReadFile look
-// first whether their name is a link, and a link put there between the two is
-// followed. Create is exclusive, Rename, Remove and Symlink follow nothing.
+// first whether their name is a link, or have looked, and a link put there after
+// that is followed. Create is exclusive, Rename, Remove and Symlink follow nothing.
 //
 // Files and directories are made durable with fsync@openssh.com, on a directory
 // through a handle that OpenSSH's server lets open for reading. A server without

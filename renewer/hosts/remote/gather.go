@@ -10,6 +10,10 @@ import (
 // too.
 const gathered = 256 << 10
 
+// lets is how often others who are about to write are let go first. With two
+// processors or more once is not enough.
+const lets = 3
+
 // gather is the way to the SFTP server. What several goroutines write in the
 // same moment goes as one packet: a packet costs more than a request. The order
 // stays. A Write that returns was not sent yet; after one that failed, every
@@ -55,7 +59,9 @@ func (g *gather) send() {
 			g.change.Wait()
 		}
 		g.mu.Unlock()
-		runtime.Gosched() // whoever is about to write does so first
+		for range lets {
+			runtime.Gosched()
+		}
 		g.mu.Lock()
 		now := g.waiting
 		g.waiting = sent[:0]

@@ -49,8 +49,8 @@ func (d *dir) real(root, full string) (string, error) {
 	return real, nil
 }
 
-// resolve asks at the same time where a path leads and what is there: nothing
-// is believed of what moves between the two.
+// resolve asks at the same time where a path leads and what is there. If that
+// changes in between, what is done with the directory fails.
 func (d *dir) resolve(full string) (string, error) {
 	return ask(d, func() (string, error) {
 		var info fs.FileInfo
