@@ -16,7 +16,7 @@ func (e *exposition) channels(all []renewer.ChannelStatus) {
 			if t := at(c); !t.IsZero() {
 				seconds = float64(t.Unix())
 			}
-			e.number(labelsOf("channel", c.Name), seconds)
+			e.number(labelsOf(label{"channel", c.Name}), seconds)
 		}
 	}
 	e.gauge("renewer_channel_last_success_timestamp_seconds", "When the channel last took a message, tests aside; 0 for never.")

@@ -64,28 +64,30 @@ func (e *exposition) bool(labels string, b bool) {
 }
 
 // holds writes 1 for the one value of a further label that holds.
-func (e *exposition) holds(labels, label, value string) {
+func (e *exposition) holds(labels, name, value string) {
 	e.begin(labels)
-	e.text = append(appendLabel(append(e.text, ','), label, value), "} 1\n"...)
+	e.text = append(label{name, value}.append(append(e.text, ',')), "} 1\n"...)
 }
 
-// labelsOf returns the text of labels: name and value, name and value.
-func labelsOf(pairs ...string) string {
+type label struct{ name, value string }
+
+// labelsOf returns the text of labels.
+func labelsOf(labels ...label) string {
 	text := make([]byte, 0, 128)
-	for i := 0; i < len(pairs); i += 2 {
+	for i, l := range labels {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = appendLabel(text, pairs[i], pairs[i+1])
+		text = l.append(text)
 	}
 	return string(text)
 }
 
 var labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
-func appendLabel(text []byte, name, value string) []byte {
-	if strings.ContainsAny(value, "\\\n\"") { // names hardly ever do, and the Replacer is slow
-		value = labelValue.Replace(value)
+func (l label) append(text []byte) []byte {
+	if strings.ContainsAny(l.value, "\\\n\"") { // names hardly ever do, and the Replacer is slow
+		l.value = labelValue.Replace(l.value)
 	}
-	return append(append(append(append(text, name...), `="`...), value...), '"')
+	return append(append(append(append(text, l.name...), `="`...), l.value...), '"')
 }

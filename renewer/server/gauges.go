@@ -34,9 +34,9 @@ type measured struct {
 func (s stateGauges) read() ([]measured, error) {
 	now, all := s.now(), make([]measured, 0, s.room.Load())
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
-		m := measured{row.At(now), labelsOf("certificate", row.Name, "issuer", row.Issuer), make([]string, len(row.Hosts))}
+		m := measured{row.At(now), labelsOf(label{"certificate", row.Name}, label{"issuer", row.Issuer}), make([]string, len(row.Hosts))}
 		for i := range row.Hosts {
-			m.hosts[i] = labelsOf("certificate", row.Name, "host", row.Hosts[i].Name)
+			m.hosts[i] = labelsOf(label{"certificate", row.Name}, label{"host", row.Hosts[i].Name})
 		}
 		all = append(all, m)
 		return true
@@ -56,7 +56,7 @@ func (s stateGauges) write(w io.Writer, certificates []measured) error {
 	e.issuers(s.state.Issuers())
 	e.gauge("renewer_host_up", "1 if the host could be reached last.")
 	for _, h := range s.state.Hosts() {
-		e.bool(labelsOf("host", h.Name), h.Up)
+		e.bool(labelsOf(label{"host", h.Name}), h.Up)
 	}
 	e.channels(s.state.Channels())
 	e.flush()
@@ -114,17 +114,17 @@ func (e *exposition) issuers(all []renewer.IssuerStatus) {
 			}
 		}
 		for _, subject := range slices.Sorted(maps.Keys(ends)) {
-			e.time(labelsOf("issuer", i.Name, "subject", subject), ends[subject])
+			e.time(labelsOf(label{"issuer", i.Name}, label{"subject", subject}), ends[subject])
 		}
 	}
 	e.gauge("renewer_issuer_up", "1 if the issuer answered last.")
 	for _, i := range all {
-		e.bool(labelsOf("issuer", i.Name), i.Up)
+		e.bool(labelsOf(label{"issuer", i.Name}), i.Up)
 	}
 	e.gauge("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.")
 	for _, i := range all {
 		if i.ClockOffset != nil {
-			e.number(labelsOf("issuer", i.Name), *i.ClockOffset)
+			e.number(labelsOf(label{"issuer", i.Name}), *i.ClockOffset)
 		}
 	}
 }
