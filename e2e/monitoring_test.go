@@ -64,6 +64,22 @@ func (o *onCall) last(name string) (a alert) {
 	return a
 }
 
+// about returns the last word about each alert of a name, by its labels.
+func (o *onCall) about(name string) (all []alert) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	last := map[string]alert{}
+	for _, told := range o.told {
+		if told.Labels["alertname"] == name {
+			last[fmt.Sprint(told.Labels)] = told // maps are printed in order
+		}
+	}
+	for _, a := range last {
+		all = append(all, a)
+	}
+	return all
+}
+
 // TestSomebodyIsTold runs the shipped rules in a real Prometheus that scrapes
 // a real daemon, with Alertmanager behind it. A certificate of less than a
 // minute cannot be brought to its host any more and expires; each alert on the

@@ -61,9 +61,10 @@ func troubled(r renewer.Row) bool {
 }
 
 // wrong reports whether a host was seen to have something else than it should,
-// with nothing under way that explains it.
+// with nothing under way that explains it: a rollout does once it has touched
+// the host, and not while it waits for a window or a guard.
 func wrong(h renewer.HostRow, r renewer.Row) bool {
-	return h.Served != "" && !h.Matches && r.Status != renewer.StatusRenewing
+	return h.Served != "" && !h.Matches && (r.Status != renewer.StatusRenewing || h.State != renewer.HostActivated)
 }
 
 // span of generations on one time axis.
