@@ -273,7 +273,7 @@ scrape_configs:
 		}
 		await(t, x.what+": the message", 2*time.Minute, func() bool { n, _ := channel.heard(x.message.String()); return n > 0 })
 	}
-	dashboard(t, prometheus, false, "In trouble", "Not as issued", "Issuers", "State by host", "Notifications")
+	dashboard(t, prometheus, false, "In trouble", "Not as issued", "Issuers", "State by host")
 	for _, x := range troubles {
 		x.mends()
 	}
@@ -304,5 +304,5 @@ scrape_configs:
 	await(t, "a restart on the dashboard", time.Minute, func() bool {
 		return len(series(t, prometheus, `changes(process_start_time_seconds[2m]) > 0`, false)) > 0
 	})
-	dashboard(t, prometheus, true, "Valid", "Renewals", "Rollouts", "Time an order takes", "Time a service is away", "Hosts")
+	dashboard(t, prometheus, true, "Valid", "Renewals", "Rollouts", "Time an order takes", "Time a service is away", "Hosts", "Notifications")
 }
