@@ -309,6 +309,7 @@ func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 func (watched) Issuers() []renewer.IssuerStatus {
 	return []renewer.IssuerStatus{{Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}}}}
 }
+
 func (watched) Hosts() []renewer.HostStatus       { return []renewer.HostStatus{{Name: "h", Up: true}} }
 func (watched) Channels() []renewer.ChannelStatus { return []renewer.ChannelStatus{{Name: "ops"}} }
 func (watched) LastCheck() time.Time              { return time.Unix(1_800_000_000, 0) }

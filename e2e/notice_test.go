@@ -301,6 +301,9 @@ scrape_configs:
 	daemon.end()
 	start(t, o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "run")
 	await(t, "the daemon to be back", time.Minute, func() bool { return shows(metrics, `renewer_issuer_up{issuer="corp"} 1`) })
+	await(t, "the daemon to be scraped", time.Minute, func() bool {
+		return len(series(t, prometheus, "renewer_ca_not_after_timestamp_seconds", false)) > 0 && len(series(t, prometheus, "renewer_channel_failing_since_timestamp_seconds", false)) > 0
+	})
 	await(t, "a restart on the dashboard", time.Minute, func() bool {
 		return len(series(t, prometheus, `changes(process_start_time_seconds[2m]) > 0`, false)) > 0
 	})
