@@ -172,7 +172,7 @@ func sudoRefused(x trouble) {
 	const rule, away = "/etc/sudoers.d/renewer", "/root/renewer.sudoers"
 	was := x.row("docker@host-b")
 	run(x.t, x.b, "mv", rule, away)
-	x.fails("sudo", "put this line into /etc/sudoers.d/renewer on the host (visudo -f): "+testhosts.User+" ALL=(root) NOPASSWD: ")
+	x.fails("sudo does not let "+testhosts.User, "visudo -f /etc/sudoers.d/renewer", "renewer host sudoers host-b prints it", testhosts.User+" ALL = (root) NOPASSWD: RENEWER")
 	run(x.t, x.b, "mv", away, rule)
 	x.mended(was)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"renewer/renewer"
+	"renewer/renewer/daemon"
 )
 
 // hostService is what these commands ask of renewer.
@@ -33,7 +34,7 @@ func newHost(c *cli, ask asker) *cobra.Command {
 		Use:   "host",
 		Short: "Set a Docker host up",
 	})
-	cmd.AddCommand(newHostCheck(c, ask), newHostSetup(c, ask))
+	cmd.AddCommand(newHostCheck(c, ask), newHostSetup(c, ask), newHostSudoers(c))
 	return cmd
 }
 
@@ -84,6 +85,34 @@ anything fails, everything is put back. The second time nothing is changed.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+func newHostSudoers(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "sudoers HOST",
+		Short: "Print what a host has to allow through sudo",
+		Long: `Prints a file for /etc/sudoers.d of a host with sudo: true: every command that
+renewer runs there as root, by what the fleet file has on it, with its arguments.
+Setup, renewal, doctor and the way back need no more. Nobody is asked.`,
+		Example: `  renewer host sudoers host-b > renewer.sudoers
+  visudo -c -f renewer.sudoers    # then, on the host: visudo -f /etc/sudoers.d/renewer`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.oneHost,
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			text, err := daemon.Sudoers(f, args[0])
+			if err != nil {
+				return err
+			}
+			return c.object(map[string]string{"host": args[0], "sudoers": text}, func() error {
+				_, err := io.WriteString(c.out, text)
+				return err
+			})
+		},
+	}
 }
 
 func (c *cli) setupHost(ctx context.Context, s hostService, host string, yes bool) error {

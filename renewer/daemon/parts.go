@@ -50,6 +50,9 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 		if err != nil {
 			return nil, err
 		}
+		if h.Sudo {
+			t = rights{t, fleet, h.Name}
+		}
 		if met != nil {
 			t = contacts{t, h.Name, met}
 		}

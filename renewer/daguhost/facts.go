@@ -65,9 +65,36 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	return f, ctx.Err()
 }
 
-func show(ctx context.Context, m Machine, unit string) (map[string]string, error) {
+func showUnit(unit string) []string {
 	const props = "LoadState,User,Environment,EnvironmentFiles,ExecStart"
-	out, err := m.Output(ctx, []string{"systemctl", "--no-ask-password", "--no-pager", "show", "--property=" + props, "--", unit})
+	return []string{"systemctl", "--no-ask-password", "--no-pager", "show", "--property=" + props, "--", unit}
+}
+
+func passwd(user string) []string { return []string{"getent", "passwd", user} }
+
+func as(user string, argv ...string) []string {
+	return append([]string{"runuser", "-u", user, "--"}, argv...)
+}
+
+// Commands are the argument vectors that this package has run for a placement:
+// what an account that uses sudo has to be allowed. Without an owner: in the
+// fleet file the unit's user is not known, and whether it may read its key
+// stays unknown.
+func Commands(p renewer.Placement) [][]string {
+	var out [][]string
+	if p.Activate.Kind == renewer.ActivateSystemd {
+		for _, unit := range p.Activate.Units {
+			out = append(out, showUnit(unit))
+		}
+	}
+	if key, user := p.Files[renewer.FileKey], p.Owner; key != "" && user != "" && user != "root" {
+		out = append(out, passwd(user), as(user, "true"), as(user, "test", "-r", path.Join(p.Dir, key)))
+	}
+	return out
+}
+
+func show(ctx context.Context, m Machine, unit string) (map[string]string, error) {
+	out, err := m.Output(ctx, showUnit(unit))
 	if err != nil {
 		return nil, fmt.Errorf("ask systemd for %s: %w", unit, err)
 	}
@@ -151,7 +178,7 @@ func configFiles(ctx context.Context, m Machine, user string, env map[string]str
 		return []string{path.Join(home, "config.yaml")}
 	}
 	home := env["HOME"]
-	if out, err := m.Output(ctx, []string{"getent", "passwd", user}); home == "" && err == nil {
+	if out, err := m.Output(ctx, passwd(user)); home == "" && err == nil {
 		if cols := strings.Split(strings.TrimSpace(out), ":"); len(cols) >= 6 {
 			home = cols[5]
 		}
@@ -169,9 +196,9 @@ func readable(ctx context.Context, m Machine, user string, p renewer.Placement) 
 		return nil, nil
 	}
 	key := path.Join(p.Dir, name)
-	if _, err := m.Output(ctx, []string{"runuser", "-u", user, "--", "true"}); err != nil {
+	if _, err := m.Output(ctx, as(user, "true")); err != nil {
 		return nil, err
 	}
-	_, err := m.Output(ctx, []string{"runuser", "-u", user, "--", "test", "-r", key})
+	_, err := m.Output(ctx, as(user, "test", "-r", key))
 	return err, nil
 }

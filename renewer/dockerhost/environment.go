@@ -28,7 +28,7 @@ var caVariables = []string{"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 // inspectUnits looks for them in the environment of the services that run, as
 // their units set it. Nothing else of it is kept.
 func inspectUnits(ctx context.Context, m Machine) []UnitVariable {
-	out, err := m.Output(ctx, systemctl("show", "--property=Id,Environment,EnvironmentFiles", "--type=service", "--state=running", "*"))
+	out, err := m.Output(ctx, showServices())
 	if err != nil {
 		return nil // no systemd, or none that tells
 	}

@@ -103,8 +103,7 @@ func readFile(ctx context.Context, m Machine, name string) (File, error) {
 }
 
 func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
-	const props = "LoadState,ActiveState,SubState,Result,NRestarts,NeedDaemonReload,FragmentPath,DropInPaths"
-	out, err := m.Output(ctx, systemctl("show", "--property="+props, "--", unit))
+	out, err := m.Output(ctx, showUnit(unit))
 	if err != nil {
 		return Unit{}, renewer.WithHint(fmt.Errorf("ask systemd for %s: %w", unit, err), "renewer host is for machines that systemd runs")
 	}
@@ -148,8 +147,8 @@ const startLimitHit = "start-limit-hit"
 // gaveUp looks in the journal: a unit that used up its starts by failing keeps
 // the Result= of that failure. Where the journal does not tell it is unknown.
 func gaveUp(ctx context.Context, m Machine, unit string) bool {
-	const after, most = "Start request repeated too quickly", "30"
-	out, err := m.Output(ctx, []string{"journalctl", "--unit=" + unit, "--lines=" + most, "--output=cat", "--no-pager", "--quiet"})
+	const after = "Start request repeated too quickly"
+	out, err := m.Output(ctx, journal(unit))
 	return err == nil && strings.Contains(out, after)
 }
 
@@ -157,10 +156,9 @@ func inspectDocker(ctx context.Context, m Machine) (st renewer.DockerState, swar
 	if st, err = m.Docker(ctx, ""); err != nil || !st.Running {
 		return st, false, err
 	}
-	const mark = "swarm: "
-	out, err := m.Output(ctx, []string{"docker", "-H", localSocket, "info", "--format", mark + "{{.Swarm.LocalNodeState}}"})
+	out, err := m.Output(ctx, askSwarm())
 	for line := range strings.Lines(out) {
-		if state, ok := strings.CutPrefix(strings.TrimSpace(line), mark); ok {
+		if state, ok := strings.CutPrefix(strings.TrimSpace(line), swarmMark); ok {
 			swarm = state != "" && state != "inactive"
 		}
 	}
@@ -173,7 +171,7 @@ func inspectPort(ctx context.Context, m Machine, p renewer.Placement) ([]string,
 	if err != nil {
 		return nil, fmt.Errorf("address of the probe: %w", err)
 	}
-	out, err := m.Output(ctx, []string{"ss", "-H", "-l", "-t", "-n", "sport", "=", ":" + port})
+	out, err := m.Output(ctx, listeners(port))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/user"
+	"slices"
+	"strings"
+
+	"renewer/configs"
+	"renewer/internal/sudoers"
+	"renewer/renewer"
+	"renewer/renewer/daguhost"
+	"renewer/renewer/dockerhost"
+	"renewer/renewer/hosts"
+)
+
+// Sudoers returns a file for /etc/sudoers.d of a host: all that renewer runs
+// there through sudo for what the fleet file has on it, and nothing else.
+func Sudoers(fleet *configs.Fleet, host string) (string, error) {
+	name, commands, limited, err := rooted(fleet, host)
+	if err != nil {
+		return "", err
+	}
+	head := fmt.Sprintf("# What renewer runs as root on %s, by its fleet file. On the host: visudo -f /etc/sudoers.d/renewer\n"+
+		"# The SFTP server may write every file, so this is as good as root; the rest is what else an auditor will see.\n", host)
+	return head + sudoers.File(name, commands, limited), nil
+}
+
+// rooted returns who logs in at a host and what is run through sudo there;
+// limited is what timeout(1) ends where it may.
+func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [][]string, err error) {
+	h, ok := fleet.Host(host)
+	switch {
+	case !ok:
+		return "", nil, nil, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, fleet.Path), "its hosts are under hosts:")
+	case !h.Sudo:
+		return "", nil, nil, renewer.WithHint(fmt.Errorf("nothing is run through sudo on host %s", host), "sudo: true of the host does, where its user is not root")
+	}
+	name = h.User
+	if name == "" {
+		me, err := user.Current()
+		if err != nil {
+			return "", nil, nil, renewer.WithHint(fmt.Errorf("who logs in at host %s: %w", host, err), "set user: of the host")
+		}
+		name = me.Username
+	}
+	commands = hosts.SFTPServers(h.SFTPServer)
+	for _, c := range fleet.Certificates {
+		p, ok := c.Placement(host)
+		if !ok {
+			continue
+		}
+		if dial := hosts.DialDocker(p); dial != nil {
+			commands = append(commands, dial)
+		}
+		limited = append(limited, hosts.Commands(p)...)
+		limited = append(limited, dockerhost.Commands(p)...)
+		if p.Probe.Kind == renewer.ProbeDocker {
+			limited = append(limited, hosts.DockerCommands("")...)
+		}
+		if daguhost.Applies(c) {
+			limited = append(limited, daguhost.Commands(p)...)
+		}
+	}
+	return name, commands, limited, nil
+}
+
+// rights is a transport whose refusals by sudo say all that has to be allowed,
+// and not one command after the other.
+type rights struct {
+	hosts.Transport
+	fleet *configs.Fleet
+	host  string
+}
+
+// refusedBySudo is how the transport over SSH says so.
+const refusedBySudo = "sudo does not let "
+
+func (r rights) explain(err error) error {
+	if err == nil || !strings.Contains(err.Error(), refusedBySudo) {
+		return err
+	}
+	name, commands, limited, failed := rooted(r.fleet, r.host)
+	if failed != nil {
+		return err
+	}
+	lines := strings.TrimSpace(sudoers.File(name, slices.Concat(commands, limited), nil))
+	return renewer.WithHint(err, fmt.Sprintf("on %s: visudo -f /etc/sudoers.d/renewer, with all that renewer runs there (renewer host sudoers %s prints it as a file, under timeout too):\n%s", r.host, r.host, lines))
+}
+
+// OpenDir implements hosts.Transport.
+func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Dir, error) {
+	d, err := r.Transport.OpenDir(ctx, path, create)
+	return d, r.explain(err)
+}
+
+// Run implements hosts.Transport.
+func (r rights) Run(ctx context.Context, argv []string) ([]byte, error) {
+	out, err := r.Transport.Run(ctx, argv)
+	return out, r.explain(err)
+}
+
+// Signal implements hosts.Transport.
+func (r rights) Signal(ctx context.Context, pid int, signal string) error {
+	return r.explain(r.Transport.Signal(ctx, pid, signal))
+}
+
+// DialDocker implements hosts.Transport.
+func (r rights) DialDocker(ctx context.Context, socket string) (net.Conn, error) {
+	c, err := r.Transport.DialDocker(ctx, socket)
+	return c, r.explain(err)
+}

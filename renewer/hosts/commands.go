@@ -1,0 +1,116 @@
+package hosts
+
+import (
+	"slices"
+	"strings"
+
+	"renewer/internal/sudoers"
+	"renewer/renewer"
+)
+
+// SFTPServers are the argument vectors of the SFTP server in its usual places,
+// or in the given one.
+func SFTPServers(path string) [][]string {
+	places := []string{path}
+	if path == "" {
+		places = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"}
+	}
+	var out [][]string
+	for _, p := range places {
+		out = append(out, []string{p, "-u", "077"})
+	}
+	return out
+}
+
+// Commands are the argument vectors that a host's machine runs for a
+// placement, as an account that uses sudo has to be allowed.
+func Commands(p renewer.Placement) [][]string {
+	out := [][]string{{"date", "-u", "+%s"}}
+	switch a := p.Activate; a.Kind {
+	case renewer.ActivateSystemd:
+		out = append(out, unitCommands(a)...)
+	case renewer.ActivateSignal:
+		for digits := 1; digits <= 7; digits++ { // pid_max(5) of 64 bits: 4194304
+			out = append(out, []string{"kill", "-s", strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"), strings.Repeat(sudoers.Digit, digits)})
+		}
+	case renewer.ActivateCommand:
+		out = append(out, a.Command)
+	}
+	if p.GuardsDocker() {
+		out = append(out, DockerCommands(p.Guard.Docker.Label)...)
+	}
+	if p.GuardsDagu() && p.Guard.Dagu.By == renewer.IdleByCommand {
+		out = append(out, p.Guard.Dagu.Command)
+	}
+	if p.Probe.Kind == renewer.ProbeCommand {
+		out = append(out, p.Probe.Command)
+	}
+	return out
+}
+
+// DialDocker is the argument vector of a connection to the Docker daemon, where
+// a container is activated; nil where there is none.
+func DialDocker(p renewer.Placement) []string {
+	if p.Activate.Kind != renewer.ActivateDocker {
+		return nil
+	}
+	return []string{"docker", "-H", dockerSocket, "system", "dial-stdio"}
+}
+
+// DockerCommands ask the Docker daemon; label: of the containers that count.
+func DockerCommands(label string) [][]string {
+	ps := []string{"docker", "-H", dockerSocket, "ps", "--quiet", "--filter", "status=running"}
+	if label != "" {
+		ps = append(ps, "--filter", "label="+label)
+	}
+	return [][]string{
+		showCommand(dockerUnit, "LoadState", "ActiveState"), ps,
+		{"docker", "-H", dockerSocket, "info", "--format", infoFormat},
+	}
+}
+
+func systemctlArgs(args ...string) []string {
+	return append([]string{"systemctl", "--no-ask-password", "--no-pager"}, args...)
+}
+
+func showCommand(unit string, props ...string) []string {
+	return systemctlArgs("show", "--property="+strings.Join(props, ","), "--", unit)
+}
+
+func unitCommands(a renewer.Activation) [][]string {
+	out := [][]string{systemctlArgs("is-system-running")}
+	if len(a.Units) > 0 {
+		out = append(out, showCommand(a.Units[0], "User", "Group"))
+	}
+	for _, unit := range a.Units {
+		out = append(out, showCommand(unit, "LoadState", "ActiveState", "SubState", "CanReload"), showCommand(unit, "ActiveState", "MainPID", "ControlGroup"))
+	}
+	verbs := []string{"reset-failed", "restart"}
+	if a.Action == "reload" {
+		verbs = append(verbs, "reload")
+	}
+	for _, units := range subsets(a.Units) { // those that run
+		for _, verb := range verbs {
+			out = append(out, systemctlArgs(append([]string{verb, "--"}, units...)...))
+		}
+	}
+	return out
+}
+
+// subsets are all parts of a list, in its order; of a long one each alone and
+// the whole.
+func subsets(list []string) (out [][]string) {
+	if len(list) > 4 {
+		for _, one := range list {
+			out = append(out, []string{one})
+		}
+		return append(out, list)
+	}
+	for _, one := range list {
+		for _, part := range slices.Clone(out) {
+			out = append(out, append(slices.Clone(part), one))
+		}
+		out = append(out, []string{one})
+	}
+	return out
+}
