@@ -35,7 +35,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 		return renewer.OnDisk{}, err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), "")
+	pl.ahead(slices.Sorted(maps.Values(p.Files)), "", false)
 	in := inspection{pl: pl, p: p, owner: owner, linked: true}
 	for _, kind := range renewer.FileKinds {
 		if name, ok := p.Files[kind]; ok {

@@ -41,12 +41,19 @@ func (pl *place) close() {
 }
 
 // ahead tells the transport what is going to be looked at: the live names and
-// their links, what is live and, if it is not empty, one more revision.
-func (pl *place) ahead(names []string, revision string) {
-	pl.dir.Ahead(Ahead{
-		Lists: []string{".", pl.base}, Infos: []string{pl.base},
+// their links, what is live and, if it is not empty, one more revision. The
+// links of ours under other names need the whole directory, which may be large.
+func (pl *place) ahead(names []string, revision string, others bool) {
+	a := Ahead{
+		Lists: []string{pl.base}, Infos: []string{pl.base},
 		Links: append([]string{path.Join(pl.base, current)}, names...),
-	})
+	}
+	if others {
+		a.Lists = append(a.Lists, ".")
+	} else {
+		a.Infos = append(append(a.Infos, storeDir), names...)
+	}
+	pl.dir.Ahead(a)
 	if revision != "" {
 		pl.readAhead(revision, names)
 	}

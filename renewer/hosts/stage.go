@@ -34,7 +34,7 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	}
 	defer pl.close()
 	names := slices.Sorted(maps.Values(p.Files))
-	pl.ahead(names, "")
+	pl.ahead(names, "", true)
 	if err := pl.sweep(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -158,7 +158,7 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 		return err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision)
+	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision, true)
 	files, err := pl.whole(revision)
 	if err != nil {
 		return err
