@@ -268,7 +268,9 @@ func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
 	mend := map[string]func(*bench){
 		"the entry names the right file": func(b *bench) {
 			b.machine("a").set(func(m *machine) { m.stopped = false })
-			b.fleet.Certificates[0].Placements[0].Activate = renewer.Activation{Kind: renewer.ActivateSignal, Signal: "HUP", PIDFile: "/run/right.pid"}
+			c := b.cert("web", month, "a") // the loop has the other one
+			c.Placements[0].Activate = renewer.Activation{Kind: renewer.ActivateSignal, Signal: "HUP", PIDFile: "/run/right.pid"}
+			b.fleet.Certificates = []renewer.Certificate{c}
 			must(t, b.eng.SetFleet(context.Background(), b.fleet, Again))
 		},
 		"the service is restarted": func(b *bench) {
