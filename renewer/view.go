@@ -84,6 +84,10 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
+	// Troubles is what needs a person, the worst first, and MoreTroubles how
+	// many certificates do besides.
+	Troubles     []Trouble `json:"troubles"`
+	MoreTroubles int       `json:"more_troubles,omitempty"`
 }
 
 // DaemonStatus is about the process and its scheduler.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,18 +19,43 @@ func newStatus(c *cli) *cobra.Command {
 		Example: "  renewer status",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd.Context(), func(_ *configs.Fleet, s server.Service) error {
+			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
 				st, err := s.Status(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return c.object(st, func() error { return c.showStatus(st) })
+				return c.object(st, func() error { return c.showStatus(st, f) })
 			})
 		},
 	}
 }
 
-func (c *cli) showStatus(st renewer.SystemStatus) error {
+// showTroubles says what needs a person, each with what to type and to read.
+func (c *cli) showTroubles(st renewer.SystemStatus, f *configs.Fleet) {
+	if len(st.Troubles) == 0 {
+		return
+	}
+	c.heading("Needs attention")
+	for i, t := range st.Troubles {
+		if i > 0 {
+			fmt.Fprintln(c.out)
+		}
+		runbook := t.Runbook
+		if st.Daemon.Running && f.HTTP.Listen != "" {
+			scheme := "http"
+			if f.HTTP.WebConfig != "" {
+				scheme = "https"
+			}
+			runbook = scheme + "://" + f.HTTP.Listen + "/runbooks/" + t.Runbook
+		}
+		c.facts(string(t.Severity), t.Kind+" "+t.Name+" "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
+	}
+	if st.MoreTroubles > 0 {
+		fmt.Fprintf(c.out, "\nand %d more certificates: renewer list\n", st.MoreTroubles)
+	}
+}
+
+func (c *cli) showStatus(st renewer.SystemStatus, f *configs.Fleet) error {
 	d := st.Daemon
 	running := "not running"
 	if d.Running {
@@ -44,6 +70,7 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 		}
 	}
 	c.facts("certificates", counts)
+	c.showTroubles(st, f)
 	if len(st.Issuers)+len(st.Hosts) > 0 {
 		c.heading("Issuers and hosts")
 		if err := c.reachable(st.Issuers, st.Hosts); err != nil {

@@ -48,7 +48,8 @@ var rooms = []room{
 	{path: "renewer/engine", may: below},
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},
-	{path: "renewer/server", may: below},
+	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
+	{path: "docs/runbooks", standardOnly: true},
 
 	{path: leaves, may: []string{domain}},
 	{path: domain, standardOnly: true},

@@ -148,8 +148,16 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
+	now := time.Now()
+	worst := map[renewer.Severity][]renewer.Row{}
 	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
+		if s := row.Severity(now); s != "" {
+			st.MoreTroubles++
+			if len(worst[s]) < renewer.MostTroubles {
+				worst[s] = append(worst[s], row)
+			}
+		}
 		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {
 			return nil
 		}
@@ -159,7 +167,22 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 		}
 		return err
 	})
-	return st, err
+	if err != nil {
+		return st, err
+	}
+	var certificates []renewer.Trouble
+	for _, row := range append(worst[renewer.SeverityCritical], worst[renewer.SeverityWarning]...) {
+		d, err := a.show(ctx, row.Name, waiting)
+		if err != nil {
+			return st, err
+		}
+		if d.Severity(now) != "" && len(certificates) < renewer.MostTroubles { // it may be right by now
+			certificates = append(certificates, d.Trouble(now))
+		}
+	}
+	st.MoreTroubles -= len(certificates)
+	st.Troubles = renewer.Troubles(st, certificates, checkWithin(a.parts.Load().fleet), now)
+	return st, nil
 }
 
 // rollout returns the rollout of a certificate as it is shown; nil if there is none.

@@ -22,7 +22,7 @@ import (
 
 var everyPage = []string{
 	"/", "/?q=docker&status=attention", "/hosts", "/hosts/host-d", "/hosts/host-f", "/issuers", "/events", "/certificates/docker@host-e", "/certificates/docker@host-c",
-	"/certificates/new-service",
+	"/certificates/new-service", "/runbooks", "/runbooks/RenewerRolloutBlocked",
 }
 
 // lowContrast lists text that stands out too little from its ground (WCAG 2.2,
@@ -149,7 +149,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	b.look(1000, 600, "light")
 	b.open("/")
 	b.do(chromedp.Focus(chromedp.CSS(`input[name="q"]`)), chromedp.KeyEvent("half a wo"))
-	b.script(`scrollTo(0, 900)`)
+	b.script(`document.activeElement.scrollIntoView({block: "center"})`)
 	b.script(`window.input = document.activeElement; window.kept = document.getElementById("c-extra-07"); window.said = [];
 		new MutationObserver(() => said.push(document.getElementById("verdict").textContent)).observe(document.getElementById("verdict"), {subtree: true, childList: true, characterData: true})`)
 	top := evaluated[float64](b, `input.getBoundingClientRect().top`)

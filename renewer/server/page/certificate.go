@@ -54,15 +54,12 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 		f.Refresh = refreshLive
 	}
 	page := certificatePage{Detail: d, Life: lifeOf(d.Row, f.Now), Class: urgency(d.Row, f.Now), Axis: axisOf(d.Generations, f.Now)}
-	if page.Class == bad || troubled(d.Row) {
-		t, err := p.certificateTrouble(r.Context(), d.Row, f.Now)
-		if err != nil {
-			return nil, err
-		}
+	if d.Severity(f.Now) != "" {
+		t := newTrouble(d.Trouble(f.Now))
 		page.Trouble = &t
 	}
 	for _, view := range d.Placements {
-		pl := place{PlacementView: view, Wrong: wrong(view.HostRow, d.Row)}
+		pl := place{PlacementView: view, Wrong: d.Wrong(view.HostRow)}
 		for _, kind := range slices.Sorted(maps.Keys(view.Files)) {
 			pl.Paths = append(pl.Paths, path.Join(view.Dir, view.Files[kind]))
 		}

@@ -79,7 +79,7 @@ func (f filter) Any() bool {
 func (f filter) matches(r renewer.Row, now time.Time, n needle) bool {
 	switch {
 	case f.Status == attention:
-		if c := urgency(r, now); c != bad && !troubled(r) {
+		if r.Severity(now) == "" {
 			return false
 		}
 	case f.Status != "" && string(r.Status) != f.Status:

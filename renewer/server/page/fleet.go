@@ -64,7 +64,7 @@ func newRow(r renewer.Row, now time.Time) row {
 }
 
 func rank(h renewer.HostRow, r renewer.Row) int {
-	if h.Error != "" || wrong(h, r) {
+	if h.Error != "" || r.Wrong(h) {
 		return 0
 	}
 	return 1
@@ -119,12 +119,12 @@ func (w *walk) take(r renewer.Row) error {
 	switch {
 	case class == bad:
 		w.troubled++
-		if len(w.troubles) < mostTroubles {
+		if len(w.troubles) < renewer.MostTroubles {
 			w.troubles = append(w.troubles, r)
 		}
-	case troubled(r):
+	case class == warn && r.Troubled():
 		w.troubled++
-		if len(w.warnings) < mostTroubles {
+		if len(w.warnings) < renewer.MostTroubles {
 			w.warnings = append(w.warnings, r)
 		}
 	}

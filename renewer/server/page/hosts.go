@@ -100,7 +100,7 @@ func (p *pages) hosts(r *http.Request, f *frame) (any, error) {
 
 func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
 	h.Certificates++
-	if on.State == renewer.HostVerified && !wrong(on, row) {
+	if on.State == renewer.HostVerified && !row.Wrong(on) {
 		h.Right++
 	}
 	if end := on.ServedEnd; !end.IsZero() && (h.FirstEnd.IsZero() || end.Before(h.FirstEnd)) {
@@ -111,7 +111,7 @@ func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
 	}
 	if on.Error != "" {
 		h.Trouble, h.TroubleOf = on.Error, row.Name
-	} else if wrong(on, row) {
+	} else if row.Wrong(on) {
 		h.Trouble, h.TroubleOf = "serves another certificate than "+row.Name+" should", row.Name
 	}
 }
@@ -151,7 +151,7 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 				continue
 			}
 			if from := (query.Page - 1) * perPage; page.Host.Certificates >= from && len(page.Rows) < perPage {
-				page.Rows = append(page.Rows, placed{newRow(row, f.Now), h, wrong(h, row)})
+				page.Rows = append(page.Rows, placed{newRow(row, f.Now), h, row.Wrong(h)})
 			}
 			page.Host.add(row, h)
 			if row.Status == renewer.StatusRenewing {

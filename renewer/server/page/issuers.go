@@ -31,7 +31,7 @@ func (p *pages) issuers(r *http.Request, f *frame) (any, error) {
 		if !i.Up {
 			state = "down"
 		}
-		page.Issuers = append(page.Issuers, issuer{i, state, issuerTroubles(i, f.Now)})
+		page.Issuers = append(page.Issuers, issuer{i, state, newTroubles(i.Troubles(f.Now))})
 	}
 	return page, nil
 }

@@ -32,39 +32,15 @@ func lifeOf(r renewer.Row, now time.Time) *life {
 	return l
 }
 
-// late reports whether a renewal should have happened by now: half of the time
-// that was set aside for it is over.
-func late(r renewer.Row, now time.Time) bool {
-	return !r.RenewAt.IsZero() && r.NotAfter.After(r.RenewAt) && now.After(r.RenewAt.Add(r.NotAfter.Sub(r.RenewAt)/2))
-}
-
 // urgency is the class of a row.
 func urgency(r renewer.Row, now time.Time) string {
-	class := classes[string(r.Status)]
-	if (class == warn || class == busy) && late(r, now) {
+	switch r.Severity(now) {
+	case renewer.SeverityCritical:
 		return bad
-	}
-	if class != bad && troubled(r) {
+	case renewer.SeverityWarning:
 		return warn
 	}
-	return class
-}
-
-// troubled reports whether something is wrong on a host.
-func troubled(r renewer.Row) bool {
-	for _, h := range r.Hosts {
-		if h.Error != "" || h.State == renewer.HostDrifted || h.State == renewer.HostBlocked || wrong(h, r) {
-			return true
-		}
-	}
-	return false
-}
-
-// wrong reports whether a host was seen to have something else than it should,
-// with nothing under way that explains it: a rollout does once it has touched
-// the host, and not while it waits for a window or a guard.
-func wrong(h renewer.HostRow, r renewer.Row) bool {
-	return h.Served != "" && !h.Matches && (r.Status != renewer.StatusRenewing || h.State != renewer.HostActivated)
+	return classes[string(r.Status)]
 }
 
 // span of generations on one time axis.

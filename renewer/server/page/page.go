@@ -66,7 +66,7 @@ type pages struct {
 
 // Routes are the patterns that Handler answers.
 var Routes = []string{
-	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events",
+	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events", "GET /runbooks", "GET /runbooks/{name}",
 	"GET /assets/page.css", "GET /assets/page.js", "GET /assets/icon.svg",
 }
 
@@ -76,7 +76,7 @@ func Handler(o Options) http.Handler {
 		o.Now = time.Now
 	}
 	p := &pages{Options: o, templates: map[string]*template.Template{}}
-	for _, name := range []string{"fleet", "certificate", "hosts", "host", "issuers", "events", "failed"} {
+	for _, name := range []string{"fleet", "certificate", "hosts", "host", "issuers", "events", "runbook", "failed"} {
 		p.templates[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/layout.html", "templates/parts.html", "templates/"+name+".html"))
 	}
@@ -87,6 +87,8 @@ func Handler(o Options) http.Handler {
 		"GET /hosts/{name}":        p.show("host", p.host),
 		"GET /issuers":             p.show("issuers", p.issuers),
 		"GET /events":              p.show("events", p.events),
+		"GET /runbooks":            p.show("runbook", p.runbook),
+		"GET /runbooks/{name}":     p.show("runbook", p.runbook),
 		"GET /assets/page.css":     asset("page.css", "text/css; charset=utf-8"),
 		"GET /assets/page.js":      asset("page.js", "text/javascript; charset=utf-8"),
 		"GET /assets/icon.svg":     asset("icon.svg", "image/svg+xml"),
@@ -110,8 +112,9 @@ type frame struct {
 
 // Seconds between two looks of the script at the same page.
 const (
-	refresh     = 10
-	refreshLive = 2 // while a rollout is under way
+	refresh       = 10
+	refreshLive   = 2    // while a rollout is under way
+	refreshSeldom = 3600 // of what does not change
 )
 
 // notFound is answered with 404.

@@ -11,7 +11,7 @@ import (
 
 var functions = template.FuncMap{
 	"mark": markOf, "event": eventLook, "waits": waitLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
-	"certificate": certificateLink, "host": hostLink,
+	"certificate": certificateLink, "host": hostLink, "runbook": runbookLink,
 	"spans":      func() any { return windows },
 	"ends":       firstEnd,
 	"laneAt":     func(i int) int { return 12*i + 2 },
@@ -42,7 +42,7 @@ func (c clock) When(t time.Time) moment {
 
 // relative tells a time from now: "in 29 d", "in 1 h 5 min", "3 d ago".
 func relative(d time.Duration) string {
-	s := span(d.Abs())
+	s := renewer.Span(d.Abs())
 	switch {
 	case s == "":
 		return "now"
@@ -51,31 +51,6 @@ func relative(d time.Duration) string {
 	default:
 		return "in " + s
 	}
-}
-
-var units = []struct {
-	size time.Duration
-	name string
-}{{365 * 24 * time.Hour, "y"}, {24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}}
-
-// span tells a duration in its largest unit, and in the next one too while
-// there are fewer than three of the first.
-func span(d time.Duration) string {
-	for i, u := range units {
-		n := d / u.size
-		if n == 0 {
-			continue
-		}
-		text := fmt.Sprintf("%d %s", n, u.name)
-		if n < 3 && i+1 < len(units) {
-			next := units[i+1]
-			if rest := (d % u.size) / next.size; rest > 0 {
-				text += fmt.Sprintf(" %d %s", rest, next.name)
-			}
-		}
-		return text
-	}
-	return ""
 }
 
 func many(n int, one string) string {
@@ -167,7 +142,7 @@ func eventLook(e renewer.Event) look {
 
 // waitLook gives the look of a reason to wait.
 func waitLook(w renewer.Waiting) look {
-	l := look{Class: idle, Sign: "⏸", Word: "waits: " + string(w.Kind)}
+	l := look{Class: idle, Sign: signs[idle], Word: "waits: " + string(w.Kind)}
 	switch w.Kind {
 	case renewer.WaitUnreachable, renewer.WaitBackoff:
 		l.Class, l.Sign = warn, signs[warn]

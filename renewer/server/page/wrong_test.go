@@ -22,7 +22,7 @@ func TestWhatARolloutExplains(t *testing.T) {
 		{"between two generations", renewer.StatusRenewing, renewer.HostRow{State: renewer.HostActivated, Served: "9f"}, false},
 		{"replaced, and nothing under way", renewer.StatusValid, renewer.HostRow{State: renewer.HostDrifted, Served: "9f"}, true},
 	} {
-		if got := wrong(c.host, renewer.Row{Status: c.status}); got != c.want {
+		if got := (renewer.Row{Status: c.status}).Wrong(c.host); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
