@@ -86,7 +86,7 @@ func TestCutCommandIsNotRunAgain(t *testing.T) {
 	equal(t, "runs", string(data), "x\n")
 }
 
-func quick(o *Options) { o.Timeout, o.Keepalive = 5*time.Second, 20*time.Millisecond }
+func quick(o *Options) { o.Timeout, o.Keepalive = 30*time.Second, 500*time.Millisecond }
 
 // A host that is gone without a word is noticed by the keepalive, whoever waits.
 func TestKeepaliveNoticesADeadPeer(t *testing.T) {
