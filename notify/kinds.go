@@ -55,7 +55,7 @@ var kinds = map[renewer.EventType]kind{
 		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
 	},
 	renewer.EventDrifted: {
-		means:   "something else is there or served than renewer put in place; it is put right by itself",
+		means:   "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
 		command: "renewer verify {certificate}", rank: 8,
 	},
 	renewer.EventUnreachable: {
