@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/user"
@@ -14,6 +15,7 @@ import (
 	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/hosts"
+	"renewer/renewer/hosts/remote"
 )
 
 // Sudoers returns a file for /etc/sudoers.d of a host: all that renewer runs
@@ -75,11 +77,8 @@ type rights struct {
 	host  string
 }
 
-// refusedBySudo is how the transport over SSH says so.
-const refusedBySudo = "sudo does not let "
-
 func (r rights) explain(err error) error {
-	if err == nil || !strings.Contains(err.Error(), refusedBySudo) {
+	if !errors.As(err, new(remote.SudoError)) {
 		return err
 	}
 	name, commands, limited, failed := rooted(r.fleet, r.host)

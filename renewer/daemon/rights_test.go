@@ -3,20 +3,21 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
+	"renewer/renewer/hosts/remote"
 )
 
-// refuser is a host whose sudo refuses everything, in the words of the
-// transport over SSH; the e2e tests hold those to a real sudo.
+// refuser is a host whose sudo refuses everything.
 type refuser struct{ hosts.Transport }
 
 func (refuser) Run(context.Context, []string) ([]byte, error) {
-	return nil, renewer.WithHint(errors.New("run date: exit status 1: sudo does not let ops do this without a password"), "one command")
+	return nil, renewer.WithHint(fmt.Errorf("run date: %w", remote.SudoError{User: "ops"}), "one command")
 }
 
 func (refuser) OpenDir(context.Context, string, bool) (hosts.Dir, error) {

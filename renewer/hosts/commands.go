@@ -8,12 +8,18 @@ import (
 	"renewer/renewer"
 )
 
+// SFTPPlaces are where distributions put OpenSSH's SFTP server: Debian,
+// Fedora and RHEL, Arch and FreeBSD, SUSE.
+var SFTPPlaces = []string{
+	"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server",
+}
+
 // SFTPServers are the argument vectors of the SFTP server in its usual places,
 // or in the given one.
 func SFTPServers(path string) [][]string {
 	places := []string{path}
 	if path == "" {
-		places = []string{"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"}
+		places = SFTPPlaces
 	}
 	var out [][]string
 	for _, p := range places {

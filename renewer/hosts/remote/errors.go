@@ -37,6 +37,13 @@ type notReached struct{ error }
 func (e notReached) Unwrap() error      { return e.error }
 func (notReached) Is(target error) bool { return target == renewer.ErrUnreachable }
 
+// SudoError is wrapped by errors of what sudo refused on the host.
+type SudoError struct{ User string }
+
+func (e SudoError) Error() string {
+	return fmt.Sprintf("sudo does not let %s do this without a password", e.User)
+}
+
 // misconfigured is an error that a person has to look at, with the way out.
 func misconfigured(err error, hint string) error {
 	return &renewer.Error{Class: renewer.ClassMisconfigured, Err: err, Hint: hint}

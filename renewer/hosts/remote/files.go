@@ -12,13 +12,9 @@ import (
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
-)
 
-// usualServers are where distributions put OpenSSH's SFTP server: Debian,
-// Fedora and RHEL, Arch and FreeBSD, SUSE.
-var usualServers = []string{
-	"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server",
-}
+	"renewer/renewer/hosts"
+)
 
 // files is the SFTP session of a connection.
 type files struct {
@@ -75,21 +71,21 @@ func (c *conn) startSFTP(ctx context.Context) (*files, error) {
 	server = c.t.sftpServer
 	c.t.mu.Unlock()
 	if server == "" {
-		server = usualServers[0]
+		server = hosts.SFTPPlaces[0]
 	}
 	f, err := c.serve(ctx, server)
 	var failed *startError
 	if errors.As(err, &failed) {
-		out, _ := c.run(ctx, false, append([]string{"ls", "-d"}, usualServers...)) // fails if any is missing
+		out, _ := c.run(ctx, false, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
 		there := strings.Fields(string(out))
-		at := slices.IndexFunc(usualServers, func(s string) bool { return slices.Contains(there, s) })
+		at := slices.IndexFunc(hosts.SFTPPlaces, func(s string) bool { return slices.Contains(there, s) })
 		switch {
 		case at < 0:
-			return nil, misconfigured(fmt.Errorf("no SFTP server found in %s: %w", strings.Join(usualServers, ", "), err), "install openssh-sftp-server on the host, or set sftp_server:")
-		case usualServers[at] == server:
+			return nil, misconfigured(fmt.Errorf("no SFTP server found in %s: %w", strings.Join(hosts.SFTPPlaces, ", "), err), "install openssh-sftp-server on the host, or set sftp_server:")
+		case hosts.SFTPPlaces[at] == server:
 			return nil, err
 		}
-		server = usualServers[at]
+		server = hosts.SFTPPlaces[at]
 		f, err = c.serve(ctx, server)
 	}
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"renewer/renewer"
+	"renewer/renewer/hosts"
 )
 
 // termGrace is for a command to end by itself after TERM.
@@ -216,13 +217,13 @@ func (c *conn) sudoError(err error, program string) error {
 	}
 	server := c.t.cfg.SFTPServer
 	if server == "" {
-		server = usualServers[0]
+		server = hosts.SFTPPlaces[0]
 	}
 	allowed := server
 	if program != server {
 		allowed += ", " + program
 	}
-	return misconfigured(fmt.Errorf("%w: sudo does not let %s do this without a password", err, c.to.user),
+	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{c.to.user}),
 		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(root) NOPASSWD: %s", c.to.user, allowed))
 }
 

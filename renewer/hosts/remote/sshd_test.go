@@ -83,7 +83,7 @@ Subsystem sftp internal-sftp
 // realServer is where OpenSSH's SFTP server is here.
 func realServer(t *testing.T) string {
 	t.Helper()
-	for _, file := range usualServers {
+	for _, file := range hosts.SFTPPlaces {
 		if _, err := os.Stat(file); err == nil {
 			return file
 		}

@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"renewer/renewer"
+)
+
+// List implements server.Service: from the index, without a record, an issuer
+// or a host being touched.
+func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
+	now := time.Now()
+	var until time.Time
+	if f.ExpiringWithin > 0 {
+		until = now.Add(f.ExpiringWithin)
+	}
+	var failed error
+	err := a.rows(until, func(row renewer.Row) bool {
+		if row = row.At(now); f.Matches(row) {
+			failed = yield(row)
+		}
+		return failed == nil
+	})
+	return errors.Join(err, failed)
+}
+
+// rows is what every list, page and metric is made of: the inventory's rows of
+// the certificates in the fleet file, as Store.Rows gives them, and without a
+// limit also those that the inventory does not have yet.
+func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
+	fleet, more := a.parts.Load().fleet, true
+	listed, missing := make([]bool, len(fleet.Certificates)), len(fleet.Certificates)
+	err := a.store.Rows(until, func(row renewer.Row) bool {
+		if i, ok := fleet.Index(row.Name); ok {
+			listed[i] = true
+			missing--
+			more = yield(row)
+		}
+		return more
+	})
+	if err != nil || !until.IsZero() || missing == 0 {
+		return err
+	}
+	for i, c := range fleet.Certificates {
+		if more && !listed[i] {
+			more = yield(renewer.NewRow(c, renewer.Record{Name: c.Name}, nil))
+		}
+	}
+	return nil
+}
+
+// known is one certificate with what the inventory has of it.
+type known struct {
+	cert    renewer.Certificate
+	rec     renewer.Record
+	current *renewer.Generation
+	rolling *renewer.Generation
+}
+
+func (a *App) known(name string) (known, error) {
+	fleet := a.parts.Load().fleet
+	k := known{rec: renewer.Record{Name: name}}
+	var ok bool
+	if k.cert, ok = fleet.Certificate(name); !ok {
+		_, err := fleet.Select(name) // says which is the nearest
+		return k, errors.Join(err)
+	}
+	rec, found, err := a.store.Record(name)
+	if err != nil {
+		return k, err
+	}
+	if found {
+		k.rec = rec
+	}
+	if k.current, err = a.generation(name, rec.Current); err != nil {
+		return k, err
+	}
+	if rec.Rollout != nil {
+		if number, ok := rec.Rollout.Delivers(); ok {
+			k.rolling, err = a.generation(name, number)
+		}
+	}
+	return k, err
+}
+
+func (a *App) generation(name string, n int) (*renewer.Generation, error) {
+	g, ok, err := a.store.Generation(name, n)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &g, nil
+}
+
+// Show implements server.Service.
+func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	waiting, err := a.eng.Waiting(ctx)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	return a.show(ctx, name, waiting)
+}
+
+func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.Waits) (renewer.Detail, error) {
+	k, err := a.known(name)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	shown := k.rec.Shown(k.current, k.rolling)
+	if k.cert.IsBundle() {
+		shown = &renewer.Generation{NotAfter: renewer.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
+	}
+	gens, err := a.store.Generations(name)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	return renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], time.Now())
+}
+
+func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Certificate) {
+	p := a.parts.Load()
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	for _, name := range issuers {
+		more, err := p.issuers[name].Roots(ctx)
+		if err != nil {
+			return nil // the trust is not known: nothing is compared with it
+		}
+		roots = append(roots, more...)
+	}
+	return roots
+}
+
+// Status implements server.Service.
+func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
+	if a.daemon.Load() == nil {
+		a.health.ask(ctx, a.parts.Load())
+	}
+	st, err := a.system()
+	if err != nil {
+		return st, err
+	}
+	waiting, err := a.eng.Waiting(ctx)
+	if err != nil {
+		return st, err
+	}
+	now := time.Now()
+	worst := map[renewer.Severity][]renewer.Row{}
+	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
+		st.Counts[row.Status]++
+		if s := row.Severity(now); s != "" {
+			st.MoreTroubles++
+			if len(worst[s]) < renewer.MostTroubles {
+				worst[s] = append(worst[s], row)
+			}
+		}
+		if row.Status != renewer.StatusBlocked && row.Status != renewer.StatusRenewing && row.Status != renewer.StatusPending && row.Status != renewer.StatusExpired && row.Status != renewer.StatusRevoked {
+			return nil
+		}
+		v, err := a.rollout(row.Name, waiting)
+		if v != nil {
+			st.Rollouts = append(st.Rollouts, *v)
+		}
+		return err
+	})
+	if err != nil {
+		return st, err
+	}
+	var certificates []renewer.Trouble
+	for _, row := range append(worst[renewer.SeverityCritical], worst[renewer.SeverityWarning]...) {
+		d, err := a.show(ctx, row.Name, waiting)
+		if err != nil {
+			return st, err
+		}
+		if d.Severity(now) != "" && len(certificates) < renewer.MostTroubles { // it may be right by now
+			certificates = append(certificates, d.Trouble(now))
+		}
+	}
+	st.MoreTroubles -= len(certificates)
+	st.Troubles = renewer.Troubles(st, certificates, checkWithin(a.parts.Load().fleet), now)
+	return st, nil
+}
+
+// rollout returns the rollout of a certificate as it is shown; nil if there is none.
+func (a *App) rollout(name string, waiting map[string]renewer.Waits) (*renewer.RolloutView, error) {
+	rec, ok, err := a.store.Record(name)
+	if err != nil || !ok || rec.Rollout == nil {
+		return nil, err
+	}
+	current, err := a.generation(name, rec.Current)
+	return rec.View(current, waiting[name]), err
+}

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Place brings a certificate to a host that is being set up, and to no other,
+// without a word to the service that will use it; it issues it first where
+// that is needed. It does nothing where the host has it, unless its files were
+// looked at and are lost: the host was installed anew. An error says that the
+// files are not in place.
+func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) error {
+	there := false
+	if err := e.do(ctx, func() {
+		if c, ok := e.fleet.Certificate(name); ok {
+			if en, _, err := e.load(name, c); err == nil {
+				st := en.rec.Placements[host]
+				there = !lost && st.Revision != "" && en.rec.InPlace() && st.Generation == en.rec.Current
+			}
+		}
+	}); err != nil || there {
+		return err
+	}
+	w, failed := newWatcher(), error(nil)
+	w.alone = true
+	err := e.do(ctx, func() {
+		failed = e.ask([]string{name}, w, func(en *entry, now time.Time, ch *Change) error {
+			return e.replace(en, renewer.SetUp(en.cert, e.observed(en), host, lost, now), "its host is being set up", now, ch)
+		})
+	})
+	var result renewer.RunResult
+	if err = firstError(err, failed); err == nil {
+		result, err = w.wait(ctx, progress)
+	}
+	if err != nil {
+		return fmt.Errorf("place %s on %s: %w", name, host, err)
+	}
+	for _, r := range result.Rollouts {
+		if r.Result == renewer.ResultVerified {
+			return nil
+		}
+		err = renewer.WithHint(errors.New(cmp.Or(r.Error, r.Waiting.String())), r.Hint)
+	}
+	if err == nil {
+		err = renewer.WithHint(errors.New("another rollout took its place"), "renewer status shows it; then run this again")
+	}
+	return fmt.Errorf("place %s on %s: %w", name, host, err)
+}

@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Standing is how things stand as of the last turn of the loop. Its map is not to
+// be changed.
+type Standing struct {
+	LastCheck, LastProbe time.Time
+	NextDue              time.Time
+	Waiting              map[string]renewer.Waits // as of Waiting; empty in an engine that is not on its own
+}
+
+// Standing does not wait for the loop, which may be at work on a whole fleet.
+// Before the first turn it is empty.
+func (e *Engine) Standing() Standing {
+	if g := e.stands.Load(); g != nil {
+		return *g
+	}
+	return Standing{}
+}
+
+func (e *Engine) publish() {
+	g := Standing{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
+	g.NextDue, _, _ = e.Store.NextDue()
+	if e.onItsOwn {
+		g.Waiting = e.turn.Waiting
+	}
+	e.stands.Store(&g)
+}
+
+// Turns reports whether the loop answers and has checked the fleet.
+func (e *Engine) Turns(ctx context.Context) (checked bool) {
+	_ = e.do(ctx, func() { checked = !e.lastCheck.IsZero() })
+	return checked
+}

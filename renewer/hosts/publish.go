@@ -1,0 +1,193 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"renewer/renewer"
+)
+
+// publish finds a whole revision that holds exactly files, or writes one:
+// number 0 for what was found in place, else one more than the highest. It
+// returns its name, or an error with nothing published.
+func (pl *place) publish(files []file, found bool) (name string, err error) {
+	sum := digest(files)
+	revs, err := pl.revisions()
+	if err != nil {
+		return "", err
+	}
+	r := revision{hash: sum[:hashLen]}
+	for _, have := range revs {
+		if !found {
+			r.n = max(r.n, have.n+1)
+		}
+		if have.hash != r.hash || (have.n == 0) != found {
+			continue
+		}
+		got, err := pl.read(have.String())
+		if err != nil && !errors.Is(err, errDamaged) && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if err == nil && digest(got) == sum {
+			return have.String(), nil
+		}
+		if found { // the name is needed
+			if err := pl.removeAll(have.String()); err != nil {
+				return "", err
+			}
+		}
+	}
+	if !found {
+		r.n = max(r.n, 1)
+	}
+	for _, dir := range []string{storeDir, pl.base} {
+		if err := pl.ensureDir(dir); err != nil {
+			return "", err
+		}
+	}
+	return r.String(), pl.write(r.String(), files, sum)
+}
+
+// ensureDir makes a directory that service users may pass through.
+func (pl *place) ensureDir(name string) error {
+	info, err := pl.dir.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := pl.dir.Mkdir(name); err != nil {
+			return err
+		}
+		if err := pl.dir.Sync(path.Dir(name)); err != nil {
+			return err
+		}
+		info, err = pl.dir.Lstat(name)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode.IsDir():
+		return renewer.WithHint(fmt.Errorf("%s is not a directory", path.Join(pl.path, name)), "move it away; renewer keeps its revisions under this name")
+	case info.Mode.Perm() != storeMode:
+		return pl.dir.Chmod(name, storeMode)
+	}
+	return nil
+}
+
+// write fills a private temporary directory, looks at what is really there,
+// and gives it its name.
+func (pl *place) write(name string, files []file, sum string) (err error) {
+	temp := tempMark + name
+	if err := pl.removeAll(temp); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = pl.removeAll(temp) // give the space back; what is left is swept by the next Stage
+		}
+	}()
+	dir := path.Join(pl.base, temp)
+	if err := pl.dir.Mkdir(dir); err != nil {
+		return err
+	}
+	var all errgroup.Group // nobody sees them before all are there
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, f.name)
+		all.Go(func() error {
+			if err := pl.create(path.Join(dir, f.name), f); err != nil {
+				return fmt.Errorf("write %s: %w", f.name, err)
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	if err := pl.dir.Sync(dir); err != nil {
+		return err
+	}
+	pl.readAhead(temp, names)
+	got, err := pl.read(temp)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if digest(got) != sum {
+		return errors.New("what was read back is not what was written: content, mode or owner differ")
+	}
+	if err := pl.dir.Chmod(dir, storeMode); err != nil {
+		return err
+	}
+	if err := pl.dir.Rename(dir, path.Join(pl.base, name)); err != nil {
+		return err
+	}
+	return pl.dir.Sync(pl.base)
+}
+
+// create gives a file its owner and mode before its first byte.
+func (pl *place) create(name string, f file) (err error) {
+	w, err := pl.dir.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := w.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	if err := w.Chown(f.owner.UID, f.owner.GID); err != nil {
+		return fmt.Errorf("give it to user %d, group %d: %w", f.owner.UID, f.owner.GID, err)
+	}
+	if err := w.Chmod(f.mode.Perm()); err != nil { // after chown, which may clear bits
+		return err
+	}
+	if _, err := w.Write(f.data); err != nil {
+		return err
+	}
+	return w.Sync()
+}
+
+// removeAll removes a directory of files, or a link, below base.
+func (pl *place) removeAll(name string) error {
+	full := path.Join(pl.base, name)
+	info, err := pl.dir.Lstat(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode.IsDir() {
+		names, err := pl.dir.ReadDir(full)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			if err := pl.removeAll(path.Join(name, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return pl.dir.Remove(full)
+}
+
+// sweep removes what crashes have left under temporary names.
+func (pl *place) sweep() error {
+	names, err := pl.dir.ReadDir(pl.base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, tempMark) {
+			if err := pl.removeAll(name); err != nil {
+				return fmt.Errorf("remove leftover %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
