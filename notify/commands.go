@@ -39,7 +39,9 @@ func commands(list []Trouble, most int) (lines []Command, whole string) {
 			of[t.Command] = i
 			lines = append(lines, Command{Run: t.Command})
 		}
-		lines[i].For = append(lines[i].For, name(t))
+		if of, n := lines[i].For, name(t); len(of) == 0 || of[len(of)-1] != n { // an order and a host's staging may both fail
+			lines[i].For = append(of, n)
+		}
 	}
 	switch {
 	case len(lines) == 0:

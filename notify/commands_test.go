@@ -39,6 +39,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}{
 		{"one", []renewer.Event{event(renewer.EventExpired, "web", "")}, false},
 		{"one-resolved", []renewer.Event{event(renewer.EventExpired, "web", ""), {Type: renewer.EventRolloutDone, Certificate: "web", Generation: 2}}, true},
+		{"order-and-host", []renewer.Event{event(renewer.EventRenewalFailed, "docker@host-b", ""), event(renewer.EventStageFailed, "docker@host-b", "host-b")}, false},
 		{"few", slices.Concat(two, issuers), false},
 		{"fleet", slices.Concat(many(renewer.EventRolloutBlocked, 200, "it is blocked: "), many(renewer.EventUnreachable, 200, "no answer from "), issuers), false},
 		{"fleet-resolved", slices.Concat(many(renewer.EventDrifted, 200, "another one on "), many(renewer.EventVerified, 200, "")), true},

@@ -165,6 +165,12 @@ func (r *Rollout) Step(host string) (*Step, bool) {
 	return nil, false
 }
 
+// InHand reports whether a host may be between two generations.
+func (r *Rollout) InHand(host string) bool {
+	s, ok := r.Step(host)
+	return ok && s.State.Live()
+}
+
 // stopped reports whether a failure keeps further hosts from being touched.
 func (r *Rollout) stopped() bool {
 	for _, s := range r.Steps {
@@ -245,6 +251,9 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 	case StepStaged:
 		if s.Blocked {
 			return HostBlocked, s.Waiting
+		}
+		if was.State == HostDrifted || was.State == HostBlocked { // and that is live meanwhile
+			return was.State, was.Error
 		}
 		return HostStaged, s.Error
 	case StepActivating, StepActivated, StepRestoring, StepRestored:

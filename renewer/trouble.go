@@ -175,12 +175,16 @@ func (d Detail) Trouble(now time.Time) Trouble {
 		say("is revoked", "RenewerRevokedInUse", renew)
 	case r.Status == StatusBlocked && d.Rollout != nil && d.Rollout.Held():
 		say("waits for a person: a guard keeps it from being activated", "RenewerRolloutBlocked", renew+" --force")
+	case r.Status == StatusBlocked && host.Name != "" && (d.Rollout == nil || d.Rollout.Phase != PhaseBlocked):
+		say("cannot be proven on "+host.Name, host.runbook(r), "renewer verify "+r.Name) // to renew it would help nobody
 	case r.Status == StatusBlocked:
 		say("is blocked until a person has put right what stopped it", "RenewerRolloutBlocked", show, renew)
 	case r.Status != StatusPending && r.Late(now):
 		say("is late: half of the time to renew it in is over", "RenewerRenewalOverdue", show, renew)
 	case r.Status == StatusPending:
 		say("was not proven on every host yet", "RenewerNeverIssued", show)
+	case host.Matches && host.State != HostRolledBack:
+		say("is not renewed on "+host.Name+" yet: what is there stays, and it is tried again by itself", "RenewerRenewalOverdue", show, renew)
 	case host.Name != "":
 		say("is not right on "+host.Name, host.runbook(r), "renewer verify "+r.Name)
 	default:
@@ -199,7 +203,7 @@ func (h HostRow) runbook(r Row) string {
 	switch {
 	case h.State == HostRolledBack:
 		return "RenewerRolledBack"
-	case r.Wrong(h):
+	case r.Wrong(h) && h.State != HostBlocked:
 		return "RenewerServedDiffers"
 	default:
 		return "RenewerServedUnproven"

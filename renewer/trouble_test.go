@@ -7,6 +7,44 @@ import (
 	"time"
 )
 
+// A command that is named has to help: to renew what only does not answer, or to
+// verify what is served as it should be, does not.
+func TestATroubleNamesWhatHelps(t *testing.T) {
+	t.Parallel()
+	blocked := &RolloutView{Rollout: Rollout{Phase: PhaseBlocked}}
+	waiting := &RolloutView{Rollout: Rollout{Phase: PhaseRolling}}
+	host := func(state HostState, matches bool) []HostRow {
+		return []HostRow{{Name: "a", State: state, Error: "no", Served: "ff", Matches: matches}}
+	}
+	for name, tt := range map[string]struct {
+		Detail
+		runbook  string
+		commands []string
+	}{
+		"a stopped service": {
+			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}}, "RenewerServedUnproven",
+			[]string{"renewer verify web", "renewer doctor a"},
+		},
+		"a blocked rollout": {
+			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}, Rollout: blocked}, "RenewerRolloutBlocked",
+			[]string{"renewer show web", "renewer renew web", "renewer doctor a"},
+		},
+		"a host without space": {
+			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostVerified, true)}, Rollout: waiting}, "RenewerRenewalOverdue",
+			[]string{"renewer show web", "renewer renew web", "renewer doctor a"},
+		},
+		"drift while a guard waits": {
+			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostDrifted, false)}, Rollout: waiting}, "RenewerServedDiffers",
+			[]string{"renewer verify web", "renewer doctor a"},
+		},
+	} {
+		tt.Name = "web"
+		if got := tt.Trouble(t0); got.Runbook != tt.runbook || !slices.Equal(got.Commands, tt.commands) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 // Whatever is wrong, there is something to type and something to read.
 func TestEveryTroubleHasACommandAndARunbook(t *testing.T) {
 	t.Parallel()

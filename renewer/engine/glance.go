@@ -106,7 +106,11 @@ func (e *Engine) lastAnswers() (map[string]bool, error) {
 	err := e.Store.Rows(time.Time{}, func(row renewer.Row) bool {
 		for _, h := range row.Hosts {
 			switch h.State {
-			case renewer.HostPending, renewer.HostStaged, renewer.HostActivated:
+			case renewer.HostPending, renewer.HostActivated:
+			case renewer.HostStaged: // what is live waits with it
+				if h.Served != "" {
+					answered[renewer.Placement{Certificate: row.Name, Host: h.Name}.ID()] = true
+				}
 			default:
 				answered[renewer.Placement{Certificate: row.Name, Host: h.Name}.ID()] = h.State != renewer.HostBlocked
 			}

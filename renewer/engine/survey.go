@@ -157,8 +157,8 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	return l
 }
 
-// observe records what was seen. Placements that are on their way meanwhile
-// are left to their rollout.
+// observe records what was seen. Hosts between two generations are left to
+// their rollout; one that waits there, for days maybe, is watched as ever.
 func (e *Engine) observe(results []Seen) error {
 	changes := map[string]*Change{}
 	next := map[string]*entry{}
@@ -180,7 +180,7 @@ func (e *Engine) observe(results []Seen) error {
 		}
 		rec := &en.rec
 		st := rec.Placements[f.placement.Host]
-		if en.open() || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
+		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
 			continue // a rollout has it in hand, or had meanwhile
 		}
 		if next[name] == nil {
@@ -193,7 +193,11 @@ func (e *Engine) observe(results []Seen) error {
 	var batch []pending
 	for _, name := range order {
 		next[name].rec.NextAt = nextAt(next[name], e.Now())
-		batch = append(batch, e.put(next[name], *changes[name]))
+		p := e.put(next[name], *changes[name])
+		if e.entries[name] == nil && next[name].open() {
+			p.done = nil // a look goes on with nothing that was left under way
+		}
+		batch = append(batch, p)
 	}
 	for len(batch) > 0 {
 		n := min(len(batch), recordAtOnce)

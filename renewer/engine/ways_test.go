@@ -782,6 +782,17 @@ func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 		if row := b.row("worker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {
 			t.Fatalf("row %+v", row)
 		}
+		_, err = b.eng.Survey(context.Background(), nil) // what waits, for days maybe, is watched meanwhile
+		must(t, err)
+		if row := b.row("worker"); row.Hosts[0].State != renewer.HostStaged || !row.Hosts[0].Matches {
+			t.Errorf("row %+v", row)
+		}
+		m.set(func(m *machine) { m.places["worker"].served = "something else" })
+		_, err = b.eng.Survey(context.Background(), nil)
+		must(t, err)
+		if row := b.row("worker"); row.Hosts[0].State != renewer.HostDrifted || row.Hosts[0].Matches || row.Severity(time.Now()) == "" {
+			t.Errorf("row %+v", row)
+		}
 		has(renewer.Work{Running: true})
 		time.Sleep(2 * renewer.GuardInterval)
 		if row := b.row("worker"); row.Generation != 2 || row.Status != renewer.StatusValid {

@@ -96,12 +96,22 @@ func (e *exposition) placements(all []measured) {
 	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
 	e.gauge("renewer_served_matches", "1 if the last probe saw what it should.")
 	each(func(labels string, h *renewer.HostRow) {
-		if h.State != renewer.HostPending || h.Served != "" { // else nothing was probed yet
+		if probed(h) {
 			e.bool(labels, h.Matches)
 		}
 	})
 	e.gauge("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.")
 	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
+}
+
+// probed reports whether a probe ever had something to look at: what is only
+// staged, and waits for its window, serves nothing wrong.
+func probed(h *renewer.HostRow) bool {
+	switch h.State {
+	case renewer.HostPending, renewer.HostStaged, renewer.HostActivated:
+		return h.Served != "" || !h.VerifiedAt.IsZero()
+	}
+	return true
 }
 
 func (e *exposition) issuers(all []renewer.IssuerStatus) {

@@ -113,11 +113,13 @@ func ours(all map[string]float64) map[string]float64 {
 func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	t.Parallel()
 	pending := renewer.Row{Name: "new", Issuer: "fleet-ca", Status: renewer.StatusPending, Hosts: []renewer.HostRow{{Name: "host-c", State: renewer.HostPending}}}
+	staged := pending
+	staged.Name, staged.Hosts = "nightly", []renewer.HostRow{{Name: "host-c", State: renewer.HostStaged}}
 	drifted := row("docker@host-c", "host-c")
 	drifted.Hosts[0].Matches, drifted.Hosts[0].State = false, renewer.HostDrifted
 	behind := -312.5
 	m := NewMetrics("1.2.3", &fakeState{
-		rows: []renewer.Row{row("docker@host-b", "host-b"), drifted, pending},
+		rows: []renewer.Row{row("docker@host-b", "host-b"), drifted, pending, staged},
 		issuers: []renewer.IssuerStatus{
 			{Name: "fleet-ca", Up: true, CAs: []renewer.CAStatus{
 				{Subject: "CN=fleet-ca", NotAfter: start.Add(time.Hour)}, {Subject: "CN=fleet-ca", NotAfter: start}, {Subject: `CN=r"oo\t`, NotAfter: start},
@@ -164,6 +166,9 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 
 		"renewer_certificate_status{certificate=new,issuer=fleet-ca,status=pending}": 1,
 		"renewer_placement_state{certificate=new,host=host-c,state=pending}":         1,
+		// It waits for its window, and nothing wrong is served there.
+		"renewer_certificate_status{certificate=nightly,issuer=fleet-ca,status=pending}": 1,
+		"renewer_placement_state{certificate=nightly,host=host-c,state=staged}":          1,
 
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=fleet-ca}": t0, // the earlier
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=r\"oo\\t}": t0,
