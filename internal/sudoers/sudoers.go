@@ -88,7 +88,9 @@ func escape(s string) string {
 		case r == 0:
 			b.WriteString("[0-9]")
 			continue
-		case strings.ContainsRune(`\,:=*?[]!#`, r):
+		case r == '\\': // once for the file, once for the pattern
+			b.WriteString(`\\\`)
+		case strings.ContainsRune(`,:=*?[]!#`, r):
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)

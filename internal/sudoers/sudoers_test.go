@@ -15,21 +15,22 @@ import (
 func TestFile(t *testing.T) {
 	t.Parallel()
 	got := sudoers.File("renewer", [][]string{{"/usr/lib/openssh/sftp-server", "-u", "077"}},
-		[][]string{{"systemctl", "show", "--property=A,B", "*"}, {"/bin/true"}, {"kill", "-s", "HUP", sudoers.Digit + sudoers.Digit}, {"ss", ":2376"}, {"/bin/true"}})
+		[][]string{{"systemctl", "show", "--property=A,B", "*"}, {"/bin/true"}, {"kill", "-s", "HUP", sudoers.Digit + sudoers.Digit}, {"ss", ":2376"}, {"/bin/true"}, {"/bin/grep", `a\.b`}})
 	const want = `Cmnd_Alias RENEWER = \
     /usr/lib/openssh/sftp-server -u 077, \
     /usr/bin/systemctl show --property\=A\,B \*, \
     /bin/true "", \
     /usr/bin/kill -s HUP [0-9][0-9], \
     /usr/bin/ss \:2376, \
-    /usr/sbin/ss \:2376
+    /usr/sbin/ss \:2376, \
+    /bin/grep a\\\\.b
 `
 	if !strings.HasPrefix(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
 	for _, line := range []string{
 		"/usr/bin/timeout -k 1.000 [0-9].[0-9][0-9][0-9] systemctl show --property\\=A\\,B \\*, \\\n",
-		"/usr/bin/timeout -k 1.000 [0-9][0-9][0-9].[0-9][0-9][0-9] ss \\:2376\n",
+		"/usr/bin/timeout -k 1.000 [0-9][0-9][0-9].[0-9][0-9][0-9] ss \\:2376, \\\n",
 		"\nrenewer ALL = (root) NOPASSWD: RENEWER, RENEWER_TIMEOUT\n",
 	} {
 		if !strings.Contains(got, line) {

@@ -37,6 +37,7 @@ type Options struct {
 	SudoSays   string       // refusal that sudo prints; empty: it obeys
 	SFTPServer string       // the one path under which there is an SFTP server; default: Debian's
 	NoFiles    bool         // no SFTP subsystem
+	Sessions   int64        // how many one connection may have (MaxSessions of sshd); default: any number
 }
 
 // Key is a key with which one logs in, and the file that holds it.
@@ -228,10 +229,16 @@ func (s *Server) connection(c net.Conn) {
 			}
 		}
 	})
+	var sessions atomic.Int64
 	for ch := range channels {
 		switch ch.ChannelType() {
 		case "session":
-			work.Go(func() { s.session(c, ch) })
+			if n := sessions.Add(1); s.opts.Sessions > 0 && n > s.opts.Sessions {
+				sessions.Add(-1)
+				_ = ch.Reject(ssh.ConnectionFailed, "open failed") // in sshd's words
+				continue
+			}
+			work.Go(func() { s.session(c, ch); sessions.Add(-1) })
 		case "direct-tcpip":
 			work.Go(func() { forward(ch) })
 		default:

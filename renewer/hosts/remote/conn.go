@@ -11,12 +11,20 @@ import (
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
+	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
 
-// sessionsAtOnce is below what sshd gives one connection: MaxSessions 10
-// (sshd_config(5)).
-const sessionsAtOnce = 8
+// sessionsAtOnce is half of what sshd gives one connection, MaxSessions 10
+// (sshd_config(5)): a session that was closed still counts for a moment, while
+// the next one is asked for already.
+const sessionsAtOnce = 5
+
+// How long to wait after a session was refused, at first and at most.
+const (
+	refusedPause = 10 * time.Millisecond
+	longestPause = time.Second
+)
 
 // conn is one connection that was logged in.
 type conn struct {
@@ -146,8 +154,8 @@ func (c *conn) broken(err error) error {
 	return fmt.Errorf("%w: %w", ErrLost, why)
 }
 
-// session opens a session within the client's timeout. A host that does not
-// give one in that time is taken for dead.
+// session opens a session within the client's timeout. A host that says nothing
+// in that time is taken for dead; one that has no session free is asked again.
 func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	select {
 	case c.slots <- struct{}{}:
@@ -159,7 +167,7 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	free := func() { <-c.slots }
 	limited, cancel := c.t.client.limit(ctx)
 	defer cancel()
-	s, err := await(limited, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+	s, err := c.open(limited)
 	if err != nil {
 		free()
 		var refused *ssh.OpenChannelError
@@ -169,6 +177,27 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 		return nil, nil, c.broken(err)
 	}
 	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
+}
+
+// open asks for a session until there is one.
+func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
+	for pause := refusedPause; ; pause = min(2*pause, longestPause) {
+		s, err := await(ctx, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) || refused.Reason != ssh.ConnectionFailed && refused.Reason != ssh.ResourceShortage {
+			return s, err
+		}
+		next := time.NewTimer(pause)
+		select {
+		case <-next.C:
+		case <-c.over:
+			next.Stop()
+			return nil, ErrLost
+		case <-ctx.Done():
+			next.Stop()
+			return nil, renewer.WithHint(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+		}
+	}
 }
 
 // retry calls again what failed because the connection had been lost without

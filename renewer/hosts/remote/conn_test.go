@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"renewer/internal/testssh"
+	"renewer/renewer"
 )
 
 // Everything goes over one connection, however many ask at once.
@@ -40,6 +45,42 @@ func TestOneConnection(t *testing.T) {
 }
 
 // A connection that was cut is noticed by its next user, who gets a new one.
+// TestSessionsAreScarce: many use a host at once that gives a connection few
+// sessions, or counts those that were closed for a little longer, as sshd does.
+func TestSessionsAreScarce(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int64{10, 2} {
+		s, tr := host(t, testssh.Options{Sessions: most})
+		dir := t.TempDir()
+		var work errgroup.Group
+		for i := range 20 {
+			work.Go(func() error {
+				for range 3 {
+					if _, err := tr.Run(t.Context(), []string{"true"}); err != nil {
+						return err
+					}
+				}
+				d, err := tr.OpenDir(t.Context(), filepath.Join(dir, strconv.Itoa(i)), true)
+				if err != nil {
+					return err
+				}
+				return d.Close()
+			})
+		}
+		if err := work.Wait(); err != nil {
+			t.Errorf("of %d sessions: %v", most, err)
+		}
+		equal(t, "connections", s.Connections(), 1)
+	}
+	s := testssh.Start(t, testssh.Options{Sessions: 1})
+	tr := reach(t, client(t, func(o *Options) { o.Timeout = 100 * time.Millisecond }), config(t, s))
+	open(t, tr, t.TempDir()) // has the only one
+	_, err := tr.Run(t.Context(), []string{"true"})
+	if err == nil || !strings.Contains(renewer.Hint(err), "MaxSessions") || errors.Is(err, ErrLost) {
+		t.Errorf("without a session: %v, hint %q", err, renewer.Hint(err))
+	}
+}
+
 func TestReconnect(t *testing.T) {
 	t.Parallel()
 	s, tr := host(t, testssh.Options{})

@@ -25,6 +25,27 @@ func open(t testing.TB, tr *Transport, path string) hosts.Dir {
 	return d
 }
 
+// TestMadeByTwo: a directory that was missing a moment ago is taken as it is.
+func TestMadeByTwo(t *testing.T) {
+	t.Parallel()
+	s, tr := host(t, testssh.Options{})
+	const stat = 17 // draft-ietf-secsh-filexfer-02, section 3
+	dir := filepath.Join(t.TempDir(), "many")
+	asked := 0
+	s.SetFault(nil, func(r testssh.Request) {
+		if r.Type == stat {
+			if asked++; asked == 3 { // dir/one twice, then dir, which is missing still
+				if err := os.Mkdir(dir, 0o700); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	d, err := tr.OpenDir(t.Context(), dir+"/one", true)
+	must(t, err)
+	must(t, d.Close())
+}
+
 func TestDir(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -85,9 +85,13 @@ func (d *dir) make(root, full string) error {
 		if !errors.Is(err, fs.ErrNotExist) || base == root || base == "/" {
 			return err
 		}
-		// A link that leads nowhere is there, and must not be taken for missing.
-		_, lerr := ask(d, func() (fs.FileInfo, error) { return d.f.Lstat(base) })
-		if lerr == nil || !errors.Is(lerr, fs.ErrNotExist) {
+		// A link that leads nowhere is there, and must not be taken for missing;
+		// what else is there now was made meanwhile by somebody else.
+		info, lerr := ask(d, func() (fs.FileInfo, error) { return d.f.Lstat(base) })
+		switch {
+		case lerr == nil && info.IsDir():
+			continue
+		case lerr == nil || !errors.Is(lerr, fs.ErrNotExist):
 			return fmt.Errorf("%s: %w", base, err)
 		}
 		missing = append([]string{path.Base(base)}, missing...)
