@@ -143,13 +143,11 @@ func (c *cli) table(columns []string, rows [][]any) error {
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", gap
 	style.Format.Header = text.FormatUpper
-	head := make(table.Row, len(columns))
+	head := make([]string, len(columns))
 	widths := make([]int, len(columns))
-	least := make([]int, len(columns))
 	for i, name := range columns {
-		name = strings.ReplaceAll(name, "_", " ")
-		head[i], widths[i] = name, text.StringWidth(name)
-		least[i] = max(widths[i], leastColumn)
+		head[i] = strings.ReplaceAll(name, "_", " ")
+		widths[i] = text.StringWidth(head[i])
 	}
 	now := time.Now()
 	texts, colours := make([][]string, len(rows)), make([][]text.Color, len(rows))
@@ -161,15 +159,23 @@ func (c *cli) table(columns []string, rows [][]any) error {
 			widths[x] = max(widths[x], text.StringWidth(s))
 		}
 	}
+	kept := make([]int, len(columns))
+	for i := range kept {
+		kept[i] = i
+	}
 	if room := c.width(); room > 0 && c.format != asWide {
-		widths = fit(widths, least, room)
+		kept, widths = squeeze(columns, widths, room)
 	}
 	w.SetStyle(style)
-	w.AppendHeader(head[:len(widths)])
+	header := table.Row{}
+	for _, x := range kept {
+		header = append(header, head[x])
+	}
+	w.AppendHeader(header)
 	for y := range texts {
-		row := make(table.Row, len(widths))
-		for x, width := range widths {
-			row[x] = coloured(text.Snip(texts[y][x], width, "…"), colours[y][x])
+		row := table.Row{}
+		for i, x := range kept {
+			row = append(row, coloured(text.Snip(texts[y][x], widths[i], "…"), colours[y][x]))
 		}
 		w.AppendRow(row)
 	}
@@ -180,6 +186,7 @@ func (c *cli) table(columns []string, rows [][]any) error {
 const (
 	gap         = "  "
 	leastColumn = 8
+	leastName   = 20
 	factColumn  = 15
 )
 
@@ -194,6 +201,41 @@ func (c *cli) width() int {
 		return 0
 	}
 	return w
+}
+
+// spare are the columns that a narrow terminal does without before it
+// shortens the others to nothing, the first of them first.
+var spare = []string{"clock", "kind", "attempts", "generation", "rollout", "phase", "issuer", "renew_at", "last_error_at"}
+
+// told are the columns of sentences, and how much of one has to be seen for it
+// to say anything.
+var told = map[string]int{"waits_for": 24, "reason": 24, "why": 24, "text": 24, "problems": 24, "message": 12, "error": 12, "last_error": 12}
+
+// squeeze chooses which columns a line has room for, and how wide they are.
+// The first names what a row is about, and is never spared.
+func squeeze(columns []string, natural []int, room int) (kept, widths []int) {
+	var least []int
+	for i, name := range columns {
+		n := max(text.StringWidth(name), leastColumn, told[name])
+		if i == 0 {
+			n = max(n, min(natural[i], leastName))
+		}
+		kept, widths, least = append(kept, i), append(widths, natural[i]), append(least, n)
+	}
+	for _, name := range spare {
+		total := len(gap) * (len(kept) - 1)
+		for i := range kept {
+			total += min(widths[i], least[i])
+		}
+		if total <= room {
+			break
+		}
+		if i := slices.IndexFunc(kept, func(x int) bool { return columns[x] == name }); i > 0 {
+			kept, widths, least = slices.Delete(kept, i, i+1), slices.Delete(widths, i, i+1), slices.Delete(least, i, i+1)
+		}
+	}
+	widths = fit(widths, least, room)
+	return kept[:len(widths)], widths
 }
 
 // fit takes from the widest column until a row has room, and from the first,

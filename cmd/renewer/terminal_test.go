@@ -110,6 +110,9 @@ func TestATerminalGetsColoursAndShortLines(t *testing.T) {
 			}
 		}
 	}
+	if narrow := u.on(40, "A=b", "list"); !strings.Contains(narrow, "NOT AFTER") || strings.Contains(narrow, "GENERATION") {
+		t.Errorf("40 columns have no room for when it ends:\n%s", narrow)
+	}
 	list := u.on(80, "A=b", "list")
 	if !strings.Contains(list, text.FgGreen.EscapeSeq()+"valid") || !strings.Contains(list, "in 29d") || !strings.Contains(list, "…") || strings.Count(list, "\n") != 2 {
 		t.Errorf("80 columns: not coloured, not relative, or not on one line:\n%q", list)
