@@ -86,6 +86,8 @@ func (c *CA) Start() error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", c.ConfigFile, err)
 	}
+	own := config.DefaultTLSOptions // which several of them in one process would share, and write to
+	cfg.TLS = &own
 	server, err := ca.New(cfg, ca.WithQuiet(true), ca.WithConfigFile(c.ConfigFile))
 	if err != nil {
 		return fmt.Errorf("make the step-ca in %s: %w", c.dir, err)

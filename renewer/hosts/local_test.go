@@ -82,7 +82,8 @@ func small(t *testing.T, at, options string) {
 	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, options); err != nil {
 		t.Skipf("cannot mount a file system here: %v", err)
 	}
-	t.Cleanup(func() { must(t, syscall.Unmount(at, 0)) })
+	// Detached: a process that another test is starting may still hold a file of it.
+	t.Cleanup(func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) })
 }
 
 func TestFullDisk(t *testing.T) {

@@ -191,7 +191,7 @@ func TestFullAndReadOnly(t *testing.T) {
 	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
 		t.Skipf("cannot mount a file system here: %v", err)
 	}
-	t.Cleanup(func() { must(t, syscall.Unmount(at, 0)) })
+	t.Cleanup(func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) })
 	_, tr := host(t, testssh.Options{})
 	d, err := tr.OpenDir(t.Context(), at, false)
 	must(t, err)
