@@ -31,6 +31,8 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 		return out
 	}
 	two := append(many(renewer.EventUnreachable, 2, "no answer from "), event(renewer.EventUnreachable, "web", "host-001"))
+	late := event(renewer.EventExpiring, "web", "") // says when, and not only why
+	late.Message, late.Error = "it ends in 3 d, at 2026-11-25T05:00:00Z, and its renewal is not done: 2 attempts failed", "issue web: no login"
 	issuers := []renewer.Event{{Type: renewer.EventIssuerDown, Issuer: "ca-1", Error: "no answer"}, {Type: renewer.EventIssuerDown, Issuer: "ca-2", Error: "no login"}}
 	for _, c := range []struct {
 		name   string
@@ -39,6 +41,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}{
 		{"one", []renewer.Event{event(renewer.EventExpired, "web", "")}, false},
 		{"one-resolved", []renewer.Event{event(renewer.EventExpired, "web", ""), {Type: renewer.EventRolloutDone, Certificate: "web", Generation: 2}}, true},
+		{"expiring", []renewer.Event{late}, false},
 		{"order-and-host", []renewer.Event{event(renewer.EventRenewalFailed, "docker@host-b", ""), event(renewer.EventStageFailed, "docker@host-b", "host-b")}, false},
 		{"few", slices.Concat(two, issuers), false},
 		{"fleet", slices.Concat(many(renewer.EventRolloutBlocked, 200, "it is blocked: "), many(renewer.EventUnreachable, 200, "no answer from "), issuers), false},
