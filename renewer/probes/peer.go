@@ -75,7 +75,11 @@ func explain(err error, address, name string, leaf *x509.Certificate, now time.T
 		if bad != leaf {
 			whose = fmt.Sprintf("%q in the chain of %s", bad.Subject, address)
 		}
-		return renewer.WithHint(fmt.Errorf("%s is valid from %s to %s, now it is %s", whose, stamp(bad.NotBefore), stamp(bad.NotAfter), stamp(now)), "renew it; if the dates look right, compare the clocks")
+		when := "ended at " + stamp(bad.NotAfter) // and not what time it is: the same answer is told once
+		if now.Before(bad.NotBefore) {
+			when = "is not valid before " + stamp(bad.NotBefore)
+		}
+		return renewer.WithHint(fmt.Errorf("%s %s", whose, when), "renew it; if the dates look right, compare the clocks")
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		return renewer.WithHint(fmt.Errorf("%s is not for servers: it lacks the usage serverAuth", what), "add server to usages: of the certificate")
 	case errors.As(err, &unknown):

@@ -261,8 +261,8 @@ func TestRefusedByAPeer(t *testing.T) {
 	}{
 		{"wrong name", testpki.Options{SANs: []string{"host-b", "10.0.1.2"}}, []string{"not for 127.0.0.1", "only host-b, 10.0.1.2"}},
 		{"no name", testpki.Options{CommonName: "host-b"}, []string{"covers no name at all"}},
-		{"expired", testpki.Options{SANs: []string{"127.0.0.1"}, NotAfter: now.Add(-time.Hour)}, []string{"valid from", now.Add(-time.Hour).UTC().Format("2006-01-02T15:04")}},
-		{"not yet valid", testpki.Options{SANs: []string{"127.0.0.1"}, NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}, []string{"valid from"}},
+		{"expired", testpki.Options{SANs: []string{"127.0.0.1"}, NotAfter: now.Add(-time.Hour)}, []string{"ended at", now.Add(-time.Hour).UTC().Format("2006-01-02T15:04")}},
+		{"not yet valid", testpki.Options{SANs: []string{"127.0.0.1"}, NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}, []string{"not valid before"}},
 		{"client only", testpki.Options{SANs: []string{"127.0.0.1"}, Usages: testpki.ClientUsage}, []string{"serverAuth"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -178,7 +178,7 @@ func (v *visit) handshakeFailed(ctx context.Context, address string, err error) 
 
 // refused is the error for a server that ends the connection on us.
 func (v *visit) refused(address string, err error) error {
-	err = fmt.Errorf("%s refused the connection: %w", address, err)
+	err = fmt.Errorf("%s refused the connection: %w", address, portless(err))
 	if v.fits != nil {
 		err = fmt.Errorf("%w (our client certificate does not suit what it asked for: %w)", err, v.fits)
 	}
@@ -229,11 +229,21 @@ func ended(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
+// portless leaves out our own port, which is another each time: an answer that
+// stays the same is told once.
+func portless(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		op.Source = nil
+	}
+	return err
+}
+
 func unreachable(ctx context.Context, address string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	err = fmt.Errorf("%s cannot be reached: %w", address, err)
+	err = fmt.Errorf("%s cannot be reached: %w", address, portless(err))
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		err = renewer.WithHint(err, "nothing listens there: does the service run, and is it the right address?")
 	}
