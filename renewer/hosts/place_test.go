@@ -484,7 +484,7 @@ func readersNeverMissANameNorSeeATornPair(t *testing.T, b *bench) {
 		}
 		bad <- ""
 	}()
-	for i := 0; i < 100 || pairs.Load() < 100; i++ {
+	for i := 0; i < 40 || pairs.Load() < 100; i++ {
 		rev := st.Revision
 		if i%2 == 1 {
 			rev = st.Previous
