@@ -66,7 +66,7 @@ type pages struct {
 
 // Routes are the patterns that Handler answers.
 var Routes = []string{
-	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events", "GET /runbooks", "GET /runbooks/{name}",
+	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events", "GET /runbooks", "GET /runbooks/{$}", "GET /runbooks/{name}",
 	"GET /assets/page.css", "GET /assets/page.js", "GET /assets/icon.svg",
 }
 
@@ -88,6 +88,7 @@ func Handler(o Options) http.Handler {
 		"GET /issuers":             p.show("issuers", p.issuers),
 		"GET /events":              p.show("events", p.events),
 		"GET /runbooks":            p.show("runbook", p.runbook),
+		"GET /runbooks/{$}":        http.RedirectHandler("/runbooks", http.StatusMovedPermanently),
 		"GET /runbooks/{name}":     p.show("runbook", p.runbook),
 		"GET /assets/page.css":     asset("page.css", "text/css; charset=utf-8"),
 		"GET /assets/page.js":      asset("page.js", "text/javascript; charset=utf-8"),

@@ -142,7 +142,7 @@ func eventLook(e renewer.Event) look {
 
 // waitLook gives the look of a reason to wait.
 func waitLook(w renewer.Waiting) look {
-	l := look{Class: idle, Sign: signs[idle], Word: "waits: " + string(w.Kind)}
+	l := look{Class: idle, Sign: signs[idle], Word: "waits"}
 	switch w.Kind {
 	case renewer.WaitUnreachable, renewer.WaitBackoff:
 		l.Class, l.Sign = warn, signs[warn]
