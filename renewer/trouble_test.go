@@ -22,19 +22,23 @@ func TestATroubleNamesWhatHelps(t *testing.T) {
 		commands []string
 	}{
 		"a stopped service": {
-			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}}, "RenewerServedUnproven",
+			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}},
+			"RenewerServedUnproven",
 			[]string{"renewer verify web", "renewer doctor a"},
 		},
 		"a blocked rollout": {
-			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}, Rollout: blocked}, "RenewerRolloutBlocked",
+			Detail{Row: Row{Status: StatusBlocked, Hosts: host(HostBlocked, false)}, Rollout: blocked},
+			"RenewerRolloutBlocked",
 			[]string{"renewer show web", "renewer renew web", "renewer doctor a"},
 		},
 		"a host without space": {
-			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostVerified, true)}, Rollout: waiting}, "RenewerRenewalOverdue",
+			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostVerified, true)}, Rollout: waiting},
+			"RenewerRenewalOverdue",
 			[]string{"renewer show web", "renewer renew web", "renewer doctor a"},
 		},
 		"drift while a guard waits": {
-			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostDrifted, false)}, Rollout: waiting}, "RenewerServedDiffers",
+			Detail{Row: Row{Status: StatusRenewing, Hosts: host(HostDrifted, false)}, Rollout: waiting},
+			"RenewerServedDiffers",
 			[]string{"renewer verify web", "renewer doctor a"},
 		},
 	} {
