@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +108,26 @@ func TestRunOncePlacesAndProves(t *testing.T) {
 	}
 	if steps, err = a.Plan(context.Background()); err != nil || len(steps) != 0 {
 		t.Errorf("plan afterwards %+v, %v", steps, err)
+	}
+}
+
+// TestDoctorTellsOfABlockedRollout: the host itself may be well.
+func TestDoctorTellsOfABlockedRollout(t *testing.T) {
+	h := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/out, lifetime: 1h, activate: {command: [/bin/false]}}\n")
+	a := h.open()
+	_, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	if row := a.row(t, "web"); row.Status != renewer.StatusBlocked {
+		t.Fatalf("row %+v", row)
+	}
+	for _, host := range []string{"", "here"} {
+		found, err := a.Doctor(context.Background(), host)
+		must(t, err)
+		if !slices.ContainsFunc(found, func(f renewer.Finding) bool {
+			return f.Check == "blocked" && f.Level == renewer.FindingFail && f.Certificate == "web" && strings.Contains(f.Text, "/bin/false") && strings.HasSuffix(f.Fix, "renewer renew web")
+		}) {
+			t.Errorf("doctor %s: %+v", host, found)
+		}
 	}
 }
 

@@ -156,6 +156,11 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	if len(names) == 0 {
 		return found, nil
 	}
+	blocked, err := a.blockedFindings(names, host)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, blocked...)
 	seen, err := a.eng.Looks(ctx, names)
 	if err != nil {
 		return nil, err
@@ -164,6 +169,31 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 		if p := s.Placement(); host == "" || p.Host == host {
 			found = append(found, a.diagnose(ctx, s)...)
 		}
+	}
+	return found, nil
+}
+
+// blockedFindings are the rollouts that only a person can go on with. The hosts
+// may be well: they have what they had before.
+func (a *App) blockedFindings(names []string, host string) (found []renewer.Finding, err error) {
+	for _, name := range names {
+		rec, ok, err := a.store.Record(name)
+		if err != nil {
+			return nil, err
+		}
+		c, _ := a.parts.Load().fleet.Certificate(name)
+		r := rec.Rollout
+		if !ok || r == nil || r.Phase != renewer.PhaseBlocked || r.Entry != c.Digest() { // another entry closes it
+			continue
+		}
+		why, hint := r.Trouble()
+		if hint != "" {
+			hint += "; then "
+		}
+		found = append(found, renewer.Finding{
+			Check: "blocked", Host: host, Certificate: name, Level: renewer.FindingFail,
+			Text: "rollout " + r.ID + " is blocked: " + why, Fix: hint + "renewer renew " + name,
+		})
 	}
 	return found, nil
 }

@@ -76,7 +76,7 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 // that is on its way, and waits until all have come to rest.
 func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
 	if wait {
-		if err := e.restored(ctx, names, progress); err != nil {
+		if err := e.await(ctx, names, (*renewer.Rollout).Restoring, progress); err != nil {
 			return renewer.RunResult{}, err
 		}
 	}
@@ -94,15 +94,14 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 	})
 }
 
-// restored waits until no named certificate is being put back on a host any
-// more, or nothing can be done for that now: what a person asks for begins
-// afterwards.
-func (e *Engine) restored(ctx context.Context, names []string, progress func(renewer.Event)) error {
+// await waits until no named certificate has a rollout that is busy any more, or
+// nothing can be done for that now: what a person asks for begins afterwards.
+func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.Rollout) bool, progress func(renewer.Event)) error {
 	w, any := newWatcher(), false
 	w.alone = true
 	err := e.do(ctx, func() {
 		for _, name := range names {
-			if en, open := e.entries[name]; open && en.rec.Rollout.Restoring() {
+			if en, open := e.entries[name]; open && busy(en.rec.Rollout) {
 				w.add(en.rec.Rollout.ID, name)
 				w.armed, e.watchers[w], any = true, true, true
 			}

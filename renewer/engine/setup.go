@@ -16,6 +16,10 @@ import (
 // looked at and are lost: the host was installed anew. An error says that the
 // files are not in place.
 func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) error {
+	atWork := func(r *renewer.Rollout) bool { return r != nil && (!r.Settled() || e.working(r)) }
+	if err := e.await(ctx, []string{name}, atWork, progress); err != nil {
+		return fmt.Errorf("place %s on %s: %w", name, host, err)
+	}
 	there := false
 	if err := e.do(ctx, func() {
 		if c, ok := e.fleet.Certificate(name); ok {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,36 @@ func TestASetupThatCannotPlaceSaysWhy(t *testing.T) {
 		err := b.eng.Place(context.Background(), "docker", "a", false, nil)
 		if err == nil || !containsAll(err.Error(), "place docker on a", errDown.Error()) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A setup of a host that a rollout is just at work on begins when that is over.
+func TestASetupDuringARollout(t *testing.T) {
+	scene(t, Asked, one, func(t *testing.T, b *bench) {
+		atWork, goOn := make(chan struct{}), make(chan struct{})
+		once := sync.OnceFunc(func() { close(atWork); <-goOn })
+		m := b.machine("a")
+		m.mu.Lock()
+		m.after = once
+		m.mu.Unlock()
+		over := make(chan error, 2)
+		go func() {
+			b.pass()
+			over <- nil
+		}()
+		<-atWork
+		go func() { over <- b.eng.Place(context.Background(), "web", "a", false, nil) }()
+		synctest.Wait()
+		early := len(over)
+		close(goOn)
+		for range 2 {
+			if err := <-over; err != nil || early > 0 {
+				t.Errorf("%d did not wait: %v", early, err)
+			}
+		}
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 1 {
+			t.Errorf("row %+v", row)
 		}
 	})
 }
