@@ -51,7 +51,7 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 			return nil, err
 		}
 		if h.Sudo {
-			t = rights{t, fleet, h.Name}
+			t = rights{t, h.Name}
 		}
 		if met != nil {
 			t = contacts{t, h.Name, met}

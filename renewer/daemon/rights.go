@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os/user"
-	"slices"
-	"strings"
 
 	"renewer/configs"
 	"renewer/internal/sudoers"
@@ -69,24 +67,18 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 	return name, commands, limited, nil
 }
 
-// rights is a transport whose refusals by sudo say all that has to be allowed,
-// and not one command after the other.
+// rights is a transport whose refusals by sudo say how to allow all that is
+// run there, and not one command after the other.
 type rights struct {
 	hosts.Transport
-	fleet *configs.Fleet
-	host  string
+	host string
 }
 
 func (r rights) explain(err error) error {
 	if !errors.As(err, new(remote.SudoError)) {
 		return err
 	}
-	name, commands, limited, failed := rooted(r.fleet, r.host)
-	if failed != nil {
-		return err
-	}
-	lines := strings.TrimSpace(sudoers.File(name, slices.Concat(commands, limited), nil))
-	return renewer.WithHint(err, fmt.Sprintf("on %s: visudo -f /etc/sudoers.d/renewer, with all that renewer runs there (renewer host sudoers %s prints it as a file, under timeout too):\n%s", r.host, r.host, lines))
+	return renewer.WithHint(err, fmt.Sprintf("renewer host sudoers %s prints all that has to be allowed there: put it into /etc/sudoers.d/renewer on the host (visudo -f)", r.host))
 }
 
 // OpenDir implements hosts.Transport.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 	"renewer/renewer/hosts/remote"
@@ -26,24 +25,10 @@ func (refuser) OpenDir(context.Context, string, bool) (hosts.Dir, error) {
 
 func TestWhatSudoRefusesIsToldAtOnce(t *testing.T) {
 	t.Parallel()
-	fleet, err := configs.Parse("renewer.yaml", []byte(`
-state_dir: /var/lib/renewer
-issuers: {fleet-ca: {type: local}}
-hosts: {host-b: {user: ops, sudo: true, address: 10.0.1.2}}
-certificates: [{name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b]}]
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := rights{refuser{}, fleet, "host-b"}
-	_, err = host.Run(t.Context(), []string{"date"})
-	for _, want := range []string{
-		"visudo -f /etc/sudoers.d/renewer", "renewer host sudoers host-b", "sftp-server -u 077", "restart -- docker.service", "daemon-reload",
-		"/usr/bin/docker -H unix", "/usr/bin/ss ", "/usr/bin/date -u", "/usr/bin/journalctl ", "ops ALL = (root) NOPASSWD: RENEWER",
-	} {
-		if !strings.Contains(renewer.Hint(err), want) {
-			t.Errorf("the hint does not have %q: %s", want, renewer.Hint(err))
-		}
+	host := rights{refuser{}, "host-b"}
+	_, err := host.Run(t.Context(), []string{"date"})
+	if hint := renewer.Hint(err); !strings.HasPrefix(hint, "renewer host sudoers host-b prints all") || strings.Contains(hint, "one command") {
+		t.Errorf("hint %q", hint)
 	}
 	if _, err := host.OpenDir(t.Context(), "/", false); renewer.Hint(err) != "" {
 		t.Errorf("of another error: %q", renewer.Hint(err))
