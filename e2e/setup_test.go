@@ -84,7 +84,7 @@ func TestSudoersAsPrinted(t *testing.T) {
 	printed := o.must("host", "sudoers", "host-b")
 	for _, argv := range [][]string{{"host", "check", "host-b"}, {"doctor", "host-b"}, {"host", "setup", "host-b", "--yes"}} {
 		out, err := o.try(argv...)
-		if err == nil || !strings.Contains(out, "visudo -f "+rule) || !strings.Contains(out, "/usr/bin/ss -H -l") || !strings.Contains(out, "restart -- docker.service") || !strings.Contains(out, "sftp-server -u 077") {
+		if err == nil || !strings.Contains(out, "visudo -f") || !strings.Contains(out, "renewer host sudoers host-b prints all that has to be allowed there: put it into "+rule) {
 			t.Errorf("%v without rights: %v\n%s", argv, err, out)
 		}
 	}
