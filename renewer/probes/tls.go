@@ -136,7 +136,8 @@ func (p *Prober) connect(ctx context.Context, r renewer.ProbeRequest, client *tl
 		// The chain, name, dates and usage are verified in VerifyConnection,
 		// with the rules that crypto/tls would use; it is off here only so
 		// that a certificate that fails is seen, and can be named, too. Nothing
-		// is sent over a connection before it has passed.
+		// is sent over a connection before it has passed. A later visit of the
+		// same probe takes the very leaf that has passed in the one before.
 		InsecureSkipVerify: true, //nolint:gosec // G402: VerifyConnection verifies more than crypto/tls would
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			return v.peer.verify(cs.PeerCertificates, r, name, p.now())
