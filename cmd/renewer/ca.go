@@ -12,7 +12,7 @@ import (
 	"renewer/internal/atomicfile"
 	"renewer/issuers/local"
 	"renewer/renewer"
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 )
 
 func newCA(c *cli) *cobra.Command {

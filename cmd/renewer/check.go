@@ -10,7 +10,7 @@ import (
 
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 )
 
 func newCheck(c *cli) *cobra.Command {

@@ -14,7 +14,7 @@ import (
 
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"renewer/renewer"
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 )
 
 // hostService is what these commands ask of renewer.

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 )
 
 func newInit(c *cli) *cobra.Command {

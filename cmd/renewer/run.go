@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"renewer/configs"
-	"renewer/renewer/daemon"
+	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 

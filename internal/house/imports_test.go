@@ -28,10 +28,10 @@ var below = []string{domain, leaves}
 // rooms is the direction of imports of ARCHITECTURE.md: cmd → daemon → the
 // parts beside each other → domain → standard library. The longest path wins.
 var rooms = []room{
-	{path: "cmd", may: []string{"renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, leaves}},
+	{path: "cmd", may: []string{"cmd/renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, leaves}},
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
-	{path: "renewer/daemon", may: []string{
+	{path: "cmd/renewer/daemon", may: []string{
 		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
 		"configs", "inventory", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, leaves,
 	}},
@@ -100,12 +100,12 @@ func TestFaults(t *testing.T) {
 		{from: "renewer/hosts", to: "renewer/renewer/hosts/ssh"},
 		{from: "renewer/hosts", to: "renewer/renewer/probes", want: "renewer/hosts imports renewer/probes"},
 		{from: "issuers/local", to: "renewer/issuers/vault", want: "issuers/local imports issuers/vault"},
-		{from: "configs", to: "renewer/renewer/daemon", want: "configs imports renewer/daemon"},
+		{from: "configs", to: "renewer/cmd/renewer/daemon", want: "configs imports cmd/renewer/daemon"},
 		{from: "internal/seal", to: "renewer/inventory", want: "internal/seal imports inventory"},
-		{from: "cmd/renewer", to: "renewer/renewer/daemon"},
+		{from: "cmd/renewer", to: "renewer/cmd/renewer/daemon"},
 		{from: "inventory", to: "go.etcd.io/bbolt"},
-		{from: "renewer/daemon", to: "go.etcd.io/bbolt", want: "renewer/daemon imports go.etcd.io/bbolt"},
-		{from: "renewer/daemon", to: "go.etcd.io/bbolt", test: true, want: "renewer/daemon imports go.etcd.io/bbolt"},
+		{from: "cmd/renewer/daemon", to: "go.etcd.io/bbolt", want: "cmd/renewer/daemon imports go.etcd.io/bbolt"},
+		{from: "cmd/renewer/daemon", to: "go.etcd.io/bbolt", test: true, want: "cmd/renewer/daemon imports go.etcd.io/bbolt"},
 	} {
 		p := pkg{path: c.from}
 		if c.test {

@@ -46,7 +46,7 @@ func serveTLS(t *testing.T, dir string) string {
 // vaultHouse is a fleet file whose issuer is a Vault, with a TLS service.
 func vaultHouse(t *testing.T, extra string) (*house, *testvault.Server) {
 	t.Helper()
-	s := testvault.Start(t, "../../issuers/vault/testdata")
+	s := testvault.Start(t, "../../../issuers/vault/testdata")
 	id, secret := s.Ready("pki", "docker")
 	h := &house{t: t, dir: t.TempDir()}
 	h.file = filepath.Join(h.dir, "renewer.yaml")
