@@ -34,6 +34,13 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
+// What pki.CheckIssued refuses, the order being what it was. ErrTooShort is one
+// of the ways to be unusable.
+var (
+	ErrUnusable = errors.New("what the issuer signed cannot be used")
+	ErrTooShort = errors.New("the issuer gave less than a tenth of the lifetime")
+)
+
 // ErrUnreachable is what errors.Is finds where a host was not reached, or its
 // connection was lost: what was under way may or may not have been done.
 var ErrUnreachable = errors.New("host unreachable")

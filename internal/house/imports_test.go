@@ -23,17 +23,17 @@ const (
 )
 
 // below is what a part may import: never another part.
-var below = []string{domain, leaves}
+var below = []string{domain, "renewer/pki", leaves}
 
 // rooms is the direction of imports of ARCHITECTURE.md: cmd → daemon → the
 // parts beside each other → domain → standard library. The longest path wins.
 var rooms = []room{
-	{path: "cmd", may: []string{"cmd/renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, leaves}},
+	{path: "cmd", may: []string{"cmd/renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, "renewer/pki", leaves}},
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "cmd/renewer/daemon", may: []string{
 		"renewer/engine", "renewer/hosts", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
-		"configs", "inventory", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, leaves,
+		"configs", "inventory", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, "renewer/pki", leaves,
 	}},
 
 	{path: "configs", may: below},
@@ -51,7 +51,8 @@ var rooms = []room{
 	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
 	{path: "docs/runbooks", standardOnly: true},
 
-	{path: leaves, may: []string{domain}},
+	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
+	{path: leaves, may: []string{domain, "renewer/pki"}},
 	{path: domain, standardOnly: true},
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"renewer/internal/atomicfile"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const maxFile = 1 << 20
@@ -76,7 +77,7 @@ func (f File) keep(roots []*x509.Certificate) {
 // made if it is missing, but not what is above it. A file that holds them
 // already is left alone.
 func Save(path string, roots []*x509.Certificate) error {
-	text := renewer.PEM(roots...)
+	text := pki.PEM(roots...)
 	if was, err := atomicfile.ReadLimited(path, maxFile); err == nil && bytes.Equal(was, text) {
 		return nil
 	}
@@ -93,7 +94,7 @@ func Load(path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := renewer.DecodeCertificates(text)
+	roots, err := pki.DecodeCertificates(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"go.step.sm/crypto/jose"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const (
@@ -85,13 +86,13 @@ func (c *CA) makeChain(w *writer, life time.Duration) error {
 	if err != nil {
 		return err
 	}
-	text, err := renewer.EncodeKey(key)
+	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return err
 	}
 	c.Root, c.Intermediate, c.intermediateKey, c.Fingerprint = root, intermediate, key, renewer.Fingerprint(root.Raw)
-	w.write(c.path("root.crt"), renewer.PEM(root))
-	w.write(c.path("intermediate.crt"), renewer.PEM(intermediate))
+	w.write(c.path("root.crt"), pki.PEM(root))
+	w.write(c.path("intermediate.crt"), pki.PEM(intermediate))
 	w.write(c.path("intermediate.key"), text)
 	return nil
 }
@@ -124,15 +125,15 @@ func (c *CA) makeProvisioners(w *writer) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := renewer.EncodeKey(key)
+	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return nil, err
 	}
-	w.write(c.X5CCertFile, renewer.PEM(leaf))
+	w.write(c.X5CCertFile, pki.PEM(leaf))
 	w.write(c.X5CKeyFile, text)
 	return []any{
 		map[string]any{"type": "JWK", "name": Provisioner, "key": jwk.Public(), "encryptedKey": sealed},
-		map[string]any{"type": "X5C", "name": X5CProvisioner, "roots": renewer.PEM(root)},
+		map[string]any{"type": "X5C", "name": X5CProvisioner, "roots": pki.PEM(root)},
 		map[string]any{"type": "ACME", "name": "acme"},
 	}, nil
 }

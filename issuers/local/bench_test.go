@@ -6,11 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"renewer/renewer/pki"
 	"syscall"
 	"testing"
 	"time"
-
-	"renewer/renewer"
 )
 
 // floor is the least work for a certificate: key, signature, PEM.
@@ -41,7 +40,7 @@ func issue(b *testing.B, a *Authority) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	_ = renewer.PEM(chain.Leaf)
+	_ = pki.PEM(chain.Leaf)
 }
 
 // BenchmarkSign prints the CPU time of an order as a ratio to the floor,

@@ -19,6 +19,7 @@ import (
 
 	"renewer/internal/atomicfile"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // CreateOptions may be left zero.
@@ -55,7 +56,7 @@ func Create(cfg Config, o CreateOptions) (*Authority, error) {
 	if err := writeCertificates(cfg, cert); err != nil {
 		return nil, err
 	}
-	return newAuthority(cfg, renewer.PEM(cert), cfg.CertFile, privateKey{signer: signer, file: cfg.KeyFile, encrypted: passphrase != nil})
+	return newAuthority(cfg, pki.PEM(cert), cfg.CertFile, privateKey{signer: signer, file: cfg.KeyFile, encrypted: passphrase != nil})
 }
 
 func selfSign(o CreateOptions, signer crypto.Signer, now time.Time) (*x509.Certificate, error) {
@@ -152,7 +153,7 @@ func writeKey(cfg Config, signer crypto.Signer, passphrase []byte) error {
 }
 
 func writeCertificates(cfg Config, certs ...*x509.Certificate) error {
-	err := atomicfile.WriteNew(cfg.CertFile, renewer.PEM(certs...), 0o644)
+	err := atomicfile.WriteNew(cfg.CertFile, pki.PEM(certs...), 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		return exists(cfg, cfg.CertFile)
 	}

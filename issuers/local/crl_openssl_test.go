@@ -16,6 +16,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // What openssl makes of the list: its signature, what is on it, and that a
@@ -102,9 +103,9 @@ func readFile(t *testing.T, path string) []byte {
 func verifyWithCRL(t *testing.T, a *local.Authority, c renewer.Chain, crl []byte) string {
 	t.Helper()
 	dir := t.TempDir()
-	testpki.WriteFile(t, filepath.Join(dir, "roots.pem"), renewer.PEM(roots(t, a)...), 0o600)
-	testpki.WriteFile(t, filepath.Join(dir, "above.pem"), renewer.PEM(append(c.Intermediates, roots(t, a)...)...), 0o600)
-	testpki.WriteFile(t, filepath.Join(dir, "leaf.pem"), renewer.PEM(c.Leaf), 0o600)
+	testpki.WriteFile(t, filepath.Join(dir, "roots.pem"), pki.PEM(roots(t, a)...), 0o600)
+	testpki.WriteFile(t, filepath.Join(dir, "above.pem"), pki.PEM(append(c.Intermediates, roots(t, a)...)...), 0o600)
+	testpki.WriteFile(t, filepath.Join(dir, "leaf.pem"), pki.PEM(c.Leaf), 0o600)
 	testpki.WriteFile(t, filepath.Join(dir, "crl.der"), crl, 0o600)
 	openssl(t, dir, "crl", "-inform", "DER", "-in", "crl.der", "-out", "crl.pem")
 	cmd := exec.CommandContext(t.Context(), "openssl", "verify", "-CAfile", "roots.pem", "-untrusted", "above.pem", "-crl_check", "-CRLfile", "crl.pem", "leaf.pem")

@@ -15,6 +15,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const passphrase = "Pass-Phrase-1"
@@ -88,7 +89,7 @@ func opensslAccepts(t testing.TB, a *local.Authority, chain renewer.Chain, purpo
 	t.Helper()
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{
-		"roots.pem": renewer.PEM(roots(t, a)...), "above.pem": renewer.PEM(chain.Intermediates...), "leaf.pem": renewer.PEM(chain.Leaf),
+		"roots.pem": pki.PEM(roots(t, a)...), "above.pem": pki.PEM(chain.Intermediates...), "leaf.pem": pki.PEM(chain.Leaf),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"renewer/internal/teststepca"
 	"renewer/issuers/stepca"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 func TestNewAsksNobody(t *testing.T) {
@@ -245,7 +246,7 @@ func TestALeafThatOutlivesTheIntermediateIsRefused(t *testing.T) {
 		must(t, err)
 		roots, err := i.Roots(t.Context())
 		must(t, err)
-		_, err = renewer.CheckIssued(o, false, chain, roots, time.Now())
+		_, err = pki.CheckIssued(o, false, chain, roots, time.Now())
 		if want == "" && err != nil || want != "" && (renewer.ClassOf(err) != refused || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", life, err, want)
 		}

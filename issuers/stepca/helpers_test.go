@@ -13,6 +13,7 @@ import (
 	"renewer/internal/teststepca"
 	"renewer/issuers/stepca"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // shared is a step-ca for the tests that do not stop it.
@@ -80,7 +81,7 @@ func start(t testing.TB, o teststepca.Options) *teststepca.CA {
 
 func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	key, err := renewer.NewKey(renewer.ECDSAP256)
+	key, err := pki.NewKey(renewer.ECDSAP256)
 	must(t, err)
 	return key
 }
@@ -99,7 +100,7 @@ func sign(t testing.TB, i *stepca.Issuer, o renewer.Order) renewer.Chain {
 	must(t, err)
 	roots, err := i.Roots(t.Context())
 	must(t, err)
-	_, err = renewer.CheckIssued(o, false, chain, roots, time.Now())
+	_, err = pki.CheckIssued(o, false, chain, roots, time.Now())
 	must(t, err)
 	return chain
 }

@@ -19,6 +19,7 @@ import (
 	"renewer/issuers/issuertest"
 	"renewer/issuers/stepca"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const (
@@ -277,7 +278,7 @@ func x5cFaults() map[string]issuertest.Fault {
 
 func writeKey(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "other.key")
-	text, err := renewer.EncodeKey(newKey(t))
+	text, err := pki.EncodeKey(newKey(t))
 	must(t, err)
 	must(t, os.WriteFile(path, text, 0o600))
 	return path

@@ -21,7 +21,7 @@ import (
 
 	"renewer/internal/testpki"
 	"renewer/internal/testvault"
-	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const serveEnv = "RENEWER_TEST_VAULT_BENCH"
@@ -119,7 +119,7 @@ func BenchmarkSign(b *testing.B) {
 		if chain, err = i.Sign(b.Context(), order(b, nil)); err != nil {
 			b.Fatal(err)
 		}
-		_ = renewer.PEM(chain.Leaf)
+		_ = pki.PEM(chain.Leaf)
 		least += middle - start
 		ours += cpuTime(b) - middle
 	}

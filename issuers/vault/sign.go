@@ -16,6 +16,7 @@ import (
 
 	"renewer/internal/keptroots"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // maxChain is the most certificates above a leaf; real chains have one to four.
@@ -253,7 +254,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 	err := revoke(map[string]any{"serial_number": colons(r.Serial)})
 	var no *answered
 	if r.Chain.Leaf != nil && errors.As(err, &no) && no.status == 400 && strings.Contains(no.says, "not found") {
-		return revoke(map[string]any{"certificate": string(renewer.PEM(r.Chain.Leaf))})
+		return revoke(map[string]any{"certificate": string(pki.PEM(r.Chain.Leaf))})
 	}
 	return err
 }

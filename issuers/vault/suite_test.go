@@ -14,6 +14,7 @@ import (
 	"renewer/issuers/issuertest"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 )
 
 var (
@@ -182,7 +183,7 @@ func (g *ground) shortened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	warnings, err := renewer.CheckIssued(o, false, chain, roots, time.Now())
+	warnings, err := pki.CheckIssued(o, false, chain, roots, time.Now())
 	if err != nil || !strings.Contains(strings.Join(warnings, "\n"), "shortened") {
 		t.Errorf("warnings %q, %v", warnings, err)
 	}

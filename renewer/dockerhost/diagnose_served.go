@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // These look at the certificate, and at what a probe saw of it.
@@ -84,7 +85,7 @@ func sanMismatch(c Case) verdict {
 func unknownAuthority(c Case) verdict {
 	var unknown x509.UnknownAuthorityError
 	ca := c.Placement.Files[renewer.FileCA]
-	want := renewer.TrustDigest(c.Roots)
+	want := pki.TrustDigest(c.Roots)
 	switch {
 	case c.Probed && errors.As(c.ProbeErr, &unknown):
 		return bad("the service has to serve the intermediates too, and every peer needs the same ca file: renewer verify, then renewer renew the ones that differ",

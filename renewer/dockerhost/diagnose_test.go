@@ -18,6 +18,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
+	"renewer/renewer/pki"
 	"renewer/renewer/probes"
 )
 
@@ -31,7 +32,7 @@ func healthy(t testing.TB) (Case, *testpki.CA) {
 	f = done(f, plan)
 	f.Clock = leaf.NotBefore.Add(2 * time.Minute)
 	f.Ours = f.Clock.Add(time.Second)
-	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trust: renewer.TrustDigest([]*x509.Certificate{ca.Root})}
+	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trust: pki.TrustDigest([]*x509.Certificate{ca.Root})}
 	return Case{
 		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root},
 		Facts: f, Placed: true, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Adopt takes what is in place on a host into the inventory as generation 0 of
@@ -93,7 +94,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	a.at = e.Now()
 	revision, err := host.Adopt(ctx, a.placement, func(content map[renewer.FileKind][]byte) (err error) {
 		var warnings []string
-		a.gen, warnings, err = renewer.Adopted(a.cert, content, trust, a.at)
+		a.gen, warnings, err = pki.Adopted(a.cert, content, trust, a.at)
 		a.Warnings = append(a.Warnings, warnings...)
 		return err
 	})
@@ -105,7 +106,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 			a.Warnings = append(a.Warnings, p.Text)
 		}
 	}
-	if name, has := a.placement.Files[renewer.FileCA]; has && disk.Trust != renewer.TrustDigest(trust) {
+	if name, has := a.placement.Files[renewer.FileCA]; has && disk.Trust != pki.TrustDigest(trust) {
 		a.Warnings = append(a.Warnings, name+" holds other roots than the entry's issuers have")
 	}
 	req, err := e.probeRequest(ctx, a.cert, a.placement, &a.gen, "", &a.fleet, roots, e.credentialsNow())

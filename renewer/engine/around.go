@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // conditions lists the rollouts under way, in the order of the fleet file,
@@ -126,7 +127,7 @@ func (e *Engine) peersOf(c renewer.Certificate) []renewer.Peer {
 	}
 	for i, p := range peers {
 		if roots, ok := e.roots.of(p.Certificate.TrustNow(peers)...); ok {
-			peers[i].Trust = renewer.TrustDigest(roots)
+			peers[i].Trust = pki.TrustDigest(roots)
 		}
 	}
 	e.peers[c.PeerGroup] = peers

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // pending is a change that waits to be recorded, and what holds once it is.
@@ -113,7 +114,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{Record: en.rec, Current: en.current, Rolling: en.rolling}
 	peers := e.peersOf(en.cert)
 	if roots, ok := e.roots.of(en.cert.TrustNow(peers)...); ok {
-		o.Trust = renewer.TrustDigest(roots)
+		o.Trust = pki.TrustDigest(roots)
 	}
 	o.Untrusting = en.cert.Untrusting(peers)
 	return o
@@ -211,7 +212,7 @@ func (e *Engine) row(en *entry) renewer.Row {
 	gen := en.rec.Shown(en.current, en.rolling)
 	if en.cert.IsBundle() {
 		if roots, ok := e.roots.of(en.cert.Trust...); ok {
-			gen = &renewer.Generation{NotAfter: renewer.EarliestEnd(roots)}
+			gen = &renewer.Generation{NotAfter: pki.EarliestEnd(roots)}
 		}
 	}
 	return renewer.NewRow(en.cert, en.rec, gen)

@@ -20,6 +20,7 @@ import (
 	"renewer/inventory"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // machine is a host in memory: revisions, what is live, and a service that
@@ -199,7 +200,7 @@ func (m *machine) Inspect(_ context.Context, p renewer.Placement) (OnDisk, error
 			}
 			roots = append(roots, c)
 		}
-		d.Trust = renewer.TrustDigest(roots)
+		d.Trust = pki.TrustDigest(roots)
 	}
 	return d, nil
 }
@@ -259,7 +260,7 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 
 // handshake is what both ends check of each other's signatures.
 func handshake(loaded map[renewer.FileKind][]byte, r ProbeRequest) error {
-	served, err := renewer.DecodeCertificates(loaded[renewer.FileCert])
+	served, err := pki.DecodeCertificates(loaded[renewer.FileCert])
 	if err != nil {
 		return nil // a test took the files away; what was loaded before is not known
 	}
@@ -270,7 +271,7 @@ func handshake(loaded map[renewer.FileKind][]byte, r ProbeRequest) error {
 	if r.Client == nil {
 		return nil
 	}
-	trusted, err := renewer.DecodeCertificates(loaded[renewer.FileCA])
+	trusted, err := pki.DecodeCertificates(loaded[renewer.FileCA])
 	if err != nil || !slices.ContainsFunc(trusted, func(root *x509.Certificate) bool { return signed(r.Client.Leaf, root) }) {
 		return errors.New("remote error: tls: certificate required")
 	}

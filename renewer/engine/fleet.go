@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 var errStopped = errors.New("renewer is stopping")
@@ -207,7 +208,7 @@ func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
 func (rc *rootCache) issuerIn(digest string, wanted []string) string {
 	is := func(names ...string) bool {
 		roots, ok := rc.of(names...)
-		return ok && renewer.TrustDigest(roots) == digest
+		return ok && pki.TrustDigest(roots) == digest
 	}
 	if digest == "" || is(wanted...) {
 		return wanted[0]

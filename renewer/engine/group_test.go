@@ -13,6 +13,7 @@ import (
 
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // cluster is a server on host a and a client on each of b and c, all of one
@@ -46,12 +47,12 @@ func (m *machine) has(certificate string) map[renewer.FileKind][]byte {
 }
 
 func accepts(t *testing.T, one, other map[renewer.FileKind][]byte) bool {
-	roots, err := renewer.DecodeCertificates(one[renewer.FileCA])
+	roots, err := pki.DecodeCertificates(one[renewer.FileCA])
 	if err != nil {
 		t.Error(err)
 		return false
 	}
-	leaf, err := renewer.DecodeCertificates(other[renewer.FileCert])
+	leaf, err := pki.DecodeCertificates(other[renewer.FileCert])
 	if err != nil {
 		t.Error(err)
 		return false
@@ -95,7 +96,7 @@ func TestAnotherCAForAWholeGroupInOneEdit(t *testing.T) {
 				t.Errorf("row %+v", row)
 			}
 			has := b.machine(host).has(name)
-			if got := string(has[renewer.FileCA]); got != string(renewer.PEM(want...)) {
+			if got := string(has[renewer.FileCA]); got != string(pki.PEM(want...)) {
 				t.Errorf("%s trusts at the end:\n%s", name, got)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 type signer = crypto.Signer
@@ -59,9 +60,9 @@ func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust
 		return s, "", err
 	}
 	if _, ok := j.placement.Files[renewer.FileCA]; ok {
-		trust = renewer.TrustDigest(roots)
+		trust = pki.TrustDigest(roots)
 	}
-	content, err := renewer.Content(j.placement.Files, chain, key, roots)
+	content, err := pki.Content(j.placement.Files, chain, key, roots)
 	if err != nil {
 		return s, "", err
 	}
@@ -70,7 +71,7 @@ func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust
 		if err != nil {
 			return s, "", err
 		}
-		if err := renewer.Preflight(j.placement, chain.Leaf, clock); err != nil {
+		if err := pki.Preflight(j.placement, chain.Leaf, clock); err != nil {
 			return s, "", err
 		}
 	}
@@ -114,7 +115,7 @@ func (e *Engine) keyOf(ctx context.Context, j job) (signer, error) {
 			return nil, err
 		}
 	}
-	return renewer.DecodeKey(text)
+	return pki.DecodeKey(text)
 }
 
 // readBack reads the key of a generation from one of the certificate's hosts.

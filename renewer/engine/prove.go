@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Between two looks at a service that has just been activated.
@@ -186,7 +187,7 @@ func (e *Engine) placedClient(ctx context.Context, name string, fleet *Fleet) (*
 	if err != nil {
 		return nil, fmt.Errorf("the probe's client certificate %s: %w", name, err)
 	}
-	key, err := renewer.DecodeKey(text)
+	key, err := pki.DecodeKey(text)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +257,7 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 	if !ok {
 		return nil, fmt.Errorf("issuer %s is not in the fleet file", issuer)
 	}
-	key, err := renewer.NewKey(renewer.ECDSAP256)
+	key, err := pki.NewKey(renewer.ECDSAP256)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"renewer/internal/seal"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 func TestRevokeThenTheNextRunReplaces(t *testing.T) {
@@ -203,9 +204,9 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 // that was revoked.
 func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
-		key, err := renewer.NewKey(renewer.ECDSAP256)
+		key, err := pki.NewKey(renewer.ECDSAP256)
 		must(t, err)
-		text, err := renewer.EncodeKey(key)
+		text, err := pki.EncodeKey(key)
 		must(t, err)
 		keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
 		must(t, err)

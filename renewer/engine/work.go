@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Bounds of one effect.
@@ -236,16 +237,16 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	if err != nil {
 		return err
 	}
-	_, err = renewer.CheckIssued(order, j.cert.Strict, chain, roots, now)
+	_, err = pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
 	if err == nil {
 		return nil
 	}
 	newer, asked := j.fleet.Issuers[j.cert.Issuer].Roots(ctx)
-	if asked != nil || renewer.TrustDigest(newer) == renewer.TrustDigest(roots) {
+	if asked != nil || pki.TrustDigest(newer) == pki.TrustDigest(roots) {
 		return err
 	}
 	j.roots.put(j.cert.Issuer, newer)
-	_, err = renewer.CheckIssued(order, j.cert.Strict, chain, newer, now)
+	_, err = pki.CheckIssued(order, j.cert.Strict, chain, newer, now)
 	return err
 }
 
@@ -255,7 +256,7 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 	if text, ok, err := e.Keys.Load(j.rollout.ID); err != nil {
 		return nil, nil, err
 	} else if ok {
-		if key, err = renewer.DecodeKey(text); err != nil {
+		if key, err = pki.DecodeKey(text); err != nil {
 			return nil, nil, err
 		}
 		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
@@ -271,10 +272,10 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 		case err != nil:
 			return nil, nil, err
 		default:
-			if key, err = renewer.DecodeKey(text); err != nil {
+			if key, err = pki.DecodeKey(text); err != nil {
 				return nil, nil, err
 			}
-			if renewer.KeyTypeOf(key.Public()) != j.cert.Key {
+			if pki.KeyTypeOf(key.Public()) != j.cert.Key {
 				key = nil // the entry asks for another kind now
 			} else if bad, err := e.compromised(j.Certificate, key); err != nil {
 				return nil, nil, err
@@ -284,11 +285,11 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 		}
 	}
 	if key == nil {
-		if key, err = renewer.NewKey(j.cert.Key); err != nil {
+		if key, err = pki.NewKey(j.cert.Key); err != nil {
 			return nil, nil, fmt.Errorf("make a key: %w", err)
 		}
 	}
-	text, err := renewer.EncodeKey(key)
+	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return nil, nil, err
 	}

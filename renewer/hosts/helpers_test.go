@@ -21,6 +21,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 )
 
 var _ engine.Host = (*Host)(nil)
@@ -117,7 +118,7 @@ func placement() renewer.Placement {
 
 func (b *bench) content(t testing.TB, p renewer.Placement, pair testpki.Pair) map[renewer.FileKind][]byte {
 	t.Helper()
-	c, err := renewer.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{b.ca.Root})
+	c, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{b.ca.Root})
 	must(t, err)
 	return c
 }

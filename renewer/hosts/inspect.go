@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Inspect looks at the live files. What differs from the placement is a
@@ -116,15 +117,15 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 
 func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileCA {
-		roots, err := renewer.DecodeCertificates(data)
+		roots, err := pki.DecodeCertificates(data)
 		if err != nil {
 			in.problem(renewer.ProblemContent, "%s: %v", name, err)
 		}
-		in.out.Trust = renewer.TrustDigest(roots)
+		in.out.Trust = pki.TrustDigest(roots)
 		return
 	}
 	if kind.Secret() {
-		if key, err := renewer.DecodeKey(data); err != nil {
+		if key, err := pki.DecodeKey(data); err != nil {
 			in.problem(renewer.ProblemKey, "%s: %v", name, err)
 		} else {
 			if in.keys == nil {
@@ -136,7 +137,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileKey {
 		return
 	}
-	certs, err := renewer.DecodeCertificates(data)
+	certs, err := pki.DecodeCertificates(data)
 	switch {
 	case err != nil:
 		in.problem(renewer.ProblemContent, "%s: %v", name, err)
@@ -152,7 +153,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 func (in *inspection) pair() {
 	for _, kind := range renewer.FileKinds {
 		name := in.p.Files[kind]
-		if key, ok := in.keys[name]; ok && in.leaf != nil && !renewer.Belongs(key, in.leaf) {
+		if key, ok := in.keys[name]; ok && in.leaf != nil && !pki.Belongs(key, in.leaf) {
 			in.problem(renewer.ProblemKey, "%s is not the key of %s", name, in.leafName)
 		}
 	}
@@ -222,7 +223,7 @@ func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint stri
 func usable(files []file, fingerprint string) bool {
 	var leaf *x509.Certificate
 	for _, f := range files {
-		if certs, err := renewer.DecodeCertificates(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
+		if certs, err := pki.DecodeCertificates(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
 			leaf = certs[0]
 		}
 	}
@@ -230,10 +231,10 @@ func usable(files []file, fingerprint string) bool {
 		return false
 	}
 	for _, f := range files {
-		if renewer.KeyBlock(f.data) == nil {
+		if pki.KeyBlock(f.data) == nil {
 			continue
 		}
-		if key, err := renewer.DecodeKey(f.data); err != nil || !renewer.Belongs(key, leaf) {
+		if key, err := pki.DecodeKey(f.data); err != nil || !pki.Belongs(key, leaf) {
 			return false
 		}
 	}
@@ -260,7 +261,7 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 		return nil, err
 	}
 	for _, f := range files {
-		if block := renewer.KeyBlock(f.data); block != nil {
+		if block := pki.KeyBlock(f.data); block != nil {
 			return pem.EncodeToMemory(block), nil
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 func TestFirstPlacement(t *testing.T) { overEach(t, firstPlacement) }
@@ -47,7 +48,7 @@ func firstPlacement(t *testing.T, b *bench) {
 	must(t, err)
 	equal(t, "revision", got.Revision, st.Revision)
 	equal(t, "leaf", got.Leaf, print(b.old))
-	equal(t, "trust", got.Trust, renewer.TrustDigest([]*x509.Certificate{b.ca.Root}))
+	equal(t, "trust", got.Trust, pki.TrustDigest([]*x509.Certificate{b.ca.Root}))
 	equal(t, "not after", got.NotAfter, b.old.Cert.NotAfter.UTC())
 	equalSlices(t, "problems", got.Texts(), nil)
 }

@@ -17,6 +17,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 )
 
 var _ engine.Prober = (*Prober)(nil)
@@ -60,7 +61,7 @@ func (f fixture) request(kind renewer.ProbeKind, address string, mutual bool) re
 			Probe: renewer.Probe{Kind: kind, Address: address, Mutual: mutual},
 		},
 		Fingerprint: renewer.Fingerprint(f.server.Cert.Raw),
-		Trust:       renewer.TrustDigest([]*x509.Certificate{f.ca.Root}),
+		Trust:       pki.TrustDigest([]*x509.Certificate{f.ca.Root}),
 		Roots:       []*x509.Certificate{f.ca.Root},
 	}
 	r.Host = disk{OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: r.Trust, NotAfter: f.server.Cert.NotAfter}}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // List implements server.Service: from the index, without a record, an issuer
@@ -110,7 +111,7 @@ func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.
 	}
 	shown := k.rec.Shown(k.current, k.rolling)
 	if k.cert.IsBundle() {
-		shown = &renewer.Generation{NotAfter: renewer.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
+		shown = &renewer.Generation{NotAfter: pki.EarliestEnd(a.rootsOf(ctx, k.cert.Trust))}
 	}
 	gens, err := a.store.Generations(name)
 	if err != nil {

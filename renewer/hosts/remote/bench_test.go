@@ -17,6 +17,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
+	"renewer/renewer/pki"
 	"renewer/renewer/probes"
 )
 
@@ -31,7 +32,7 @@ func BenchmarkHost(b *testing.B) {
 		return ca.Leaf(b, testpki.Options{SANs: []string{"127.0.0.1"}, Usages: usages})
 	}
 	contents := func(pair testpki.Pair) map[renewer.FileKind][]byte {
-		c, err := renewer.Content(benchFiles, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		c, err := pki.Content(benchFiles, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
 		must(b, err)
 		return c
 	}

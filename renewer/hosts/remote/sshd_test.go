@@ -24,6 +24,7 @@ import (
 	"renewer/internal/testssh"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
+	"renewer/renewer/pki"
 )
 
 // sshd answers connections with OpenSSH's server, one process each, for the
@@ -178,7 +179,7 @@ func placeOverOpenSSH(t *testing.T, tr *Transport) {
 	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
 	bring := func() (renewer.Staged, testpki.Pair) {
 		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
-		content, err := renewer.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
 		must(t, err)
 		st, err := h.Stage(t.Context(), p, content)
 		must(t, err)

@@ -1,9 +1,10 @@
-package renewer
+package pki
 
 import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"renewer/renewer"
 	"slices"
 	"strings"
 	"time"
@@ -12,9 +13,9 @@ import (
 // Preflight looks at a leaf as the placement's peers will, before anything is
 // restarted: services start happily with what no peer accepts. hostNow is the
 // host's own clock. An error is permanent for this generation.
-func Preflight(p Placement, leaf *x509.Certificate, hostNow time.Time) error {
+func Preflight(p renewer.Placement, leaf *x509.Certificate, hostNow time.Time) error {
 	refuse := func(hint, format string, a ...any) error {
-		return &Error{Class: ClassRefused, Hint: hint, Err: fmt.Errorf("preflight: "+format, a...)}
+		return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: fmt.Errorf("preflight: "+format, a...)}
 	}
 	switch {
 	case !hostNow.Before(leaf.NotAfter):
@@ -22,10 +23,10 @@ func Preflight(p Placement, leaf *x509.Certificate, hostNow time.Time) error {
 	case hostNow.Before(leaf.NotBefore):
 		return refuse("compare the clocks", "it begins at %s, and the clock of %s says only %s", date(leaf.NotBefore), p.Host, date(hostNow))
 	}
-	if p.Probe.Kind != ProbeDocker && p.Probe.Kind != ProbeGRPCHealth {
+	if p.Probe.Kind != renewer.ProbeDocker && p.Probe.Kind != renewer.ProbeGRPCHealth {
 		return nil // what a restart does to another service is not known
 	}
-	if !slices.Contains(UsagesOf(leaf), UsageServer) {
+	if !slices.Contains(renewer.UsagesOf(leaf), renewer.UsageServer) {
 		return refuse("add server to usages", "it is to be served, and has not the usage server")
 	}
 	name := p.Probe.ServerName
@@ -37,7 +38,7 @@ func Preflight(p Placement, leaf *x509.Certificate, hostNow time.Time) error {
 		name = host
 	}
 	if err := leaf.VerifyHostname(name); err != nil {
-		return refuse("add "+name+" to sans", "peers dial %s, and it covers only %s", name, strings.Join(SANs(leaf), ", "))
+		return refuse("add "+name+" to sans", "peers dial %s, and it covers only %s", name, strings.Join(renewer.SANs(leaf), ", "))
 	}
 	return nil
 }

@@ -1,10 +1,11 @@
-package renewer
+package pki
 
 import (
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"renewer/renewer"
 	"time"
 )
 
@@ -12,23 +13,23 @@ import (
 // own dates. It must be what an issuer could have returned for the entry: key,
 // names, usages, a chain to one of the roots, and not expired. Warnings say what
 // else differs from the entry, which holds from the next renewal on.
-func Adopted(c Certificate, content map[FileKind][]byte, roots []*x509.Certificate, now time.Time) (g Generation, warnings []string, err error) {
+func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots []*x509.Certificate, now time.Time) (g renewer.Generation, warnings []string, err error) {
 	chain, key, err := pairIn(content)
 	if err != nil {
 		return g, nil, err
 	}
 	leaf := chain.Leaf
 	if !now.Before(leaf.NotAfter) {
-		return g, nil, WithHint(fmt.Errorf("it expired at %s", date(leaf.NotAfter)), "renewer renew "+c.Name+" issues another one")
+		return g, nil, renewer.WithHint(fmt.Errorf("it expired at %s", date(leaf.NotAfter)), "renewer renew "+c.Name+" issues another one")
 	}
 	if !Belongs(key, leaf) {
-		return g, nil, WithHint(errors.New("the key is not the certificate's"), "put the pair right, or renewer renew "+c.Name)
+		return g, nil, renewer.WithHint(errors.New("the key is not the certificate's"), "put the pair right, or renewer renew "+c.Name)
 	}
-	order := Order{Certificate: c.Name, Request: c.Request(), Key: key}
+	order := renewer.Order{Certificate: c.Name, Request: c.Request(), Key: key}
 	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
 	_, err = CheckIssued(order, c.Strict, chain, roots, now)
 	if err != nil {
-		return g, nil, WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
+		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
 	}
 	note := func(field, has, wants string) {
 		if has != wants {
@@ -36,14 +37,14 @@ func Adopted(c Certificate, content map[FileKind][]byte, roots []*x509.Certifica
 		}
 	}
 	note("common name", leaf.Subject.CommonName, c.CommonName)
-	note("sans", set(SANs(leaf)), set(c.SANs))
-	note("usages", set(UsagesOf(leaf)), set(c.Usages))
-	return NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore), warnings, nil
+	note("sans", set(renewer.SANs(leaf)), set(c.SANs))
+	note("usages", set(renewer.UsagesOf(leaf)), set(c.Usages))
+	return renewer.NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore), warnings, nil
 }
 
 // pairIn finds the chain and the key in files.
-func pairIn(content map[FileKind][]byte) (chain Chain, key crypto.Signer, err error) {
-	for _, kind := range []FileKind{FileCert, FileBundle, FileLeaf} {
+func pairIn(content map[renewer.FileKind][]byte) (chain renewer.Chain, key crypto.Signer, err error) {
+	for _, kind := range []renewer.FileKind{renewer.FileCert, renewer.FileBundle, renewer.FileLeaf} {
 		text, ok := content[kind]
 		if !ok || chain.Leaf != nil {
 			continue
@@ -59,7 +60,7 @@ func pairIn(content map[FileKind][]byte) (chain Chain, key crypto.Signer, err er
 			}
 		}
 	}
-	for _, kind := range []FileKind{FileKey, FileBundle} {
+	for _, kind := range []renewer.FileKind{renewer.FileKey, renewer.FileBundle} {
 		if text, ok := content[kind]; ok && key == nil {
 			if key, err = DecodeKey(text); err != nil {
 				return chain, nil, fmt.Errorf("%s: %w", kind, err)

@@ -1,4 +1,4 @@
-package renewer_test
+package pki_test
 
 import (
 	"crypto/rand"
@@ -12,6 +12,7 @@ import (
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Whoever signed: what came back is compared with what was asked, and a leaf
@@ -99,7 +100,7 @@ func TestCheckIssued(t *testing.T) {
 				Issuer: "corp", CommonName: "web", SANs: []string{"web"}, Usages: []renewer.Usage{renewer.UsageServer}, Lifetime: life,
 			}}
 			chain := renewer.Chain{Leaf: signed(t, c, by, key.Public()), Intermediates: tc.above}
-			warnings, err := renewer.CheckIssued(o, tc.strict, chain, []*x509.Certificate{root.Root}, now)
+			warnings, err := pki.CheckIssued(o, tc.strict, chain, []*x509.Certificate{root.Root}, now)
 			if tc.refused == "" {
 				if said := strings.Join(warnings, "; "); err != nil || tc.warned == "" && said != "" || !strings.Contains(said, tc.warned) {
 					t.Errorf("warnings %q, %v", warnings, err)
@@ -118,7 +119,7 @@ func TestCheckIssued(t *testing.T) {
 			}
 			// Never pushed, whoever had it signed for another key.
 			o.Key = testpki.Key(t)
-			if _, err := renewer.CheckIssued(o, false, chain, []*x509.Certificate{root.Root}, now); err == nil || !strings.Contains(err.Error(), "another key") {
+			if _, err := pki.CheckIssued(o, false, chain, []*x509.Certificate{root.Root}, now); err == nil || !strings.Contains(err.Error(), "another key") {
 				t.Errorf("another key: %v", err)
 			}
 		})
@@ -141,11 +142,11 @@ func TestCheckIssuedBelowARenewedRoot(t *testing.T) {
 	o := renewer.Order{Certificate: "web", Key: key, Request: renewer.Request{Issuer: "corp", SANs: []string{"web"}, Lifetime: 10 * time.Hour}}
 	chain := renewer.Chain{Leaf: signed(t, leaf, &testpki.CA{Cert: successor, Key: key}, key.Public())}
 	for _, roots := range [][]*x509.Certificate{{old, successor}, {successor, old}} {
-		if _, err := renewer.CheckIssued(o, false, chain, roots, now); err != nil {
+		if _, err := pki.CheckIssued(o, false, chain, roots, now); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := renewer.CheckIssued(o, false, chain, []*x509.Certificate{old}, now); err == nil || !strings.Contains(err.Error(), "after its CA") {
+	if _, err := pki.CheckIssued(o, false, chain, []*x509.Certificate{old}, now); err == nil || !strings.Contains(err.Error(), "after its CA") {
 		t.Errorf("got %v", err)
 	}
 }

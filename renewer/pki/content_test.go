@@ -1,4 +1,4 @@
-package renewer_test
+package pki_test
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 func must(t *testing.T, err error) {
@@ -33,7 +34,7 @@ func TestContent(t *testing.T) {
 	files := map[renewer.FileKind]string{"ca": "a", "cert": "b", "leaf": "c", "key": "d", "bundle": "e"}
 	chain := renewer.Chain{Leaf: pair.Cert, Intermediates: []*x509.Certificate{inter.Cert, ca.Root}} // with the root, as some issuers do
 	other := testpki.New(t).Root
-	got, err := renewer.Content(files, chain, pair.Key, []*x509.Certificate{ca.Root, other})
+	got, err := pki.Content(files, chain, pair.Key, []*x509.Certificate{ca.Root, other})
 	must(t, err)
 	for kind, want := range map[renewer.FileKind][]byte{
 		"ca":     testpki.PEM(ca.Root, other),
@@ -46,7 +47,7 @@ func TestContent(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant\n%s", kind, got[kind], want)
 		}
 	}
-	bundle, err := renewer.Content(map[renewer.FileKind]string{"ca": "ca.crt"}, renewer.Chain{}, nil, []*x509.Certificate{other})
+	bundle, err := pki.Content(map[renewer.FileKind]string{"ca": "ca.crt"}, renewer.Chain{}, nil, []*x509.Certificate{other})
 	must(t, err)
 	if !bytes.Equal(bundle["ca"], testpki.PEM(other)) {
 		t.Errorf("a trust bundle alone: %s", bundle["ca"])
@@ -62,7 +63,7 @@ func TestContent(t *testing.T) {
 		"private key is not the certificate's": {files, chain, testpki.Key(t), []*x509.Certificate{ca.Root}},
 		"unknown kind of file":                 {map[renewer.FileKind]string{"p12": "x"}, chain, pair.Key, nil},
 	} {
-		if _, err := renewer.Content(c.files, c.chain, c.key, c.roots); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := pki.Content(c.files, c.chain, c.key, c.roots); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v does not say %q", err, says)
 		}
 	}
@@ -84,9 +85,9 @@ func TestKeysOfEveryForm(t *testing.T) {
 		"PKCS #1": {rsaKey, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)})},
 		"SEC 1":   {ec, append(params, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})...)},
 	} {
-		key, err := renewer.DecodeKey(c.text)
+		key, err := pki.DecodeKey(c.text)
 		must(t, err)
-		text, err := renewer.EncodeKey(key)
+		text, err := pki.EncodeKey(key)
 		must(t, err)
 		file := filepath.Join(t.TempDir(), "key")
 		must(t, os.WriteFile(file, text, 0o600))
@@ -103,7 +104,7 @@ func TestKeysOfEveryForm(t *testing.T) {
 		"the private key is encrypted":     "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
 		"the private key cannot be parsed": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 	} {
-		if _, err := renewer.DecodeKey([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := pki.DecodeKey([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v does not say %q", err, says)
 		}
 	}
@@ -115,13 +116,13 @@ func TestEveryKeyTypeIsMadeAndKnown(t *testing.T) {
 		if kind == renewer.RSA4096 || kind == renewer.RSA3072 {
 			continue // the same code as rsa-2048, and slow
 		}
-		key, err := renewer.NewKey(kind)
+		key, err := pki.NewKey(kind)
 		must(t, err)
-		if got := renewer.KeyTypeOf(key.Public()); got != kind {
+		if got := pki.KeyTypeOf(key.Public()); got != kind {
 			t.Errorf("%s is taken for %q", kind, got)
 		}
 	}
-	if _, err := renewer.NewKey("dsa"); err == nil {
+	if _, err := pki.NewKey("dsa"); err == nil {
 		t.Error("made a key of an unknown type")
 	}
 }
@@ -135,10 +136,10 @@ func FuzzPEM(f *testing.F) {
 	f.Add(append(bytes.Clone(pair.KeyPEM), pair.CertPEM...))
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if certs, err := renewer.DecodeCertificates(data); err == nil && (len(certs) == 0 || certs[0] == nil) {
+		if certs, err := pki.DecodeCertificates(data); err == nil && (len(certs) == 0 || certs[0] == nil) {
 			t.Error("no certificate and no error")
 		}
-		if key, err := renewer.DecodeKey(data); err == nil && key == nil {
+		if key, err := pki.DecodeKey(data); err == nil && key == nil {
 			t.Error("no key and no error")
 		}
 	})

@@ -1,4 +1,4 @@
-package renewer
+package pki
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"renewer/renewer"
 	"slices"
 	"strings"
 )
@@ -26,10 +27,10 @@ import (
 //
 // It is the last look before anything is written: a key that is not the
 // leaf's is an error. Chain and key are needed only where a file needs them.
-func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []*x509.Certificate) (map[FileKind][]byte, error) {
-	out := make(map[FileKind][]byte, len(files))
+func Content(files map[renewer.FileKind]string, chain renewer.Chain, key crypto.Signer, roots []*x509.Certificate) (map[renewer.FileKind][]byte, error) {
+	out := make(map[renewer.FileKind][]byte, len(files))
 	for kind := range files {
-		if kind == FileCA {
+		if kind == renewer.FileCA {
 			if len(roots) == 0 {
 				return nil, errors.New("there is no root for the ca file")
 			}
@@ -41,13 +42,13 @@ func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []
 			return nil, err
 		}
 		switch kind {
-		case FileCert:
+		case renewer.FileCert:
 			out[kind] = certs
-		case FileLeaf:
+		case renewer.FileLeaf:
 			out[kind] = PEM(chain.Leaf)
-		case FileKey:
+		case renewer.FileKey:
 			out[kind] = keyPEM
-		case FileBundle:
+		case renewer.FileBundle:
 			out[kind] = slices.Concat(keyPEM, certs)
 		default:
 			return nil, fmt.Errorf("unknown kind of file %q", kind)
@@ -56,12 +57,12 @@ func Content(files map[FileKind]string, chain Chain, key crypto.Signer, roots []
 	return out, nil
 }
 
-func pair(chain Chain, key crypto.Signer) (certs, keyPEM []byte, err error) {
+func pair(chain renewer.Chain, key crypto.Signer) (certs, keyPEM []byte, err error) {
 	switch {
 	case chain.Leaf == nil || key == nil:
 		return nil, nil, errors.New("there is no certificate to place")
 	case !Belongs(key, chain.Leaf):
-		return nil, nil, WithHint(errors.New("the private key is not the certificate's: their public keys differ"), "renew the certificate to get a new pair")
+		return nil, nil, renewer.WithHint(errors.New("the private key is not the certificate's: their public keys differ"), "renew the certificate to get a new pair")
 	}
 	list := []*x509.Certificate{chain.Leaf}
 	for _, c := range chain.Intermediates { // some issuers send the root along
@@ -80,20 +81,20 @@ func Belongs(key crypto.Signer, c *x509.Certificate) bool {
 }
 
 // NewKey makes a private key.
-func NewKey(t KeyType) (crypto.Signer, error) {
+func NewKey(t renewer.KeyType) (crypto.Signer, error) {
 	switch t {
-	case ECDSAP256:
+	case renewer.ECDSAP256:
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case ECDSAP384:
+	case renewer.ECDSAP384:
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case Ed25519:
+	case renewer.Ed25519:
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
-	case RSA2048:
+	case renewer.RSA2048:
 		return rsa.GenerateKey(rand.Reader, 2048)
-	case RSA3072:
+	case renewer.RSA3072:
 		return rsa.GenerateKey(rand.Reader, 3072)
-	case RSA4096:
+	case renewer.RSA4096:
 		return rsa.GenerateKey(rand.Reader, 4096)
 	default:
 		return nil, fmt.Errorf("unknown key type %q", t)
@@ -102,14 +103,14 @@ func NewKey(t KeyType) (crypto.Signer, error) {
 
 // KeyTypeOf names the type of a public key; empty for one that renewer would
 // not make.
-func KeyTypeOf(pub crypto.PublicKey) KeyType {
+func KeyTypeOf(pub crypto.PublicKey) renewer.KeyType {
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
-		return KeyType("ecdsa-p" + fmt.Sprint(k.Curve.Params().BitSize))
+		return renewer.KeyType("ecdsa-p" + fmt.Sprint(k.Curve.Params().BitSize))
 	case ed25519.PublicKey:
-		return Ed25519
+		return renewer.Ed25519
 	case *rsa.PublicKey:
-		return KeyType("rsa-" + fmt.Sprint(k.N.BitLen()))
+		return renewer.KeyType("rsa-" + fmt.Sprint(k.N.BitLen()))
 	default:
 		return ""
 	}

@@ -1,4 +1,4 @@
-package renewer
+package pki
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"renewer/renewer"
 	"slices"
 	"time"
 )
@@ -18,7 +19,7 @@ func TrustDigest(roots []*x509.Certificate) string {
 	}
 	prints := make([]string, 0, len(roots))
 	for _, c := range roots {
-		prints = append(prints, Fingerprint(c.Raw))
+		prints = append(prints, renewer.Fingerprint(c.Raw))
 	}
 	slices.Sort(prints)
 	prints = slices.Compact(prints)

@@ -1,0 +1,107 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"renewer/renewer"
+	"strings"
+	"time"
+)
+
+// unusable says what is wrong in words of its own, and is those above.
+type unusable struct {
+	error
+	short bool
+}
+
+func (e *unusable) Unwrap() error { return e.error }
+func (e *unusable) Is(target error) bool {
+	return target == renewer.ErrUnusable || e.short && target == renewer.ErrTooShort
+}
+
+// CheckIssued compares what an issuer returned with what was asked. An error
+// (refused, and renewer.ErrUnusable) means that the leaf must never be pushed. Warnings
+// say what the issuer added or shortened. The chain has to lead to one of the
+// roots and no certificate in it may end before the leaf.
+func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (warnings []string, err error) {
+	leaf := chain.Leaf
+	refuse := func(format string, a ...any) error {
+		why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
+		return &renewer.Error{Class: renewer.ClassRefused, Hint: "compare the issuer's template, role or policy with the entry", Err: &unusable{error: why}}
+	}
+	if leaf == nil {
+		return nil, refuse("is missing")
+	}
+	if pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(o.Key.Public()) {
+		return nil, refuse("has another key than the order")
+	}
+	if leaf.IsCA || leaf.KeyUsage&x509.KeyUsageCertSign != 0 {
+		return nil, refuse("may sign certificates itself: it is a CA")
+	}
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return nil, refuse("has a keyUsage without digitalSignature, so no TLS 1.3 peer takes it")
+	}
+	for _, compared := range []struct {
+		what       string
+		asked, got []string
+	}{
+		{"SANs", o.SANs, renewer.SANs(leaf)}, {"usages", texts(o.Usages), texts(renewer.UsagesOf(leaf))},
+	} {
+		if missing := without(compared.asked, compared.got); len(missing) > 0 {
+			return nil, refuse("lacks the %s %s", compared.what, strings.Join(missing, ", "))
+		}
+		if extra := without(compared.got, compared.asked); len(extra) > 0 && strict {
+			return nil, refuse("has the %s %s, which nobody asked for (strict: true)", compared.what, strings.Join(extra, ", "))
+		}
+	}
+	if leaf.Subject.CommonName != o.CommonName && strict {
+		return nil, refuse("has the common name %q instead of %q (strict: true)", leaf.Subject.CommonName, o.CommonName)
+	}
+	if err := checkChain(chain, roots, refuse); err != nil {
+		return nil, err
+	}
+	switch given := leaf.NotAfter.Sub(now); {
+	case leaf.NotBefore.After(now):
+		return nil, &renewer.Error{
+			Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and of the issuer",
+			Err: fmt.Errorf("%s: the certificate from issuer %s is valid only from %s, and it is %s here", o.Certificate, o.Issuer, date(leaf.NotBefore), date(now)),
+		}
+	case given < o.Lifetime/10:
+		return nil, &renewer.Error{
+			Class: renewer.ClassRefused, Hint: "raise the issuer's longest lifetime, or ask for less: lifetime of the entry; a CA that is about to end has to be replaced",
+			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s ends at %s: less than a tenth of the %s asked for",
+				o.Certificate, o.Issuer, date(leaf.NotAfter), o.Lifetime)},
+		}
+	}
+	return renewer.NewGeneration(o.Certificate, 0, o.Request, chain, renewer.Renewal{}, now).Warnings(nil), nil
+}
+
+func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(string, ...any) error) error {
+	outlives := func(ca *x509.Certificate) error {
+		if chain.Leaf.NotAfter.After(ca.NotAfter) {
+			return refuse("ends at %s, after its CA %s, which ends at %s", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
+		}
+		return nil
+	}
+	child := chain.Leaf
+	for _, parent := range chain.Intermediates {
+		if err := child.CheckSignatureFrom(parent); err != nil {
+			return refuse("has a chain that does not hold: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
+		}
+		if err := outlives(parent); err != nil {
+			return err
+		}
+		child = parent
+	}
+	err := refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
+	for _, root := range roots { // a root and its successor may share name and key: one is enough
+		if bytes.Equal(root.RawSubject, child.RawIssuer) && child.CheckSignatureFrom(root) == nil {
+			if err = outlives(root); err == nil {
+				return nil
+			}
+		}
+	}
+	return err
+}
