@@ -27,7 +27,10 @@ type Outcome struct {
 	Previous   string        // stage: what is live
 	Live       bool          // stage: Revision is the live one
 	Layout     string        // stage
-	Trust      string        // stage
+	Roots      RootSet       // stage: of the ca file
+	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
+	WasForeign bool          // stage: renewer did not write what is live
+	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
 	How        string        // activate: the activation, as it is shown
 	Rereads    bool          // activate: the service reads it by itself
@@ -143,19 +146,23 @@ func (t *transition) finish() {
 	if r.Phase.Over() {
 		return
 	}
-	failed, over := "", true
+	failed, over, settled, placed := "", true, true, len(r.Steps) == 0
 	for _, s := range r.Steps {
-		over = over && s.State.Over()
+		over = over && (s.State.Over() || s.unreachable())
+		settled = settled && (!s.State.Live() || s.unreachable())
+		placed = placed || s.State.inPlace()
 		if s.State.failed() && failed == "" {
 			failed = s.Host + ": " + s.Error
 			r.Error, r.Hint = failed, s.Hint
 		}
 	}
 	switch {
-	case failed != "" && r.Settled():
+	case failed != "" && settled:
+		t.leaveBehind()
 		t.close(PhaseBlocked, failed)
-	case over && failed == "":
+	case over && placed && failed == "":
 		r.Error, r.Hint = "", ""
+		t.leaveBehind()
 		if r.Generation > 0 || r.Kind == KindRollback {
 			t.rec.Current = r.Generation
 		}
@@ -166,6 +173,26 @@ func (t *transition) finish() {
 			t.rec.Held = nil
 		}
 		t.close(PhaseDone, "")
+	}
+}
+
+// leaveBehind hands hosts that cannot be reached over to work of their own: a
+// rollout is over when every placement that can be reached is proven or back.
+func (t *transition) leaveBehind() {
+	for _, s := range t.r.Steps {
+		if s.State.Over() || !s.unreachable() {
+			continue
+		}
+		p := t.rec.Placements[s.Host]
+		p.Error, p.Hint = s.Error, s.Hint
+		if s.State.Live() {
+			step := s.afresh()
+			p.State, p.Matches, p.Interrupted = HostActivated, false, &step
+		}
+		if t.rec.Placements == nil {
+			t.rec.Placements = map[string]PlacementState{}
+		}
+		t.rec.Placements[s.Host] = p
 	}
 }
 

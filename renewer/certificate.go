@@ -23,6 +23,9 @@ type Certificate struct {
 	Lifetime   time.Duration
 	Renewal    Renewal
 	Trust      []string // issuers whose roots go into the ca file
+	// Settle is how long after placing a bundle counts as loaded where nothing is
+	// activated: 0 is the default, less than 0 is at once. See SettleTime.
+	Settle     time.Duration
 	Placements []Placement
 	Pace       Pace
 	Window     string // name of a maintenance window, or empty
@@ -136,9 +139,10 @@ type Reloads struct {
 
 // Rereads reports whether the service needs no activation to use what is
 // staged: only what it reads by itself differs from what is in place.
-func (p Placement) Rereads(was PlacementState, layout, trust string) bool {
-	known := was.Revision != "" && was.Layout != "" && !was.Unactivated
-	return p.Reloads.Leaf && known && was.Layout == layout && (p.Reloads.Trust || was.Trust == trust)
+func (p Placement) Rereads(was PlacementState, layout string, roots RootSet) bool {
+	known := was.Placed() && was.Layout != "" && !was.Unactivated && was.Interrupted == nil
+	_, hasTrust := p.Files[FileCA]
+	return p.Reloads.Leaf && known && was.Layout == layout && (p.Reloads.Trust || !hasTrust || was.Roots.Same(roots))
 }
 
 // ID names the placement in messages, logs and keys: certificate@host, or the

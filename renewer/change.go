@@ -6,6 +6,7 @@ type Change struct {
 	Record     *Record     // put; Latest and Rollouts never fall
 	Row        *Row        // put with Record: what lists show; nil: as it was, or made from the first record
 	Generation *Generation // put; a number keeps its certificate for ever
+	Roots      [][]byte    // DER; put where they are not known: what RootIDs stand for
 	Closed     *Rollout    // put into the history of rollouts; its phase is over
 	// Remove names a certificate that left the fleet file: after the parts
 	// above it goes out of every list; its generations, rollouts and events

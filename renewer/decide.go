@@ -15,6 +15,9 @@ type Entry struct {
 	// entry (per_host) ended; those under way are entries themselves.
 	Family []Ended
 	Size   int // how many certificates the entry has; 0 is 1
+	// Gate keeps the leaf from going live: a verifier would refuse it. Zero: none
+	// would.
+	Gate Waiting
 }
 
 // Task is what one worker does in one go: a single action, or the activation
@@ -46,7 +49,12 @@ func Decide(entries []Entry, busy func(Action) bool) Turn {
 	for _, e := range entries {
 		next := e.Rollout.Next(e.Certificate, e.Conditions)
 		n.wakeAt(next.Wake)
-		moves = append(moves, move{e, next})
+		m := move{e, next}
+		if e.Gate.Kind != "" {
+			m.close()
+			n.wakeAt(e.Gate.Until)
+		}
+		moves = append(moves, m)
 	}
 	turn := Turn{Held: holds(moves), Moving: map[string]bool{}, Waiting: map[string]Waits{}}
 	for _, h := range turn.Held {

@@ -38,9 +38,9 @@ func generation(c Certificate, number int, issued time.Time) *Generation {
 func inPlace(c Certificate, number int) Record {
 	rec := Record{Name: c.Name, Entry: c.Entry, Issuer: c.Issuer, Current: number, Latest: number, Placements: map[string]PlacementState{}}
 	for _, p := range c.Placements {
-		rev := Revision{Name: fmt.Sprintf("r%d", number), Generation: number, Layout: p.Layout(), Trust: "roots"}
+		rev := Revision{Name: fmt.Sprintf("r%d", number), Generation: number, Layout: p.Layout(), Roots: NewRootSet("root"), Origin: OriginIssued}
 		rec.Placements[p.Host] = PlacementState{
-			State: HostVerified, Generation: number, Revision: rev.Name, Revisions: []Revision{rev}, Layout: rev.Layout, Trust: rev.Trust, Matches: true,
+			State: HostVerified, Generation: number, Revision: rev.Name, Revisions: []Revision{rev}, Layout: rev.Layout, Roots: rev.Roots, Origin: rev.Origin, Loaded: &Loaded{Generation: number, Roots: rev.Roots}, Matches: true,
 		}
 	}
 	return rec

@@ -45,6 +45,10 @@ var (
 // connection was lost: what was under way may or may not have been done.
 var ErrUnreachable = errors.New("host unreachable")
 
+// ErrLocal is what errors.Is finds where this process ran out of descriptors or
+// memory: nothing is known of a host or an issuer, and nothing is wrong there.
+var ErrLocal = errors.New("this machine ran out of something")
+
 // ErrNoRevision is what errors.Is finds where a host no longer has a revision as
 // it was written: trying again does not help.
 var ErrNoRevision = errors.New("no such revision")

@@ -112,9 +112,12 @@ type Generation struct {
 	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`
 	// KeyCompromised: its key is in other hands, so none after it may keep it.
-	KeyCompromised bool     `json:"key_compromised,omitzero"`
-	Rollout        string   `json:"rollout"`   // the rollout that ordered it
-	Chain          [][]byte `json:"chain_der"` // leaf first
+	KeyCompromised bool   `json:"key_compromised,omitzero"`
+	Rollout        string `json:"rollout"` // the rollout that ordered it
+	// Under are the roots that its chain leads to; unknown for what a version
+	// before issued.
+	Under RootSet  `json:"under,omitempty"`
+	Chain [][]byte `json:"chain_der"` // leaf first
 }
 
 // Fingerprint returns the SHA-256 of a certificate's DER as lower-case hex.

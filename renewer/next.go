@@ -65,9 +65,11 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		return Next{}
 	}
 	var n Next
-	stopped, slots, wait := r.stopped(), r.slots(c, k), r.pausedUntil(c.Pace)
+	stopped, wait := r.stopped(), r.pausedUntil(c.Pace)
+	left := map[bool]int{false: r.slots(c, k, false), true: r.slots(c, k, true)} // by: the pass of the added roots
 	for i := range r.Steps {
 		s := &r.Steps[i]
+		rooting := s.Pass == PassRoots
 		switch {
 		case s.State.Over():
 		case s.State.Live(): // always finished, whatever else went wrong
@@ -77,22 +79,22 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		case s.State == StepPending && waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
 			n.wakeAt(s.NextAt)
 			n.wait(s.waiting())
-		case slots <= 0:
+		case left[rooting] <= 0:
 			n.wait(r.paced(c))
 		case waits(wait, k.Now, c.Pace.Pause):
 			n.wakeAt(wait)
 			n.wait(Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(wait), Until: wait})
-			slots--
+			left[rooting]--
 		case s.State == StepStaged && r.shut(c, k):
 			n.wakeAt(k.WindowNext)
 			if !k.End.IsZero() {
 				n.wakeAt(k.End.Add(-c.OverrideBefore))
 			}
 			n.wait(r.window(c, k))
-			slots--
+			left[rooting]--
 		default:
 			n.add(r, s, k.Now)
-			slots--
+			left[rooting]--
 		}
 	}
 	return n
@@ -129,12 +131,14 @@ func (n *Next) wakeAt(t time.Time) {
 // slots returns how many further hosts may be under way: the canaries that are
 // still to be proven, then max_parallel, less those that are live already. A
 // live one that went away holds its slot until what is in place is about to end.
-func (r *Rollout) slots(c Certificate, k Conditions) int {
+// The pass of the added roots has canaries of its own: the leaf of a canary may
+// have to wait until every host has the roots.
+func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 	p, proven, live := c.Pace, 0, 0
 	late := !k.End.IsZero() && !k.Now.Before(k.End.Add(-c.OverrideBefore))
 	for _, s := range r.Steps {
 		switch {
-		case s.State == StepVerified:
+		case s.State == StepVerified || rooting && s.Pass == PassRooted:
 			proven++
 		case s.State.Live() && (!late || !waits(s.NextAt, k.Now, BackoffMax)):
 			live++

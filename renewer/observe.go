@@ -11,8 +11,11 @@ type Look struct {
 	Kind ProbeKind
 	At   time.Time
 	Seen Observation
-	Disk OnDisk
 	Err  error // nil: what should be is there and served
+	// Differs: the files are not as expected. Under are the known roots that the
+	// leaf among them leads to.
+	Differs bool
+	Under   RootSet
 }
 
 // Observe takes a look into what is known of a placement, and returns the
@@ -23,6 +26,16 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	ev := Event{Time: l.At, Certificate: certificate, Host: host, Generation: p.Generation}
 	was := p.State
 	wasError := p.Error
+	if errors.Is(l.Err, ErrLocal) {
+		return nil // says nothing about the host
+	}
+	switch {
+	case l.Err == nil && l.Kind != ProbeNone:
+		p.Seen = nil
+		p.learn(l.Seen.Disk)
+	case l.Differs:
+		p.Seen = &Seen{Leaf: l.Seen.Disk.Leaf, Under: l.Under, NotAfter: l.Seen.Disk.NotAfter.Unix(), Roots: l.Seen.Disk.Trusts}
+	}
 	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
 	if l.Err == nil && p.Unactivated && !l.Kind.Served() {
 		p.unproven(p.Error, l.At)
@@ -67,5 +80,17 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 // run when it was to load what is live, the files are as they were placed, and
 // yet something serves. To place and activate them again would change nothing.
 func (p *PlacementState) elsewhere(l Look) bool {
-	return p.Unactivated && p.Stopped != "" && l.Seen.Served != "" && l.Disk.Revision == p.Revision && len(l.Disk.Problems) == 0
+	return p.Unactivated && p.Stopped != "" && l.Seen.Served != "" && !l.Differs
+}
+
+// learn takes over what nobody had compared before: the roots of files that a
+// version before placed, or that were adopted by one.
+func (p *PlacementState) learn(d OnDisk) {
+	if p.Roots.Known() || !d.Trusts.Known() {
+		return
+	}
+	p.Roots, p.Digest = d.Trusts, ""
+	if p.Loaded == nil && !p.Unactivated {
+		p.loaded()
+	}
 }

@@ -1,6 +1,9 @@
 package renewer
 
-import "time"
+import (
+	"crypto/x509"
+	"time"
+)
 
 // Staged is what staging a placement found and wrote.
 type Staged struct {
@@ -21,8 +24,59 @@ type OnDisk struct {
 	Revision string    // where current leads; empty for plain files or none
 	Leaf     string    // SHA-256 of the leaf, hex; empty if there is no certificate
 	NotAfter time.Time // of the leaf
-	Trust    string    // TrustDigest of the ca file; empty if there is none
+	Trusts   RootSet   // the roots of the ca file; unknown if that could not be read
+	Roots    []*x509.Certificate
 	Problems []Problem // what differs from the placement
+}
+
+// Expected is what should be at the live names of a placement.
+type Expected struct {
+	Leaf string // SHA-256, hex; empty: none, of a trust bundle
+	// Roots are exactly those of the ca file. Where nobody has compared the file
+	// yet they are unknown: then it has the Digest of a version before or, without
+	// one, AtLeast those.
+	Roots   RootSet
+	Digest  string
+	AtLeast RootSet
+	Origin  Origin // of adopted files only the names may be plain; of foreign ones only the leaf counts
+}
+
+// Differs says what is not as expected; empty if all is.
+func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
+	for _, problem := range d.Problems {
+		if e.Origin == OriginForeign || e.Origin == OriginAdopted && problem.Kind == ProblemForeign {
+			continue
+		}
+		wrong = append(wrong, problem.Text)
+	}
+	if e.Leaf != "" && d.Leaf != e.Leaf {
+		wrong = append(wrong, shortPrint(d.Leaf)+" instead of "+shortPrint(e.Leaf))
+	}
+	if name, has := p.Files[FileCA]; has && e.Origin != OriginForeign && !e.trusts(d) {
+		wrong = append(wrong, name+" holds other roots than it should")
+	}
+	return wrong
+}
+
+func (e Expected) trusts(d OnDisk) bool {
+	switch {
+	case e.Roots.Known():
+		return e.Roots.Same(d.Trusts)
+	case e.Digest != "":
+		return TrustDigest(d.Roots) == e.Digest
+	case e.AtLeast.Known():
+		return d.Trusts.Known() && len(e.AtLeast.Without(d.Trusts)) == 0
+	default:
+		return false // unknown equals nothing
+	}
+}
+
+// shortPrint shortens a fingerprint for people.
+func shortPrint(fingerprint string) string {
+	if fingerprint == "" {
+		return "no certificate"
+	}
+	return "certificate " + fingerprint[:min(16, len(fingerprint))] + "…"
 }
 
 // ProblemKind says what is wrong with a file.

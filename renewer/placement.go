@@ -43,10 +43,10 @@ func digest(v any) string {
 func (p *PlacementState) keep(rev Revision, previous string) {
 	is := func(name string) func(Revision) bool { return func(r Revision) bool { return r.Name == name } }
 	if previous != "" && !slices.ContainsFunc(p.Revisions, is(previous)) {
-		p.Revisions = append(p.Revisions, Revision{Name: previous})
+		p.Revisions = append(p.Revisions, Revision{Name: previous, Origin: OriginForeign})
 	}
 	same := func(r Revision) bool {
-		again := rev.Generation > 0 && r.Generation == rev.Generation && r.Trust == rev.Trust && r.Layout == rev.Layout
+		again := r.Origin == OriginIssued && r.Generation == rev.Generation && r.Roots.Same(rev.Roots) && r.Layout == rev.Layout
 		return r.Name == rev.Name || again && r.Name != previous
 	}
 	p.Revisions = append(slices.DeleteFunc(slices.Clone(p.Revisions), same), rev)
@@ -57,7 +57,7 @@ func (p *PlacementState) keep(rev Revision, previous string) {
 
 // drop forgets a revision that failed and returns the one that is live again.
 func (p *PlacementState) drop(failed, live string) Revision {
-	back := Revision{Name: live}
+	back := Revision{Name: live, Origin: OriginForeign}
 	var kept []Revision
 	for _, r := range p.Revisions {
 		switch r.Name {
@@ -83,27 +83,99 @@ func (p *PlacementState) unproven(why string, at time.Time) {
 // activated notes that the service has been made to load what is live.
 func (p *PlacementState) activated() { p.Unactivated, p.Stopped, p.Tried = false, "", "" }
 
-// Forget drops what is known of hosts that left the entry, and reports whether
-// there were any.
-func (rec *Record) Forget(c Certificate) bool {
-	before := len(rec.Placements)
-	maps.DeleteFunc(rec.Placements, func(host string, _ PlacementState) bool {
-		_, stays := c.Placement(host)
-		return !stays
-	})
-	return len(rec.Placements) < before
+// Placed reports whether anything of renewer's is at the live names.
+func (p PlacementState) Placed() bool { return p.Revision != "" }
+
+// Has reports whether a generation is in place, as it was written or adopted.
+func (p PlacementState) Has(generation int) bool {
+	return p.Generation == generation && p.Seen == nil && (p.Origin == OriginIssued || p.Origin == OriginAdopted)
 }
 
-// OnAll reports whether a generation is still on every host of a certificate,
-// laid out as the entry says now.
-func (rec Record) OnAll(generation int, c Certificate) bool {
-	for _, p := range c.Placements {
-		there := func(r Revision) bool { return r.Generation == generation && r.Layout == p.Layout() }
-		if !slices.ContainsFunc(rec.Placements[p.Host].Revisions, there) {
-			return false
+// loaded notes that the service uses what is in place.
+func (p *PlacementState) loaded() { p.Loaded = &Loaded{Generation: p.Generation, Roots: p.Roots} }
+
+// DefaultSettle is how long after placing a bundle counts as loaded where
+// nothing is activated and the service does not read it again by itself.
+const DefaultSettle = 24 * time.Hour
+
+// SettleTime returns the certificate's settle:, by default DefaultSettle or a
+// tenth of the lifetime, whichever is less.
+func (c Certificate) SettleTime() time.Duration {
+	switch {
+	case c.Settle < 0: // written as 0s
+		return 0
+	case c.Settle > 0:
+		return c.Settle
+	case c.Lifetime > 0:
+		return min(DefaultSettle, c.Lifetime/10)
+	default:
+		return DefaultSettle
+	}
+}
+
+// LoadedRoots returns the roots that whoever uses a placement is known to have
+// loaded, and when those in place will count as loaded by time alone (zero: not
+// by time). Nobody who does not run refuses anybody: it will load what is there.
+func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.Time) {
+	var loaded RootSet
+	if p.Loaded != nil {
+		loaded = p.Loaded.Roots
+	}
+	switch {
+	case p.Unactivated && p.Stopped != "" && (p.Served == "" || !pl.Probe.Kind.Served()):
+		return p.Roots, time.Time{}
+	case pl.Activate.Kind != ActivateNone && pl.Activate.Kind != "":
+		return loaded, time.Time{}
+	case pl.Reloads.Trust:
+		return p.Roots, time.Time{}
+	case p.PlacedAt.IsZero(): // by a version before, or found in place
+		return p.Roots, time.Time{}
+	default:
+		return loaded, p.PlacedAt.Add(c.SettleTime())
+	}
+}
+
+// Departed is a placement that left the fleet file while its leaf was in
+// place. It still presents that leaf: see package trust.
+type Departed struct {
+	Host     string    `json:"host"`
+	Usages   []Usage   `json:"usages"`
+	Issuer   string    `json:"issuer"`
+	Under    RootSet   `json:"under"`
+	IssuedAt time.Time `json:"issued_at"`
+	NotAfter time.Time `json:"not_after"`
+}
+
+// Forget drops what is known of hosts that left the entry, and reports whether
+// there were any. What they had in place (generation finds it; nil for none)
+// goes on to count until it expires, unless the host is retired.
+func (rec *Record) Forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
+	changed := false
+	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
+		_, back := c.Placement(d.Host)
+		return back || retired(d.Host) || !now.Before(d.NotAfter)
+	})
+	changed = len(departed) != len(rec.Departed)
+	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
+		if _, stays := c.Placement(host); stays {
+			continue
+		}
+		st := rec.Placements[host]
+		delete(rec.Placements, host)
+		changed = true
+		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
+			departed = append(departed, Departed{
+				Host: host, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
+			})
 		}
 	}
-	return true
+	rec.Departed = departed
+	return changed
+}
+
+// Counts reports whether somebody may still present the generation.
+func (g *Generation) Counts(now time.Time) bool {
+	return g != nil && now.Before(g.NotAfter) && g.RevokedAt.IsZero()
 }
 
 // LookAgain makes what could not be activated or proven due for another try

@@ -9,8 +9,8 @@ import (
 // they led to makes room, and the generation before stays a way back.
 func TestKeepingWhatADriftWasHealedOver(t *testing.T) {
 	t.Parallel()
-	p := PlacementState{Revisions: []Revision{{Name: "r1-a", Generation: 2, Trust: "t", Layout: "l"}, {Name: "r2-b", Generation: 3, Trust: "t", Layout: "l"}}}
-	p.keep(Revision{Name: "r3-b", Generation: 3, Trust: "t", Layout: "l"}, "r0-c")
+	p := PlacementState{Revisions: []Revision{{Name: "r1-a", Generation: 2, Roots: NewRootSet("t"), Origin: OriginIssued, Layout: "l"}, {Name: "r2-b", Generation: 3, Roots: NewRootSet("t"), Origin: OriginIssued, Layout: "l"}}}
+	p.keep(Revision{Name: "r3-b", Generation: 3, Roots: NewRootSet("t"), Origin: OriginIssued, Layout: "l"}, "r0-c")
 	names := func() (names []string) {
 		for _, r := range p.Revisions {
 			names = append(names, r.Name)
@@ -20,7 +20,7 @@ func TestKeepingWhatADriftWasHealedOver(t *testing.T) {
 	if got := names(); !slices.Equal(got, []string{"r1-a", "r0-c", "r3-b"}) {
 		t.Errorf("kept %v", got)
 	}
-	p.keep(Revision{Name: "r4-b", Generation: 3, Trust: "t", Layout: "l"}, "r3-b")
+	p.keep(Revision{Name: "r4-b", Generation: 3, Roots: NewRootSet("t"), Origin: OriginIssued, Layout: "l"}, "r3-b")
 	if got := names(); !slices.Equal(got, []string{"r0-c", "r3-b", "r4-b"}) {
 		t.Errorf("what is replaced is kept until the new one is proven: %v", got)
 	}

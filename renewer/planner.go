@@ -10,10 +10,23 @@ type Observed struct {
 	Record  Record
 	Current *Generation // Record.Current; nil if there is none
 	Rolling *Generation // the one that the open rollout delivers; nil if there is none
-	Trust   string      // TrustDigest of the roots wanted now; empty: not known, so not compared
-	// Untrusting says which peer would not accept another issuer yet; empty:
-	// none.
-	Untrusting string
+	Roots   WantedRoots
+	// RootsFirst: what the certificate's renewal brings would be refused by a
+	// verifier that has not its root yet. Its own placements then take the added
+	// roots alone, first, so that no two of them wait for each other.
+	RootsFirst bool
+}
+
+// WantedRoots returns the roots that belong into the ca file on a host now;
+// unknown where an issuer has never said its own. A nil function knows none.
+type WantedRoots func(host string) RootSet
+
+// On asks, whether or not there is somebody to ask.
+func (w WantedRoots) On(host string) RootSet {
+	if w == nil {
+		return nil
+	}
+	return w(host)
 }
 
 // Decision is what the planner wants for one certificate.
@@ -27,8 +40,6 @@ type Decision struct {
 	// Adapt is the open rollout, brought in line with an entry that changed in
 	// something that does not need another certificate.
 	Adapt *Rollout
-	// Wait says what another certificate waits for; empty: nothing.
-	Wait string
 }
 
 // Plan compares what one entry wants with what is. It is pure: the same
@@ -67,6 +78,8 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 		return "the entry changed"
 	case r.Kind != KindIssue && o.Record.right(c):
 		return "every host is right again"
+	case r.newRoots(c, o):
+		return "other roots are to be trusted"
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
 		return "what is in place was revoked"
 	case o.Current != nil && o.Current.KeyCompromised && !r.because(ReasonKeyCompromised):
@@ -117,7 +130,7 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	due := !at.IsZero() && !at.After(now)
 	switch {
 	case !r.Settled() && (!due || !r.stuck()):
-		if lost {
+		if revised := r.revise(c, o, now); lost || revised {
 			d.Adapt = &r // the rest of the change is compared when that has ended
 		}
 		return d, true
@@ -132,9 +145,13 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 		}
 		return Decision{Close: true, Why: "its generation is due itself", Open: Issue(c, why)}, false
 	case same:
-		return Decision{}, true
+		if r.revise(c, o, now) {
+			d.Adapt = &r
+		}
+		return d, true
 	}
 	r.Entry, r.Steps = c.Digest(), r.stepsFor(c)
+	r.revise(c, o, now)
 	return Decision{Adapt: &r}, true
 }
 
@@ -146,24 +163,13 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 				reasons = append(reasons, reason)
 			}
 		}
-		if wait := trustFirst(c, o, reasons); wait != "" {
-			return Decision{Open: planPlacements(c, o, now), Wait: wait}
-		}
 		if len(reasons) > 0 {
-			return Decision{Open: Issue(c, reasons...)}
+			r := Issue(c, reasons...)
+			r.revise(c, o, now)
+			return Decision{Open: r}
 		}
 	}
 	return Decision{Open: planPlacements(c, o, now)}
-}
-
-// trustFirst says why a change of issuer has to wait: peers that do not trust
-// the new one would refuse the new certificate. Roots travel first. What is
-// needed for another reason does not wait.
-func trustFirst(c Certificate, o Observed, reasons []Reason) string {
-	if len(reasons) != 1 || reasons[0].Code != ReasonChanged || o.Current.Request.Issuer == c.Issuer {
-		return ""
-	}
-	return o.Untrusting
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -206,8 +212,12 @@ func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
 		if !ok {
 			continue
 		}
+		step := Step{Host: p.Host, State: StepPending}
+		if cut := o.Record.Placements[p.Host].Interrupted; cut != nil {
+			step = cut.afresh()
+		}
 		r.Reasons = append(r.Reasons, reason)
-		r.Steps = append(r.Steps, Step{Host: p.Host, State: StepPending})
+		r.Steps = append(r.Steps, step)
 	}
 	if len(r.Steps) == 0 {
 		return nil

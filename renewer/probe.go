@@ -10,11 +10,10 @@ import (
 
 // ProbeRequest is what a probe needs to look as a peer would.
 type ProbeRequest struct {
-	Placement   Placement
-	Fingerprint string              // of the leaf that should be served; empty for a trust bundle
-	Trust       string              // TrustDigest that the ca file should have; empty: not compared
-	Roots       []*x509.Certificate // that a peer would verify the served leaf with
-	Client      *tls.Certificate    // to present; nil unless Probe.Mutual
+	Placement Placement
+	Expect    Expected            // on disk; its leaf is also what should be served
+	Roots     []*x509.Certificate // that a peer would verify the served leaf with
+	Client    *tls.Certificate    // to present; nil unless Probe.Mutual
 	// NoClient says why there is none to present although Probe.Mutual wants
 	// it: what is served is looked at all the same, and the rest is reported as
 	// not checked. Empty: that is an error.
@@ -24,10 +23,7 @@ type ProbeRequest struct {
 	// none, NoWrong says why.
 	Wrong   *tls.Certificate
 	NoWrong string
-	// Restored: what is looked at was put back, perhaps as it was before
-	// renewer came, so modes, owners and links of the files do not count.
-	Restored bool
-	Host     ProbedHost
+	Host    ProbedHost
 }
 
 // ProbedHost is what a probe asks of the host of its placement.
@@ -41,6 +37,7 @@ type ProbedHost interface {
 
 // Observation is what a probe saw.
 type Observation struct {
+	Disk       OnDisk    // the files; zero with the kind none
 	Served     string    // SHA-256 of the served leaf, hex; empty if nothing was served
 	NotAfter   time.Time // of the served leaf
 	Stranger   bool      // it was looked at without the client certificate that is wanted: see ProbeRequest.NoClient

@@ -60,14 +60,19 @@ func keyCompromised(g Generation) Reason {
 func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 	st, known := o.Record.Placements[p.Host]
 	_, hasTrust := p.Files[FileCA]
+	want := o.Roots.On(p.Host)
 	switch {
-	case !known || st.Revision == "":
+	case !known || !st.Placed():
 		return Reason{ReasonHostAdded, p.Host + " does not have it yet"}, true
+	case st.Interrupted != nil:
+		return Reason{ReasonInterrupted, p.Host + " was lost between two generations"}, true
+	case st.Origin == OriginForeign:
+		return Reason{ReasonDrift, p.Host + " has what renewer did not write"}, true
 	case st.Generation != o.Record.Current:
-		return Reason{ReasonDrift, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
+		return Reason{ReasonBehind, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
 	case st.Layout != "" && st.Layout != p.Layout():
 		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
-	case hasTrust && o.Trust != "" && st.Trust != "" && st.Trust != o.Trust:
+	case hasTrust && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
 	case st.Unactivated && !p.Probe.Kind.Served() && !st.Reprobe.After(now):
 		return Reason{ReasonUnactivated, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true

@@ -31,7 +31,9 @@ type Record struct {
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host
-	Rollout    *Rollout                  `json:"rollout,omitempty"`    // under way, or blocked
+	// Departed are placements that left the fleet file with a leaf in place.
+	Departed []Departed `json:"departed,omitempty"`
+	Rollout  *Rollout   `json:"rollout,omitempty"` // under way, or blocked
 	// NextAt is when somebody has to look at this certificate again.
 	NextAt time.Time `json:"next_at,omitzero"`
 }
@@ -57,17 +59,34 @@ type PlacementState struct {
 	Generation int        `json:"generation"`
 	Revision   string     `json:"revision,omitempty"`
 	Revisions  []Revision `json:"revisions,omitempty"` // kept on the host, newest last
-	// Layout and Trust say what was placed beside the leaf: Placement.Layout
-	// and TrustDigest of then.
-	Layout     string    `json:"layout,omitempty"`
-	Trust      string    `json:"trust,omitempty"`
-	Served     string    `json:"served_sha256,omitempty"` // what the last probe saw
-	ServedEnd  time.Time `json:"served_not_after,omitzero"`
-	Matches    bool      `json:"matches"` // the last probe saw what it should
-	VerifiedAt time.Time `json:"verified_at,omitzero"`
-	ProbedAt   time.Time `json:"probed_at,omitzero"`
-	Error      string    `json:"error,omitempty"`
-	Hint       string    `json:"hint,omitempty"`
+	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
+	// the roots of the ca file. Roots of a file that nobody has compared yet are
+	// unknown; Digest is what a version before kept of them.
+	Layout string  `json:"layout,omitempty"`
+	Roots  RootSet `json:"roots,omitempty"`
+	Digest string  `json:"trust,omitempty"`
+	// Foreign are those of Roots that were found in the file and that nobody
+	// but their owner drops; Unwanted is since when others are no longer asked
+	// for by the entry, and kept for peers.
+	Foreign  RootSet              `json:"foreign,omitempty"`
+	Unwanted map[string]time.Time `json:"unwanted,omitempty"`
+	// Origin is of what was placed; Seen is what the last look found instead,
+	// nil where it found that or nobody has looked since. Only Origin issued or
+	// adopted without Seen can be a match.
+	Origin   Origin    `json:"origin,omitempty"`
+	Seen     *Seen     `json:"seen,omitempty"`
+	Loaded   *Loaded   `json:"loaded,omitempty"` // nil: unknown
+	PlacedAt time.Time `json:"placed_at,omitzero"`
+	// Interrupted is the step that a rollout left here when the host was lost
+	// between two generations; nil for none.
+	Interrupted *Step     `json:"interrupted,omitempty"`
+	Served      string    `json:"served_sha256,omitempty"` // what the last probe saw
+	ServedEnd   time.Time `json:"served_not_after,omitzero"`
+	Matches     bool      `json:"matches"` // the last probe saw what it should
+	VerifiedAt  time.Time `json:"verified_at,omitzero"`
+	ProbedAt    time.Time `json:"probed_at,omitzero"`
+	Error       string    `json:"error,omitempty"`
+	Hint        string    `json:"hint,omitempty"`
 	// Unactivated: the service has not been made to load what is live. A probe
 	// that sees only files does not prove otherwise.
 	Unactivated bool `json:"unactivated,omitempty"`
@@ -83,10 +102,11 @@ type PlacementState struct {
 
 // Revision is one directory DIR/.renewer/CERT/rN-HASH8 on a host.
 type Revision struct {
-	Name       string `json:"name"`
-	Generation int    `json:"generation"` // 0: found in place, of unknown origin
-	Trust      string `json:"trust,omitempty"`
-	Layout     string `json:"layout,omitempty"`
+	Name       string  `json:"name"`
+	Generation int     `json:"generation"`
+	Roots      RootSet `json:"roots,omitempty"`
+	Layout     string  `json:"layout,omitempty"`
+	Origin     Origin  `json:"origin,omitempty"`
 }
 
 // Row is one line of a list: the columns that the inventory's indexes hold, so

@@ -1,6 +1,9 @@
 package renewer
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Due returns when what a rollout delivers has to be renewed itself, whether
 // or not all hosts have it by then; zero while that is not known. One that was
@@ -42,6 +45,76 @@ func (r *Rollout) stepsFor(c Certificate) []Step {
 	return steps
 }
 
+// revise brings what has not begun in line with the roots that are wanted now,
+// and a rollout of kind place with all that is to be placed now: no host waits
+// for another one that is away. It reports whether anything changed.
+func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool) {
+	r.Steps = slices.Clone(r.Steps)
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.State != StepPending && s.State != StepStaged {
+			continue
+		}
+		want := o.Roots.On(s.Host)
+		pass := s.Pass
+		switch first := !r.Quiet && r.rootsFirst(c, o, s.Host, want); {
+		case first && pass == PassWhole && s.Previous == "":
+			pass = PassRoots
+		case !first && pass == PassRoots:
+			pass = PassWhole
+		}
+		stale := s.State == StepStaged && s.Roots.Known() && want.Known() && !s.Roots.Same(want.With(s.Foreign))
+		if pass != s.Pass || stale {
+			*s, changed = Step{Host: s.Host, State: StepPending, Pass: pass, Previous: s.Previous, WasForeign: s.WasForeign}, true
+		}
+	}
+	if r.Kind != KindPlace || r.Quiet {
+		return changed
+	}
+	more := planPlacements(c, o, now)
+	if more == nil {
+		return changed
+	}
+	for i, s := range more.Steps {
+		old, ok := r.Step(s.Host)
+		switch {
+		case !ok:
+			r.Steps = append(r.Steps, s)
+		case old.State.inPlace():
+			*old = s
+		default:
+			continue
+		}
+		r.Reasons, changed = append(slices.Clone(r.Reasons), more.Reasons[i]), true
+	}
+	return changed
+}
+
+// rootsFirst reports whether a host takes the added roots before the leaf.
+func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSet) bool {
+	p, ok := c.Placement(host)
+	st := o.Record.Placements[host]
+	_, hasTrust := p.Files[FileCA]
+	number, known := r.Delivers()
+	another := !known || !st.Has(number)
+	return ok && o.RootsFirst && hasTrust && !c.IsBundle() && another && st.Placed() && st.Has(st.Generation) && st.Interrupted == nil &&
+		st.Roots.Known() && len(want.Without(st.Roots)) > 0 && st.Layout == p.Layout()
+}
+
+// newRoots reports whether a host is to get a root that neither it nor the
+// blocked rollout had: the block was for something else.
+func (r *Rollout) newRoots(c Certificate, o Observed) bool {
+	return slices.ContainsFunc(c.Placements, func(p Placement) bool {
+		st, want := o.Record.Placements[p.Host], o.Roots.On(p.Host)
+		_, hasTrust := p.Files[FileCA]
+		tried := RootSet(nil)
+		if s, ok := r.Step(p.Host); ok {
+			tried = s.Roots
+		}
+		return hasTrust && st.Placed() && st.Roots.Known() && len(want.Without(st.Roots).Without(tried)) > 0
+	})
+}
+
 // cut takes out the live steps that nobody can end: of a host that left the
 // entry, whose files stay as they are, or begun in another layout, which start
 // again. It reports whether there were any.
@@ -66,7 +139,7 @@ func (r *Rollout) cut(c Certificate) bool {
 // afresh starts a step again. It keeps what this rollout made live, which is
 // not proven, and what was live before: see Record.Apply of a stage.
 func (s Step) afresh() Step {
-	return Step{Host: s.Host, State: StepPending, Revision: s.Revision, Previous: s.Previous}
+	return Step{Host: s.Host, State: StepPending, Revision: s.Revision, Previous: s.Previous, WasForeign: s.WasForeign}
 }
 
 // takeOver keeps the way back of hosts that another rollout leaves between

@@ -78,19 +78,6 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 	}
 }
 
-// A rollback is to a generation in the layout of now.
-func TestNoRollbackToAnotherLayout(t *testing.T) {
-	c := entry("web", "a")
-	rec := inPlace(c, 1)
-	if !rec.OnAll(1, c) {
-		t.Fatal("it is there")
-	}
-	c.Placements[0].Files = map[FileKind]string{FileCert: "other.pem"}
-	if rec.OnAll(1, c) {
-		t.Error("it has other names")
-	}
-}
-
 // A canary that went away in the middle holds the others, until what they have
 // is about to end.
 func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {

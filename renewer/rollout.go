@@ -83,9 +83,11 @@ const (
 	ReasonKeyLost        ReasonCode = "key_lost"        // no host has the key of the current generation
 	ReasonKeyCompromised ReasonCode = "key_compromised" // it is in other hands
 	ReasonHostAdded      ReasonCode = "host_added"
-	ReasonFiles          ReasonCode = "files" // directory, names, modes or owner changed
-	ReasonTrust          ReasonCode = "trust" // other roots
-	ReasonDrift          ReasonCode = "drift" // the probe saw something else
+	ReasonFiles          ReasonCode = "files"       // directory, names, modes or owner changed
+	ReasonTrust          ReasonCode = "trust"       // other roots
+	ReasonDrift          ReasonCode = "drift"       // the probe saw something else
+	ReasonBehind         ReasonCode = "behind"      // the host could not be reached when the others got it
+	ReasonInterrupted    ReasonCode = "interrupted" // the host was lost between two generations
 	// The service did not run when it was to load what is live.
 	ReasonUnactivated ReasonCode = "unactivated"
 )
@@ -105,7 +107,8 @@ type Rollout struct {
 	Phase     Phase     `json:"phase"`
 	Steps     []Step    `json:"steps"`               // canary first
 	Requested bool      `json:"requested,omitempty"` // by a person: no window, no backoff
-	Force     bool      `json:"force,omitempty"`     // by a person: no guard
+	Force     bool      `json:"force,omitempty"`     // by a person: no guard, and no gate
+	Without   []string  `json:"without,omitempty"`   // by a person: hosts whose refusal holds nobody up
 	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: whoever sets up its host restarts it
 	Attempts  int       `json:"attempts,omitempty"`  // failed orders
 	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
@@ -124,15 +127,24 @@ type Step struct {
 	Revision string    `json:"revision,omitempty"` // staged for this rollout
 	Previous string    `json:"previous,omitempty"` // live before it; empty: nothing to go back to
 	Layout   string    `json:"layout,omitempty"`   // Placement.Layout of what was staged
-	Trust    string    `json:"trust,omitempty"`    // TrustDigest of what was staged
-	Stopped  string    `json:"stopped,omitempty"`  // the service that does not run and was left alone
-	Again    bool      `json:"again,omitempty"`    // activating: begun before, and cut off or failed
-	Waiting  string    `json:"waiting,omitempty"`  // why a guard holds it up
-	Blocked  bool      `json:"blocked,omitempty"`  // the guard waits for a person
-	HeldAt   time.Time `json:"held_at,omitzero"`   // when the guard began to
-	Deadline time.Time `json:"deadline,omitzero"`  // of the guard's waiting
-	Lost     bool      `json:"lost,omitempty"`     // the last try failed because the host could not be reached
-	Rereads  bool      `json:"rereads,omitempty"`  // the service reads what changed by itself: nothing was restarted
+	// Roots and Foreign are of the ca file that was staged: all, and those kept
+	// because they were found in the file that was there.
+	Roots   RootSet `json:"roots,omitempty"`
+	Foreign RootSet `json:"foreign,omitempty"`
+	// Pass says which of two visits to the host this is: first the roots that
+	// are added, with the leaf that is in place, and then the rest.
+	Pass Pass `json:"pass,omitempty"`
+	// Generation is the one that the pass brings.
+	Generation int       `json:"generation,omitempty"`
+	WasForeign bool      `json:"was_foreign,omitempty"` // Previous holds what renewer did not write
+	Stopped    string    `json:"stopped,omitempty"`     // the service that does not run and was left alone
+	Again      bool      `json:"again,omitempty"`       // activating: begun before, and cut off or failed
+	Waiting    string    `json:"waiting,omitempty"`     // why a guard holds it up
+	Blocked    bool      `json:"blocked,omitempty"`     // the guard waits for a person
+	HeldAt     time.Time `json:"held_at,omitzero"`      // when the guard began to
+	Deadline   time.Time `json:"deadline,omitzero"`     // of the guard's waiting
+	Lost       bool      `json:"lost,omitempty"`        // the last try failed because the host could not be reached
+	Rereads    bool      `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
 	// Down is when the service was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
@@ -145,6 +157,16 @@ type Step struct {
 	Error    string        `json:"error,omitempty"`
 	Hint     string        `json:"hint,omitempty"`
 }
+
+// Pass is one visit of a rollout to a host.
+type Pass string
+
+// The passes.
+const (
+	PassWhole  Pass = ""       // all at once: there is no other
+	PassRoots  Pass = "roots"  // the added roots alone, with the leaf that is in place
+	PassRooted Pass = "rooted" // the rest: the roots are in place and loaded
+)
 
 // RolloutID names the nth rollout of a certificate.
 func RolloutID(certificate string, n int) string { return fmt.Sprintf("%s#%d", certificate, n) }
@@ -163,6 +185,13 @@ func (r *Rollout) Step(host string) (*Step, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Fresh reports whether a leaf is still to go live somewhere.
+func (r *Rollout) Fresh() bool {
+	return r.Phase == PhaseOrdering || slices.ContainsFunc(r.Steps, func(s Step) bool {
+		return s.State == StepPending || s.State == StepStaged
+	})
 }
 
 // InHand reports whether a host may be between two generations.
@@ -196,6 +225,13 @@ func (r *Rollout) Settled() bool {
 	}
 	return true
 }
+
+// awayAfter is how many attempts in a row find nobody before a host counts as
+// one that cannot be reached: the others do not wait for it.
+const awayAfter = 2
+
+// unreachable reports whether the host was not reached by the last attempts.
+func (s *Step) unreachable() bool { return s.Lost && s.Attempts >= awayAfter }
 
 // Trouble returns the first error of the rollout or of one of its steps, with
 // the way out; empty if there is none.

@@ -16,13 +16,8 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 	add := func(host, action, reason string) {
 		steps = append(steps, PlanStep{Certificate: c.Name, Host: host, Action: action, Reason: reason})
 	}
-	if d.Wait != "" {
-		add("", "wait", d.Wait)
-	}
 	switch {
 	case r != nil:
-	case d.Wait != "":
-		return steps
 	case d.Adapt != nil:
 		r = d.Adapt
 	case o.Record.Rollout != nil && o.Record.Rollout.Phase == PhaseBlocked && !d.Close:
@@ -55,13 +50,20 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		reason := after(why, s.Error)
 		switch s.State {
 		case StepPending:
+			added, dropped := rootChanges(o, s.Host)
+			for _, id := range added {
+				add(s.Host, "add_root", "root "+id+" is to be trusted")
+			}
+			for _, id := range dropped {
+				add(s.Host, "drop_root", "no certificate under root "+id+" is in place any more")
+			}
 			add(s.Host, "push", reason)
 			fallthrough
 		case StepStaged, StepActivating:
 			if s.State != StepActivating && r.shut(c, k) {
 				add(s.Host, "wait", r.window(c, k).Text)
 			}
-			if verb := p.Activate.Verb(); verb != "" && !p.Rereads(o.Record.Placements[s.Host], p.Layout(), o.Trust) {
+			if verb := p.Activate.Verb(); verb != "" && !p.Rereads(o.Record.Placements[s.Host], p.Layout(), o.Roots.On(s.Host)) {
 				add(s.Host, verb, reason)
 			}
 			fallthrough
@@ -74,6 +76,15 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		}
 	}
 	return steps
+}
+
+// rootChanges returns the roots that the ca file on a host gets and loses.
+func rootChanges(o Observed, host string) (added, dropped RootSet) {
+	has, want := o.Record.Placements[host].Roots, o.Roots.On(host)
+	if !has.Known() || !want.Known() {
+		return nil, nil
+	}
+	return want.Without(has), has.Without(want)
 }
 
 // reprobes lists the placements that are looked at again outside the schedule.

@@ -35,7 +35,8 @@ type traffic struct {
 type family struct {
 	since  time.Time // when the earliest rollout under way was started or asked for
 	proven map[string]bool
-	last   time.Time // when a host was last proven
+	rooted map[string]bool // have the added roots
+	last   time.Time       // when a host was last proven
 	live   []string
 	coming []string // earlier in the order of the file, and on their way
 	failed map[string]Ended
@@ -117,7 +118,7 @@ func observeTraffic(moves []move) *traffic {
 func (t *traffic) family(c Certificate) *family {
 	f, ok := t.families[c.Entry]
 	if !ok {
-		f = &family{proven: map[string]bool{}, failed: map[string]Ended{}}
+		f = &family{proven: map[string]bool{}, rooted: map[string]bool{}, failed: map[string]Ended{}}
 		t.families[c.Entry] = f
 	}
 	return f
@@ -150,6 +151,8 @@ func (t *traffic) observe(m move) {
 		switch {
 		case s.State.inPlace():
 			f.prove(name, s.EndedAt)
+		case s.Pass == PassRooted && !s.State.Live():
+			f.rooted[name] = true
 		case s.State.Live() && (!m.late() || !waits(s.NextAt, t.now, BackoffMax)):
 			t.begun(m)
 		}
@@ -205,8 +208,12 @@ func (t *traffic) familyPace(m move) Hold {
 	if size <= 1 || slices.Contains(f.live, m.Certificate.Name) {
 		return Hold{}
 	}
-	if canary := min(p.Canary, size); len(f.proven) < canary {
-		if len(f.proven)+len(f.live)+len(f.coming) < canary {
+	proven := len(f.proven)
+	if m.rooting() {
+		proven += len(f.rooted)
+	}
+	if canary := min(p.Canary, size); proven < canary {
+		if proven+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
 		return Hold{Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
@@ -234,7 +241,7 @@ func (t *traffic) otherSide(m move) Hold {
 }
 
 func (t *traffic) serversFirst(m move) Hold {
-	if m.Certificate.PeerGroup == "" || m.Certificate.side() == servers || m.late() {
+	if m.Certificate.PeerGroup == "" || m.Certificate.side() == servers || m.late() || m.rooting() {
 		return Hold{}
 	}
 	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {
@@ -282,6 +289,23 @@ func holds(moves []move) map[string]Hold {
 
 func (m move) has(kind ActionKind) bool {
 	return slices.ContainsFunc(m.next.Actions, func(a Action) bool { return a.Kind == kind })
+}
+
+// rooting reports whether what is about to begin brings added roots alone.
+func (m move) rooting() bool {
+	return slices.ContainsFunc(m.Rollout.Steps, func(s Step) bool { return s.State == StepStaged && s.Pass == PassRoots })
+}
+
+// close takes out what would make a leaf go live: its gate is closed.
+func (m *move) close() {
+	before := len(m.next.Actions)
+	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a Action) bool {
+		s, ok := m.Rollout.Step(a.Host)
+		return m.fresh(a) && ok && s.Pass != PassRoots
+	})
+	if len(m.next.Actions) < before {
+		m.next.Waiting = append(Waits{m.Gate}, m.next.Waiting...)
+	}
 }
 
 // fresh reports whether an action is an activation that has not begun before.

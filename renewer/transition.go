@@ -54,6 +54,12 @@ func orderBackoff(attempts int, what string, err error) time.Duration {
 func (t *transition) staged() {
 	s, o := t.s, t.o
 	switch {
+	case o.KeyLost && t.r.Kind == KindRollback:
+		t.fail(o.Err)
+		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
+		t.r.Error, t.r.Hint = o.Err.Error(), Hint(o.Err)
+		t.close(PhaseBlocked, o.Err.Error())
+		return
 	case o.KeyLost:
 		t.rec.KeyLost = true
 		t.fail(o.Err)
@@ -73,22 +79,23 @@ func (t *transition) staged() {
 	t.enter(StepStaged)
 	s.Error, s.Hint = "", ""
 	begun := s.Revision // made live before, and never proven: no way back
-	s.Revision, s.Layout, s.Trust = o.Revision, o.Layout, o.Trust
-	if o.Previous != o.Revision && (s.Previous == "" || o.Previous != begun) {
-		s.Previous = o.Previous
+	s.Revision, s.Layout, s.Roots, s.Foreign = o.Revision, o.Layout, o.Roots, o.Foreign
+	if s.Generation = t.r.Generation; s.Pass == PassRoots {
+		s.Generation = t.p.Generation
 	}
-	if t.r.Kind == KindRollback && o.Live { // nothing to flip: it only has to be proven
-		t.enter(StepActivated)
-		t.place()
+	if o.Previous != o.Revision && (s.Previous == "" || o.Previous != begun) {
+		s.Previous, s.WasForeign = o.Previous, o.WasForeign
 	}
 	t.event(EventStaged, s.Revision, nil)
 }
 
 // place records that the live names lead to the step's revision.
 func (t *transition) place() {
-	t.p.State, t.p.Generation, t.p.Revision = HostActivated, t.r.Generation, t.s.Revision
-	t.p.Layout, t.p.Trust = t.s.Layout, t.s.Trust
-	t.p.keep(Revision{Name: t.s.Revision, Generation: t.r.Generation, Layout: t.s.Layout, Trust: t.s.Trust}, t.s.Previous)
+	s := t.s
+	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
+	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
+	t.p.Origin, t.p.Seen, t.p.PlacedAt, t.p.Interrupted = OriginIssued, nil, t.o.At, nil
+	t.p.keep(Revision{Name: s.Revision, Generation: s.Generation, Layout: s.Layout, Roots: s.Roots, Origin: OriginIssued}, s.Previous)
 }
 
 // held goes back to waiting: what a guard holds up has not begun, unless an
@@ -143,6 +150,9 @@ func (t *transition) activated() {
 	}
 	t.enter(StepActivated)
 	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
+	if t.s.Rereads {
+		t.p.loaded()
+	}
 	t.p.Tried = t.o.How
 	message := t.s.Stopped
 	if t.s.Rereads {
@@ -187,8 +197,13 @@ func (t *transition) saw() {
 	t.p.ProbedAt, t.p.Served, t.p.ServedEnd = t.o.At, t.o.Served, t.o.ServedEnd
 }
 
+// proven: what is in place is what is served. A service that did not run when it
+// was to load it has not loaded it.
 func (t *transition) proven(state HostState) {
 	t.saw()
+	if t.s.Stopped == "" {
+		t.p.loaded()
+	}
 	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At
 	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe = "", "", 0, time.Time{}
 	t.p.activated()
@@ -208,7 +223,14 @@ func (t *transition) probed() {
 		t.back(t.o.Err)
 	case t.s.Stopped != "":
 		t.p.Unactivated, t.p.Stopped = true, t.s.Stopped
+		if t.s.Pass == PassRoots { // what does not run loads them when it starts
+			t.rooted()
+			return
+		}
 		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
+	case t.s.Pass == PassRoots:
+		t.proven(HostVerified)
+		t.rooted()
 	default:
 		t.proven(HostVerified)
 		t.enter(StepVerified)
@@ -218,6 +240,13 @@ func (t *transition) probed() {
 			t.event(EventNotChecked, w, nil)
 		}
 	}
+}
+
+// rooted ends the pass of the added roots: the leaf follows when every verifier
+// has them.
+func (t *transition) rooted() {
+	t.event(EventVerified, "the added roots are in place; the certificate follows"+t.away(), nil)
+	*t.s = Step{Host: t.s.Host, State: StepPending, Pass: PassRooted}
 }
 
 func (t *transition) restored() {
@@ -233,7 +262,11 @@ func (t *transition) restored() {
 		return
 	}
 	prev := t.p.drop(t.s.Revision, t.s.Previous)
-	t.p.Revision, t.p.Generation, t.p.Layout, t.p.Trust = t.s.Previous, prev.Generation, prev.Layout, prev.Trust
+	if t.s.WasForeign {
+		prev.Origin = OriginForeign
+	}
+	t.p.Revision, t.p.Generation, t.p.Layout, t.p.Roots, t.p.Origin = t.s.Previous, prev.Generation, prev.Layout, prev.Roots, prev.Origin
+	t.p.PlacedAt = t.o.At
 	why := t.s.Error
 	t.enter(StepRestored)
 	t.s.Stopped = t.o.Stopped
@@ -257,6 +290,9 @@ func (t *transition) reprobed() {
 	t.proven(HostRolledBack)
 	t.enter(StepRolledBack)
 	t.p.Error, t.p.Hint = why, t.s.Hint
+	if t.p.Origin == OriginForeign { // it is served again, and is no match of anything that renewer knows
+		t.p.Matches, t.p.Error = false, why+"; what was put back is not what renewer wrote"
+	}
 	if t.s.Stopped != "" {
 		t.p.unproven(why+"; put back, but not running: "+t.s.Stopped, t.o.At)
 	}

@@ -17,6 +17,7 @@ const (
 	WaitRate        WaitKind = "rate"        // of the issuer
 	WaitPace        WaitKind = "pace"        // canary, max_parallel, or one that failed, of the rollout or of its entry
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
+	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
 	WaitUnreachable WaitKind = "unreachable" // a host
 	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
 	WaitPerson      WaitKind = "person"      // it is blocked

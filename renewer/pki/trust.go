@@ -2,33 +2,11 @@ package pki
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"renewer/renewer"
-	"slices"
 	"time"
 )
-
-// TrustDigest identifies a set of roots, whatever their order: 16 hex digits
-// of a SHA-256. Empty for no roots.
-func TrustDigest(roots []*x509.Certificate) string {
-	if len(roots) == 0 {
-		return ""
-	}
-	prints := make([]string, 0, len(roots))
-	for _, c := range roots {
-		prints = append(prints, renewer.Fingerprint(c.Raw))
-	}
-	slices.Sort(prints)
-	prints = slices.Compact(prints)
-	h := sha256.New()
-	for _, p := range prints {
-		h.Write([]byte(p))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
-}
 
 // EarliestEnd returns the notAfter of the root that ends first.
 func EarliestEnd(roots []*x509.Certificate) time.Time {
@@ -48,4 +26,26 @@ func PEM(certs ...*x509.Certificate) []byte {
 		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // a Buffer does not fail
 	}
 	return b.Bytes()
+}
+
+// Under returns those of the roots that a chain leads to, by signature and
+// name; whether they are valid now is another question.
+func Under(chain renewer.Chain, roots []*x509.Certificate) renewer.RootSet {
+	out := renewer.NewRootSet()
+	if chain.Leaf == nil {
+		return out
+	}
+	last := chain.Leaf
+	for _, c := range chain.Intermediates {
+		if last.CheckSignatureFrom(c) != nil {
+			break
+		}
+		last = c
+	}
+	for _, root := range roots {
+		if bytes.Equal(root.RawSubject, last.RawIssuer) && last.CheckSignatureFrom(root) == nil || last.Equal(root) {
+			out = renewer.NewRootSet(append(out, renewer.RootID(root.Raw))...)
+		}
+	}
+	return out
 }

@@ -1,0 +1,253 @@
+package trust
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+type set map[*Node]struct{}
+
+// Graph is all placements of a fleet, and indexes over them.
+type Graph struct {
+	nodes   map[ID]*Node
+	hosts   map[string][]string // by certificate
+	expires map[string]time.Time // notAfter of roots
+
+	shown     [sides]map[string]set            // by root: presenters with a leaf under it
+	rootsOf   [sides]map[string]map[string]int // by issuer: the roots of its presenters' leaves
+	verifiers [sides]map[string]set            // by issuer that they trust
+	holding   map[string]set                   // by root: verifiers with it in place
+	lacking   [sides]map[string]map[string]set // by issuer and roots asked for: who may not have one
+}
+
+// New returns an empty graph.
+func New() *Graph {
+	g := &Graph{nodes: map[ID]*Node{}, hosts: map[string][]string{}, expires: map[string]time.Time{}, holding: map[string]set{}}
+	for s := range sides {
+		g.shown[s], g.rootsOf[s], g.verifiers[s] = map[string]set{}, map[string]map[string]int{}, map[string]set{}
+		g.lacking[s] = map[string]map[string]set{}
+	}
+	return g
+}
+
+// Know notes until when a root can be accepted at all.
+func (g *Graph) Know(root string, notAfter time.Time) { g.expires[root] = notAfter }
+
+// Node returns what is known of a placement.
+func (g *Graph) Node(id ID) (Node, bool) {
+	n, ok := g.nodes[id]
+	if !ok {
+		return Node{}, false
+	}
+	return *n, true
+}
+
+// Put replaces what is known of a placement. It returns the verifiers whose ca
+// file may have to change because of that: a root of it is shown by nobody any
+// more, or by somebody for the first time.
+func (g *Graph) Put(n Node) (affected []ID) {
+	old := g.nodes[n.ID]
+	var before, after [sides]map[string]bool
+	for s := range sides {
+		before[s] = g.presence(s, old, &n)
+	}
+	if old != nil {
+		g.unindex(old)
+	}
+	if len(n.Leaves) == 0 && !n.Placed {
+		delete(g.nodes, n.ID)
+	} else {
+		g.nodes[n.ID] = &n
+		g.index(&n)
+	}
+	found := map[ID]bool{}
+	for s := range sides {
+		after[s] = g.presence(s, old, &n)
+		for root, was := range before[s] {
+			if was == after[s][root] {
+				continue
+			}
+			for v := range g.holding[root] {
+				found[v.ID] = found[v.ID] || v.Checks[s]
+			}
+			if after[s][root] {
+				g.trusting(s, n, func(v *Node) { found[v.ID] = true })
+			}
+		}
+	}
+	for id, is := range found {
+		if is {
+			affected = append(affected, id)
+		}
+	}
+	return affected
+}
+
+// Replace replaces all that is known of one certificate; see Put.
+func (g *Graph) Replace(certificate string, nodes []Node) (affected []ID) {
+	hosts := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		affected = append(affected, g.Put(n)...)
+		hosts = append(hosts, n.Host)
+	}
+	for _, host := range g.hosts[certificate] {
+		if !slices.Contains(hosts, host) {
+			affected = append(affected, g.Put(Node{ID: ID{certificate, host}})...)
+		}
+	}
+	g.hosts[certificate] = hosts
+	return affected
+}
+
+// trusting calls f for the verifiers that are to accept a presenter.
+func (g *Graph) trusting(s Side, n Node, f func(*Node)) {
+	for _, issuer := range issuers(&n) {
+		for v := range g.verifiers[s][issuer] {
+			f(v)
+		}
+	}
+}
+
+// presence says which of the roots of two states of a node are shown at all.
+func (g *Graph) presence(s Side, nodes ...*Node) map[string]bool {
+	out := map[string]bool{}
+	for _, n := range nodes {
+		if n == nil {
+			continue
+		}
+		for _, l := range n.Leaves {
+			for _, root := range l.roots() {
+				out[root] = len(g.shown[s][root]) > 0
+			}
+		}
+	}
+	return out
+}
+
+// issuers are the names under which verifiers know a presenter.
+func issuers(n *Node) []string {
+	out := []string{n.Issuer}
+	for _, l := range n.Leaves {
+		if !slices.Contains(out, l.Issuer) {
+			out = append(out, l.Issuer)
+		}
+	}
+	return out
+}
+
+func (g *Graph) index(n *Node) {
+	for s := range sides {
+		if n.Shows[s] {
+			for _, l := range n.Leaves {
+				for _, root := range l.roots() {
+					put(g.shown[s], root, n)
+					for _, issuer := range issuers(n) {
+						if g.rootsOf[s][issuer] == nil {
+							g.rootsOf[s][issuer] = map[string]int{}
+						}
+						g.rootsOf[s][issuer][root]++
+					}
+				}
+			}
+		}
+		if n.Checks[s] && n.Placed {
+			for _, issuer := range n.Trust {
+				put(g.verifiers[s], issuer, n)
+				for under, lacking := range g.lacking[s][issuer] {
+					if !n.has(under) {
+						lacking[n] = struct{}{}
+					}
+				}
+			}
+		}
+	}
+	for _, root := range n.Roots {
+		put(g.holding, root, n)
+	}
+}
+
+func (g *Graph) unindex(n *Node) {
+	for s := range sides {
+		for _, l := range n.Leaves {
+			for _, root := range l.roots() {
+				cut(g.shown[s], root, n)
+				for _, issuer := range issuers(n) {
+					if n.Shows[s] {
+						if g.rootsOf[s][issuer][root]--; g.rootsOf[s][issuer][root] <= 0 {
+							delete(g.rootsOf[s][issuer], root)
+						}
+					}
+				}
+			}
+		}
+		for _, issuer := range n.Trust {
+			cut(g.verifiers[s], issuer, n)
+			for _, lacking := range g.lacking[s][issuer] {
+				delete(lacking, n)
+			}
+		}
+	}
+	for _, root := range n.Roots {
+		cut(g.holding, root, n)
+	}
+}
+
+func put(m map[string]set, key string, n *Node) {
+	if m[key] == nil {
+		m[key] = set{}
+	}
+	m[key][n] = struct{}{}
+}
+
+func cut(m map[string]set, key string, n *Node) {
+	if delete(m[key], n); len(m[key]) == 0 {
+		delete(m, key)
+	}
+}
+
+// has reports whether one of the roots is in place and loaded, whatever the
+// time. The key is that of a lacking set.
+func (n *Node) has(key string) bool {
+	under := renewer.RootSet(strings.Fields(key))
+	return n.Roots.Meets(under) && n.Loaded.Meets(under)
+}
+
+// mayLack returns the verifiers of an issuer that may not have one of the roots
+// in place and loaded. It is kept from the first time that somebody asks.
+func (g *Graph) mayLack(s Side, issuer string, under renewer.RootSet) set {
+	key := strings.Join(under, " ")
+	if g.lacking[s][issuer] == nil {
+		g.lacking[s][issuer] = map[string]set{}
+	}
+	lacking, kept := g.lacking[s][issuer][key]
+	if !kept {
+		lacking = set{}
+		for n := range g.verifiers[s][issuer] {
+			if !n.has(key) {
+				lacking[n] = struct{}{}
+			}
+		}
+		g.lacking[s][issuer][key] = lacking
+	}
+	return lacking
+}
+
+// Presenters returns the placements that show a leaf under a root.
+func (g *Graph) Presenters(root string) []ID {
+	found := set{}
+	for s := range sides {
+		maps.Copy(found, g.shown[s][root])
+	}
+	out := make([]ID, 0, len(found))
+	for n := range found {
+		out = append(out, n.ID)
+	}
+	slices.SortFunc(out, compare)
+	return out
+}
+
+func compare(a, b ID) int { return strings.Compare(a.String(), b.String()) }

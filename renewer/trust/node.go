@@ -1,0 +1,87 @@
+package trust
+
+import (
+	"slices"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Side is what a leaf is shown as.
+type Side int
+
+// The sides.
+const (
+	Server Side = iota
+	Client
+	sides
+)
+
+// ID names a placement.
+type ID struct{ Certificate, Host string }
+
+func (id ID) String() string {
+	return renewer.Placement{Certificate: id.Certificate, Host: id.Host}.ID()
+}
+
+// Leaf is a certificate that a placement shows, or is about to.
+type Leaf struct {
+	Issuer   string // by name, that signed it
+	Under    renewer.RootSet
+	IssuedAt time.Time
+	NotAfter time.Time
+}
+
+// Node is what is known of one placement.
+type Node struct {
+	ID
+	Shows  [sides]bool // its leaves, as a server, as a client
+	Issuer string      // that its certificate names now
+	Leaves []Leaf      // in place, loaded, or on their way
+
+	Placed   bool        // its ca file, with Roots that may be unknown
+	Checks   [sides]bool // the leaves of others
+	Trust    []string    // issuers whose presenters it is to accept
+	Roots    renewer.RootSet
+	Loaded   renewer.RootSet
+	Settles  time.Time       // from then on Roots count as loaded; zero: never by time
+	Foreign  renewer.RootSet // those of Roots that nobody but their owner drops
+	Unwanted map[string]time.Time
+}
+
+// unknown stands for the roots of a leaf that are not known.
+const unknown = "?"
+
+// roots are those that a leaf leads to, with a name for what is not known.
+func (l Leaf) roots() renewer.RootSet {
+	if l.Under.Known() {
+		return l.Under
+	}
+	return renewer.RootSet{unknown}
+}
+
+// NewNode returns the node of a placement without anything in place.
+func NewNode(c renewer.Certificate, p renewer.Placement) Node {
+	n := Node{ID: ID{c.Name, p.Host}, Issuer: c.Issuer, Trust: c.Trust}
+	n.Shows[Server] = slices.Contains(c.Usages, renewer.UsageServer)
+	n.Shows[Client] = slices.Contains(c.Usages, renewer.UsageClient)
+	if _, has := p.Files[renewer.FileCA]; has {
+		n.Checks[Client] = n.Shows[Server]
+		n.Checks[Server] = n.Shows[Client] || c.IsBundle()
+	}
+	return n
+}
+
+// Left returns the node of a placement that left the fleet file: nobody changes
+// its ca file any more, but it still shows its leaf.
+func Left(certificate string, d renewer.Departed) Node {
+	n := Node{ID: ID{certificate, d.Host}, Issuer: d.Issuer, Leaves: []Leaf{{d.Issuer, d.Under, d.IssuedAt, d.NotAfter}}}
+	n.Shows[Server] = slices.Contains(d.Usages, renewer.UsageServer)
+	n.Shows[Client] = slices.Contains(d.Usages, renewer.UsageClient)
+	return n
+}
+
+// LeafOf returns a generation as a leaf.
+func LeafOf(g *renewer.Generation) Leaf {
+	return Leaf{Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter}
+}
