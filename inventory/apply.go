@@ -25,6 +25,8 @@ type prepared struct {
 
 	closedKey, closed []byte
 
+	key *renewer.SealedKey
+
 	remove string
 
 	events []renewer.Event
@@ -39,7 +41,7 @@ func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
 			return p, err
 		}
 	}
-	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeClosed} {
+	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeClosed} {
 		if err := part(c); err != nil {
 			return p, err
 		}
@@ -93,6 +95,17 @@ func (p *prepared) takeGeneration(c renewer.Change) (err error) {
 		return fmt.Errorf("%w: encode generation %d of %s: %w", ErrInvalid, g.Number, g.Certificate, err)
 	}
 	return nil
+}
+
+func (p *prepared) takeKey(c renewer.Change) error {
+	if c.Key == nil {
+		return nil
+	}
+	if k := c.Key; k.Generation <= 0 || k.Generation > math.MaxInt32 || len(k.Sealed) == 0 || len(k.Sealed) > maxKey {
+		return fmt.Errorf("%w: a sealed key of %d bytes for generation %d of %s", ErrInvalid, len(k.Sealed), k.Generation, k.Certificate)
+	}
+	p.key = c.Key
+	return checkName(c.Key.Certificate)
 }
 
 func (p *prepared) takeClosed(c renewer.Change) error {
@@ -152,6 +165,11 @@ func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
 			return nil, err
 		}
 	}
+	if p.key != nil {
+		if err := p.putKey(tx); err != nil {
+			return nil, err
+		}
+	}
 	if p.closedKey != nil {
 		if err := bRollouts.of(tx).Put(p.closedKey, p.closed); err != nil {
 			return nil, err
@@ -194,6 +212,9 @@ func (p *prepared) putRecord(tx *bolt.Tx) error {
 		return err
 	}
 	if err := bRemoved.of(tx).Delete([]byte(p.name)); err != nil {
+		return err
+	}
+	if err := dropKeys(tx, p.name, *p.rec); err != nil {
 		return err
 	}
 	return p.putIndexes(tx)

@@ -141,6 +141,9 @@ func remove(tx *bolt.Tx, name string) error {
 			return err
 		}
 	}
+	if err := dropKeys(tx, name, renewer.Record{}); err != nil {
+		return err
+	}
 	for _, b := range []bucket{bRecords, bPlaces, bOpen} {
 		if err := b.of(tx).Delete([]byte(name)); err != nil {
 			return err
