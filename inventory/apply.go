@@ -25,7 +25,10 @@ type prepared struct {
 
 	closedKey, closed []byte
 
+	key *renewer.SealedKey
+
 	remove string
+	roots  [][]byte
 
 	events []renewer.Event
 	event  [][]byte
@@ -33,13 +36,13 @@ type prepared struct {
 
 // prepare checks what can be checked without looking at the inventory.
 func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
-	p.remove = c.Remove
+	p.remove, p.roots = c.Remove, c.Roots
 	if c.Remove != "" {
 		if err := checkName(c.Remove); err != nil {
 			return p, err
 		}
 	}
-	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeClosed} {
+	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeClosed} {
 		if err := part(c); err != nil {
 			return p, err
 		}
@@ -95,6 +98,17 @@ func (p *prepared) takeGeneration(c renewer.Change) (err error) {
 	return nil
 }
 
+func (p *prepared) takeKey(c renewer.Change) error {
+	if c.Key == nil {
+		return nil
+	}
+	if k := c.Key; k.Generation <= 0 || k.Generation > math.MaxInt32 || len(k.Sealed) == 0 || len(k.Sealed) > maxKey {
+		return fmt.Errorf("%w: a sealed key of %d bytes for generation %d of %s", ErrInvalid, len(k.Sealed), k.Generation, k.Certificate)
+	}
+	p.key = c.Key
+	return checkName(c.Key.Certificate)
+}
+
 func (p *prepared) takeClosed(c renewer.Change) error {
 	if c.Closed == nil {
 		return nil
@@ -142,6 +156,9 @@ func (p *prepared) takeEvent(e renewer.Event, now time.Time) error {
 // apply writes the change within a transaction and returns its events. It may
 // run again in another transaction after one that failed.
 func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
+	if err := putRoots(tx, p.roots); err != nil {
+		return nil, err
+	}
 	if p.gen != nil {
 		if err := p.putGeneration(tx); err != nil {
 			return nil, err
@@ -149,6 +166,11 @@ func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
 	}
 	if p.rec != nil {
 		if err := p.putRecord(tx); err != nil {
+			return nil, err
+		}
+	}
+	if p.key != nil {
+		if err := p.putKey(tx); err != nil {
 			return nil, err
 		}
 	}
@@ -194,6 +216,9 @@ func (p *prepared) putRecord(tx *bolt.Tx) error {
 		return err
 	}
 	if err := bRemoved.of(tx).Delete([]byte(p.name)); err != nil {
+		return err
+	}
+	if err := dropKeys(tx, p.name, *p.rec); err != nil {
 		return err
 	}
 	return p.putIndexes(tx)

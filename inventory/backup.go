@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,31 +16,76 @@ import (
 	"renewer/renewer"
 )
 
-// Backup writes a consistent copy of the inventory while it is in use. The
-// copy is made beside the inventory first, in a file without a name, and needs
-// as much space there: a slow w would otherwise keep a transaction open, and
-// in the end stop every commit.
+// Backup writes a consistent copy of the inventory while it is in use, without
+// private keys and without what sealed them. The copy is made beside the
+// inventory first, in a file without a name, and needs as much space there: a
+// slow w would otherwise keep a transaction open, and in the end stop every
+// commit.
 func (i *Inventory) Backup(w io.Writer) error {
-	tmp, err := os.CreateTemp(filepath.Dir(i.path), filepath.Base(i.path)+".backup-*") // 0600
+	copied, err := i.compact()
 	if err != nil {
 		return medium(i.path, fmt.Errorf("back up inventory %s: %w", i.path, err))
 	}
-	defer func() { _ = tmp.Close() }()
-	if err := os.Remove(tmp.Name()); err != nil {
-		return fmt.Errorf("back up inventory %s: %w", i.path, err)
-	}
-	err = i.view(func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(tmp)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("back up inventory %s: %w", i.path, err)
-	}
-	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("back up inventory %s: %w", i.path, err)
-	}
-	if _, err := io.Copy(w, tmp); err != nil {
+	defer func() { _ = copied.Close() }()
+	if _, err := io.Copy(w, copied); err != nil {
 		return fmt.Errorf("write the backup of inventory %s: %w", i.path, err)
+	}
+	return nil
+}
+
+// compact returns a copy without free pages, in a file without a name.
+func (i *Inventory) compact() (_ *os.File, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(i.path), filepath.Base(i.path)+".backup-*") // 0600
+	if err != nil {
+		return nil, err
+	}
+	copied, err := os.Open(tmp.Name())
+	if err := errors.Join(err, os.Remove(tmp.Name())); err != nil {
+		return nil, errors.Join(err, tmp.Close())
+	}
+	defer func() {
+		if err != nil {
+			_ = copied.Close()
+		}
+	}()
+	db, err := openBolt(tmp, tmp.Name(), false, true)
+	if err != nil {
+		return nil, err
+	}
+	err = i.view(func(tx *bolt.Tx) error { return copyAll(tx, db) })
+	return copied, errors.Join(err, db.Close())
+}
+
+// copyStep is how many entries are copied in one transaction.
+const copyStep = 20_000
+
+// copyAll copies every bucket to an empty file, in the order of its keys, and
+// leaves out what Backup does.
+func copyAll(from *bolt.Tx, db *bolt.DB) error {
+	for _, b := range buckets {
+		c := b.of(from).Cursor()
+		k, v := c.First()
+		for first := true; first || k != nil; first = false {
+			err := db.Update(func(tx *bolt.Tx) error {
+				to, err := tx.CreateBucketIfNotExists([]byte(b.name))
+				if err != nil {
+					return err
+				}
+				to.FillPercent = 1
+				for n := 0; k != nil && n < copyStep; n++ {
+					if b != bKeys && !(b == bMeta && bytes.Equal(k, keyDataKey)) {
+						if err := to.Put(k, v); err != nil {
+							return err
+						}
+					}
+					k, v = c.Next()
+				}
+				return to.SetSequence(b.of(from).Sequence())
+			})
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -1,7 +1,8 @@
 // Package inventory keeps in one bbolt file what was issued and what is in
 // place: a record and a row for each certificate, every generation, the
-// history of rollouts, and the append-only log of events. It never holds a
-// private key, because pages that bbolt frees keep their bytes.
+// history of rollouts, and the append-only log of events. Private keys are in
+// it only sealed, because pages that bbolt frees keep their bytes, and only as
+// long as their certificate's record needs them.
 //
 // # Promises
 //

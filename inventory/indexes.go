@@ -123,7 +123,7 @@ func dropMoved(tx *bolt.Tx, name string, old, next place) error {
 
 // stub is what stays of the record of a certificate that left the fleet file.
 func stub(rec renewer.Record) renewer.Record {
-	return renewer.Record{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer, Latest: rec.Latest, Rollouts: rec.Rollouts}
+	return renewer.Record{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer, Latest: rec.Latest, Rollouts: rec.Rollouts, Departed: rec.Departed}
 }
 
 // remove takes a certificate out of every list; it is no error if there is none.
@@ -140,6 +140,9 @@ func remove(tx *bolt.Tx, name string) error {
 		if err := dropMoved(tx, name, p, place{}); err != nil {
 			return err
 		}
+	}
+	if err := dropKeys(tx, name, renewer.Record{}); err != nil {
+		return err
 	}
 	for _, b := range []bucket{bRecords, bPlaces, bOpen} {
 		if err := b.of(tx).Delete([]byte(name)); err != nil {

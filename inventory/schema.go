@@ -15,7 +15,7 @@ import (
 )
 
 // schema is the version of the file that this program writes.
-const schema = 2
+const schema = 3
 
 // A bucket of the file, with the schema in which its layout last changed.
 type bucket struct {
@@ -34,6 +34,8 @@ var (
 	bRollouts      = bucket{"rollouts", 1, false}      // name, number → end+JSON
 	bEvents        = bucket{"events", 1, false}        // seq → time+JSON
 	bChannels      = bucket{"channels", 2, false}      // channel → its state, as package notify writes it
+	bKeys          = bucket{"keys", 3, false}          // name, number → private key, sealed
+	bRoots         = bucket{"roots", 3, false}         // RootID → DER
 	bPlaces        = bucket{"places", 1, true}         // name → place
 	bExpiry        = bucket{"expiry", 1, true}         // notAfter, name → row
 	bDue           = bucket{"due", 1, true}            // NextAt, name → nothing
@@ -44,13 +46,14 @@ var (
 )
 
 var buckets = []bucket{
-	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents, bChannels,
+	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents, bChannels, bKeys, bRoots,
 	bPlaces, bExpiry, bDue, bOpen, bBySerial, bByFingerprint, bEventsByName,
 }
 
 var (
 	keySchema  = []byte("schema")
 	keyCreated = []byte("created")
+	keyDataKey = []byte("data_key") // with which private keys are sealed; itself sealed to the seal's identity
 )
 
 func (b bucket) of(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket([]byte(b.name)) }
@@ -62,6 +65,7 @@ func (b bucket) versionKey() []byte          { return []byte("schema/" + b.name)
 var migrations = [schema]func(*bolt.Tx) error{
 	rebuild,                             // 0 had the records alone, without the indexes
 	func(*bolt.Tx) error { return nil }, // 1 had no channels, whose bucket is there by now
+	upgradeRecords,                      // 2 had no keys, no roots, and records of another shape
 }
 
 // create writes an empty inventory.

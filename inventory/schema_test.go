@@ -119,7 +119,7 @@ func TestNewerSchema(t *testing.T) {
 	if !errors.As(err, &schemaErr) || schemaErr.File != 7 || schemaErr.Known != schema {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"schema 7", "up to 2", i.Path()} {
+	for _, want := range []string{"schema 7", "up to 3", i.Path()} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}

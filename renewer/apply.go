@@ -22,6 +22,7 @@ type Outcome struct {
 	Held         Held // activate: a guard does not let it pass now; nothing was flipped
 
 	Generation *Generation   // order: what was issued
+	Key        *SealedKey    // order: the private key of Generation
 	Warnings   []string      // order: what the issuer added or shortened; probe: what could not be checked
 	Revision   string        // stage: what now lies beside what is live
 	Previous   string        // stage: what is live

@@ -7,7 +7,10 @@ type Change struct {
 	Row        *Row        // put with Record: what lists show; nil: as it was, or made from the first record
 	Generation *Generation // put; a number keeps its certificate for ever
 	Roots      [][]byte    // DER; put where they are not known: what RootIDs stand for
-	Closed     *Rollout    // put into the history of rollouts; its phase is over
+	// Key is put as long as the certificate's record needs it (NeedsKey), and
+	// deleted with the change after which it does not.
+	Key    *SealedKey
+	Closed *Rollout // put into the history of rollouts; its phase is over
 	// Remove names a certificate that left the fleet file: after the parts
 	// above it goes out of every list; its generations, rollouts and events
 	// stay, and its numbers go on if it comes back.

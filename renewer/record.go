@@ -270,3 +270,33 @@ func (rec Record) Clone() Record {
 	}
 	return rec
 }
+
+// Upgrade gives a record of a version before what it did not say of itself: that
+// version placed what it has a generation of, and adopted generation 0.
+func (rec *Record) Upgrade() {
+	for host, st := range rec.Placements {
+		if !st.Placed() || st.Origin != OriginUnknown {
+			continue
+		}
+		switch {
+		case st.Generation > 0 || !rec.Adopted && st.Layout != "": // 0 with a layout: of a trust bundle
+			st.Origin = OriginIssued
+		case rec.Adopted:
+			st.Origin = OriginAdopted
+		default:
+			st.Origin = OriginForeign
+		}
+		for i, r := range st.Revisions {
+			switch {
+			case r.Generation > 0 || r.Name == st.Revision:
+				st.Revisions[i].Origin = OriginIssued
+			default:
+				st.Revisions[i].Origin = OriginForeign
+			}
+		}
+		if i := slices.IndexFunc(st.Revisions, func(r Revision) bool { return r.Name == st.Revision }); i >= 0 {
+			st.Revisions[i].Origin = st.Origin
+		}
+		rec.Placements[host] = st
+	}
+}

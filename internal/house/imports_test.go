@@ -102,7 +102,7 @@ func TestFaults(t *testing.T) {
 		{from: "renewer/hosts", to: "renewer/renewer/probes", want: "renewer/hosts imports renewer/probes"},
 		{from: "issuers/local", to: "renewer/issuers/vault", want: "issuers/local imports issuers/vault"},
 		{from: "configs", to: "renewer/cmd/renewer/daemon", want: "configs imports cmd/renewer/daemon"},
-		{from: "internal/seal", to: "renewer/inventory", want: "internal/seal imports inventory"},
+		{from: "internal/secret", to: "renewer/inventory", want: "internal/secret imports inventory"},
 		{from: "cmd/renewer", to: "renewer/cmd/renewer/daemon"},
 		{from: "inventory", to: "go.etcd.io/bbolt"},
 		{from: "cmd/renewer/daemon", to: "go.etcd.io/bbolt", want: "cmd/renewer/daemon imports go.etcd.io/bbolt"},

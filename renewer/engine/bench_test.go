@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"renewer/internal/seal"
 	"renewer/inventory"
+	"renewer/inventory/seal"
 	"renewer/issuers/local"
 	"renewer/renewer"
 )
@@ -36,7 +36,7 @@ func BenchmarkIssueAndRecord(b *testing.B) {
 	store, err := inventory.Open(filepath.Join(dir, "inventory.db"), inventory.Options{})
 	check(b, err)
 	defer func() { check(b, store.Close()) }()
-	keys, err := seal.Open(filepath.Join(dir, "keys"), filepath.Join(dir, "seal.key"), true)
+	keys, err := seal.Open(store, seal.Options{IdentityFile: filepath.Join(dir, "seal.key"), Create: true})
 	check(b, err)
 	e := New(Config{Store: store, Keys: keys, Log: slog.New(slog.DiscardHandler)})
 	fleet := Fleet{Issuers: map[string]Issuer{"ca": ca}}
@@ -85,7 +85,7 @@ func orderOne(b *testing.B, e *Engine, fleet Fleet, roots *rootCache, n int) pen
 	next, ch := en.clone(), Change{}
 	e.advance(next, o, &ch)
 	p := e.put(next, ch)
-	p.done = func() { check(b, e.Keys.Remove(a.Rollout)) }
+	p.done = func() { e.made.drop(a.Rollout) }
 	return p
 }
 
@@ -130,7 +130,7 @@ func BenchmarkRenewAll(b *testing.B) {
 		check(b, err)
 		store, err := inventory.Open(filepath.Join(dir, "inventory.db"), inventory.Options{NoSync: true})
 		check(b, err)
-		keys, err := seal.Open(filepath.Join(dir, "keys"), filepath.Join(dir, "seal.key"), true)
+		keys, err := seal.Open(store, seal.Options{IdentityFile: filepath.Join(dir, "seal.key"), Create: true})
 		check(b, err)
 		fleet := Fleet{Issuers: map[string]Issuer{"ca": ca}, Hosts: map[string]Host{}}
 		for h := range 50 {

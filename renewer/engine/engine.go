@@ -54,6 +54,7 @@ type Engine struct {
 	outcomes chan []renewer.Outcome
 	stopped  chan struct{} // closed when the loop has ended
 	stands   atomic.Pointer[Standing]
+	made     madeKeys
 
 	// Owned by the loop.
 	fleet       Fleet

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"renewer/internal/seal"
 	"renewer/inventory"
+	"renewer/inventory/seal"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -359,7 +360,9 @@ type bench struct {
 	stop   func()
 	wrap   func(Store) Store // between the engine and the inventory
 	prober Prober            // nil: eyes
+	made   map[string]signer // keys that orders begin with
 	seen   counts
+	log    bytes.Buffer // of every engine, in JSON
 }
 
 // counts is what metrics would be told.
@@ -412,7 +415,7 @@ func (b *bench) start(mode Mode) {
 	b.t.Helper()
 	store, err := inventory.Open(filepath.Join(b.dir, "inventory.db"), inventory.Options{NoSync: true})
 	must(b.t, err)
-	keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
+	keys, err := seal.Open(store, seal.Options{IdentityFile: filepath.Join(b.dir, "seal.key"), Create: true})
 	must(b.t, err)
 	b.store = store
 	var over Store = store
@@ -423,7 +426,10 @@ func (b *bench) start(mode Mode) {
 	if b.prober != nil {
 		prober = b.prober
 	}
-	b.eng = New(Config{Store: over, Keys: keys, Prober: prober, Observer: &b.seen, Log: slog.New(slog.DiscardHandler)})
+	b.eng = New(Config{Store: over, Keys: keys, Prober: prober, Observer: &b.seen, Log: slog.New(slog.NewJSONHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	for rollout, key := range b.made {
+		b.eng.made.put(rollout, key)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.eng.Run(ctx) }()
@@ -465,6 +471,20 @@ func (b *bench) events(types ...renewer.EventType) []renewer.Event {
 		return all
 	}
 	return slices.DeleteFunc(all, func(e renewer.Event) bool { return !slices.Contains(types, e.Type) })
+}
+
+// noKeys fails the test if the inventory or the engine still has a key of any
+// generation.
+func (b *bench) noKeys(name string) {
+	b.t.Helper()
+	for number := range 100 {
+		if _, ok, err := b.store.Key(name, number); ok || err != nil {
+			b.t.Errorf("the key of generation %d is left behind (%v)", number, err)
+		}
+	}
+	if n := len(b.eng.made.keys); n > 0 {
+		b.t.Errorf("%d keys are left in memory", n)
+	}
 }
 
 func must(t *testing.T, err error) {

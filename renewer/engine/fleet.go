@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -81,9 +80,6 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 		e.again = mode == Again
 		failed = e.checkAll()
 		e.again = false
-		if failed == nil {
-			e.sweepKeys()
-		}
 		if failed == nil && mode == Again {
 			failed = e.retryAll()
 		}
@@ -251,26 +247,4 @@ func contains(list []*x509.Certificate, c *x509.Certificate) bool {
 		}
 	}
 	return false
-}
-
-// sweepKeys removes the keys of rollouts that are over: what a crash between
-// the record of an end and the removal left behind.
-func (e *Engine) sweepKeys() {
-	ids, err := e.Keys.List()
-	if err != nil {
-		e.Log.Error("list the keys of rollouts", "error", err)
-		return
-	}
-	open := map[string]bool{}
-	for _, en := range e.entries {
-		open[en.rec.Rollout.ID] = true
-	}
-	for _, id := range ids {
-		if name := id[:max(strings.LastIndexByte(id, '#'), 0)]; open[id] || e.unplanned[name] { // it could not be read
-			continue
-		}
-		if err := e.Keys.Remove(id); err != nil {
-			e.Log.Error("remove the key of a rollout that is over", "rollout", id, "error", err)
-		}
-	}
 }

@@ -87,6 +87,14 @@ type Store interface {
 	Generation(name string, number int) (g renewer.Generation, ok bool, err error)
 	// Generations returns all generations of a name, newest first.
 	Generations(name string) ([]renewer.Generation, error)
+	// Key returns the sealed private key of a generation, which is there as long
+	// as Record.NeedsKey says.
+	Key(certificate string, generation int) (sealed []byte, ok bool, err error)
+	// Roots returns the DER of every root that was put with a change.
+	Roots() ([][]byte, error)
+	// Departed returns what certificates that left the fleet file have in place
+	// still.
+	Departed() (map[string][]renewer.Departed, error)
 	// Rows calls yield for the row of each certificate, soonest NotAfter
 	// first, from the index alone, until yield returns false or NotAfter is
 	// not before until (zero: no limit). Rows without NotAfter come last.
@@ -124,6 +132,8 @@ type Host interface {
 	Flip(ctx context.Context, p renewer.Placement, revision string) error
 	// Activate makes the service load what is live.
 	Activate(ctx context.Context, a renewer.Activation) (Activated, error)
+	// Whole reports whether a revision is there as it was written.
+	Whole(ctx context.Context, p renewer.Placement, revision string) (bool, error)
 	// Locate returns the newest revision whose leaf has the fingerprint;
 	// ok is false if the host has none that is whole.
 	Locate(ctx context.Context, p renewer.Placement, fingerprint string) (revision string, ok bool, err error)
@@ -162,16 +172,13 @@ type Prober interface {
 	Probe(ctx context.Context, r ProbeRequest) (Observation, error)
 }
 
-// Keys keeps the private keys of rollouts under way, sealed.
+// Keys seals private keys for the store, each for one generation of one
+// certificate.
 type Keys interface {
-	// Save writes the PEM key of a rollout durably.
-	Save(rollout string, pem []byte) error
-	// Load returns it; ok is false if there is none.
-	Load(rollout string) (pem []byte, ok bool, err error)
-	// Remove unlinks it; it is no error if there is none.
-	Remove(rollout string) error
-	// List returns the rollouts that have a key.
-	List() ([]string, error)
+	Seal(certificate string, generation int, pem []byte) (renewer.SealedKey, error)
+	// Open returns what was sealed; ok is false if that is damaged, or was sealed
+	// with a key that is lost: it is as if it were not there.
+	Open(certificate string, generation int, sealed []byte) (pem []byte, ok bool, err error)
 }
 
 // Window says when activation is allowed.

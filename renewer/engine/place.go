@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"sync"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -103,19 +104,34 @@ func locate(ctx context.Context, j job, host Host) (s Staged, trust string, err 
 	return Staged{Revision: revision, Previous: disk.Revision, Live: disk.Revision == revision}, trust, nil
 }
 
-// keyOf returns the private key of the generation: of the rollout that ordered
-// it while that lasts, else from a host that has it.
+// keyOf returns the private key of the generation: as it was made in this
+// process, from the inventory while that has it, or from a host.
 func (e *Engine) keyOf(ctx context.Context, j job) (signer, error) {
-	text, ok, err := e.Keys.Load(j.rollout.ID)
+	if key := e.made.get(j.rollout.ID); key != nil {
+		return key, nil
+	}
+	text, err := e.storedKey(j)
+	if err == nil && text == nil {
+		text, err = e.readBack(ctx, j, j.gen)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		if text, err = e.readBack(ctx, j, j.gen); err != nil {
-			return nil, err
-		}
-	}
 	return pki.DecodeKey(text)
+}
+
+// storedKey opens the key that the inventory has of the generation; nil if it
+// has none that can be opened.
+func (e *Engine) storedKey(j job) ([]byte, error) {
+	sealed, ok, err := e.Store.Key(j.Certificate, j.gen.Number)
+	if err != nil || !ok {
+		return nil, err
+	}
+	text, ok, err := e.Keys.Open(j.Certificate, j.gen.Number, sealed)
+	if err == nil && !ok {
+		e.Log.Warn("the sealed key in the inventory cannot be opened; looking for it on the hosts", "certificate", j.Certificate, "generation", j.gen.Number)
+	}
+	return text, err
 }
 
 // readBack reads the key of a generation from one of the certificate's hosts.
@@ -142,4 +158,32 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 		return nil, failed
 	}
 	return nil, fmt.Errorf("generation %d: %w", g.Number, errKeyLost)
+}
+
+// madeKeys holds the private keys that this process made for rollouts under
+// way, by rollout.
+type madeKeys struct {
+	mu   sync.Mutex
+	keys map[string]signer
+}
+
+func (m *madeKeys) get(rollout string) signer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keys[rollout]
+}
+
+func (m *madeKeys) put(rollout string, key signer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.keys == nil {
+		m.keys = map[string]signer{}
+	}
+	m.keys[rollout] = key
+}
+
+func (m *madeKeys) drop(rollout string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, rollout)
 }

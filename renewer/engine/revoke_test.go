@@ -3,13 +3,11 @@ package engine
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"renewer/internal/seal"
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
@@ -206,12 +204,7 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		key, err := pki.NewKey(renewer.ECDSAP256)
 		must(t, err)
-		text, err := pki.EncodeKey(key)
-		must(t, err)
-		keys, err := seal.Open(filepath.Join(b.dir, "keys"), filepath.Join(b.dir, "seal.key"), true)
-		must(t, err)
-		must(t, keys.Save("web#1", text))
-		must(t, keys.Save("copy#1", text))
+		b.made = map[string]signer{"web#1": key, "copy#1": key}
 		return []renewer.Certificate{b.cert("web", month, "a"), b.cert("copy", month, "a"), b.cert("other", month, "a")}
 	}, func(t *testing.T, b *bench) {
 		ctx := context.Background()

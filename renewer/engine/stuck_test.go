@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +14,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 func (m *machine) set(f func(m *machine)) {
@@ -115,9 +120,7 @@ func TestTheLastHostOfARolloutLeavesTheEntry(t *testing.T) {
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 || len(row.Hosts) != 2 {
 			t.Errorf("row %+v", row)
 		}
-		if keys, err := b.eng.Keys.List(); err != nil || len(keys) > 0 {
-			t.Errorf("keys left behind: %v, %v", keys, err)
-		}
+		b.noKeys("web")
 	})
 }
 
@@ -408,29 +411,108 @@ func (s *blindStore) Record(name string) (renewer.Record, bool, error) {
 	return s.Store.Record(name)
 }
 
-// A rollout that cannot be read at a start keeps its key.
+// A rollout that cannot be read at a start keeps its key, and goes on with it.
 func TestAKeyOfWhatCannotBeReadStays(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
-		b.ca.breakWith(errors.New("away"))
+		b.machine("a").set(func(m *machine) { m.down = true })
 		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
 		must(t, err)
 		b.stop()
 		blind := &blindStore{blind: true}
 		b.wrap = func(s Store) Store { blind.Store = s; return blind }
 		b.start(Alone)
-		keys, err := b.eng.Keys.List()
-		must(t, err)
-		if len(keys) != 1 {
-			t.Errorf("keys %v", keys)
+		if _, ok, err := b.store.Key("web", 2); !ok || err != nil {
+			t.Errorf("the key is gone: %v", err)
 		}
 		must(t, b.eng.do(context.Background(), func() { blind.blind = false }))
-		b.ca.breakWith(nil)
+		b.machine("a").set(func(m *machine) { m.down = false })
 		time.Sleep(renewer.BackoffMax)
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
 			t.Errorf("row %+v", row)
 		}
+		b.noKeys("web")
 	})
+}
+
+// The key goes with the record of its rollout's end, whichever of the engine's
+// commits fail, and a failure later on brings none back.
+func TestNoKeyOutlivesItsRollout(t *testing.T) {
+	for fails := range 12 {
+		scene(t, Asked, func(b *bench) []renewer.Certificate {
+			commits := 0
+			b.wrap = func(s Store) Store {
+				return &failingStore{Store: s, fail: func() bool { commits++; return commits%12 == fails }}
+			}
+			return []renewer.Certificate{b.cert("web", month, "a", "b")}
+		}, func(t *testing.T, b *bench) {
+			for generation := 1; generation <= 3; generation++ {
+				_, _ = b.eng.Renew(context.Background(), []string{"web"}, false, true, nil) // a commit may fail under it
+				time.Sleep(time.Hour)
+				synctest.Wait()
+			}
+			rec, _, err := b.store.Record("web")
+			must(t, err)
+			if rec.Rollout != nil || rec.Current < 2 {
+				t.Fatalf("commit %d fails: %+v", fails, rec)
+			}
+			b.noKeys("web")
+		})
+	}
+}
+
+// While a rollout lasts its key lies in the inventory sealed: neither that, nor
+// a backup, nor the log shows a part of it.
+func TestNoKeyIsInClear(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		b.machine("b").down = true
+		rsa := b.cert("rsa", month, "a", "b")
+		rsa.Key = renewer.RSA2048
+		return []renewer.Certificate{b.cert("ec", month, "a", "b"), rsa}
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		var backup bytes.Buffer
+		must(t, b.store.Backup(&backup))
+		file, err := os.ReadFile(b.store.Path())
+		must(t, err)
+		for _, name := range []string{"ec", "rsa"} {
+			if _, ok, err := b.store.Key(name, 1); !ok || err != nil {
+				t.Fatalf("the key of %s is not there: %v", name, err)
+			}
+			pl := b.machine("a").place(name)
+			text := pl.revisions[pl.live][renewer.FileKey]
+			key, err := pki.DecodeKey(text)
+			must(t, err)
+			secrets := [][]byte{text[len(text)/2:][:32], []byte("PRIVATE KEY")}
+			switch k := key.(type) {
+			case *ecdsa.PrivateKey:
+				secret, err := k.Bytes()
+				must(t, err)
+				secrets = append(secrets, secret)
+			case *rsa.PrivateKey:
+				secrets = append(secrets, k.D.Bytes()[:32], k.Primes[0].Bytes()[:32])
+			}
+			for what, content := range map[string][]byte{"inventory": file, "backup": backup.Bytes(), "log": b.log.Bytes()} {
+				for _, secret := range secrets {
+					if bytes.Contains(content, secret) {
+						t.Errorf("the %s shows the key of %s", what, name)
+					}
+				}
+			}
+		}
+	})
+}
+
+type failingStore struct {
+	Store
+	fail func() bool
+}
+
+func (s *failingStore) Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error) {
+	if s.fail() {
+		return nil, errors.New("no space left on device")
+	}
+	return s.Store.Commit(ctx, changes...)
 }
 
 // A revision that somebody removed before it went live is staged again; the way

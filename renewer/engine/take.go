@@ -85,7 +85,7 @@ func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
 	}
 	ch.Events = append(ch.Events, events...)
 	if o.Kind == renewer.ActOrder && o.Err == nil {
-		en.rolling, ch.Generation = o.Generation, o.Generation
+		en.rolling, ch.Generation, ch.Key = o.Generation, o.Generation, o.Key
 	}
 	if s, ok := r.Step(o.Host); ok && e.Observer != nil && (o.Kind == renewer.ActProbe || o.Kind == renewer.ActReprobe) && s.State.Over() && s.Away > 0 {
 		e.Observer.Away(s.Away, s.Budget)
@@ -133,9 +133,7 @@ func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
 func (e *Engine) ended(r *renewer.Rollout) {
 	e.noteEnd(r)
 	e.regroup(r)
-	if err := e.Keys.Remove(r.ID); err != nil {
-		e.Log.Error("remove the key of a rollout that is over", "rollout", r.ID, "error", err)
-	}
+	e.made.drop(r.ID)
 	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing
 		return
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,11 +61,7 @@ func TestAFailingProbeRestoresThePreviousGeneration(t *testing.T) {
 		if pl := m.places["web"]; pl.served != first.Fingerprint || leafOf(pl.revisions[pl.live]) != first.Fingerprint {
 			t.Errorf("live %s serves %s", pl.live, pl.served)
 		}
-		keys, err := os.ReadDir(filepath.Join(b.dir, "keys"))
-		must(t, err)
-		if len(keys) != 0 {
-			t.Errorf("keys left behind: %v", keys)
-		}
+		b.noKeys("web")
 	})
 }
 

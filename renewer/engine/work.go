@@ -168,48 +168,58 @@ func sign(ctx context.Context, is Issuer, o renewer.Order) (renewer.Chain, error
 	return chain, err
 }
 
-// order makes the key, or finds the one that an earlier try saved, and has it
-// signed. What comes back is checked before anybody sees it.
+// order makes the key, or takes the one that an earlier try made, and has it
+// signed. What comes back is checked before anybody sees it, and recorded
+// together with the key.
 func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
 	begin := e.Now()
-	gen, warnings, err := e.issue(ctx, j)
+	gen, key, warnings, err := e.issue(ctx, j)
 	if err != nil {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
-	out.Generation, out.Warnings = gen, warnings
+	out.Generation, out.Key, out.Warnings = gen, key, warnings
 	if e.Observer != nil && ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
 }
 
-func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, []string, error) {
+func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
 	issuer, ok := j.fleet.Issuers[j.cert.Issuer]
 	if !ok {
-		return nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
+		return nil, nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
 	}
 	key, notes, err := e.orderKey(ctx, j)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	number := j.latest + 1
+	text, err := pki.EncodeKey(key)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	sealed, err := e.Keys.Seal(j.Certificate, number, text) // before the issuer is asked for what could not be kept
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
 	if order.Previous, err = previous(j, order); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	chain, err := sign(ctx, issuer, order)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	now := e.Now()
 	if err := e.check(ctx, j, order, chain, now); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	gen := renewer.NewGeneration(j.Certificate, j.latest+1, order.Request, chain, j.cert.Renewal, now)
+	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout = j.rollout.ID
-	return &gen, append(notes, gen.Warnings(j.current)...), nil
+	return &gen, &sealed, append(notes, gen.Warnings(j.current)...), nil
 }
 
 // previous is the chain that an issuer may renew an order by: of the same key,
@@ -250,15 +260,10 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	return err
 }
 
-// orderKey returns the key of the rollout, saved before anything is asked of
-// the issuer.
+// orderKey returns the key of the rollout: that of an earlier try, so that an
+// issuer that is away for hours costs one key, or another one.
 func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []string, err error) {
-	if text, ok, err := e.Keys.Load(j.rollout.ID); err != nil {
-		return nil, nil, err
-	} else if ok {
-		if key, err = pki.DecodeKey(text); err != nil {
-			return nil, nil, err
-		}
+	if key = e.made.get(j.rollout.ID); key != nil {
 		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
 			return key, nil, err
 		}
@@ -289,12 +294,6 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 			return nil, nil, fmt.Errorf("make a key: %w", err)
 		}
 	}
-	text, err := pki.EncodeKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := e.Keys.Save(j.rollout.ID, text); err != nil {
-		return nil, nil, err
-	}
+	e.made.put(j.rollout.ID, key)
 	return key, notes, nil
 }

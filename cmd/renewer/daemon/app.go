@@ -85,7 +85,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, closeInventory())
 		}
 	}()
-	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet}}
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
 	p, err := build(fleet, nil, a.health.met, o.log())
 	if err != nil {
 		return nil, err

@@ -5,13 +5,15 @@ import (
 	"sync"
 
 	"renewer/configs"
-	"renewer/internal/seal"
+	"renewer/inventory/seal"
+	"renewer/renewer"
 )
 
-// lazyKeys opens the sealed keys when the first is needed, so that a command
-// that only reads needs no identity.
+// lazyKeys opens the seal when the first key needs it, so that a command that
+// only reads needs no identity.
 type lazyKeys struct {
 	fleet *configs.Fleet
+	store seal.Store
 	mu    sync.Mutex
 	keys  *seal.Keys
 }
@@ -23,41 +25,27 @@ func (l *lazyKeys) open() (*seal.Keys, error) {
 		return l.keys, nil
 	}
 	own := filepath.Join(l.fleet.StateDir, "seal.key") // made if it is missing; another one is the operator's
-	keys, err := seal.Open(filepath.Join(l.fleet.StateDir, "keys"), l.fleet.SealIdentityFile, l.fleet.SealIdentityFile == own)
+	keys, err := seal.Open(l.store, seal.Options{
+		IdentityFile: l.fleet.SealIdentityFile, Create: l.fleet.SealIdentityFile == own, Former: filepath.Join(l.fleet.StateDir, "keys"),
+	})
 	if err == nil {
 		l.keys = keys
 	}
 	return keys, err
 }
 
-func (l *lazyKeys) Save(rollout string, pem []byte) error {
+func (l *lazyKeys) Seal(certificate string, generation int, pem []byte) (renewer.SealedKey, error) {
 	k, err := l.open()
 	if err != nil {
-		return err
+		return renewer.SealedKey{}, err
 	}
-	return k.Save(rollout, pem)
+	return k.Seal(certificate, generation, pem)
 }
 
-func (l *lazyKeys) Load(rollout string) ([]byte, bool, error) {
+func (l *lazyKeys) Open(certificate string, generation int, sealed []byte) ([]byte, bool, error) {
 	k, err := l.open()
 	if err != nil {
 		return nil, false, err
 	}
-	return k.Load(rollout)
-}
-
-func (l *lazyKeys) Remove(rollout string) error {
-	k, err := l.open()
-	if err != nil {
-		return err
-	}
-	return k.Remove(rollout)
-}
-
-func (l *lazyKeys) List() ([]string, error) {
-	k, err := l.open()
-	if err != nil {
-		return nil, err
-	}
-	return k.List()
+	return k.Open(certificate, generation, sealed)
 }

@@ -1,0 +1,77 @@
+package inventory
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"renewer/renewer"
+)
+
+// Roots returns the DER of every root that a record or a generation names.
+func (i *Inventory) Roots() (all [][]byte, err error) {
+	err = i.view(func(tx *bolt.Tx) error {
+		return bRoots.of(tx).ForEach(func(_, v []byte) error {
+			all = append(all, bytes.Clone(v))
+			return nil
+		})
+	})
+	return all, err
+}
+
+func putRoots(tx *bolt.Tx, roots [][]byte) error {
+	for _, der := range roots {
+		key := []byte(renewer.RootID(der))
+		if bRoots.of(tx).Get(key) != nil {
+			continue
+		}
+		if err := bRoots.of(tx).Put(key, der); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Departed returns what certificates that left the fleet file have in place.
+func (i *Inventory) Departed() (map[string][]renewer.Departed, error) {
+	out := map[string][]renewer.Departed{}
+	err := i.view(func(tx *bolt.Tx) error {
+		return bRemoved.of(tx).ForEach(func(k, v []byte) error {
+			var rec renewer.Record
+			if err := json.Unmarshal(v, &rec); err != nil {
+				return fmt.Errorf("decode what is left of %s: %w", k, err)
+			}
+			if len(rec.Departed) > 0 {
+				out[rec.Name] = rec.Departed
+			}
+			return nil
+		})
+	})
+	return out, err
+}
+
+// upgradeRecords brings records of a version before to the shape of now.
+func upgradeRecords(tx *bolt.Tx) error {
+	changed := map[string][]byte{}
+	err := bRecords.of(tx).ForEach(func(k, v []byte) error {
+		var rec renewer.Record
+		if err := json.Unmarshal(v, &rec); err != nil {
+			return fmt.Errorf("decode the record of %s: %w", k, err)
+		}
+		rec.Upgrade()
+		b, err := json.Marshal(rec)
+		changed[string(k)] = b
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for name, b := range changed {
+		if err := bRecords.of(tx).Put([]byte(name), b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
