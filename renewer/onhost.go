@@ -23,6 +23,7 @@ type Activated struct {
 type OnDisk struct {
 	Revision string    // where current leads; empty for plain files or none
 	Leaf     string    // SHA-256 of the leaf, hex; empty if there is no certificate
+	Chain    Chain     // the leaf with what came along
 	NotAfter time.Time // of the leaf
 	Trusts   RootSet   // the roots of the ca file; unknown if that could not be read
 	Roots    []*x509.Certificate
@@ -50,7 +51,7 @@ func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
 		wrong = append(wrong, problem.Text)
 	}
 	if e.Leaf != "" && d.Leaf != e.Leaf {
-		wrong = append(wrong, shortPrint(d.Leaf)+" instead of "+shortPrint(e.Leaf))
+		wrong = append(wrong, ShortPrint(d.Leaf)+" instead of "+ShortPrint(e.Leaf))
 	}
 	if name, has := p.Files[FileCA]; has && e.Origin != OriginForeign && !e.trusts(d) {
 		wrong = append(wrong, name+" holds other roots than it should")
@@ -71,8 +72,8 @@ func (e Expected) trusts(d OnDisk) bool {
 	}
 }
 
-// shortPrint shortens a fingerprint for people.
-func shortPrint(fingerprint string) string {
+// ShortPrint shortens a fingerprint for people.
+func ShortPrint(fingerprint string) string {
 	if fingerprint == "" {
 		return "no certificate"
 	}

@@ -14,8 +14,10 @@ type Observed struct {
 	// RootsFirst: what the certificate's renewal brings would be refused by a
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.
-	RootsFirst bool
+	RootsFirst func() bool
 }
+
+func (o Observed) rootsFirst() bool { return o.RootsFirst != nil && o.RootsFirst() }
 
 // WantedRoots returns the roots that belong into the ca file on a host now;
 // unknown where an issuer has never said its own. A nil function knows none.

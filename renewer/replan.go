@@ -45,6 +45,9 @@ func (r *Rollout) stepsFor(c Certificate) []Step {
 	return steps
 }
 
+// Revise is revise for a rollout that was requested and is about to begin.
+func (r *Rollout) Revise(c Certificate, o Observed, now time.Time) { r.revise(c, o, now) }
+
 // revise brings what has not begun in line with the roots that are wanted now,
 // and a rollout of kind place with all that is to be placed now: no host waits
 // for another one that is away. It reports whether anything changed.
@@ -97,8 +100,8 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 	_, hasTrust := p.Files[FileCA]
 	number, known := r.Delivers()
 	another := !known || !st.Has(number)
-	return ok && o.RootsFirst && hasTrust && !c.IsBundle() && another && st.Placed() && st.Has(st.Generation) && st.Interrupted == nil &&
-		st.Roots.Known() && len(want.Without(st.Roots)) > 0 && st.Layout == p.Layout()
+	return ok && hasTrust && !c.IsBundle() && another && st.Placed() && st.Has(st.Generation) && st.Interrupted == nil &&
+		st.Roots.Known() && len(want.Without(st.Roots)) > 0 && st.Layout == p.Layout() && o.rootsFirst()
 }
 
 // newRoots reports whether a host is to get a root that neither it nor the

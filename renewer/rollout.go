@@ -187,6 +187,15 @@ func (r *Rollout) Step(host string) (*Step, bool) {
 	return nil, false
 }
 
+// Delivers returns the number of the generation that the step brings: that of
+// the rollout or, while it adds roots alone, the one that is in place.
+func (s *Step) Delivers(r Rollout, st PlacementState) int {
+	if s.Pass == PassRoots {
+		return st.Generation
+	}
+	return r.Generation
+}
+
 // Fresh reports whether a leaf is still to go live somewhere.
 func (r *Rollout) Fresh() bool {
 	return r.Phase == PhaseOrdering || slices.ContainsFunc(r.Steps, func(s Step) bool {

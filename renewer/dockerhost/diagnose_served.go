@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"renewer/renewer"
-	"renewer/renewer/pki"
 )
 
 // These look at the certificate, and at what a probe saw of it.
@@ -85,20 +84,21 @@ func sanMismatch(c Case) verdict {
 func unknownAuthority(c Case) verdict {
 	var unknown x509.UnknownAuthorityError
 	ca := c.Placement.Files[renewer.FileCA]
-	want := pki.TrustDigest(c.Roots)
+	want := renewer.RootSetOf(c.Roots)
+	missing := want.Without(c.Facts.Disk.Trusts)
 	switch {
 	case c.Probed && errors.As(c.ProbeErr, &unknown):
 		return bad("the service has to serve the intermediates too, and every peer needs the same ca file: renewer verify, then renewer renew the ones that differ",
 			"%v", c.ProbeErr)
-	case c.Err != nil || ca == "" || want == "":
+	case c.Err != nil || ca == "" || len(want) == 0:
 		return verdict{}
-	case c.Facts.Disk.Trust == "": // files says so
+	case len(c.Facts.Disk.Trusts) == 0: // files says so
 		return verdict{}
-	case c.Facts.Disk.Trust != want && c.foreign():
+	case len(missing) > 0 && c.foreign():
 		return bad(Foreign(c.Placement), "%s/%s has other roots than the issuer: another CA made what is in place, and clients with certificates of the issuer are refused", c.Placement.Dir, ca)
-	case c.Facts.Disk.Trust != want:
-		return bad("renewer renew "+c.Placement.Certificate+" places the issuer's roots; restart what keeps the old ones",
-			"%s/%s has other roots than the issuer: peers say \"certificate signed by unknown authority\"", c.Placement.Dir, ca)
+	case len(missing) > 0:
+		return bad("renewer run --once places them, beside those that are still needed",
+			"%s/%s lacks a root of the issuer: peers say \"certificate signed by unknown authority\"", c.Placement.Dir, ca)
 	case c.Leaf != nil && !signedBy(c.Leaf, c.Roots):
 		return warn("look at trust: of "+c.Placement.Certificate, "%s/%s has the roots it should, and none of them is of the certificate's issuer %q", c.Placement.Dir, ca, c.Leaf.Issuer)
 	}

@@ -18,7 +18,6 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
-	"renewer/renewer/pki"
 	"renewer/renewer/probes"
 )
 
@@ -32,7 +31,7 @@ func healthy(t testing.TB) (Case, *testpki.CA) {
 	f = done(f, plan)
 	f.Clock = leaf.NotBefore.Add(2 * time.Minute)
 	f.Ours = f.Clock.Add(time.Second)
-	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trust: pki.TrustDigest([]*x509.Certificate{ca.Root})}
+	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trusts: renewer.RootSetOf([]*x509.Certificate{ca.Root})}
 	return Case{
 		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root},
 		Facts: f, Placed: true, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},
@@ -63,7 +62,7 @@ func TestDiagnose(t *testing.T) {
 		text   string // part of it
 		fix    string // part of it
 	}{
-		{"other roots on the host", func(c *Case) { c.Facts.Disk.Trust = "cc" }, "unknown-authority", renewer.FindingFail, "other roots than the issuer", "renewer renew docker@host-b"},
+		{"other roots on the host", func(c *Case) { c.Facts.Disk.Trusts = renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "other roots than the issuer", "renewer renew docker@host-b"},
 		{"served by another CA", func(c *Case) {
 			c.ProbeErr = probeError(renewer.ProbeRejected, fmt.Errorf("signed by: %w", x509.UnknownAuthorityError{}))
 		}, "unknown-authority", renewer.FindingFail, "unknown authority", "same ca file"},
@@ -111,7 +110,7 @@ func TestDiagnose(t *testing.T) {
 			c.Facts.Disk, c.Facts.Daemon, c.Placed = renewer.OnDisk{}, File{Path: DaemonJSON}, false
 		}, "files", renewer.FindingFail, "no certificate", "renewer host setup host-b"},
 		{"placed by something else", func(c *Case) { c.Placed = false }, "files", renewer.FindingWarn, "placed by something else", "renewer adopt host-b --certificate docker@host-b"},
-		{"placed by something else, of another CA", func(c *Case) { c.Placed, c.Facts.Disk.Trust = false, "cc" }, "unknown-authority", renewer.FindingFail, "another CA made", "renewer ca import"},
+		{"placed by something else, of another CA", func(c *Case) { c.Placed, c.Facts.Disk.Trusts = false, renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "another CA made", "renewer ca import"},
 		{"stopped", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "inactive", "dead" }, "docker-unit", renewer.FindingFail, "does not run (inactive, dead)", "systemctl start docker.service"},
 		{"no client certificate for the probe", func(c *Case) { c.Seen.Stranger, c.Seen.NotChecked = true, []string{"a client is answered: no CA"} }, "client-refused", renewer.FindingUnknown, "not checked: a client is answered", "renewer status"},
 		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "rights are missing", "NOPASSWD"},

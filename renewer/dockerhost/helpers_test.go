@@ -45,7 +45,7 @@ func file(path, text string) File { return File{Path: path, Exists: true, Mode: 
 // certificate placed.
 func fresh(unit string) Facts {
 	return Facts{
-		Disk:   renewer.OnDisk{Revision: "r1-00000000", Leaf: "aa", Trust: "bb"},
+		Disk:   renewer.OnDisk{Revision: "r1-00000000", Leaf: "aa", Trusts: renewer.NewRootSet("bb")},
 		Unit:   Unit{Name: "docker.service", Load: "loaded", Active: "active", Sub: "running", Result: "success", Files: []File{file(unitPath, unit)}},
 		Daemon: File{Path: DaemonJSON},
 		DropIn: File{Path: dropInPath},

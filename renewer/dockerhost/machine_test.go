@@ -48,7 +48,7 @@ const burst = 3
 func newMachine(unit string) *machine {
 	m := &machine{
 		files:   map[string]memFile{unitPath: {unit, 0o644}},
-		disk:    renewer.OnDisk{Leaf: "aa", Trust: "bb"},
+		disk:    renewer.OnDisk{Leaf: "aa", Trusts: renewer.NewRootSet("bb")},
 		running: true,
 	}
 	m.loaded = maps.Clone(m.files)

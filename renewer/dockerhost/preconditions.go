@@ -58,7 +58,7 @@ func Unusable(p renewer.Placement, disk renewer.OnDisk) string {
 	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
 		return "there is no certificate"
 	}
-	if disk.Trust == "" && has(renewer.FileCA) {
+	if len(disk.Trusts) == 0 && has(renewer.FileCA) {
 		return p.Files[renewer.FileCA] + " holds no root"
 	}
 	for _, problem := range disk.Problems {

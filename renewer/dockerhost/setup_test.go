@@ -208,7 +208,7 @@ func TestSetupIsNotBegun(t *testing.T) {
 		{name: "no files", late: func(m *machine) {
 			m.disk = renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory /etc/docker/tls is missing"}}}
 		}, says: []string{"there is no certificate", "dockerd would not start"}},
-		{name: "no roots", late: func(m *machine) { m.disk.Trust = "" }, says: []string{"ca.pem holds no root"}},
+		{name: "no roots", late: func(m *machine) { m.disk.Trusts = nil }, says: []string{"ca.pem holds no root"}},
 		{name: "mixed pair", late: func(m *machine) {
 			m.disk.Problems = []renewer.Problem{{Kind: renewer.ProblemKey, Text: "server-key.pem is not the key of server-cert.pem"}}
 		}, says: []string{"is not the key of"}},

@@ -14,7 +14,7 @@ func (j job) rereads() bool {
 	if j.Kind == renewer.ActRestore {
 		return j.step.Rereads
 	}
-	return j.placement.Rereads(j.state, j.step.Layout, j.step.Trust)
+	return j.placement.Rereads(j.state, j.step.Layout, j.step.Roots)
 }
 
 // guard asks the host whether the service may be restarted now. What goes back
@@ -80,25 +80,28 @@ func (e *Engine) prepare(ctx context.Context, j job) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
-	if _, err := e.probeRequest(ctx, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds); err != nil {
+	if _, err := e.probeRequest(ctx, j.proof()); err != nil {
 		return fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
 	}
-	if j.step.Previous != "" && j.current != nil && j.state.Generation == j.current.Number {
-		if _, err := e.probeRequest(ctx, j.cert, j.placement, j.current, j.state.Trust, j.fleet, j.roots, j.creds); err != nil {
+	if j.step.Previous == "" {
+		return nil
+	}
+	if j.current != nil && j.state.Has(j.current.Number) {
+		if _, err := e.probeRequest(ctx, j.wayBack(j.current)); err != nil {
 			e.Log.Warn("prepare the proof of the way back", "certificate", j.Certificate, "host", j.Host, "error", err)
 		}
 	}
-	if j.placement.Activate.Budget <= 0 || j.step.Previous == "" || j.current == nil || j.state.Generation != j.current.Number {
+	if j.placement.Activate.Budget <= 0 {
 		return nil
 	}
 	host, err := j.host()
 	if err != nil {
 		return err
 	}
-	if _, ok, err := host.Locate(ctx, j.placement, j.current.Fingerprint); err != nil {
+	if ok, err := host.Whole(ctx, j.placement, j.step.Previous); err != nil {
 		return fmt.Errorf("look for the way back of %s on %s: %w", j.Certificate, j.Host, err)
 	} else if !ok {
-		return fmt.Errorf("%s on %s: what is in place cannot be put back: no revision of generation %d is whole", j.Certificate, j.Host, j.current.Number)
+		return fmt.Errorf("%s on %s: what is in place could not be put back: revision %s is not as it was written", j.Certificate, j.Host, j.step.Previous)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type adoption struct {
 	fleet     Fleet
 	gen       renewer.Generation
 	state     renewer.PlacementState
+	roots     [][]byte
 	at        time.Time
 }
 
@@ -76,14 +77,15 @@ func (en *entry) adoptable() error {
 	return nil
 }
 
-// takeIn looks at what is in place, keeps a copy, and proves it.
+// takeIn looks at what is in place, keeps a copy, and proves it. The leaf has to
+// be right; what else differs from the entry is drift from then on.
 func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	host, ok := a.fleet.Hosts[a.Host]
 	if !ok {
 		return errors.New("the host is not in the fleet file")
 	}
 	roots := e.rootsNow()
-	trust, err := roots.need(ctx, a.fleet.Issuers, a.cert.Trust...)
+	trusted, err := roots.need(ctx, a.fleet.Issuers, a.cert.Trust...)
 	if err != nil {
 		return err
 	}
@@ -94,23 +96,18 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	a.at = e.Now()
 	revision, err := host.Adopt(ctx, a.placement, func(content map[renewer.FileKind][]byte) (err error) {
 		var warnings []string
-		a.gen, warnings, err = pki.Adopted(a.cert, content, trust, a.at)
+		a.gen, warnings, err = pki.Adopted(a.cert, content, trusted, a.at)
 		a.Warnings = append(a.Warnings, warnings...)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for _, p := range disk.Problems {
-		if p.Kind == renewer.ProblemMode || p.Kind == renewer.ProblemOwner {
-			a.Warnings = append(a.Warnings, p.Text)
-		}
-	}
-	if name, has := a.placement.Files[renewer.FileCA]; has && disk.Trust != pki.TrustDigest(trust) {
-		a.Warnings = append(a.Warnings, name+" holds other roots than the entry's issuers have")
-	}
-	req, err := e.probeRequest(ctx, a.cert, a.placement, &a.gen, "", &a.fleet, roots, e.credentialsNow())
-	if err != nil {
+	roots.learn(disk.Roots...)
+	v := sight{cert: a.cert, placement: a.placement, gen: &a.gen, accepts: disk.Trusts, fleet: &a.fleet, roots: roots, creds: e.credentialsNow()}
+	v.expect = renewer.Expected{Leaf: a.gen.Fingerprint, Origin: renewer.OriginForeign}
+	req, err := e.probeRequest(ctx, v)
+	if err = withoutClient(&req, err); err != nil {
 		return err
 	}
 	seen, err := e.Prober.Probe(ctx, req)
@@ -118,12 +115,32 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 		return fmt.Errorf("what is in place is not what is served: %w", err)
 	}
 	a.Warnings = append(a.Warnings, seen.NotChecked...)
-	a.state = renewer.PlacementState{
-		State: renewer.HostVerified, Revision: revision, Revisions: []renewer.Revision{{Name: revision, Layout: a.placement.Layout()}},
-		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
-	}
+	a.taken(revision, disk, seen, renewer.RootSetOf(trusted))
+	a.roots = ders(append(disk.Roots, trusted...))
 	a.Fingerprint, a.NotAfter, a.RenewAt = a.gen.Fingerprint, a.gen.NotAfter, a.gen.RenewAt
 	return nil
+}
+
+// taken makes the state of the placement. Roots that the entry's issuers do not
+// have are somebody's, and stay.
+func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want renewer.RootSet) {
+	a.state = renewer.PlacementState{
+		State: renewer.HostVerified, Revision: revision, Origin: renewer.OriginAdopted,
+		Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: disk.Trusts.Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
+		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
+	}
+	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}
+	expect := renewer.Expected{Leaf: a.gen.Fingerprint, AtLeast: want, Origin: renewer.OriginAdopted}
+	differs := expect.Differs(a.placement, disk)
+	if len(differs) == 0 {
+		return
+	}
+	for _, what := range differs {
+		a.Warnings = append(a.Warnings, what+"; the next push mends it")
+	}
+	a.state.State, a.state.Matches = renewer.HostDrifted, false
+	a.state.Error, a.state.Hint = strings.Join(differs, "; "), "renewer run mends it, with the certificate that is in place"
+	a.state.Seen = &renewer.Seen{Leaf: disk.Leaf, Under: a.gen.Under, NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts}
 }
 
 // adopted records it, unless something came in between.
@@ -144,7 +161,7 @@ func (e *Engine) adopted(a *adoption) error {
 		closed, events := en.close(renewer.PhaseSuperseded, "it was adopted", a.at)
 		ch.Closed, ch.Events = closed, events
 	}
-	en.current, ch.Generation = &a.gen, &a.gen
+	en.current, ch.Generation, ch.Roots = &a.gen, &a.gen, a.roots
 	en.rec.Adopted, en.rec.ExpiredNoted = true, -1 // 0 would say that its end is in the log
 	en.rec.ExpiringNoted.Generation = -1
 	if en.rec.Placements == nil {

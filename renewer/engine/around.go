@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"renewer/renewer"
-	"renewer/renewer/pki"
 )
 
 // conditions lists the rollouts under way, in the order of the fleet file,
@@ -32,6 +31,7 @@ func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
 	family := e.fleet.byEntry[en.cert.Entry]
 	return renewer.Entry{
 		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now), Family: e.family(en.cert.Entry, family), Size: len(family),
+		Gate: e.gate(en),
 	}
 }
 
@@ -99,63 +99,9 @@ func (e *Engine) moving(name string) bool {
 	return open && (e.turn.Moving[name] || e.working(en.rec.Rollout))
 }
 
-// peersOf returns what the other certificates of a group have in place. It is
-// gathered once for all that is planned in one go.
-func (e *Engine) peersOf(c renewer.Certificate) []renewer.Peer {
-	if c.PeerGroup == "" {
-		return nil
-	}
-	peers, ok := e.peers[c.PeerGroup]
-	if ok {
-		return peers
-	}
-	for _, name := range e.fleet.groups[c.PeerGroup] {
-		member, _ := e.fleet.Certificate(name)
-		en, _, err := e.load(name, member)
-		if err != nil {
-			e.Log.Error("read what a peer has in place", "certificate", name, "error", err)
-			continue
-		}
-		p := renewer.Peer{Certificate: member, Placements: en.rec.Placements}
-		if en.current != nil {
-			p.Issuer = en.current.Request.Issuer
-		}
-		if _, known := e.fleet.Issuers[p.Issuer]; !known {
-			p.Issuer = "" // its roots cannot be had any more
-		}
-		peers = append(peers, p)
-	}
-	for i, p := range peers {
-		if roots, ok := e.roots.of(p.Certificate.TrustNow(peers)...); ok {
-			peers[i].Trust = pki.TrustDigest(roots)
-		}
-	}
-	e.peers[c.PeerGroup] = peers
-	return peers
-}
-
-// trustOf returns the issuers whose roots go into a ca file now.
-func (e *Engine) trustOf(c renewer.Certificate) []string { return c.TrustNow(e.peersOf(c)) }
-
-// regroup plans for a whole group when one of it has moved to another issuer
-// or other roots: its peers may have waited for that.
-func (e *Engine) regroup(r *renewer.Rollout) {
-	c, ok := e.fleet.Certificate(r.Certificate)
-	if !ok || c.PeerGroup == "" {
-		return
-	}
-	moved := func(x renewer.Reason) bool { return x.Code == renewer.ReasonChanged || x.Code == renewer.ReasonTrust }
-	if slices.ContainsFunc(r.Reasons, moved) {
-		for _, name := range e.fleet.groups[c.PeerGroup] {
-			e.unplanned[name] = true
-		}
-	}
-}
-
 // Plan says what a run would do now, and changes nothing.
 func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
 	failed := e.do(ctx, func() {
-		clear(e.peers)
 		var waiting map[string]renewer.Waits
 		if waiting, err = e.waiting(); err != nil {
 			return

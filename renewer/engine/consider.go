@@ -33,7 +33,6 @@ func (e *Engine) consider(names []string) {
 		}
 		batch = batch[:0]
 	}
-	clear(e.peers)
 	e.room = maxUnderWay - e.atWork()
 	for _, name := range names {
 		delete(e.unplanned, name)
@@ -102,6 +101,22 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 	return en, found, nil
 }
 
+// generationOf finds the generations of a certificate.
+func (e *Engine) generationOf(en *entry) func(int) *renewer.Generation {
+	return func(number int) *renewer.Generation {
+		for _, g := range []*renewer.Generation{en.current, en.rolling} {
+			if g != nil && g.Number == number {
+				return g
+			}
+		}
+		g, err := e.generation(en.cert.Name, number)
+		if err != nil {
+			e.Log.Error("read a generation", "certificate", en.cert.Name, "generation", number, "error", err)
+		}
+		return g
+	}
+}
+
 func (e *Engine) generation(name string, number int) (*renewer.Generation, error) {
 	g, ok, err := e.Store.Generation(name, number)
 	if err != nil || !ok {
@@ -111,13 +126,10 @@ func (e *Engine) generation(name string, number int) (*renewer.Generation, error
 }
 
 func (e *Engine) observed(en *entry) renewer.Observed {
-	o := renewer.Observed{Record: en.rec, Current: en.current, Rolling: en.rolling}
-	peers := e.peersOf(en.cert)
-	if roots, ok := e.roots.of(en.cert.TrustNow(peers)...); ok {
-		o.Trust = pki.TrustDigest(roots)
+	return renewer.Observed{
+		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
+		RootsFirst: func() bool { return !e.late(en) && len(e.refusals(en, nil, 1)) > 0 },
 	}
-	o.Untrusting = en.cert.Untrusting(peers)
-	return o
 }
 
 // planOne plans for one certificate; ok is false if nothing is to be recorded.
@@ -150,7 +162,8 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	if en.open() && !d.Close && en.rec.Rollout.Entry != c.Digest() {
 		e.stale[name] = true // the rest is compared when no host is between two generations
 	}
-	left := next.rec.Forget(c)
+	left := next.rec.Forget(c, e.generationOf(en), func(host string) bool { return e.fleet.Retired[host] }, now)
+	left = e.noteUnwanted(next) || left
 	ch := Change{}
 	if d.Close {
 		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
@@ -193,6 +206,7 @@ func (e *Engine) put(next *entry, ch Change) pending {
 	rec, row := next.rec, e.row(next)
 	ch.Record, ch.Row = &rec, &row
 	return pending{name: next.cert.Name, change: ch, done: func() {
+		e.regraph(next.cert.Name, e.nodes(next))
 		if next.open() {
 			e.entries[next.cert.Name] = next
 			e.attend(next.cert.Name, next.rec.Rollout)
@@ -229,17 +243,21 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 		return pending{}, false, err
 	}
 	now := e.Now()
-	ch := Change{Remove: name, Events: []renewer.Event{{
+	rec = rec.Clone()
+	gone := renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}
+	rec.Forget(gone, e.generationOf(&entry{cert: gone, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, now)
+	ch := Change{Record: &rec, Remove: name, Events: []renewer.Event{{
 		Time: now, Type: renewer.EventRemoved, Certificate: name, Generation: rec.Current,
 		Message: "it is no longer in the fleet file; its files stay where they are",
 	}}}
 	if rec.Rollout != nil {
-		en := entry{cert: renewer.Certificate{Name: name}, rec: rec}
+		en := entry{cert: gone, rec: rec}
 		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
 		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
 	}
 	return pending{name: name, change: ch, done: func() {
 		delete(e.entries, name)
+		e.regraph(name, e.left(name, rec.Departed))
 		if ch.Closed != nil {
 			e.ended(ch.Closed)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/trust"
 )
 
 // Bounds of the loop.
@@ -67,7 +68,8 @@ type Engine struct {
 	running     int                                 // tasks under way
 	turn        renewer.Turn                        // the last decision
 	families    map[string]map[string]renewer.Ended // by entry and certificate
-	peers       map[string][]renewer.Peer           // by group, while planning
+	graph       *trust.Graph                        // see trusts
+	rooted      uint64                              // the version of roots that was planned with
 	surveying   map[string]bool
 	stale       map[string]bool   // to be planned again when nothing of it is under way
 	unrecorded  []renewer.Outcome // done, but the inventory did not take them
@@ -97,7 +99,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		families: map[string]map[string]renewer.Ended{}, peers: map[string][]renewer.Peer{}, surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
+		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 

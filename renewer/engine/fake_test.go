@@ -12,6 +12,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,6 +179,12 @@ func (m *machine) Locate(ctx context.Context, p renewer.Placement, fingerprint s
 	return "", false, nil
 }
 
+func (m *machine) Whole(_ context.Context, p renewer.Placement, revision string) (bool, error) {
+	unlock, err := m.enter("whole", p.Certificate)
+	defer unlock()
+	return m.place(p.Certificate).revisions[revision] != nil, err
+}
+
 func (m *machine) ReadKey(_ context.Context, p renewer.Placement, revision string) ([]byte, error) {
 	unlock, err := m.enter("readkey", p.Certificate)
 	defer unlock()
@@ -190,6 +197,10 @@ func (m *machine) Inspect(_ context.Context, p renewer.Placement) (OnDisk, error
 	if err != nil {
 		return OnDisk{}, err
 	}
+	return m.disk(p)
+}
+
+func (m *machine) disk(p renewer.Placement) (OnDisk, error) {
 	pl := m.place(p.Certificate)
 	d := OnDisk{Revision: pl.live, Leaf: leafOf(pl.revisions[pl.live])}
 	if rest := pl.revisions[pl.live][renewer.FileCA]; rest != nil {
@@ -201,7 +212,7 @@ func (m *machine) Inspect(_ context.Context, p renewer.Placement) (OnDisk, error
 			}
 			roots = append(roots, c)
 		}
-		d.Trust = pki.TrustDigest(roots)
+		d.Roots, d.Trusts = roots, renewer.RootSetOf(roots)
 	}
 	return d, nil
 }
@@ -243,7 +254,11 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 		return Observation{}, errDown
 	}
 	pl := m.place(r.Placement.Certificate)
-	seen := leafOf(pl.revisions[pl.live])
+	disk, err := m.disk(r.Placement)
+	if err != nil {
+		return Observation{}, err
+	}
+	seen := disk.Leaf
 	if r.Placement.Probe.Kind == renewer.ProbeTLS {
 		if m.stopped && !m.elsewhere || m.only != "" && pl.served != m.only {
 			return Observation{}, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}
@@ -253,10 +268,13 @@ func (m *machine) look(r ProbeRequest) (Observation, error) {
 			return Observation{Served: seen}, &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: err}
 		}
 	}
-	if seen != r.Fingerprint {
-		return Observation{Served: seen}, &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: fmt.Errorf("%s is there, not %s", seen, r.Fingerprint)}
+	if r.Expect.Leaf != "" && seen != r.Expect.Leaf {
+		return Observation{Served: seen, Disk: disk}, &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: fmt.Errorf("%s is there, not %s", seen, r.Expect.Leaf)}
 	}
-	return Observation{Served: seen}, nil
+	if differs := r.Expect.Differs(r.Placement, disk); len(differs) > 0 {
+		return Observation{Served: seen, Disk: disk}, &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New(strings.Join(differs, "; "))}
+	}
+	return Observation{Served: seen, Disk: disk}, nil
 }
 
 // handshake is what both ends check of each other's signatures.

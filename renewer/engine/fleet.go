@@ -5,13 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"renewer/renewer"
-	"renewer/renewer/pki"
 )
 
 var errStopped = errors.New("renewer is stopping")
@@ -23,6 +19,7 @@ type Fleet struct {
 	Issuers      map[string]Issuer
 	Hosts        map[string]Host
 	Windows      map[string]Window
+	Retired      map[string]bool // hosts that are gone for good
 
 	byName  map[string]int
 	byEntry map[string][]string // full names, in the order of the file
@@ -64,10 +61,23 @@ const (
 func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	f.index()
 	roots := newRootCache()
+	roots.learn(e.rootsNow().all()...)
+	stored, err := e.Store.Roots()
+	if err != nil {
+		return fmt.Errorf("read the roots in the inventory: %w", err)
+	}
+	for _, der := range stored {
+		root, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("read a root in the inventory: %w", err)
+		}
+		roots.learn(root)
+	}
 	roots.refresh(ctx, f.Issuers)
 	var failed error
-	err := e.do(ctx, func() {
+	err = e.do(ctx, func() {
 		clear(e.families)
+		e.graph, e.rooted = nil, roots.moved.Load()
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
 			if c, ok := f.Certificate(name); ok {
@@ -144,107 +154,4 @@ func (e *Engine) checked() {
 	if e.Observer != nil {
 		e.Observer.Checked(e.lastCheck)
 	}
-}
-
-// rootCache holds the roots of each issuer, so that planning asks no issuer.
-// Refreshed at start, at a reload and before each probe of the fleet.
-type rootCache struct {
-	mu    sync.Mutex
-	roots map[string][]*x509.Certificate
-}
-
-func newRootCache() *rootCache { return &rootCache{roots: map[string][]*x509.Certificate{}} }
-
-// rootsTimeout bounds how long an issuer that does not answer holds up a start
-// or a reload; it is asked again when its roots are needed.
-const rootsTimeout = 10 * time.Second
-
-func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
-	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
-	defer cancel()
-	var all sync.WaitGroup
-	for name, is := range issuers {
-		all.Go(func() {
-			if roots, err := is.Roots(ctx); err == nil {
-				rc.put(name, roots)
-			}
-		})
-	}
-	all.Wait()
-}
-
-func (rc *rootCache) put(name string, roots []*x509.Certificate) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	rc.roots[name] = roots
-}
-
-// of returns the roots of issuers, without duplicates; ok is false if one is
-// not known yet.
-func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	for _, name := range names {
-		known, found := rc.roots[name]
-		if !found {
-			return nil, false
-		}
-		for _, r := range known {
-			if !contains(roots, r) {
-				roots = append(roots, r)
-			}
-		}
-	}
-	return roots, true
-}
-
-// issuerIn returns an issuer whose roots are in a ca file with that digest: the
-// first one wanted in it now, unless the file holds the roots of one or two
-// others, as it does before and while a fleet moves to another CA.
-func (rc *rootCache) issuerIn(digest string, wanted []string) string {
-	is := func(names ...string) bool {
-		roots, ok := rc.of(names...)
-		return ok && pki.TrustDigest(roots) == digest
-	}
-	if digest == "" || is(wanted...) {
-		return wanted[0]
-	}
-	rc.mu.Lock()
-	names := slices.Sorted(maps.Keys(rc.roots))
-	rc.mu.Unlock()
-	for _, one := range slices.Concat(wanted, names) {
-		if is(one) || slices.ContainsFunc(names, func(other string) bool { return is(one, other) }) {
-			return one
-		}
-	}
-	return wanted[0]
-}
-
-// need is of, asking the issuers that are not known yet.
-func (rc *rootCache) need(ctx context.Context, issuers map[string]Issuer, names ...string) ([]*x509.Certificate, error) {
-	for _, name := range names {
-		if _, ok := rc.of(name); ok {
-			continue
-		}
-		is, ok := issuers[name]
-		if !ok {
-			return nil, fmt.Errorf("issuer %s is not in the fleet file", name)
-		}
-		roots, err := is.Roots(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("get the roots of issuer %s: %w", name, err)
-		}
-		rc.put(name, roots)
-	}
-	roots, _ := rc.of(names...)
-	return roots, nil
-}
-
-func contains(list []*x509.Certificate, c *x509.Certificate) bool {
-	for _, x := range list {
-		if x.Equal(c) {
-			return true
-		}
-	}
-	return false
 }

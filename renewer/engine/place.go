@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -19,95 +20,97 @@ var errKeyLost = errors.New("no host has its key any more")
 func (e *Engine) stage(ctx context.Context, j job) renewer.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
-	out := renewer.Outcome{Action: j.Action}
-	host, err := j.host()
-	if err != nil {
-		out.Err = err
-		return out
-	}
-	staged, trust, err := e.stageOn(ctx, j, host)
-	if err != nil {
+	out := renewer.Outcome{Action: j.Action, Layout: j.placement.Layout()}
+	if err := e.stageOn(ctx, j, &out); err != nil {
 		out.Err = fmt.Errorf("stage %s on %s: %w", j.Certificate, j.Host, err)
 		out.KeyLost = errors.Is(err, errKeyLost)
-		return out
-	}
-	out.Revision, out.Previous, out.Live = staged.Revision, staged.Previous, staged.Live
-	out.Layout, out.Trust = j.placement.Layout(), trust
-	if out.Live && out.Previous == "" {
-		out.Previous = j.state.Revision
 	}
 	return out
 }
 
-func (e *Engine) stageOn(ctx context.Context, j job, host Host) (s Staged, trust string, err error) {
-	if j.rollout.Kind == renewer.KindRollback {
-		return locate(ctx, j, host)
+func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error {
+	host, err := j.host()
+	if err != nil {
+		return err
 	}
 	var chain renewer.Chain
 	var key signer
 	if !j.cert.IsBundle() {
 		if j.gen == nil {
-			return s, "", fmt.Errorf("generation %d is not in the inventory", j.rollout.Generation)
+			return errors.New("the generation to place is not in the inventory")
 		}
 		if chain, err = j.gen.Parse(); err != nil {
-			return s, "", err
+			return err
 		}
-		if key, err = e.keyOf(ctx, j); err != nil {
-			return s, "", err
+		if key, err = e.keyOf(ctx, j, chain); err != nil {
+			return err
 		}
 	}
-	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.trust...)
+	roots, err := j.bundle(ctx, host, out)
 	if err != nil {
-		return s, "", err
-	}
-	if _, ok := j.placement.Files[renewer.FileCA]; ok {
-		trust = pki.TrustDigest(roots)
+		return err
 	}
 	content, err := pki.Content(j.placement.Files, chain, key, roots)
 	if err != nil {
-		return s, "", err
+		return err
 	}
 	if kind := j.placement.Activate.Kind; chain.Leaf != nil && (kind == renewer.ActivateSystemd || kind == renewer.ActivateDocker) {
 		clock, err := host.Clock(ctx)
 		if err != nil {
-			return s, "", err
+			return err
 		}
 		if err := pki.Preflight(j.placement, chain.Leaf, clock); err != nil {
-			return s, "", err
+			return err
 		}
 	}
-	s, err = host.Stage(ctx, j.placement, content)
-	return s, trust, err
+	staged, err := host.Stage(ctx, j.placement, content)
+	if err != nil {
+		return err
+	}
+	out.Revision, out.Previous, out.Live = staged.Revision, staged.Previous, staged.Live
+	if out.Live && out.Previous == "" {
+		out.Previous = j.state.Revision
+	}
+	st := j.state
+	out.WasForeign = !st.Placed() || st.Seen != nil || st.Origin == renewer.OriginForeign
+	return nil
 }
 
-// locate finds the revision of an earlier generation on the host.
-func locate(ctx context.Context, j job, host Host) (s Staged, trust string, err error) {
-	if j.gen == nil {
-		return s, "", fmt.Errorf("generation %d is not in the inventory", j.rollout.Generation)
+// bundle returns the roots for the ca file: those wanted, and those that were in
+// the file before renewer wrote it, which are not renewer's to drop.
+func (j job) bundle(ctx context.Context, host Host, out *renewer.Outcome) ([]*x509.Certificate, error) {
+	if _, has := j.placement.Files[renewer.FileCA]; !has {
+		return nil, nil
 	}
-	revision, ok, err := host.Locate(ctx, j.placement, j.gen.Fingerprint)
-	if err != nil {
-		return s, "", err
+	want := j.want
+	if !want.Known() { // an issuer has not said its roots yet
+		base, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Trust...)
+		if err != nil {
+			return nil, err
+		}
+		want = renewer.RootSetOf(base).With(j.state.Roots).With(j.state.Foreign)
 	}
-	if !ok {
-		return s, "", renewer.WithHint(fmt.Errorf("%s no longer has generation %d", j.Host, j.gen.Number), "renewer renew "+j.Certificate)
-	}
-	disk, err := host.Inspect(ctx, j.placement)
-	if err != nil {
-		return s, "", err
-	}
-	for _, r := range j.state.Revisions {
-		if r.Name == revision {
-			trust = r.Trust
+	out.Foreign = j.state.Foreign
+	if !j.state.Placed() {
+		disk, err := host.Inspect(ctx, j.placement)
+		if err != nil {
+			return nil, err
+		}
+		if disk.Revision == "" { // else it is of a controller of renewer
+			j.roots.learn(disk.Roots...)
+			out.Foreign, out.NewRoots = disk.Trusts.Without(want), ders(disk.Roots)
 		}
 	}
-	return Staged{Revision: revision, Previous: disk.Revision, Live: disk.Revision == revision}, trust, nil
+	out.Roots = want.With(out.Foreign)
+	roots, err := j.roots.certs(out.Roots)
+	out.NewRoots = append(out.NewRoots, ders(roots)...)
+	return roots, err
 }
 
 // keyOf returns the private key of the generation: as it was made in this
 // process, from the inventory while that has it, or from a host.
-func (e *Engine) keyOf(ctx context.Context, j job) (signer, error) {
-	if key := e.made.get(j.rollout.ID); key != nil {
+func (e *Engine) keyOf(ctx context.Context, j job, chain renewer.Chain) (signer, error) {
+	if key := e.made.get(j.rollout.ID); key != nil && pki.Belongs(key, chain.Leaf) {
 		return key, nil
 	}
 	text, err := e.storedKey(j)

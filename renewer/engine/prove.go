@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,12 +26,50 @@ const lastLook = 500 * time.Millisecond
 // defaultProbeTimeout is for placements that name none.
 const defaultProbeTimeout = 30 * time.Second
 
+// sight is one placement to look at, with all that it takes to look as a peer
+// would.
+type sight struct {
+	cert      renewer.Certificate
+	placement renewer.Placement
+	gen       *renewer.Generation // that should be there; nil if nobody knows which
+	expect    renewer.Expected
+	accepts   renewer.RootSet // what the service is taken to have loaded: it takes no client under another root
+	fleet     *Fleet
+	roots     *rootCache
+	creds     *credentials
+}
+
+// proof is the sight of what the step brings.
+func (j job) proof() sight {
+	v := j.sight(j.gen)
+	v.expect.Roots, v.expect.Origin, v.accepts = j.step.Roots, renewer.OriginIssued, j.step.Roots
+	return v
+}
+
+// wayBack is the sight of what was in place before, or is again.
+func (j job) wayBack(g *renewer.Generation) sight {
+	v := j.sight(g)
+	v.expect.Roots, v.expect.Digest, v.expect.Origin, v.accepts = j.state.Roots, j.state.Digest, j.state.Origin, j.state.Roots
+	if !v.expect.Roots.Known() && v.expect.Digest == "" {
+		v.expect.AtLeast = renewer.NewRootSet() // of it no more is known
+	}
+	return v
+}
+
+func (j job) sight(g *renewer.Generation) sight {
+	v := sight{cert: j.cert, placement: j.placement, gen: g, fleet: j.fleet, roots: j.roots, creds: j.creds}
+	if g != nil {
+		v.expect.Leaf = g.Fingerprint
+	}
+	return v
+}
+
 // prove looks until the placement is right or its time is up.
 func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
 	prepare, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
-	req, err := e.probeRequest(prepare, j.cert, j.placement, j.gen, j.step.Trust, j.fleet, j.roots, j.creds)
+	req, err := e.probeRequest(prepare, j.proof())
 	if err != nil {
 		out.Err, out.Inconclusive = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), true
 		return out
@@ -46,31 +85,32 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	return out
 }
 
-// provePrevious looks at what was restored: the leaf that is on disk again has
-// to be served. Files that were there before renewer may have any mode.
+// provePrevious looks at what was restored: exactly what was there a moment ago,
+// which is judged by itself. Of what renewer did not write only the leaf counts.
 func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
 	prepare, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
-	gen, ok, err := e.Store.Generation(j.Certificate, j.state.Generation)
-	if err != nil {
+	fail := func(err error) renewer.Outcome {
 		out.Err, out.Inconclusive = err, true
 		return out
 	}
-	if host, err2 := j.host(); !ok && err2 == nil {
+	gen := j.gen
+	if j.state.Origin == renewer.OriginForeign {
+		host, err := j.host()
+		if err != nil {
+			return fail(err)
+		}
 		disk, err := host.Inspect(prepare, j.placement)
 		if err != nil {
-			out.Err, out.Inconclusive = err, true
-			return out
+			return fail(err)
 		}
-		gen = renewer.Generation{Certificate: j.Certificate, Fingerprint: disk.Leaf}
+		gen = &renewer.Generation{Certificate: j.Certificate, Fingerprint: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all())}
 	}
-	req, err := e.probeRequest(prepare, j.cert, j.placement, &gen, j.state.Trust, j.fleet, j.roots, j.creds)
-	if err != nil {
-		out.Err, out.Inconclusive = err, true
-		return out
+	req, err := e.probeRequest(prepare, j.wayBack(gen))
+	if err = withoutClient(&req, err); err != nil {
+		return fail(err)
 	}
-	req.Trust, req.Restored = "", true
 	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
 		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 	}
@@ -125,47 +165,53 @@ func (e *Engine) prune(ctx context.Context, j job, host Host) {
 	}
 }
 
-// probeRequest gathers what a probe needs to look as a peer would.
-func (e *Engine) probeRequest(ctx context.Context, c renewer.Certificate, p renewer.Placement, g *renewer.Generation, trust string, fleet *Fleet, roots *rootCache, creds *credentials) (ProbeRequest, error) {
-	host, ok := fleet.Hosts[p.Host]
+// probeRequest gathers what a probe needs to look as a peer would: the roots that
+// the leaf leads to, whatever its issuer has now, and a client certificate that
+// the service takes.
+func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error) {
+	p := v.placement
+	host, ok := v.fleet.Hosts[p.Host]
 	if !ok {
 		return ProbeRequest{}, fmt.Errorf("host %s is not in the fleet file", p.Host)
 	}
-	req := ProbeRequest{Placement: p, Trust: trust, Host: host}
-	if g != nil {
-		req.Fingerprint = g.Fingerprint
-		req.Restored = g.Number == 0 // adopted: its owners and modes are somebody else's
-	}
-	if p.Probe.Kind == renewer.ProbeFile || p.Probe.Kind == renewer.ProbeNone || p.Probe.Kind == renewer.ProbeCommand {
+	req := ProbeRequest{Placement: p, Expect: v.expect, Host: host}
+	if !p.Probe.Kind.Served() {
 		return req, nil
 	}
 	var err error
-	if req.Roots, err = roots.need(ctx, fleet.Issuers, signedBy(c, g, fleet)); err != nil {
+	if req.Roots, err = v.signers(ctx); err != nil || !p.Probe.Mutual {
 		return req, err
 	}
-	known := roots.issuerIn(trust, c.Trust)
-	switch {
-	case !p.Probe.Mutual:
-	case p.Probe.Client != "":
-		req.Client, err = e.placedClient(ctx, p.Probe.Client, fleet)
-	default:
-		req.Client, err = creds.mint(ctx, known, renewer.UsageClient, fleet)
+	issuer := v.cert.Trust[0]
+	if v.accepts.Known() {
+		issuer = v.roots.issuerUnder(v.accepts, v.cert.Trust)
 	}
-	if err == nil && p.Probe.Mutual && p.Probe.Kind != renewer.ProbeTLS {
-		req.Wrong, req.NoWrong = creds.wrong(ctx, known, fleet)
+	switch {
+	case p.Probe.Client != "":
+		req.Client, err = e.placedClient(ctx, p.Probe.Client, v.fleet)
+	case issuer == "":
+		return req, &mintError{errors.New("no issuer of the fleet file has a root any more that the service accepts")}
+	default:
+		req.Client, err = v.creds.mint(ctx, issuer, renewer.UsageClient, v.fleet)
+	}
+	if err == nil && issuer != "" && p.Probe.Kind != renewer.ProbeTLS {
+		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v.fleet)
 	}
 	return req, err
 }
 
-// signedBy returns the issuer of a generation: while a certificate moves to
-// another one, what is in place was signed by the one before.
-func signedBy(c renewer.Certificate, g *renewer.Generation, fleet *Fleet) string {
-	if g != nil {
-		if _, known := fleet.Issuers[g.Request.Issuer]; known {
-			return g.Request.Issuer
+// signers returns the roots that a peer would verify the leaf with.
+func (v sight) signers(ctx context.Context) ([]*x509.Certificate, error) {
+	issuer := v.cert.Issuer
+	if v.gen != nil {
+		if under := v.roots.under(v.gen); len(under) > 0 {
+			return v.roots.certs(under)
+		}
+		if _, known := v.fleet.Issuers[v.gen.Request.Issuer]; known {
+			issuer = v.gen.Request.Issuer
 		}
 	}
-	return c.Issuer
+	return v.roots.need(ctx, v.fleet.Issuers, issuer)
 }
 
 // placedClient reads the certificate that a probe is told to present from the

@@ -90,7 +90,11 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 			})
 			return nil
 		}
-		return e.replace(en, renewer.Renewed(en.cert, force), "a person asked for a renewal", now, ch)
+		if err := e.replace(en, renewer.Renewed(en.cert, force), "renewal requested by operator", now, ch); err != nil {
+			return err
+		}
+		en.rec.Rollout.Revise(en.cert, e.observed(en), now)
+		return nil
 	})
 }
 
@@ -114,20 +118,60 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 	return err
 }
 
-// Rollback puts an earlier generation back: the newest before the current one
-// that every host still has and that is neither expired nor revoked.
+// Rollback has an earlier generation wanted again: the newest before the current
+// one, unless that was revoked or has expired. Its chain is in the inventory and
+// its key on a host; the roots beside it are today's.
 func (e *Engine) Rollback(ctx context.Context, names []string, progress func(renewer.Event)) (renewer.RunResult, error) {
+	var jobs []job
+	var failed error
+	err := e.do(ctx, func() {
+		for _, name := range names {
+			var j job
+			if j, failed = e.rollback(name); failed != nil {
+				return
+			}
+			jobs = append(jobs, j)
+		}
+	})
+	if err := firstError(err, failed); err != nil {
+		return renewer.RunResult{}, err
+	}
+	for _, j := range jobs { // refused now rather than half-way
+		if _, err := e.readBack(ctx, j, j.gen); err != nil {
+			return renewer.RunResult{}, renewer.WithHint(fmt.Errorf("%s cannot go back: %w", j.cert.Name, err), "renewer renew "+j.cert.Name+" issues a new one")
+		}
+	}
 	return e.request(ctx, names, true, progress, func(en *entry, now time.Time, ch *Change) error {
 		g, err := e.rollbackTarget(en, now)
 		if err != nil {
 			return err
 		}
-		if err := e.replace(en, renewer.Rollback(en.cert, g.Number), "a person asked for a rollback", now, ch); err != nil {
+		if err := e.replace(en, renewer.Rollback(en.cert, g.Number), "rollback requested by operator", now, ch); err != nil {
 			return err
 		}
 		en.rolling = g
+		r := *en.rec.Rollout
+		r.Revise(en.cert, e.observed(en), now)
+		en.rec.Rollout = &r
 		return nil
 	})
+}
+
+// rollback is all that it takes to look for the key of a certificate's earlier
+// generation.
+func (e *Engine) rollback(name string) (j job, err error) {
+	fleet := e.fleet
+	c, ok := fleet.Certificate(name)
+	if !ok {
+		return j, fmt.Errorf("certificate %s is not in the fleet file", name)
+	}
+	en, _, err := e.load(name, c)
+	if err != nil {
+		return j, err
+	}
+	j = job{cert: c, fleet: &fleet}
+	j.gen, err = e.rollbackTarget(en, e.Now())
+	return j, err
 }
 
 // replace ends what is open and starts a rollout that a person asked for.
@@ -163,9 +207,9 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 	if err != nil {
 		return nil, err
 	}
-	failed := fmt.Errorf("%s: there is no earlier generation than %d on its hosts", en.cert.Name, en.rec.Current)
+	failed := fmt.Errorf("%s: there is no earlier generation than %d", en.cert.Name, en.rec.Current)
 	for _, g := range gens {
-		if g.Number >= en.rec.Current || !en.rec.OnAll(g.Number, en.cert) {
+		if g.Number >= en.rec.Current {
 			continue
 		}
 		switch {

@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // surveyors is how many placements are looked at at once.
@@ -19,6 +21,7 @@ type target struct {
 	placement renewer.Placement
 	state     renewer.PlacementState
 	gen       *renewer.Generation
+	expect    renewer.Expected
 }
 
 // Seen is what a look at one placement gave.
@@ -85,7 +88,10 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 		return nil, err
 	}
 	var failed error
-	err := e.do(ctx, func() { failed = e.observe(results) })
+	err := e.do(ctx, func() {
+		failed = e.observe(results)
+		e.rootsMoved()
+	})
 	return results, firstError(err, failed)
 }
 
@@ -112,8 +118,18 @@ func (e *Engine) targets(names []string) ([]target, error) {
 		}
 		for _, p := range c.Placements {
 			t := target{cert: c, placement: p, state: en.rec.Placements[p.Host]}
-			if t.gen, err = e.generation(name, t.state.Generation); err != nil {
-				return nil, err
+			st := t.state
+			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
+			if !st.Roots.Known() {
+				t.expect.AtLeast = e.wanted(en)(p.Host)
+			}
+			if st.Origin != renewer.OriginForeign {
+				if t.gen, err = e.generation(name, st.Generation); err != nil {
+					return nil, err
+				}
+			}
+			if t.gen != nil {
+				t.expect.Leaf = t.gen.Fingerprint
 			}
 			out = append(out, t)
 		}
@@ -139,18 +155,25 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
 		return l
 	}
-	req, err := e.probeRequest(ctx, t.cert, t.placement, t.gen, t.state.Trust, fleet, roots, creds)
-	if err = withoutClient(&req, err); err != nil {
-		l.Err = err
-		return l
+	v := sight{cert: t.cert, placement: t.placement, gen: t.gen, expect: t.expect, accepts: t.state.Roots, fleet: fleet, roots: roots, creds: creds}
+	if t.state.Loaded != nil {
+		v.accepts = t.state.Loaded.Roots
 	}
-	req.Restored = req.Restored || t.state.Layout == "" // what was there before renewer
-	if l.Disk, err = req.Host.Inspect(ctx, t.placement); err != nil {
+	req, err := e.probeRequest(ctx, v)
+	if err = withoutClient(&req, err); err != nil {
 		l.Err = err
 		return l
 	}
 	l.Kind = t.placement.Probe.Kind
 	l.Seen, l.Err = e.Prober.Probe(ctx, req)
+	var looked *renewer.ProbeError
+	if l.Differs = l.Kind != renewer.ProbeNone && errors.As(l.Err, &looked) && len(t.expect.Differs(t.placement, l.Seen.Disk)) > 0; l.Differs {
+		l.Under = pki.Under(l.Seen.Disk.Chain, roots.all())
+		roots.learn(l.Seen.Disk.Roots...)
+	}
+	if l.Err == nil && t.state.Origin == renewer.OriginForeign {
+		l.Err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("what is in place is not what renewer wrote")}
+	}
 	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // nobody checks it who only reads files
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: fmt.Errorf("%s expired at %s", t.cert.Name, t.gen.NotAfter.Format(time.RFC3339))}
 	}
@@ -163,7 +186,7 @@ func (e *Engine) observe(results []Seen) error {
 	changes := map[string]*Change{}
 	next := map[string]*entry{}
 	var order []string
-	for _, f := range results {
+	for i, f := range results {
 		name := f.cert.Name
 		delete(e.surveying, name)
 		c, wanted := e.fleet.Certificate(name)
@@ -181,7 +204,11 @@ func (e *Engine) observe(results []Seen) error {
 		rec := &en.rec
 		st := rec.Placements[f.placement.Host]
 		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
-			continue // a rollout has it in hand, or had meanwhile
+			if results[i].Err != nil {
+				results[i].Err = nil
+				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
+			}
+			continue
 		}
 		if next[name] == nil {
 			next[name], changes[name] = en, &Change{}
@@ -215,7 +242,7 @@ func (e *Engine) observe(results []Seen) error {
 func (s Seen) verification() renewer.Verification {
 	v := renewer.Verification{
 		Certificate: s.cert.Name, Host: s.placement.Host, OK: s.Err == nil, Generation: s.state.Generation,
-		OnDisk: s.Disk.Leaf, Served: s.Seen.Served, Problems: []string{}, NotChecked: s.Seen.NotChecked, At: s.At,
+		OnDisk: s.Seen.Disk.Leaf, Served: s.Seen.Served, Problems: []string{}, NotChecked: s.Seen.NotChecked, At: s.At,
 	}
 	if s.gen != nil {
 		v.Expected = s.gen.Fingerprint

@@ -61,11 +61,15 @@ func (e *Engine) take() {
 		}
 	}
 	e.unrecorded = nil
+	e.rootsMoved()
 	for _, name := range order {
 		if ch := changes[name]; ch.Closed != nil && ch.Closed.Quiet && !e.onItsOwn {
 			continue // the other hosts have their turn when somebody asks
 		}
-		if _, open := e.entries[name]; !open || e.stale[name] {
+		_, open := e.entries[name]
+		if open && changes[name].Generation != nil && e.onItsOwn { // what it leads to is known now: see Rollout.revise
+			over = append(over, name)
+		} else if !open || e.stale[name] {
 			delete(e.stale, name)
 			over = append(over, name)
 		}
@@ -83,7 +87,7 @@ func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
 	if len(events) == 0 {
 		return
 	}
-	ch.Events = append(ch.Events, events...)
+	ch.Events, ch.Roots = append(ch.Events, events...), append(ch.Roots, o.NewRoots...)
 	if o.Kind == renewer.ActOrder && o.Err == nil {
 		en.rolling, ch.Generation, ch.Key = o.Generation, o.Generation, o.Key
 	}
@@ -132,7 +136,6 @@ func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
 // ended is told once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {
 	e.noteEnd(r)
-	e.regroup(r)
 	e.made.drop(r.ID)
 	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing
 		return

@@ -93,7 +93,6 @@ func (e *Engine) dispatch() {
 		e.failWatchers(err)
 		return
 	}
-	clear(e.peers)
 	for _, task := range tasks {
 		jobs := make([]job, 0, len(task))
 		for _, a := range task {
@@ -135,6 +134,7 @@ func (e *Engine) affordable(tasks []renewer.Task) []renewer.Task {
 // begin records the intents of tasks, in one transaction.
 func (e *Engine) begin(tasks []renewer.Task) error {
 	next := map[string]*entry{}
+	changes := map[string]Change{}
 	var batch []pending
 	for _, task := range tasks {
 		for _, a := range task {
@@ -142,13 +142,16 @@ func (e *Engine) begin(tasks []renewer.Task) error {
 			if !again {
 				en = e.entries[a.Certificate].clone()
 			}
+			if ev, refused := e.passed(en, a); refused {
+				changes[a.Certificate] = Change{Events: append(changes[a.Certificate].Events, ev)}
+			}
 			if en.rec.Begin(a) && !again {
 				next[a.Certificate] = en
 			}
 		}
 	}
-	for _, en := range next {
-		batch = append(batch, e.put(en, Change{}))
+	for name, en := range next {
+		batch = append(batch, e.put(en, changes[name]))
 	}
 	return e.record(batch)
 }

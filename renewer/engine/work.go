@@ -33,7 +33,7 @@ type job struct {
 	gen       *renewer.Generation // that the rollout delivers
 	current   *renewer.Generation
 	latest    int
-	trust     []string // issuers whose roots go into the ca file
+	want      renewer.RootSet // stage: the roots that belong into the ca file; unknown: to be asked for
 	fleet     *Fleet
 	roots     *rootCache
 	creds     *credentials
@@ -50,11 +50,21 @@ func (e *Engine) newJob(a renewer.Action) job {
 	if s, ok := en.rec.Rollout.Step(a.Host); ok {
 		j.step = *s
 	}
-	if a.Kind == renewer.ActStage {
-		j.trust = e.trustOf(en.cert)
-	}
 	j.placement, _ = en.cert.Placement(a.Host)
 	j.state = en.rec.Placements[a.Host]
+	if a.Kind == renewer.ActStage {
+		j.want = e.wanted(en)(a.Host)
+	}
+	number := j.step.Delivers(j.rollout, j.state)
+	if a.Kind == renewer.ActReprobe {
+		number = j.state.Generation
+	}
+	if a.Kind != renewer.ActOrder && (j.gen == nil || j.gen.Number != number) {
+		var err error
+		if j.gen, err = e.generation(a.Certificate, number); err != nil {
+			e.Log.Error("read a generation", "certificate", a.Certificate, "generation", number, "error", err)
+		}
+	}
 	return j
 }
 
@@ -179,6 +189,10 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Key, out.Warnings = gen, key, warnings
+	if gen != nil {
+		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
+		out.NewRoots = ders(roots)
+	}
 	if e.Observer != nil && ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
@@ -214,11 +228,12 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 		return nil, nil, nil, err
 	}
 	now := e.Now()
-	if err := e.check(ctx, j, order, chain, now); err != nil {
+	under, err := e.check(ctx, j, order, chain, now)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
-	gen.Rollout = j.rollout.ID
+	gen.Rollout, gen.Under = j.rollout.ID, under
 	return &gen, &sealed, append(notes, gen.Warnings(j.current)...), nil
 }
 
@@ -240,24 +255,24 @@ func previous(j job, o renewer.Order) (renewer.Chain, error) {
 	return chain, nil
 }
 
-// check compares what came back with what was asked. An issuer may have
-// changed its CA since its roots were read: then it is asked for them again.
-func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain renewer.Chain, now time.Time) error {
+// check compares what came back with what was asked, and returns the roots that
+// it leads to. An issuer may have changed its CA since its roots were read: then
+// it is asked for them again.
+func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain renewer.Chain, now time.Time) (renewer.RootSet, error) {
 	roots, err := j.roots.need(ctx, j.fleet.Issuers, j.cert.Issuer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
+	under, err := pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
 	if err == nil {
-		return nil
+		return under, nil
 	}
 	newer, asked := j.fleet.Issuers[j.cert.Issuer].Roots(ctx)
-	if asked != nil || pki.TrustDigest(newer) == pki.TrustDigest(roots) {
-		return err
+	if asked != nil || renewer.RootSetOf(newer).Same(renewer.RootSetOf(roots)) {
+		return nil, err
 	}
 	j.roots.put(j.cert.Issuer, newer)
-	_, err = pki.CheckIssued(order, j.cert.Strict, chain, newer, now)
-	return err
+	return pki.CheckIssued(order, j.cert.Strict, chain, newer, now)
 }
 
 // orderKey returns the key of the rollout: that of an earlier try, so that an

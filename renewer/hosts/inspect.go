@@ -121,7 +121,8 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 		if err != nil {
 			in.problem(renewer.ProblemContent, "%s: %v", name, err)
 		}
-		in.out.Trust = pki.TrustDigest(roots)
+		in.out.Roots, in.out.Trusts = roots, renewer.RootSetOf(roots)
+		in.secret(name, data)
 		return
 	}
 	if kind.Secret() {
@@ -137,6 +138,9 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileKey {
 		return
 	}
+	if !kind.Secret() {
+		in.secret(name, data)
+	}
 	certs, err := pki.DecodeCertificates(data)
 	switch {
 	case err != nil:
@@ -144,8 +148,16 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	case in.leaf == nil:
 		in.leaf, in.leafName = certs[0], name
 		in.out.Leaf, in.out.NotAfter = renewer.Fingerprint(certs[0].Raw), certs[0].NotAfter.UTC()
+		in.out.Chain = renewer.Chain{Leaf: certs[0], Intermediates: certs[1:]}
 	case !certs[0].Equal(in.leaf):
 		in.problem(renewer.ProblemContent, "%s holds another certificate than %s", name, in.leafName)
+	}
+}
+
+// secret reports a private key in a file that is not for one.
+func (in *inspection) secret(name string, data []byte) {
+	if pki.KeyBlock(data) != nil {
+		in.problem(renewer.ProblemKey, "%s holds a private key, which everybody who reads the file has", name)
 	}
 }
 
@@ -174,6 +186,28 @@ func (in *inspection) revision() error {
 		in.problem(renewer.ProblemContent, "%v", err)
 	}
 	return nil
+}
+
+// Whole reports whether a revision is there as it was written.
+func (h *Host) Whole(ctx context.Context, p renewer.Placement, revision string) (bool, error) {
+	whole, err := h.whole(ctx, p, revision)
+	return whole, h.doing("look at "+revision+" of", p, err)
+}
+
+func (h *Host) whole(ctx context.Context, p renewer.Placement, revision string) (bool, error) {
+	pl, err := h.open(ctx, p, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer pl.close()
+	_, err = pl.whole(revision)
+	if errors.Is(err, renewer.ErrNoRevision) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Locate returns the newest revision whose leaf has the fingerprint, with the

@@ -27,7 +27,7 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	}
 	order := renewer.Order{Certificate: c.Name, Request: c.Request(), Key: key}
 	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
-	_, err = CheckIssued(order, c.Strict, chain, roots, now)
+	under, err := CheckIssued(order, c.Strict, chain, roots, now)
 	if err != nil {
 		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
 	}
@@ -39,7 +39,9 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	note("common name", leaf.Subject.CommonName, c.CommonName)
 	note("sans", set(renewer.SANs(leaf)), set(c.SANs))
 	note("usages", set(renewer.UsagesOf(leaf)), set(c.Usages))
-	return renewer.NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore), warnings, nil
+	g = renewer.NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore)
+	g.Under = under
+	return g, warnings, nil
 }
 
 // pairIn finds the chain and the key in files.

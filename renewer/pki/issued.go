@@ -25,7 +25,7 @@ func (e *unusable) Is(target error) bool {
 // (refused, and renewer.ErrUnusable) means that the leaf must never be pushed. Warnings
 // say what the issuer added or shortened. The chain has to lead to one of the
 // roots and no certificate in it may end before the leaf.
-func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (warnings []string, err error) {
+func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (under renewer.RootSet, err error) {
 	leaf := chain.Leaf
 	refuse := func(format string, a ...any) error {
 		why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
@@ -59,7 +59,7 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	if leaf.Subject.CommonName != o.CommonName && strict {
 		return nil, refuse("has the common name %q instead of %q (strict: true)", leaf.Subject.CommonName, o.CommonName)
 	}
-	if err := checkChain(chain, roots, refuse); err != nil {
+	if under, err = checkChain(chain, roots, refuse); err != nil {
 		return nil, err
 	}
 	switch given := leaf.NotAfter.Sub(now); {
@@ -75,10 +75,11 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 				o.Certificate, o.Issuer, date(leaf.NotAfter), o.Lifetime)},
 		}
 	}
-	return renewer.NewGeneration(o.Certificate, 0, o.Request, chain, renewer.Renewal{}, now).Warnings(nil), nil
+	return under, nil
 }
 
-func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(string, ...any) error) error {
+// checkChain returns the roots that the chain leads to.
+func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(string, ...any) error) (renewer.RootSet, error) {
 	outlives := func(ca *x509.Certificate) error {
 		if chain.Leaf.NotAfter.After(ca.NotAfter) {
 			return refuse("ends at %s, after its CA %s, which ends at %s", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
@@ -88,20 +89,26 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 	child := chain.Leaf
 	for _, parent := range chain.Intermediates {
 		if err := child.CheckSignatureFrom(parent); err != nil {
-			return refuse("has a chain that does not hold: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
+			return nil, refuse("has a chain that does not hold: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
 		}
 		if err := outlives(parent); err != nil {
-			return err
+			return nil, err
 		}
 		child = parent
 	}
+	var under []string
 	err := refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
 	for _, root := range roots { // a root and its successor may share name and key: one is enough
 		if bytes.Equal(root.RawSubject, child.RawIssuer) && child.CheckSignatureFrom(root) == nil {
-			if err = outlives(root); err == nil {
-				return nil
+			if tooShort := outlives(root); tooShort != nil {
+				err = tooShort
+				continue
 			}
+			under = append(under, renewer.RootID(root.Raw))
 		}
 	}
-	return err
+	if len(under) > 0 {
+		return renewer.NewRootSet(under...), nil
+	}
+	return nil, err
 }

@@ -25,10 +25,10 @@ func (p *peer) verify(served []*x509.Certificate, r renewer.ProbeRequest, name s
 		return errors.New("no certificate served") // not in TLS with certificates
 	}
 	p.leaf = served[0]
-	if got := renewer.Fingerprint(p.leaf.Raw); r.Fingerprint != "" && got != r.Fingerprint {
+	if got := renewer.Fingerprint(p.leaf.Raw); r.Expect.Leaf != "" && got != r.Expect.Leaf {
 		p.err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: renewer.WithHint(
-			fmt.Errorf("%s serves %s (%s, valid until %s) instead of %s", address, print(got), p.leaf.Subject,
-				p.leaf.NotAfter.UTC().Format(time.RFC3339), print(r.Fingerprint)),
+			fmt.Errorf("%s serves %s (%s, valid until %s) instead of %s", address, renewer.ShortPrint(got), p.leaf.Subject,
+				p.leaf.NotAfter.UTC().Format(time.RFC3339), renewer.ShortPrint(r.Expect.Leaf)),
 			"the service has not loaded its new files, or another service answers at this address")}
 		return p.err
 	}

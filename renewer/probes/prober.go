@@ -53,6 +53,7 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 	default:
 		return obs, failed(r, renewer.ProbeUnreachable, fmt.Errorf("probe by %s is not supported", pl.Probe.Kind))
 	}
+	obs.Disk = disk
 	switch {
 	case onDisk != nil:
 		if served != nil {
@@ -69,31 +70,13 @@ func failed(r renewer.ProbeRequest, kind renewer.ProbeErrorKind, err error) erro
 	return &renewer.ProbeError{Kind: kind, Err: fmt.Errorf("probe %s: %w", r.Placement.ID(), err)}
 }
 
-// compare tells what on disk is not as it should be. Of what was put back only
-// the leaf counts.
+// compare tells what on disk is not as it should be.
 func compare(r renewer.ProbeRequest, disk renewer.OnDisk) error {
-	var wrong []string
-	if !r.Restored {
-		wrong = append(wrong, disk.Texts()...)
-	}
-	if r.Fingerprint != "" && disk.Leaf != r.Fingerprint {
-		wrong = append(wrong, print(disk.Leaf)+" instead of "+print(r.Fingerprint))
-	}
-	if r.Trust != "" && disk.Trust != r.Trust && r.Placement.Files[renewer.FileCA] != "" {
-		wrong = append(wrong, r.Placement.Files[renewer.FileCA]+" holds other roots than it should")
-	}
+	wrong := r.Expect.Differs(r.Placement, disk)
 	if len(wrong) == 0 {
 		return nil
 	}
 	return fmt.Errorf("on disk in %s: %s", r.Placement.Dir, strings.Join(wrong, "; "))
-}
-
-// print shortens a fingerprint for people.
-func print(fingerprint string) string {
-	if fingerprint == "" {
-		return "no certificate"
-	}
-	return "certificate " + fingerprint[:min(16, len(fingerprint))] + "…"
 }
 
 func command(ctx context.Context, r renewer.ProbeRequest) error {

@@ -17,7 +17,6 @@ import (
 	"renewer/internal/testpki"
 	"renewer/renewer"
 	"renewer/renewer/engine"
-	"renewer/renewer/pki"
 )
 
 var _ engine.Prober = (*Prober)(nil)
@@ -60,11 +59,10 @@ func (f fixture) request(kind renewer.ProbeKind, address string, mutual bool) re
 			Files: map[renewer.FileKind]string{renewer.FileCA: "ca.pem"},
 			Probe: renewer.Probe{Kind: kind, Address: address, Mutual: mutual},
 		},
-		Fingerprint: renewer.Fingerprint(f.server.Cert.Raw),
-		Trust:       pki.TrustDigest([]*x509.Certificate{f.ca.Root}),
-		Roots:       []*x509.Certificate{f.ca.Root},
+		Expect: renewer.Expected{Leaf: renewer.Fingerprint(f.server.Cert.Raw), Roots: renewer.RootSetOf([]*x509.Certificate{f.ca.Root}), Origin: renewer.OriginIssued},
+		Roots:  []*x509.Certificate{f.ca.Root},
 	}
-	r.Host = disk{OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: r.Trust, NotAfter: f.server.Cert.NotAfter}}
+	r.Host = disk{OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: r.Expect.Roots, NotAfter: f.server.Cert.NotAfter}}
 	if mutual {
 		r.Client = &f.client.TLS
 	}
@@ -136,14 +134,14 @@ func TestFile(t *testing.T) {
 	f := newFixture(t)
 	r := f.request(renewer.ProbeFile, "", false)
 	obs, err := New().Probe(t.Context(), r)
-	if err != nil || obs.Served != r.Fingerprint || !obs.NotAfter.Equal(f.server.Cert.NotAfter) {
+	if err != nil || obs.Served != r.Expect.Leaf || !obs.NotAfter.Equal(f.server.Cert.NotAfter) {
 		t.Errorf("saw %+v, %v", obs, err)
 	}
 	for what, d := range map[string]disk{
-		"certificate 0123456789abcdef… instead of": {OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Trust: r.Trust}},
-		"no certificate instead of":                {OnDisk: renewer.OnDisk{Trust: r.Trust}},
-		"ca.pem holds other roots":                 {OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: "other"}},
-		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Fingerprint, Trust: r.Trust, Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644"}}}},
+		"certificate 0123456789abcdef… instead of": {OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Trusts: r.Expect.Roots}},
+		"no certificate instead of":                {OnDisk: renewer.OnDisk{Trusts: r.Expect.Roots}},
+		"ca.pem holds other roots":                 {OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: renewer.NewRootSet("other")}},
+		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: r.Expect.Roots, Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644"}}}},
 	} {
 		r.Host = d
 		obs, err := New().Probe(t.Context(), r)
@@ -165,14 +163,14 @@ func TestFile(t *testing.T) {
 func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
 	t.Parallel()
 	r := renewer.ProbeRequest{
-		Restored: true, Fingerprint: "0123456789abcdef0123",
+		Expect:    renewer.Expected{Leaf: "0123456789abcdef0123", Origin: renewer.OriginForeign},
 		Placement: renewer.Placement{Certificate: "web", Host: "a", Dir: "/etc/web", Probe: renewer.Probe{Kind: renewer.ProbeFile}},
 		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "tls.key has mode 0600"}}}},
 	}
 	if _, err := New().Probe(t.Context(), r); err != nil {
 		t.Error(err)
 	}
-	r.Fingerprint = "another"
+	r.Expect.Leaf = "another"
 	if _, err := New().Probe(t.Context(), r); err == nil {
 		t.Error("another leaf is there, and nobody minds")
 	}
@@ -223,7 +221,7 @@ func TestServed(t *testing.T) {
 					}
 					r := f.request(renewer.ProbeTLS, listen(t, silent(config)), mutual)
 					obs, err := quick().Probe(t.Context(), r)
-					if err != nil || obs.Served != r.Fingerprint || !obs.NotAfter.Equal(f.server.Cert.NotAfter) {
+					if err != nil || obs.Served != r.Expect.Leaf || !obs.NotAfter.Equal(f.server.Cert.NotAfter) {
 						t.Errorf("saw %+v, %v", obs, err)
 					}
 					if len(obs.NotChecked) != 0 {
@@ -242,7 +240,7 @@ func TestIntermediatesAndServerName(t *testing.T) {
 	f.server = inter.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
 	r := f.request(renewer.ProbeTLS, listen(t, silent(f.ca.Server(f.server))), true)
 	r.Placement.Probe.ServerName = "host-b"
-	if obs, err := New().Probe(t.Context(), r); err != nil || obs.Served != r.Fingerprint {
+	if obs, err := New().Probe(t.Context(), r); err != nil || obs.Served != r.Expect.Leaf {
 		t.Errorf("saw %+v, %v", obs, err)
 	}
 	f.server.TLS.Certificate = f.server.TLS.Certificate[:1]
@@ -281,7 +279,7 @@ func TestRefusedByAPeer(t *testing.T) {
 				if renewer.Hint(err) == "" {
 					t.Errorf("no hint: %v", err)
 				}
-				if obs.Served != r.Fingerprint {
+				if obs.Served != r.Expect.Leaf {
 					t.Errorf("served %q", obs.Served)
 				}
 			}
@@ -304,12 +302,12 @@ func TestStaleCertificate(t *testing.T) {
 	r := f.request(renewer.ProbeTLS, listen(t, silent(f.ca.Server(stale))), true)
 	obs, err := New().Probe(t.Context(), r)
 	want := renewer.Fingerprint(stale.Cert.Raw)
-	wants(t, err, renewer.ProbeMismatch, "serves certificate "+want[:16], "instead of certificate "+r.Fingerprint[:16])
+	wants(t, err, renewer.ProbeMismatch, "serves certificate "+want[:16], "instead of certificate "+r.Expect.Leaf[:16])
 	if obs.Served != want || !obs.NotAfter.Equal(stale.Cert.NotAfter) {
 		t.Errorf("saw %+v", obs)
 	}
 	// Wrong files on disk come first, but what is served is seen too.
-	r.Host = disk{OnDisk: renewer.OnDisk{Leaf: want, Trust: r.Trust}}
+	r.Host = disk{OnDisk: renewer.OnDisk{Leaf: want, Trusts: r.Expect.Roots}}
 	obs, err = New().Probe(t.Context(), r)
 	wants(t, err, renewer.ProbeMismatch, "on disk", "serves certificate")
 	if obs.Served != want {
@@ -339,7 +337,7 @@ func TestOurClientCertificateIsRefused(t *testing.T) {
 					r := f.request(renewer.ProbeTLS, listen(t, silent(config)), true)
 					obs, err := New().Probe(t.Context(), r)
 					wants(t, err, renewer.ProbeRejected, "refused the connection", "remote error: tls: ")
-					if renewer.Hint(err) == "" || obs.Served != r.Fingerprint {
+					if renewer.Hint(err) == "" || obs.Served != r.Expect.Leaf {
 						t.Errorf("saw %+v, %v", obs, err)
 					}
 				})
@@ -430,7 +428,7 @@ func TestLax(t *testing.T) {
 			r := f.request(renewer.ProbeTLS, listen(t, silent(config)), true)
 			obs, err := quick().Probe(t.Context(), r)
 			wants(t, err, renewer.ProbeLax, "does not refuse a client without a certificate", c.says)
-			if renewer.Hint(err) == "" || obs.Served != r.Fingerprint {
+			if renewer.Hint(err) == "" || obs.Served != r.Expect.Leaf {
 				t.Errorf("saw %+v, %v", obs, err)
 			}
 		})

@@ -56,7 +56,7 @@ func TestDocker(t *testing.T) {
 			}
 			r := f.request(renewer.ProbeDocker, dockerd(t, config, api()), mutual)
 			obs, err := New().Probe(t.Context(), r)
-			if err != nil || obs.Served != r.Fingerprint || mutual != (len(obs.NotChecked) == 1) {
+			if err != nil || obs.Served != r.Expect.Leaf || mutual != (len(obs.NotChecked) == 1) {
 				t.Errorf("%s, mutual %v: saw %+v, %v", tls.VersionName(max), mutual, obs, err)
 			}
 		}
@@ -81,7 +81,7 @@ func TestDockerThatIsNone(t *testing.T) {
 		r := f.request(renewer.ProbeDocker, dockerd(t, f.ca.Server(f.server), handler), true)
 		obs, err := New().Probe(t.Context(), r)
 		wants(t, err, renewer.ProbeRejected, "no healthy Docker daemon", says)
-		if obs.Served != r.Fingerprint {
+		if obs.Served != r.Expect.Leaf {
 			t.Errorf("saw %+v", obs)
 		}
 	}
@@ -164,7 +164,7 @@ func TestGRPCHealth(t *testing.T) {
 			}
 			r := f.request(renewer.ProbeGRPCHealth, coordinator(t, config, healthpb.HealthCheckResponse_SERVING), mutual)
 			obs, err := New().Probe(t.Context(), r)
-			if err != nil || obs.Served != r.Fingerprint || mutual != (len(obs.NotChecked) == 1) {
+			if err != nil || obs.Served != r.Expect.Leaf || mutual != (len(obs.NotChecked) == 1) {
 				t.Errorf("%s, mutual %v: saw %+v, %v", tls.VersionName(max), mutual, obs, err)
 			}
 		}
@@ -181,7 +181,7 @@ func TestGRPCHealthOfTheUnhealthy(t *testing.T) {
 		r := f.request(renewer.ProbeGRPCHealth, coordinator(t, f.ca.Server(f.server), state), true)
 		obs, err := New().Probe(t.Context(), r)
 		wants(t, err, renewer.ProbeRejected, says)
-		if renewer.Hint(err) == "" || obs.Served != r.Fingerprint {
+		if renewer.Hint(err) == "" || obs.Served != r.Expect.Leaf {
 			t.Errorf("saw %+v, %v", obs, err)
 		}
 	}

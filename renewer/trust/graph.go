@@ -14,7 +14,7 @@ type set map[*Node]struct{}
 // Graph is all placements of a fleet, and indexes over them.
 type Graph struct {
 	nodes   map[ID]*Node
-	hosts   map[string][]string // by certificate
+	hosts   map[string][]string  // by certificate
 	expires map[string]time.Time // notAfter of roots
 
 	shown     [sides]map[string]set            // by root: presenters with a leaf under it

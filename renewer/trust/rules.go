@@ -107,15 +107,15 @@ type Refusal struct {
 }
 
 // Refusals returns who would refuse a leaf although they accept what its
-// presenter shows now (shown): up to limit, in no order. A presenter that shows
+// presenter shows now (shown): up to limit, in no order, without those to skip. A presenter that shows
 // nothing, or nothing that is accepted, is refused by nobody who would notice.
-func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int) (out []Refusal) {
+func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int, skip func(ID) bool) (out []Refusal) {
 	for s := range sides {
 		if !n.Shows[s] {
 			continue
 		}
 		for v := range g.mayLack(s, n.Issuer, l.Under) {
-			if v.ID == n.ID && self(v, &n) || g.Accepts(v, l, now) {
+			if v.ID == n.ID && self(v, &n) || skip(v.ID) || g.Accepts(v, l, now) {
 				continue
 			}
 			if !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, now) }) {

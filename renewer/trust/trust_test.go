@@ -104,11 +104,11 @@ func TestALeafWaitsForEveryVerifierThatAcceptsWhatIsShown(t *testing.T) {
 		"a ca file that nobody compared": {unseen(server("s", leaf("a", "A"))), true},
 	} {
 		g := graph(presenter, tc.verifier)
-		got := g.Refusals(presenter, next, presenter.Leaves, t0, 9)
+		got := g.Refusals(presenter, next, presenter.Leaves, t0, 9, nobody)
 		if (len(got) > 0) != tc.refused {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if first := g.Refusals(presenter, next, nil, t0, 9); len(first) != 0 {
+		if first := g.Refusals(presenter, next, nil, t0, 9, nobody); len(first) != 0 {
 			t.Errorf("%s: a first placement waits for %+v", name, first)
 		}
 	}
@@ -131,3 +131,5 @@ func TestAChangedLeafTellsWhoseCAFileMayChange(t *testing.T) {
 		t.Errorf("nothing changed: %v", got)
 	}
 }
+
+func nobody(ID) bool { return false }

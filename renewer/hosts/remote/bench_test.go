@@ -64,7 +64,7 @@ func BenchmarkHost(b *testing.B) {
 		must(b, h.Flip(ctx, p, st.Revision))
 		cpu.end(b, "flip")
 		seen, err := prober.Probe(ctx, renewer.ProbeRequest{
-			Placement: p, Fingerprint: renewer.Fingerprint(pair.Cert.Raw), Roots: []*x509.Certificate{ca.Root},
+			Placement: p, Expect: renewer.Expected{Leaf: renewer.Fingerprint(pair.Cert.Raw), Roots: renewer.RootSetOf([]*x509.Certificate{ca.Root}), Origin: renewer.OriginIssued}, Roots: []*x509.Certificate{ca.Root},
 			Client: &clientPair.TLS, Wrong: &wrongPair.TLS, Host: h,
 		})
 		must(b, err)

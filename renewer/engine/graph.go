@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/trust"
+)
+
+// trusts returns the graph of who accepts whom. It is made when it is first
+// asked for, and kept as records are written.
+func (e *Engine) trusts() *trust.Graph {
+	if e.graph != nil {
+		return e.graph
+	}
+	e.graph = trust.New()
+	for _, root := range e.roots.all() {
+		e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
+	}
+	for _, c := range e.fleet.Certificates {
+		en, _, err := e.load(c.Name, c)
+		if err != nil {
+			e.Log.Error("read what is in place", "certificate", c.Name, "error", err)
+			continue
+		}
+		e.graph.Replace(c.Name, e.nodes(en))
+	}
+	departed, err := e.Store.Departed()
+	if err != nil {
+		e.Log.Error("read what left the fleet file", "error", err)
+	}
+	for name, list := range departed {
+		e.graph.Replace(name, e.left(name, list))
+	}
+	return e.graph
+}
+
+// regraph takes what is known of a certificate into the graph. Verifiers whose
+// ca file may have to change because of it are planned again.
+func (e *Engine) regraph(name string, nodes []trust.Node) {
+	if e.graph == nil {
+		return
+	}
+	for _, id := range e.graph.Replace(name, nodes) {
+		if _, ok := e.fleet.byName[id.Certificate]; ok {
+			e.unplanned[id.Certificate] = true
+		}
+	}
+}
+
+// nodes returns the placements of a certificate as the graph has them.
+func (e *Engine) nodes(en *entry) []trust.Node {
+	out := make([]trust.Node, 0, len(en.cert.Placements))
+	for _, p := range en.cert.Placements {
+		out = append(out, e.node(en, p))
+	}
+	return append(out, e.left(en.cert.Name, en.rec.Departed)...)
+}
+
+func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {
+	for _, d := range list {
+		if !e.fleet.Retired[d.Host] {
+			out = append(out, trust.Left(name, d))
+		}
+	}
+	return out
+}
+
+func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
+	n := trust.NewNode(en.cert, p)
+	st := en.rec.Placements[p.Host]
+	n.Leaves = e.shown(en, st)
+	if en.open() && en.rolling != nil {
+		if s, ok := en.rec.Rollout.Step(p.Host); ok && !s.State.Over() {
+			n.Leaves = appendLeaf(n.Leaves, e.leafOf(en.rolling))
+		}
+	}
+	if _, has := p.Files[renewer.FileCA]; !has || !st.Placed() {
+		return n
+	}
+	n.Placed, n.Roots, n.Foreign, n.Unwanted = true, st.Roots, st.Foreign, st.Unwanted
+	if st.Seen != nil {
+		n.Roots = st.Seen.Roots
+	}
+	n.Loaded, n.Settles = st.LoadedRoots(p, en.cert)
+	return n
+}
+
+// shown returns the leaves that a placement may show now: those at its live
+// names, and the one that its service has loaded.
+func (e *Engine) shown(en *entry, st renewer.PlacementState) (out []trust.Leaf) {
+	if en.cert.IsBundle() || !st.Placed() {
+		return nil
+	}
+	find := e.generationOf(en)
+	add := func(number int) {
+		if g := find(number); g != nil && g.RevokedAt.IsZero() {
+			out = appendLeaf(out, e.leafOf(g))
+		}
+	}
+	if st.Origin != renewer.OriginForeign {
+		add(st.Generation)
+	}
+	if st.Loaded != nil && st.Loaded.Generation != st.Generation {
+		add(st.Loaded.Generation)
+	}
+	if seen := st.Seen; seen != nil && seen.Leaf != "" {
+		out = appendLeaf(out, trust.Leaf{Issuer: en.cert.Issuer, Under: seen.Under, NotAfter: time.Unix(seen.NotAfter, 0)})
+	}
+	return out
+}
+
+func appendLeaf(list []trust.Leaf, l trust.Leaf) []trust.Leaf {
+	same := func(has trust.Leaf) bool { return has.Under.Same(l.Under) && has.NotAfter.Equal(l.NotAfter) }
+	if slices.ContainsFunc(list, same) {
+		return list
+	}
+	return append(list, l)
+}
+
+func (e *Engine) leafOf(g *renewer.Generation) trust.Leaf {
+	l := trust.LeafOf(g)
+	l.Under = e.roots.under(g)
+	return l
+}
+
+// wanted returns the roots that belong into the ca files of a certificate now.
+func (e *Engine) wanted(en *entry) renewer.WantedRoots {
+	return func(host string) renewer.RootSet {
+		p, ok := en.cert.Placement(host)
+		if _, has := p.Files[renewer.FileCA]; !ok || !has {
+			return nil
+		}
+		return e.trusts().Wanted(e.node(en, p), e.roots.base(en.cert.Trust...), e.Now())
+	}
+}
+
+// noteUnwanted keeps since when roots in a ca file are no longer asked for by the
+// entry: what is issued after that does not keep them there. It reports whether
+// anything changed.
+func (e *Engine) noteUnwanted(en *entry) (changed bool) {
+	base := e.roots.base(en.cert.Trust...)
+	if !base.Known() {
+		return false
+	}
+	for _, p := range en.cert.Placements {
+		st, ok := en.rec.Placements[p.Host]
+		if !ok {
+			continue
+		}
+		var since map[string]time.Time
+		for _, root := range st.Roots.Without(base).Without(st.Foreign) {
+			if since == nil {
+				since = map[string]time.Time{}
+			}
+			if since[root] = e.Now(); !st.Unwanted[root].IsZero() {
+				since[root] = st.Unwanted[root]
+			}
+		}
+		if !maps.EqualFunc(since, st.Unwanted, time.Time.Equal) {
+			st.Unwanted = since
+			en.rec.Placements[p.Host], changed = st, true
+		}
+	}
+	return changed
+}

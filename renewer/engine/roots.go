@@ -1,0 +1,193 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/pki"
+)
+
+// rootCache holds the roots that each issuer has now, so that planning asks no
+// issuer, and every root that is known at all. Refreshed at start, at a reload
+// and before each probe of the fleet.
+type rootCache struct {
+	mu    sync.Mutex
+	roots map[string][]*x509.Certificate // by issuer
+	known map[string]*x509.Certificate   // by RootID
+	moved atomic.Uint64                  // counts the changes of what issuers have
+}
+
+func newRootCache() *rootCache {
+	return &rootCache{roots: map[string][]*x509.Certificate{}, known: map[string]*x509.Certificate{}}
+}
+
+// rootsTimeout bounds how long an issuer that does not answer holds up a start
+// or a reload; it is asked again when its roots are needed.
+const rootsTimeout = 10 * time.Second
+
+func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
+	ctx, cancel := context.WithTimeout(ctx, rootsTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for name, is := range issuers {
+		all.Go(func() {
+			if roots, err := is.Roots(ctx); err == nil {
+				rc.put(name, roots)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (rc *rootCache) put(name string, roots []*x509.Certificate) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if was, ok := rc.roots[name]; !ok || !renewer.RootSetOf(was).Same(renewer.RootSetOf(roots)) {
+		rc.moved.Add(1)
+	}
+	rc.roots[name] = roots
+	for _, c := range roots {
+		rc.known[renewer.RootID(c.Raw)] = c
+	}
+}
+
+// learn takes in roots that no issuer may have any more.
+func (rc *rootCache) learn(roots ...*x509.Certificate) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, c := range roots {
+		rc.known[renewer.RootID(c.Raw)] = c
+	}
+}
+
+// all returns every root that is known.
+func (rc *rootCache) all() []*x509.Certificate {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	return slices.Collect(maps.Values(rc.known))
+}
+
+// certs returns the certificates of a set, in its order.
+func (rc *rootCache) certs(set renewer.RootSet) ([]*x509.Certificate, error) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	out := make([]*x509.Certificate, 0, len(set))
+	for _, id := range set {
+		c, ok := rc.known[id]
+		if !ok {
+			return nil, fmt.Errorf("root %s is not in the inventory", id)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// of returns the roots that issuers have now, without duplicates; ok is false
+// if one is not known yet.
+func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, name := range names {
+		known, found := rc.roots[name]
+		if !found {
+			return nil, false
+		}
+		for _, r := range known {
+			if !slices.ContainsFunc(roots, r.Equal) {
+				roots = append(roots, r)
+			}
+		}
+	}
+	return roots, true
+}
+
+// base is of as a set; unknown if one is not known yet.
+func (rc *rootCache) base(names ...string) renewer.RootSet {
+	roots, ok := rc.of(names...)
+	if !ok {
+		return nil
+	}
+	return renewer.RootSetOf(roots)
+}
+
+// issuerUnder returns an issuer that has one of the roots now, of the preferred
+// ones first; empty for none.
+func (rc *rootCache) issuerUnder(roots renewer.RootSet, preferred []string) string {
+	rc.mu.Lock()
+	names := slices.Sorted(maps.Keys(rc.roots))
+	rc.mu.Unlock()
+	for _, name := range slices.Concat(preferred, names) {
+		if rc.base(name).Meets(roots) {
+			return name
+		}
+	}
+	return ""
+}
+
+// need is of, asking the issuers that are not known yet.
+func (rc *rootCache) need(ctx context.Context, issuers map[string]Issuer, names ...string) ([]*x509.Certificate, error) {
+	for _, name := range names {
+		if _, ok := rc.of(name); ok {
+			continue
+		}
+		is, ok := issuers[name]
+		if !ok {
+			return nil, fmt.Errorf("issuer %s is not in the fleet file", name)
+		}
+		roots, err := is.Roots(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("get the roots of issuer %s: %w", name, err)
+		}
+		rc.put(name, roots)
+	}
+	roots, _ := rc.of(names...)
+	return roots, nil
+}
+
+// under returns the roots that a generation leads to: as recorded or, of one
+// that a version before issued, among those that are known.
+func (rc *rootCache) under(g *renewer.Generation) renewer.RootSet {
+	if g.Under.Known() {
+		return g.Under
+	}
+	chain, err := g.Parse()
+	if err != nil {
+		return nil
+	}
+	if found := pki.Under(chain, rc.all()); len(found) > 0 {
+		return found
+	}
+	return nil
+}
+
+// rootsMoved plans for all again when an issuer has other roots than it had.
+func (e *Engine) rootsMoved() {
+	now := e.roots.moved.Load()
+	if e.rooted == now {
+		return
+	}
+	e.rooted = now
+	if e.graph != nil {
+		for _, root := range e.roots.all() {
+			e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
+		}
+	}
+	for _, c := range e.fleet.Certificates {
+		e.unplanned[c.Name] = true
+	}
+}
+
+func ders(roots []*x509.Certificate) [][]byte {
+	out := make([][]byte, 0, len(roots))
+	for _, c := range roots {
+		out = append(out, c.Raw)
+	}
+	return out
+}
