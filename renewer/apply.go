@@ -34,6 +34,7 @@ type Outcome struct {
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
 	How        string        // activate: the activation, as it is shown
+	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
 	Rereads    bool          // activate: the service reads it by itself
 	Began      time.Time     // activate: when the service was told; zero if it was not
 	Budget     time.Duration // activate: from Began until proven

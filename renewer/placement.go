@@ -113,6 +113,17 @@ func (c Certificate) SettleTime() time.Duration {
 	}
 }
 
+// Settle returns how long after placing the roots count as loaded; 0 where that
+// follows from what is done to the service, or is at once.
+func (p Placement) Settle(c Certificate) time.Duration {
+	if p.activates() || p.Reloads.Trust {
+		return 0
+	}
+	return c.SettleTime()
+}
+
+func (p Placement) activates() bool { return p.Activate.Kind != ActivateNone && p.Activate.Kind != "" }
+
 // LoadedRoots returns the roots that whoever uses a placement is known to have
 // loaded, and when those in place will count as loaded by time alone (zero: not
 // by time). Nobody who does not run refuses anybody: it will load what is there.
@@ -124,14 +135,14 @@ func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.
 	switch {
 	case p.Unactivated && p.Stopped != "" && (p.Served == "" || !pl.Probe.Kind.Served()):
 		return p.Roots, time.Time{}
-	case pl.Activate.Kind != ActivateNone && pl.Activate.Kind != "":
+	case pl.activates():
 		return loaded, time.Time{}
-	case pl.Reloads.Trust:
+	case pl.Settle(c) == 0:
 		return p.Roots, time.Time{}
 	case p.PlacedAt.IsZero(): // by a version before, or found in place
 		return p.Roots, time.Time{}
 	default:
-		return loaded, p.PlacedAt.Add(c.SettleTime())
+		return loaded, p.PlacedAt.Add(pl.Settle(c))
 	}
 }
 

@@ -11,6 +11,9 @@ type Observed struct {
 	Current *Generation // Record.Current; nil if there is none
 	Rolling *Generation // the one that the open rollout delivers; nil if there is none
 	Roots   WantedRoots
+	// Under are the roots that the current generation leads to, Trusted those
+	// that the issuers of the entry have now; either may be unknown.
+	Under, Trusted RootSet
 	// RootsFirst: what the certificate's renewal brings would be refused by a
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.

@@ -82,6 +82,7 @@ const (
 	ReasonRequested      ReasonCode = "requested"       // a person asked
 	ReasonKeyLost        ReasonCode = "key_lost"        // no host has the key of the current generation
 	ReasonKeyCompromised ReasonCode = "key_compromised" // it is in other hands
+	ReasonRoot           ReasonCode = "root"            // its issuer's root is another one now
 	ReasonHostAdded      ReasonCode = "host_added"
 	ReasonFiles          ReasonCode = "files"       // directory, names, modes or owner changed
 	ReasonTrust          ReasonCode = "trust"       // other roots
@@ -144,6 +145,7 @@ type Step struct {
 	HeldAt     time.Time `json:"held_at,omitzero"`      // when the guard began to
 	Deadline   time.Time `json:"deadline,omitzero"`     // of the guard's waiting
 	Lost       bool      `json:"lost,omitempty"`        // the last try failed because the host could not be reached
+	Settles    bool      `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
 	Rereads    bool      `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
 	// Down is when the service was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any

@@ -92,6 +92,9 @@ func (t *transition) staged() {
 // place records that the live names lead to the step's revision.
 func (t *transition) place() {
 	s := t.s
+	if t.o.Settle > 0 && t.p.Loaded != nil && !t.o.At.Before(t.p.PlacedAt.Add(t.o.Settle)) {
+		t.p.loaded() // what was in place until now
+	}
 	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
 	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
 	t.p.Origin, t.p.Seen, t.p.PlacedAt, t.p.Interrupted = OriginIssued, nil, t.o.At, nil
@@ -150,7 +153,8 @@ func (t *transition) activated() {
 	}
 	t.enter(StepActivated)
 	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
-	if t.s.Rereads {
+	t.s.Settles = t.o.Settle > 0
+	if t.s.Rereads && !t.s.Settles {
 		t.p.loaded()
 	}
 	t.p.Tried = t.o.How
@@ -201,7 +205,11 @@ func (t *transition) saw() {
 // was to load it has not loaded it.
 func (t *transition) proven(state HostState) {
 	t.saw()
-	if t.s.Stopped == "" {
+	switch {
+	case t.s.Stopped != "":
+	case t.s.Settles && t.p.Loaded != nil: // of the roots time alone tells: see LoadedRoots
+		t.p.Loaded = &Loaded{Generation: t.p.Generation, Roots: t.p.Loaded.Roots}
+	default:
 		t.p.loaded()
 	}
 	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At

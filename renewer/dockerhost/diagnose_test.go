@@ -62,7 +62,7 @@ func TestDiagnose(t *testing.T) {
 		text   string // part of it
 		fix    string // part of it
 	}{
-		{"other roots on the host", func(c *Case) { c.Facts.Disk.Trusts = renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "other roots than the issuer", "renewer renew docker@host-b"},
+		{"other roots on the host", func(c *Case) { c.Facts.Disk.Trusts = renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "lacks a root of the issuer", "renewer run --once"},
 		{"served by another CA", func(c *Case) {
 			c.ProbeErr = probeError(renewer.ProbeRejected, fmt.Errorf("signed by: %w", x509.UnknownAuthorityError{}))
 		}, "unknown-authority", renewer.FindingFail, "unknown authority", "same ca file"},
@@ -230,7 +230,7 @@ func TestDiagnoseARealRefusal(t *testing.T) {
 	must(t, l.Close())
 	c, _ := healthy(t)
 	c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeTLS, Address: address}
-	_, c.ProbeErr = probes.New().Probe(t.Context(), renewer.ProbeRequest{Placement: c.Placement, Roots: c.Roots, Host: noFiles{}})
+	_, c.ProbeErr = probes.New().Probe(t.Context(), renewer.ProbeRequest{Placement: c.Placement, Expect: renewer.Expected{Origin: renewer.OriginForeign}, Roots: c.Roots, Host: noFiles{}})
 	i := slices.IndexFunc(Diagnose(c), func(f renewer.Finding) bool {
 		return f.Check == "timeout" && strings.Contains(f.Text, address+" refuses connections")
 	})

@@ -141,6 +141,7 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			continue
 		}
 		outs[i].Inconclusive, outs[i].Rereads, outs[i].How = false, j.rereads(), j.placement.Activate.String()
+		outs[i].Settle = j.placement.Settle(j.cert)
 		flipped++
 		silent = silent && outs[i].Rereads
 	}

@@ -126,10 +126,15 @@ func (e *Engine) generation(name string, number int) (*renewer.Generation, error
 }
 
 func (e *Engine) observed(en *entry) renewer.Observed {
-	return renewer.Observed{
+	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
+		Trusted: e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
 		RootsFirst: func() bool { return !e.late(en) && len(e.refusals(en, nil, 1)) > 0 },
 	}
+	if en.current != nil {
+		o.Under = e.roots.under(en.current)
+	}
+	return o
 }
 
 // planOne plans for one certificate; ok is false if nothing is to be recorded.
