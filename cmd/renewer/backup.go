@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 

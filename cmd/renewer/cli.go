@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/term"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 

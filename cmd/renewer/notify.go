@@ -3,9 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/cmd/renewer/daemon"
+	"renewer/configs"
 	"renewer/renewer/server"
 )
 

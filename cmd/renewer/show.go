@@ -131,9 +131,9 @@ func (c *cli) showDetail(d renewer.Detail) error {
 	for _, g := range d.Generations {
 		current := ""
 		if g.Current {
-			current = "current"
+			current = "yes"
 		}
 		rows = append(rows, []any{g.Number, current, g.IssuedAt, g.NotAfter, g.RevokedAt, g.Serial})
 	}
-	return c.table([]string{"generation", "", "issued_at", "not_after", "revoked_at", "serial"}, rows)
+	return c.table([]string{"generation", "current", "issued_at", "not_after", "revoked_at", "serial"}, rows)
 }
