@@ -38,7 +38,11 @@ func load(path string, reading bool) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the fleet file: %w", err)
 	}
-	return parse(&loader{file: path, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
+	fleet, err := parse(&loader{file: path, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
+	if err == nil {
+		fleet.Digest, err = digest(bytes.NewReader(data))
+	}
+	return fleet, err
 }
 
 func notOpened(err error) error {

@@ -29,8 +29,8 @@ func socketOf(s settings) string {
 	return socket
 }
 
-// socket reads the keys of socketSchema alone.
-func (l *loader) socket(root *yaml.Node) string {
+// named reads the keys of socketSchema alone.
+func (l *loader) named(root *yaml.Node, of func(settings) string) string {
 	few := yaml.Node{Kind: root.Kind}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		if socketSchema[root.Content[i].Value] != nil {
@@ -38,8 +38,8 @@ func (l *loader) socket(root *yaml.Node) string {
 		}
 	}
 	s, _ := l.object(position(root), &few, "the fleet file", socketSchema)
-	if socket := socketOf(s); socket != "" {
-		return socket
+	if place := of(s); place != "" {
+		return place
 	}
 	if root.Kind == yaml.MappingNode && !s.has("state_dir") {
 		l.noStateDir(position(root))
@@ -53,7 +53,15 @@ func (l *loader) noStateDir(at pos) {
 
 // SocketOf returns the path of the socket that a fleet file names. It looks at
 // state_dir and api alone: the rest may be large, or have faults.
-func SocketOf(path string) (string, error) {
+func SocketOf(path string) (string, error) { return placeOf(path, socketOf) }
+
+// StateDirOf returns the state directory that a fleet file names, as SocketOf
+// does.
+func StateDirOf(path string) (string, error) {
+	return placeOf(path, func(s settings) string { return get[string](s, "state_dir") })
+}
+
+func placeOf(path string, of func(settings) string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", notOpened(err)
@@ -68,8 +76,8 @@ func SocketOf(path string) (string, error) {
 	}
 	var doc yaml.Node
 	if yaml.Unmarshal(text, &doc) == nil && len(doc.Content) > 0 {
-		if socket := (&loader{file: path}).socket(doc.Content[0]); socket != "" {
-			return socket, nil
+		if place := (&loader{file: path}).named(doc.Content[0], of); place != "" {
+			return place, nil
 		}
 	}
 	if text, err = os.ReadFile(path); err != nil {
@@ -77,8 +85,8 @@ func SocketOf(path string) (string, error) {
 	}
 	l := &loader{file: path}
 	if root := l.document(text); root != nil {
-		if socket := l.socket(root); socket != "" {
-			return socket, nil
+		if place := l.named(root, of); place != "" {
+			return place, nil
 		}
 	}
 	return "", l.faults.sort()

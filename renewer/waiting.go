@@ -19,7 +19,6 @@ const (
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
 	WaitUnreachable WaitKind = "unreachable" // a host
-	WaitGate        WaitKind = "gate"        // a verifier that would refuse it
 	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
 	WaitPerson      WaitKind = "person"      // it is blocked
 )

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -22,12 +21,8 @@ func newShow(c *cli) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				name, err := one(f, args[0])
-				if err != nil {
-					return err
-				}
-				d, err := s.Show(cmd.Context(), name)
+			return c.with(cmd.Context(), func(s server.Service) error {
+				d, err := s.Show(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
