@@ -11,6 +11,7 @@ import (
 // certificates with per_host are expanded, one for each host.
 type Fleet struct {
 	Path     string // as given to Load
+	Digest   string `json:"-"` // of the text: the same one resolves to the same fleet
 	StateDir string
 	Socket   string
 	HTTP     struct {

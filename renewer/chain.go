@@ -18,7 +18,7 @@ type ChainEntry struct {
 	NotBefore   time.Time `json:"not_before"`
 	NotAfter    time.Time `json:"not_after"`
 	IsCA        bool      `json:"is_ca"`
-	SANs        []string  `json:"sans,omitempty"` // DNS names, IP addresses, mail addresses, URIs
+	SANs        []string  `json:"sans,omitempty"` // as SANs returns them
 	Key         string    `json:"key,omitempty"`  // as in KeyType where it has one
 	KeyUsages   []string  `json:"key_usages,omitempty"`
 	Usages      []string  `json:"usages,omitempty"`    // extended ones
@@ -31,10 +31,7 @@ func NewChainEntry(c *x509.Certificate) ChainEntry {
 	e := ChainEntry{
 		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: SerialHex(c), Fingerprint: Fingerprint(c.Raw),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), IsCA: c.IsCA,
-		SANs: append(SANs(c), c.EmailAddresses...), Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(),
-	}
-	for _, u := range c.URIs {
-		e.SANs = append(e.SANs, u.String())
+		SANs: SANs(c), Key: keyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(),
 	}
 	for i, name := range keyUsages {
 		if c.KeyUsage&(1<<i) != 0 {

@@ -14,6 +14,8 @@ const (
 	ClassReauthenticate Class = "reauthenticate" // the issuer logs in afresh, once, then it is misconfigured
 	ClassRefused        Class = "refused"        // permanent: the same order will be refused again
 	ClassMisconfigured  Class = "misconfigured"  // our side of it: file, passphrase, role, address
+	// ClassUnknown is not an issuer's: the operator named what does not exist.
+	ClassUnknown Class = "unknown"
 )
 
 // ErrRate says that an order was not made, because the fleet file lets the next

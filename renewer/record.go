@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -114,7 +115,7 @@ type Revision struct {
 // is as of the last transition.
 type Row struct {
 	Name        string    `json:"name"`
-	Issuer      string    `json:"issuer"`
+	Issuer      string    `json:"issuer"` // who signed it; before the first: who is to
 	Generation  int       `json:"generation"`
 	Status      Status    `json:"status"`
 	Serial      string    `json:"serial"`
@@ -178,7 +179,7 @@ func NewRow(c Certificate, rec Record, gen *Generation) Row {
 		row.Generation, row.Serial, row.Fingerprint = gen.Number, gen.Serial, gen.Fingerprint
 		row.NotBefore, row.NotAfter, row.RenewAt = gen.NotBefore, gen.NotAfter, gen.RenewAt
 		if gen.Fingerprint != "" {
-			row.CommonName, row.SANs, row.Key = gen.CommonName, gen.SANs, gen.Request.Key
+			row.Issuer, row.CommonName, row.SANs, row.Key = cmp.Or(gen.Request.Issuer, c.Issuer), gen.CommonName, gen.SANs, gen.Request.Key
 		}
 	}
 	if c.IsBundle() {

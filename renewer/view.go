@@ -96,6 +96,7 @@ type DaemonStatus struct {
 	PID        int       `json:"pid,omitempty"`
 	Version    string    `json:"version"`
 	FleetFile  string    `json:"fleet_file"`
+	Page       string    `json:"page,omitempty"`        // where the status page is served
 	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	LastCheck  time.Time `json:"last_check,omitzero"`
@@ -188,7 +189,8 @@ type RenewRequest struct {
 	Names          []string      `json:"names,omitempty"`
 	All            bool          `json:"all,omitempty"`
 	ExpiringWithin time.Duration `json:"expiring_within,omitempty"`
-	Force          bool          `json:"force,omitempty"`   // guards too
+	Force          bool          `json:"force,omitempty"`   // guards too, and the trust gate
+	Without        []string      `json:"without,omitempty"` // hosts for which the trust gate does not wait
 	NoWait         bool          `json:"no_wait,omitempty"` // return when the rollouts are written
 }
 
@@ -216,18 +218,35 @@ const (
 	ResultVerified Result = "verified"
 	ResultFailed   Result = "failed"  // not done yet, an error, retried later
 	ResultBlocked  Result = "blocked" // rolled back or refused
-	ResultWaiting  Result = "waiting" // for a window or a guard only
+	ResultWaiting  Result = "waiting" // nothing went wrong: see RolloutResult.Waiting
 	ResultStarted  Result = "started" // asked not to wait
 )
 
 // Failed reports whether anything failed or is blocked.
 func (r RunResult) Failed() bool {
-	for _, x := range r.Rollouts {
-		if x.Result == ResultFailed || x.Result == ResultBlocked {
-			return true
+	return slices.ContainsFunc(r.Rollouts, func(x RolloutResult) bool { return x.Result == ResultFailed || x.Result == ResultBlocked })
+}
+
+// Unreached reports whether anything waits for a host, an address or an issuer
+// that cannot be reached.
+func (r RunResult) Unreached() bool {
+	return slices.ContainsFunc(r.Rollouts, func(x RolloutResult) bool {
+		return slices.ContainsFunc(x.Waiting, func(w Waiting) bool { return w.Kind == WaitUnreachable })
+	})
+}
+
+// Unreached reports whether all that went wrong in a rollout is that hosts
+// cannot be reached, each of which still has what it had.
+func (r *Rollout) Unreached() bool {
+	lost := false
+	for _, s := range r.Steps {
+		apart := s.Lost && !s.State.Live() && !s.State.Over()
+		if s.Blocked || s.State.failed() || s.State == StepUnproven || s.Error != "" && !apart {
+			return false
 		}
+		lost = lost || apart
 	}
-	return false
+	return lost && r.Error == "" && r.Phase == PhaseRolling
 }
 
 // Matches reports whether a row, with the status that holds now, passes the

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -27,10 +26,7 @@ in the fleet file and not in the inventory it issues.`,
 			if certificate == "" {
 				return usageError{renewer.WithHint(errors.New("no certificate is named"), "renewer adopt "+args[0]+" --certificate NAME")}
 			}
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				if _, err := selected(f, []string{certificate}); err != nil {
-					return err
-				}
+			return c.with(cmd.Context(), func(s server.Service) error {
 				a, err := s.Adopt(cmd.Context(), args[0], certificate)
 				if err != nil {
 					return err

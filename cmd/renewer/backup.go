@@ -10,9 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
-	"renewer/renewer"
 	"renewer/cmd/renewer/daemon"
+	"renewer/renewer"
 	"renewer/renewer/server"
 )
 
@@ -25,7 +24,7 @@ no private key. An existing file is not overwritten.`,
 		Example: "  renewer backup /var/backups/renewer.db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(_ *configs.Fleet, s server.Service) error {
+			return c.with(cmd.Context(), func(s server.Service) error {
 				size, err := backup(cmd.Context(), s, args[0])
 				if err != nil {
 					return fmt.Errorf("back up the inventory: %w", err)

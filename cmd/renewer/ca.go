@@ -8,11 +8,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/internal/atomicfile"
 	"renewer/issuers/local"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 )
 
 func newCA(c *cli) *cobra.Command {

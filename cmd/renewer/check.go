@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 )
 
 func newCheck(c *cli) *cobra.Command {

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/term"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 
@@ -32,8 +32,10 @@ type cli struct {
 	out, errOut io.Writer
 	reading     bool // the command changes nothing
 	began       bool // arguments and flags were right, the command itself ran
+	warned      bool // of the fleet file on disk
 
 	config  string
+	socket  string
 	format  format
 	quiet   bool
 	verbose bool
@@ -69,7 +71,7 @@ func (c *cli) report(err error) int {
 		err = renewer.WithHint(errors.New("interrupted"), renewer.Hint(err))
 	}
 	c.complain(err)
-	if !c.began || errors.As(err, new(usageError)) {
+	if !c.began || errors.As(err, new(usageError)) || renewer.ClassOf(err) == renewer.ClassUnknown {
 		return exitUsage
 	}
 	return exitFailed
@@ -131,27 +133,6 @@ func (c *cli) load(how func(string) (*configs.Fleet, error)) (*configs.Fleet, er
 	return f, nil
 }
 
-// selected returns the full names that the names stand for.
-func selected(f *configs.Fleet, names []string) ([]string, error) {
-	full, err := f.Select(names...)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return full, nil
-}
-
-// one returns the full name of a single certificate.
-func one(f *configs.Fleet, name string) (string, error) {
-	full, err := selected(f, []string{name})
-	if err != nil {
-		return "", err
-	}
-	if len(full) != 1 {
-		return "", usageError{renewer.WithHint(fmt.Errorf("%s stands for %d certificates", name, len(full)), "name one of "+strings.Join(full, ", "))}
-	}
-	return full[0], nil
-}
-
 // options are what the daemon package gets from the command line. With -v only
 // the daemon logs more: commands show the same events as progress.
 func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
@@ -166,30 +147,64 @@ func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
 	return daemon.Options{Version: versionText(), Log: log, Config: fleetFile, Reading: c.reading}
 }
 
-// with hands the running daemon, or the state opened in process, to do.
-func (c *cli) with(ctx context.Context, do func(*configs.Fleet, server.Service) error) error {
-	f, err := c.fleet()
+// with hands the running daemon or, where none runs, the state opened in
+// process, to do. Only the latter needs a fleet file without faults.
+func (c *cli) with(ctx context.Context, do func(server.Service) error) error {
+	return c.withFleet(ctx, configs.LoadForReading, do)
+}
+
+func (c *cli) withFleet(ctx context.Context, how func(string) (*configs.Fleet, error), do func(server.Service) error) error {
+	client, err := c.daemon(ctx)
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, f, func(s server.Service) error { return do(f, s) })
+	if client != nil {
+		return do(client)
+	}
+	return c.inProcess(ctx, how, do)
 }
 
-func (c *cli) ask(ctx context.Context, f *configs.Fleet, do func(server.Service) error) error {
-	s, closeService, err := daemon.Service(ctx, f, c.options(f.Path, slog.LevelWarn))
+func (c *cli) inProcess(ctx context.Context, how func(string) (*configs.Fleet, error), do func(server.Service) error) error {
+	f, err := c.load(how)
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(s), closeService())
+	a, err := daemon.Open(ctx, f, c.options(f.Path, slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(a), a.Close())
 }
 
-// askHosts is ask for the commands about hosts.
+// reader is what needs no fleet file where the inventory is known to have all
+// of it.
+type reader interface {
+	List(context.Context, renewer.ListFilter, func(renewer.Row) error) error
+	Events(context.Context, renewer.EventFilter) ([]renewer.Event, error)
+}
+
+// read is with for lists and the log.
+func (c *cli) read(ctx context.Context, do func(reader) error) error {
+	client, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		return do(client)
+	}
+	path, err := c.path()
+	if err != nil {
+		return err
+	}
+	if g := daemon.OpenGlimpse(path, c.options(path, slog.LevelWarn)); g != nil {
+		return errors.Join(do(g), g.Close())
+	}
+	return c.inProcess(ctx, configs.LoadForReading, func(s server.Service) error { return do(s) })
+}
+
+// askHosts is with for the commands about hosts.
 func (c *cli) askHosts(ctx context.Context, do func(hostService) error) error {
-	f, err := c.fleet()
-	if err != nil {
-		return err
-	}
-	return c.ask(ctx, f, func(s server.Service) error { return do(s) })
+	return c.with(ctx, func(s server.Service) error { return do(s) })
 }
 
 func isTerminal(w any) bool {

@@ -10,10 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/inventory"
 	"renewer/renewer"
-	"renewer/renewer/server"
 )
 
 // followEvery is how often a follower asks for new events.
@@ -39,14 +37,10 @@ next; JSON then is one object a line.`,
 			if since != 0 {
 				filter.Since = time.Now().Add(-time.Duration(since))
 			}
-			f, err := c.fleet()
-			if err != nil {
-				return err
-			}
 			if follow {
-				return c.follow(cmd.Context(), f, filter)
+				return c.follow(cmd.Context(), filter)
 			}
-			return c.ask(cmd.Context(), f, func(s server.Service) error {
+			return c.read(cmd.Context(), func(s reader) error {
 				events, err := s.Events(cmd.Context(), filter)
 				if err != nil {
 					return err
@@ -85,14 +79,14 @@ func number(n int) any {
 
 // follow asks again and again, each time afresh: a daemon may come or go, and
 // without one nothing is locked in between.
-func (c *cli) follow(ctx context.Context, f *configs.Fleet, filter renewer.EventFilter) error {
+func (c *cli) follow(ctx context.Context, filter renewer.EventFilter) error {
 	out := c.eventList()
 	out.lines = true
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
 		var events []renewer.Event
-		err := c.ask(ctx, f, func(s server.Service) (err error) {
+		err := c.read(ctx, func(s reader) (err error) {
 			events, err = s.Events(ctx, filter)
 			return err
 		})

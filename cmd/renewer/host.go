@@ -10,8 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
-	"renewer/renewer"
 	"renewer/cmd/renewer/daemon"
+	"renewer/renewer"
 )
 
 // hostService is what these commands ask of renewer.

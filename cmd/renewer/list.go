@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -22,10 +21,7 @@ func newList(c *cli) *cobra.Command {
   renewer list --host host-b -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				if err := known(f, filter); err != nil {
-					return err
-				}
+			list := func(s reader) error {
 				filter.ExpiringWithin = time.Duration(expiring)
 				out := listOf(c, rowColumns(c.format), rowCells(c.format))
 				err := s.List(cmd.Context(), filter, func(r renewer.Row) error {
@@ -41,7 +37,11 @@ func newList(c *cli) *cobra.Command {
 					return err
 				}
 				return foundIf(exitCode && out.n > 0)
-			})
+			}
+			if filter.Host != "" || filter.Issuer != "" { // only the fleet file knows whether there is one
+				return c.with(cmd.Context(), func(s server.Service) error { return list(s) })
+			}
+			return c.read(cmd.Context(), list)
 		},
 	}
 	flags := cmd.Flags()
@@ -54,18 +54,6 @@ func newList(c *cli) *cobra.Command {
 	complete(cmd, "issuer", c.issuerNames)
 	complete(cmd, "status", func() []string { return statuses })
 	return cmd
-}
-
-// known refuses a host or issuer that the fleet file does not have: an empty
-// list would pass for good news.
-func known(f *configs.Fleet, filter renewer.ListFilter) error {
-	if _, ok := f.Host(filter.Host); filter.Host != "" && !ok {
-		return usagef("%s has no host %q", f.Path, filter.Host)
-	}
-	if _, ok := f.Issuer(filter.Issuer); filter.Issuer != "" && !ok {
-		return usagef("%s has no issuer %q", f.Path, filter.Issuer)
-	}
-	return nil
 }
 
 func rowColumns(f format) []string {

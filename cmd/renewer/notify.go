@@ -3,9 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
-	"renewer/cmd/renewer/daemon"
 	"renewer/renewer/server"
 )
 
@@ -31,7 +31,7 @@ func newNotifyTest(c *cli) *cobra.Command {
 			return c.channelNames(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
+			return c.with(cmd.Context(), func(s server.Service) error {
 				if err := s.NotifyTest(cmd.Context(), args[0]); err != nil {
 					return err
 				}

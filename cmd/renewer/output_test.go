@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +142,29 @@ func TestCutBackupLeavesNothing(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 0 {
 		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// A column without a name made "-" stand where ISSUED AT is expected.
+func TestShowGivesSupersededGenerationsUnderTheRightColumns(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
+	var out bytes.Buffer
+	c := &cli{out: &out}
+	err := c.showDetail(renewer.Detail{Generations: []renewer.GenerationView{
+		{Number: 2, Serial: "0b", IssuedAt: at.Add(time.Hour), NotAfter: at.AddDate(1, 0, 0), Current: true},
+		{Number: 1, Serial: "0a", IssuedAt: at, NotAfter: at.AddDate(1, 0, 0)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	lines = lines[len(lines)-3:]
+	head := strings.Fields(strings.ReplaceAll(lines[0], " A", "_A")) // ISSUED AT is one column
+	for i, want := range []string{"2026-11-22T06:00:00Z", "2026-11-22T05:00:00Z"} {
+		row := strings.Fields(lines[i+1])
+		if x := slices.Index(head, "ISSUED_AT"); len(row) != len(head) || x < 0 || row[x] != want {
+			t.Errorf("%q under %q, want issued at %s", lines[i+1], lines[0], want)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -17,7 +16,7 @@ func newPlan(c *cli) *cobra.Command {
 		Example: "  renewer plan\n  renewer plan -o json --exit-code",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd.Context(), func(_ *configs.Fleet, s server.Service) error {
+			return c.with(cmd.Context(), func(s server.Service) error {
 				steps, err := s.Plan(cmd.Context())
 				if err != nil {
 					return err

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -23,11 +22,17 @@ func newRenew(c *cli) *cobra.Command {
 		Use:   "renew NAME... | --all | --expiring 30d",
 		Short: "Renew now, and wait until it is proven",
 		Long: `Renews now, shows progress, and exits when every rollout is verified or has
-failed. Renew time, backoff, a blocked rollout and the maintenance window do not
-hold it back; a guard only does not with --force.`,
+failed. It does not wait for the renew time, a retry or the maintenance window,
+and retries what is blocked. Guards and the trust gate still apply unless --force
+is given; --without HOST passes the trust gate for one host that would refuse the
+new certificate.
+
+It exits with 1 if something failed, is blocked, or was named and cannot be done
+because a host, an address or an issuer cannot be reached.`,
 		Example: `  renewer renew docker@host-b
   renewer renew docker dagster-client --no-wait
-  renewer renew --expiring 30d`,
+  renewer renew --expiring 30d
+  renewer renew docker --without host-c`,
 		ValidArgsFunction: c.certificates(0),
 		Args: func(_ *cobra.Command, args []string) error {
 			kinds := 0
@@ -42,13 +47,10 @@ hold it back; a guard only does not with --force.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) (err error) {
-				if req.Names, err = selected(f, args); err != nil {
-					return err
-				}
-				req.ExpiringWithin = time.Duration(expiring)
+			return c.with(cmd.Context(), func(s server.Service) error {
+				req.Names, req.ExpiringWithin = args, time.Duration(expiring)
 				result, err := s.Renew(cmd.Context(), req, c.progress())
-				return c.result(result, interrupted(err))
+				return c.result(result, len(req.Names) > 0, interrupted(err))
 			})
 		},
 	}
@@ -56,7 +58,9 @@ hold it back; a guard only does not with --force.`,
 	flags.BoolVar(&req.All, "all", false, "every certificate")
 	flags.Var(&expiring, "expiring", "those that end within that time, such as 30d, or have ended")
 	flags.BoolVar(&req.NoWait, "no-wait", false, "only start; renewer status and history show the rest")
-	flags.BoolVar(&req.Force, "force", false, "do not wait for guards either")
+	flags.BoolVar(&req.Force, "force", false, "do not wait for guards or the trust gate either")
+	flags.StringArrayVar(&req.Without, "without", nil, "do not wait for `HOST` to trust the new certificate (repeatable)")
+	complete(cmd, "without", c.hostNames)
 	return cmd
 }
 
@@ -91,8 +95,9 @@ func (c *cli) waits(certificate string, waits renewer.Waits) {
 	}
 }
 
-// result prints how rollouts ended, and fails where one failed or is blocked.
-func (c *cli) result(r renewer.RunResult, err error) error {
+// result prints how rollouts ended, and fails where one failed, is blocked or,
+// where the operator named it, waits for somebody who cannot be reached.
+func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 	if err != nil && len(r.Rollouts) == 0 {
 		return err
 	}
@@ -116,7 +121,7 @@ func (c *cli) result(r renewer.RunResult, err error) error {
 			_, _ = io.WriteString(c.errOut, "hint: "+x.Hint+"\n")
 		}
 	}
-	if r.Failed() {
+	if r.Failed() || named && r.Unreached() {
 		return exitError(exitFailed)
 	}
 	return nil

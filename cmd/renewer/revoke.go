@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -42,12 +41,8 @@ The reasons are those of RFC 5280: ` + reasonWords() + `.`,
 				return usagef("a generation that is named is revoked as it is; expected one of --generation and --replace")
 			}
 			req.Name = args[0]
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				_, unknown := selected(f, args) // the inventory may know it still
+			return c.with(cmd.Context(), func(s server.Service) error {
 				done, err := s.Revoke(cmd.Context(), req, c.progress())
-				if err != nil && unknown != nil {
-					return unknown
-				}
 				if err != nil {
 					return interrupted(err)
 				}

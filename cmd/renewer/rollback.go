@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer/server"
 )
 
@@ -17,12 +16,9 @@ It stays until its own renew time, a changed entry, or renewer renew.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				if _, err := selected(f, args); err != nil {
-					return err
-				}
+			return c.with(cmd.Context(), func(s server.Service) error {
 				r, err := s.Rollback(cmd.Context(), args[0], c.progress())
-				return c.result(r, interrupted(err))
+				return c.result(r, true, interrupted(err))
 			})
 		},
 	}

@@ -31,6 +31,7 @@ them, and proves it by looking at what is really served.
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.config, "config", "", "fleet `FILE` (else $RENEWER_CONFIG, ./renewer.yaml, /etc/renewer/renewer.yaml)")
+	flags.StringVar(&c.socket, "socket", "", "`SOCKET` of the daemon (else $RENEWER_SOCKET, or that of the fleet file)")
 	flags.VarP(&c.format, "output", "o", "how results are printed: "+strings.Join(formats, "|"))
 	flags.BoolVar(&c.quiet, "quiet", false, "nothing on standard error but errors")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "show each step; the daemon logs more")

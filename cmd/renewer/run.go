@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/cmd/renewer/daemon"
+	"renewer/configs"
 	"renewer/renewer/server"
 )
 
@@ -23,21 +23,22 @@ func newRun(c *cli) *cobra.Command {
 fleet file again; SIGTERM ends it, and what is under way goes on at the next start.
 
 --once makes one pass over all that is due. It exits with 1 if anything failed
-or is blocked, and with 0 if something only waits for its window.`,
+or is blocked, and with 0 if something only waits: for its window, a guard, the
+trust gate, an issuer that says later, or a host that cannot be reached.`,
 		Example: "  renewer run\n  renewer run --once",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if once {
 				return c.runOnce(cmd.Context())
 			}
-			f, err := c.load(configs.Load)
+			path, err := c.path()
 			if err != nil {
 				return err
 			}
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
-			return daemon.Run(cmd.Context(), f.Path, c.options(f.Path, slog.LevelInfo), reload)
+			return daemon.Run(cmd.Context(), path, c.options(path, slog.LevelInfo), reload)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "one pass over all that is due, then exit")
@@ -45,12 +46,8 @@ or is blocked, and with 0 if something only waits for its window.`,
 }
 
 func (c *cli) runOnce(ctx context.Context) error {
-	f, err := c.load(configs.Load)
-	if err != nil {
-		return err
-	}
-	return c.ask(ctx, f, func(s server.Service) error {
+	return c.withFleet(ctx, configs.Load, func(s server.Service) error {
 		result, err := s.RunOnce(ctx, c.progress())
-		return c.result(result, interrupted(err))
+		return c.result(result, false, interrupted(err))
 	})
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -22,12 +21,8 @@ func newShow(c *cli) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				name, err := one(f, args[0])
-				if err != nil {
-					return err
-				}
-				d, err := s.Show(cmd.Context(), name)
+			return c.with(cmd.Context(), func(s server.Service) error {
+				d, err := s.Show(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
@@ -131,9 +126,9 @@ func (c *cli) showDetail(d renewer.Detail) error {
 	for _, g := range d.Generations {
 		current := ""
 		if g.Current {
-			current = "current"
+			current = "yes"
 		}
 		rows = append(rows, []any{g.Number, current, g.IssuedAt, g.NotAfter, g.RevokedAt, g.Serial})
 	}
-	return c.table([]string{"generation", "", "issued_at", "not_after", "revoked_at", "serial"}, rows)
+	return c.table([]string{"generation", "current", "issued_at", "not_after", "revoked_at", "serial"}, rows)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -19,19 +18,19 @@ func newStatus(c *cli) *cobra.Command {
 		Example: "  renewer status",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
+			return c.with(cmd.Context(), func(s server.Service) error {
 				st, err := s.Status(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return c.object(st, func() error { return c.showStatus(st, f) })
+				return c.object(st, func() error { return c.showStatus(st) })
 			})
 		},
 	}
 }
 
 // showTroubles says what needs a person, each with what to type and to read.
-func (c *cli) showTroubles(st renewer.SystemStatus, f *configs.Fleet) {
+func (c *cli) showTroubles(st renewer.SystemStatus) {
 	if len(st.Troubles) == 0 {
 		return
 	}
@@ -41,12 +40,8 @@ func (c *cli) showTroubles(st renewer.SystemStatus, f *configs.Fleet) {
 			fmt.Fprintln(c.out)
 		}
 		runbook := t.Runbook
-		if st.Daemon.Running && f.HTTP.Listen != "" {
-			scheme := "http"
-			if f.HTTP.WebConfig != "" {
-				scheme = "https"
-			}
-			runbook = scheme + "://" + f.HTTP.Listen + "/runbooks/" + t.Runbook
+		if st.Daemon.Page != "" {
+			runbook = st.Daemon.Page + "/runbooks/" + t.Runbook
 		}
 		c.facts(string(t.Severity), t.Kind+" "+t.Name+" "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
 	}
@@ -55,7 +50,7 @@ func (c *cli) showTroubles(st renewer.SystemStatus, f *configs.Fleet) {
 	}
 }
 
-func (c *cli) showStatus(st renewer.SystemStatus, f *configs.Fleet) error {
+func (c *cli) showStatus(st renewer.SystemStatus) error {
 	d := st.Daemon
 	running := "not running"
 	if d.Running {
@@ -70,7 +65,7 @@ func (c *cli) showStatus(st renewer.SystemStatus, f *configs.Fleet) error {
 		}
 	}
 	c.facts("certificates", counts)
-	c.showTroubles(st, f)
+	c.showTroubles(st)
 	if len(st.Issuers)+len(st.Hosts) > 0 {
 		c.heading("Issuers and hosts")
 		if err := c.reachable(st.Issuers, st.Hosts); err != nil {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -19,12 +18,8 @@ func newVerify(c *cli) *cobra.Command {
   renewer verify docker@host-b --exit-code`,
 		ValidArgsFunction: c.certificates(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.with(cmd.Context(), func(f *configs.Fleet, s server.Service) error {
-				names, err := selected(f, args)
-				if err != nil {
-					return err
-				}
-				found, err := s.Verify(cmd.Context(), names)
+			return c.with(cmd.Context(), func(s server.Service) error {
+				found, err := s.Verify(cmd.Context(), args)
 				if err != nil {
 					return err
 				}

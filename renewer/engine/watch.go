@@ -207,7 +207,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	switch {
 	case r.Held():
 		res.Result = renewer.ResultBlocked
-	case res.Error != "":
+	case res.Error != "" && !r.Unreached():
 		res.Result = renewer.ResultFailed
 	case len(res.Waiting) > 0:
 		res.Result = renewer.ResultWaiting

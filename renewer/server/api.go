@@ -57,6 +57,9 @@ func (a *api) handler() http.Handler {
 		}
 		return a.service.Events(ctx, f)
 	}))
+	mux.HandleFunc("GET /v1/fleet", answer(a, func(ctx context.Context, _ *http.Request) (FleetFile, error) {
+		return a.service.FleetFile(ctx)
+	}))
 	mux.HandleFunc("POST /v1/run", a.runOnce)
 	mux.HandleFunc("POST /v1/renew", a.renew)
 	mux.HandleFunc("POST /v1/revoke", a.revoke)
@@ -103,8 +106,11 @@ func answer[T any](a *api, do func(context.Context, *http.Request) (T, error)) h
 
 func (a *api) failed(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
-	if errors.As(err, new(requestError)) {
+	switch {
+	case errors.As(err, new(requestError)):
 		status = http.StatusBadRequest
+	case renewer.ClassOf(err) == renewer.ClassUnknown:
+		status = http.StatusNotFound
 	}
 	a.log.Debug("socket: request failed", "path", r.URL.Path, "err", err)
 	fail(w, status, err)
@@ -172,6 +178,10 @@ func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) end(out *trailed, r *http.Request, err error) {
+	if err != nil && !out.started {
+		a.failed(out.w, r, err)
+		return
+	}
 	if err = out.end(err); err != nil && r.Context().Err() == nil {
 		a.log.Warn("socket: stream ended early", "path", r.URL.Path, "err", err)
 	}
@@ -183,7 +193,7 @@ func (a *api) renew(w http.ResponseWriter, r *http.Request) {
 		a.failed(w, r, err)
 		return
 	}
-	a.log.Info("renew requested", "names", req.Names, "all", req.All, "expiring_within", req.ExpiringWithin, "force", req.Force)
+	a.log.Info("renew requested", "names", req.Names, "all", req.All, "expiring_within", req.ExpiringWithin, "force", req.Force, "without", req.Without)
 	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.RunResult, error) {
 		return a.service.Renew(a.acts, req, progress)
 	})

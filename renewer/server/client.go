@@ -106,6 +106,11 @@ func (c *Client) Events(ctx context.Context, f renewer.EventFilter) ([]renewer.E
 	return get[[]renewer.Event](ctx, c, "/v1/events", eventQuery(f))
 }
 
+// FleetFile implements Service.
+func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
+	return get[FleetFile](ctx, c, "/v1/fleet", nil)
+}
+
 // RunOnce implements Service.
 func (c *Client) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
 	return act[renewer.RunResult](ctx, c, "/v1/run", nil, progress)

@@ -9,14 +9,23 @@ import (
 	"renewer/renewer"
 )
 
-// Service is everything that commands ask of renewer. The daemon serves it on
+// FleetFile is the fleet file that holds.
+type FleetFile struct {
+	Path  string            `json:"path"`
+	Read  map[string]string `json:"read"`            // the files that were last read, with their configs.Stamp of then
+	Fault string            `json:"fault,omitempty"` // of that reading: an older one holds
+}
+
+// Service is everything that commands ask of renewer. What a name stands for is
+// the Service's to say: errors about names have the class renewer.ClassUnknown.
+// The daemon serves it on
 // its socket, Client speaks it from the other end, and a command without a
 // daemon opens the state and gets the same thing in process: so every command
 // works the same way in both cases.
 type Service interface {
 	// List calls yield for each certificate that matches, soonest expiry first.
 	List(ctx context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error
-	// Show returns one certificate by its full name (docker@host-b).
+	// Show returns one certificate by a name that stands for no other.
 	Show(ctx context.Context, name string) (renewer.Detail, error)
 	Status(ctx context.Context) (renewer.SystemStatus, error)
 	// Plan returns what a run would do now, and changes nothing.
@@ -44,6 +53,8 @@ type Service interface {
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// FleetFile says which fleet file holds, for whoever finds another on disk.
+	FleetFile(ctx context.Context) (FleetFile, error)
 	// NotifyTest sends one message through a channel.
 	NotifyTest(ctx context.Context, channel string) error
 	// Backup writes a consistent copy of the inventory, without keys.

@@ -55,7 +55,8 @@ type App struct {
 
 	store  engine.Store
 	eng    *engine.Engine
-	parts  atomic.Pointer[parts] // of the fleet file that holds now
+	parts  atomic.Pointer[parts]            // of the fleet file that holds now
+	file   atomic.Pointer[server.FleetFile] // as it was last read
 	health health
 	keys   lazyKeys
 	// notifier tells what the log has; without a daemon only when asked.
@@ -93,7 +94,13 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 	if o.store != nil {
 		a.store = o.store(inv)
 	}
+	if !o.Reading {
+		if err := a.letGo(fleet); err != nil {
+			return nil, err
+		}
+	}
 	a.parts.Store(p)
+	a.file.Store(&server.FleetFile{Path: fleet.Path})
 	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
 	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{
@@ -171,21 +178,4 @@ func cause(err error) error {
 		return p.Err
 	}
 	return err
-}
-
-// Service returns what commands talk to: the daemon if one runs, else the
-// state, opened in this process. The returned function lets go of it.
-func Service(ctx context.Context, fleet *configs.Fleet, o Options) (server.Service, func() error, error) {
-	client, err := server.Dial(fleet.Socket)
-	if err == nil {
-		return client, func() error { return nil }, nil
-	}
-	if !errors.Is(err, server.ErrNoDaemon) {
-		return nil, nil, err
-	}
-	a, err := Open(ctx, fleet, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	return a, a.Close, nil
 }

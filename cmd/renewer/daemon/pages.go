@@ -62,12 +62,24 @@ func (a *App) system() (renewer.SystemStatus, error) {
 		now := a.eng.Standing()
 		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
+		st.Daemon.Page = pageOf(p.fleet)
 	}
 	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
 	st.Issuers, st.Hosts = a.health.all()
 	var err error
 	st.Channels, err = a.notifier.Status()
 	return st, err
+}
+
+// pageOf is where the status page is served; empty if nowhere.
+func pageOf(fleet *configs.Fleet) string {
+	switch {
+	case fleet.HTTP.Listen == "":
+		return ""
+	case fleet.HTTP.WebConfig != "":
+		return "https://" + fleet.HTTP.Listen
+	}
+	return "http://" + fleet.HTTP.Listen
 }
 
 // CheckPort reads the web_config file of a fleet file, if it names one.

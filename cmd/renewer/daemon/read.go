@@ -3,7 +3,8 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
-	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -13,19 +14,46 @@ import (
 // List implements server.Service: from the index, without a record, an issuer
 // or a host being touched.
 func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
-	now := time.Now()
-	var until time.Time
-	if f.ExpiringWithin > 0 {
-		until = now.Add(f.ExpiringWithin)
+	if err := a.knows(f); err != nil {
+		return err
 	}
-	var failed error
-	err := a.rows(until, func(row renewer.Row) bool {
-		if row = row.At(now); f.Matches(row) {
-			failed = yield(row)
-		}
-		return failed == nil
+	return list(a.rows, f, yield)
+}
+
+// knows refuses a host or issuer that nothing is known of: an empty list would
+// pass for good news. An issuer that left the fleet file may have signed what is
+// in place.
+func (a *App) knows(f renewer.ListFilter) error {
+	fleet := a.parts.Load().fleet
+	if _, ok := fleet.Host(f.Host); f.Host != "" && !ok {
+		return unknown(fmt.Errorf("%s has no host %q", fleet.Path, f.Host))
+	}
+	if _, ok := fleet.Issuer(f.Issuer); f.Issuer == "" || ok {
+		return nil
+	}
+	signed := false
+	err := a.rows(time.Time{}, func(row renewer.Row) bool {
+		signed = row.Issuer == f.Issuer
+		return !signed
 	})
-	return errors.Join(err, failed)
+	if err != nil || signed {
+		return err
+	}
+	return unknown(fmt.Errorf("%s has no issuer %q", fleet.Path, f.Issuer))
+}
+
+// unknown marks an error about a name that does not exist; nil stays nil.
+func unknown(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &renewer.Error{Class: renewer.ClassUnknown, Err: err}
+}
+
+// pick returns the full names that names stand for.
+func (a *App) pick(names ...string) ([]string, error) {
+	full, err := a.parts.Load().fleet.Select(names...)
+	return full, unknown(err)
 }
 
 // rows is what every list, page and metric is made of: the inventory's rows of
@@ -66,8 +94,8 @@ func (a *App) known(name string) (known, error) {
 	k := known{rec: renewer.Record{Name: name}}
 	var ok bool
 	if k.cert, ok = fleet.Certificate(name); !ok {
-		_, err := fleet.Select(name) // says which is the nearest
-		return k, errors.Join(err)
+		_, err := a.pick(name) // says which is the nearest
+		return k, err
 	}
 	rec, found, err := a.store.Record(name)
 	if err != nil {
@@ -97,11 +125,18 @@ func (a *App) generation(name string, n int) (*renewer.Generation, error) {
 
 // Show implements server.Service.
 func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	full, err := a.pick(name)
+	if err != nil {
+		return renewer.Detail{}, err
+	}
+	if len(full) != 1 {
+		return renewer.Detail{}, unknown(renewer.WithHint(fmt.Errorf("%s stands for %d certificates", name, len(full)), "name one of "+strings.Join(full, ", ")))
+	}
 	waiting, err := a.eng.Waiting(ctx)
 	if err != nil {
 		return renewer.Detail{}, err
 	}
-	return a.show(ctx, name, waiting)
+	return a.show(ctx, full[0], waiting)
 }
 
 func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.Waits) (renewer.Detail, error) {

@@ -64,7 +64,7 @@ func (a *App) revocable(r renewer.RevokeRequest) ([]string, error) {
 	if r.Generation < 0 || r.Generation > 0 && r.Replace {
 		return nil, errors.New("a generation that is named is revoked as it is: expected one of generation and replace")
 	}
-	names, err := a.parts.Load().fleet.Select(r.Name)
+	names, err := a.pick(r.Name)
 	if err != nil {
 		gens, failed := a.store.Generations(r.Name)
 		if failed != nil || len(gens) == 0 {

@@ -29,9 +29,9 @@ const lastWords = 2 * time.Minute
 // reload makes it read the fleet file again; one with faults is logged and the
 // last good one goes on to hold.
 func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (err error) {
-	fleet, err := configs.Load(path)
+	fleet, file, err := load(path)
 	if err != nil {
-		return err
+		return unknown(err)
 	}
 	state := &lateState{}
 	metrics := server.NewMetrics(o.Version, state)
@@ -41,6 +41,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
+	a.file.Store(file)
 	if _, err := a.keys.open(); err != nil { // now, rather than at the first renewal
 		return err
 	}
@@ -85,6 +86,9 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, reload <-chan os.Signal) error {
 	log := a.opts.log()
 	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), engine.Alone); err != nil {
+		return err
+	}
+	if err := a.hold(); err != nil {
 		return err
 	}
 	fleet := a.parts.Load().fleet
@@ -148,8 +152,14 @@ func (a *App) schedule(ctx context.Context) (stop func()) {
 }
 
 // reload takes over a changed fleet file.
-func (a *App) reload(ctx context.Context, path string) error {
-	fleet, err := configs.Load(path)
+func (a *App) reload(ctx context.Context, path string) (err error) {
+	fleet, file, err := load(path)
+	defer func() {
+		if err != nil {
+			file.Fault = firstFault(err)
+		}
+		a.file.Store(file)
+	}()
 	if err != nil {
 		return err
 	}
@@ -167,7 +177,13 @@ func (a *App) reload(ctx context.Context, path string) error {
 	a.parts.Store(next)
 	a.setFleetError("")
 	a.notifier.Set(a.channels(fleet))
+	if err := a.letGo(fleet); err != nil {
+		return err
+	}
 	if err := a.eng.SetFleet(ctx, next.engineFleet(), engine.Again); err != nil {
+		return err
+	}
+	if err := a.hold(); err != nil {
 		return err
 	}
 	time.AfterFunc(lastWords, func() { _ = was.close(next) }) // what was under way may still use them

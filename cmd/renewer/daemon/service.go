@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,6 +20,14 @@ func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 
 // Renew implements server.Service.
 func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
+	for _, host := range r.Without {
+		if _, ok := a.parts.Load().fleet.Host(host); !ok {
+			return renewer.RunResult{}, unknown(fmt.Errorf("%s has no host %q", a.parts.Load().fleet.Path, host))
+		}
+	}
+	if len(r.Without) > 0 {
+		return renewer.RunResult{}, errors.New("renew --without is not supported yet")
+	}
 	names, err := a.selected(ctx, r)
 	if err != nil || len(names) == 0 {
 		return renewer.RunResult{Rollouts: []renewer.RolloutResult{}}, err
@@ -43,13 +52,13 @@ func (a *App) selected(ctx context.Context, r renewer.RenewRequest) (names []str
 		})
 		return names, err
 	default:
-		return fleet.Select(r.Names...)
+		return a.pick(r.Names...)
 	}
 }
 
 // Rollback implements server.Service.
 func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error) {
-	names, err := a.parts.Load().fleet.Select(name)
+	names, err := a.pick(name)
 	if err != nil {
 		return renewer.RunResult{}, err
 	}
@@ -59,7 +68,7 @@ func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.E
 // Adopt implements server.Service.
 func (a *App) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
 	fleet := a.parts.Load().fleet
-	names, err := fleet.Select(certificate)
+	names, err := a.pick(certificate)
 	if err != nil {
 		return renewer.Adoption{}, err
 	}
@@ -77,7 +86,7 @@ func (a *App) Adopt(ctx context.Context, host, certificate string) (renewer.Adop
 func (a *App) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
 	var err error
 	if len(names) > 0 {
-		if names, err = a.parts.Load().fleet.Select(names...); err != nil {
+		if names, err = a.pick(names...); err != nil {
 			return nil, err
 		}
 	}
@@ -104,6 +113,9 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 	}
 	result, err := a.eng.RunOnce(ctx, a.parts.Load().engineFleet(), progress)
 	if err != nil {
+		return result, err
+	}
+	if err := a.hold(); err != nil {
 		return result, err
 	}
 	return a.withTroubled(ctx, result)
