@@ -79,6 +79,15 @@ func (w *world) in(parts ...string) string {
 	return filepath.Join(append([]string{w.dir}, parts...)...)
 }
 
+// ls lists a directory; one that is not there is empty.
+func (w *world) ls(parts ...string) (names []string) {
+	entries, _ := os.ReadDir(w.in(parts...))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
 func (w *world) serve(name string) {
 	w.services[name] = serve(w.t, w.in(name), !strings.Contains(w.entries, "mutual: false"), func() { w.ask("after " + name + " loaded") })
 }
