@@ -14,10 +14,6 @@ const (
 	defaultProbe  = "@every 1h"
 )
 
-// longestSocket is the room that Linux has for the path of a unix socket
-// (unix(7): 108 bytes with the final NUL).
-const longestSocket = 107
-
 // fleet reads the whole document. What it returns is of use only without faults.
 func (l *loader) fleet(root *yaml.Node) *Fleet {
 	s, ok := l.object(position(root), root, "the fleet file", fleetSchema)
@@ -26,9 +22,9 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 	}
 	f := &Fleet{Path: l.file, StateDir: get[string](s, "state_dir"), windows: map[string]Window{}}
 	if !s.has("state_dir") {
-		l.fault(position(root), "the fleet file has no state_dir", "expected state_dir: the path of a directory of renewer's own, such as /var/lib/renewer")
+		l.noStateDir(position(root))
 	}
-	f.Socket = getOr(get[settings](s, "api"), "socket", filepath.Join(f.StateDir, "renewer.sock"))
+	f.Socket = socketOf(s)
 	if len(f.Socket) > longestSocket {
 		at := s["state_dir"].at
 		if api := get[settings](s, "api"); api.has("socket") {

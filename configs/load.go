@@ -31,10 +31,7 @@ func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
 func load(path string, reading bool) (*Fleet, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = renewer.WithHint(err, "renewer init writes a fleet file to start from; --config names another one")
-		}
-		return nil, fmt.Errorf("reading the fleet file: %w", err)
+		return nil, notOpened(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
@@ -42,6 +39,13 @@ func load(path string, reading bool) (*Fleet, error) {
 		return nil, fmt.Errorf("reading the fleet file: %w", err)
 	}
 	return parse(&loader{file: path, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
+}
+
+func notOpened(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		err = renewer.WithHint(err, "renewer init writes a fleet file to start from; --config names another one")
+	}
+	return fmt.Errorf("reading the fleet file: %w", err)
 }
 
 // Parse reads the content of a fleet file; path is for messages. The error

@@ -13,7 +13,7 @@ import (
 
 var fleetSchema = schema{
 	"state_dir":    pathOf(false),
-	"api":          object("api", schema{"socket": pathOf(false)}),
+	"api":          object("api", apiSchema),
 	"http":         object("http", httpSchema),
 	"schedule":     object("schedule", schema{"check": scheduleReader, "probe": scheduleReader}),
 	"seal":         object("seal", schema{"identity_file": pathOf(true)}),
@@ -25,6 +25,8 @@ var fleetSchema = schema{
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
 	"notify":       orEmpty(rows("a channel", channelSchema)),
 }
+
+var apiSchema = schema{"socket": pathOf(false)}
 
 var httpSchema = schema{
 	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),

@@ -1,0 +1,150 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// longestSocket is the room that Linux has for the path of a unix socket
+// (unix(7): 108 bytes with the final NUL).
+const longestSocket = 107
+
+// socketSchema are the keys of the fleet file that say where the socket is.
+var socketSchema = schema{"state_dir": pathOf(false), "api": object("api", apiSchema)}
+
+// socketOf returns the path of the socket, empty where nothing says it.
+func socketOf(s settings) string {
+	socket := get[string](get[settings](s, "api"), "socket")
+	if dir := get[string](s, "state_dir"); socket == "" && dir != "" {
+		socket = filepath.Join(dir, "renewer.sock")
+	}
+	return socket
+}
+
+// socket reads the keys of socketSchema alone.
+func (l *loader) socket(root *yaml.Node) string {
+	few := yaml.Node{Kind: root.Kind}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if socketSchema[root.Content[i].Value] != nil {
+			few.Content = append(few.Content, root.Content[i], root.Content[i+1])
+		}
+	}
+	s, _ := l.object(position(root), &few, "the fleet file", socketSchema)
+	if socket := socketOf(s); socket != "" {
+		return socket
+	}
+	if root.Kind == yaml.MappingNode && !s.has("state_dir") {
+		l.noStateDir(position(root))
+	}
+	return ""
+}
+
+func (l *loader) noStateDir(at pos) {
+	l.fault(at, "the fleet file has no state_dir", "expected state_dir: the path of a directory of renewer's own, such as /var/lib/renewer")
+}
+
+// SocketOf returns the path of the socket that a fleet file names. It looks at
+// state_dir and api alone: the rest may be large, or have faults.
+func SocketOf(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", notOpened(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // what can be read once is left for Load
+		return "", errors.Join(err, fmt.Errorf("%s is not a regular file", path))
+	}
+	text, err := topLevel(f)
+	if err != nil {
+		return "", fmt.Errorf("reading the fleet file: %w", err)
+	}
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) == nil && len(doc.Content) > 0 {
+		if socket := (&loader{file: path}).socket(doc.Content[0]); socket != "" {
+			return socket, nil
+		}
+	}
+	if text, err = os.ReadFile(path); err != nil {
+		return "", fmt.Errorf("reading the fleet file: %w", err)
+	}
+	l := &loader{file: path}
+	if root := l.document(text); root != nil {
+		if socket := l.socket(root); socket != "" {
+			return socket, nil
+		}
+	}
+	return "", l.faults.sort()
+}
+
+var topKey = regexp.MustCompile(`^["']?([a-z_]+)["']? *:([ \t\r\n]|$)`)
+
+// topLevel returns the text of the keys of socketSchema, by the lines that
+// begin at column 1; none where these are not plain keys.
+func topLevel(f *os.File) (text []byte, err error) {
+	starts, size, err := topLines(f)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, 64)
+	for i, at := range starts {
+		n, err := f.ReadAt(head, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		m := topKey.FindSubmatch(bytes.TrimPrefix(head[:n], []byte(byteOrderMark)))
+		if m == nil {
+			return nil, nil
+		}
+		if socketSchema[string(m[1])] == nil {
+			continue
+		}
+		end := size
+		if i+1 < len(starts) {
+			end = starts[i+1]
+		}
+		block := make([]byte, end-at)
+		if _, err := f.ReadAt(block, at); err != nil {
+			return nil, err
+		}
+		text = append(append(text, bytes.TrimPrefix(block, []byte(byteOrderMark))...), '\n')
+	}
+	return text, nil
+}
+
+const byteOrderMark = "\ufeff"
+
+// topLines finds the lines that begin at column 1 and are neither comments nor
+// entries of a list. More than a fleet file has keys are none.
+func topLines(r io.Reader) (starts []int64, size int64, err error) {
+	buf := make([]byte, 64<<10)
+	fresh := true // the next byte begins a line
+	for {
+		n, err := r.Read(buf)
+		for rest := buf[:n]; len(rest) > 0; {
+			if c := rest[0]; fresh && c != ' ' && strings.IndexByte("\t\r\n#-", c) < 0 {
+				starts = append(starts, size+int64(n-len(rest)))
+			}
+			i := bytes.IndexByte(rest, '\n')
+			if fresh = i >= 0; !fresh {
+				break
+			}
+			rest = rest[i+1:]
+		}
+		size += int64(n)
+		if errors.Is(err, io.EOF) || len(starts) > 1000 {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	return starts, size, nil
+}
