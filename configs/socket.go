@@ -37,12 +37,12 @@ func (l *loader) socket(root *yaml.Node) string {
 			few.Content = append(few.Content, root.Content[i], root.Content[i+1])
 		}
 	}
-	s, _ := l.object(position(root), &few, "the fleet file", socketSchema)
+	s, _ := l.object(l.locate(root), &few, "the fleet file", socketSchema)
 	if socket := socketOf(s); socket != "" {
 		return socket
 	}
 	if root.Kind == yaml.MappingNode && !s.has("state_dir") {
-		l.noStateDir(position(root))
+		l.noStateDir(l.locate(root))
 	}
 	return ""
 }
