@@ -1,12 +1,15 @@
 package configs
 
-import "go.yaml.in/yaml/v3"
+import (
+	"io/fs"
+	"strconv"
 
-// pos is a place in the file. Zero stands for the built-in data, which has
+	"go.yaml.in/yaml/v3"
+)
+
+// pos is a place in a file. Zero stands for the built-in data, which has
 // no place in a user's file: its faults are shown where it is asked for.
-type pos struct{ line, column int }
-
-func position(n *yaml.Node) pos { return pos{n.Line, n.Column} }
+type pos struct{ line, column, file int32 }
 
 // or returns p, or another place if p is none.
 func (p pos) or(other pos) pos {
@@ -16,30 +19,79 @@ func (p pos) or(other pos) pos {
 	return p
 }
 
-// loader carries the faults of one file.
+// loader carries the faults of one file, the fleet file's those of all.
 type loader struct {
-	file    string
+	file    string            // what is read
+	index   int32             // 0: the fleet file, else its place in files and one
+	main    string            // what includes it
+	files   []string          // that are included
+	disk    fs.FS             // where they are
 	builtin bool              // reading profiles.yaml: keep no positions
 	later   map[string]string // features that are refused, see notYet
 	getenv  func(string) (string, bool)
 	reading bool   // see LoadForReading
-	subject string // what is being read, for messages
+	subject string // the key that is being read, for messages
+	inList  bool   // an entry of it
 	faults  Faults
 	refused int // how many of the faults are such features
+}
+
+// about notes which key is being read.
+func (l *loader) about(key string) { l.subject, l.inList = key, false }
+
+// what names what is being read.
+func (l *loader) what() string {
+	if l.inList {
+		return "an entry of " + l.subject
+	}
+	return l.subject
 }
 
 // wrong counts the faults of values that no later version will accept either.
 func (l *loader) wrong() int { return len(l.faults) - l.refused }
 
 func (l *loader) fault(at pos, what, expected string) {
-	l.faults = append(l.faults, Fault{File: l.file, Line: at.line, Column: at.column, What: what, Expected: expected})
+	l.faults = append(l.faults, Fault{File: l.nameOf(at), Line: int(at.line), Column: int(at.column), What: what, Expected: expected, file: at.file})
 }
+
+// nameOf returns the name of the file that a place is in.
+func (l *loader) nameOf(at pos) string {
+	switch {
+	case at.file == l.index:
+		return l.file
+	case at.file == 0:
+		return l.main
+	}
+	return l.files[at.file-1]
+}
+
+// start is the beginning of the file.
+func (l *loader) start() pos { return pos{1, 1, l.index} }
+
+func (l *loader) locate(n *yaml.Node) pos { return pos{int32(n.Line), int32(n.Column), l.index} }
 
 func (l *loader) place(n *yaml.Node) pos {
 	if l.builtin {
 		return pos{}
 	}
-	return position(n)
+	return l.locate(n)
+}
+
+// position writes a place as it stands in messages.
+func (l *loader) position(at pos) string {
+	name := l.nameOf(at)
+	b := append(append(make([]byte, 0, len(name)+16), name...), ':')
+	b = append(strconv.AppendInt(b, int64(at.line), 10), ':')
+	return string(strconv.AppendInt(b, int64(at.column), 10))
+}
+
+// first says where the first of two is, for a message at the second.
+func (l *loader) first(at, second pos) string {
+	s := "the first is in line " + strconv.Itoa(int(at.line))
+	if at.file != second.file {
+		s += " of " + l.nameOf(at)
+	}
+	return s
 }
 
 // suggest is suggestion, as long as the faults are few enough to be read:

@@ -137,6 +137,16 @@ type Reloads struct {
 	Trust bool // the trust bundle
 }
 
+// Uses reports whether the service has loaded already what a step brings: only
+// modes, owners or names are put right.
+func (p Placement) Uses(was PlacementState, s Step) bool {
+	_, hasTrust := p.Files[FileCA]
+	loaded := was.Loaded
+	return loaded != nil && loaded.Generation == s.Generation && (!hasTrust || loaded.Roots.Same(s.Roots)) &&
+		was.Generation == s.Generation && (was.Seen == nil || !was.Seen.Content) &&
+		!was.Unactivated && was.Interrupted == nil && was.Layout == s.Layout && was.Origin != OriginForeign
+}
+
 // Rereads reports whether the service needs no activation to use what is
 // staged: only what it reads by itself differs from what is in place.
 func (p Placement) Rereads(was PlacementState, layout string, roots RootSet) bool {

@@ -15,6 +15,7 @@ type Look struct {
 	// Differs: the files are not as expected. Under are the known roots that the
 	// leaf among them leads to.
 	Differs bool
+	Content bool // of them other bytes
 	Under   RootSet
 }
 
@@ -34,7 +35,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		p.Seen = nil
 		p.learn(l.Seen.Disk)
 	case l.Differs:
-		p.Seen = &Seen{Leaf: l.Seen.Disk.Leaf, Under: l.Under, NotAfter: l.Seen.Disk.NotAfter.Unix(), Roots: l.Seen.Disk.Trusts}
+		p.Seen = &Seen{Content: l.Content, Leaf: l.Seen.Disk.Leaf, Under: l.Under, NotAfter: l.Seen.Disk.NotAfter.Unix(), Roots: l.Seen.Disk.Trusts}
 	}
 	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
 	if l.Err == nil && p.Unactivated && !l.Kind.Served() {

@@ -45,7 +45,7 @@ type Expected struct {
 // Differs says what is not as expected; empty if all is.
 func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
 	for _, problem := range d.Problems {
-		if e.Origin == OriginForeign || e.Origin == OriginAdopted && problem.Kind == ProblemForeign {
+		if e.Origin == OriginForeign || e.Origin == OriginAdopted && (problem.Kind == ProblemForeign || problem.Harmless) {
 			continue
 		}
 		wrong = append(wrong, problem.Text)
@@ -57,6 +57,20 @@ func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
 		wrong = append(wrong, name+" holds other roots than it should")
 	}
 	return wrong
+}
+
+// Content reports whether other bytes are there than expected, not only other
+// modes, owners or names.
+func (e Expected) Content(p Placement, d OnDisk) bool {
+	for _, problem := range d.Problems {
+		switch problem.Kind {
+		case ProblemMode, ProblemOwner, ProblemForeign:
+		default:
+			return true
+		}
+	}
+	_, has := p.Files[FileCA]
+	return e.Leaf != "" && d.Leaf != e.Leaf || has && !e.trusts(d)
 }
 
 func (e Expected) trusts(d OnDisk) bool {
@@ -98,6 +112,9 @@ const (
 type Problem struct {
 	Kind ProblemKind
 	Text string // for people, with the file's name
+	// Harmless: only what the owner may do himself is another than the placement
+	// says. It counts for what renewer wrote, and not for what it adopted.
+	Harmless bool
 }
 
 // Texts returns the problems as people read them.

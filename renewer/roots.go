@@ -73,6 +73,7 @@ const (
 // Seen is what the last look found at a placement's live names where that is
 // not what was placed.
 type Seen struct {
+	Content  bool    `json:"content"`        // other bytes, not only modes, owners or names
 	Leaf     string  `json:"leaf,omitempty"` // SHA-256, hex; empty: no certificate
 	Under    RootSet `json:"under"`          // the known roots that it leads to
 	NotAfter int64   `json:"not_after,omitempty"`

@@ -160,7 +160,7 @@ func (t *transition) activated() {
 	t.p.Tried = t.o.How
 	message := t.s.Stopped
 	if t.s.Rereads {
-		message = "nothing to restart: it reads its files again by itself"
+		message = "nothing has to be restarted for it"
 	}
 	t.event(EventActivated, message, nil)
 }

@@ -281,7 +281,7 @@ func TestUnusableFiles(t *testing.T) {
 		disk, err := hosts.New(renewer.Host{Name: "host-b"}, hosts.Local(root)).Inspect(t.Context(), p)
 		must(t, err)
 		if got := Unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
-			t.Errorf("%s: %q (%q)", c.name, got, disk.Problems)
+			t.Errorf("%s: %+v (%+v)", c.name, got, disk.Problems)
 		}
 	}
 }

@@ -14,6 +14,9 @@ func (j job) rereads() bool {
 	if j.Kind == renewer.ActRestore {
 		return j.step.Rereads
 	}
+	if j.Kind == renewer.ActActivate && !j.rollout.Requested && j.step.Previous != "" && j.placement.Uses(j.state, j.step) {
+		return true
+	}
 	return j.placement.Rereads(j.state, j.step.Layout, j.step.Roots)
 }
 

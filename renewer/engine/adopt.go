@@ -130,6 +130,11 @@ func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want re
 		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
 	}
 	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}
+	for _, p := range disk.Problems {
+		if p.Harmless {
+			a.Warnings = append(a.Warnings, p.Text)
+		}
+	}
 	expect := renewer.Expected{Leaf: a.gen.Fingerprint, AtLeast: want, Origin: renewer.OriginAdopted}
 	differs := expect.Differs(a.placement, disk)
 	if len(differs) == 0 {
@@ -140,7 +145,7 @@ func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want re
 	}
 	a.state.State, a.state.Matches = renewer.HostDrifted, false
 	a.state.Error, a.state.Hint = strings.Join(differs, "; "), "renewer run mends it, with the certificate that is in place"
-	a.state.Seen = &renewer.Seen{Leaf: disk.Leaf, Under: a.gen.Under, NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts}
+	a.state.Seen = &renewer.Seen{Content: expect.Content(a.placement, disk), Leaf: disk.Leaf, Under: a.gen.Under, NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts}
 }
 
 // adopted records it, unless something came in between.

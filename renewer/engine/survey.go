@@ -168,6 +168,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	l.Seen, l.Err = e.Prober.Probe(ctx, req)
 	var looked *renewer.ProbeError
 	if l.Differs = l.Kind != renewer.ProbeNone && errors.As(l.Err, &looked) && len(t.expect.Differs(t.placement, l.Seen.Disk)) > 0; l.Differs {
+		l.Content = t.expect.Content(t.placement, l.Seen.Disk)
 		l.Under = pki.Under(l.Seen.Disk.Chain, roots.all())
 		roots.learn(l.Seen.Disk.Roots...)
 	}

@@ -373,7 +373,7 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 		got, err := h.Inspect(t.Context(), p)
 		must(t, err)
 		if !strings.Contains(strings.Join(got.Texts(), "\n"), what) {
-			t.Errorf("problems %q do not say %q", got.Problems, what)
+			t.Errorf("problems %+v do not say %q", got.Problems, what)
 		}
 		must(t, os.Remove(cert))
 	}
