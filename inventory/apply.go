@@ -25,7 +25,8 @@ type prepared struct {
 
 	closedKey, closed []byte
 
-	key *renewer.SealedKey
+	key   *renewer.SealedKey
+	roots [][]byte
 
 	remove string
 
@@ -41,7 +42,7 @@ func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
 			return p, err
 		}
 	}
-	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeClosed} {
+	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeRoots, p.takeClosed} {
 		if err := part(c); err != nil {
 			return p, err
 		}
@@ -155,6 +156,9 @@ func (p *prepared) takeEvent(e renewer.Event, now time.Time) error {
 // apply writes the change within a transaction and returns its events. It may
 // run again in another transaction after one that failed.
 func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
+	if err := putRoots(tx, p.roots); err != nil {
+		return nil, err
+	}
 	if p.gen != nil {
 		if err := p.putGeneration(tx); err != nil {
 			return nil, err

@@ -35,6 +35,7 @@ var (
 	bEvents        = bucket{"events", 1, false}        // seq → time+JSON
 	bChannels      = bucket{"channels", 2, false}      // channel → its state, as package notify writes it
 	bKeys          = bucket{"keys", 3, false}          // name, number → private key, sealed
+	bRoots         = bucket{"roots", 3, false}         // SHA-256 → DER of a root certificate
 	bPlaces        = bucket{"places", 1, true}         // name → place
 	bExpiry        = bucket{"expiry", 1, true}         // notAfter, name → row
 	bDue           = bucket{"due", 1, true}            // NextAt, name → nothing
@@ -45,7 +46,7 @@ var (
 )
 
 var buckets = []bucket{
-	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents, bChannels, bKeys,
+	bMeta, bRecords, bRemoved, bGenerations, bRollouts, bEvents, bChannels, bKeys, bRoots,
 	bPlaces, bExpiry, bDue, bOpen, bBySerial, bByFingerprint, bEventsByName,
 }
 
@@ -64,7 +65,7 @@ func (b bucket) versionKey() []byte          { return []byte("schema/" + b.name)
 var migrations = [schema]func(*bolt.Tx) error{
 	rebuild,                             // 0 had the records alone, without the indexes
 	func(*bolt.Tx) error { return nil }, // 1 had no channels, whose bucket is there by now
-	func(*bolt.Tx) error { return nil }, // 2 had no keys
+	func(*bolt.Tx) error { return nil }, // 2 had no keys and no roots
 }
 
 // create writes an empty inventory.

@@ -90,6 +90,8 @@ type Store interface {
 	// Key returns the sealed private key of a generation, which is there as long
 	// as Record.NeedsKey says.
 	Key(certificate string, generation int) (sealed []byte, ok bool, err error)
+	// Roots returns every root certificate that a change brought, as DER.
+	Roots() ([][]byte, error)
 	// Rows calls yield for the row of each certificate, soonest NotAfter
 	// first, from the index alone, until yield returns false or NotAfter is
 	// not before until (zero: no limit). Rows without NotAfter come last.

@@ -1,0 +1,49 @@
+package inventory
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"renewer/renewer"
+)
+
+// Roots returns every root certificate that a change ever brought, as DER:
+// what was issued or found in place can be judged although its issuer is gone.
+func (i *Inventory) Roots() (all [][]byte, err error) {
+	err = i.view(func(tx *bolt.Tx) error {
+		all = nil
+		return bRoots.of(tx).ForEach(func(_, v []byte) error {
+			all = append(all, bytes.Clone(v))
+			return nil
+		})
+	})
+	return all, err
+}
+
+// takeRoots checks the roots of a change: nobody could remove a wrong one.
+func (p *prepared) takeRoots(c renewer.Change) error {
+	for _, der := range c.Roots {
+		if _, err := x509.ParseCertificate(der); err != nil {
+			return fmt.Errorf("%w: a root that is no certificate: %w", ErrInvalid, err)
+		}
+	}
+	p.roots = c.Roots
+	return nil
+}
+
+func putRoots(tx *bolt.Tx, roots [][]byte) error {
+	for _, der := range roots {
+		key := sha256.Sum256(der)
+		if bRoots.of(tx).Get(key[:]) != nil {
+			continue
+		}
+		if err := bRoots.of(tx).Put(key[:], der); err != nil {
+			return err
+		}
+	}
+	return nil
+}
