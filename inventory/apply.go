@@ -25,7 +25,8 @@ type prepared struct {
 
 	closedKey, closed []byte
 
-	key *renewer.SealedKey
+	key   *renewer.SealedKey
+	roots [][]byte
 
 	remove string
 	roots  [][]byte
@@ -36,13 +37,13 @@ type prepared struct {
 
 // prepare checks what can be checked without looking at the inventory.
 func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
-	p.remove, p.roots = c.Remove, c.Roots
+	p.remove = c.Remove
 	if c.Remove != "" {
 		if err := checkName(c.Remove); err != nil {
 			return p, err
 		}
 	}
-	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeClosed} {
+	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeRoots, p.takeClosed} {
 		if err := part(c); err != nil {
 			return p, err
 		}

@@ -3,7 +3,9 @@ package inventory
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -125,6 +127,12 @@ func (c *checker) all(tx *bolt.Tx) error {
 	c.records(tx)
 	c.generations(tx)
 	c.log(tx)
+	c.each(tx, bRoots, func(k, v []byte) error {
+		if sum := sha256.Sum256(v); !bytes.Equal(k, sum[:]) {
+			return errors.New("holds another certificate")
+		}
+		return nil
+	})
 	for _, b := range buckets {
 		if back, ok := leftOver[b]; ok && c.count(tx, b) != c.entries[b] {
 			c.each(tx, b, func(k, v []byte) error { return back(tx, k, v) })

@@ -2,7 +2,8 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/json"
+	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -10,9 +11,11 @@ import (
 	"renewer/renewer"
 )
 
-// Roots returns the DER of every root that a record or a generation names.
+// Roots returns every root certificate that a change ever brought, as DER:
+// what was issued or found in place can be judged although its issuer is gone.
 func (i *Inventory) Roots() (all [][]byte, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
+		all = nil
 		return bRoots.of(tx).ForEach(func(_, v []byte) error {
 			all = append(all, bytes.Clone(v))
 			return nil
@@ -21,55 +24,24 @@ func (i *Inventory) Roots() (all [][]byte, err error) {
 	return all, err
 }
 
-func putRoots(tx *bolt.Tx, roots [][]byte) error {
-	for _, der := range roots {
-		key := []byte(renewer.RootID(der))
-		if bRoots.of(tx).Get(key) != nil {
-			continue
-		}
-		if err := bRoots.of(tx).Put(key, der); err != nil {
-			return err
+// takeRoots checks the roots of a change: nobody could remove a wrong one.
+func (p *prepared) takeRoots(c renewer.Change) error {
+	for _, der := range c.Roots {
+		if _, err := x509.ParseCertificate(der); err != nil {
+			return fmt.Errorf("%w: a root that is no certificate: %w", ErrInvalid, err)
 		}
 	}
+	p.roots = c.Roots
 	return nil
 }
 
-// Departed returns what certificates that left the fleet file have in place.
-func (i *Inventory) Departed() (map[string][]renewer.Departed, error) {
-	out := map[string][]renewer.Departed{}
-	err := i.view(func(tx *bolt.Tx) error {
-		return bRemoved.of(tx).ForEach(func(k, v []byte) error {
-			var rec renewer.Record
-			if err := json.Unmarshal(v, &rec); err != nil {
-				return fmt.Errorf("decode what is left of %s: %w", k, err)
-			}
-			if len(rec.Departed) > 0 {
-				out[rec.Name] = rec.Departed
-			}
-			return nil
-		})
-	})
-	return out, err
-}
-
-// upgradeRecords brings records of a version before to the shape of now.
-func upgradeRecords(tx *bolt.Tx) error {
-	changed := map[string][]byte{}
-	err := bRecords.of(tx).ForEach(func(k, v []byte) error {
-		var rec renewer.Record
-		if err := json.Unmarshal(v, &rec); err != nil {
-			return fmt.Errorf("decode the record of %s: %w", k, err)
+func putRoots(tx *bolt.Tx, roots [][]byte) error {
+	for _, der := range roots {
+		key := sha256.Sum256(der)
+		if bRoots.of(tx).Get(key[:]) != nil {
+			continue
 		}
-		rec.Upgrade()
-		b, err := json.Marshal(rec)
-		changed[string(k)] = b
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for name, b := range changed {
-		if err := bRecords.of(tx).Put([]byte(name), b); err != nil {
+		if err := bRoots.of(tx).Put(key[:], der); err != nil {
 			return err
 		}
 	}

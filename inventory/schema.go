@@ -35,7 +35,7 @@ var (
 	bEvents        = bucket{"events", 1, false}        // seq → time+JSON
 	bChannels      = bucket{"channels", 2, false}      // channel → its state, as package notify writes it
 	bKeys          = bucket{"keys", 3, false}          // name, number → private key, sealed
-	bRoots         = bucket{"roots", 3, false}         // RootID → DER
+	bRoots         = bucket{"roots", 3, false}         // SHA-256 → DER of a root certificate
 	bPlaces        = bucket{"places", 1, true}         // name → place
 	bExpiry        = bucket{"expiry", 1, true}         // notAfter, name → row
 	bDue           = bucket{"due", 1, true}            // NextAt, name → nothing

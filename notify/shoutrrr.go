@@ -50,7 +50,7 @@ func (s Shoutrrr) Send(ctx context.Context, m Message) error {
 	if json.Unmarshal(out, &failure) == nil && failure.Error != "" {
 		err = renewer.WithHint(errors.New(failure.Error), failure.Hint)
 	}
-	return secret.Redact(err, target)
+	return redact(err, target)
 }
 
 // environment is what the process gets: proxies and trust, nothing else.
@@ -89,7 +89,7 @@ func Deliver(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(io.LimitReader(in, 1<<20)).Decode(&d); err != nil {
 		return fmt.Errorf("read the delivery: %w", err)
 	}
-	err := secret.Redact(d.send(), secret.New(d.URL))
+	err := redact(d.send(), secret.New(d.URL))
 	if err != nil {
 		_ = json.NewEncoder(out).Encode(deliveryFailure{err.Error(), renewer.Hint(err)}) // the error says it again
 	}

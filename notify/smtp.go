@@ -52,7 +52,7 @@ func (s SMTP) Send(ctx context.Context, m Message) error {
 			return err
 		}
 	}
-	return secret.Redact(s.send(ctx, password, m), password)
+	return redact(s.send(ctx, password, m), password)
 }
 
 func (s SMTP) send(ctx context.Context, password secret.Text, m Message) error {

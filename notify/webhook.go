@@ -70,7 +70,7 @@ func (w Webhook) Send(ctx context.Context, m Message) error {
 			return renewer.WithHint(fmt.Errorf("the HMAC key in %s has fewer than %d bytes", w.HMACFile, leastKey), "openssl rand -hex 32 makes one")
 		}
 	}
-	return secret.Redact(w.post(ctx, target, key, m), target, key)
+	return redact(w.post(ctx, target, key, m), target, key)
 }
 
 func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) error {

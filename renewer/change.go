@@ -10,6 +10,7 @@ type Change struct {
 	// Key is put as long as the certificate's record needs it (NeedsKey), and
 	// deleted with the change after which it does not.
 	Key    *SealedKey
+	Roots  [][]byte // DER; put where they are not known
 	Closed *Rollout // put into the history of rollouts; its phase is over
 	// Remove names a certificate that left the fleet file: after the parts
 	// above it goes out of every list; its generations, rollouts and events

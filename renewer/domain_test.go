@@ -3,6 +3,7 @@ package renewer
 import (
 	"errors"
 	"fmt"
+	"testing"
 	"time"
 )
 
@@ -54,3 +55,31 @@ func (rec *Record) begin(r *Rollout) {
 }
 
 var errProbe = &ProbeError{Kind: ProbeUnreachable, Err: errors.New("connection refused")}
+
+// hintedError is an error of a package that does not know this one.
+type hintedError struct{ error }
+
+func (hintedError) Hint() string        { return "mend it" }
+func (hintedError) Misconfigured() bool { return true }
+
+func TestHintsAndClassesOfErrorsThatDoNotKnowTheDomain(t *testing.T) {
+	t.Parallel()
+	plain := errors.New("broken")
+	leaf := hintedError{plain}
+	for _, c := range []struct {
+		err   error
+		hint  string
+		class Class
+	}{
+		{nil, "", ""},
+		{plain, "", ClassRetry},
+		{fmt.Errorf("read: %w", leaf), "mend it", ClassMisconfigured},
+		{WithHint(leaf, "better"), "better", ClassMisconfigured},
+		{fmt.Errorf("read: %w", &Error{Class: ClassRefused, Err: leaf}), "mend it", ClassRefused},
+		{errors.Join(plain, WithHint(plain, "second"), leaf), "second", ClassMisconfigured},
+	} {
+		if Hint(c.err) != c.hint || ClassOf(c.err) != c.class {
+			t.Errorf("%v: hint %q, class %q; want %q, %q", c.err, Hint(c.err), ClassOf(c.err), c.hint, c.class)
+		}
+	}
+}

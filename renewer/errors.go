@@ -1,7 +1,9 @@
 package renewer
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -63,52 +65,66 @@ func WithHint(err error, hint string) error {
 	return &Error{Err: err, Hint: hint}
 }
 
-// Hint returns the way out that the outermost error with one names.
-func Hint(err error) string {
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			return ""
+// walk calls f for an error and all that it wraps, outermost first, until f
+// returns true.
+func walk(err error, f func(error) bool) bool {
+	for err != nil && !f(err) {
+		switch w := err.(type) { //nolint:errorlint // this is what errors.As does, for every error of the chain
+		case interface{ Unwrap() error }:
+			err = w.Unwrap()
+		case interface{ Unwrap() []error }:
+			return slices.ContainsFunc(w.Unwrap(), func(err error) bool { return walk(err, f) })
+		default:
+			return false
 		}
-		if e.Hint != "" {
-			return e.Hint
-		}
-		err = e.Err
 	}
-	return ""
+	return err != nil
+}
+
+// Hint returns the hint of the outermost error that has one: an *Error, or one
+// with a method Hint() string.
+func Hint(err error) (hint string) {
+	walk(err, func(err error) bool {
+		switch e := err.(type) { //nolint:errorlint // walk unwraps
+		case *Error:
+			hint = e.Hint
+		case interface{ Hint() string }:
+			hint = e.Hint()
+		}
+		return hint != ""
+	})
+	return hint
 }
 
 // ClassOf returns the class of an error, ClassRetry where none says more; empty
-// for nil.
-func ClassOf(err error) Class {
+// for nil. A method Misconfigured() bool makes an error of ours one of
+// ClassMisconfigured.
+func ClassOf(err error) (class Class) {
 	if err == nil {
 		return ""
 	}
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			break
+	walk(err, func(err error) bool {
+		switch e := err.(type) { //nolint:errorlint // walk unwraps
+		case *Error:
+			class = e.Class
+		case interface{ Misconfigured() bool }:
+			if e.Misconfigured() {
+				class = ClassMisconfigured
+			}
 		}
-		if e.Class != "" {
-			return e.Class
-		}
-		err = e.Err
-	}
-	return ClassRetry
+		return class != ""
+	})
+	return cmp.Or(class, ClassRetry)
 }
 
 // RetryAfter returns how long the issuer asks to be left alone; zero if the
 // error does not say.
-func RetryAfter(err error) time.Duration {
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			return 0
+func RetryAfter(err error) (after time.Duration) {
+	walk(err, func(err error) bool {
+		if e, ok := err.(*Error); ok { //nolint:errorlint // walk unwraps
+			after = e.After
 		}
-		if e.After > 0 {
-			return e.After
-		}
-		err = e.Err
-	}
-	return 0
+		return after > 0
+	})
+	return after
 }

@@ -26,8 +26,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"renewer/renewer"
 )
 
 const tempPrefix = ".renewer-tmp-"
@@ -155,6 +153,12 @@ func (e *ExposedError) Error() string {
 	return fmt.Sprintf("%s has mode %04o: others than its owner have access to it", e.Path, e.Mode.Perm())
 }
 
+// Hint says how to mend it.
+func (e *ExposedError) Hint() string { return "chmod 0600 " + e.Path }
+
+// Misconfigured reports that trying again does not help.
+func (*ExposedError) Misconfigured() bool { return true }
+
 // ReadSecret is ReadLimited for a file that its owner alone may use; else the
 // error is an *ExposedError. Group read is accepted below
 // $CREDENTIALS_DIRECTORY: systemd.exec(5) grants a service its credentials by
@@ -169,10 +173,7 @@ func ReadSecret(path string, max int64) ([]byte, error) {
 		forbidden = 0o037
 	}
 	if mode&forbidden != 0 {
-		return nil, &renewer.Error{
-			Class: renewer.ClassMisconfigured, Hint: "chmod 0600 " + path,
-			Err: &ExposedError{Path: path, Mode: mode},
-		}
+		return nil, &ExposedError{Path: path, Mode: mode}
 	}
 	return data, nil
 }
@@ -200,8 +201,8 @@ func read(path string, max int64) ([]byte, fs.FileMode, error) {
 	return data, info.Mode().Perm(), nil
 }
 
-// ways out of what the file system says; the directory is put in for %s.
-var ways = []struct {
+// fixes of what the file system says; the directory is put in for %s.
+var fixes = []struct {
 	errno syscall.Errno
 	hint  string
 }{
@@ -212,8 +213,17 @@ var ways = []struct {
 	{syscall.EPERM, "%s must be accessible to the user that renewer runs as, and not immutable"},
 }
 
+// hinted is an error with its fix.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Hint() string  { return e.hint }
+func (e hinted) Unwrap() error { return e.error }
+
 // explain names the file that was meant instead of the temporary one, and the
-// way out.
+// fix.
 func explain(verb, path string, err error) error {
 	if err == nil {
 		return nil
@@ -223,9 +233,9 @@ func explain(verb, path string, err error) error {
 		return fmt.Errorf("%s %s: %w", verb, path, err)
 	}
 	err = fmt.Errorf("%s %s: %w", verb, path, errno)
-	for _, w := range ways {
+	for _, w := range fixes {
 		if errno == w.errno {
-			return renewer.WithHint(err, fmt.Sprintf(w.hint, filepath.Dir(path)))
+			return hinted{err, fmt.Sprintf(w.hint, filepath.Dir(path))}
 		}
 	}
 	return err

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-
-	"renewer/renewer"
 )
 
 const maxPassphrase = 4 << 10
@@ -17,7 +15,7 @@ func ReadPassphrase(file string) ([]byte, error) {
 	data, err := ReadSecret(file, maxPassphrase)
 	var exposed *ExposedError
 	if errors.As(err, &exposed) {
-		slog.Warn("a passphrase can be read by others", "file", file, "hint", renewer.Hint(err))
+		slog.Warn("a passphrase can be read by others", "file", file, "hint", exposed.Hint())
 		data, err = ReadLimited(file, maxPassphrase)
 	}
 	if err != nil {

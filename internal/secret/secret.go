@@ -3,7 +3,6 @@
 package secret
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"renewer/renewer"
 )
 
 // Hidden stands where a secret would.
@@ -51,29 +48,8 @@ const (
 	longPart  = 8
 )
 
-// Redact returns the error with every secret, and every part of one that a
-// library may have cut out of it, hidden in its text. Nothing but the text,
-// the class, the hint and the time to wait survives: errors that are wrapped
-// hold the secret themselves.
-func Redact(err error, secrets ...Text) error {
-	if err == nil {
-		return nil
-	}
-	return &renewer.Error{
-		Class: classOf(err), Hint: RedactText(renewer.Hint(err), secrets...), After: renewer.RetryAfter(err),
-		Err: errors.New(RedactText(err.Error(), secrets...)),
-	}
-}
-
-func classOf(err error) renewer.Class {
-	var e *renewer.Error
-	if errors.As(err, &e) {
-		return renewer.ClassOf(err)
-	}
-	return ""
-}
-
-// RedactText is Redact for a text.
+// RedactText returns the text with every secret, and every part of one that a
+// library may have cut out of it, hidden.
 func RedactText(text string, secrets ...Text) string {
 	var whole, words []string
 	for _, s := range secrets {

@@ -3,16 +3,12 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
-
-	"renewer/renewer"
 )
 
 func TestNothingPrintsASecret(t *testing.T) {
@@ -49,19 +45,6 @@ func TestRedactHidesWhatALibraryCutOut(t *testing.T) {
 		if got := RedactText(c.text, New(c.secret)); got != c.want {
 			t.Errorf("%s: %q, want %q", c.secret, got, c.want)
 		}
-	}
-}
-
-func TestRedactKeepsWhatIsDecidedOn(t *testing.T) {
-	t.Parallel()
-	inner := errors.New("token s3cr3t0 refused")
-	err := Redact(fmt.Errorf("send: %w", &renewer.Error{Class: renewer.ClassRefused, Hint: "use s3cr3t0", After: time.Minute, Err: inner}), New("s3cr3t0"))
-	if err.Error() != "send: token [redacted] refused" || renewer.Hint(err) != "use [redacted]" ||
-		renewer.ClassOf(err) != renewer.ClassRefused || renewer.RetryAfter(err) != time.Minute || errors.Is(err, inner) {
-		t.Errorf("%+v", err)
-	}
-	if Redact(nil, New("x")) != nil {
-		t.Error("nil became an error")
 	}
 }
 

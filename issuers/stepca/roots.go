@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 
-	"renewer/internal/keptroots"
+	"renewer/issuers/keptroots"
 )
 
 // Roots returns the root that is pinned and the further ones that the server

@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"renewer/internal/keptroots"
+	"renewer/issuers/keptroots"
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )

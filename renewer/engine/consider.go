@@ -66,6 +66,9 @@ func (e *Engine) record(batch []pending) error {
 		return err
 	}
 	for _, p := range batch {
+		for _, der := range p.change.Roots {
+			e.stored[renewer.RootID(der)] = true
+		}
 		if p.done != nil {
 			p.done()
 		}
@@ -128,7 +131,7 @@ func (e *Engine) generation(name string, number int) (*renewer.Generation, error
 func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
-		Trusted: e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
+		Trusted:    e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
 		RootsFirst: func() bool { return !e.late(en) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	if en.current != nil {

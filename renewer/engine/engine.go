@@ -69,6 +69,7 @@ type Engine struct {
 	turn        renewer.Turn                        // the last decision
 	families    map[string]map[string]renewer.Ended // by entry and certificate
 	graph       *trust.Graph                        // see trusts
+	stored      map[string]bool                     // the roots that the inventory has
 	rooted      uint64                              // the version of roots that was planned with
 	surveying   map[string]bool
 	stale       map[string]bool   // to be planned again when nothing of it is under way
@@ -99,7 +100,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
+		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 

@@ -66,18 +66,20 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	if err != nil {
 		return fmt.Errorf("read the roots in the inventory: %w", err)
 	}
+	known := map[string]bool{}
 	for _, der := range stored {
 		root, err := x509.ParseCertificate(der)
 		if err != nil {
 			return fmt.Errorf("read a root in the inventory: %w", err)
 		}
 		roots.learn(root)
+		known[renewer.RootID(der)] = true
 	}
 	roots.refresh(ctx, f.Issuers)
 	var failed error
 	err = e.do(ctx, func() {
 		clear(e.families)
-		e.graph, e.rooted = nil, roots.moved.Load()
+		e.graph, e.stored, e.rooted = nil, known, roots.moved.Load()
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
 			if c, ok := f.Certificate(name); ok {

@@ -184,6 +184,16 @@ func (e *Engine) rootsMoved() {
 	}
 }
 
+// unstored returns the roots that the inventory may not have yet.
+func (e *Engine) unstored(roots [][]byte) (out [][]byte) {
+	for _, der := range roots {
+		if id := renewer.RootID(der); !e.stored[id] {
+			out = append(out, der)
+		}
+	}
+	return out
+}
+
 func ders(roots []*x509.Certificate) [][]byte {
 	out := make([][]byte, 0, len(roots))
 	for _, c := range roots {

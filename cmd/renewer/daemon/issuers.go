@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"renewer/configs"
-	"renewer/internal/keptroots"
+	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
 	"renewer/issuers/vault"

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"renewer/internal/keptroots"
+	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/renewer"
 )

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"renewer/internal/keptroots"
 	"renewer/internal/testpki"
+	"renewer/issuers/keptroots"
 	"renewer/renewer"
 )
 
