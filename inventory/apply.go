@@ -29,7 +29,6 @@ type prepared struct {
 	roots [][]byte
 
 	remove string
-	roots  [][]byte
 
 	events []renewer.Event
 	event  [][]byte

@@ -6,7 +6,6 @@ type Change struct {
 	Record     *Record     // put; Latest and Rollouts never fall
 	Row        *Row        // put with Record: what lists show; nil: as it was, or made from the first record
 	Generation *Generation // put; a number keeps its certificate for ever
-	Roots      [][]byte    // DER; put where they are not known: what RootIDs stand for
 	// Key is put as long as the certificate's record needs it (NeedsKey), and
 	// deleted with the change after which it does not.
 	Key    *SealedKey

@@ -49,13 +49,14 @@ var rooms = []room{
 	{path: "notify", may: below},
 	{path: "renewer/daguhost", may: below},
 	{path: "renewer/dockerhost", may: below},
-	{path: "renewer/engine", may: below},
+	{path: "renewer/engine", may: append([]string{"renewer/trust"}, below...)},
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},
 	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
 	{path: "docs/runbooks", standardOnly: true},
 
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
+	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.
 	{path: "internal/testdocker", may: below},
