@@ -27,7 +27,7 @@ var signalReader reader = func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	if !slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH"}, s) {
-		l.fault(at, l.subject+" is "+quote(s)+", which does not make a service load its files", "expected "+expected)
+		l.fault(at, l.what()+" is "+quote(s)+", which does not make a service load its files", "expected "+expected)
 		return nil, false
 	}
 	return s, true

@@ -51,7 +51,7 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 		w.Name = it.name
 		f.windows[it.name] = w
 	}
-	f.Hosts = l.hosts(s)
+	f.Hosts, f.hosts = l.hosts(get[[]item](s, "hosts"))
 	f.Profiles = l.profiles(s)
 	f.Channels = l.channels(get[[]setting](s, "notify"))
 	newResolver(l, f, get[settings](s, "defaults")).certificates(get[[]setting](s, "certificates"))

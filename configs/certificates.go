@@ -1,9 +1,10 @@
 package configs
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -24,26 +25,33 @@ const longestCommonName = 64
 // leafKeys say something about a leaf: a trust bundle has none.
 var leafKeys = []string{"common_name", "sans", "default_sans", "usages", "strict", "key", "rekey", "lifetime", "renew_at", "renew_before", "jitter"}
 
-// draft is one entry on its way: s are its settings with all layers merged,
-// extra those without the profile.
+// draft is one entry on its way: s are its settings with all layers, extra
+// those without the profile.
 type draft struct {
 	at       pos
-	s, extra settings
 	own      settings
-	profile  Profile
+	s, extra *layers
+	profile  *Profile
 	bundle   bool // a trust bundle alone
 	base     renewer.Certificate
+	placed   renewer.Placement // what its placements have in common
+	faulty   bool              // its files are
 }
 
 // where returns the place of a key, or that of the entry.
-func (d *draft) where(key string) pos { return d.s[key].at.or(d.at) }
+func (d *draft) where(key string) pos {
+	x, _ := d.s.find(key)
+	return x.at.or(d.at)
+}
 
 // entry resolves one entry of certificates into one certificate, or one a host.
 func (r *resolver) entry(at pos, own settings) {
-	d := &draft{at: at, own: own, extra: over(r.defaults, own)}
+	d := &draft{at: at, own: own, extra: &layers{own, r.defaults}}
 	if trust := get[[]setting](d.extra, "trust"); len(trust) > 0 && !d.extra.has("issuer") {
 		if p, ok := r.profiles[get[string](d.extra, "profile")]; ok && len(p.Usages) == 0 {
-			d.extra["issuer"] = trust[0] // a trust bundle is issued by nobody
+			d.own = maps.Clone(own)
+			d.own["issuer"] = trust[0] // a trust bundle is issued by nobody
+			d.extra = &layers{d.own, r.defaults}
 		}
 	}
 	for _, k := range []string{"issuer", "profile", "hosts"} {
@@ -62,24 +70,42 @@ func (r *resolver) entry(at pos, own settings) {
 	if !ok {
 		return
 	}
-	d.profile, d.s, d.bundle = profile, over(profile.settings, d.extra), len(profile.Usages) == 0
+	d.profile, d.s, d.bundle = profile, &layers{d.own, r.defaults, profile.settings}, len(profile.Usages) == 0
 	d.base = r.base(d)
-	var hosts []Host
-	for _, name := range texts(d.s, "hosts") {
-		if h, ok := r.fleet.Host(name); ok {
-			hosts = append(hosts, h)
+	if d.base.Entry == "" {
+		return
+	}
+	r.placed(d)
+	hosts := r.hostsOf(d)
+	if !get[bool](d.s, "per_host") {
+		if len(hosts) > 0 {
+			r.certificate(d, hosts, false)
+		}
+		return
+	}
+	r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(hosts))
+	for i := range hosts {
+		r.certificate(d, hosts[i:i+1], true)
+	}
+}
+
+// hostsOf returns the hosts of an entry, in its order.
+func (r *resolver) hostsOf(d *draft) []*Host {
+	x, _ := d.s.find("hosts")
+	if _, own := d.own["hosts"]; !own && r.common != nil {
+		return r.common
+	}
+	list, _ := x.value.([]setting)
+	hosts := make([]*Host, 0, len(list))
+	for _, x := range list {
+		if i, ok := r.fleet.hosts[x.value.(string)]; ok {
+			hosts = append(hosts, &r.fleet.Hosts[i])
 		}
 	}
-	groups := [][]Host{hosts}
-	perHost := get[bool](d.s, "per_host")
-	if perHost {
-		groups = slices.Collect(slices.Chunk(hosts, 1))
+	if _, own := d.own["hosts"]; !own {
+		r.common = hosts
 	}
-	for _, group := range groups {
-		if len(group) > 0 && d.base.Entry != "" {
-			r.certificate(d, group, perHost)
-		}
-	}
+	return hosts
 }
 
 // base is what all certificates of an entry have in common.
@@ -90,12 +116,12 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		Strict: get[bool](s, "strict"), Key: renewer.KeyType(getOr(s, "key", string(renewer.ECDSAP256))), Rekey: getOr(s, "rekey", true),
 		Lifetime: getOr(s, "lifetime", defaultLifetime), Trust: texts(s, "trust"),
 		Window: get[string](s, "window"), PeerGroup: get[string](s, "peer_group"),
-		Position: fmt.Sprintf("%s:%d:%d", r.file, d.at.line, d.at.column),
+		Position: r.position(d.at),
 	}
 	for _, u := range texts(s, "usages") {
 		c.Usages = append(c.Usages, renewer.Usage(u))
 	}
-	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return cmp.Compare(b, a) }) // server, client
+	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return strings.Compare(string(b), string(a)) }) // server, client
 	if profile := d.profile.Usages; len(c.Usages) > 0 && len(profile) > 0 && !slices.ContainsFunc(c.Usages, func(u renewer.Usage) bool { return slices.Contains(profile, u) }) {
 		r.fault(d.where("usages"), fmt.Sprintf("usages %v are the other side's: profile %s is for %v", c.Usages, d.profile.Name, profile), fmt.Sprintf("expected usages: %v", profile))
 	}
@@ -112,19 +138,22 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 	if d.s.has("dials") && c.PeerGroup == "" {
 		r.fault(d.where("dials"), "dials without a peer_group", "expected peer_group: the name of the group whose servers it connects to")
 	}
-	r.bundle(d, c)
+	r.bundle(d, &c)
 	return c
 }
 
 // certificate adds one certificate for a group of hosts.
-func (r *resolver) certificate(d *draft, hosts []Host, perHost bool) {
-	c := d.base
+func (r *resolver) certificate(d *draft, hosts []*Host, perHost bool) {
+	at := len(r.fleet.Certificates)
+	r.fleet.Certificates = append(r.fleet.Certificates, d.base)
+	c := &r.fleet.Certificates[at]
 	c.Name, c.CommonName = c.Entry, c.Entry
 	if perHost {
 		c.Name, c.CommonName = c.Entry+"@"+hosts[0].Name, hosts[0].Name
 	}
 	if len(c.Name) > longestName {
 		r.fault(d.at, fmt.Sprintf("the name %s has %d characters", quote(c.Name), len(c.Name)), fmt.Sprintf("expected at most %d", longestName))
+		r.fleet.Certificates = r.fleet.Certificates[:at]
 		return
 	}
 	if d.bundle {
@@ -136,18 +165,20 @@ func (r *resolver) certificate(d *draft, hosts []Host, perHost bool) {
 	if c.PeerGroup != "" {
 		r.join(d, c, hosts)
 	}
-	for _, h := range hosts {
-		r.placed++
-		c.Placements = append(c.Placements, r.placement(d, c, h))
+	c.Placements = make([]renewer.Placement, len(hosts))
+	for i, h := range hosts {
+		r.placement(d, c, &c.Placements[i], h)
 	}
-	r.fleet.entries[c.Entry] = append(r.fleet.entries[c.Entry], c.Name)
-	r.fleet.index[c.Name] = len(r.fleet.Certificates)
-	r.fleet.Certificates = append(r.fleet.Certificates, c)
+	r.count += len(hosts)
+	if perHost {
+		r.fleet.entries[c.Entry] = append(r.fleet.entries[c.Entry], c.Name)
+	}
+	r.fleet.index[c.Name] = at
 }
 
-func (r *resolver) commonName(d *draft, name string, hosts []Host) string {
+func (r *resolver) commonName(d *draft, name string, hosts []*Host) string {
 	if given := get[string](d.s, "common_name"); given != "" {
-		if placeholderForm.MatchString(given) && len(hosts) > 1 {
+		if hasPlaceholder(given) && len(hosts) > 1 {
 			r.fault(d.where("common_name"), "common_name differs from host to host, and the hosts share one certificate", "expected per_host: true, or a name without placeholder")
 			return ""
 		}

@@ -19,17 +19,32 @@ type setting struct {
 // there without a value, so that it is not found missing as well.
 type settings map[string]setting
 
+// source is what settings are looked for in.
+type source interface {
+	find(key string) (setting, bool)
+}
+
+func (s settings) find(key string) (setting, bool) {
+	x, ok := s[key]
+	return x, ok
+}
+
 // get returns a value, or zero where the key is absent. The type is that
 // which the key's reader returns.
-func get[V any](s settings, key string) (v V) {
+func get[V any](s source, key string) (v V) {
 	return getOr(s, key, v)
 }
 
-func getOr[V any](s settings, key string, fallback V) V {
-	if x := s[key]; x.value != nil {
+func getOr[V any](s source, key string, fallback V) V {
+	if x, _ := s.find(key); x.value != nil {
 		return x.value.(V)
 	}
 	return fallback
+}
+
+func hasValue(s source, key string) bool {
+	x, _ := s.find(key)
+	return x.value != nil
 }
 
 func (s settings) has(key string) bool {
@@ -62,58 +77,68 @@ func (s schema) without(keys ...string) schema {
 	return out
 }
 
-type entry struct {
-	key  string
-	at   pos
-	node *yaml.Node
-}
-
-// entries walks a mapping in its order. Keys that stand twice are faults.
-func (l *loader) entries(at pos, n *yaml.Node, what string) ([]entry, bool) {
+// entries hands each key of a mapping to do, in its order. Keys that stand
+// twice are faults.
+func (l *loader) entries(at pos, n *yaml.Node, what string, do func(key string, at pos, n *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
 		l.fault(at, what+" is "+kindOf(n), "expected a mapping of keys and values")
-		return nil, false
+		return false
 	}
-	var out []entry
-	first := map[string]int{}
+	var first map[string]*yaml.Node
+	if len(n.Content) > 40 { // few keys are compared with each other
+		first = make(map[string]*yaml.Node, len(n.Content)/2)
+	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
 		kat := l.place(k)
 		if k.Kind != yaml.ScalarNode || isNull(k) {
 			l.fault(kat, "a key that is "+kindOf(k), "expected a word")
-			continue
+		} else if before := earlier(first, n.Content[:i], k); before != nil {
+			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), fmt.Sprintf("expected it once; the first is in line %d", before.Line))
+		} else {
+			do(k.Value, kat, n.Content[i+1])
 		}
-		if line, twice := first[k.Value]; twice {
-			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), fmt.Sprintf("expected it once; the first is in line %d", line))
-			continue
-		}
-		first[k.Value] = k.Line
-		out = append(out, entry{k.Value, kat, n.Content[i+1]})
 	}
-	return out, true
+	return true
+}
+
+// earlier returns the key that is the same as k among those before it, or nil.
+func earlier(first map[string]*yaml.Node, before []*yaml.Node, k *yaml.Node) *yaml.Node {
+	if first != nil {
+		if is := first[k.Value]; is != nil {
+			return is
+		}
+		first[k.Value] = k
+		return nil
+	}
+	for i := 0; i < len(before); i += 2 {
+		if is := before[i]; is.Value == k.Value && is.Kind == yaml.ScalarNode && !isNull(is) {
+			return is
+		}
+	}
+	return nil
 }
 
 // object reads a mapping that has a schema.
 func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, bool) {
-	list, ok := l.entries(at, n, what)
-	if !ok {
-		return nil, false
-	}
-	out := settings{}
-	for _, e := range list {
-		read, known := s[e.key]
+	out := make(settings, len(n.Content)/2)
+	ok := l.entries(at, n, what, func(key string, at pos, n *yaml.Node) {
+		read, known := s[key]
 		if !known {
-			if meant := l.unknownKey(e, what, s); meant != "" && !out.has(meant) {
-				out[meant] = setting{at: e.at}
+			if meant := l.unknownKey(key, at, what, s); meant != "" && !out.has(meant) {
+				out[meant] = setting{at: at}
 			}
-			continue
+			return
 		}
-		l.subject = e.key
-		v, ok := read(l, e.at, e.node)
+		l.about(key)
+		v, ok := read(l, at, n)
 		if !ok {
 			v = nil
 		}
-		out[e.key] = setting{e.at, v}
+		out[key] = setting{at, v}
+	})
+	if !ok {
+		return nil, false
 	}
 	return out, true
 }
@@ -122,15 +147,15 @@ func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, 
 var secretWords = []string{"passphrase", "password", "token", "secret", "secret_id", "role_id", "jwt", "hmac", "private_key"}
 
 // unknownKey returns the key that was probably meant, or none.
-func (l *loader) unknownKey(e entry, what string, s schema) string {
-	word := strings.ReplaceAll(strings.ToLower(e.key), "-", "_")
+func (l *loader) unknownKey(key string, at pos, what string, s schema) string {
+	word := strings.ReplaceAll(strings.ToLower(key), "-", "_")
 	if _, ok := s[word+"_file"]; ok || slices.Contains(secretWords, word) {
-		l.fault(e.at, fmt.Sprintf("key %s in %s holds a secret, and secrets never stand in the fleet file", quote(e.key), what),
+		l.fault(at, fmt.Sprintf("key %s in %s holds a secret, and secrets never stand in the fleet file", quote(key), what),
 			"expected "+secretKey(word, s)+": the path of a file that holds it")
 		return secretKey(word, s)
 	}
-	l.fault(e.at, fmt.Sprintf("unknown key %s in %s", quote(e.key), what), l.suggest(e.key, s.keys()))
-	meant, _ := nearest(e.key, s.keys())
+	l.fault(at, fmt.Sprintf("unknown key %s in %s", quote(key), what), l.suggest(key, s.keys()))
+	meant, _ := nearest(key, s.keys())
 	return meant
 }
 

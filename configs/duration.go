@@ -6,6 +6,7 @@ import (
 	"math"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -20,27 +21,29 @@ const (
 )
 
 var (
-	durationForm = regexp.MustCompile(`^([0-9]{1,12})([smhdw])$`)
-	shareForm    = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,6})?%$`)
-	unit         = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}
+	shareForm = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,6})?%$`)
+	unit      = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}
 )
 
 // ParseDuration reads a duration of the fleet file: one whole number and one
 // of the units s, m, h, d (24 hours) and w (7 days). It is more than zero and
 // at most 36500d.
 func ParseDuration(s string) (time.Duration, error) {
-	m := durationForm.FindStringSubmatch(s)
-	if m == nil {
+	number, u := s, time.Duration(0)
+	if len(s) > 0 {
+		number, u = s[:len(s)-1], unit[s[len(s)-1:]]
+	}
+	if u == 0 || number == "" || len(number) > 12 || strings.Trim(number, "0123456789") != "" {
 		return 0, fmt.Errorf("%s is not a duration; expected %s", quote(s), aDuration)
 	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil || n > int64(math.MaxInt64/unit[m[2]]) || time.Duration(n)*unit[m[2]] > longest {
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n > int64(math.MaxInt64/u) || time.Duration(n)*u > longest {
 		return 0, fmt.Errorf("duration %s is too long; expected at most 36500d", quote(s))
 	}
 	if n == 0 {
 		return 0, fmt.Errorf("duration %s is zero; expected %s", quote(s), aDuration)
 	}
-	return time.Duration(n) * unit[m[2]], nil
+	return time.Duration(n) * u, nil
 }
 
 // FormatDuration writes a duration of whole seconds as ParseDuration reads it.

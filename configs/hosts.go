@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"maps"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -14,8 +15,8 @@ var anyHostSchema = schema{
 	"root":    pathOf(false),
 }
 
-// hostSchemas are the keys of each type of host.
-var hostSchemas = map[string]schema{
+// hostVariants are the keys of each type of host.
+var hostVariants = newVariants("a host", "type", "ssh", map[string]schema{
 	"local":      anyHostSchema,
 	"kubernetes": anyHostSchema,
 	"ssh": anyHostSchema.with(schema{
@@ -23,7 +24,7 @@ var hostSchemas = map[string]schema{
 		"sftp_server": pathOf(false), "identity_file": pathOf(true), "known_hosts_file": pathOf(true),
 		"jump": text("the name of a host"),
 	}),
-}
+})
 
 // hostSetting is a host and the place of its jump.
 type hostSetting struct {
@@ -33,7 +34,7 @@ type hostSetting struct {
 
 // hostReader returns a hostSetting without its name.
 func hostReader(l *loader, at pos, n *yaml.Node) (any, bool) {
-	kind, s, ok := l.variant(at, n, "a host", "type", "ssh", hostSchemas)
+	kind, s, ok := l.variant(at, n, &hostVariants)
 	if kind == "ssh" || kind == "kubernetes" {
 		l.refuse(s["type"].at.or(at), "host type "+kind)
 	}
@@ -53,46 +54,40 @@ func hostReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 }
 
 // hosts names the hosts and follows their jumps.
-func (l *loader) hosts(s settings) []Host {
-	var out []Host
-	by := map[string]hostSetting{}
-	var names []string
-	for _, it := range get[[]item](s, "hosts") {
-		names = append(names, it.name)
+func (l *loader) hosts(list []item) ([]Host, map[string]int) {
+	out, by, jumps := slices.Grow([]Host(nil), len(list))[:len(list)], make(map[string]int, len(list)), []int{}
+	for i, it := range list {
 		h, _ := it.value.(hostSetting)
 		h.Name = it.name
 		if h.Address == "" {
 			h.Address = it.name
 		}
-		by[it.name] = h
-		out = append(out, h.Host)
-	}
-	for _, name := range names {
-		h := by[name]
-		if h.Jump == "" {
-			continue
+		if h.Jump != "" {
+			jumps = append(jumps, i)
 		}
+		out[i], by[it.name] = h.Host, i
+	}
+	for _, i := range jumps {
+		h, at := &out[i], list[i].value.(hostSetting).jump
 		if next, ok := by[h.Jump]; !ok {
-			l.fault(h.jump, "unknown host "+quote(h.Jump), l.suggest(h.Jump, names))
-		} else if next.Type != "" && next.Type != "ssh" {
-			l.fault(h.jump, "host "+quote(h.Jump)+" is not reached over ssh", "expected a host of type ssh to jump over")
-		} else if l.circular(name, by) {
-			l.fault(h.jump, "the jumps from host "+quote(name)+" lead in a circle", "expected an end: a host without jump")
+			l.fault(at, "unknown host "+quote(h.Jump), l.suggest(h.Jump, slices.Collect(maps.Keys(by))))
+		} else if t := out[next].Type; t != "" && t != "ssh" {
+			l.fault(at, "host "+quote(h.Jump)+" is not reached over ssh", "expected a host of type ssh to jump over")
+		} else if circular(out, by, i) {
+			l.fault(at, "the jumps from host "+quote(h.Name)+" lead in a circle", "expected an end: a host without jump")
 		}
 	}
-	return out
+	return out, by
 }
 
-func (l *loader) circular(from string, by map[string]hostSetting) bool {
-	seen := []string{}
-	for at := from; at != ""; at = by[at].Jump {
-		if slices.Contains(seen, at) {
-			return true
+func circular(hosts []Host, by map[string]int, from int) bool {
+	h := hosts[from]
+	for range 16 { // deeper than any network
+		next, ok := by[h.Jump]
+		if !ok {
+			return false
 		}
-		seen = append(seen, at)
-		if len(seen) > 16 { // deeper than any network
-			return true
-		}
+		h = hosts[next]
 	}
-	return false
+	return true
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -16,8 +17,8 @@ const aURL = "an https:// URL without user, query or fragment"
 
 var rateForm = regexp.MustCompile(`^([1-9][0-9]{0,5})/([smh])$`)
 
-// issuerSchemas are the keys of each type of issuer.
-var issuerSchemas = map[string]schema{
+// issuerVariants are the keys of each type of issuer.
+var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 	"local": {"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true)},
 	"step-ca": {
 		"url": urlReader, "root_fingerprint": named(fingerprintForm, "the SHA-256 of the root: 64 hex digits"),
@@ -29,25 +30,25 @@ var issuerSchemas = map[string]schema{
 		"mount": text("the path of a PKI mount"), "role": text("the name of a role"),
 		"auth": readVaultAuth, "rate": rateReader,
 	},
-}
+})
 
 // required are the keys that an issuer or a way to log in cannot do without.
 var required = map[string][]string{
-	"type step-ca":      {"url", "root_fingerprint", "provisioner"},
-	"type vault":        {"address", "mount", "role", "auth"},
-	"method approle":    {"role_id_file", "secret_id_file"},
-	"method token":      {"token_file"},
-	"method cert":       {"cert", "key"},
-	"method kubernetes": {"role", "jwt_file"},
+	"an issuer of type step-ca": {"url", "root_fingerprint", "provisioner"},
+	"an issuer of type vault":   {"address", "mount", "role", "auth"},
+	"auth of method approle":    {"role_id_file", "secret_id_file"},
+	"auth of method token":      {"token_file"},
+	"auth of method cert":       {"cert", "key"},
+	"auth of method kubernetes": {"role", "jwt_file"},
 }
 
-// authSchemas are the keys of each method of auth.
-var authSchemas = map[string]schema{
+// authVariants are the keys of each method of auth.
+var authVariants = newVariants("auth", "method", "", map[string]schema{
 	"approle":    {"mount": authMount, "role_id_file": pathOf(true), "secret_id_file": pathOf(true), "wrapped": boolean},
 	"token":      {"token_file": pathOf(true)},
 	"cert":       {"mount": authMount, "role": text("the name of a role"), "cert": pathOf(true), "key": pathOf(true)},
 	"kubernetes": {"mount": authMount, "role": text("the name of a role"), "jwt_file": pathOf(true)},
-}
+})
 
 var authMount = text("the path of the auth method, without auth/")
 
@@ -59,7 +60,7 @@ func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
 		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
-		l.fault(at, l.subject+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
+		l.fault(at, l.what()+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
 		return nil, false
 	}
 	return strings.TrimSuffix(s, "/"), true
@@ -74,51 +75,69 @@ func rateReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	m := rateForm.FindStringSubmatch(s)
 	if m == nil {
-		l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
+		l.fault(at, l.what()+" is "+quote(s), "expected "+expected)
 		return nil, false
 	}
 	count, _ := strconv.ParseFloat(m[1], 64)
 	return count / unit[m[2]].Seconds(), true
 }
 
-// variant reads a mapping whose keys depend on the word under one of them.
-func (l *loader) variant(at pos, n *yaml.Node, what, by, fallback string, variants map[string]schema) (word string, s settings, ok bool) {
-	words := schema{}
-	all := schema{by: text("a word")}
-	for w, sch := range variants {
-		words[w] = nil
-		all = all.with(sch)
+// variants are mappings whose keys depend on the word under one of them.
+type variants struct {
+	what, by, fallback string
+	words              []string
+	of                 map[string]variant
+	all                schema // where the word is none of them
+}
+
+type variant struct {
+	what string
+	keys schema
+}
+
+func newVariants(what, by, fallback string, of map[string]schema) variants {
+	v := variants{what: what, by: by, fallback: fallback, words: slices.Sorted(maps.Keys(of)), of: map[string]variant{}, all: schema{}}
+	word := schema{by: enum(v.words...)}
+	for w, keys := range of {
+		v.of[w] = variant{fmt.Sprintf("%s of %s %s", what, by, w), keys.with(word)}
+		v.all = v.all.with(keys)
 	}
-	word = fallback
+	v.all = v.all.with(word)
+	return v
+}
+
+// variant reads such a mapping.
+func (l *loader) variant(at pos, n *yaml.Node, v *variants) (word string, s settings, ok bool) {
+	word = v.fallback
 	if n.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if k, v := n.Content[i], n.Content[i+1]; k.Value == by && v.Kind == yaml.ScalarNode {
-				word = v.Value
+			if k, x := n.Content[i], n.Content[i+1]; k.Value == v.by && x.Kind == yaml.ScalarNode {
+				word = x.Value
 				break
 			}
 		}
 	}
 	before := l.wrong()
-	if own, known := variants[word]; known {
-		if s, ok = l.object(at, n, fmt.Sprintf("%s of %s %s", what, by, word), own.with(schema{by: enum(words.keys()...)})); !ok {
+	if own, known := v.of[word]; known {
+		if s, ok = l.object(at, n, own.what, own.keys); !ok {
 			return "", nil, false
 		}
-		for _, k := range required[by+" "+word] {
+		for _, k := range required[own.what] {
 			if !s.has(k) {
-				l.fault(at, fmt.Sprintf("%s of %s %s has no %s", what, by, word, k), "expected "+k+" beside "+by)
+				l.fault(at, own.what+" has no "+k, "expected "+k+" beside "+v.by)
 			}
 		}
 		return word, s, l.wrong() == before
 	}
-	if s, ok = l.object(at, n, what, all.with(schema{by: enum(words.keys()...)})); ok && !s.has(by) {
-		l.fault(at, what+" has no "+by, "expected "+by+": "+oneOf(words.keys()))
+	if s, ok = l.object(at, n, v.what, v.all); ok && !s.has(v.by) {
+		l.fault(at, v.what+" has no "+v.by, "expected "+v.by+": "+oneOf(v.words))
 	}
 	return "", nil, false
 }
 
 // issuerReader returns an Issuer without its name.
 func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
-	kind, s, ok := l.variant(at, n, "an issuer", "type", "", issuerSchemas)
+	kind, s, ok := l.variant(at, n, &issuerVariants)
 	if kind != "local" && kind != "" {
 		l.refuse(s["type"].at, "issuer type "+kind)
 	}
@@ -146,7 +165,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 }
 
 func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
-	method, s, ok := l.variant(at, n, "auth", "method", "", authSchemas)
+	method, s, ok := l.variant(at, n, &authVariants)
 	return VaultAuth{
 		Method: method, Mount: get[string](s, "mount"), RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
 		Wrapped: get[bool](s, "wrapped"), TokenFile: get[string](s, "token_file"), Cert: get[string](s, "cert"),

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -10,17 +11,17 @@ import (
 func list(what string, least int, read reader) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind != yaml.SequenceNode {
-			l.fault(at, l.subject+" is "+kindOf(n), "expected a list of "+what)
+			l.fault(at, l.what()+" is "+kindOf(n), "expected a list of "+what)
 			return nil, false
 		}
 		if len(n.Content) < least {
-			l.fault(at, l.subject+" is an empty list", "expected a list of "+what)
+			l.fault(at, l.what()+" is an empty list", "expected a list of "+what)
 			return nil, false
 		}
-		out, good := []setting{}, true
-		entry := "an entry of " + l.subject
+		out, good := make([]setting, 0, len(n.Content)), true
+		name := l.subject
 		for _, c := range n.Content {
-			l.subject = entry
+			l.subject, l.inList = name, true
 			v, ok := read(l, l.place(c), c)
 			if good = good && ok; ok {
 				out = append(out, setting{l.place(c), v})
@@ -35,10 +36,10 @@ func list(what string, least int, read reader) reader {
 func rows(what string, s schema) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind != yaml.SequenceNode {
-			l.fault(at, l.subject+" is "+kindOf(n), "expected a list, each entry "+what)
+			l.fault(at, l.what()+" is "+kindOf(n), "expected a list, each entry "+what)
 			return nil, false
 		}
-		out := []setting{}
+		out := make([]setting, 0, len(n.Content))
 		for _, c := range n.Content {
 			x := setting{at: l.place(c)}
 			if v, ok := l.object(x.at, c, what, s); ok {
@@ -54,28 +55,41 @@ func rows(what string, s schema) reader {
 func set(what string, least int, read reader) reader {
 	read = list(what, least, read)
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
-		name := l.subject
+		name := l.what()
 		v, ok := read(l, at, n)
 		if !ok {
 			return nil, false
 		}
-		seen := map[any]bool{}
-		for _, s := range v.([]setting) {
-			if seen[s.value] {
+		list := v.([]setting)
+		var seen map[any]bool
+		if len(list) > 8 { // few are compared with each other
+			seen = make(map[any]bool, len(list))
+		}
+		for i, s := range list {
+			twice := seen[s.value]
+			if seen != nil {
+				seen[s.value] = true
+			} else {
+				twice = slices.ContainsFunc(list[:i], func(before setting) bool { return before.value == s.value })
+			}
+			if twice {
 				l.fault(s.at, quote(fmt.Sprint(s.value))+" stands twice in "+name, "expected it once")
 				ok = false
 			}
-			seen[s.value] = true
 		}
 		return v, ok
 	}
 }
 
 // texts returns the values of a list of text.
-func texts(s settings, key string) []string {
-	var out []string
-	for _, x := range get[[]setting](s, key) {
-		out = append(out, x.value.(string))
+func texts(s source, key string) []string {
+	list := get[[]setting](s, key)
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, x := range list {
+		out[i] = x.value.(string)
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -127,9 +128,17 @@ func (l *loader) plain(n *yaml.Node) bool {
 	return ok
 }
 
+// isText is unreadable without the place.
+func isText(data []byte) bool {
+	return utf8.Valid(data) && !slices.ContainsFunc(data, func(c byte) bool { return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f })
+}
+
 // unreadable finds the first byte that is not text.
 func unreadable(data []byte) (pos, string) {
 	at := pos{1, 1}
+	if isText(data) {
+		return at, ""
+	}
 	for len(data) > 0 {
 		r, size := utf8.DecodeRune(data)
 		switch {
@@ -173,5 +182,5 @@ func syntax(err error, data []byte) pos {
 		}
 	}
 	last := bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) + 1
-	return pos{max(1, min(line, last)), 1}
+	return pos{int32(max(1, min(line, last))), 1}
 }

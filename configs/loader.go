@@ -1,12 +1,16 @@
 package configs
 
-import "go.yaml.in/yaml/v3"
+import (
+	"strconv"
 
-// pos is a place in the file. Zero stands for the built-in data, which has
+	"go.yaml.in/yaml/v3"
+)
+
+// pos is a place in a file. Zero stands for the built-in data, which has
 // no place in a user's file: its faults are shown where it is asked for.
-type pos struct{ line, column int }
+type pos struct{ line, column int32 }
 
-func position(n *yaml.Node) pos { return pos{n.Line, n.Column} }
+func position(n *yaml.Node) pos { return pos{int32(n.Line), int32(n.Column)} }
 
 // or returns p, or another place if p is none.
 func (p pos) or(other pos) pos {
@@ -23,16 +27,28 @@ type loader struct {
 	later   map[string]string // features that are refused, see notYet
 	getenv  func(string) (string, bool)
 	reading bool   // see LoadForReading
-	subject string // what is being read, for messages
+	subject string // the key that is being read, for messages
+	inList  bool   // an entry of it
 	faults  Faults
 	refused int // how many of the faults are such features
+}
+
+// about notes which key is being read.
+func (l *loader) about(key string) { l.subject, l.inList = key, false }
+
+// what names what is being read.
+func (l *loader) what() string {
+	if l.inList {
+		return "an entry of " + l.subject
+	}
+	return l.subject
 }
 
 // wrong counts the faults of values that no later version will accept either.
 func (l *loader) wrong() int { return len(l.faults) - l.refused }
 
 func (l *loader) fault(at pos, what, expected string) {
-	l.faults = append(l.faults, Fault{File: l.file, Line: at.line, Column: at.column, What: what, Expected: expected})
+	l.faults = append(l.faults, Fault{File: l.file, Line: int(at.line), Column: int(at.column), What: what, Expected: expected})
 }
 
 func (l *loader) place(n *yaml.Node) pos {
@@ -40,6 +56,14 @@ func (l *loader) place(n *yaml.Node) pos {
 		return pos{}
 	}
 	return position(n)
+}
+
+// position writes a place as it stands in messages.
+func (l *loader) position(at pos) string {
+	b := make([]byte, 0, len(l.file)+16)
+	b = append(append(b, l.file...), ':')
+	b = append(strconv.AppendInt(b, int64(at.line), 10), ':')
+	return string(strconv.AppendInt(b, int64(at.column), 10))
 }
 
 // suggest is suggestion, as long as the faults are few enough to be read:

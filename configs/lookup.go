@@ -40,6 +40,11 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 	return f.Certificates[i], true
 }
 
+func (f *Fleet) placement(name, host string) *renewer.Placement {
+	placed := f.Certificates[f.index[name]].Placements
+	return &placed[slices.IndexFunc(placed, func(p renewer.Placement) bool { return p.Host == host })]
+}
+
 // Window returns the maintenance window of that name.
 func (f *Fleet) Window(name string) (Window, bool) {
 	w, ok := f.windows[name]

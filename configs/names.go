@@ -21,8 +21,6 @@ var (
 	unitName        = regexp.MustCompile(`^[A-Za-z0-9:_.\\@{}][A-Za-z0-9:_.\\@{}-]*\.(service|socket|target|timer|path|mount|slice)$`)
 	containerName   = regexp.MustCompile(`^[A-Za-z0-9{][A-Za-z0-9_.{}-]*$`)
 	fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
-	dnsLabel        = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
-	variableForm    = regexp.MustCompile(`\$\{?[A-Za-z_]*\}?`)
 	placeholderForm = regexp.MustCompile(`\{[A-Za-z_]+\}`)
 )
 
@@ -40,7 +38,7 @@ const (
 )
 
 func named(form *regexp.Regexp, expected string) reader {
-	return textLike(expected, func(s string) bool { return form.MatchString(s) && len(s) <= longestName })
+	return textLike(expected, func(s string) bool { return len(s) <= longestName && form.MatchString(s) })
 }
 
 // account reads a user or group; a bare number is one too.
@@ -48,26 +46,53 @@ func account(l *loader, at pos, n *yaml.Node) (any, bool) {
 	const expected = "the name or number of an account"
 	s, ok := l.scalar(at, n, expected, "!!str", "!!int")
 	if ok && !accountName.MatchString(s) {
-		l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
+		l.fault(at, l.what()+" is "+quote(s), "expected "+expected)
 		ok = false
 	}
 	return s, ok
 }
 
-func isIP(s string) bool {
+// parseIP reads an IP address without a zone. What cannot be one is seen at its
+// last byte: an error costs more than most names.
+func parseIP(s string) (netip.Addr, bool) {
+	if s == "" || !isDigit(s[len(s)-1]) && !strings.Contains(s, ":") {
+		return netip.Addr{}, false
+	}
 	a, err := netip.ParseAddr(s)
-	return err == nil && a.Zone() == ""
+	return a, err == nil && a.Zone() == ""
+}
+
+func isIP(s string) bool {
+	_, ok := parseIP(s)
+	return ok
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isWord(c byte) bool {
+	return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
 }
 
 // isDNSName accepts what a certificate can carry and a client will match:
 // RFC 5280 section 4.2.1.6 with the underscore that compose services have.
 // A name that ends in a number is an IP address with a slip in it.
 func isDNSName(s string) bool {
-	labels := strings.Split(s, ".")
-	if _, err := strconv.Atoi(labels[len(labels)-1]); len(s) > 253 || err == nil && len(labels) > 1 {
+	if len(s) > 253 {
 		return false
 	}
-	return !slices.ContainsFunc(labels, func(label string) bool { return !dnsLabel.MatchString(label) })
+	rest, label, more := s, "", true
+	for more {
+		label, rest, more = strings.Cut(rest, ".")
+		if len(label) == 0 || len(label) > 63 || !isWord(label[0]) || !isWord(label[len(label)-1]) {
+			return false
+		}
+		for i := range len(label) {
+			if !isWord(label[i]) && label[i] != '-' {
+				return false
+			}
+		}
+	}
+	return len(label) == len(s) || strings.Trim(label, "0123456789") != ""
 }
 
 // isSAN accepts an IP address or a DNS name, with a wildcard as its first label.
@@ -114,10 +139,10 @@ func pathOf(expand bool) reader {
 		if l.reading && expand && strings.HasPrefix(s, credentials) {
 			return s, true
 		}
-		if !isPath(s) || variableForm.MatchString(s) || strings.ContainsAny(s, "\n\r\t") {
-			what := l.subject + " is " + quote(s)
+		if !isPath(s) || strings.ContainsAny(s, "$\n\r\t") {
+			what := l.what() + " is " + quote(s)
 			if expand {
-				what = l.subject + " is not a path that can be used here"
+				what = l.what() + " is not a path that can be used here"
 			}
 			l.fault(at, what, "expected "+aPath+", '~' or variable")
 			return nil, false
@@ -141,7 +166,7 @@ func (l *loader) expandCredentials(at pos, s string) (string, bool) {
 	case dir == "" && l.reading && isPath(rest):
 		return s, true
 	case dir == "":
-		l.fault(at, l.subject+" uses CREDENTIALS_DIRECTORY, which is not set",
+		l.fault(at, l.what()+" uses CREDENTIALS_DIRECTORY, which is not set",
 			"expected to be started by a systemd unit with LoadCredential=, or with the variable set")
 		return "", false
 	}
@@ -153,18 +178,35 @@ func isBaseName(s string) bool {
 	return s != "." && s != ".." && !strings.Contains(s, "/") && !strings.HasPrefix(s, ".renewer") && len(s) <= longestName
 }
 
+// hasPlaceholder reports whether text has a word in braces.
+func hasPlaceholder(s string) bool {
+	for {
+		_, rest, ok := strings.Cut(s, "{")
+		if !ok {
+			return false
+		}
+		s = strings.TrimLeft(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+		if len(s) < len(rest) && strings.HasPrefix(s, "}") {
+			return true
+		}
+	}
+}
+
 // template reads text in which {host} and {address} are replaced later; a
 // value that holds neither has to pass the check at once.
 func template(expected string, check func(string) bool, also ...string) reader {
-	read := textLike(expected, func(s string) bool { return placeholderForm.MatchString(s) || check(s) })
+	read := textLike(expected, func(s string) bool { return hasPlaceholder(s) || check(s) })
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		v, ok := read(l, at, n)
 		if !ok {
 			return nil, false
 		}
+		if !hasPlaceholder(v.(string)) {
+			return v, true
+		}
 		for _, p := range placeholderForm.FindAllString(v.(string), -1) {
 			if p != "{host}" && p != "{address}" && !slices.Contains(also, p) {
-				l.fault(at, l.subject+" has the unknown placeholder "+quote(p), "expected {host} or {address}")
+				l.fault(at, l.what()+" has the unknown placeholder "+quote(p), "expected {host} or {address}")
 				ok = false
 			}
 		}

@@ -3,23 +3,22 @@ package configs
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"renewer/renewer"
 )
 
-// member is a certificate of a peer group, before its placements are known.
+// member is a certificate of a peer group.
 type member struct {
-	renewer.Certificate
+	*renewer.Certificate
 	d     *draft
 	dials []setting // with the placeholders replaced
 }
 
-// join notes a certificate as a member of its group, with what it dials.
-func (r *resolver) join(d *draft, c renewer.Certificate, hosts []Host) {
-	m := member{Certificate: c, d: d}
+// join notes what a certificate of a group dials.
+func (r *resolver) join(d *draft, c *renewer.Certificate, hosts []*Host) {
+	var dials []setting
 	for _, x := range get[[]setting](d.s, "dials") {
 		text, _ := x.value.(string)
 		for _, h := range hosts {
@@ -31,26 +30,34 @@ func (r *resolver) join(d *draft, c renewer.Certificate, hosts []Host) {
 				}
 				continue
 			}
-			m.dials = append(m.dials, setting{at, full})
-			if !placeholderForm.MatchString(text) {
+			dials = append(dials, setting{at, full})
+			c.Dials = append(c.Dials, full)
+			if !hasPlaceholder(text) {
 				break
 			}
 		}
 	}
-	r.groups[c.PeerGroup] = append(r.groups[c.PeerGroup], m)
+	r.groups[c.PeerGroup] = append(r.groups[c.PeerGroup], joined{len(r.fleet.Certificates) - 1, d, dials})
+}
+
+// joined is a member before all certificates are in their places.
+type joined struct {
+	certificate int
+	d           *draft
+	dials       []setting
 }
 
 // peers refuses groups whose members could not talk to each other.
 func (r *resolver) peers() {
 	for i := range r.fleet.Certificates { // each group once, in the order of the file
-		members := r.groups[r.fleet.Certificates[i].PeerGroup]
-		delete(r.groups, r.fleet.Certificates[i].PeerGroup)
-		var servers, clients []member
-		for _, m := range members {
-			c := &r.fleet.Certificates[r.fleet.index[m.Name]]
-			for _, x := range m.dials {
-				c.Dials = append(c.Dials, x.value.(string))
-			}
+		group := r.fleet.Certificates[i].PeerGroup
+		if r.groups[group] == nil {
+			continue
+		}
+		var members, servers, clients []member
+		for _, j := range r.groups[group] {
+			m := member{&r.fleet.Certificates[j.certificate], j.d, j.dials}
+			members = append(members, m)
 			if slices.Contains(m.Usages, renewer.UsageServer) {
 				servers = append(servers, m)
 			}
@@ -58,6 +65,7 @@ func (r *resolver) peers() {
 				clients = append(clients, m)
 			}
 		}
+		delete(r.groups, group)
 		r.dialled(members, servers)
 		servers, clients = oneAnEntry(servers), oneAnEntry(clients)
 		r.trusted(servers, clients)
@@ -73,8 +81,15 @@ func oneAnEntry(members []member) []member {
 // dialled checks that what is dialled is covered by a server of the group. One
 // that is a server itself, and the only one, dials something outside.
 func (r *resolver) dialled(members, servers []member) {
+	several, covered := false, map[string]bool{}
+	for _, s := range servers {
+		several = several || s.Entry != servers[0].Entry
+		for _, name := range s.SANs {
+			covered[name] = true
+		}
+	}
 	for _, m := range members {
-		if slices.Contains(m.Usages, renewer.UsageServer) && !slices.ContainsFunc(servers, func(s member) bool { return s.Entry != m.Entry }) {
+		if slices.Contains(m.Usages, renewer.UsageServer) && !several {
 			continue
 		}
 		for _, x := range m.dials {
@@ -83,12 +98,15 @@ func (r *resolver) dialled(members, servers []member) {
 				r.fault(x.at, fmt.Sprintf("%s dials %s, and group %s has no server", m.Name, quote(x.value.(string)), m.PeerGroup), "expected a certificate with usage server in the group")
 				break
 			}
-			if slices.ContainsFunc(servers, func(s member) bool { return covers(s.SANs, name) }) {
+			if covers(covered, name) {
 				continue
 			}
 			var have []string
-			for _, s := range servers {
+			for _, s := range servers[:min(len(servers), mostShown)] {
 				have = append(have, s.Name+" has "+strings.Join(s.SANs, ", "))
+			}
+			if len(servers) > mostShown {
+				have = append(have, "…")
 			}
 			r.fault(x.at, fmt.Sprintf("%s dials %s, which no server of group %s covers: %s", m.Name, quote(x.value.(string)), m.PeerGroup, strings.Join(have, "; ")),
 				fmt.Sprintf("expected sans: [%s] at %s, or another address", name, servers[0].Entry))
@@ -96,32 +114,60 @@ func (r *resolver) dialled(members, servers []member) {
 	}
 }
 
+// mostShown bounds what a message lists.
+const mostShown = 20
+
 // trusted checks that each side has the roots of the other's issuer.
 func (r *resolver) trusted(servers, clients []member) {
-	check := func(one, other member, what string) {
-		if one.Name == other.Name && len(one.Usages) < 2 || slices.Contains(one.Trust, other.Issuer) || !one.hasCA() {
-			return
+	check := func(one member, others []member, what string) { // each issuer once
+		known := slices.Clone(one.Trust)
+		for _, other := range others {
+			if one.Name == other.Name && len(one.Usages) < 2 || slices.Contains(known, other.Issuer) {
+				continue
+			}
+			known = append(known, other.Issuer)
+			r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, and %s %s is signed by %s", one.Entry, strings.Join(one.Trust, ", "), what, other.Entry, other.Issuer),
+				fmt.Sprintf("expected trust: [%s]", strings.Join(append(slices.Clone(one.Trust), other.Issuer), ", ")))
 		}
-		r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, and %s %s is signed by %s", one.Entry, strings.Join(one.Trust, ", "), what, other.Entry, other.Issuer),
-			fmt.Sprintf("expected trust: [%s]", strings.Join(append(slices.Clone(one.Trust), other.Issuer), ", ")))
+	}
+	presenting := slices.DeleteFunc(slices.Clone(clients), func(c member) bool { return !slices.Contains(c.Usages, renewer.UsageClient) })
+	byServers, byClients := issuersOf(servers), issuersOf(presenting)
+	for _, c := range clients {
+		if c.lacks(byServers) {
+			check(c, servers, "its server")
+		}
 	}
 	for _, s := range servers {
-		for _, c := range clients {
-			check(c, s, "its server")
-			if slices.Contains(c.Usages, renewer.UsageClient) {
-				check(s, c, "its client")
-			}
+		if s.lacks(byClients) {
+			check(s, presenting, "its client")
 		}
 	}
 }
 
+func issuersOf(members []member) []string {
+	var out []string
+	for _, m := range members {
+		if !slices.Contains(out, m.Issuer) {
+			out = append(out, m.Issuer)
+		}
+	}
+	return out
+}
+
+// lacks reports whether the member places a trust bundle, without which it
+// authenticates nobody, and trusts not all of the issuers.
+func (m member) lacks(issuers []string) bool {
+	return slices.ContainsFunc(issuers, func(name string) bool { return !slices.Contains(m.Trust, name) }) &&
+		get[string](get[settings](m.d.s, "files"), string(renewer.FileCA)) != ""
+}
+
 // sends refuses a client without a certificate where every server asks for one.
 func (r *resolver) sends(servers, clients []member) {
-	if slices.ContainsFunc(servers, func(s member) bool { return !r.fleet.asksClients(s.Name) }) {
+	if len(servers) == 0 || slices.ContainsFunc(servers, func(s member) bool { return !asksClients(s.Certificate) }) {
 		return
 	}
 	for _, c := range clients {
-		if len(c.Usages) == 0 && len(c.dials) > 0 && len(servers) > 0 {
+		if len(c.Usages) == 0 && len(c.dials) > 0 {
 			r.fault(c.d.at, fmt.Sprintf("%s dials %s and has no certificate to send, and %s asks its clients for one", c.Entry, quote(c.dials[0].value.(string)), servers[0].Entry),
 				"expected a profile with usage client, or files: {ca: null} at "+servers[0].Entry)
 		}
@@ -130,24 +176,17 @@ func (r *resolver) sends(servers, clients []member) {
 
 // asksClients reports whether the service of a certificate has to refuse
 // clients without one: so its probes prove.
-func (f *Fleet) asksClients(name string) bool {
-	placed := f.Certificates[f.index[name]].Placements
-	return !slices.ContainsFunc(placed, func(p renewer.Placement) bool { return !p.Probe.Mutual })
-}
-
-// hasCA reports whether the member places a trust bundle: without one it
-// authenticates nobody.
-func (m member) hasCA() bool {
-	return get[string](get[settings](m.d.s, "files"), string(renewer.FileCA)) != ""
+func asksClients(c *renewer.Certificate) bool {
+	return !slices.ContainsFunc(c.Placements, func(p renewer.Placement) bool { return !p.Probe.Mutual })
 }
 
 // covers reports whether SANs cover a name as a TLS client checks it (RFC 6125,
 // section 6.4.3: a wildcard stands for one label).
-func covers(sans []string, name string) bool {
-	if a, err := netip.ParseAddr(name); err == nil {
-		return slices.Contains(sans, a.Unmap().String())
+func covers(sans map[string]bool, name string) bool {
+	if a, ok := parseIP(name); ok {
+		return sans[a.Unmap().String()]
 	}
 	name = strings.ToLower(name)
 	_, rest, _ := strings.Cut(name, ".")
-	return slices.Contains(sans, name) || rest != "" && slices.Contains(sans, "*."+rest)
+	return sans[name] || rest != "" && sans["*."+rest]
 }

@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -11,27 +10,36 @@ import (
 	"renewer/renewer"
 )
 
-// placement puts a certificate on one host.
-func (r *resolver) placement(d *draft, c renewer.Certificate, h Host) renewer.Placement {
-	p := renewer.Placement{
-		Certificate: c.Name, Host: h.Name,
-		Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"),
-		Files: map[renewer.FileKind]string{}, Modes: map[renewer.FileKind]fs.FileMode{},
-		Reloads: reloads(d.s),
+// placed fills in what the placements of an entry have in common.
+func (r *resolver) placed(d *draft) {
+	d.placed = renewer.Placement{Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"), Reloads: reloads(d.s)}
+	own := d.own.has("files") || d.own.has("modes") || r.defaults.has("files") || r.defaults.has("modes")
+	if same, ok := r.layouts[d.profile]; ok && !own {
+		d.placed.Files, d.placed.Modes = same.Files, same.Modes
+		return
 	}
 	before := r.wrong()
+	r.files(d)
+	if d.faulty = r.wrong() > before; !own && !d.faulty {
+		r.layouts[d.profile] = d.placed // one map for all of them, which nobody changes
+	}
+}
+
+// placement puts a certificate on one host.
+func (r *resolver) placement(d *draft, c *renewer.Certificate, p *renewer.Placement, h *Host) {
+	before := r.wrong()
+	*p = d.placed
+	p.Certificate, p.Host = c.Name, h.Name
 	p.Dir = r.dir(d, h)
-	r.files(d, &p)
 	p.Activate = r.activation(d, h)
 	p.Guard = r.guard(d, c, p.Activate, h)
 	p.Probe = r.probe(d, c, p, h)
-	if r.wrong() == before && p.Dir != "" {
+	if !d.faulty && r.wrong() == before && p.Dir != "" {
 		r.claim(d, p, h)
 	}
-	return p
 }
 
-func (r *resolver) dir(d *draft, h Host) string {
+func (r *resolver) dir(d *draft, h *Host) string {
 	if !d.s.has("dir") {
 		r.fault(d.at, fmt.Sprintf("profile %s does not say where the files go", d.profile.Name), "expected dir: "+aPath)
 		return ""
@@ -47,8 +55,10 @@ func (r *resolver) dir(d *draft, h Host) string {
 }
 
 // files names the files and their modes.
-func (r *resolver) files(d *draft, p *renewer.Placement) {
+func (r *resolver) files(d *draft) {
 	files, modes := get[settings](d.s, "files"), get[settings](d.s, "modes")
+	p := &d.placed
+	p.Files, p.Modes = map[renewer.FileKind]string{}, map[renewer.FileKind]fs.FileMode{}
 	at := func(k renewer.FileKind) pos { return files[string(k)].at.or(d.where("files")) }
 	by := map[string]renewer.FileKind{}
 	for _, k := range renewer.FileKinds {
@@ -90,10 +100,11 @@ func (r *resolver) files(d *draft, p *renewer.Placement) {
 }
 
 // activation is the entry's, with placeholders replaced.
-func (r *resolver) activation(d *draft, h Host) renewer.Activation {
+func (r *resolver) activation(d *draft, h *Host) renewer.Activation {
 	a := getOr(d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout})
-	at := d.where("activate")
-	if d.s["activate"].at == (pos{}) {
+	set, _ := d.s.find("activate")
+	at := set.at.or(d.at)
+	if set.at == (pos{}) {
 		r.refuseOf(d.where("profile"), "activate "+string(a.Kind), " (of profile "+d.profile.Name+")")
 	}
 	if a.Kind == renewer.ActivateSystemd && len(a.Units) == 0 {
@@ -126,10 +137,11 @@ func (r *resolver) activation(d *draft, h Host) renewer.Activation {
 }
 
 // probe is the entry's, with placeholders replaced.
-func (r *resolver) probe(d *draft, c renewer.Certificate, placed renewer.Placement, h Host) renewer.Probe {
+func (r *resolver) probe(d *draft, c *renewer.Certificate, placed *renewer.Placement, h *Host) renewer.Probe {
 	set := getOr(d.s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile, Timeout: defaultProbeTimeout}})
-	p, at := set.Probe, d.where("probe")
-	if d.s["probe"].at == (pos{}) {
+	x, _ := d.s.find("probe")
+	p, at := set.Probe, x.at.or(d.at)
+	if x.at == (pos{}) {
 		r.refuseOf(d.where("profile"), "probe "+string(p.Kind), " (of profile "+d.profile.Name+")")
 	}
 	p.Command, p.ServerName = expandAll(p.Command, h), expand(p.ServerName, h)
@@ -150,40 +162,48 @@ func (r *resolver) probe(d *draft, c renewer.Certificate, placed renewer.Placeme
 		p.Mutual = *set.mutual
 	}
 	if p.Client != "" {
-		r.clients = append(r.clients, clientUse{len(r.fleet.Certificates), len(c.Placements), p.Client, set.client.or(at)})
+		r.clients = append(r.clients, clientUse{c.Name, h.Name, p.Client, set.client.or(at)})
 		p.Mutual = true
 	}
 	return p
 }
 
+// claim is a file on a machine: nil for this one, which all local hosts are.
+type claim struct {
+	machine   *Host
+	dir, name string
+}
+
 // claim records the files of a placement and refuses those that another has.
-func (r *resolver) claim(d *draft, p renewer.Placement, h Host) {
-	machine := h.Name
+func (r *resolver) claim(d *draft, p *renewer.Placement, h *Host) {
+	file := claim{h, path.Join(h.Root, p.Dir), ""}
 	if h.Type == "local" {
-		machine = "" // all local hosts are one machine
+		file.machine = nil
 	}
-	taken := map[string][]string{}
+	var taken map[*renewer.Placement][]string
 	for _, k := range renewer.FileKinds {
-		name, ok := p.Files[k]
-		if !ok {
+		var ok bool
+		if file.name, ok = p.Files[k]; !ok {
 			continue
 		}
-		key := machine + "\x00" + path.Join(h.Root, p.Dir, name)
-		if other, claimed := r.claims[key]; claimed {
-			taken[other] = append(taken[other], name)
+		other := r.claims[file]
+		if other == nil {
+			r.claims[file] = p
 			continue
 		}
-		r.claims[key] = p.ID()
+		if taken == nil {
+			taken = map[*renewer.Placement][]string{}
+		}
+		taken[other] = append(taken[other], file.name)
 	}
-	for _, other := range slices.Sorted(maps.Keys(taken)) {
-		names := taken[other]
-		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other, p.ID(), strings.Join(names, ", "), path.Join(h.Root, p.Dir), h.Name),
+	for other, names := range taken {
+		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other.ID(), p.ID(), strings.Join(names, ", "), file.dir, h.Name),
 			"expected a dir of its own, or other files")
 	}
 }
 
 // reloads is what the service does by itself when its files change.
-func reloads(s settings) renewer.Reloads {
+func reloads(s source) renewer.Reloads {
 	given := get[settings](s, "reloads")
 	return renewer.Reloads{Leaf: get[string](given, "leaf") == "automatic", Trust: get[string](given, "trust") == "automatic"}
 }

@@ -16,7 +16,7 @@ import (
 // wrong place.
 func (l *loader) scalar(at pos, n *yaml.Node, expected string, tags ...string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(tags, n.Tag) {
-		l.fault(at, l.subject+" is "+kindOf(n), "expected "+expected)
+		l.fault(at, l.what()+" is "+kindOf(n), "expected "+expected)
 		return "", false
 	}
 	return n.Value, true
@@ -26,7 +26,7 @@ func (l *loader) scalar(at pos, n *yaml.Node, expected string, tags ...string) (
 func textLike(expected string, check func(string) bool) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind == yaml.ScalarNode && n.Tag != "!!str" && !isNull(n) {
-			l.fault(at, l.subject+" is "+kindOf(n), "expected "+expected+", in quotes")
+			l.fault(at, l.what()+" is "+kindOf(n), "expected "+expected+", in quotes")
 			return nil, false
 		}
 		s, ok := l.scalar(at, n, expected, "!!str")
@@ -34,7 +34,7 @@ func textLike(expected string, check func(string) bool) reader {
 			return nil, false
 		}
 		if s == "" || strings.ContainsFunc(s, unicode.IsControl) || !check(s) {
-			l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
+			l.fault(at, l.what()+" is "+quote(s), "expected "+expected)
 			return nil, false
 		}
 		return s, true
@@ -54,7 +54,7 @@ func enum(words ...string) reader {
 			return nil, false
 		}
 		if !slices.Contains(words, s) {
-			l.fault(at, l.subject+" is "+quote(s), l.suggest(s, words))
+			l.fault(at, l.what()+" is "+quote(s), l.suggest(s, words))
 			return nil, false
 		}
 		return s, true
@@ -76,7 +76,7 @@ func integer(least, most int) reader {
 		}
 		v, err := strconv.Atoi(s)
 		if err != nil || strconv.Itoa(v) != s || v < least || v > most {
-			l.fault(at, l.subject+" is "+quote(s), "expected "+expected)
+			l.fault(at, l.what()+" is "+quote(s), "expected "+expected)
 			return nil, false
 		}
 		return v, true
@@ -87,7 +87,7 @@ func integer(least, most int) reader {
 func duration(least, most time.Duration) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if n.Kind == yaml.ScalarNode && (n.Tag == "!!int" || n.Tag == "!!float") && n.Value != "0" {
-			l.fault(at, l.subject+" is "+quote(n.Value)+", a number without a unit", "expected "+aDuration)
+			l.fault(at, l.what()+" is "+quote(n.Value)+", a number without a unit", "expected "+aDuration)
 			return nil, false
 		}
 		s, ok := l.scalar(at, n, aDuration, "!!str", "!!int")
@@ -100,11 +100,11 @@ func duration(least, most time.Duration) reader {
 		d, err := ParseDuration(s)
 		if err != nil {
 			what, expected, _ := strings.Cut(err.Error(), "; ")
-			l.fault(at, l.subject+": "+what, expected)
+			l.fault(at, l.what()+": "+what, expected)
 			return nil, false
 		}
 		if d < least || d > most {
-			l.fault(at, l.subject+" is "+quote(s)+", which is out of range",
+			l.fault(at, l.what()+" is "+quote(s)+", which is out of range",
 				fmt.Sprintf("expected %s to %s", FormatDuration(least), FormatDuration(most)))
 			return nil, false
 		}
@@ -121,11 +121,11 @@ func share(least, most float64) reader {
 		}
 		v, err := parseShare(s)
 		if err != nil {
-			l.fault(at, l.subject+" is "+quote(s), "expected "+aShare)
+			l.fault(at, l.what()+" is "+quote(s), "expected "+aShare)
 			return nil, false
 		}
 		if p := float64(v) * 100; p < least-1e-9 || p > most+1e-9 {
-			l.fault(at, l.subject+" is "+quote(s)+", which is out of range", fmt.Sprintf("expected %g%% to %g%%", least, most))
+			l.fault(at, l.what()+" is "+quote(s)+", which is out of range", fmt.Sprintf("expected %g%% to %g%%", least, most))
 			return nil, false
 		}
 		return v, true

@@ -53,9 +53,9 @@ func (r *resolver) override(d *draft, c *renewer.Certificate) {
 }
 
 // bundle refuses to mix a trust bundle alone with a certificate.
-func (r *resolver) bundle(d *draft, c renewer.Certificate) {
+func (r *resolver) bundle(d *draft, c *renewer.Certificate) {
 	if !d.bundle {
-		if c.IsBundle() && d.s["usages"].value != nil {
+		if c.IsBundle() && hasValue(d.s, "usages") {
 			r.fault(d.where("usages"), "a certificate without usages", "expected [server], [client] or both; the profile ca-bundle is for a trust bundle alone")
 		}
 		return

@@ -18,36 +18,37 @@ type resolver struct {
 	*loader
 	fleet    *Fleet
 	defaults settings
-	profiles map[string]Profile
+	profiles map[string]*Profile
 	known    map[string][]string // names that settings refer to, by kind
-	claims   map[string]string   // machine and path → certificate
+	claims   map[claim]*renewer.Placement
 	clients  []clientUse
-	groups   map[string][]member
-	placed   int
+	groups   map[string][]joined
+	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
+	common   []*Host                        // hosts of the defaults
+	count    int                            // of placements
 }
 
 // clientUse is a certificate that a probe presents.
 type clientUse struct {
-	certificate, placement int // places in the fleet
-	name                   string
-	at                     pos
+	certificate, host string // the placement whose probe it is
+	name              string
+	at                pos
 }
 
 func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
 	r := &resolver{
-		loader: l, fleet: f, defaults: defaults, profiles: map[string]Profile{},
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, claims: map[string]string{}, groups: map[string][]member{},
+		loader: l, fleet: f, defaults: defaults, profiles: map[string]*Profile{},
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, groups: map[string][]joined{}, layouts: map[*Profile]renewer.Placement{},
 	}
-	for _, p := range f.Profiles {
+	for i := range f.Profiles {
+		p := &f.Profiles[i]
 		r.profiles[p.Name] = p
 		r.known["profile"] = append(r.known["profile"], p.Name)
 	}
-	f.hosts = map[string]int{}
-	for i, h := range f.Hosts {
-		f.hosts[h.Name] = i
-		r.known["host"] = append(r.known["host"], h.Name)
+	for i := range f.Hosts {
+		r.known["host"] = append(r.known["host"], f.Hosts[i].Name)
 	}
-	f.entries, f.index = map[string][]string{}, map[string]int{}
+	f.entries = map[string][]string{}
 	return r
 }
 
@@ -55,7 +56,10 @@ func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
 func (r *resolver) certificates(list []setting) {
 	refers := r.references()
 	refers(r.defaults)
-	names := map[string]pos{}
+	names := make(map[string]pos, len(list))
+	r.claims = make(map[claim]*renewer.Placement, 3*len(list))
+	r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(list))
+	r.fleet.index = make(map[string]int, len(list))
 	for _, c := range list {
 		own, ok := c.value.(settings)
 		if !ok {
@@ -72,7 +76,7 @@ func (r *resolver) certificates(list []setting) {
 			names[name] = c.at
 		}
 		r.entry(c.at, own)
-		if r.placed > mostPlacements {
+		if r.count > mostPlacements {
 			r.fault(c.at, "the certificates up to here go to more than 200000 places", "expected several fleets")
 			return
 		}
@@ -114,7 +118,7 @@ func (r *resolver) presentClients(entries map[string]pos) {
 	const expected = "expected a certificate with usage client on a host of type local"
 	var known []string
 	for _, use := range r.clients {
-		p := &r.fleet.Certificates[use.certificate].Placements[use.placement]
+		p := r.fleet.placement(use.certificate, use.host)
 		full := r.fleet.stands(use.name)
 		if _, faulty := entries[use.name]; len(full) == 0 && faulty {
 			continue // it has faults of its own
@@ -147,15 +151,15 @@ func (r *resolver) presentClients(entries map[string]pos) {
 }
 
 // expand replaces {host} and {address}.
-func expand(s string, h Host) string {
+func expand(s string, h *Host) string {
 	if !strings.Contains(s, "{") {
 		return s
 	}
-	return strings.NewReplacer("{host}", h.Name, "{address}", h.Address).Replace(s)
+	return strings.ReplaceAll(strings.ReplaceAll(s, "{host}", h.Name), "{address}", h.Address)
 }
 
 // expandHostPort is expand for host:port, where IPv6 needs its brackets.
-func expandHostPort(s string, h Host) string {
+func expandHostPort(s string, h *Host) string {
 	if strings.Contains(h.Address, ":") && !strings.Contains(s, "[{address}]") {
 		s = strings.ReplaceAll(s, "{address}", "["+h.Address+"]")
 	}
@@ -165,10 +169,14 @@ func expandHostPort(s string, h Host) string {
 	return expand(s, h)
 }
 
-func expandAll(list []string, h Host) []string {
-	var out []string
-	for _, s := range list {
-		out = append(out, expand(s, h))
+// expandAll is expand for a list, itself where it has nothing to replace.
+func expandAll(list []string, h *Host) []string {
+	if !slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, "{") }) {
+		return list
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = expand(s, h)
 	}
 	return out
 }

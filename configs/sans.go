@@ -11,64 +11,68 @@ import (
 
 // sans returns the DNS names and then the IP addresses of a certificate for
 // the hosts: those of the profile, and those that the certificate adds.
-func (r *resolver) sans(d *draft, c renewer.Certificate, hosts []Host) []string {
-	var templates []setting
-	if getOr(d.s, "default_sans", true) {
-		templates = append(templates, get[[]setting](d.profile.settings, "sans")...)
-	}
-	templates = append(templates, get[[]setting](d.extra, "sans")...)
-	var out []string
-	for _, t := range templates {
+func (r *resolver) sans(d *draft, c *renewer.Certificate, hosts []*Host) []string {
+	var given []san
+	add := func(t setting) {
 		text := t.value.(string)
 		for _, h := range hosts {
-			for _, name := range fill(text, h) {
-				if san, ok := canonical(name); ok {
-					out = append(out, san)
+			names := h.Names // of {names}
+			if text != "{names}" {
+				names = []string{expand(text, h)}
+			}
+			for _, name := range names {
+				if s, ok := canonical(name); ok {
+					given = append(given, s)
 				} else {
 					r.fault(t.at.or(d.at), quote(name)+", which "+text+" stands for on host "+quote(h.Name)+", cannot be a name in a certificate",
 						"expected a DNS name or an IP address; default_sans: false leaves out those of the profile")
 				}
 			}
-			if !placeholderForm.MatchString(text) {
+			if !hasPlaceholder(text) {
 				break // the same on every host
 			}
 		}
 	}
-	slices.SortFunc(out, compareSANs)
-	out = slices.Compact(out)
-	broken := d.s.has("sans") && d.s["sans"].value == nil
-	if len(out) == 0 && !broken && slices.Contains(c.Usages, renewer.UsageServer) {
+	if getOr(d.s, "default_sans", true) {
+		for _, t := range get[[]setting](d.profile.settings, "sans") {
+			add(t)
+		}
+	}
+	for _, t := range get[[]setting](d.extra, "sans") {
+		add(t)
+	}
+	slices.SortFunc(given, san.compare)
+	given = slices.Compact(given)
+	x, there := d.s.find("sans")
+	if broken := there && x.value == nil; len(given) == 0 && !broken && slices.Contains(c.Usages, renewer.UsageServer) {
 		r.fault(d.at, "certificate "+quote(c.Name)+" is for a server and has no name to be checked", "expected sans: one or more DNS names or IP addresses")
+	}
+	if len(given) == 0 {
+		return nil
+	}
+	out := make([]string, len(given))
+	for i, s := range given {
+		out[i] = s.name
 	}
 	return out
 }
 
-// fill replaces placeholders; {names} stands for several names, or none.
-func fill(text string, h Host) []string {
-	if text == "{names}" {
-		return h.Names
-	}
-	return []string{expand(text, h)}
+// san is a name in a certificate in the form in which two that mean the same
+// are equal.
+type san struct {
+	name string
+	ip   netip.Addr // zero for a DNS name
 }
 
-// canonical returns a SAN in the form in which two that mean the same are equal.
-func canonical(s string) (string, bool) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		return a.Unmap().String(), true
+func canonical(s string) (san, bool) {
+	if a, ok := parseIP(s); ok {
+		a = a.Unmap()
+		return san{a.String(), a}, true
 	}
-	return strings.ToLower(s), isSAN(s)
+	return san{name: strings.ToLower(s)}, isSAN(s)
 }
 
-func compareSANs(a, b string) int {
-	x, xerr := netip.ParseAddr(a)
-	y, yerr := netip.ParseAddr(b)
-	switch {
-	case xerr == nil && yerr == nil:
-		return x.Compare(y)
-	case xerr == nil:
-		return 1
-	case yerr == nil:
-		return -1
-	}
-	return cmp.Compare(a, b)
+// compare puts DNS names before IP addresses.
+func (s san) compare(other san) int {
+	return cmp.Or(s.ip.Compare(other.ip), cmp.Compare(s.name, other.name))
 }

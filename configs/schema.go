@@ -103,27 +103,65 @@ var eventTypes = []string{
 	string(renewer.EventBudgetExceeded), string(renewer.EventRevoked),
 }
 
-// merged are the keys whose mappings are merged key by key; a value of any
-// other key replaces the one below it.
-var merged = []string{"files", "modes"}
+// merges reports whether the mappings of a key are merged key by key; a value
+// of any other key replaces the one below it.
+func merges(key string) bool { return key == "files" || key == "modes" }
 
-// excludes are pairs of keys of which the one that stands nearer counts.
-var excludes = map[string]string{"renew_at": "renew_before", "renew_before": "renew_at"}
+// excludes returns the key that does not count below one that stands nearer.
+func excludes(key string) string {
+	switch key {
+	case "renew_at":
+		return "renew_before"
+	case "renew_before":
+		return "renew_at"
+	}
+	return ""
+}
+
+// layers are settings from several places, the nearest first.
+type layers []settings
+
+func (ls *layers) find(key string) (setting, bool) { return find(*ls, key) }
+
+func (ls *layers) has(key string) bool {
+	_, ok := ls.find(key)
+	return ok
+}
+
+func find(ls []settings, key string) (setting, bool) {
+	for i, s := range ls {
+		if x, ok := s[key]; ok {
+			if merges(key) {
+				x.value = merge(x.value, ls[i+1:], key)
+			}
+			return x, true
+		}
+		if other := excludes(key); other != "" && s.has(other) {
+			break
+		}
+	}
+	return setting{}, false
+}
+
+// merge lays a mapping over what is below it.
+func merge(upper any, below []settings, key string) any {
+	lower, ok := find(below, key)
+	if !ok || lower.value == nil || upper == nil {
+		return upper
+	}
+	both := maps.Clone(lower.value.(settings))
+	maps.Copy(both, upper.(settings))
+	return both
+}
 
 // over lays upper settings over lower ones.
 func over(lower, upper settings) settings {
-	out := settings{}
-	maps.Copy(out, lower)
-	for k := range upper {
-		delete(out, excludes[k])
-	}
-	maps.Copy(out, upper)
-	for _, k := range merged {
-		a, b := get[settings](lower, k), get[settings](upper, k)
-		if a != nil && b != nil {
-			both := maps.Clone(a)
-			maps.Copy(both, b)
-			out[k] = setting{upper[k].at, both}
+	both, out := &layers{upper, lower}, settings{}
+	for _, s := range *both {
+		for k := range s {
+			if x, ok := both.find(k); ok {
+				out[k] = x
+			}
 		}
 	}
 	return out
@@ -140,22 +178,22 @@ type item struct {
 // in the order of the file. An entry with a fault has no value.
 func dictionary(what string, name, read reader) reader {
 	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
-		list, ok := l.entries(at, n, what)
-		if !ok {
-			return nil, false
-		}
-		out := []item{}
-		for _, e := range list {
-			l.subject = "a name in " + what
-			key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: e.key}
-			if _, ok := name(l, e.at, key); !ok {
-				continue
+		out := make([]item, 0, len(n.Content)/2)
+		word := yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
+		ok := l.entries(at, n, what, func(key string, at pos, n *yaml.Node) {
+			l.about("a name in " + what)
+			word.Value = key
+			if _, ok := name(l, at, &word); !ok {
+				return
 			}
-			v, ok := read(l, e.at, e.node)
+			v, ok := read(l, at, n)
 			if !ok {
 				v = nil
 			}
-			out = append(out, item{e.key, e.at, v})
+			out = append(out, item{key, at, v})
+		})
+		if !ok {
+			return nil, false
 		}
 		return out, true
 	}
