@@ -16,13 +16,16 @@ const (
 
 // fleet reads the whole document. What it returns is of use only without faults.
 func (l *loader) fleet(root *yaml.Node) *Fleet {
-	s, ok := l.object(position(root), root, "the fleet file", fleetSchema)
+	s, ok := l.object(l.locate(root), root, "the fleet file", fleetSchema)
 	if !ok {
+		return nil
+	}
+	if !l.include(s) {
 		return nil
 	}
 	f := &Fleet{Path: l.file, StateDir: get[string](s, "state_dir"), windows: map[string]Window{}}
 	if !s.has("state_dir") {
-		l.noStateDir(position(root))
+		l.noStateDir(l.locate(root))
 	}
 	f.Socket = socketOf(s)
 	if len(f.Socket) > longestSocket {
@@ -54,6 +57,6 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 	f.Hosts, f.hosts = l.hosts(get[[]item](s, "hosts"))
 	f.Profiles = l.profiles(s)
 	f.Channels = l.channels(get[[]setting](s, "notify"))
-	newResolver(l, f, get[settings](s, "defaults")).certificates(get[[]setting](s, "certificates"))
+	newResolver(l, f, s).certificates(get[[]setting](s, "certificates"))
 	return f
 }

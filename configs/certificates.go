@@ -89,21 +89,28 @@ func (r *resolver) entry(at pos, own settings) {
 	}
 }
 
-// hostsOf returns the hosts of an entry, in its order.
+// hostsOf returns the hosts of an entry, in its order and each once; those of
+// a group are in the order of the file.
 func (r *resolver) hostsOf(d *draft) []*Host {
 	x, _ := d.s.find("hosts")
-	if _, own := d.own["hosts"]; !own && r.common != nil {
-		return r.common
-	}
 	list, _ := x.value.([]setting)
 	hosts := make([]*Host, 0, len(list))
-	for _, x := range list {
-		if i, ok := r.fleet.hosts[x.value.(string)]; ok {
+	r.turn++
+	add := func(i int) {
+		if r.listed[i] != r.turn {
+			r.listed[i] = r.turn
 			hosts = append(hosts, &r.fleet.Hosts[i])
 		}
 	}
-	if _, own := d.own["hosts"]; !own {
-		r.common = hosts
+	for _, x := range list {
+		name := x.value.(string)
+		if i, ok := r.fleet.hosts[name]; ok {
+			add(i)
+		} else if of, ok := strings.CutPrefix(name, "@"); ok {
+			for _, i := range r.groups[of].hosts {
+				add(i)
+			}
+		}
 	}
 	return hosts
 }

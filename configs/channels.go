@@ -5,7 +5,7 @@ import "renewer/renewer"
 // channels reads the ways to notify people.
 func (l *loader) channels(list []setting) []Channel {
 	var out []Channel
-	seen := map[string]bool{}
+	seen := map[string]pos{}
 	for _, c := range list {
 		s, _ := c.value.(settings)
 		if s == nil {
@@ -14,10 +14,11 @@ func (l *loader) channels(list []setting) []Channel {
 		ch := Channel{Name: get[string](s, "name"), URLFile: get[string](s, "url_file"), Exec: texts(s, "exec"), Template: get[string](s, "template")}
 		if !s.has("name") {
 			l.fault(c.at, "the channel has no name", "expected name: a word for messages and metrics")
-		} else if seen[ch.Name] && ch.Name != "" {
-			l.fault(s["name"].at, "a second channel named "+quote(ch.Name), "expected a name of its own")
+		} else if first, twice := seen[ch.Name]; twice && ch.Name != "" {
+			l.fault(s["name"].at, "a second channel named "+quote(ch.Name), "expected a name of its own; "+l.first(first, s["name"].at))
+		} else {
+			seen[ch.Name] = s["name"].at
 		}
-		seen[ch.Name] = true
 		for _, e := range texts(s, "events") {
 			ch.Events = append(ch.Events, renewer.EventType(e))
 		}

@@ -56,10 +56,20 @@ func (s settings) has(key string) bool {
 // reports false after a fault.
 type reader func(l *loader, at pos, n *yaml.Node) (any, bool)
 
-// schema says which keys a mapping may have, and how each is read.
+// schema says which keys a mapping may have, and how each is read; nil for what
+// only the fleet file may have, and not what it includes.
 type schema map[string]reader
 
-func (s schema) keys() []string { return slices.Sorted(maps.Keys(s)) }
+func (s schema) keys() []string {
+	var out []string
+	for k, read := range s {
+		if read != nil {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // with returns the schema with more keys.
 func (s schema) with(more schema) schema {
@@ -94,7 +104,7 @@ func (l *loader) entries(at pos, n *yaml.Node, what string, do func(key string, 
 		if k.Kind != yaml.ScalarNode || isNull(k) {
 			l.fault(kat, "a key that is "+kindOf(k), "expected a word")
 		} else if before := earlier(first, n.Content[:i], k); before != nil {
-			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), fmt.Sprintf("expected it once; the first is in line %d", before.Line))
+			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), "expected it once; "+l.first(l.locate(before), kat))
 		} else {
 			do(k.Value, kat, n.Content[i+1])
 		}
@@ -128,6 +138,10 @@ func (l *loader) object(at pos, n *yaml.Node, what string, s schema) (settings, 
 			if meant := l.unknownKey(key, at, what, s); meant != "" && !out.has(meant) {
 				out[meant] = setting{at: at}
 			}
+			return
+		}
+		if read == nil {
+			l.fault(at, key+" in "+what, "expected it in "+l.main+", which includes this file")
 			return
 		}
 		l.about(key)

@@ -13,6 +13,8 @@ type Fault struct {
 	Line, Column int    // from 1, of the key or list entry that has it
 	What         string // what was found
 	Expected     string // what would have been right, or the way out
+
+	file int32 // place of File among those that are read
 }
 
 func (f Fault) Error() string {
@@ -23,7 +25,7 @@ func (f Fault) Error() string {
 	return s
 }
 
-// Faults are all that is wrong in one fleet file, in the order of the file.
+// Faults are all that is wrong in one fleet file, in its order, and then in what it includes.
 type Faults []Fault
 
 // Error gives one fault a line.
@@ -37,7 +39,7 @@ func (f Faults) Error() string {
 
 func (f Faults) sort() Faults {
 	slices.SortStableFunc(f, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.What, b.What))
+		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.What, b.What))
 	})
 	return slices.Compact(f)
 }

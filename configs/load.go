@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -17,11 +18,12 @@ import (
 	"renewer/renewer"
 )
 
-// MaxSize is the largest fleet file that is read, in bytes.
-const MaxSize = 4 << 20
+// MaxSize is the largest file that is read, in bytes. There is no limit to
+// what several files have together.
+const MaxSize = 64 << 20
 
-// Load reads a fleet file. The error is Faults where the content is at
-// fault, and says otherwise why the file could not be read.
+// Load reads a fleet file and what it includes. The error is Faults where the
+// content is at fault, and says otherwise why the file could not be read.
 func Load(path string) (*Fleet, error) { return load(path, false) }
 
 // LoadForReading is Load for commands that do not act by themselves, and are
@@ -30,20 +32,46 @@ func Load(path string) (*Fleet, error) { return load(path, false) }
 func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
 
 func load(path string, reading bool) (*Fleet, error) {
-	f, err := os.Open(path)
+	data, err := readFile(disk{}, path)
 	if err != nil {
 		return nil, notOpened(err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the fleet file: %w", err)
-	}
-	fleet, err := parse(&loader{file: path, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
+	fleet, err := parse(&loader{file: path, disk: disk{}, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
 	if err == nil {
 		fleet.Digest, err = digest(bytes.NewReader(data))
 	}
 	return fleet, err
+}
+
+// disk is the file system of this machine, by the paths that people write.
+type disk struct{}
+
+func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
+
+// Stat implements fs.StatFS: opening a pipe would wait for its other end.
+func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
+
+// readFile reads a file, and one byte more than MaxSize of one that is larger.
+func readFile(disk fs.FS, name string) ([]byte, error) {
+	f, err := disk.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var data bytes.Buffer
+	if info, err := f.Stat(); err == nil {
+		data.Grow(int(min(info.Size(), MaxSize)) + bytes.MinRead)
+	}
+	_, err = data.ReadFrom(io.LimitReader(f, MaxSize+1))
+	return data.Bytes(), err
+}
+
+// reason is what is wrong with a file whose name was said.
+func reason(err error) string {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err.Error()
+	}
+	return err.Error()
 }
 
 func notOpened(err error) error {
@@ -53,10 +81,10 @@ func notOpened(err error) error {
 	return fmt.Errorf("reading the fleet file: %w", err)
 }
 
-// Parse reads the content of a fleet file; path is for messages. The error
-// is always Faults.
+// Parse reads the content of a fleet file; path is for messages, and where what
+// it includes is looked for. The error is always Faults.
 func Parse(path string, data []byte) (*Fleet, error) {
-	return parse(&loader{file: path, later: notYet, getenv: os.LookupEnv}, data)
+	return parse(&loader{file: path, disk: disk{}, later: notYet, getenv: os.LookupEnv}, data)
 }
 
 func parse(l *loader, data []byte) (*Fleet, error) {
@@ -74,10 +102,11 @@ func parse(l *loader, data []byte) (*Fleet, error) {
 // document returns the one mapping that a fleet file is, or nil with a fault.
 func (l *loader) document(data []byte) *yaml.Node {
 	if len(data) > MaxSize {
-		l.fault(pos{1, 1}, "the fleet file is larger than 4 MiB", "expected a fleet file")
+		l.fault(l.start(), "the file is larger than 64 MiB", "expected a fleet file; it can include others")
 		return nil
 	}
 	if at, what := unreadable(data); what != "" {
+		at.file = l.index
 		l.fault(at, what, "expected UTF-8 text")
 		return nil
 	}
@@ -85,19 +114,22 @@ func (l *loader) document(data []byte) *yaml.Node {
 	var doc, second yaml.Node
 	err := in.Decode(&doc)
 	if errors.Is(err, io.EOF) || err == nil && isNull(doc.Content[0]) {
-		l.fault(pos{1, 1}, "the fleet file is empty", "expected state_dir, issuers, hosts and certificates; renewer init writes one to start from")
+		if l.index > 0 {
+			return &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1} // all of it is commented out
+		}
+		l.fault(l.start(), "the fleet file is empty", "expected state_dir, issuers, hosts and certificates; renewer init writes one to start from")
 		return nil
 	}
 	if err == nil {
 		switch err = in.Decode(&second); {
 		case err == nil:
-			l.fault(position(&second), "a second document in the file", "expected one document")
+			l.fault(l.locate(&second), "a second document in the file", "expected one document")
 		case errors.Is(err, io.EOF):
 			err = nil
 		}
 	}
 	if err != nil {
-		l.fault(syntax(err, data), "not YAML: "+yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
+		l.fault(l.syntax(err, data), "not YAML: "+yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
 			"expected correct YAML; the cause may stand a little before")
 		return nil
 	}
@@ -113,13 +145,13 @@ func (l *loader) plain(n *yaml.Node) bool {
 	ok := true
 	switch {
 	case n.Kind == yaml.AliasNode:
-		l.fault(position(n), "alias *"+n.Value+" cannot stand in a fleet file", "expected the value itself; what certificates share goes under defaults or profiles")
+		l.fault(l.locate(n), "alias *"+n.Value+" cannot stand in a fleet file", "expected the value itself; what certificates share goes under defaults or profiles")
 		return false
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!merge":
-		l.fault(position(n), "a merge key (<<) cannot stand in a fleet file", "expected the keys themselves; what certificates share goes under defaults or profiles")
+		l.fault(l.locate(n), "a merge key (<<) cannot stand in a fleet file", "expected the keys themselves; what certificates share goes under defaults or profiles")
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		l.fault(position(n), "tag "+quote(n.Tag)+" cannot stand in a fleet file", "expected a value without a tag")
+		l.fault(l.locate(n), "tag "+quote(n.Tag)+" cannot stand in a fleet file", "expected a value without a tag")
 		ok = false
 	}
 	for _, c := range n.Content {
@@ -135,7 +167,7 @@ func isText(data []byte) bool {
 
 // unreadable finds the first byte that is not text.
 func unreadable(data []byte) (pos, string) {
-	at := pos{1, 1}
+	at := pos{line: 1, column: 1}
 	if isText(data) {
 		return at, ""
 	}
@@ -149,7 +181,7 @@ func unreadable(data []byte) (pos, string) {
 		case r == '\r' && bytes.HasPrefix(data[size:], []byte("\n")):
 			at.column--
 		case r == '\n' || r == '\r' || r == '\u0085' || r == '\u2028' || r == '\u2029': // YAML 1.1, section 4.2
-			at = pos{at.line + 1, 0}
+			at = pos{line: at.line + 1}
 		}
 		at.column++
 		data = data[size:]
@@ -167,7 +199,7 @@ var (
 var parserProblem = regexp.MustCompile(`^(did not find expected ('-'|key|',' or|node content|<)|found duplicate|found undefined|found incompatible|block sequence entries)`)
 
 // syntax finds the line in the library's message; it knows no columns.
-func syntax(err error, data []byte) pos {
+func (l *loader) syntax(err error, data []byte) pos {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
 	if m := yamlAnchor.FindStringSubmatch(text); m != nil {
@@ -182,5 +214,5 @@ func syntax(err error, data []byte) pos {
 		}
 	}
 	last := bytes.Count(bytes.TrimSuffix(data, []byte("\n")), []byte("\n")) + 1
-	return pos{int32(max(1, min(line, last))), 1}
+	return pos{int32(max(1, min(line, last))), 1, l.index}
 }

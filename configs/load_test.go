@@ -25,6 +25,11 @@ func credentialsIn(dir string) func(string) (string, bool) {
 	return func(name string) (string, bool) { return dir, name == "CREDENTIALS_DIRECTORY" }
 }
 
+// loaderIn reads a fixture as if its directory were the working directory.
+func loaderIn(file string, later map[string]string, getenv func(string) (string, bool)) *loader {
+	return &loader{file: filepath.Base(file), disk: os.DirFS(filepath.Dir(file)), later: later, getenv: getenv}
+}
+
 // golden compares text with a file, or writes it with -update.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
@@ -66,7 +71,7 @@ func TestBadFilesGiveAllTheirFaults(t *testing.T) {
 	for _, file := range fixtures(t, "testdata/bad/*.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			fleet, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: unset}, readFixture(t, file))
+			fleet, err := parse(loaderIn(file, notYet, unset), readFixture(t, file))
 			var faults Faults
 			if fleet != nil || !errors.As(err, &faults) || len(faults) == 0 {
 				t.Fatalf("got %v, %v; want no fleet, and faults", fleet, err)
@@ -100,7 +105,7 @@ func TestGoodFiles(t *testing.T) {
 	for _, file := range fixtures(t, "testdata/good/*.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			fleet, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: credentialsIn("/run/credentials/renewer")}, readFixture(t, file))
+			fleet, err := parse(loaderIn(file, notYet, credentialsIn("/run/credentials/renewer")), readFixture(t, file))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,12 +122,12 @@ func TestLaterFilesAreRefusedOnlyForWhatIsNotThere(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			data, env := readFixture(t, file), credentialsIn("/run/credentials/renewer")
-			_, err := parse(&loader{file: filepath.Base(file), later: notYet, getenv: env}, data)
+			_, err := parse(loaderIn(file, notYet, env), data)
 			if err == nil {
 				t.Fatal("loaded, and should be refused")
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", err.Error()+"\n")
-			fleet, err := parse(&loader{file: filepath.Base(file), getenv: env}, data)
+			fleet, err := parse(loaderIn(file, nil, env), data)
 			if err != nil {
 				t.Fatalf("with everything supported: %v", err)
 			}
@@ -144,7 +149,7 @@ func TestEveryFeatureToComeIsRefused(t *testing.T) {
 func TestExamplesLoad(t *testing.T) {
 	t.Parallel()
 	for _, file := range fixtures(t, "examples/*.yaml") {
-		if _, err := parse(&loader{file: file, later: notYet, getenv: credentialsIn("/run/credentials/renewer")}, readFixture(t, file)); err != nil {
+		if _, err := parse(loaderIn(file, notYet, credentialsIn("/run/credentials/renewer")), readFixture(t, file)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -194,8 +199,11 @@ func TestLoad(t *testing.T) {
 	if _, err := Load(dir); err == nil || errors.As(err, &faults) {
 		t.Errorf("a directory: %v", err)
 	}
-	big := write("big.yaml", "state_dir: /s\n"+strings.Repeat("#\n", MaxSize/2))
-	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), big+":1:1: the fleet file is larger than 4 MiB") {
+	big := write("big.yaml", "state_dir: /s\n")
+	if err := os.Truncate(big, MaxSize+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), big+":1:1: the file is larger than 64 MiB") {
 		t.Errorf("a large file: %v", err)
 	}
 	if f, err := Load(write("good.yaml", "state_dir: /s\n")); err != nil || f.StateDir != "/s" || f.HTTP.Listen != "127.0.0.1:9925" {
@@ -230,7 +238,7 @@ func TestCredentialsDirectory(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	t.Parallel()
-	f, err := parse(&loader{file: "whole.yaml", getenv: credentialsIn("/c")}, readFixture(t, "testdata/later/whole.yaml"))
+	f, err := parse(loaderIn("testdata/later/whole.yaml", nil, credentialsIn("/c")), readFixture(t, "testdata/later/whole.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

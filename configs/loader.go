@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"io/fs"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -8,9 +9,7 @@ import (
 
 // pos is a place in a file. Zero stands for the built-in data, which has
 // no place in a user's file: its faults are shown where it is asked for.
-type pos struct{ line, column int32 }
-
-func position(n *yaml.Node) pos { return pos{int32(n.Line), int32(n.Column)} }
+type pos struct{ line, column, file int32 }
 
 // or returns p, or another place if p is none.
 func (p pos) or(other pos) pos {
@@ -20,9 +19,13 @@ func (p pos) or(other pos) pos {
 	return p
 }
 
-// loader carries the faults of one file.
+// loader carries the faults of one file, the fleet file's those of all.
 type loader struct {
-	file    string
+	file    string            // what is read
+	index   int32             // 0: the fleet file, else its place in files and one
+	main    string            // what includes it
+	files   []string          // that are included
+	disk    fs.FS             // where they are
 	builtin bool              // reading profiles.yaml: keep no positions
 	later   map[string]string // features that are refused, see notYet
 	getenv  func(string) (string, bool)
@@ -48,22 +51,47 @@ func (l *loader) what() string {
 func (l *loader) wrong() int { return len(l.faults) - l.refused }
 
 func (l *loader) fault(at pos, what, expected string) {
-	l.faults = append(l.faults, Fault{File: l.file, Line: int(at.line), Column: int(at.column), What: what, Expected: expected})
+	l.faults = append(l.faults, Fault{File: l.nameOf(at), Line: int(at.line), Column: int(at.column), What: what, Expected: expected, file: at.file})
 }
+
+// nameOf returns the name of the file that a place is in.
+func (l *loader) nameOf(at pos) string {
+	switch {
+	case at.file == l.index:
+		return l.file
+	case at.file == 0:
+		return l.main
+	}
+	return l.files[at.file-1]
+}
+
+// start is the beginning of the file.
+func (l *loader) start() pos { return pos{1, 1, l.index} }
+
+func (l *loader) locate(n *yaml.Node) pos { return pos{int32(n.Line), int32(n.Column), l.index} }
 
 func (l *loader) place(n *yaml.Node) pos {
 	if l.builtin {
 		return pos{}
 	}
-	return position(n)
+	return l.locate(n)
 }
 
 // position writes a place as it stands in messages.
 func (l *loader) position(at pos) string {
-	b := make([]byte, 0, len(l.file)+16)
-	b = append(append(b, l.file...), ':')
+	name := l.nameOf(at)
+	b := append(append(make([]byte, 0, len(name)+16), name...), ':')
 	b = append(strconv.AppendInt(b, int64(at.line), 10), ':')
 	return string(strconv.AppendInt(b, int64(at.column), 10))
+}
+
+// first says where the first of two is, for a message at the second.
+func (l *loader) first(at, second pos) string {
+	s := "the first is in line " + strconv.Itoa(int(at.line))
+	if at.file != second.file {
+		s += " of " + l.nameOf(at)
+	}
+	return s
 }
 
 // suggest is suggestion, as long as the faults are few enough to be read:

@@ -37,11 +37,11 @@ func (r *resolver) join(d *draft, c *renewer.Certificate, hosts []*Host) {
 			}
 		}
 	}
-	r.groups[c.PeerGroup] = append(r.groups[c.PeerGroup], joined{len(r.fleet.Certificates) - 1, d, dials})
+	r.peering[c.PeerGroup] = append(r.peering[c.PeerGroup], joining{len(r.fleet.Certificates) - 1, d, dials})
 }
 
-// joined is a member before all certificates are in their places.
-type joined struct {
+// joining is a member before all certificates are in their places.
+type joining struct {
 	certificate int
 	d           *draft
 	dials       []setting
@@ -51,11 +51,11 @@ type joined struct {
 func (r *resolver) peers() {
 	for i := range r.fleet.Certificates { // each group once, in the order of the file
 		group := r.fleet.Certificates[i].PeerGroup
-		if r.groups[group] == nil {
+		if r.peering[group] == nil {
 			continue
 		}
 		var members, servers, clients []member
-		for _, j := range r.groups[group] {
+		for _, j := range r.peering[group] {
 			m := member{&r.fleet.Certificates[j.certificate], j.d, j.dials}
 			members = append(members, m)
 			if slices.Contains(m.Usages, renewer.UsageServer) {
@@ -65,7 +65,7 @@ func (r *resolver) peers() {
 				clients = append(clients, m)
 			}
 		}
-		delete(r.groups, group)
+		delete(r.peering, group)
 		r.dialled(members, servers)
 		servers, clients = oneAnEntry(servers), oneAnEntry(clients)
 		r.trusted(servers, clients)

@@ -11,7 +11,7 @@ import (
 
 // mostPlacements bounds what a few lines (a list of hosts under defaults, and
 // many certificates) can grow to.
-const mostPlacements = 200_000
+const mostPlacements = 1_000_000
 
 // resolver turns the entries of certificates into what they stand for.
 type resolver struct {
@@ -22,9 +22,12 @@ type resolver struct {
 	known    map[string][]string // names that settings refer to, by kind
 	claims   map[claim]*renewer.Placement
 	clients  []clientUse
-	groups   map[string][]joined
+	peering  map[string][]joining // members of peer groups
+	named    []item               // groups of hosts
+	groups   map[string]group
+	listed   []int                          // by host, the entry that had it last
+	turn     int                            // that of the entry
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
-	common   []*Host                        // hosts of the defaults
 	count    int                            // of placements
 }
 
@@ -35,18 +38,17 @@ type clientUse struct {
 	at                pos
 }
 
-func newResolver(l *loader, f *Fleet, defaults settings) *resolver {
+func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
-		loader: l, fleet: f, defaults: defaults, profiles: map[string]*Profile{},
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows))}, groups: map[string][]joined{}, layouts: map[*Profile]renewer.Placement{},
+		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, named: get[[]item](s, "groups"),
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
 	}
+	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
 	for i := range f.Profiles {
 		p := &f.Profiles[i]
 		r.profiles[p.Name] = p
 		r.known["profile"] = append(r.known["profile"], p.Name)
-	}
-	for i := range f.Hosts {
-		r.known["host"] = append(r.known["host"], f.Hosts[i].Name)
 	}
 	f.entries = map[string][]string{}
 	return r
@@ -70,14 +72,14 @@ func (r *resolver) certificates(list []setting) {
 		if !own.has("name") {
 			r.fault(c.at, "the certificate has no name", "expected name: "+aCertificateName)
 		} else if first, twice := names[name]; twice && name != "" {
-			r.fault(own["name"].at, "a second certificate named "+quote(name), fmt.Sprintf("expected a name of its own; the first is in line %d", first.line))
+			r.fault(own["name"].at, "a second certificate named "+quote(name), "expected a name of its own; "+r.first(first, own["name"].at))
 			continue
 		} else {
 			names[name] = c.at
 		}
 		r.entry(c.at, own)
 		if r.count > mostPlacements {
-			r.fault(c.at, "the certificates up to here go to more than 200000 places", "expected several fleets")
+			r.fault(c.at, "the certificates up to here go to more than 1000000 places", "expected several fleets")
 			return
 		}
 	}
@@ -104,7 +106,19 @@ func (r *resolver) references() func(settings) {
 			check(kind, s[kind])
 		}
 		for _, x := range get[[]setting](s, "hosts") {
-			check("host", x)
+			text := x.value.(string)
+			name, isGroup := strings.CutPrefix(text, "@")
+			_, known := r.groups[name]
+			switch {
+			case isGroup && !known:
+				r.unknownGroup(x.at, text, r.named)
+			case !isGroup && hasMeta(text):
+				r.fault(x.at, quote(text)+" is a pattern, and here are names", fmt.Sprintf("expected groups: {NAME: [%q]} in the fleet file, and \"@NAME\" here", text))
+			case known && !isGroup && !sets["host"][text]:
+				r.fault(x.at, "unknown host "+quote(text), "did you mean the group, "+quote("@"+text)+"?")
+			case !isGroup:
+				check("host", x)
+			}
 		}
 		for _, x := range get[[]setting](s, "trust") {
 			check("issuer", x)

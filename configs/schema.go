@@ -12,6 +12,7 @@ import (
 // The schema of the fleet file: every key, and how it is read.
 
 var fleetSchema = schema{
+	"include":      readInclude,
 	"state_dir":    pathOf(false),
 	"api":          object("api", apiSchema),
 	"http":         object("http", httpSchema),
@@ -20,6 +21,7 @@ var fleetSchema = schema{
 	"defaults":     orEmpty(object("defaults", certificateSchema.without("name"))),
 	"issuers":      orEmpty(dictionary("issuers", named(plainName, aName), issuerReader)),
 	"hosts":        orEmpty(dictionary("hosts", named(hostName, aHostName), hostReader)),
+	"groups":       orEmpty(dictionary("groups", named(plainName, aName), readGroup)),
 	"certificates": orEmpty(rows("a certificate", certificateSchema)),
 	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
@@ -62,7 +64,7 @@ var certificateSchema = placementSchema.with(schema{
 	"name":            named(certificateName, aCertificateName),
 	"issuer":          text("the name of an issuer"),
 	"profile":         text("the name of a profile"),
-	"hosts":           set("names of hosts", 1, text("the name of a host")),
+	"hosts":           set("names of hosts and @GROUP", 1, text("the name of a host, or @GROUP")),
 	"per_host":        boolean,
 	"common_name":     template("a name of one line", anything),
 	"default_sans":    boolean,

@@ -37,12 +37,12 @@ func (l *loader) named(root *yaml.Node, of func(settings) string) string {
 			few.Content = append(few.Content, root.Content[i], root.Content[i+1])
 		}
 	}
-	s, _ := l.object(position(root), &few, "the fleet file", socketSchema)
+	s, _ := l.object(l.locate(root), &few, "the fleet file", socketSchema)
 	if place := of(s); place != "" {
 		return place
 	}
 	if root.Kind == yaml.MappingNode && !s.has("state_dir") {
-		l.noStateDir(position(root))
+		l.noStateDir(l.locate(root))
 	}
 	return ""
 }
@@ -76,14 +76,14 @@ func placeOf(path string, of func(settings) string) (string, error) {
 	}
 	var doc yaml.Node
 	if yaml.Unmarshal(text, &doc) == nil && len(doc.Content) > 0 {
-		if place := (&loader{file: path}).named(doc.Content[0], of); place != "" {
+		if place := (&loader{file: path, disk: disk{}}).named(doc.Content[0], of); place != "" {
 			return place, nil
 		}
 	}
 	if text, err = os.ReadFile(path); err != nil {
 		return "", fmt.Errorf("reading the fleet file: %w", err)
 	}
-	l := &loader{file: path}
+	l := &loader{file: path, disk: disk{}}
 	if root := l.document(text); root != nil {
 		if place := l.named(root, of); place != "" {
 			return place, nil

@@ -1,0 +1,111 @@
+package configs
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// broken is a file system in which one path cannot be opened.
+type broken struct {
+	fstest.MapFS
+	path string
+	err  error
+}
+
+func (b broken) Open(name string) (fs.File, error) {
+	if name == b.path {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: b.err}
+	}
+	return b.MapFS.Open(name)
+}
+
+func (b broken) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == b.path {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: b.err}
+	}
+	return b.MapFS.ReadDir(name)
+}
+
+func (b broken) Stat(name string) (fs.FileInfo, error) { return b.MapFS.Stat(name) }
+
+// What cannot be read is never taken for what is not there: its certificates
+// would be let go of.
+func TestWhatCannotBeReadIsAFault(t *testing.T) {
+	t.Parallel()
+	const file = "include: [fleet.d/*.yaml]\nstate_dir: /s\ncertificates:\n  - {name: a, issuer: ca, profile: files, hosts: [h], dir: /d}\n"
+	disk := fstest.MapFS{
+		"fleet.d/hosts.yaml":   {Data: []byte("hosts: {h: {}}\n")},
+		"fleet.d/issuers.yaml": {Data: []byte("issuers: {ca: {type: local}}\n")},
+	}
+	for _, c := range []struct {
+		path string
+		err  error
+		want string
+	}{
+		{"none", nil, ""},
+		{"fleet.d", fs.ErrPermission, `f.yaml:1:11: include "fleet.d/*.yaml" cannot be looked up: permission denied; expected a directory that renewer may read`},
+		{"fleet.d/hosts.yaml", fs.ErrPermission, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: permission denied; expected a file that renewer may read`},
+		{"fleet.d/hosts.yaml", fs.ErrNotExist, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: file does not exist; expected a file that is there, or a pattern such as *.yaml where there may be none`},
+	} {
+		fleet, err := parse(&loader{file: "f.yaml", disk: broken{disk, c.path, c.err}, getenv: unset}, []byte(file))
+		if c.want == "" && (err != nil || len(fleet.Certificates) != 1) || c.want != "" && (err == nil || err.Error() != c.want) {
+			t.Errorf("%s: %v\n got %v\nwant %s", c.path, c.err, err, c.want)
+		}
+	}
+}
+
+func TestIncludeIsLookedUpFromTheFileAndAtEachLoad(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a[b]*") // no pattern of its own
+	elsewhere := filepath.Join(t.TempDir(), "hosts.yaml")
+	file := writeFile(t, filepath.Join(dir, "renewer.yaml"), "include: [fleet.d/*.yaml, fleet.d/*/*.yaml, "+elsewhere+"]\nstate_dir: /s\n")
+	writeFile(t, elsewhere, "hosts: {far: {}}\n")
+	hosts := func() string {
+		f, err := Load(file)
+		if err != nil {
+			return err.Error()
+		}
+		return strings.Join(f.hostNames(), " ")
+	}
+	if got := hosts(); got != "far" {
+		t.Errorf("at first: %s", got)
+	}
+	writeFile(t, filepath.Join(dir, "fleet.d", "b.yaml"), "hosts: {b: {}}\n")
+	writeFile(t, filepath.Join(dir, "fleet.d", "a.yaml"), "hosts: {a: {}}\n")
+	writeFile(t, filepath.Join(dir, "fleet.d", "more", "c.yaml"), "hosts: {c: {}}\n")
+	writeFile(t, filepath.Join(dir, "fleet.d", "other", "c.txt"), "hosts: {no: {}}\n")
+	if got := hosts(); got != "a b c far" {
+		t.Errorf("with new files: %s", got)
+	}
+	writeFile(t, filepath.Join(dir, "fleet.d", "b.yaml"), "hosts: {b: [}\n")
+	if got, want := hosts(), filepath.Join(dir, "fleet.d", "b.yaml")+":1:1: not YAML: "; !strings.HasPrefix(got, want) {
+		t.Errorf("with a fault: %s, want %s", got, want)
+	}
+}
+
+// What one text stands for does not grow: aliases are refused before anything
+// follows them, and groups do not multiply what they hold.
+func TestIncludedFilesCannotGrow(t *testing.T) {
+	t.Parallel()
+	bomb := readFixture(t, "testdata/bad/bomb.yaml")
+	disk := fstest.MapFS{}
+	for _, name := range []string{"d/a.yaml", "d/b.yaml", "d/c.yaml"} {
+		disk[name] = &fstest.MapFile{Data: bomb}
+	}
+	_, err := parse(&loader{file: "f", disk: disk, getenv: unset}, []byte("include: [d/*]\nstate_dir: /s\n"))
+	if err == nil || !strings.Contains(err.Error(), "d/c.yaml:3:8: alias *a cannot stand in a fleet file") {
+		t.Errorf("aliases: %v", err)
+	}
+	var groups strings.Builder
+	groups.WriteString("state_dir: /s\nhosts: {a: {}}\ngroups:\n  g0: [a]\n")
+	for i := 1; i < 200; i++ {
+		groups.WriteString("  " + fmt.Sprint("g", i) + ": [\"@" + fmt.Sprint("g", i-1) + "\", \"*\"]\n")
+	}
+	if f, err := Parse("f", []byte(groups.String())); err != nil || len(f.Hosts) != 1 {
+		t.Errorf("groups of groups: %v", err)
+	}
+}
