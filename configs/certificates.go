@@ -140,6 +140,9 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		Canary: getOr(rollout, "canary", 1), MaxParallel: getOr(rollout, "max_parallel", defaultMaxParallel),
 		Pause: get[time.Duration](rollout, "pause"),
 	}
+	if c.Settle = get[time.Duration](s, "settle"); c.Settle == 0 && hasValue(s, "settle") {
+		c.Settle = -1 // at once
+	}
 	c.Renewal = r.renewal(d, c.Lifetime)
 	r.override(d, &c)
 	if d.s.has("dials") && c.PeerGroup == "" {
@@ -163,6 +166,13 @@ func (r *resolver) certificate(d *draft, hosts []*Host, perHost bool) {
 		r.fleet.Certificates = r.fleet.Certificates[:at]
 		return
 	}
+	there := hosts
+	if slices.ContainsFunc(hosts, retired) {
+		there = slices.DeleteFunc(slices.Clone(hosts), retired)
+	}
+	if len(there) > 0 { // else the names stay: nothing is to be renewed for it
+		hosts = there
+	}
 	if d.bundle {
 		c.CommonName = ""
 	} else {
@@ -172,16 +182,20 @@ func (r *resolver) certificate(d *draft, hosts []*Host, perHost bool) {
 	if c.PeerGroup != "" {
 		r.join(d, c, hosts)
 	}
-	c.Placements = make([]renewer.Placement, len(hosts))
-	for i, h := range hosts {
+	if len(there) > 0 {
+		c.Placements = make([]renewer.Placement, len(there))
+	}
+	for i, h := range there {
 		r.placement(d, c, &c.Placements[i], h)
 	}
-	r.count += len(hosts)
+	r.count += len(there)
 	if perHost {
 		r.fleet.entries[c.Entry] = append(r.fleet.entries[c.Entry], c.Name)
 	}
 	r.fleet.index[c.Name] = at
 }
+
+func retired(h *Host) bool { return h.Retired }
 
 func (r *resolver) commonName(d *draft, name string, hosts []*Host) string {
 	if given := get[string](d.s, "common_name"); given != "" {

@@ -93,6 +93,9 @@ type Host struct {
 	KnownHostsFile string // empty: ~/.ssh/known_hosts
 	Jump           string // name of another host
 	Root           string // prefix of every path on the host; / for none
+	// Retired: the machine is gone for good. No certificate has a placement
+	// there, and those that were on retired hosts alone are no more.
+	Retired bool `json:",omitempty"`
 }
 
 // Channel is one entry of notify. Exactly one way of sending is set.

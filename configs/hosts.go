@@ -13,6 +13,7 @@ var anyHostSchema = schema{
 	"address": textLike(anAddress, isAddress),
 	"names":   set("DNS names", 0, textLike("a DNS name", func(s string) bool { return isDNSName(s) && !isIP(s) })),
 	"root":    pathOf(false),
+	"retired": boolean,
 }
 
 // hostVariants are the keys of each type of host.
@@ -45,7 +46,7 @@ func hostReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		Host: renewer.Host{Address: get[string](s, "address"), Names: texts(s, "names")},
 		Type: kind, User: get[string](s, "user"), Sudo: get[bool](s, "sudo"),
 		SFTPServer: get[string](s, "sftp_server"), IdentityFile: get[string](s, "identity_file"),
-		KnownHostsFile: get[string](s, "known_hosts_file"), Jump: get[string](s, "jump"), Root: getOr(s, "root", "/"),
+		KnownHostsFile: get[string](s, "known_hosts_file"), Jump: get[string](s, "jump"), Root: getOr(s, "root", "/"), Retired: get[bool](s, "retired"),
 	}
 	if kind == "ssh" {
 		h.Port = get[int](s, "port")
@@ -73,6 +74,8 @@ func (l *loader) hosts(list []item) ([]Host, map[string]int) {
 			l.fault(at, "unknown host "+quote(h.Jump), l.suggest(h.Jump, slices.Collect(maps.Keys(by))))
 		} else if t := out[next].Type; t != "" && t != "ssh" {
 			l.fault(at, "host "+quote(h.Jump)+" is not reached over ssh", "expected a host of type ssh to jump over")
+		} else if out[next].Retired && !h.Retired {
+			l.fault(at, "host "+quote(h.Jump)+" is retired", "expected a host that is there to jump over")
 		} else if circular(out, by, i) {
 			l.fault(at, "the jumps from host "+quote(h.Name)+" lead in a circle", "expected an end: a host without jump")
 		}

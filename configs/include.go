@@ -73,19 +73,13 @@ func (l *loader) include(s settings) bool {
 
 // included reads one file; nil where that cannot be done.
 func (l *loader) included(f match, keys schema) settings {
-	info, err := fs.Stat(l.disk, f.name)
-	var data []byte
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	} else if err == nil {
-		data, err = readFile(l.disk, f.name)
-	}
+	data, err := readRegular(l.disk, f.name, MaxSize)
 	if err != nil {
 		expected := "expected a file that renewer may read"
 		if errors.Is(err, fs.ErrNotExist) {
 			expected = "expected a file that is there, or a pattern such as *.yaml where there may be none"
 		}
-		l.fault(f.at, quote(f.name)+" cannot be read: "+reason(err), expected)
+		l.fault(f.at, quote(f.name)+" cannot be read: "+reason(err).Error(), expected)
 		return nil
 	}
 	root := l.document(data)
@@ -143,7 +137,7 @@ func (l *loader) matches(s settings) (files []match) {
 		}
 		names, err := l.glob(dir, strings.Split(strings.Trim(path.Clean(pattern), "/"), "/"), false)
 		if err != nil {
-			l.fault(x.at, "include "+quote(pattern)+" cannot be looked up: "+reason(err), "expected a directory that renewer may read")
+			l.fault(x.at, "include "+quote(pattern)+" cannot be looked up: "+reason(err).Error(), "expected a directory that renewer may read")
 		}
 		if !hasMeta(pattern) && slices.Contains(names, path.Clean(l.file)) {
 			l.fault(x.at, "the fleet file includes itself", "expected other files")

@@ -32,7 +32,7 @@ func Load(path string) (*Fleet, error) { return load(path, false) }
 func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
 
 func load(path string, reading bool) (*Fleet, error) {
-	data, err := readFile(disk{}, path)
+	data, err := readFile(disk{}, path, MaxSize)
 	if err != nil {
 		return nil, notOpened(err)
 	}
@@ -51,8 +51,8 @@ func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
 // Stat implements fs.StatFS: opening a pipe would wait for its other end.
 func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
-// readFile reads a file, and one byte more than MaxSize of one that is larger.
-func readFile(disk fs.FS, name string) ([]byte, error) {
+// readFile reads a file, and one byte more than most of one that is larger.
+func readFile(disk fs.FS, name string, most int) ([]byte, error) {
 	f, err := disk.Open(name)
 	if err != nil {
 		return nil, err
@@ -60,18 +60,31 @@ func readFile(disk fs.FS, name string) ([]byte, error) {
 	defer f.Close()
 	var data bytes.Buffer
 	if info, err := f.Stat(); err == nil {
-		data.Grow(int(min(info.Size(), MaxSize)) + bytes.MinRead)
+		data.Grow(int(min(info.Size(), int64(most))) + bytes.MinRead)
 	}
-	_, err = data.ReadFrom(io.LimitReader(f, MaxSize+1))
+	_, err = data.ReadFrom(io.LimitReader(f, int64(most)+1))
 	return data.Bytes(), err
 }
 
-// reason is what is wrong with a file whose name was said.
-func reason(err error) string {
-	if at, ok := errors.AsType[*fs.PathError](err); ok {
-		return at.Err.Error()
+// readRegular is readFile for a file that another one names: a pipe or a
+// device would keep its reader waiting.
+func readRegular(disk fs.FS, name string, most int) ([]byte, error) {
+	info, err := fs.Stat(disk, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
 	}
-	return err.Error()
+	return readFile(disk, name, most)
+}
+
+// reason is what is wrong with a file whose name was said.
+func reason(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
 }
 
 func notOpened(err error) error {

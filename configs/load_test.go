@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,8 +28,13 @@ func credentialsIn(dir string) func(string) (string, bool) {
 
 // loaderIn reads a fixture as if its directory were the working directory.
 func loaderIn(file string, later map[string]string, getenv func(string) (string, bool)) *loader {
-	return &loader{file: filepath.Base(file), disk: os.DirFS(filepath.Dir(file)), later: later, getenv: getenv}
+	return &loader{file: filepath.Base(file), disk: rooted{os.DirFS(filepath.Dir(file))}, later: later, getenv: getenv}
 }
+
+// rooted has absolute paths too, from the same directory.
+type rooted struct{ fs.FS }
+
+func (r rooted) Open(name string) (fs.File, error) { return r.FS.Open(strings.TrimPrefix(name, "/")) }
 
 // golden compares text with a file, or writes it with -update.
 func golden(t *testing.T, file, got string) {

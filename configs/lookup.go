@@ -25,6 +25,17 @@ func (f *Fleet) Host(name string) (Host, bool) {
 	return f.Hosts[i], true
 }
 
+// Retired returns the names of the hosts that are gone for good.
+func (f *Fleet) Retired() []string {
+	var out []string
+	for i := range f.Hosts {
+		if f.Hosts[i].Retired {
+			out = append(out, f.Hosts[i].Name)
+		}
+	}
+	return out
+}
+
 // Index returns where the certificate of that full name stands in Certificates.
 func (f *Fleet) Index(name string) (i int, ok bool) {
 	i, ok = f.index[name]

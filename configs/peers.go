@@ -163,6 +163,7 @@ func (m member) lacks(issuers []string) bool {
 
 // sends refuses a client without a certificate where every server asks for one.
 func (r *resolver) sends(servers, clients []member) {
+	servers = slices.DeleteFunc(slices.Clone(servers), func(s member) bool { return len(s.Placements) == 0 })
 	if len(servers) == 0 || slices.ContainsFunc(servers, func(s member) bool { return !asksClients(s.Certificate) }) {
 		return
 	}

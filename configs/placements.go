@@ -202,8 +202,15 @@ func (r *resolver) claim(d *draft, p *renewer.Placement, h *Host) {
 	}
 }
 
-// reloads is what the service does by itself when its files change.
+// reloads is what the service does by itself when its files change. Where
+// nothing is activated, what reads the files is taken to read them by itself,
+// unless it is said that it does not read new roots.
 func reloads(s source) renewer.Reloads {
 	given := get[settings](s, "reloads")
-	return renewer.Reloads{Leaf: get[string](given, "leaf") == "automatic", Trust: get[string](given, "trust") == "automatic"}
+	leaf, trust := get[string](given, "leaf"), get[string](given, "trust")
+	if trust == "" && getOr(s, "activate", renewer.Activation{Kind: renewer.ActivateNone}).Kind == renewer.ActivateNone {
+		trust = "automatic"
+		leaf = getOr(given, "leaf", trust)
+	}
+	return renewer.Reloads{Leaf: leaf == "automatic", Trust: trust == "automatic"}
 }

@@ -29,6 +29,7 @@ type resolver struct {
 	turn     int                            // that of the entry
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
 	count    int                            // of placements
+	looked   map[string]error               // files of roots
 }
 
 // clientUse is a certificate that a probe presents.
@@ -41,7 +42,7 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
-		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, named: get[[]item](s, "groups"),
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, looked: map[string]error{}, named: get[[]item](s, "groups"),
 		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
@@ -85,6 +86,23 @@ func (r *resolver) certificates(list []setting) {
 	}
 	r.presentClients(names)
 	r.peers()
+	r.fleet.leaveRetired()
+}
+
+// leaveRetired drops the certificates whose hosts are all retired.
+func (f *Fleet) leaveRetired() {
+	gone := func(c renewer.Certificate) bool { return len(c.Placements) == 0 }
+	if !slices.ContainsFunc(f.Certificates, gone) {
+		return
+	}
+	f.Certificates = slices.DeleteFunc(f.Certificates, gone)
+	clear(f.index)
+	for i, c := range f.Certificates {
+		f.index[c.Name] = i
+	}
+	for entry, names := range f.entries {
+		f.entries[entry] = slices.DeleteFunc(names, func(name string) bool { _, ok := f.index[name]; return !ok })
+	}
 }
 
 // references returns a check of the names that settings refer to.
@@ -121,7 +139,9 @@ func (r *resolver) references() func(settings) {
 			}
 		}
 		for _, x := range get[[]setting](s, "trust") {
-			check("issuer", x)
+			if name, _ := x.value.(string); !r.trustFile(x.at, name) {
+				check("issuer", x)
+			}
 		}
 	}
 }

@@ -69,7 +69,8 @@ var certificateSchema = placementSchema.with(schema{
 	"common_name":     template("a name of one line", anything),
 	"default_sans":    boolean,
 	"peer_group":      named(plainName, aName),
-	"trust":           set("names of issuers", 1, text("the name of an issuer")),
+	"trust":           set("names of issuers and {file: FILE}", 1, readTrust),
+	"settle":          duration(0, mostLifetime),
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
 	"window":          text("the name of a window"),
 	"override_before": duration(0, mostLifetime),
@@ -107,7 +108,7 @@ var eventTypes = []string{
 
 // merges reports whether the mappings of a key are merged key by key; a value
 // of any other key replaces the one below it.
-func merges(key string) bool { return key == "files" || key == "modes" }
+func merges(key string) bool { return key == "files" || key == "modes" || key == "reloads" }
 
 // excludes returns the key that does not count below one that stands nearer.
 func excludes(key string) string {

@@ -24,7 +24,7 @@ func TestSocketOfAgreesWithLoad(t *testing.T) {
 	t.Parallel()
 	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/later/*.yaml", "examples/*.yaml"} {
 		for _, file := range fixtures(t, pattern) {
-			fleet, err := parse(loaderIn(file, nil, credentialsIn("/c")), readFixture(t, file))
+			fleet, err := parse(loaderIn(file, nil, credentialsIn("/run/credentials/renewer")), readFixture(t, file))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,7 +22,7 @@ type Certificate struct {
 	Rekey      bool // a new key for every generation
 	Lifetime   time.Duration
 	Renewal    Renewal
-	Trust      []string // issuers whose roots go into the ca file
+	Trust      []string // issuers whose roots go into the ca file, and files of roots: see TrustFile
 	// Settle is how long after placing a bundle counts as loaded where nothing is
 	// activated: 0 is the default, less than 0 is at once. See SettleTime.
 	Settle     time.Duration
@@ -35,6 +35,16 @@ type Certificate struct {
 	Dials          []string // host:port that a client of the group connects to
 	Position       string   // FILE:LINE:COLUMN of the entry, for messages
 }
+
+// trustFile begins the name of a file of roots among the issuers of Trust. The
+// name of an issuer has no colon.
+const trustFile = "file:"
+
+// TrustFile returns the name under which the roots in a file are trusted.
+func TrustFile(path string) string { return trustFile + path }
+
+// IsTrustFile returns the path of a file of roots that is named in Trust.
+func IsTrustFile(name string) (path string, ok bool) { return strings.CutPrefix(name, trustFile) }
 
 // IsBundle reports whether the entry is a trust bundle alone, with no
 // certificate of its own: its generation is always 0.

@@ -46,6 +46,9 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 		})
 	}
 	for _, host := range p.fleet.Hosts {
+		if host.Retired {
+			continue
+		}
 		g.Go(func() error {
 			st := askHost(ctx, host.Name, host.Type, p.hosts[host.Name])
 			mu.Lock()

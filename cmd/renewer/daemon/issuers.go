@@ -38,6 +38,28 @@ func newIssuer(is configs.Issuer) (engine.Issuer, error) {
 	}
 }
 
+// trustFile is a file of roots among the issuers of trust. It is read each time,
+// so that what is put into it is rolled out as another root of an issuer is.
+type trustFile string
+
+// Sign refuses: a file is no issuer.
+func (f trustFile) Sign(context.Context, renewer.Order) (renewer.Chain, error) {
+	return renewer.Chain{}, &renewer.Error{Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a file of roots, which signs nothing", f), Hint: "issuer: names an issuer of the fleet file"}
+}
+
+func (f trustFile) Roots(context.Context) ([]*x509.Certificate, error) {
+	roots, err := configs.ReadRoots(string(f))
+	if err != nil {
+		return nil, &renewer.Error{Class: renewer.ClassMisconfigured, Err: err}
+	}
+	return roots, nil
+}
+
+func (f trustFile) Health(ctx context.Context) error {
+	_, err := f.Roots(ctx)
+	return err
+}
+
 func localConfig(is configs.Issuer) local.Config {
 	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile, CRLDir: is.CRLDir}
 }

@@ -41,11 +41,21 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 		}
 		p.issuers[is.Name] = p.pace(is, issuer, was)
 	}
+	for i := range fleet.Certificates {
+		for _, name := range fleet.Certificates[i].Trust {
+			if file, ok := renewer.IsTrustFile(name); ok {
+				p.issuers[name] = trustFile(file)
+			}
+		}
+	}
 	p.ssh = remote.NewClient(remote.Options{Log: log})
 	if was != nil {
 		p.ssh = was.ssh
 	}
 	for _, h := range fleet.Hosts {
+		if h.Retired {
+			continue
+		}
 		t, err := p.transport(h.Name, was, nil)
 		if err != nil {
 			return nil, err
@@ -123,7 +133,12 @@ func (p *parts) close(next *parts) error {
 }
 
 func (p *parts) engineFleet() engine.Fleet {
-	f := engine.Fleet{Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}}
+	f := engine.Fleet{
+		Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}, Retired: map[string]bool{},
+	}
+	for _, host := range p.fleet.Retired() {
+		f.Retired[host] = true
+	}
 	for _, c := range p.fleet.Certificates {
 		if w, ok := p.fleet.Window(c.Window); ok {
 			f.Windows[c.Window] = w

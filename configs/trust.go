@@ -1,0 +1,82 @@
+package configs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"renewer/renewer"
+	"renewer/renewer/pki"
+)
+
+var trustFileSchema = schema{"file": pathOf(true)}
+
+// readTrust reads whose roots are trusted: the name of an issuer, or a file of
+// roots under the name that renewer.TrustFile gives it.
+func readTrust(l *loader, at pos, n *yaml.Node) (any, bool) {
+	const expected = "the name of an issuer, or {file: FILE}"
+	if n.Kind != yaml.MappingNode {
+		return textLike(expected, func(s string) bool { _, file := renewer.IsTrustFile(s); return !file })(l, at, n)
+	}
+	s, ok := l.object(at, n, "an entry of trust", trustFileSchema)
+	if ok && !s.has("file") {
+		l.fault(at, "an entry of trust has no file", "expected "+expected)
+	}
+	file := get[string](s, "file")
+	return renewer.TrustFile(file), file != ""
+}
+
+// trustFile reports whether a name of trust is a file of roots, which has to
+// hold some. A command that only reads need not be allowed to read it.
+func (r *resolver) trustFile(at pos, name string) bool {
+	file, ok := renewer.IsTrustFile(name)
+	if !ok {
+		return false
+	}
+	err, looked := r.looked[file]
+	if !looked && !strings.HasPrefix(file, credentials) {
+		_, err = readRoots(r.disk, file)
+		r.looked[file] = err
+	}
+	if err != nil && !(r.reading && errors.Is(err, fs.ErrPermission)) {
+		r.fault(at, err.Error(), renewer.Hint(err))
+	}
+	return true
+}
+
+// ReadRoots reads a file of roots that trust: names. An error has a hint.
+func ReadRoots(file string) ([]*x509.Certificate, error) { return readRoots(disk{}, file) }
+
+// maxRoots is many times what the roots of a system take.
+const maxRoots = 4 << 20
+
+func readRoots(disk fs.FS, file string) ([]*x509.Certificate, error) {
+	const should = "it should hold CA certificates in PEM"
+	text, err := readRegular(disk, file, maxRoots)
+	if err != nil {
+		return nil, renewer.WithHint(fmt.Errorf("the roots in %s cannot be read: %w", file, reason(err)), should+", and renewer has to be allowed to read it")
+	}
+	if len(text) > maxRoots {
+		return nil, renewer.WithHint(fmt.Errorf("%s is larger than 4 MiB", file), should)
+	}
+	certs, err := pki.DecodeCertificates(bytes.TrimPrefix(text, []byte(byteOrderMark)))
+	if err != nil {
+		return nil, renewer.WithHint(fmt.Errorf("%s holds no roots: %w", file, err), should+": -----BEGIN CERTIFICATE-----")
+	}
+	certs = slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return !isCA(c) })
+	if len(certs) == 0 {
+		return nil, renewer.WithHint(fmt.Errorf("%s holds certificates, and none of a CA", file), "it should hold that of the CA that signed them")
+	}
+	return certs, nil
+}
+
+// isCA accepts the self-signed ones of the time before basicConstraints too.
+func isCA(c *x509.Certificate) bool {
+	return c.BasicConstraintsValid && c.IsCA || c.Version < 3 && bytes.Equal(c.RawIssuer, c.RawSubject)
+}
