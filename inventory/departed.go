@@ -28,14 +28,16 @@ func (i *Inventory) Departed() (map[string][]renewer.Departed, error) {
 }
 
 // upgradeRecords brings records of a version before to the shape of now.
-func upgradeRecords(tx *bolt.Tx) error {
+func upgradeRecords(tx *bolt.Tx) error { return rewriteRecords(tx, (*renewer.Record).Upgrade) }
+
+func rewriteRecords(tx *bolt.Tx, change func(*renewer.Record)) error {
 	changed := map[string][]byte{}
 	err := bRecords.of(tx).ForEach(func(k, v []byte) error {
 		var rec renewer.Record
 		if err := json.Unmarshal(v, &rec); err != nil {
 			return fmt.Errorf("decode the record of %s: %w", k, err)
 		}
-		rec.Upgrade()
+		change(&rec)
 		b, err := json.Marshal(rec)
 		changed[string(k)] = b
 		return err

@@ -92,7 +92,7 @@ func (i *Inventory) checkSchema() error {
 		return checkBuckets(tx, i.path)
 	})
 	if err != nil || from == schema {
-		return err
+		return i.takeUp(err)
 	}
 	if i.db.IsReadOnly() {
 		return renewer.WithHint(&SchemaError{Path: i.path, File: from, Known: schema},
@@ -101,7 +101,23 @@ func (i *Inventory) checkSchema() error {
 	if err := i.update(func(tx *bolt.Tx) error { return migrate(tx, from) }); err != nil {
 		return fmt.Errorf("migrate inventory %s, which stays as it was: %w", i.path, err)
 	}
-	return nil
+	return i.takeUp(nil)
+}
+
+// takeUp notes once that the file was restored from a backup.
+func (i *Inventory) takeUp(err error) error {
+	if err != nil || i.db.IsReadOnly() {
+		return err
+	}
+	copied := false
+	err = i.view(func(tx *bolt.Tx) error {
+		copied = bMeta.of(tx).Get(keyCopied) != nil
+		return nil
+	})
+	if err == nil && copied {
+		err = i.update(takeUp)
+	}
+	return err
 }
 
 // openFile opens and locks the file, and creates it first where none is.

@@ -53,6 +53,7 @@ var buckets = []bucket{
 var (
 	keySchema  = []byte("schema")
 	keyCreated = []byte("created")
+	keyCopied  = []byte("copied")   // it is a backup
 	keyDataKey = []byte("data_key") // with which private keys are sealed; itself sealed to the seal's identity
 )
 

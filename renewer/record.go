@@ -78,6 +78,7 @@ type PlacementState struct {
 	Seen     *Seen     `json:"seen,omitempty"`
 	Loaded   *Loaded   `json:"loaded,omitempty"` // nil: unknown
 	PlacedAt time.Time `json:"placed_at,omitzero"`
+	Unseen   Unseen    `json:"unseen,omitempty"`
 	// Interrupted is the step that a rollout left here when the host was lost
 	// between two generations; nil for none.
 	Interrupted *Step     `json:"interrupted,omitempty"`
@@ -270,6 +271,41 @@ func (rec Record) Clone() Record {
 		rec.Rollout = &r
 	}
 	return rec
+}
+
+// Unseen says that a placement may be another one than the record has.
+type Unseen string
+
+// After a backup was restored nothing is done to a placement before somebody
+// has looked, or tried to.
+const (
+	UnseenRestored Unseen = "restored"
+	UnseenTried    Unseen = "tried"
+)
+
+// Restored makes the record that of a backup: what was under way then is not,
+// and what is in place is to be looked at.
+func (rec *Record) Restored() {
+	if r := rec.Rollout; r != nil && !r.Phase.Over() {
+		rec.Rollout = nil
+	}
+	for host, st := range rec.Placements {
+		if st.Placed() {
+			st.Unseen = UnseenRestored
+			rec.Placements[host] = st
+		}
+	}
+}
+
+// Unseen reports whether a placement is still to be looked at before anything is
+// decided.
+func (rec Record) Unseen() bool {
+	for _, st := range rec.Placements {
+		if st.Unseen == UnseenRestored {
+			return true
+		}
+	}
+	return false
 }
 
 // Upgrade gives a record of a version before what it did not say of itself: that

@@ -126,7 +126,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want renewer.RootSet) {
 	a.state = renewer.PlacementState{
 		State: renewer.HostVerified, Revision: revision, Origin: renewer.OriginAdopted,
-		Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: disk.Trusts.Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
+		Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: authorities(disk.Roots).Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
 		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
 	}
 	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}
@@ -144,6 +144,7 @@ func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want re
 		a.Warnings = append(a.Warnings, what+"; the next push mends it")
 	}
 	a.state.State, a.state.Matches = renewer.HostDrifted, false
+	a.state.Roots = want.With(a.state.Foreign) // as it should be
 	a.state.Error, a.state.Hint = strings.Join(differs, "; "), "renewer run mends it, with the certificate that is in place"
 	a.state.Seen = &renewer.Seen{Content: expect.Content(a.placement, disk), Leaf: disk.Leaf, Under: a.gen.Under, NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts}
 }

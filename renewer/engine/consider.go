@@ -160,6 +160,9 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		e.attend(name, en.rec.Rollout)
 	}
 	e.reprobe(en, now)
+	if e.onItsOwn && en.rec.Unseen() {
+		return pending{}, false, nil // planned when somebody has looked
+	}
 	next := en.clone()
 	next.cert = c
 	d := renewer.Plan(c, e.observed(en), now)

@@ -80,6 +80,10 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 	if _, has := p.Files[renewer.FileCA]; !has || !st.Placed() {
 		return n
 	}
+	if st.Unseen != "" { // what is there may be another thing altogether
+		n.Placed, n.Leaves = true, append(n.Leaves, trust.Leaf{Issuer: en.cert.Issuer, NotAfter: e.Now().Add(en.cert.Lifetime)})
+		return n
+	}
 	n.Placed, n.Roots, n.Foreign, n.Unwanted = true, st.Roots, st.Foreign, st.Unwanted
 	if st.Seen != nil {
 		n.Roots = st.Seen.Roots

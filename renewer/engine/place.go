@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"renewer/renewer"
@@ -98,13 +100,20 @@ func (j job) bundle(ctx context.Context, host Host, out *renewer.Outcome) ([]*x5
 		}
 		if disk.Revision == "" { // else it is of a controller of renewer
 			j.roots.learn(disk.Roots...)
-			out.Foreign, out.NewRoots = disk.Trusts.Without(want), ders(disk.Roots)
+			out.Foreign, out.NewRoots = authorities(disk.Roots).Without(want), ders(disk.Roots)
 		}
 	}
 	out.Roots = want.With(out.Foreign)
 	roots, err := j.roots.certs(out.Roots)
 	out.NewRoots = append(out.NewRoots, ders(roots)...)
 	return roots, err
+}
+
+// authorities returns those of the certificates of a ca file that can be roots.
+func authorities(in []*x509.Certificate) renewer.RootSet {
+	return renewer.RootSetOf(slices.DeleteFunc(slices.Clone(in), func(c *x509.Certificate) bool {
+		return !c.IsCA && (c.Version > 1 || !bytes.Equal(c.RawSubject, c.RawIssuer))
+	}))
 }
 
 // keyOf returns the private key of the generation: as it was made in this

@@ -22,6 +22,7 @@ type target struct {
 	state     renewer.PlacementState
 	gen       *renewer.Generation
 	expect    renewer.Expected
+	found     *discovery // what a restored inventory does not know; nil where it is as it says
 }
 
 // Seen is what a look at one placement gave.
@@ -79,7 +80,7 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 	g.SetLimit(surveyors)
 	for i, t := range targets {
 		g.Go(func() error {
-			results[i] = Seen{target: t, Look: e.lookAt(ctx, t, &fleet, roots, creds)}
+			results[i].target, results[i].Look = e.lookAt(ctx, t, &fleet, roots, creds)
 			return nil
 		})
 	}
@@ -93,6 +94,16 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 		e.rootsMoved()
 	})
 	return results, firstError(err, failed)
+}
+
+// atHost reports whether a task is under way for a certificate on a host.
+func (e *Engine) atHost(name, host string) bool {
+	for a := range e.busy {
+		if a.Certificate == name && a.Host == host {
+			return true
+		}
+	}
+	return false
 }
 
 func firstError(errs ...error) error {
@@ -138,7 +149,7 @@ func (e *Engine) targets(names []string) ([]target, error) {
 }
 
 // lookAt looks at one placement once.
-func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *rootCache, creds *credentials) (l renewer.Look) {
+func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *rootCache, creds *credentials) (_ target, l renewer.Look) {
 	timeout := t.placement.Probe.Timeout
 	if timeout <= 0 {
 		timeout = defaultProbeTimeout
@@ -153,7 +164,12 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	}()
 	if t.state.Revision == "" {
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
-		return l
+		return t, l
+	}
+	if t.state.Unseen != "" {
+		if l.Err = e.discover(ctx, &t, fleet, roots); l.Err != nil {
+			return t, l
+		}
 	}
 	v := sight{cert: t.cert, placement: t.placement, gen: t.gen, expect: t.expect, accepts: t.state.Roots, fleet: fleet, roots: roots, creds: creds}
 	if t.state.Loaded != nil {
@@ -162,7 +178,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	req, err := e.probeRequest(ctx, v)
 	if err = withoutClient(&req, err); err != nil {
 		l.Err = err
-		return l
+		return t, l
 	}
 	l.Kind = t.placement.Probe.Kind
 	l.Seen, l.Err = e.Prober.Probe(ctx, req)
@@ -178,7 +194,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // nobody checks it who only reads files
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: fmt.Errorf("%s expired at %s", t.cert.Name, t.gen.NotAfter.Format(time.RFC3339))}
 	}
-	return l
+	return t, l
 }
 
 // observe records what was seen. Hosts between two generations are left to
@@ -205,7 +221,7 @@ func (e *Engine) observe(results []Seen) error {
 		rec := &en.rec
 		st := rec.Placements[f.placement.Host]
 		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
-			if results[i].Err != nil {
+			if results[i].Err != nil && (e.atHost(name, f.placement.Host) || !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision) {
 				results[i].Err = nil
 				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
 			}
@@ -214,6 +230,9 @@ func (e *Engine) observe(results []Seen) error {
 		if next[name] == nil {
 			next[name], changes[name] = en, &Change{}
 			order = append(order, name)
+		}
+		if st.Unseen != "" {
+			e.discovered(en, &st, f, changes[name])
 		}
 		changes[name].Events = append(changes[name].Events, st.Observe(f.Look, name, f.placement.Host)...)
 		rec.Placements[f.placement.Host] = st
@@ -263,7 +282,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	}
 	for _, p := range en.cert.Placements {
 		st := en.rec.Placements[p.Host]
-		if st.Reprobe.IsZero() || st.Reprobe.After(now) {
+		if st.Unseen != renewer.UnseenRestored && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
 			continue
 		}
 		targets, err := e.targets([]string{name})

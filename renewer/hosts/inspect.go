@@ -254,26 +254,44 @@ func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint stri
 }
 
 // usable reports whether files hold the leaf with the fingerprint and, where
-// they hold a key, the leaf's.
+// they hold keys at all, the leaf's.
 func usable(files []file, fingerprint string) bool {
-	var leaf *x509.Certificate
+	keys := false
 	for _, f := range files {
-		if certs, err := pki.DecodeCertificates(f.data); err == nil && renewer.Fingerprint(certs[0].Raw) == fingerprint {
-			leaf = certs[0]
+		keys = keys || pki.KeyBlock(f.data) != nil
+	}
+	for _, leaf := range leaves(files) {
+		if renewer.Fingerprint(leaf.Raw) == fingerprint {
+			return !keys || keyOf(files, leaf) != nil
 		}
 	}
-	if leaf == nil {
-		return false
-	}
+	return false
+}
+
+// leaves returns the first certificate of each file.
+func leaves(files []file) (out []*x509.Certificate) {
 	for _, f := range files {
-		if pki.KeyBlock(f.data) == nil {
+		if certs, err := pki.DecodeCertificates(f.data); err == nil {
+			out = append(out, certs[0])
+		}
+	}
+	return out
+}
+
+// keyOf returns the private key of a leaf among files that may hold others, as
+// one PEM block; nil if there is none.
+func keyOf(files []file, leaf *x509.Certificate) []byte {
+	for _, f := range files {
+		block := pki.KeyBlock(f.data)
+		if block == nil {
 			continue
 		}
-		if key, err := pki.DecodeKey(f.data); err != nil || !pki.Belongs(key, leaf) {
-			return false
+		text := pem.EncodeToMemory(block)
+		if key, err := pki.DecodeKey(text); err == nil && pki.Belongs(key, leaf) {
+			return text
 		}
 	}
-	return true
+	return nil
 }
 
 // ReadKey returns the private key of a revision as one PEM block.
@@ -295,9 +313,9 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range files {
-		if block := pki.KeyBlock(f.data); block != nil {
-			return pem.EncodeToMemory(block), nil
+	for _, leaf := range leaves(files) {
+		if key := keyOf(files, leaf); key != nil && !leaf.IsCA { // a ca file may hold a CA with its key
+			return key, nil
 		}
 	}
 	return nil, errors.New("it holds no private key")
