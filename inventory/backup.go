@@ -90,21 +90,6 @@ func copyAll(from *bolt.Tx, db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error { return bMeta.of(tx).Put(keyCopied, []byte{1}) })
 }
 
-// takeUp makes the inventory of a backup, which time has gone on since: see
-// renewer.Record.Restored.
-func takeUp(tx *bolt.Tx) error {
-	if bMeta.of(tx).Get(keyCopied) == nil {
-		return nil
-	}
-	if err := rewriteRecords(tx, (*renewer.Record).Restored); err != nil {
-		return err
-	}
-	if err := rebuild(tx); err != nil {
-		return err
-	}
-	return bMeta.of(tx).Delete(keyCopied)
-}
-
 // Restore makes the inventory dst from the backup src. A copy of src is
 // migrated if it is older, checked whole, and only then given its name, at
 // once; src stays as it is. Where dst is already it returns ErrExists and

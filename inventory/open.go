@@ -1,12 +1,14 @@
 package inventory
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -104,21 +106,39 @@ func (i *Inventory) checkSchema() error {
 	return i.takeUp(nil)
 }
 
-// takeUp notes once that the file was restored from a backup.
+// takeUp makes the inventory of a backup, which time has gone on since: see
+// renewer.Record.Restored. After a crash it begins again.
 func (i *Inventory) takeUp(err error) error {
 	if err != nil || i.db.IsReadOnly() {
 		return err
 	}
 	copied := false
-	err = i.view(func(tx *bolt.Tx) error {
-		copied = bMeta.of(tx).Get(keyCopied) != nil
-		return nil
-	})
-	if err == nil && copied {
-		err = i.update(takeUp)
+	if err := i.view(func(tx *bolt.Tx) error { copied = bMeta.of(tx).Get(keyCopied) != nil; return nil }); err != nil || !copied {
+		return err
 	}
-	return err
+	names, err := i.Names()
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(names, takeUpAtOnce) {
+		changes := make([]renewer.Change, 0, len(batch))
+		for _, name := range batch {
+			rec, _, err := i.Record(name)
+			if err != nil {
+				return err
+			}
+			rec.Restored()
+			changes = append(changes, renewer.Change{Record: &rec})
+		}
+		if _, err := i.Commit(context.Background(), changes...); err != nil {
+			return err
+		}
+	}
+	return i.update(func(tx *bolt.Tx) error { return bMeta.of(tx).Delete(keyCopied) })
 }
+
+// takeUpAtOnce is how many records of a backup are changed in one transaction.
+const takeUpAtOnce = 1000
 
 // openFile opens and locks the file, and creates it first where none is.
 func openFile(path string, o Options) (*os.File, error) {
