@@ -19,7 +19,7 @@ import (
 // joined are the sections that an included file may have: they are joined with
 // those of the fleet file. Every other key stands in the fleet file alone, so
 // that what it says of the daemon is seen in one place.
-var joined = []string{"issuers", "hosts", "groups", "profiles", "windows", "certificates", "notify"}
+var joined = []string{"issuers", "hosts", "groups", "profiles", "windows", "certificates", "notify", "watch"}
 
 const anInclude = "a path such as fleet.d/hosts.yaml or fleet.d/*.yaml, from the directory of this file"
 
