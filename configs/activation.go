@@ -64,10 +64,11 @@ var activateSchemas = map[string]schema{
 }
 
 var activateSchema = schema{
-	"systemd": object("systemd", activateSchemas["systemd"].with(activateTimes)),
-	"signal":  object("signal", activateSchemas["signal"].with(activateTimes)),
-	"docker":  object("docker", activateSchemas["docker"].with(activateTimes)),
-	"command": argv,
+	"systemd":    object("systemd", activateSchemas["systemd"].with(activateTimes)),
+	"signal":     object("signal", activateSchemas["signal"].with(activateTimes)),
+	"docker":     object("docker", activateSchemas["docker"].with(activateTimes)),
+	"command":    argv,
+	"kubernetes": object("kubernetes", workloadsSchema.with(activateTimes)),
 }
 
 var activateTimes = schema{"timeout": timeoutReader, "budget": duration(leastBudget, day)}

@@ -34,6 +34,8 @@ var filesReader = func() reader {
 			return name(l, at, n)
 		}
 	}
+	s["pkcs12"], s["jks"] = soon("file pkcs12", keystore("pkcs12", name)), soon("file jks", keystore("jks", name))
+	s["combined"], s["password_file"] = soon("file combined", name), soon("password_file", pathOf(true))
 	return object("files", s)
 }()
 

@@ -19,7 +19,7 @@ var anyHostSchema = schema{
 // hostVariants are the keys of each type of host.
 var hostVariants = newVariants("a host", "type", "ssh", map[string]schema{
 	"local":      anyHostSchema,
-	"kubernetes": anyHostSchema,
+	"kubernetes": anyHostSchema.with(schema{"kubeconfig": pathOf(true), "context": text("the name of a context"), "namespace": textLike("the name of a namespace", isDNSName)}),
 	"ssh": anyHostSchema.with(schema{
 		"port": integer(1, 65535), "user": named(accountName, "the name of an account"), "sudo": boolean,
 		"sftp_server": pathOf(false), "identity_file": pathOf(true), "known_hosts_file": pathOf(true),
@@ -36,9 +36,7 @@ type hostSetting struct {
 // hostReader returns a hostSetting without its name.
 func hostReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	kind, s, ok := l.variant(at, n, &hostVariants)
-	if kind == "ssh" || kind == "kubernetes" {
-		l.refuse(s["type"].at.or(at), "host type "+kind)
-	}
+	l.refuse(s["type"].at.or(at), "host type "+kind)
 	if !ok {
 		return nil, false
 	}

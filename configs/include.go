@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +19,7 @@ import (
 // joined are the sections that an included file may have: they are joined with
 // those of the fleet file. Every other key stands in the fleet file alone, so
 // that what it says of the daemon is seen in one place.
-var joined = []string{"issuers", "hosts", "groups", "profiles", "windows", "certificates", "notify"}
+var joined = []string{"issuers", "hosts", "groups", "profiles", "windows", "certificates", "notify", "watch"}
 
 const anInclude = "a path such as fleet.d/hosts.yaml or fleet.d/*.yaml, from the directory of this file"
 
@@ -47,6 +48,7 @@ func (l *loader) include(s settings) bool {
 	before := len(l.faults)
 	files := l.matches(s)
 	parts, keys := make([]loader, len(files)), includedSchema()
+	l.sums = make([]sum, len(files))
 	read := make([]settings, len(files))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -55,7 +57,7 @@ func (l *loader) include(s settings) bool {
 		parts[i] = *l
 		parts[i].file, parts[i].index, parts[i].main, parts[i].faults, parts[i].refused = f.name, int32(i+1), l.file, nil, 0
 		g.Go(func() error {
-			read[i] = parts[i].included(f, keys)
+			read[i], l.sums[i] = parts[i].included(f, keys)
 			return nil
 		})
 	}
@@ -72,7 +74,7 @@ func (l *loader) include(s settings) bool {
 }
 
 // included reads one file; nil where that cannot be done.
-func (l *loader) included(f match, keys schema) settings {
+func (l *loader) included(f match, keys schema) (settings, sum) {
 	data, err := readRegular(l.disk, f.name, MaxSize)
 	if err != nil {
 		expected := "expected a file that renewer may read"
@@ -80,14 +82,14 @@ func (l *loader) included(f match, keys schema) settings {
 			expected = "expected a file that is there, or a pattern such as *.yaml where there may be none"
 		}
 		l.fault(f.at, quote(f.name)+" cannot be read: "+reason(err).Error(), expected)
-		return nil
+		return nil, sum{}
 	}
 	root := l.document(data)
 	if root == nil {
-		return nil
+		return nil, sum{}
 	}
 	s, _ := l.object(l.locate(root), root, "an included file", keys)
-	return s
+	return s, sha256.Sum256(data)
 }
 
 // join adds the sections of an included file.

@@ -3,7 +3,9 @@ package configs
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -107,5 +109,42 @@ func TestIncludedFilesCannotGrow(t *testing.T) {
 	}
 	if f, err := Parse("f", []byte(groups.String())); err != nil || len(f.Hosts) != 1 {
 		t.Errorf("groups of groups: %v", err)
+	}
+}
+
+// What was read is told from what is there now without reading it again: by
+// the fleet file and what it includes.
+func TestDigestAndStampAreOfAllFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "renewer.yaml"), "state_dir: /s\nhosts: {a: {}}\ninclude:\n  - fleet.d/*.yaml\n")
+	var digests, stamps []string
+	look := func(what string) {
+		f, err := Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest, err := Digest(file)
+		if err != nil || digest != f.Digest || slices.Contains(digests, digest) {
+			t.Errorf("%s: digest %s, %v; of what was loaded %s; before %v", what, digest, err, f.Digest, digests)
+		}
+		if stamp := Stamp(file); slices.Contains(stamps, stamp) {
+			t.Errorf("%s: the stamp %q was there before", what, stamp)
+		}
+		digests, stamps = append(digests, digest), append(stamps, Stamp(file))
+	}
+	look("alone")
+	b := writeFile(t, filepath.Join(dir, "fleet.d", "b.yaml"), "hosts: {b: {}}\n")
+	look("with a file")
+	writeFile(t, b, "hosts: {b: {port: 2222}}\n")
+	look("with a changed file")
+	writeFile(t, filepath.Join(dir, "fleet.d", "c.yaml"), "hosts: {c: {}}\n")
+	look("with another file")
+	if err := os.Remove(b); err != nil {
+		t.Fatal(err)
+	}
+	look("without the first")
+	if Stamp(filepath.Join(dir, "none")) != "" {
+		t.Error("a file that is not there has a stamp")
 	}
 }

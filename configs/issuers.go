@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -19,7 +20,10 @@ var rateForm = regexp.MustCompile(`^([1-9][0-9]{0,5})/([smh])$`)
 
 // issuerVariants are the keys of each type of issuer.
 var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
-	"local": {"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true)},
+	"local": {
+		"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true),
+		"rotate_at": soon("rotate_at", share(1, 99)), "standby_root": soon("standby_root", boolean),
+	},
 	"step-ca": {
 		"url": urlReader, "root_fingerprint": named(fingerprintForm, "the SHA-256 of the root: 64 hex digits"),
 		"provisioner": text("the name of a provisioner"), "password_file": pathOf(true),
@@ -29,17 +33,26 @@ var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 		"address": urlReader, "namespace": text("a namespace"), "ca_cert": pathOf(true),
 		"mount": text("the path of a PKI mount"), "role": text("the name of a role"),
 		"auth": readVaultAuth, "rate": rateReader,
+		"rotate_secret_id": soon("rotate_secret_id", duration(time.Minute, mostLifetime)),
+		"issuer_ref":       soon("issuer_ref", text("the name of an issuer of the mount")), "root_file": soon("root_file", pathOf(true)),
 	},
+	"acme":    acmeSchema,
+	"command": {"sign": argv, "revoke": argv, "root_file": pathOf(true), "timeout": timeoutReader},
+	"files":   {"dir": pathOf(false), "root_file": pathOf(true)},
 })
 
 // required are the keys that an issuer or a way to log in cannot do without.
 var required = map[string][]string{
 	"an issuer of type step-ca": {"url", "root_fingerprint", "provisioner"},
 	"an issuer of type vault":   {"address", "mount", "role", "auth"},
+	"an issuer of type acme":    {"directory"},
+	"an issuer of type command": {"sign"},
+	"an issuer of type files":   {"dir"},
 	"auth of method approle":    {"role_id_file", "secret_id_file"},
 	"auth of method token":      {"token_file"},
 	"auth of method cert":       {"cert", "key"},
 	"auth of method kubernetes": {"role", "jwt_file"},
+	"auth of method jwt":        {"role", "jwt_file"},
 }
 
 // authVariants are the keys of each method of auth.
@@ -47,8 +60,11 @@ var authVariants = newVariants("auth", "method", "", map[string]schema{
 	"approle":    {"mount": authMount, "role_id_file": pathOf(true), "secret_id_file": pathOf(true), "wrapped": boolean},
 	"token":      {"token_file": pathOf(true)},
 	"cert":       {"mount": authMount, "role": text("the name of a role"), "cert": pathOf(true), "key": pathOf(true)},
-	"kubernetes": {"mount": authMount, "role": text("the name of a role"), "jwt_file": pathOf(true)},
+	"kubernetes": jwtSchema,
+	"jwt":        jwtSchema,
 })
+
+var jwtSchema = schema{"mount": authMount, "role": text("the name of a role"), "jwt_file": pathOf(true)}
 
 var authMount = text("the path of the auth method, without auth/")
 
@@ -138,9 +154,7 @@ func (l *loader) variant(at pos, n *yaml.Node, v *variants) (word string, s sett
 // issuerReader returns an Issuer without its name.
 func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	kind, s, ok := l.variant(at, n, &issuerVariants)
-	if kind != "local" && kind != "" {
-		l.refuse(s["type"].at, "issuer type "+kind)
-	}
+	l.refuse(s["type"].at.or(at), "issuer type "+kind)
 	if !ok {
 		return nil, false
 	}
@@ -166,6 +180,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 
 func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 	method, s, ok := l.variant(at, n, &authVariants)
+	l.refuse(s["method"].at.or(at), "auth method "+method)
 	return VaultAuth{
 		Method: method, Mount: get[string](s, "mount"), RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
 		Wrapped: get[bool](s, "wrapped"), TokenFile: get[string](s, "token_file"), Cert: get[string](s, "cert"),

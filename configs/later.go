@@ -1,8 +1,109 @@
 package configs
 
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
 // notYet holds the features of the fleet file whose machinery does not exist,
 // each with what to write instead. Their keys are read and checked all the
 // same: when the machinery comes, its row goes, and that is all.
 var notYet = map[string]string{
-	"host type kubernetes": "expected type: local",
+	"fleet":                noSuchKey,
+	"store":                "expected no such key: the inventory is in state_dir",
+	"watch":                noSuchKey,
+	"socket_group":         "expected no such key: the socket is for its owner and root",
+	"allowed_hosts":        noSuchKey,
+	"recipients":           "expected identity_file alone",
+	"rotate_at":            noSuchKey,
+	"standby_root":         noSuchKey,
+	"rotate_secret_id":     noSuchKey,
+	"issuer_ref":           "expected a mount whose default issuer is meant",
+	"root_file":            "expected a mount that has its root",
+	"auth method jwt":      "expected method: approle, cert, kubernetes or token",
+	"issuer type acme":     "expected type: local, step-ca or vault",
+	"issuer type command":  "expected type: local, step-ca or vault",
+	"issuer type files":    "expected type: local, step-ca or vault",
+	"host type kubernetes": "expected type: ssh or local",
+	"activate kubernetes":  "expected activate: systemd, signal, command, docker or none",
+	"via":                  noSuchKey,
+	"secret":               "expected dir: a directory on a host",
+	"moved":                noSuchKey,
+	"tolerate":             "expected renew_before: the time that is to be left at a renewal",
+	"file pkcs12":          "expected files in PEM",
+	"file jks":             "expected files in PEM",
+	"password_file":        noSuchKey,
+	"file combined":        "expected bundle: the key, then the certificate",
+}
+
+const noSuchKey = "expected no such key"
+
+// soon reads what is refused for now.
+func soon(feature string, read reader) reader {
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		v, ok := read(l, at, n)
+		if ok {
+			l.refuse(at, feature)
+		}
+		return v, ok
+	}
+}
+
+var storeSchema = schema{
+	"etcd": object("etcd", schema{
+		"endpoints": set("URLs", 1, urlReader), "prefix": pathOf(false), "ca_cert": pathOf(true), "cert": pathOf(true), "key": pathOf(true),
+		"username_file": pathOf(true), "password_file": pathOf(true),
+	}),
+}
+
+var watchSchema = schema{
+	"name":    named(plainName, aName),
+	"address": textLike(aHostPort, func(s string) bool { return isHostPort(s, 1) }), "server_name": textLike("a DNS name or an IP address", isAddress),
+	"starttls": enum("smtp", "imap", "postgresql"), "ca_cert": pathOf(true),
+	"host": text("the name of a host"), "file": pathOf(false), "expiring": duration(day, mostLifetime),
+}
+
+var acmeSchema = schema{
+	"directory": urlReader, "email": text("a mail address"), "ca_cert": pathOf(true),
+	"eab":   object("eab", schema{"kid_file": pathOf(true), "hmac_file": pathOf(true)}),
+	"roots": text("system, or a file"), "profile": text("the name of a profile of the server"), "preferred_chain": text("the common name of a root"),
+	"challenge": func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		_, s, ok := l.choice(at, n, "challenge", challengeSchema, schema{})
+		return s, ok
+	},
+}
+
+var challengeSchema = schema{
+	"http-01":     object("http-01", schema{"listen": aListener, "host": text("the name of a host"), "dir": pathOf(false)}),
+	"tls-alpn-01": object("tls-alpn-01", schema{"listen": aListener}),
+	"dns-01": object("dns-01", schema{
+		"rfc2136": object("rfc2136", schema{"server": text("the address of a name server"), "zone": text("a zone"), "tsig_file": pathOf(true)}),
+		"exec":    argv,
+	}),
+	"dns-persist-01": object("dns-persist-01", schema{}),
+}
+
+var aListener = textLike("[host]:port, such as :80", func(s string) bool {
+	return isHostPort(s, 1) || strings.HasPrefix(s, ":") && isHostPort("host"+s, 1)
+})
+
+var workloadsSchema = schema{
+	"workloads": set("workloads", 1, textLike("a workload such as deployment/NAME", func(s string) bool {
+		kind, name, _ := strings.Cut(s, "/")
+		return (kind == "deployment" || kind == "statefulset" || kind == "daemonset") && isDNSName(name)
+	})),
+	"action": enum("rollout-restart", "none"),
+}
+
+// keystore reads a file with a password: its name, or both.
+func keystore(kind string, name reader) reader {
+	keys := schema{"name": name, "password_file": pathOf(true)}
+	return func(l *loader, at pos, n *yaml.Node) (any, bool) {
+		if n.Kind == yaml.MappingNode {
+			v, ok := l.object(at, n, kind, keys)
+			return v, ok
+		}
+		return name(l, at, n)
+	}
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -36,9 +37,10 @@ func load(path string, reading bool) (*Fleet, error) {
 	if err != nil {
 		return nil, notOpened(err)
 	}
-	fleet, err := parse(&loader{file: path, disk: disk{}, later: notYet, getenv: os.LookupEnv, reading: reading}, data)
+	l := &loader{file: path, disk: disk{}, later: notYet, getenv: os.LookupEnv, reading: reading}
+	fleet, err := parse(l, data)
 	if err == nil {
-		fleet.Digest, err = digest(bytes.NewReader(data))
+		fleet.Digest = digest(slices.Insert(l.sums, 0, sha256.Sum256(data))...)
 	}
 	return fleet, err
 }

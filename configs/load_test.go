@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"renewer/renewer"
 )
@@ -139,6 +140,45 @@ func TestLaterFilesAreRefusedOnlyForWhatIsNotThere(t *testing.T) {
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".json", shown(t, fleet))
 		})
+	}
+}
+
+// whole.yaml has every key that the fleet file is said to have: each is either
+// supported, or refused by its name, which the tests beside this one hold.
+func TestWholeFileHasEveryKey(t *testing.T) {
+	t.Parallel()
+	var doc yaml.Node
+	if err := yaml.Unmarshal(readFixture(t, "testdata/later/whole.yaml"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	has := map[string]bool{}
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		for i, c := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 0 {
+				has[c.Value] = true
+			}
+			walk(c)
+		}
+	}
+	walk(&doc)
+	for _, key := range strings.Fields(`
+		include groups fleet store etcd endpoints ca_cert cert key username_file password_file prefix state_dir api socket socket_group
+		http listen web_config allowed_hosts schedule check probe seal identity_file recipients defaults
+		issuers type passphrase_file rotate_at standby_root ca_key url root_fingerprint provisioner rate x5c
+		address namespace mount role auth method role_id_file secret_id_file wrapped token_file jwt_file rotate_secret_id issuer_ref root_file
+		directory email eab kid_file hmac_file roots profile preferred_chain challenge http-01 dns-01 rfc2136 server zone tsig_file exec
+		dns-persist-01 tls-alpn-01 sign revoke timeout dir
+		hosts names user sudo sftp_server known_hosts_file jump root retired port kubeconfig context
+		certificates name issuer per_host common_name sans default_sans usages strict rekey lifetime tolerate renew_at renew_before jitter
+		files ca pkcs12 jks combined secret moved from owner group modes
+		activate systemd units action signal pid_file command docker container kubernetes workloads budget
+		client via tls server_name mutual grpc_health guard without_live_restore label deadline at_deadline dagu wait_idle
+		peer_group trust file settle dials reloads leaf window override_before rollout canary max_parallel pause
+		windows cron duration timezone watch starttls expiring notify url_file events webhook smtp`) {
+		if !has[key] {
+			t.Errorf("whole.yaml has no key %s", key)
+		}
 	}
 }
 

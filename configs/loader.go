@@ -25,6 +25,7 @@ type loader struct {
 	index   int32             // 0: the fleet file, else its place in files and one
 	main    string            // what includes it
 	files   []string          // that are included
+	sums    []sum             // of these
 	disk    fs.FS             // where they are
 	builtin bool              // reading profiles.yaml: keep no positions
 	later   map[string]string // features that are refused, see notYet

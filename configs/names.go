@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"net"
 	"net/netip"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/idna"
 )
 
 // The forms of names. Names become parts of paths and of arguments, so none
@@ -93,6 +96,48 @@ func isDNSName(s string) bool {
 		}
 	}
 	return len(label) == len(s) || strings.Trim(label, "0123456789") != ""
+}
+
+// meantName returns the name that is meant where people write it in another
+// form; empty where it cannot be told.
+func meantName(s string, check func(string) bool) string {
+	s = strings.TrimSpace(s)
+	for _, prefix := range []string{"DNS:", "IP:", "IP Address:"} { // as openssl writes it
+		s = strings.TrimPrefix(s, prefix)
+	}
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		s = u.Host
+	}
+	forms := []string{s, strings.TrimSuffix(s, ".")}
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		forms = append(forms, strings.TrimSuffix(inner, "]"))
+	}
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		forms = append(forms, net.JoinHostPort(asASCII(host), port), host, asASCII(host))
+	}
+	ip, _, _ := strings.Cut(s, "%") // without the zone
+	if a, _, ok := strings.Cut(s, "/"); ok && isIP(a) {
+		ip = a // without the length of a network
+	}
+	for _, form := range append(forms, ip, asASCII(s), strings.ToLower(s)) {
+		if form != "" && check(form) {
+			return form
+		}
+	}
+	return ""
+}
+
+// asASCII writes a name of any script as DNS has it (RFC 5891).
+func asASCII(s string) string {
+	wildcard := strings.HasPrefix(s, "*.")
+	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(strings.TrimPrefix(s, "*."), "."))
+	if err != nil {
+		return ""
+	}
+	if wildcard {
+		name = "*." + name
+	}
+	return name
 }
 
 // isSAN accepts an IP address or a DNS name, with a wildcard as its first label.

@@ -40,6 +40,9 @@ func (r *resolver) placement(d *draft, c *renewer.Certificate, p *renewer.Placem
 }
 
 func (r *resolver) dir(d *draft, h *Host) string {
+	if !d.s.has("dir") && d.s.has("secret") {
+		return ""
+	}
 	if !d.s.has("dir") {
 		r.fault(d.at, fmt.Sprintf("profile %s does not say where the files go", d.profile.Name), "expected dir: "+aPath)
 		return ""
@@ -81,8 +84,8 @@ func (r *resolver) files(d *draft) {
 	has := func(kinds ...renewer.FileKind) bool {
 		return slices.ContainsFunc(kinds, func(k renewer.FileKind) bool { return p.Files[k] != "" })
 	}
-	for _, f := range files {
-		if f.value == nil {
+	for k, f := range files {
+		if f.value == nil || notYet["file "+k] != "" {
 			return // has a fault of its own
 		}
 	}

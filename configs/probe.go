@@ -18,6 +18,7 @@ var servedSchema = schema{
 	"mutual":      boolean,
 	"client":      text("the name of a certificate"),
 	"timeout":     timeoutReader,
+	"via":         soon("via", enum("port-forward")),
 }
 
 var probeSchema = schema{

@@ -34,7 +34,11 @@ func textLike(expected string, check func(string) bool) reader {
 			return nil, false
 		}
 		if s == "" || strings.ContainsFunc(s, unicode.IsControl) || !check(s) {
-			l.fault(at, l.what()+" is "+quote(s), "expected "+expected)
+			wanted := "expected " + expected
+			if meant := meantName(s, check); meant != "" {
+				wanted += "; did you mean " + quote(meant) + "?"
+			}
+			l.fault(at, l.what()+" is "+quote(s), wanted)
 			return nil, false
 		}
 		return s, true

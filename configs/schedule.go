@@ -40,6 +40,10 @@ func parseSchedule(spec string) (cron.Schedule, error) {
 	if len(spec) > 200 {
 		return nil, errors.New("the spec is too long")
 	}
+	spec, err := crontab(spec)
+	if err != nil {
+		return nil, err
+	}
 	s, err := cronParser.Parse(spec)
 	if err != nil {
 		return nil, err

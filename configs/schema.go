@@ -17,8 +17,8 @@ var fleetSchema = schema{
 	"api":          object("api", apiSchema),
 	"http":         object("http", httpSchema),
 	"schedule":     object("schedule", schema{"check": scheduleReader, "probe": scheduleReader}),
-	"seal":         object("seal", schema{"identity_file": pathOf(true)}),
-	"defaults":     orEmpty(object("defaults", certificateSchema.without("name"))),
+	"seal":         object("seal", schema{"identity_file": pathOf(true), "recipients": soon("recipients", set("recipients", 1, text("an age recipient, age1…")))}),
+	"defaults":     orEmpty(object("defaults", certificateSchema.without("name", "moved"))),
 	"issuers":      orEmpty(dictionary("issuers", named(plainName, aName), issuerReader)),
 	"hosts":        orEmpty(dictionary("hosts", named(hostName, aHostName), hostReader)),
 	"groups":       orEmpty(dictionary("groups", named(plainName, aName), readGroup)),
@@ -26,14 +26,18 @@ var fleetSchema = schema{
 	"profiles":     orEmpty(dictionary("profiles", named(plainName, aName), profileReader)),
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
 	"notify":       orEmpty(rows("a channel", channelSchema)),
+	"watch":        soon("watch", rows("a watched certificate", watchSchema)),
+	"fleet":        soon("fleet", named(plainName, aName)),
+	"store":        soon("store", object("store", storeSchema)),
 }
 
-var apiSchema = schema{"socket": pathOf(false)}
+var apiSchema = schema{"socket": pathOf(false), "socket_group": soon("socket_group", account)}
 
 var httpSchema = schema{
 	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),
 	"web_config":            pathOf(true),
 	"allow_unauthenticated": boolean,
+	"allowed_hosts":         soon("allowed_hosts", set("names", 1, textLike("a DNS name or an IP address", isAddress))),
 }
 
 // Bounds of durations. A leaf that lives less than a minute cannot be brought
@@ -71,6 +75,9 @@ var certificateSchema = placementSchema.with(schema{
 	"peer_group":      named(plainName, aName),
 	"trust":           set("names of issuers and {file: FILE}", 1, readTrust),
 	"settle":          duration(0, mostLifetime),
+	"tolerate":        soon("tolerate", duration(time.Second, mostLifetime)),
+	"secret":          soon("secret", template("the name of a Secret", isDNSName)),
+	"moved":           soon("moved", object("moved", schema{"from": named(certificateName, aCertificateName)})),
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
 	"window":          text("the name of a window"),
 	"override_before": duration(0, mostLifetime),

@@ -29,24 +29,6 @@ func socketOf(s settings) string {
 	return socket
 }
 
-// named reads the keys of socketSchema alone.
-func (l *loader) named(root *yaml.Node, of func(settings) string) string {
-	few := yaml.Node{Kind: root.Kind}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if socketSchema[root.Content[i].Value] != nil {
-			few.Content = append(few.Content, root.Content[i], root.Content[i+1])
-		}
-	}
-	s, _ := l.object(l.locate(root), &few, "the fleet file", socketSchema)
-	if place := of(s); place != "" {
-		return place
-	}
-	if root.Kind == yaml.MappingNode && !s.has("state_dir") {
-		l.noStateDir(l.locate(root))
-	}
-	return ""
-}
-
 func (l *loader) noStateDir(at pos) {
 	l.fault(at, "the fleet file has no state_dir", "expected state_dir: the path of a directory of renewer's own, such as /var/lib/renewer")
 }
@@ -62,56 +44,84 @@ func StateDirOf(path string) (string, error) {
 }
 
 func placeOf(path string, of func(settings) string) (string, error) {
-	f, err := os.Open(path)
+	l, s, err := top(path, socketSchema, func(s settings) bool { return of(s) != "" })
 	if err != nil {
-		return "", notOpened(err)
+		return "", err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // what can be read once is left for Load
-		return "", errors.Join(err, fmt.Errorf("%s is not a regular file", path))
+	if place := of(s); place != "" {
+		return place, nil
 	}
-	text, err := topLevel(f)
-	if err != nil {
-		return "", fmt.Errorf("reading the fleet file: %w", err)
-	}
-	var doc yaml.Node
-	if yaml.Unmarshal(text, &doc) == nil && len(doc.Content) > 0 {
-		if place := (&loader{file: path, disk: disk{}}).named(doc.Content[0], of); place != "" {
-			return place, nil
-		}
-	}
-	if text, err = os.ReadFile(path); err != nil {
-		return "", fmt.Errorf("reading the fleet file: %w", err)
-	}
-	l := &loader{file: path, disk: disk{}}
-	if root := l.document(text); root != nil {
-		if place := l.named(root, of); place != "" {
-			return place, nil
-		}
+	if len(l.faults) == 0 {
+		l.noStateDir(l.start())
 	}
 	return "", l.faults.sort()
 }
 
+// top reads a few keys of a fleet file alone; the whole is decoded where they
+// cannot be told from the lines, or are not enough.
+func top(path string, keys schema, enough func(settings) bool) (*loader, settings, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, notOpened(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // what can be read once is left for Load
+		return nil, nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
+	}
+	l := &loader{file: path, disk: disk{}}
+	text, plain, err := topLevel(f, keys)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the fleet file: %w", err)
+	}
+	doc := yaml.Node{Content: []*yaml.Node{{Kind: yaml.MappingNode}}}
+	if plain && (len(text) == 0 || yaml.Unmarshal(text, &doc) == nil) {
+		if s := l.some(doc.Content[0], keys); enough(s) {
+			return l, s, nil
+		}
+	}
+	if text, err = os.ReadFile(path); err != nil {
+		return nil, nil, fmt.Errorf("reading the fleet file: %w", err)
+	}
+	l.faults = nil
+	root := l.document(text)
+	if root == nil {
+		return nil, nil, l.faults.sort()
+	}
+	return l, l.some(root, keys), nil
+}
+
+// some reads the keys of a schema and passes over all others.
+func (l *loader) some(root *yaml.Node, keys schema) settings {
+	few := yaml.Node{Kind: root.Kind}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if keys[root.Content[i].Value] != nil {
+			few.Content = append(few.Content, root.Content[i], root.Content[i+1])
+		}
+	}
+	s, _ := l.object(l.locate(root), &few, "the fleet file", keys)
+	return s
+}
+
 var topKey = regexp.MustCompile(`^["']?([a-z_]+)["']? *:([ \t\r\n]|$)`)
 
-// topLevel returns the text of the keys of socketSchema, by the lines that
-// begin at column 1; none where these are not plain keys.
-func topLevel(f *os.File) (text []byte, err error) {
+// topLevel returns the text of some keys, by the lines that begin at column 1.
+// It reports false where these are not plain keys.
+func topLevel(f *os.File, keys schema) (text []byte, plain bool, err error) {
 	starts, size, err := topLines(f)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	head := make([]byte, 64)
 	for i, at := range starts {
 		n, err := f.ReadAt(head, at)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
+			return nil, false, err
 		}
 		m := topKey.FindSubmatch(bytes.TrimPrefix(head[:n], []byte(byteOrderMark)))
 		if m == nil {
-			return nil, nil
+			return nil, false, nil
 		}
-		if socketSchema[string(m[1])] == nil {
+		if keys[string(m[1])] == nil {
 			continue
 		}
 		end := size
@@ -120,11 +130,11 @@ func topLevel(f *os.File) (text []byte, err error) {
 		}
 		block := make([]byte, end-at)
 		if _, err := f.ReadAt(block, at); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		text = append(append(text, bytes.TrimPrefix(block, []byte(byteOrderMark))...), '\n')
 	}
-	return text, nil
+	return text, true, nil
 }
 
 const byteOrderMark = "\ufeff"

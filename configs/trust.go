@@ -22,7 +22,12 @@ var trustFileSchema = schema{"file": pathOf(true)}
 func readTrust(l *loader, at pos, n *yaml.Node) (any, bool) {
 	const expected = "the name of an issuer, or {file: FILE}"
 	if n.Kind != yaml.MappingNode {
-		return textLike(expected, func(s string) bool { _, file := renewer.IsTrustFile(s); return !file })(l, at, n)
+		v, ok := text(expected)(l, at, n)
+		if file, is := renewer.IsTrustFile(n.Value); ok && is {
+			l.fault(at, l.what()+" is "+quote(n.Value), "expected {file: "+file+"}")
+			ok = false
+		}
+		return v, ok
 	}
 	s, ok := l.object(at, n, "an entry of trust", trustFileSchema)
 	if ok && !s.has("file") {
