@@ -57,7 +57,7 @@ func newMachine(name string) *machine {
 	return &machine{name: name, places: map[string]*place{}, activated: map[string]int{}}
 }
 
-var errDown = errors.New("no route to host")
+var errDown = fmt.Errorf("%w: no route to host", renewer.ErrUnreachable)
 
 func (m *machine) enter(call, certificate string) (unlock func(), err error) {
 	m.mu.Lock()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"renewer/renewer"
@@ -250,7 +249,7 @@ const (
 // memory for minutes.
 type credentials struct {
 	now  func() time.Time
-	mu   sync.Mutex
+	turn chan struct{}         // holds one while somebody asks an issuer
 	held map[string]credential // by issuer and usage
 }
 
@@ -260,7 +259,7 @@ type credential struct {
 }
 
 func newCredentials(now func() time.Time) *credentials {
-	return &credentials{now: now, held: map[string]credential{}}
+	return &credentials{now: now, turn: make(chan struct{}, 1), held: map[string]credential{}}
 }
 
 // wrong mints a certificate that no server may take for a client's; why not,
@@ -293,8 +292,12 @@ func withoutClient(req *renewer.ProbeRequest, err error) error {
 }
 
 func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Usage, fleet *Fleet) (*tls.Certificate, error) {
-	cr.mu.Lock()
-	defer cr.mu.Unlock()
+	select {
+	case cr.turn <- struct{}{}:
+		defer func() { <-cr.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	held := issuer + " " + string(usage)
 	if c, ok := cr.held[held]; ok && cr.now().Before(c.until) {
 		return c.cert, nil

@@ -47,6 +47,7 @@ type world struct {
 	conversation
 	entries  string
 	grouped  bool
+	hosts    string // further ones
 	services map[string]*service
 	cas      map[string]*testpki.CA
 	guests   []client // whose files are not renewer's
@@ -89,12 +90,17 @@ func (w *world) ls(parts ...string) (names []string) {
 }
 
 func (w *world) serve(name string) {
-	w.services[name] = serve(w.t, w.in(name), !strings.Contains(w.entries, "mutual: false"), func() { w.ask("after " + name + " loaded") })
+	dir := w.place(name, w.hostsOf(name)[0])
+	must(w.t, os.MkdirAll(filepath.Dir(dir), 0o700))
+	w.services[name] = serve(w.t, dir, !strings.Contains(w.entries, "mutual: false"), func() { w.ask("after " + name + " loaded") })
 }
 
 // talk has the clients ask from now on.
 func (w *world) talk() {
-	w.clients = append(w.guests, client{"cli", w.in("cli"), w.services["svc"]})
+	w.clients = w.guests
+	for _, host := range w.hostsOf("cli") {
+		w.clients = append(w.clients, client{"cli on " + host, w.place("cli", host), w.services["svc"]})
+	}
 	if other := w.services["cli"]; other != nil {
 		w.clients = append(w.clients, client{"svc", w.in("svc"), other})
 	}
@@ -115,7 +121,7 @@ func (w *world) want(issuers, svc, cli string) {
 	text := `state_dir: DIR/state
 http: {listen: 127.0.0.1:0}
 issuers: {` + issuers + `}
-hosts: {here: {type: local, address: 127.0.0.1, names: [localhost]}}
+hosts: {here: {type: local, address: 127.0.0.1, names: [localhost]}` + w.hosts + `}
 defaults: {profile: files, hosts: [here], lifetime: 1h` + group + `}
 certificates:` + strings.NewReplacer(replace...).Replace(w.entries)
 	must(w.t, os.WriteFile(w.file, []byte(strings.ReplaceAll(text, "DIR", w.dir)), 0o600))
@@ -168,9 +174,11 @@ func (w *world) with(doing string, f func(a *App)) {
 	w.now(doing)
 	a, err := Open(context.Background(), w.load(), Options{store: func(s engine.Store) engine.Store { return asking{s, w} }})
 	must(w.t, err)
+	defer func() {
+		must(w.t, a.Close())
+		w.ask("at its end")
+	}()
 	f(a)
-	must(w.t, a.Close())
-	w.ask("at its end")
 }
 
 // pass is one `run --once`; what it returns is still to be done.
@@ -202,23 +210,32 @@ func (w *world) passes() {
 	w.t.Fatalf("after %d passes there is still to do: %+v", maxPasses, left)
 }
 
-// endsWith checks that the roots of the named CAs are the only ones in a ca
-// file, and the only ones that a service over it has loaded.
+// endsWith checks that the roots of the named CAs are the only ones in the ca
+// files of a certificate.
 func (w *world) endsWith(of, cas string) {
 	w.t.Helper()
-	names := strings.Fields(cas)
-	in, err := readPeer(w.in(of))
-	must(w.t, err)
-	if have := w.names(in); !slices.Equal(have, names) {
-		w.t.Errorf("the ca file of %s has the roots of %v, not of %v", of, have, names)
+	for _, host := range w.hostsOf(of) {
+		w.holds(of, host, cas)
 	}
-	if s := w.services[of]; s != nil && !slices.Equal(w.names(s.has.Load()), names) {
-		w.t.Errorf("%s has loaded the roots of %v, not of %v", of, w.names(s.has.Load()), names)
+}
+
+// holds checks whose roots are in a ca file, and in the memory of a service
+// over it.
+func (w *world) holds(of, host, cas string) {
+	w.t.Helper()
+	in, err := readPeer(w.place(of, host))
+	must(w.t, err)
+	if have := w.names(in); have != cas {
+		w.t.Errorf("the ca file of %s on %s has the roots of %s, not of %s", of, host, have, cas)
+	}
+	if s := w.services[of]; s != nil && w.names(s.has.Load()) != cas {
+		w.t.Errorf("%s has loaded the roots of %s, not of %s", of, w.names(s.has.Load()), cas)
 	}
 }
 
 // names says whose roots a peer has.
-func (w *world) names(p *peer) (out []string) {
+func (w *world) names(p *peer) string {
+	var out []string
 	for _, root := range p.roots {
 		name := "a stranger"
 		for known, ca := range w.cas {
@@ -229,7 +246,7 @@ func (w *world) names(p *peer) (out []string) {
 		out = append(out, name)
 	}
 	slices.Sort(out)
-	return out
+	return strings.Join(out, " ")
 }
 
 // rests checks that it is over: one more pass changes nothing, everything is

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"renewer/internal/testssh"
+)
+
+const (
+	// farClient is mutualTLS with a client on another host too.
+	farClient = `
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
+  - {name: cli, usages: [client], default_sans: false, hosts: [here, far], dir: DIR/cli, CLI}
+`
+	// farService is mutualTLS with the service on another host.
+	farService = `
+  - {name: svc, usages: [server], common_name: localhost, hosts: [far], dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
+  - {name: cli, usages: [client], default_sans: false, dir: DIR/cli, CLI}
+`
+)
+
+// door is the way to a host, which can be shut: as if the host were off.
+type door struct {
+	port int
+	shut atomic.Bool
+}
+
+func newDoor(t *testing.T, to string) *door {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	d := &door{port: ln.Addr().(*net.TCPAddr).Port}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if d.shut.Load() {
+				_ = near.Close()
+				continue
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			work.Go(func() { _, _ = io.Copy(far, near); _ = far.Close() })
+			work.Go(func() { _, _ = io.Copy(near, far); _ = near.Close() })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); work.Wait() })
+	return d
+}
+
+// addFar gives a world a second host. Its files are below far.
+func (w *world) addFar() *door {
+	w.t.Helper()
+	s := testssh.Start(w.t, testssh.Options{})
+	d := newDoor(w.t, s.Address())
+	known := s.KnownHosts(w.t, fmt.Sprintf("[127.0.0.1]:%d", d.port))
+	must(w.t, os.MkdirAll(w.in("far"), 0o700))
+	w.hosts = fmt.Sprintf(", far: {address: 127.0.0.1, port: %d, user: renewer, identity_file: %s, known_hosts_file: %s, root: %s, names: [localhost]}",
+		d.port, s.Login.File, known, w.in("far"))
+	return d
+}
+
+// A CA is replaced while one host is off: those that are on, and the one that is
+// off but goes on with what it has, refuse nobody. When it is back the change
+// goes on to its end.
+func TestACAIsReplacedWithOneHostOff(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, entries string
+		on            []string // whose ca files hold both roots while it is off
+	}{
+		{"a client", farClient, []string{"svc", "cli"}},
+		{"the service", farService, []string{"cli"}},
+	} {
+		for _, grouped := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/peer_group=%t", c.name, grouped), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, c.entries, grouped)
+				way := w.addFar()
+				s := scenario{start: everyone("a"), steps: then(func(w *world) {
+					way.shut.Store(true)
+					everyone("b")(w)
+					w.rocky = true // a host cannot be reached
+					for n := range 3 {
+						w.pass(fmt.Sprintf("pass %d without far", n+1))
+					}
+					w.rocky = false
+					for _, name := range c.on {
+						w.holds(name, "here", "a b")
+					}
+					way.shut.Store(false)
+				}), svc: "b", cli: "b"}
+				s.play(w)
+			})
+		}
+	}
+}
+
+// place is where the files of a certificate are in this file system.
+func (w *world) place(name, host string) string {
+	dir := w.in(name)
+	if host == "far" {
+		return filepath.Join(w.in("far"), dir)
+	}
+	return dir
+}
+
+// hostsOf are the hosts of a certificate.
+func (w *world) hostsOf(name string) []string {
+	for line := range strings.Lines(w.entries) {
+		if strings.Contains(line, "name: "+name) {
+			switch {
+			case strings.Contains(line, "hosts: [here, far]"):
+				return []string{"here", "far"}
+			case strings.Contains(line, "hosts: [far]"):
+				return []string{"far"}
+			}
+		}
+	}
+	return []string{"here"}
+}
