@@ -35,11 +35,20 @@ issuers/local Floor            1.48ms/op            -       -      -
 	}
 }
 
-func TestGoalMissed(t *testing.T) {
+func TestGoals(t *testing.T) {
 	t.Parallel()
-	for _, ratio := range []float64{1.51, 0} {
-		if got := (result{name: "renewer/engine IssueAndRecord", ratio: ratio}).goal(); got != "1.50 missed" {
-			t.Errorf("ratio %g: %q", ratio, got)
+	goals := map[string]float64{"x-floor": 1.5, "MB": 16}
+	for _, c := range []struct {
+		all  map[string]float64
+		want string
+	}{
+		{map[string]float64{"x-floor": 1.5, "MB": 16}, "16 MB reached, 1.50 reached"},
+		{map[string]float64{"x-floor": 1.51, "MB": 15.9}, "16 MB reached, 1.50 missed"},
+		{map[string]float64{"x-floor": 1, "MB": 16.1}, "16 MB missed, 1.50 reached"},
+		{map[string]float64{"x-floor": 0}, "16 MB missed, 1.50 missed"},
+	} {
+		if got := (result{all: c.all}).against(goals); got != c.want {
+			t.Errorf("%v: %q, want %q", c.all, got, c.want)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type result struct {
 	per    string        // op, row, order; "order of CPU" for processor time
 	ratio  float64       // figure to floor; 0: none was reported
 	rest   []string      // other metrics, such as 1392 commits/s
+	all    map[string]float64
 }
 
 // floor is what the figure is compared with; 0 without a ratio.
@@ -67,12 +68,13 @@ func parse(in io.Reader) (results []result, err error) {
 }
 
 func parseLine(words []string) (result, error) {
-	r := result{name: processors.ReplaceAllString(strings.TrimPrefix(words[0], "Benchmark"), "")}
+	r := result{all: map[string]float64{}, name: processors.ReplaceAllString(strings.TrimPrefix(words[0], "Benchmark"), "")}
 	for i := 2; i+1 < len(words); i += 2 {
 		value, err := strconv.ParseFloat(words[i], 64)
 		if err != nil {
 			return r, err
 		}
+		r.all[words[i+1]] = value
 		unit, per, _ := strings.Cut(words[i+1], "/")
 		if cpu, ok := strings.CutPrefix(unit, "cpu-"); ok {
 			unit, per = cpu, per+" of CPU"

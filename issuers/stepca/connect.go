@@ -5,27 +5,22 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/smallstep/certificates/api"
-	"github.com/smallstep/certificates/ca"
 
 	"renewer/renewer"
 )
 
 // connection is a server whose root is known.
 type connection struct {
-	client *ca.Client
-	http   *http.Transport
-	root   *x509.Certificate
-	pool   *x509.CertPool
+	wire *wire
+	http *http.Transport
+	root *x509.Certificate
+	pool *x509.CertPool
 }
 
 func (c *connection) close() { c.http.CloseIdleConnections() }
@@ -65,8 +60,7 @@ func (i *Issuer) connectLocked(ctx context.Context) (*connection, error) {
 	return c, nil
 }
 
-// connect finds the root by its fingerprint and sets up the client. The client
-// is given no identity: it would else look for one in the user's home.
+// connect finds the root by its fingerprint.
 func (i *Issuer) connect(ctx context.Context) (*connection, error) {
 	root, err := i.fetchRoot(ctx)
 	if err != nil {
@@ -75,10 +69,7 @@ func (i *Issuer) connect(ctx context.Context) (*connection, error) {
 	c := &connection{root: root, pool: x509.NewCertPool()}
 	c.pool.AddCert(root)
 	c.http = newTransport(&tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12})
-	c.client, err = ca.NewClient(i.base.String(), ca.WithTransport(i.wire(c.http)), ca.WithCertificate(tls.Certificate{}))
-	if err != nil {
-		return nil, misconfigured(urlHint, "set up the client for %s: %w", i.base, err)
-	}
+	c.wire = i.wire(c.http)
 	return c, nil
 }
 
@@ -87,24 +78,18 @@ func (i *Issuer) connect(ctx context.Context) (*connection, error) {
 func (i *Issuer) fetchRoot(ctx context.Context) (*x509.Certificate, error) {
 	untrusted := newTransport(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}) //nolint:gosec // the answer is compared with the fingerprint
 	defer untrusted.CloseIdleConnections()
-	at := i.base.ResolveReference(&url.URL{Path: "/root/" + strings.ToLower(i.cfg.RootFingerprint)})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	res, err := i.wire(untrusted).RoundTrip(req)
+	var answer struct{ CA certificate }
+	err := call(ctx, i.wire(untrusted), "/root/"+strings.ToLower(i.cfg.RootFingerprint), nil, nil, &answer)
 	if err != nil {
 		return nil, explainRoot(err, i.cfg)
 	}
-	defer res.Body.Close()
-	var answer api.RootResponse
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.RootPEM.Certificate == nil {
+	if answer.CA.Certificate == nil {
 		return nil, &answerError{what: "is no root certificate"}
 	}
-	if got := renewer.Fingerprint(answer.RootPEM.Raw); !strings.EqualFold(got, i.cfg.RootFingerprint) {
+	if got := renewer.Fingerprint(answer.CA.Raw); !strings.EqualFold(got, i.cfg.RootFingerprint) {
 		return nil, misconfigured(fingerprintHint, "%s returned another root than that of root_fingerprint", i.base)
 	}
-	return answer.RootPEM.Certificate, nil
+	return answer.CA.Certificate, nil
 }
 
 // newTransport keeps connections, but for less long than step-ca does (15 s),
@@ -128,12 +113,12 @@ func newTransport(cfg *tls.Config) *http.Transport {
 
 // chain takes the certificates out of an answer: the leaf, then what is above
 // it without a root.
-func (c *connection) chain(res *api.SignResponse) (renewer.Chain, error) {
-	certs := res.CertChainPEM
+func (res signResponse) chain() (renewer.Chain, error) {
+	certs := res.Chain
 	if len(certs) == 0 {
-		certs = []api.Certificate{res.ServerPEM, res.CaPEM}
+		certs = []certificate{res.Leaf, res.CA}
 	}
-	if slices.ContainsFunc(certs, func(k api.Certificate) bool { return k.Certificate == nil }) {
+	if slices.ContainsFunc(certs, func(k certificate) bool { return k.Certificate == nil }) {
 		return renewer.Chain{}, &answerError{what: "has no certificate"}
 	}
 	chain := renewer.Chain{Leaf: certs[0].Certificate}

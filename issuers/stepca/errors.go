@@ -143,16 +143,11 @@ func reachHint(host string) string {
 	return "is the step-ca running, and can this machine reach " + host + "?"
 }
 
-// cause leaves out what the client wraps around an error of the network: the
-// address, for the second time.
+// cause leaves out what is wrapped around an error of the network.
 func cause(err error) error {
 	var op *net.OpError
-	switch next := errors.Unwrap(err); {
-	case errors.As(err, &op):
+	if errors.As(err, &op) {
 		return op
-	case next != nil && strings.HasPrefix(err.Error(), "client "):
-		return next
-	default:
-		return err
 	}
+	return err
 }

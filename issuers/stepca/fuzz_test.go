@@ -3,15 +3,11 @@ package stepca
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/smallstep/certificates/api"
-	"github.com/smallstep/certificates/ca"
 
 	"renewer/renewer"
 )
@@ -44,11 +40,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		w := i.wire(answerer{status, http.Header{"Date": {header}, "Retry-After": {header}, "Content-Type": {header}, "X-Request-Id": {header}}, []byte(body)})
-		client, err := ca.NewClient("https://127.0.0.1", ca.WithTransport(w), ca.WithCertificate(tls.Certificate{}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &connection{client: client, http: newTransport(nil)}
+		c := &connection{wire: w, http: newTransport(nil)}
 		i.conn.Store(c)
 		check := func(what string, err error) {
 			if err == nil {
@@ -67,10 +59,11 @@ func FuzzAnswer(f *testing.F) {
 		check("roots", err)
 		_, err = i.logIn(t.Context(), c)
 		check("log in", err)
-		res, err := client.SignWithContext(t.Context(), &api.SignRequest{OTT: token})
+		var res signResponse
+		err = call(t.Context(), w, "/sign", nil, newSignRequest(nil, token, 0), &res)
 		if err == nil {
 			var chain renewer.Chain
-			if chain, err = c.chain(res); err == nil && chain.Leaf == nil {
+			if chain, err = res.chain(); err == nil && chain.Leaf == nil {
 				err = errors.New("neither a leaf nor an error")
 				t.Error(err)
 			}

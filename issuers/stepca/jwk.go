@@ -3,7 +3,6 @@ package stepca
 import (
 	"encoding/json"
 
-	"github.com/smallstep/certificates/authority/provisioner"
 	"go.step.sm/crypto/jose"
 
 	"renewer/internal/atomicfile"
@@ -11,7 +10,7 @@ import (
 
 // logInJWK opens the provisioner's key with the password. During a change of
 // keys the server has several provisioners of one name.
-func (i *Issuer) logInJWK(list provisioner.List) (*credentials, error) {
+func (i *Issuer) logInJWK(list []provisioner) (*credentials, error) {
 	password, err := atomicfile.ReadPassphrase(i.cfg.PasswordFile)
 	if err != nil {
 		return nil, fileError(err, "password_file", i.cfg.PasswordFile)
@@ -21,14 +20,13 @@ func (i *Issuer) logInJWK(list provisioner.List) (*credentials, error) {
 	}
 	open := 0
 	for _, p := range list {
-		kid, sealed, ok := p.GetEncryptedKey()
-		if !ok {
+		if p.EncryptedKey == "" {
 			continue
 		}
 		open++
-		if jwk, ok := openKey(sealed, password); ok {
+		if jwk, ok := openKey(p.EncryptedKey, password); ok {
 			key := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(jwk.Algorithm), Key: jwk.Key}
-			return newCredentials(key, map[jose.HeaderKey]any{"kid": kid}, "")
+			return newCredentials(key, map[jose.HeaderKey]any{"kid": p.Key.ID}, "")
 		}
 	}
 	if open == 0 {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/smallstep/certificates/authority/provisioner"
-	"github.com/smallstep/certificates/ca"
 	"go.step.sm/crypto/jose"
 )
 
@@ -87,9 +87,9 @@ func unauthorized(err error) bool {
 // It finds a wrong address, fingerprint, provisioner or password, a certificate
 // that the provisioner will not accept, and clocks too far apart for tokens.
 func (i *Issuer) LogIn(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, i.timeout)
+	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
-	if err := i.logInAfresh(call); err != nil {
+	if err := i.logInAfresh(within); err != nil {
 		return i.failed(ctx, "log in", err)
 	}
 	return nil
@@ -122,55 +122,56 @@ func (i *Issuer) logInAfresh(ctx context.Context) error {
 
 // logIn gets what tokens are signed with.
 func (i *Issuer) logIn(ctx context.Context, c *connection) (*credentials, error) {
-	list, err := provisioners(ctx, c.client)
+	list, err := provisioners(ctx, c.wire)
 	if err != nil {
 		return nil, err
 	}
-	kind := provisioner.TypeJWK
+	kind := typeJWK
 	if i.cfg.X5CCert != "" {
-		kind = provisioner.TypeX5C
+		kind = typeX5C
 	}
-	named := slices.DeleteFunc(slices.Clone(list), func(p provisioner.Interface) bool { return p.GetName() != i.cfg.Provisioner })
+	named := slices.DeleteFunc(slices.Clone(list), func(p provisioner) bool { return p.Name != i.cfg.Provisioner })
 	if len(named) == 0 {
 		return nil, misconfigured(fmt.Sprintf("set provisioner to one that it has: %s", nameList(list)),
 			"%s has no provisioner %s", i.base, i.cfg.Provisioner)
 	}
-	fit := slices.DeleteFunc(slices.Clone(named), func(p provisioner.Interface) bool { return p.GetType() != kind })
+	fit := slices.DeleteFunc(slices.Clone(named), func(p provisioner) bool { return p.Type != kind })
 	switch {
-	case len(fit) == 0 && kind == provisioner.TypeX5C:
+	case len(fit) == 0 && kind == typeX5C:
 		return nil, misconfigured("name an X5C provisioner, or log in with password_file",
-			"provisioner %s is of type %s, and x5c needs one of type X5C", i.cfg.Provisioner, named[0].GetType())
+			"provisioner %s is of type %s, and x5c needs one of type X5C", i.cfg.Provisioner, clean(named[0].Type))
 	case len(fit) == 0:
 		return nil, misconfigured("name a JWK provisioner, or log in with x5c",
-			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, named[0].GetType())
-	case kind == provisioner.TypeX5C:
+			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, clean(named[0].Type))
+	case kind == typeX5C:
 		return i.logInX5C(fit[0])
 	default:
 		return i.logInJWK(fit)
 	}
 }
 
-func provisioners(ctx context.Context, client *ca.Client) (list provisioner.List, err error) {
-	cursor := ""
+func provisioners(ctx context.Context, w *wire) (list []provisioner, err error) {
+	query := url.Values{"limit": {strconv.Itoa(pageSize)}}
 	for range maxPages {
-		page, err := client.ProvisionersWithContext(ctx, ca.WithProvisionerCursor(cursor), ca.WithProvisionerLimit(pageSize))
-		if err != nil {
+		var page provisionersResponse
+		if err := call(ctx, w, "/provisioners", query, nil, &page); err != nil {
 			return nil, err
 		}
 		list = append(list, page.Provisioners...)
-		if cursor = page.NextCursor; cursor == "" {
+		if page.NextCursor == "" {
 			return list, nil
 		}
+		query.Set("cursor", page.NextCursor)
 	}
 	return nil, &answerError{what: "has more provisioners than can be looked at"}
 }
 
 // nameList names the provisioners that could be meant.
-func nameList(list provisioner.List) string {
+func nameList(list []provisioner) string {
 	var names []string
 	for _, p := range list {
-		if t := p.GetType(); t == provisioner.TypeJWK || t == provisioner.TypeX5C {
-			names = append(names, clean(p.GetName())+" ("+t.String()+")")
+		if p.Type == typeJWK || p.Type == typeX5C {
+			names = append(names, clean(p.Name)+" ("+p.Type+")")
 		}
 	}
 	if len(names) == 0 {

@@ -69,11 +69,11 @@ func (i *Issuer) renew(ctx context.Context, o renewer.Order) (renewer.Chain, err
 	}
 	transport := newTransport(&tls.Config{RootCAs: c.pool, MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own}})
 	defer transport.CloseIdleConnections()
-	res, err := c.client.RenewWithContext(ctx, i.wire(transport))
-	if err != nil {
+	var res signResponse
+	if err := call(ctx, i.wire(transport), "/renew", nil, struct{}{}, &res); err != nil {
 		return renewer.Chain{}, err
 	}
-	return c.chain(res)
+	return res.chain()
 }
 
 // signInstead reports whether a renewal failed for a reason that a token may not

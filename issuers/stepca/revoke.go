@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/smallstep/certificates/api"
-
 	"renewer/renewer"
 )
 
@@ -20,17 +18,14 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 	if !ok {
 		return refused("", "issuer %s: %s: the serial is not hex", i.cfg.Name, doing)
 	}
-	call, cancel := context.WithTimeout(ctx, i.timeout)
+	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
-	err := i.authorized(call, func(c *connection, creds *credentials) error {
+	err := i.authorized(within, func(c *connection, creds *credentials) error {
 		token, err := i.token(creds, "/1.0/revoke", claims{Subject: serial.String()})
 		if err != nil {
 			return err
 		}
-		_, err = c.client.RevokeWithContext(call, &api.RevokeRequest{
-			Serial: serial.String(), OTT: token, ReasonCode: r.Reason.Code(), Reason: string(r.Reason), Passive: true,
-		}, nil)
-		return err
+		return call(within, c.wire, "/revoke", nil, revokeRequest{serial.String(), token, r.Reason.Code(), string(r.Reason), true}, new(struct{}))
 	})
 	a, ok := asAnswer(err)
 	switch {

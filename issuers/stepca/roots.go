@@ -14,9 +14,9 @@ import (
 func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 	kept := keptroots.File{Issuer: i.cfg.Name, Path: i.cfg.RootsFile, Pinned: i.cfg.RootFingerprint}
 	return kept.Roots(ctx, func(ctx context.Context) ([]*x509.Certificate, error) {
-		call, cancel := context.WithTimeout(ctx, i.timeout)
+		within, cancel := context.WithTimeout(ctx, i.timeout)
 		defer cancel()
-		roots, err := i.roots(call)
+		roots, err := i.roots(within)
 		if err != nil {
 			return nil, i.failed(ctx, "get the roots", err)
 		}
@@ -29,12 +29,11 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := c.client.RootsWithContext(ctx)
-	if err != nil {
+	var own, federated rootsResponse
+	if err := call(ctx, c.wire, "/roots", nil, nil, &own); err != nil {
 		return nil, err
 	}
-	federated, err := c.client.FederationWithContext(ctx)
-	if err != nil {
+	if err := call(ctx, c.wire, "/federation", nil, nil, &federated); err != nil {
 		return nil, err
 	}
 	out := []*x509.Certificate{c.root}

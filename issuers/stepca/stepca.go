@@ -1,5 +1,5 @@
-// Package stepca is the issuer on a step-ca server, spoken to with smallstep's
-// own client.
+// Package stepca is the issuer on a step-ca server. It has a small client of its
+// own: smallstep's brings the whole server with it.
 //
 // The server is known by the SHA-256 of its root: the root is fetched without
 // trust, compared, and from then on the only one that the server's TLS
@@ -32,8 +32,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/smallstep/certificates/api"
 
 	"renewer/renewer"
 )
@@ -99,10 +97,10 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	if err := checkOrder(o); err != nil {
 		return renewer.Chain{}, i.failed(ctx, doing, err)
 	}
-	call, cancel := context.WithTimeout(ctx, i.timeout)
+	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
 	if renewable(o, i.now()) {
-		switch chain, err := i.renew(call, o); {
+		switch chain, err := i.renew(within, o); {
 		case err == nil:
 			return chain, nil
 		case !signInstead(err):
@@ -114,20 +112,16 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		return renewer.Chain{}, refused("", "issuer %s: %w", i.cfg.Name, err)
 	}
 	var chain renewer.Chain
-	err = i.authorized(call, func(c *connection, creds *credentials) error {
+	err = i.authorized(within, func(c *connection, creds *credentials) error {
 		token, err := i.token(creds, "/1.0/sign", claimsOf(o, csr))
 		if err != nil {
 			return err
 		}
-		req := &api.SignRequest{CsrPEM: api.NewCertificateRequest(&x509.CertificateRequest{Raw: csr}), OTT: token}
-		// A duration counts on the server's clock: the longest one allowed is
-		// not refused because ours is ahead.
-		req.NotAfter.SetDuration(o.Lifetime)
-		res, err := c.client.SignWithContext(call, req)
-		if err != nil {
+		var res signResponse
+		if err := call(within, c.wire, "/sign", nil, newSignRequest(csr, token, o.Lifetime), &res); err != nil {
 			return err
 		}
-		chain, err = c.chain(res)
+		chain, err = res.chain()
 		return err
 	})
 	if err != nil {
@@ -151,13 +145,14 @@ func checkOrder(o renewer.Order) error {
 
 // Health reports whether the server is well and lets us log in.
 func (i *Issuer) Health(ctx context.Context) error {
-	call, cancel := context.WithTimeout(ctx, i.timeout)
+	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
-	c, _, err := i.loggedIn(call, nil)
+	c, _, err := i.loggedIn(within, nil)
 	if err != nil {
 		return i.failed(ctx, "log in", err)
 	}
-	res, err := c.client.HealthWithContext(call)
+	var res struct{ Status string }
+	err = call(within, c.wire, "/health", nil, nil, &res)
 	if err == nil && res.Status != "ok" {
 		err = &answerError{what: "says that its health is " + clean(res.Status)}
 	}

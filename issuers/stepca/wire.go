@@ -21,10 +21,8 @@ const (
 	maxAfter  = 24 * time.Hour
 )
 
-// wire is under smallstep's client, which reads answers without a limit,
-// follows redirects with the token in the request, and forgets the status of an
-// answer that is not its own. So answers are read here, whole, and everything
-// but a good one is an error.
+// wire reads answers whole, up to a limit, follows no redirect, and makes an
+// error of everything but a good one.
 type wire struct {
 	issuer *Issuer
 	next   http.RoundTripper

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 
-	"github.com/smallstep/certificates/authority/provisioner"
 	"go.step.sm/crypto/jose"
 
 	"renewer/internal/atomicfile"
@@ -22,7 +21,7 @@ const (
 
 // logInX5C reads the certificate and its key, and checks what the server would
 // only answer with an opaque 401.
-func (i *Issuer) logInX5C(p provisioner.Interface) (*credentials, error) {
+func (i *Issuer) logInX5C(p provisioner) (*credentials, error) {
 	certPEM, err := atomicfile.ReadLimited(i.cfg.X5CCert, maxCertFile)
 	if err != nil {
 		return nil, fileError(err, "x5c.cert", i.cfg.X5CCert)
@@ -51,7 +50,7 @@ func (i *Issuer) logInX5C(p provisioner.Interface) (*credentials, error) {
 		map[jose.HeaderKey]any{"x5c": chain}, "x5c/"+i.cfg.Provisioner)
 }
 
-func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner.Interface) error {
+func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner) error {
 	leaf := pair.Leaf
 	above := x509.NewCertPool()
 	for _, der := range pair.Certificate[1:] {
@@ -68,8 +67,8 @@ func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner.Interface) error {
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return misconfigured("use a certificate with the key usage digitalSignature", "x5c.cert %s is not for signatures", i.cfg.X5CCert)
 	}
-	roots, ok := x5cRoots(p)
-	if !ok {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(p.Roots) {
 		return nil // not shown: the server will judge
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{
@@ -79,16 +78,6 @@ func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner.Interface) error {
 			"provisioner %s will not accept x5c.cert %s: %w", i.cfg.Provisioner, i.cfg.X5CCert, err)
 	}
 	return nil
-}
-
-// x5cRoots are what the provisioner trusts, as the server lists it.
-func x5cRoots(p provisioner.Interface) (*x509.CertPool, bool) {
-	x5c, ok := p.(*provisioner.X5C)
-	if !ok {
-		return nil, false
-	}
-	pool := x509.NewCertPool()
-	return pool, pool.AppendCertsFromPEM(x5c.Roots)
 }
 
 // algorithm returns how tokens are signed with a key (RFC 7518, RFC 8037).

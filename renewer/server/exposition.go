@@ -34,7 +34,7 @@ func (e *exposition) flush() {
 }
 
 // begin writes a line up to the end of the labels that are given.
-func (e *exposition) begin(labels string) {
+func (e *exposition) begin(labels []byte) {
 	if len(e.text) > expositionBuffer*7/8 {
 		e.flush()
 	}
@@ -42,19 +42,19 @@ func (e *exposition) begin(labels string) {
 }
 
 // time writes no series for the zero time.
-func (e *exposition) time(labels string, t time.Time) {
+func (e *exposition) time(labels []byte, t time.Time) {
 	if !t.IsZero() {
 		e.begin(labels)
 		e.text = append(strconv.AppendInt(append(e.text, "} "...), t.Unix(), 10), '\n')
 	}
 }
 
-func (e *exposition) number(labels string, f float64) {
+func (e *exposition) number(labels []byte, f float64) {
 	e.begin(labels)
 	e.text = append(strconv.AppendFloat(append(e.text, "} "...), f, 'g', -1, 64), '\n')
 }
 
-func (e *exposition) bool(labels string, b bool) {
+func (e *exposition) bool(labels []byte, b bool) {
 	e.begin(labels)
 	if b {
 		e.text = append(e.text, "} 1\n"...)
@@ -64,7 +64,7 @@ func (e *exposition) bool(labels string, b bool) {
 }
 
 // holds writes 1 for the one value of a further label that holds.
-func (e *exposition) holds(labels, name, value string) {
+func (e *exposition) holds(labels []byte, name, value string) {
 	e.begin(labels)
 	e.text = append(label{name, value}.append(append(e.text, ',')), "} 1\n"...)
 }
@@ -72,22 +72,26 @@ func (e *exposition) holds(labels, name, value string) {
 type label struct{ name, value string }
 
 // labelsOf returns the text of labels.
-func labelsOf(labels ...label) string {
-	text := make([]byte, 0, 128)
+func labelsOf(labels ...label) []byte { return appendLabels(make([]byte, 0, 128), labels...) }
+
+func appendLabels(text []byte, labels ...label) []byte {
 	for i, l := range labels {
 		if i > 0 {
 			text = append(text, ',')
 		}
 		text = l.append(text)
 	}
-	return string(text)
+	return text
 }
 
 var labelValue = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
 func (l label) append(text []byte) []byte {
-	if strings.ContainsAny(l.value, "\\\n\"") { // names hardly ever do, and the Replacer is slow
-		l.value = labelValue.Replace(l.value)
+	text = append(append(text, l.name...), `="`...)
+	for i := range len(l.value) {
+		if c := l.value[i]; c == '\\' || c == '\n' || c == '"' { // names hardly ever have one, and the Replacer is slow
+			return append(append(text, labelValue.Replace(l.value)...), '"')
+		}
 	}
-	return append(append(append(append(text, l.name...), `="`...), l.value...), '"')
+	return append(append(text, l.value...), '"')
 }

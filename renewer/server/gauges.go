@@ -18,41 +18,78 @@ import (
 type stateGauges struct {
 	state State
 	now   func() time.Time
-	room  *atomic.Int64 // how many certificates there were last time
+	room  *atomic.Pointer[room] // what the last scrape took
 }
 
-// measured is a certificate with its labels and those of its hosts. The text is
-// made once for all of its series.
+type room struct{ labels, ends, all int }
+
+// measured is what a scrape shows of a fleet. The text of all labels is made
+// once for all of their series, in one piece of memory.
 type measured struct {
-	renewer.Row
-	labels string
-	hosts  []string
+	labels []byte
+	ends   []int // of the labels; each begins where the one before ends
+	all    []certificate
 }
+
+// certificate is the part of a row that is measured. Its labels are those of
+// that number, and its hosts' follow.
+type certificate struct {
+	notBefore, notAfter, renewAt time.Time
+	status                       renewer.Status
+	hosts                        []renewer.HostRow
+	number                       int
+}
+
+func (m *measured) label(labels ...label) {
+	m.labels = appendLabels(m.labels, labels...)
+	m.ends = append(m.ends, len(m.labels))
+}
+
+func (m *measured) labelsOf(number int) []byte { return m.labels[m.ends[number]:m.ends[number+1]] }
 
 // read returns the certificates as they are now, so that nothing is written of
 // a state that cannot be read.
-func (s stateGauges) read() ([]measured, error) {
-	now, all := s.now(), make([]measured, 0, s.room.Load())
+func (s stateGauges) read() (*measured, error) {
+	now, m := s.now(), &measured{ends: []int{0}}
+	if was := s.room.Load(); was != nil {
+		m = &measured{make([]byte, 0, was.labels), append(make([]int, 0, was.ends), 0), make([]certificate, 0, was.all)}
+	}
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
-		m := measured{row.At(now), labelsOf(label{"certificate", row.Name}, label{"issuer", row.Issuer}), make([]string, len(row.Hosts))}
+		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, row.At(now).Status, row.Hosts, len(m.ends) - 1})
+		m.label(label{"certificate", row.Name}, label{"issuer", row.Issuer})
 		for i := range row.Hosts {
-			m.hosts[i] = labelsOf(label{"certificate", row.Name}, label{"host", row.Hosts[i].Name})
+			m.label(label{"certificate", row.Name}, label{"host", row.Hosts[i].Name})
 		}
-		all = append(all, m)
 		return true
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the inventory: %w", err)
 	}
-	s.room.Store(int64(len(all)))
-	return all, nil
+	s.room.Store(&room{len(m.labels) * 17 / 16, len(m.ends) * 17 / 16, len(m.all) * 17 / 16})
+	return m, nil
+}
+
+// each calls write for each certificate with its labels.
+func (m *measured) each(write func(labels []byte, c *certificate)) {
+	for i := range m.all {
+		write(m.labelsOf(m.all[i].number), &m.all[i])
+	}
+}
+
+// eachHost calls write for each placement with its labels.
+func (m *measured) eachHost(write func(labels []byte, h *renewer.HostRow)) {
+	m.each(func(_ []byte, c *certificate) {
+		for n := range c.hosts {
+			write(m.labelsOf(c.number+1+n), &c.hosts[n])
+		}
+	})
 }
 
 // write fails where w does.
-func (s stateGauges) write(w io.Writer, certificates []measured) error {
+func (s stateGauges) write(w io.Writer, m *measured) error {
 	e := &exposition{w: w, text: make([]byte, 0, expositionBuffer)}
-	e.certificates(certificates)
-	e.placements(certificates)
+	e.certificates(m)
+	e.placements(m)
 	e.issuers(s.state.Issuers())
 	e.gauge("renewer_host_up", "1 if the host could be reached last.")
 	for _, h := range s.state.Hosts() {
@@ -63,45 +100,30 @@ func (s stateGauges) write(w io.Writer, certificates []measured) error {
 	return e.err
 }
 
-func (e *exposition) certificates(all []measured) {
+func (e *exposition) certificates(m *measured) {
 	e.gauge("renewer_certificate_not_after_timestamp_seconds", "End of the current generation.")
-	for i := range all {
-		e.time(all[i].labels, all[i].NotAfter)
-	}
+	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notAfter) })
 	e.gauge("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.")
-	for i := range all {
-		e.time(all[i].labels, all[i].NotBefore)
-	}
+	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notBefore) })
 	e.gauge("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.")
-	for i := range all {
-		e.time(all[i].labels, all[i].RenewAt)
-	}
+	m.each(func(labels []byte, c *certificate) { e.time(labels, c.renewAt) })
 	e.gauge("renewer_certificate_status", "1 for the status that holds; the others have no series.")
-	for i := range all {
-		e.holds(all[i].labels, "status", string(all[i].Status))
-	}
+	m.each(func(labels []byte, c *certificate) { e.holds(labels, "status", string(c.status)) })
 }
 
-func (e *exposition) placements(all []measured) {
-	each := func(write func(labels string, h *renewer.HostRow)) {
-		for i := range all {
-			for n, labels := range all[i].hosts {
-				write(labels, &all[i].Hosts[n])
-			}
-		}
-	}
+func (e *exposition) placements(m *measured) {
 	e.gauge("renewer_placement_state", "1 for the state that holds; the others have no series.")
-	each(func(labels string, h *renewer.HostRow) { e.holds(labels, "state", string(h.State)) })
+	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.holds(labels, "state", string(h.State)) })
 	e.gauge("renewer_served_not_after_timestamp_seconds", "End of the certificate that the last probe saw.")
-	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
+	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
 	e.gauge("renewer_served_matches", "1 if the last probe saw what it should.")
-	each(func(labels string, h *renewer.HostRow) {
+	m.eachHost(func(labels []byte, h *renewer.HostRow) {
 		if probed(h) {
 			e.bool(labels, h.Matches)
 		}
 	})
 	e.gauge("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.")
-	each(func(labels string, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
+	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
 }
 
 // probed reports whether a probe ever had something to look at: what is only

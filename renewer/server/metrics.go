@@ -89,7 +89,7 @@ func NewMetrics(version string, state State) *Metrics {
 		fleetLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "renewer_fleet_file_loaded", Help: "1 if the fleet file was taken over when it was last read, 0 if an older one holds.",
 		}),
-		state: stateGauges{state: state, now: time.Now, room: new(atomic.Int64)},
+		state: stateGauges{state: state, now: time.Now, room: new(atomic.Pointer[room])},
 	}
 	m.fleetLoaded.Set(1) // there is no daemon without one
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -179,7 +179,7 @@ func (m *Metrics) Notified(channel string, err error) {
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	var text bytes.Buffer
 	err := m.counted(&text)
-	var certificates []measured
+	var certificates *measured
 	if err == nil {
 		certificates, err = m.state.read()
 	}

@@ -100,7 +100,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 		}
 	}
 	a.parts.Store(p)
-	a.file.Store(&server.FleetFile{Path: fleet.Path})
+	a.file.Store(fileNow(fleet.Path))
 	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
 	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{

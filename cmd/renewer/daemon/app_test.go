@@ -74,7 +74,7 @@ func (a *App) row(t *testing.T, name string) renewer.Row {
 	return out
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -18,12 +18,16 @@ import (
 // load reads a fleet file. What is known of the reading is from before it, so
 // that a change meanwhile is found afterwards.
 func load(path string) (*configs.Fleet, *server.FleetFile, error) {
+	f := fileNow(path)
+	fleet, err := configs.Load(f.Path)
+	return fleet, f, err
+}
+
+func fileNow(path string) *server.FleetFile {
 	if abs, err := filepath.Abs(path); err == nil { // for whoever asks from another directory
 		path = abs
 	}
-	f := &server.FleetFile{Path: path, Read: map[string]string{path: configs.Stamp(path)}}
-	fleet, err := configs.Load(path)
-	return fleet, f, err
+	return &server.FleetFile{Path: path, Read: map[string]string{path: configs.Stamp(path)}}
 }
 
 // firstFault is the first of the faults of a fleet file, with how many more
