@@ -105,6 +105,17 @@ func (s *Step) waiting() Waiting {
 	}
 }
 
+// LeftBehind says which hosts a rollout that is over went on without: they could
+// not be reached, and are work of their own.
+func (r *Rollout) LeftBehind() (out Waits) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; r.Phase == PhaseDone && !s.State.Over() {
+			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; it gets the certificate when it comes back"})
+		}
+	}
+	return out
+}
+
 func failedTries(n int, next time.Time) string {
 	if n == 1 {
 		return "the first attempt failed; the next is at " + date(next)

@@ -68,6 +68,7 @@ type Engine struct {
 	running     int                                 // tasks under way
 	turn        renewer.Turn                        // the last decision
 	families    map[string]map[string]renewer.Ended // by entry and certificate
+	urgent      map[string]bool                     // verifiers that somebody waits for who is about to expire: no window
 	graph       *trust.Graph                        // see trusts
 	stored      map[string]bool                     // the roots that the inventory has
 	rooted      uint64                              // the version of roots that was planned with
@@ -100,7 +101,7 @@ func New(c Config) *Engine {
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
 		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
+		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, urgent: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 

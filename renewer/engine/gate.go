@@ -40,22 +40,31 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 }
 
 // gate says why what a rollout brings may not go live yet; zero if it may. The
-// wait ends by itself when what is in place is about to expire.
+// wait ends by itself: a verifier that cannot be reached is waited for until what
+// is in place is about to expire. One that can be reached gets its roots from then
+// on whatever its window, and half of the time that is left.
 func (e *Engine) gate(en *entry) renewer.Waiting {
-	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || e.late(en) {
+	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || e.ends(en) {
 		return renewer.Waiting{}
 	}
-	found := e.refusals(en, en.rec.Rollout.Without, 1)
+	late := e.late(en)
+	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[late])
+	if late {
+		found = slices.DeleteFunc(found, func(r trust.Refusal) bool { return !e.hurry(r.Verifier) })
+	}
 	if len(found) == 0 {
 		return renewer.Waiting{}
 	}
-	r := found[0]
+	r, end := found[0], e.overrideAt(en)
+	if late {
+		end = e.lastAt(en)
+	}
 	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
 	if r.InPlace {
 		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"
 	}
-	if w.Until.IsZero() {
-		w.Until = e.overrideAt(en)
+	if w.Until.IsZero() || !end.IsZero() && end.Before(w.Until) {
+		w.Until = end
 	}
 	if !w.Until.IsZero() {
 		w.Text += "; waits until " + w.Until.UTC().Format(time.RFC3339) + " at most"
@@ -63,8 +72,24 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	return w
 }
 
-// overrideAt is when what waits goes on all the same, because what is in place
-// is about to expire; zero if nothing is.
+// hurry has a verifier take its roots now, and reports whether it can be reached
+// at all.
+func (e *Engine) hurry(id trust.ID) bool {
+	en, open := e.entries[id.Certificate]
+	if !open {
+		e.unplanned[id.Certificate] = true
+		return true
+	}
+	if s, ok := en.rec.Rollout.Step(id.Host); ok && s.Lost {
+		return false
+	}
+	e.urgent[id.Certificate] = true
+	return true
+}
+
+// overrideAt is when what is in place is about to expire, so that window and pace
+// no longer count; zero if nothing is in place. lastAt is when nobody is waited
+// for any more.
 func (e *Engine) overrideAt(en *entry) time.Time {
 	if en.current == nil {
 		return time.Time{}
@@ -72,10 +97,17 @@ func (e *Engine) overrideAt(en *entry) time.Time {
 	return en.current.NotAfter.Add(-en.cert.OverrideBefore)
 }
 
-func (e *Engine) late(en *entry) bool {
-	at := e.overrideAt(en)
-	return !at.IsZero() && !e.Now().Before(at)
+func (e *Engine) lastAt(en *entry) time.Time {
+	if en.current == nil {
+		return time.Time{}
+	}
+	return en.current.NotAfter.Add(-en.cert.OverrideBefore / 2)
 }
+
+func (e *Engine) late(en *entry) bool { return e.passedBy(e.overrideAt(en)) }
+func (e *Engine) ends(en *entry) bool { return e.passedBy(e.lastAt(en)) }
+
+func (e *Engine) passedBy(at time.Time) bool { return !at.IsZero() && !e.Now().Before(at) }
 
 // passed is the event of a leaf that goes live although somebody will refuse it:
 // the gate was passed by force, without them, or because time runs out.
@@ -89,7 +121,7 @@ func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
 		return renewer.Event{}, false
 	}
 	var names []string
-	for _, refusal := range e.refusals(en, nil, 20) {
+	for _, refusal := range e.refusals(en, nil, 64) {
 		names = append(names, refusal.Verifier.String())
 	}
 	slices.Sort(names)

@@ -137,6 +137,7 @@ func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
 func (e *Engine) ended(r *renewer.Rollout) {
 	e.noteEnd(r)
 	e.made.drop(r.ID)
+	delete(e.urgent, r.Certificate)
 	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing
 		return
 	}

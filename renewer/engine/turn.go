@@ -158,7 +158,7 @@ func (e *Engine) begin(tasks []renewer.Task) error {
 
 func (e *Engine) condition(en *entry, now time.Time) renewer.Conditions {
 	k := renewer.Conditions{Now: now, WindowOpen: true}
-	if w, ok := e.fleet.Windows[en.cert.Window]; ok {
+	if w, ok := e.fleet.Windows[en.cert.Window]; ok && !e.urgent[en.cert.Name] {
 		k.WindowOpen, k.WindowNext = w.At(now)
 	}
 	if en.current != nil {

@@ -241,6 +241,8 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 		res.Result = superseded
 	case r.Phase != renewer.PhaseDone:
 		res.Result = renewer.ResultBlocked
+	case len(r.LeftBehind()) > 0:
+		res.Result, res.Waiting = renewer.ResultWaiting, r.LeftBehind()
 	case res.Error != "":
 		res.Result = renewer.ResultFailed // in place, but nothing runs that could prove it
 	}

@@ -131,7 +131,7 @@ func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
 		m.mu.Unlock()
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
 		must(t, err)
-		if res.Rollouts[0].Result != renewer.ResultFailed {
+		if res.Rollouts[0].Result != renewer.ResultWaiting || !res.Unreached() {
 			t.Fatalf("result %+v", res)
 		}
 		row := b.row("web")
