@@ -76,7 +76,6 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	roots.refresh(ctx, f.Issuers)
 	var failed error
 	err = e.do(ctx, func() {
-		clear(e.families)
 		e.graph, e.rooted = nil, roots.moved.Load()
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
@@ -84,6 +83,7 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 				en.cert = c
 			}
 		}
+		e.keepAll()
 		if mode == Asked {
 			return
 		}

@@ -50,6 +50,7 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 		return renewer.Waiting{}
 	}
 	r := found[0]
+	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
 	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
 	if r.InPlace {
 		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"

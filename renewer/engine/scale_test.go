@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"renewer/internal/seal"
 	"renewer/inventory"
+	"renewer/inventory/seal"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
@@ -78,7 +78,7 @@ func newFleetRun(b *testing.B, n int) *fleetRun {
 	check(b, err)
 	store, err := inventory.Open(filepath.Join(dir, "inventory.db"), inventory.Options{})
 	check(b, err)
-	keys, err := seal.Open(filepath.Join(dir, "keys"), filepath.Join(dir, "seal.key"), true)
+	keys, err := seal.Open(store, seal.Options{IdentityFile: filepath.Join(dir, "seal.key"), Create: true})
 	check(b, err)
 	r := &fleetRun{b: b, dir: dir, store: store, fleet: fleetOf(filepath.Join(dir, "hosts"), ca, n), seen: &ends{}}
 	r.eng = New(Config{Store: store, Keys: keys, Prober: probes.New(), Observer: r.seen, Log: slog.New(slog.DiscardHandler)})
