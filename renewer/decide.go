@@ -9,14 +9,12 @@ import (
 // Entry is one rollout under way with what it depends on.
 type Entry struct {
 	Certificate Certificate
-	Rollout     *Rollout
+	Rollout     *Rollout // not to be changed
 	Conditions  Conditions
-	// Family is how the last rollouts of the other certificates of the same
-	// entry (per_host) ended; those under way are entries themselves.
-	Family []Ended
-	Size   int // how many certificates the entry has; 0 is 1
+	Order       int // of the certificate in the fleet file
+	Size        int // how many certificates the entry has; 0 is 1
 	// Gate keeps the leaf from going live: a verifier would refuse it. Zero: none
-	// would.
+	// would. Who waits at a gate holds nobody else up.
 	Gate Waiting
 }
 
@@ -25,149 +23,211 @@ type Entry struct {
 // that the service is restarted once.
 type Task []Action
 
-// Turn is what can be done now for all rollouts under way.
-type Turn struct {
-	Tasks []Task
-	Wake  time.Time       // when to ask again if nothing ends before; zero: only an outcome changes anything
-	Held  map[string]Hold // by certificate: activations that wait for other certificates
-	// Moving are the certificates for which something can be done now.
-	Moving map[string]bool
-	// Waiting is what keeps certificates, or some of their hosts, from more.
-	Waiting map[string]Waits
-}
-
-// Decide looks at all rollouts under way, in the order of the fleet file, and
-// returns what can be done now. busy says which actions are under way already.
+// Traffic decides what can be done now for all rollouts under way. It keeps
+// what they have to wait for because of each other, per family, peer group and
+// service, so that a decision costs what has changed and not what exists.
 //
 // Three things tie rollouts together. Placements that are activated by the
 // same thing on one host are activated together or one after another, never
-// while another of them is being proven. The certificates of one entry keep to
-// its pace. And of a peer group, servers go before clients and never together.
-func Decide(entries []Entry, busy func(Action) bool) Turn {
-	n := Next{}
-	moves := make([]move, 0, len(entries))
-	for _, e := range entries {
-		next := e.Rollout.Next(e.Certificate, e.Conditions)
-		n.wakeAt(next.Wake)
-		m := move{e, next}
-		if e.Gate.Kind != "" {
-			m.close()
-			n.wakeAt(e.Gate.Until)
-		}
-		moves = append(moves, m)
-	}
-	turn := Turn{Held: holds(moves), Moving: map[string]bool{}, Waiting: map[string]Waits{}}
-	for _, h := range turn.Held {
-		n.wakeAt(h.Until)
-	}
-	turn.Wake = n.Wake
-	shared := map[service][]candidate{}
-	for i := range moves {
-		m := &moves[i]
-		if h, held := turn.Held[m.Certificate.Name]; held {
-			m.next.Actions = slices.DeleteFunc(m.next.Actions, m.fresh)
-			m.next.Waiting = append(Waits{h.Waiting}, m.next.Waiting...)
-		}
-		if len(m.next.Waiting) > 0 {
-			turn.Waiting[m.Certificate.Name] = m.next.Waiting
-		}
-		turn.Moving[m.Certificate.Name] = len(m.next.Actions) > 0
-		for _, a := range m.next.Actions {
-			key, ok := serviceOf(m.Certificate, a)
-			if ok {
-				shared[key] = append(shared[key], candidate{a, busy(a)})
-			} else if !busy(a) {
-				turn.Tasks = append(turn.Tasks, Task{a})
-			}
-		}
-	}
-	if len(shared) > 0 {
-		crowd := crowds(moves, shared)
-		for key, list := range shared {
-			turn.Tasks = append(turn.Tasks, batch(list, crowd[key])...)
-		}
-	}
-	slices.SortStableFunc(turn.Tasks, func(a, b Task) int { return compareActions(a[0], b[0]) })
-	return turn
+// while another of them is being proven. The certificates of one entry, a
+// family, keep to its pace. And of a peer group, servers go before clients and
+// never together.
+//
+// Put tells what has changed, Due whose answer changes by time alone; after
+// Decide, Take hands out what can be done.
+type Traffic struct {
+	members  map[string]*member // by certificate
+	families map[string]*family // by entry
+	groups   map[string]*group
+	services map[service]*crowd
+	busy     map[Action]bool
+	ready    list[*offer]  // the urgent ones first
+	times    list[*member] // by until
+	pauses   list[*family] // by wake
+	changed  map[*family]bool
+	stirred  map[*group]bool
+	touched  map[*crowd]bool
+	now      time.Time
+	moving   int // certificates for which something can be done now
+	version  int
+	atWork   int // those that have something to do and are not held by others
 }
 
-// service is what an activation touches: one thing on one host.
-type service struct{ host, key string }
-
-type candidate struct {
-	Action
-	busy bool
+// NewTraffic returns one without any rollout.
+func NewTraffic() *Traffic {
+	return &Traffic{
+		members: map[string]*member{}, families: map[string]*family{}, groups: map[string]*group{}, services: map[service]*crowd{},
+		busy: map[Action]bool{}, changed: map[*family]bool{}, stirred: map[*group]bool{}, touched: map[*crowd]bool{},
+	}
 }
 
-// serviceOf returns the service that an activation or restoration touches.
-func serviceOf(c Certificate, a Action) (service, bool) {
-	if a.Kind != ActActivate && a.Kind != ActRestore {
-		return service{}, false
+// Put takes in a rollout that is new, or that anything has changed of.
+func (t *Traffic) Put(e Entry) {
+	m, known := t.members[e.Certificate.Name]
+	if !known {
+		m = &member{}
+		t.members[e.Certificate.Name] = m
+	} else {
+		t.leave(m)
+		defer t.retire(m.family) // it may be one of another entry now
 	}
-	p, ok := c.Placement(a.Host)
-	key := p.Activate.Key()
-	return service{a.Host, key}, ok && key != ""
+	m.observe(e)
+	t.enter(m)
 }
 
-// crowd counts what else goes on around one service.
-type crowd struct{ coming, proving int }
-
-// crowds counts, for each service, the placements that are about to be staged
-// (worth waiting for) and those that are being proven (not to be disturbed).
-func crowds(moves []move, shared map[service][]candidate) map[service]crowd {
-	out := map[service]crowd{}
-	for _, e := range moves {
-		next := e.next
-		active := map[string]bool{}
-		for _, a := range next.Actions {
-			active[a.Host] = true
-		}
-		for _, s := range e.Rollout.Steps {
-			p, ok := e.Certificate.Placement(s.Host)
-			key := service{s.Host, p.Activate.Key()}
-			if _, wanted := shared[key]; !ok || !wanted {
-				continue
-			}
-			c := out[key]
-			switch {
-			case s.State == StepActivated || s.State == StepRestored:
-				if active[s.Host] { // not while it waits for another try
-					c.proving++
-				}
-			case s.State == StepPending && active[s.Host]:
-				c.coming++
-			case e.Rollout.Phase == PhaseOrdering && len(next.Actions) > 0:
-				c.coming++
-			}
-			out[key] = c
-		}
+// Remove forgets a rollout that is over.
+func (t *Traffic) Remove(certificate string) {
+	if m, ok := t.members[certificate]; ok {
+		t.leave(m)
+		delete(t.members, certificate)
+		t.retire(m.family)
 	}
-	return out
 }
 
-// batch turns the candidates of one service into tasks: restorations first,
-// all together, then activations, all together, and never two at once.
-func batch(list []candidate, around crowd) []Task {
-	var restore, activate Task
-	for _, c := range list {
-		if c.busy {
-			return nil
+// Due returns the certificates whose time has come: they have to be put again,
+// with the conditions of now.
+func (t *Traffic) Due(now time.Time) (names []string) {
+	if now.Round(0).Before(t.now.Round(0)) { // the clock went back
+		for name := range t.members {
+			names = append(names, name)
 		}
-		if c.Kind == ActRestore {
-			restore = append(restore, c.Action)
-		} else {
-			activate = append(activate, c.Action)
+		return names
+	}
+	for _, m := range t.times {
+		if m.until.After(now) {
+			break
+		}
+		names = append(names, m.Certificate.Name)
+	}
+	return names
+}
+
+// Decide brings what can be done up to date.
+func (t *Traffic) Decide(now time.Time) {
+	t.now = now
+	t.version += len(t.changed)
+	for len(t.pauses) > 0 && !t.pauses[0].wake.After(now) {
+		t.changed[t.pauses[0]] = true
+		t.pauses.remove(t.pauses[0], byWake)
+	}
+	t.settle()
+	for c := range t.touched {
+		t.batch(c)
+	}
+	clear(t.touched)
+}
+
+// Take returns what can be done now and is most urgent, and counts it as under
+// way until Free is called for each of its actions.
+func (t *Traffic) Take() (task Task, ok bool) {
+	if len(t.ready) == 0 {
+		return nil, false
+	}
+	o := t.ready[0]
+	for _, a := range o.task {
+		t.busy[a] = true
+	}
+	t.withdraw(o)
+	return o.task, true
+}
+
+// Next returns what Take would.
+func (t *Traffic) Next() (task Task, ok bool) {
+	if len(t.ready) == 0 {
+		return nil, false
+	}
+	return t.ready[0].task, true
+}
+
+// Free notes that an action is no longer under way.
+func (t *Traffic) Free(a Action) {
+	delete(t.busy, a)
+	if m, ok := t.members[a.Certificate]; ok {
+		t.derive(m)
+	}
+}
+
+// Wake returns when to ask again if nothing changes before; zero: never.
+func (t *Traffic) Wake() (at time.Time) {
+	if len(t.times) > 0 {
+		at = t.times[0].until
+	}
+	if len(t.pauses) > 0 && (at.IsZero() || t.pauses[0].wake.Before(at)) {
+		at = t.pauses[0].wake
+	}
+	return at
+}
+
+// Working reports whether anything of a rollout is under way.
+func (t *Traffic) Working(rollout string) bool {
+	for a := range t.busy {
+		if a.Rollout == rollout {
+			return true
 		}
 	}
-	switch {
-	case around.proving > 0:
+	return false
+}
+
+// WorkingOn reports whether a task is under way for a certificate on a host.
+func (t *Traffic) WorkingOn(certificate, host string) bool {
+	for a := range t.busy {
+		if a.Certificate == certificate && a.Host == host {
+			return true
+		}
+	}
+	return false
+}
+
+// Busy counts the actions of one kind that are under way.
+func (t *Traffic) Busy(kind ActionKind) (n int) {
+	for a := range t.busy {
+		if a.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// Version is another one whenever anything of what is said here may have
+// changed.
+func (t *Traffic) Version() int { return t.version }
+
+// AtWork counts the rollouts that have something to do now. Those that wait,
+// for a host that is away, a window or others, keep nobody else from starting.
+func (t *Traffic) AtWork() int { return t.atWork }
+
+// Moving reports whether something can be done now for a certificate; for any,
+// if its name is empty.
+func (t *Traffic) Moving(certificate string) bool {
+	if certificate == "" {
+		return t.moving > 0
+	}
+	m, ok := t.members[certificate]
+	return ok && m.moving
+}
+
+// Waits is what keeps a certificate, or some of its hosts, from more.
+func (t *Traffic) Waits(certificate string) Waits {
+	m, ok := t.members[certificate]
+	if !ok {
 		return nil
-	case len(restore) > 0:
-		return []Task{restore}
-	case around.coming > 0:
-		return nil
 	}
-	return []Task{activate}
+	m.family.now = t.now
+	if why := m.held(); why != free {
+		return append(Waits{m.family.says(m, why)}, m.next.Waiting...)
+	}
+	return m.next.Waiting
+}
+
+// Waiting is Waits of every certificate that waits for anything.
+func (t *Traffic) Waiting() map[string]Waits {
+	all := map[string]Waits{}
+	for name := range t.members {
+		if waits := t.Waits(name); len(waits) > 0 {
+			all[name] = waits
+		}
+	}
+	return all
 }
 
 // urgency says which kind of action goes first when there are more than
@@ -177,4 +237,24 @@ var urgency = map[ActionKind]int{ActRestore: 0, ActReprobe: 1, ActProbe: 2, ActA
 
 func compareActions(a, b Action) int {
 	return cmp.Or(cmp.Compare(urgency[a.Kind], urgency[b.Kind]), cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(a.Host, b.Host))
+}
+
+// list is kept in order.
+type list[T any] []T
+
+func (l *list[T]) insert(x T, order func(a, b T) int) {
+	i, _ := slices.BinarySearchFunc(*l, x, order)
+	*l = slices.Insert(*l, i, x)
+}
+
+func (l *list[T]) remove(x T, order func(a, b T) int) {
+	i, ok := slices.BinarySearchFunc(*l, x, order)
+	switch {
+	case !ok:
+	case i == 0: // mostly
+		clear((*l)[:1])
+		*l = (*l)[1:]
+	default:
+		*l = slices.Delete(*l, i, i+1)
+	}
 }

@@ -44,12 +44,17 @@ type Conditions struct {
 	End time.Time
 }
 
-// Next is what a rollout can do now, and when to ask again if only time has to
-// pass (zero: only an outcome changes anything).
+// late reports whether what is in place is about to end, so that window, order
+// and pace no longer count.
+func (k Conditions) late(c Certificate) bool {
+	return !k.End.IsZero() && !k.Now.Before(k.End.Add(-c.OverrideBefore))
+}
+
+// Next is what a rollout can do now.
 type Next struct {
 	Actions []Action
-	Wake    time.Time
-	Waiting Waits // why the rest is not done now; for people
+	Until   time.Time // when time alone may change this; zero: never
+	Waiting Waits     // why the rest is not done now; for people
 }
 
 // Next decides. It does not know what is under way: an action is returned
@@ -57,44 +62,48 @@ type Next struct {
 func (r *Rollout) Next(c Certificate, k Conditions) Next {
 	switch {
 	case r.Phase == PhaseOrdering:
-		if waits(r.NextAt, k.Now, BackoffMax) {
-			return Next{Wake: r.NextAt, Waiting: Waits{r.ordering()}}
+		var n Next
+		if n.waits(r.NextAt, k.Now, BackoffMax) {
+			n.Waiting = Waits{r.ordering()}
+		} else {
+			n.Actions = []Action{r.action(ActOrder, "")}
 		}
-		return Next{Actions: []Action{r.action(ActOrder, "")}}
+		return n
 	case r.Phase != PhaseRolling:
 		return Next{}
 	}
 	var n Next
+	if !k.late(c) && !k.End.IsZero() {
+		n.until(k.End.Add(-c.OverrideBefore), k.Now)
+	}
 	stopped, wait := r.stopped(), r.pausedUntil(c.Pace)
-	left := map[bool]int{false: r.slots(c, k, false), true: r.slots(c, k, true)} // by: the pass of the added roots
+	leaves, roots := r.slots(c, k, false), r.slots(c, k, true)
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		rooting := s.Pass == PassRoots
+		left := &leaves
+		if s.Pass == PassRoots {
+			left = &roots
+		}
 		switch {
 		case s.State.Over():
 		case s.State.Live(): // always finished, whatever else went wrong
 			n.add(r, s, k.Now)
 		case stopped:
 			n.wait(r.halted())
-		case s.State == StepPending && waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
-			n.wakeAt(s.NextAt)
+		case s.State == StepPending && n.waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
 			n.wait(s.waiting())
-		case left[rooting] <= 0:
+		case *left <= 0:
 			n.wait(r.paced(c))
-		case waits(wait, k.Now, c.Pace.Pause):
-			n.wakeAt(wait)
+		case n.waits(wait, k.Now, c.Pace.Pause):
 			n.wait(Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(wait), Until: wait})
-			left[rooting]--
+			*left--
 		case s.State == StepStaged && r.shut(c, k):
-			n.wakeAt(k.WindowNext)
-			if !k.End.IsZero() {
-				n.wakeAt(k.End.Add(-c.OverrideBefore))
-			}
+			n.until(k.WindowNext, k.Now)
 			n.wait(r.window(c, k))
-			left[rooting]--
+			*left--
 		default:
 			n.add(r, s, k.Now)
-			left[rooting]--
+			*left--
 		}
 	}
 	return n
@@ -105,12 +114,11 @@ func (r *Rollout) action(kind ActionKind, host string) Action {
 }
 
 func (n *Next) add(r *Rollout, s *Step, now time.Time) {
-	later := waits(s.NextAt, now, BackoffMax)
+	later := n.waits(s.NextAt, now, BackoffMax)
 	if later || s.Waiting != "" { // a guard is asked again and again, and holds meanwhile
 		n.wait(s.waiting())
 	}
 	if later {
-		n.wakeAt(s.NextAt)
 		return
 	}
 	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))
@@ -122,9 +130,16 @@ func waits(at, now time.Time, most time.Duration) bool {
 	return at.After(now) && at.Sub(now) <= most
 }
 
-func (n *Next) wakeAt(t time.Time) {
-	if !t.IsZero() && (n.Wake.IsZero() || t.Before(n.Wake)) {
-		n.Wake = t
+// waits is the same, and notes when that changes.
+func (n *Next) waits(at, now time.Time, most time.Duration) bool {
+	n.until(at, now)
+	n.until(at.Add(-most), now)
+	return waits(at, now, most)
+}
+
+func (n *Next) until(t, now time.Time) {
+	if t.After(now) {
+		n.Until = earlier(n.Until, t)
 	}
 }
 
@@ -135,7 +150,7 @@ func (n *Next) wakeAt(t time.Time) {
 // have to wait until every host has the roots.
 func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 	p, proven, live := c.Pace, 0, 0
-	late := !k.End.IsZero() && !k.Now.Before(k.End.Add(-c.OverrideBefore))
+	late := k.late(c)
 	for _, s := range r.Steps {
 		switch {
 		case s.State == StepVerified || rooting && s.Pass == PassRooted:
@@ -172,5 +187,5 @@ func (r *Rollout) shut(c Certificate, k Conditions) bool {
 	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false
 	}
-	return k.End.IsZero() || k.Now.Before(k.End.Add(-c.OverrideBefore))
+	return !k.late(c)
 }

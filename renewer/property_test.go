@@ -28,6 +28,7 @@ func TestRolloutProperties(t *testing.T) {
 
 // world is a few certificates whose placements may share services.
 type world struct {
+	t       fataler
 	entries []*worldEntry
 	busy    map[Action]bool
 	now     time.Time
@@ -40,7 +41,7 @@ type worldEntry struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	w := &world{busy: map[Action]bool{}, now: t0}
+	w := &world{t: t, busy: map[Action]bool{}, now: t0}
 	hosts := []string{"a", "b", "c", "d"}
 	for i := range rapid.IntRange(1, 3).Draw(t, "certificates") {
 		n := rapid.IntRange(1, len(hosts)).Draw(t, "hosts")
@@ -63,14 +64,12 @@ func newWorld(t *rapid.T) *world {
 }
 
 func (w *world) decide() Turn {
-	var list []Entry
+	var list []refEntry
 	for _, e := range w.entries {
-		list = append(list, Entry{
-			Certificate: e.c, Rollout: e.rec.Rollout, Conditions: w.conditions(), Family: w.ended(e), Size: len(w.family(e)),
-		})
+		list = append(list, refEntry{Entry{Certificate: e.c, Rollout: e.rec.Rollout, Conditions: w.conditions(), Size: len(w.family(e))}, w.ended(e)})
 	}
-	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Size > 1 && e.Rollout.Phase.Over() }) // as the engine has it
-	return Decide(list, func(a Action) bool { return w.busy[a] })
+	list = slices.DeleteFunc(list, func(e refEntry) bool { return e.Size > 1 && e.Rollout.Phase.Over() }) // as the engine has it
+	return decide(w.t, list, func(a Action) bool { return w.busy[a] })
 }
 
 // conditions has a window that is open in every other minute.

@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -12,40 +13,6 @@ type Ended struct {
 	Phase       Phase
 	At          time.Time
 	Why         string
-}
-
-// Hold says why an activation that could begin does not: what other
-// certificates do.
-type Hold struct {
-	Waiting
-	By []string // the certificates under way that hold it; empty: not they
-}
-
-// traffic is what goes on around an activation that is about to begin: in the
-// entry of its certificate, whose hosts share one pace, and in its peer group,
-// whose two sides are never between two generations together.
-type traffic struct {
-	families map[string]*family
-	groups   map[string]*group
-	now      time.Time
-}
-
-// family is the certificates of one entry (per_host). Together they move like
-// the hosts of one rollout.
-type family struct {
-	since  time.Time // when the earliest rollout under way was started or asked for
-	proven map[string]bool
-	rooted map[string]bool // have the added roots
-	last   time.Time       // when a host was last proven
-	live   []string
-	coming []string // earlier in the order of the file, and on their way
-	failed map[string]Ended
-}
-
-// group is the certificates that authenticate each other.
-type group struct {
-	live   [2][]string // by side
-	coming [2][]string
 }
 
 // side is one end of the connections of a peer group.
@@ -67,17 +34,88 @@ func (c Certificate) side() side {
 	return clients
 }
 
-// move is one rollout under way and what it could do.
-type move struct {
+// member is one rollout under way and what it could do.
+type member struct {
 	Entry
-	next Next
+	side   side
+	next   Next
+	asked  time.Time // see Rollout.askedAt
+	until  time.Time // when time alone changes what follows from the entry; zero: never
+	late   bool      // what is in place is about to end: order and pace no longer count
+	live   bool      // a host is between two generations
+	coming bool      // it is being ordered or staged
+	fresh  bool      // it could begin an activation
+	roots  bool      // what it could begin brings added roots alone
+	rooted bool      // a host has these
+	proven bool      // on a host at least
+	last   time.Time // when that was
+
+	family   *family
+	group    *group // nil: none
+	admitted bool   // of those that are fresh: by its family and group
+	offered  bool   // its fresh activations are among what can be done
+	moving   bool
+	atWork   bool
+	offers   []*offer
 }
 
-// late reports whether what is in place is about to end, so that order and
-// pace no longer count.
-func (m move) late() bool {
-	k := m.Conditions
-	return !k.End.IsZero() && !k.Now.Before(k.End.Add(-m.Certificate.OverrideBefore))
+// observe looks at an entry by itself.
+func (m *member) observe(e Entry) {
+	k, r := e.Conditions, e.Rollout
+	*m = member{Entry: e, side: e.Certificate.side(), next: r.Next(e.Certificate, k), asked: r.askedAt(), late: k.late(e.Certificate), offers: m.offers}
+	m.until = m.next.Until
+	if m.asked.After(k.Now) { // the clock was ahead
+		m.until = earlier(m.until, m.asked)
+	}
+	if e.Gate.Kind != "" {
+		m.close()
+	}
+	for _, s := range r.Steps {
+		switch {
+		case s.State.inPlace():
+			m.proven, m.last = true, later(m.last, s.EndedAt)
+		case s.Pass == PassRooted && !s.State.Live():
+			m.rooted = true
+		case s.State.Live() && (!m.late || !waits(s.NextAt, k.Now, BackoffMax)):
+			m.live = true
+		}
+	}
+	m.roots = slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == StepStaged && s.Pass == PassRoots })
+	for _, a := range m.next.Actions {
+		m.coming = m.coming || a.Kind == ActOrder || a.Kind == ActStage
+		m.fresh = m.fresh || m.begins(a)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// close takes out what would make a leaf go live: its gate is closed.
+func (m *member) close() {
+	before := len(m.next.Actions)
+	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a Action) bool {
+		s, ok := m.Rollout.Step(a.Host)
+		return ok && m.begins(a) && s.Pass != PassRoots
+	})
+	if len(m.next.Actions) < before {
+		m.next.Waiting = append(Waits{m.Gate}, m.next.Waiting...)
+	}
+	if m.Gate.Until.After(m.Conditions.Now) {
+		m.until = earlier(m.until, m.Gate.Until)
+	}
+}
+
+// begins reports whether an action is an activation that has not begun before.
+func (m *member) begins(a Action) bool {
+	if a.Kind != ActActivate {
+		return false
+	}
+	s, ok := m.Rollout.Step(a.Host)
+	return ok && s.State == StepStaged
 }
 
 // askedAt is when a person last asked for the rollout, or it was started.
@@ -88,231 +126,224 @@ func (r *Rollout) askedAt() time.Time {
 	return r.StartedAt
 }
 
-func observeTraffic(moves []move) *traffic {
-	t := &traffic{families: map[string]*family{}, groups: map[string]*group{}}
-	open := map[string]bool{}
-	for _, m := range moves {
-		open[m.Certificate.Name] = true
-		t.now = m.Conditions.Now
-		f := t.family(m.Certificate)
-		if at := m.Rollout.askedAt(); f.since.IsZero() || at.Before(f.since) {
-			f.since = at
-		}
-	}
-	for _, m := range moves {
-		t.observe(m)
-		f := t.family(m.Certificate)
-		for _, e := range m.Family {
-			switch {
-			case open[e.Certificate] || e.At.Before(f.since):
-			case e.Phase == PhaseBlocked:
-				f.failed[e.Certificate] = e
-			case e.Phase == PhaseDone && e.At.After(f.since):
-				f.prove(e.Certificate, e.At)
-			}
-		}
-	}
-	return t
+// Orders of members.
+func inOrder(a, b *member) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
 }
 
-func (t *traffic) family(c Certificate) *family {
-	f, ok := t.families[c.Entry]
-	if !ok {
-		f = &family{proven: map[string]bool{}, rooted: map[string]bool{}, failed: map[string]Ended{}}
-		t.families[c.Entry] = f
-	}
-	return f
+func byUntil(a, b *member) int {
+	return cmp.Or(a.until.Compare(b.until), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
 }
 
-func (t *traffic) group(c Certificate) *group {
-	g, ok := t.groups[c.PeerGroup]
-	if !ok {
-		g = &group{}
-		t.groups[c.PeerGroup] = g
-	}
-	return g
+func byAsked(a, b *member) int {
+	return cmp.Or(a.asked.Compare(b.asked), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
 }
 
-func (f *family) prove(name string, at time.Time) {
-	f.proven[name] = true
-	if at.After(f.last) {
-		f.last = at
-	}
+// group is the certificates that authenticate each other. Its two sides are
+// never between two generations together.
+type group struct {
+	name     string
+	families map[*family]bool
+	live     [2]map[*member]bool // by side
+	begins   int                 // families of which a server may begin
+	comings  int                 // and those of which one is on its way
+	// What its clients have last been decided with: whether a server is between
+	// two generations or may begin, and whether one is on its way.
+	serving, coming bool
 }
 
-func (t *traffic) observe(m move) {
-	name := m.Certificate.Name
-	f := t.family(m.Certificate)
+// enter counts a member where it belongs.
+func (t *Traffic) enter(m *member) {
+	m.join(t)
+	f := m.family
+	f.open.insert(m, byAsked)
+	f.hide(m.Certificate.Name)
+	if m.proven {
+		f.proven[m] = true
+	}
+	if m.rooted {
+		f.rooted[m] = true
+	}
 	if m.Rollout.stopped() {
-		why, _ := m.Rollout.Trouble()
-		f.failed[name] = Ended{Certificate: name, Phase: PhaseBlocked, At: t.now, Why: why}
+		f.stopped[m.Certificate.Name] = m
 	}
-	for _, s := range m.Rollout.Steps {
-		switch {
-		case s.State.inPlace():
-			f.prove(name, s.EndedAt)
-		case s.Pass == PassRooted && !s.State.Live():
-			f.rooted[name] = true
-		case s.State.Live() && (!m.late() || !waits(s.NextAt, t.now, BackoffMax)):
-			t.begun(m)
+	if m.live {
+		f.live[m] = true
+	}
+	if m.group != nil && m.live {
+		m.group.live[m.side][m] = true
+		t.crossed(m, 1)
+	}
+	if c, queued := m.class(); queued {
+		f.queues[m.side][c].insert(m, inOrder)
+		if m.roots {
+			f.rooting[m.side]++
+		}
+	}
+	if !m.until.IsZero() {
+		t.times.insert(m, byUntil)
+	}
+	t.surround(m, 1)
+	t.derive(m)
+	t.changed[f] = true
+}
+
+// leave takes all of that back.
+func (t *Traffic) leave(m *member) {
+	f, name := m.family, m.Certificate.Name
+	t.clear(m)
+	t.surround(m, -1)
+	f.reopen(name)
+	t.times.remove(m, byUntil)
+	if c, queued := m.class(); queued {
+		f.queues[m.side][c].remove(m, inOrder)
+		if m.roots {
+			f.rooting[m.side]--
+		}
+	}
+	f.open.remove(m, byAsked)
+	delete(f.proven, m)
+	delete(f.rooted, m)
+	delete(f.stopped, name)
+	delete(f.live, m)
+	if m.group != nil && m.live {
+		delete(m.group.live[m.side], m)
+		t.crossed(m, 0)
+	}
+	if m.group != nil {
+		t.stirred[m.group] = true
+	}
+	f.part(m, t)
+	m.admitted = false
+	t.changed[f] = true
+}
+
+// retire forgets a family of which nothing is under way any more.
+func (t *Traffic) retire(f *family) {
+	if len(f.open) == 0 {
+		t.pauses.remove(f, byWake)
+		delete(t.families, f.name)
+		delete(t.changed, f)
+	}
+}
+
+// crossed has the servers of a group decided again when its first client has
+// begun, or the last one is over. What clients need to know of the servers is
+// seen when these have been decided.
+func (t *Traffic) crossed(m *member, first int) {
+	if m.side == clients && len(m.group.live[clients]) == first {
+		for f := range m.group.families {
+			t.changed[f] = true
 		}
 	}
 }
 
-// begun notes that a host of a certificate is between two generations.
-func (t *traffic) begun(m move) {
-	note := func(list *[]string) {
-		if !slices.Contains(*list, m.Certificate.Name) {
-			*list = append(*list, m.Certificate.Name)
-		}
+// reason is why an activation that could begin does not.
+type reason int
+
+// The reasons, in the order in which they are asked. Who waits for one after
+// failed is on its way, and counts as that.
+const (
+	free   reason = iota
+	failed        // another one of its family
+	first         // not proven yet
+	parallel
+	paused
+	otherSide
+	serversFirst
+)
+
+// reason says why an activation of a member may not begin, given whether its
+// family has no room for it.
+func (m *member) reason(shut bool) reason {
+	f, g := m.family, m.group
+	switch {
+	case f.failure(m) != nil:
+		return failed
+	case shut && !m.live && f.room(m).proving:
+		return first
+	case shut && !m.live:
+		return parallel
+	case !f.pause.IsZero() && !f.room(m).proving && !m.live && !m.Rollout.Requested:
+		return paused
+	case g != nil && g.other(m.side):
+		return otherSide
+	case g != nil && g.coming && m.side == clients && !m.late && !m.roots:
+		return serversFirst
 	}
-	note(&t.family(m.Certificate).live)
-	note(&t.group(m.Certificate).live[m.Certificate.side()])
+	return free
 }
 
-// rules are asked in this order whether an activation has to wait for others.
-var rules = []func(*traffic, move) Hold{
-	(*traffic).familyFailed,
-	(*traffic).familyPace,
-	(*traffic).otherSide,
-	(*traffic).serversFirst,
+// other reports whether the other side of a group is between two generations.
+func (g *group) other(s side) bool {
+	if s == servers {
+		return len(g.live[clients]) > 0
+	}
+	return g.serving
 }
 
-// admit decides about the next activation of a rollout, and counts it if it
-// may begin.
-func (t *traffic) admit(m move) (Hold, bool) {
-	for _, rule := range rules {
-		if h := rule(t, m); h.Text != "" {
-			return h, false
-		}
+// held says why a member's fresh activations wait for others.
+func (m *member) held() reason {
+	if !m.fresh || m.admitted {
+		return free
 	}
-	t.begun(m)
-	return Hold{}, true
+	r := m.family.room(m)
+	return m.reason(r.shut && (r.mark == nil || r.mark.side < m.side || r.mark.side == m.side && inOrder(r.mark, m) < 0))
 }
 
-// familyFailed: a failure on one host stops those that began with it, until a
-// person asks or what is in place is about to end.
-func (t *traffic) familyFailed(m move) Hold {
-	r := m.Rollout
-	for _, e := range sortedEnds(t.family(m.Certificate).failed) {
-		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && r.askedAt().After(e.At) {
-			continue
-		}
-		return Hold{Waiting: Waiting{Kind: WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
-	}
-	return Hold{}
-}
-
-func (t *traffic) familyPace(m move) Hold {
-	f, p, size := t.family(m.Certificate), m.Certificate.Pace, m.Size
-	if size <= 1 || slices.Contains(f.live, m.Certificate.Name) {
-		return Hold{}
-	}
-	proven := len(f.proven)
-	if m.rooting() {
-		proven += len(f.rooted)
-	}
-	if canary := min(p.Canary, size); proven < canary {
-		if proven+len(f.live)+len(f.coming) < canary {
-			return Hold{}
-		}
-		return Hold{Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
-	}
-	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
-		return Hold{Waiting{Kind: WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
-	}
-	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && waits(until, t.now, p.Pause) {
-		return Hold{Waiting: Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(until), Until: until}}
-	}
-	return Hold{}
-}
-
-// otherSide: the two ends of a connection are never between two generations
-// together.
-func (t *traffic) otherSide(m move) Hold {
-	if m.Certificate.PeerGroup == "" {
-		return Hold{}
-	}
-	other := servers + clients - m.Certificate.side()
-	if live := t.group(m.Certificate).live[other]; len(live) > 0 {
-		return Hold{Waiting{Kind: WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
-	}
-	return Hold{}
-}
-
-func (t *traffic) serversFirst(m move) Hold {
-	if m.Certificate.PeerGroup == "" || m.Certificate.side() == servers || m.late() || m.rooting() {
-		return Hold{}
-	}
-	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {
-		return Hold{Waiting{Kind: WaitPeers, Text: "the servers of group " + m.Certificate.PeerGroup + " go first"}, coming}
-	}
-	return Hold{}
-}
-
-func sortedEnds(in map[string]Ended) []Ended {
-	out := make([]Ended, 0, len(in))
-	for _, e := range in {
-		out = append(out, e)
-	}
-	slices.SortFunc(out, func(a, b Ended) int { return a.At.Compare(b.At) })
-	return out
-}
-
-// holds goes through the moves, servers before clients, and returns what has to
-// wait for others. Only what has not begun is ever held.
-func holds(moves []move) map[string]Hold {
-	t := observeTraffic(moves)
-	held := map[string]Hold{}
-	for _, side := range []side{servers, clients} {
-		for _, m := range moves {
-			if m.Certificate.side() != side {
-				continue
-			}
-			coming := m.has(ActOrder) || m.has(ActStage)
-			if slices.ContainsFunc(m.next.Actions, m.fresh) {
-				h, ok := t.admit(m)
-				if !ok {
-					held[m.Certificate.Name] = h
-				}
-				coming = coming || len(h.By) > 0 || !h.Until.IsZero()
-			}
-			if coming {
-				f, g := t.family(m.Certificate), t.group(m.Certificate)
-				f.coming = append(f.coming, m.Certificate.Name)
-				g.coming[side] = append(g.coming[side], m.Certificate.Name)
-			}
-		}
-	}
-	return held
-}
-
-func (m move) has(kind ActionKind) bool {
-	return slices.ContainsFunc(m.next.Actions, func(a Action) bool { return a.Kind == kind })
-}
-
-// rooting reports whether what is about to begin brings added roots alone.
-func (m move) rooting() bool {
-	return slices.ContainsFunc(m.Rollout.Steps, func(s Step) bool { return s.State == StepStaged && s.Pass == PassRoots })
-}
-
-// close takes out what would make a leaf go live: its gate is closed.
-func (m *move) close() {
-	before := len(m.next.Actions)
-	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a Action) bool {
-		s, ok := m.Rollout.Step(a.Host)
-		return m.fresh(a) && ok && s.Pass != PassRoots
-	})
-	if len(m.next.Actions) < before {
-		m.next.Waiting = append(Waits{m.Gate}, m.next.Waiting...)
+// says puts a reason into words.
+func (f *family) says(m *member, why reason) Waiting {
+	switch why {
+	case failed:
+		e := f.failure(m)
+		return Waiting{Kind: WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}
+	case first:
+		return Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}
+	case parallel:
+		return Waiting{Kind: WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", f.begun)}
+	case paused:
+		return Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(f.pause), Until: f.pause}
+	case otherSide:
+		return Waiting{Kind: WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", servers+clients-m.side, m.group.name)}
+	default:
+		return Waiting{Kind: WaitPeers, Text: "the servers of group " + m.group.name + " go first"}
 	}
 }
 
-// fresh reports whether an action is an activation that has not begun before.
-func (m move) fresh(a Action) bool {
-	if a.Kind != ActActivate {
+// HeldByAny reports whether a certificate waits for others of which one at
+// least satisfies f.
+func (t *Traffic) HeldByAny(certificate string, f func(string) bool) bool {
+	m, ok := t.members[certificate]
+	if !ok {
 		return false
 	}
-	s, ok := m.Rollout.Step(a.Host)
-	return ok && s.State == StepStaged
+	any := func(list []*member) bool {
+		return slices.ContainsFunc(list, func(o *member) bool { return o != m && f(o.Certificate.Name) })
+	}
+	live := func(set map[*member]bool) bool {
+		for o := range set {
+			if f(o.Certificate.Name) {
+				return true
+			}
+		}
+		return false
+	}
+	switch m.held() {
+	case first:
+		return live(m.family.live) || any(m.family.admitted) || slices.ContainsFunc(m.family.queues[m.side][:], func(q list[*member]) bool { return any(q) })
+	case parallel:
+		return live(m.family.live) || any(m.family.admitted)
+	case otherSide:
+		if live(m.group.live[servers+clients-m.side]) {
+			return true
+		}
+		fallthrough
+	case serversFirst:
+		for o := range m.group.families {
+			if any(o.admitted) || slices.ContainsFunc(o.queues[servers][:], func(q list[*member]) bool { return any(q) }) {
+				return true
+			}
+		}
+	}
+	return false
 }

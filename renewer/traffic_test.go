@@ -31,7 +31,7 @@ func TestTrafficProperties(t *testing.T) {
 // newGroup is a group of a few servers and clients, some of them several
 // certificates of one entry.
 func newGroup(t *rapid.T) *world {
-	w := &world{busy: map[Action]bool{}, now: t0}
+	w := &world{t: t, busy: map[Action]bool{}, now: t0}
 	add := func(entryName string, usage Usage) {
 		n := rapid.IntRange(1, 4).Draw(t, "hosts")
 		pace := Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
@@ -119,7 +119,7 @@ func (w *world) checkRest(t *rapid.T) {
 }
 
 // staged is an entry whose rollout has staged everywhere and could activate.
-func staged(c Certificate, at time.Time) Entry {
+func staged(c Certificate, at time.Time) refEntry {
 	rec := inPlace(c, 1)
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "a test"}))
 	r := rec.Rollout
@@ -127,10 +127,10 @@ func staged(c Certificate, at time.Time) Entry {
 	for i := range r.Steps {
 		r.Steps[i].State, r.Steps[i].Revision, r.Steps[i].Previous = StepStaged, "r2", "r1"
 	}
-	return Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: at.Add(time.Minute), WindowOpen: true}, Size: 1}
+	return refEntry{Entry: Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: at.Add(time.Minute), WindowOpen: true}, Size: 1}}
 }
 
-func perHost(name string, usage Usage, hosts ...string) (out []Entry) {
+func perHost(name string, usage Usage, hosts ...string) (out []refEntry) {
 	for _, h := range hosts {
 		c := entry(name+"@"+h, h)
 		c.Entry, c.Usages, c.PeerGroup = name, []Usage{usage}, "g"
@@ -142,7 +142,7 @@ func perHost(name string, usage Usage, hosts ...string) (out []Entry) {
 	return out
 }
 
-// starts lists the certificates that Decide lets activate.
+// starts lists the certificates that a decision lets activate.
 func starts(turn Turn) (out []string) {
 	for _, task := range turn.Tasks {
 		for _, a := range task {
@@ -158,15 +158,15 @@ func idle(Action) bool { return false }
 
 func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 	entries := perHost("docker", UsageServer, "c", "a", "b") // the order of the file
-	if got := starts(Decide(entries, idle)); !slices.Equal(got, []string{"docker@c"}) {
+	if got := starts(decide(t, entries, idle)); !slices.Equal(got, []string{"docker@c"}) {
 		t.Fatalf("%v", got)
 	}
 	entries[0].Rollout.Steps[0].State = StepPending
-	if got := starts(Decide(entries, idle)); got != nil {
+	if got := starts(decide(t, entries, idle)); got != nil {
 		t.Fatalf("while the first is being staged: %v", got)
 	}
 	entries[0].Rollout.Steps[0].NextAt = t0.Add(time.Hour)
-	if got := starts(Decide(entries, idle)); !slices.Equal(got, []string{"docker@a"}) {
+	if got := starts(decide(t, entries, idle)); !slices.Equal(got, []string{"docker@a"}) {
 		t.Fatalf("while the first cannot be reached: %v", got)
 	}
 	proven := Ended{Certificate: "docker@c", Phase: PhaseDone, At: t0.Add(30 * time.Second)}
@@ -174,13 +174,13 @@ func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 	for i := range rest {
 		rest[i].Family = []Ended{proven}
 	}
-	if got := starts(Decide(rest, idle)); !slices.Equal(got, []string{"docker@a", "docker@b"}) {
+	if got := starts(decide(t, rest, idle)); !slices.Equal(got, []string{"docker@a", "docker@b"}) {
 		t.Fatalf("after the canary: %v", got)
 	}
 	for i := range rest {
 		rest[i].Certificate.Pace.Pause = time.Hour
 	}
-	turn := Decide(rest, idle)
+	turn := decide(t, rest, idle)
 	if got := starts(turn); got != nil || !turn.Wake.Equal(proven.At.Add(time.Hour)) {
 		t.Fatalf("in the pause: %v, wake %s", got, turn.Wake)
 	}
@@ -190,7 +190,7 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 	entries := perHost("docker", UsageServer, "a", "b")
 	rest := entries[1:]
 	rest[0].Family = []Ended{{Certificate: "docker@a", Phase: PhaseBlocked, At: t0.Add(10 * time.Second), Why: "a: connection refused"}}
-	turn := Decide(rest, idle)
+	turn := decide(t, rest, idle)
 	if got := starts(turn); got != nil {
 		t.Fatalf("%v", got)
 	}
@@ -198,23 +198,23 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	rest[0].Conditions.End = t0.Add(23 * time.Hour)
-	if got := starts(Decide(rest, idle)); len(got) != 1 {
+	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("what is in place ends, and it is still held")
 	}
 	rest[0].Conditions.End = time.Time{}
 	rest[0].Rollout.Hurry(false, t0.Add(20*time.Second))
-	if got := starts(Decide(rest, idle)); len(got) != 1 {
+	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("a person asked after the failure, and it is still held")
 	}
 	rest[0].Rollout.AskedAt = t0.Add(5 * time.Second)
-	if got := starts(Decide(rest, idle)); got != nil {
+	if got := starts(decide(t, rest, idle)); got != nil {
 		t.Error("a person asked before the failure, and it goes on")
 	}
 }
 
 func TestServersGoFirstAndNeverTogetherWithClients(t *testing.T) {
 	both := slices.Concat(perHost("worker", UsageClient, "w"), perHost("coordinator", UsageServer, "c"))
-	turn := Decide(both, idle)
+	turn := decide(t, both, idle)
 	if got := starts(turn); !slices.Equal(got, []string{"coordinator@c"}) {
 		t.Fatalf("%v", got)
 	}
@@ -222,40 +222,40 @@ func TestServersGoFirstAndNeverTogetherWithClients(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	both[1].Rollout.Steps[0].State = StepPending
-	if got := starts(Decide(both, idle)); got != nil {
+	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while the server is being staged: %v", got)
 	}
 	both[1].Rollout.Steps[0].State = StepActivated
-	if got := starts(Decide(both, idle)); got != nil {
+	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while the server is being proven: %v", got)
 	}
 	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepPending, t0.Add(time.Hour)
-	if got := starts(Decide(both, idle)); !slices.Equal(got, []string{"worker@w"}) {
+	if got := starts(decide(t, both, idle)); !slices.Equal(got, []string{"worker@w"}) {
 		t.Fatalf("while the server cannot be reached: %v", got)
 	}
 	both[0].Rollout.Steps[0].State = StepRestoring
 	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepStaged, time.Time{}
-	if got := starts(Decide(both, idle)); got != nil {
+	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while a client goes back: %v", got)
 	}
 }
 
 func TestOthersDoNotHoldEachOtherUp(t *testing.T) {
 	a, b := entry("a", "h1"), entry("b", "h2")
-	if got := starts(Decide([]Entry{staged(a, t0), staged(b, t0)}, idle)); len(got) != 2 {
+	if got := starts(decide(t, []refEntry{staged(a, t0), staged(b, t0)}, idle)); len(got) != 2 {
 		t.Errorf("%v", got)
 	}
 }
 
 func TestTheUrgentGoFirst(t *testing.T) {
-	var list []Entry
+	var list []refEntry
 	for i, state := range []StepState{StepPending, StepStaged, StepActivated, StepRestoring} {
 		e := staged(entry(fmt.Sprintf("c%d", i), fmt.Sprintf("h%d", i)), t0)
 		e.Rollout.Steps[0].State = state
 		list = append(list, e)
 	}
 	var kinds []ActionKind
-	for _, task := range Decide(list, idle).Tasks {
+	for _, task := range decide(t, list, idle).Tasks {
 		kinds = append(kinds, task[0].Kind)
 	}
 	if want := []ActionKind{ActRestore, ActProbe, ActActivate, ActStage}; !slices.Equal(kinds, want) {

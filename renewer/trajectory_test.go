@@ -188,12 +188,12 @@ func trace(c Certificate, rec *Record, fail func(Action, int) *Outcome) string {
 		}
 		next := r.Next(c, Conditions{Now: now, WindowOpen: true})
 		if len(next.Actions) == 0 {
-			if next.Wake.IsZero() {
+			if next.Until.IsZero() {
 				b.WriteString("stuck\n")
 				break
 			}
-			fmt.Fprintf(&b, "wait %s\n", next.Wake.Sub(now).Round(time.Second))
-			now = next.Wake
+			fmt.Fprintf(&b, "wait %s\n", next.Until.Sub(now).Round(time.Second))
+			now = next.Until
 			continue
 		}
 		for _, a := range next.Actions {

@@ -10,9 +10,9 @@ import (
 )
 
 // waitsFor decides for one rollout alone.
-func waitsFor(c Certificate, r *Rollout, k Conditions) string {
+func waitsFor(t *testing.T, c Certificate, r *Rollout, k Conditions) string {
 	var out []string
-	for _, w := range Decide([]Entry{{Certificate: c, Rollout: r, Conditions: k}}, func(Action) bool { return false }).Waiting[c.Name] {
+	for _, w := range decide(t, []refEntry{{Entry: Entry{Certificate: c, Rollout: r, Conditions: k}}}, idle).Waiting[c.Name] {
 		out = append(out, fmt.Sprintf("%s %s", w.Kind, w))
 	}
 	return strings.Join(out, " | ")
@@ -84,7 +84,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		r := Issue(cert, Reason{ReasonRequested, "a test"})
 		r.ID, r.Phase, r.StartedAt = "web#1", PhaseRolling, t0
 		c.change(&cert, r, &k)
-		if got := waitsFor(cert, r, k); got != c.want {
+		if got := waitsFor(t, cert, r, k); got != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
 		}
 	}
@@ -106,23 +106,23 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	}
 	at(ActOrder, Outcome{Err: errors.New("down")})
 	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: r.ID, Kind: ActOrder}, At: t0, Err: &Error{Err: ErrRate, After: time.Minute}})
-	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "rate ") {
+	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "rate ") {
 		t.Errorf("an order that failed and then waits for the rate: %s", w)
 	}
 	at(ActOrder, Outcome{Generation: generation(c, 2, t0)})
 	at(ActStage, Outcome{Err: fmt.Errorf("dial: %w", ErrUnreachable)})
-	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "unreachable a: ") {
+	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "unreachable a: ") {
 		t.Errorf("a host that is away: %s", w)
 	}
 	at(ActStage, Outcome{Revision: "r2", Previous: "r1"})
 	until := t0.Add(time.Hour)
 	at(ActActivate, Outcome{Held: Held{Why: "waits until no containers run", Deadline: until}})
-	w, ok := Decide([]Entry{{Certificate: c, Rollout: r, Conditions: Conditions{Now: t0, WindowOpen: true}}}, func(Action) bool { return false }).Waiting["web"].On(r.Steps[0])
+	w, ok := decide(t, []refEntry{{Entry: Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: t0, WindowOpen: true}}}}, idle).Waiting["web"].On(r.Steps[0])
 	if !ok || w.Kind != WaitGuard || !w.Since.Equal(t0) || !w.Until.Equal(until) {
 		t.Errorf("a guard: %+v", w)
 	}
 	at(ActActivate, Outcome{})
-	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Lost || !r.Steps[0].HeldAt.IsZero() {
+	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Lost || !r.Steps[0].HeldAt.IsZero() {
 		t.Errorf("after all that: %s, %+v", w, r.Steps[0])
 	}
 }
@@ -134,7 +134,7 @@ func TestARecordOfBeforeSaysWhatItWaitsFor(t *testing.T) {
 	if err := json.Unmarshal([]byte(old), &rec); err != nil {
 		t.Fatal(err)
 	}
-	if got := waitsFor(entry("web", "a"), rec.Rollout, Conditions{Now: t0, WindowOpen: true}); got != "guard a: waits until no containers run" {
+	if got := waitsFor(t, entry("web", "a"), rec.Rollout, Conditions{Now: t0, WindowOpen: true}); got != "guard a: waits until no containers run" {
 		t.Error(got)
 	}
 }

@@ -3,61 +3,131 @@ package engine
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"renewer/renewer"
 )
 
-// conditions lists the rollouts under way, in the order of the fleet file,
-// with what they wait for.
-func (e *Engine) conditions(now time.Time) []renewer.Entry {
-	out := make([]renewer.Entry, 0, len(e.entries))
-	for _, en := range e.entries {
-		out = append(out, e.underWay(en, now))
+// keep takes in that a rollout is under way, or what has changed of it.
+func (e *Engine) keep(en *entry) {
+	name, now := en.cert.Name, e.Now()
+	e.entries[name] = en
+	out := e.underWay(en, now)
+	e.traffic.Put(out)
+	if _, has := e.fleet.Windows[en.cert.Window]; has {
+		w := e.windows[en.cert.Window]
+		if w == nil {
+			w = &window{open: out.Conditions.WindowOpen, next: out.Conditions.WindowNext, certificates: map[string]bool{}}
+			e.windows[en.cert.Window] = w
+		}
+		w.certificates[name] = true
 	}
-	return e.inOrder(out)
+	family := e.fleet.byEntry[en.cert.Entry]
+	if len(family) > 1 && en.rec.Rollout.StartedAt.Before(e.since) && !e.traffic.Knows(en.cert.Entry) {
+		e.traffic.Learn(en.cert.Entry, e.ends(family))
+	}
 }
 
-func (e *Engine) inOrder(entries []renewer.Entry) []renewer.Entry {
-	slices.SortFunc(entries, func(a, b renewer.Entry) int {
-		return cmp.Or(cmp.Compare(e.fleet.byName[a.Certificate.Name], e.fleet.byName[b.Certificate.Name]), cmp.Compare(a.Certificate.Name, b.Certificate.Name))
-	})
-	return entries
+// drop forgets a rollout that is over.
+func (e *Engine) drop(name string) {
+	if en, open := e.entries[name]; open {
+		if w := e.windows[en.cert.Window]; w != nil {
+			delete(w.certificates, name)
+		}
+	}
+	delete(e.entries, name)
+	e.traffic.Remove(name)
 }
 
-// underWay is an entry with a rollout as Decide looks at it.
+// keepAll takes in a changed fleet file.
+func (e *Engine) keepAll() {
+	e.since = e.Now()
+	clear(e.windows)
+	clear(e.gated)
+	for _, en := range e.entries {
+		e.keep(en)
+	}
+}
+
+// gatedBy notes whom a certificate waits for at its gate: it is asked again
+// when that one has changed.
+func (e *Engine) gatedBy(verifier, certificate string) {
+	if e.gated[verifier] == nil {
+		e.gated[verifier] = map[string]bool{}
+	}
+	e.gated[verifier][certificate] = true
+}
+
+// regated asks the gates again that wait for a certificate.
+func (e *Engine) regated(verifier string) {
+	names := e.gated[verifier]
+	delete(e.gated, verifier)
+	e.recheck(slices.Collect(maps.Keys(names))...)
+}
+
+// recheck takes in that something has changed that certificates wait for: see
+// gate.
+func (e *Engine) recheck(names ...string) {
+	for _, name := range names {
+		if en, open := e.entries[name]; open {
+			e.traffic.Put(e.underWay(en, e.Now()))
+		}
+	}
+}
+
+// passing takes in what has changed by time alone.
+func (e *Engine) passing(now time.Time) {
+	e.recheck(e.traffic.Due(now)...)
+	if now.Sub(e.asked).Abs() >= wakeAtLeast { // a leaf or a root may have expired
+		e.asked = now
+		for verifier := range e.gated {
+			e.regated(verifier)
+		}
+	}
+	for name, w := range e.windows {
+		if len(w.certificates) == 0 {
+			delete(e.windows, name)
+		} else if open, next := e.fleet.Windows[name].At(now); open != w.open || !next.Equal(w.next) {
+			w.open, w.next = open, next
+			e.recheck(slices.Collect(maps.Keys(w.certificates))...)
+		}
+	}
+}
+
+// window is a maintenance window as of the last turn, with the certificates
+// under way that keep to it.
+type window struct {
+	open         bool
+	next         time.Time
+	certificates map[string]bool
+}
+
+// underWay is an entry with a rollout as decisions look at it.
 func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
 	family := e.fleet.byEntry[en.cert.Entry]
-	return renewer.Entry{
-		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now), Family: e.family(en.cert.Entry, family), Size: len(family),
-		Gate: e.gate(en),
+	out := renewer.Entry{
+		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now),
+		Order: e.fleet.byName[en.cert.Name], Size: len(family), Gate: e.gate(en),
 	}
-}
-
-// family returns how the last rollouts of an entry's certificates ended. It is
-// read once; after that, ends are noted as they are recorded.
-func (e *Engine) family(entry string, names []string) []renewer.Ended {
-	if len(names) <= 1 {
-		return nil
-	}
-	known, ok := e.families[entry]
-	if !ok {
-		known = map[string]renewer.Ended{}
-		for _, name := range names {
-			if end, ok, err := e.lastEnd(name); err != nil {
-				e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
-			} else if ok {
-				known[name] = end
-			}
-		}
-		e.families[entry] = known
-	}
-	out := make([]renewer.Ended, 0, len(known))
-	for _, end := range known {
-		out = append(out, end)
+	if len(family) > 0 { // one that left the entry keeps to its pace all the same
+		first, _ := e.fleet.Certificate(family[0])
+		out.Certificate.Pace = first.Pace
 	}
 	return out
+}
+
+// ends reads how the last rollouts of certificates ended.
+func (e *Engine) ends(names []string) (ends []renewer.Ended) {
+	for _, name := range names {
+		if end, ok, err := e.lastEnd(name); err != nil {
+			e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
+		} else if ok {
+			ends = append(ends, end)
+		}
+	}
+	return ends
 }
 
 func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
@@ -81,22 +151,11 @@ func endOf(r *renewer.Rollout) renewer.Ended {
 	return renewer.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
 }
 
-// noteEnd keeps what is known of families up to date.
-func (e *Engine) noteEnd(r *renewer.Rollout) {
-	c, ok := e.fleet.Certificate(r.Certificate)
-	if !ok {
-		return
-	}
-	if known, ok := e.families[c.Entry]; ok {
-		known[r.Certificate] = endOf(r)
-	}
-}
-
 // moving reports whether something is done, or could be, for a certificate; as
 // of the last decision.
 func (e *Engine) moving(name string) bool {
 	en, open := e.entries[name]
-	return open && (e.turn.Moving[name] || e.working(en.rec.Rollout))
+	return open && (e.traffic.Moving(name) || e.working(en.rec.Rollout))
 }
 
 // Plan says what a run would do now, and changes nothing.
@@ -120,14 +179,14 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 // waitsOf says what one rollout waits for: as of the last turn or, where that
 // did not have it, by itself.
 func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
-	name := en.cert.Name
-	if waits, ok := e.turn.Waiting[name]; ok || !en.open() {
+	if waits := e.traffic.Waits(en.cert.Name); len(waits) > 0 || !en.open() {
 		return waits
 	}
-	return renewer.Decide([]renewer.Entry{e.underWay(en, now)}, idle).Waiting[name]
+	alone := renewer.NewTraffic()
+	alone.Put(e.underWay(en, now))
+	alone.Decide(now)
+	return alone.Waits(en.cert.Name)
 }
-
-func idle(renewer.Action) bool { return false }
 
 // Waiting says what every rollout under way waits for, by certificate: as of
 // the last turn of the loop or, where that does not go on by itself, as a run
@@ -139,13 +198,13 @@ func (e *Engine) Waiting(ctx context.Context) (waiting map[string]renewer.Waits,
 
 func (e *Engine) waiting() (map[string]renewer.Waits, error) {
 	if e.onItsOwn {
-		return e.turn.Waiting, nil
+		return e.traffic.Waiting(), nil
 	}
 	names, err := e.Store.Open()
 	if err != nil {
 		return nil, err
 	}
-	under := make([]renewer.Entry, 0, len(names))
+	now, all := e.Now(), renewer.NewTraffic()
 	for _, name := range names {
 		c, ok := e.fleet.Certificate(name)
 		if !ok {
@@ -155,9 +214,14 @@ func (e *Engine) waiting() (map[string]renewer.Waits, error) {
 		if err != nil {
 			return nil, err
 		}
-		if en.open() {
-			under = append(under, e.underWay(en, e.Now()))
+		if !en.open() {
+			continue
+		}
+		all.Put(e.underWay(en, now))
+		if family := e.fleet.byEntry[c.Entry]; len(family) > 1 && !all.Knows(c.Entry) {
+			all.Learn(c.Entry, e.ends(family))
 		}
 	}
-	return renewer.Decide(e.inOrder(under), idle).Waiting, nil
+	all.Decide(now)
+	return all.Waiting(), nil
 }

@@ -33,7 +33,7 @@ func (e *Engine) consider(names []string) {
 		}
 		batch = batch[:0]
 	}
-	e.room = maxUnderWay - e.atWork()
+	e.room = maxUnderWay - e.traffic.AtWork()
 	for _, name := range names {
 		delete(e.unplanned, name)
 		p, ok, err := e.planOne(name)
@@ -132,7 +132,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
 		Trusted:    e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
-		RootsFirst: func() bool { return !e.ends(en) && len(e.refusals(en, nil, 1)) > 0 },
+		RootsFirst: func() bool { return !e.outOfTime(en) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	if en.current != nil {
 		o.Under = e.roots.under(en.current)
@@ -156,7 +156,7 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		en.rec.LookAgain(now)
 	}
 	if en.open() && e.entries[name] == nil {
-		e.entries[name] = en // after a start: go on with it
+		e.keep(en) // after a start: go on with it
 		e.attend(name, en.rec.Rollout)
 	}
 	e.reprobe(en, now)
@@ -187,7 +187,7 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		ch.Events = append(ch.Events, ev)
 	}
 	if d.Open == nil || next.rec.Rollout != nil { // else it only waits for room
-		if ev, near := next.expiring(e.waitsOf(next, now), now); near {
+		if ev, near := next.expiring(e.waitsOf, now); near {
 			ch.Events = append(ch.Events, ev)
 		}
 	}
@@ -219,10 +219,10 @@ func (e *Engine) put(next *entry, ch Change) pending {
 	return pending{name: next.cert.Name, change: ch, done: func() {
 		e.regraph(next.cert.Name, e.nodes(next))
 		if next.open() {
-			e.entries[next.cert.Name] = next
+			e.keep(next)
 			e.attend(next.cert.Name, next.rec.Rollout)
 		} else {
-			delete(e.entries, next.cert.Name)
+			e.drop(next.cert.Name)
 		}
 		if ch.Closed != nil {
 			e.ended(ch.Closed)
@@ -267,7 +267,7 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
 	}
 	return pending{name: name, change: ch, done: func() {
-		delete(e.entries, name)
+		e.drop(name)
 		e.regraph(name, e.left(name, rec.Departed))
 		if ch.Closed != nil {
 			e.ended(ch.Closed)

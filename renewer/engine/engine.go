@@ -58,29 +58,35 @@ type Engine struct {
 	made     madeKeys
 
 	// Owned by the loop.
-	fleet       Fleet
-	onItsOwn    bool // false: only what is asked for
-	again       bool // somebody may have mended what failed
-	roots       *rootCache
-	probeCerts  *credentials
-	entries     map[string]*entry // rollouts under way, by certificate
-	busy        map[renewer.Action]bool
-	running     int                                 // tasks under way
-	turn        renewer.Turn                        // the last decision
-	families    map[string]map[string]renewer.Ended // by entry and certificate
-	urgent      map[string]bool                     // verifiers that somebody waits for who is about to expire: no window
-	graph       *trust.Graph                        // see trusts
-	stored      map[string]bool                     // the roots that the inventory has
-	rooted      uint64                              // the version of roots that was planned with
-	surveying   map[string]bool
-	stale       map[string]bool   // to be planned again when nothing of it is under way
-	unrecorded  []renewer.Outcome // done, but the inventory did not take them
-	unplanned   map[string]bool   // whose plan could not be read or recorded
-	room        int               // for further rollouts, while planning
-	retryAt     time.Time
-	watchers    map[*watcher]bool
-	lastCheck   time.Time
-	lastProbe   time.Time
+	fleet      Fleet
+	onItsOwn   bool // false: only what is asked for
+	again      bool // somebody may have mended what failed
+	roots      *rootCache
+	probeCerts *credentials
+	entries    map[string]*entry // rollouts under way, by certificate; see keep and drop
+	traffic    *renewer.Traffic  // what can be done for them now
+	windows    map[string]*window
+	gated      map[string]map[string]bool // by a verifier's certificate: those that wait for it
+	asked      time.Time                  // when all of these were asked last
+	since      time.Time                  // rollouts that were started before may have others of their entry that ended before
+	running    int                        // tasks under way
+	graph      *trust.Graph               // see trusts
+	stored     map[string]bool            // the roots that the inventory has
+	urgent     map[string]bool            // verifiers that somebody waits for who is about to expire: no window
+	rooted     uint64                     // the version of roots that was planned with
+	surveying  map[string]bool
+	stale      map[string]bool   // to be planned again when nothing of it is under way
+	unrecorded []renewer.Outcome // done, but the inventory did not take them
+	unplanned  map[string]bool   // whose plan could not be read or recorded
+	room       int               // for further rollouts, while planning
+	retryAt    time.Time
+	watchers   map[*watcher]bool
+	lastCheck  time.Time
+	lastProbe  time.Time
+	told       struct { // what waits was last published
+		at      time.Time
+		version int // of traffic
+	}
 	workContext context.Context
 }
 
@@ -100,8 +106,8 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
-		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, busy: map[renewer.Action]bool{},
-		families: map[string]map[string]renewer.Ended{}, surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, urgent: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
+		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, traffic: renewer.NewTraffic(),
+		windows: map[string]*window{}, gated: map[string]map[string]bool{}, since: c.Now(), surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, urgent: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
 

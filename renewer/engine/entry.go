@@ -64,7 +64,7 @@ func (en *entry) expire(now time.Time) (renewer.Event, bool) {
 
 // expiring notes once a threshold that its end is near and its renewal is not
 // on its way as it should be; to be asked when what is planned is in the record.
-func (en *entry) expiring(waits renewer.Waits, now time.Time) (renewer.Event, bool) {
+func (en *entry) expiring(waits func(*entry, time.Time) renewer.Waits, now time.Time) (renewer.Event, bool) {
 	if en.current == nil {
 		return renewer.Event{}, false
 	}
@@ -79,7 +79,7 @@ func (en *entry) expiring(waits renewer.Waits, now time.Time) (renewer.Event, bo
 	}
 	return renewer.Event{
 		Time: now, Type: renewer.EventExpiring, Certificate: en.cert.Name, Generation: en.current.Number,
-		Message: en.rec.ExpiringText(*en.current, waits, now), Error: text, Hint: hint,
+		Message: en.rec.ExpiringText(*en.current, waits(en, now), now), Error: text, Hint: hint,
 	}, true
 }
 

@@ -78,7 +78,6 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	roots.refresh(ctx, f.Issuers)
 	var failed error
 	err = e.do(ctx, func() {
-		clear(e.families)
 		e.graph, e.stored, e.rooted = nil, known, roots.moved.Load()
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
@@ -86,6 +85,7 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 				en.cert = c
 			}
 		}
+		e.keepAll()
 		if mode == Asked {
 			return
 		}

@@ -44,7 +44,7 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 // is in place is about to expire. One that can be reached gets its roots from then
 // on whatever its window, and half of the time that is left.
 func (e *Engine) gate(en *entry) renewer.Waiting {
-	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || e.ends(en) {
+	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || e.outOfTime(en) {
 		return renewer.Waiting{}
 	}
 	late := e.late(en)
@@ -59,6 +59,7 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	if late {
 		end = e.lastAt(en)
 	}
+	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
 	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
 	if r.InPlace {
 		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"
@@ -83,7 +84,10 @@ func (e *Engine) hurry(id trust.ID) bool {
 	if s, ok := en.rec.Rollout.Step(id.Host); ok && s.Lost {
 		return false
 	}
-	e.urgent[id.Certificate] = true
+	if !e.urgent[id.Certificate] {
+		e.urgent[id.Certificate] = true
+		e.recheck(id.Certificate)
+	}
 	return true
 }
 
@@ -105,7 +109,7 @@ func (e *Engine) lastAt(en *entry) time.Time {
 }
 
 func (e *Engine) late(en *entry) bool { return e.passedBy(e.overrideAt(en)) }
-func (e *Engine) ends(en *entry) bool { return e.passedBy(e.lastAt(en)) }
+func (e *Engine) outOfTime(en *entry) bool { return e.passedBy(e.lastAt(en)) }
 
 func (e *Engine) passedBy(at time.Time) bool { return !at.IsZero() && !e.Now().Before(at) }
 

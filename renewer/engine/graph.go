@@ -48,6 +48,7 @@ func (e *Engine) regraph(name string, nodes []trust.Node) {
 			e.unplanned[id.Certificate] = true
 		}
 	}
+	e.regated(name)
 }
 
 // nodes returns the placements of a certificate as the graph has them.

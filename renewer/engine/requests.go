@@ -243,7 +243,7 @@ func (e *Engine) request(ctx context.Context, names []string, wait bool, progres
 	err = e.do(ctx, func() { // a turn of the loop after the request
 		for id, name := range w.rollouts {
 			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{
-				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.turn.Waiting[name],
+				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.traffic.Waits(name),
 			})
 		}
 		e.forget(w)

@@ -179,6 +179,7 @@ func (e *Engine) rootsMoved() {
 			e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
 		}
 	}
+	e.recheck(slices.Collect(maps.Keys(e.entries))...)
 	for _, c := range e.fleet.Certificates {
 		e.unplanned[c.Name] = true
 	}

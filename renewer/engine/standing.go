@@ -15,6 +15,12 @@ type Standing struct {
 	Waiting              map[string]renewer.Waits // as of Waiting; empty in an engine that is not on its own
 }
 
+// What many rollouts wait for is not published at every turn.
+const (
+	atOnce    = 100
+	tellEvery = time.Second
+)
+
 // Standing does not wait for the loop, which may be at work on a whole fleet.
 // Before the first turn it is empty.
 func (e *Engine) Standing() Standing {
@@ -27,8 +33,15 @@ func (e *Engine) Standing() Standing {
 func (e *Engine) publish() {
 	g := Standing{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
 	g.NextDue, _, _ = e.Store.NextDue()
-	if e.onItsOwn {
-		g.Waiting = e.turn.Waiting
+	if last := e.stands.Load(); last != nil {
+		g.Waiting = last.Waiting
+	}
+	now, version := e.Now(), e.traffic.Version()
+	if version != e.told.version && (len(e.entries) <= atOnce || now.Sub(e.told.at).Abs() >= tellEvery) {
+		e.told.at, e.told.version = now, version
+		if e.onItsOwn {
+			g.Waiting = e.traffic.Waiting()
+		}
 	}
 	e.stands.Store(&g)
 }

@@ -96,16 +96,6 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 	return results, firstError(err, failed)
 }
 
-// atHost reports whether a task is under way for a certificate on a host.
-func (e *Engine) atHost(name, host string) bool {
-	for a := range e.busy {
-		if a.Certificate == name && a.Host == host {
-			return true
-		}
-	}
-	return false
-}
-
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -221,7 +211,7 @@ func (e *Engine) observe(results []Seen) error {
 		rec := &en.rec
 		st := rec.Placements[f.placement.Host]
 		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
-			if results[i].Err != nil && (e.atHost(name, f.placement.Host) || !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision) {
+			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision) {
 				results[i].Err = nil
 				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
 			}

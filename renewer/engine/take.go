@@ -55,7 +55,7 @@ func (e *Engine) take() {
 	}
 	var over []string
 	for _, o := range e.unrecorded {
-		delete(e.busy, o.Action)
+		e.traffic.Free(o.Action)
 		if e.stale[o.Certificate] && changes[o.Certificate] == nil { // of a rollout that is over
 			order, changes[o.Certificate] = append(order, o.Certificate), &Change{}
 		}
@@ -135,7 +135,9 @@ func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
 
 // ended is told once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {
-	e.noteEnd(r)
+	if c, ok := e.fleet.Certificate(r.Certificate); ok {
+		e.traffic.End(c.Entry, endOf(r))
+	}
 	e.made.drop(r.ID)
 	delete(e.urgent, r.Certificate)
 	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"renewer/renewer"
@@ -18,19 +19,14 @@ func (e *Engine) nextWake() time.Duration {
 			wake = t
 		}
 	}
-	atWork := 0
-	for _, en := range e.entries {
-		next := en.rec.Rollout.Next(en.cert, e.condition(en, now))
-		earlier(next.Wake)
-		if _, held := e.turn.Held[en.cert.Name]; len(next.Actions) > 0 && !held {
-			atWork++
-		}
+	earlier(e.traffic.Wake())
+	if e.told.version != e.traffic.Version() {
+		earlier(e.told.at.Add(tellEvery))
 	}
-	earlier(e.turn.Wake)
 	switch {
 	case e.retryAt.After(now):
 		earlier(e.retryAt)
-	case atWork < maxUnderWay && e.onItsOwn:
+	case e.traffic.AtWork() < maxUnderWay && e.onItsOwn:
 		if len(e.unplanned) > 0 {
 			earlier(now)
 		}
@@ -51,7 +47,7 @@ func (e *Engine) tick() {
 	if len(e.unrecorded) > 0 {
 		e.take()
 	}
-	room := maxUnderWay - e.atWork()
+	room := maxUnderWay - e.traffic.AtWork()
 	if room <= 0 || !e.onItsOwn {
 		return
 	}
@@ -66,28 +62,20 @@ func (e *Engine) tick() {
 	e.consider(names)
 }
 
-// atWork counts the rollouts that have something to do now. Those that wait,
-// for a host that is away, a window or others, keep nobody else from starting.
-func (e *Engine) atWork() int {
-	n, now := 0, e.Now()
-	for _, en := range e.entries {
-		_, held := e.turn.Held[en.cert.Name]
-		if !held && len(en.rec.Rollout.Next(en.cert, e.condition(en, now)).Actions) > 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // dispatch starts what can be done now, as far as there are workers. That
 // something is about to be flipped is recorded first.
 func (e *Engine) dispatch() {
 	if len(e.unrecorded) > 0 {
 		return // an inventory that takes nothing is no ground to go on from
 	}
-	e.turn = renewer.Decide(e.conditions(e.Now()), func(a renewer.Action) bool { return e.busy[a] })
-	tasks := e.affordable(e.turn.Tasks)
+	now := e.Now()
+	e.passing(now)
+	e.traffic.Decide(now)
+	tasks := e.affordable()
 	if err := e.begin(tasks); err != nil {
+		for _, a := range slices.Concat(tasks...) {
+			e.traffic.Free(a)
+		}
 		e.Log.Error("record what is about to be done; trying again", "error", err)
 		e.retryAt = e.Now().Add(retryRecording)
 		e.failWatchers(err)
@@ -96,39 +84,57 @@ func (e *Engine) dispatch() {
 	for _, task := range tasks {
 		jobs := make([]job, 0, len(task))
 		for _, a := range task {
-			e.busy[a] = true
 			jobs = append(jobs, e.newJob(a))
 		}
 		e.running++
 		go func() { e.outcomes <- e.work(e.workContext, jobs) }()
 	}
+	e.traffic.Decide(now) // what has just begun is no longer about to
 	e.settleWatchers()
 }
 
-// affordable returns what there are workers for. Orders leave some to the hosts:
+// affordable takes what there are workers for. Orders leave some to the hosts:
 // nobody who has to go back waits for an issuer that is slow.
-func (e *Engine) affordable(tasks []renewer.Task) []renewer.Task {
-	orders := max(e.Workers*3/4, 1)
-	for a := range e.busy {
-		if a.Kind == renewer.ActOrder {
-			orders--
-		}
-	}
-	free := e.Workers - e.running
-	var out []renewer.Task
-	for _, task := range tasks {
-		if len(out) >= free {
+func (e *Engine) affordable() (tasks []renewer.Task) {
+	orders := max(e.Workers*3/4, 1) - e.traffic.Busy(renewer.ActOrder)
+	for e.running+len(tasks) < e.Workers {
+		task, ok := e.traffic.Next()
+		if !ok {
 			break
 		}
-		if task[0].Kind == renewer.ActOrder {
-			if orders <= 0 {
-				continue
+		if task[0].Kind == renewer.ActOrder { // the least urgent, so only orders come after it
+			if orders--; orders < 0 {
+				break
 			}
-			orders--
 		}
-		out = append(out, task)
+		task, _ = e.traffic.Take()
+		if e.refused(task) {
+			continue
+		}
+		tasks = append(tasks, task)
 	}
-	return out
+	return tasks
+}
+
+// refused reports whether a gate has closed since it was last asked: then the
+// task is given back, and decided again.
+func (e *Engine) refused(task renewer.Task) (shut bool) {
+	for _, a := range task {
+		en := e.entries[a.Certificate]
+		if s, ok := en.rec.Rollout.Step(a.Host); ok && a.Kind == renewer.ActActivate && s.State == renewer.StepStaged && s.Pass != renewer.PassRoots {
+			if e.gate(en).Kind != "" {
+				shut = true
+				e.recheck(a.Certificate)
+			}
+		}
+	}
+	if shut {
+		for _, a := range task {
+			e.traffic.Free(a)
+		}
+		e.traffic.Decide(e.Now())
+	}
+	return shut
 }
 
 // begin records the intents of tasks, in one transaction.

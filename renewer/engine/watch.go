@@ -174,7 +174,7 @@ func (e *Engine) atRest(w *watcher) bool {
 		if !open || en.rec.Rollout.ID != id {
 			continue
 		}
-		if e.goesOn(name) || slices.ContainsFunc(e.turn.Held[name].By, e.goesOn) {
+		if e.goesOn(name) || e.traffic.HeldByAny(name, e.goesOn) {
 			return false
 		}
 	}
@@ -188,7 +188,7 @@ const patience = time.Minute
 // goesOn reports whether something is done for a certificate now, or after a
 // short pause between hosts.
 func (e *Engine) goesOn(name string) bool {
-	paused := slices.ContainsFunc(e.turn.Waiting[name], func(w renewer.Waiting) bool { return w.Kind == renewer.WaitPause })
+	paused := slices.ContainsFunc(e.traffic.Waits(name), func(w renewer.Waiting) bool { return w.Kind == renewer.WaitPause })
 	en, open := e.entries[name]
 	return e.moving(name) || open && paused && en.cert.Pace.Pause <= patience
 }
@@ -202,7 +202,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	}
 	r := en.rec.Rollout
 	res.Generation = r.Generation
-	res.Waiting = e.turn.Waiting[name]
+	res.Waiting = e.traffic.Waits(name)
 	res.Error, res.Hint = r.Trouble()
 	switch {
 	case r.Held():
@@ -216,12 +216,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 }
 
 func (e *Engine) working(r *renewer.Rollout) bool {
-	for a := range e.busy {
-		if a.Rollout == r.ID {
-			return true
-		}
-	}
-	return false
+	return e.traffic.Working(r.ID)
 }
 
 // outcomeOf reads how a rollout that is over ended.

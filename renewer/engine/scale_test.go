@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"renewer/inventory"
+	"renewer/inventory/seal"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+	"renewer/renewer/probes"
+)
+
+// fleetOf is one per_host entry on so many local hosts, each in a directory of
+// its own, with real files and a file probe.
+func fleetOf(dir string, ca Issuer, n int) Fleet {
+	f := Fleet{Issuers: map[string]Issuer{"ca": ca}, Hosts: map[string]Host{}, Windows: map[string]Window{}}
+	files := map[renewer.FileKind]string{renewer.FileCA: "ca.crt", renewer.FileCert: "tls.crt", renewer.FileKey: "tls.key"}
+	modes := map[renewer.FileKind]fs.FileMode{renewer.FileCA: 0o444, renewer.FileCert: 0o444, renewer.FileKey: 0o400}
+	for i := range n {
+		host := fmt.Sprintf("host%05d", i)
+		name := "web@" + host
+		f.Hosts[host] = hosts.New(renewer.Host{Name: host}, hosts.Local(filepath.Join(dir, host)))
+		f.Certificates = append(f.Certificates, renewer.Certificate{
+			Name: name, Entry: "web", Issuer: "ca", Profile: "files", CommonName: host, SANs: []string{host},
+			Usages: []renewer.Usage{renewer.UsageClient, renewer.UsageServer}, Key: renewer.ECDSAP256, Rekey: true,
+			Lifetime: 90 * 24 * time.Hour, Renewal: renewer.Renewal{At: 0.67, Jitter: 0.05}, Trust: []string{"ca"},
+			OverrideBefore: 7 * 24 * time.Hour, Pace: renewer.Pace{Canary: 1, MaxParallel: 5}, Position: fmt.Sprintf("fleet.yaml:%d:5", i),
+			Placements: []renewer.Placement{{
+				Certificate: name, Host: host, Dir: "/etc/web", Files: files, Modes: modes,
+				Activate: renewer.Activation{Kind: renewer.ActivateNone},
+				Probe:    renewer.Probe{Kind: renewer.ProbeFile, Timeout: 30 * time.Second},
+			}},
+		})
+	}
+	return f
+}
+
+// ends counts the rollouts that ended, and says when there were enough.
+type ends struct {
+	counts
+	left atomic.Int64
+	done chan struct{}
+}
+
+func (o *ends) RolloutEnded(renewer.Result, time.Duration) {
+	if o.left.Add(-1) == 0 {
+		close(o.done)
+	}
+}
+
+// fleetRun is an engine over a real inventory that keeps a fleet of its own.
+type fleetRun struct {
+	b     *testing.B
+	dir   string
+	eng   *Engine
+	store *inventory.Inventory
+	fleet Fleet
+	seen  *ends
+	stop  func()
+}
+
+func newFleetRun(b *testing.B, n int) *fleetRun {
+	dir := b.TempDir()
+	ca, err := local.Create(local.Config{
+		Name: "ca", CertFile: filepath.Join(dir, "ca", "ca.pem"), KeyFile: filepath.Join(dir, "ca", "ca-key.pem"),
+	}, local.CreateOptions{})
+	check(b, err)
+	store, err := inventory.Open(filepath.Join(dir, "inventory.db"), inventory.Options{})
+	check(b, err)
+	keys, err := seal.Open(store, seal.Options{IdentityFile: filepath.Join(dir, "seal.key"), Create: true})
+	check(b, err)
+	r := &fleetRun{b: b, dir: dir, store: store, fleet: fleetOf(filepath.Join(dir, "hosts"), ca, n), seen: &ends{}}
+	r.eng = New(Config{Store: store, Keys: keys, Prober: probes.New(), Observer: r.seen, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.eng.Run(ctx) }()
+	r.stop = func() {
+		cancel()
+		check(b, <-done)
+		check(b, store.Close())
+	}
+	return r
+}
+
+// until runs f and waits until so many rollouts have ended; it returns the CPU
+// time of the process.
+func (r *fleetRun) until(n int, f func()) time.Duration {
+	r.seen.done = make(chan struct{})
+	r.seen.left.Store(int64(n))
+	begin := cpuTime(r.b)
+	f()
+	<-r.seen.done
+	check(r.b, r.eng.do(context.Background(), func() {})) // a turn of the loop later
+	return cpuTime(r.b) - begin
+}
+
+// BenchmarkFromNothing brings a fleet from nothing to verified: orders, files
+// of real local hosts, proofs, and the record of all that.
+func BenchmarkFromNothing(b *testing.B) {
+	for _, n := range []int{1000, 10000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			for b.Loop() {
+				r := newFleetRun(b, n)
+				resetPeak(b)
+				took := r.until(n, func() { check(b, r.eng.SetFleet(context.Background(), r.fleet, Alone)) })
+				time.Sleep(3 * time.Second)
+				rss, peak := memory(b)
+				b.ReportMetric(float64(took.Microseconds())/float64(n), "cpu-µs/certificate")
+				b.ReportMetric(rss, "MB-idle")
+				b.ReportMetric(peak, "MB-peak")
+				r.stop()
+			}
+		})
+	}
+}
+
+// memory is what the process has resident now, and had at most.
+func memory(b *testing.B) (now, peak float64) {
+	text, err := os.ReadFile("/proc/self/status")
+	check(b, err)
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		kB, _ := strconv.ParseFloat(f[1], 64)
+		switch f[0] {
+		case "VmRSS:":
+			now = kB / 1024
+		case "VmHWM:":
+			peak = kB / 1024
+		}
+	}
+	return now, peak
+}
+
+func resetPeak(b *testing.B) { check(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) }
