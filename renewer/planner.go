@@ -190,9 +190,9 @@ func Issue(c Certificate, reasons ...Reason) *Rollout {
 
 // Renewed returns the rollout that a person's renewal asks for: a new
 // generation or, for a trust bundle, the bundle to every host again.
-func Renewed(c Certificate, force bool) *Rollout {
-	r := Issue(c, Reason{ReasonRequested, "a person asked"})
-	r.Requested, r.Force = true, force
+func Renewed(c Certificate, o Overrides) *Rollout {
+	r := Issue(c, Reason{ReasonRequested, "requested by operator"})
+	r.Override(o)
 	if c.IsBundle() {
 		r.Kind, r.Phase = KindPlace, PhaseRolling
 	}

@@ -268,10 +268,28 @@ func (r *Rollout) Held() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Blocked })
 }
 
+// Overrides is what a request goes on without waiting for. Window and backoff
+// hold no request.
+type Overrides struct {
+	Force   bool     // guards, and the trust gate
+	Without []string // the trust gate, for what these hosts have in place
+}
+
+// Override takes the overrides of a request into the rollout.
+func (r *Rollout) Override(o Overrides) {
+	r.Requested, r.Force = true, r.Force || o.Force
+	for _, host := range o.Without {
+		if !slices.Contains(r.Without, host) {
+			r.Without = append(slices.Clone(r.Without), host)
+		}
+	}
+}
+
 // Hurry takes a person's request into a rollout under way: no window, no
 // backoff.
-func (r *Rollout) Hurry(force bool, now time.Time) {
-	r.Requested, r.Force, r.AskedAt = true, r.Force || force, now
+func (r *Rollout) Hurry(o Overrides, now time.Time) {
+	r.Override(o)
+	r.AskedAt = now
 	r.Retry()
 }
 

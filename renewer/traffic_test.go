@@ -202,7 +202,7 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 		t.Error("what is in place ends, and it is still held")
 	}
 	rest[0].Conditions.End = time.Time{}
-	rest[0].Rollout.Hurry(false, t0.Add(20*time.Second))
+	rest[0].Rollout.Hurry(Overrides{}, t0.Add(20*time.Second))
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("a person asked after the failure, and it is still held")
 	}

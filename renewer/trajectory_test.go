@@ -162,7 +162,7 @@ func TestTrajectories(t *testing.T) {
 			}
 			switch tc.kind {
 			case KindPlace:
-				r := Renewed(c, false)
+				r := Renewed(c, Overrides{})
 				r.Kind, r.Phase, r.Generation = KindPlace, PhaseRolling, 1
 				rec.begin(r)
 			case KindRollback:

@@ -148,7 +148,7 @@ func BenchmarkRenewAll(b *testing.B) {
 		go func() { done <- e.Run(ctx) }()
 		check(b, e.SetFleet(ctx, fleet, Asked))
 		begin := cpuTime(b)
-		res, err := e.Renew(ctx, names, false, true, nil)
+		res, err := e.Renew(ctx, names, renewer.Overrides{}, true, nil)
 		check(b, err)
 		if res.Failed() || len(res.Rollouts) != certificates {
 			b.Fatalf("%d rollouts", len(res.Rollouts))

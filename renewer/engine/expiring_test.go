@@ -68,7 +68,7 @@ func TestAGuardThatNeedsAPersonSaysSoInTheLog(t *testing.T) {
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
 		b.pass()
 		b.machine("a").set(func(m *machine) { m.docker = renewer.DockerState{Running: true, Containers: 2} })
-		_, err := b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		got := b.events(renewer.EventRolloutWaiting)
 		if len(got) != 1 || got[0].Error == "" || got[0].Hint == "" || got[0].Host != "a" {

@@ -182,7 +182,7 @@ func TestTheWayBackAcrossAChangeOfTheCA(t *testing.T) {
 func TestServersOfAGroupAreRenewedBeforeItsClients(t *testing.T) {
 	scene(t, Asked, cluster, func(t *testing.T, b *bench) {
 		b.pass()
-		res, err := b.eng.Renew(context.Background(), []string{"worker", "server"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"worker", "server"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() {
 			t.Fatalf("%+v", res)
@@ -245,7 +245,7 @@ func TestAFailingFirstOfAnEntryStopsTheOthers(t *testing.T) {
 		if row := b.row("web@b"); row.Generation != 1 {
 			t.Errorf("after a restart web@b was touched: %+v", row)
 		}
-		res, err = b.eng.Renew(context.Background(), []string{"web@b"}, false, true, nil)
+		res, err = b.eng.Renew(context.Background(), []string{"web@b"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || b.row("web@b").Generation != 2 {
 			t.Errorf("a person asked: %+v", res)
@@ -264,7 +264,7 @@ func TestAClientThatReadsItsLeafAgainIsNotRestarted(t *testing.T) {
 		b.pass()
 		m, key := b.machine("a"), b.fleet.Certificates[0].Placements[0].Activate.Key()
 		before := m.activated[key]
-		res, err := b.eng.Renew(context.Background(), []string{"client"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"client"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || b.row("client").Generation != 2 || m.activated[key] != before {
 			t.Errorf("%+v; activated %d times, before %d", res, m.activated[key], before)
@@ -282,7 +282,7 @@ func TestWhatDoesNotServeIsBackWithinItsBudget(t *testing.T) {
 		b.pass()
 		b.refuseNew("a", b.row("web").Fingerprint)
 		begin := time.Now()
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if took := time.Since(begin); !res.Failed() || took < 9*time.Second || took > 20*time.Second {
 			t.Errorf("back after %s: %+v", took, res)
@@ -317,7 +317,7 @@ func TestWithoutAClientCertificateForTheProbeNothingIsTouched(t *testing.T) {
 			}
 			return nil
 		}
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if pl := m.places["web"]; !res.Failed() || leafOf(pl.revisions[pl.live]) != first.Fingerprint || pl.served != first.Fingerprint {
 			t.Errorf("%+v; live %s, served %s", res, pl.live, pl.served)

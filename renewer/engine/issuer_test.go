@@ -206,7 +206,7 @@ func TestTheChainOfAKeyThatStays(t *testing.T) {
 		ctx := context.Background()
 		renew := func() renewer.Order {
 			t.Helper()
-			res, err := b.eng.Renew(ctx, []string{"web"}, false, true, nil)
+			res, err := b.eng.Renew(ctx, []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
 			if res.Failed() {
 				t.Fatalf("result %+v", res)

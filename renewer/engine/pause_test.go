@@ -96,14 +96,14 @@ func TestARenewalDuringARestore(t *testing.T) {
 		m.mu.Unlock()
 		first := make(chan renewer.RunResult, 1)
 		go func() {
-			res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			if err != nil {
 				t.Error(err)
 			}
 			first <- res
 		}()
 		<-restoring
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		if err == nil || !containsAll(err.Error(), "web#2 puts the previous certificate back, which ends first", "connection refused") || renewer.Hint(err) == "" {
 			t.Errorf("without waiting: %v, hint %q", err, renewer.Hint(err))
 		}
@@ -113,7 +113,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 		}
 		second := make(chan answer, 1)
 		go func() {
-			res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			second <- answer{res, err}
 		}()
 		synctest.Wait()
@@ -144,11 +144,11 @@ func TestARenewalDuringARestoreThatIsStuck(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil); err != nil {
+		if _, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		if err == nil || !strings.Contains(err.Error(), "puts the previous certificate back") || time.Since(begin) > time.Minute {
 			t.Errorf("after %s: %v", time.Since(begin), err)
 		}

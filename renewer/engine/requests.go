@@ -74,7 +74,7 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 
 // Renew starts a rollout of a new generation for each name, or hurries the one
 // that is on its way, and waits until all have come to rest.
-func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
+func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
 	if wait {
 		if err := e.await(ctx, names, (*renewer.Rollout).Restoring, progress); err != nil {
 			return renewer.RunResult{}, err
@@ -84,13 +84,13 @@ func (e *Engine) Renew(ctx context.Context, names []string, force, wait bool, pr
 		r := en.rec.Rollout
 		open := r != nil && !r.Phase.Over()
 		if open && !r.Restoring() && !r.Quiet && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
-			en.rec.Rollout.Hurry(force, now)
+			en.rec.Rollout.Hurry(o, now)
 			ch.Events = append(ch.Events, renewer.Event{
 				Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
 			})
 			return nil
 		}
-		if err := e.replace(en, renewer.Renewed(en.cert, force), "renewal requested by operator", now, ch); err != nil {
+		if err := e.replace(en, renewer.Renewed(en.cert, o), "renewal requested by operator", now, ch); err != nil {
 			return err
 		}
 		en.rec.Rollout.Revise(en.cert, e.observed(en), now)

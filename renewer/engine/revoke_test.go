@@ -130,7 +130,7 @@ func TestRevocationEndsABlock(t *testing.T) {
 		synctest.Wait()
 		first := b.row("web")
 		b.refuseNew("a", first.Fingerprint)
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if row := b.row("web"); row.Status != renewer.StatusBlocked {
 			t.Fatalf("row %+v", row)
@@ -163,7 +163,7 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 		}
 		renew := func() string {
 			t.Helper()
-			res, err := b.eng.Renew(ctx, []string{"web"}, false, true, nil)
+			res, err := b.eng.Renew(ctx, []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
 			if res.Failed() {
 				t.Fatalf("result %+v", res)
@@ -253,7 +253,7 @@ func TestACompromisedKeyThatWasKeptIsReplaced(t *testing.T) {
 		ctx := context.Background()
 		b.pass()
 		renew := func() renewer.RunResult {
-			res, err := b.eng.Renew(ctx, []string{"web"}, false, true, nil)
+			res, err := b.eng.Renew(ctx, []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
 			return res
 		}

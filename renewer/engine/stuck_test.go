@@ -54,7 +54,7 @@ func failOn(call string, err error) func(string, string) error {
 func TestADeadHostDoesNotKeepTheOthersFromBeingRenewed(t *testing.T) {
 	for name, kind := range map[string]func(b *bench){
 		"issue": func(b *bench) {
-			_, _ = b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			_, _ = b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		},
 		"place": func(b *bench) {
 			b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "c", "b")}
@@ -111,7 +111,7 @@ func TestTheLastHostOfARolloutLeavesTheEntry(t *testing.T) {
 	scene(t, Alone, three, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("b").set(func(m *machine) { m.down = true })
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "c")}
 		delete(b.fleet.Hosts, "b")
@@ -132,7 +132,7 @@ func TestAHostLeavesInTheMiddleOfItsActivation(t *testing.T) {
 			synctest.Wait()
 			gone := b.machine("a")
 			gone.set(func(m *machine) { m.fail = failOn("flip", errDown) })
-			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
 			b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "b", "c")}
 			delete(b.fleet.Hosts, "a")
@@ -156,7 +156,7 @@ func TestADirectoryChangesInTheMiddleOfAnActivation(t *testing.T) {
 		synctest.Wait()
 		m := b.machine("a")
 		m.set(func(m *machine) { m.fail = failOn("flip", errors.New("read-only file system")) })
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		c := b.cert("web", month, "a")
 		c.Placements[0].Dir = "/srv/web"
@@ -174,7 +174,7 @@ func TestACertificateLeavesWithItsHostInTheMiddleOfItsActivation(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("a").set(func(m *machine) { m.fail = failOn("flip", errDown) })
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.fleet.Certificates = nil
 		delete(b.fleet.Hosts, "a")
@@ -224,7 +224,7 @@ func TestVerifyOnlyLooks(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
 		b.ca.breakWith(errors.New("away"))
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.stop()
 		b.ca.breakWith(nil)
@@ -255,7 +255,7 @@ func TestALookThatARolloutOvertookIsForgotten(t *testing.T) {
 		if look.Err == nil {
 			t.Fatal("it saw nothing")
 		}
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]Seen{{targets[0], look}})) }))
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
@@ -320,11 +320,11 @@ func TestAProbeThatCannotBeMadeHoldsNobodyUp(t *testing.T) {
 		return []renewer.Certificate{x, y}
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
-		_, err := b.eng.Renew(context.Background(), []string{"x"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"x"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		res, err := b.eng.Renew(ctx, []string{"y"}, false, true, nil)
+		res, err := b.eng.Renew(ctx, []string{"y"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultVerified {
 			t.Errorf("result %+v", res)
@@ -337,7 +337,7 @@ func TestAPassWaitsForWhatIsUnderWay(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("a").slow = func(context.Context, string) { time.Sleep(10 * time.Second) }
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		must(t, err)
 		time.Sleep(time.Second)
 		if res := b.pass(); len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultVerified {
@@ -357,7 +357,7 @@ func TestAnEntryChangesWhileABlockedRolloutStillStages(t *testing.T) {
 		synctest.Wait()
 		b.refuseNew("a", b.row("web").Fingerprint)
 		b.machine("b").slow = func(context.Context, string) { time.Sleep(40 * time.Second) }
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		must(t, err)
 		time.Sleep(20 * time.Second)
 		if row := b.row("web"); row.Status != renewer.StatusBlocked {
@@ -383,14 +383,14 @@ func TestAHostThatHangsDoesNotHoldAProbeForEver(t *testing.T) {
 		return []renewer.Certificate{x, y}
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
-		_, err := b.eng.Renew(context.Background(), []string{"y"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"y"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.machine("b").slow = func(ctx context.Context, call string) {
 			if call == "locate" {
 				<-ctx.Done()
 			}
 		}
-		res, err := b.eng.Renew(context.Background(), []string{"x"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"x"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultFailed {
 			t.Errorf("result %+v", res)
@@ -416,7 +416,7 @@ func TestAKeyOfWhatCannotBeReadStays(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("a").set(func(m *machine) { m.down = true })
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.stop()
 		blind := &blindStore{blind: true}
@@ -447,7 +447,7 @@ func TestNoKeyOutlivesItsRollout(t *testing.T) {
 			return []renewer.Certificate{b.cert("web", month, "a", "b")}
 		}, func(t *testing.T, b *bench) {
 			for generation := 1; generation <= 3; generation++ {
-				_, _ = b.eng.Renew(context.Background(), []string{"web"}, false, true, nil) // a commit may fail under it
+				_, _ = b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil) // a commit may fail under it
 				time.Sleep(time.Hour)
 				synctest.Wait()
 			}
@@ -537,7 +537,7 @@ func TestARevisionIsGone(t *testing.T) {
 		}
 	}
 	forget("flip", func(pl *place) string { return pl.order[len(pl.order)-1] })
-	if _, err := b.eng.Renew(t.Context(), []string{"web"}, false, true, nil); err != nil {
+	if _, err := b.eng.Renew(t.Context(), []string{"web"}, renewer.Overrides{}, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if r := b.row("web"); r.Hosts[0].State == renewer.HostBlocked {
@@ -552,7 +552,7 @@ func TestARevisionIsGone(t *testing.T) {
 	m.only = "nothing that there is"
 	m.mu.Unlock()
 	forget("flip", func(pl *place) string { return pl.order[len(pl.order)-2] })
-	res, err := b.eng.Renew(t.Context(), []string{"web"}, false, true, nil)
+	res, err := b.eng.Renew(t.Context(), []string{"web"}, renewer.Overrides{}, true, nil)
 	must(t, err)
 	if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "no way back") {
 		t.Errorf("without a way back: %+v", res)

@@ -24,7 +24,7 @@ func TestAHostThatCannotBeReachedIsWaitedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			scene(t, Asked, three, func(t *testing.T, b *bench) {
 				b.machine("c").set(func(m *machine) { m.fail = failOn(c.call, c.err) })
-				res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+				res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 				must(t, err)
 				got := res.Rollouts[0]
 				if got.Result != c.want || res.Failed() == (c.want == renewer.ResultWaiting) || got.Error == "" {

@@ -46,7 +46,7 @@ func TestAFailingProbeRestoresThePreviousGeneration(t *testing.T) {
 		first := b.row("web")
 		m := b.machine("a")
 		b.refuseNew("a", first.Fingerprint)
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultBlocked || !res.Failed() {
 			t.Fatalf("result %+v", res)
@@ -78,7 +78,7 @@ func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
 		synctest.Wait()
 		first := b.row("web")
 		b.refuseNew("a", first.Fingerprint)
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		time.Sleep(48 * time.Hour)
 		if row := b.row("web"); row.Status != renewer.StatusBlocked || b.ca.count() != 2 {
@@ -129,7 +129,7 @@ func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
 		m.mu.Lock()
 		m.down = true
 		m.mu.Unlock()
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultWaiting || !res.Unreached() {
 			t.Fatalf("result %+v", res)
@@ -239,7 +239,7 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 		m.mu.Lock()
 		m.stopped = true
 		m.mu.Unlock()
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultFailed || !strings.Contains(res.Rollouts[0].Error, "not running") {
 			t.Fatalf("result %+v", res)
@@ -277,7 +277,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
 		},
 		"a person asks": func(b *bench) {
 			b.machine("a").set(func(m *machine) { m.stopped = false })
-			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
 		},
 	}
@@ -291,7 +291,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
 			scene(t, Alone, certs, func(t *testing.T, b *bench) {
 				synctest.Wait()
 				b.machine("a").set(func(m *machine) { m.stopped, m.elsewhere = true, true })
-				_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+				_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 				must(t, err)
 				for range 48 {
 					time.Sleep(30 * time.Minute)
@@ -349,7 +349,7 @@ func TestAnIssuerThatChangedItsCAIsAskedForItsRootsAgain(t *testing.T) {
 		next, err := local.Create(cfg, local.CreateOptions{})
 		must(t, err)
 		b.ca.Issuer = next
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if row := b.row("web"); res.Failed() || row.Generation != 2 || row.Status != renewer.StatusValid {
 			t.Errorf("%+v, row %+v", res, row)
@@ -378,7 +378,7 @@ func TestRekeyFalseKeepsTheKey(t *testing.T) {
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
 		b.pass()
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		gens, err := b.store.Generations("web")
 		must(t, err)
@@ -440,7 +440,7 @@ func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
 		if row := b.row("web"); row.Status != renewer.StatusPending || row.Hosts[0].State != renewer.HostStaged {
 			t.Fatalf("the first waits too: %+v", row)
 		}
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil) // a person does not
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil) // a person does not
 		must(t, err)
 		first := b.row("web")
 		if first.Status != renewer.StatusValid {
@@ -487,7 +487,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 		for n := range 8 { // the nth commit of a renewal and the ones after it fail for ten minutes
 			full.after(n)
 			before := b.ca.count()
-			_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			if n > 0 && n < 6 && !errors.Is(err, errFull) {
 				t.Fatalf("commit %d: the one who waits was told %v", n, err)
 			}
@@ -558,7 +558,7 @@ func TestStoppingParksWhatIsUnderWay(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.ca.breakWith(errors.New("away"))
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		b.stop()
 		b.ca.breakWith(nil)
@@ -583,7 +583,7 @@ func TestASlowEffectGetsItsGrace(t *testing.T) {
 				}
 			}
 		}
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, false, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		must(t, err)
 		time.Sleep(time.Second)
 		b.stop()
@@ -660,7 +660,7 @@ func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
 		m.mu.Lock()
 		m.stopped = true
 		m.mu.Unlock()
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		for range 5 {
 			_, err := b.eng.Survey(context.Background(), nil)
@@ -698,7 +698,7 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 			m.docker = d
 		}
 		busy(renewer.DockerState{Running: true, Containers: 2, Matching: 1})
-		res, err := b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || len(res.Rollouts[0].Waiting) == 0 {
 			t.Fatalf("result %+v", res)
@@ -713,12 +713,12 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 		}
 		b.fleet.Certificates[0].Placements[0].Guard = &renewer.Guard{Docker: &renewer.DockerGuard{WithoutLiveRestore: renewer.GuardBlock}}
 		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
-		res, err = b.eng.Renew(context.Background(), []string{"docker"}, false, true, nil)
+		res, err = b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if row := b.row("docker"); res.Rollouts[0].Result != renewer.ResultBlocked || row.Status != renewer.StatusBlocked || row.Generation != 2 {
 			t.Errorf("%+v, row %+v", res, row)
 		}
-		res, err = b.eng.Renew(context.Background(), []string{"docker"}, true, true, nil)
+		res, err = b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{Force: true}, true, nil)
 		must(t, err)
 		if row := b.row("docker"); res.Failed() || row.Status != renewer.StatusValid {
 			t.Errorf("forced: %+v, row %+v", res, row)
@@ -769,7 +769,7 @@ func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 			m.work = w
 		}
 		has(renewer.Work{Running: true, Active: 2, What: "runs"})
-		res, err := b.eng.Renew(context.Background(), []string{"worker"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"worker"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || res.Rollouts[0].Result != renewer.ResultWaiting || !strings.Contains(res.Rollouts[0].Waiting.String(), "no runs are left (2 now)") {
 			t.Fatalf("result %+v", res)
@@ -803,7 +803,7 @@ func TestThePreflightKeepsOutWhatNoPeerTakes(t *testing.T) {
 		p.Probe = renewer.Probe{Kind: renewer.ProbeDocker, Address: "10.9.9.9:2376", Timeout: time.Second}
 		must(t, b.eng.SetFleet(context.Background(), b.fleet, Asked))
 		before := b.machine("a").activated["systemd restart web.service"]
-		res, err := b.eng.Renew(context.Background(), []string{"web"}, false, true, nil)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "10.9.9.9") || res.Rollouts[0].Hint == "" {
 			t.Fatalf("result %+v", res)

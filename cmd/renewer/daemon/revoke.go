@@ -111,7 +111,7 @@ func (a *App) replaced(ctx context.Context, names []string, reason renewer.Revoc
 		return out, nil
 	}
 	slices.Sort(inPlace)
-	result, err := a.eng.Renew(ctx, slices.Compact(inPlace), false, true, progress)
+	result, err := a.eng.Renew(ctx, slices.Compact(inPlace), renewer.Overrides{}, true, progress)
 	if err != nil {
 		return out, fmt.Errorf("replace before revoking; nothing was revoked: %w", err)
 	}

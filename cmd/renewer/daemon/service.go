@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -25,16 +24,13 @@ func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(r
 			return renewer.RunResult{}, unknown(fmt.Errorf("%s has no host %q", a.parts.Load().fleet.Path, host))
 		}
 	}
-	if len(r.Without) > 0 {
-		return renewer.RunResult{}, errors.New("renew --without is not supported yet")
-	}
 	names, err := a.selected(ctx, r)
 	if err != nil || len(names) == 0 {
 		return renewer.RunResult{Rollouts: []renewer.RolloutResult{}}, err
 	}
 	// Without a daemon nobody would go on with what is only written down.
 	wait := !r.NoWait || a.daemon.Load() == nil
-	return a.eng.Renew(ctx, names, r.Force, wait, progress)
+	return a.eng.Renew(ctx, names, renewer.Overrides{Force: r.Force, Without: r.Without}, wait, progress)
 }
 
 func (a *App) selected(ctx context.Context, r renewer.RenewRequest) (names []string, err error) {
