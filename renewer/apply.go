@@ -6,20 +6,39 @@ import (
 	"time"
 )
 
-// Outcome is how one action ended. Err nil means that it was done.
+// Ending is how an action ended: one of these, whatever the action.
+type Ending string
+
+// The endings. Only done changes what is known to be in place, but for an
+// activation that failed: its flip was done.
+const (
+	EndDone    Ending = "done"
+	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
+	EndFailed  Ending = "failed"  // it may work the next time
+	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; nothing was done
+	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
+	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
+)
+
+// Missing is what a host no longer has, so that trying again does not help.
+type Missing string
+
+// What may be missing.
+const (
+	MissingRevision Missing = "revision" // activate, restore: nothing was flipped
+	MissingKey      Missing = "key"      // stage: no host has the generation's key
+)
+
+// Outcome is how one action ended.
 type Outcome struct {
 	Action
-	At   time.Time
-	Took time.Duration
-	Err  error
-	// Inconclusive: Err says nothing about the certificate (the host or the
-	// issuer of the probe's client certificate could not be reached).
-	Inconclusive bool
-	NotBegun     bool // activate: nothing was flipped
-	Cancelled    bool // cut off by the end of this process: nothing is known
-	Gone         bool // activate, restore: the host no longer has the revision; nothing was flipped
-	KeyLost      bool // stage: no host has the generation's key any more
-	Held         Held // activate: a guard does not let it pass now; nothing was flipped
+	At       time.Time
+	Took     time.Duration
+	End      Ending  // empty: what Err says, see EndingOf
+	Err      error   // nil if it was done or held by a guard
+	Missing  Missing // failed
+	NotBegun bool    // activate, failed or lost: nothing was flipped
+	Held     Held    // activate, held
 
 	Generation *Generation   // order: what was issued
 	Key        *SealedKey    // order: the private key of Generation
@@ -50,6 +69,9 @@ func (rec *Record) Apply(o Outcome) []Event {
 	if r == nil || r.ID != o.Rollout || r.Phase.Over() {
 		return nil
 	}
+	if o.End == "" {
+		o.End = EndingOf(o.Err)
+	}
 	t := transition{rec: rec, r: r, o: o}
 	if o.Kind == ActOrder {
 		if r.Phase == PhaseOrdering {
@@ -62,16 +84,18 @@ func (rec *Record) Apply(o Outcome) []Event {
 		return nil
 	}
 	t.s, t.p = s, rec.Placements[o.Host]
-	switch o.Kind {
-	case ActStage:
+	switch {
+	case o.End == EndLocal:
+		t.local()
+	case o.Kind == ActStage:
 		t.staged()
-	case ActActivate:
+	case o.Kind == ActActivate:
 		t.activated()
-	case ActProbe:
+	case o.Kind == ActProbe:
 		t.probed()
-	case ActRestore:
+	case o.Kind == ActRestore:
 		t.restored()
-	case ActReprobe:
+	case o.Kind == ActReprobe:
 		t.reprobed()
 	}
 	if rec.Placements == nil {
@@ -124,7 +148,7 @@ func (t *transition) event(typ EventType, message string, err error) {
 
 // enter moves the step to a state; an error it had stays until it is proven.
 func (t *transition) enter(state StepState) {
-	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again, t.s.Lost = state, 0, time.Time{}, false, false
+	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again, t.s.Wait = state, 0, time.Time{}, false, nil
 	if state.Over() {
 		t.s.EndedAt = t.o.At
 	}
@@ -135,10 +159,26 @@ func (t *transition) fail(err error) { t.s.Error, t.s.Hint = err.Error(), Hint(e
 // again keeps the state and tries later.
 func (t *transition) again(typ EventType) {
 	t.s.Attempts++
-	t.s.Lost = errors.Is(t.o.Err, ErrUnreachable)
+	t.s.Wait = nil
+	if errors.Is(t.o.Err, ErrUnreachable) {
+		t.s.Wait = &Wait{Kind: WaitUnreachable, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
+	}
 	t.s.NextAt = t.o.At.Add(Backoff(t.s.Attempts, t.r.ID+t.s.Host))
 	t.fail(t.o.Err)
 	t.event(typ, fmt.Sprintf("attempt %d, next %s", t.s.Attempts, t.s.NextAt.UTC().Format(time.RFC3339)), t.o.Err)
+}
+
+// LocalRetry is how long until something is tried again that this machine had no
+// descriptors or memory for.
+const LocalRetry = 15 * time.Second
+
+// local waits for this machine: it is no attempt, and says nothing about a host.
+func (t *transition) local() {
+	if !t.s.Wait.For(WaitLocal) {
+		t.s.Wait = &Wait{Kind: WaitLocal, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
+		t.event(EventLocal, "on this machine; nothing is known of "+t.s.Host, t.o.Err)
+	}
+	t.s.NextAt = t.o.At.Add(LocalRetry)
 }
 
 // finish ends the rollout when nothing more can be done: everything in place,

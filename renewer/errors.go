@@ -3,7 +3,9 @@ package renewer
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -52,6 +54,35 @@ var ErrUnreachable = errors.New("host unreachable")
 // ErrLocal is what errors.Is finds where this process ran out of descriptors or
 // memory: nothing is known of a host or an issuer, and nothing is wrong there.
 var ErrLocal = errors.New("this machine ran out of something")
+
+// Local marks an error that is about this machine alone, wherever it came up; others
+// stay as they are. The numbers are those of errno(3).
+func Local(err error) error {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, errno) && !errors.Is(err, ErrLocal) {
+			return WithHint(fmt.Errorf("%w: %w", ErrLocal, err), "raise LimitNOFILE= or MemoryMax= of the unit that runs renewer")
+		}
+	}
+	return err
+}
+
+// EndingOf returns the ending that an error stands for.
+func EndingOf(err error) Ending {
+	switch {
+	case err == nil:
+		return EndDone
+	case errors.Is(err, ErrLocal):
+		return EndLocal
+	case errors.Is(err, ErrRate):
+		return EndHeld
+	case ClassOf(err) == ClassRefused:
+		return EndRefused
+	case errors.Is(err, ErrUnreachable):
+		return EndLost
+	default:
+		return EndFailed
+	}
+}
 
 // ErrNoRevision is what errors.Is finds where a host no longer has a revision as
 // it was written: trying again does not help.

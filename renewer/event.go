@@ -39,6 +39,7 @@ const (
 	EventAdopted           EventType = "adopted"            // what was in place is generation 0
 	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here
 	EventRefused           EventType = "refused_by_peers"   // a leaf goes live although verifiers do not have its root
+	EventLocal             EventType = "local_exhaustion"   // this machine ran out of something
 	EventBudgetExceeded    EventType = "budget_exceeded"    // a service was away longer than its restart budget
 	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked
 )

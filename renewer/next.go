@@ -115,7 +115,7 @@ func (r *Rollout) action(kind ActionKind, host string) Action {
 
 func (n *Next) add(r *Rollout, s *Step, now time.Time) {
 	later := n.waits(s.NextAt, now, BackoffMax)
-	if later || s.Waiting != "" { // a guard is asked again and again, and holds meanwhile
+	if later || s.Wait.For(WaitGuard) || s.Wait.For(WaitPerson) { // a guard is asked again and again, and holds meanwhile
 		n.wait(s.waiting())
 	}
 	if later {

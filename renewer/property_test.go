@@ -174,7 +174,7 @@ func (w *world) outcome(t *rapid.T, e *worldEntry, a Action) Outcome {
 	case 0:
 		o = Outcome{Action: a, At: w.now, Err: errProbe}
 	case 1:
-		o = Outcome{Action: a, At: w.now, Err: errors.New("no route to host"), Inconclusive: true}
+		o = Outcome{Action: a, At: w.now, Err: errors.New("no route to host"), End: EndLost}
 	}
 	return o
 }

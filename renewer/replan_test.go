@@ -58,7 +58,7 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 	act := Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActActivate}
 	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Kind: ActOrder}, At: t0, Generation: generation(c, 2, t0)})
 	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActStage}, At: t0, Revision: "r2", Previous: "r1"})
-	held := Outcome{Action: act, At: t0, Held: Held{Why: "containers run"}}
+	held := Outcome{Action: act, At: t0, End: EndHeld, Held: Held{Why: "containers run"}}
 	rec.Begin(act)
 	rec.Apply(held)
 	if !rec.Rollout.Settled() {
@@ -96,7 +96,7 @@ func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
 		rec.Apply(o)
 	}
 	next := func(now time.Time) Next {
-		rec.Apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), Inconclusive: true})
+		rec.Apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), End: EndLost})
 		return rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true, End: end})
 	}
 	if n := next(t0); len(n.Actions) != 0 {

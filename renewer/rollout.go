@@ -113,7 +113,7 @@ type Rollout struct {
 	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: whoever sets up its host restarts it
 	Attempts  int       `json:"attempts,omitempty"`  // failed orders
 	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
-	Rated     bool      `json:"rated,omitempty"`     // NextAt is the issuer's rate, not a failure
+	Wait      *Wait     `json:"wait,omitempty"`      // what the order waits for; nil for nothing
 	Error     string    `json:"error,omitempty"`
 	Hint      string    `json:"hint,omitempty"`
 	StartedAt time.Time `json:"started_at"`
@@ -136,17 +136,13 @@ type Step struct {
 	// are added, with the leaf that is in place, and then the rest.
 	Pass Pass `json:"pass,omitempty"`
 	// Generation is the one that the pass brings.
-	Generation int       `json:"generation,omitempty"`
-	WasForeign bool      `json:"was_foreign,omitempty"` // Previous holds what renewer did not write
-	Stopped    string    `json:"stopped,omitempty"`     // the service that does not run and was left alone
-	Again      bool      `json:"again,omitempty"`       // activating: begun before, and cut off or failed
-	Waiting    string    `json:"waiting,omitempty"`     // why a guard holds it up
-	Blocked    bool      `json:"blocked,omitempty"`     // the guard waits for a person
-	HeldAt     time.Time `json:"held_at,omitzero"`      // when the guard began to
-	Deadline   time.Time `json:"deadline,omitzero"`     // of the guard's waiting
-	Lost       bool      `json:"lost,omitempty"`        // the last try failed because the host could not be reached
-	Settles    bool      `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
-	Rereads    bool      `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
+	Generation int    `json:"generation,omitempty"`
+	WasForeign bool   `json:"was_foreign,omitempty"` // Previous holds what renewer did not write
+	Stopped    string `json:"stopped,omitempty"`     // the service that does not run and was left alone
+	Again      bool   `json:"again,omitempty"`       // activating: begun before, and cut off or failed
+	Wait       *Wait  `json:"wait,omitempty"`        // what it waits for; nil for nothing
+	Settles    bool   `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
+	Rereads    bool   `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
 	// Down is when the service was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
@@ -242,7 +238,10 @@ func (r *Rollout) Settled() bool {
 const awayAfter = 2
 
 // unreachable reports whether the host was not reached by the last attempts.
-func (s *Step) unreachable() bool { return s.Lost && s.Attempts >= awayAfter }
+func (s *Step) unreachable() bool { return s.Lost() && s.Attempts >= awayAfter }
+
+// Lost reports whether the last try failed because the host was not reached.
+func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }
 
 // Trouble returns the first error of the rollout or of one of its steps, with
 // the way out; empty if there is none.
@@ -252,8 +251,8 @@ func (r *Rollout) Trouble() (text, hint string) {
 	}
 	for _, s := range r.Steps {
 		switch {
-		case s.Blocked:
-			return s.Host + ": " + s.Waiting, s.Hint
+		case s.Wait.For(WaitPerson):
+			return s.Host + ": " + s.Wait.Why, s.Wait.Hint
 		case s.Error != "":
 			return s.Host + ": " + s.Error, s.Hint
 		case s.State == StepUnproven && !r.Quiet:
@@ -265,7 +264,7 @@ func (r *Rollout) Trouble() (text, hint string) {
 
 // Held reports whether a guard waits for a person.
 func (r *Rollout) Held() bool {
-	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Blocked })
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Wait.For(WaitPerson) })
 }
 
 // Overrides is what a request goes on without waiting for. Window and backoff
@@ -314,8 +313,8 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 		}
 		return was.State, s.Error
 	case StepStaged:
-		if s.Blocked {
-			return HostBlocked, s.Waiting
+		if s.Wait.For(WaitPerson) {
+			return HostBlocked, s.Wait.Why
 		}
 		if was.State == HostDrifted || was.State == HostBlocked { // and that is live meanwhile
 			return was.State, was.Error

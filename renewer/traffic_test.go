@@ -290,11 +290,11 @@ func budgetInHalves(t *testing.T, last Outcome) {
 		t.Fatalf("half of the budget is over at %s", s.Half())
 	}
 	away := errors.New("the host cannot be looked at")
-	do(ActProbe, 5*time.Second, Outcome{Err: away, Inconclusive: true})
+	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})
 	if s.State != StepActivated {
 		t.Fatalf("in the first half it is %s", s.State)
 	}
-	do(ActProbe, 11*time.Second, Outcome{Err: away, Inconclusive: true})
+	do(ActProbe, 11*time.Second, Outcome{Err: away, End: EndLost})
 	if s.State != StepRestoring {
 		t.Fatalf("after the first half it is %s", s.State)
 	}

@@ -124,7 +124,7 @@ func TestTrajectories(t *testing.T) {
 		}},
 		{name: "guard_waits_twice", hosts: []string{"a", "b"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActActivate && a.Host == "a" && nth <= 2 {
-				return &Outcome{Held: Held{Why: "waits until no containers run"}}
+				return &Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run"}}
 			}
 			return nil
 		}},
@@ -142,13 +142,13 @@ func TestTrajectories(t *testing.T) {
 		}},
 		{name: "probe_inconclusive_once", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActProbe && nth == 1 {
-				return &Outcome{Err: errors.New("no client certificate"), Inconclusive: true}
+				return &Outcome{Err: errors.New("no client certificate"), End: EndLost}
 			}
 			return nil
 		}},
 		{name: "key_lost", hosts: []string{"a", "b"}, kind: KindPlace, fail: func(a Action, _ int) *Outcome {
 			if a.Kind == ActStage {
-				return &Outcome{Err: errors.New("no host has its key any more"), KeyLost: true}
+				return &Outcome{Err: errors.New("no host has its key any more"), Missing: MissingKey}
 			}
 			return nil
 		}},

@@ -14,7 +14,7 @@ func (t *transition) ordered() {
 	switch {
 	case o.Err == nil:
 		g := o.Generation
-		r.Phase, r.Attempts, r.NextAt, r.Rated, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, false, "", ""
+		r.Phase, r.Attempts, r.NextAt, r.Wait, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, nil, "", ""
 		r.Generation, t.rec.Latest, t.rec.KeyLost = g.Number, g.Number, false
 		t.event(EventIssued, fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339)), nil)
 		for _, w := range o.Warnings {
@@ -24,8 +24,14 @@ func (t *transition) ordered() {
 		if r.NextAt.IsZero() { // told once
 			t.event(EventRolloutWaiting, o.Err.Error(), nil)
 		}
-		r.NextAt, r.Rated = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), true
-	case ClassOf(o.Err) == ClassRefused:
+		r.NextAt, r.Wait = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), &Wait{Kind: WaitRate, Since: o.At}
+	case o.End == EndLocal:
+		if !r.Wait.For(WaitLocal) {
+			r.Wait = &Wait{Kind: WaitLocal, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
+			t.event(EventLocal, "on this machine; nothing is known of the issuer", o.Err)
+		}
+		r.NextAt = o.At.Add(LocalRetry)
+	case o.End == EndRefused:
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		why := "the issuer refused"
 		if errors.Is(o.Err, ErrUnusable) {
@@ -38,7 +44,7 @@ func (t *transition) ordered() {
 		t.close(PhaseBlocked, o.Err.Error())
 	default:
 		r.Attempts++
-		r.Rated = false
+		r.Wait = nil
 		r.NextAt = o.At.Add(orderBackoff(r.Attempts, r.ID, o.Err))
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		t.event(EventRenewalFailed, fmt.Sprintf("attempt %d, next %s", r.Attempts, r.NextAt.UTC().Format(time.RFC3339)), o.Err)
@@ -54,19 +60,19 @@ func orderBackoff(attempts int, what string, err error) time.Duration {
 func (t *transition) staged() {
 	s, o := t.s, t.o
 	switch {
-	case o.KeyLost && t.r.Kind == KindRollback:
+	case o.Missing == MissingKey && t.r.Kind == KindRollback:
 		t.fail(o.Err)
 		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
 		t.r.Error, t.r.Hint = o.Err.Error(), Hint(o.Err)
 		t.close(PhaseBlocked, o.Err.Error())
 		return
-	case o.KeyLost:
+	case o.Missing == MissingKey:
 		t.rec.KeyLost = true
 		t.fail(o.Err)
 		t.event(EventStageFailed, "a new certificate is needed", o.Err)
 		t.close(PhaseSuperseded, o.Err.Error())
 		return
-	case ClassOf(o.Err) == ClassRefused: // by the preflight: it must not go live
+	case o.End == EndRefused: // by the preflight: it must not go live
 		t.fail(o.Err)
 		t.enter(StepBlocked)
 		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
@@ -105,14 +111,17 @@ func (t *transition) place() {
 // earlier try was cut off.
 func (t *transition) held() {
 	s, h := t.s, t.o.Held
-	news := s.Waiting == "" || s.Blocked != h.Blocked
+	kind := map[bool]WaitKind{false: WaitGuard, true: WaitPerson}[h.Blocked]
+	news := !s.Wait.For(kind)
 	if !s.Again {
 		s.State = StepStaged
 	}
-	s.Waiting, s.Blocked, s.Hint = h.Why, h.Blocked, h.Hint
-	s.NextAt, s.Deadline = t.o.At.Add(GuardInterval), h.Deadline
+	wait := Wait{Kind: kind, Why: h.Why, Since: t.o.At, Until: h.Deadline, Hint: h.Hint}
+	if !news {
+		wait.Since = s.Wait.Since
+	}
+	s.Wait, s.NextAt = &wait, t.o.At.Add(GuardInterval)
 	if news {
-		s.HeldAt = t.o.At
 		t.event(EventRolloutWaiting, h.Why, nil)
 		if ev := &t.events[len(t.events)-1]; h.Blocked { // a person has to hear of it
 			ev.Error, ev.Hint = h.Why, h.Hint
@@ -121,12 +130,12 @@ func (t *transition) held() {
 }
 
 func (t *transition) activated() {
-	if t.o.Held.Why != "" {
+	if t.o.End == EndHeld {
 		t.held()
 		return
 	}
-	t.s.Waiting, t.s.Blocked, t.s.HeldAt, t.s.Deadline, t.s.Hint = "", false, time.Time{}, time.Time{}, ""
-	if t.o.Gone { // what was staged is to be staged again
+	t.s.Wait = nil
+	if t.o.Missing == MissingRevision { // what was staged is to be staged again
 		t.again(EventActivateFailed)
 		t.s.State = StepPending
 		return
@@ -134,7 +143,7 @@ func (t *transition) activated() {
 	if !t.o.Began.IsZero() && t.s.Down.IsZero() {
 		t.s.Down, t.s.Budget = t.o.Began, t.o.Budget
 	}
-	if t.o.Inconclusive {
+	if t.o.End == EndLost || t.o.NotBegun {
 		if t.o.NotBegun && !t.s.Again {
 			t.s.State = StepStaged
 		}
@@ -219,7 +228,7 @@ func (t *transition) proven(state HostState) {
 
 func (t *transition) probed() {
 	switch {
-	case t.o.Inconclusive && (!t.s.late(t.o.At) || !t.canGoBack()):
+	case t.o.End == EndLost && (!t.s.late(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
 	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
 		// The first placement, and nobody serves yet: that takes nothing down.
@@ -258,7 +267,7 @@ func (t *transition) rooted() {
 }
 
 func (t *transition) restored() {
-	if t.o.Gone {
+	if t.o.Missing == MissingRevision {
 		t.s.Error += "; there is no way back: " + t.o.Err.Error()
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
@@ -282,7 +291,7 @@ func (t *transition) restored() {
 }
 
 func (t *transition) reprobed() {
-	if t.o.Inconclusive {
+	if t.o.End == EndLost {
 		t.again(EventProbeFailed)
 		return
 	}

@@ -75,7 +75,7 @@ func TestEveryTroubleHasACommandAndARunbook(t *testing.T) {
 		}
 		certificates = append(certificates, Detail{Row: r}.Trouble(t0))
 	}
-	guarded := Detail{Row: Row{Name: "guarded", Status: StatusBlocked}, Rollout: &RolloutView{Rollout: Rollout{Steps: []Step{{Host: "a", Blocked: true}}}}}
+	guarded := Detail{Row: Row{Name: "guarded", Status: StatusBlocked}, Rollout: &RolloutView{Rollout: Rollout{Steps: []Step{{Host: "a", Wait: &Wait{Kind: WaitPerson}}}}}}
 	certificates = append(certificates, guarded.Trouble(t0))
 	st := SystemStatus{
 		Daemon:   DaemonStatus{FleetError: "unknown key", LastCheck: t0.Add(-time.Hour)},

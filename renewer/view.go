@@ -240,8 +240,8 @@ func (r RunResult) Unreached() bool {
 func (r *Rollout) Unreached() bool {
 	lost := false
 	for _, s := range r.Steps {
-		apart := s.Lost && !s.State.Live() && !s.State.Over()
-		if s.Blocked || s.State.failed() || s.State == StepUnproven || s.Error != "" && !apart {
+		apart := s.Lost() && !s.State.Live() && !s.State.Over()
+		if s.Wait.For(WaitPerson) || s.State.failed() || s.State == StepUnproven || s.Error != "" && !apart {
 			return false
 		}
 		lost = lost || apart
@@ -295,8 +295,8 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 // hintOf returns the way out of the error that a host's row shows.
 func (rec Record) hintOf(h HostRow) string {
 	if rec.Rollout != nil {
-		if s, ok := rec.Rollout.Step(h.Name); ok && h.Error != "" && (h.Error == s.Error || h.Error == s.Waiting) {
-			return s.Hint
+		if s, ok := rec.Rollout.Step(h.Name); ok && h.Error != "" && (h.Error == s.Error || s.Wait != nil && h.Error == s.Wait.Why) {
+			return s.hint()
 		}
 	}
 	if st := rec.Placements[h.Name]; h.Error != "" && h.Error == st.Error {

@@ -19,9 +19,31 @@ const (
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
 	WaitUnreachable WaitKind = "unreachable" // a host
+	WaitLocal       WaitKind = "local"       // this machine ran out of something
 	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
 	WaitPerson      WaitKind = "person"      // it is blocked
 )
+
+// Wait is what a step, or an order, waits for: one thing at a time, recorded with
+// the outcome that found it. When it is looked at again is NextAt.
+type Wait struct {
+	Kind  WaitKind  `json:"kind"`
+	Why   string    `json:"why,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"` // it ends by then; zero: not by time
+	Hint  string    `json:"hint,omitempty"`
+}
+
+// For reports whether the wait is of a kind; nil is of none.
+func (w *Wait) For(kind WaitKind) bool { return w != nil && w.Kind == kind }
+
+// hint returns what to do about the step's error or about what it waits for.
+func (s *Step) hint() string {
+	if s.Hint == "" && s.Wait != nil {
+		return s.Wait.Hint
+	}
+	return s.Hint
+}
 
 // Waiting is one reason why a rollout does not go on. It is told, never
 // decisive, and kept nowhere: it follows from what is recorded, the fleet file
@@ -87,7 +109,7 @@ func (n *Next) wait(w Waiting) {
 
 // ordering says what an order waits for.
 func (r *Rollout) ordering() Waiting {
-	if r.Rated || r.Error == "" {
+	if r.Wait.For(WaitRate) || r.Error == "" {
 		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
 	}
 	return Waiting{Kind: WaitBackoff, Text: failedTries(r.Attempts, r.NextAt), Until: r.NextAt}
@@ -96,9 +118,11 @@ func (r *Rollout) ordering() Waiting {
 // waiting says what a step waits for that is not begun or not done.
 func (s *Step) waiting() Waiting {
 	switch {
-	case s.Waiting != "":
-		return Waiting{Kind: WaitGuard, Host: s.Host, Text: s.Waiting, Since: s.HeldAt, Until: s.Deadline}
-	case s.Lost:
+	case s.Wait.For(WaitGuard), s.Wait.For(WaitPerson):
+		return Waiting{Kind: WaitGuard, Host: s.Host, Text: s.Wait.Why, Since: s.Wait.Since, Until: s.Wait.Until}
+	case s.Wait.For(WaitLocal):
+		return Waiting{Kind: WaitLocal, Host: s.Host, Text: s.Wait.Why + "; tried again at " + date(s.NextAt), Until: s.NextAt}
+	case s.Lost():
 		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; tried again at " + date(s.NextAt), Until: s.NextAt}
 	default:
 		return Waiting{Kind: WaitBackoff, Host: s.Host, Text: failedTries(s.Attempts, s.NextAt), Until: s.NextAt}

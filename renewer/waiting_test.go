@@ -1,7 +1,6 @@
 package renewer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,7 +28,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		"its pace is one by one": {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{MaxParallel: 1} }, "pace as many hosts are under way as max_parallel allows (1)"},
 		"it can do everything":   {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{} }, ""},
 		"the issuer's rate": {func(_ *Certificate, r *Rollout, _ *Conditions) {
-			r.Phase, r.NextAt, r.Rated, r.Error = PhaseOrdering, t0.Add(time.Minute), true, "was down"
+			r.Phase, r.NextAt, r.Wait, r.Error = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitRate}, "was down"
 		}, "rate the issuer's rate lets it through at 2026-01-01T00:01:00Z"},
 		"the issuer's rate, as once": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt = PhaseOrdering, t0.Add(time.Minute)
@@ -56,7 +55,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		},
 		"a host that is away, and nobody waits for it": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
-				r.Steps[0].NextAt, r.Steps[0].Lost, r.Steps[0].Attempts = t0.Add(time.Minute), true, 1
+				r.Steps[0].NextAt, r.Steps[0].Wait, r.Steps[0].Attempts = t0.Add(time.Minute), &Wait{Kind: WaitUnreachable}, 1
 			},
 			"unreachable a: cannot be reached; tried again at 2026-01-01T00:01:00Z | pace its canary is not proven yet",
 		},
@@ -70,7 +69,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		"a guard, though it is asked again now": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
 				c.Pace = Pace{}
-				r.Steps[0].State, r.Steps[0].Waiting, r.Steps[0].Deadline = StepStaged, "waits until no runs are left (2 now)", t0.Add(time.Hour)
+				r.Steps[0].State, r.Steps[0].Wait = StepStaged, &Wait{Kind: WaitGuard, Why: "waits until no runs are left (2 now)", Until: t0.Add(time.Hour)}
 			},
 			"guard a: waits until no runs are left (2 now)",
 		},
@@ -116,26 +115,14 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	}
 	at(ActStage, Outcome{Revision: "r2", Previous: "r1"})
 	until := t0.Add(time.Hour)
-	at(ActActivate, Outcome{Held: Held{Why: "waits until no containers run", Deadline: until}})
+	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run", Deadline: until}})
 	w, ok := decide(t, []refEntry{{Entry: Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: t0, WindowOpen: true}}}}, idle).Waiting["web"].On(r.Steps[0])
 	if !ok || w.Kind != WaitGuard || !w.Since.Equal(t0) || !w.Until.Equal(until) {
 		t.Errorf("a guard: %+v", w)
 	}
 	at(ActActivate, Outcome{})
-	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Lost || !r.Steps[0].HeldAt.IsZero() {
+	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Wait != nil {
 		t.Errorf("after all that: %s, %+v", w, r.Steps[0])
-	}
-}
-
-func TestARecordOfBeforeSaysWhatItWaitsFor(t *testing.T) {
-	t.Parallel()
-	var rec Record
-	old := `{"name":"web","rollout":{"id":"web#1","certificate":"web","phase":"rolling","steps":[{"host":"a","state":"staged","waiting":"waits until no containers run","attempts":1,"next_at":"2026-01-01T00:01:00Z"}]}}`
-	if err := json.Unmarshal([]byte(old), &rec); err != nil {
-		t.Fatal(err)
-	}
-	if got := waitsFor(t, entry("web", "a"), rec.Rollout, Conditions{Now: t0, WindowOpen: true}); got != "guard a: waits until no containers run" {
-		t.Error(got)
 	}
 }
 

@@ -32,7 +32,7 @@ func Hostile(now time.Time) *Fleet {
 		d.Placements[0].Dir, d.Placements[0].Activate, d.Placements[0].Probe = text, text, text
 		r := renewer.RolloutView{Waiting: renewer.Waits{{Kind: renewer.WaitKind(text), Text: text}, {Host: text, Text: text}}, Rollout: renewer.Rollout{
 			ID: text, Certificate: text, Kind: renewer.Kind(text), Phase: renewer.PhaseRolling, Error: text, Hint: text, StartedAt: now,
-			Reasons: []renewer.Reason{{Text: text}}, Steps: []renewer.Step{{Host: text, State: renewer.StepState(text), Waiting: text, Error: text, Hint: text}},
+			Reasons: []renewer.Reason{{Text: text}}, Steps: []renewer.Step{{Host: text, State: renewer.StepState(text), Wait: &renewer.Wait{Why: text, Hint: text}, Error: text, Hint: text}},
 		}}
 		d.Rollout = &r
 		f.Put(d)

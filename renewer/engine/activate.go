@@ -122,34 +122,38 @@ func budget(jobs []job) (least time.Duration) {
 // activate flips placements of one service to a revision each and then makes
 // the service load them, once.
 func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) string) []renewer.Outcome {
-	outs := failAll(jobs, nil)
+	outs := make([]renewer.Outcome, len(jobs))
 	for i, j := range jobs {
+		outs[i].Action = j.Action
 		if err := e.prepare(ctx, j); err != nil {
-			outs[i].Err, outs[i].NotBegun = err, true
+			outs[i].Err, outs[i].End, outs[i].NotBegun = err, renewer.EndLost, true
 		}
 	}
 	if held := guard(ctx, jobs); held.Why != "" { // the last look before the service is touched
 		for i := range outs {
-			outs[i].Err, outs[i].Held = nil, held
+			outs[i] = renewer.Outcome{Action: outs[i].Action, End: renewer.EndHeld, Held: held}
 		}
 		return outs
 	}
-	flipped, silent := 0, true
+	var flipped []int
+	silent := true
 	for i, j := range jobs {
-		if outs[i].NotBegun {
+		out := &outs[i]
+		if out.NotBegun {
 			continue
 		}
-		if err := flip(ctx, j, revision(j)); err != nil {
-			outs[i].Err, outs[i].Gone = err, errors.Is(err, renewer.ErrNoRevision)
+		if out.Err = flip(ctx, j, revision(j)); out.Err != nil {
+			if out.End = renewer.EndLost; errors.Is(out.Err, renewer.ErrNoRevision) {
+				out.End, out.Missing = renewer.EndFailed, renewer.MissingRevision
+			}
 			continue
 		}
-		outs[i].Inconclusive, outs[i].Rereads, outs[i].How = false, j.rereads(), j.placement.Activate.String()
-		outs[i].Settle = j.placement.Settle(j.cert)
-		flipped++
-		silent = silent && outs[i].Rereads
+		out.Rereads, out.How, out.Settle = j.rereads(), j.placement.Activate.String(), j.placement.Settle(j.cert)
+		flipped = append(flipped, i)
+		silent = silent && out.Rereads
 	}
 	switch {
-	case flipped == 0 || silent:
+	case len(flipped) == 0 || silent:
 		return outs
 	case jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate:
 		for i := range outs {
@@ -159,14 +163,14 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 	}
 	began, most := e.Now(), budget(jobs)
 	did, err := load(ctx, jobs, most)
-	for i, j := range jobs {
-		if outs[i].Inconclusive {
+	for _, i := range flipped {
+		j, out := jobs[i], &outs[i]
+		out.Stopped, out.Rereads, out.Began, out.Budget = did.NotRunning, false, began, most
+		if err == nil {
 			continue
 		}
-		outs[i].Inconclusive = errors.Is(err, renewer.ErrUnreachable)
-		outs[i].Stopped, outs[i].Rereads, outs[i].Began, outs[i].Budget = did.NotRunning, false, began, most
-		if err != nil {
-			outs[i].Err = fmt.Errorf("activate %s on %s: %w", j.Certificate, j.Host, err)
+		if out.Err = fmt.Errorf("activate %s on %s: %w", j.Certificate, j.Host, err); !errors.Is(err, renewer.ErrUnreachable) {
+			out.End = renewer.EndFailed
 		}
 	}
 	return outs

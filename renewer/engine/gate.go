@@ -81,7 +81,7 @@ func (e *Engine) hurry(id trust.ID) bool {
 		e.unplanned[id.Certificate] = true
 		return true
 	}
-	if s, ok := en.rec.Rollout.Step(id.Host); ok && s.Lost {
+	if s, ok := en.rec.Rollout.Step(id.Host); ok && s.Lost() {
 		return false
 	}
 	if !e.urgent[id.Certificate] {
@@ -108,7 +108,7 @@ func (e *Engine) lastAt(en *entry) time.Time {
 	return en.current.NotAfter.Add(-en.cert.OverrideBefore / 2)
 }
 
-func (e *Engine) late(en *entry) bool { return e.passedBy(e.overrideAt(en)) }
+func (e *Engine) late(en *entry) bool      { return e.passedBy(e.overrideAt(en)) }
 func (e *Engine) outOfTime(en *entry) bool { return e.passedBy(e.lastAt(en)) }
 
 func (e *Engine) passedBy(at time.Time) bool { return !at.IsZero() && !e.Now().Before(at) }

@@ -25,7 +25,9 @@ func (e *Engine) stage(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action, Layout: j.placement.Layout()}
 	if err := e.stageOn(ctx, j, &out); err != nil {
 		out.Err = fmt.Errorf("stage %s on %s: %w", j.Certificate, j.Host, err)
-		out.KeyLost = errors.Is(err, errKeyLost)
+		if errors.Is(err, errKeyLost) {
+			out.Missing = renewer.MissingKey
+		}
 	}
 	return out
 }

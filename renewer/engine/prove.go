@@ -70,7 +70,7 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	defer cancel()
 	req, err := e.probeRequest(prepare, j.proof())
 	if err != nil {
-		out.Err, out.Inconclusive = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), true
+		out.Err, out.End = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), renewer.EndLost
 		return out
 	}
 	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
@@ -91,7 +91,7 @@ func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	prepare, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
 	fail := func(err error) renewer.Outcome {
-		out.Err, out.Inconclusive = err, true
+		out.Err, out.End = err, renewer.EndLost
 		return out
 	}
 	gen := j.gen
@@ -148,7 +148,9 @@ func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcom
 	}
 	if out.Err != nil {
 		var looked *renewer.ProbeError
-		out.Inconclusive = !errors.As(out.Err, &looked)
+		if out.End = renewer.EndLost; errors.As(out.Err, &looked) {
+			out.End = renewer.EndFailed
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		if p := recover(); p != nil {
 			l.Err = fmt.Errorf("internal error in the probe: %v", p)
 		}
-		l.At = e.Now()
+		l.Err, l.At = renewer.Local(l.Err), e.Now()
 	}()
 	if t.state.Revision == "" {
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)

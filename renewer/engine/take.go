@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"renewer/renewer"
@@ -131,7 +132,7 @@ func (e *Engine) promote(en *entry, r *renewer.Rollout, now time.Time, ch *Chang
 
 // cancelled reports an effect that was cut off by the engine's own stop: the
 // state stays, and the next start does it again.
-func cancelled(o renewer.Outcome) bool { return o.Err != nil && o.Cancelled }
+func cancelled(o renewer.Outcome) bool { return errors.Is(o.Err, errStopped) }
 
 // ended is told once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {

@@ -89,7 +89,12 @@ func (e *Engine) work(ctx context.Context, jobs []job) (outs []renewer.Outcome) 
 				outs[i].At = e.Now()
 			}
 			outs[i].Took = e.Now().Sub(begin)
-			outs[i].Cancelled = ctx.Err() != nil
+			if err := renewer.Local(outs[i].Err); errors.Is(err, renewer.ErrLocal) {
+				outs[i].Err, outs[i].End = err, renewer.EndLocal
+			}
+			if outs[i].Err != nil && ctx.Err() != nil { // cut off: nothing is known
+				outs[i].Err, outs[i].End = fmt.Errorf("%w: %w", errStopped, outs[i].Err), renewer.EndLocal
+			}
 		}
 	}()
 	switch jobs[0].Kind {
@@ -111,7 +116,7 @@ func (e *Engine) work(ctx context.Context, jobs []job) (outs []renewer.Outcome) 
 func failAll(jobs []job, err error) []renewer.Outcome {
 	outs := make([]renewer.Outcome, 0, len(jobs))
 	for _, j := range jobs {
-		outs = append(outs, renewer.Outcome{Action: j.Action, Err: err, Inconclusive: true})
+		outs = append(outs, renewer.Outcome{Action: j.Action, Err: err, End: renewer.EndLost})
 	}
 	return outs
 }

@@ -50,7 +50,7 @@ func (h *health) met(host string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	st, ok := h.hosts[host]
-	if !ok {
+	if !ok || errors.Is(renewer.Local(err), renewer.ErrLocal) {
 		return // not asked yet, or no longer in the fleet file
 	}
 	st.Up, st.Error, st.Hint = true, "", ""
