@@ -1,7 +1,7 @@
 package inventory
 
 import (
-	"encoding/json"
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"time"
@@ -16,17 +16,19 @@ import (
 type prepared struct {
 	name   string // of the record
 	rec    *renewer.Record
-	record []byte // its JSON
+	record []byte  // encoded, without the times of looks
+	looks  []int64 // these
 	row    []byte
 	rowEnd []byte // timeKey of the row
 
 	gen        *renewer.Generation
 	generation []byte
-
-	closedKey, closed []byte
+	chains     [][]byte // its intermediates
 
 	key   *renewer.SealedKey
 	roots [][]byte
+
+	closedKey, closed []byte
 
 	remove string
 
@@ -55,7 +57,7 @@ func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
 	return p, nil
 }
 
-func (p *prepared) takeRecord(c renewer.Change) (err error) {
+func (p *prepared) takeRecord(c renewer.Change) error {
 	switch {
 	case c.Record == nil && c.Row == nil:
 		return nil
@@ -67,20 +69,27 @@ func (p *prepared) takeRecord(c renewer.Change) (err error) {
 	if err := checkName(c.Record.Name); err != nil {
 		return err
 	}
-	if r := c.Record; r.Latest < 0 || r.Rollouts < 0 || r.Current < 0 {
-		return fmt.Errorf("%w: %s counts current %d, latest %d, rollouts %d", ErrInvalid, r.Name, r.Current, r.Latest, r.Rollouts)
+	for _, n := range []int{c.Record.Latest, c.Record.Rollouts, c.Record.Current} {
+		if n < 0 || n > math.MaxInt32 {
+			return fmt.Errorf("%w: %s counts current %d, latest %d, rollouts %d", ErrInvalid, c.Record.Name, c.Record.Current, c.Record.Latest, c.Record.Rollouts)
+		}
 	}
 	p.name, p.rec = c.Record.Name, c.Record
-	if p.record, err = json.Marshal(c.Record); err != nil {
-		return fmt.Errorf("%w: encode the record of %s: %w", ErrInvalid, p.name, err)
-	}
+	var rec renewer.Record
+	rec, p.looks = apart(*c.Record)
+	p.record = encode(&rec, p.name)
 	if c.Row != nil {
-		p.row, p.rowEnd = encodeRow(*c.Row), timeKey(c.Row.NotAfter)
+		p.takeRow(*c.Row)
 	}
 	return nil
 }
 
-func (p *prepared) takeGeneration(c renewer.Change) (err error) {
+func (p *prepared) takeRow(row renewer.Row) {
+	s := rowApart(row, *p.rec, p.looks)
+	p.row, p.rowEnd = encode(&s, p.name), timeKey(row.NotAfter)
+}
+
+func (p *prepared) takeGeneration(c renewer.Change) error {
 	if c.Generation == nil {
 		return nil
 	}
@@ -91,10 +100,16 @@ func (p *prepared) takeGeneration(c renewer.Change) (err error) {
 	if g.Number < 0 || g.Number > math.MaxInt32 {
 		return fmt.Errorf("%w: generation %d of %s", ErrInvalid, g.Number, g.Certificate)
 	}
-	p.gen = &g
-	if p.generation, err = json.Marshal(g); err != nil {
-		return fmt.Errorf("%w: encode generation %d of %s: %w", ErrInvalid, g.Number, g.Certificate, err)
+	p.gen = c.Generation
+	if len(g.Chain) > 1 { // most generations share their intermediates
+		p.chains = g.Chain[1:]
+		g.Chain = append([][]byte{}, g.Chain...)
+		for i, der := range p.chains {
+			sum := sha256.Sum256(der)
+			g.Chain[i+1] = sum[:]
+		}
 	}
+	p.generation = encode(&g, g.Certificate)
 	return nil
 }
 
@@ -124,11 +139,7 @@ func (p *prepared) takeClosed(c renewer.Change) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("%w: encode rollout %s: %w", ErrInvalid, r.ID, err)
-	}
-	p.closedKey, p.closed = numberKey(r.Certificate, n), append(append([]byte{}, timeKey(r.EndedAt)...), body...)
+	p.closedKey, p.closed = numberKey(r.Certificate, n), encodeRollout(*r)
 	return nil
 }
 
@@ -145,18 +156,14 @@ func (p *prepared) takeEvent(e renewer.Event, now time.Time) error {
 		e.Time = now
 	}
 	e.Seq, e.Time = 0, e.Time.UTC().Round(0) // Round: without the monotonic clock
-	b, err := encodeEvent(e)
-	if err != nil {
-		return fmt.Errorf("%w: encode an event of %s: %w", ErrInvalid, e.Certificate, err)
-	}
-	p.events, p.event = append(p.events, e), append(p.event, b)
+	p.events, p.event = append(p.events, e), append(p.event, encodeEvent(e))
 	return nil
 }
 
 // apply writes the change within a transaction and returns its events. It may
 // run again in another transaction after one that failed.
 func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
-	if err := putRoots(tx, p.roots); err != nil {
+	if err := putCertificates(tx, bRoots, p.roots); err != nil {
 		return nil, err
 	}
 	if p.gen != nil {
@@ -175,7 +182,7 @@ func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
 		}
 	}
 	if p.closedKey != nil {
-		if err := bRollouts.of(tx).Put(p.closedKey, p.closed); err != nil {
+		if err := bRollouts.put(tx, p.closedKey, p.closed); err != nil {
 			return nil, err
 		}
 	}
@@ -197,13 +204,20 @@ func (p *prepared) putGeneration(tx *bolt.Tx) error {
 		return fmt.Errorf("%w: generation %d of %s is certificate %.16s…, not %.16s…",
 			ErrConflict, p.gen.Number, p.gen.Certificate, old.Fingerprint, p.gen.Fingerprint)
 	}
-	if err := bGenerations.of(tx).Put(key, p.generation); err != nil {
+	if err := putCertificates(tx, bChains, p.chains); err != nil {
+		return err
+	}
+	if err := bGenerations.put(tx, key, p.generation); err != nil {
 		return err
 	}
 	return putGenerationIndexes(tx, key, *p.gen)
 }
 
 func (p *prepared) putRecord(tx *bolt.Tx) error {
+	old, had, err := placeOf(tx, p.name)
+	if err != nil {
+		return err
+	}
 	latest, rollouts, err := counters(tx, p.name)
 	if err != nil {
 		return err
@@ -212,23 +226,60 @@ func (p *prepared) putRecord(tx *bolt.Tx) error {
 		return fmt.Errorf("%w: %s has had %d generations and %d rollouts, and would have %d and %d",
 			ErrConflict, p.name, latest, rollouts, p.rec.Latest, p.rec.Rollouts)
 	}
-	if err := bRecords.of(tx).Put([]byte(p.name), p.record); err != nil {
+	if p.row == nil {
+		if err := p.rowOf(tx, old, had); err != nil {
+			return err
+		}
+	}
+	next := place{end: p.rowEnd, due: timeKey(p.rec.NextAt), latest: p.rec.Latest, rollouts: p.rec.Rollouts, slot: old.slot, slots: old.slots}
+	if err := writeLooks(tx, &next, p.looks); err != nil {
+		return err
+	}
+	if err := p.putIndexes(tx, old, next, had); err != nil {
 		return err
 	}
 	if err := bRemoved.of(tx).Delete([]byte(p.name)); err != nil {
 		return err
 	}
-	if err := dropKeys(tx, p.name, *p.rec); err != nil {
+	if err := bRecords.put(tx, []byte(p.name), next.encode(p.record)); err != nil {
 		return err
 	}
-	return p.putIndexes(tx)
+	return dropKeys(tx, p.name, *p.rec)
+}
+
+// rowOf takes the row that is there, or makes one from the record, for a record
+// that came without.
+func (p *prepared) rowOf(tx *bolt.Tx, old place, had bool) error {
+	if had {
+		key := atKey(old.end, p.name)
+		v, err := bExpiry.get(tx, key)
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			in, err := decodeRow(key, v)
+			if err == nil {
+				in, err = in.current(&looks{tx: tx})
+			}
+			if err != nil {
+				return err
+			}
+			p.takeRow(in.row)
+			return nil
+		}
+	}
+	row, err := rowFromRecord(tx, *p.rec)
+	if err == nil {
+		p.takeRow(row)
+	}
+	return err
 }
 
 func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 	if len(p.events) == 0 {
 		return nil, nil
 	}
-	log, byName := bEvents.of(tx), bEventsByName.of(tx)
+	log := bEvents.of(tx)
 	log.FillPercent = 1 // keys only grow
 	out := make([]renewer.Event, len(p.events))
 	for n, e := range p.events {
@@ -236,11 +287,14 @@ func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := log.Put(seqKey(seq), p.event[n]); err != nil {
+		if log.Get(seqKey(seq)) != nil {
+			return nil, bEvents.bad(seqKey(seq), "it is there, although its number was not given yet")
+		}
+		if err := bEvents.put(tx, seqKey(seq), p.event[n]); err != nil {
 			return nil, err
 		}
 		for _, name := range eventNames(e) {
-			if err := byName.Put(numberKey(name, seq), nil); err != nil {
+			if err := bEventsByName.mark(tx, numberKey(name, seq)); err != nil {
 				return nil, err
 			}
 		}

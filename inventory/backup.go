@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +72,7 @@ func copyAll(from *bolt.Tx, db *bolt.DB) error {
 				}
 				to.FillPercent = 1
 				for n := 0; k != nil && n < copyStep; n++ {
-					if b != bKeys && !(b == bMeta && bytes.Equal(k, keyDataKey)) {
+					if b != bKeys && b != bSeal {
 						if err := to.Put(k, v); err != nil {
 							return err
 						}
@@ -136,7 +135,7 @@ func copyLocked(src, dst string) (tmp string, err error) {
 	if err := lock(in, src, true, time.Second); err != nil {
 		return "", err
 	}
-	if err := checkHeader(src, in); err != nil {
+	if _, err := checkHeader(src, in); err != nil {
 		return "", err
 	}
 	out, err := os.CreateTemp(filepath.Dir(dst), filepath.Base(dst)+".restore-*") // 0600

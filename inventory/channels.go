@@ -20,7 +20,7 @@ func (i *Inventory) EventsAfter(after uint64, limit int) (out []renewer.Event, e
 		out = nil
 		c := bEvents.of(tx).Cursor()
 		for k, v := c.Seek(seqKey(after + 1)); k != nil && len(out) < limit; k, v = c.Next() {
-			e, err := decodeEvent(k, v)
+			e, err := openEvent(k, v)
 			if err != nil {
 				return err
 			}
@@ -43,22 +43,14 @@ func (i *Inventory) LastSeq() (seq uint64, err error) {
 }
 
 // Channels returns the names of the channels that have a state, sorted.
-func (i *Inventory) Channels() (names []string, err error) {
-	err = i.view(func(tx *bolt.Tx) error {
-		names = nil
-		return bChannels.of(tx).ForEach(func(k, _ []byte) error {
-			names = append(names, string(k))
-			return nil
-		})
-	})
-	return names, err
-}
+func (i *Inventory) Channels() (names []string, err error) { return i.keys(bChannels) }
 
 // LoadChannel returns the state of a channel; nil if it never had one.
 func (i *Inventory) LoadChannel(name string) (state []byte, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
-		state = bytes.Clone(bChannels.of(tx).Get([]byte(name)))
-		return nil
+		v, err := bChannels.get(tx, []byte(name))
+		state = bytes.Clone(v)
+		return err
 	})
 	return state, err
 }
@@ -69,7 +61,7 @@ func (i *Inventory) SaveChannel(name string, state []byte) error {
 		if state == nil {
 			return bChannels.of(tx).Delete([]byte(name))
 		}
-		return bChannels.of(tx).Put([]byte(name), state)
+		return bChannels.put(tx, []byte(name), bytes.Clone(state))
 	})
 	if err != nil {
 		return fmt.Errorf("save the state of channel %s: %w", name, err)

@@ -2,11 +2,8 @@ package inventory
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 	"testing"
-
-	bolt "go.etcd.io/bbolt"
 
 	"renewer/renewer"
 )
@@ -61,23 +58,4 @@ func TestChannelStates(t *testing.T) {
 		t.Error(names, err)
 	}
 	sound(t, i)
-}
-
-// A file from before channels gets a bucket for them, and keeps all it had.
-func TestMigrateFromSchema1(t *testing.T) {
-	t.Parallel()
-	i := open(t)
-	commit(t, i, issued("a", 1, day(20)))
-	err := i.db.Update(func(tx *bolt.Tx) error {
-		return errors.Join(tx.DeleteBucket([]byte(bChannels.name)), bMeta.of(tx).Delete(bChannels.versionKey()), bMeta.of(tx).Put(keySchema, []byte("1")))
-	})
-	if err := errors.Join(err, i.Close()); err != nil {
-		t.Fatal(err)
-	}
-	i = openAt(t, i.Path())
-	sound(t, i)
-	if err := i.SaveChannel("ops", []byte("x")); err != nil {
-		t.Error(err)
-	}
-	equal(t, "rows", rowNames(t, i, day(999)), []string{"a"})
 }

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -17,14 +18,18 @@ import (
 const maxFindings = 100
 
 // CheckFull looks at every page and every entry: that each page is reachable
-// or free, that what is stored can be read, that each index entry has what it
-// leads to, and that nothing is missing from an index. Nothing found is nil.
-// Reindex mends what is wrong with indexes; a damaged page needs a backup.
+// or free, that every checksum is right and what is stored can be read, that
+// each index entry has what it leads to, and that nothing is missing from an
+// index. Nothing found is nil; what concerns one entry is an *EntryError. Reindex
+// mends what is wrong with indexes; anything else needs a backup.
 // Commits wait while the pages are checked, not during the rest, unless the
 // file has to grow.
 func (i *Inventory) CheckFull(ctx context.Context) []error {
 	c := checker{ctx: ctx, entries: map[bucket]int{}, opened: map[bucket]*bolt.Bucket{}}
 	pages := func(tx *bolt.Tx) error {
+		if err := sharedRoots(tx, i.path); err != nil { // bbolt's check would follow them for ever
+			return err
+		}
 		for err := range tx.Check() { // to the end: bbolt sends from a goroutine
 			c.found(fmt.Errorf("inventory %s: %w", i.path, err))
 		}
@@ -44,7 +49,23 @@ func (i *Inventory) CheckFull(ctx context.Context) []error {
 	if err != nil {
 		c.found(fmt.Errorf("check inventory %s: %w", i.path, err))
 	}
+	if i.torn {
+		c.found(damaged(i.path, "was opened with a damaged meta page: its last transaction may be missing"))
+	}
 	return c.findings
+}
+
+// sharedRoots is an error if two buckets begin at the same page.
+func sharedRoots(tx *bolt.Tx, path string) error {
+	seen := map[uint64]bool{uint64(tx.Cursor().Bucket().Root()): true}
+	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+		root := uint64(b.Root())
+		if root != 0 && seen[root] { // 0: a small one, which lies in its parent
+			return damaged(path, "is damaged: bucket %q begins at the page of another", clip(name))
+		}
+		seen[root] = true
+		return nil
+	})
 }
 
 // rolledBack runs fn in a write transaction and takes it back.
@@ -67,6 +88,14 @@ func (i *Inventory) Reindex() error {
 		return fmt.Errorf("build the indexes of inventory %s, which stay as they were: %w", i.path, err)
 	}
 	return nil
+}
+
+// OnlyIndexes reports whether all that was found is mended by Reindex.
+func OnlyIndexes(found []error) bool {
+	return !slices.ContainsFunc(found, func(err error) bool {
+		var entry *EntryError
+		return !errors.As(err, &entry) || !entry.Index
+	})
 }
 
 type checker struct {
@@ -94,15 +123,25 @@ func (c *checker) found(err error) {
 }
 
 func (c *checker) wrong(b bucket, k []byte, format string, args ...any) {
-	c.found(fmt.Errorf("%s %q: %s", b.name, k, fmt.Sprintf(format, args...)))
+	c.found(b.bad(k, format, args...))
 }
 
-// each calls fn for every entry of a bucket, and takes what it returns for a
-// finding.
+// each calls fn for every entry of a bucket with its value, and takes what it
+// returns for a finding. The entries of indexes without values have no checksum.
 func (c *checker) each(tx *bolt.Tx, b bucket, fn func(k, v []byte) error) {
 	n := 0
-	err := b.of(tx).ForEach(func(k, v []byte) error {
-		if err := fn(k, v); err != nil {
+	err := b.of(tx).ForEach(func(k, v []byte) (err error) {
+		if len(v) > 0 || !b.index {
+			v, err = b.open(k, v)
+		}
+		if err == nil {
+			err = fn(k, v)
+		}
+		var entry *EntryError
+		switch {
+		case errors.As(err, &entry):
+			c.found(err)
+		case err != nil:
 			c.wrong(b, k, "%v", err)
 		}
 		if n++; n%1000 == 0 {
@@ -127,12 +166,7 @@ func (c *checker) all(tx *bolt.Tx) error {
 	c.records(tx)
 	c.generations(tx)
 	c.log(tx)
-	c.each(tx, bRoots, func(k, v []byte) error {
-		if sum := sha256.Sum256(v); !bytes.Equal(k, sum[:]) {
-			return errors.New("holds another certificate")
-		}
-		return nil
-	})
+	c.rest(tx)
 	for _, b := range buckets {
 		if back, ok := leftOver[b]; ok && c.count(tx, b) != c.entries[b] {
 			c.each(tx, b, func(k, v []byte) error { return back(tx, k, v) })
@@ -150,26 +184,25 @@ func (c *checker) count(tx *bolt.Tx, b bucket) (n int) {
 }
 
 func (c *checker) records(tx *bolt.Tx) {
+	used := map[uint32]bool{}
 	c.each(tx, bRecords, func(k, v []byte) error {
-		var rec renewer.Record
-		if err := json.Unmarshal(v, &rec); err != nil {
+		p, rec, err := decodeRecord(tx, k, v)
+		if err != nil {
 			return err
 		}
 		if rec.Name != string(k) {
 			return fmt.Errorf("holds the record of %s", rec.Name)
 		}
-		c.want(tx, bPlaces, k)
-		found := c.get(tx, bPlaces, k)
-		p, err := decodePlace(found)
-		switch {
-		case found == nil:
-		case err != nil:
-			c.wrong(bPlaces, k, "%v", err)
-		case !bytes.Equal(p.encode(), place{p.end, timeKey(rec.NextAt), rec.Latest, rec.Rollouts}.encode()):
-			c.wrong(bPlaces, k, "is not that of the record")
-		default:
-			c.row(tx, rec.Name, atKey(p.end, rec.Name))
+		if !bytes.Equal(p.due, timeKey(rec.NextAt)) || p.latest != rec.Latest || p.rollouts != rec.Rollouts {
+			return errors.New("does not agree with its place")
 		}
+		for slot := p.slot; slot < p.slot+p.slots; slot++ {
+			if used[slot] || uint64(slot) >= bLooks.of(tx).Sequence() {
+				return errors.New("shares the times of looks with another, or has none")
+			}
+			used[slot] = true
+		}
+		c.row(tx, rec.Name, p)
 		if !rec.NextAt.IsZero() {
 			c.want(tx, bDue, atKey(timeKey(rec.NextAt), rec.Name))
 		}
@@ -182,8 +215,8 @@ func (c *checker) records(tx *bolt.Tx) {
 		return nil
 	})
 	c.each(tx, bRemoved, func(k, v []byte) error {
-		var rec renewer.Record
-		if err := json.Unmarshal(v, &rec); err != nil {
+		rec, err := decodeStub(k, v)
+		if err != nil {
 			return err
 		}
 		if rec.Name != string(k) || c.get(tx, bRecords, k) != nil {
@@ -194,22 +227,26 @@ func (c *checker) records(tx *bolt.Tx) {
 }
 
 // row checks the row of a record.
-func (c *checker) row(tx *bolt.Tx, name string, key []byte) {
+func (c *checker) row(tx *bolt.Tx, name string, p place) {
+	key := atKey(p.end, name)
 	c.want(tx, bExpiry, key)
-	v := c.get(tx, bExpiry, key)
+	v, err := bExpiry.open(key, c.get(tx, bExpiry, key))
 	if v == nil {
+		if err != nil {
+			c.found(err)
+		}
 		return
 	}
-	row, err := decodeRow(string(v))
-	if err != nil || !bytes.Equal(key, atKey(timeKey(row.NotAfter), row.Name)) {
-		c.wrong(bExpiry, key, "holds the row of %q, which ends at %s (%v)", row.Name, row.NotAfter, err)
+	in, err := decodeRow(key, v)
+	if err != nil || !bytes.Equal(key, atKey(timeKey(in.row.NotAfter), in.row.Name)) || binary.BigEndian.Uint32(v) != p.slot {
+		c.wrong(bExpiry, key, "holds another row (%v)", err)
 	}
 }
 
 func (c *checker) generations(tx *bolt.Tx) {
 	c.each(tx, bGenerations, func(k, v []byte) error {
-		var g renewer.Generation
-		if err := json.Unmarshal(v, &g); err != nil {
+		g, err := decodeGeneration(tx, k, v)
+		if err != nil {
 			return err
 		}
 		if name, n, err := splitNumberKey(k); err != nil || name != g.Certificate || n != uint64(g.Number) {
@@ -219,16 +256,15 @@ func (c *checker) generations(tx *bolt.Tx) {
 			return fmt.Errorf("the certificate is not the one of fingerprint %s", g.Fingerprint)
 		}
 		for _, e := range generationIndexes(g) {
-			c.want(tx, e.bucket, append(nameKey(hexKey(e.hex)), k...))
+			c.want(tx, e.bucket, e.key(k))
 		}
 		return nil
 	})
 }
 
 func (c *checker) log(tx *bolt.Tx) {
-	last := bEvents.of(tx).Sequence()
 	c.each(tx, bRollouts, func(k, v []byte) error {
-		r, err := decodeRollout(v)
+		r, err := decodeRollout(k, v)
 		if err != nil {
 			return err
 		}
@@ -237,17 +273,47 @@ func (c *checker) log(tx *bolt.Tx) {
 		}
 		return nil
 	})
+	next := uint64(0)
 	c.each(tx, bEvents, func(k, v []byte) error {
 		e, err := decodeEvent(k, v)
 		if err != nil {
 			return err
 		}
-		if e.Seq > last {
-			return fmt.Errorf("is later than the last number given, %d", last)
+		if next != 0 && e.Seq != next {
+			c.wrong(bEvents, seqKey(next), "the event is missing")
 		}
+		next = e.Seq + 1
 		for _, name := range eventNames(e) {
 			c.want(tx, bEventsByName, numberKey(name, e.Seq))
 		}
 		return nil
 	})
+	if last := bEvents.of(tx).Sequence(); next != 0 && last+1 != next {
+		c.wrong(bEvents, seqKey(next-1), "it is the last event, but the last number given is %d", last)
+	}
+}
+
+// rest checks the buckets that lead nowhere.
+func (c *checker) rest(tx *bolt.Tx) {
+	for _, b := range []bucket{bRoots, bChains} {
+		c.each(tx, b, func(k, v []byte) error {
+			if sum := sha256.Sum256(v); !bytes.Equal(k, sum[:]) {
+				return errors.New("holds another certificate")
+			}
+			return nil
+		})
+	}
+	c.each(tx, bKeys, func(k, _ []byte) error {
+		name, n, err := splitNumberKey(k)
+		if err != nil {
+			return err
+		}
+		if rec, _, err := recordOf(tx, name); err != nil || !rec.NeedsKey(int(n)) {
+			return fmt.Errorf("is left over: its record does not need it (%v)", err)
+		}
+		return nil
+	})
+	for _, b := range []bucket{bSeal, bChannels, bLooks} {
+		c.each(tx, b, func(_, _ []byte) error { return nil })
+	}
 }

@@ -13,6 +13,9 @@
 // rollouts of a name never start again, not even when the name leaves the
 // fleet file and comes back.
 //
+// The time of a good look at a placement lies apart from the record, because
+// most looks find nothing else new; readers see the two together.
+//
 // Lists come from the expiry index alone, which holds the columns. Rows are
 // kept in memory from one list to the next, and each list compares the bytes of
 // every entry with those that its row was made of: so only what changed is
@@ -25,13 +28,17 @@
 // One process has the file at a time; another one gets a LockedError that
 // names the first. A file that is empty, cut short or not an inventory is a
 // DamagedError and a file of a later version a SchemaError; such a file is
-// left as it was found. A full disk fails a Commit, nothing of it is kept, and
-// the inventory goes on with the next one.
+// left as it was found. Every value has a checksum over its bucket, its key and
+// itself: one that is damaged, or lies under another key, is an EntryError
+// whenever it is read. What is wrong with keys and pages the full check finds.
+// A full disk fails a Commit, nothing of it is kept, and the inventory goes on
+// with the next one.
 //
-// One sad path remains: when the disk accepts a commit's last page but then
+// Two sad paths remain. When the disk accepts a commit's last page but then
 // refuses to confirm it (fsync fails), the change can be seen although it may
-// not be durable. Commit returns an error then, and whoever repeats the
-// transition repeats its events.
+// not be durable; Commit returns an error then, and whoever repeats the
+// transition repeats its events. And when the meta page of the last transaction
+// is damaged, bbolt goes on with the one before: Open logs it.
 //
 // # Words
 //

@@ -3,30 +3,42 @@ package inventory
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"renewer/renewer"
 )
 
-// An event is stored as its time and then its JSON, so that a search by time
-// decodes only what it finds. Seq is the key alone.
-func encodeEvent(e renewer.Event) ([]byte, error) {
-	body, err := json.Marshal(e)
-	return append(append(make([]byte, 0, timeSize+len(body)), timeKey(e.Time)...), body...), err
+// An event is stored behind its time, so that a search by time decodes only what
+// it finds. Seq is the key alone.
+func encodeEvent(e renewer.Event) []byte {
+	at := e.Time
+	e.Seq, e.Time = 0, time.Time{}
+	return behind(at, encode(&e, ""))
+}
+
+// openEvent is decodeEvent with the checksum.
+func openEvent(k, v []byte) (renewer.Event, error) {
+	v, err := bEvents.open(k, v)
+	if err != nil {
+		return renewer.Event{}, err
+	}
+	return decodeEvent(k, v)
 }
 
 func decodeEvent(k, v []byte) (e renewer.Event, err error) {
 	if len(k) != 8 || len(v) < timeSize {
-		return e, fmt.Errorf("event %x has %d bytes", k, len(v))
+		return e, bEvents.bad(k, "it is no event")
 	}
-	if err := json.Unmarshal(v[timeSize:], &e); err != nil {
-		return e, fmt.Errorf("decode event %d: %w", binary.BigEndian.Uint64(k), err)
+	if err = decode(v[timeSize:], &e, ""); err == nil {
+		e.Time, err = timeOf(v)
+	}
+	if err != nil {
+		return e, bEvents.bad(k, "%v", err)
 	}
 	e.Seq = binary.BigEndian.Uint64(k)
 	return e, nil
@@ -78,22 +90,37 @@ type matcher struct {
 
 func (m matcher) full(n int) bool { return m.f.Limit > 0 && n == m.f.Limit }
 
-// take decodes the event and adds it if it matches.
-func (m matcher) take(out []renewer.Event, k, v []byte) ([]renewer.Event, error) {
-	if m.since != nil && len(v) >= timeSize && bytes.Compare(v[:timeSize], m.since) < 0 {
-		return out, nil
+// take decodes the event and adds it if it matches. found is the name under
+// which an index had it.
+func (m matcher) take(out []renewer.Event, k, v []byte, found bool) ([]renewer.Event, error) {
+	v, err := bEvents.open(k, v)
+	if err != nil || m.since != nil && len(v) >= timeSize && bytes.Compare(v[:timeSize], m.since) < 0 {
+		return out, err
 	}
 	e, err := decodeEvent(k, v)
 	switch name := m.f.Certificate; {
 	case err != nil:
 		return out, err
+	case found && !slices.ContainsFunc(eventNames(e), m.named):
+		return out, bEventsByName.bad(k, "it leads to an event of %q", e.Certificate)
 	case len(m.rollouts) > 0 && !m.rollouts[e.Rollout]:
 		return out, nil
-	case name != "" && e.Certificate != name && !strings.HasPrefix(e.Certificate, name+"@"):
+	case name != "" && !of(name, e.Certificate):
 		return out, nil
 	}
 	return append(out, e), nil
 }
+
+// named reports whether an event with this name is looked for.
+func (m matcher) named(name string) bool {
+	if m.f.Certificate != "" {
+		return of(m.f.Certificate, name)
+	}
+	return slices.ContainsFunc(m.f.Rollouts, func(id string) bool { return rolloutCertificate(id) == name })
+}
+
+// of reports whether a name is that of an entry, or of it on a host.
+func of(entry, name string) bool { return name == entry || strings.HasPrefix(name, entry+"@") }
 
 // newestOf walks the log from its end.
 func (m matcher) newestOf(tx *bolt.Tx) (out []renewer.Event, err error) {
@@ -107,7 +134,7 @@ func (m matcher) newestOf(tx *bolt.Tx) (out []renewer.Event, err error) {
 		}
 	}
 	for ; k != nil && binary.BigEndian.Uint64(k) > m.f.After && !m.full(len(out)); k, v = c.Prev() {
-		if out, err = m.take(out, k, v); err != nil {
+		if out, err = m.take(out, k, v, false); err != nil {
 			return nil, err
 		}
 	}
@@ -142,9 +169,9 @@ func (m matcher) byName(tx *bolt.Tx) (out []renewer.Event, err error) {
 		k := seqKey(seq)
 		v := log.Get(k)
 		if v == nil {
-			return nil, fmt.Errorf("index %s leads to event %d, which is missing", bEventsByName.name, seq)
+			return nil, bEventsByName.bad(k, "the event that it leads to is missing")
 		}
-		if out, err = m.take(out, k, v); err != nil {
+		if out, err = m.take(out, k, v, true); err != nil {
 			return nil, err
 		}
 	}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -27,31 +28,40 @@ func (i *Inventory) BySerial(hex string) (renewer.Generation, bool, error) {
 
 func (i *Inventory) find(b bucket, hex string) (g renewer.Generation, ok bool, err error) {
 	hex = hexKey(hex)
-	if hex == "" {
+	if hex == "" || len(hex) < shortest && len(hex)%2 != 0 || strings.Trim(hex, "0123456789abcdef") != "" {
 		return g, false, nil
 	}
+	is := func(id string) bool { return id == hex }
 	err = i.view(func(tx *bolt.Tx) (err error) {
-		if g, ok, err = findPrefix(tx, b, nameKey(hex)); ok || err != nil || len(hex) < shortest {
+		if g, ok, err = findBy(tx, b, hex, is); ok || err != nil || len(hex) < shortest {
 			return err
 		}
-		g, ok, err = findPrefix(tx, b, []byte(hex))
+		g, ok, err = findBy(tx, b, hex, func(id string) bool { return strings.HasPrefix(id, hex) })
 		return err
 	})
 	return g, ok, err
 }
 
-// findPrefix returns the generation of the first entry, if all entries with
-// the prefix are of the same certificate.
-func findPrefix(tx *bolt.Tx, b bucket, prefix []byte) (found renewer.Generation, ok bool, err error) {
-	c := b.of(tx).Cursor()
+// findBy returns the first generation whose number is one that is looked for,
+// if all such are of the same certificate.
+func findBy(tx *bolt.Tx, b bucket, hex string, is func(id string) bool) (found renewer.Generation, ok bool, err error) {
+	c, prefix := b.of(tx).Cursor(), idKey(hex)[:min(len(hex)/2, idSize)]
 	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		_, key, _ := bytes.Cut(k, []byte{0})
-		g, there, err := generationAt(tx, key)
-		switch {
-		case err != nil:
+		if len(k) < idSize {
+			return found, false, b.bad(k, "it is too short")
+		}
+		g, there, err := generationAt(tx, k[idSize:])
+		if err != nil {
 			return found, false, err
-		case !there:
-			return found, false, fmt.Errorf("index %s leads to a generation that is missing: %q", b.name, key)
+		}
+		if !there {
+			return found, false, b.bad(k, "the generation that it leads to is missing")
+		}
+		id := hexKey(map[bucket]string{bBySerial: g.Serial, bByFingerprint: g.Fingerprint}[b])
+		switch {
+		case !bytes.HasPrefix(k, idKey(id)):
+			return found, false, b.bad(k, "it leads to another one, %s", id)
+		case !is(id):
 		case ok && g.Fingerprint != found.Fingerprint:
 			return renewer.Generation{}, false, fmt.Errorf("%w: %s generation %d, %s generation %d",
 				ErrAmbiguous, found.Certificate, found.Number, g.Certificate, g.Number)
@@ -71,11 +81,11 @@ func (i *Inventory) Rollout(id string) (r renewer.Rollout, ok bool, err error) {
 		return r, false, nil //nolint:nilerr // no rollout has such an ID
 	}
 	err = i.view(func(tx *bolt.Tx) (err error) {
-		v := bRollouts.of(tx).Get(numberKey(name, n))
+		v, err := bRollouts.get(tx, numberKey(name, n))
 		if ok = v != nil; !ok {
-			return nil
+			return err
 		}
-		r, err = decodeRollout(v)
+		r, err = decodeRollout(numberKey(name, n), v)
 		return err
 	})
 	return r, ok && err == nil, err

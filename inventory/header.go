@@ -48,14 +48,17 @@ func parseMeta(b []byte) (m metaPage, magic, ok bool) {
 // checkHeader finds out whether the file is a whole bbolt file before bbolt
 // maps it into memory: reading a page behind the end of a mapped file ends the
 // process (SIGBUS), and bbolt panics on page numbers that are not there.
-func checkHeader(path string, f *os.File) error {
+//
+// whole is false if one of the two meta pages is damaged. bbolt goes on with the
+// other one then, which may be that of the transaction before.
+func checkHeader(path string, f *os.File) (whole bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	size := uint64(info.Size())
 	if size == 0 {
-		return damaged(path, "is empty; renewer never leaves an empty one behind, so its content was lost")
+		return false, damaged(path, "is empty; renewer never leaves an empty one behind, so its content was lost")
 	}
 	newest, magic, found := metaPage{}, false, false
 	look := func(at int64) (metaPage, bool) {
@@ -71,7 +74,7 @@ func checkHeader(path string, f *os.File) error {
 		return m, ok
 	}
 	if m, ok := look(0); ok {
-		look(int64(m.pageSize))
+		_, whole = look(int64(m.pageSize))
 	} else {
 		// The second meta page stands at the page size, which the first would
 		// have told: try them all, as bbolt does.
@@ -83,13 +86,13 @@ func checkHeader(path string, f *os.File) error {
 	}
 	switch {
 	case !found && !magic:
-		return damaged(path, "is not an inventory (no bbolt file)")
+		return false, damaged(path, "is not an inventory (no bbolt file)")
 	case !found:
-		return damaged(path, "is damaged: neither of its two meta pages is whole")
+		return false, damaged(path, "is damaged: neither of its two meta pages is whole")
 	case newest.highWater > size/max(newest.pageSize, 1):
-		return damaged(path, "is cut short: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
+		return false, damaged(path, "is cut short: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
 	case newest.root >= newest.highWater, newest.freelist >= newest.highWater && newest.freelist != noFreelist:
-		return damaged(path, "is damaged: its meta page leads behind its end")
+		return false, damaged(path, "is damaged: its meta page leads behind its end")
 	}
-	return nil
+	return whole, nil
 }

@@ -2,107 +2,32 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"encoding/hex"
 
 	bolt "go.etcd.io/bbolt"
 
 	"renewer/renewer"
 )
 
-// place says where the index entries of a record are and what it counts, so
-// that they are found again without decoding the record.
-type place struct {
-	end, due         []byte // timeKey of the row and of NextAt
-	latest, rollouts int
-}
-
-const placeSize = 2*timeSize + 16
-
-func (p place) encode() []byte {
-	b := make([]byte, 0, placeSize)
-	b = append(append(b, p.end...), p.due...)
-	b = binary.BigEndian.AppendUint64(b, uint64(p.latest))
-	return binary.BigEndian.AppendUint64(b, uint64(p.rollouts))
-}
-
-func decodePlace(b []byte) (place, error) {
-	if len(b) != placeSize {
-		return place{}, errors.New("not a place")
-	}
-	return place{
-		end: b[:timeSize], due: b[timeSize : 2*timeSize],
-		latest: int(binary.BigEndian.Uint64(b[2*timeSize:])), rollouts: int(binary.BigEndian.Uint64(b[2*timeSize+8:])),
-	}, nil
-}
-
-func placeOf(tx *bolt.Tx, name string) (p place, ok bool, err error) {
-	b := bPlaces.of(tx).Get([]byte(name))
-	if b == nil {
-		return place{}, false, nil
-	}
-	if p, err = decodePlace(b); err != nil {
-		return p, false, fmt.Errorf("decode the place of %s: %w", name, err)
-	}
-	return p, true, nil
-}
-
-// counters returns the highest numbers given to a name, removed or not.
-func counters(tx *bolt.Tx, name string) (latest, rollouts int, err error) {
-	p, ok, err := placeOf(tx, name)
-	if ok || err != nil {
-		return p.latest, p.rollouts, err
-	}
-	rec, _, err := decodeRecord(bRemoved.of(tx), name)
-	return rec.Latest, rec.Rollouts, err
-}
-
-// putIndexes brings every index entry of a record to where it belongs. Without
-// a row the one that is there stays, or the first is made from the record.
-func (p *prepared) putIndexes(tx *bolt.Tx) error {
-	old, had, err := placeOf(tx, p.name)
-	if err != nil {
-		return err
-	}
-	row := p.row
-	next := place{end: p.rowEnd, due: timeKey(p.rec.NextAt), latest: p.rec.Latest, rollouts: p.rec.Rollouts}
-	switch {
-	case row != nil:
-	case had:
-		next.end = bytes.Clone(old.end) // a page's bytes do not outlive a write
-	default:
-		r, err := rowFromRecord(tx, *p.rec)
-		if err != nil {
-			return err
-		}
-		row, next.end = encodeRow(r), timeKey(r.NotAfter)
-	}
+// putIndexes brings every index entry of a record to where it belongs.
+func (p *prepared) putIndexes(tx *bolt.Tx, old, next place, had bool) error {
 	if had {
 		if err := dropMoved(tx, p.name, old, next); err != nil {
 			return err
 		}
 	}
-	if row != nil {
-		if err := bExpiry.of(tx).Put(atKey(next.end, p.name), row); err != nil {
-			return err
-		}
+	if err := bExpiry.put(tx, atKey(next.end, p.name), encodeRow(next.slot, p.row)); err != nil {
+		return err
 	}
 	if !p.rec.NextAt.IsZero() {
-		if err := bDue.of(tx).Put(atKey(next.due, p.name), nil); err != nil {
+		if err := bDue.mark(tx, atKey(next.due, p.name)); err != nil {
 			return err
 		}
 	}
 	if isOpen(p.rec) {
-		err = bOpen.of(tx).Put([]byte(p.name), nil)
-	} else {
-		err = bOpen.of(tx).Delete([]byte(p.name))
+		return bOpen.mark(tx, []byte(p.name))
 	}
-	if err != nil {
-		return err
-	}
-	return bPlaces.of(tx).Put([]byte(p.name), next.encode())
+	return bOpen.of(tx).Delete([]byte(p.name))
 }
 
 func isOpen(rec *renewer.Record) bool { return rec.Rollout != nil && !rec.Rollout.Phase.Over() }
@@ -128,54 +53,72 @@ func stub(rec renewer.Record) renewer.Record {
 
 // remove takes a certificate out of every list; it is no error if there is none.
 func remove(tx *bolt.Tx, name string) error {
-	rec, ok, err := decodeRecord(bRecords.of(tx), name)
+	rec, ok, err := recordOf(tx, name)
 	if err != nil || !ok {
 		return err
 	}
-	p, ok, err := placeOf(tx, name)
+	p, _, err := placeOf(tx, name)
 	if err != nil {
 		return err
 	}
-	if ok {
-		if err := dropMoved(tx, name, p, place{}); err != nil {
-			return err
-		}
+	if err := dropMoved(tx, name, p, place{}); err != nil {
+		return err
 	}
 	if err := dropKeys(tx, name, renewer.Record{}); err != nil {
 		return err
 	}
-	for _, b := range []bucket{bRecords, bPlaces, bOpen} {
+	for _, b := range []bucket{bRecords, bOpen} {
 		if err := b.of(tx).Delete([]byte(name)); err != nil {
 			return err
 		}
 	}
-	left, err := json.Marshal(stub(rec))
-	if err != nil {
-		return err
-	}
-	return bRemoved.of(tx).Put([]byte(name), left)
+	left := stub(rec)
+	return bRemoved.put(tx, []byte(name), encode(&left, name))
 }
 
 type indexEntry struct {
 	bucket bucket
-	hex    string
+	id     string
 }
 
 // generationIndexes returns the numbers by which a generation is found; a
 // trust bundle has none.
 func generationIndexes(g renewer.Generation) (out []indexEntry) {
 	for _, e := range []indexEntry{{bBySerial, g.Serial}, {bByFingerprint, g.Fingerprint}} {
-		if e.hex != "" {
+		if e.id != "" {
 			out = append(out, e)
 		}
 	}
 	return out
 }
 
+// idSize is how much of a serial number or fingerprint is in its index; what is
+// found is compared whole.
+const idSize = 8
+
+// key returns the entry's key for the generation that is stored at another.
+func (e indexEntry) key(generation []byte) []byte {
+	return append(idKey(e.id), generation...)
+}
+
+// idKey is the beginning of a number in hexadecimal digits, filled up with
+// zeros.
+func idKey(digits string) []byte {
+	b := make([]byte, idSize)
+	digits = hexKey(digits)
+	if n := len(digits) - len(digits)%2; n < 2*idSize {
+		digits = digits[:n]
+	} else {
+		digits = digits[:2*idSize]
+	}
+	_, _ = hex.Decode(b, []byte(digits)) // what is no digit finds nothing
+	return b
+}
+
 // putGenerationIndexes makes the generation that is stored at key be found.
 func putGenerationIndexes(tx *bolt.Tx, key []byte, g renewer.Generation) error {
 	for _, e := range generationIndexes(g) {
-		if err := e.bucket.of(tx).Put(append(nameKey(hexKey(e.hex)), key...), nil); err != nil {
+		if err := e.bucket.mark(tx, e.key(key)); err != nil {
 			return err
 		}
 	}

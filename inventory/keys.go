@@ -45,6 +45,11 @@ func timeOf(b []byte) (time.Time, error) {
 	return time.Unix(int64(sec), int64(nsec)).UTC(), nil
 }
 
+// behind puts a value behind a time.
+func behind(t time.Time, v []byte) []byte {
+	return append(append(make([]byte, 0, timeSize+len(v)+sumSize), timeKey(t)...), v...)
+}
+
 // atKey is the key of an index by time.
 func atKey(at []byte, name string) []byte {
 	return append(append(make([]byte, 0, timeSize+len(name)), at...), name...)

@@ -11,12 +11,6 @@ import (
 
 // leftOver says of an entry of an index why it should not be there, if so.
 var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
-	bPlaces: func(tx *bolt.Tx, k, _ []byte) error {
-		if bRecords.of(tx).Get(k) == nil {
-			return errors.New("is left over: there is no record")
-		}
-		return nil
-	},
 	bExpiry: func(tx *bolt.Tx, k, _ []byte) error {
 		return placed(tx, k, func(p place) []byte { return p.end })
 	},
@@ -24,7 +18,7 @@ var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
 		return placed(tx, k, func(p place) []byte { return p.due })
 	},
 	bOpen: func(tx *bolt.Tx, k, _ []byte) error {
-		rec, ok, err := decodeRecord(bRecords.of(tx), string(k))
+		rec, ok, err := recordOf(tx, string(k))
 		if err == nil && (!ok || !isOpen(&rec)) {
 			return errors.New("is left over: no rollout is under way")
 		}
@@ -41,7 +35,7 @@ var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
 		if v == nil {
 			return errors.New("leads to no event")
 		}
-		e, err := decodeEvent(seqKey(seq), v)
+		e, err := openEvent(seqKey(seq), v)
 		if err == nil && !slices.Contains(eventNames(e), name) {
 			return fmt.Errorf("leads to an event of %q", e.Certificate)
 		}
@@ -64,14 +58,15 @@ func placed(tx *bolt.Tx, k []byte, at func(place) []byte) error {
 // found checks an entry by which a generation is found.
 func found(b bucket) func(tx *bolt.Tx, k, v []byte) error {
 	return func(tx *bolt.Tx, k, _ []byte) error {
-		hex, key, _ := bytes.Cut(k, []byte{0})
-		g, ok, err := generationAt(tx, key)
+		if len(k) <= idSize {
+			return errors.New("is too short")
+		}
+		g, ok, err := generationAt(tx, k[idSize:])
 		if err != nil || !ok {
 			return fmt.Errorf("leads to no generation (%v)", err)
 		}
-		want := indexEntry{b, string(hex)}
 		for _, e := range generationIndexes(g) {
-			if e.hex = hexKey(e.hex); e == want {
+			if e.bucket == b && bytes.Equal(e.key(k[idSize:]), k) {
 				return nil
 			}
 		}

@@ -93,9 +93,27 @@ func (m *model) draw(t *rapid.T) (c renewer.Change) {
 		if phase := rapid.SampledFrom([]renewer.Phase{"", renewer.PhaseRolling, renewer.PhaseBlocked}).Draw(t, "phase"); phase != "" {
 			rec.Rollout = &renewer.Rollout{ID: renewer.RolloutID(name, rec.Rollouts), Certificate: name, Phase: phase}
 		}
+		for _, host := range []string{"h1", "h2", "h3"} {
+			if rapid.IntRange(0, 2).Draw(t, "placed") == 0 {
+				continue
+			}
+			if rec.Placements == nil {
+				rec.Placements = map[string]renewer.PlacementState{}
+			}
+			st := renewer.PlacementState{State: renewer.HostVerified, ProbedAt: at("probed"), Generation: rec.Current}
+			if st.VerifiedAt = st.ProbedAt; rapid.Bool().Draw(t, "not verified") {
+				st.VerifiedAt = at("verified")
+			}
+			rec.Placements[host] = st
+		}
 		c.Record = &rec
 		if _, has := m.rows[name]; !has || rapid.Bool().Draw(t, "row") {
-			c.Row = rowOf(gen(name, rec.Latest, at("row end")), "h1")
+			c.Row = rowOf(gen(name, rec.Latest, at("row end")), "h3", "h1")
+			for i, h := range c.Row.Hosts {
+				if st, ok := rec.Placements[h.Name]; ok {
+					c.Row.Hosts[i].VerifiedAt = st.VerifiedAt
+				}
+			}
 		}
 	}
 	if rapid.IntRange(0, 4).Draw(t, "closed") == 0 {

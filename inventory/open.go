@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -39,6 +40,7 @@ type Inventory struct {
 	db    *bolt.DB
 	now   func() time.Time
 	group group
+	torn  bool                       // a meta page was damaged when it was opened
 	rows  atomic.Pointer[[]*indexed] // of the last walk over all of them
 }
 
@@ -60,15 +62,19 @@ func Open(path string, o Options) (*Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkHeader(path, f); err != nil {
+	whole, err := checkHeader(path, f)
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	i := &Inventory{path: path, now: o.Now}
+	i := &Inventory{path: path, now: o.Now, torn: !whole}
 	if i.db, err = openBolt(f, path, o.ReadOnly, o.NoSync); err != nil {
 		return nil, err
 	}
 	if err := i.checkSchema(); err != nil {
 		return nil, errors.Join(err, i.db.Close())
+	}
+	if i.torn {
+		slog.Warn("the inventory has a damaged meta page: its last transaction may be missing", "file", path, "hint", "renewer doctor checks the rest")
 	}
 	return i, nil
 }

@@ -68,12 +68,15 @@ func pruneEvents(tx *bolt.Tx, limit []byte, keep uint64) (n int, err error) {
 	var gone, names [][]byte
 	c := log.Cursor()
 	for k, v := c.First(); k != nil && len(gone) < pruneStep; k, v = c.Next() {
-		if binary.BigEndian.Uint64(k)+keep > log.Sequence() || bytes.Compare(v[:timeSize], limit) >= 0 {
+		if binary.BigEndian.Uint64(k)+keep > log.Sequence() {
 			break
 		}
-		e, err := decodeEvent(k, v)
+		e, err := openEvent(k, v)
 		if err != nil {
 			return 0, err
+		}
+		if bytes.Compare(v[:timeSize], limit) >= 0 {
+			break
 		}
 		gone = append(gone, bytes.Clone(k))
 		for _, name := range eventNames(e) {
@@ -110,6 +113,9 @@ func pruneRollouts(tx *bolt.Tx, limit, from []byte) (n int, next []byte, err err
 			name = bytes.Clone(owner)
 		}
 		seen++
+		if v, err = bRollouts.open(k, v); err != nil {
+			return 0, nil, err
+		}
 		if bytes.Compare(v[:timeSize], limit) < 0 {
 			ours = append(ours, bytes.Clone(k))
 		} else {

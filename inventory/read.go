@@ -2,8 +2,6 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"math"
 	"time"
 
@@ -17,24 +15,13 @@ import (
 // if it comes back. ok is false if there never was one.
 func (i *Inventory) Record(name string) (rec renewer.Record, ok bool, err error) {
 	err = i.view(func(tx *bolt.Tx) (err error) {
-		if rec, ok, err = decodeRecord(bRecords.of(tx), name); ok || err != nil {
+		if rec, ok, err = recordOf(tx, name); ok || err != nil {
 			return err
 		}
-		rec, ok, err = decodeRecord(bRemoved.of(tx), name)
+		rec, ok, err = removedOf(tx, name)
 		return err
 	})
 	return rec, ok, err
-}
-
-func decodeRecord(b *bolt.Bucket, name string) (rec renewer.Record, ok bool, err error) {
-	v := b.Get([]byte(name))
-	if v == nil {
-		return rec, false, nil
-	}
-	if err := json.Unmarshal(v, &rec); err != nil {
-		return rec, false, fmt.Errorf("decode the record of %s: %w", name, err)
-	}
-	return rec, true, nil
 }
 
 // Names returns the names of every record, sorted; removed ones have none.
@@ -45,9 +32,11 @@ func (i *Inventory) Open() ([]string, error) { return i.keys(bOpen) }
 
 func (i *Inventory) keys(b bucket) (names []string, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
+		names = nil
 		return b.of(tx).ForEach(func(k, _ []byte) error {
-			names = append(names, string(k))
-			return nil
+			name, err := b.text(k)
+			names = append(names, name)
+			return err
 		})
 	})
 	return names, err
@@ -63,7 +52,11 @@ func (i *Inventory) Due(now time.Time, limit int) (names []string, err error) {
 			if limit > 0 && len(names) == limit {
 				break
 			}
-			names = append(names, string(k[timeSize:]))
+			name, err := bDue.text(k[timeSize:])
+			if err != nil {
+				return err
+			}
+			names = append(names, name)
 		}
 		return nil
 	})
@@ -99,27 +92,44 @@ func generation(tx *bolt.Tx, name string, number int) (g renewer.Generation, ok 
 }
 
 func generationAt(tx *bolt.Tx, key []byte) (g renewer.Generation, ok bool, err error) {
-	v := bGenerations.of(tx).Get(key)
-	if v == nil {
-		return g, false, nil
+	v, err := bGenerations.get(tx, key)
+	if v == nil || err != nil {
+		return g, false, err
 	}
-	if err := json.Unmarshal(v, &g); err != nil {
-		return g, false, fmt.Errorf("decode generation %q: %w", key, err)
+	g, err = decodeGeneration(tx, key, v)
+	return g, err == nil, err
+}
+
+func decodeGeneration(tx *bolt.Tx, k, v []byte) (g renewer.Generation, err error) {
+	name, _, err := splitNumberKey(k)
+	if err == nil {
+		err = decode(v, &g, name)
 	}
-	return g, true, nil
+	if err != nil {
+		return g, bGenerations.bad(k, "%v", err)
+	}
+	for i := 1; i < len(g.Chain); i++ {
+		der, err := bChains.get(tx, g.Chain[i])
+		if err != nil {
+			return g, err
+		}
+		if der == nil {
+			return g, bGenerations.bad(k, "the intermediate %x of its chain is missing", g.Chain[i])
+		}
+		g.Chain[i] = bytes.Clone(der)
+	}
+	return g, nil
 }
 
 // Generations returns all generations of a name, newest first, also of one
 // that was removed.
 func (i *Inventory) Generations(name string) (all []renewer.Generation, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
-		return backwards(bGenerations.of(tx), name, func(_, v []byte) (bool, error) {
-			var g renewer.Generation
-			if err := json.Unmarshal(v, &g); err != nil {
-				return false, fmt.Errorf("decode a generation of %s: %w", name, err)
-			}
+		all = nil
+		return backwards(tx, bGenerations, name, func(k, v []byte) (bool, error) {
+			g, err := decodeGeneration(tx, k, v)
 			all = append(all, g)
-			return true, nil
+			return true, err
 		})
 	})
 	return all, err
@@ -129,30 +139,44 @@ func (i *Inventory) Generations(name string) (all []renewer.Generation, err erro
 // at most limit of them; 0 means all.
 func (i *Inventory) Rollouts(certificate string, limit int) (all []renewer.Rollout, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
-		return backwards(bRollouts.of(tx), certificate, func(_, v []byte) (bool, error) {
-			r, err := decodeRollout(v)
-			if err != nil {
-				return false, fmt.Errorf("decode a rollout of %s: %w", certificate, err)
-			}
+		all = nil
+		return backwards(tx, bRollouts, certificate, func(k, v []byte) (bool, error) {
+			r, err := decodeRollout(k, v)
 			all = append(all, r)
-			return len(all) != limit, nil
+			return len(all) != limit, err
 		})
 	})
 	return all, err
 }
 
-func decodeRollout(v []byte) (r renewer.Rollout, err error) {
-	if len(v) < timeSize {
-		return r, fmt.Errorf("only %d bytes", len(v))
+// A rollout is stored behind the time of its end, for Prune.
+func encodeRollout(r renewer.Rollout) []byte {
+	end := r.EndedAt
+	r.EndedAt = time.Time{}
+	return behind(end, encode(&r, r.Certificate))
+}
+
+func decodeRollout(k, v []byte) (r renewer.Rollout, err error) {
+	name, _, err := splitNumberKey(k)
+	if err == nil && len(v) < timeSize {
+		err = errCodec
 	}
-	err = json.Unmarshal(v[timeSize:], &r)
-	return r, err
+	if err == nil {
+		err = decode(v[timeSize:], &r, name)
+	}
+	if err == nil {
+		r.EndedAt, err = timeOf(v)
+	}
+	if err != nil {
+		return r, bRollouts.bad(k, "%v", err)
+	}
+	return r, nil
 }
 
 // backwards calls fn for everything of a name, highest number first, until it
 // returns false.
-func backwards(b *bolt.Bucket, name string, fn func(k, v []byte) (bool, error)) error {
-	c, prefix := b.Cursor(), nameKey(name)
+func backwards(tx *bolt.Tx, b bucket, name string, fn func(k, v []byte) (bool, error)) error {
+	c, prefix := b.of(tx).Cursor(), nameKey(name)
 	k, v := c.Seek(numberKey(name, math.MaxUint64))
 	if k == nil {
 		k, v = c.Last()
@@ -160,6 +184,10 @@ func backwards(b *bolt.Bucket, name string, fn func(k, v []byte) (bool, error)) 
 		k, v = c.Prev()
 	}
 	for ; bytes.HasPrefix(k, prefix); k, v = c.Prev() {
+		v, err := b.open(k, v)
+		if err != nil {
+			return err
+		}
 		if more, err := fn(k, v); err != nil || !more {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 func (i *Inventory) Roots() (all [][]byte, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
 		all = nil
-		return bRoots.of(tx).ForEach(func(_, v []byte) error {
+		return bRoots.each(tx, func(_, v []byte) error {
 			all = append(all, bytes.Clone(v))
 			return nil
 		})
@@ -35,13 +35,11 @@ func (p *prepared) takeRoots(c renewer.Change) error {
 	return nil
 }
 
-func putRoots(tx *bolt.Tx, roots [][]byte) error {
-	for _, der := range roots {
+// putCertificates stores certificates by their SHA-256.
+func putCertificates(tx *bolt.Tx, b bucket, ders [][]byte) error {
+	for _, der := range ders {
 		key := sha256.Sum256(der)
-		if bRoots.of(tx).Get(key[:]) != nil {
-			continue
-		}
-		if err := bRoots.of(tx).Put(key[:], der); err != nil {
+		if err := b.put(tx, key[:], der[:len(der):len(der)]); err != nil {
 			return err
 		}
 	}

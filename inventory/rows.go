@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"bytes"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -36,13 +35,6 @@ func (i *Inventory) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	return nil
 }
 
-// indexed is an entry of the expiry index and the row that was made of it. The
-// text in the row is part of value, so that keeping both costs little more.
-type indexed struct {
-	key, value string
-	row        renewer.Row
-}
-
 // rowWalk is one walk over the expiry index. Of an entry that an earlier walk
 // met with the very same bytes it takes the row, which is the dear part; so
 // what is kept between two walks may be of any age and is never believed.
@@ -57,21 +49,25 @@ func (w *rowWalk) read(tx *bolt.Tx) error {
 	if !w.until.IsZero() {
 		last = timeKey(w.until)
 	}
-	c := bExpiry.of(tx).Cursor()
+	c, l := bExpiry.of(tx).Cursor(), looks{tx: tx}
 	for k, v := c.First(); k != nil && (last == nil || bytes.Compare(k[:timeSize], last) < 0); k, v = c.Next() {
 		for len(w.known) > 0 && w.known[0].key < string(k) {
 			w.known = w.known[1:]
 		}
+		v, err := bExpiry.open(k, v)
+		if err != nil {
+			return err
+		}
+		var in *indexed
 		if len(w.known) > 0 && w.known[0].key == string(k) && w.known[0].value == string(v) {
-			w.found = append(w.found, w.known[0])
-			continue
+			in = w.known[0]
+		} else if in, err = decodeRow(k, v); err != nil {
+			return err
 		}
-		n := &indexed{key: string(k), value: string(v)}
-		var err error
-		if n.row, err = decodeRow(n.value); err != nil {
-			return fmt.Errorf("decode the row of %s: %w", k[timeSize:], err)
+		if in, err = in.current(&l); err != nil {
+			return err
 		}
-		w.found = append(w.found, n)
+		w.found = append(w.found, in)
 	}
 	return nil
 }

@@ -22,8 +22,9 @@ func (i *Inventory) Key(certificate string, generation int) (sealed []byte, ok b
 		return nil, false, nil
 	}
 	err = i.view(func(tx *bolt.Tx) error {
-		sealed = bytes.Clone(bKeys.of(tx).Get(numberKey(certificate, uint64(generation))))
-		return nil
+		v, err := bKeys.get(tx, numberKey(certificate, uint64(generation)))
+		sealed = bytes.Clone(v)
+		return err
 	})
 	return sealed, sealed != nil, err
 }
@@ -31,8 +32,9 @@ func (i *Inventory) Key(certificate string, generation int) (sealed []byte, ok b
 // DataKey returns what SetDataKey stored; nil if nothing.
 func (i *Inventory) DataKey() (wrapped []byte, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
-		wrapped = bytes.Clone(bMeta.of(tx).Get(keyDataKey))
-		return nil
+		v, err := bSeal.get(tx, keyDataKey)
+		wrapped = bytes.Clone(v)
+		return err
 	})
 	return wrapped, err
 }
@@ -40,7 +42,7 @@ func (i *Inventory) DataKey() (wrapped []byte, err error) {
 // SetDataKey stores the key with which private keys are sealed, itself sealed
 // to the seal's identity.
 func (i *Inventory) SetDataKey(wrapped []byte) error {
-	err := i.update(func(tx *bolt.Tx) error { return bMeta.of(tx).Put(keyDataKey, wrapped) })
+	err := i.update(func(tx *bolt.Tx) error { return bSeal.put(tx, keyDataKey, bytes.Clone(wrapped)) })
 	if err != nil {
 		return fmt.Errorf("save the sealed data key in inventory %s: %w", i.path, err)
 	}
@@ -52,21 +54,21 @@ func (p *prepared) putKey(tx *bolt.Tx) (err error) {
 	k, rec, ok := *p.key, p.rec, true
 	if rec == nil || p.name != k.Certificate {
 		rec = &renewer.Record{}
-		if *rec, ok, err = decodeRecord(bRecords.of(tx), k.Certificate); err != nil {
+		if *rec, ok, err = recordOf(tx, k.Certificate); err != nil {
 			return err
 		}
 	}
 	if !ok || !rec.NeedsKey(k.Generation) {
 		return nil
 	}
-	return bKeys.of(tx).Put(numberKey(k.Certificate, uint64(k.Generation)), k.Sealed)
+	return bKeys.put(tx, numberKey(k.Certificate, uint64(k.Generation)), bytes.Clone(k.Sealed))
 }
 
 // dropKeys deletes the sealed keys of a certificate that its record does not
 // need.
 func dropKeys(tx *bolt.Tx, name string, rec renewer.Record) error {
 	var gone [][]byte
-	err := backwards(bKeys.of(tx), name, func(k, _ []byte) (bool, error) {
+	err := backwards(tx, bKeys, name, func(k, _ []byte) (bool, error) {
 		_, n, err := splitNumberKey(k)
 		if err == nil && !rec.NeedsKey(int(n)) {
 			gone = append(gone, bytes.Clone(k))

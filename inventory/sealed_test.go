@@ -27,7 +27,7 @@ func ordered(name string, generation int) renewer.Change {
 func keysLeft(t testing.TB, i *Inventory) (keys []string) {
 	t.Helper()
 	err := i.db.View(func(tx *bolt.Tx) error {
-		return bKeys.of(tx).ForEach(func(_, v []byte) error {
+		return bKeys.each(tx, func(_, v []byte) error {
 			keys = append(keys, string(v))
 			return nil
 		})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"renewer/inventory"
 	"renewer/renewer"
 	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
@@ -269,16 +270,24 @@ func (a *App) daguServers(ctx context.Context) (servers []daguhost.Server) {
 	return servers
 }
 
-// inventoryFindings is the full check, which no start makes.
+// inventoryFindings is the full check, which no start makes. Where nothing but
+// indexes is damaged they are built anew.
 func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
-	var found []renewer.Finding
-	for _, err := range a.inv.CheckFull(ctx) {
-		found = append(found, renewer.Finding{
-			Check: "inventory", Level: renewer.FindingFail, Text: err.Error(), Fix: "stop renewer and bring back a backup: renewer restore FILE",
-		})
+	errs := a.inv.CheckFull(ctx)
+	if len(errs) == 0 {
+		return []renewer.Finding{{Check: "inventory", Level: renewer.FindingOK, Text: "every page, every value and every index is whole"}}
 	}
-	if found == nil {
-		found = append(found, renewer.Finding{Check: "inventory", Level: renewer.FindingOK, Text: "every page and every index is whole"})
+	level, fix := renewer.FindingFail, "stop renewer and bring back a backup: renewer restore FILE"
+	if inventory.OnlyIndexes(errs) {
+		if err := a.inv.Reindex(); err != nil {
+			errs = append(errs, err)
+		} else {
+			level, fix = renewer.FindingWarn, "done: the indexes were built anew"
+		}
+	}
+	var found []renewer.Finding
+	for _, err := range errs {
+		found = append(found, renewer.Finding{Check: "inventory", Level: level, Text: err.Error(), Fix: fix})
 	}
 	return found
 }

@@ -1,0 +1,121 @@
+package inventory
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A value ends with the CRC-32C of its bucket's name, its key and itself: so a
+// flipped bit is found whenever the value is read, and so is a value that lies
+// under another key. Entries of indexes that have no value have no checksum;
+// the full check compares them with what they lead to.
+
+const sumSize = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A bucket of the file, with the schema in which its layout last changed.
+type bucket struct {
+	name  string
+	since int
+	index bool // can be built again from the others
+}
+
+func (b bucket) of(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket([]byte(b.name)) }
+func (b bucket) versionKey() []byte          { return []byte("schema/" + b.name) }
+
+func (b bucket) sum(k, v []byte) []byte {
+	var length [2]byte
+	binary.BigEndian.PutUint16(length[:], uint16(len(k)))
+	sum := crc32.Update(0, castagnoli, []byte(b.name))
+	for _, part := range [][]byte{length[:], k, v} {
+		sum = crc32.Update(sum, castagnoli, part)
+	}
+	return binary.BigEndian.AppendUint32(nil, sum)
+}
+
+// open returns the value without its checksum, if that is right. nil stays nil.
+func (b bucket) open(k, v []byte) ([]byte, error) {
+	if v == nil {
+		return nil, nil
+	}
+	n := len(v) - sumSize
+	if n < 0 || !bytes.Equal(v[n:], b.sum(k, v[:n])) {
+		return nil, b.bad(k, "its checksum does not match")
+	}
+	return v[:n:n], nil
+}
+
+// get returns the value of a key, which holds as long as the transaction; nil
+// if there is none.
+func (b bucket) get(tx *bolt.Tx, k []byte) ([]byte, error) { return b.open(k, b.of(tx).Get(k)) }
+
+// put writes a value, unless it is there already.
+func (b bucket) put(tx *bolt.Tx, k, v []byte) error {
+	at := b.of(tx)
+	v = append(v, b.sum(k, v)...)
+	if bytes.Equal(at.Get(k), v) {
+		return nil
+	}
+	return at.Put(k, v)
+}
+
+// mark writes an entry without a value, unless it is there already.
+func (b bucket) mark(tx *bolt.Tx, k []byte) error {
+	at := b.of(tx)
+	if at.Get(k) != nil {
+		return nil
+	}
+	return at.Put(k, nil)
+}
+
+// each calls fn for every entry with its value.
+func (b bucket) each(tx *bolt.Tx, fn func(k, v []byte) error) error {
+	return b.of(tx).ForEach(func(k, v []byte) error {
+		v, err := b.open(k, v)
+		if err != nil {
+			return err
+		}
+		return fn(k, v)
+	})
+}
+
+// EntryError says that one entry of the inventory is damaged.
+type EntryError struct {
+	Bucket string
+	Key    []byte
+	What   string
+	Index  bool // of an index, which can be built anew
+}
+
+func (e *EntryError) Error() string {
+	return fmt.Sprintf("inventory: entry %q of %s: %s", e.Key, e.Bucket, e.What)
+}
+
+// Hint says how to mend it.
+func (e *EntryError) Hint() string {
+	if e.Index {
+		return "renewer doctor builds the indexes anew"
+	}
+	return "stop renewer and bring back a backup: renewer restore FILE"
+}
+
+func (b bucket) bad(k []byte, format string, args ...any) error {
+	return &EntryError{Bucket: b.name, Key: bytes.Clone(clip(k)), What: fmt.Sprintf(format, args...), Index: b.index}
+}
+
+// text returns a key that is a name. A longer one is that of a damaged page.
+func (b bucket) text(k []byte) (string, error) {
+	if len(k) > maxName {
+		return "", b.bad(k, "its key has %d bytes", len(k))
+	}
+	return string(k), nil
+}
+
+// clip bounds what is shown of a key or value: a damaged page may call the whole
+// file one.
+func clip(b []byte) []byte { return b[:min(len(b), maxName)] }
