@@ -15,7 +15,11 @@ type Fault struct {
 	Expected     string // what would have been right, or the way out
 
 	file int32 // place of File among those that are read
+	err  error // why a file that is named could not be read
 }
+
+// Unwrap implements errors.Unwrap.
+func (f Fault) Unwrap() error { return f.err }
 
 func (f Fault) Error() string {
 	s := fmt.Sprintf("%s:%d:%d: %s", f.File, f.Line, f.Column, f.What)
@@ -35,6 +39,15 @@ func (f Faults) Error() string {
 		lines[i] = fault.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Unwrap has the faults themselves.
+func (f Faults) Unwrap() []error {
+	out := make([]error, len(f))
+	for i, fault := range f {
+		out[i] = fault
+	}
+	return out
 }
 
 func (f Faults) sort() Faults {

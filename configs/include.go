@@ -81,7 +81,7 @@ func (l *loader) included(f match, keys schema) (settings, sum) {
 		if errors.Is(err, fs.ErrNotExist) {
 			expected = "expected a file that is there, or a pattern such as *.yaml where there may be none"
 		}
-		l.fault(f.at, quote(f.name)+" cannot be read: "+reason(err).Error(), expected)
+		l.unread(f.at, quote(f.name)+" cannot be read", err, expected)
 		return nil, sum{}
 	}
 	root := l.document(data)
@@ -90,6 +90,12 @@ func (l *loader) included(f match, keys schema) (settings, sum) {
 	}
 	s, _ := l.object(l.locate(root), root, "an included file", keys)
 	return s, sha256.Sum256(data)
+}
+
+// unread is a fault of a file or directory that is named and cannot be read.
+func (l *loader) unread(at pos, what string, err error, expected string) {
+	l.fault(at, what+": "+reason(err).Error(), expected)
+	l.faults[len(l.faults)-1].err = err
 }
 
 // join adds the sections of an included file.
@@ -139,7 +145,7 @@ func (l *loader) matches(s settings) (files []match) {
 		}
 		names, err := l.glob(dir, strings.Split(strings.Trim(path.Clean(pattern), "/"), "/"), false)
 		if err != nil {
-			l.fault(x.at, "include "+quote(pattern)+" cannot be looked up: "+reason(err).Error(), "expected a directory that renewer may read")
+			l.unread(x.at, "include "+quote(pattern)+" cannot be looked up", err, "expected a directory that renewer may read")
 		}
 		if !hasMeta(pattern) && slices.Contains(names, path.Clean(l.file)) {
 			l.fault(x.at, "the fleet file includes itself", "expected other files")

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -56,6 +57,9 @@ func TestWhatCannotBeReadIsAFault(t *testing.T) {
 		fleet, err := parse(&loader{file: "f.yaml", disk: broken{disk, c.path, c.err}, getenv: unset}, []byte(file))
 		if c.want == "" && (err != nil || len(fleet.Certificates) != 1) || c.want != "" && (err == nil || err.Error() != c.want) {
 			t.Errorf("%s: %v\n got %v\nwant %s", c.path, c.err, err, c.want)
+		}
+		if c.err != nil && !errors.Is(err, c.err) {
+			t.Errorf("%s: %v is not %v", c.path, err, c.err)
 		}
 	}
 }
