@@ -33,11 +33,11 @@ type peer struct {
 // revision that ca.crt leads to, so that a flip between two reads gives no
 // mixture.
 func readPeer(dir string) (*peer, error) {
-	real, err := filepath.EvalSymlinks(filepath.Join(dir, "ca.crt"))
+	current, err := filepath.EvalSymlinks(filepath.Join(dir, "ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	in := func(name string) string { return filepath.Join(filepath.Dir(real), name) }
+	in := func(name string) string { return filepath.Join(filepath.Dir(current), name) }
 	text, err := os.ReadFile(in("ca.crt"))
 	if err != nil {
 		return nil, err
@@ -68,6 +68,8 @@ type service struct {
 	dir    string
 	addr   string
 	mutual bool
+	slow   atomic.Bool // it loads some time after it was told to
+	busy   sync.Mutex  // until it has
 	has    atomic.Pointer[peer]
 	after  func() // loading
 }
@@ -89,12 +91,7 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 	var work sync.WaitGroup
 	work.Go(func() {
 		for lines := bufio.NewScanner(tell); lines.Scan(); {
-			answer := "loaded"
-			if err := s.load(); err != nil {
-				answer = err.Error() // the old files stay loaded
-			}
-			s.after()
-			_, _ = fmt.Fprintln(told, answer)
+			s.obey(told)
 		}
 	})
 	work.Go(func() {
@@ -116,6 +113,36 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 // activation tells the service to load its files and waits until it has.
 func activation(dir string) string {
 	return strings.ReplaceAll(`{command: [/bin/sh, -c, "echo load >DIR.tell; read -r answer <DIR.told; echo $answer; test $answer = loaded"], timeout: 10s}`, "DIR", dir)
+}
+
+// slowness is as long as a service may take to load its files after a signal.
+const slowness = 300 * time.Millisecond
+
+// obey loads the files and answers when it has; a slow service answers at once,
+// as where a signal is sent.
+func (s *service) obey(told io.Writer) {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	slow := s.slow.Load()
+	if slow {
+		_, _ = fmt.Fprintln(told, "loaded")
+		<-time.After(slowness)
+	}
+	answer := "loaded"
+	if err := s.load(); err != nil {
+		answer = err.Error() // the old files stay loaded
+	}
+	s.after()
+	if !slow {
+		_, _ = fmt.Fprintln(told, answer)
+	}
+}
+
+// loaded waits until the service is at rest and returns what it has.
+func (s *service) loaded() *peer {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	return s.has.Load()
 }
 
 func (s *service) load() error {

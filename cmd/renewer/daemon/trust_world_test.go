@@ -228,8 +228,8 @@ func (w *world) holds(of, host, cas string) {
 	if have := w.names(in); have != cas {
 		w.t.Errorf("the ca file of %s on %s has the roots of %s, not of %s", of, host, have, cas)
 	}
-	if s := w.services[of]; s != nil && w.names(s.has.Load()) != cas {
-		w.t.Errorf("%s has loaded the roots of %s, not of %s", of, w.names(s.has.Load()), cas)
+	if s := w.services[of]; s != nil && w.names(s.loaded()) != cas {
+		w.t.Errorf("%s has loaded the roots of %s, not of %s", of, w.names(s.loaded()), cas)
 	}
 }
 
