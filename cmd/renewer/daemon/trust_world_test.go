@@ -63,10 +63,7 @@ func newWorld(t *testing.T, entries string, grouped bool) *world {
 	if entries == "" {
 		entries = mutualTLS
 	}
-	dir, err := os.MkdirTemp("", "trust-") // a short path: there is a socket in it
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &world{house: &house{t: t, dir: dir}, entries: entries, grouped: grouped, services: map[string]*service{}, cas: map[string]*testpki.CA{}}
+	w := &world{house: &house{t: t, dir: shortDir(t)}, entries: entries, grouped: grouped, services: map[string]*service{}, cas: map[string]*testpki.CA{}}
 	w.file, w.settle = filepath.Join(w.dir, "renewer.yaml"), w.passes
 	must(t, os.Mkdir(filepath.Join(w.dir, "state"), 0o700))
 	w.serve("svc")
