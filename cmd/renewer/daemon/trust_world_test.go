@@ -146,7 +146,8 @@ func (w *world) replaceCA(name string, ca *testpki.CA) {
 	w.cas[name] = writeCA(w.t, w.in("state", "issuers", name), ca)
 }
 
-// asking is a store in whose every commit the clients ask before and after.
+// asking is a store at whose every commit the clients ask first: what the commit
+// records has been done, and nothing further has begun.
 type asking struct {
 	engine.Store
 	w *world
@@ -159,10 +160,8 @@ func (s asking) Commit(ctx context.Context, changes ...engine.Change) ([]renewer
 			what = append(what, string(e.Type)+" "+e.Certificate)
 		}
 	}
-	s.w.ask("before [" + strings.Join(what, ", ") + "]")
-	events, err := s.Store.Commit(ctx, changes...)
-	s.w.ask("after [" + strings.Join(what, ", ") + "]")
-	return events, err
+	s.w.ask("before [" + strings.Join(what, ", ") + "] is recorded")
+	return s.Store.Commit(ctx, changes...)
 }
 
 // with opens the state as a command does, while the clients ask.
