@@ -21,12 +21,22 @@ type house struct {
 
 func newHouse(t *testing.T, certificates string) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir()}
+	h := &house{t: t, dir: shortDir(t)}
 	h.file = filepath.Join(h.dir, "renewer.yaml")
 	h.write(certificates)
 	_, err := CAInit(h.load(), "ca")
 	must(t, err)
 	return h
+}
+
+// shortDir is a directory of the test whose path does not grow with the test's
+// name: there is a socket in it.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "renewer-")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 func (h *house) write(certificates string) {

@@ -33,11 +33,11 @@ type peer struct {
 // revision that ca.crt leads to, so that a flip between two reads gives no
 // mixture.
 func readPeer(dir string) (*peer, error) {
-	real, err := filepath.EvalSymlinks(filepath.Join(dir, "ca.crt"))
+	current, err := filepath.EvalSymlinks(filepath.Join(dir, "ca.crt"))
 	if err != nil {
 		return nil, err
 	}
-	in := func(name string) string { return filepath.Join(filepath.Dir(real), name) }
+	in := func(name string) string { return filepath.Join(filepath.Dir(current), name) }
 	text, err := os.ReadFile(in("ca.crt"))
 	if err != nil {
 		return nil, err
@@ -68,6 +68,8 @@ type service struct {
 	dir    string
 	addr   string
 	mutual bool
+	slow   atomic.Bool // it loads some time after it was told to
+	busy   sync.Mutex  // until it has
 	has    atomic.Pointer[peer]
 	after  func() // loading
 }
@@ -89,12 +91,7 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 	var work sync.WaitGroup
 	work.Go(func() {
 		for lines := bufio.NewScanner(tell); lines.Scan(); {
-			answer := "loaded"
-			if err := s.load(); err != nil {
-				answer = err.Error() // the old files stay loaded
-			}
-			s.after()
-			_, _ = fmt.Fprintln(told, answer)
+			s.obey(told)
 		}
 	})
 	work.Go(func() {
@@ -118,6 +115,36 @@ func activation(dir string) string {
 	return strings.ReplaceAll(`{command: [/bin/sh, -c, "echo load >DIR.tell; read -r answer <DIR.told; echo $answer; test $answer = loaded"], timeout: 10s}`, "DIR", dir)
 }
 
+// slowness is as long as a service may take to load its files after a signal.
+const slowness = 300 * time.Millisecond
+
+// obey loads the files and answers when it has; a slow service answers at once,
+// as where a signal is sent.
+func (s *service) obey(told io.Writer) {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	slow := s.slow.Load()
+	if slow {
+		_, _ = fmt.Fprintln(told, "loaded")
+		<-time.After(slowness)
+	}
+	answer := "loaded"
+	if err := s.load(); err != nil {
+		answer = err.Error() // the old files stay loaded
+	}
+	s.after()
+	if !slow {
+		_, _ = fmt.Fprintln(told, answer)
+	}
+}
+
+// loaded waits until the service is at rest and returns what it has.
+func (s *service) loaded() *peer {
+	s.busy.Lock()
+	defer s.busy.Unlock()
+	return s.has.Load()
+}
+
 func (s *service) load() error {
 	p, err := readPeer(s.dir)
 	if err == nil && p.pair == nil {
@@ -136,7 +163,7 @@ func (s *service) answer(raw net.Conn) {
 	if has == nil {
 		return
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*has.pair}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, CurvePreferences: cheap, Certificates: []tls.Certificate{*has.pair}}
 	if s.mutual {
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, has.pool()
 	}
@@ -146,6 +173,9 @@ func (s *service) answer(raw net.Conn) {
 		_ = c.Close()
 	}
 }
+
+// cheap: there are thousands of handshakes.
+var cheap = []tls.CurveID{tls.X25519}
 
 const requestTimeout = 20 * time.Second
 
@@ -161,7 +191,7 @@ func (c client) ask() error {
 	if err != nil {
 		return err
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: "localhost", RootCAs: has.pool()}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, CurvePreferences: cheap, ServerName: "localhost", RootCAs: has.pool()}
 	if has.pair != nil {
 		config.Certificates = []tls.Certificate{*has.pair}
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"renewer/internal/testpki"
+	"renewer/renewer"
 )
 
 // scenario is a change that ends with other roots in the ca files.
@@ -35,6 +37,16 @@ func everyone(issuer string) func(*world) {
 
 // replaced puts another CA of the same name into the files of issuer a.
 func replaced(w *world) { w.replaceCA("a", rootCA(w.t, "a")) }
+
+// slowly has every service take its time.
+func slowly(start func(*world)) func(*world) {
+	return func(w *world) {
+		for _, s := range w.services {
+			s.slow.Store(true)
+		}
+		start(w)
+	}
+}
 
 func then(steps ...func(*world)) []func(*world) { return steps }
 
@@ -227,4 +239,39 @@ func (s scenario) play(w *world) {
 	w.endsWith("svc", s.svc)
 	w.endsWith("cli", s.cli)
 	w.rests()
+}
+
+// A forced renewal passes the gate, after it said who will refuse whom; the rest
+// of the fleet then follows as fast as it can.
+func TestAForcedRenewalSaysWhoWillRefuse(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			everyone("b")(w)
+			force(name)(w)
+			other := map[string]string{"svc": "cli@here", "cli": "svc@here"}[name]
+			w.with("history", func(a *App) {
+				events, err := a.Events(context.Background(), renewer.EventFilter{})
+				must(t, err)
+				if !slices.ContainsFunc(events, func(e renewer.Event) bool {
+					return e.Certificate == name && strings.Contains(e.Message+e.Error, other) && strings.Contains(e.Message+e.Error, "refuse")
+				}) {
+					t.Errorf("nothing says that %s will refuse it", other)
+				}
+			})
+			shows(name, "b")(w)
+			w.passes()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			w.talk()
+			w.rests()
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("at the end: %q", refused)
+			}
+		})
+	}
 }

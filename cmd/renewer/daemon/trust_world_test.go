@@ -63,10 +63,7 @@ func newWorld(t *testing.T, entries string, grouped bool) *world {
 	if entries == "" {
 		entries = mutualTLS
 	}
-	dir, err := os.MkdirTemp("", "trust-") // a short path: there is a socket in it
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	w := &world{house: &house{t: t, dir: dir}, entries: entries, grouped: grouped, services: map[string]*service{}, cas: map[string]*testpki.CA{}}
+	w := &world{house: &house{t: t, dir: shortDir(t)}, entries: entries, grouped: grouped, services: map[string]*service{}, cas: map[string]*testpki.CA{}}
 	w.file, w.settle = filepath.Join(w.dir, "renewer.yaml"), w.passes
 	must(t, os.Mkdir(filepath.Join(w.dir, "state"), 0o700))
 	w.serve("svc")
@@ -149,7 +146,8 @@ func (w *world) replaceCA(name string, ca *testpki.CA) {
 	w.cas[name] = writeCA(w.t, w.in("state", "issuers", name), ca)
 }
 
-// asking is a store in whose every commit the clients ask before and after.
+// asking is a store at whose every commit the clients ask first: what the commit
+// records has been done, and nothing further has begun.
 type asking struct {
 	engine.Store
 	w *world
@@ -162,10 +160,8 @@ func (s asking) Commit(ctx context.Context, changes ...engine.Change) ([]renewer
 			what = append(what, string(e.Type)+" "+e.Certificate)
 		}
 	}
-	s.w.ask("before [" + strings.Join(what, ", ") + "]")
-	events, err := s.Store.Commit(ctx, changes...)
-	s.w.ask("after [" + strings.Join(what, ", ") + "]")
-	return events, err
+	s.w.ask("before [" + strings.Join(what, ", ") + "] is recorded")
+	return s.Store.Commit(ctx, changes...)
 }
 
 // with opens the state as a command does, while the clients ask.
@@ -228,8 +224,8 @@ func (w *world) holds(of, host, cas string) {
 	if have := w.names(in); have != cas {
 		w.t.Errorf("the ca file of %s on %s has the roots of %s, not of %s", of, host, have, cas)
 	}
-	if s := w.services[of]; s != nil && w.names(s.has.Load()) != cas {
-		w.t.Errorf("%s has loaded the roots of %s, not of %s", of, w.names(s.has.Load()), cas)
+	if s := w.services[of]; s != nil && w.names(s.loaded()) != cas {
+		w.t.Errorf("%s has loaded the roots of %s, not of %s", of, w.names(s.loaded()), cas)
 	}
 }
 
