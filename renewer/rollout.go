@@ -270,8 +270,8 @@ func (r *Rollout) Held() bool {
 // Overrides is what a request goes on without waiting for. Window and backoff
 // hold no request.
 type Overrides struct {
-	Force   bool     // guards, and the trust gate
-	Without []string // the trust gate, for what these hosts have in place
+	Force   bool     `json:"force,omitempty"`   // guards, and the trust gate
+	Without []string `json:"without,omitempty"` // the trust gate, for what these hosts have in place
 }
 
 // Override takes the overrides of a request into the rollout.

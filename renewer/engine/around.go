@@ -80,8 +80,8 @@ func (e *Engine) recheck(names ...string) {
 // passing takes in what has changed by time alone.
 func (e *Engine) passing(now time.Time) {
 	e.recheck(e.traffic.Due(now)...)
-	if now.Sub(e.asked).Abs() >= wakeAtLeast { // a leaf or a root may have expired
-		e.asked = now
+	if now.Sub(e.gatesAt).Abs() >= wakeAtLeast { // a leaf or a root may have expired
+		e.gatesAt = now
 		for verifier := range e.gated {
 			e.regated(verifier)
 		}

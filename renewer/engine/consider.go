@@ -159,6 +159,10 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 		e.keep(en) // after a start: go on with it
 		e.attend(name, en.rec.Rollout)
 	}
+	if en.rec.Asked != nil {
+		p, ok = e.grant(en, c)
+		return p, ok, nil
+	}
 	e.reprobe(en, now)
 	if e.onItsOwn && en.rec.Unseen() {
 		return pending{}, false, nil // planned when somebody has looked
@@ -268,6 +272,9 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	}
 	return pending{name: name, change: ch, done: func() {
 		e.drop(name)
+		for w := range e.watchers {
+			delete(w.asked, name)
+		}
 		e.regraph(name, e.left(name, rec.Departed))
 		if ch.Closed != nil {
 			e.ended(ch.Closed)

@@ -67,7 +67,7 @@ type Engine struct {
 	traffic    *renewer.Traffic  // what can be done for them now
 	windows    map[string]*window
 	gated      map[string]map[string]bool // by a verifier's certificate: those that wait for it
-	asked      time.Time                  // when all of these were asked last
+	gatesAt    time.Time                  // when all of these were asked last
 	since      time.Time                  // rollouts that were started before may have others of their entry that ended before
 	running    int                        // tasks under way
 	graph      *trust.Graph               // see trusts
@@ -78,6 +78,7 @@ type Engine struct {
 	stale      map[string]bool   // to be planned again when nothing of it is under way
 	unrecorded []renewer.Outcome // done, but the inventory did not take them
 	unplanned  map[string]bool   // whose plan could not be read or recorded
+	asked      []string          // renewals that wait for room; those of before this process are in the due index
 	room       int               // for further rollouts, while planning
 	retryAt    time.Time
 	watchers   map[*watcher]bool

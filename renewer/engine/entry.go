@@ -101,6 +101,9 @@ func (en *entry) reschedule(now time.Time) (renewer.Event, bool) {
 // that waits for an answer does not keep the loop busy.
 func nextAt(en *entry, now time.Time) time.Time {
 	at := renewer.NextAt(en.cert, en.rec, en.current, en.rolling, now)
+	if en.rec.Asked != nil && !en.open() {
+		return now
+	}
 	if !at.IsZero() && !at.After(now) {
 		at = now.Add(time.Minute)
 	}

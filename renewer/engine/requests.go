@@ -80,22 +80,55 @@ func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides,
 			return renewer.RunResult{}, err
 		}
 	}
+	room := maxUnderWay
 	return e.request(ctx, names, wait, progress, func(en *entry, now time.Time, ch *Change) error {
-		r := en.rec.Rollout
-		open := r != nil && !r.Phase.Over()
-		if open && !r.Restoring() && !r.Quiet && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
-			en.rec.Rollout.Hurry(o, now)
-			ch.Events = append(ch.Events, renewer.Event{
-				Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
-			})
-			return nil
+		if room = min(room, maxUnderWay-e.traffic.AtWork()); !en.open() {
+			if room <= 0 {
+				en.rec.Asked, en.rec.NextAt = &o, now
+				return nil
+			}
+			room--
 		}
-		if err := e.replace(en, renewer.Renewed(en.cert, o), "renewal requested by operator", now, ch); err != nil {
-			return err
-		}
-		en.rec.Rollout.Revise(en.cert, e.observed(en), now)
-		return nil
+		return e.renew(en, o, now, ch)
 	})
+}
+
+// renew starts the rollout that was asked for, or hurries the one that is on its
+// way.
+func (e *Engine) renew(en *entry, o renewer.Overrides, now time.Time, ch *Change) error {
+	en.rec.Asked = nil
+	r := en.rec.Rollout
+	if en.open() && !r.Restoring() && !r.Quiet && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
+		en.rec.Rollout.Hurry(o, now)
+		ch.Events = append(ch.Events, renewer.Event{
+			Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
+		})
+		return nil
+	}
+	if err := e.replace(en, renewer.Renewed(en.cert, o), "renewal requested by operator", now, ch); err != nil {
+		return err
+	}
+	en.rec.Rollout.Revise(en.cert, e.observed(en), now)
+	return nil
+}
+
+// grant begins a renewal that was asked for when there was no room for it.
+func (e *Engine) grant(en *entry, c renewer.Certificate) (pending, bool) {
+	next, now, ch := en.clone(), e.Now(), Change{}
+	if next.cert = c; !en.open() {
+		if e.room <= 0 {
+			if !e.onItsOwn { // else it is in the due index
+				e.asked = append(e.asked, c.Name)
+			}
+			return pending{}, false
+		}
+		e.room--
+	}
+	if err := e.renew(next, *en.rec.Asked, now, &ch); err != nil {
+		e.stale[c.Name] = true // what is at work on a host ends first
+		return pending{}, false
+	}
+	return e.put(next, ch), true
 }
 
 // await waits until no named certificate has a rollout that is busy any more, or
@@ -149,7 +182,7 @@ func (e *Engine) Rollback(ctx context.Context, names []string, progress func(ren
 		if err := e.replace(en, renewer.Rollback(en.cert, g.Number), "rollback requested by operator", now, ch); err != nil {
 			return err
 		}
-		en.rolling = g
+		en.rolling, en.rec.Asked = g, nil
 		r := *en.rec.Rollout
 		r.Revise(en.cert, e.observed(en), now)
 		en.rec.Rollout = &r
@@ -246,6 +279,11 @@ func (e *Engine) request(ctx context.Context, names []string, wait bool, progres
 				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.traffic.Waits(name),
 			})
 		}
+		for name := range w.asked {
+			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{Certificate: name, Result: renewer.ResultStarted, Waiting: renewer.Waits{{
+				Kind: renewer.WaitPace, Text: fmt.Sprintf("it begins when fewer than %d others are under way", maxUnderWay),
+			}}})
+		}
 		e.forget(w)
 	})
 	sortResults(result.Rollouts)
@@ -269,8 +307,12 @@ func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Chan
 		if err := f(next, now, &ch); err != nil {
 			return err
 		}
-		w.add(next.rec.Rollout.ID, name)
-		w.armed = true
+		if w.armed = true; next.rec.Asked == nil {
+			w.add(next.rec.Rollout.ID, name)
+		} else {
+			w.names[name], w.asked[name] = true, true
+			e.asked = append(e.asked, name)
+		}
 		batch = append(batch, e.put(next, ch))
 	}
 	e.watchers[w] = true

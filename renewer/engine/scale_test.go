@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,6 +124,56 @@ func BenchmarkFromNothing(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkRenewAll renews 1,000 certificates on request: all are accepted, and
+// done as room comes.
+func BenchmarkRenewAll(b *testing.B) {
+	const n = 1000
+	for b.Loop() {
+		r := newFleetRun(b, n)
+		r.until(n, func() { check(b, r.eng.SetFleet(context.Background(), r.fleet, Alone)) })
+		var names []string
+		for _, c := range r.fleet.Certificates {
+			names = append(names, c.Name)
+		}
+		debug.FreeOSMemory()
+		resetPeak(b)
+		var res renewer.RunResult
+		took := r.until(n, func() {
+			var err error
+			res, err = r.eng.Renew(context.Background(), names, renewer.Overrides{}, true, nil)
+			check(b, err)
+		})
+		if res.Failed() || len(res.Rollouts) != n {
+			b.Fatalf("%d rollouts", len(res.Rollouts))
+		}
+		_, peak := memory(b)
+		b.ReportMetric(float64(took.Microseconds())/n, "cpu-µs/renewal")
+		b.ReportMetric(peak, "MB-peak")
+		r.stop()
+	}
+}
+
+// BenchmarkProbeRound looks at 1,000 placements of which none has changed.
+func BenchmarkProbeRound(b *testing.B) {
+	const n = 1000
+	r := newFleetRun(b, n)
+	r.until(n, func() { check(b, r.eng.SetFleet(context.Background(), r.fleet, Alone)) })
+	var took time.Duration
+	for b.Loop() {
+		begin := cpuTime(b)
+		seen, err := r.eng.Survey(context.Background(), nil)
+		check(b, err)
+		for _, v := range seen {
+			if !v.OK {
+				b.Fatalf("%+v", v)
+			}
+		}
+		took += cpuTime(b) - begin
+	}
+	b.ReportMetric(float64(took.Microseconds())/float64(b.N*n), "cpu-µs/placement")
+	r.stop()
 }
 
 // memory is what the process has resident now, and had at most.

@@ -26,10 +26,10 @@ func (e *Engine) nextWake() time.Duration {
 	switch {
 	case e.retryAt.After(now):
 		earlier(e.retryAt)
-	case e.traffic.AtWork() < maxUnderWay && e.onItsOwn:
-		if len(e.unplanned) > 0 {
-			earlier(now)
-		}
+	case e.traffic.AtWork() >= maxUnderWay:
+	case len(e.asked) > 0 || e.onItsOwn && len(e.unplanned) > 0:
+		earlier(now)
+	case e.onItsOwn:
 		if due, ok, err := e.Store.NextDue(); err == nil && ok {
 			earlier(due)
 		}
@@ -48,6 +48,17 @@ func (e *Engine) tick() {
 		e.take()
 	}
 	room := maxUnderWay - e.traffic.AtWork()
+	if n := min(room, len(e.asked)); n > 0 {
+		names := e.asked[:n]
+		e.asked = e.asked[n:]
+		e.consider(names)
+		for _, name := range names {
+			if e.unplanned[name] {
+				e.asked = append(e.asked, name)
+			}
+		}
+		room -= n
+	}
 	if room <= 0 || !e.onItsOwn {
 		return
 	}

@@ -15,6 +15,8 @@ import (
 type watcher struct {
 	rollouts map[string]string // rollout ID → certificate
 	names    map[string]bool   // the certificates of them
+	asked    map[string]bool   // those of names whose rollout waits for room
+	pending  []watched         // the rollouts that may not be over
 	every    bool              // rollouts that are begun later, too
 	alone    bool              // not those that take the place of one, or come after it
 	armed    bool              // somebody waits for the end
@@ -27,12 +29,18 @@ type watcher struct {
 	wake   chan struct{}
 }
 
+type watched struct{ rollout, name string }
+
 func newWatcher() *watcher {
-	return &watcher{rollouts: map[string]string{}, names: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &watcher{rollouts: map[string]string{}, names: map[string]bool{}, asked: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 func (w *watcher) add(rollout, certificate string) {
-	w.rollouts[rollout], w.names[certificate] = certificate, true
+	if _, known := w.rollouts[rollout]; !known {
+		w.rollouts[rollout], w.names[certificate] = certificate, true
+		w.pending = append(w.pending, watched{rollout, certificate})
+	}
+	delete(w.asked, certificate)
 }
 
 func (w *watcher) update(f func()) {
@@ -163,18 +171,46 @@ func (e *Engine) settleWatchers() {
 	}
 }
 
-// atRest reports whether nothing is done now for any rollout of a watcher. It
-// is asked at every turn of the loop, so it looks at memory alone.
+// atRest reports whether nothing is done now for any rollout of a watcher, nor
+// could be begun. It is asked at every turn of the loop.
 func (e *Engine) atRest(w *watcher) bool {
-	if w.every && e.onItsOwn && len(e.unplanned) > 0 && !e.retryAt.After(e.Now()) {
-		return false // more may be begun at once
+	if w.every {
+		return e.passOver()
 	}
-	for id, name := range w.rollouts {
-		en, open := e.entries[name]
-		if !open || en.rec.Rollout.ID != id {
+	if len(w.asked) > 0 {
+		return false
+	}
+	var kept []watched // that wait: most have others before them that go on
+	for i, one := range w.pending {
+		en, open := e.entries[one.name]
+		if !open || en.rec.Rollout.ID != one.rollout {
 			continue
 		}
-		if e.goesOn(name) || e.traffic.HeldByAny(name, e.goesOn) {
+		if e.goesOn(one.name) || e.traffic.HeldByAny(one.name, e.goesOn) {
+			if i > len(kept) {
+				w.pending = append(kept, w.pending[i:]...)
+			}
+			return false
+		}
+		kept = append(kept, one)
+	}
+	w.pending = kept
+	return true
+}
+
+// passOver reports whether nothing is under way or due that could be done now.
+func (e *Engine) passOver() bool {
+	if e.running > 0 || e.traffic.Moving("") || len(e.asked) > 0 {
+		return false
+	}
+	if now := e.Now(); e.onItsOwn && !e.retryAt.After(now) {
+		due, ok, err := e.Store.NextDue()
+		if len(e.unplanned) > 0 || err == nil && ok && !due.After(now) {
+			return false
+		}
+	}
+	for name := range e.entries {
+		if e.goesOn(name) {
 			return false
 		}
 	}
