@@ -28,7 +28,7 @@ func BenchmarkStart(b *testing.B) {
 		}
 		p := cmd.ProcessState
 		cpu = append(cpu, float64((p.UserTime()+p.SystemTime()).Microseconds())/1000)
-		resident = append(resident, float64(p.SysUsage().(*syscall.Rusage).Maxrss)/1000)
+		resident = append(resident, float64(p.SysUsage().(*syscall.Rusage).Maxrss)/1024)
 	}
 	for unit, values := range map[string][]float64{"cpu-ms/command": cpu, "MB-resident": resident} {
 		slices.Sort(values)
