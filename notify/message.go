@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 	"unicode/utf8"
@@ -138,17 +139,22 @@ func name(t Trouble) string {
 	return t.Certificate
 }
 
-// Template makes the title and the text of messages.
+// Template makes the title and the text of messages. The zero one is
+// DefaultTemplate.
 type Template struct{ t *template.Template }
 
 // DefaultTemplate names each certificate and host, what it means, the error
 // and the command that helps.
-var DefaultTemplate = Template{template.Must(template.New("default").Funcs(functions).Parse(defaultText))}
+var DefaultTemplate Template
+
+var defaultTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("default").Funcs(functions).Parse(defaultText))
+})
 
 // ParseTemplate reads a text/template that defines "title", "text" or both;
 // what it does not define is as in the default. It is tried on a message.
 func ParseTemplate(text string) (Template, error) {
-	t, err := template.Must(DefaultTemplate.t.Clone()).Parse(text)
+	t, err := template.Must(defaultTemplate().Clone()).Parse(text)
 	if err != nil {
 		return Template{}, fmt.Errorf("parse the template: %w", err)
 	}
@@ -178,6 +184,9 @@ func (t Template) render(m *Message) error {
 }
 
 func (t Template) part(name string, v view) (string, error) {
+	if t.t == nil {
+		t.t = defaultTemplate()
+	}
 	var out limited
 	if err := t.t.ExecuteTemplate(&out, name, v); err != nil {
 		return "", fmt.Errorf("fill the template: %w", err)

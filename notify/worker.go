@@ -62,9 +62,6 @@ func (n *Notifier) worker(c Channel) *worker {
 	for _, e := range events {
 		w.wanted[e] = true
 	}
-	if w.ch.Template.t == nil {
-		w.ch.Template = DefaultTemplate
-	}
 	return w
 }
 

@@ -59,7 +59,7 @@ func (f *fakeHosts) command(t *testing.T, in *os.File, args ...string) (code int
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	c := &cli{in: in, out: &stdout, errOut: &stderr}
-	root := newRoot(c)
+	root := newRoot(c, nil)
 	ask := func(_ context.Context, do func(hostService) error) error { return do(f) }
 	for _, cmd := range root.Commands() { // where they are registered already
 		if cmd.Name() == "host" || cmd.Name() == "doctor" {

@@ -31,7 +31,7 @@ func run(args []string, in *os.File, out, errOut io.Writer) int {
 		os.Exit(exitFailed)
 	}()
 	c := &cli{in: in, out: out, errOut: errOut}
-	root := newRoot(c)
+	root := newRoot(c, args)
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)

@@ -236,7 +236,7 @@ func TestEveryCommandHasAScript(t *testing.T) {
 		all = append(all, b...)
 	}
 	var names []string
-	root := newRoot(&cli{})
+	root := newRoot(&cli{}, nil)
 	for _, cmd := range root.Commands() {
 		names = append(names, cmd.Name())
 		if cmd.Name() != "help" && !bytes.Contains(all, []byte("renewer "+cmd.Name())) {

@@ -12,7 +12,21 @@ import (
 // readers are the commands that leave no state where there is none.
 var readers = []string{"list", "show", "status", "plan", "history"}
 
-func newRoot(c *cli) *cobra.Command {
+// commands are made when they are needed: most of a command's start is else
+// making the others.
+var commands = []struct {
+	name string
+	make func(*cli) *cobra.Command
+}{
+	{"init", newInit}, {"check", newCheck}, {"run", newRun}, {"plan", newPlan}, {"list", newList}, {"show", newShow}, {"status", newStatus},
+	{"renew", newRenew}, {"verify", newVerify}, {"rollback", newRollback}, {"revoke", newRevoke}, {"adopt", newAdopt}, {"history", newHistory},
+	{"ca", newCA}, {"notify", newNotify}, {"backup", newBackup}, {"restore", newRestore}, {"profiles", newProfiles}, {"version", newVersion},
+	{"host", func(c *cli) *cobra.Command { return newHost(c, c.askHosts) }}, {"doctor", func(c *cli) *cobra.Command { return newDoctor(c, c.askHosts) }},
+}
+
+// newRoot makes the commands that are named in the arguments or, where none
+// is, all.
+func newRoot(c *cli, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "renewer",
 		Short: "Keeps the TLS certificates of a fleet valid",
@@ -36,13 +50,23 @@ them, and proves it by looking at what is really served.
 	flags.BoolVar(&c.quiet, "quiet", false, "nothing on standard error but errors")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "show each step; the daemon logs more")
 	complete(root, "output", func() []string { return formats })
-	root.AddCommand(
-		newInit(c), newCheck(c), newRun(c), newPlan(c), newList(c), newShow(c), newStatus(c),
-		newRenew(c), newVerify(c), newRollback(c), newRevoke(c), newAdopt(c), newHistory(c), newCA(c), newNotify(c),
-		newBackup(c), newRestore(c), newProfiles(c), newVersion(c),
-		newHost(c, c.askHosts), newDoctor(c, c.askHosts),
-	)
+	for _, cmd := range commands {
+		if slices.Contains(args, cmd.name) {
+			root.AddCommand(cmd.make(c))
+		}
+	}
+	if !root.HasSubCommands() || slices.ContainsFunc(args, aboutAll) {
+		root.ResetCommands()
+		for _, cmd := range commands {
+			root.AddCommand(cmd.make(c))
+		}
+	}
 	return root
+}
+
+// aboutAll reports whether an argument is one of cobra's own commands.
+func aboutAll(arg string) bool {
+	return arg == "help" || arg == "completion" || strings.HasPrefix(arg, "__complete")
 }
 
 // group makes a command that only holds others refuse anything else.

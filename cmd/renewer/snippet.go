@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"strings"
+	"sync"
 	"text/template"
 
 	"renewer/renewer"
@@ -14,7 +15,9 @@ import (
 //go:embed snippets.tmpl
 var snippetText string
 
-var snippets = template.Must(template.New("").Option("missingkey=error").Parse(snippetText))
+var snippets = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Option("missingkey=error").Parse(snippetText))
+})
 
 // snippet returns the lines that make a service use the files of a
 // certificate, by its profile; for a profile of the user's own, or one whose
@@ -28,7 +31,7 @@ func snippet(d renewer.Detail) (string, error) {
 		paths[string(kind)] = path.Join(d.Placements[0].Dir, file)
 	}
 	var out strings.Builder
-	if t := snippets.Lookup(d.Profile); t != nil && d.Profile != "any" {
+	if t := snippets().Lookup(d.Profile); t != nil && d.Profile != "any" {
 		said := maps.Clone(paths)
 		said["dials"], said["name"] = "COORDINATOR:50055", "COORDINATOR"
 		if len(d.Dials) > 0 {
@@ -42,6 +45,6 @@ func snippet(d renewer.Detail) (string, error) {
 		}
 		out.Reset()
 	}
-	err := snippets.ExecuteTemplate(&out, "any", paths)
+	err := snippets().ExecuteTemplate(&out, "any", paths)
 	return out.String(), err
 }

@@ -1,15 +1,13 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
-
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 
 	"renewer/renewer"
 )
@@ -30,15 +28,12 @@ func (h *Host) activateContainer(ctx context.Context, a renewer.Activation) (ren
 	if stopped, why := h.dockerStopped(ctx); stopped {
 		return renewer.Activated{NotRunning: "the Docker daemon (" + why + ")"}, nil
 	}
-	api, err := h.dockerAPI()
-	if err != nil {
-		return renewer.Activated{}, err
-	}
-	defer func() { _ = api.Close() }()
+	api := h.dockerAPI()
+	defer api.close()
 	c := &box{api: api, name: a.Container}
 	st, err := c.look(ctx)
 	switch {
-	case errdefs.IsNotFound(err):
+	case refusedWith(err, http.StatusNotFound):
 		return renewer.Activated{}, &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("there is no container %s", a.Container),
 			Hint: "see docker ps --all on the host; a container of compose is called PROJECT-SERVICE-1 unless it has a container_name",
@@ -55,15 +50,15 @@ func (h *Host) activateContainer(ctx context.Context, a renewer.Activation) (ren
 	before := st.StartedAt
 	if a.Action == "kill" && st.Running {
 		before = ""
-		_, err = api.ContainerKill(ctx, c.id, client.ContainerKillOptions{Signal: "SIG" + strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG")})
-		if errdefs.IsConflict(err) { // it ended a moment ago
+		err = api.kill(ctx, c.id, "SIG"+strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"))
+		if refusedWith(err, http.StatusConflict) { // it ended a moment ago
 			return renewer.Activated{NotRunning: "container " + a.Container}, nil
 		}
 	} else {
-		_, err = api.ContainerRestart(ctx, c.id, client.ContainerRestartOptions{})
+		err = api.restart(ctx, c.id)
 	}
 	if err != nil {
-		return renewer.Activated{}, c.explain(ctx, fmt.Errorf("docker %s %s: %w", a.Action, a.Container, api.explain(ctx, err)))
+		return renewer.Activated{}, c.explain(ctx, fmt.Errorf("docker %s %s: %w", a.Action, a.Container, err))
 	}
 	if err := c.await(ctx, before); err != nil {
 		return renewer.Activated{}, c.explain(ctx, fmt.Errorf("container %s %w", a.Container, err))
@@ -77,20 +72,16 @@ type box struct {
 	name, id string
 }
 
-func (c *box) look(ctx context.Context) (*container.State, error) {
-	name := c.id
-	if name == "" {
-		name = c.name
-	}
-	got, err := c.api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+func (c *box) look(ctx context.Context) (*containerState, error) {
+	got, err := c.api.inspect(ctx, cmp.Or(c.id, c.name))
 	if err != nil {
-		return nil, c.api.explain(ctx, err)
+		return nil, err
 	}
-	if got.Container.State == nil {
+	if got.State == nil {
 		return nil, errors.New("the Docker daemon does not tell its state")
 	}
-	c.id = got.Container.ID
-	return got.Container.State, nil
+	c.id = got.ID
+	return got.State, nil
 }
 
 // await returns when the container runs, started at another moment than
@@ -100,7 +91,7 @@ func (c *box) await(ctx context.Context, before string) error {
 	defer tick.Stop()
 	var since time.Time
 	var started string
-	for last := (*container.State)(nil); ; {
+	for last := (*containerState)(nil); ; {
 		st, err := c.look(ctx)
 		if err == nil {
 			last = st
@@ -111,11 +102,11 @@ func (c *box) await(ctx context.Context, before string) error {
 			return fmt.Errorf("cannot be looked at: %w", err)
 		case !st.Running && !st.Restarting:
 			return fmt.Errorf("does not run any more: %s", describe(st))
-		case st.Health != nil && st.Health.Status == container.Unhealthy:
+		case st.Health != nil && st.Health.Status == "unhealthy":
 			return fmt.Errorf("is unhealthy%s", checkSays(st.Health))
 		case st.Restarting, st.StartedAt == before, st.StartedAt != started:
 			since, started = time.Now(), st.StartedAt
-		case st.Health != nil && st.Health.Status == container.Starting:
+		case st.Health != nil && st.Health.Status == "starting":
 		case time.Since(since) >= containerSettle:
 			return nil
 		}
@@ -141,16 +132,16 @@ func (c *box) explain(ctx context.Context, err error) error {
 }
 
 // describe says how a container is, in Docker's words.
-func describe(st *container.State) string {
-	text := string(st.Status)
-	if !st.Running && st.Status == container.StateExited {
+func describe(st *containerState) string {
+	text := st.Status
+	if !st.Running && st.Status == "exited" {
 		text += fmt.Sprintf(" with code %d", st.ExitCode)
 	}
 	if st.OOMKilled {
 		text += ", out of memory"
 	}
 	if st.Health != nil && st.Running {
-		text += ", health " + string(st.Health.Status)
+		text += ", health " + st.Health.Status
 	}
 	if st.Error != "" {
 		text += ", " + lastLines([]byte(st.Error))
@@ -159,7 +150,7 @@ func describe(st *container.State) string {
 }
 
 // checkSays is what the last healthcheck printed.
-func checkSays(h *container.Health) string {
+func checkSays(h *containerHealth) string {
 	if len(h.Log) == 0 || h.Log[len(h.Log)-1] == nil {
 		return ""
 	}

@@ -3,19 +3,18 @@ package hosts
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/moby/moby/api/pkg/stdcopy"
-	"github.com/moby/moby/client"
 
 	"renewer/renewer"
 )
@@ -31,102 +30,183 @@ const (
 var errNoDaemon = errors.New("the Docker daemon does not run")
 
 // dockerAPI is a client of the machine's own Docker daemon, over the
-// transport. It speaks the version that the daemon offers (20.10: 1.41).
+// transport. It speaks the version that the daemon offers (20.10: 1.41): what
+// is read here has been the same in all of them.
 type dockerAPI struct {
-	*client.Client
-	wire *wire
+	wire    *http.Transport
+	version string // asked for by the first request
 }
 
-func (h *Host) dockerAPI() (*dockerAPI, error) {
-	w := &wire{http: &http.Transport{
+func (h *Host) dockerAPI() *dockerAPI {
+	return &dockerAPI{wire: &http.Transport{
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return h.transport.DialDocker(ctx, dockerSocketPath)
 		},
 	}}
-	api, err := client.New(client.WithScheme("http"), client.WithHTTPClient(&http.Client{
-		Transport:     w,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("make a client of the Docker API: %w", err)
+}
+
+func (d *dockerAPI) close() { d.wire.CloseIdleConnections() }
+
+// container is the part of an inspected one that is looked at.
+type container struct {
+	ID         string `json:"Id"`
+	State      *containerState
+	Config     *struct{ Tty bool }
+	HostConfig *struct{ Init *bool }
+}
+
+type containerState struct {
+	Status, StartedAt, Error               string
+	Running, Paused, Restarting, OOMKilled bool
+	ExitCode                               int
+	Health                                 *containerHealth
+}
+
+type containerHealth struct {
+	Status string
+	Log    []*struct {
+		ExitCode int
+		Output   string
 	}
-	return &dockerAPI{api, w}, nil
 }
 
-func (d *dockerAPI) Close() error {
-	d.wire.http.CloseIdleConnections()
-	return d.Client.Close()
+func (d *dockerAPI) inspect(ctx context.Context, name string) (c container, err error) {
+	body, err := d.do(ctx, http.MethodGet, name, "json", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &c)
+	}
+	return c, err
 }
 
-// explain says what really happened where the library only says that it could
-// not connect, or that a time was up.
-func (d *dockerAPI) explain(ctx context.Context, err error) error {
-	failed := d.wire.failed.Load()
+// top returns the processes of a container, each with its columns.
+func (d *dockerAPI) top(ctx context.Context, name string) ([][]string, error) {
+	var list struct{ Processes [][]string }
+	body, err := d.do(ctx, http.MethodGet, name, "top", nil)
+	if err == nil {
+		err = json.Unmarshal(body, &list)
+	}
+	return list.Processes, err
+}
+
+func (d *dockerAPI) restart(ctx context.Context, name string) error {
+	_, err := d.do(ctx, http.MethodPost, name, "restart", nil)
+	return err
+}
+
+func (d *dockerAPI) kill(ctx context.Context, name, signal string) error {
+	_, err := d.do(ctx, http.MethodPost, name, "kill", url.Values{"signal": {signal}})
+	return err
+}
+
+// refusal is an answer of the daemon that is no success.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+func refusedWith(err error, status int) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.status == status
+}
+
+// do asks one thing about a container and returns the answer, or why there is
+// none.
+func (d *dockerAPI) do(ctx context.Context, method, name, what string, query url.Values) ([]byte, error) {
+	if d.version == "" {
+		head, _, err := d.ask(ctx, http.MethodGet, &url.URL{Path: "/_ping"})
+		if err != nil {
+			return nil, err
+		}
+		if d.version = head.Get("Api-Version"); strings.Trim(d.version, "0123456789.") != "" || d.version == "" {
+			return nil, errors.New("what answers is not a Docker daemon")
+		}
+	}
+	_, body, err := d.ask(ctx, method, &url.URL{Path: "/v" + d.version + "/containers/" + name + "/" + what, RawQuery: query.Encode()})
+	return body, err
+}
+
+func (d *dockerAPI) ask(ctx context.Context, method string, at *url.URL) (http.Header, []byte, error) {
+	at.Scheme, at.Host = "http", "docker"
+	req, err := http.NewRequestWithContext(ctx, method, at.String(), http.NoBody)
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err := d.wire.RoundTrip(req) // follows no redirect
+	if err != nil {
+		return nil, nil, explainDocker(ctx, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
 	switch {
-	case err == nil:
-		return nil
+	case err != nil:
+		return nil, nil, explainDocker(ctx, err)
+	case len(body) > answerLimit:
+		return nil, nil, fmt.Errorf("the Docker daemon's answer has more than %d bytes", answerLimit)
+	case resp.StatusCode/100 == 2:
+		return resp.Header, body, nil
+	}
+	var said struct{ Message string }
+	if json.Unmarshal(body, &said) != nil || said.Message == "" {
+		said.Message = "the Docker daemon answers " + resp.Status
+	}
+	return nil, nil, &refusal{resp.StatusCode, lastLines([]byte(said.Message))}
+}
+
+// explainDocker says what it means that there was no answer.
+func explainDocker(ctx context.Context, err error) error {
+	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case failed == nil || !client.IsErrConnectionFailed(err):
-		return err
-	case errors.Is(*failed, fs.ErrNotExist), errors.Is(*failed, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: %w", errNoDaemon, *failed)
-	case errors.Is(*failed, fs.ErrPermission):
-		return renewer.WithHint(*failed, "set sudo: true for the host, or add its user to the group docker (which is as good as root)")
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: %w", errNoDaemon, err)
+	case errors.Is(err, fs.ErrPermission):
+		return renewer.WithHint(err, "set sudo: true for the host, or add its user to the group docker (which is as good as root)")
 	}
-	return *failed
-}
-
-// wire bounds the size of every answer, and keeps the error of the last
-// request that got none.
-type wire struct {
-	http   *http.Transport
-	failed atomic.Pointer[error]
-}
-
-func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := w.http.RoundTrip(r)
-	if err != nil {
-		w.failed.Store(&err)
-		return nil, err
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, answerLimit), resp.Body}
-	return resp, nil
+	return err
 }
 
 // words are the last lines that a container printed since it was last started;
 // empty where its log driver keeps nothing to read.
 func (c *box) words(ctx context.Context) string {
-	got, err := c.api.ContainerInspect(ctx, c.name, client.ContainerInspectOptions{})
-	if err != nil || got.Container.State == nil || got.Container.Config == nil {
+	got, err := c.api.inspect(ctx, c.name)
+	if err != nil || got.State == nil || got.Config == nil {
 		return ""
 	}
-	logs, err := c.api.ContainerLogs(ctx, c.name, client.ContainerLogsOptions{
-		ShowStdout: true, ShowStderr: true, Tail: logLines, Since: justBefore(got.Container.State.StartedAt),
+	text, err := c.api.do(ctx, http.MethodGet, c.name, "logs", url.Values{
+		"stdout": {"1"}, "stderr": {"1"}, "tail": {logLines}, "since": {justBefore(got.State.StartedAt)},
 	})
 	if err != nil {
 		return ""
 	}
-	defer func() { _ = logs.Close() }()
-	said := &tail{limit: outputKept}
-	if got.Container.Config.Tty {
-		_, _ = io.Copy(said, logs) // what came before an error is worth telling
-	} else {
-		_, _ = stdcopy.StdCopy(said, said, logs)
+	if !got.Config.Tty {
+		text = unframed(text)
 	}
+	said := &tail{limit: outputKept}
+	_, _ = said.Write(text)
 	return strings.TrimSpace(lastLines(bytes.TrimSpace(said.buf)))
 }
 
-// justBefore is a moment before a container was started: dockerd notes the
-// time when the first words may have been printed already.
+// unframed takes the frames off what a container without a terminal printed: a
+// stream's number, three zero bytes and a length stand before each (Docker
+// Engine API, ContainerAttach). What comes before a broken one is kept.
+func unframed(text []byte) (out []byte) {
+	for len(text) >= 8 {
+		n := min(int(binary.BigEndian.Uint32(text[4:8])), len(text)-8)
+		out = append(out, text[8:8+n]...)
+		text = text[8+n:]
+	}
+	return out
+}
+
+// justBefore is a moment before a container was started, in seconds since 1970:
+// dockerd notes the time when the first words may have been printed already.
 func justBefore(started string) string {
 	at, err := time.Parse(time.RFC3339Nano, started)
 	if err != nil {
 		return ""
 	}
-	return at.Add(-time.Second).Format(time.RFC3339Nano)
+	return fmt.Sprint(at.Add(-time.Second).Unix())
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"path"
 	"strings"
-
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 
 	"renewer/renewer"
 )
@@ -160,29 +158,26 @@ func (h *Host) workOfContainer(ctx context.Context, name string) (renewer.Work, 
 	if stopped, _ := h.dockerStopped(ctx); stopped {
 		return w, nil
 	}
-	api, err := h.dockerAPI()
-	if err != nil {
-		return w, err
-	}
-	defer func() { _ = api.Close() }()
-	got, err := api.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
-	switch err = api.explain(ctx, err); {
-	case errdefs.IsNotFound(err), errors.Is(err, errNoDaemon):
+	api := h.dockerAPI()
+	defer api.close()
+	got, err := api.inspect(ctx, name)
+	switch {
+	case refusedWith(err, http.StatusNotFound), errors.Is(err, errNoDaemon):
 		return w, nil // activating says so
 	case err != nil:
 		return w, fmt.Errorf("look at container %s: %w", name, err)
-	case got.Container.State == nil || !got.Container.State.Running || got.Container.State.Paused:
+	case got.State == nil || !got.State.Running || got.State.Paused:
 		return w, nil
 	}
-	top, err := api.ContainerTop(ctx, got.Container.ID, client.ContainerTopOptions{})
+	top, err := api.top(ctx, got.ID)
 	if err != nil {
-		return w, fmt.Errorf("list the processes of container %s: %w", name, api.explain(ctx, err))
+		return w, fmt.Errorf("list the processes of container %s: %w", name, err)
 	}
 	own := 1
-	if c := got.Container.HostConfig; c != nil && c.Init != nil && *c.Init {
+	if c := got.HostConfig; c != nil && c.Init != nil && *c.Init {
 		own = 2
 	}
-	w.Running, w.Active = true, max(0, len(top.Processes)-own)
+	w.Running, w.Active = true, max(0, len(top)-own)
 	return w, nil
 }
 

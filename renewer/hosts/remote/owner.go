@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -52,12 +53,12 @@ func (c *conn) owner(ctx context.Context, user, group string) (o hosts.Owner, er
 	return o, err
 }
 
-var idForm = regexp.MustCompile(`^uid=(\d+)\b.* gid=(\d+)\b`)
+var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^uid=(\d+)\b.* gid=(\d+)\b`) })
 
 // self is the login account, as id(1) prints it.
 func (c *conn) self(ctx context.Context) (o hosts.Owner, err error) {
 	out, err := c.run(ctx, false, []string{"id"})
-	m := idForm.FindSubmatch(out)
+	m := idForm().FindSubmatch(out)
 	if m == nil {
 		return o, errors.Join(errors.New("find out who files are written as: id(1) does not say"), err)
 	}

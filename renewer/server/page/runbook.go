@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"renewer/docs/runbooks"
 )
@@ -93,7 +94,9 @@ func parse(text string) (blocks []block) {
 	return blocks
 }
 
-var marked = regexp.MustCompile("`[^`]+`|\\*[^* ][^*]*\\*|\\[[^\\]]+\\]\\([A-Za-z]+\\.md\\)")
+var marked = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("`[^`]+`|\\*[^* ][^*]*\\*|\\[[^\\]]+\\]\\([A-Za-z]+\\.md\\)")
+})
 
 // spans breaks a text into its pieces; lines are joined.
 func spans(text string) (out []span) {
@@ -104,7 +107,7 @@ func spans(text string) (out []span) {
 		}
 	}
 	at := 0
-	for _, m := range marked.FindAllStringIndex(text, -1) {
+	for _, m := range marked().FindAllStringIndex(text, -1) {
 		plain(text[at:m[0]])
 		piece := text[m[0]:m[1]]
 		at = m[1]
