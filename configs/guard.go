@@ -46,7 +46,7 @@ func readGuard(l *loader, at pos, n *yaml.Node) (any, bool) {
 		g.Docker = &renewer.DockerGuard{
 			WithoutLiveRestore: renewer.GuardChoice(getOr(d, "without_live_restore", string(renewer.GuardBlock))),
 			Label:              get[string](d, "label"),
-			Deadline:           deadlineOf(d),
+			GuardDeadline:      deadlineOf(d),
 		}
 	}
 	if s.has("dagu") {
@@ -63,8 +63,8 @@ func readGuard(l *loader, at pos, n *yaml.Node) (any, bool) {
 	return g, true
 }
 
-func deadlineOf(s settings) renewer.Deadline {
-	return renewer.Deadline{Before: getOr(s, "deadline", time.Duration(0)), Then: renewer.GuardChoice(getOr(s, "at_deadline", string(renewer.GuardBlock)))}
+func deadlineOf(s settings) renewer.GuardDeadline {
+	return renewer.GuardDeadline{Before: getOr(s, "deadline", time.Duration(0)), Then: renewer.GuardChoice(getOr(s, "at_deadline", string(renewer.GuardBlock)))}
 }
 
 // readWaitIdle returns a *renewer.DaguGuard. A duration alone is the deadline.
@@ -74,7 +74,7 @@ func readWaitIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if !ok {
 			return nil, false
 		}
-		return &renewer.DaguGuard{By: renewer.IdleByProcesses, Deadline: renewer.Deadline{Before: v.(time.Duration), Then: renewer.GuardBlock}}, true
+		return &renewer.DaguGuard{By: renewer.IdleByProcesses, GuardDeadline: renewer.GuardDeadline{Before: v.(time.Duration), Then: renewer.GuardBlock}}, true
 	}
 	v, ok := object("wait_idle", waitSchema.with(schema{"by": readIdle}))(l, at, n)
 	if !ok {
@@ -82,7 +82,7 @@ func readWaitIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	s := v.(settings)
 	g := getOr(s, "by", renewer.DaguGuard{By: renewer.IdleByProcesses})
-	g.Deadline = deadlineOf(s)
+	g.GuardDeadline = deadlineOf(s)
 	return &g, true
 }
 

@@ -25,7 +25,7 @@ type Certificate struct {
 	Trust      []string // issuers whose roots go into the ca file, and files of roots: see TrustFile
 	// Settle is how long after placing a bundle counts as loaded where nothing is
 	// activated: 0 is the default, less than 0 is at once. See SettleTime.
-	Settle     time.Duration
+	Settle     time.Duration `json:",omitempty"`
 	Placements []Placement
 	Pace       Pace
 	Window     string // name of a maintenance window, or empty

@@ -148,7 +148,7 @@ func (s *street) entry(i int) refEntry {
 	c := s.certs[i]
 	k := Conditions{Now: s.now, WindowOpen: c.Window == "" || s.window, WindowNext: s.now.Truncate(time.Hour).Add(time.Hour)}
 	if i%2 == 0 {
-		k.End = t0.Add(time.Duration(1+i) * 40 * time.Second)
+		k.Deadline = c.Deadline(&Generation{NotAfter: t0.Add(time.Duration(1+i) * 40 * time.Second)})
 	}
 	e := refEntry{Entry: Entry{Certificate: c, Rollout: s.open[c.Name], Conditions: k, Order: i, Gate: s.gates[c.Name]}}
 	for _, other := range s.certs {

@@ -23,8 +23,8 @@ type Guard struct {
 	Dagu   *DaguGuard   `json:"dagu,omitempty"`
 }
 
-// Deadline ends the waiting of a guard.
-type Deadline struct {
+// GuardDeadline ends the waiting of a guard.
+type GuardDeadline struct {
 	Before time.Duration `json:"deadline,omitempty"` // the end of what is in place; 0: none
 	Then   GuardChoice   `json:"at_deadline,omitempty"`
 }
@@ -36,7 +36,7 @@ type Deadline struct {
 type DockerGuard struct {
 	WithoutLiveRestore GuardChoice `json:"without_live_restore"`
 	Label              string      `json:"label,omitempty"` // containers that matter have it; empty: all of them
-	Deadline
+	GuardDeadline
 }
 
 // DaguGuard keeps a Dagu process from being restarted while a run of its own
@@ -51,7 +51,7 @@ type DaguGuard struct {
 	TokenFile string   `json:"token_file,omitempty"` // of an API key; empty: none is sent
 	CACert    string   `json:"ca_cert,omitempty"`    // trust for the API's own TLS; empty: the system's
 	Command   []string `json:"command,omitempty"`    // exit status 0: idle, 1: busy
-	Deadline
+	GuardDeadline
 }
 
 // IdleBy is how it is seen that nothing is under way.
@@ -138,7 +138,7 @@ func (g DaguGuard) Check(w Work, now, end time.Time) Held {
 }
 
 // hold waits until the deadline, and then for a person or no longer.
-func (l Deadline) hold(why, hint string, now, end time.Time) Held {
+func (l GuardDeadline) hold(why, hint string, now, end time.Time) Held {
 	deadline := end.Add(-l.Before)
 	switch {
 	case end.IsZero() || l.Before <= 0:

@@ -8,7 +8,7 @@ import (
 func TestGuard(t *testing.T) {
 	end := t0.Add(30 * 24 * time.Hour)
 	busy := DockerState{Running: true, Containers: 3, Matching: 1}
-	wait := DockerGuard{WithoutLiveRestore: GuardWaitIdle, Label: "dagster/run_id", Deadline: Deadline{7 * 24 * time.Hour, GuardBlock}}
+	wait := DockerGuard{WithoutLiveRestore: GuardWaitIdle, Label: "dagster/run_id", GuardDeadline: GuardDeadline{7 * 24 * time.Hour, GuardBlock}}
 	restart := wait
 	restart.Then = GuardRestart
 	for name, c := range map[string]struct {
@@ -39,7 +39,7 @@ func TestGuard(t *testing.T) {
 
 func TestGuardOfAContainer(t *testing.T) {
 	end := t0.Add(30 * 24 * time.Hour)
-	wait := DockerGuard{WithoutLiveRestore: GuardWaitIdle, Label: "dagster/run_id", Deadline: Deadline{7 * 24 * time.Hour, GuardRestart}}
+	wait := DockerGuard{WithoutLiveRestore: GuardWaitIdle, Label: "dagster/run_id", GuardDeadline: GuardDeadline{7 * 24 * time.Hour, GuardRestart}}
 	busy := DockerState{Running: true, LiveRestore: true, Containers: 3, Matching: 1}
 	for name, c := range map[string]struct {
 		guard   DockerGuard
@@ -64,7 +64,7 @@ func TestGuardOfAContainer(t *testing.T) {
 
 func TestDaguGuard(t *testing.T) {
 	end := t0.Add(30 * 24 * time.Hour)
-	block, restart := DaguGuard{Deadline: Deadline{24 * time.Hour, GuardBlock}}, DaguGuard{Deadline: Deadline{24 * time.Hour, GuardRestart}}
+	block, restart := DaguGuard{GuardDeadline: GuardDeadline{24 * time.Hour, GuardBlock}}, DaguGuard{GuardDeadline: GuardDeadline{24 * time.Hour, GuardRestart}}
 	busy, late := Work{Running: true, Active: 2, What: "runs"}, end.Add(-24*time.Hour)
 	for name, c := range map[string]struct {
 		guard   DaguGuard

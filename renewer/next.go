@@ -40,15 +40,12 @@ type Conditions struct {
 	// certificate; without one WindowOpen is true.
 	WindowOpen bool
 	WindowNext time.Time
-	// End is when what is in place now expires; zero if nothing is.
-	End time.Time
+	Deadline   Deadline
 }
 
-// late reports whether what is in place is about to end, so that window, order
-// and pace no longer count.
-func (k Conditions) late(c Certificate) bool {
-	return !k.End.IsZero() && !k.Now.Before(k.End.Add(-c.OverrideBefore))
-}
+// late reports whether what is in place is about to expire, so that window,
+// order and pace no longer count.
+func (k Conditions) late() bool { return k.Deadline.Near(k.Now) }
 
 // Next is what a rollout can do now.
 type Next struct {
@@ -73,8 +70,8 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		return Next{}
 	}
 	var n Next
-	if !k.late(c) && !k.End.IsZero() {
-		n.until(k.End.Add(-c.OverrideBefore), k.Now)
+	if !k.late() {
+		n.until(k.Deadline.About, k.Now)
 	}
 	stopped, wait := r.stopped(), r.pausedUntil(c.Pace)
 	leaves, roots := r.slots(c, k, false), r.slots(c, k, true)
@@ -150,7 +147,7 @@ func (n *Next) until(t, now time.Time) {
 // have to wait until every host has the roots.
 func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 	p, proven, live := c.Pace, 0, 0
-	late := k.late(c)
+	late := k.late()
 	for _, s := range r.Steps {
 		switch {
 		case s.State == StepVerified || rooting && s.Pass == PassRooted:
@@ -187,5 +184,5 @@ func (r *Rollout) shut(c Certificate, k Conditions) bool {
 	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false
 	}
-	return !k.late(c)
+	return !k.late()
 }

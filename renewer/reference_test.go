@@ -203,7 +203,7 @@ type refMove struct {
 // pace no longer count.
 func (m refMove) late() bool {
 	k := m.Conditions
-	return !k.End.IsZero() && !k.Now.Before(k.End.Add(-m.Certificate.OverrideBefore))
+	return k.Deadline.Near(k.Now)
 }
 
 func observeTraffic(moves []refMove) *traffic {

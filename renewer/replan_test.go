@@ -97,7 +97,7 @@ func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
 	}
 	next := func(now time.Time) Next {
 		rec.Apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), End: EndLost})
-		return rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true, End: end})
+		return rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true, Deadline: c.Deadline(&Generation{NotAfter: end})})
 	}
 	if n := next(t0); len(n.Actions) != 0 {
 		t.Errorf("%+v", n)

@@ -62,7 +62,7 @@ type member struct {
 // observe looks at an entry by itself.
 func (m *member) observe(e Entry) {
 	k, r := e.Conditions, e.Rollout
-	*m = member{Entry: e, side: e.Certificate.side(), next: r.Next(e.Certificate, k), asked: r.askedAt(), late: k.late(e.Certificate), offers: m.offers}
+	*m = member{Entry: e, side: e.Certificate.side(), next: r.Next(e.Certificate, k), asked: r.askedAt(), late: k.late(), offers: m.offers}
 	m.until = m.next.Until
 	if m.asked.After(k.Now) { // the clock was ahead
 		m.until = earlier(m.until, m.asked)

@@ -197,11 +197,11 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 	if h := turn.Held["docker@b"]; !strings.Contains(h.Text, "docker@a failed: a: connection refused") {
 		t.Errorf("%+v", h)
 	}
-	rest[0].Conditions.End = t0.Add(23 * time.Hour)
+	rest[0].Conditions.Deadline = rest[0].Certificate.Deadline(&Generation{NotAfter: t0.Add(23 * time.Hour)})
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("what is in place ends, and it is still held")
 	}
-	rest[0].Conditions.End = time.Time{}
+	rest[0].Conditions.Deadline = Deadline{}
 	rest[0].Rollout.Hurry(Overrides{}, t0.Add(20*time.Second))
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("a person asked after the failure, and it is still held")

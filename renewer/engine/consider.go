@@ -132,7 +132,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
 		Trusted:    e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
-		RootsFirst: func() bool { return !e.outOfTime(en) && len(e.refusals(en, nil, 1)) > 0 },
+		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	if en.current != nil {
 		o.Under = e.roots.under(en.current)

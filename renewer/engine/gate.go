@@ -44,10 +44,11 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 // is in place is about to expire. One that can be reached gets its roots from then
 // on whatever its window, and half of the time that is left.
 func (e *Engine) gate(en *entry) renewer.Waiting {
-	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || e.outOfTime(en) {
+	deadline, now := en.cert.Deadline(en.current), e.Now()
+	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || deadline.Over(now) {
 		return renewer.Waiting{}
 	}
-	late := e.late(en)
+	late := deadline.Near(now)
 	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[late])
 	if late {
 		found = slices.DeleteFunc(found, func(r trust.Refusal) bool { return !e.hurry(r.Verifier) })
@@ -55,9 +56,9 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	if len(found) == 0 {
 		return renewer.Waiting{}
 	}
-	r, end := found[0], e.overrideAt(en)
+	r, end := found[0], deadline.About
 	if late {
-		end = e.lastAt(en)
+		end = deadline.Last
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
 	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
@@ -91,28 +92,6 @@ func (e *Engine) hurry(id trust.ID) bool {
 	return true
 }
 
-// overrideAt is when what is in place is about to expire, so that window and pace
-// no longer count; zero if nothing is in place. lastAt is when nobody is waited
-// for any more.
-func (e *Engine) overrideAt(en *entry) time.Time {
-	if en.current == nil {
-		return time.Time{}
-	}
-	return en.current.NotAfter.Add(-en.cert.OverrideBefore)
-}
-
-func (e *Engine) lastAt(en *entry) time.Time {
-	if en.current == nil {
-		return time.Time{}
-	}
-	return en.current.NotAfter.Add(-en.cert.OverrideBefore / 2)
-}
-
-func (e *Engine) late(en *entry) bool      { return e.passedBy(e.overrideAt(en)) }
-func (e *Engine) outOfTime(en *entry) bool { return e.passedBy(e.lastAt(en)) }
-
-func (e *Engine) passedBy(at time.Time) bool { return !at.IsZero() && !e.Now().Before(at) }
-
 // passed is the event of a leaf that goes live although somebody will refuse it:
 // the gate was passed by force, without them, or because time runs out.
 func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
@@ -121,7 +100,7 @@ func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
 	if !ok || a.Kind != renewer.ActActivate || s.State != renewer.StepStaged || s.Pass == renewer.PassRoots {
 		return renewer.Event{}, false
 	}
-	if !r.Force && len(r.Without) == 0 && !e.late(en) {
+	if !r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
 		return renewer.Event{}, false
 	}
 	var names []string

@@ -178,8 +178,6 @@ func (e *Engine) condition(en *entry, now time.Time) renewer.Conditions {
 	if w, ok := e.fleet.Windows[en.cert.Window]; ok && !e.urgent[en.cert.Name] {
 		k.WindowOpen, k.WindowNext = w.At(now)
 	}
-	if en.current != nil {
-		k.End = en.current.NotAfter
-	}
+	k.Deadline = en.cert.Deadline(en.current)
 	return k
 }
