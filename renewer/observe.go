@@ -90,7 +90,12 @@ func (p *PlacementState) learn(d OnDisk) {
 	if p.Roots.Known() || !d.Trusts.Known() {
 		return
 	}
-	p.Roots, p.Digest = d.Trusts, ""
+	p.Recognize(d.Trusts)
+}
+
+// Recognize notes which roots a version before placed.
+func (p *PlacementState) Recognize(roots RootSet) {
+	p.Roots, p.Digest = roots, ""
 	if p.Loaded == nil && !p.Unactivated {
 		p.loaded()
 	}

@@ -90,6 +90,7 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 		rec = renewer.Record{Name: name}
 	}
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
+	e.recognize(&rec, c)
 	en := &entry{cert: c, rec: rec}
 	if en.current, err = e.generation(name, rec.Current); err != nil {
 		return nil, false, err

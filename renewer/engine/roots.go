@@ -167,6 +167,20 @@ func (rc *rootCache) under(g *renewer.Generation) renewer.RootSet {
 	return nil
 }
 
+// recognize makes out the roots that a version before placed, of which it kept
+// the digest alone: mostly those that the entry's issuers have still.
+func (e *Engine) recognize(rec *renewer.Record, c renewer.Certificate) {
+	for host, st := range rec.Placements {
+		if st.Roots.Known() || st.Digest == "" {
+			continue
+		}
+		if roots, ok := e.roots.of(c.Trust...); ok && renewer.TrustDigest(roots) == st.Digest {
+			st.Recognize(renewer.RootSetOf(roots))
+			rec.Placements[host] = st
+		}
+	}
+}
+
 // rootsMoved plans for all again when an issuer has other roots than it had.
 func (e *Engine) rootsMoved() {
 	now := e.roots.moved.Load()

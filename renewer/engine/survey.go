@@ -272,7 +272,9 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	}
 	for _, p := range en.cert.Placements {
 		st := en.rec.Placements[p.Host]
-		if st.Unseen != renewer.UnseenRestored && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
+		_, hasTrust := p.Files[renewer.FileCA]
+		unknown := hasTrust && st.Placed() && !st.Roots.Known() && st.Reprobe.IsZero() && st.Seen == nil // of a version before
+		if st.Unseen != renewer.UnseenRestored && !unknown && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
 			continue
 		}
 		targets, err := e.targets([]string{name})
