@@ -30,7 +30,7 @@ var leafKeys = []string{"common_name", "sans", "default_sans", "usages", "strict
 type draft struct {
 	at       pos
 	own      settings
-	s, extra *layers
+	s, extra layers
 	profile  *Profile
 	bundle   bool // a trust bundle alone
 	base     renewer.Certificate
@@ -46,12 +46,16 @@ func (d *draft) where(key string) pos {
 
 // entry resolves one entry of certificates into one certificate, or one a host.
 func (r *resolver) entry(at pos, own settings) {
-	d := &draft{at: at, own: own, extra: &layers{own, r.defaults}}
-	if trust := get[[]setting](d.extra, "trust"); len(trust) > 0 && !d.extra.has("issuer") {
-		if p, ok := r.profiles[get[string](d.extra, "profile")]; ok && len(p.Usages) == 0 {
+	d := r.spare
+	if r.spare = nil; d == nil {
+		d = &draft{}
+	}
+	*d = draft{at: at, own: own, extra: layers{own, r.defaults}}
+	if trust := get[[]setting](&d.extra, "trust"); len(trust) > 0 && !d.extra.has("issuer") {
+		if p, ok := r.profiles[get[string](&d.extra, "profile")]; ok && len(p.Usages) == 0 {
 			d.own = maps.Clone(own)
 			d.own["issuer"] = trust[0] // a trust bundle is issued by nobody
-			d.extra = &layers{d.own, r.defaults}
+			d.extra[0] = d.own
 		}
 	}
 	for _, k := range []string{"issuer", "profile", "hosts"} {
@@ -66,26 +70,27 @@ func (r *resolver) entry(at pos, own settings) {
 			r.fault(at, fmt.Sprintf("certificate %s has no %s", quote(get[string](own, "name")), k), "expected "+expected)
 		}
 	}
-	profile, ok := r.profiles[get[string](d.extra, "profile")]
+	profile, ok := r.profiles[get[string](&d.extra, "profile")]
 	if !ok {
 		return
 	}
-	d.profile, d.s, d.bundle = profile, &layers{d.own, r.defaults, profile.settings}, len(profile.Usages) == 0
+	d.profile, d.s, d.bundle = profile, layers{d.own, r.defaults, profile.settings}, len(profile.Usages) == 0
 	d.base = r.base(d)
 	if d.base.Entry == "" {
 		return
 	}
 	r.placed(d)
 	hosts := r.hostsOf(d)
-	if !get[bool](d.s, "per_host") {
-		if len(hosts) > 0 {
-			r.certificate(d, hosts, false)
+	if perHost := get[bool](&d.s, "per_host"); perHost {
+		r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(hosts))
+		for i := range hosts {
+			r.certificate(d, hosts[i:i+1], true)
 		}
-		return
+	} else if len(hosts) > 0 {
+		r.certificate(d, hosts, false)
 	}
-	r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(hosts))
-	for i := range hosts {
-		r.certificate(d, hosts[i:i+1], true)
+	if d.base.PeerGroup == "" { // else its members refer to it
+		r.spare = d
 	}
 }
 
@@ -94,7 +99,7 @@ func (r *resolver) entry(at pos, own settings) {
 func (r *resolver) hostsOf(d *draft) []*Host {
 	x, _ := d.s.find("hosts")
 	list, _ := x.value.([]setting)
-	hosts := make([]*Host, 0, len(list))
+	hosts := r.hosts[:0]
 	r.turn++
 	add := func(i int) {
 		if r.listed[i] != r.turn {
@@ -112,12 +117,13 @@ func (r *resolver) hostsOf(d *draft) []*Host {
 			}
 		}
 	}
+	r.hosts = hosts
 	return hosts
 }
 
 // base is what all certificates of an entry have in common.
 func (r *resolver) base(d *draft) renewer.Certificate {
-	s := d.s
+	s := &d.s
 	c := renewer.Certificate{
 		Entry: get[string](s, "name"), Issuer: get[string](s, "issuer"), Profile: d.profile.Name,
 		Strict: get[bool](s, "strict"), Key: renewer.KeyType(getOr(s, "key", string(renewer.ECDSAP256))), Rekey: getOr(s, "rekey", true),
@@ -125,15 +131,19 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		Window: get[string](s, "window"), PeerGroup: get[string](s, "peer_group"),
 		Position: r.position(d.at),
 	}
-	for _, u := range texts(s, "usages") {
-		c.Usages = append(c.Usages, renewer.Usage(u))
+	if own := d.extra.has("usages"); !own {
+		c.Usages = d.profile.sorted
+	} else {
+		c.Usages = usagesOf(s)
 	}
-	slices.SortFunc(c.Usages, func(a, b renewer.Usage) int { return strings.Compare(string(b), string(a)) }) // server, client
 	if profile := d.profile.Usages; len(c.Usages) > 0 && len(profile) > 0 && !slices.ContainsFunc(c.Usages, func(u renewer.Usage) bool { return slices.Contains(profile, u) }) {
 		r.fault(d.where("usages"), fmt.Sprintf("usages %v are the other side's: profile %s is for %v", c.Usages, d.profile.Name, profile), fmt.Sprintf("expected usages: %v", profile))
 	}
 	if len(c.Trust) == 0 {
-		c.Trust = []string{c.Issuer}
+		if r.own[c.Issuer] == nil {
+			r.own[c.Issuer] = []string{c.Issuer}
+		}
+		c.Trust = r.own[c.Issuer]
 	}
 	rollout := get[settings](s, "rollout")
 	c.Pace = renewer.Pace{
@@ -150,6 +160,17 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 	}
 	r.bundle(d, &c)
 	return c
+}
+
+// usagesOf returns usages, server before client.
+func usagesOf(s source) []renewer.Usage {
+	var out []renewer.Usage
+	for _, u := range texts(s, "usages") {
+		out = append(out, renewer.Usage(u))
+	}
+	slices.Sort(out)
+	slices.Reverse(out)
+	return out
 }
 
 // certificate adds one certificate for a group of hosts.
@@ -198,7 +219,7 @@ func (r *resolver) certificate(d *draft, hosts []*Host, perHost bool) {
 func retired(h *Host) bool { return h.Retired }
 
 func (r *resolver) commonName(d *draft, name string, hosts []*Host) string {
-	if given := get[string](d.s, "common_name"); given != "" {
+	if given := get[string](&d.s, "common_name"); given != "" {
 		if hasPlaceholder(given) && len(hosts) > 1 {
 			r.fault(d.where("common_name"), "common_name differs from host to host, and the hosts share one certificate", "expected per_host: true, or a name without placeholder")
 			return ""

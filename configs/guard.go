@@ -109,7 +109,7 @@ func readIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
 
 // guard is the entry's, with placeholders replaced, for what it activates.
 func (r *resolver) guard(d *draft, c *renewer.Certificate, a renewer.Activation, h *Host) *renewer.Guard {
-	set := get[*renewer.Guard](d.s, "guard")
+	set := get[*renewer.Guard](&d.s, "guard")
 	if set == nil {
 		return nil
 	}

@@ -175,18 +175,15 @@ func (l *loader) plain(n *yaml.Node) bool {
 	return ok
 }
 
-// isText is unreadable without the place.
-func isText(data []byte) bool {
-	return utf8.Valid(data) && !slices.ContainsFunc(data, func(c byte) bool { return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f })
-}
-
 // unreadable finds the first byte that is not text.
 func unreadable(data []byte) (pos, string) {
 	at := pos{line: 1, column: 1}
-	if isText(data) {
-		return at, ""
-	}
 	for len(data) > 0 {
+		if c := data[0]; ' ' <= c && c < 0x7f { // most of it
+			at.column++
+			data = data[1:]
+			continue
+		}
 		r, size := utf8.DecodeRune(data)
 		switch {
 		case r == utf8.RuneError && size == 1:

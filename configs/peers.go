@@ -19,7 +19,7 @@ type member struct {
 // join notes what a certificate of a group dials.
 func (r *resolver) join(d *draft, c *renewer.Certificate, hosts []*Host) {
 	var dials []setting
-	for _, x := range get[[]setting](d.s, "dials") {
+	for _, x := range get[[]setting](&d.s, "dials") {
 		text, _ := x.value.(string)
 		for _, h := range hosts {
 			at := x.at.or(d.where("dials"))
@@ -158,7 +158,7 @@ func issuersOf(members []member) []string {
 // authenticates nobody, and trusts not all of the issuers.
 func (m member) lacks(issuers []string) bool {
 	return slices.ContainsFunc(issuers, func(name string) bool { return !slices.Contains(m.Trust, name) }) &&
-		get[string](get[settings](m.d.s, "files"), string(renewer.FileCA)) != ""
+		get[string](get[settings](&m.d.s, "files"), string(renewer.FileCA)) != ""
 }
 
 // sends refuses a client without a certificate where every server asks for one.

@@ -12,7 +12,7 @@ import (
 
 // placed fills in what the placements of an entry have in common.
 func (r *resolver) placed(d *draft) {
-	d.placed = renewer.Placement{Owner: get[string](d.s, "owner"), Group: get[string](d.s, "group"), Reloads: reloads(d.s)}
+	d.placed = renewer.Placement{Owner: get[string](&d.s, "owner"), Group: get[string](&d.s, "group"), Reloads: reloads(&d.s)}
 	own := d.own.has("files") || d.own.has("modes") || r.defaults.has("files") || r.defaults.has("modes")
 	if same, ok := r.layouts[d.profile]; ok && !own {
 		d.placed.Files, d.placed.Modes = same.Files, same.Modes
@@ -47,7 +47,7 @@ func (r *resolver) dir(d *draft, h *Host) string {
 		r.fault(d.at, fmt.Sprintf("profile %s does not say where the files go", d.profile.Name), "expected dir: "+aPath)
 		return ""
 	}
-	dir := expand(get[string](d.s, "dir"), h)
+	dir := expand(get[string](&d.s, "dir"), h)
 	if dir == "" {
 		return ""
 	}
@@ -59,7 +59,7 @@ func (r *resolver) dir(d *draft, h *Host) string {
 
 // files names the files and their modes.
 func (r *resolver) files(d *draft) {
-	files, modes := get[settings](d.s, "files"), get[settings](d.s, "modes")
+	files, modes := get[settings](&d.s, "files"), get[settings](&d.s, "modes")
 	p := &d.placed
 	p.Files, p.Modes = map[renewer.FileKind]string{}, map[renewer.FileKind]fs.FileMode{}
 	at := func(k renewer.FileKind) pos { return files[string(k)].at.or(d.where("files")) }
@@ -104,7 +104,7 @@ func (r *resolver) files(d *draft) {
 
 // activation is the entry's, with placeholders replaced.
 func (r *resolver) activation(d *draft, h *Host) renewer.Activation {
-	a := getOr(d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout})
+	a := getOr(&d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout})
 	set, _ := d.s.find("activate")
 	at := set.at.or(d.at)
 	if set.at == (pos{}) {
@@ -141,7 +141,7 @@ func (r *resolver) activation(d *draft, h *Host) renewer.Activation {
 
 // probe is the entry's, with placeholders replaced.
 func (r *resolver) probe(d *draft, c *renewer.Certificate, placed *renewer.Placement, h *Host) renewer.Probe {
-	set := getOr(d.s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile, Timeout: defaultProbeTimeout}})
+	set := getOr(&d.s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile, Timeout: defaultProbeTimeout}})
 	x, _ := d.s.find("probe")
 	p, at := set.Probe, x.at.or(d.at)
 	if x.at == (pos{}) {

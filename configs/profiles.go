@@ -29,6 +29,7 @@ type Profile struct {
 	Reloads     map[string]string `json:"reloads,omitempty" yaml:"reloads,omitempty"`
 
 	settings settings
+	sorted   []renewer.Usage // usages, server before client
 }
 
 // ProfileFile is one file of a profile.
@@ -92,6 +93,7 @@ func newProfile(name, source string, s settings) Profile {
 	for _, u := range texts(s, "usages") {
 		p.Usages = append(p.Usages, renewer.Usage(u))
 	}
+	p.sorted = usagesOf(s)
 	files, modes := get[settings](s, "files"), get[settings](s, "modes")
 	for _, k := range renewer.FileKinds {
 		if file := get[string](files, string(k)); file != "" {

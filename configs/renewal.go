@@ -10,11 +10,11 @@ import (
 // renewal checks that something of the lifetime is left before the renew
 // time, the earliest that jitter can make it.
 func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
-	before := get[time.Duration](d.s, "renew_before")
+	before := get[time.Duration](&d.s, "renew_before")
 	if d.s.has("renew_at") && d.s.has("renew_before") {
 		r.fault(d.where("renew_before"), "renew_at and renew_before are both given", "expected one of them")
 	}
-	at := getOr(d.s, "renew_at", renewer.DefaultRenewAt)
+	at := getOr(&d.s, "renew_at", renewer.DefaultRenewAt)
 	key := "renew_at"
 	if before > 0 {
 		at, key = 0, "renew_before"
@@ -30,7 +30,7 @@ func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
 	}
 	jitter := min(renewer.DefaultJitter, share/2)
 	if d.s.has("jitter") {
-		if jitter = get[renewer.Share](d.s, "jitter"); jitter >= share {
+		if jitter = get[renewer.Share](&d.s, "jitter"); jitter >= share {
 			r.fault(d.where("jitter"), fmt.Sprintf("jitter (%s) leaves no time before the renewal that %s asks for", jitter, key),
 				fmt.Sprintf("expected less than %.3g%%", float64(share)*100))
 		}
@@ -45,7 +45,7 @@ func (r *resolver) override(d *draft, c *renewer.Certificate) {
 	if c.Window == "" {
 		return
 	}
-	c.OverrideBefore = getOr(d.s, "override_before", min(defaultOverride, c.Lifetime/10).Truncate(time.Second))
+	c.OverrideBefore = getOr(&d.s, "override_before", min(defaultOverride, c.Lifetime/10).Truncate(time.Second))
 	if c.OverrideBefore >= c.Lifetime {
 		r.fault(d.where("override_before"), fmt.Sprintf("override_before (%s) is not less than lifetime (%s)", FormatDuration(c.OverrideBefore), FormatDuration(c.Lifetime)),
 			"expected less than lifetime")
@@ -55,7 +55,7 @@ func (r *resolver) override(d *draft, c *renewer.Certificate) {
 // bundle refuses to mix a trust bundle alone with a certificate.
 func (r *resolver) bundle(d *draft, c *renewer.Certificate) {
 	if !d.bundle {
-		if c.IsBundle() && hasValue(d.s, "usages") {
+		if c.IsBundle() && hasValue(&d.s, "usages") {
 			r.fault(d.where("usages"), "a certificate without usages", "expected [server], [client] or both; the profile ca-bundle is for a trust bundle alone")
 		}
 		return

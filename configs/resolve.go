@@ -30,6 +30,9 @@ type resolver struct {
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
 	count    int                            // of placements
 	looked   map[string]error               // files of roots
+	own      map[string][]string            // trust of those that trust their issuer alone, by issuer
+	hosts    []*Host                        // of the entry
+	spare    *draft                         // of an entry that is done
 }
 
 // clientUse is a certificate that a probe presents.
@@ -42,7 +45,7 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
-		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, looked: map[string]error{}, named: get[[]item](s, "groups"),
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, looked: map[string]error{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
 		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
@@ -63,11 +66,12 @@ func (r *resolver) certificates(list []setting) {
 	r.claims = make(map[claim]*renewer.Placement, 3*len(list))
 	r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(list))
 	r.fleet.index = make(map[string]int, len(list))
-	for _, c := range list {
+	for i, c := range list {
 		own, ok := c.value.(settings)
 		if !ok {
 			continue
 		}
+		list[i].value = nil // of no more use when it is resolved
 		refers(own)
 		name := get[string](own, "name")
 		if !own.has("name") {

@@ -33,12 +33,12 @@ func (r *resolver) sans(d *draft, c *renewer.Certificate, hosts []*Host) []strin
 			}
 		}
 	}
-	if getOr(d.s, "default_sans", true) {
+	if getOr(&d.s, "default_sans", true) {
 		for _, t := range get[[]setting](d.profile.settings, "sans") {
 			add(t)
 		}
 	}
-	for _, t := range get[[]setting](d.extra, "sans") {
+	for _, t := range get[[]setting](&d.extra, "sans") {
 		add(t)
 	}
 	slices.SortFunc(given, san.compare)

@@ -129,9 +129,9 @@ func excludes(key string) string {
 }
 
 // layers are settings from several places, the nearest first.
-type layers []settings
+type layers [3]settings
 
-func (ls *layers) find(key string) (setting, bool) { return find(*ls, key) }
+func (ls *layers) find(key string) (setting, bool) { return find(ls[:], key) }
 
 func (ls *layers) has(key string) bool {
 	_, ok := ls.find(key)
