@@ -3,13 +3,13 @@ package configs
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -53,7 +53,7 @@ func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 	return v, true
 }
 
-var bareProgram = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
+var bareProgram = pattern.New(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
 
 var timeoutReader = duration(time.Second, day)
 

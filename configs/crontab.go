@@ -3,16 +3,17 @@ package configs
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"renewer/internal/pattern"
 )
 
 var (
 	monthNames = []string{"", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"}
 	dayNames   = []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}
-	cronWord   = regexp.MustCompile(`[^0-9*?,/-]+`)
+	cronWord   = pattern.New(`[^0-9*?,/-]+`)
 )
 
 // crontab writes a spec as the library reads it: what crontab(5) and people
@@ -32,7 +33,7 @@ func crontab(spec string) (string, error) {
 	names := [][]string{3: monthNames, 4: dayNames}
 	for i, field := range fields {
 		var wrong error
-		fields[i] = cronWord.ReplaceAllStringFunc(field, func(word string) string {
+		fields[i] = cronWord.Regexp().ReplaceAllStringFunc(field, func(word string) string {
 			number, err := named3(word, names[i])
 			wrong = errors.Join(wrong, err)
 			return number

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -21,7 +21,7 @@ const (
 )
 
 var (
-	shareForm = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,6})?%$`)
+	shareForm = pattern.New(`^[0-9]{1,3}(\.[0-9]{1,6})?%$`)
 	unit      = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day}
 )
 

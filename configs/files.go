@@ -3,11 +3,11 @@ package configs
 import (
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -39,7 +39,7 @@ var filesReader = func() reader {
 	return object("files", s)
 }()
 
-var modeForm = regexp.MustCompile(`^0[0-7]{3}$`)
+var modeForm = pattern.New(`^0[0-7]{3}$`)
 
 func modesSchema() schema {
 	s := schema{}

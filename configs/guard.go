@@ -1,12 +1,12 @@
 package configs
 
 import (
-	"regexp"
 	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -28,7 +28,7 @@ var idleSchema = schema{
 	"command": argv,
 }
 
-var workerName = regexp.MustCompile(`^(\*|[A-Za-z0-9][A-Za-z0-9._-]*)$`)
+var workerName = pattern.New(`^(\*|[A-Za-z0-9][A-Za-z0-9._-]*)$`)
 
 // daguDeadline is how long before its end a certificate is no longer kept from
 // its service, as a share of its lifetime, where the guard does not say.

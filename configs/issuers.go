@@ -5,18 +5,19 @@ import (
 	"maps"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"renewer/internal/pattern"
 )
 
 const aURL = "an https:// URL without user, query or fragment"
 
-var rateForm = regexp.MustCompile(`^([1-9][0-9]{0,5})/([smh])$`)
+var rateForm = pattern.New(`^([1-9][0-9]{0,5})/([smh])$`)
 
 // issuerVariants are the keys of each type of issuer.
 var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{

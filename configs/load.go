@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -202,13 +202,13 @@ func unreadable(data []byte) (pos, string) {
 }
 
 var (
-	yamlLine   = regexp.MustCompile(`^line ([0-9]+): `)
-	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced`)
+	yamlLine   = pattern.New(`^line ([0-9]+): `)
+	yamlAnchor = pattern.New(`^unknown anchor '(.+)' referenced`)
 )
 
 // parserProblem holds how the YAML library's parser, unlike its scanner,
 // begins a problem: it counts the lines of these from 0.
-var parserProblem = regexp.MustCompile(`^(did not find expected ('-'|key|',' or|node content|<)|found duplicate|found undefined|found incompatible|block sequence entries)`)
+var parserProblem = pattern.New(`^(did not find expected ('-'|key|',' or|node content|<)|found duplicate|found undefined|found incompatible|block sequence entries)`)
 
 // syntax finds the line in the library's message; it knows no columns.
 func (l *loader) syntax(err error, data []byte) pos {

@@ -5,26 +5,27 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/net/idna"
+
+	"renewer/internal/pattern"
 )
 
 // The forms of names. Names become parts of paths and of arguments, so none
 // begins with a dot or a dash or holds a slash.
 var (
-	certificateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
-	plainName       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	hostName        = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-	accountName     = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})$`)
-	unitName        = regexp.MustCompile(`^[A-Za-z0-9:_.\\@{}][A-Za-z0-9:_.\\@{}-]*\.(service|socket|target|timer|path|mount|slice)$`)
-	containerName   = regexp.MustCompile(`^[A-Za-z0-9{][A-Za-z0-9_.{}-]*$`)
-	fingerprintForm = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
-	placeholderForm = regexp.MustCompile(`\{[A-Za-z_]+\}`)
+	certificateName = pattern.New(`^[a-z0-9][a-z0-9._-]*$`)
+	plainName       = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	hostName        = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+	accountName     = pattern.New(`^([A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})$`)
+	unitName        = pattern.New(`^[A-Za-z0-9:_.\\@{}][A-Za-z0-9:_.\\@{}-]*\.(service|socket|target|timer|path|mount|slice)$`)
+	containerName   = pattern.New(`^[A-Za-z0-9{][A-Za-z0-9_.{}-]*$`)
+	fingerprintForm = pattern.New(`^[0-9A-Fa-f]{64}$`)
+	placeholderForm = pattern.New(`\{[A-Za-z_]+\}`)
 )
 
 // longestName keeps NAME@HOST within the 255 bytes of a file's name (Linux,
@@ -40,7 +41,7 @@ const (
 	aPath            = "an absolute path without '..'"
 )
 
-func named(form *regexp.Regexp, expected string) reader {
+func named(form *pattern.Pattern, expected string) reader {
 	return textLike(expected, func(s string) bool { return len(s) <= longestName && form.MatchString(s) })
 }
 
@@ -249,7 +250,7 @@ func template(expected string, check func(string) bool, also ...string) reader {
 		if !hasPlaceholder(v.(string)) {
 			return v, true
 		}
-		for _, p := range placeholderForm.FindAllString(v.(string), -1) {
+		for _, p := range placeholderForm.Regexp().FindAllString(v.(string), -1) {
 			if p != "{host}" && p != "{address}" && !slices.Contains(also, p) {
 				l.fault(at, l.what()+" has the unknown placeholder "+quote(p), "expected {host} or {address}")
 				ok = false

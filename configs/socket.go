@@ -7,10 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"renewer/internal/pattern"
 )
 
 // longestSocket is the room that Linux has for the path of a unix socket
@@ -102,7 +103,7 @@ func (l *loader) some(root *yaml.Node, keys schema) settings {
 	return s
 }
 
-var topKey = regexp.MustCompile(`^["']?([a-z_]+)["']? *:([ \t\r\n]|$)`)
+var topKey = pattern.New(`^["']?([a-z_]+)["']? *:([ \t\r\n]|$)`)
 
 // topLevel returns the text of some keys, by the lines that begin at column 1.
 // It reports false where these are not plain keys.
@@ -117,7 +118,7 @@ func topLevel(f *os.File, keys schema) (text []byte, plain bool, err error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, false, err
 		}
-		m := topKey.FindSubmatch(bytes.TrimPrefix(head[:n], []byte(byteOrderMark)))
+		m := topKey.Regexp().FindSubmatch(bytes.TrimPrefix(head[:n], []byte(byteOrderMark)))
 		if m == nil {
 			return nil, false, nil
 		}

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
+
+	"renewer/internal/pattern"
 )
 
 const (
@@ -140,12 +140,12 @@ func (i *Issuer) noteSigners(state *tls.ConnectionState) {
 }
 
 // token of a provisioner, in compact form: three parts, the first a JSON object.
-var jws = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*`) })
+var jws = pattern.New(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*`)
 
 // clean makes one short line of what a server said: it goes into logs, and some
 // proxies repeat the request.
 func clean(s string) string {
-	s = jws().ReplaceAllString(s, "[token]")
+	s = jws.ReplaceAllString(s, "[token]")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || !unicode.IsPrint(r) && !unicode.IsSpace(r) {
 			return ' '

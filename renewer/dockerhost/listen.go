@@ -2,10 +2,10 @@ package dockerhost
 
 import (
 	"net"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
+
+	"renewer/internal/pattern"
 )
 
 // desiredDropIn returns the drop-in, empty where none is needed, and
@@ -37,7 +37,7 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	}
 	want := pl.addresses(unitHosts, envHosts)
 	for _, h := range want {
-		if !slices.Contains(unitHosts, h) && (!plainAddress().MatchString(h) || h == "") {
+		if !slices.Contains(unitHosts, h) && (!plainAddress.MatchString(h) || h == "") {
 			return "", nil, misconfigured("put it right by hand", "%q in hosts of %s, or in %s, is not an address", h, DaemonJSON, pl.f.DropIn.Path)
 		}
 	}
@@ -112,7 +112,7 @@ func (pl *planner) address() string { return "tcp://0.0.0.0:" + pl.port }
 
 // plainAddress is what may come into a unit's file as it is: nothing that
 // systemd or dockerd would take for more than an address.
-var plainAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z]+://)?[A-Za-z0-9_.:/\[\]@-]*$`) })
+var plainAddress = pattern.New(`^([a-z]+://)?[A-Za-z0-9_.:/\[\]@-]*$`)
 
 // covered reports whether clients are answered at the probe's port by one of
 // the addresses. One of the machine's own addresses counts: somebody chose it.

@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -96,10 +95,10 @@ type revision struct {
 
 func (r revision) String() string { return fmt.Sprintf("r%d-%s", r.n, r.hash) }
 
-var revisionName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^r(0|[1-9][0-9]{0,8})-([0-9a-f]{8})$`) })
+var revisionName = pattern.New(`^r(0|[1-9][0-9]{0,8})-([0-9a-f]{8})$`)
 
 func parseRevision(name string) (revision, bool) {
-	m := revisionName().FindStringSubmatch(name)
+	m := revisionName.FindStringSubmatch(name)
 	if m == nil {
 		return revision{}, false
 	}

@@ -10,12 +10,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
-	"sync"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -95,9 +94,9 @@ func readLimited(path string) ([]byte, error) {
 
 // quoted is how the YAML library shows a value: it may be a password in the
 // wrong place.
-var quoted = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("`[^`]*`") })
+var quoted = pattern.New("`[^`]*`")
 
-func withoutValues(err error) string { return quoted().ReplaceAllString(err.Error(), "…") }
+func withoutValues(err error) string { return quoted.ReplaceAllString(err.Error(), "…") }
 
 // listen takes the port, if those who can reach it may read it.
 func (p Port) listen(log *slog.Logger) (net.Listener, error) {

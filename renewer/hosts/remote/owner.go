@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -53,12 +52,12 @@ func (c *conn) owner(ctx context.Context, user, group string) (o hosts.Owner, er
 	return o, err
 }
 
-var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^uid=(\d+)\b.* gid=(\d+)\b`) })
+var idForm = pattern.New(`^uid=(\d+)\b.* gid=(\d+)\b`)
 
 // self is the login account, as id(1) prints it.
 func (c *conn) self(ctx context.Context) (o hosts.Owner, err error) {
 	out, err := c.run(ctx, false, []string{"id"})
-	m := idForm().FindSubmatch(out)
+	m := idForm.Regexp().FindSubmatch(out)
 	if m == nil {
 		return o, errors.Join(errors.New("find out who files are written as: id(1) does not say"), err)
 	}

@@ -2,11 +2,10 @@ package page
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
-	"sync"
 
 	"renewer/docs/runbooks"
+	"renewer/internal/pattern"
 )
 
 func runbookLink(name string) string {
@@ -94,9 +93,7 @@ func parse(text string) (blocks []block) {
 	return blocks
 }
 
-var marked = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile("`[^`]+`|\\*[^* ][^*]*\\*|\\[[^\\]]+\\]\\([A-Za-z]+\\.md\\)")
-})
+var marked = pattern.New("`[^`]+`|\\*[^* ][^*]*\\*|\\[[^\\]]+\\]\\([A-Za-z]+\\.md\\)")
 
 // spans breaks a text into its pieces; lines are joined.
 func spans(text string) (out []span) {
@@ -107,7 +104,7 @@ func spans(text string) (out []span) {
 		}
 	}
 	at := 0
-	for _, m := range marked().FindAllStringIndex(text, -1) {
+	for _, m := range marked.Regexp().FindAllStringIndex(text, -1) {
 		plain(text[at:m[0]])
 		piece := text[m[0]:m[1]]
 		at = m[1]
