@@ -89,7 +89,7 @@ func (e *Engine) passing(now time.Time) {
 	for name, w := range e.windows {
 		if len(w.certificates) == 0 {
 			delete(e.windows, name)
-		} else if open, next := e.fleet.Windows[name].At(now); open != w.open || !next.Equal(w.next) {
+		} else if open, next := e.fleet.Windows[name].At(now); open != w.open || next.Before(w.next) { // a later one is seen when the known one has come
 			w.open, w.next = open, next
 			e.recheck(slices.Collect(maps.Keys(w.certificates))...)
 		}
