@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,41 @@ func everyone(issuer string) func(*world) {
 
 // replaced puts another CA of the same name into the files of issuer a.
 func replaced(w *world) { w.replaceCA("a", rootCA(w.t, "a")) }
+
+// first is a first pass that does not do all: the certificate that a probe
+// presents is not there before it.
+func first(w *world) {
+	w.rocky = true
+	w.pass("the very first pass")
+	w.rocky = false
+}
+
+// tampered adds a root to both ca files by hand.
+func tampered(w *world) {
+	for _, name := range []string{"svc", "cli"} {
+		w.add(evil(w.t), name, "ca.crt")
+	}
+}
+
+// lost takes the inventory away.
+func lost(w *world) { must(w.t, os.Remove(w.in("state", "inventory.db"))) }
+
+// whileRunning makes a change under a process that goes on afterwards.
+func whileRunning(change func(*world)) func(*world) {
+	return func(w *world) {
+		w.with("a process that runs on", func(ctx context.Context, a *App) {
+			_, err := a.RunOnce(ctx, nil)
+			must(w.t, err)
+			change(w)
+			for _, name := range []string{"svc", "cli", "svc"} {
+				res, err := a.Renew(ctx, renewer.RenewRequest{Names: []string{name}}, nil)
+				if err != nil || res.Failed() {
+					w.t.Errorf("renew %s: %+v, %v", name, res, err)
+				}
+			}
+		})
+	}
+}
 
 // slowly has every service take its time.
 func slowly(start func(*world)) func(*world) {
@@ -132,6 +168,40 @@ var scenarios = []scenario{
 	{
 		name:  "the change is taken back before it is through",
 		start: everyone("a"), steps: then(all(everyone("b"), onePass, under([]string{"a", "b"}, "issuer: a", "issuer: a"))), svc: "a", cli: "a",
+	},
+	{
+		name:  "the same files under another issuer's name",
+		start: everyone("a"), steps: then(func(w *world) {
+			w.want("z: {type: local, ca_cert: DIR/state/issuers/a/ca.pem, ca_key: DIR/state/issuers/a/ca-key.pem}", "issuer: z", "issuer: z")
+		}), svc: "a", cli: "a",
+	},
+	{
+		name:  "another change in the midst of the change",
+		start: everyone("a"), steps: then(all(everyone("b"), onePass, everyone("c"), onePass, everyone("d"))), svc: "d", cli: "d",
+	},
+	{
+		name:  "two changes before a pass",
+		start: everyone("a"), steps: then(all(everyone("b"), everyone("c"))), svc: "c", cli: "c",
+	},
+	{
+		name: "a probe that presents the client's certificate", entries: probedAsClient,
+		start: all(everyone("a"), first), steps: then(everyone("b")), svc: "b", cli: "b",
+	},
+	{
+		name:  "a root added by hand before the change and in the midst of it",
+		start: everyone("a"), steps: then(all(tampered, everyone("b"), onePass, tampered)), svc: "b", cli: "b",
+	},
+	{
+		name:  "the inventory is lost before the change", // and with it who wrote what is in place
+		start: everyone("a"), steps: then(all(lost, everyone("b"))), svc: "a b", cli: "a b",
+	},
+	{
+		name:  "the inventory is lost",
+		start: everyone("a"), steps: then(lost), svc: "a", cli: "a",
+	},
+	{
+		name:  "other files in the place of the CA's while renewer runs",
+		start: everyone("a"), steps: then(whileRunning(replaced)), svc: "a", cli: "a",
 	},
 	{
 		name:  "a rollback of the service after the change",
@@ -254,8 +324,8 @@ func TestAForcedRenewalSaysWhoWillRefuse(t *testing.T) {
 			everyone("b")(w)
 			force(name)(w)
 			other := map[string]string{"svc": "cli@here", "cli": "svc@here"}[name]
-			w.with("history", func(a *App) {
-				events, err := a.Events(context.Background(), renewer.EventFilter{})
+			w.with("history", func(ctx context.Context, a *App) {
+				events, err := a.Events(ctx, renewer.EventFilter{})
 				must(t, err)
 				if !slices.ContainsFunc(events, func(e renewer.Event) bool {
 					return e.Certificate == name && strings.Contains(e.Message+e.Error, other) && strings.Contains(e.Message+e.Error, "refuse")
