@@ -331,19 +331,40 @@ func shows(of, ca string) func(*world) {
 	}
 }
 
+// openssl puts files in place that a CA has made without renewer; further roots
+// go into the ca file.
+func (w *world) openssl(name string, ca *testpki.CA, further ...*testpki.CA) {
+	o := map[string]testpki.Options{
+		"svc":   {CommonName: "localhost", SANs: []string{"here", "localhost", "127.0.0.1"}, Usages: testpki.ServerUsage},
+		"cli":   {CommonName: "cli", Usages: testpki.ClientUsage},
+		"guest": {CommonName: "guest", Usages: testpki.ClientUsage},
+	}[name]
+	pair, roots := ca.Leaf(w.t, o), ca.PEM()
+	for _, other := range further {
+		roots = append(roots, other.PEM()...)
+	}
+	testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
+	testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
+	testpki.WriteFile(w.t, w.in(name, "ca.crt"), roots, 0o444)
+	if s := w.services[name]; s != nil {
+		must(w.t, s.load())
+	}
+}
+
+// corp is somebody else's CA.
+func (w *world) corp() *testpki.CA {
+	if w.cas["corp"] == nil {
+		w.cas["corp"] = rootCA(w.t, "corp")
+	}
+	return w.cas["corp"]
+}
+
 // adopted is a fleet whose files openssl made, under a CA that it made too.
 func adopted(w *world) {
 	everyone("a")(w)
-	for name, o := range map[string]testpki.Options{
-		"svc": {CommonName: "localhost", SANs: []string{"here", "localhost", "127.0.0.1"}, Usages: testpki.ServerUsage},
-		"cli": {CommonName: "cli", Usages: testpki.ClientUsage},
-	} {
-		pair := w.cas["a"].Leaf(w.t, o)
-		testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
-		testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
-		testpki.WriteFile(w.t, w.in(name, "ca.crt"), w.cas["a"].PEM(), 0o444)
+	for _, name := range []string{"svc", "cli"} {
+		w.openssl(name, w.cas["a"])
 	}
-	must(w.t, w.services["svc"].load())
 	w.with("adopt", func(ctx context.Context, a *App) {
 		for _, name := range []string{"svc", "cli"} {
 			got, err := a.Adopt(ctx, "here", name)
@@ -355,21 +376,20 @@ func adopted(w *world) {
 	})
 }
 
-// foreign is a fleet in whose place somebody else's files were, with a client
-// that renewer does not know.
+// notAdopted is a fleet in whose place somebody else's files are.
+func notAdopted(w *world) {
+	for _, name := range []string{"svc", "cli"} {
+		w.openssl(name, w.corp())
+	}
+}
+
+// foreign is a fleet whose service somebody else's files were in place of, with
+// a client that renewer does not know.
 func foreign(w *world) {
 	everyone("a")(w)
-	corp := rootCA(w.t, "corp")
-	w.cas["corp"] = corp
-	place := func(name string, o testpki.Options, trust ...byte) {
-		pair := corp.Leaf(w.t, o)
-		testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
-		testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
-		testpki.WriteFile(w.t, w.in(name, "ca.crt"), append(corp.PEM(), trust...), 0o444)
-	}
 	w.local("b")
-	place("svc", testpki.Options{CommonName: "localhost", SANs: []string{"localhost"}, Usages: testpki.ServerUsage})
-	place("guest", testpki.Options{CommonName: "guest", Usages: testpki.ClientUsage}, append(w.cas["a"].PEM(), w.cas["b"].PEM()...)...)
+	w.openssl("svc", w.corp())
+	w.openssl("guest", w.corp(), w.cas["a"], w.cas["b"])
 	w.guests = []client{{"guest", w.in("guest"), w.services["svc"]}}
 }
 
