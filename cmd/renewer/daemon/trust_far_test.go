@@ -1,17 +1,20 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"renewer/internal/testssh"
+	"renewer/renewer"
 )
 
 const (
@@ -76,7 +79,8 @@ func (w *world) addFar() *door {
 
 // A CA is replaced while one host is off: those that are on, and the one that is
 // off but goes on with what it has, refuse nobody. When it is back the change
-// goes on to its end.
+// goes on to its end; when it is said to be gone for good, or the change is to go
+// on without it, it goes on without it.
 func TestACAIsReplacedWithOneHostOff(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -84,6 +88,7 @@ func TestACAIsReplacedWithOneHostOff(t *testing.T) {
 		on            []string // whose ca files hold both roots while it is off
 	}{
 		{"a client", farClient, []string{"svc", "cli"}},
+		{"a client with a certificate of its own", strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), []string{"svc", "cli"}},
 		{"the service", farService, []string{"cli"}},
 	} {
 		for _, grouped := range []bool{false, true} {
@@ -94,19 +99,79 @@ func TestACAIsReplacedWithOneHostOff(t *testing.T) {
 				s := scenario{start: everyone("a"), steps: then(func(w *world) {
 					way.shut.Store(true)
 					everyone("b")(w)
-					w.rocky = true // a host cannot be reached
-					for n := range 3 {
-						w.pass(fmt.Sprintf("pass %d without far", n+1))
-					}
-					w.rocky = false
+					w.without("far")
 					for _, name := range c.on {
 						w.holds(name, "here", "a b")
 					}
+					w.saysWhoHolds("far")
 					way.shut.Store(false)
 				}), svc: "b", cli: "b"}
 				s.play(w)
 			})
 		}
+	}
+}
+
+// without makes passes that cannot reach a host.
+func (w *world) without(host string) {
+	w.t.Helper()
+	w.rocky = true
+	for n := range 3 {
+		w.pass(fmt.Sprintf("pass %d without %s", n+1, host))
+	}
+	w.rocky = false
+}
+
+// saysWhoHolds checks that the plan names the host that holds the change up, and
+// that nothing that renewer advises leads around the gate.
+func (w *world) saysWhoHolds(host string) {
+	w.t.Helper()
+	w.with("plan and doctor", func(ctx context.Context, a *App) {
+		left, err := a.Plan(ctx)
+		must(w.t, err)
+		if !slices.ContainsFunc(left, func(s renewer.PlanStep) bool { return s.Action == "wait" && strings.Contains(s.Reason, "@"+host) }) {
+			w.t.Errorf("the plan does not say that %s is waited for: %+v", host, left)
+		}
+		found, err := a.Doctor(ctx, "here")
+		must(w.t, err)
+		for _, f := range found {
+			if text := f.Text + f.Fix; strings.Contains(text, "--force") || strings.Contains(text, "--without") {
+				w.t.Errorf("doctor advises a way around the gate: %+v", f)
+			}
+		}
+	})
+}
+
+func TestACAIsReplacedWithoutAHostThatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, goOn := range map[string]func(w *world){
+		"retired": func(w *world) {
+			w.hosts = strings.Replace(w.hosts, "{address", "{retired: true, address", 1)
+			everyone("b")(w)
+		},
+		"renewed without it": asked(renewer.RenewRequest{Names: []string{"svc"}, Without: []string{"far"}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, farClient, false)
+			way := w.addFar()
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			way.shut.Store(true)
+			everyone("b")(w)
+			w.without("far")
+			goOn(w)
+			w.without("far")
+			w.rocky = true // far cannot be reached, and refuses
+			shows("svc", "b")(w)
+			w.holds("cli", "here", "b")
+			for _, refused := range w.refusals() {
+				if !strings.Contains(refused, "cli on far") {
+					t.Error(refused)
+				}
+			}
+		})
 	}
 }
 

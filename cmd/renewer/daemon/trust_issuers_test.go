@@ -24,6 +24,7 @@ var remoteScenarios = []scenario{
 		start: underStepCA("a"), steps: then(underStepCA("b", "a"), federationEnds), svc: "b", cli: "b",
 	},
 	{name: "Vault, another root in the mount", start: underVault("a"), steps: then(underVault("b")), svc: "b", cli: "b"},
+	{name: "Vault, another root while renewer runs", start: underVault("a"), steps: then(whileRunning(underVault("b"))), svc: "b", cli: "b"},
 }
 
 // underStepCA is a fleet under a step-ca whose root gets that name; the one before

@@ -39,8 +39,8 @@ func (w *world) killed(before bool) func() {
 
 func (w *world) nothingLeft() (done bool) {
 	w.t.Helper()
-	w.with("plan", func(a *App) {
-		left, err := a.Plan(context.Background())
+	w.with("plan", func(ctx context.Context, a *App) {
+		left, err := a.Plan(ctx)
 		must(w.t, err)
 		done = len(left) == 0
 	})

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ type scenario struct {
 	svc     string           // the CAs whose roots are at the end the only ones in the ca file of svc
 	cli     string           // and in that of cli
 	alone   bool             // it is no peer group: check refuses that
+	running bool             // they talk before renewer has placed anything
 	rocky   bool             // a request may be refused, and a pass fail, on the way
 }
 
@@ -37,6 +39,41 @@ func everyone(issuer string) func(*world) {
 
 // replaced puts another CA of the same name into the files of issuer a.
 func replaced(w *world) { w.replaceCA("a", rootCA(w.t, "a")) }
+
+// first is a first pass that does not do all: the certificate that a probe
+// presents is not there before it.
+func first(w *world) {
+	w.rocky = true
+	w.pass("the very first pass")
+	w.rocky = false
+}
+
+// tampered adds a root to both ca files by hand.
+func tampered(w *world) {
+	for _, name := range []string{"svc", "cli"} {
+		w.add(evil(w.t), name, "ca.crt")
+	}
+}
+
+// lost takes the inventory away.
+func lost(w *world) { must(w.t, os.Remove(w.in("state", "inventory.db"))) }
+
+// whileRunning makes a change under a process that goes on afterwards.
+func whileRunning(change func(*world)) func(*world) {
+	return func(w *world) {
+		w.with("a process that runs on", func(ctx context.Context, a *App) {
+			_, err := a.RunOnce(ctx, nil)
+			must(w.t, err)
+			change(w)
+			for _, name := range []string{"svc", "cli", "svc"} {
+				res, err := a.Renew(ctx, renewer.RenewRequest{Names: []string{name}}, nil)
+				if err != nil || res.Failed() {
+					w.t.Errorf("renew %s: %+v, %v", name, res, err)
+				}
+			}
+		})
+	}
+}
 
 // slowly has every service take its time.
 func slowly(start func(*world)) func(*world) {
@@ -134,6 +171,40 @@ var scenarios = []scenario{
 		start: everyone("a"), steps: then(all(everyone("b"), onePass, under([]string{"a", "b"}, "issuer: a", "issuer: a"))), svc: "a", cli: "a",
 	},
 	{
+		name:  "the same files under another issuer's name",
+		start: everyone("a"), steps: then(func(w *world) {
+			w.want("z: {type: local, ca_cert: DIR/state/issuers/a/ca.pem, ca_key: DIR/state/issuers/a/ca-key.pem}", "issuer: z", "issuer: z")
+		}), svc: "a", cli: "a",
+	},
+	{
+		name:  "another change in the midst of the change",
+		start: everyone("a"), steps: then(all(everyone("b"), onePass, everyone("c"), onePass, everyone("d"))), svc: "d", cli: "d",
+	},
+	{
+		name:  "two changes before a pass",
+		start: everyone("a"), steps: then(all(everyone("b"), everyone("c"))), svc: "c", cli: "c",
+	},
+	{
+		name: "a probe that presents the client's certificate", entries: probedAsClient,
+		start: all(everyone("a"), first), steps: then(everyone("b")), svc: "b", cli: "b",
+	},
+	{
+		name:  "a root added by hand before the change and in the midst of it",
+		start: everyone("a"), steps: then(all(tampered, everyone("b"), onePass, tampered)), svc: "b", cli: "b",
+	},
+	{
+		name:  "the inventory is lost before the change", // and with it who wrote what is in place
+		start: everyone("a"), steps: then(all(lost, everyone("b"))), svc: "a b", cli: "a b",
+	},
+	{
+		name:  "the inventory is lost",
+		start: everyone("a"), steps: then(lost), svc: "a", cli: "a",
+	},
+	{
+		name:  "other files in the place of the CA's while renewer runs",
+		start: everyone("a"), steps: then(whileRunning(replaced)), svc: "a", cli: "a",
+	},
+	{
 		name:  "a rollback of the service after the change",
 		start: everyone("a"), steps: then(everyone("b"), rollback("svc"), all(shows("svc", "a"), renew("svc"))), svc: "b", cli: "b",
 	},
@@ -194,6 +265,10 @@ var scenarios = []scenario{
 		start: foreign, steps: then(everyone("b")), svc: "b corp", cli: "b",
 	},
 	{
+		name: "files of somebody else's CA are in place and nobody adopted them", running: true,
+		start: notAdopted, steps: then(everyone("b")), svc: "b corp", cli: "b corp",
+	},
+	{
 		name:  "adopted, then other files in the place of the CA's",
 		start: adopted, steps: then(replaced), svc: "a", cli: "a",
 	},
@@ -222,8 +297,10 @@ func (s scenario) play(w *world) {
 	w.t.Helper()
 	w.rocky = s.rocky
 	s.start(w)
-	if left := w.pass("the first placement"); len(left) > 0 {
-		w.t.Fatalf("the first placement leaves %+v", left)
+	if !s.running {
+		if left := w.pass("the first placement"); len(left) > 0 {
+			w.t.Fatalf("the first placement leaves %+v", left)
+		}
 	}
 	w.talk()
 	defer func() {
@@ -254,8 +331,8 @@ func TestAForcedRenewalSaysWhoWillRefuse(t *testing.T) {
 			everyone("b")(w)
 			force(name)(w)
 			other := map[string]string{"svc": "cli@here", "cli": "svc@here"}[name]
-			w.with("history", func(a *App) {
-				events, err := a.Events(context.Background(), renewer.EventFilter{})
+			w.with("history", func(ctx context.Context, a *App) {
+				events, err := a.Events(ctx, renewer.EventFilter{})
 				must(t, err)
 				if !slices.ContainsFunc(events, func(e renewer.Event) bool {
 					return e.Certificate == name && strings.Contains(e.Message+e.Error, other) && strings.Contains(e.Message+e.Error, "refuse")

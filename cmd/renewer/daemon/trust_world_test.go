@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"renewer/internal/testpki"
 	"renewer/internal/teststepca"
@@ -29,6 +30,11 @@ const (
 	trustBundle = `
   - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: false, timeout: 3s}}, SVC}
   - {name: cli, profile: ca-bundle, dir: DIR/cli, CLI}
+`
+	// probedAsClient is mutualTLS, proven with the certificate of the client.
+	probedAsClient = `
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, client: cli, timeout: 3s}}, SVC}
+  - {name: cli, usages: [client], default_sans: false, dir: DIR/cli, CLI}
 `
 	// bothInOne are two services that are each other's clients.
 	bothInOne = `
@@ -165,7 +171,7 @@ func (s asking) Commit(ctx context.Context, changes ...engine.Change) ([]renewer
 }
 
 // with opens the state as a command does, while the clients ask.
-func (w *world) with(doing string, f func(a *App)) {
+func (w *world) with(doing string, f func(ctx context.Context, a *App)) {
 	w.t.Helper()
 	w.now(doing)
 	a, err := Open(context.Background(), w.load(), Options{store: func(s engine.Store) engine.Store { return asking{s, w} }})
@@ -174,19 +180,21 @@ func (w *world) with(doing string, f func(a *App)) {
 		must(w.t, a.Close())
 		w.ask("at its end")
 	}()
-	f(a)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // nothing takes seconds
+	defer cancel()
+	f(ctx, a)
 }
 
 // pass is one `run --once`; what it returns is still to be done.
 func (w *world) pass(doing string) (left []renewer.PlanStep) {
 	w.t.Helper()
-	w.with(doing, func(a *App) {
-		res, err := a.RunOnce(context.Background(), nil)
+	w.with(doing, func(ctx context.Context, a *App) {
+		res, err := a.RunOnce(ctx, nil)
 		must(w.t, err)
 		if res.Failed() && !w.rocky {
 			w.t.Fatalf("%s exits 1: %+v", doing, res.Rollouts)
 		}
-		left, err = a.Plan(context.Background())
+		left, err = a.Plan(ctx)
 		must(w.t, err)
 	})
 	return left
@@ -258,8 +266,8 @@ func (w *world) rests() {
 			w.t.Errorf("at the end, before generation %d: %+v", was[name].Generation, row)
 		}
 	}
-	w.with("history", func(a *App) {
-		events, err := a.Events(context.Background(), renewer.EventFilter{})
+	w.with("history", func(ctx context.Context, a *App) {
+		events, err := a.Events(ctx, renewer.EventFilter{})
 		must(w.t, err)
 		for _, e := range events {
 			if bad := []renewer.EventType{renewer.EventProbeFailed, renewer.EventRolledBack, renewer.EventRolloutBlocked}; !w.rocky && slices.Contains(bad, e.Type) {
@@ -272,10 +280,11 @@ func (w *world) rests() {
 func (w *world) rows() map[string]renewer.Row {
 	w.t.Helper()
 	out := map[string]renewer.Row{}
-	w.with("list", func(a *App) {
-		for _, name := range []string{"svc", "cli"} {
-			out[name] = a.row(w.t, name)
-		}
+	w.with("list", func(ctx context.Context, a *App) {
+		must(w.t, a.List(ctx, renewer.ListFilter{}, func(r renewer.Row) error {
+			out[r.Name] = r
+			return nil
+		}))
 	})
 	return out
 }
@@ -291,8 +300,8 @@ func force(names ...string) func(*world) {
 
 func asked(r renewer.RenewRequest) func(*world) {
 	return func(w *world) {
-		w.with(fmt.Sprintf("renew %v, force %t", r.Names, r.Force), func(a *App) {
-			res, err := a.Renew(context.Background(), r, nil)
+		w.with(fmt.Sprintf("renew %v, force %t", r.Names, r.Force), func(ctx context.Context, a *App) {
+			res, err := a.Renew(ctx, r, nil)
 			if !w.rocky && (err != nil || res.Failed()) {
 				w.t.Errorf("renew %v exits 1: %+v, %v", r.Names, res, err)
 			}
@@ -302,8 +311,8 @@ func asked(r renewer.RenewRequest) func(*world) {
 
 func rollback(name string) func(*world) {
 	return func(w *world) {
-		w.with("rollback "+name, func(a *App) {
-			res, err := a.Rollback(context.Background(), name, nil)
+		w.with("rollback "+name, func(ctx context.Context, a *App) {
+			res, err := a.Rollback(ctx, name, nil)
 			if !w.rocky && (err != nil || res.Failed()) {
 				w.t.Errorf("rollback %s exits 1: %+v, %v", name, res, err)
 			}
@@ -322,22 +331,43 @@ func shows(of, ca string) func(*world) {
 	}
 }
 
+// openssl puts files in place that a CA has made without renewer; further roots
+// go into the ca file.
+func (w *world) openssl(name string, ca *testpki.CA, further ...*testpki.CA) {
+	o := map[string]testpki.Options{
+		"svc":   {CommonName: "localhost", SANs: []string{"here", "localhost", "127.0.0.1"}, Usages: testpki.ServerUsage},
+		"cli":   {CommonName: "cli", Usages: testpki.ClientUsage},
+		"guest": {CommonName: "guest", Usages: testpki.ClientUsage},
+	}[name]
+	pair, roots := ca.Leaf(w.t, o), ca.PEM()
+	for _, other := range further {
+		roots = append(roots, other.PEM()...)
+	}
+	testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
+	testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
+	testpki.WriteFile(w.t, w.in(name, "ca.crt"), roots, 0o444)
+	if s := w.services[name]; s != nil {
+		must(w.t, s.load())
+	}
+}
+
+// corp is somebody else's CA.
+func (w *world) corp() *testpki.CA {
+	if w.cas["corp"] == nil {
+		w.cas["corp"] = rootCA(w.t, "corp")
+	}
+	return w.cas["corp"]
+}
+
 // adopted is a fleet whose files openssl made, under a CA that it made too.
 func adopted(w *world) {
 	everyone("a")(w)
-	for name, o := range map[string]testpki.Options{
-		"svc": {CommonName: "localhost", SANs: []string{"here", "localhost", "127.0.0.1"}, Usages: testpki.ServerUsage},
-		"cli": {CommonName: "cli", Usages: testpki.ClientUsage},
-	} {
-		pair := w.cas["a"].Leaf(w.t, o)
-		testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
-		testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
-		testpki.WriteFile(w.t, w.in(name, "ca.crt"), w.cas["a"].PEM(), 0o444)
+	for _, name := range []string{"svc", "cli"} {
+		w.openssl(name, w.cas["a"])
 	}
-	must(w.t, w.services["svc"].load())
-	w.with("adopt", func(a *App) {
+	w.with("adopt", func(ctx context.Context, a *App) {
 		for _, name := range []string{"svc", "cli"} {
-			got, err := a.Adopt(context.Background(), "here", name)
+			got, err := a.Adopt(ctx, "here", name)
 			must(w.t, err)
 			if len(got.Warnings) > 0 {
 				w.t.Errorf("adopt: %+v", got)
@@ -346,21 +376,20 @@ func adopted(w *world) {
 	})
 }
 
-// foreign is a fleet in whose place somebody else's files were, with a client
-// that renewer does not know.
+// notAdopted is a fleet in whose place somebody else's files are.
+func notAdopted(w *world) {
+	for _, name := range []string{"svc", "cli"} {
+		w.openssl(name, w.corp())
+	}
+}
+
+// foreign is a fleet whose service somebody else's files were in place of, with
+// a client that renewer does not know.
 func foreign(w *world) {
 	everyone("a")(w)
-	corp := rootCA(w.t, "corp")
-	w.cas["corp"] = corp
-	place := func(name string, o testpki.Options, trust ...byte) {
-		pair := corp.Leaf(w.t, o)
-		testpki.WriteFile(w.t, w.in(name, "tls.crt"), pair.CertPEM, 0o444)
-		testpki.WriteFile(w.t, w.in(name, "tls.key"), pair.KeyPEM, 0o400)
-		testpki.WriteFile(w.t, w.in(name, "ca.crt"), append(corp.PEM(), trust...), 0o444)
-	}
 	w.local("b")
-	place("svc", testpki.Options{CommonName: "localhost", SANs: []string{"localhost"}, Usages: testpki.ServerUsage})
-	place("guest", testpki.Options{CommonName: "guest", Usages: testpki.ClientUsage}, append(w.cas["a"].PEM(), w.cas["b"].PEM()...)...)
+	w.openssl("svc", w.corp())
+	w.openssl("guest", w.corp(), w.cas["a"], w.cas["b"])
 	w.guests = []client{{"guest", w.in("guest"), w.services["svc"]}}
 }
 
@@ -368,7 +397,7 @@ func foreign(w *world) {
 func (w *world) backup() string {
 	w.t.Helper()
 	var text bytes.Buffer
-	w.with("a backup", func(a *App) { must(w.t, a.Backup(context.Background(), &text)) })
+	w.with("a backup", func(ctx context.Context, a *App) { must(w.t, a.Backup(ctx, &text)) })
 	file := w.in("backup")
 	must(w.t, os.WriteFile(file, text.Bytes(), 0o600))
 	return file
