@@ -126,8 +126,8 @@ func (r *resolver) trusted(servers, clients []member) {
 				continue
 			}
 			known = append(known, other.Issuer)
-			r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, and %s %s is signed by %s", one.Entry, strings.Join(one.Trust, ", "), what, other.Entry, other.Issuer),
-				fmt.Sprintf("expected trust: [%s]", strings.Join(append(slices.Clone(one.Trust), other.Issuer), ", ")))
+			r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, and %s %s is signed by %s", one.Entry, written(one.Trust), what, other.Entry, other.Issuer),
+				fmt.Sprintf("expected trust: [%s]", written(append(slices.Clone(one.Trust), other.Issuer))))
 		}
 	}
 	presenting := slices.DeleteFunc(slices.Clone(clients), func(c member) bool { return !slices.Contains(c.Usages, renewer.UsageClient) })

@@ -37,6 +37,17 @@ func readTrust(l *loader, at pos, n *yaml.Node) (any, bool) {
 	return renewer.TrustFile(file), file != ""
 }
 
+// written shows names of trust as they stand in the fleet file.
+func written(names []string) string {
+	out := slices.Clone(names)
+	for i, name := range out {
+		if file, ok := renewer.IsTrustFile(name); ok {
+			out[i] = "{file: " + file + "}"
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
 // trustFile reports whether a name of trust is a file of roots, which has to
 // hold some. A command that only reads need not be allowed to read it.
 func (r *resolver) trustFile(at pos, name string) bool {
