@@ -43,6 +43,9 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		return nil
 	}
 	if l.Err == nil {
+		if l.Kind.Served() && (p.Unactivated || p.Loaded == nil || p.Loaded.Generation != p.Generation) {
+			p.loaded() // who serves this leaf has started since it was placed, and read all of it
+		}
 		p.activated()
 		recovered := !p.Matches && was != HostPending
 		if was != HostRolledBack || recovered {

@@ -81,7 +81,7 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	switch {
 	case r.Entry != c.Digest():
 		return "the entry changed"
-	case r.Kind != KindIssue && o.Record.right(c):
+	case r.Kind != KindIssue && o.right(c):
 		return "every host is right again"
 	case r.newRoots(c, o):
 		return "other roots are to be trusted"
@@ -95,10 +95,12 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	return ""
 }
 
-// right reports whether every host was last seen with the current generation.
-func (rec Record) right(c Certificate) bool {
+// right reports whether every host was last seen with the current generation and
+// the roots that are wanted.
+func (o Observed) right(c Certificate) bool {
 	for _, p := range c.Placements {
-		if st := rec.Placements[p.Host]; !st.Matches || st.Generation != rec.Current {
+		st, want := o.Record.Placements[p.Host], o.Roots.On(p.Host)
+		if !st.Matches || st.Generation != o.Record.Current || want.Known() && st.Roots.Known() && !st.Roots.Same(want) {
 			return false
 		}
 	}
