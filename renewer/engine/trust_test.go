@@ -49,6 +49,13 @@ func (s *sim) usages(p renewer.Placement) (server, client bool) {
 	return slices.Contains(c.Usages, renewer.UsageServer), slices.Contains(c.Usages, renewer.UsageClient) || c.IsBundle()
 }
 
+// excuse says which host need not be accepted; empty: all must.
+func (s *sim) excuse(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exempt = host
+}
+
 // converse notes who refuses whom.
 func (s *sim) converse() {
 	s.mu.Lock()
@@ -203,7 +210,7 @@ func outages(hosts string) []outage {
 			}
 			list = append(list, outage{fmt.Sprintf("host %s is off for %s", host, long), host, long, false, false, func(s *sim, host string, _ time.Time) {
 				if down(true)(s, host); long > simLife/2 {
-					s.exempt = host
+					s.excuse(host)
 				}
 			}, down(false)})
 			list = append(list, outage{fmt.Sprintf("the window of host %s is closed for %s", host, long), host, long, false, false, closeWindow, none})
@@ -245,7 +252,7 @@ func (m *machine) start() {
 
 // closeWindow closes the window of the certificates of a host.
 func closeWindow(s *sim, host string, until time.Time) {
-	s.fleet.Windows["w"] = opens{until}
+	s.fleet.Windows = map[string]Window{"w": opens{until}}
 	for i, c := range s.fleet.Certificates {
 		if _, has := c.Placement(host); has {
 			s.fleet.Certificates[i].Window = "w"
@@ -290,7 +297,7 @@ func (s *sim) run(o outage, rests time.Duration, servers, clients string) {
 			t.Fatalf("%s after the edit these have expired: %s", time.Since(begin), strings.Join(over, ", "))
 		}
 	}
-	s.exempt = ""
+	s.excuse("")
 	s.converse()
 	for _, c := range s.fleet.Certificates {
 		for _, p := range c.Placements {
