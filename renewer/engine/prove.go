@@ -193,12 +193,21 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 	case issuer == "":
 		return req, &mintError{errors.New("no issuer of the fleet file has a root any more that the service accepts")}
 	default:
-		req.Client, err = v.creds.mint(ctx, issuer, renewer.UsageClient, v.fleet)
+		req.Client, err = v.creds.mint(ctx, issuer, renewer.UsageClient, v)
 	}
 	if err == nil && issuer != "" && p.Probe.Kind != renewer.ProbeTLS {
-		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v.fleet)
+		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v)
 	}
 	return req, err
+}
+
+// takes reports whether the service accepts a chain, as far as that is known.
+func (v sight) takes(chain renewer.Chain) bool {
+	if !v.accepts.Known() {
+		return true
+	}
+	roots, err := v.roots.certs(v.accepts)
+	return err != nil || len(pki.Under(chain, roots)) > 0
 }
 
 // signers returns the roots that a peer would verify the leaf with.
@@ -257,6 +266,7 @@ type credentials struct {
 
 type credential struct {
 	cert  *tls.Certificate
+	chain renewer.Chain
 	until time.Time
 }
 
@@ -266,8 +276,8 @@ func newCredentials(now func() time.Time) *credentials {
 
 // wrong mints a certificate that no server may take for a client's; why not,
 // where the issuer always adds the usage clientAuth.
-func (cr *credentials) wrong(ctx context.Context, issuer string, fleet *Fleet) (*tls.Certificate, string) {
-	cert, err := cr.mint(ctx, issuer, renewer.UsageServer, fleet)
+func (cr *credentials) wrong(ctx context.Context, issuer string, v sight) (*tls.Certificate, string) {
+	cert, err := cr.mint(ctx, issuer, renewer.UsageServer, v)
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -293,7 +303,9 @@ func withoutClient(req *renewer.ProbeRequest, err error) error {
 	return nil
 }
 
-func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Usage, fleet *Fleet) (*tls.Certificate, error) {
+// mint returns a certificate of an issuer that the service of v takes: the issuer
+// may have another CA than it had a moment ago.
+func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Usage, v sight) (*tls.Certificate, error) {
 	select {
 	case cr.turn <- struct{}{}:
 		defer func() { <-cr.turn }()
@@ -301,10 +313,10 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 		return nil, ctx.Err()
 	}
 	held := issuer + " " + string(usage)
-	if c, ok := cr.held[held]; ok && cr.now().Before(c.until) {
+	if c, ok := cr.held[held]; ok && cr.now().Before(c.until) && v.takes(c.chain) {
 		return c.cert, nil
 	}
-	is, ok := fleet.Issuers[issuer]
+	is, ok := v.fleet.Issuers[issuer]
 	if !ok {
 		return nil, fmt.Errorf("issuer %s is not in the fleet file", issuer)
 	}
@@ -325,10 +337,13 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 	if err != nil {
 		return nil, &mintError{fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)}
 	}
+	if !v.takes(chain) {
+		return nil, &mintError{fmt.Errorf("issuer %s signs under a root that the service has not loaded", issuer)}
+	}
 	cert := &tls.Certificate{Certificate: [][]byte{chain.Leaf.Raw}, PrivateKey: key, Leaf: chain.Leaf}
 	for _, c := range chain.Intermediates {
 		cert.Certificate = append(cert.Certificate, c.Raw)
 	}
-	cr.held[held] = credential{cert, cr.now().Add(credentialUse)}
+	cr.held[held] = credential{cert, chain, cr.now().Add(credentialUse)}
 	return cert, nil
 }
