@@ -50,6 +50,7 @@ type Outcome struct {
 	Roots      RootSet       // stage: of the ca file
 	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
 	WasForeign bool          // stage: renewer did not write what is live
+	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
 	How        string        // activate: the activation, as it is shown

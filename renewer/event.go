@@ -40,6 +40,7 @@ const (
 	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here
 	EventRefused           EventType = "refused_by_peers"   // a leaf goes live although verifiers do not have its root
 	EventLocal             EventType = "local_exhaustion"   // this machine ran out of something
+	EventFound             EventType = "found_foreign"      // files that renewer did not write, where it is to place its own
 	EventBudgetExceeded    EventType = "budget_exceeded"    // a service was away longer than its restart budget
 	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked
 )

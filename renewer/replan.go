@@ -98,10 +98,16 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 	p, ok := c.Placement(host)
 	st := o.Record.Placements[host]
 	_, hasTrust := p.Files[FileCA]
+	if !ok || !hasTrust || c.IsBundle() || st.Interrupted != nil {
+		return false
+	}
+	if st.Origin == OriginForeign && st.Seen != nil && st.Seen.Leaf != "" {
+		return len(want.Without(st.Seen.Roots)) > 0 && o.rootsFirst()
+	}
 	number, known := r.Delivers()
 	another := !known || !st.Has(number)
-	return ok && hasTrust && !c.IsBundle() && another && st.Placed() && st.Has(st.Generation) && st.Interrupted == nil &&
-		st.Roots.Known() && len(want.Without(st.Roots)) > 0 && st.Layout == p.Layout() && o.rootsFirst()
+	return another && st.Placed() && st.Has(st.Generation) && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
+		st.Layout == p.Layout() && o.rootsFirst()
 }
 
 // newRoots reports whether a host is to get a root that neither it nor the

@@ -60,6 +60,10 @@ func orderBackoff(attempts int, what string, err error) time.Duration {
 func (t *transition) staged() {
 	s, o := t.s, t.o
 	switch {
+	case o.Found != nil: // nothing is written before it is known who accepts what is there
+		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending
+		t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		return
 	case o.Missing == MissingKey && t.r.Kind == KindRollback:
 		t.fail(o.Err)
 		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
@@ -103,8 +107,14 @@ func (t *transition) place() {
 	}
 	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
 	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
-	t.p.Origin, t.p.Seen, t.p.PlacedAt, t.p.Interrupted = OriginIssued, nil, t.o.At, nil
-	t.p.keep(Revision{Name: s.Revision, Generation: s.Generation, Layout: s.Layout, Roots: s.Roots, Origin: OriginIssued}, s.Previous)
+	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
+	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
+		seen := *t.p.Seen
+		seen.Roots, t.p.Seen = s.Roots, &seen
+	} else {
+		t.p.Origin, t.p.Seen = OriginIssued, nil
+	}
+	t.p.keep(Revision{Name: s.Revision, Generation: s.Generation, Layout: s.Layout, Roots: s.Roots, Origin: t.p.Origin}, s.Previous)
 }
 
 // held goes back to waiting: what a guard holds up has not begun, unless an
@@ -246,7 +256,9 @@ func (t *transition) probed() {
 		}
 		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
 	case t.s.Pass == PassRoots:
-		t.proven(HostVerified)
+		if t.proven(HostVerified); t.p.Origin == OriginForeign {
+			t.p.State, t.p.Matches = HostPending, false
+		}
 		t.rooted()
 	default:
 		t.proven(HostVerified)

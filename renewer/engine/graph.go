@@ -78,7 +78,16 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 			n.Leaves = appendLeaf(n.Leaves, e.leafOf(en.rolling))
 		}
 	}
-	if _, has := p.Files[renewer.FileCA]; !has || !st.Placed() {
+	if _, has := p.Files[renewer.FileCA]; !has {
+		return n
+	}
+	if !st.Placed() {
+		switch s, _ := e.step(en, p.Host); {
+		case st.Origin == renewer.OriginForeign && st.Seen != nil:
+			n.Placed, n.Roots, n.Loaded, n.Foreign = true, st.Seen.Roots, st.Seen.Roots, st.Foreign
+		case s.State == "" || s.State == renewer.StepPending: // nobody has looked
+			n.Placed = true
+		}
 		return n
 	}
 	if st.Unseen != "" { // what is there may be another thing altogether
@@ -93,10 +102,20 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 	return n
 }
 
+// step returns the step of an open rollout on a host.
+func (e *Engine) step(en *entry, host string) (renewer.Step, bool) {
+	if en.open() {
+		if s, ok := en.rec.Rollout.Step(host); ok {
+			return *s, true
+		}
+	}
+	return renewer.Step{}, false
+}
+
 // shown returns the leaves that a placement may show now: those at its live
 // names, and the one that its service has loaded.
 func (e *Engine) shown(en *entry, st renewer.PlacementState) (out []trust.Leaf) {
-	if en.cert.IsBundle() || !st.Placed() {
+	if en.cert.IsBundle() || !st.Placed() && st.Seen == nil {
 		return nil
 	}
 	find := e.generationOf(en)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -36,6 +37,12 @@ func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error
 	host, err := j.host()
 	if err != nil {
 		return err
+	}
+	if found, err := j.strangers(ctx, host, out); err != nil || found {
+		return err
+	}
+	if j.step.Pass == renewer.PassRoots && j.state.Origin == renewer.OriginForeign {
+		return j.addRoots(ctx, host, out)
 	}
 	var chain renewer.Chain
 	var key signer
@@ -94,21 +101,51 @@ func (j job) bundle(ctx context.Context, host Host, out *renewer.Outcome) ([]*x5
 		}
 		want = renewer.RootSetOf(base).With(j.state.Roots).With(j.state.Foreign)
 	}
-	out.Foreign = j.state.Foreign
-	if !j.state.Placed() {
-		disk, err := host.Inspect(ctx, j.placement)
-		if err != nil {
-			return nil, err
-		}
-		if disk.Revision == "" { // else it is of a controller of renewer
-			j.roots.learn(disk.Roots...)
-			out.Foreign, out.NewRoots = authorities(disk.Roots).Without(want), ders(disk.Roots)
-		}
-	}
+	out.Foreign = j.state.Foreign.Without(j.roots.base(j.cert.Trust...))
 	out.Roots = want.With(out.Foreign)
 	roots, err := j.roots.certs(out.Roots)
 	out.NewRoots = append(out.NewRoots, ders(roots)...)
 	return roots, err
+}
+
+// strangers looks, before anything is placed for the first time, whether files of
+// somebody else's are there: who accepts them has to accept what takes their place.
+func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (found bool, err error) {
+	if j.state.Placed() || j.state.Origin == renewer.OriginForeign {
+		return false, nil
+	}
+	disk, err := host.Inspect(ctx, j.placement)
+	if err != nil || disk.Leaf == "" && len(disk.Trusts) == 0 {
+		return false, err
+	}
+	j.roots.learn(disk.Roots...)
+	out.End, out.Foreign, out.NewRoots = renewer.EndHeld, authorities(disk.Roots), ders(disk.Roots)
+	out.Found = &renewer.Seen{
+		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
+	}
+	return true, nil
+}
+
+// addRoots stages what is in place with roots added, and nothing else changed.
+func (j job) addRoots(ctx context.Context, host Host, out *renewer.Outcome) error {
+	roots, err := j.bundle(ctx, host, out)
+	if err != nil {
+		return err
+	}
+	var content map[renewer.FileKind][]byte
+	if _, err := host.Adopt(ctx, j.placement, func(files map[renewer.FileKind][]byte) error {
+		content = maps.Clone(files)
+		return nil
+	}); err != nil {
+		return err
+	}
+	content[renewer.FileCA] = pki.PEM(roots...)
+	staged, err := host.Stage(ctx, j.placement, content)
+	if err != nil {
+		return err
+	}
+	out.Revision, out.Previous, out.Live, out.WasForeign = staged.Revision, staged.Previous, staged.Live, true
+	return nil
 }
 
 // authorities returns those of the certificates of a ca file that can be roots.

@@ -40,7 +40,11 @@ type sight struct {
 
 // proof is the sight of what the step brings.
 func (j job) proof() sight {
-	v := j.sight(j.gen)
+	gen := j.gen
+	if seen := j.state.Seen; j.step.Pass == renewer.PassRoots && j.state.Origin == renewer.OriginForeign && seen != nil {
+		gen = &renewer.Generation{Certificate: j.Certificate, Fingerprint: seen.Leaf, Under: seen.Under}
+	}
+	v := j.sight(gen)
 	v.expect.Roots, v.expect.Origin, v.accepts = j.step.Roots, renewer.OriginIssued, j.step.Roots
 	return v
 }

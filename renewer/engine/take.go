@@ -88,6 +88,9 @@ func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
 	if len(events) == 0 {
 		return
 	}
+	if o.Found != nil {
+		e.stale[o.Certificate] = true // who accepts it is known now
+	}
 	ch.Events, ch.Roots = append(ch.Events, events...), append(ch.Roots, e.unstored(o.NewRoots)...)
 	if o.Kind == renewer.ActOrder && o.Err == nil {
 		en.rolling, ch.Generation, ch.Key = o.Generation, o.Generation, o.Key

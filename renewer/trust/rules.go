@@ -84,13 +84,15 @@ func (g *Graph) Accepts(v *Node, l Leaf, now time.Time) bool {
 	return slices.ContainsFunc(l.Under, func(root string) bool { return v.Roots.Has(root) && loaded.Has(root) && g.good(root, now) })
 }
 
-// mayAccept is Accepts where what is not known counts as accepted: it protects.
-func (g *Graph) mayAccept(v *Node, l Leaf, now time.Time) bool {
+// mayAccept is Accepts of what is shown where what is not known counts as
+// accepted: it protects. But a verifier of unknown roots that accepts what is shown
+// accepts what follows under the same root.
+func (g *Graph) mayAccept(v *Node, l, next Leaf, now time.Time) bool {
 	if !now.Before(l.NotAfter) {
 		return false
 	}
 	if !l.Under.Known() || !v.Roots.Known() {
-		return true
+		return !l.Under.Meets(next.Under)
 	}
 	return slices.ContainsFunc(l.Under, func(root string) bool {
 		return v.Roots.Has(root) && g.good(root, now) && (!v.Loaded.Known() || v.Loaded.Has(root) || !v.Settles.IsZero())
@@ -118,7 +120,7 @@ func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int,
 			if v.ID == n.ID && self(v, &n) || skip(v.ID) || g.Accepts(v, l, now) {
 				continue
 			}
-			if !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, now) }) {
+			if !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, l, now) }) {
 				continue
 			}
 			r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under)}
