@@ -76,7 +76,7 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 // that is on its way, and waits until all have come to rest.
 func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
 	if wait {
-		if err := e.await(ctx, names, (*renewer.Rollout).Restoring, progress); err != nil {
+		if err := e.await(ctx, names, busy, progress); err != nil {
 			return renewer.RunResult{}, err
 		}
 	}
@@ -91,6 +91,12 @@ func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides,
 		}
 		return e.renew(en, o, now, ch)
 	})
+}
+
+// busy reports whether a rollout has to come to rest before another one can take
+// its place: it puts something back, or is at work for another purpose.
+func busy(r *renewer.Rollout) bool {
+	return r.Restoring() || r.Kind != renewer.KindIssue && !r.Settled()
 }
 
 // renew starts the rollout that was asked for, or hurries the one that is on its
