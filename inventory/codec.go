@@ -116,25 +116,37 @@ func newCoder(t reflect.Type) *coder {
 			e.uvarint(n)
 		}, func(d *decoder, v reflect.Value) { v.SetBool(d.uvarint() == 1) }, reflect.Value.IsZero}
 	case reflect.Int, reflect.Int64:
-		return &coder{kNumber, func(e *encoder, v reflect.Value) { e.varint(v.Int()) },
-			func(d *decoder, v reflect.Value) { v.SetInt(d.varint()) }, reflect.Value.IsZero}
+		return &coder{
+			kNumber, func(e *encoder, v reflect.Value) { e.varint(v.Int()) },
+			func(d *decoder, v reflect.Value) { v.SetInt(d.varint()) }, reflect.Value.IsZero,
+		}
 	case reflect.Uint32, reflect.Uint64:
-		return &coder{kNumber, func(e *encoder, v reflect.Value) { e.uvarint(v.Uint()) },
-			func(d *decoder, v reflect.Value) { v.SetUint(d.uvarint()) }, reflect.Value.IsZero}
+		return &coder{
+			kNumber, func(e *encoder, v reflect.Value) { e.uvarint(v.Uint()) },
+			func(d *decoder, v reflect.Value) { v.SetUint(d.uvarint()) }, reflect.Value.IsZero,
+		}
 	case reflect.Float64:
-		return &coder{kText, func(e *encoder, v reflect.Value) { e.text(strconv.FormatFloat(v.Float(), 'g', -1, 64)) },
-			func(d *decoder, v reflect.Value) { v.SetFloat(d.fraction()) }, reflect.Value.IsZero}
+		return &coder{
+			kText, func(e *encoder, v reflect.Value) { e.text(strconv.FormatFloat(v.Float(), 'g', -1, 64)) },
+			func(d *decoder, v reflect.Value) { v.SetFloat(d.fraction()) }, reflect.Value.IsZero,
+		}
 	case reflect.String:
-		return &coder{kText, func(e *encoder, v reflect.Value) { e.text(v.String()) },
-			func(d *decoder, v reflect.Value) { v.SetString(d.text()) }, reflect.Value.IsZero}
+		return &coder{
+			kText, func(e *encoder, v reflect.Value) { e.text(v.String()) },
+			func(d *decoder, v reflect.Value) { v.SetString(d.text()) }, reflect.Value.IsZero,
+		}
 	case reflect.Pointer:
 		of := coderOf(t.Elem())
-		return &coder{of.kind, func(e *encoder, v reflect.Value) { of.put(e, v.Elem()) },
-			func(d *decoder, v reflect.Value) { v.Set(reflect.New(t.Elem())); of.get(d, v.Elem()) }, reflect.Value.IsNil}
+		return &coder{
+			of.kind, func(e *encoder, v reflect.Value) { of.put(e, v.Elem()) },
+			func(d *decoder, v reflect.Value) { v.Set(reflect.New(t.Elem())); of.get(d, v.Elem()) }, reflect.Value.IsNil,
+		}
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return &coder{kText, func(e *encoder, v reflect.Value) { e.binary(v.Bytes()) },
-				func(d *decoder, v reflect.Value) { v.SetBytes([]byte(d.text())) }, reflect.Value.IsNil}
+			return &coder{
+				kText, func(e *encoder, v reflect.Value) { e.binary(v.Bytes()) },
+				func(d *decoder, v reflect.Value) { v.SetBytes([]byte(d.text())) }, reflect.Value.IsNil,
+			}
 		}
 		return sliceCoder(t)
 	case reflect.Map:

@@ -109,8 +109,10 @@ func TestCommitRefusesBadKeys(t *testing.T) {
 	t.Parallel()
 	i := open(t)
 	for _, k := range []renewer.SealedKey{
-		{Certificate: "web", Generation: 0, Sealed: []byte("x")}, {Certificate: "web", Generation: 1},
-		{Generation: 1, Sealed: []byte("x")}, {Certificate: "web", Generation: 1, Sealed: make([]byte, maxKey+1)},
+		{Certificate: "web", Generation: 0, Sealed: []byte("x")},
+		{Certificate: "web", Generation: 1},
+		{Generation: 1, Sealed: []byte("x")},
+		{Certificate: "web", Generation: 1, Sealed: make([]byte, maxKey+1)},
 	} {
 		if _, err := i.Commit(t.Context(), renewer.Change{Key: &k}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", k, err)

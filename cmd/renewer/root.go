@@ -18,10 +18,27 @@ var commands = []struct {
 	name string
 	make func(*cli) *cobra.Command
 }{
-	{"init", newInit}, {"check", newCheck}, {"run", newRun}, {"plan", newPlan}, {"list", newList}, {"show", newShow}, {"status", newStatus},
-	{"renew", newRenew}, {"verify", newVerify}, {"rollback", newRollback}, {"revoke", newRevoke}, {"adopt", newAdopt}, {"history", newHistory},
-	{"ca", newCA}, {"notify", newNotify}, {"backup", newBackup}, {"restore", newRestore}, {"profiles", newProfiles}, {"version", newVersion},
-	{"host", func(c *cli) *cobra.Command { return newHost(c, c.askHosts) }}, {"doctor", func(c *cli) *cobra.Command { return newDoctor(c, c.askHosts) }},
+	{"init", newInit},
+	{"check", newCheck},
+	{"run", newRun},
+	{"plan", newPlan},
+	{"list", newList},
+	{"show", newShow},
+	{"status", newStatus},
+	{"renew", newRenew},
+	{"verify", newVerify},
+	{"rollback", newRollback},
+	{"revoke", newRevoke},
+	{"adopt", newAdopt},
+	{"history", newHistory},
+	{"ca", newCA},
+	{"notify", newNotify},
+	{"backup", newBackup},
+	{"restore", newRestore},
+	{"profiles", newProfiles},
+	{"version", newVersion},
+	{"host", func(c *cli) *cobra.Command { return newHost(c, c.askHosts) }},
+	{"doctor", func(c *cli) *cobra.Command { return newDoctor(c, c.askHosts) }},
 }
 
 // newRoot makes the commands that are named in the arguments or, where none

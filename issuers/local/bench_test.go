@@ -6,10 +6,11 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"renewer/renewer/pki"
 	"syscall"
 	"testing"
 	"time"
+
+	"renewer/renewer/pki"
 )
 
 // floor is the least work for a certificate: key, signature, PEM.

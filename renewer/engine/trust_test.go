@@ -226,11 +226,13 @@ func outages(hosts string) []outage {
 			}, func(s *sim, host string) { s.machine(host).set(func(m *machine) { m.fail = nil }) }},
 		)
 	}
-	return append(list, outage{"the new issuer is away for 4h", "", 4 * time.Hour, false, false,
+	return append(list, outage{
+		"the new issuer is away for 4h", "", 4 * time.Hour, false, false,
 		func(s *sim, _ string, _ time.Time) {
 			s.fleet.Issuers["new"].(*flaky).breakWith(errors.New("connection refused"))
 		},
-		func(s *sim, _ string) { s.fleet.Issuers["new"].(*flaky).breakWith(nil) }})
+		func(s *sim, _ string) { s.fleet.Issuers["new"].(*flaky).breakWith(nil) },
+	})
 }
 
 // stop ends the services of a machine: what they had loaded is gone. start has

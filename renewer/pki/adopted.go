@@ -5,8 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"renewer/renewer"
 	"time"
+
+	"renewer/renewer"
 )
 
 // Adopted returns what is in place as generation 0 of c, to be renewed by its

@@ -12,9 +12,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"renewer/renewer"
 	"slices"
 	"strings"
+
+	"renewer/renewer"
 )
 
 // Content makes what the files of a placement hold, in PEM:

@@ -5,9 +5,10 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
-	"renewer/renewer"
 	"strings"
 	"time"
+
+	"renewer/renewer"
 )
 
 // unusable says what is wrong in words of its own, and is those above.

@@ -4,10 +4,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"renewer/renewer"
 	"slices"
 	"strings"
 	"time"
+
+	"renewer/renewer"
 )
 
 // Preflight looks at a leaf as the placement's peers will, before anything is

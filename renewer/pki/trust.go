@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
-	"renewer/renewer"
 	"time"
+
+	"renewer/renewer"
 )
 
 // EarliestEnd returns the notAfter of the root that ends first.
