@@ -9,7 +9,7 @@ import (
 // notYet holds the features of the fleet file whose machinery does not exist,
 // each with what to write instead. Their keys are read and checked all the
 // same: when the machinery comes, its row goes, and that is all.
-var notYet = map[string]string{
+var notYet = map[string]string{ //nolint:gosec // names of keys, and no credentials
 	"fleet":                noSuchKey,
 	"store":                "expected no such key: the inventory is in state_dir",
 	"watch":                noSuchKey,

@@ -57,10 +57,10 @@ func (l *loader) fault(at pos, what, expected string) {
 
 // nameOf returns the name of the file that a place is in.
 func (l *loader) nameOf(at pos) string {
-	switch {
-	case at.file == l.index:
+	switch at.file {
+	case l.index:
 		return l.file
-	case at.file == 0:
+	case 0:
 		return l.main
 	}
 	return l.files[at.file-1]

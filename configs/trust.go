@@ -60,7 +60,7 @@ func (r *resolver) trustFile(at pos, name string) bool {
 		_, err = readRoots(r.disk, file)
 		r.looked[file] = err
 	}
-	if err != nil && !(r.reading && errors.Is(err, fs.ErrPermission)) {
+	if err != nil && (!r.reading || !errors.Is(err, fs.ErrPermission)) {
 		r.fault(at, err.Error(), renewer.Hint(err))
 	}
 	return true

@@ -356,6 +356,6 @@ func (e *encoder) text(s string) {
 		e.b = append(e.b, b...)
 		return
 	}
-	e.uvarint(uint64(len(s))<<3 | formRaw)
+	e.uvarint(uint64(len(s))<<3 + formRaw)
 	e.b = append(e.b, s...)
 }

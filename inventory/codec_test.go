@@ -190,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encode(full.Generation, "web"))
 	f.Add(encode(&row, "web"))
 	f.Add([]byte{})
-	f.Add(bytes.Repeat([]byte{nameLiteral<<2 | byte(kObject), 1<<3 | formRaw, 'x'}, 1000))
+	f.Add(bytes.Repeat([]byte{nameLiteral<<2 | byte(kObject), 1<<3 + formRaw, 'x'}, 1000))
 	f.Add([]byte{40<<2 | byte(kList), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, zero := range stored {

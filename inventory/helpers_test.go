@@ -1,12 +1,10 @@
 package inventory
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
-	"reflect"
 	"testing"
 	"time"
 
@@ -109,23 +107,4 @@ func rowNames(t testing.TB, i *Inventory, until time.Time) (names []string) {
 		t.Fatal(err)
 	}
 	return names
-}
-
-// zeroFields names the fields of a struct that are zero.
-func zeroFields(v any) (names []string) {
-	rv := reflect.ValueOf(v)
-	for n := range rv.NumField() {
-		if rv.Field(n).IsZero() {
-			names = append(names, rv.Type().Field(n).Name)
-		}
-	}
-	return names
-}
-
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return b
 }

@@ -180,7 +180,7 @@ func (t *Traffic) Learn(entry string, ends []Ended) {
 	}
 }
 
-// Knows: see Learn.
+// Knows reports whether the ends of an entry's rollouts were read: see Learn.
 func (t *Traffic) Knows(entry string) bool {
 	f, ok := t.families[entry]
 	return ok && f.known

@@ -161,12 +161,11 @@ type Departed struct {
 // there were any. What they had in place (generation finds it; nil for none)
 // goes on to count until it expires, unless the host is retired.
 func (rec *Record) Forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
-	changed := false
 	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || !now.Before(d.NotAfter)
 	})
-	changed = len(departed) != len(rec.Departed)
+	changed := len(departed) != len(rec.Departed)
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if _, stays := c.Placement(host); stays {
 			continue

@@ -128,6 +128,7 @@ func call(ctx context.Context, via *wire, path string, query url.Values, request
 	if err != nil {
 		return err
 	}
+	defer func() { _ = res.Body.Close() }() // it was only read
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
 		return &answerError{what: "is not what was asked for"} // and not shown: it may hold anything
 	}

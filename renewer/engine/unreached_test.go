@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestAHostThatCannotBeReachedIsWaitedFor(t *testing.T) {
 				if got.Result != c.want || res.Failed() == (c.want == renewer.ResultWaiting) || got.Error == "" {
 					t.Errorf("%+v", got)
 				}
-				if res.Unreached() != (c.err == away) {
+				if res.Unreached() != errors.Is(c.err, away) {
 					t.Errorf("unreached: %v; %+v", res.Unreached(), got.Waiting)
 				}
 			})

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"testing"
 
@@ -132,9 +133,7 @@ func TestFaultOnDiskReadsOnlyWhatTheDaemonHasNotRead(t *testing.T) {
 	h.write(oneEntry + "nonsense: 1\nmore: 2\n")
 	want := configs.Faults{}
 	_, err = configs.Load(h.file)
-	if e, ok := err.(configs.Faults); ok {
-		want = e
-	}
+	_ = errors.As(err, &want)
 	if got := FaultOnDisk(h.file, held); len(want) != 2 || got != want[0].Error()+" (and 1 more)" {
 		t.Errorf("two faults since: %q", got)
 	}

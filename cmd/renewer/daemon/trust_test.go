@@ -75,16 +75,6 @@ func whileRunning(change func(*world)) func(*world) {
 	}
 }
 
-// slowly has every service take its time.
-func slowly(start func(*world)) func(*world) {
-	return func(w *world) {
-		for _, s := range w.services {
-			s.slow.Store(true)
-		}
-		start(w)
-	}
-}
-
 func then(steps ...func(*world)) []func(*world) { return steps }
 
 func all(steps ...func(*world)) func(*world) {
