@@ -27,7 +27,7 @@ func TestTable(t *testing.T) {
 	want := `WHAT                           FIGURE               FLOOR   RATIO  GOAL          
 inventory Commit100            71.86ms/op           8.98ms  8.00   -             1392 commits/s
 inventory List/10000           4µs/row              1µs     4.00   -             3323 rows
-renewer/engine IssueAndRecord  1.76ms/order of CPU  1.27ms  1.39   1.50 reached  
+renewer/engine IssueAndRecord  1.76ms/order of CPU  1.27ms  1.39   1.70 reached  
 issuers/local Floor            1.48ms/op            -       -      -             
 `
 	if out.String() != want {

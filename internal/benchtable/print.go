@@ -24,7 +24,12 @@ var goals = map[string]map[string]float64{
 	"configs Load100000":                        {"x-floor": 3, "wall-ms": 3000},
 	"configs SocketOf":                          {"wall-ms": 2},
 	"internal/benchtable Start":                 {"cpu-ms/command": 10, "MB-resident": 16},
+	"renewer/engine FromNothing/1000":           {"cpu-ms/certificate": 6},
+	"renewer/engine FromNothing/10000":          {"x-floor": 1.2, "MB-idle": 80},
+	"renewer/engine Idle100000":                 {"cpu-ms/tick": 5, "cpu-s/start": 2},
 	"renewer/engine IssueAndRecord":             {"x-floor": 1.7},
+	"renewer/engine ProbeRound":                 {"cpu-ms/round": 500},
+	"renewer/engine RenewAll":                   {"cpu-ms/renewal": 6, "MB-peak": 60},
 	"renewer/server/page Page10000":             {"x-floor": 2.5},
 }
 

@@ -34,6 +34,7 @@ func (e *Engine) consider(names []string) {
 		batch = batch[:0]
 	}
 	e.room = maxUnderWay - e.traffic.AtWork()
+	e.worked += len(names)
 	for _, name := range names {
 		delete(e.unplanned, name)
 		p, ok, err := e.planOne(name)

@@ -84,6 +84,7 @@ type Engine struct {
 	watchers   map[*watcher]bool
 	lastCheck  time.Time
 	lastProbe  time.Time
+	worked     int      // what was done since memory was given back
 	told       struct { // what waits was last published
 		at      time.Time
 		version int // of traffic

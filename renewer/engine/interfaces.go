@@ -103,6 +103,8 @@ type Store interface {
 	Rollout(id string) (r renewer.Rollout, ok bool, err error)
 	// Events returns events with Seq > after that match, oldest first.
 	Events(f renewer.EventFilter) ([]renewer.Event, error)
+	// Release gives memory back that is not needed before the next read.
+	Release()
 }
 
 // Change and what hosts and probers hand over are part of the domain, so that

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"renewer/renewer"
@@ -30,6 +31,10 @@ func (e *Engine) Standing() Standing {
 	return Standing{}
 }
 
+// muchWork is after how much work, in certificates and tasks, memory is given
+// back to the system: what a pass over a large fleet needed would be kept for long.
+const muchWork = 1000
+
 func (e *Engine) publish() {
 	g := Standing{LastCheck: e.lastCheck, LastProbe: e.lastProbe}
 	g.NextDue, _, _ = e.Store.NextDue()
@@ -44,6 +49,10 @@ func (e *Engine) publish() {
 		}
 	}
 	e.stands.Store(&g)
+	if e.worked >= muchWork && e.running == 0 && !e.traffic.Moving("") && (g.NextDue.IsZero() || g.NextDue.After(now)) {
+		e.worked = 0
+		go func() { e.Store.Release(); debug.FreeOSMemory() }()
+	}
 }
 
 // Turns reports whether the loop answers and has checked the fleet.

@@ -10,6 +10,7 @@ import (
 // receive takes in how one task ended.
 func (e *Engine) receive(outs []renewer.Outcome) {
 	e.running--
+	e.worked++
 	e.unrecorded = append(e.unrecorded, outs...)
 	for { // whatever else has arrived goes into the same transaction
 		select {

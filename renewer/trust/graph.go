@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"renewer/renewer"
 )
@@ -16,6 +17,7 @@ type Graph struct {
 	nodes   map[ID]*Node
 	hosts   map[string][]string  // by certificate
 	expires map[string]time.Time // notAfter of roots
+	sets    map[string]renewer.RootSet
 
 	shown     [sides]map[string]set            // by root: presenters with a leaf under it
 	rootsOf   [sides]map[string]map[string]int // by issuer: the roots of its presenters' leaves
@@ -26,7 +28,7 @@ type Graph struct {
 
 // New returns an empty graph.
 func New() *Graph {
-	g := &Graph{nodes: map[ID]*Node{}, hosts: map[string][]string{}, expires: map[string]time.Time{}, holding: map[string]set{}}
+	g := &Graph{nodes: map[ID]*Node{}, hosts: map[string][]string{}, expires: map[string]time.Time{}, sets: map[string]renewer.RootSet{}, holding: map[string]set{}}
 	for s := range sides {
 		g.shown[s], g.rootsOf[s], g.verifiers[s] = map[string]set{}, map[string]map[string]int{}, map[string]set{}
 		g.lacking[s] = map[string]map[string]set{}
@@ -61,6 +63,7 @@ func (g *Graph) Put(n Node) (affected []ID) {
 	if len(n.Leaves) == 0 && !n.Placed {
 		delete(g.nodes, n.ID)
 	} else {
+		g.share(&n)
 		g.nodes[n.ID] = &n
 		g.index(&n)
 	}
@@ -85,6 +88,28 @@ func (g *Graph) Put(n Node) (affected []ID) {
 		}
 	}
 	return affected
+}
+
+// share has nodes hold the same sets of roots, of which there are few, instead
+// of those of the records that they were made from.
+func (g *Graph) share(n *Node) {
+	one := func(set *renewer.RootSet) {
+		if len(*set) == 0 {
+			return
+		}
+		key := strings.Join(*set, " ")
+		if _, kept := g.sets[key]; !kept {
+			g.sets[key] = strings.Fields(key)
+		}
+		*set = g.sets[key]
+	}
+	for i := range n.Leaves {
+		one(&n.Leaves[i].Under)
+		n.Leaves[i].Issuer = unique.Make(n.Leaves[i].Issuer).Value()
+	}
+	one(&n.Roots)
+	one(&n.Loaded)
+	one(&n.Foreign)
 }
 
 // Replace replaces all that is known of one certificate; see Put.
