@@ -16,10 +16,10 @@ import (
 type prepared struct {
 	name   string // of the record
 	rec    *renewer.Record
-	record []byte  // encoded, without the times of looks
+	record []byte  // encoded, without the times of looks; in front there is room for its place
 	looks  []int64 // these
-	row    []byte
-	rowEnd []byte // timeKey of the row
+	row    []byte  // in front there is room for its slot
+	rowEnd []byte  // timeKey of the row
 
 	gen        *renewer.Generation
 	generation []byte
@@ -77,7 +77,7 @@ func (p *prepared) takeRecord(c renewer.Change) error {
 	p.name, p.rec = c.Record.Name, c.Record
 	var rec renewer.Record
 	rec, p.looks = apart(*c.Record)
-	p.record = encode(&rec, p.name)
+	p.record = encode(&rec, p.name, make([]byte, placeSize))
 	if c.Row != nil {
 		p.takeRow(*c.Row)
 	}
@@ -86,7 +86,7 @@ func (p *prepared) takeRecord(c renewer.Change) error {
 
 func (p *prepared) takeRow(row renewer.Row) {
 	s := rowApart(row, *p.rec, p.looks)
-	p.row, p.rowEnd = encode(&s, p.name), timeKey(row.NotAfter)
+	p.row, p.rowEnd = encode(&s, p.name, make([]byte, slotNumberSize)), timeKey(row.NotAfter)
 }
 
 func (p *prepared) takeGeneration(c renewer.Change) error {
@@ -109,7 +109,7 @@ func (p *prepared) takeGeneration(c renewer.Change) error {
 			g.Chain[i+1] = sum[:]
 		}
 	}
-	p.generation = encode(&g, g.Certificate)
+	p.generation = encode(&g, g.Certificate, idsOf(g))
 	return nil
 }
 
@@ -207,10 +207,7 @@ func (p *prepared) putGeneration(tx *bolt.Tx) error {
 	if err := putCertificates(tx, bChains, p.chains); err != nil {
 		return err
 	}
-	if err := bGenerations.put(tx, key, p.generation); err != nil {
-		return err
-	}
-	return putGenerationIndexes(tx, key, *p.gen)
+	return bGenerations.put(tx, key, p.generation)
 }
 
 func (p *prepared) putRecord(tx *bolt.Tx) error {
@@ -218,9 +215,13 @@ func (p *prepared) putRecord(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	latest, rollouts, err := counters(tx, p.name)
-	if err != nil {
-		return err
+	latest, rollouts := old.latest, old.rollouts
+	if !had {
+		removed, _, err := removedOf(tx, p.name)
+		if err != nil {
+			return err
+		}
+		latest, rollouts = removed.Latest, removed.Rollouts
 	}
 	if p.rec.Latest < latest || p.rec.Rollouts < rollouts {
 		return fmt.Errorf("%w: %s has had %d generations and %d rollouts, and would have %d and %d",
@@ -241,7 +242,7 @@ func (p *prepared) putRecord(tx *bolt.Tx) error {
 	if err := bRemoved.of(tx).Delete([]byte(p.name)); err != nil {
 		return err
 	}
-	if err := bRecords.put(tx, []byte(p.name), next.encode(p.record)); err != nil {
+	if err := bRecords.put(tx, []byte(p.name), next.write(p.record)); err != nil {
 		return err
 	}
 	return dropKeys(tx, p.name, *p.rec)
@@ -280,7 +281,6 @@ func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 		return nil, nil
 	}
 	log := bEvents.of(tx)
-	log.FillPercent = 1 // keys only grow
 	out := make([]renewer.Event, len(p.events))
 	for n, e := range p.events {
 		seq, err := log.NextSequence()
@@ -294,7 +294,7 @@ func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 			return nil, err
 		}
 		for _, name := range eventNames(e) {
-			if err := bEventsByName.mark(tx, numberKey(name, seq)); err != nil {
+			if err := bEventsByName.of(tx).Put(numberKey(name, seq), nil); err != nil {
 				return nil, err
 			}
 		}

@@ -255,8 +255,8 @@ func (c *checker) generations(tx *bolt.Tx) {
 		if len(g.Chain) > 0 && renewer.Fingerprint(g.Chain[0]) != g.Fingerprint {
 			return fmt.Errorf("the certificate is not the one of fingerprint %s", g.Fingerprint)
 		}
-		for _, e := range generationIndexes(g) {
-			c.want(tx, e.bucket, e.key(k))
+		if !bytes.Equal(v[:idsSize], idsOf(g)) {
+			return errors.New("is stored under other numbers than its own")
 		}
 		return nil
 	})

@@ -65,15 +65,22 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// encode writes the struct that v points to. about is a text that the reader
-// has anyway, such as the name in the key.
-func encode(v any, about string) []byte {
-	e := &encoder{b: make([]byte, 0, 512)}
+// encode writes the struct that v points to behind front, with room for a
+// checksum. about is a text that the reader has anyway, such as the name in the
+// key.
+func encode(v any, about string, front []byte) []byte {
+	e := encoders.Get().(*encoder)
+	e.b, e.known = append(e.b[:0], front...), e.known[:0]
 	e.known.add(about)
 	rv := reflect.ValueOf(v).Elem()
 	coderOf(rv.Type()).put(e, rv)
-	return e.b
+	out := append(make([]byte, 0, len(e.b)+sumSize), e.b...)
+	clear(e.known)
+	encoders.Put(e)
+	return out
 }
+
+var encoders = sync.Pool{New: func() any { return &encoder{known: make(texts, 0, mostTexts)} }}
 
 // decode reads what encode wrote into the struct that v points to.
 func decode(b []byte, v any, about string) error {

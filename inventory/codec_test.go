@@ -89,7 +89,7 @@ func TestEncodeRoundTrip(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				want, got := reflect.New(typ), reflect.New(typ)
 				fillIn(t, want.Elem(), 6)
-				b := encode(want.Interface(), "web@host")
+				b := encode(want.Interface(), "web@host", nil)
 				err := decode(b, got.Interface(), "web@host")
 				if d := cmp.Diff(want.Interface(), got.Interface()); err != nil || d != "" {
 					t.Fatalf("%v\n%s", err, d)
@@ -125,7 +125,7 @@ func TestDecodeSkipsWhatItDoesNotKnow(t *testing.T) {
 	}
 	in := inner{Name: "host-a.example.com", Others: map[string][]int{"a": {1, 2}, "b": nil}, At: day(1), Texts: map[string]string{"x": "host-a"}}
 	got := is{}
-	if err := decode(encode(&was{in, "host-a.example.com:2376", []inner{in, {}}, day(2)}, ""), &got, ""); err != nil {
+	if err := decode(encode(&was{in, "host-a.example.com:2376", []inner{in, {}}, day(2)}, "", nil), &got, ""); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "what is known", got, is{Name: "host-a.example.com:2376", When: day(2)})
@@ -186,9 +186,9 @@ func TestTimesSortAsBytes(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	full := issued("docker@host-b", 3, day(90))
 	row := rowApart(*full.Row, *full.Record, nil)
-	f.Add(encode(full.Record, "web"))
-	f.Add(encode(full.Generation, "web"))
-	f.Add(encode(&row, "web"))
+	f.Add(encode(full.Record, "web", nil))
+	f.Add(encode(full.Generation, "web", nil))
+	f.Add(encode(&row, "web", nil))
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{nameLiteral<<2 | byte(kObject), 1<<3 + formRaw, 'x'}, 1000))
 	f.Add([]byte{40<<2 | byte(kList), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
@@ -198,7 +198,7 @@ func FuzzDecode(f *testing.F) {
 			if decode(b, v, "web") != nil {
 				continue
 			}
-			err := decode(encode(v, "web"), again, "web")
+			err := decode(encode(v, "web", nil), again, "web")
 			if d := cmp.Diff(v, again); err != nil || d != "" {
 				t.Fatalf("%v\n%s", err, d)
 			}

@@ -18,7 +18,7 @@ import (
 func encodeEvent(e renewer.Event) []byte {
 	at := e.Time
 	e.Seq, e.Time = 0, time.Time{}
-	return behind(at, encode(&e, ""))
+	return encode(&e, "", timeKey(at))
 }
 
 // openEvent is decodeEvent with the checksum.

@@ -2,7 +2,9 @@ package inventory
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -15,62 +17,83 @@ const shortest = 8
 
 // ByFingerprint returns the generation whose leaf has the SHA-256, in hex and
 // with or without colons; its first eight digits or more will do. ok is false
-// if there is none; ErrAmbiguous if certificates differ that match.
+// if there is none; ErrAmbiguous if certificates differ that match. It looks at
+// every generation: people ask seldom, and an index would cost every order.
 func (i *Inventory) ByFingerprint(hex string) (renewer.Generation, bool, error) {
-	return i.find(bByFingerprint, hex)
+	return i.find(hex, 0, func(g renewer.Generation) string { return g.Fingerprint })
 }
 
 // BySerial returns the generation with the serial number, as ByFingerprint
 // does. Two issuers may give the same one.
 func (i *Inventory) BySerial(hex string) (renewer.Generation, bool, error) {
-	return i.find(bBySerial, hex)
+	return i.find(hex, idSize, func(g renewer.Generation) string { return g.Serial })
 }
 
-func (i *Inventory) find(b bucket, hex string) (g renewer.Generation, ok bool, err error) {
+// find decodes the generations whose ids begin, at an offset, like hex.
+func (i *Inventory) find(hex string, at int, number func(renewer.Generation) string) (g renewer.Generation, ok bool, err error) {
 	hex = hexKey(hex)
 	if hex == "" || len(hex) < shortest && len(hex)%2 != 0 || strings.Trim(hex, "0123456789abcdef") != "" {
 		return g, false, nil
 	}
-	is := func(id string) bool { return id == hex }
-	err = i.view(func(tx *bolt.Tx) (err error) {
-		if g, ok, err = findBy(tx, b, hex, is); ok || err != nil || len(hex) < shortest {
+	whole := func(g renewer.Generation) bool { return hexKey(number(g)) == hex }
+	prefix := idKey(hex)[:min(len(hex)/2, idSize)]
+	var found []renewer.Generation
+	err = i.view(func(tx *bolt.Tx) error {
+		found = nil
+		return bGenerations.each(tx, func(k, v []byte) error {
+			if len(v) < idsSize || !bytes.HasPrefix(v[at:], prefix) {
+				return nil
+			}
+			g, err := decodeGeneration(tx, k, v)
+			if whole(g) || len(hex) >= shortest && strings.HasPrefix(hexKey(number(g)), hex) {
+				found = append(found, g)
+			}
 			return err
-		}
-		g, ok, err = findBy(tx, b, hex, func(id string) bool { return strings.HasPrefix(id, hex) })
-		return err
+		})
 	})
-	return g, ok, err
-}
-
-// findBy returns the first generation whose number is one that is looked for,
-// if all such are of the same certificate.
-func findBy(tx *bolt.Tx, b bucket, hex string, is func(id string) bool) (found renewer.Generation, ok bool, err error) {
-	c, prefix := b.of(tx).Cursor(), idKey(hex)[:min(len(hex)/2, idSize)]
-	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		if len(k) < idSize {
-			return found, false, b.bad(k, "it is too short")
-		}
-		g, there, err := generationAt(tx, k[idSize:])
-		if err != nil {
-			return found, false, err
-		}
-		if !there {
-			return found, false, b.bad(k, "the generation that it leads to is missing")
-		}
-		id := hexKey(map[bucket]string{bBySerial: g.Serial, bByFingerprint: g.Fingerprint}[b])
-		switch {
-		case !bytes.HasPrefix(k, idKey(id)):
-			return found, false, b.bad(k, "it leads to another one, %s", id)
-		case !is(id):
-		case ok && g.Fingerprint != found.Fingerprint:
-			return renewer.Generation{}, false, fmt.Errorf("%w: %s generation %d, %s generation %d",
-				ErrAmbiguous, found.Certificate, found.Number, g.Certificate, g.Number)
-		case !ok:
-			found, ok = g, true
+	if slices.ContainsFunc(found, whole) {
+		found = slices.DeleteFunc(found, func(g renewer.Generation) bool { return !whole(g) })
+	}
+	if len(found) == 0 || err != nil {
+		return g, false, err
+	}
+	for _, other := range found[1:] {
+		if other.Fingerprint != found[0].Fingerprint {
+			return g, false, fmt.Errorf("%w: %s generation %d, %s generation %d",
+				ErrAmbiguous, found[0].Certificate, found[0].Number, other.Certificate, other.Number)
 		}
 	}
-	return found, ok, nil
+	return found[0], true, nil
 }
+
+// A generation is stored behind the beginnings of its fingerprint and its
+// serial number.
+const (
+	idSize  = 8
+	idsSize = 2 * idSize
+)
+
+func idsOf(g renewer.Generation) []byte { return append(idKey(g.Fingerprint), idKey(g.Serial)...) }
+
+// idKey is the beginning of a number in hexadecimal digits, filled up with
+// zeros.
+func idKey(digits string) []byte {
+	b := make([]byte, idSize, idsSize)
+	digits = hexKey(digits)
+	if n := len(digits) - len(digits)%2; n < 2*idSize {
+		digits = digits[:n]
+	} else {
+		digits = digits[:2*idSize]
+	}
+	_, _ = hex.Decode(b, []byte(digits)) // what is no digit finds nothing
+	return b
+}
+
+// hexKey brings a serial number or a fingerprint into the form of the ids:
+// lower case, without the separators that openssl and browsers print.
+func hexKey(s string) string { return strings.ToLower(separators.Replace(s)) }
+
+var separators = strings.NewReplacer(":", "", " ", "")
 
 // Rollout returns a rollout that is over, by its ID; ok is false if there is
 // none.

@@ -2,7 +2,7 @@ package inventory
 
 import (
 	"bytes"
-	"encoding/hex"
+	"encoding/binary"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -16,7 +16,8 @@ func (p *prepared) putIndexes(tx *bolt.Tx, old, next place, had bool) error {
 			return err
 		}
 	}
-	if err := bExpiry.put(tx, atKey(next.end, p.name), encodeRow(next.slot, p.row)); err != nil {
+	binary.BigEndian.PutUint32(p.row, next.slot)
+	if err := bExpiry.put(tx, atKey(next.end, p.name), p.row); err != nil {
 		return err
 	}
 	if !p.rec.NextAt.IsZero() {
@@ -73,54 +74,5 @@ func remove(tx *bolt.Tx, name string) error {
 		}
 	}
 	left := stub(rec)
-	return bRemoved.put(tx, []byte(name), encode(&left, name))
-}
-
-type indexEntry struct {
-	bucket bucket
-	id     string
-}
-
-// generationIndexes returns the numbers by which a generation is found; a
-// trust bundle has none.
-func generationIndexes(g renewer.Generation) (out []indexEntry) {
-	for _, e := range []indexEntry{{bBySerial, g.Serial}, {bByFingerprint, g.Fingerprint}} {
-		if e.id != "" {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// idSize is how much of a serial number or fingerprint is in its index; what is
-// found is compared whole.
-const idSize = 8
-
-// key returns the entry's key for the generation that is stored at another.
-func (e indexEntry) key(generation []byte) []byte {
-	return append(idKey(e.id), generation...)
-}
-
-// idKey is the beginning of a number in hexadecimal digits, filled up with
-// zeros.
-func idKey(digits string) []byte {
-	b := make([]byte, idSize)
-	digits = hexKey(digits)
-	if n := len(digits) - len(digits)%2; n < 2*idSize {
-		digits = digits[:n]
-	} else {
-		digits = digits[:2*idSize]
-	}
-	_, _ = hex.Decode(b, []byte(digits)) // what is no digit finds nothing
-	return b
-}
-
-// putGenerationIndexes makes the generation that is stored at key be found.
-func putGenerationIndexes(tx *bolt.Tx, key []byte, g renewer.Generation) error {
-	for _, e := range generationIndexes(g) {
-		if err := e.bucket.mark(tx, e.key(key)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return bRemoved.put(tx, []byte(name), encode(&left, name, nil))
 }

@@ -45,11 +45,6 @@ func timeOf(b []byte) (time.Time, error) {
 	return time.Unix(int64(sec), int64(nsec)).UTC(), nil
 }
 
-// behind puts a value behind a time.
-func behind(t time.Time, v []byte) []byte {
-	return append(append(make([]byte, 0, timeSize+len(v)+sumSize), timeKey(t)...), v...)
-}
-
 // atKey is the key of an index by time.
 func atKey(at []byte, name string) []byte {
 	return append(append(make([]byte, 0, timeSize+len(name)), at...), name...)
@@ -101,10 +96,4 @@ func rolloutCertificate(id string) string {
 		return id[:i]
 	}
 	return id
-}
-
-// hexKey brings a serial number or a fingerprint into the form of the indexes:
-// lower case, without the separators that openssl and browsers print.
-func hexKey(s string) string {
-	return strings.ToLower(strings.NewReplacer(":", "", " ", "").Replace(s))
 }

@@ -24,8 +24,6 @@ var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
 		}
 		return err
 	},
-	bBySerial:      found(bBySerial),
-	bByFingerprint: found(bByFingerprint),
 	bEventsByName: func(tx *bolt.Tx, k, _ []byte) error {
 		name, seq, err := splitNumberKey(k)
 		if err != nil {
@@ -53,23 +51,4 @@ func placed(tx *bolt.Tx, k []byte, at func(place) []byte) error {
 		return errors.New("is left over: the record is not there, or elsewhere")
 	}
 	return err
-}
-
-// found checks an entry by which a generation is found.
-func found(b bucket) func(tx *bolt.Tx, k, v []byte) error {
-	return func(tx *bolt.Tx, k, _ []byte) error {
-		if len(k) <= idSize {
-			return errors.New("is too short")
-		}
-		g, ok, err := generationAt(tx, k[idSize:])
-		if err != nil || !ok {
-			return fmt.Errorf("leads to no generation (%v)", err)
-		}
-		for _, e := range generationIndexes(g) {
-			if e.bucket == b && bytes.Equal(e.key(k[idSize:]), k) {
-				return nil
-			}
-		}
-		return fmt.Errorf("leads to generation %d of %s, which has another number", g.Number, g.Certificate)
-	}
 }

@@ -28,8 +28,10 @@ func migrate(tx *bolt.Tx, from int) error {
 	if err := clearIndexes(tx); err != nil {
 		return err
 	}
-	if err := tx.DeleteBucket([]byte("places")); err != nil && from > 0 {
-		return err
+	for _, former := range []string{"places", "by_serial", "by_fingerprint"} {
+		if err := tx.DeleteBucket([]byte(former)); err != nil && from > 0 {
+			return err
+		}
 	}
 	for _, part := range []func() error{
 		func() error { return migrateEvents(tx) },
@@ -101,7 +103,6 @@ func migrateEvents(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	bEvents.of(tx).FillPercent = 1
 	for _, e := range all {
 		var ev renewer.Event
 		if len(e.v) < timeSize || json.Unmarshal(e.v[timeSize:], &ev) != nil {
@@ -119,7 +120,7 @@ func migrateRest(tx *bolt.Tx) error {
 		bRemoved: func(v []byte) ([]byte, error) {
 			var rec renewer.Record
 			err := json.Unmarshal(v, &rec)
-			return encode(&rec, rec.Name), err
+			return encode(&rec, rec.Name, nil), err
 		},
 		bRollouts: func(v []byte) ([]byte, error) {
 			var r renewer.Rollout

@@ -238,6 +238,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// growStep is by how much the file grows when it is full.
+const growStep = 1 << 20
+
 // openBolt opens a file that is locked already; it is closed with the DB, or
 // at once on an error.
 func openBolt(f *os.File, path string, readOnly, noSync bool) (db *bolt.DB, err error) {
@@ -249,6 +252,7 @@ func openBolt(f *os.File, path string, readOnly, noSync bool) (db *bolt.DB, err 
 		return err
 	})
 	if err == nil {
+		db.AllocSize = growStep
 		return db, nil
 	}
 	_ = f.Close() // bbolt has mostly closed it before

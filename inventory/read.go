@@ -102,8 +102,11 @@ func generationAt(tx *bolt.Tx, key []byte) (g renewer.Generation, ok bool, err e
 
 func decodeGeneration(tx *bolt.Tx, k, v []byte) (g renewer.Generation, err error) {
 	name, _, err := splitNumberKey(k)
+	if err == nil && len(v) < idsSize {
+		err = errCodec
+	}
 	if err == nil {
-		err = decode(v, &g, name)
+		err = decode(v[idsSize:], &g, name)
 	}
 	if err != nil {
 		return g, bGenerations.bad(k, "%v", err)
@@ -153,7 +156,7 @@ func (i *Inventory) Rollouts(certificate string, limit int) (all []renewer.Rollo
 func encodeRollout(r renewer.Rollout) []byte {
 	end := r.EndedAt
 	r.EndedAt = time.Time{}
-	return behind(end, encode(&r, r.Certificate))
+	return encode(&r, r.Certificate, timeKey(end))
 }
 
 func decodeRollout(k, v []byte) (r renewer.Rollout, err error) {

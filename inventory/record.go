@@ -23,13 +23,13 @@ type place struct {
 
 const placeSize = 2*timeSize + 16
 
-func (p place) encode(record []byte) []byte {
-	b := make([]byte, 0, placeSize+len(record)+sumSize)
-	b = append(append(b, p.end...), p.due...)
-	for _, n := range []uint32{uint32(p.latest), uint32(p.rollouts), p.slot, p.slots} {
+// write fills in the place in front of a record.
+func (p place) write(record []byte) []byte {
+	b := append(append(record[:0], p.end...), p.due...)
+	for _, n := range [...]uint32{uint32(p.latest), uint32(p.rollouts), p.slot, p.slots} {
 		b = binary.BigEndian.AppendUint32(b, n)
 	}
-	return append(b, record...)
+	return record
 }
 
 // splitPlace takes the value of a record apart. The place is nothing where
@@ -94,16 +94,6 @@ func decodeStub(k, v []byte) (rec renewer.Record, err error) {
 	return rec, nil
 }
 
-// counters returns the highest numbers given to a name, removed or not.
-func counters(tx *bolt.Tx, name string) (latest, rollouts int, err error) {
-	p, ok, err := placeOf(tx, name)
-	if ok || err != nil {
-		return p.latest, p.rollouts, err
-	}
-	rec, _, err := removedOf(tx, name)
-	return rec.Latest, rec.Rollouts, err
-}
-
 // The time of the last look at a placement that was good lies apart from the
 // record, in a slot among those of many: so a round over a whole fleet that
 // finds everything as it was writes a few pages and no record.
@@ -146,15 +136,24 @@ func writeLooks(tx *bolt.Tx, p *place, times []int64) error {
 	}
 	for i := 0; i < len(times); {
 		slot := p.slot + uint32(i)
-		k := lookKey(slot)
+		k, at := lookKey(slot), int(slot%slotsPerLook)
+		here := times[i:min(len(times), i+slotsPerLook-at)]
+		i += len(here)
 		was, err := bLooks.get(tx, k)
 		if err != nil {
 			return err
 		}
+		known := was != nil
+		for n, t := range here {
+			known = known && binary.BigEndian.Uint64(was[(at+n)*slotSize:]) == uint64(t)
+		}
+		if known {
+			continue
+		}
 		v := make([]byte, slotsPerLook*slotSize, slotsPerLook*slotSize+sumSize)
 		copy(v, was)
-		for n := slot % slotsPerLook; n < slotsPerLook && i < len(times); n, i = n+1, i+1 {
-			binary.BigEndian.PutUint64(v[n*slotSize:], uint64(times[i]))
+		for n, t := range here {
+			binary.BigEndian.PutUint64(v[(at+n)*slotSize:], uint64(t))
 		}
 		if err := bLooks.put(tx, k, v); err != nil {
 			return err
@@ -228,10 +227,8 @@ func rowApart(row renewer.Row, rec renewer.Record, times []int64) storedRow {
 	return s
 }
 
-// encodeRow writes a row behind the record's first slot.
-func encodeRow(slot uint32, row []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(row)+sumSize), slot), row...)
-}
+// slotNumberSize is how much of a row in its index is the record's first slot.
+const slotNumberSize = 4
 
 // indexed is an entry of the expiry index and the row that was made of it.
 type indexed struct {
@@ -244,11 +241,11 @@ const noSlot = ^uint32(0)
 
 // decodeRow reads the value of an entry of the expiry index.
 func decodeRow(k, v []byte) (*indexed, error) {
-	if len(k) <= timeSize || len(v) < 4 {
+	if len(k) <= timeSize || len(v) < slotNumberSize {
 		return nil, bExpiry.bad(k, "it is no row")
 	}
 	var s storedRow
-	if err := decode(v[4:], &s, string(k[timeSize:])); err != nil || len(s.Looks) != len(s.Row.Hosts) {
+	if err := decode(v[slotNumberSize:], &s, string(k[timeSize:])); err != nil || len(s.Looks) != len(s.Row.Hosts) {
 		return nil, bExpiry.bad(k, "it is no row: %v", err)
 	}
 	in := &indexed{key: string(k), value: string(v), row: s.Row, slots: make([]uint32, len(s.Looks))}

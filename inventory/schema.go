@@ -17,29 +17,27 @@ const schema = 3
 // The buckets, and what lies in them. Every value has a checksum (stored.go);
 // what is encoded is an object of package renewer (codec.go).
 var (
-	bMeta          = bucket{"meta", 1, false}          // no checksums: all of it is compared at the start
-	bRecords       = bucket{"records", 3, false}       // name → place, record
-	bLooks         = bucket{"looks", 3, false}         // slot/128 → 128 times; the sequence is the next slot
-	bRemoved       = bucket{"removed", 3, false}       // name → what stays of a record, see stub
-	bGenerations   = bucket{"generations", 3, false}   // name, number → generation, of its chain the leaf alone
-	bChains        = bucket{"chains", 3, false}        // SHA-256 → DER of an intermediate
-	bRoots         = bucket{"roots", 3, false}         // SHA-256 → DER of a root
-	bKeys          = bucket{"keys", 3, false}          // name, number → private key, sealed
-	bSeal          = bucket{"seal", 3, false}          // "data_key" → with which they are sealed, itself sealed
-	bRollouts      = bucket{"rollouts", 3, false}      // name, number → end, rollout
-	bEvents        = bucket{"events", 3, false}        // seq → time, event
-	bChannels      = bucket{"channels", 3, false}      // channel → its state, as package notify writes it
-	bExpiry        = bucket{"expiry", 3, true}         // notAfter, name → slot, row
-	bDue           = bucket{"due", 1, true}            // NextAt, name → nothing
-	bOpen          = bucket{"open", 1, true}           // name → nothing
-	bBySerial      = bucket{"by_serial", 3, true}      // its first 8 bytes, name, number → nothing
-	bByFingerprint = bucket{"by_fingerprint", 3, true} // as by_serial
-	bEventsByName  = bucket{"events_by_name", 1, true} // name, seq → nothing
+	bMeta         = newBucket("meta", 1, false, 0.5)          // no checksums: all of it is compared at the start
+	bRecords      = newBucket("records", 3, false, 0.5)       // name → place, record
+	bLooks        = newBucket("looks", 3, false, 0.5)         // slot/128 → 128 times; the sequence is the next slot
+	bRemoved      = newBucket("removed", 3, false, 0.5)       // name → what stays of a record, see stub
+	bGenerations  = newBucket("generations", 3, false, 0.9)   // name, number → ids, generation; of its chain the leaf alone
+	bChains       = newBucket("chains", 3, false, 0.5)        // SHA-256 → DER of an intermediate
+	bRoots        = newBucket("roots", 3, false, 0.5)         // SHA-256 → DER of a root
+	bKeys         = newBucket("keys", 3, false, 0.5)          // name, number → private key, sealed
+	bSeal         = newBucket("seal", 3, false, 0.5)          // "data_key" → with which they are sealed, itself sealed
+	bRollouts     = newBucket("rollouts", 3, false, 0.9)      // name, number → end, rollout
+	bEvents       = newBucket("events", 3, false, 1)          // seq → time, event
+	bChannels     = newBucket("channels", 3, false, 0.5)      // channel → its state, as package notify writes it
+	bExpiry       = newBucket("expiry", 3, true, 0.9)         // notAfter, name → slot, row
+	bDue          = newBucket("due", 1, true, 0.5)            // NextAt, name → nothing
+	bOpen         = newBucket("open", 1, true, 0.5)           // name → nothing
+	bEventsByName = newBucket("events_by_name", 1, true, 0.5) // name, seq → nothing
 )
 
 var buckets = []bucket{
 	bMeta, bRecords, bLooks, bRemoved, bGenerations, bChains, bRoots, bKeys, bSeal, bRollouts, bEvents, bChannels,
-	bExpiry, bDue, bOpen, bBySerial, bByFingerprint, bEventsByName,
+	bExpiry, bDue, bOpen, bEventsByName,
 }
 
 var (
@@ -132,7 +130,7 @@ func rebuild(tx *bolt.Tx) error {
 	if err := clearIndexes(tx); err != nil {
 		return err
 	}
-	return errors.Join(rebuildRecords(tx, rows), rebuildGenerations(tx), rebuildEvents(tx))
+	return errors.Join(rebuildRecords(tx, rows), rebuildEvents(tx))
 }
 
 func clearIndexes(tx *bolt.Tx) error {
@@ -171,16 +169,6 @@ func rebuildRecords(tx *bolt.Tx, rows map[string]*indexed) error {
 		}
 	}
 	return nil
-}
-
-func rebuildGenerations(tx *bolt.Tx) error {
-	return bGenerations.each(tx, func(k, v []byte) error {
-		g, err := decodeGeneration(tx, k, v)
-		if err != nil {
-			return err
-		}
-		return putGenerationIndexes(tx, k, g)
-	})
 }
 
 func rebuildEvents(tx *bolt.Tx) error {

@@ -9,9 +9,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// A value ends with the CRC-32C of its bucket's name, its key and itself: so a
-// flipped bit is found whenever the value is read, and so is a value that lies
-// under another key. Entries of indexes that have no value have no checksum;
+// A value ends with the CRC-32C of its bucket's name, the length of its key, its
+// key and itself: so a flipped bit is found whenever the value is read, and so
+// is a value that lies under another key. Entries of indexes that have no value have no checksum;
 // the full check compares them with what they lead to.
 
 const sumSize = 4
@@ -22,20 +22,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type bucket struct {
 	name  string
 	since int
-	index bool // can be built again from the others
+	index bool    // can be built again from the others
+	fill  float64 // of a page, when it is split: more where keys come about in the order in which they sort
+	start uint32  // of its checksums
+}
+
+func newBucket(name string, since int, index bool, fill float64) bucket {
+	return bucket{name, since, index, fill, crc32.Checksum([]byte(name), castagnoli)}
 }
 
 func (b bucket) of(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket([]byte(b.name)) }
 func (b bucket) versionKey() []byte          { return []byte("schema/" + b.name) }
 
-func (b bucket) sum(k, v []byte) []byte {
-	var length [2]byte
-	binary.BigEndian.PutUint16(length[:], uint16(len(k)))
-	sum := crc32.Update(0, castagnoli, []byte(b.name))
-	for _, part := range [][]byte{length[:], k, v} {
-		sum = crc32.Update(sum, castagnoli, part)
-	}
-	return binary.BigEndian.AppendUint32(nil, sum)
+func (b bucket) sum(k, v []byte) uint32 {
+	return crc32.Update(crc32.Update(b.start^uint32(len(k)), castagnoli, k), castagnoli, v)
 }
 
 // open returns the value without its checksum, if that is right. nil stays nil.
@@ -44,7 +44,7 @@ func (b bucket) open(k, v []byte) ([]byte, error) {
 		return nil, nil
 	}
 	n := len(v) - sumSize
-	if n < 0 || !bytes.Equal(v[n:], b.sum(k, v[:n])) {
+	if n < 0 || binary.BigEndian.Uint32(v[n:]) != b.sum(k, v[:n]) {
 		return nil, b.bad(k, "its checksum does not match")
 	}
 	return v[:n:n], nil
@@ -57,7 +57,8 @@ func (b bucket) get(tx *bolt.Tx, k []byte) ([]byte, error) { return b.open(k, b.
 // put writes a value, unless it is there already.
 func (b bucket) put(tx *bolt.Tx, k, v []byte) error {
 	at := b.of(tx)
-	v = append(v, b.sum(k, v)...)
+	at.FillPercent = b.fill
+	v = binary.BigEndian.AppendUint32(v, b.sum(k, v))
 	if bytes.Equal(at.Get(k), v) {
 		return nil
 	}

@@ -93,6 +93,9 @@ func SANs(c *x509.Certificate) []string {
 type Chain struct {
 	Leaf          *x509.Certificate
 	Intermediates []*x509.Certificate
+	// SignedBy is the CA whose signature on the leaf was verified when it was
+	// made, in this process; nil: nothing was verified yet.
+	SignedBy *x509.Certificate
 }
 
 // Generation is one issued certificate of a name.

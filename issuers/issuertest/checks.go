@@ -157,6 +157,9 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, usages []renewer
 			return fmt.Errorf("the root %s is in the chain", c.Subject)
 		}
 	}
+	if by := chain.SignedBy; by != nil && chain.Leaf.CheckSignatureFrom(by) != nil {
+		return fmt.Errorf("the issuer says that it verified the signature of %s, which is not that of the leaf", by.Subject)
+	}
 	pool := x509.NewCertPool()
 	for _, r := range roots {
 		pool.AddCert(r)

@@ -114,6 +114,9 @@ func TestMisbehaviourIsFound(t *testing.T) {
 			i.ca = below
 			i.chain = func(c *renewer.Chain) { slices.Reverse(c.Intermediates) }
 		}, "server", "not signed by the next"},
+		"claims another signer": {func(i *issuer) {
+			i.chain = func(c *renewer.Chain) { c.SignedBy = i.ca.Root }
+		}, "server", "says that it verified"},
 		"deaf":        {func(i *issuer) { i.deaf = true }, "cancelled", "cancelled context gave <nil>"},
 		"same serial": {func(i *issuer) { i.chain = repeat() }, "many at once", ""},
 	}

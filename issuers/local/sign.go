@@ -2,8 +2,10 @@ package local
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
@@ -45,7 +47,7 @@ func (a *Authority) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, e
 	if err != nil {
 		return renewer.Chain{}, refused("", "issuer %s cannot sign %s: %w", a.name, o.Certificate, err)
 	}
-	chain := renewer.Chain{Leaf: signed.Certificate}
+	chain := renewer.Chain{Leaf: signed.Certificate, SignedBy: a.chain[0]} // x509.CreateCertificate verifies what it signs
 	if a.chain[0] != a.root {
 		chain.Intermediates = append(chain.Intermediates, a.chain...)
 	}
@@ -78,6 +80,14 @@ func template(o renewer.Order) (*x509.Certificate, error) {
 	}
 	if _, ok := tmpl.PublicKey.(*rsa.PublicKey); ok && slices.Contains(o.Usages, renewer.UsageServer) {
 		tmpl.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2; not for a client (RFC 5280, 4.2.1.12)
+	}
+	if pub, ok := tmpl.PublicKey.(*ecdsa.PublicKey); ok { // of others softcas makes it, at a greater cost
+		point, err := pub.Bytes()
+		if err != nil {
+			return nil, refused("", "the order for %s has no usable key: %w", o.Certificate, err)
+		}
+		id := sha256.Sum256(point)
+		tmpl.SubjectKeyId = id[:20] // RFC 7093, section 2
 	}
 	tmpl.DNSNames, tmpl.IPAddresses = renewer.SplitSANs(o.SANs)
 	for _, name := range tmpl.DNSNames {

@@ -119,11 +119,33 @@ func KeyTypeOf(pub crypto.PublicKey) renewer.KeyType {
 
 // EncodeKey returns a key as PKCS #8 PEM (RFC 5958), unencrypted.
 func EncodeKey(key crypto.Signer) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := pkcs8(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode the private key: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// What stands in front of the two halves of a P-256 key in PKCS #8 (RFC 5958,
+// RFC 5915, RFC 5480): always the same.
+const (
+	p256Private = "\x30\x81\x87\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x6d\x30\x6b\x02\x01\x01\x04\x20"
+	p256Public  = "\xa1\x44\x03\x42\x00"
+)
+
+// pkcs8 is x509.MarshalPKCS8PrivateKey, which takes a twentieth of an order for
+// the usual kind of key.
+func pkcs8(key crypto.Signer) ([]byte, error) {
+	k, ok := key.(*ecdsa.PrivateKey)
+	if !ok || k.Curve != elliptic.P256() {
+		return x509.MarshalPKCS8PrivateKey(key)
+	}
+	private, err := k.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	public, err := k.PublicKey.Bytes()
+	return slices.Concat([]byte(p256Private), private, []byte(p256Public), public), err
 }
 
 // DecodeKey reads the first private key of a PEM text, PKCS #8 or as openssl

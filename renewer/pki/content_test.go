@@ -121,6 +121,11 @@ func TestEveryKeyTypeIsMadeAndKnown(t *testing.T) {
 		if got := pki.KeyTypeOf(key.Public()); got != kind {
 			t.Errorf("%s is taken for %q", kind, got)
 		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		must(t, err)
+		if text, err := pki.EncodeKey(key); err != nil || !bytes.Equal(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})) {
+			t.Errorf("%s is not written as PKCS #8: %v", kind, err)
+		}
 	}
 	if _, err := pki.NewKey("dsa"); err == nil {
 		t.Error("made a key of an unknown type")

@@ -155,6 +155,44 @@ func TestCheckIssuedBelowARenewedRoot(t *testing.T) {
 	}
 }
 
+// A signature that the signer says it verified is not verified again, and that
+// is believed only of the CA that it names, of the leaf, and of what may sign.
+func TestCheckIssuedVerifiesASignatureOnce(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	root, other := testpki.New(t), testpki.New(t)
+	sub := root.Intermediate(t, testpki.Options{CommonName: "Sub"})
+	key := testpki.Key(t)
+	o := renewer.Order{Certificate: "web", Key: key, Request: renewer.Request{Issuer: "corp", SANs: []string{"web"}, Lifetime: time.Hour}}
+	leaf := func(by *testpki.CA) *x509.Certificate {
+		return signed(t, &x509.Certificate{DNSNames: []string{"web"}, NotBefore: now, NotAfter: now.Add(time.Hour)}, by, key.Public())
+	}
+	forged := leaf(root)
+	forged.Signature = []byte("no signature")
+	mute := *root.Root
+	mute.KeyUsage = x509.KeyUsageCRLSign
+	weak := *forged
+	weak.SignatureAlgorithm = x509.ECDSAWithSHA1
+	for what, tc := range map[string]struct {
+		chain renewer.Chain
+		root  *x509.Certificate
+		taken bool
+	}{
+		"verified by its signer":           {renewer.Chain{Leaf: forged, SignedBy: root.Root}, root.Root, true},
+		"verified by nobody":               {renewer.Chain{Leaf: forged}, root.Root, false},
+		"verified against another":         {renewer.Chain{Leaf: forged, SignedBy: other.Root}, root.Root, false},
+		"signed by what signs no leaves":   {renewer.Chain{Leaf: forged, SignedBy: &mute}, &mute, false},
+		"signed with SHA-1":                {renewer.Chain{Leaf: &weak, SignedBy: root.Root}, root.Root, false},
+		"by an intermediate":               {renewer.Chain{Leaf: leaf(sub), Intermediates: []*x509.Certificate{sub.Cert}, SignedBy: sub.Cert}, root.Root, true},
+		"by an intermediate of another CA": {renewer.Chain{Leaf: leaf(sub), Intermediates: []*x509.Certificate{sub.Cert}, SignedBy: sub.Cert}, other.Root, false},
+	} {
+		_, err := pki.CheckIssued(o, false, tc.chain, []*x509.Certificate{tc.root}, now)
+		if (err == nil) != tc.taken {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func signed(t *testing.T, c *x509.Certificate, by *testpki.CA, pub any) *x509.Certificate {
 	t.Helper()
 	c.SerialNumber = big.NewInt(42)
