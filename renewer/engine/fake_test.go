@@ -122,10 +122,20 @@ func (m *machine) Flip(_ context.Context, p renewer.Placement, revision string) 
 
 func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, error) {
 	did, err := m.activate(a)
-	if m.after != nil {
-		m.after()
+	m.mu.Lock()
+	after := m.after
+	m.mu.Unlock()
+	if after != nil {
+		after()
 	}
 	return did, err
+}
+
+// then has something done after each activation, from now on.
+func (m *machine) then(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.after = f
 }
 
 func (m *machine) activate(a renewer.Activation) (Activated, error) {

@@ -355,7 +355,7 @@ func TestEveryFleetComesThroughAReplacedCAWithAnyOneOutage(t *testing.T) {
 							synctest.Wait()
 							s := &sim{bench: b, certs: b.fleet.Certificates}
 							for _, h := range []string{"a", "b", "c"} {
-								b.machine(h).after = s.converse
+								b.machine(h).then(s.converse)
 							}
 							s.run(o, sh.rests, move.nextServers, move.nextClients)
 							if n := len(s.refused); n > 0 {
@@ -407,7 +407,7 @@ func TestALeafGoesOnBeforeItExpiresAndSaysWhoWillRefuseIt(t *testing.T) {
 		synctest.Wait()
 		s := &sim{bench: b, certs: b.fleet.Certificates, exempt: "c"}
 		for _, h := range []string{"a", "b"} {
-			b.machine(h).after = s.converse
+			b.machine(h).then(s.converse)
 		}
 		b.machine("c").set(func(m *machine) { m.down = true })
 		b.fleet.Certificates = under(s.certs, "new", "new")
