@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e browser test-vault lint fmt fuzz bench cover clean
+.PHONY: help run build test e2e browser test-vault lint fmt fuzz bench table cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,11 @@ bench: ## the benchmarks, as ratios to a floor measured in the same run
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) \
 	  $$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) \
 	  | $(GO) run ./internal/benchtable
+
+# The benchmarks of docs/benchmarks.md, once each: minutes.
+table: ## the table of docs/benchmarks.md, measured now
+	@$(MAKE) --no-print-directory bench BENCHTIME=1x \
+	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Start|Load10000|Load100000)$$'
 
 cover: ## test coverage, in coverage.html
 	@$(GO) test -coverpkg ./... -coverprofile coverage.out ./... && \
