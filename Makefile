@@ -45,10 +45,10 @@ build: ## bin/renewer, one static binary
 # The race detector needs a C compiler; without one the same tests run without it.
 test: ## all tests, in random order, with the race detector where there is a C compiler
 	@if command -v "$$($(GO) env CC)" >/dev/null 2>&1; then \
-	  CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...; \
+	  CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 20m ./...; \
 	else \
 	  echo "make test: no C compiler ($$($(GO) env CC)) here, so without the race detector" >&2; \
-	  $(GO) test -shuffle=on ./...; \
+	  $(GO) test -shuffle=on -timeout 20m ./...; \
 	fi
 
 # -v, because the first run builds the hosts' tree for two minutes and says so.
