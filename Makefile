@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test e2e browser test-vault lint fmt fuzz bench table cover clean
+.PHONY: help run build test flips e2e browser test-vault lint fmt fuzz bench table cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: ## all tests, in random order, with the race detector where there is a C c
 	  echo "make test: no C compiler ($$($(GO) env CC)) here, so without the race detector" >&2; \
 	  $(GO) test -shuffle=on -timeout 20m ./...; \
 	fi
+
+flips: ## flipped bits anywhere in an inventory, which the race detector does not bear
+	@$(GO) test -run '^TestFlippedBitAnywhereIsNoticed$$' ./inventory
 
 # -v, because the first run builds the hosts' tree for two minutes and says so.
 e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)

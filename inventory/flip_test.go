@@ -183,39 +183,3 @@ func TestFlippedBitInAValueIsNoticed(t *testing.T) {
 		}
 	}
 }
-
-// Wherever a bit of the file is flipped, keys and pages included: either all is
-// read as before, or a read or the full check notices.
-func TestFlippedBitAnywhereIsNoticed(t *testing.T) {
-	t.Parallel()
-	path := variedFile(t)
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, dir := openAt(t, path), t.TempDir()
-	want, noticed := everything(whole)
-	if noticed {
-		t.Fatal("the whole file has errors")
-	}
-	r := rand.New(rand.NewPCG(3, 4))
-	changed := 0
-	for range 400 {
-		bit := r.IntN(8 * len(content))
-		i, ok := flipped(t, dir, content, bit)
-		if !ok {
-			continue
-		}
-		got, noticed := everything(i)
-		if !noticed && got != want {
-			changed++
-			if found := i.CheckFull(t.Context()); len(found) == 0 {
-				t.Errorf("bit %d of byte %d changed what is read, in silence", bit%8, bit/8)
-			}
-		}
-		if err := i.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Logf("%d flips are seen by the full check alone", changed)
-}
