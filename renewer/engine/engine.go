@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,7 @@ type Engine struct {
 	outcomes chan []renewer.Outcome
 	stopped  chan struct{} // closed when the loop has ended
 	stands   atomic.Pointer[Standing]
+	tidying  sync.WaitGroup // gives memory back; over before Run is
 	made     madeKeys
 
 	// Owned by the loop.
@@ -137,6 +139,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	e.park(cancel)
+	e.tidying.Wait()
 	return nil
 }
 

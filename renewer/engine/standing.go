@@ -51,7 +51,7 @@ func (e *Engine) publish() {
 	e.stands.Store(&g)
 	if e.worked >= muchWork && e.running == 0 && !e.traffic.Moving("") && (g.NextDue.IsZero() || g.NextDue.After(now)) {
 		e.worked = 0
-		go func() { e.Store.Release(); debug.FreeOSMemory() }()
+		e.tidying.Go(func() { e.Store.Release(); debug.FreeOSMemory() })
 	}
 }
 

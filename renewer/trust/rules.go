@@ -112,8 +112,11 @@ type Refusal struct {
 // presenter shows now (shown): up to limit, in no order, without those to skip. A presenter that shows
 // nothing, or nothing that is accepted, is refused by nobody who would notice.
 func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int, skip func(ID) bool) (out []Refusal) {
+	shown = slices.DeleteFunc(slices.Clone(shown), func(has Leaf) bool { // who accepts that accepts this
+		return len(has.Under) > 0 && len(has.Under.Without(l.Under)) == 0
+	})
 	for s := range sides {
-		if !n.Shows[s] {
+		if !n.Shows[s] || len(shown) == 0 {
 			continue
 		}
 		for v := range g.mayLack(s, n.Issuer, l.Under) {
