@@ -26,12 +26,10 @@ type hostKeys struct {
 	portless bool
 }
 
-// hostKeys looks a host up: in the file given, else in ~/.ssh/known_hosts and
-// in the one of the whole machine.
-func (c *Client) hostKeys(file, host, port string) (*hostKeys, error) {
-	files := []string{file}
-	if file == "" {
-		files = []string{c.ssh("known_hosts"), c.allHosts}
+// hostKeys looks a host up in files.
+func (c *Client) hostKeys(files []string, host, port string) (*hostKeys, error) {
+	if len(files) == 0 {
+		return nil, misconfigured(errors.New("no file of known hosts"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
 	}
 	h := &hostKeys{file: files[0], address: net.JoinHostPort(strings.ToLower(host), port)}
 	h.name = knownhosts.Normalize(h.address)
