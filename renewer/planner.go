@@ -176,7 +176,7 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 			return Decision{Open: r}
 		}
 	}
-	return Decision{Open: planPlacements(c, o, now)}
+	return Decision{Open: planPlacements(c, o)}
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -210,12 +210,12 @@ func Rollback(c Certificate, generation int) *Rollout {
 
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
-func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
+func planPlacements(c Certificate, o Observed) *Rollout {
 	r := &Rollout{
 		Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
 	}
 	for _, p := range c.Placements {
-		reason, ok := placementReason(p, o, now)
+		reason, ok := placementReason(p, o)
 		if !ok {
 			continue
 		}

@@ -7,6 +7,9 @@ import (
 	"net"
 )
 
+// AnySignal is no signal: that one could be sent is all that is found (kill(2)).
+const AnySignal = "0"
+
 // Transport reaches one machine. It is used by many goroutines at once.
 // Errors keep what the system said where they can: fs.ErrNotExist,
 // fs.ErrPermission, syscall.ENOSPC, syscall.EROFS.
@@ -19,8 +22,8 @@ type Transport interface {
 	// what it printed, stdout and stderr together. It ends with ctx, and so
 	// does everything that it started. A non-zero exit is an error.
 	Run(ctx context.Context, argv []string) (output []byte, err error)
-	// Signal sends a signal, such as HUP, to a process. os.ErrProcessDone:
-	// there is no such process.
+	// Signal sends a signal, such as HUP, to a process, or with AnySignal none.
+	// os.ErrProcessDone: there is no such process.
 	Signal(ctx context.Context, pid int, signal string) error
 	// DialDocker connects to the Docker daemon of the machine, which listens on
 	// a unix socket at an absolute path below the host's root. syscall.ECONNREFUSED

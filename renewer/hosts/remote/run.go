@@ -231,7 +231,7 @@ func (c *conn) sudoError(err error, program string) error {
 func (t *Transport) Signal(ctx context.Context, pid int, name string) error {
 	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
 	switch {
-	case unix.SignalNum("SIG"+name) == 0:
+	case unix.SignalNum("SIG"+name) == 0 && name != hosts.AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1:
 		return fmt.Errorf("refused to signal process %d", pid)
