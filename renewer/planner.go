@@ -211,13 +211,16 @@ func Rollback(c Certificate, generation int) *Rollout {
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
 func planPlacements(c Certificate, o Observed) *Rollout {
-	r := &Rollout{
-		Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
-	}
+	var r *Rollout
 	for _, p := range c.Placements {
 		reason, ok := placementReason(p, o)
 		if !ok {
 			continue
+		}
+		if r == nil {
+			r = &Rollout{
+				Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
+			}
 		}
 		step := Step{Host: p.Host, State: StepPending}
 		if cut := o.Record.Placements[p.Host].Interrupted; cut != nil {
@@ -225,9 +228,6 @@ func planPlacements(c Certificate, o Observed) *Rollout {
 		}
 		r.Reasons = append(r.Reasons, reason)
 		r.Steps = append(r.Steps, step)
-	}
-	if len(r.Steps) == 0 {
-		return nil
 	}
 	return r
 }

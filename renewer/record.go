@@ -42,6 +42,14 @@ type Record struct {
 	NextAt time.Time `json:"next_at,omitzero"`
 }
 
+// Recorded is what the inventory has of one certificate, with its current
+// generation; nil if there is none.
+type Recorded struct {
+	Record  Record
+	Found   bool // else there never was a record
+	Current *Generation
+}
+
 // HostState is the state of one placement as users see it.
 type HostState string
 
