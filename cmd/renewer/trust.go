@@ -42,7 +42,10 @@ follow with the next pass, as with any other root.`,
 			if cmd.Flags().Changed("drop") && len(args) > 0 {
 				return usagef("--drop takes a root out of every ca file that it was found in; expected no certificate beside it")
 			}
-			return cobra.MaximumNArgs(1)(cmd, args)
+			if len(args) > 1 {
+				return usagef("%d names are given; expected one certificate, or none for all", len(args))
+			}
+			return nil
 		},
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -103,7 +106,7 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		for _, r := range t.Roots {
 			origin := strings.Join(r.Issuers, ", ")
 			if len(r.Foreign) > 0 {
-				origin = strings.TrimPrefix(origin+", foreign in "+strings.Join(c.members(r.Foreign), " "), ", ")
+				origin = strings.TrimPrefix(origin+", foreign in "+fmt.Sprint(c.members(r.Foreign)), ", ")
 			} else if origin == "" {
 				origin = "no issuer has it now"
 			}
@@ -114,15 +117,15 @@ func (c *cli) showTrust(t renewer.Trust) error {
 }
 
 // members names placements: in a table, those of an entry together.
-func (c *cli) members(ids []string) []string {
-	if c.format == asCSV {
+func (c *cli) members(ids []string) any {
+	switch c.format {
+	case asCSV:
 		return ids
+	case asWide:
+		return strings.Join(renewer.Members(ids, 0), ", ")
+	default:
+		return strings.Join(renewer.Members(ids, 3), ", ")
 	}
-	most := 3
-	if c.format == asWide {
-		most = 0
-	}
-	return renewer.Members(ids, most)
 }
 
 func (c *cli) rootNames(under renewer.RootSet, names map[string]string) string {
@@ -141,6 +144,16 @@ func (c *cli) rootNames(under renewer.RootSet, names map[string]string) string {
 		out = append(out, name)
 	}
 	return strings.Join(out, ", ")
+}
+
+// one expects exactly one argument.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usagef("%d arguments are given; expected %s", len(args), what)
+		}
+		return nil
+	}
 }
 
 func newImpact(c *cli) *cobra.Command {
@@ -162,11 +175,14 @@ several, KIND:NAME says which: certificate, host, issuer or root.`,
   renewer impact fleet-ca --expired  # the certificates of an issuer
   renewer impact host:host-b --removed
   renewer impact 9c1d22e0 -o json    # a root, taken out of every ca file`,
-		Args:              cobra.ExactArgs(1),
+		Args:              one("a certificate, host, issuer or root"),
 		ValidArgsFunction: c.impactTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := renewer.ImpactRequest{Target: args[0]}
 			for i, set := range cases {
+				if set && req.Case != "" {
+					return usagef("--%s and --%s are given; expected one of them", req.Case, kinds[i])
+				}
 				if set {
 					req.Case = kinds[i]
 				}
@@ -187,7 +203,6 @@ several, KIND:NAME says which: certificate, host, issuer or root.`,
 	flags.BoolVar(&cases[0], "expired", false, "if it expired, as it will if it is not renewed")
 	flags.BoolVar(&cases[1], "revoked", false, "if it were revoked now")
 	flags.BoolVar(&cases[2], "removed", false, "if it left the fleet file; a root: every ca file")
-	cmd.MarkFlagsMutuallyExclusive("expired", "revoked", "removed")
 	flags.BoolVar(&exitCode, "exit-code", false, "exit with 3 if a peer would refuse another")
 	return cmd
 }
@@ -207,11 +222,7 @@ var caseWords = map[renewer.ImpactCase]string{
 
 func (c *cli) showImpact(i renewer.Impact) error {
 	refused := listOf(c, []string{"presenter", "as", "verifier", "state", "since", "services"}, func(r renewer.Refusal) []any {
-		services := r.Services
-		if c.format != asCSV && c.format != asWide {
-			services = renewer.Members(services, 3)
-		}
-		return []any{c.members(r.Presenters), r.As, c.members(r.Verifiers), state(r.State), r.Since, services}
+		return []any{c.members(r.Presenters), r.As, c.members(r.Verifiers), state(r.State), r.Since, c.members(r.Services)}
 	})
 	if c.format == asCSV {
 		return refused.all(i.Refused, "")
@@ -244,7 +255,7 @@ it now, after it has shown where it is and who accepts it. Its files stay.
 NAME is that of a certificate, or of an entry for all its hosts. On a terminal it
 asks first.`,
 		Example: "  renewer list --status orphaned\n  renewer forget old-api --yes",
-		Args:    cobra.ExactArgs(1),
+		Args:    one("the name of what left the fleet file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error { return c.forget(cmd.Context(), s, args[0], yes) })
 		},

@@ -111,13 +111,9 @@ func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
 	if !r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
 		return renewer.Event{}, false
 	}
-	var names []string
-	for _, refusal := range e.refusals(en, nil, 64) {
-		names = append(names, refusal.Verifier.String())
-	}
-	slices.Sort(names)
+	names := e.refusers(en)
 	return renewer.Event{
 		Time: e.Now(), Type: renewer.EventRefused, Certificate: a.Certificate, Host: a.Host, Generation: r.Generation, Rollout: r.ID,
-		Message: "goes live although these do not have its root and will refuse it: " + strings.Join(slices.Compact(names), ", "),
+		Message: "goes live although these do not have its root and will refuse it: " + strings.Join(names, ", "),
 	}, len(names) > 0
 }

@@ -83,6 +83,37 @@ func (rc *rootCache) issuers() map[string][]string {
 	return out
 }
 
+// name is a root for operators.
+func (rc *rootCache) name(id string) string {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if c, ok := rc.known[id]; ok {
+		return id[:8] + " (" + c.Subject.String() + ")"
+	}
+	return id
+}
+
+// refusers names who would refuse what a certificate brings next.
+func (e *Engine) refusers(en *entry) (names []string) {
+	for _, r := range e.refusals(en, nil, 64) {
+		names = append(names, r.Verifier.String())
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// leaving are the certificates that left the fleet file and that the next pass
+// takes out of the lists.
+func (e *Engine) leaving() (steps []renewer.PlanStep, err error) {
+	names, err := e.Store.Names()
+	for _, name := range names {
+		if _, stays := e.fleet.byName[name]; !stays {
+			steps = append(steps, renewer.PlanStep{Certificate: name, Action: "forget", Reason: "it left the fleet file; its files stay where they are"})
+		}
+	}
+	return steps, err
+}
+
 // Roots returns what is known of every root in use.
 func (e *Engine) Roots(ctx context.Context) (out []renewer.TrustRoot, err error) {
 	err = e.do(ctx, func() { out = e.trustRoots() })

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -16,16 +17,25 @@ type departures interface {
 
 // orphans are the rows of what left the fleet file and has not expired, soonest
 // expiry first.
-func (a *App) orphans() ([]renewer.Row, error) { return orphansOf(a.store, time.Now()) }
+func (a *App) orphans() ([]renewer.Row, error) {
+	return orphansOf(a.store, a.stays, time.Now())
+}
 
-func orphansOf(store departures, now time.Time) (rows []renewer.Row, err error) {
+// stays reports whether a certificate is in the fleet file, and so no orphan
+// whatever the inventory says.
+func (a *App) stays(name string) bool {
+	_, ok := a.parts.Load().fleet.Index(name)
+	return ok
+}
+
+func orphansOf(store departures, stays func(string) bool, now time.Time) (rows []renewer.Row, err error) {
 	left, err := store.Departed()
 	if err != nil {
 		return nil, err
 	}
 	for name, list := range left {
 		list = slices.DeleteFunc(list, func(d renewer.Departed) bool { return !now.Before(d.NotAfter) })
-		if len(list) == 0 {
+		if len(list) == 0 || stays(name) {
 			continue
 		}
 		first := slices.MinFunc(list, func(x, y renewer.Departed) int { return x.NotAfter.Compare(y.NotAfter) })
@@ -45,9 +55,9 @@ func orphansOf(store departures, now time.Time) (rows []renewer.Row, err error) 
 
 // withOrphans is rows with those of what left the fleet file among them, in the
 // same order.
-func withOrphans(store departures, rows func(time.Time, func(renewer.Row) bool) error) func(time.Time, func(renewer.Row) bool) error {
+func withOrphans(store departures, stays func(string) bool, rows func(time.Time, func(renewer.Row) bool) error) func(time.Time, func(renewer.Row) bool) error {
 	return func(until time.Time, yield func(renewer.Row) bool) error {
-		left, err := orphansOf(store, time.Now())
+		left, err := orphansOf(store, stays, time.Now())
 		if err != nil {
 			return err
 		}
@@ -68,4 +78,34 @@ func withOrphans(store departures, rows func(time.Time, func(renewer.Row) bool) 
 		}
 		return err
 	}
+}
+
+// orphan is what is known of a certificate that left the fleet file; ok is false
+// if there is none of that name.
+func (a *App) orphan(name string) (d renewer.Detail, ok bool, err error) {
+	left, err := a.orphans()
+	i := slices.IndexFunc(left, func(r renewer.Row) bool { return r.Name == name })
+	if err != nil || i < 0 {
+		return d, false, err
+	}
+	row := left[i]
+	gens, err := a.store.Generations(name)
+	if err != nil {
+		return d, false, err
+	}
+	var shown *renewer.Generation
+	if at := slices.IndexFunc(gens, func(g renewer.Generation) bool { return g.Number == row.Generation }); at >= 0 {
+		shown = &gens[at]
+	}
+	entry, _, _ := strings.Cut(name, "@")
+	c := renewer.Certificate{Name: name, Entry: entry, Issuer: row.Issuer, Usages: []renewer.Usage{}}
+	if shown != nil {
+		c.Usages, c.Profile = shown.Usages, shown.Request.Profile
+	}
+	d, err = renewer.NewDetail(c, renewer.Record{Name: name, Current: row.Generation}, shown, gens, nil, time.Now())
+	d.Row, d.Hint = row, "it left the fleet file; renewer forget "+name+" lets go of it"
+	for _, h := range row.Hosts {
+		d.Placements = append(d.Placements, renewer.PlacementView{HostRow: h})
+	}
+	return d, err == nil, err
 }

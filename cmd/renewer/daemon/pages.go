@@ -46,7 +46,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 // Show implements page.Source.
 func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
 	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
-		return d, false, nil
+		return p.orphan(name)
 	}
 	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
 	return d, err == nil, err

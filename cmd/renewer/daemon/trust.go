@@ -76,7 +76,8 @@ func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Fo
 	}
 	var names []string
 	for _, row := range left {
-		names = append(names, row.Name)
+		entry, _, _ := strings.Cut(row.Name, "@")
+		names = append(names, row.Name, entry)
 	}
 	return nil, unknown(renewer.WithHint(err, configs.Suggest(r.Name, names)))
 }
