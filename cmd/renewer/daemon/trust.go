@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"renewer/configs"
 	"renewer/renewer"
@@ -241,4 +242,49 @@ func rootOf(roots []renewer.TrustRoot, text string) (renewer.TrustRoot, error) {
 func isHex(s string) bool {
 	_, err := hex.DecodeString(s + strings.Repeat("0", len(s)%2))
 	return err == nil
+}
+
+// mostTrustFindings is how many lines of the matrix doctor tells one by one.
+const mostTrustFindings = 20
+
+// trustFindings are what the matrix has that does not work: of one host, or of
+// all for an empty name.
+func (a *App) trustFindings(ctx context.Context, host string) ([]renewer.Finding, error) {
+	t, err := a.eng.Trust(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	on := func(ids []string) bool {
+		return slices.ContainsFunc(ids, func(id string) bool { return host == "" || strings.HasSuffix(id, "@"+host) })
+	}
+	found := []renewer.Finding{}
+	checked := false
+	for _, p := range t.Pairs {
+		if !on(p.Presenters) && !on(p.Verifiers) {
+			continue
+		}
+		checked = true
+		f := renewer.Finding{Check: "trust", Host: host, Fix: "renewer trust shows all; renewer plan what is done about it"}
+		who, by := strings.Join(renewer.Members(p.Presenters, 3), ", "), strings.Join(renewer.Members(p.Verifiers, 3), ", ")
+		switch p.State {
+		case renewer.NoRoot:
+			f.Level, f.Text = renewer.FindingFail, by+" refuse what "+who+" presents: the root of it is not in their ca file"
+		case renewer.HasExpired:
+			f.Level, f.Text = renewer.FindingFail, by+" refuse what "+who+" presents: it, or its root, expired at "+p.Since.UTC().Format(time.RFC3339)
+		case renewer.NotLoaded:
+			f.Level, f.Text = renewer.FindingWarn, by+" may refuse what "+who+" presents: the root of it is in place, and not known to be loaded"
+		case renewer.NotKnown:
+			f.Level, f.Text = renewer.FindingUnknown, "the roots of what "+who+" presents to "+by+" are not known yet"
+			f.Fix = "renewer verify looks at every placement"
+		default:
+			continue
+		}
+		if len(found) < mostTrustFindings {
+			found = append(found, f)
+		}
+	}
+	if len(found) == 0 && checked {
+		found = append(found, renewer.Finding{Check: "trust", Host: host, Level: renewer.FindingOK, Text: "every certificate in place is accepted by those that check it"})
+	}
+	return found, nil
 }
