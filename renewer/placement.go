@@ -158,12 +158,13 @@ func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.
 // Departed is a placement that left the fleet file while its leaf was in
 // place. It still presents that leaf: see package trust.
 type Departed struct {
-	Host     string    `json:"host"`
-	Usages   []Usage   `json:"usages"`
-	Issuer   string    `json:"issuer"`
-	Under    RootSet   `json:"under"`
-	IssuedAt time.Time `json:"issued_at"`
-	NotAfter time.Time `json:"not_after"`
+	Host       string    `json:"host"`
+	Generation int       `json:"generation,omitempty"`
+	Usages     []Usage   `json:"usages"`
+	Issuer     string    `json:"issuer"`
+	Under      RootSet   `json:"under"`
+	IssuedAt   time.Time `json:"issued_at"`
+	NotAfter   time.Time `json:"not_after"`
 }
 
 // Forget drops what is known of hosts that left the entry, and reports whether
@@ -184,7 +185,7 @@ func (rec *Record) Forget(c Certificate, generation func(number int) *Generation
 		changed = true
 		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
 			departed = append(departed, Departed{
-				Host: host, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
+				Host: host, Generation: g.Number, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
 			})
 		}
 	}

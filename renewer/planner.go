@@ -18,6 +18,17 @@ type Observed struct {
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.
 	RootsFirst func() bool
+	// For plans alone; nil for none. Refusers are the placements that the renewal
+	// waits for, and RootName is a root for operators.
+	Refusers func() []string
+	RootName func(id string) string
+}
+
+func (o Observed) rootName(id string) string {
+	if o.RootName == nil {
+		return id
+	}
+	return o.RootName(id)
 }
 
 func (o Observed) rootsFirst() bool { return o.RootsFirst != nil && o.RootsFirst() }

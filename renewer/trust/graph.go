@@ -282,12 +282,7 @@ func (g *Graph) Presenters(root string) []ID {
 	for s := range sides {
 		maps.Copy(found, g.shown[s][root])
 	}
-	out := make([]ID, 0, len(found))
-	for n := range found {
-		out = append(out, n.ID)
-	}
-	slices.SortFunc(out, compare)
-	return out
+	return ids(found)
 }
 
 func compare(a, b ID) int { return strings.Compare(a.String(), b.String()) }

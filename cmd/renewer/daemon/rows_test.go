@@ -67,7 +67,7 @@ func TestListsShowTheLastCommit(t *testing.T) {
 	metrics := server.NewMetrics("v1", state)
 	web := http.NewServeMux()
 	web.Handle("/metrics", metrics)
-	web.Handle("/", page.Handler(page.Options{Source: pages{a}, Log: slog.New(slog.DiscardHandler)}))
+	web.Handle("/", page.Handler(page.Options{Source: newPages(a), Log: slog.New(slog.DiscardHandler)}))
 	get := func(path string) string {
 		rec := httptest.NewRecorder()
 		web.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
