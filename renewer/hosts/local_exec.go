@@ -35,6 +35,9 @@ func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
 	cmd.Env = environment(os.Environ())
+	if AsksDocker(argv) {
+		cmd.Env = unset(cmd.Env, DockerVariables)
+	}
 	cmd.Dir = "/"
 	out := &tail{limit: outputKept}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -56,11 +59,14 @@ func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
 // manager's sockets and the directory with its credentials.
 func environment(env []string) []string {
 	private := []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LC_ALL"}
-	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+	return append(unset(env, private), "LC_ALL=C")
+}
+
+func unset(env, names []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains(private, name)
+		return slices.Contains(names, name)
 	})
-	return append(env, "LC_ALL=C")
 }
 
 // tail keeps the end of what is written to it.
