@@ -45,6 +45,11 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
+	if len(taken.foreign) > 0 { // links of ours are no mounts
+		if err := h.mounted(ctx, p.Dir, taken.foreign); err != nil {
+			return renewer.Staged{}, err
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return renewer.Staged{}, err
 	}

@@ -57,11 +57,12 @@ func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte,
 	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
 		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
 	}
-	limited, cut := c.within(ctx, privileged, argv)
+	plain := alone(privileged, argv)
+	limited, cut := c.within(ctx, privileged, plain)
 	out, err := c.command(ctx, words(privileged, limited), argv[0])
 	if cut && out != nil && noTimeout(err, out.all) {
 		c.t.noTimeout.Store(true)
-		out, err = c.command(ctx, words(privileged, argv), argv[0])
+		out, err = c.command(ctx, words(privileged, plain), argv[0])
 	}
 	if out == nil {
 		return nil, err
