@@ -18,6 +18,7 @@ type Graph struct {
 	hosts   map[string][]string  // by certificate
 	expires map[string]time.Time // notAfter of roots
 	sets    map[string]renewer.RootSet
+	order   []*Node // sorted; nil: to be sorted when somebody asks
 
 	shown     [sides]map[string]set            // by root: presenters with a leaf under it
 	rootsOf   [sides]map[string]map[string]int // by issuer: the roots of its presenters' leaves
@@ -62,8 +63,16 @@ func (g *Graph) Put(n Node) (affected []ID) {
 	}
 	if len(n.Leaves) == 0 && !n.Placed {
 		delete(g.nodes, n.ID)
+		g.order = nil
 	} else {
 		g.share(&n)
+		if n.name = n.String(); old == nil || g.order == nil {
+			g.order = nil
+		} else if i, found := slices.BinarySearchFunc(g.order, n.name, func(o *Node, name string) int { return strings.Compare(o.name, name) }); found && g.order[i].ID == n.ID {
+			g.order[i] = &n
+		} else {
+			g.order = nil
+		}
 		g.nodes[n.ID] = &n
 		g.index(&n)
 	}
