@@ -83,7 +83,7 @@ func (t *tail) Write(p []byte) (int, error) {
 func (l *local) Signal(ctx context.Context, pid int, name string, user int) error {
 	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 	switch {
-	case sig == 0:
+	case sig == 0 && name != AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1 || pid == os.Getpid():
 		return fmt.Errorf("refused to signal process %d", pid)

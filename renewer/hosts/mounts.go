@@ -6,6 +6,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"renewer/renewer"
 )
 
 // mountsLimit bounds the list of mounts that is read.
@@ -31,8 +33,10 @@ func (h *Host) notMounted(ctx context.Context, dir string, names []string) error
 	mounted := mountPoints(string(list))
 	for _, name := range names {
 		if full := path.Join(dir, name); mounted[full] {
-			return misconfigured(fmt.Errorf("%s is a mount of its own: it cannot be replaced", full),
-				fmt.Sprintf("mount the directory %s instead of the file; umount %s on the host if nothing needs it", dir, full))
+			return &renewer.Error{
+				Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a mount of its own: it cannot be replaced", full),
+				Hint: fmt.Sprintf("mount the directory %s instead of the file; umount %s on the host if nothing needs it", dir, full),
+			}
 		}
 	}
 	return nil

@@ -6,6 +6,9 @@ import (
 	"net"
 )
 
+// AnySignal is no signal: that one could be sent is all that is found (kill(2)).
+const AnySignal = "0"
+
 // Transport reaches one machine. It is used by many goroutines at once.
 // Errors keep what the system said where they can: fs.ErrNotExist,
 // fs.ErrPermission, syscall.ENOSPC, syscall.EROFS.
@@ -19,9 +22,9 @@ type Transport interface {
 	// on standard error. It ends with ctx, and so does everything that it
 	// started. A non-zero exit is an error.
 	Run(ctx context.Context, argv []string) (output []byte, err error)
-	// Signal sends a signal, such as HUP, to a process, with the rights of a
-	// user: who wrote down which process it is must not reach more by that.
-	// os.ErrProcessDone: there is no such process.
+	// Signal sends a signal, such as HUP, to a process, or with AnySignal none,
+	// with the rights of a user: who wrote down which process it is must not
+	// reach more by that. os.ErrProcessDone: there is no such process.
 	Signal(ctx context.Context, pid int, signal string, user int) error
 	// DialDocker connects to the Docker daemon of the machine, which listens on
 	// a unix socket at an absolute path below the host's root. syscall.ECONNREFUSED

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -64,17 +63,26 @@ type proxied struct {
 
 func (p *proxied) Read(b []byte) (int, error) {
 	n, err := p.out.Read(b)
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-		if said := p.said.line(); said != "" {
-			err = fmt.Errorf("the command of ProxyCommand has ended: %s: %w", said, io.EOF)
-		} else {
-			err = fmt.Errorf("the command of ProxyCommand has ended: %w", io.EOF)
-		}
-	}
-	return n, err
+	return n, p.explain(err)
 }
 
-func (p *proxied) Write(b []byte) (int, error) { return p.in.Write(b) }
+func (p *proxied) Write(b []byte) (int, error) {
+	n, err := p.in.Write(b)
+	return n, p.explain(err)
+}
+
+// explain says how the command ended where the stream did: what it printed is
+// known when it has been waited for.
+func (p *proxied) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	_ = p.end()
+	if said := p.said.line(); said != "" {
+		return fmt.Errorf("the command of ProxyCommand has ended: %s: %w", said, io.EOF)
+	}
+	return fmt.Errorf("the command of ProxyCommand has ended: %w", io.EOF)
+}
 
 func (p *proxied) Close() error {
 	_ = p.end() // how it ended says nothing: it was told to

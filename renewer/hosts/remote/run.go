@@ -76,11 +76,12 @@ func (c *conn) run(ctx context.Context, as rights, argv []string) ([]byte, error
 	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
 		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
 	}
-	limited, cut := c.within(ctx, as, argv)
+	plain := alone(as != asLogin, argv)
+	limited, cut := c.within(ctx, as, plain)
 	out, err := c.command(ctx, words(as, limited), argv[0])
 	if cut && out != nil && noTimeout(err, out.all) {
 		c.t.noTimeout.Store(true)
-		out, err = c.command(ctx, words(as, argv), argv[0])
+		out, err = c.command(ctx, words(as, plain), argv[0])
 	}
 	if out == nil {
 		return nil, err
@@ -299,7 +300,7 @@ func runas(as rights) string {
 func (t *Transport) Signal(ctx context.Context, pid int, name string, user int) error {
 	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
 	switch {
-	case unix.SignalNum("SIG"+name) == 0:
+	case unix.SignalNum("SIG"+name) == 0 && name != hosts.AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1:
 		return fmt.Errorf("refused to signal process %d", pid)
