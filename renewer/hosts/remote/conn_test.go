@@ -73,7 +73,7 @@ func TestSessionsAreScarce(t *testing.T) {
 		equal(t, "connections", s.Connections(), 1)
 	}
 	s := testssh.Start(t, testssh.Options{Sessions: 1})
-	tr := reach(t, client(t, func(o *Options) { o.Timeout = 100 * time.Millisecond }), config(t, s))
+	tr := reach(t, client(t, func(o *Options) { o.Timeout = time.Second }), config(t, s))
 	open(t, tr, t.TempDir()) // has the only one
 	_, err := tr.Run(t.Context(), []string{"true"})
 	if err == nil || !strings.Contains(renewer.Hint(err), "MaxSessions") || errors.Is(err, ErrLost) {
@@ -188,7 +188,7 @@ func TestContextEndsEverything(t *testing.T) {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
-	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/", false); return err })
+	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/usr", false); return err })
 	ended("run", func(ctx context.Context) error { _, err := tr.Run(ctx, []string{"true"}); return err })
 	ended("owner", func(ctx context.Context) error { _, err := tr.Owner(ctx, "daemon", "", "/"); return err })
 	fresh := reach(t, client(t), config(t, s))
