@@ -166,22 +166,20 @@ type Departed struct {
 	NotAfter time.Time `json:"not_after"`
 }
 
-// Forget drops what is known of hosts that left the entry, and reports whether
-// there were any. What they had in place (generation finds it; nil for none)
-// goes on to count until it expires, unless the host is retired.
-func (rec *Record) Forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
+// forget drops what is known of hosts that left the entry. What they had in place
+// (generation finds it; nil for none) goes on to count until it expires, unless
+// the host is retired.
+func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) {
 	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || !now.Before(d.NotAfter)
 	})
-	changed := len(departed) != len(rec.Departed)
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if _, stays := c.Placement(host); stays {
 			continue
 		}
 		st := rec.Placements[host]
 		delete(rec.Placements, host)
-		changed = true
 		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
 			departed = append(departed, Departed{
 				Host: host, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
@@ -189,21 +187,32 @@ func (rec *Record) Forget(c Certificate, generation func(number int) *Generation
 		}
 	}
 	rec.Departed = departed
-	return changed
+}
+
+// noteUnwanted keeps since when roots in a ca file are no longer asked for by the
+// entry, which wants base (unknown: nobody can tell): what is issued after that
+// does not keep them there.
+func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) {
+	for _, p := range c.Placements {
+		st, ok := rec.Placements[p.Host]
+		if !ok || !base.Known() {
+			continue
+		}
+		var since map[string]time.Time
+		for _, root := range st.Roots.Without(base).Without(st.Foreign) {
+			if since == nil {
+				since = map[string]time.Time{}
+			}
+			if since[root] = now; !st.Unwanted[root].IsZero() {
+				since[root] = st.Unwanted[root]
+			}
+		}
+		st.Unwanted = since
+		rec.Placements[p.Host] = st
+	}
 }
 
 // Counts reports whether somebody may still present the generation.
 func (g *Generation) Counts(now time.Time) bool {
 	return g != nil && now.Before(g.NotAfter) && g.RevokedAt.IsZero()
-}
-
-// LookAgain makes what could not be activated or proven due for another try
-// now.
-func (rec *Record) LookAgain(now time.Time) {
-	for host, st := range rec.Placements {
-		if st.Reprobe.After(now) {
-			st.Reprobe = now
-			rec.Placements[host] = st
-		}
-	}
 }

@@ -181,13 +181,13 @@ func (w *world) outcome(t *rapid.T, e *worldEntry, a Action) Outcome {
 
 func (e *worldEntry) apply(t *rapid.T, o Outcome) {
 	late := e.rec.Rollout.Phase.Over() && o.Kind == ActStage // written beside what is live: of no consequence
-	events := e.rec.Apply(o)
+	events := e.rec.apply(o)
 	if len(events) == 0 && !late {
 		t.Fatalf("%+v was taken without an event", o)
 	}
 	again := e.rec.Clone()
 	if o.Kind != ActRestore && o.Err == nil { // what comes twice is ignored
-		if ev := again.Apply(o); len(ev) != 0 || !reflect.DeepEqual(again, e.rec) {
+		if ev := again.apply(o); len(ev) != 0 || !reflect.DeepEqual(again, e.rec) {
 			t.Fatalf("%+v was taken twice", o)
 		}
 	}

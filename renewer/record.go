@@ -35,8 +35,7 @@ type Record struct {
 	// Departed are placements that left the fleet file with a leaf in place.
 	Departed []Departed `json:"departed,omitempty"`
 	Rollout  *Rollout   `json:"rollout,omitempty"` // under way, or blocked
-	// Asked is a renewal that an operator requested and that is not begun: more
-	// were requested than are under way at once. Nil for none.
+	// Asked is a renewal that is requested and not begun; nil for none.
 	Asked *Overrides `json:"asked,omitempty"`
 	// NextAt is when somebody has to look at this certificate again.
 	NextAt time.Time `json:"next_at,omitzero"`

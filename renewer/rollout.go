@@ -269,6 +269,8 @@ func (r *Rollout) Held() bool {
 type Overrides struct {
 	Force   bool     `json:"force,omitempty"`   // guards, and the trust gate
 	Without []string `json:"without,omitempty"` // the trust gate, for what these hosts have in place
+	// Since is when it was made, of one that waits for its turn.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Override takes the overrides of a request into the rollout.
@@ -281,7 +283,7 @@ func (r *Rollout) Override(o Overrides) {
 	}
 }
 
-// Hurry takes a person's request into a rollout under way: no window, no
+// Hurry takes the operator's request into a rollout under way: no window, no
 // backoff.
 func (r *Rollout) Hurry(o Overrides, now time.Time) {
 	r.Override(o)

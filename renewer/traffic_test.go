@@ -280,7 +280,7 @@ func budgetInHalves(t *testing.T, last Outcome) {
 			o.Host = "a"
 		}
 		rec.Begin(o.Action)
-		return rec.Apply(o)
+		return rec.apply(o)
 	}
 	do(ActOrder, 0, Outcome{Generation: generation(c, 2, t0)})
 	do(ActStage, 0, Outcome{Revision: "r2", Previous: "r1"})

@@ -99,12 +99,12 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	at := func(kind ActionKind, o Outcome) {
 		o.Action, o.At = Action{Certificate: "web", Rollout: r.ID, Kind: kind, Host: "a"}, t0
 		rec.Begin(o.Action)
-		if rec.Apply(o) == nil {
+		if rec.apply(o) == nil {
 			t.Fatalf("%s changed nothing in %+v", kind, r)
 		}
 	}
 	at(ActOrder, Outcome{Err: errors.New("down")})
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: r.ID, Kind: ActOrder}, At: t0, Err: &Error{Err: ErrRate, After: time.Minute}})
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: r.ID, Kind: ActOrder}, At: t0, Err: &Error{Err: ErrRate, After: time.Minute}})
 	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "rate ") {
 		t.Errorf("an order that failed and then waits for the rate: %s", w)
 	}
@@ -131,7 +131,7 @@ func TestAPlanSaysWhatABlockedRolloutWaitsFor(t *testing.T) {
 	c := entry("web", "a")
 	rec := inPlace(c, 1)
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
 	current := generation(c, 1, t0.Add(-70*24*time.Hour))
 	steps := PlanSteps(c, Observed{Record: rec, Current: current}, Conditions{Now: t0, WindowOpen: true}, nil)
 	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: a person") ||

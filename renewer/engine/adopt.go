@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption
 	}
 	var failed error
 	if err := e.do(ctx, func() { failed = e.adoptable(a) }); err != nil || failed != nil {
-		return fail(firstError(err, failed))
+		return fail(cmp.Or(err, failed))
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*stageTimeout)
 	defer cancel()
@@ -30,7 +31,7 @@ func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption
 		return fail(err)
 	}
 	if err := e.do(ctx, func() { failed = e.adopted(a) }); err != nil || failed != nil {
-		return fail(firstError(err, failed))
+		return fail(cmp.Or(err, failed))
 	}
 	return a.Adoption, nil
 }
@@ -161,23 +162,6 @@ func (e *Engine) adopted(a *adoption) error {
 	if g := was.current; g != nil && g.Fingerprint != a.gen.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("another certificate was adopted as generation 0: %s", g.Fingerprint), "renewer renew "+a.Certificate+" gives all its hosts the same one")
 	}
-	en := was.clone()
-	var ch Change
-	if en.rec.Rollout != nil { // blocked
-		closed, events := en.close(renewer.PhaseSuperseded, "it was adopted", a.at)
-		ch.Closed, ch.Events = closed, events
-	}
-	en.current, ch.Generation, ch.Roots = &a.gen, &a.gen, a.roots
-	en.rec.Adopted, en.rec.ExpiredNoted = true, -1 // 0 would say that its end is in the log
-	en.rec.ExpiringNoted.Generation = -1
-	if en.rec.Placements == nil {
-		en.rec.Placements = map[string]renewer.PlacementState{}
-	}
-	en.rec.Placements[a.Host] = a.state
-	ch.Events = append(ch.Events, renewer.Event{
-		Time: a.at, Type: renewer.EventAdopted, Certificate: a.Certificate, Host: a.Host,
-		Message: strings.Join(append([]string{fmt.Sprintf("serial %s, valid until %s", a.gen.Serial, a.gen.NotAfter.Format(time.RFC3339))}, a.Warnings...), "; "),
-	})
-	en.rec.NextAt = nextAt(en, a.at)
-	return e.record([]pending{e.put(en, ch)})
+	p, _ := e.apply(was, renewer.Adopted{Host: a.Host, Placement: a.state, Generation: &a.gen, Warnings: a.Warnings, Roots: a.roots})
+	return e.record([]pending{p})
 }

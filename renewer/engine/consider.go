@@ -11,6 +11,7 @@ import (
 
 // pending is a change that waits to be recorded, and what holds once it is.
 type pending struct {
+	*entry // as it is then; nil for what has no record any more
 	name   string
 	change Change
 	done   func()
@@ -142,98 +143,91 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	return o
 }
 
-// planOne plans for one certificate; ok is false if nothing is to be recorded.
-func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
+// planOne plans for one certificate, with what comes before; ok is false if
+// nothing is to be recorded.
+func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bool, err error) {
 	c, wanted := e.fleet.Certificate(name)
 	if !wanted {
 		return e.letGo(name)
 	}
-	en, found, err := e.load(name, c)
+	was, found, err := e.load(name, c)
 	if err != nil {
 		return pending{}, false, err
 	}
-	now := e.Now()
-	if e.again && !en.open() {
-		en = en.clone()
-		en.rec.LookAgain(now)
-	}
+	now, en := e.Now(), was
 	if en.open() && e.entries[name] == nil {
 		e.keep(en) // after a start: go on with it
-		e.attend(name, en.rec.Rollout)
+		e.attend(en)
 	}
-	if en.rec.Asked != nil {
-		p, ok = e.grant(en, c)
-		return p, ok, nil
+	if e.again && !en.open() {
+		before = append(before, renewer.Retried{})
+	}
+	if len(before) > 0 {
+		state, _ := renewer.Apply(en.state(), now, before...)
+		en = entryOf(state)
 	}
 	e.reprobe(en, now)
-	if e.onItsOwn && en.rec.Unseen() {
+	asked := en.rec.Asked != nil
+	if e.onItsOwn && en.rec.Unseen() && !asked {
 		return pending{}, false, nil // planned when somebody has looked
 	}
-	next := en.clone()
-	next.cert = c
+	next := &entry{c, en.rec, en.current, en.rolling}
 	d := renewer.Plan(c, e.observed(en), now)
 	if r := en.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
 		e.stale[name] = true // what is under way ends first, and its outcome is kept
-		return pending{}, false, nil
+		p, ok = e.apply(&entry{c, was.rec, was.current, was.rolling}, before...)
+		return p, len(before) > 0 && ok, nil
 	}
-	if en.open() && !d.Close && en.rec.Rollout.Entry != c.Digest() {
+	if en.open() && !d.Close && (asked && !d.Hurry || en.rec.Rollout.Entry != c.Digest()) {
 		e.stale[name] = true // the rest is compared when no host is between two generations
 	}
-	left := next.rec.Forget(c, e.generationOf(en), func(host string) bool { return e.fleet.Retired[host] }, now)
-	left = e.noteUnwanted(next) || left
-	ch := Change{}
-	if d.Close {
-		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
-	}
-	if d.Open != nil && e.room > 0 {
+	if d.Open != nil {
 		e.room--
-		ch.Events = append(ch.Events, next.start(d.Open, now))
 	}
-	if ev, ended := next.expire(now); ended {
-		ch.Events = append(ch.Events, ev)
+	next.rec = was.rec
+	p, ok = e.apply(next, append(before, renewer.Planned{
+		Decision: d, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
+		Waits: func(s renewer.State) renewer.Waits { return e.waitsOf(entryOf(s), now) },
+	})...)
+	if p.rec.Asked != nil && !p.open() && !e.onItsOwn { // else it is in the due index
+		e.asked = append(e.asked, name)
 	}
-	if d.Open == nil || next.rec.Rollout != nil { // else it only waits for room
-		if ev, near := next.expiring(e.waitsOf, now); near {
-			ch.Events = append(ch.Events, ev)
-		}
-	}
-	if ev, moved := next.reschedule(now); moved {
-		ch.Generation, ch.Events = next.current, append(ch.Events, ev)
-	}
-	next.rec.NextAt = nextAt(next, now)
-	if d.Open != nil && next.rec.Rollout == nil {
-		next.rec.NextAt = now // no room yet
-	}
-	if d.Adapt != nil {
-		next.rec.Rollout = d.Adapt
-		ch.Events = append(ch.Events, next.rec.Finish(now)...)
-		e.conclude(next, now, &ch)
-		if !next.open() {
-			next.rec.NextAt = now // there may be more to do
-		}
-	}
-	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(en.rec.NextAt) && reflect.DeepEqual(e.row(en), e.row(next)) {
-		return pending{}, false, nil
-	}
-	return e.put(next, ch), true, nil
+	return p, ok || !found, nil
 }
 
-// put makes the pending change that writes an entry.
-func (e *Engine) put(next *entry, ch Change) pending {
-	rec, row := next.rec, e.row(next)
-	ch.Record, ch.Row = &rec, &row
-	return pending{name: next.cert.Name, change: ch, done: func() {
-		e.regraph(next.cert.Name, e.nodes(next))
-		if next.open() {
-			e.keep(next)
-			e.attend(next.cert.Name, next.rec.Rollout)
-		} else {
-			e.drop(next.cert.Name)
+func (e *Engine) retired(host string) bool { return e.fleet.Retired[host] }
+
+// apply takes inputs into an entry, and makes the pending change that writes it.
+// changed is false if that says nothing new.
+func (e *Engine) apply(en *entry, in ...renewer.Input) (p pending, changed bool) {
+	state, ch := renewer.Apply(en.state(), e.Now(), in...)
+	next := entryOf(state)
+	row := e.row(next)
+	changed = len(ch.Events) > 0 || !reflect.DeepEqual(en.rec, next.rec) || !reflect.DeepEqual(e.row(en), row)
+	if ch.Roots = e.unstored(ch.Roots); ch.Remove == "" {
+		ch.Row = &row
+	}
+	return pending{next, next.cert.Name, ch, func() { e.holds(next, ch) }}, changed
+}
+
+// holds takes in an entry that is recorded.
+func (e *Engine) holds(next *entry, ch Change) {
+	name := next.cert.Name
+	e.regraph(name, e.nodes(next))
+	if next.open() {
+		e.keep(next)
+		e.attend(next)
+	} else {
+		e.drop(name)
+	}
+	if ch.Remove != "" {
+		for w := range e.watchers {
+			delete(w.asked, name)
 		}
-		if ch.Closed != nil {
-			e.ended(ch.Closed)
-		}
-	}}
+	}
+	if ch.Closed != nil {
+		e.ended(ch.Closed)
+	}
 }
 
 // row is what lists show of an entry: the current generation or, before the
@@ -259,29 +253,9 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	if err != nil || !found {
 		return pending{}, false, err
 	}
-	now := e.Now()
-	rec = rec.Clone()
-	gone := renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}
-	rec.Forget(gone, e.generationOf(&entry{cert: gone, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, now)
-	ch := Change{Record: &rec, Remove: name, Events: []renewer.Event{{
-		Time: now, Type: renewer.EventRemoved, Certificate: name, Generation: rec.Current,
-		Message: "it is no longer in the fleet file; its files stay where they are",
-	}}}
-	if rec.Rollout != nil {
-		en := entry{cert: gone, rec: rec}
-		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
-		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
-	}
-	return pending{name: name, change: ch, done: func() {
-		e.drop(name)
-		for w := range e.watchers {
-			delete(w.asked, name)
-		}
-		e.regraph(name, e.left(name, rec.Departed))
-		if ch.Closed != nil {
-			e.ended(ch.Closed)
-		}
-	}}, true, nil
+	gone := &entry{cert: renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}, rec: rec}
+	p, _ := e.apply(gone, renewer.Removed{Generation: e.generationOf(gone), Retired: e.retired})
+	return p, true, nil
 }
 
 // canEnd reports whether a host is between two generations that the fleet

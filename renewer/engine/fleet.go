@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"time"
 
 	"renewer/renewer"
 )
@@ -103,8 +102,8 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 func (e *Engine) retryAll() error {
 	var batch []pending
 	for _, en := range e.entries {
-		if next := en.clone(); !e.working(en.rec.Rollout) && next.rec.Rollout.Retry() {
-			batch = append(batch, e.put(next, Change{}))
+		if p, changed := e.apply(en, renewer.Retried{}); changed && !e.working(en.rec.Rollout) {
+			batch = append(batch, p)
 		}
 	}
 	return e.record(batch)
@@ -121,9 +120,8 @@ func (e *Engine) IssuerUp(ctx context.Context, issuer string) error {
 			if en.cert.Issuer != issuer || r.Phase != renewer.PhaseOrdering || r.NextAt.IsZero() || e.working(r) {
 				continue
 			}
-			next := en.clone()
-			next.rec.Rollout.NextAt = time.Time{}
-			batch = append(batch, e.put(next, Change{}))
+			p, _ := e.apply(en, renewer.Retried{Orders: true})
+			batch = append(batch, p)
 		}
 		failed = e.record(batch)
 	})

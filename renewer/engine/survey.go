@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type target struct {
 	state     renewer.PlacementState
 	gen       *renewer.Generation
 	expect    renewer.Expected
-	found     *discovery // what a restored inventory does not know; nil where it is as it says
+	found     *renewer.Found // what a restored inventory does not know; nil where it is as it says
 }
 
 // Seen is what a look at one placement gave.
@@ -67,7 +68,7 @@ func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 		targets, failed = e.targets(names)
 	})
 	if err != nil || failed != nil {
-		return nil, firstError(err, failed)
+		return nil, cmp.Or(err, failed)
 	}
 	e.rootsNow().refresh(ctx, fleet.Issuers)
 	return e.survey(ctx, fleet, targets)
@@ -93,16 +94,7 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 		failed = e.observe(results)
 		e.rootsMoved()
 	})
-	return results, firstError(err, failed)
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return results, cmp.Or(err, failed)
 }
 
 // targets lists the placements of certificates that can be looked at.
@@ -208,8 +200,8 @@ func (t target) asked(ctx context.Context, host Host, l renewer.Look) error {
 // observe records what was seen. Hosts between two generations are left to
 // their rollout; one that waits there, for days maybe, is watched as ever.
 func (e *Engine) observe(results []Seen) error {
-	changes := map[string]*Change{}
-	next := map[string]*entry{}
+	inputs := map[string][]renewer.Input{}
+	entries := map[string]*entry{}
 	var order []string
 	for i, f := range results {
 		name := f.cert.Name
@@ -218,38 +210,28 @@ func (e *Engine) observe(results []Seen) error {
 		if f.state.Revision == "" || !wanted {
 			continue
 		}
-		en := next[name]
-		if en == nil {
-			now, _, err := e.load(name, c)
-			if err != nil {
-				return err
-			}
-			en = now.clone()
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return err
 		}
-		rec := &en.rec
-		st := rec.Placements[f.placement.Host]
-		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
-			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision) {
+		st := en.rec.Placements[f.placement.Host]
+		news := !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision
+		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || news {
+			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || news) {
 				results[i].Err = nil
 				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
 			}
 			continue
 		}
-		if next[name] == nil {
-			next[name], changes[name] = en, &Change{}
-			order = append(order, name)
+		if entries[name] == nil {
+			entries[name], order = en, append(order, name)
 		}
-		if st.Unseen != "" {
-			e.discovered(en, &st, f, changes[name])
-		}
-		changes[name].Events = append(changes[name].Events, st.Observe(f.Look, name, f.placement.Host)...)
-		rec.Placements[f.placement.Host] = st
+		inputs[name] = append(inputs[name], renewer.Looked{Host: f.placement.Host, Look: f.Look, Found: f.found})
 	}
 	var batch []pending
 	for _, name := range order {
-		next[name].rec.NextAt = nextAt(next[name], e.Now())
-		p := e.put(next[name], *changes[name])
-		if e.entries[name] == nil && next[name].open() {
+		p, _ := e.apply(entries[name], inputs[name]...)
+		if e.entries[name] == nil && p.open() {
 			p.done = nil // a look goes on with nothing that was left under way
 		}
 		batch = append(batch, p)

@@ -150,25 +150,17 @@ func (e *Engine) refused(task renewer.Task) (shut bool) {
 
 // begin records the intents of tasks, in one transaction.
 func (e *Engine) begin(tasks []renewer.Task) error {
-	next := map[string]*entry{}
-	changes := map[string]Change{}
-	var batch []pending
-	for _, task := range tasks {
-		for _, a := range task {
-			en, again := next[a.Certificate]
-			if !again {
-				en = e.entries[a.Certificate].clone()
-			}
-			if ev, refused := e.passed(en, a); refused {
-				changes[a.Certificate] = Change{Events: append(changes[a.Certificate].Events, ev)}
-			}
-			if en.rec.Begin(a) && !again {
-				next[a.Certificate] = en
-			}
+	inputs := map[string][]renewer.Input{}
+	for _, a := range slices.Concat(tasks...) {
+		if a.Kind == renewer.ActActivate {
+			inputs[a.Certificate] = append(inputs[a.Certificate], renewer.Begun{Action: a, Refuse: e.refuse(e.entries[a.Certificate], a)})
 		}
 	}
-	for name, en := range next {
-		batch = append(batch, e.put(en, changes[name]))
+	var batch []pending
+	for name, in := range inputs {
+		if p, changed := e.apply(e.entries[name], in...); changed {
+			batch = append(batch, p)
+		}
 	}
 	return e.record(batch)
 }
