@@ -258,6 +258,7 @@ type Looked struct {
 // Found is what lies at a placement that an inventory from a backup may not know:
 // something that renewer wrote after the backup was made.
 type Found struct {
+	Dir        string
 	Revision   string
 	Generation *Generation // nil: of a trust bundle
 	Fresh      bool        // the inventory does not have Generation, which has no number yet
@@ -276,6 +277,9 @@ func (l Looked) apply(a *applied) {
 		st.Unseen = UnseenTried
 	}
 	a.ch.Events = append(a.ch.Events, st.Observe(l.Look, a.Certificate.Name, l.Host)...)
+	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil && st.Dirs == nil { // a version before did not say
+		st.in(p.Dir)
+	}
 	a.Record.Placements[l.Host] = st
 }
 
@@ -302,6 +306,7 @@ func (a *applied) found(st *PlacementState, l Looked) {
 	}
 	st.Revisions = append(st.Revisions, Revision{Name: st.Revision, Generation: st.Generation, Layout: st.Layout, Roots: st.Roots, Origin: st.Origin})
 	st.loaded()
+	st.in(l.Found.Dir)
 }
 
 func (g *Generation) described() string {

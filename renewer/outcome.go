@@ -55,6 +55,7 @@ type Outcome struct {
 	Stopped    string        // activate, restore: what does not run and was left alone
 	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before
 	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
+	Dir        string        // activate: of the live names
 	Rereads    bool          // activate: the service reads it by itself
 	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
 	Budget     time.Duration // activate: from Began until proven

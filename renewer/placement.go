@@ -94,6 +94,22 @@ func (p *PlacementState) stopped(answers bool) {
 	next.Roots, p.Loaded = p.Roots, &next
 }
 
+// keptDirs is how many earlier directories are remembered.
+const keptDirs = 2
+
+// in notes where the live names are. Revisions of another directory are no way
+// back.
+func (p *PlacementState) in(dir string) {
+	if p.MovedTo(dir) {
+		p.Revisions = nil
+	}
+	earlier := slices.DeleteFunc(slices.Clone(p.Dirs), func(d string) bool { return d == dir })
+	p.Dirs = append([]string{dir}, earlier[:min(len(earlier), keptDirs)]...)
+}
+
+// MovedTo reports whether a directory is another one than that of the live names.
+func (p PlacementState) MovedTo(dir string) bool { return len(p.Dirs) > 0 && p.Dirs[0] != dir }
+
 // Placed reports whether anything of renewer's is at the live names.
 func (p PlacementState) Placed() bool { return p.Revision != "" }
 

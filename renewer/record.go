@@ -62,6 +62,9 @@ type PlacementState struct {
 	Generation int        `json:"generation"`
 	Revision   string     `json:"revision,omitempty"`
 	Revisions  []Revision `json:"revisions,omitempty"` // kept on the host, newest last
+	// Dirs are where it was placed, the directory of the live names first; none:
+	// unknown. Earlier ones may have the keys of generations still.
+	Dirs []string `json:"dirs,omitempty"`
 	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
 	// the roots of the ca file. Roots of a file that nobody has compared yet are
 	// unknown; Digest is what a version before kept of them.

@@ -21,7 +21,7 @@ func (e *Engine) discover(ctx context.Context, t *target, fleet *Fleet, roots *r
 		return err
 	}
 	roots.learn(disk.Roots...)
-	found := renewer.Found{Revision: disk.Revision, Trusts: disk.Trusts}
+	found := renewer.Found{Dir: t.placement.Dir, Revision: disk.Revision, Trusts: disk.Trusts}
 	if !t.cert.IsBundle() {
 		if found.Generation, found.Fresh, err = e.known(t.cert, disk, roots); err != nil || found.Generation == nil {
 			return err

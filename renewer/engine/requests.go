@@ -146,7 +146,7 @@ func (e *Engine) rollback(name string) (j job, err error) {
 	if err != nil {
 		return j, err
 	}
-	j = job{cert: c, fleet: &fleet}
+	j = job{cert: c, fleet: &fleet, placements: en.rec.Placements}
 	j.gen, err = e.rollbackTarget(en, e.Now())
 	return j, err
 }

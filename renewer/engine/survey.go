@@ -110,8 +110,11 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			return nil, err
 		}
 		for _, p := range c.Placements {
-			t := target{cert: c, placement: p, state: en.rec.Placements[p.Host]}
-			st := t.state
+			st := en.rec.Placements[p.Host]
+			if st.Unseen == "" && st.MovedTo(p.Dir) {
+				p.Dir = st.Dirs[0] // until it is moved
+			}
+			t := target{cert: c, placement: p, state: st}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
 			if !st.Roots.Known() {
 				t.expect.AtLeast = e.wanted(en)(p.Host)
