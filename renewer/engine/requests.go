@@ -10,8 +10,18 @@ import (
 	"renewer/renewer"
 )
 
-func sortResults(list []renewer.RolloutResult) {
-	slices.SortFunc(list, func(a, b renewer.RolloutResult) int { return cmp.Compare(a.Certificate, b.Certificate) })
+// inOrder sorts results by certificate. What a rollout left behind is said by the
+// one that goes on with it, where there is one.
+func inOrder(list []renewer.RolloutResult) (out []renewer.RolloutResult) {
+	slices.SortFunc(list, func(a, b renewer.RolloutResult) int { // NAME#9 comes before NAME#10
+		return cmp.Or(cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(len(a.Rollout), len(b.Rollout)), cmp.Compare(a.Rollout, b.Rollout))
+	})
+	for i, r := range list {
+		if i+1 == len(list) || list[i+1].Certificate != r.Certificate || r.Result != renewer.ResultWaiting {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (e *Engine) rootsNow() *rootCache {
@@ -232,7 +242,7 @@ func (e *Engine) request(ctx context.Context, names []string, wait bool, progres
 		}
 		e.forget(w)
 	})
-	sortResults(result.Rollouts)
+	result.Rollouts = inOrder(result.Rollouts)
 	return result, err
 }
 

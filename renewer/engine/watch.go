@@ -165,7 +165,7 @@ func (e *Engine) settleWatchers() {
 		for name := range w.asked {
 			result.Rollouts = append(result.Rollouts, e.standing(e.entries[name].rec.Rollout.ID, name))
 		}
-		sortResults(result.Rollouts)
+		result.Rollouts = inOrder(result.Rollouts)
 		w.update(func() { w.result, w.ended = result, true })
 		w.armed = false
 		if !w.every {

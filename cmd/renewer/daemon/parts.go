@@ -71,6 +71,19 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 	return p, nil
 }
 
+// typeFile is the type of a file of roots that trust: names.
+const typeFile = "file"
+
+// typeOf returns the type of an issuer.
+func (p *parts) typeOf(name string) string {
+	for _, is := range p.fleet.Issuers {
+		if is.Name == name {
+			return is.Type
+		}
+	}
+	return typeFile
+}
+
 // transport returns the way to a host, and to the hosts that it jumps over.
 func (p *parts) transport(name string, was *parts, via []string) (hosts.Transport, error) {
 	if t, ok := p.transports[name]; ok {
