@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,17 +20,16 @@ func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption
 	fail := func(err error) (renewer.Adoption, error) {
 		return renewer.Adoption{}, fmt.Errorf("adopt %s on %s: %w", name, host, err)
 	}
-	var failed error
-	if err := e.do(ctx, func() { failed = e.adoptable(a) }); err != nil || failed != nil {
-		return fail(cmp.Or(err, failed))
+	if err := e.try(ctx, func() error { return e.adoptable(a) }); err != nil {
+		return fail(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*stageTimeout)
 	defer cancel()
 	if err := e.takeIn(ctx, a); err != nil {
 		return fail(err)
 	}
-	if err := e.do(ctx, func() { failed = e.adopted(a) }); err != nil || failed != nil {
-		return fail(cmp.Or(err, failed))
+	if err := e.try(ctx, func() error { return e.adopted(a) }); err != nil {
+		return fail(err)
 	}
 	return a.Adoption, nil
 }
@@ -85,7 +83,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	if !ok {
 		return errors.New("the host is not in the fleet file")
 	}
-	roots := e.rootsNow()
+	roots, creds := e.sources()
 	trusted, err := roots.need(ctx, a.fleet.Issuers, a.cert.Trust...)
 	if err != nil {
 		return err
@@ -105,7 +103,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 		return err
 	}
 	roots.learn(disk.Roots...)
-	v := sight{cert: a.cert, placement: a.placement, gen: &a.gen, accepts: disk.Trusts, fleet: &a.fleet, roots: roots, creds: e.credentialsNow()}
+	v := sight{cert: a.cert, placement: a.placement, gen: &a.gen, accepts: disk.Trusts, fleet: &a.fleet, roots: roots, creds: creds}
 	v.expect = renewer.Expected{Leaf: a.gen.Fingerprint, Origin: renewer.OriginForeign}
 	req, err := e.probeRequest(ctx, v)
 	if err = withoutClient(&req, err); err != nil {

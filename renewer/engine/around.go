@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -160,20 +159,21 @@ func (e *Engine) moving(name string) bool {
 
 // Plan says what a run would do now, and changes nothing.
 func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
-	failed := e.do(ctx, func() {
-		var waiting map[string]renewer.Waits
-		if waiting, err = e.waiting(); err != nil {
-			return
+	err = e.try(ctx, func() error {
+		waiting, err := e.waiting()
+		if err != nil {
+			return err
 		}
 		for _, c := range e.fleet.Certificates {
-			var en *entry
-			if en, _, err = e.load(c.Name, c); err != nil {
-				return
+			en, _, err := e.load(c.Name, c)
+			if err != nil {
+				return err
 			}
 			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()), waiting[c.Name])...)
 		}
+		return nil
 	})
-	return steps, cmp.Or(failed, err)
+	return steps, err
 }
 
 // waitsOf says what one rollout waits for: as of the last turn or, where that
@@ -192,8 +192,8 @@ func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
 // the last turn of the loop or, where that does not go on by itself, as a run
 // would find it now. The map is not to be changed.
 func (e *Engine) Waiting(ctx context.Context) (waiting map[string]renewer.Waits, err error) {
-	failed := e.do(ctx, func() { waiting, err = e.waiting() })
-	return waiting, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { waiting, err = e.waiting(); return err })
+	return waiting, err
 }
 
 func (e *Engine) waiting() (map[string]renewer.Waits, error) {

@@ -54,28 +54,27 @@ func (e *Engine) consider(names []string) {
 	flush()
 }
 
-// record commits changes and, only then, lets them hold.
+// record commits changes, some at once, and only then lets them hold.
 func (e *Engine) record(batch []pending) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	changes := make([]Change, 0, len(batch))
-	for _, p := range batch {
-		changes = append(changes, p.change)
-	}
-	events, err := e.Store.Commit(context.Background(), changes...)
-	if err != nil {
-		return err
-	}
-	for _, p := range batch {
-		for _, der := range p.change.Roots {
-			e.stored[renewer.RootID(der)] = true
+	for some := range slices.Chunk(batch, recordAtOnce) {
+		changes := make([]Change, 0, len(some))
+		for _, p := range some {
+			changes = append(changes, p.change)
 		}
-		if p.done != nil {
-			p.done()
+		events, err := e.Store.Commit(context.Background(), changes...)
+		if err != nil {
+			return err
 		}
+		for _, p := range some {
+			for _, der := range p.change.Roots {
+				e.stored[renewer.RootID(der)] = true
+			}
+			if p.done != nil {
+				p.done()
+			}
+		}
+		e.tell(events)
 	}
-	e.tell(events)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -164,6 +165,13 @@ func (e *Engine) park(cancel context.CancelFunc) {
 	if len(e.unrecorded) > 0 {
 		e.Log.Error("what was done could not be recorded; it will be looked at again", "outcomes", len(e.unrecorded))
 	}
+}
+
+// try is do for what may fail.
+func (e *Engine) try(ctx context.Context, f func() error) error {
+	var failed error
+	err := e.do(ctx, func() { failed = f() })
+	return cmp.Or(err, failed)
 }
 
 // do runs a function in the loop and waits for it.

@@ -24,22 +24,12 @@ func inOrder(list []renewer.RolloutResult) (out []renewer.RolloutResult) {
 	return out
 }
 
-func (e *Engine) rootsNow() *rootCache {
-	var r *rootCache
-	_ = e.do(context.Background(), func() { r = e.roots })
-	if r == nil {
-		r = newRootCache()
-	}
-	return r
-}
-
-func (e *Engine) credentialsNow() *credentials {
-	var c *credentials
-	_ = e.do(context.Background(), func() { c = e.probeCerts })
-	if c == nil {
-		c = newCredentials(e.Now)
-	}
-	return c
+// sources returns what looks and orders share; empty ones of an engine that has
+// stopped.
+func (e *Engine) sources() (*rootCache, *credentials) {
+	roots, creds := newRootCache(), newCredentials(e.Now)
+	_ = e.do(context.Background(), func() { roots, creds = e.roots, e.probeCerts })
+	return roots, creds
 }
 
 // RunOnce does one pass over a fleet: all that is due, then a look at every
@@ -117,17 +107,16 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 // its key on a host; the roots beside it are today's.
 func (e *Engine) Rollback(ctx context.Context, names []string, progress func(renewer.Event)) (renewer.RunResult, error) {
 	var jobs []job
-	var failed error
-	err := e.do(ctx, func() {
+	if err := e.try(ctx, func() error {
 		for _, name := range names {
-			var j job
-			if j, failed = e.rollback(name); failed != nil {
-				return
+			j, err := e.rollback(name)
+			if err != nil {
+				return err
 			}
 			jobs = append(jobs, j)
 		}
-	})
-	if err := cmp.Or(err, failed); err != nil {
+		return nil
+	}); err != nil {
 		return renewer.RunResult{}, err
 	}
 	for _, j := range jobs { // refused now rather than half-way
@@ -218,16 +207,14 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 // what that started. An error for one name changes none.
 func (e *Engine) request(ctx context.Context, names []string, wait bool, progress func(renewer.Event), f func(name string) (pending, error)) (renewer.RunResult, error) {
 	w := newWatcher()
-	var failed error
-	err := e.do(ctx, func() { failed = e.ask(names, w, f) })
-	if err := cmp.Or(err, failed); err != nil {
+	if err := e.try(ctx, func() error { return e.ask(names, w, f) }); err != nil {
 		return renewer.RunResult{}, err
 	}
 	if wait {
 		return w.wait(ctx, progress)
 	}
 	var result renewer.RunResult
-	err = e.do(ctx, func() { // a turn of the loop after the request
+	err := e.do(ctx, func() { // a turn of the loop after the request
 		for id, name := range w.rollouts {
 			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{
 				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.traffic.Waits(name),
@@ -265,13 +252,9 @@ func (e *Engine) ask(names []string, w *watcher, f func(name string) (pending, e
 		batch = append(batch, p)
 	}
 	e.watchers[w] = true
-	for rest := batch; len(rest) > 0; {
-		n := min(len(rest), recordAtOnce)
-		if err := e.record(rest[:n]); err != nil {
-			e.forget(w)
-			return fmt.Errorf("record the request: %w", err)
-		}
-		rest = rest[n:]
+	if err := e.record(batch); err != nil {
+		e.forget(w)
+		return fmt.Errorf("record the request: %w", err)
 	}
 	return nil
 }

@@ -21,9 +21,8 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 	out := renewer.Revoked{Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{}}
 	var g renewer.Generation
 	var fleet Fleet
-	var failed error
-	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
-		return out, cmp.Or(err, failed)
+	if err := e.try(ctx, func() (err error) { fleet = e.fleet; g, err = e.revocable(name, number); return err }); err != nil {
+		return out, err
 	}
 	out.Issuer, out.Generation, out.Serial, out.NotAfter = g.Request.Issuer, g.Number, g.Serial, g.NotAfter
 	if reason == renewer.RevokedKeyCompromise {
@@ -35,8 +34,7 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 	if err := revokeAt(ctx, fleet, g, reason); err != nil {
 		return out, fmt.Errorf("revoke generation %d of %s at %s: %w", g.Number, name, g.Request.Issuer, err)
 	}
-	err := e.do(context.WithoutCancel(ctx), func() { failed = e.recordRevoked(name, g.Number, &out) })
-	if err = cmp.Or(err, failed); err != nil {
+	if err := e.try(context.WithoutCancel(ctx), func() error { return e.recordRevoked(name, g.Number, &out) }); err != nil {
 		return out, renewer.WithHint(fmt.Errorf("the issuer revoked generation %d of %s, but that could not be recorded: %w", g.Number, name, err), "revoke it again")
 	}
 	return out, nil
@@ -145,22 +143,21 @@ func (e *Engine) rewrite(in renewer.Rewritten) (*entry, error) {
 func (e *Engine) Distrust(ctx context.Context, name string, number int) (others []string, err error) {
 	var g renewer.Generation
 	var fleet Fleet
-	var failed error
-	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
-		return nil, fmt.Errorf("find the key of %s: %w", name, cmp.Or(err, failed))
+	if err := e.try(ctx, func() (err error) { fleet = e.fleet; g, err = e.revocable(name, number); return err }); err != nil {
+		return nil, fmt.Errorf("find the key of %s: %w", name, err)
 	}
 	same, err := e.sameKey(ctx, fleet, g)
 	if err != nil {
 		return nil, fmt.Errorf("look for other certificates with the key of %s: %w", name, err)
 	}
-	err = e.do(ctx, func() {
+	if err := e.try(ctx, func() error {
 		for _, s := range append([]renewer.Generation{g}, same...) {
-			if failed = e.distrust(s); failed != nil {
-				return
+			if err := e.distrust(s); err != nil {
+				return err
 			}
 		}
-	})
-	if err = cmp.Or(err, failed); err != nil {
+		return nil
+	}); err != nil {
 		return nil, fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
 	}
 	for _, s := range same {

@@ -30,10 +30,10 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 	}); err != nil || there {
 		return err
 	}
-	w, failed := newWatcher(), error(nil)
+	w := newWatcher()
 	w.alone = true
-	err := e.do(ctx, func() {
-		failed = e.ask([]string{name}, w, func(name string) (pending, error) {
+	err := e.try(ctx, func() error {
+		return e.ask([]string{name}, w, func(name string) (pending, error) {
 			c, _ := e.fleet.Certificate(name)
 			en, _, err := e.load(name, c)
 			if err != nil {
@@ -43,7 +43,7 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 		})
 	})
 	var result renewer.RunResult
-	if err = cmp.Or(err, failed); err == nil {
+	if err == nil {
 		result, err = w.wait(ctx, progress)
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +55,7 @@ func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verifica
 func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 	var targets []target
 	var fleet Fleet
-	var failed error
-	err := e.do(ctx, func() {
+	err := e.try(ctx, func() (err error) {
 		if len(names) == 0 {
 			for _, c := range e.fleet.Certificates {
 				names = append(names, c.Name)
@@ -65,17 +63,19 @@ func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 			e.lastProbe = e.Now()
 		}
 		fleet = e.fleet
-		targets, failed = e.targets(names)
+		targets, err = e.targets(names)
+		return err
 	})
-	if err != nil || failed != nil {
-		return nil, cmp.Or(err, failed)
+	if err != nil {
+		return nil, err
 	}
-	e.rootsNow().refresh(ctx, fleet.Issuers)
+	roots, _ := e.sources()
+	roots.refresh(ctx, fleet.Issuers)
 	return e.survey(ctx, fleet, targets)
 }
 
 func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]Seen, error) {
-	roots, creds := e.rootsNow(), e.credentialsNow()
+	roots, creds := e.sources()
 	results := make([]Seen, len(targets))
 	var g errgroup.Group
 	g.SetLimit(surveyors)
@@ -89,12 +89,10 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var failed error
-	err := e.do(ctx, func() {
-		failed = e.observe(results)
-		e.rootsMoved()
+	return results, e.try(ctx, func() error {
+		defer e.rootsMoved()
+		return e.observe(results)
 	})
-	return results, cmp.Or(err, failed)
 }
 
 // targets lists the placements of certificates that can be looked at.
@@ -239,12 +237,8 @@ func (e *Engine) observe(results []Seen) error {
 		}
 		batch = append(batch, p)
 	}
-	for len(batch) > 0 {
-		n := min(len(batch), recordAtOnce)
-		if err := e.record(batch[:n]); err != nil {
-			return fmt.Errorf("record what was seen: %w", err)
-		}
-		batch = batch[n:]
+	if err := e.record(batch); err != nil {
+		return fmt.Errorf("record what was seen: %w", err)
 	}
 	if e.onItsOwn {
 		e.consider(order)
