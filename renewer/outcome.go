@@ -185,7 +185,7 @@ func (t *transition) finish() {
 	for _, s := range r.Steps {
 		over = over && (s.State.Over() || s.unreachable())
 		settled = settled && (!s.State.Live() || s.unreachable())
-		placed = placed || s.State.inPlace()
+		placed = placed || s.State.InPlace()
 		if s.State.failed() && failed == "" {
 			failed = s.Host + ": " + s.Error
 			r.Error, r.Hint = failed, s.Hint

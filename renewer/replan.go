@@ -80,7 +80,7 @@ func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool
 		switch {
 		case !ok:
 			r.Steps = append(r.Steps, s)
-		case old.State.inPlace():
+		case old.State.InPlace():
 			*old = s
 		default:
 			continue

@@ -106,3 +106,45 @@ func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
 		t.Errorf("near the end: %+v", n)
 	}
 }
+
+func TestTheBudgetIsKeptInHalves(t *testing.T) {
+	for name, last := range map[string]Outcome{"restored": {}, "never back": {Err: errors.New("connection refused")}} {
+		t.Run(name, func(t *testing.T) { budgetInHalves(t, last) })
+	}
+}
+
+func budgetInHalves(t *testing.T, last Outcome) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	do := func(kind ActionKind, after time.Duration, o Outcome) []Event {
+		t.Helper()
+		o.Action, o.At = Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: kind}, t0.Add(after)
+		if kind != ActOrder {
+			o.Host = "a"
+		}
+		rec.Begin(o.Action)
+		return rec.apply(o)
+	}
+	do(ActOrder, 0, Outcome{Generation: generation(c, 2, t0)})
+	do(ActStage, 0, Outcome{Revision: "r2", Previous: "r1"})
+	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
+	s, _ := rec.Rollout.Step("a")
+	if !s.Half().Equal(t0.Add(10 * time.Second)) {
+		t.Fatalf("half of the budget is over at %s", s.Half())
+	}
+	away := errors.New("the host cannot be looked at")
+	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})
+	if s.State != StepActivated {
+		t.Fatalf("in the first half it is %s", s.State)
+	}
+	do(ActProbe, 11*time.Second, Outcome{Err: away, End: EndLost})
+	if s.State != StepRestoring {
+		t.Fatalf("after the first half it is %s", s.State)
+	}
+	do(ActRestore, 15*time.Second, Outcome{})
+	events := do(ActReprobe, 21*time.Second, last)
+	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
+		t.Errorf("away %s, events %+v", s.Away, events)
+	}
+}

@@ -52,10 +52,10 @@ const (
 
 // Over reports whether nothing more is done for a step in this state.
 func (s StepState) Over() bool {
-	return s.inPlace() || s.failed()
+	return s.InPlace() || s.failed()
 }
 
-func (s StepState) inPlace() bool { return s == StepVerified || s == StepUnproven }
+func (s StepState) InPlace() bool { return s == StepVerified || s == StepUnproven }
 func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlocked }
 
 // Live reports whether the host may be between two generations.
@@ -206,8 +206,8 @@ func (r *Rollout) InHand(host string) bool {
 	return ok && s.State.Live()
 }
 
-// stopped reports whether a failure keeps further hosts from being touched.
-func (r *Rollout) stopped() bool {
+// Stopped reports whether a failure keeps further hosts from being touched.
+func (r *Rollout) Stopped() bool {
 	for _, s := range r.Steps {
 		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
 			return true

@@ -49,7 +49,7 @@ var rooms = []room{
 	{path: "notify", may: below},
 	{path: "renewer/daguhost", may: below},
 	{path: "renewer/dockerhost", may: below},
-	{path: "renewer/engine", may: append([]string{"renewer/trust"}, below...)},
+	{path: "renewer/engine", may: append([]string{"renewer/trust", "renewer/traffic"}, below...)},
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},
 	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
@@ -57,6 +57,7 @@ var rooms = []room{
 
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
 	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
+	{path: "renewer/traffic", may: []string{domain}, standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.
 	{path: "internal/testdocker", may: below},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 )
 
 // keep takes in that a rollout is under way, or what has changed of it.
@@ -104,9 +105,9 @@ type window struct {
 }
 
 // underWay is an entry with a rollout as decisions look at it.
-func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
+func (e *Engine) underWay(en *entry, now time.Time) traffic.Entry {
 	family := e.fleet.byEntry[en.cert.Entry]
-	out := renewer.Entry{
+	out := traffic.Entry{
 		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now),
 		Order: e.fleet.byName[en.cert.Name], Size: len(family), Gate: e.gate(en),
 	}
@@ -118,7 +119,7 @@ func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
 }
 
 // ends reads how the last rollouts of certificates ended.
-func (e *Engine) ends(names []string) (ends []renewer.Ended) {
+func (e *Engine) ends(names []string) (ends []traffic.Ended) {
 	for _, name := range names {
 		if end, ok, err := e.lastEnd(name); err != nil {
 			e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
@@ -129,10 +130,10 @@ func (e *Engine) ends(names []string) (ends []renewer.Ended) {
 	return ends
 }
 
-func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
+func (e *Engine) lastEnd(name string) (traffic.Ended, bool, error) {
 	rec, ok, err := e.Store.Record(name)
 	if err != nil || !ok || rec.Rollouts == 0 {
-		return renewer.Ended{}, false, err
+		return traffic.Ended{}, false, err
 	}
 	n := rec.Rollouts
 	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
@@ -140,14 +141,14 @@ func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
 	}
 	r, ok, err := e.Store.Rollout(renewer.RolloutID(name, n))
 	if err != nil || !ok {
-		return renewer.Ended{}, false, err
+		return traffic.Ended{}, false, err
 	}
 	return endOf(&r), true, nil
 }
 
-func endOf(r *renewer.Rollout) renewer.Ended {
+func endOf(r *renewer.Rollout) traffic.Ended {
 	why, _ := r.Trouble()
-	return renewer.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
+	return traffic.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
 }
 
 // moving reports whether something is done, or could be, for a certificate; as
@@ -182,7 +183,7 @@ func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
 	if waits := e.traffic.Waits(en.cert.Name); len(waits) > 0 || !en.open() {
 		return waits
 	}
-	alone := renewer.NewTraffic()
+	alone := traffic.New()
 	alone.Put(e.underWay(en, now))
 	alone.Decide(now)
 	return alone.Waits(en.cert.Name)
@@ -204,7 +205,7 @@ func (e *Engine) waiting() (map[string]renewer.Waits, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, all := e.Now(), renewer.NewTraffic()
+	now, all := e.Now(), traffic.New()
 	for _, name := range names {
 		c, ok := e.fleet.Certificate(name)
 		if !ok {

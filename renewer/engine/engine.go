@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 	"renewer/renewer/trust"
 )
 
@@ -67,7 +68,7 @@ type Engine struct {
 	roots      *rootCache
 	probeCerts *credentials
 	entries    map[string]*entry // rollouts under way, by certificate; see keep and drop
-	traffic    *renewer.Traffic  // what can be done for them now
+	traffic    *traffic.Control  // what can be done for them now
 	windows    map[string]*window
 	gated      map[string]map[string]bool // by a verifier's certificate: those that wait for it
 	gatesAt    time.Time                  // when all of these were asked last
@@ -111,7 +112,7 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
-		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, traffic: renewer.NewTraffic(),
+		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, traffic: traffic.New(),
 		windows: map[string]*window{}, gated: map[string]map[string]bool{}, since: c.Now(), surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, urgent: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 )
 
 // One turn of the loop: when to wake, what is due, what is started.
@@ -106,7 +107,7 @@ func (e *Engine) dispatch() {
 
 // affordable takes what there are workers for. Orders leave some to the hosts:
 // nobody who has to go back waits for an issuer that is slow.
-func (e *Engine) affordable() (tasks []renewer.Task) {
+func (e *Engine) affordable() (tasks []traffic.Task) {
 	orders := max(e.Workers*3/4, 1) - e.traffic.Busy(renewer.ActOrder)
 	for e.running+len(tasks) < e.Workers {
 		task, ok := e.traffic.Next()
@@ -129,7 +130,7 @@ func (e *Engine) affordable() (tasks []renewer.Task) {
 
 // refused reports whether a gate has closed since it was last asked: then the
 // task is given back, and decided again.
-func (e *Engine) refused(task renewer.Task) (shut bool) {
+func (e *Engine) refused(task traffic.Task) (shut bool) {
 	for _, a := range task {
 		en := e.entries[a.Certificate]
 		if s, ok := en.rec.Rollout.Step(a.Host); ok && a.Kind == renewer.ActActivate && s.State == renewer.StepStaged && s.Pass != renewer.PassRoots {
@@ -149,7 +150,7 @@ func (e *Engine) refused(task renewer.Task) (shut bool) {
 }
 
 // begin records the intents of tasks, in one transaction.
-func (e *Engine) begin(tasks []renewer.Task) error {
+func (e *Engine) begin(tasks []traffic.Task) error {
 	inputs := map[string][]renewer.Input{}
 	for _, a := range slices.Concat(tasks...) {
 		if a.Kind == renewer.ActActivate {
