@@ -18,26 +18,32 @@ type State struct {
 func (s *State) Open() bool { return s.Record.Rollout != nil && !s.Record.Rollout.Phase.Over() }
 
 // Input is what happened to a certificate or was decided about it: Outcome, Begun,
-// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten or Removed.
-type Input interface{ apply(a *applied) }
+// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot,
+// LetGo or Removed.
+type Input interface {
+	apply(a *applied) (changed bool)
+}
 
 // Apply is the one way in which a record changes: inputs in, one after another;
-// the new state, and all that is to be written for it, out. It is pure, and what
-// it was given stays as it is.
+// the new state, and all that is to be written for it, out; without a record if that
+// says nothing new. It is pure, and what it was given stays as it is.
 func Apply(s State, now time.Time, in ...Input) (State, Change) {
 	a := applied{State: s, now: now}
 	a.Record = s.Record.Clone()
+	changed := false
 	for _, one := range in {
 		open := a.Open()
-		one.apply(&a)
+		changed = one.apply(&a) || changed
 		if open && !a.Open() && a.Record.Rollout != nil {
 			a.conclude()
 		}
 	}
 	if next := a.nextAt(); !next.Equal(a.Record.NextAt) {
-		a.Record.NextAt = next
+		a.Record.NextAt, changed = next, true
 	}
-	a.ch.Record = &a.Record
+	if changed || len(a.ch.Events) > 0 {
+		a.ch.Record = &a.Record
+	}
 	return a.State, a.ch
 }
 
@@ -123,25 +129,28 @@ type Begun struct {
 	Refuse []string // the verifiers that will refuse the leaf that goes live
 }
 
-func (b Begun) apply(a *applied) {
+func (b Begun) apply(a *applied) bool {
 	r := a.Record.Rollout
 	if r == nil || r.ID != b.Rollout || b.Kind != ActActivate {
-		return
+		return false
 	}
+	changed := false
 	if s, ok := r.Step(b.Host); ok && s.State == StepStaged {
-		s.State = StepActivating
+		s.State, changed = StepActivating, true
 	} else if ok && s.State == StepActivating {
-		s.Again = true
+		s.Again, changed = true, !s.Again
 	}
 	if len(b.Refuse) > 0 {
 		a.event(EventRefused, b.Host, r.Generation, "goes live although these do not have its root and will refuse it: "+strings.Join(b.Refuse, ", ")).Rollout = r.ID
 	}
+	return changed
 }
 
 // Planned is what was decided for a certificate, and what follows from its entry
 // and the time alone.
 type Planned struct {
 	Decision
+	New        bool // there was no record yet
 	Room       bool // for Open, if it does not take the place of another
 	Base       RootSet
 	Generation func(number int) *Generation
@@ -149,9 +158,9 @@ type Planned struct {
 	Waits      func(State) Waits // of the rollout under way
 }
 
-func (p Planned) apply(a *applied) {
-	a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now)
-	a.Record.noteUnwanted(a.Certificate, p.Base, a.now)
+func (p Planned) apply(a *applied) bool {
+	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
+	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
 	waits := p.Open != nil && !p.Room && !(p.Close && a.Open())
 	if p.Close {
 		a.supersede(p.Why)
@@ -177,7 +186,7 @@ func (p Planned) apply(a *applied) {
 		a.event(EventRescheduled, "", g.Number, "renew time is now "+moved.RenewAt.Format(time.RFC3339))
 	}
 	if p.Adapt == nil {
-		return
+		return changed
 	}
 	adapted := *p.Adapt
 	if a.Record.Rollout = &adapted; p.Hurry {
@@ -187,6 +196,7 @@ func (p Planned) apply(a *applied) {
 	}
 	a.ch.Events = append(a.ch.Events, a.Record.finish(a.now)...)
 	a.soon = !a.Open()
+	return true
 }
 
 // expiring notes once a threshold that the end is near and the renewal is not on
@@ -210,9 +220,10 @@ func (a *applied) expiring(waits func(State) Waits) {
 // are under way, and no host is between two generations.
 type Requested struct{ Overrides }
 
-func (r Requested) apply(a *applied) {
+func (r Requested) apply(a *applied) bool {
 	r.Since = a.now
 	a.Record.Asked = &r.Overrides
+	return true
 }
 
 // Replaced starts a rollout for the operator, in the place of what is open.
@@ -222,30 +233,28 @@ type Replaced struct {
 	By   *Generation // that With delivers; nil for the current one, or one to be ordered
 }
 
-func (r Replaced) apply(a *applied) {
+func (r Replaced) apply(a *applied) bool {
 	a.supersede(r.Why)
 	a.start(*r.With, r.By)
 	a.Record.Asked = nil
+	return true
 }
 
 // Retried makes what waits for its next try due now. Orders: only an order, whose
 // issuer answers again.
 type Retried struct{ Orders bool }
 
-func (r Retried) apply(a *applied) {
-	switch {
-	case a.Open() && r.Orders:
-		a.Record.Rollout.NextAt = time.Time{}
-	case a.Open():
-		a.Record.Rollout.Retry()
-	default:
-		for host, st := range a.Record.Placements {
-			if st.Reprobe.After(a.now) {
-				st.Reprobe = a.now
-				a.Record.Placements[host] = st
-			}
+func (r Retried) apply(a *applied) (changed bool) {
+	if a.Open() {
+		return a.Record.Rollout.retry(r.Orders)
+	}
+	for host, st := range a.Record.Placements {
+		if st.Reprobe.After(a.now) {
+			st.Reprobe, changed = a.now, true
+			a.Record.Placements[host] = st
 		}
 	}
+	return changed
 }
 
 // Looked is one look at a placement outside of a rollout.
@@ -265,7 +274,7 @@ type Found struct {
 	Trusts     RootSet
 }
 
-func (l Looked) apply(a *applied) {
+func (l Looked) apply(a *applied) bool {
 	st := a.Record.Placements[l.Host]
 	switch {
 	case st.Unseen == "":
@@ -281,6 +290,7 @@ func (l Looked) apply(a *applied) {
 		st.in(p.Dir)
 	}
 	a.Record.Placements[l.Host] = st
+	return true
 }
 
 // found takes in what was found. What is newest of what is in place is current.
@@ -322,7 +332,7 @@ type Adopted struct {
 	Roots      [][]byte
 }
 
-func (d Adopted) apply(a *applied) {
+func (d Adopted) apply(a *applied) bool {
 	a.supersede("it was adopted") // it is blocked
 	a.Current, a.ch.Generation, a.ch.Roots = d.Generation, d.Generation, d.Roots
 	a.Record.Adopted, a.Record.ExpiredNoted, a.Record.ExpiringNoted.Generation = true, -1, -1 // 0 would say that its end is in the log
@@ -331,6 +341,7 @@ func (d Adopted) apply(a *applied) {
 	}
 	a.Record.Placements[d.Host] = d.Placement
 	a.event(EventAdopted, d.Host, 0, strings.Join(append([]string{d.Generation.described()}, d.Warnings...), "; "))
+	return true
 }
 
 // Rewritten is a generation that has changed: revoked, or its key is compromised.
@@ -339,13 +350,14 @@ type Rewritten struct {
 	Events     []Event
 }
 
-func (r Rewritten) apply(a *applied) {
+func (r Rewritten) apply(a *applied) bool {
 	a.ch.Generation, a.ch.Events = &r.Generation, append(a.ch.Events, r.Events...)
 	for _, held := range []**Generation{&a.Current, &a.Rolling} {
 		if *held != nil && (*held).Number == r.Generation.Number {
 			*held = &r.Generation
 		}
 	}
+	return true
 }
 
 // Removed takes a certificate out of every list: it left the fleet file.
@@ -354,9 +366,10 @@ type Removed struct {
 	Retired    func(host string) bool
 }
 
-func (r Removed) apply(a *applied) {
+func (r Removed) apply(a *applied) bool {
 	a.Record.forget(a.Certificate, r.Generation, r.Retired, a.now)
 	a.ch.Remove = a.Certificate.Name
 	a.supersede("its entry left the fleet file")
 	a.event(EventRemoved, "", a.Record.Current, "it is no longer in the fleet file; its files stay where they are")
+	return true
 }

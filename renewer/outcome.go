@@ -63,15 +63,16 @@ type Outcome struct {
 	ServedEnd  time.Time     // probes: its notAfter
 }
 
-func (o Outcome) apply(a *applied) {
+func (o Outcome) apply(a *applied) bool {
 	events := a.Record.apply(o)
 	if len(events) == 0 {
-		return
+		return true // when it is tried again may have changed
 	}
 	a.ch.Events, a.ch.Roots = append(a.ch.Events, events...), append(a.ch.Roots, o.NewRoots...)
 	if o.Kind == ActOrder && o.Err == nil {
 		a.Rolling, a.ch.Generation, a.ch.Key = o.Generation, o.Generation, o.Key
 	}
+	return true
 }
 
 // apply takes an outcome into the record and returns the events that explain it.

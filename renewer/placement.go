@@ -12,16 +12,6 @@ import (
 // KeptRevisions is how many earlier revisions stay on a host as a way back.
 const KeptRevisions = 2
 
-// Layout identifies how files are laid out: directory, names, modes, owner.
-// A placement whose layout changed is staged anew.
-func (p Placement) Layout() string {
-	return digest(struct {
-		Dir, Owner, Group string
-		Files             map[FileKind]string
-		Modes             any
-	}{p.Dir, p.Owner, p.Group, p.Files, p.Modes})
-}
-
 // Digest identifies everything that the fleet file says of a certificate.
 func (c Certificate) Digest() string {
 	c.Position = ""
@@ -33,6 +23,10 @@ func digest(v any) string {
 	if err != nil {
 		panic("digest: " + err.Error())
 	}
+	return digestOf(b)
+}
+
+func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }
@@ -174,41 +168,45 @@ func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.
 // Departed is a placement that left the fleet file while its leaf was in
 // place. It still presents that leaf: see package trust.
 type Departed struct {
-	Host     string    `json:"host"`
-	Usages   []Usage   `json:"usages"`
-	Issuer   string    `json:"issuer"`
-	Under    RootSet   `json:"under"`
-	IssuedAt time.Time `json:"issued_at"`
-	NotAfter time.Time `json:"not_after"`
+	Host       string    `json:"host"`
+	Generation int       `json:"generation,omitempty"`
+	Usages     []Usage   `json:"usages"`
+	Issuer     string    `json:"issuer"`
+	Under      RootSet   `json:"under"`
+	IssuedAt   time.Time `json:"issued_at"`
+	NotAfter   time.Time `json:"not_after"`
 }
 
 // forget drops what is known of hosts that left the entry. What they had in place
 // (generation finds it; nil for none) goes on to count until it expires, unless
-// the host is retired.
-func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) {
+// the host is retired. It reports whether anything changed.
+func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
 	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || !now.Before(d.NotAfter)
 	})
+	changed := len(departed) != len(rec.Departed)
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if _, stays := c.Placement(host); stays {
 			continue
 		}
 		st := rec.Placements[host]
 		delete(rec.Placements, host)
+		changed = true
 		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
 			departed = append(departed, Departed{
-				Host: host, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
+				Host: host, Generation: g.Number, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
 			})
 		}
 	}
 	rec.Departed = departed
+	return changed
 }
 
 // noteUnwanted keeps since when roots in a ca file are no longer asked for by the
 // entry, which wants base (unknown: nobody can tell): what is issued after that
-// does not keep them there.
-func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) {
+// does not keep them there. It reports whether anything changed.
+func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) (changed bool) {
 	for _, p := range c.Placements {
 		st, ok := rec.Placements[p.Host]
 		if !ok || !base.Known() {
@@ -223,9 +221,12 @@ func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) {
 				since[root] = st.Unwanted[root]
 			}
 		}
-		st.Unwanted = since
-		rec.Placements[p.Host] = st
+		if !maps.EqualFunc(since, st.Unwanted, time.Time.Equal) {
+			st.Unwanted = since
+			rec.Placements[p.Host], changed = st, true
+		}
 	}
+	return changed
 }
 
 // Counts reports whether somebody may still present the generation.

@@ -41,6 +41,14 @@ type Record struct {
 	NextAt time.Time `json:"next_at,omitzero"`
 }
 
+// Recorded is what the inventory has of one certificate, with its current
+// generation; nil if there is none.
+type Recorded struct {
+	Record  Record
+	Found   bool // else there never was a record
+	Current *Generation
+}
+
 // HostState is the state of one placement as users see it.
 type HostState string
 
@@ -156,13 +164,14 @@ const (
 	StatusBlocked  Status = "blocked"  // only a person can go on
 	StatusExpired  Status = "expired"
 	StatusRevoked  Status = "revoked"
+	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
 // At returns the row with the status that holds at now: what was valid when
 // it was written becomes due, and then expired, by time alone.
 func (r Row) At(now time.Time) Row {
 	switch {
-	case r.Status == StatusRevoked, r.NotAfter.IsZero():
+	case r.Status == StatusRevoked, r.Status == StatusOrphaned, r.NotAfter.IsZero():
 	case !now.Before(r.NotAfter):
 		r.Status = StatusExpired
 	case r.Status == StatusValid && !r.RenewAt.IsZero() && !now.Before(r.RenewAt):

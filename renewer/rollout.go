@@ -288,17 +288,19 @@ func (r *Rollout) Override(o Overrides) {
 func (r *Rollout) Hurry(o Overrides, now time.Time) {
 	r.Override(o)
 	r.AskedAt = now
-	r.Retry()
+	r.retry(false)
 }
 
-// Retry makes what waits for its next try due now, and reports whether there
-// was any.
-func (r *Rollout) Retry() bool {
+// retry makes what waits for its next try due now, or only the order, and reports
+// whether there was any.
+func (r *Rollout) retry(orders bool) bool {
 	waited := !r.NextAt.IsZero()
 	r.NextAt = time.Time{}
 	for i := range r.Steps {
-		waited = waited || !r.Steps[i].NextAt.IsZero()
-		r.Steps[i].NextAt = time.Time{}
+		if s := &r.Steps[i]; !orders {
+			waited = waited || !s.NextAt.IsZero()
+			s.NextAt = time.Time{}
+		}
 	}
 	return waited
 }

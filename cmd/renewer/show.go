@@ -37,6 +37,14 @@ func newShow(c *cli) *cobra.Command {
 	return cmd
 }
 
+// filesIn names files of a directory; empty where nothing is known of them.
+func filesIn(dir string, files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s/{%s}", dir, strings.Join(files, ","))
+}
+
 func (c *cli) showSnippet(d renewer.Detail) error {
 	text, err := snippet(d)
 	if err != nil {
@@ -94,7 +102,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		}
 		rows = append(rows, []any{
 			p.Name, state(p.State), p.Generation, p.VerifiedAt, p.Revision,
-			fmt.Sprintf("%s/{%s}", p.Dir, strings.Join(files, ",")), p.Activate, p.Probe, p.Error,
+			filesIn(p.Dir, files), p.Activate, p.Probe, p.Error,
 		})
 	}
 	if err := c.table([]string{"host", "state", "generation", "verified_at", "revision", "files", "activate", "probe", "error"}, rows); err != nil {

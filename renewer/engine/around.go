@@ -170,9 +170,13 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			if err != nil {
 				return err
 			}
-			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()), waiting[c.Name])...)
+			o := e.observed(en)
+			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
+			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
-		return nil
+		gone, err := e.leaving()
+		steps = append(steps, gone...)
+		return err
 	})
 	return steps, err
 }

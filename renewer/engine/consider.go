@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"reflect"
 	"slices"
 
 	"renewer/renewer"
@@ -83,27 +82,28 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 	if en, ok := e.entries[name]; ok {
 		return en, true, nil
 	}
-	rec, found, err := e.Store.Record(name)
+	all, err := e.Store.Recorded([]string{name})
 	if err != nil {
 		return nil, false, err
 	}
-	if !found {
-		rec = renewer.Record{Name: name}
-	}
+	en, err := e.entryOf(c, all[0])
+	return en, all[0].Found, err
+}
+
+// entryOf returns what is recorded of a certificate.
+func (e *Engine) entryOf(c renewer.Certificate, known renewer.Recorded) (en *entry, err error) {
+	rec := known.Record
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
 	e.recognize(&rec, c)
-	en := &entry{cert: c, rec: rec}
-	if en.current, err = e.generation(name, rec.Current); err != nil {
-		return nil, false, err
-	}
+	en = &entry{cert: c, rec: rec, current: known.Current}
 	if rec.Rollout != nil {
 		if number, ok := rec.Rollout.Delivers(); ok {
-			if en.rolling, err = e.generation(name, number); err != nil {
-				return nil, false, err
+			if en.rolling, err = e.generation(c.Name, number); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return en, found, nil
+	return en, nil
 }
 
 // generationOf finds the generations of a certificate.
@@ -166,32 +166,36 @@ func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bo
 		en = entryOf(state)
 	}
 	e.reprobe(en, now)
-	asked := en.rec.Asked != nil
-	if e.onItsOwn && en.rec.Unseen() && !asked {
+	if e.onItsOwn && en.rec.Unseen() && en.rec.Asked == nil {
 		return pending{}, false, nil // planned when somebody has looked
 	}
-	next := &entry{c, en.rec, en.current, en.rolling}
-	d := renewer.Plan(c, e.observed(en), now)
-	if r := en.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
-		e.stale[name] = true // what is under way ends first, and its outcome is kept
-		p, ok = e.apply(&entry{c, was.rec, was.current, was.rolling}, before...)
-		return p, len(before) > 0 && ok, nil
+	p, ok = e.compare(&entry{c, was.rec, was.current, was.rolling}, found, e.observed(en), before...)
+	return p, ok, nil
+}
+
+// compare plans for a certificate by what is known of it, after what comes before;
+// ok is false if nothing is to be recorded.
+func (e *Engine) compare(en *entry, found bool, o renewer.Observed, before ...renewer.Input) (p pending, ok bool) {
+	c, now, asked := en.cert, e.Now(), o.Record.Asked != nil
+	d := renewer.Plan(c, o, now)
+	if r := o.Record.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
+		e.stale[c.Name] = true // what is under way ends first, and its outcome is kept
+		return e.apply(en, before...)
 	}
 	if en.open() && !d.Close && (asked && !d.Hurry || en.rec.Rollout.Entry != c.Digest()) {
-		e.stale[name] = true // the rest is compared when no host is between two generations
+		e.stale[c.Name] = true // the rest is compared when no host is between two generations
 	}
 	if d.Open != nil {
 		e.room--
 	}
-	next.rec = was.rec
-	p, ok = e.apply(next, append(before, renewer.Planned{
-		Decision: d, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
+	p, ok = e.apply(en, append(before, renewer.Planned{
+		Decision: d, New: !found, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
 		Waits: func(s renewer.State) renewer.Waits { return e.waitsOf(entryOf(s), now) },
 	})...)
 	if p.rec.Asked != nil && !p.open() && !e.onItsOwn { // else it is in the due index
-		e.asked = append(e.asked, name)
+		e.asked = append(e.asked, c.Name)
 	}
-	return p, ok || !found, nil
+	return p, ok
 }
 
 func (e *Engine) retired(host string) bool { return e.fleet.Retired[host] }
@@ -201,11 +205,11 @@ func (e *Engine) retired(host string) bool { return e.fleet.Retired[host] }
 func (e *Engine) apply(en *entry, in ...renewer.Input) (p pending, changed bool) {
 	state, ch := renewer.Apply(en.state(), e.Now(), in...)
 	next := entryOf(state)
-	row := e.row(next)
-	changed = len(ch.Events) > 0 || !reflect.DeepEqual(en.rec, next.rec) || !reflect.DeepEqual(e.row(en), row)
-	if ch.Roots = e.unstored(ch.Roots); ch.Remove == "" {
+	if changed = ch.Record != nil; changed && ch.Remove == "" {
+		row := e.row(next)
 		ch.Row = &row
 	}
+	ch.Roots = e.unstored(ch.Roots)
 	return pending{next, next.cert.Name, ch, func() { e.holds(next, ch) }}, changed
 }
 

@@ -201,10 +201,7 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 	if req.Roots, err = v.signers(ctx); err != nil || !p.Probe.Mutual {
 		return req, err
 	}
-	issuer := v.cert.Trust[0]
-	if v.accepts.Known() {
-		issuer = v.roots.issuerUnder(v.accepts, v.cert.Trust)
-	}
+	issuer := v.minter()
 	switch {
 	case p.Probe.Client != "":
 		req.Client, err = e.placedClient(ctx, p.Probe.Client, v.fleet)
@@ -217,6 +214,19 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v)
 	}
 	return req, err
+}
+
+// minter returns the issuer of the certificate that a probe presents: one with a
+// root that the service accepts or, where that is not known, is to accept.
+func (v sight) minter() string {
+	accepts := v.accepts
+	if !accepts.Known() {
+		accepts = v.roots.base(v.cert.Trust...)
+	}
+	if accepts.Known() {
+		return v.roots.issuerUnder(accepts, v.cert.Trust)
+	}
+	return v.cert.Trust[0]
 }
 
 // takes reports whether the service accepts a chain, as far as that is known.

@@ -56,6 +56,18 @@ func Commands(p renewer.Placement) [][]string {
 	return out
 }
 
+// DockerVariables change what docker asks, and how, whatever -H says (docker(1)).
+// None of them is meant for renewer.
+var DockerVariables = []string{
+	"DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_API_VERSION", "DOCKER_CONFIG",
+}
+
+// AsksDocker reports whether renewer itself asks the Docker daemon with a command;
+// what an entry runs has the variables that it is written for.
+func AsksDocker(argv []string) bool {
+	return len(argv) > 3 && argv[1] == "-H" && strings.HasPrefix(argv[2], "unix://")
+}
+
 // DialDocker is the argument vector of a connection to the Docker daemon, where
 // a container is activated; nil where there is none.
 func DialDocker(p renewer.Placement) []string {

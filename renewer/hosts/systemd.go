@@ -120,7 +120,7 @@ func (h *Host) whetherDown(ctx context.Context, err error) error {
 // goingDown returns an error if the host is being shut down.
 func (h *Host) goingDown(ctx context.Context) error {
 	out, err := h.systemd(ctx, "is-system-running")
-	if strings.TrimSpace(out) == "stopping" {
+	if slices.Contains(strings.Fields(out), "stopping") {
 		return fmt.Errorf("%w: it is being shut down", renewer.ErrUnreachable)
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {
