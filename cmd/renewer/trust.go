@@ -141,11 +141,11 @@ func (c *cli) rootNames(under renewer.RootSet, names map[string]string) string {
 	}
 	var out []string
 	for _, id := range under {
-		name, ok := names[id]
-		if !ok {
-			name = id[:min(8, len(id))]
+		if name, ok := names[id]; ok && c.format == asWide {
+			out = append(out, name)
+		} else {
+			out = append(out, id[:min(8, len(id))])
 		}
-		out = append(out, name)
 	}
 	return strings.Join(out, ", ")
 }
@@ -236,11 +236,12 @@ func (c *cli) showImpact(i renewer.Impact) error {
 		if i.Kind == "root" {
 			name = name[:8]
 		}
-		if err := refused.all(i.Refused, fmt.Sprintf("if %s %s %s, no peer would refuse another", i.Kind, name, caseWords[i.Case])); err != nil {
+		none := fmt.Sprintf("if %s %s %s, no peer would refuse another", i.Kind, name, caseWords[i.Case])
+		if err := refused.all(i.Refused, strings.Join(lines(none, c.width()), "\n")); err != nil {
 			return err
 		}
 		for _, note := range i.Notes {
-			c.say("note: %s", note)
+			c.say("%s", strings.Join(lines("note: "+note, c.width()), "\n"))
 		}
 		return nil
 	})
