@@ -57,6 +57,7 @@ type TrustRoot struct {
 	Presenters  int       `json:"presenters"` // placements with a leaf under it
 	Verifiers   int       `json:"verifiers"`  // placements with it in their ca file
 	Foreign     []string  `json:"foreign"`    // those of them where it was found and is kept until it is dropped by name
+	NeededBy    []string  `json:"needed_by"`  // of a root that no issuer has now: the presenters for which it stays
 }
 
 // Name returns the CN of the subject, or all of it.
@@ -120,7 +121,7 @@ func (t Trust) Brief() Trust {
 		t.Pairs[i].Presenters, t.Pairs[i].Verifiers = Members(t.Pairs[i].Presenters, briefMembers), Members(t.Pairs[i].Verifiers, briefMembers)
 	}
 	for i := range t.Roots {
-		t.Roots[i].Foreign = Members(t.Roots[i].Foreign, briefMembers)
+		t.Roots[i].Foreign, t.Roots[i].NeededBy = Members(t.Roots[i].Foreign, briefMembers), Members(t.Roots[i].NeededBy, briefMembers)
 	}
 	return t
 }

@@ -104,15 +104,16 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		c.heading("Roots")
 		var rows [][]any
 		for _, r := range t.Roots {
-			origin := strings.Join(r.Issuers, ", ")
-			if len(r.Foreign) > 0 {
-				origin = strings.TrimPrefix(origin+", foreign in "+fmt.Sprint(c.members(r.Foreign)), ", ")
-			} else if origin == "" {
-				origin = "no issuer has it now"
+			why := slices.Clone(r.Issuers)
+			if len(r.NeededBy) > 0 {
+				why = append(why, fmt.Sprint("needed by ", c.members(r.NeededBy)))
 			}
-			rows = append(rows, []any{r.ID[:8], r.Name(), r.NotAfter, r.Presenters, r.Verifiers, origin})
+			if len(r.Foreign) > 0 {
+				why = append(why, fmt.Sprint("foreign in ", c.members(r.Foreign)))
+			}
+			rows = append(rows, []any{r.ID[:8], r.Name(), r.NotAfter, r.Presenters, r.Verifiers, strings.Join(why, "; ")})
 		}
-		return c.table([]string{"root", "subject", "not_after", "presenters", "ca_files", "origin"}, rows)
+		return c.table([]string{"root", "subject", "not_after", "presenters", "ca_files", "why"}, rows)
 	})
 }
 
