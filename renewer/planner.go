@@ -187,7 +187,7 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 			return Decision{Open: r}
 		}
 	}
-	return Decision{Open: planPlacements(c, o, now)}
+	return Decision{Open: planPlacements(c, o)}
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -221,14 +221,17 @@ func Rollback(c Certificate, generation int) *Rollout {
 
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
-func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
-	r := &Rollout{
-		Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
-	}
+func planPlacements(c Certificate, o Observed) *Rollout {
+	var r *Rollout
 	for _, p := range c.Placements {
-		reason, ok := placementReason(p, o, now)
+		reason, ok := placementReason(p, o)
 		if !ok {
 			continue
+		}
+		if r == nil {
+			r = &Rollout{
+				Certificate: c.Name, Kind: KindPlace, Entry: c.Digest(), Request: c.Request(), Phase: PhaseRolling, Generation: o.Record.Current,
+			}
 		}
 		step := Step{Host: p.Host, State: StepPending}
 		if cut := o.Record.Placements[p.Host].Interrupted; cut != nil {
@@ -236,9 +239,6 @@ func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
 		}
 		r.Reasons = append(r.Reasons, reason)
 		r.Steps = append(r.Steps, step)
-	}
-	if len(r.Steps) == 0 {
-		return nil
 	}
 	return r
 }

@@ -42,6 +42,14 @@ type Record struct {
 	NextAt time.Time `json:"next_at,omitzero"`
 }
 
+// Recorded is what the inventory has of one certificate, with its current
+// generation; nil if there is none.
+type Recorded struct {
+	Record  Record
+	Found   bool // else there never was a record
+	Current *Generation
+}
+
 // HostState is the state of one placement as users see it.
 type HostState string
 
@@ -92,13 +100,10 @@ type PlacementState struct {
 	ProbedAt    time.Time `json:"probed_at,omitzero"`
 	Error       string    `json:"error,omitempty"`
 	Hint        string    `json:"hint,omitempty"`
-	// Unactivated: the service has not been made to load what is live. A probe
-	// that sees only files does not prove otherwise.
+	// Unactivated: no activation of what is live was proven since it was placed.
+	// That is how the last one ended, not how the service is: whether it runs is
+	// asked (see Look), and a probe that sees only files proves no activation.
 	Unactivated bool `json:"unactivated,omitempty"`
-	// Stopped is what did not run then, and Tried how it was to be activated;
-	// empty where the activation failed instead.
-	Stopped string `json:"stopped,omitempty"`
-	Tried   string `json:"tried,omitempty"`
 	// Failures counts the probes since the last good one; Reprobe is when the
 	// next is due outside the probe schedule.
 	Failures int       `json:"failures,omitempty"`

@@ -68,14 +68,6 @@ func waitsFor(r renewer.RolloutView, s renewer.Step) string {
 	return w.Text
 }
 
-// why says what went wrong with a step.
-func why(s renewer.Step) string {
-	if s.Error == "" && s.Stopped != "" {
-		return s.Stopped + " does not run"
-	}
-	return s.Error
-}
-
 func (c *cli) showDetail(d renewer.Detail) error {
 	var usages []string
 	for _, u := range d.Usages {
@@ -95,7 +87,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 			"started", r.StartedAt, "waits for", strings.Join(r.Waiting.Texts(), "\n"), "error", r.Error)
 		var rows [][]any
 		for _, s := range r.Steps {
-			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, waitsFor(*r, s), why(s)})
+			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, waitsFor(*r, s), s.Error})
 		}
 		if err := c.table([]string{"host", "state", "revision", "attempts", "waits_for", "error"}, rows); err != nil {
 			return err

@@ -58,19 +58,7 @@ func (g *Graph) Put(n Node) (affected []ID) {
 	for s := range sides {
 		before[s] = g.presence(s, old, &n)
 	}
-	if old != nil {
-		g.unindex(old)
-	}
-	if len(n.Leaves) == 0 && !n.Placed {
-		delete(g.nodes, n.ID)
-		g.order = nil
-	} else {
-		g.share(&n)
-		n.name = n.String()
-		g.reorder(&n)
-		g.nodes[n.ID] = &n
-		g.index(&n)
-	}
+	g.put(&n)
 	found := map[ID]bool{}
 	for s := range sides {
 		after[s] = g.presence(s, old, &n)
@@ -92,6 +80,33 @@ func (g *Graph) Put(n Node) (affected []ID) {
 		}
 	}
 	return affected
+}
+
+// Load takes in a certificate of which nothing is known yet, and asks not whom
+// that concerns.
+func (g *Graph) Load(certificate string, nodes []Node) {
+	hosts := make([]string, 0, len(nodes))
+	for i := range nodes {
+		g.put(&nodes[i])
+		hosts = append(hosts, nodes[i].Host)
+	}
+	g.hosts[certificate] = hosts
+}
+
+func (g *Graph) put(n *Node) {
+	if old := g.nodes[n.ID]; old != nil {
+		g.unindex(old)
+	}
+	if len(n.Leaves) == 0 && !n.Placed {
+		delete(g.nodes, n.ID)
+		g.order = nil
+		return
+	}
+	g.share(n)
+	n.name = n.String()
+	g.reorder(n)
+	g.nodes[n.ID] = n
+	g.index(n)
 }
 
 // reorder puts a node where the one of its placement is in order, if that is

@@ -147,6 +147,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	found := []renewer.Finding{}
 	if host == "" {
 		found = append(found, a.inventoryFindings(ctx)...)
+		found = append(found, a.strictFindings(ctx)...)
 	}
 	var names []string
 	for _, c := range parts.fleet.Certificates {
