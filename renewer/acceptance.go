@@ -45,6 +45,7 @@ type TrustPair struct {
 	State      Acceptance `json:"state"`
 	Until      time.Time  `json:"until,omitzero"` // not_loaded: when it counts as loaded at the latest; zero: not by time
 	Since      time.Time  `json:"since,omitzero"` // expired: since when
+	Coming     bool       `json:"coming"`         // it is on its way, and not presented yet
 }
 
 // TrustRoot is one root of the fleet.

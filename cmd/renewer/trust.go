@@ -30,6 +30,9 @@ work comes first:
               activated there
   accepted    the root is in place and loaded
 
+A certificate that is on its way waits until those who accept the one before it
+have its root in place and loaded.
+
 A root that was found in a ca file, and that renewer does not ask for, stays
 there until it is dropped by name: by fingerprint, the beginning of one, or
 subject. That is refused while a certificate under it is in place. The ca files
@@ -79,7 +82,7 @@ func (c *cli) dropRoot(ctx context.Context, s server.Service, root string) error
 }
 
 // pairColumns are those of a table and of -o csv.
-var pairColumns = []string{"presenter", "as", "root", "verifier", "state", "until"}
+var pairColumns = []string{"presenter", "as", "root", "verifier", "state", "until", "note"}
 
 // showTrust prints the matrix, and the roots below it; -o csv has the former alone.
 func (c *cli) showTrust(t renewer.Trust) error {
@@ -88,11 +91,14 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		names[r.ID] = r.ID[:8] + " " + r.Name()
 	}
 	pairs := listOf(c, pairColumns, func(p renewer.TrustPair) []any {
-		until := p.Until
+		until, note := p.Until, ""
+		if p.Coming {
+			note = "on its way"
+		}
 		if p.State == renewer.HasExpired {
 			until = p.Since
 		}
-		return []any{c.members(p.Presenters), p.As, c.rootNames(p.Under, names), c.members(p.Verifiers), state(p.State), until}
+		return []any{c.members(p.Presenters), p.As, c.rootNames(p.Under, names), c.members(p.Verifiers), state(p.State), until, note}
 	})
 	if c.format == asCSV {
 		return pairs.all(t.Pairs, "")

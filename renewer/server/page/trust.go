@@ -55,7 +55,7 @@ func (p *pages) trust(r *http.Request, f *frame) (any, error) {
 	}
 	failing := 0
 	for i, each := range t.Pairs {
-		if !each.State.Works() {
+		if !each.State.Works() && !each.Coming {
 			failing++
 		}
 		if i >= mostPairs {
