@@ -52,9 +52,47 @@ func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
 				Message: "root " + out.Root.Subject + " (" + out.Root.Fingerprint + ") was found in the ca file and is dropped on request",
 			})
 		}
-		batch = append(batch, e.put(next, ch))
+		batch = append(batch, e.amend(next, ch))
 	}
-	return out, e.recordAll(batch, names)
+	if err := e.recordAll(batch); err != nil {
+		return out, err
+	}
+	return out, e.restage(names)
+}
+
+// amend makes the pending change of an entry that is not to be gone on with
+// because of it, unless it is anyway.
+func (e *Engine) amend(next *entry, ch Change) pending {
+	p := e.put(next, ch)
+	if name := next.cert.Name; !e.onItsOwn && e.entries[name] == nil {
+		p.done = func() { e.regraph(name, e.nodes(next)) }
+	}
+	return p
+}
+
+// restage has what is staged with other roots than are wanted now staged again,
+// and the loop go on with what is due now.
+func (e *Engine) restage(names []string) error {
+	if e.onItsOwn {
+		e.consider(names)
+		return nil
+	}
+	var batch []pending
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			continue
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return err
+		}
+		if next := en.clone(); next.open() {
+			next.rec.Rollout.Revise(c, e.observed(next), e.Now())
+			batch = append(batch, e.amend(next, Change{}))
+		}
+	}
+	return e.recordAll(batch)
 }
 
 // droppable says why a root cannot leave the ca files by name.
@@ -106,18 +144,14 @@ func certificatesOf(in []trust.ID) (names []string) {
 	return slices.Compact(names)
 }
 
-// recordAll records changes that an operator asked for, and has the loop go on
-// with what they make due.
-func (e *Engine) recordAll(batch []pending, names []string) error {
+// recordAll records changes that an operator asked for.
+func (e *Engine) recordAll(batch []pending) error {
 	for rest := batch; len(rest) > 0; {
 		n := min(len(rest), recordAtOnce)
 		if err := e.record(rest[:n]); err != nil {
 			return fmt.Errorf("record the request: %w", err)
 		}
 		rest = rest[n:]
-	}
-	if e.onItsOwn {
-		e.consider(names)
 	}
 	return nil
 }
@@ -162,7 +196,7 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 	if look {
 		return out, nil
 	}
-	return out, e.recordAll(batch, nil)
+	return out, e.recordAll(batch)
 }
 
 // departed returns what left the fleet file under a name, by certificate: that of
@@ -205,7 +239,7 @@ func (e *Engine) putForgotten(name string, ch Change) (pending, error) {
 		}
 		next := en.clone()
 		next.rec.Departed = nil
-		return e.put(next, ch), nil
+		return e.amend(next, ch), nil
 	}
 	rec, ok, err := e.Store.Record(name)
 	if err != nil || !ok {
