@@ -19,6 +19,10 @@ func showServices() []string {
 	return systemctl("show", "--property=Id,Environment,EnvironmentFiles", "--type=service", "--state=running", "*")
 }
 
+func showSockets() []string {
+	return systemctl("show", "--property=Id,LoadState,ActiveState,Listen,Triggers", "--type=socket", "--all", "*")
+}
+
 func journal(unit string) []string {
 	const most = "30"
 	return []string{"journalctl", "--unit=" + unit, "--lines=" + most, "--output=cat", "--no-pager", "--quiet"}
@@ -40,7 +44,7 @@ func Commands(p renewer.Placement) [][]string {
 	}
 	unit := unitOf(p)
 	out := [][]string{
-		showUnit(unit), journal(unit), askSwarm(), systemctl("daemon-reload"),
+		showUnit(unit), showSockets(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
 	}
 	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {

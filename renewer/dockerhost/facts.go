@@ -23,9 +23,10 @@ type Facts struct {
 	Clock, Ours time.Time // the machine's, and this process's at that moment
 
 	Unit      Unit
-	Daemon    File // daemon.json
+	Daemon    File // daemon.json, or what --config-file names
 	DropIn    File // ours
 	Docker    renewer.DockerState
+	Sockets   []Socket // that systemd listens on
 	Swarm     bool     // the daemon is in a swarm
 	DockerErr error    // the daemon could not be asked
 	Listening []string // local addresses, host:port, that something listens on at the probe's port
@@ -78,7 +79,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
 		return f, err
 	}
-	if f.Daemon, err = readFile(ctx, m, DaemonJSON); err != nil {
+	if f.Daemon, err = readFile(ctx, m, settingsOf(f.Unit)); err != nil {
 		return f, err
 	}
 	if f.DropIn, err = readFile(ctx, m, DropIn(p)); err != nil {
@@ -89,6 +90,9 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 		f.Docker, f.Swarm, f.DockerErr = inspectDocker(ctx, m)
 	}
 	f.Listening, f.ListenErr = inspectPort(ctx, m, p)
+	if f.Sockets, err = inspectSockets(ctx, m); err != nil {
+		f.ListenErr = errors.Join(f.ListenErr, err)
+	}
 	return f, ctx.Err()
 }
 

@@ -221,7 +221,7 @@ func (m *machine) facts() Facts {
 }
 
 func (m *machine) wantsLiveRestore() (on bool) {
-	d, err := parseDocument(m.files[DaemonJSON].text)
+	d, err := parseDocument(file(DaemonJSON, m.files[DaemonJSON].text))
 	if err == nil {
 		_, _ = d.get(liveRestoreKey, &on)
 	}
@@ -255,7 +255,7 @@ func (m *machine) start() error {
 		return fmt.Errorf("control process exited: %w", err)
 	}
 	var ca string
-	if d, err := parseDocument(f.Daemon.Text); err == nil {
+	if d, err := parseDocument(f.Daemon); err == nil {
 		_, _ = d.get("tlscacert", &ca)
 	}
 	if ca != "" && (m.disk.Leaf == "" || m.refuse) {

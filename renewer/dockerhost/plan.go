@@ -33,6 +33,7 @@ type planner struct {
 	cmd       command
 	daemon    document // as it is
 	fileHosts []string // its key hosts
+	socketed  bool     // systemd listens on the port for dockerd
 }
 
 func newPlanner(f Facts, p renewer.Placement) *planner { return &planner{f: f, p: p} }
@@ -62,11 +63,11 @@ func (pl *planner) read() (err error) {
 	if pl.cmd, err = commandOf(pl.f.Unit); err != nil {
 		return err
 	}
-	if pl.daemon, err = parseDocument(pl.f.Daemon.Text); err != nil {
+	if pl.daemon, err = parseDocument(pl.f.Daemon); err != nil {
 		return err
 	}
 	if _, err := pl.daemon.get("hosts", &pl.fileHosts); err != nil {
-		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", DaemonJSON)
+		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", pl.f.Daemon.Path)
 	}
 	return nil
 }
@@ -169,7 +170,7 @@ func (pl *planner) unloaded() bool {
 	case pl.f.ListenErr == nil && !slices.ContainsFunc(pl.f.Listening, func(a string) bool { return !isLoopback("tcp://" + a) }):
 		pl.note("nothing listens on port %s, although the configuration says so", pl.port)
 	case pl.f.DockerErr == nil && d.Running && !d.LiveRestore && !pl.f.Swarm:
-		pl.note("live-restore is off in the running daemon, although %s says otherwise", DaemonJSON)
+		pl.note("live-restore is off in the running daemon, although %s says otherwise", pl.f.Daemon.Path)
 	default:
 		return false
 	}
