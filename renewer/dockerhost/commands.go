@@ -47,6 +47,10 @@ func Commands(p renewer.Placement) [][]string {
 		showUnit(unit), showSockets(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
 	}
+	out = append(out, showEnvironment(unit))
+	for _, program := range validators {
+		out = append(out, validate(program, DaemonJSON))
+	}
 	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {
 		out = append(out, listeners(port))
 	}
