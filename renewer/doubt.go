@@ -5,16 +5,17 @@ package renewer
 type Doubt struct {
 	// Sure: it would not start. Else it looks odd, and nothing is held for it.
 	Sure bool   `json:"sure"`
+	Unit string `json:"unit"`
 	Text string `json:"text"`
 	Fix  string `json:"fix"`
 }
 
 // Refusal is what keeps an activation from being made because of doubts: the first
 // that is sure. It passes by itself when its cause is gone.
-func Refusal(service string, doubts []Doubt) Held {
+func Refusal(doubts []Doubt) Held {
 	for _, d := range doubts {
 		if d.Sure {
-			return Held{Why: service + " would not start again: " + d.Text, Hint: d.Fix, Blocked: true}
+			return Held{Why: d.Unit + " would not start again: " + d.Text, Hint: d.Fix, Blocked: true}
 		}
 	}
 	return Held{}

@@ -52,7 +52,10 @@ const (
 	ProbeUnreachable ProbeErrorKind = "unreachable" // nothing was seen: refused, no answer in time, not a TLS server
 	ProbeMismatch    ProbeErrorKind = "mismatch"    // another certificate is served, or other files are on disk
 	ProbeRejected    ProbeErrorKind = "rejected"    // a peer cannot use it: chain, name, dates, or our client certificate refused
-	ProbeLax         ProbeErrorKind = "lax"         // a client without a certificate was not refused
+	// ProbeHidden: it listens on its host, and cannot be reached from here. No
+	// certificate is the cause, and no restart changes it.
+	ProbeHidden ProbeErrorKind = "hidden"
+	ProbeLax    ProbeErrorKind = "lax" // a client without a certificate was not refused
 )
 
 // ProbeError is the error of a probe that looked and is not content.

@@ -240,8 +240,9 @@ func (t *transition) probed() {
 	switch {
 	case t.o.End == EndLost && (!t.s.late(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
-	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
-		// The first placement, and nobody serves yet: that takes nothing down.
+	case ProbeErrorKindOf(t.o.Err) == ProbeHidden, // going back would change nothing
+		t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
+		// Or the first placement, and nobody serves yet: that takes nothing down.
 		t.fail(t.o.Err)
 		t.unproven(t.o.Err.Error())
 	case t.o.Err != nil:

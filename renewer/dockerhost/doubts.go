@@ -93,7 +93,7 @@ func (s Start) flags() []directive {
 // Doubts says why dockerd might not start, or not as the placement needs it.
 func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 	sure := func(fix, format string, a ...any) {
-		out = append(out, renewer.Doubt{Sure: true, Text: fmt.Sprintf(format, a...), Fix: fix})
+		out = append(out, renewer.Doubt{Sure: true, Unit: s.Unit, Text: fmt.Sprintf(format, a...), Fix: fix})
 	}
 	setup := "renewer host setup " + p.Host + " puts it right"
 	if s.named && !s.Daemon.Exists {
@@ -144,7 +144,7 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 		_, at, ok := tcp(h)
 		return ok && at == port
 	}) {
-		out = append(out, renewer.Doubt{Text: fmt.Sprintf("after a restart it would be open to clients without a certificate: %s has no tlsverify", s.Daemon.Path), Fix: setup})
+		out = append(out, renewer.Doubt{Unit: s.Unit, Text: fmt.Sprintf("after a restart it would be open to clients without a certificate: %s has no tlsverify", s.Daemon.Path), Fix: setup})
 	}
 	return out
 }

@@ -129,7 +129,11 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			outs[i].Err, outs[i].End, outs[i].NotBegun = err, renewer.EndLost, true
 		}
 	}
-	if held := guard(ctx, jobs); held.Why != "" { // the last look before the service is touched
+	held := e.foresee(ctx, jobs)
+	if held.Why == "" {
+		held = guard(ctx, jobs) // the last look before the service is touched
+	}
+	if held.Why != "" {
 		for i := range outs {
 			outs[i] = renewer.Outcome{Action: outs[i].Action, End: renewer.EndHeld, Held: held}
 		}

@@ -40,6 +40,8 @@ type machine struct {
 	fail      func(call, certificate string) error // nil: nothing fails
 	work      renewer.Work
 	docker    renewer.DockerState
+	doubts    []renewer.Doubt // whether the service would start again
+	blind     error           // that cannot be known
 	slow      func(ctx context.Context, call string)
 	after     func() // an activation, with nothing locked
 	only      string // the one fingerprint that the service can serve; empty: any

@@ -81,6 +81,7 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 	}
 	e.look(ctx, req, &out, j.step.Half())
+	e.hidden(ctx, j, &out)
 	out.At = e.Now()
 	if out.Err == nil {
 		e.prune(ctx, j, req.Host.(Host))

@@ -11,7 +11,7 @@ import (
 // owner is who the files belong to, where the placement does not say.
 func (f Facts) Doubts(p renewer.Placement, owner string) (out []renewer.Doubt) {
 	sure := func(fix, format string, a ...any) {
-		out = append(out, renewer.Doubt{Sure: true, Text: fmt.Sprintf(format, a...), Fix: fix})
+		out = append(out, renewer.Doubt{Sure: true, Unit: f.Unit, Text: fmt.Sprintf(format, a...), Fix: fix})
 	}
 	switch f.Load {
 	case "loaded":
@@ -49,7 +49,7 @@ func (f Facts) Doubts(p renewer.Placement, owner string) (out []renewer.Doubt) {
 	}
 	if f.Stale {
 		out = append(out, renewer.Doubt{
-			Text: "its files were edited, and systemd has not read them yet: a restart goes by the old ones", Fix: "systemctl daemon-reload, when they are as they should be",
+			Unit: f.Unit, Text: "its files were edited, and systemd has not read them yet: a restart goes by the old ones", Fix: "systemctl daemon-reload, when they are as they should be",
 		})
 	}
 	return out

@@ -3,6 +3,7 @@ package unithost
 import (
 	"context"
 	"fmt"
+	"net"
 	"path"
 	"strconv"
 	"strings"
@@ -50,6 +51,9 @@ func Commands(p renewer.Placement) (out [][]string) {
 		for _, unit := range p.Activate.Units {
 			out = append(out, showUnit(unit), journal(unit))
 		}
+	}
+	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {
+		out = append(out, listeners(port))
 	}
 	return out
 }
