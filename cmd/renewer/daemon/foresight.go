@@ -3,11 +3,16 @@ package daemon
 import (
 	"context"
 	"path"
+	"sync"
+	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/dockerhost"
+	"renewer/renewer/engine"
 	"renewer/renewer/hosts"
 	"renewer/renewer/unithost"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // machine is a host that says what a restart would meet: engine.Foresight.
@@ -54,4 +59,87 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 // Listens reports whether anything listens on the port of an address.
 func (m machine) Listens(ctx context.Context, address string) (bool, error) {
 	return unithost.Listens(ctx, m, address)
+}
+
+// Limits of the look that `plan` and `check --online` take.
+const (
+	looksAtOnce  = 8
+	plannedLooks = 15 * time.Second
+)
+
+// doubted asks the hosts about placements, several at once, and returns what they
+// doubt, by placement ID. A host that does not answer in time has no doubts.
+func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map[string][]renewer.Doubt {
+	ctx, cancel := context.WithTimeout(ctx, plannedLooks)
+	defer cancel()
+	var mu sync.Mutex
+	out := map[string][]renewer.Doubt{}
+	var all errgroup.Group
+	all.SetLimit(looksAtOnce)
+	for _, pl := range placements {
+		host, ok := p.hosts[pl.Host].(engine.Foresight)
+		if !ok {
+			continue
+		}
+		all.Go(func() error {
+			doubts, err := host.Doubts(ctx, pl)
+			if err != nil || len(doubts) == 0 {
+				return nil //nolint:nilerr // it is asked again before it is touched
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[pl.ID()] = doubts
+			return nil
+		})
+	}
+	_ = all.Wait()
+	return out
+}
+
+// foretell adds to the steps of a plan what would keep them from being done.
+func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
+	p := a.parts.Load()
+	judge := judges(p.fleet)
+	var restarted []renewer.Placement
+	for i, s := range steps {
+		c, ok := p.fleet.Certificate(s.Certificate)
+		if !ok {
+			continue
+		}
+		switch pl, there := c.Placement(s.Host); {
+		case s.Action == "issue" && judge[c.Issuer] != nil:
+			if refused := judge[c.Issuer](c.Request()); refused != nil {
+				steps[i].Reason += "; it will fail: " + refused.Error()
+			}
+		case s.Action == "restart" && there:
+			restarted = append(restarted, pl)
+		}
+	}
+	doubts := p.doubted(ctx, restarted)
+	for i, s := range steps {
+		c, _ := p.fleet.Certificate(s.Certificate)
+		pl, ok := c.Placement(s.Host)
+		if !ok || s.Action != "restart" {
+			continue
+		}
+		for _, d := range doubts[pl.ID()] {
+			if d.Sure {
+				steps[i].Reason += "; it will wait: " + d.Unit + " would not start again: " + d.Text + " (" + d.Fix + ")"
+			} else {
+				steps[i].Reason += "; it looks odd: " + d.Text
+			}
+		}
+	}
+}
+
+// findings are doubts as the doctor says them.
+func findings(p renewer.Placement, doubts []renewer.Doubt) (out []renewer.Finding) {
+	for _, d := range doubts {
+		f := renewer.Finding{Check: "would-start", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingWarn, Text: d.Unit + ": " + d.Text, Fix: d.Fix}
+		if d.Sure {
+			f.Level, f.Text = renewer.FindingFail, d.Unit+" would not start again: "+d.Text
+		}
+		out = append(out, f)
+	}
+	return out
 }

@@ -222,6 +222,11 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	}
 	kase.Err = err
 	found := dockerhost.Diagnose(kase)
+	if sees, ok := m.(engine.Foresight); ok && err == nil {
+		if doubts, failed := sees.Doubts(ctx, p); failed == nil {
+			found = append(found, findings(p, doubts)...)
+		}
+	}
 	if err == nil && daguhost.Applies(c) {
 		found = append(found, a.diagnoseDagu(ctx, c, s, m)...)
 	}
