@@ -10,9 +10,9 @@ type Doubt struct {
 	Fix  string `json:"fix"`
 }
 
-// Refusal is what keeps an activation from being made because of doubts: the first
+// Doubted is what keeps an activation from being made because of doubts: the first
 // that is sure. It passes by itself when its cause is gone.
-func Refusal(doubts []Doubt) Held {
+func Doubted(doubts []Doubt) Held {
 	for _, d := range doubts {
 		if d.Sure {
 			return Held{Why: d.Unit + " would not start again: " + d.Text, Hint: d.Fix, Blocked: true}

@@ -35,12 +35,14 @@ func readCertificateFile(path string) ([]byte, error) {
 // between the blocks, which openssl x509 -text writes, is passed over.
 func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
+	holds := ""
 	for rest := data; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") || strings.HasSuffix(block.Type, "PARAMETERS") {
+			holds = " but a " + strings.ToLower(block.Type)
 			continue // in one file with its key
 		}
 		der := pki.CertificateDER(block)
@@ -63,7 +65,7 @@ func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, misconfigured("it should be PEM: -----BEGIN CERTIFICATE-----", "%s holds no certificate", file)
+		return nil, misconfigured("it should be PEM: -----BEGIN CERTIFICATE-----", "%s holds no certificate%s", file, holds)
 	}
 	return out, nil
 }

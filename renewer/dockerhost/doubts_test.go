@@ -98,10 +98,10 @@ func TestWouldDockerdStartAgain(t *testing.T) {
 			t.Errorf("%s: sure %q, odd %q, fix %q", name, sure, odd, fix)
 		}
 	}
-	if held := renewer.Refusal([]renewer.Doubt{{Text: "odd"}, {Sure: true, Unit: "docker.service", Text: "no", Fix: "do"}}); held.Why != "docker.service would not start again: no" || held.Hint != "do" || !held.Blocked {
+	if held := renewer.Doubted([]renewer.Doubt{{Text: "odd"}, {Sure: true, Unit: "docker.service", Text: "no", Fix: "do"}}); held.Why != "docker.service would not start again: no" || held.Hint != "do" || !held.Blocked {
 		t.Errorf("%+v", held)
 	}
-	if held := renewer.Refusal([]renewer.Doubt{{Text: "odd"}}); held.Why != "" {
+	if held := renewer.Doubted([]renewer.Doubt{{Text: "odd"}}); held.Why != "" {
 		t.Errorf("held for what only looks odd: %+v", held)
 	}
 }

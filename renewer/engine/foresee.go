@@ -50,7 +50,7 @@ func (e *Engine) foreseen(ctx context.Context, j job, host Foresight) renewer.He
 	if err != nil {
 		e.Log.Info("whether the service would start again is not known", "certificate", j.Certificate, "host", j.Host, "error", err)
 	}
-	if held := renewer.Refusal(doubts); held.Why != "" {
+	if held := renewer.Doubted(doubts); held.Why != "" {
 		return held
 	}
 	// A first placement, and what is about to expire, go ahead: see hidden.

@@ -20,12 +20,13 @@ import (
 type rootCache struct {
 	mu    sync.Mutex
 	roots map[string][]*x509.Certificate // by issuer
+	sets  map[string]renewer.RootSet     // the same; shared, and never changed
 	known map[string]*x509.Certificate   // by RootID
 	moved atomic.Uint64                  // counts the changes of what issuers have
 }
 
 func newRootCache() *rootCache {
-	return &rootCache{roots: map[string][]*x509.Certificate{}, known: map[string]*x509.Certificate{}}
+	return &rootCache{roots: map[string][]*x509.Certificate{}, sets: map[string]renewer.RootSet{}, known: map[string]*x509.Certificate{}}
 }
 
 // rootsTimeout bounds how long an issuer that does not answer holds up a start
@@ -49,10 +50,11 @@ func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
 func (rc *rootCache) put(name string, roots []*x509.Certificate) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	if was, ok := rc.roots[name]; !ok || !renewer.RootSetOf(was).Same(renewer.RootSetOf(roots)) {
+	set := renewer.RootSetOf(roots)
+	if !rc.sets[name].Same(set) {
 		rc.moved.Add(1)
 	}
-	rc.roots[name] = roots
+	rc.roots[name], rc.sets[name] = roots, set
 	for _, c := range roots {
 		rc.known[renewer.RootID(c.Raw)] = c
 	}
@@ -110,11 +112,21 @@ func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
 
 // base is of as a set; unknown if one is not known yet.
 func (rc *rootCache) base(names ...string) renewer.RootSet {
-	roots, ok := rc.of(names...)
-	if !ok {
-		return nil
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	all := renewer.RootSet{}
+	for _, name := range names {
+		set, found := rc.sets[name]
+		switch {
+		case !found:
+			return nil
+		case len(all) == 0:
+			all = set
+		case !set.Same(all):
+			all = all.With(set)
+		}
 	}
-	return renewer.RootSetOf(roots)
+	return all
 }
 
 // issuerUnder returns an issuer that has one of the roots now, of the preferred
@@ -124,7 +136,7 @@ func (rc *rootCache) issuerUnder(roots renewer.RootSet, preferred []string) stri
 	names := slices.Sorted(maps.Keys(rc.roots))
 	rc.mu.Unlock()
 	for _, name := range slices.Concat(preferred, names) {
-		if rc.base(name).Meets(roots) {
+		if _, file := renewer.IsTrustFile(name); !file && rc.base(name).Meets(roots) {
 			return name
 		}
 	}

@@ -36,8 +36,10 @@ func Commands(p renewer.Placement) [][]string {
 	case renewer.ActivateSystemd:
 		out = append(out, unitCommands(a)...)
 	case renewer.ActivateSignal:
-		for digits := 1; digits <= 7; digits++ { // pid_max(5) of 64 bits: 4194304
-			out = append(out, []string{"kill", "-s", strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"), strings.Repeat(sudoers.Digit, digits)})
+		for _, signal := range []string{strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"), AnySignal} {
+			for digits := 1; digits <= 7; digits++ { // pid_max(5) of 64 bits: 4194304
+				out = append(out, []string{"kill", "-s", signal, strings.Repeat(sudoers.Digit, digits)})
+			}
 		}
 	case renewer.ActivateCommand:
 		out = append(out, a.Command)

@@ -33,6 +33,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	defer pl.close()
+	if err := h.runsBeside(ctx, p.Activate); err != nil {
+		return renewer.Staged{}, err
+	}
 	names := slices.Sorted(maps.Values(p.Files))
 	pl.ahead(names, "", true)
 	if err := pl.sweep(); err != nil {

@@ -176,7 +176,8 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 			found = append(found, a.diagnose(ctx, s)...)
 		}
 	}
-	return found, nil
+	trusted, err := a.trustFindings(ctx, host) // by what was just seen
+	return append(found, trusted...), err
 }
 
 // blockedFindings are the rollouts that only a person can go on with. The hosts

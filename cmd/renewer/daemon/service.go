@@ -44,7 +44,9 @@ func (a *App) selected(ctx context.Context, r renewer.RenewRequest) (names []str
 		return names, nil
 	case r.ExpiringWithin > 0:
 		err := a.List(ctx, renewer.ListFilter{ExpiringWithin: r.ExpiringWithin}, func(row renewer.Row) error {
-			names = append(names, row.Name)
+			if row.Status != renewer.StatusOrphaned {
+				names = append(names, row.Name)
+			}
 			return nil
 		})
 		return names, err
@@ -126,7 +128,7 @@ func (a *App) withTroubled(ctx context.Context, result renewer.RunResult) (renew
 		said[r.Certificate] = said[r.Certificate] || r.Result != renewer.ResultVerified
 	}
 	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
-		if said[row.Name] || row.Status == renewer.StatusValid || row.Status == renewer.StatusDue {
+		if said[row.Name] || row.Status == renewer.StatusValid || row.Status == renewer.StatusDue || row.Status == renewer.StatusOrphaned {
 			return nil
 		}
 		rec, _, err := a.store.Record(row.Name)

@@ -43,7 +43,7 @@ func (t *Transport) DialDocker(ctx context.Context, socket string) (net.Conn, er
 
 // pipe starts a command whose standard input and output are a connection.
 func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
-	line, err := commandLine(words(c.t.cfg.Sudo, alone(c.t.cfg.Sudo, argv)))
+	line, err := commandLine(c.mark, words(c.t.cfg.Sudo, alone(c.t.cfg.Sudo, argv)))
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,9 @@ func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
 	p.close = sync.OnceFunc(func() { end(); c.release() })
 	s.Stderr = p.said
 	if p.in, err = s.StdinPipe(); err == nil {
-		p.out, err = s.StdoutPipe()
+		var out io.Reader
+		out, err = s.StdoutPipe()
+		p.out = newUnmarked(c.mark, out)
 	}
 	if err == nil {
 		_, err = await(ctx, func() (struct{}, error) { return struct{}{}, s.Start(line) }, nil)
