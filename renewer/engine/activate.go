@@ -198,15 +198,16 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 		return Activated{}, err
 	}
 	how := j.placement.Activate
-	timeout := how.Timeout
-	if timeout <= 0 {
-		timeout = time.Minute
-	}
+	how.Timeout = timeFor(ctx, host, how)
 	if j.Kind == renewer.ActActivate && budget > 0 {
-		timeout = min(timeout, budget/2)
+		how.Timeout = min(how.Timeout, budget/2)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeoutCause(ctx, how.Timeout, fmt.Errorf("not done within %s (timeout: of the entry's activate:)", how.Timeout))
 	defer cancel()
 	how.Bring = j.Kind == renewer.ActRestore && !j.step.Down.IsZero()
-	return reach(ctx, func() (Activated, error) { return host.Activate(ctx, how) })
+	did, err := reach(limited, func() (Activated, error) { return host.Activate(limited, how) })
+	if limited.Err() != nil && ctx.Err() == nil && renewer.Hint(err) == "" {
+		err = renewer.WithHint(err, "give it longer: timeout: beside activate: of the entry, then renewer renew "+j.Certificate)
+	}
+	return did, inItsWords(ctx, host, how, err)
 }

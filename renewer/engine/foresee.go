@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,46 @@ type Foresight interface {
 	// Listens reports whether anything listens on the port of an address of the
 	// host itself.
 	Listens(ctx context.Context, address string) (bool, error)
+	// StopTime is the longest that a unit may take to stop; 0 where that is not known.
+	StopTime(ctx context.Context, a renewer.Activation) time.Duration
+	// GaveUp reports whether the service is known to be down for good.
+	GaveUp(ctx context.Context, a renewer.Activation) bool
+	// Words are the last things that the service said itself; empty for none.
+	Words(ctx context.Context, a renewer.Activation) string
+}
+
+// startTime is what a service has to start, beside the time that it takes to stop.
+const startTime = 30 * time.Second
+
+// timeFor is how long an activation may take: what the entry says, and no less than
+// the unit may take to stop.
+func timeFor(ctx context.Context, host Host, a renewer.Activation) time.Duration {
+	timeout := a.Timeout
+	if timeout <= 0 {
+		timeout = time.Minute
+	}
+	if sees, ok := host.(Foresight); ok {
+		ctx, cancel := context.WithTimeout(ctx, foresightTimeout)
+		defer cancel()
+		if stop := sees.StopTime(ctx, a); stop > 0 {
+			timeout = max(timeout, stop+startTime)
+		}
+	}
+	return timeout
+}
+
+// inItsWords adds what the service said itself to an error about it.
+func inItsWords(ctx context.Context, host Host, a renewer.Activation, err error) error {
+	sees, ok := host.(Foresight)
+	if !ok || err == nil || errors.Is(err, renewer.ErrUnreachable) || errors.Is(err, renewer.ErrLocal) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), foresightTimeout)
+	defer cancel()
+	if said := sees.Words(ctx, a); said != "" {
+		return fmt.Errorf("%w; it says: %s", err, said)
+	}
+	return err
 }
 
 // foresightTimeout bounds a look: it is not worth more than an activation is.
@@ -87,20 +128,24 @@ func (e *Engine) unseen(ctx context.Context, j job, host Foresight) error {
 	return fmt.Errorf("%s cannot be reached from here, although %s listens on that port: %w", p.Address, j.Host, cause)
 }
 
-// hidden explains a proof that saw nothing: where the service listens on its host,
-// going back would change nothing.
+// hidden explains a proof that failed. Where nothing was seen of a service that
+// listens on its host, going back would change nothing; else the service has the word.
 func (e *Engine) hidden(ctx context.Context, j job, out *renewer.Outcome) {
-	if renewer.ProbeErrorKindOf(out.Err) != renewer.ProbeUnreachable || out.End == renewer.EndLost {
-		return
-	}
+	kind := renewer.ProbeErrorKindOf(out.Err)
 	host, err := j.host()
 	sees, ok := host.(Foresight)
-	if err != nil || !ok {
+	if err != nil || !ok || kind == "" || kind == renewer.ProbeStopped || out.End == renewer.EndLost {
+		return
+	}
+	if kind != renewer.ProbeUnreachable {
+		out.Err = inItsWords(ctx, host, j.placement.Activate, out.Err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), foresightTimeout)
 	defer cancel()
 	if why := e.unseen(ctx, j, sees); why != nil {
 		out.Err = &renewer.ProbeError{Kind: renewer.ProbeHidden, Err: fmt.Errorf("the service was restarted with it, and is not proven: %w", why)}
+		return
 	}
+	out.Err = inItsWords(ctx, host, j.placement.Activate, out.Err)
 }

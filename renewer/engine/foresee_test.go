@@ -23,6 +23,24 @@ func (m *machine) Listens(context.Context, string) (bool, error) {
 	return !m.stopped, m.blind
 }
 
+func (m *machine) StopTime(context.Context, renewer.Activation) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stops
+}
+
+func (m *machine) GaveUp(context.Context, renewer.Activation) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gaveUp
+}
+
+func (m *machine) Words(context.Context, renewer.Activation) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.words
+}
+
 // walled is a prober behind a firewall, while it is up.
 type walled struct {
 	eyes
@@ -165,6 +183,56 @@ func TestWhatDoesNotListenIsRenewed(t *testing.T) {
 		must(t, err)
 		if row := b.row("docker"); leafOf(m.places["docker"].revisions[m.places["docker"].live]) != row.Fingerprint || row.Generation != 2 {
 			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// A failure is told in the service's own words, and a unit that systemd has given up
+// is not waited for.
+func TestAFailureQuotesTheService(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		c := oneDocker(b)
+		c[0].Placements[0].Probe.Timeout = time.Hour
+		return c
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		m.set(func(m *machine) {
+			m.only, m.gaveUp, m.words, m.blind = m.places["docker"].served, true, "failed to load key pair", errors.New("no ss there")
+		})
+		began := time.Now()
+		_, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		row := b.row("docker")
+		if took := time.Since(began); row.Hosts[0].State != renewer.HostRolledBack || !strings.Contains(row.Hosts[0].Error, "; it says: failed to load key pair") || took > time.Minute {
+			t.Errorf("after %s: %+v", took, row)
+		}
+	})
+}
+
+// A service has the time that its unit gives it to stop; where that is not enough the
+// message names the key.
+func TestASlowStopIsWaitedFor(t *testing.T) {
+	scene(t, Asked, oneDocker, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		slow := func(stops, takes time.Duration) {
+			m.set(func(m *machine) { m.stops, m.takes = stops, takes })
+		}
+		slow(90*time.Second, 80*time.Second)
+		if res, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil); err != nil || res.Failed() {
+			t.Errorf("%+v, %v", res, err)
+		}
+		slow(0, 80*time.Second)
+		res, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if r := res.Rollouts[0]; !res.Failed() || !strings.Contains(r.Error, "not done within 1m0s (timeout:") || !strings.Contains(r.Hint, "timeout:") {
+			t.Errorf("%+v", r)
 		}
 	})
 }

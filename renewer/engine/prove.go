@@ -159,6 +159,9 @@ func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcom
 		if err == nil || seenAsIs || !e.Now().Add(pause).Before(deadline) || ctx.Err() != nil {
 			break
 		}
+		if sees, ok := req.Host.(Foresight); ok && pause >= probeMost && renewer.ProbeErrorKindOf(err) == renewer.ProbeUnreachable && sees.GaveUp(ctx, req.Placement.Activate) {
+			break // waiting for it would use up the time of the way back
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

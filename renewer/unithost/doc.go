@@ -1,6 +1,7 @@
 // Package unithost says of a systemd unit, before it is restarted, whether it would
 // start again, and afterwards what it said itself.
 //
+//	Ask      asks systemd alone
 //	Inspect  asks systemd and looks at the files that the unit needs; changes nothing
 //	Doubts   turns that into reasons, with the files that will be in place; pure
 //	Words    the last lines of the unit's journal, bounded and cleaned

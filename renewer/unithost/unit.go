@@ -58,15 +58,20 @@ func Commands(p renewer.Placement) (out [][]string) {
 	return out
 }
 
-// Inspect asks systemd for a unit, and looks for the files that it needs.
-func Inspect(ctx context.Context, m Machine, unit string) (Facts, error) {
+// Ask asks systemd for a unit, and looks for no file.
+func Ask(ctx context.Context, m Machine, unit string) (Facts, error) {
 	out, err := m.Output(ctx, showUnit(unit))
 	if err != nil {
 		return Facts{}, fmt.Errorf("ask systemd for %s: %w", unit, err)
 	}
-	f := read(unit, out)
-	if f.Elsewhere {
-		return f, nil
+	return read(unit, out), nil
+}
+
+// Inspect asks systemd for a unit, and looks for the files that it needs.
+func Inspect(ctx context.Context, m Machine, unit string) (Facts, error) {
+	f, err := Ask(ctx, m, unit)
+	if err != nil || f.Elsewhere {
+		return f, err
 	}
 	for _, list := range [][]Needed{f.Programs, f.EnvFiles} {
 		for i := range list {

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,6 +142,51 @@ func findings(p renewer.Placement, doubts []renewer.Doubt) (out []renewer.Findin
 			f.Level, f.Text = renewer.FindingFail, d.Unit+" would not start again: "+d.Text
 		}
 		out = append(out, f)
+	}
+	return out
+}
+
+// StopTime is the longest TimeoutStopSec= of the units; 0 where systemd is not asked
+// or does not bound it.
+func (m machine) StopTime(ctx context.Context, a renewer.Activation) (longest time.Duration) {
+	for _, f := range m.units(ctx, a) {
+		longest = max(longest, f.StopTimeout)
+	}
+	return min(longest, mostStop)
+}
+
+// mostStop bounds what a unit can ask for.
+const mostStop = 15 * time.Minute
+
+// GaveUp reports whether systemd says that a unit has failed: it does not start it
+// again by itself.
+func (m machine) GaveUp(ctx context.Context, a renewer.Activation) bool {
+	return slices.ContainsFunc(m.units(ctx, a), func(f unithost.Facts) bool { return f.Active == "failed" })
+}
+
+// Words are the last lines of the journal of the units.
+func (m machine) Words(ctx context.Context, a renewer.Activation) string {
+	if a.Kind != renewer.ActivateSystemd {
+		return ""
+	}
+	var said []string
+	for _, unit := range a.Units {
+		if words := unithost.Words(ctx, m, unit); words != "" {
+			said = append(said, words)
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+// units are as systemd has them; those that it does not tell of are left out.
+func (m machine) units(ctx context.Context, a renewer.Activation) (out []unithost.Facts) {
+	if a.Kind != renewer.ActivateSystemd {
+		return nil
+	}
+	for _, unit := range a.Units {
+		if f, err := unithost.Ask(ctx, m, unit); err == nil {
+			out = append(out, f)
+		}
 	}
 	return out
 }
