@@ -137,6 +137,19 @@ func (e *Engine) grant(en *entry, c renewer.Certificate) (pending, bool) {
 	return e.put(next, ch), true
 }
 
+// hurryBack ends the backoff of what is being put back: somebody may have mended what
+// kept it from that.
+func (e *Engine) hurryBack(en *entry) {
+	if r := en.rec.Rollout; !r.Restoring() || e.working(r) {
+		return
+	}
+	if next := en.clone(); next.rec.Rollout.Retry() {
+		if err := e.record([]pending{e.put(next, Change{})}); err != nil {
+			e.Log.Warn("begin the way back anew", "certificate", en.cert.Name, "error", err)
+		}
+	}
+}
+
 // await waits until no named certificate has a rollout that is busy any more, or
 // nothing can be done for that now: what a person asks for begins afterwards.
 func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.Rollout) bool, progress func(renewer.Event)) error {
@@ -145,6 +158,7 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 	err := e.do(ctx, func() {
 		for _, name := range names {
 			if en, open := e.entries[name]; open && busy(en.rec.Rollout) {
+				e.hurryBack(en)
 				w.add(en.rec.Rollout.ID, name)
 				w.armed, e.watchers[w], any = true, true, true
 			}

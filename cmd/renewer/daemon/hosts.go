@@ -86,8 +86,17 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	if err != nil {
 		return plan, err
 	}
+	prove := func(ctx context.Context) error { return a.prove(ctx, c.Name, p) }
+	stuck, err := a.eng.Restoring(ctx, c.Name, host)
+	if err != nil {
+		return plan, err
+	}
 	lost := unusable && !plan.Empty() // what is placed without a restart to come would not be served
-	if err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
+	if stuck && !unusable {
+		// What was there before is there, and dockerd does not start with it: setting the
+		// host up is what ends that, and the end is the proof.
+		prove = func(ctx context.Context) error { return a.eng.Resume(ctx, c.Name, host, progress) }
+	} else if err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
 		return plan, err
 	}
 	m, err := a.machine(host)
@@ -105,7 +114,7 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	}
 	err = dockerhost.Setup{
 		Machine: m, Placement: p, Progress: func(text string) { say(text, nil) },
-		Prove: func(ctx context.Context) error { return a.prove(ctx, c.Name, p) },
+		Prove: prove,
 		Force: p.Guard != nil && p.Guard.Docker != nil && p.Guard.Docker.WithoutLiveRestore == renewer.GuardForce,
 	}.Apply(ctx, plan)
 	if err != nil {
