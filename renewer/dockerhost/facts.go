@@ -54,6 +54,8 @@ type Unit struct {
 	Stale    bool   // NeedDaemonReload: files were changed since systemd read them
 	Files    []File // the unit's file and its drop-ins but ours, in systemd's order
 	EnvFiles []File // that EnvironmentFile= names
+	// NoProgram is what ExecStart= names and is not there; Program is a dockerd that is.
+	NoProgram, Program string
 }
 
 // Inspect looks at the machine of a placement. An error says that it could not
@@ -141,7 +143,27 @@ func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
 		}
 		u.EnvFiles = append(u.EnvFiles, file)
 	}
-	return u, nil
+	return u, u.lookForProgram(ctx, m)
+}
+
+// lookForProgram notes where the command's program is missing.
+func (u *Unit) lookForProgram(ctx context.Context, m Machine) error {
+	c, err := commandOf(*u)
+	if err != nil {
+		return nil //nolint:nilerr // the plan says so
+	}
+	program := strings.TrimPrefix(c.program.text, "-")
+	if has, err := m.Has(ctx, program); err != nil || has {
+		return err
+	}
+	u.NoProgram = program
+	for _, other := range validators {
+		if has, err := m.Has(ctx, other); err == nil && has {
+			u.Program = other
+			return nil
+		}
+	}
+	return nil
 }
 
 // startLimitHit is Result= of a unit whose first failure this is (systemd.exec(5),

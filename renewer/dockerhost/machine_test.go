@@ -88,6 +88,15 @@ func (m *machine) WriteFile(ctx context.Context, name string, data []byte, mode 
 	})
 }
 
+func (m *machine) Has(_ context.Context, name string) (has bool, err error) {
+	err = m.do("has "+name, func() error {
+		_, file := m.files[name]
+		has = file || name == "/usr/sbin/dockerd" || name == "/usr/bin/dockerd"
+		return nil
+	})
+	return has, err
+}
+
 func (m *machine) Remove(_ context.Context, name string) error {
 	return m.do("remove "+name, func() error { delete(m.files, name); return nil })
 }

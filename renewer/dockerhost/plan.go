@@ -1,6 +1,7 @@
 package dockerhost
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"net"
@@ -62,6 +63,10 @@ func (pl *planner) read() (err error) {
 	}
 	if pl.cmd, err = commandOf(pl.f.Unit); err != nil {
 		return err
+	}
+	if u := pl.f.Unit; u.NoProgram != "" {
+		return misconfigured(cmp.Or(u.where(), "install Docker, or put the path right with systemctl edit "+u.Name),
+			"%s starts %s, which is not there", u.Name, u.NoProgram)
 	}
 	if pl.daemon, err = parseDocument(pl.f.Daemon); err != nil {
 		return err
@@ -188,4 +193,19 @@ func (pl *planner) aboutRestart() {
 			pl.note("%d containers run: live-restore is switched on before the restart, so that they go on", d.Containers)
 		}
 	}
+}
+
+// where says which file has the wrong path of dockerd, and the right one.
+func (u Unit) where() string {
+	if u.Program == "" {
+		return ""
+	}
+	for _, f := range slices.Backward(u.Files) {
+		for _, e := range service(f.Text) {
+			if e.name == "ExecStart" && strings.Contains(e.value, u.NoProgram) {
+				return fmt.Sprintf("write %s in place of %s in %s, then systemctl daemon-reload", u.Program, u.NoProgram, f.Path)
+			}
+		}
+	}
+	return ""
 }

@@ -110,6 +110,8 @@ func machineOf(t *testing.T, ar *txtar.Archive) Facts {
 			f.Listening = []string{"127.0.0.1:2376"}
 		case "unplaced":
 			f.Disk = renewer.OnDisk{}
+		case "on-debian":
+			f.Unit.NoProgram, f.Unit.Program = "/usr/bin/dockerd", "/usr/sbin/dockerd"
 		case "link":
 			f.Daemon.Link = true
 		case "not-found", "masked":
