@@ -40,11 +40,11 @@ func listeners(port string) []string {
 // what an account that uses sudo has to be allowed.
 func Commands(p renewer.Placement) [][]string {
 	if p.Probe.Kind != renewer.ProbeDocker {
-		return [][]string{showServices()}
+		return [][]string{showServices(), diskFree(p.Dir), listMounts()}
 	}
 	unit := unitOf(p)
 	out := [][]string{
-		showUnit(unit), showSockets(), journal(unit), askSwarm(), systemctl("daemon-reload"),
+		showUnit(unit), showSockets(), diskFree(p.Dir), listMounts(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
 	}
 	out = append(out, showEnvironment(unit))

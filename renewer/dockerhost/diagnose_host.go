@@ -95,7 +95,7 @@ func files(c Case) verdict {
 func fileModes(c Case) verdict {
 	var wrong []string
 	for _, p := range c.Facts.Disk.Problems {
-		if p.Kind == renewer.ProblemMode || p.Kind == renewer.ProblemOwner {
+		if p.Kind == renewer.ProblemMode && !p.Readable || p.Kind == renewer.ProblemOwner {
 			wrong = append(wrong, p.Text)
 		}
 	}

@@ -21,6 +21,8 @@ type Facts struct {
 	Environment File // /etc/environment
 	UnitEnv     []UnitVariable
 	Clock, Ours time.Time // the machine's, and this process's at that moment
+	Room        Room
+	Mounts      []Mounted // in containers that run
 
 	Unit      Unit
 	Daemon    File // daemon.json, or what --config-file names
@@ -74,8 +76,9 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 		return f, err
 	}
 	f.Ours = before.Add(time.Since(before) / 2)
+	f.Room = inspectRoom(ctx, m, p)
 	if p.Probe.Kind != renewer.ProbeDocker {
-		f.UnitEnv = inspectUnits(ctx, m)
+		f.UnitEnv, f.Mounts = inspectUnits(ctx, m), inspectMounts(ctx, m)
 		return f, nil
 	}
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
@@ -90,6 +93,9 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	// A daemon that systemd has stopped is not asked: its socket would start it.
 	if f.Unit.Active == "active" || f.Unit.Active == "reloading" {
 		f.Docker, f.Swarm, f.DockerErr = inspectDocker(ctx, m)
+	}
+	if f.Docker.Running {
+		f.Mounts = inspectMounts(ctx, m)
 	}
 	f.Listening, f.ListenErr = inspectPort(ctx, m, p)
 	if f.Sockets, err = inspectSockets(ctx, m); err != nil {

@@ -54,3 +54,28 @@ func TestSocketsAsSystemdSaysThem(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// As docker ps prints it: names, then volumes and paths of the host.
+func TestMountsAsDockerSaysThem(t *testing.T) {
+	t.Parallel()
+	got := inspectMounts(t.Context(), said{out: "WARNING: x\nrenewer: web /etc/docker/tls/ca.pem,data,/srv\nrenewer: bare \nrenewer: db pgdata\n"})
+	want := []Mounted{{"web", "/etc/docker/tls/ca.pem"}, {"web", "/srv"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestRoomAsDfSaysIt(t *testing.T) {
+	t.Parallel()
+	const head = "Filesystem     1024-blocks    Used Available Capacity Mounted on\n"
+	for text, want := range map[string]Room{
+		head + "/dev/sda1        41152736 8123456  31024896      21% /\n": {true, 31024896, 21},
+		head + "tmpfs 1024 1024 0 100% /a b\n":                            {true, 0, 100},
+		"df: /nowhere: No such file or directory\n":                       {},
+		"": {},
+	} {
+		if got := inspectRoom(t.Context(), said{out: text}, placement()); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}

@@ -107,7 +107,9 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	}
 	if want := in.p.Modes[kind].Perm(); f.mode != want {
 		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.mode, want)
-		in.out.Problems[len(in.out.Problems)-1].Harmless = (f.mode^want)&0o077 == 0 && f.mode&0o400 != 0
+		problem := &in.out.Problems[len(in.out.Problems)-1]
+		problem.Harmless = (f.mode^want)&0o077 == 0 && f.mode&0o400 != 0
+		problem.Readable = !kind.Secret() && f.mode&0o022 == 0 && want&^f.mode == 0
 	}
 	if f.owner != in.owner {
 		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)

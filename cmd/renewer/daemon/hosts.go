@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,6 +15,7 @@ import (
 	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
+	"renewer/renewer/probes"
 )
 
 // dockerPlacement returns the certificate that the Docker daemon of a host
@@ -199,6 +201,14 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 		}
 		c, _ := a.parts.Load().fleet.Certificate(name)
 		r := rec.Rollout
+		if ok && r != nil && !r.Phase.Over() {
+			if why, hint := r.Trouble(); why != "" {
+				found = append(found, renewer.Finding{
+					Check: "rollout", Host: host, Certificate: name, Level: renewer.FindingWarn,
+					Text: "rollout " + r.ID + " is under way and has failed so far: " + why, Fix: cmp.Or(hint, "renewer show "+name),
+				})
+			}
+		}
 		if !ok || r == nil || r.Phase != renewer.PhaseBlocked || r.Entry != c.Digest() { // another entry closes it
 			continue
 		}
@@ -226,6 +236,9 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 			kase.Leaf = leaf
 		}
 	}
+	if p.Probe.Kind.Served() {
+		kase.Served, _ = probes.New().Peek(ctx, p.Probe) // the probe says why nothing was seen
+	}
 	m, err := a.machine(p.Host)
 	if err == nil {
 		kase.Facts, err = dockerhost.Inspect(ctx, m, p)
@@ -235,6 +248,13 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	if sees, ok := m.(engine.Foresight); ok && err == nil {
 		if doubts, failed := sees.Doubts(ctx, p); failed == nil {
 			found = append(found, findings(p, doubts)...)
+		}
+		for i, f := range found {
+			if down := f.Check == "docker-unit" || f.Check == "start-limit"; down && f.Level == renewer.FindingFail {
+				if said := sees.Words(ctx, p.Activate); said != "" {
+					found[i].Text += "; it says: " + said
+				}
+			}
 		}
 	}
 	if err == nil && daguhost.Applies(c) {
