@@ -105,16 +105,16 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	if err != nil {
 		return err
 	}
-	if want := in.p.Modes[kind].Perm(); f.mode != want {
-		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.mode, want)
+	if want := in.p.Modes[kind].Perm(); f.Mode != want {
+		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
 		problem := &in.out.Problems[len(in.out.Problems)-1]
-		problem.Harmless = (f.mode^want)&0o077 == 0 && f.mode&0o400 != 0
-		problem.Readable = !kind.Secret() && f.mode&0o022 == 0 && want&^f.mode == 0
+		problem.Harmless = (f.Mode^want)&0o077 == 0 && f.Mode&0o400 != 0
+		problem.Readable = !kind.Secret() && f.Mode&0o022 == 0 && want&^f.Mode == 0
 	}
-	if f.owner != in.owner {
-		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)
+	if f.Owner != in.owner {
+		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.Owner.UID, f.Owner.GID, in.owner.UID, in.owner.GID)
 	}
-	in.content(kind, name, f.data)
+	in.content(kind, name, f.Data)
 	return nil
 }
 
@@ -257,10 +257,10 @@ func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint stri
 
 // usable reports whether files hold the leaf with the fingerprint and, where
 // they hold keys at all, the leaf's.
-func usable(files []file, fingerprint string) bool {
+func usable(files []File, fingerprint string) bool {
 	keys := false
 	for _, f := range files {
-		keys = keys || pki.KeyBlock(f.data) != nil
+		keys = keys || pki.KeyBlock(f.Data) != nil
 	}
 	for _, leaf := range leaves(files) {
 		if renewer.Fingerprint(leaf.Raw) == fingerprint {
@@ -271,9 +271,9 @@ func usable(files []file, fingerprint string) bool {
 }
 
 // leaves returns the first certificate of each file.
-func leaves(files []file) (out []*x509.Certificate) {
+func leaves(files []File) (out []*x509.Certificate) {
 	for _, f := range files {
-		if certs, err := pki.DecodeCertificates(f.data); err == nil {
+		if certs, err := pki.DecodeCertificates(f.Data); err == nil {
 			out = append(out, certs[0])
 		}
 	}
@@ -282,9 +282,9 @@ func leaves(files []file) (out []*x509.Certificate) {
 
 // keyOf returns the private key of a leaf among files that may hold others, as
 // one PEM block; nil if there is none.
-func keyOf(files []file, leaf *x509.Certificate) []byte {
+func keyOf(files []File, leaf *x509.Certificate) []byte {
 	for _, f := range files {
-		block := pki.KeyBlock(f.data)
+		block := pki.KeyBlock(f.Data)
 		if block == nil {
 			continue
 		}
