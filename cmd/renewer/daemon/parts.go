@@ -66,7 +66,10 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 		if met != nil {
 			t = contacts{t, h.Name, met}
 		}
-		p.hosts[h.Name] = hosts.New(h.Host, t)
+		host := hosts.New(h.Host, t)
+		if p.hosts[h.Name] = host; h.Root == "" || h.Root == "/" { // below another root systemd's paths mean nothing
+			p.hosts[h.Name] = machine{host}
+		}
 	}
 	return p, nil
 }
