@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -24,6 +25,9 @@ type Info struct {
 	Encrypted   bool      `json:"key_encrypted"` // in its file
 	CanSignCRL  bool      `json:"can_sign_crl"`  // keyUsage has cRLSign (RFC 5280, section 6.3.3 f)
 }
+
+// Root returns the root that the CA leads to.
+func (a *Authority) Root() *x509.Certificate { return a.root }
 
 // Info returns what the CA is.
 func (a *Authority) Info() Info {

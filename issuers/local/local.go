@@ -43,6 +43,7 @@ type Authority struct {
 	authority   []byte              // key identifier of chain[0]
 	constrained bool                // names or usages are limited somewhere in the chain
 	encrypted   bool
+	keyFile     string
 	crlFile     string
 	cas         *softcas.SoftCAS
 	clock       func() time.Time
@@ -63,15 +64,34 @@ func Open(cfg Config) (*Authority, error) {
 			return nil, err
 		}
 	}
-	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	key, err := signingKey(cfg, certPEM, keyPEM, passphrase)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.PassphraseFile != "" && !key.encrypted {
 		return nil, misconfigured(encryptHint(cfg.KeyFile),
-			"issuer %s: %s is not encrypted although passphrase_file is set", cfg.Name, cfg.KeyFile)
+			"issuer %s: %s is not encrypted although passphrase_file is set", cfg.Name, key.file)
 	}
 	return newAuthority(cfg, certPEM, cfg.CertFile, key)
+}
+
+// signingKey is the key of the certificate: in its own file or, where Switch was
+// cut short, in that of the next key.
+func signingKey(cfg Config, certPEM, keyPEM, passphrase []byte) (privateKey, error) {
+	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	next, missing := readKeyFile(cfg.next().KeyFile)
+	if missing != nil {
+		return key, err
+	}
+	certs, bad := parseCertificates(certPEM, cfg.CertFile)
+	if bad != nil || err == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return key.belongsTo(c.PublicKey) }) {
+		return key, err
+	}
+	other, failed := parseKey(next, cfg.next().KeyFile, passphrase)
+	if failed == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return other.belongsTo(c.PublicKey) }) {
+		return other, nil
+	}
+	return key, err
 }
 
 // newAuthority checks a certificate file against its key.
@@ -87,7 +107,7 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err := checkChain(path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, encrypted: key.encrypted, clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, encrypted: key.encrypted, keyFile: key.file, clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}
@@ -137,7 +157,7 @@ func (a *Authority) validAt(now time.Time) error {
 			return misconfigured("compare this machine's clock with the CA's dates",
 				"issuer %s: %s is not valid before %s; now is %s", a.name, subject(c), date(c.NotBefore), date(now))
 		case now.After(c.NotAfter):
-			return misconfigured("replace the CA: move its files away, then renewer ca init "+a.name+" or renewer ca import "+a.name,
+			return misconfigured("renewer ca rotate "+a.name+" replaces it",
 				"issuer %s: %s expired at %s", a.name, subject(c), date(c.NotAfter))
 		}
 	}

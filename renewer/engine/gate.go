@@ -18,7 +18,7 @@ func (e *Engine) nextLeaf(en *entry) trust.Leaf {
 		}
 	}
 	now := e.Now()
-	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.base(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
+	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.signing(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
 }
 
 // refusals returns the verifiers that would refuse what a certificate brings
@@ -35,7 +35,8 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 		}
 	}
 	n := trust.NewNode(en.cert, en.cert.Placements[0])
-	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) }
+	excused := e.fleet.Rotations[en.cert.Issuer].Without
+	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) || slices.Contains(excused, id.Host) }
 	return e.trusts().Refusals(n, l, shown, e.Now(), limit, skip)
 }
 

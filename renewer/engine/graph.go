@@ -19,6 +19,7 @@ func (e *Engine) trusts() *trust.Graph {
 	for _, root := range e.roots.all() {
 		e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
 	}
+	e.graph.Ban(e.fleet.gone())
 	for _, c := range e.fleet.Certificates {
 		en, _, err := e.load(c.Name, c)
 		if err != nil {
