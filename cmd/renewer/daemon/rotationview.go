@@ -5,16 +5,34 @@ import (
 	"fmt"
 	"time"
 
+	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/rotation"
 )
 
 // Rotation implements server.Service.
-func (a *App) Rotation(_ context.Context, issuer string) (renewer.RotationView, error) {
-	if _, ok := a.parts.Load().fleet.Issuer(issuer); !ok {
+func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
+	is, ok := a.parts.Load().fleet.Issuer(issuer)
+	if !ok {
 		return renewer.RotationView{}, unknown(fmt.Errorf("%s has no issuer %q", a.parts.Load().fleet.Path, issuer))
 	}
+	if err := a.lookAtRotation(ctx, is); err != nil {
+		return renewer.RotationView{}, err
+	}
 	return a.rotationView(issuer), nil
+}
+
+// lookAtRotation finds out what a rotation waits for where no daemon knows it.
+func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) error {
+	one, _, ok := a.rotations.of(is.Name)
+	if a.daemon.Load() != nil || !ok || one.Stage.Over() {
+		return nil
+	}
+	o, err := a.observeRotation(ctx, is, one)
+	if err == nil {
+		a.rotations.put(one, rotation.Decide(one, o, time.Now()).Wait)
+	}
+	return err
 }
 
 // rotationView is what people see of the rotation of an issuer; its zero value where
