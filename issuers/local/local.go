@@ -14,6 +14,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -54,12 +55,25 @@ type Authority struct {
 // root. Its dates are Health's and Sign's matter, so that an expired CA can
 // still be shown and its root still be compared.
 func Open(cfg Config) (*Authority, error) {
-	certPEM, keyPEM, err := readFiles(cfg)
-	if err != nil {
-		return nil, err
+	for {
+		certPEM, keyPEM, err := readFiles(cfg)
+		if err != nil {
+			return nil, err
+		}
+		a, err := open(cfg, certPEM, keyPEM)
+		if err == nil {
+			return a, nil
+		}
+		if now, gone := readCertificateFile(cfg.CertFile); gone != nil || bytes.Equal(now, certPEM) {
+			return nil, err // else a Switch came in between
+		}
 	}
+}
+
+func open(cfg Config, certPEM, keyPEM []byte) (*Authority, error) {
 	var passphrase []byte
 	if cfg.PassphraseFile != "" {
+		var err error
 		if passphrase, err = readPassphrase(cfg); err != nil {
 			return nil, err
 		}
