@@ -60,7 +60,7 @@ func TestASwitchThatIsCutShortIsCompleted(t *testing.T) {
 		},
 	} {
 		for _, secret := range []string{"", passphrase} {
-			if kind == "rsa" && secret != "" {
+			if kind != "created" && secret != "" {
 				continue
 			}
 			whole := config(t, secret)

@@ -21,10 +21,11 @@ type Wait struct {
 	Until time.Time // when it goes on whatever they do; zero: not by time
 }
 
-// Blocked reports whether it needs somebody: a host that is away, a rollout that is
-// blocked, a CA that cannot be opened.
+// Blocked reports whether nothing goes on before somebody does something: a CA that
+// cannot be opened, or all that is waited for is away or blocked.
 func (w Wait) Blocked() bool {
-	return w.Err != nil || slices.ContainsFunc(w.For, func(h Holder) bool { return h.Away || h.Blocked })
+	moving := func(h Holder) bool { return !h.Away && !h.Blocked }
+	return w.Err != nil || len(w.For) > 0 && !slices.ContainsFunc(w.For, moving)
 }
 
 var errNextGone = errors.New("its files are gone")

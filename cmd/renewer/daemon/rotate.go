@@ -136,7 +136,8 @@ func (a *App) amendRotation(ctx context.Context, one rotation.Rotation, wait rot
 	if compromised {
 		said = append(said, "the key of "+one.From.Subject+" is compromised")
 	}
-	err := a.recordRotation(ctx, one, wait, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", one.Stage, strings.Join(said, "; "))})
+	one.Said = ""
+	err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", one.Stage, strings.Join(said, "; "))})
 	if err != nil {
 		return err
 	}
