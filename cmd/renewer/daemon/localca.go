@@ -29,6 +29,9 @@ type lazyCA struct {
 	ca      *local.Authority
 	next    *x509.Certificate // root of the next CA; nil: none
 	read    []os.FileInfo     // the files of ca as they were read
+
+	successor *local.Authority // the next CA, once somebody asked; opening costs much where its key is encrypted
+	opened    []os.FileInfo    // the files of that
 }
 
 func (l *lazyCA) open() (*local.Authority, error) {
@@ -54,6 +57,22 @@ func (l *lazyCA) both() (*local.Authority, *x509.Certificate, error) {
 	}
 	l.ca, l.next, l.read = ca, next, now
 	return ca, next, nil
+}
+
+// openNext opens the next CA; fs.ErrNotExist where there is none.
+func (l *lazyCA) openNext() (*local.Authority, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.files()
+	if l.successor != nil && slices.EqualFunc(now, l.opened, sameFile) {
+		return l.successor, nil
+	}
+	next, err := local.OpenNext(l.cfg)
+	if err != nil {
+		return nil, err
+	}
+	l.successor, l.opened = next, now
+	return next, nil
 }
 
 // lost says what to do about a CA that was there before: another one would be

@@ -312,20 +312,20 @@ func blockedText(w rotation.Wait) string {
 
 // observeRotation looks at what is in place.
 func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotation.Rotation) (o rotation.Observed, err error) {
-	cfg := localConfig(is)
-	ca, err := local.Open(cfg)
+	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
+	ca, err := lazy.open()
 	if err != nil {
 		return o, err
 	}
 	info := ca.Info()
 	o.Signing = info.Fingerprint
-	switch next, _, err := local.NextRoot(cfg); {
+	switch signs, _, err := local.NextRoot(localConfig(is)); {
 	case err == nil:
-		o.Next = renewer.Fingerprint(next.Raw)
-		if n, err := local.OpenNext(cfg); err != nil {
+		o.Next = renewer.Fingerprint(signs.Raw)
+		if next, err := lazy.openNext(); err != nil {
 			o.NextErr = err
 		} else {
-			o.NextErr = n.Health(ctx)
+			o.NextErr = next.Health(ctx)
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		o.NextErr = err
