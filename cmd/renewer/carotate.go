@@ -173,7 +173,7 @@ func (c *cli) showRotation(v renewer.RotationView) {
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
 		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "old key", v.OldKey)
 	if v.TrustedNowhere > 0 {
-		c.facts("trusted nowhere", (time.Duration(v.TrustedNowhere*float64(time.Second))).Round(time.Second).String()+" after the command")
+		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}
 }
 

@@ -159,6 +159,12 @@ func (e *exposition) issuers(all []renewer.IssuerStatus) {
 			e.holds(labelsOf(label{"issuer", i.Name}), "stage", i.Rotation.Stage)
 		}
 	}
+	e.gauge("renewer_ca_rotation_blocked", "1 if the replacement of the issuer's CA needs somebody.")
+	for _, i := range all {
+		if i.Rotation != nil {
+			e.bool(labelsOf(label{"issuer", i.Name}), i.Rotation.Blocked)
+		}
+	}
 	e.gauge("renewer_ca_trusted_nowhere_seconds", "How long it took from ca rotate --compromised until no ca file held the old root any more.")
 	for _, i := range all {
 		if i.Rotation != nil && i.Rotation.TrustedNowhere > 0 {
