@@ -186,7 +186,7 @@ func (c *checker) count(tx *bolt.Tx, b bucket) (n int) {
 func (c *checker) records(tx *bolt.Tx) {
 	used := map[uint32]bool{}
 	c.each(tx, bRecords, func(k, v []byte) error {
-		p, rec, err := decodeRecord(tx, k, v)
+		p, rec, err := decodeRecord(&looks{tx: tx}, k, v)
 		if err != nil {
 			return err
 		}

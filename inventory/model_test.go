@@ -232,9 +232,29 @@ func (m *model) compare(t *rapid.T, i *Inventory) {
 			}
 		}
 	}
+	m.compareRecorded(t, i)
 	m.compareRows(t, i)
 	m.compareLog(t, i, rapid.SampledFrom(modelNames).Draw(t, "log of"))
 	m.compareLog(t, i, "")
+}
+
+// compareRecorded asks for some names at once, in any order.
+func (m *model) compareRecorded(t *rapid.T, i *Inventory) {
+	names := rapid.SliceOf(rapid.SampledFrom(append([]string{"", "z"}, modelNames...))).Draw(t, "names")
+	if rapid.Bool().Draw(t, "sorted") {
+		slices.Sort(names)
+	}
+	all, err := i.Recorded(names)
+	want := make([]renewer.Recorded, len(names))
+	for n, name := range names {
+		rec, ok, err := i.Record(name)
+		want[n] = renewer.Recorded{Record: must(t, rec, err), Found: ok}
+		if g, ok, err := i.Generation(name, rec.Current); ok {
+			g = must(t, g, err)
+			want[n].Current = &g
+		}
+	}
+	same(t, "recorded", must(t, all, err), want)
 }
 
 func (m *model) compareRows(t *rapid.T, i *Inventory) {

@@ -62,11 +62,11 @@ func recordOf(tx *bolt.Tx, name string) (rec renewer.Record, ok bool, err error)
 	if v == nil || err != nil {
 		return rec, false, err
 	}
-	_, rec, err = decodeRecord(tx, []byte(name), v)
+	_, rec, err = decodeRecord(&looks{tx: tx}, []byte(name), v)
 	return rec, err == nil, err
 }
 
-func decodeRecord(tx *bolt.Tx, k, v []byte) (p place, rec renewer.Record, err error) {
+func decodeRecord(l *looks, k, v []byte) (p place, rec renewer.Record, err error) {
 	p, body, err := splitPlace(k, v)
 	if err != nil {
 		return p, rec, err
@@ -74,7 +74,7 @@ func decodeRecord(tx *bolt.Tx, k, v []byte) (p place, rec renewer.Record, err er
 	if err := decode(body, &rec, string(k)); err != nil {
 		return p, rec, bRecords.bad(k, "%v", err)
 	}
-	return p, rec, readLooks(tx, p, &rec)
+	return p, rec, readLooks(l, p, &rec)
 }
 
 // removedOf returns what stays of a record that was removed.
@@ -189,8 +189,7 @@ func (l *looks) at(slot uint32) (t time.Time, err error) {
 }
 
 // readLooks puts the times of looks into a record.
-func readLooks(tx *bolt.Tx, p place, rec *renewer.Record) error {
-	l := looks{tx: tx}
+func readLooks(l *looks, p place, rec *renewer.Record) error {
 	for i, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if uint32(i) >= p.slots {
 			return bRecords.bad([]byte(rec.Name), "it has %d placements and %d times of looks", len(rec.Placements), p.slots)

@@ -8,48 +8,54 @@ type EventType string
 
 // The events of the audit log.
 const (
-	EventRolloutPlanned      EventType = "rollout_planned"
-	EventIssued              EventType = "issued"
-	EventIssueWarning        EventType = "issue_warning"
-	EventStaged              EventType = "staged"
-	EventStageFailed         EventType = "stage_failed"
-	EventActivated           EventType = "activated"
-	EventActivateFailed      EventType = "activate_failed"
-	EventVerified            EventType = "verified"
-	EventProbeFailed         EventType = "probe_failed"
-	EventNotChecked          EventType = "not_checked" // a negative check that could not be made
-	EventRestored            EventType = "restored"
-	EventRestoreFailed       EventType = "restore_failed"
-	EventRolledBack          EventType = "rolled_back"
-	EventRolloutWaiting      EventType = "rollout_waiting"
-	EventRolloutDone         EventType = "rollout_done"
-	EventRolloutBlocked      EventType = "rollout_blocked"
-	EventRolloutSuperseded   EventType = "rollout_superseded"
-	EventRenewalFailed       EventType = "renewal_failed"
-	EventDrifted             EventType = "drifted"
-	EventUnreachable         EventType = "unreachable"
-	EventRecovered           EventType = "recovered"
-	EventExpiring            EventType = "expiring"
-	EventExpired             EventType = "expired"
-	EventRemoved             EventType = "removed"
-	EventRescheduled         EventType = "rescheduled"
-	EventHostSetup           EventType = "host_setup" // a step of setting up a host, and how it ended
-	EventIssuerDown          EventType = "issuer_down"
-	EventIssuerUp            EventType = "issuer_up"
-	EventAdopted             EventType = "adopted"              // what was in place is generation 0
-	EventRevoked             EventType = "revoked"              // at the issuer, and from now on here
-	EventRefused             EventType = "refused_by_peers"     // a leaf goes live although verifiers do not have its root
-	EventLocal               EventType = "local_exhaustion"     // this machine ran out of something
-	EventFound               EventType = "found_foreign"        // files that renewer did not write, where it is to place its own
-	EventBudgetExceeded      EventType = "budget_exceeded"      // a service was away longer than its restart budget
-	EventCARotationStarted   EventType = "ca_rotation_started"  // the CA of an issuer is replaced
+	EventRolloutPlanned    EventType = "rollout_planned"
+	EventIssued            EventType = "issued"
+	EventIssueWarning      EventType = "issue_warning"
+	EventStaged            EventType = "staged"
+	EventStageFailed       EventType = "stage_failed"
+	EventActivated         EventType = "activated"
+	EventActivateFailed    EventType = "activate_failed"
+	EventVerified          EventType = "verified"
+	EventProbeFailed       EventType = "probe_failed"
+	EventNotChecked        EventType = "not_checked" // a negative check that could not be made
+	EventRestored          EventType = "restored"
+	EventRestoreFailed     EventType = "restore_failed"
+	EventRolledBack        EventType = "rolled_back"
+	EventRolloutWaiting    EventType = "rollout_waiting"
+	EventRolloutDone       EventType = "rollout_done"
+	EventRolloutBlocked    EventType = "rollout_blocked"
+	EventRolloutSuperseded EventType = "rollout_superseded"
+	EventRenewalFailed     EventType = "renewal_failed"
+	EventDrifted           EventType = "drifted"
+	EventUnreachable       EventType = "unreachable"
+	EventRecovered         EventType = "recovered"
+	EventExpiring          EventType = "expiring"
+	EventExpired           EventType = "expired"
+	EventRemoved           EventType = "removed"
+	EventRescheduled       EventType = "rescheduled"
+	EventHostSetup         EventType = "host_setup" // a step of setting up a host, and how it ended
+	EventIssuerDown        EventType = "issuer_down"
+	EventIssuerUp          EventType = "issuer_up"
+	EventAdopted           EventType = "adopted"            // what was in place is generation 0
+	EventRootDropped       EventType = "root_dropped"       // a foreign root leaves a ca file, by name
+	EventForgotten         EventType = "forgotten"          // what left the fleet file is let go
+	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here
+	EventRefused           EventType = "refused_by_peers"   // a leaf goes live although verifiers do not have its root
+	EventLocal             EventType = "local_exhaustion"   // this machine ran out of something
+	EventFound             EventType = "found_foreign"      // files that renewer did not write, where it is to place its own
+	EventBudgetExceeded    EventType = "budget_exceeded"    // a service was away longer than its restart budget
+	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked
+)
+
+// The events of the replacement of an issuer's CA.
+const (
+	EventCARotationStarted   EventType = "ca_rotation_started"
 	EventCARotationStage     EventType = "ca_rotation_stage"    // it went on to its next stage
 	EventCARotationSwitched  EventType = "ca_rotation_switched" // the next CA signs
 	EventCARotationDone      EventType = "ca_rotation_done"
 	EventCARotationCancelled EventType = "ca_rotation_cancelled" // asked for, and when it is over
 	EventCARotationWaiting   EventType = "ca_rotation_waiting"   // it needs somebody
 	EventCAKeyDestroyed      EventType = "ca_key_destroyed"      // of a CA that signed before
-	EventLifetimeTooShort    EventType = "lifetime_too_short"    // the issuer gave less than a tenth of what was asked
 )
 
 // Event is one line of the append-only audit log.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -97,20 +98,22 @@ func newCAImport(c *cli) *cobra.Command {
 	var asNext bool
 	var req renewer.RotateRequest
 	cmd := &cobra.Command{
-		Use:   "import [ISSUER] --cert FILE --key FILE",
+		Use:   "import [ISSUER] --cert FILE [--key FILE]",
 		Short: "Take over a CA that openssl made",
 		Long: `Takes the certificate and key of a CA that something else made, such as
-openssl. An encrypted key needs its passphrase: from --passphrase-file, or typed.
+openssl, easy-rsa, cfssl, step or mkcert: PEM, DER or PKCS #12, in two files or in
+one. An encrypted key needs its passphrase: from --passphrase-file, or typed.
 
 With --as-next it takes the place of the CA that the issuer has, in the same stages
 as after renewer ca rotate.`,
 		Example: `  renewer ca import fleet-ca --cert ca.pem --key ca-key.pem
+  renewer ca import fleet-ca --cert ca.p12
   renewer ca import fleet-ca --as-next --cert new.pem --key new-key.pem`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cert == "" || key == "" {
-				return usagef("expected --cert FILE and --key FILE")
+			if cert == "" {
+				return usagef("expected --cert FILE, and --key FILE where the key is in a file of its own")
 			}
-			ask := func() ([]byte, error) { return c.passphrase(key, passphraseFile) }
+			ask := func() ([]byte, error) { return c.passphrase(cmp.Or(key, cert), passphraseFile) }
 			if !asNext {
 				if req.Wait {
 					return usagef("--wait is for --as-next")
@@ -136,8 +139,8 @@ as after renewer ca rotate.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cert, "cert", "", "PEM `FILE` with the CA and what is above it")
-	flags.StringVar(&key, "key", "", "PEM `FILE` with its key")
+	flags.StringVar(&cert, "cert", "", "`FILE` with the CA and what is above it")
+	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
 	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
 	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: return when the replacement is over")
@@ -164,10 +167,32 @@ func (c *cli) forIssuer(args []string, do func(*configs.Fleet, string) (local.In
 	})
 }
 
+// showCA shows a CA, and says who will refuse it.
 func (c *cli) showCA(info local.Info) {
 	c.facts("issuer", info.Issuer, "subject", info.Subject, "root", info.Root, "key", info.Key, "key encrypted", info.Encrypted,
 		"not before", info.NotBefore, "not after", end{renewer.Row{NotBefore: info.NotBefore, NotAfter: info.NotAfter}},
-		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", info.PathLen, "can sign CRLs", info.CanSignCRL)
+		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
+		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
+		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
+	for _, left := range info.LeftOut {
+		c.say("left out: %s, which has the same key or is above one that has", left)
+	}
+	if len(info.StrictPeers) > 0 {
+		c.caution(strictPeers(info))
+	}
+}
+
+// strictPeers says who refuses this CA, and what to do.
+func strictPeers(info local.Info) error {
+	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
+		daemon.StrictFix(info.Issuer))
+}
+
+func pathLength(n int) any {
+	if n < 0 {
+		return "none"
+	}
+	return n
 }
 
 func localIssuers(f *configs.Fleet) (names []string) {

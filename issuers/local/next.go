@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -220,7 +219,7 @@ func NextRoot(cfg Config) (signs, root *x509.Certificate, err error) {
 	return ends(cfg, cfg.next().CertFile)
 }
 
-// ends returns the ends of the chain in a file: the CA, which is above no other, and
+// ends returns the ends of the chain in a file that renewer wrote: first the CA, last
 // its root.
 func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
 	data, err := readCertificateFile(file)
@@ -231,18 +230,7 @@ func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, c := range certs {
-		if selfSigned(c) {
-			root = c
-		}
-		if !slices.ContainsFunc(certs, func(below *x509.Certificate) bool { return below != c && issuerOf(below, certs) == c }) {
-			signs = c
-		}
-	}
-	if signs == nil || root == nil {
-		return nil, nil, misconfigured(importedChain, "%s holds no chain up to a self-signed root", file)
-	}
-	return signs, root, nil
+	return certs[0], certs[len(certs)-1], nil
 }
 
 // DropNext removes the next CA: certificate first, so that no key is ever missing

@@ -12,6 +12,7 @@ import (
 
 	"renewer/internal/atomicfile"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Switch makes the next CA the signing one, if it has that fingerprint. It is
@@ -25,11 +26,11 @@ import (
 // Between 2 and 3 the key of ca.pem is in ca-key.next.pem, and Open finds it
 // there: at every moment ca.pem is the signing CA, and has its key.
 func Switch(cfg Config, fingerprint string) error {
-	signing, _, err := ends(cfg, cfg.CertFile)
+	was, err := Open(cfg) // a damaged CA is not put away as the old one
 	if err != nil {
 		return err
 	}
-	if is(signing, fingerprint) {
+	if is(was.chain[0], fingerprint) {
 		return settle(cfg)
 	}
 	next, err := OpenNext(cfg)
@@ -41,10 +42,6 @@ func Switch(cfg Config, fingerprint string) error {
 			"issuer %s: the next CA is %s, and not the one with SHA-256 %.16s…", cfg.Name, subject(next.chain[0]), fingerprint)
 	}
 	if err := next.validAt(next.clock()); err != nil {
-		return err
-	}
-	was, err := Open(cfg) // a damaged CA is not put away as the old one
-	if err != nil {
 		return err
 	}
 	if err := putAway(cfg, was); err != nil {
@@ -70,30 +67,33 @@ func settle(cfg Config) error {
 	return rename(cfg, a.keyFile, cfg.KeyFile)
 }
 
-// putAway keeps copies of what signs until now. The key stays encrypted as it is.
+// putAway keeps what signs until now. The key stays encrypted as it is.
 func putAway(cfg Config, was *Authority) error {
 	old := cfg.old(renewer.Fingerprint(was.chain[0].Raw))
-	for _, f := range []struct {
-		from, to string
-		mode     fs.FileMode
-		read     func(string) ([]byte, error)
-	}{{was.keyFile, old.KeyFile, 0o600, readKeyFile}, {cfg.CertFile, old.CertFile, 0o644, readCertificateFile}} {
-		data, err := f.read(f.from)
-		if err != nil {
-			return fileError(cfg, err)
-		}
-		err = atomicfile.WriteNew(f.to, data, f.mode)
-		if errors.Is(err, fs.ErrExist) {
-			var has []byte
-			if has, err = f.read(f.to); err == nil && !bytes.Equal(has, data) {
-				err = fmt.Errorf("%s is there already, and holds something else", f.to)
-			}
-		}
-		if err != nil {
-			return fileError(cfg, err)
-		}
+	key, err := readKeyFile(was.keyFile)
+	if err == nil {
+		err = keep(old.KeyFile, key, 0o600)
+	}
+	if err == nil {
+		err = keep(old.CertFile, pki.PEM(was.path()...), 0o644)
+	}
+	if err != nil {
+		return fileError(cfg, err)
 	}
 	return nil
+}
+
+// keep writes a file that may be there already, as it is.
+func keep(file string, data []byte, mode fs.FileMode) error {
+	err := atomicfile.WriteNew(file, data, mode)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	has, err := atomicfile.ReadLimited(file, maxCertFile)
+	if err == nil && !bytes.Equal(has, data) {
+		err = fmt.Errorf("%s is there already, and holds something else", file)
+	}
+	return err
 }
 
 func rename(cfg Config, from, to string) error {

@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"reflect"
 	"slices"
+	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -83,27 +83,28 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 	if en, ok := e.entries[name]; ok {
 		return en, true, nil
 	}
-	rec, found, err := e.Store.Record(name)
+	all, err := e.Store.Recorded([]string{name})
 	if err != nil {
 		return nil, false, err
 	}
-	if !found {
-		rec = renewer.Record{Name: name}
-	}
+	en, err := e.entryOf(c, all[0])
+	return en, all[0].Found, err
+}
+
+// entryOf returns what is recorded of a certificate.
+func (e *Engine) entryOf(c renewer.Certificate, known renewer.Recorded) (en *entry, err error) {
+	rec := known.Record
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
 	e.recognize(&rec, c)
-	en := &entry{cert: c, rec: rec}
-	if en.current, err = e.generation(name, rec.Current); err != nil {
-		return nil, false, err
-	}
+	en = &entry{cert: c, rec: rec, current: known.Current}
 	if rec.Rollout != nil {
 		if number, ok := rec.Rollout.Delivers(); ok {
-			if en.rolling, err = e.generation(name, number); err != nil {
-				return nil, false, err
+			if en.rolling, err = e.generation(c.Name, number); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return en, found, nil
+	return en, nil
 }
 
 // generationOf finds the generations of a certificate.
@@ -169,12 +170,20 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	if e.onItsOwn && en.rec.Unseen() {
 		return pending{}, false, nil // planned when somebody has looked
 	}
+	p, ok = e.compare(en, c, found, e.observed(en), now)
+	return p, ok, nil
+}
+
+// compare plans for a certificate by what is known of it; ok is false if nothing
+// is to be recorded.
+func (e *Engine) compare(en *entry, c renewer.Certificate, found bool, o renewer.Observed, now time.Time) (p pending, ok bool) {
+	name := c.Name
 	next := en.clone()
 	next.cert = c
-	d := renewer.Plan(c, e.observed(en), now)
+	d := renewer.Plan(c, o, now)
 	if r := en.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
 		e.stale[name] = true // what is under way ends first, and its outcome is kept
-		return pending{}, false, nil
+		return pending{}, false
 	}
 	if en.open() && !d.Close && en.rec.Rollout.Entry != c.Digest() {
 		e.stale[name] = true // the rest is compared when no host is between two generations
@@ -212,10 +221,10 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 			next.rec.NextAt = now // there may be more to do
 		}
 	}
-	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(en.rec.NextAt) && reflect.DeepEqual(e.row(en), e.row(next)) {
-		return pending{}, false, nil
+	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(en.rec.NextAt) {
+		return pending{}, false
 	}
-	return e.put(next, ch), true, nil
+	return e.put(next, ch), true
 }
 
 // put makes the pending change that writes an entry.

@@ -138,10 +138,7 @@ func (e *Engine) checkAll() error {
 	if err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	names := make([]string, 0, len(e.fleet.Certificates)+len(known))
-	for _, c := range e.fleet.Certificates {
-		names = append(names, c.Name)
-	}
+	names := e.unsettled()
 	for _, name := range known {
 		if _, ok := e.fleet.byName[name]; !ok {
 			names = append(names, name)

@@ -12,28 +12,8 @@ import (
 // trusts returns the graph of who accepts whom. It is made when it is first
 // asked for, and kept as records are written.
 func (e *Engine) trusts() *trust.Graph {
-	if e.graph != nil {
-		return e.graph
-	}
-	e.graph = trust.New()
-	for _, root := range e.roots.all() {
-		e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
-	}
-	e.graph.Ban(e.fleet.gone())
-	for _, c := range e.fleet.Certificates {
-		en, _, err := e.load(c.Name, c)
-		if err != nil {
-			e.Log.Error("read what is in place", "certificate", c.Name, "error", err)
-			continue
-		}
-		e.graph.Replace(c.Name, e.nodes(en))
-	}
-	departed, err := e.Store.Departed()
-	if err != nil {
-		e.Log.Error("read what left the fleet file", "error", err)
-	}
-	for name, list := range departed {
-		e.graph.Replace(name, e.left(name, list))
+	if e.graph == nil {
+		e.stock(func(int, *entry, bool) {})
 	}
 	return e.graph
 }
@@ -100,6 +80,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		n.Roots = st.Seen.Roots
 	}
 	n.Loaded, n.Settles = st.LoadedRoots(p, en.cert)
+	n.Assumed = p.Settle(en.cert) > 0
 	return n
 }
 

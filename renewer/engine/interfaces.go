@@ -79,6 +79,10 @@ type Store interface {
 	// one. Of a removed certificate only Name, Entry, Issuer, Latest and
 	// Rollouts are left: it is as if never issued, but its numbers go on.
 	Record(name string) (rec renewer.Record, ok bool, err error)
+	// Recorded returns the record and the current generation of each name, as of
+	// one moment, in less time than one by one. An error says nothing of which
+	// name it is about.
+	Recorded(names []string) ([]renewer.Recorded, error)
 	// Names returns the names of every record, sorted, without removed ones.
 	Names() ([]string, error)
 	// Open returns the names of the records with a rollout under way, sorted;
@@ -140,6 +144,9 @@ type Host interface {
 	Flip(ctx context.Context, p renewer.Placement, revision string) error
 	// Activate makes the service load what is live.
 	Activate(ctx context.Context, a renewer.Activation) (Activated, error)
+	// Running says what of the service that an activation is for does not run;
+	// empty where all of it does, or nobody can tell. Asking changes nothing.
+	Running(ctx context.Context, a renewer.Activation) (stopped string, err error)
 	// Whole reports whether a revision is there as it was written.
 	Whole(ctx context.Context, p renewer.Placement, revision string) (bool, error)
 	// Locate returns the newest revision whose leaf has the fingerprint;

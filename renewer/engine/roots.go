@@ -20,6 +20,7 @@ import (
 type rootCache struct {
 	mu    sync.Mutex
 	roots map[string][]*x509.Certificate // by issuer
+	sets  map[string]renewer.RootSet     // the same; shared, and never changed
 	signs map[string]renewer.RootSet     // by issuer, where it signs under a part of these only
 	known map[string]*x509.Certificate   // by RootID
 	twins map[string]renewer.RootSet     // of those that were made more than once for the same name and key, the others
@@ -27,7 +28,7 @@ type rootCache struct {
 }
 
 func newRootCache() *rootCache {
-	return &rootCache{roots: map[string][]*x509.Certificate{}, signs: map[string]renewer.RootSet{}, known: map[string]*x509.Certificate{}}
+	return &rootCache{roots: map[string][]*x509.Certificate{}, sets: map[string]renewer.RootSet{}, signs: map[string]renewer.RootSet{}, known: map[string]*x509.Certificate{}}
 }
 
 // rootsTimeout bounds how long an issuer that does not answer holds up a start
@@ -60,10 +61,11 @@ func signsUnder(is Issuer) renewer.RootSet {
 func (rc *rootCache) put(name string, roots []*x509.Certificate, signs renewer.RootSet) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	if was, ok := rc.roots[name]; !ok || !renewer.RootSetOf(was).Same(renewer.RootSetOf(roots)) || signs.Known() && !rc.signs[name].Same(signs) {
+	set := renewer.RootSetOf(roots)
+	if !rc.sets[name].Same(set) || signs.Known() && !rc.signs[name].Same(signs) {
 		rc.moved.Add(1)
 	}
-	rc.roots[name] = roots
+	rc.roots[name], rc.sets[name] = roots, set
 	delete(rc.signs, name)
 	if signs.Known() {
 		rc.signs[name] = signs
@@ -156,11 +158,21 @@ func (rc *rootCache) of(names ...string) (roots []*x509.Certificate, ok bool) {
 
 // base is of as a set; unknown if one is not known yet.
 func (rc *rootCache) base(names ...string) renewer.RootSet {
-	roots, ok := rc.of(names...)
-	if !ok {
-		return nil
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	all := renewer.RootSet{}
+	for _, name := range names {
+		set, found := rc.sets[name]
+		switch {
+		case !found:
+			return nil
+		case len(all) == 0:
+			all = set
+		case !set.Same(all):
+			all = all.With(set)
+		}
 	}
-	return renewer.RootSetOf(roots)
+	return all
 }
 
 // signing returns the roots that issuers sign under now; unknown if those of one
@@ -188,7 +200,7 @@ func (rc *rootCache) issuerUnder(roots renewer.RootSet, preferred []string) stri
 	names := slices.Sorted(maps.Keys(rc.roots))
 	rc.mu.Unlock()
 	for _, name := range slices.Concat(preferred, names) {
-		if rc.signing(name).Meets(roots) {
+		if _, file := renewer.IsTrustFile(name); !file && rc.signing(name).Meets(roots) {
 			return name
 		}
 	}

@@ -115,7 +115,7 @@ func (e *Engine) Hurry(ctx context.Context, verifiers []Held) error {
 
 // holding are the verifiers with a root that nothing but this issuer has there.
 func (e *Engine) holding(issuer, root string) (out []Held) {
-	for _, n := range e.trusts().Holding(root) {
+	for _, n := range e.trusts().Holders(root) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
 		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
 			out = append(out, e.held(n.ID))

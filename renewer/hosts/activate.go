@@ -30,6 +30,20 @@ const defaultTimeout = 90 * time.Second
 // A pid file that outlived its process can name a process that came later:
 // that cannot be told from the file, and a signal goes to it.
 func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	return h.activate(ctx, a, false)
+}
+
+// Running says what Activate would leave alone because it does not run, and
+// changes nothing. Of a command nobody can tell.
+func (h *Host) Running(ctx context.Context, a renewer.Activation) (string, error) {
+	if a.Kind == renewer.ActivateCommand {
+		return "", nil
+	}
+	did, err := h.activate(ctx, a, true)
+	return did.NotRunning, err
+}
+
+func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (renewer.Activated, error) {
 	timeout := a.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
@@ -42,13 +56,16 @@ func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Acti
 	case renewer.ActivateNone, "":
 		return out, nil
 	case renewer.ActivateSystemd:
-		out, err = h.activateUnits(ctx, a)
+		out, err = h.activateUnits(ctx, a, ask)
 	case renewer.ActivateSignal:
+		if ask {
+			a.Signal = AnySignal
+		}
 		out, err = h.signal(ctx, a)
 	case renewer.ActivateCommand:
 		_, err = h.output(ctx, a.Command)
 	case renewer.ActivateDocker:
-		out, err = h.activateContainer(ctx, a)
+		out, err = h.activateContainer(ctx, a, ask)
 	default:
 		err = &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not known", a.Kind),
@@ -73,6 +90,8 @@ func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activa
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s does not run", pid, a.PIDFile)}, nil
+	case a.Signal == AnySignal && (errors.Is(err, fs.ErrPermission) || renewer.ClassOf(err) == renewer.ClassMisconfigured): // another user's, or sudo does not let it be asked
+		err = nil
 	case errors.Is(err, fs.ErrPermission):
 		err = renewer.WithHint(err, "run renewer as root or as the user of that process")
 	}

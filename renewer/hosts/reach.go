@@ -3,6 +3,8 @@ package hosts
 import (
 	"context"
 	"fmt"
+
+	"renewer/renewer"
 )
 
 // Reacher is a Transport that can ask whether its machine answers, without
@@ -22,4 +24,20 @@ func (h *Host) Reach(ctx context.Context) error {
 		return fmt.Errorf("host %s: %w", h.name, err)
 	}
 	return nil
+}
+
+// besider is a Transport that may turn out to run no command while files are
+// open.
+type besider interface {
+	RunsBeside(ctx context.Context) error
+}
+
+// runsBeside finds out before anything is in place whether it could be
+// activated.
+func (h *Host) runsBeside(ctx context.Context, a renewer.Activation) error {
+	b, ok := h.transport.(besider)
+	if !ok || a.Kind == renewer.ActivateNone || a.Kind == "" {
+		return nil
+	}
+	return b.RunsBeside(ctx)
 }

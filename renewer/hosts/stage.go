@@ -33,6 +33,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	defer pl.close()
+	if err := h.runsBeside(ctx, p.Activate); err != nil {
+		return renewer.Staged{}, err
+	}
 	names := slices.Sorted(maps.Values(p.Files))
 	pl.ahead(names, "", true)
 	if err := pl.sweep(); err != nil {
@@ -41,6 +44,11 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	taken, err := pl.takeOver(names)
 	if err != nil {
 		return renewer.Staged{}, err
+	}
+	if len(taken.foreign) > 0 { // links of ours are no mounts
+		if err := h.mounted(ctx, p.Dir, taken.foreign); err != nil {
+			return renewer.Staged{}, err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return renewer.Staged{}, err

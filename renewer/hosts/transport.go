@@ -7,6 +7,9 @@ import (
 	"net"
 )
 
+// AnySignal is no signal: that one could be sent is all that is found (kill(2)).
+const AnySignal = "0"
+
 // Transport reaches one machine. It is used by many goroutines at once.
 // Errors keep what the system said where they can: fs.ErrNotExist,
 // fs.ErrPermission, syscall.ENOSPC, syscall.EROFS.
@@ -16,11 +19,12 @@ type Transport interface {
 	// may lead through symbolic links. The Dir is good until ctx ends.
 	OpenDir(ctx context.Context, path string, create bool) (Dir, error)
 	// Run runs an argument vector, never a shell line, and returns the end of
-	// what it printed, stdout and stderr together. It ends with ctx, and so
-	// does everything that it started. A non-zero exit is an error.
+	// what it printed on standard output; where it failed, that with what stood
+	// on standard error. It ends with ctx, and so does everything that it
+	// started. A non-zero exit is an error.
 	Run(ctx context.Context, argv []string) (output []byte, err error)
-	// Signal sends a signal, such as HUP, to a process. os.ErrProcessDone:
-	// there is no such process.
+	// Signal sends a signal, such as HUP, to a process, or with AnySignal none.
+	// os.ErrProcessDone: there is no such process.
 	Signal(ctx context.Context, pid int, signal string) error
 	// DialDocker connects to the Docker daemon of the machine, which listens on
 	// a unix socket at an absolute path below the host's root. syscall.ECONNREFUSED
@@ -28,8 +32,9 @@ type Transport interface {
 	// another program, the first read or write may be what says so.
 	DialDocker(ctx context.Context, socket string) (net.Conn, error)
 	// Owner resolves names or numbers. An empty user is the one that files
-	// are written as; an empty group is the user's own.
-	Owner(ctx context.Context, user, group string) (Owner, error)
+	// are written as; an empty group is the user's own. Where that can only be
+	// seen from a file, one is made below dir for a moment.
+	Owner(ctx context.Context, user, group, dir string) (Owner, error)
 	// Close gives up the connection.
 	Close() error
 }

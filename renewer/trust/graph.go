@@ -62,16 +62,7 @@ func (g *Graph) Put(n Node) (affected []ID) {
 	for s := range sides {
 		before[s] = g.presence(s, old, &n)
 	}
-	if old != nil {
-		g.unindex(old)
-	}
-	if len(n.Leaves) == 0 && !n.Placed {
-		delete(g.nodes, n.ID)
-	} else {
-		g.share(&n)
-		g.nodes[n.ID] = &n
-		g.index(&n)
-	}
+	g.put(&n)
 	found := map[ID]bool{}
 	for s := range sides {
 		after[s] = g.presence(s, old, &n)
@@ -93,6 +84,30 @@ func (g *Graph) Put(n Node) (affected []ID) {
 		}
 	}
 	return affected
+}
+
+// Load takes in a certificate of which nothing is known yet, and asks not whom
+// that concerns.
+func (g *Graph) Load(certificate string, nodes []Node) {
+	hosts := make([]string, 0, len(nodes))
+	for i := range nodes {
+		g.put(&nodes[i])
+		hosts = append(hosts, nodes[i].Host)
+	}
+	g.hosts[certificate] = hosts
+}
+
+func (g *Graph) put(n *Node) {
+	if old := g.nodes[n.ID]; old != nil {
+		g.unindex(old)
+	}
+	if len(n.Leaves) == 0 && !n.Placed {
+		delete(g.nodes, n.ID)
+		return
+	}
+	g.share(n)
+	g.nodes[n.ID] = n
+	g.index(n)
 }
 
 // share has nodes hold the same sets of roots, of which there are few, instead
@@ -272,12 +287,7 @@ func (g *Graph) Presenters(root string) []ID {
 	for s := range sides {
 		maps.Copy(found, g.shown[s][root])
 	}
-	out := make([]ID, 0, len(found))
-	for n := range found {
-		out = append(out, n.ID)
-	}
-	slices.SortFunc(out, compare)
-	return out
+	return ids(found)
 }
 
 func compare(a, b ID) int { return strings.Compare(a.String(), b.String()) }

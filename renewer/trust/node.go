@@ -45,6 +45,7 @@ type Node struct {
 	Roots    renewer.RootSet
 	Loaded   renewer.RootSet
 	Settles  time.Time       // from then on Roots count as loaded; zero: never by time
+	Assumed  bool            // Loaded is assumed: nothing is activated there
 	Foreign  renewer.RootSet // those of Roots that nobody but their owner drops
 	Unwanted map[string]time.Time
 }

@@ -82,9 +82,9 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time
 	return out
 }
 
-// Holding returns the verifiers with a root in their ca file that is not there of
+// Holders returns the verifiers with a root in their ca file that is not there of
 // their owner's: sorted.
-func (g *Graph) Holding(root string) (out []Node) {
+func (g *Graph) Holders(root string) (out []Node) {
 	for n := range g.holding[root] {
 		if n.Placed && (!n.Foreign.Has(root) || g.gone.Has(root)) {
 			out = append(out, *n)

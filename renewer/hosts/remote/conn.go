@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,7 +12,6 @@ import (
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
-	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
 
@@ -31,6 +31,7 @@ type conn struct {
 	t      *Transport
 	client *ssh.Client
 	to     target
+	mark   string        // what the account's shell prints in front of an answer
 	free   func()        // gives the host to jump over free
 	over   chan struct{} // closed when the connection has ended
 	slots  chan struct{} // one for each session
@@ -42,11 +43,12 @@ type conn struct {
 	idle   *time.Timer
 	files  *files
 	owners map[string]hosts.Owner // looked up before
+	beside bool                   // a command ran beside the SFTP session
 }
 
 func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
 	c := &conn{
-		t: t, client: client, to: to, free: free, over: make(chan struct{}),
+		t: t, client: client, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
 		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
@@ -195,9 +197,43 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 			return nil, ErrLost
 		case <-ctx.Done():
 			next.Stop()
-			return nil, renewer.WithHint(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
 		}
 	}
+}
+
+// besidePatience is how long a session that was closed may still count at the
+// host, where there should be room for a second one.
+const besidePatience = 2 * time.Second
+
+// RunsBeside reports an error where the host gives a connection one session:
+// files could be placed, and then no command would run.
+func (t *Transport) RunsBeside(ctx context.Context) error {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	c.mu.Lock()
+	known := c.beside
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	if _, err := c.sftp(ctx); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)
+	defer cancel()
+	_, end, err := c.session(limited)
+	if err != nil {
+		return err
+	}
+	end()
+	c.mu.Lock()
+	c.beside = true
+	c.mu.Unlock()
+	return nil
 }
 
 // retry calls again what failed because the connection had been lost without

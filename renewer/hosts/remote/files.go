@@ -158,9 +158,16 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 		err = s.RequestSubsystem("sftp")
 	} else {
 		var line string
-		if line, err = commandLine(words(c.t.cfg.Sudo, []string{path.Clean(server), "-u", "077"})); err == nil {
+		if line, err = commandLine(c.mark, words(c.t.cfg.Sudo, []string{path.Clean(server), "-u", "077"})); err == nil {
 			err = s.Start(line)
 		}
+		behind := newUnmarked(c.mark, out)
+		defer func() {
+			if !behind.found {
+				_, _ = said.Write(behind.noise.bytes())
+			}
+		}()
+		out = behind
 	}
 	if err != nil {
 		return nil, err
@@ -168,6 +175,9 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 	client, err := sftp.NewClientPipe(out, newGather(in))
 	if err != nil {
 		// It has ended, or ends now that its input has; what it said says why.
+		if errors.Is(err, errNoise) {
+			return nil, err
+		}
 		if exit := s.Wait(); exit != nil {
 			err = exit
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -56,17 +57,25 @@ func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte,
 	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
 		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
 	}
-	limited, cut := c.within(ctx, privileged, argv)
+	plain := alone(privileged, argv)
+	limited, cut := c.within(ctx, privileged, plain)
 	out, err := c.command(ctx, words(privileged, limited), argv[0])
-	if cut && noTimeout(err, out) {
+	if cut && out != nil && noTimeout(err, out.all) {
 		c.t.noTimeout.Store(true)
-		out, err = c.command(ctx, words(privileged, argv), argv[0])
+		out, err = c.command(ctx, words(privileged, plain), argv[0])
 	}
 	if out == nil {
 		return nil, err
 	}
-	return out.bytes(), c.explainRun(err, privileged, argv, out)
+	if err = c.explainRun(err, privileged, argv, out.all); err != nil {
+		return out.all.bytes(), err
+	}
+	return out.answer.bytes(), nil
 }
+
+// output is what a command printed: the answer on its standard output, and that
+// with what stood on its standard error, for people.
+type output struct{ answer, all *tail }
 
 // within has timeout(1) end a command on the host soon after its deadline, with
 // all that it started, where sshd passes no signal on: sudo runs it for root, or
@@ -97,8 +106,8 @@ func noTimeout(err error, out *tail) bool {
 
 // command runs words and waits for the end. The output is nil where the command
 // was not started.
-func (c *conn) command(ctx context.Context, words []string, name string) (*tail, error) {
-	line, err := commandLine(words)
+func (c *conn) command(ctx context.Context, words []string, name string) (*output, error) {
+	line, err := commandLine(c.mark, words)
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +116,9 @@ func (c *conn) command(ctx context.Context, words []string, name string) (*tail,
 		return nil, fmt.Errorf("run %s: %w: %w", name, errNotStarted, err)
 	}
 	defer end()
-	out := &tail{limit: outputKept}
-	s.Stdout, s.Stderr = out, out
+	out := &output{&tail{limit: outputKept}, &tail{limit: outputKept}}
+	stdout := newMarked(c.mark, io.MultiWriter(out.answer, out.all))
+	s.Stdout, s.Stderr = stdout, out.all
 	ended := make(chan struct{})
 	_, err = await(ctx, func() (struct{}, error) { defer close(ended); return struct{}{}, s.Run(line) }, nil)
 	select {
@@ -117,7 +127,35 @@ func (c *conn) command(ctx context.Context, words []string, name string) (*tail,
 		stop(s, ended)
 		return out, &givenUpError{name, context.Cause(ctx)}
 	}
+	var exit *ssh.ExitError
+	if !stdout.found && (err == nil || errors.As(err, &exit)) {
+		return nil, c.noCommands(name, lineOf(append(stdout.noise.bytes(), out.all.bytes()...)))
+	}
 	return out, err
+}
+
+// NoCommandsError is wrapped by errors of an account that logs in and runs
+// nothing that it is told to.
+type NoCommandsError struct {
+	User string
+	Said string // by the host
+}
+
+func (e *NoCommandsError) Error() string {
+	if e.Said == "" {
+		return fmt.Sprintf("the account %s runs no commands", e.User)
+	}
+	return fmt.Sprintf("the account %s runs no commands; the host says: %s", e.User, e.Said)
+}
+
+// noCommands explains why not even the mark in front of a command was printed.
+func (c *conn) noCommands(name, said string) error {
+	user := c.to.user
+	hint := fmt.Sprintf("the account needs a shell; on the host: usermod -s /bin/sh %s", user)
+	if strings.Contains(said, "sftp connections only") { // sshd, for ForceCommand internal-sftp
+		hint = fmt.Sprintf("ForceCommand internal-sftp in sshd_config keeps %s from it: leave that out for this account, or use activate: none and a probe that asks the service", user)
+	}
+	return misconfigured(fmt.Errorf("run %s: %w", name, &NoCommandsError{user, said}), hint)
 }
 
 // givenUpError is what a command whose time was up ended with.
@@ -231,7 +269,7 @@ func (c *conn) sudoError(err error, program string) error {
 func (t *Transport) Signal(ctx context.Context, pid int, name string) error {
 	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
 	switch {
-	case unix.SignalNum("SIG"+name) == 0:
+	case unix.SignalNum("SIG"+name) == 0 && name != hosts.AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1:
 		return fmt.Errorf("refused to signal process %d", pid)

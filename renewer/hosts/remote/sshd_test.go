@@ -28,12 +28,17 @@ import (
 )
 
 // sshd answers connections with OpenSSH's server, one process each, for the
-// user that runs the tests.
-func sshd(t *testing.T) (cfg Config) {
+// user that runs the tests; more are lines of its configuration.
+func sshd(t *testing.T, more ...string) (cfg Config) {
 	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("OpenSSH's server is not installed: %v", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where it has no start script
+			t.Skipf("sshd needs /run/sshd: %v", err)
+		}
 	}
 	me, err := user.Current()
 	must(t, err)
@@ -46,7 +51,7 @@ StrictModes no
 UsePAM no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-`, hostKey.File, dir))
+`, hostKey.File, dir)+strings.Join(more, "\n")+"\n")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	var work sync.WaitGroup
@@ -96,13 +101,6 @@ func realServer(t *testing.T) string {
 // OpenSSH itself: the subsystem, the server as a command, and under sudo.
 func TestOpenSSH(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() == 0 {
-		if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where it has no start script
-			t.Cleanup(func() { os.Remove("/run/sshd") })
-		} else if !errors.Is(err, fs.ErrExist) {
-			t.Skipf("sshd needs /run/sshd: %v", err)
-		}
-	}
 	for name, change := range map[string]func(*testing.T, *Config){
 		"subsystem": func(*testing.T, *Config) {},
 		"command":   func(t *testing.T, c *Config) { c.SFTPServer = realServer(t) },

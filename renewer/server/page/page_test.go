@@ -45,7 +45,7 @@ func TestEveryTroubleIsShownWithItsCommand(t *testing.T) {
 	got := text(page)
 	at := 0
 	for _, want := range []string{ // the worst first
-		"10 things need attention",
+		"11 things need attention",
 		"renewer the fleet file was not taken over renewer.yaml:3:1: unknown key", "renewer check",
 		"renewer the last check ended 1 h ago; at most 30 min is expected", "renewer status",
 		"docker@host-d has expired", "renewer renew docker@host-d renewer doctor host-d",
@@ -192,7 +192,7 @@ func TestNothingFromOutsideBecomesMarkup(t *testing.T) {
 	tame := testfleet.EveryState(now)
 	_, plain := get(t, tame, "/")
 	want := len(dangerous.FindAllString(plain, -1))
-	paths := []string{"/", "/issuers", "/hosts", "/events"}
+	paths := []string{"/", "/issuers", "/trust", "/hosts", "/events"}
 	for _, name := range testfleet.Hostiles {
 		paths = append(paths, "/?q="+url.QueryEscape(name)+"&host="+url.QueryEscape(name), "/certificates/"+url.PathEscape(name),
 			"/hosts/"+url.PathEscape(name), "/hosts?q="+url.QueryEscape(name), "/events?certificate="+url.QueryEscape(name))
@@ -221,7 +221,7 @@ func (*broken) System(context.Context) (renewer.SystemStatus, error) {
 
 func TestWhatFailsIsAPageAndNotHalfOfOne(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/", "/hosts", "/hosts/a", "/issuers", "/events", "/certificates/a"} {
+	for _, path := range []string{"/", "/hosts", "/hosts/a", "/issuers", "/trust", "/events", "/certificates/a"} {
 		if status, page := get(t, &broken{}, path); status != 500 || !strings.Contains(text(page), "database not open") || !strings.HasSuffix(page, "</html>\n") {
 			t.Errorf("%s: %d %s", path, status, page)
 		}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"slices"
+
+	"renewer/renewer"
+	"renewer/renewer/trust"
+)
+
+// At a start everything that is recorded is read once. What comes of it is the
+// graph of who accepts whom, and, as each certificate passes by, whether there
+// is anything to do for it: assuming that the ca files in place are right, which
+// only the whole graph can say. So that is asked at the end, of the graph alone,
+// and nothing is read again but what there is something to do for.
+
+// stockAtOnce is how many certificates are read in one transaction.
+const stockAtOnce = 256
+
+// stock makes the graph, and calls each with every certificate of the fleet that
+// can be read and its number there.
+func (e *Engine) stock(each func(n int, en *entry, found bool)) {
+	e.graph = trust.New()
+	for _, root := range e.roots.all() {
+		e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
+	}
+	e.graph.Ban(e.fleet.gone())
+	n := 0
+	for chunk := range slices.Chunk(e.fleet.Certificates, stockAtOnce) {
+		names := make([]string, 0, len(chunk))
+		for _, c := range chunk {
+			names = append(names, c.Name)
+		}
+		known, err := e.Store.Recorded(names)
+		for i, c := range chunk {
+			en, found, failed := e.entries[c.Name], true, error(nil)
+			switch {
+			case en != nil:
+			case err == nil:
+				found = known[i].Found
+				en, failed = e.entryOf(c, known[i])
+			default: // which of them it is about
+				en, found, failed = e.load(c.Name, c)
+			}
+			if failed != nil {
+				e.Log.Error("read what is in place", "certificate", c.Name, "error", failed)
+			} else {
+				e.graph.Load(c.Name, e.nodes(en))
+				each(n, en, found)
+			}
+			n++
+		}
+	}
+	e.worked += n
+	departed, err := e.Store.Departed()
+	if err != nil {
+		e.Log.Error("read what left the fleet file", "error", err)
+	}
+	for name, list := range departed {
+		if _, back := e.fleet.byName[name]; !back {
+			e.graph.Load(name, e.left(name, list))
+		}
+	}
+}
+
+// unsettled returns the names for which there may be something to do, in the
+// order of the fleet file. Planning any other one would change nothing.
+func (e *Engine) unsettled() (names []string) {
+	e.room = 0 // nothing is started
+	settled := make([]bool, len(e.fleet.Certificates))
+	e.stock(func(n int, en *entry, found bool) { settled[n] = found && e.settled(en) })
+	for n, c := range e.fleet.Certificates {
+		if !settled[n] || !e.trustsRight(c) {
+			names = append(names, c.Name)
+		} else {
+			delete(e.unplanned, c.Name)
+		}
+	}
+	return names
+}
+
+// settled reports whether there is nothing to do for a certificate if the ca
+// files in place are right.
+func (e *Engine) settled(en *entry) bool {
+	if en.rec.Rollout != nil || en.rec.Asked != nil || e.entries[en.cert.Name] != nil {
+		return false
+	}
+	for _, p := range en.cert.Placements {
+		st := en.rec.Placements[p.Host]
+		_, hasTrust := p.Files[renewer.FileCA]
+		if st.Unseen != "" || st.Seen != nil || !st.Reprobe.IsZero() || hasTrust && !st.Roots.Known() {
+			return false // somebody may have to look
+		}
+	}
+	o := e.observed(en)
+	o.RootsFirst = nil
+	o.Roots = func(host string) renewer.RootSet {
+		p, ok := en.cert.Placement(host)
+		if _, has := p.Files[renewer.FileCA]; !ok || !has {
+			return nil
+		}
+		return en.rec.Placements[host].Roots
+	}
+	_, changes := e.compare(en, en.cert, true, o, e.Now())
+	return !changes
+}
+
+// trustsRight reports whether the ca files of a certificate hold what they should
+// by the graph.
+func (e *Engine) trustsRight(c renewer.Certificate) bool {
+	var base renewer.RootSet
+	for _, p := range c.Placements {
+		if _, has := p.Files[renewer.FileCA]; !has {
+			continue
+		}
+		if base == nil {
+			base = e.roots.base(c.Trust...)
+		}
+		n, ok := e.graph.Node(trust.ID{Certificate: c.Name, Host: p.Host})
+		if !ok || !e.graph.Wanted(n, base, e.Now()).Same(n.Roots) {
+			return false
+		}
+	}
+	return true
+}
