@@ -75,29 +75,41 @@ type Held struct {
 	Blocked                 bool      // only an operator can end that
 }
 
-// Succeeding is what is in place of two roots of an issuer.
+// Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
+// their roots.
 type Succeeding struct {
-	Lacking    []Held // verifiers without the new root in place and loaded
-	Presenting []Held // placements that present a leaf under the old root, and not under the new one
-	HoldingOld []Held // verifiers with the old root
-	HoldingNew []Held // verifiers with the new root
+	Issuer, From, To    string
+	Switched, Cancelled bool
 }
 
-// Succession says how far the root of an issuer that follows another one is.
-func (e *Engine) Succession(ctx context.Context, issuer, from, to string) (out Succeeding, err error) {
+// Progress is how far it is. What is not asked for at its stage is left out.
+type Progress struct {
+	Lacking    []Held // verifiers without the new root in place and loaded, before signing is switched
+	Presenting []Held // placements that present a leaf under the old root and not under the new one, after it
+	Holding    []Held // verifiers with the root that is to go
+}
+
+// Succession says how far a CA that follows another one is.
+func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, err error) {
 	err = e.do(ctx, func() {
 		g, now := e.trusts(), e.Now()
-		for _, r := range g.Unready(issuer, renewer.NewRootSet(to), now) {
-			h := e.held(r.Verifier)
-			h.InPlace, h.Until = r.InPlace, r.Until
-			out.Lacking = append(out.Lacking, h)
+		switch {
+		case s.Switched:
+			for _, p := range g.Under(s.Issuer, s.From, renewer.NewRootSet(s.To), now) {
+				h := e.held(p.ID, len(out.Presenting))
+				h.Until = p.NotAfter
+				out.Presenting = append(out.Presenting, h)
+			}
+			out.Holding = e.holding(s.Issuer, s.From)
+		case s.Cancelled:
+			out.Holding = e.holding(s.Issuer, s.To)
+		default:
+			for _, r := range g.Unready(s.Issuer, renewer.NewRootSet(s.To), now) {
+				h := e.held(r.Verifier, len(out.Lacking))
+				h.InPlace, h.Until = r.InPlace, r.Until
+				out.Lacking = append(out.Lacking, h)
+			}
 		}
-		for _, s := range g.Under(issuer, from, renewer.NewRootSet(to), now) {
-			h := e.held(s.ID)
-			h.Until = s.NotAfter
-			out.Presenting = append(out.Presenting, h)
-		}
-		out.HoldingOld, out.HoldingNew = e.holding(issuer, from), e.holding(issuer, to)
 	})
 	return out, err
 }
@@ -118,17 +130,21 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 	for _, n := range e.trusts().Holders(root) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
 		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
-			out = append(out, e.held(n.ID))
+			out = append(out, e.held(n.ID, len(out)))
 		}
 	}
 	return out
 }
 
-// held says what keeps a placement from its change.
-func (e *Engine) held(id trust.ID) Held {
+// mostRead is for how many placements that no rollout is open for the inventory is
+// asked why.
+const mostRead = 32
+
+// held says what keeps the nth placement from its change.
+func (e *Engine) held(id trust.ID, nth int) Held {
 	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String()}
 	c, ok := e.fleet.Certificate(id.Certificate)
-	if !ok {
+	if _, open := e.entries[id.Certificate]; !ok || !open && nth >= mostRead {
 		return h
 	}
 	en, _, err := e.load(id.Certificate, c)

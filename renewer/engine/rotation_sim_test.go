@@ -97,12 +97,16 @@ func (d *dynasty) begin(t testing.TB, life time.Duration, compromised bool) {
 func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed bool) {
 	t.Helper()
 	for !d.last.Stage.Over() && d.last.Stage != "" {
-		at, err := e.Succession(context.Background(), "ca", d.last.From.Root, d.last.To.Root)
-		if err != nil {
-			t.Fatal(err)
-		}
 		ca, next, _ := d.both()
-		o := rotation.Observed{Signing: ca.Info().Fingerprint, SwitchBy: ca.Info().NotAfter.Add(-longest), Lacking: holders(at.Lacking), Presenting: holders(at.Presenting), Holding: holders(at.HoldingOld)}
+		look := func() Progress {
+			at, err := e.Succession(context.Background(), Succeeding{Issuer: "ca", From: d.last.From.Root, To: d.last.To.Root, Switched: next == nil})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		at := look()
+		o := rotation.Observed{Signing: ca.Info().Fingerprint, SwitchBy: ca.Info().NotAfter.Add(-longest), Lacking: holders(at.Lacking), Presenting: holders(at.Presenting), Holding: holders(at.Holding)}
 		if next != nil {
 			o.Next = next.Info().Fingerprint
 		}
@@ -114,7 +118,9 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 			d.mu.Lock()
 			d.ca, d.next, d.last.SwitchedAt = d.next, nil, time.Now()
 			d.mu.Unlock()
-			o.Signing = d.last.To.Fingerprint
+			ca, next, _ = d.both()
+			at = look()
+			o.Signing, o.Presenting, o.Holding = d.last.To.Fingerprint, holders(at.Presenting), holders(at.Holding)
 			decided = rotation.Decide(d.last, o, time.Now())
 		}
 		if decided.Stage == d.last.Stage && !decided.Switch {

@@ -185,7 +185,11 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 			if err := local.Switch(localConfig(is), one.To.Fingerprint); err != nil {
 				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
 			}
-			o.Signing = one.To.Fingerprint
+			lacking := o.Lacking
+			if o, err = a.observeRotation(ctx, is, one); err != nil {
+				return changed, err
+			}
+			o.Lacking = lacking
 			d = rotation.Decide(one, o, time.Now())
 		}
 		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
@@ -226,9 +230,8 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 	if o.Signing == r.To.Fingerprint && r.SwitchedAt.IsZero() {
 		r.SwitchedAt = now.UTC()
 		text := fmt.Sprintf("%s signs now, in the place of %s", r.To.Subject, r.From.Subject)
-		if names := namesOf(d.Wait.For); len(o.Lacking) > 0 && !r.Compromised {
-			names = namesOf(o.Lacking)
-			text += fmt.Sprintf("; without the new root are still: %s", strings.Join(names, ", "))
+		if n := len(o.Lacking); n > 0 && !r.Compromised {
+			text += fmt.Sprintf("; without the new root are still %d: %s", n, strings.Join(namesOf(o.Lacking[:min(n, mostWaits)]), ", "))
 		}
 		events = append(events, renewer.Event{Type: renewer.EventCARotationSwitched, Message: text})
 	}
@@ -331,14 +334,16 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		o.NextErr = err
 	}
 	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))
-	at, err := a.eng.Succession(ctx, is.Name, one.From.Root, one.To.Root)
+	at, err := a.eng.Succession(ctx, engine.Succeeding{
+		Issuer: is.Name, From: one.From.Root, To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
+	})
 	if err != nil {
 		return o, err
 	}
 	if hurried := one.Now || one.Compromised; hurried && one.Stage == rotation.AddRoot {
 		err = a.eng.Hurry(ctx, at.Lacking)
 	} else if hurried && one.Stage == rotation.DropRoot {
-		err = a.eng.Hurry(ctx, at.HoldingOld)
+		err = a.eng.Hurry(ctx, at.Holding)
 	}
 	if err != nil {
 		return o, err
@@ -354,11 +359,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	for _, h := range at.Presenting {
 		o.Presenting = append(o.Presenting, holder(h, h.Name+" presents a certificate under "+one.From.Subject, down))
 	}
-	holding, whose := at.HoldingOld, one.From.Subject
+	whose := one.From.Subject
 	if o.Signing != one.To.Fingerprint {
-		holding, whose = at.HoldingNew, one.To.Subject
+		whose = one.To.Subject
 	}
-	for _, h := range holding {
+	for _, h := range at.Holding {
 		o.Holding = append(o.Holding, holder(h, h.Name+" has the root of "+whose+" still", down))
 	}
 	return o, nil
