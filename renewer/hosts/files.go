@@ -206,3 +206,23 @@ func (h *Host) about(what, name string, err error) error {
 	}
 	return err
 }
+
+// Has reports whether there is a file under an absolute path, or a link.
+func (h *Host) Has(ctx context.Context, name string) (bool, error) {
+	dir, err := h.dirOf(ctx, name, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		defer dir.Close()
+		_, err = dir.Lstat(path.Base(name))
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, h.about("look for", name, err)
+	}
+}
