@@ -81,6 +81,16 @@ func TestAccountsWithoutCommands(t *testing.T) {
 	}
 }
 
+// OpenSSH with a second factor, which is a password here.
+func TestSecondFactorOfOpenSSH(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/etc/pam.d/sshd"); err != nil || os.Geteuid() != 0 {
+		t.Skip("sshd has no PAM here, or may not use it")
+	}
+	tr := reach(t, client(t), sshd(t, "UsePAM yes", "PermitRootLogin yes", "KbdInteractiveAuthentication yes", "AuthenticationMethods publickey,keyboard-interactive"))
+	refused(t, oneRun(t, tr), "asks for more: keyboard-interactive (Password:", "AuthenticationMethods publickey")
+}
+
 // A placement without activation needs files alone.
 func TestPlacementOverForcedSFTP(t *testing.T) {
 	t.Parallel()

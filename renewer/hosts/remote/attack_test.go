@@ -155,10 +155,10 @@ func (v *victim) adversary(ctx context.Context, swapped, rest time.Duration) (sw
 			}
 			for _, link := range other(name) {
 				if unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) == nil {
-					time.Sleep(swapped)
+					time.Sleep(swapped) //nolint:forbidigo // an attacker waits for nothing
 					_ = unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
 					swaps++
-					time.Sleep(rest)
+					time.Sleep(rest) //nolint:forbidigo // as above
 				}
 			}
 		}
@@ -202,7 +202,7 @@ func TestSwappedNamesGainNothing(t *testing.T) {
 func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast bool) {
 	ca := testpki.New(t)
 	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
-	root := exec.Command("sleep", "1000")
+	root := exec.Command("sleep", "1000000")
 	must(t, root.Start())
 	ended := make(chan struct{})
 	go func() { _ = root.Wait(); close(ended) }()
