@@ -64,7 +64,7 @@ func (e *Engine) take() {
 	e.unrecorded = nil
 	e.rootsMoved()
 	for _, name := range order {
-		if ch := changes[name]; ch.Closed != nil && ch.Closed.Quiet && !e.onItsOwn {
+		if ch := changes[name]; ch.Closed != nil && ch.Closed.Quiet && ch.Record.Asked == nil && !e.onItsOwn {
 			continue // the other hosts have their turn when somebody asks
 		}
 		_, open := e.entries[name]
