@@ -15,6 +15,10 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
+// Suggest is what may have been meant instead of a word that is none of the valid
+// ones, for a hint.
+func Suggest(word string, valid []string) string { return suggestion(word, valid) }
+
 // suggestion names the nearest of the valid words, or lists them where none is near.
 func suggestion(word string, valid []string) string {
 	if near, ok := nearest(word, valid); ok {

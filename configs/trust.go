@@ -81,7 +81,7 @@ func readRoots(disk fs.FS, file string) ([]*x509.Certificate, error) {
 	if len(text) > maxRoots {
 		return nil, renewer.WithHint(fmt.Errorf("%s is larger than 4 MiB", file), should)
 	}
-	certs, err := pki.DecodeCertificates(bytes.TrimPrefix(text, []byte(byteOrderMark)))
+	certs, err := pki.DecodeCertificates(text)
 	if err != nil {
 		return nil, renewer.WithHint(fmt.Errorf("%s holds no roots: %w", file, err), should+": -----BEGIN CERTIFICATE-----")
 	}

@@ -53,10 +53,10 @@ type Outcome struct {
 	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
-	How        string        // activate: the activation, as it is shown
+	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before
 	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
 	Rereads    bool          // activate: the service reads it by itself
-	Began      time.Time     // activate: when the service was told; zero if it was not
+	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
 	Budget     time.Duration // activate: from Began until proven
 	Served     string        // probes: SHA-256 seen, hex
 	ServedEnd  time.Time     // probes: its notAfter

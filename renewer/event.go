@@ -37,6 +37,8 @@ const (
 	EventIssuerDown        EventType = "issuer_down"
 	EventIssuerUp          EventType = "issuer_up"
 	EventAdopted           EventType = "adopted"            // what was in place is generation 0
+	EventRootDropped       EventType = "root_dropped"       // a foreign root leaves a ca file, by name
+	EventForgotten         EventType = "forgotten"          // what left the fleet file is let go
 	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here
 	EventRefused           EventType = "refused_by_peers"   // a leaf goes live although verifiers do not have its root
 	EventLocal             EventType = "local_exhaustion"   // this machine ran out of something

@@ -38,15 +38,15 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		p.Seen = &Seen{Content: l.Content, Leaf: l.Seen.Disk.Leaf, Under: l.Under, NotAfter: l.Seen.Disk.NotAfter.Unix(), Roots: l.Seen.Disk.Trusts}
 	}
 	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
-	if l.Err == nil && p.Unactivated && !l.Kind.Served() {
-		p.unproven(p.Error, l.At)
+	if l.Err == nil && p.Unactivated && !l.Kind.Served() { // it runs, and is to load what is there
+		p.State, p.Error, p.Hint, p.Reprobe = HostActivated, "", "", time.Time{}
 		return nil
 	}
 	if l.Err == nil {
 		if l.Kind.Served() && (p.Unactivated || p.Loaded == nil || p.Loaded.Generation != p.Generation) {
 			p.loaded() // who serves this leaf has started since it was placed, and read all of it
 		}
-		p.activated()
+		p.Unactivated = false
 		recovered := !p.Matches && was != HostPending
 		if was != HostRolledBack || recovered {
 			p.State, p.Error, p.Hint = HostVerified, "", ""
@@ -58,33 +58,24 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		ev.Type, ev.Message = EventRecovered, fmt.Sprintf("generation %d is served as it should", p.Generation)
 		return []Event{ev}
 	}
-	var probe *ProbeError
-	mismatch := errors.As(l.Err, &probe) && probe.Kind == ProbeMismatch
-	switch {
-	case mismatch && p.elsewhere(l):
-		p.unproven(fmt.Sprintf("not running, so not activated: %s; yet something answers there: %v", p.Stopped, l.Err), l.At)
-		ev.Type = EventDrifted
-	case mismatch:
-		p.State, p.Matches, p.Error, p.Reprobe, ev.Type = HostDrifted, false, l.Err.Error(), time.Time{}, EventDrifted
+	ev.Type = EventUnreachable
+	switch kind := ProbeErrorKindOf(l.Err); kind {
+	case ProbeMismatch:
+		p.State, p.Matches, p.Error, p.Hint, p.Reprobe, ev.Type = HostDrifted, false, l.Err.Error(), Hint(l.Err), time.Time{}, EventDrifted
 	default:
-		p.unproven(l.Err.Error(), l.At)
-		ev.Type = EventUnreachable
-	}
-	if p.Hint = Hint(l.Err); mismatch && p.State == HostBlocked {
-		p.Hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
+		answers := l.Kind.Served() && l.Seen.Served != ""
+		if kind == ProbeStopped {
+			p.stopped(answers)
+		}
+		if p.unproven(l.Err, l.At); kind == ProbeStopped && answers { // to place and activate again would change nothing
+			ev.Type = EventDrifted
+		}
 	}
 	if p.State == was && p.Error == wasError {
 		return nil
 	}
 	ev.Error, ev.Hint = p.Error, p.Hint
 	return []Event{ev}
-}
-
-// elsewhere reports whether what answers is not what is activated: that did not
-// run when it was to load what is live, the files are as they were placed, and
-// yet something serves. To place and activate them again would change nothing.
-func (p *PlacementState) elsewhere(l Look) bool {
-	return p.Unactivated && p.Stopped != "" && l.Seen.Served != "" && !l.Differs
 }
 
 // learn takes over what nobody had compared before: the roots of files that a

@@ -68,14 +68,25 @@ func (p *PlacementState) drop(failed, live string) Revision {
 
 // unproven notes that a placement cannot be called verified, and when to look
 // again.
-func (p *PlacementState) unproven(why string, at time.Time) {
-	p.State, p.Matches, p.Error = HostBlocked, false, why
+func (p *PlacementState) unproven(why error, at time.Time) {
+	p.State, p.Matches, p.Error, p.Hint = HostBlocked, false, why.Error(), Hint(why)
 	p.Failures++
 	p.Reprobe = at.Add(Backoff(p.Failures, p.Revision))
 }
 
-// activated notes that the service has been made to load what is live.
-func (p *PlacementState) activated() { p.Unactivated, p.Stopped, p.Tried = false, "", "" }
+// stopped notes that what activates the placement does not run. Unless something
+// else answers in its place, whatever starts from now on reads the roots that are
+// in place, so it refuses nobody meanwhile.
+func (p *PlacementState) stopped(answers bool) {
+	if p.Unactivated = true; answers {
+		return
+	}
+	next := Loaded{Generation: p.Generation}
+	if p.Loaded != nil {
+		next = *p.Loaded
+	}
+	next.Roots, p.Loaded = p.Roots, &next
+}
 
 // Placed reports whether anything of renewer's is at the live names.
 func (p PlacementState) Placed() bool { return p.Revision != "" }
@@ -120,15 +131,13 @@ func (p Placement) activates() bool { return p.Activate.Kind != ActivateNone && 
 
 // LoadedRoots returns the roots that whoever uses a placement is known to have
 // loaded, and when those in place will count as loaded by time alone (zero: not
-// by time). Nobody who does not run refuses anybody: it will load what is there.
+// by time).
 func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.Time) {
 	var loaded RootSet
 	if p.Loaded != nil {
 		loaded = p.Loaded.Roots
 	}
 	switch {
-	case p.Unactivated && p.Stopped != "" && (p.Served == "" || !pl.Probe.Kind.Served()):
-		return p.Roots, time.Time{}
 	case pl.activates():
 		return loaded, time.Time{}
 	case pl.Settle(c) == 0:
@@ -143,12 +152,13 @@ func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.
 // Departed is a placement that left the fleet file while its leaf was in
 // place. It still presents that leaf: see package trust.
 type Departed struct {
-	Host     string    `json:"host"`
-	Usages   []Usage   `json:"usages"`
-	Issuer   string    `json:"issuer"`
-	Under    RootSet   `json:"under"`
-	IssuedAt time.Time `json:"issued_at"`
-	NotAfter time.Time `json:"not_after"`
+	Host       string    `json:"host"`
+	Generation int       `json:"generation,omitempty"`
+	Usages     []Usage   `json:"usages"`
+	Issuer     string    `json:"issuer"`
+	Under      RootSet   `json:"under"`
+	IssuedAt   time.Time `json:"issued_at"`
+	NotAfter   time.Time `json:"not_after"`
 }
 
 // Forget drops what is known of hosts that left the entry, and reports whether
@@ -169,7 +179,7 @@ func (rec *Record) Forget(c Certificate, generation func(number int) *Generation
 		changed = true
 		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
 			departed = append(departed, Departed{
-				Host: host, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
+				Host: host, Generation: g.Number, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
 			})
 		}
 	}

@@ -18,6 +18,17 @@ type Observed struct {
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.
 	RootsFirst func() bool
+	// For plans alone; nil for none. Refusers are the placements that the renewal
+	// waits for, and RootName is a root for operators.
+	Refusers func() []string
+	RootName func(id string) string
+}
+
+func (o Observed) rootName(id string) string {
+	if o.RootName == nil {
+		return id
+	}
+	return o.RootName(id)
 }
 
 func (o Observed) rootsFirst() bool { return o.RootsFirst != nil && o.RootsFirst() }
@@ -176,7 +187,7 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 			return Decision{Open: r}
 		}
 	}
-	return Decision{Open: planPlacements(c, o, now)}
+	return Decision{Open: planPlacements(c, o)}
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -210,10 +221,10 @@ func Rollback(c Certificate, generation int) *Rollout {
 
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
-func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
+func planPlacements(c Certificate, o Observed) *Rollout {
 	var r *Rollout
 	for _, p := range c.Placements {
-		reason, ok := placementReason(p, o, now)
+		reason, ok := placementReason(p, o)
 		if !ok {
 			continue
 		}

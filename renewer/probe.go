@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -53,6 +54,7 @@ const (
 	ProbeMismatch    ProbeErrorKind = "mismatch"    // another certificate is served, or other files are on disk
 	ProbeRejected    ProbeErrorKind = "rejected"    // a peer cannot use it: chain, name, dates, or our client certificate refused
 	ProbeLax         ProbeErrorKind = "lax"         // a client without a certificate was not refused
+	ProbeStopped     ProbeErrorKind = "stopped"     // the host says that what is activated does not run; the files are right
 )
 
 // ProbeError is the error of a probe that looked and is not content.
@@ -63,6 +65,18 @@ type ProbeError struct {
 
 func (e *ProbeError) Error() string { return e.Err.Error() }
 func (e *ProbeError) Unwrap() error { return e.Err }
+
+// Stopped is the error of a look at files that are right, where the host says
+// what of the service does not run. instead is what a probe found that something
+// answers all the same; nil for nothing.
+func Stopped(certificate, what string, instead error) error {
+	text, hint := "the files are in place, but nothing serves them", "start it; it is looked at again within minutes"
+	if instead != nil {
+		text = "yet something answers there: " + instead.Error()
+		hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
+	}
+	return WithHint(&ProbeError{Kind: ProbeStopped, Err: fmt.Errorf("not running, so not activated: %s; %s", what, text)}, hint)
+}
 
 // ProbeErrorKindOf returns the kind of a probe's error; one that carries none
 // saw nothing and is unreachable. Empty for nil.

@@ -61,7 +61,7 @@ func keyCompromised(g Generation) Reason {
 	return Reason{ReasonKeyCompromised, fmt.Sprintf("the key of generation %d is in other hands", g.Number)}
 }
 
-func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
+func placementReason(p Placement, o Observed) (Reason, bool) {
 	st, known := o.Record.Placements[p.Host]
 	_, hasTrust := p.Files[FileCA]
 	want := o.Roots.On(p.Host)
@@ -78,12 +78,10 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
 	case hasTrust && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
-	case st.Unactivated && !p.Probe.Kind.Served() && !st.Reprobe.After(now):
-		return Reason{ReasonUnactivated, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
-	case st.Unactivated && st.Tried != "" && st.Tried != p.Activate.String():
-		return Reason{ReasonUnactivated, fmt.Sprintf("%s: nothing ran that %s could activate, and now it is %s", p.Host, st.Tried, p.Activate)}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
+	case st.Unactivated && st.Reprobe.IsZero(): // else it is looked at first: does it run?
+		return Reason{ReasonUnactivated, p.Host + ": " + p.Activate.String() + " has not been done since the files were placed"}, true
 	}
 	return Reason{}, false
 }

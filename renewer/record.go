@@ -100,13 +100,10 @@ type PlacementState struct {
 	ProbedAt    time.Time `json:"probed_at,omitzero"`
 	Error       string    `json:"error,omitempty"`
 	Hint        string    `json:"hint,omitempty"`
-	// Unactivated: the service has not been made to load what is live. A probe
-	// that sees only files does not prove otherwise.
+	// Unactivated: no activation of what is live was proven since it was placed.
+	// That is how the last one ended, not how the service is: whether it runs is
+	// asked (see Look), and a probe that sees only files proves no activation.
 	Unactivated bool `json:"unactivated,omitempty"`
-	// Stopped is what did not run then, and Tried how it was to be activated;
-	// empty where the activation failed instead.
-	Stopped string `json:"stopped,omitempty"`
-	Tried   string `json:"tried,omitempty"`
 	// Failures counts the probes since the last good one; Reprobe is when the
 	// next is due outside the probe schedule.
 	Failures int       `json:"failures,omitempty"`
@@ -165,13 +162,14 @@ const (
 	StatusBlocked  Status = "blocked"  // only a person can go on
 	StatusExpired  Status = "expired"
 	StatusRevoked  Status = "revoked"
+	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
 // At returns the row with the status that holds at now: what was valid when
 // it was written becomes due, and then expired, by time alone.
 func (r Row) At(now time.Time) Row {
 	switch {
-	case r.Status == StatusRevoked, r.NotAfter.IsZero():
+	case r.Status == StatusRevoked, r.Status == StatusOrphaned, r.NotAfter.IsZero():
 	case !now.Before(r.NotAfter):
 		r.Status = StatusExpired
 	case r.Status == StatusValid && !r.RenewAt.IsZero() && !now.Before(r.RenewAt):

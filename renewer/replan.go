@@ -74,7 +74,7 @@ func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool
 	if r.Kind != KindPlace || r.Quiet {
 		return changed
 	}
-	more := planPlacements(c, o, now)
+	more := planPlacements(c, o)
 	if more == nil {
 		return changed
 	}

@@ -34,7 +34,7 @@ func TestARestoredServiceThatDoesNotRunIsNotProven(t *testing.T) {
 		{Action: Action{Kind: ActActivate, Host: "a"}, Stopped: "web.service"},
 		{Action: Action{Kind: ActProbe, Host: "a"}, Err: errProbe},
 		{Action: Action{Kind: ActRestore, Host: "a"}, Stopped: "web.service"},
-		{Action: Action{Kind: ActReprobe, Host: "a"}},
+		{Action: Action{Kind: ActReprobe, Host: "a"}, Err: Stopped("web", "web.service", nil)},
 	} {
 		o.Certificate, o.Rollout, o.At = "web", rec.Rollout.ID, t0
 		rec.Begin(o.Action)

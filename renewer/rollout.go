@@ -89,7 +89,7 @@ const (
 	ReasonDrift          ReasonCode = "drift"       // the probe saw something else
 	ReasonBehind         ReasonCode = "behind"      // the host could not be reached when the others got it
 	ReasonInterrupted    ReasonCode = "interrupted" // the host was lost between two generations
-	// The service did not run when it was to load what is live.
+	// No activation was proven since the files were placed.
 	ReasonUnactivated ReasonCode = "unactivated"
 )
 
@@ -136,14 +136,13 @@ type Step struct {
 	// are added, with the leaf that is in place, and then the rest.
 	Pass Pass `json:"pass,omitempty"`
 	// Generation is the one that the pass brings.
-	Generation int    `json:"generation,omitempty"`
-	WasForeign bool   `json:"was_foreign,omitempty"` // Previous holds what renewer did not write
-	Stopped    string `json:"stopped,omitempty"`     // the service that does not run and was left alone
-	Again      bool   `json:"again,omitempty"`       // activating: begun before, and cut off or failed
-	Wait       *Wait  `json:"wait,omitempty"`        // what it waits for; nil for nothing
-	Settles    bool   `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
-	Rereads    bool   `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
-	// Down is when the service was told to load the revision, Budget how long
+	Generation int   `json:"generation,omitempty"`
+	WasForeign bool  `json:"was_foreign,omitempty"` // Previous holds what renewer did not write
+	Again      bool  `json:"again,omitempty"`       // activating: begun before, and cut off or failed
+	Wait       *Wait `json:"wait,omitempty"`        // what it waits for; nil for nothing
+	Settles    bool  `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
+	Rereads    bool  `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
+	// Down is when the service, which ran, was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
 	Down     time.Time     `json:"down_at,omitzero"`
@@ -255,8 +254,6 @@ func (r *Rollout) Trouble() (text, hint string) {
 			return s.Host + ": " + s.Wait.Why, s.Wait.Hint
 		case s.Error != "":
 			return s.Host + ": " + s.Error, s.Hint
-		case s.State == StepUnproven && !r.Quiet:
-			return s.Host + ": not running, so not activated: " + s.Stopped + "; the files are in place, but nothing serves them", "start it; it is looked at again within minutes"
 		}
 	}
 	return "", ""

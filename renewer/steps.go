@@ -40,6 +40,11 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 	}
 	if r.Phase == PhaseOrdering {
 		add("", "issue", after(why, r.Error))
+		if r == d.Open && o.Refusers != nil {
+			if who := o.Refusers(); len(who) > 0 {
+				add("", "wait", "goes live when these have its root and have loaded it: "+strings.Join(Members(who, 5), ", "))
+			}
+		}
 	}
 	for i := range r.Steps {
 		s := &r.Steps[i]
@@ -52,10 +57,10 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		case StepPending:
 			added, dropped := rootChanges(o, s.Host)
 			for _, id := range added {
-				add(s.Host, "add_root", "root "+id+" is to be trusted")
+				add(s.Host, "add_root", "root "+o.rootName(id)+" is to be trusted")
 			}
 			for _, id := range dropped {
-				add(s.Host, "drop_root", "no certificate under root "+id+" is in place any more")
+				add(s.Host, "drop_root", "root "+o.rootName(id)+": no certificate that is in place needs it here")
 			}
 			add(s.Host, "push", reason)
 			fallthrough

@@ -117,8 +117,8 @@ func TestTrajectories(t *testing.T) {
 			return nil
 		}},
 		{name: "canary_stopped", hosts: []string{"a", "b", "c"}, fail: func(a Action, _ int) *Outcome {
-			if a.Kind == ActActivate && a.Host == "a" {
-				return &Outcome{Stopped: "web.service"}
+			if a.Host == "a" {
+				return stopped(a)
 			}
 			return nil
 		}},
@@ -135,10 +135,7 @@ func TestTrajectories(t *testing.T) {
 			return nil
 		}},
 		{name: "service_stopped", hosts: []string{"a"}, fail: func(a Action, _ int) *Outcome {
-			if a.Kind == ActActivate {
-				return &Outcome{Stopped: "web.service"}
-			}
-			return nil
+			return stopped(a)
 		}},
 		{name: "probe_inconclusive_once", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActProbe && nth == 1 {
@@ -251,3 +248,15 @@ func golden(t *testing.T, name, got string) {
 type tooShort struct{ error }
 
 func (tooShort) Is(target error) bool { return target == ErrUnusable || target == ErrTooShort }
+
+// stopped is what a host answers whose service does not run.
+func stopped(a Action) *Outcome {
+	switch a.Kind {
+	case ActActivate, ActRestore:
+		return &Outcome{Stopped: "web.service"}
+	case ActProbe, ActReprobe:
+		return &Outcome{Err: Stopped("web", "web.service", nil)}
+	default:
+		return nil
+	}
+}

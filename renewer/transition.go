@@ -171,13 +171,11 @@ func (t *transition) activated() {
 		return
 	}
 	t.enter(StepActivated)
-	t.s.Stopped, t.s.Rereads = t.o.Stopped, t.o.Rereads
-	t.s.Settles = t.o.Settle > 0
+	t.s.Rereads, t.s.Settles = t.o.Rereads, t.o.Settle > 0
 	if t.s.Rereads && !t.s.Settles {
 		t.p.loaded()
 	}
-	t.p.Tried = t.o.How
-	message := t.s.Stopped
+	message := t.o.Stopped
 	if t.s.Rereads {
 		message = "nothing has to be restarted for it"
 	}
@@ -187,7 +185,6 @@ func (t *transition) activated() {
 // placed ends the step of a host that is being set up: the files are in place,
 // and what is served is proven when its service has been restarted.
 func (t *transition) placed() {
-	t.s.Stopped = ""
 	t.enter(StepUnproven)
 	t.p.Matches, t.p.Unactivated, t.p.Error, t.p.Hint = false, true, "", ""
 	t.p.Reprobe = t.o.At.Add(Backoff(1, t.p.Revision))
@@ -201,7 +198,6 @@ func (t *transition) back(err error) {
 		t.enter(StepRestoring)
 		return
 	}
-	t.p.activated()
 	t.p.Unactivated = t.s.State == StepActivating
 	t.enter(StepBlocked)
 	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
@@ -209,52 +205,48 @@ func (t *transition) back(err error) {
 
 func (t *transition) canGoBack() bool { return t.s.Previous != "" && t.s.Previous != t.s.Revision }
 
-func (t *transition) unproven(why string) {
+func (t *transition) unproven() {
 	t.saw()
+	t.fail(t.o.Err)
 	t.enter(StepUnproven)
-	t.p.unproven(why, t.o.At)
-	t.event(EventUnreachable, why, nil)
+	t.p.unproven(t.o.Err, t.o.At)
+	t.event(EventUnreachable, t.o.Err.Error(), nil)
 }
 
 func (t *transition) saw() {
 	t.p.ProbedAt, t.p.Served, t.p.ServedEnd = t.o.At, t.o.Served, t.o.ServedEnd
 }
 
-// proven: what is in place is what is served. A service that did not run when it
-// was to load it has not loaded it.
+// proven: what is in place is what is served.
 func (t *transition) proven(state HostState) {
 	t.saw()
-	switch {
-	case t.s.Stopped != "":
-	case t.s.Settles && t.p.Loaded != nil: // of the roots time alone tells: see LoadedRoots
+	if t.s.Settles && t.p.Loaded != nil { // of the roots time alone tells: see LoadedRoots
 		t.p.Loaded = &Loaded{Generation: t.p.Generation, Roots: t.p.Loaded.Roots}
-	default:
+	} else {
 		t.p.loaded()
 	}
 	t.p.State, t.p.Matches, t.p.VerifiedAt = state, true, t.o.At
-	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe = "", "", 0, time.Time{}
-	t.p.activated()
+	t.p.Error, t.p.Hint, t.p.Failures, t.p.Reprobe, t.p.Unactivated = "", "", 0, time.Time{}, false
 }
 
 func (t *transition) probed() {
+	kind := ProbeErrorKindOf(t.o.Err)
 	switch {
 	case t.o.End == EndLost && (!t.s.late(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
-	case t.o.Err != nil && !t.canGoBack() && ProbeErrorKindOf(t.o.Err) == ProbeUnreachable:
+	case kind == ProbeStopped:
+		if t.p.stopped(!t.o.Idle); t.s.Pass == PassRoots { // what does not run loads them when it starts
+			t.rooted()
+			return
+		}
+		t.unproven()
+	case kind == ProbeUnreachable && !t.canGoBack():
 		// The first placement, and nobody serves yet: that takes nothing down.
-		t.fail(t.o.Err)
-		t.unproven(t.o.Err.Error())
+		t.unproven()
 	case t.o.Err != nil:
 		t.saw()
 		t.event(EventProbeFailed, "", t.o.Err)
 		t.back(t.o.Err)
-	case t.s.Stopped != "":
-		t.p.Unactivated, t.p.Stopped = true, t.s.Stopped
-		if t.s.Pass == PassRoots { // what does not run loads them when it starts
-			t.rooted()
-			return
-		}
-		t.unproven("not running, so not activated: " + t.s.Stopped + "; the files are in place, but nothing serves them")
 	case t.s.Pass == PassRoots:
 		if t.proven(HostVerified); t.p.Origin == OriginForeign {
 			t.p.State, t.p.Matches = HostPending, false
@@ -298,7 +290,6 @@ func (t *transition) restored() {
 	t.p.PlacedAt = t.o.At
 	why := t.s.Error
 	t.enter(StepRestored)
-	t.s.Stopped = t.o.Stopped
 	t.event(EventRestored, t.s.Previous+": "+why, nil)
 }
 
@@ -307,8 +298,8 @@ func (t *transition) reprobed() {
 		t.again(EventProbeFailed)
 		return
 	}
-	why := t.s.Error
-	if t.o.Err != nil {
+	why, stopped := t.s.Error, ProbeErrorKindOf(t.o.Err) == ProbeStopped
+	if t.o.Err != nil && !stopped {
 		t.saw()
 		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
 		t.enter(StepBlocked)
@@ -316,14 +307,17 @@ func (t *transition) reprobed() {
 		t.event(EventProbeFailed, "of the restored revision "+t.s.Previous, t.o.Err)
 		return
 	}
-	t.proven(HostRolledBack)
+	if stopped {
+		t.saw()
+		t.p.stopped(!t.o.Idle)
+		t.p.unproven(fmt.Errorf("%s; put back, but %w", why, t.o.Err), t.o.At)
+	} else {
+		t.proven(HostRolledBack)
+		t.p.Error, t.p.Hint = why, t.s.Hint
+	}
 	t.enter(StepRolledBack)
-	t.p.Error, t.p.Hint = why, t.s.Hint
 	if t.p.Origin == OriginForeign { // it is served again, and is no match of anything that renewer knows
 		t.p.Matches, t.p.Error = false, why+"; what was put back is not what renewer wrote"
-	}
-	if t.s.Stopped != "" {
-		t.p.unproven(why+"; put back, but not running: "+t.s.Stopped, t.o.At)
 	}
 	t.event(EventRolledBack, why+t.away(), nil)
 }

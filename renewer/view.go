@@ -33,7 +33,7 @@ type EventFilter struct {
 type PlanStep struct {
 	Certificate string `json:"certificate"`
 	Host        string `json:"host"`   // empty for an order
-	Action      string `json:"action"` // issue, push, restart, reload, signal, command, verify, restore, wait
+	Action      string `json:"action"` // issue, push, restart, reload, signal, command, verify, restore, wait, add_root, drop_root, forget
 	Reason      string `json:"reason"`
 }
 

@@ -34,7 +34,35 @@ func (g Generation) Warnings(before *Generation) []string {
 			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second)))
 		}
 	}
+	for _, more := range BeyondDates(g.Request.Lifetime, g.NotBefore, g.NotAfter, g.IssuedAt) {
+		if !slices.Contains(BeyondDates(before.Request.Lifetime, before.NotBefore, before.NotAfter, before.IssuedAt), more) {
+			out = append(out, fmt.Sprintf("the certificate from issuer %s %s", g.Request.Issuer, more))
+		}
+	}
 	return out
+}
+
+// longestBackdate is more than any issuer has a reason for.
+const longestBackdate = 25 * time.Hour
+
+// BeyondDates says what an issuer gave beyond the lifetime that was asked for at
+// now: a later end, or an earlier beginning, than clocks and rounding explain.
+func BeyondDates(asked time.Duration, notBefore, notAfter, now time.Time) (out []string) {
+	if given := notAfter.Sub(now); shorter(asked, given) {
+		out = append(out, fmt.Sprintf("is valid for longer than asked: for %s instead of %s", days(given), days(asked)))
+	}
+	if now.Sub(notBefore) > longestBackdate {
+		out = append(out, fmt.Sprintf("is dated back to %s", date(notBefore)))
+	}
+	return out
+}
+
+// days writes a long duration in days, as the fleet file does.
+func days(d time.Duration) string {
+	if d < 48*time.Hour {
+		return d.Round(time.Minute).String()
+	}
+	return fmt.Sprintf("%dd", int(d/(24*time.Hour)))
 }
 
 // given is the lifetime that the issuer really gave.
@@ -43,7 +71,7 @@ func (g Generation) given() time.Duration { return g.NotAfter.Sub(g.IssuedAt) }
 // shorter reports whether a lifetime is less than another by more than clocks
 // and rounding explain.
 func shorter(given, asked time.Duration) bool {
-	return given < asked-max(2*time.Minute, asked/100) && given < asked*99/100
+	return given < asked-max(2*time.Minute, asked/100)
 }
 
 func without(a, b []string) []string {

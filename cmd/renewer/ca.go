@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -57,23 +58,25 @@ func newCAShow(c *cli) *cobra.Command {
 func newCAImport(c *cli) *cobra.Command {
 	var cert, key, passphraseFile string
 	cmd := &cobra.Command{
-		Use:   "import [ISSUER] --cert FILE --key FILE",
+		Use:   "import [ISSUER] --cert FILE [--key FILE]",
 		Short: "Take over a CA that openssl made",
 		Long: `Takes the certificate and key of a CA that something else made, such as
-openssl. An encrypted key needs its passphrase: from --passphrase-file, or typed.`,
-		Example: "  renewer ca import fleet-ca --cert ca.pem --key ca-key.pem",
+openssl, easy-rsa, cfssl, step or mkcert: PEM, DER or PKCS #12, in two files or in
+one. An encrypted key needs its passphrase: from --passphrase-file, or typed.`,
+		Example: `  renewer ca import fleet-ca --cert ca.pem --key ca-key.pem
+  renewer ca import fleet-ca --cert ca.p12`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if cert == "" || key == "" {
-				return usagef("expected --cert FILE and --key FILE")
+			if cert == "" {
+				return usagef("expected --cert FILE, and --key FILE where the key is in a file of its own")
 			}
 			return c.forIssuer(args, func(f *configs.Fleet, name string) (local.Info, error) {
-				return daemon.CAImport(f, name, cert, key, func() ([]byte, error) { return c.passphrase(key, passphraseFile) })
+				return daemon.CAImport(f, name, cert, key, func() ([]byte, error) { return c.passphrase(cmp.Or(key, cert), passphraseFile) })
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cert, "cert", "", "PEM `FILE` with the CA and what is above it")
-	flags.StringVar(&key, "key", "", "PEM `FILE` with its key")
+	flags.StringVar(&cert, "cert", "", "`FILE` with the CA and what is above it")
+	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
 	return cmd
 }
@@ -95,9 +98,30 @@ func (c *cli) forIssuer(args []string, do func(*configs.Fleet, string) (local.In
 	return c.object(info, func() error {
 		c.facts("issuer", info.Issuer, "subject", info.Subject, "root", info.Root, "key", info.Key, "key encrypted", info.Encrypted,
 			"not before", info.NotBefore, "not after", end{renewer.Row{NotBefore: info.NotBefore, NotAfter: info.NotAfter}},
-			"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", info.PathLen, "can sign CRLs", info.CanSignCRL)
+			"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
+			"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
+			"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
+		for _, left := range info.LeftOut {
+			c.say("left out: %s, which has the same key or is above one that has", left)
+		}
+		if len(info.StrictPeers) > 0 {
+			c.caution(strictPeers(info))
+		}
 		return nil
 	})
+}
+
+// strictPeers says who refuses this CA, and what to do.
+func strictPeers(info local.Info) error {
+	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
+		daemon.StrictFix(info.Issuer))
+}
+
+func pathLength(n int) any {
+	if n < 0 {
+		return "none"
+	}
+	return n
 }
 
 func localIssuers(f *configs.Fleet) (names []string) {

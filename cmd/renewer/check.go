@@ -18,8 +18,9 @@ func newCheck(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the fleet file",
-		Long: `Validates the fleet file alone; it needs no CA and no state. With --online it
-also logs in at each issuer and reaches each host.`,
+		Long: `Validates the fleet file; it needs no CA and no state. Where the certificate of a
+local CA is there, what that CA may not sign is an error too. With --online it also
+logs in at each issuer and reaches each host.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,18 +32,26 @@ also logs in at each issuer and reaches each host.`,
 			if err := daemon.CheckPort(f); err != nil {
 				return err
 			}
+			refused := daemon.CheckRequests(f)
+			found.Refused, found.OK = len(refused), len(refused) == 0
 			if online {
 				found.IssuerStatus, found.HostStatus, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				found.OK = !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+				found.OK = found.OK && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
 				return err
 			}
-			return c.down(found)
+			for _, err := range refused {
+				c.complain(err)
+			}
+			if err := c.down(found); err != nil || len(refused) == 0 {
+				return err
+			}
+			return exitError(exitFailed)
 		},
 	}
 	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and reach each host")
@@ -56,6 +65,7 @@ type checked struct {
 	Certificates int                    `json:"certificates"`
 	Hosts        int                    `json:"hosts"` // with a placement
 	Issuers      int                    `json:"issuers"`
+	Refused      int                    `json:"refused"` // reasons for which a local CA would not sign
 	IssuerStatus []renewer.IssuerStatus `json:"issuer_status,omitempty"`
 	HostStatus   []renewer.HostStatus   `json:"host_status,omitempty"`
 }
@@ -74,6 +84,9 @@ func (c *cli) showChecked(found checked, online bool) error {
 	verdict := "ok"
 	if !found.OK {
 		verdict = "the file is valid, and not everything answers"
+		if found.Refused > 0 {
+			verdict = "the file is valid, and a CA refuses what it asks for"
+		}
 	}
 	fmt.Fprintf(c.out, "%s: %s (%s on %s, %s)\n", found.File, verdict, count(found.Certificates, "certificate"),
 		count(found.Hosts, "host"), count(found.Issuers, "issuer"))

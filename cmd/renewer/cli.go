@@ -84,6 +84,14 @@ func (c *cli) complain(err error) {
 	}
 }
 
+// caution prints what works, and will not everywhere.
+func (c *cli) caution(err error) {
+	c.say("warning: %v", err)
+	if hint := renewer.Hint(err); hint != "" {
+		c.say("hint: %s", hint)
+	}
+}
+
 // say prints what a person may want to know and no script needs.
 func (c *cli) say(format string, args ...any) {
 	if !c.quiet {

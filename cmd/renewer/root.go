@@ -10,7 +10,7 @@ import (
 )
 
 // readers are the commands that leave no state where there is none.
-var readers = []string{"list", "show", "status", "plan", "history"}
+var readers = []string{"list", "show", "status", "plan", "history", "impact"}
 
 // commands are made when they are needed: most of a command's start is else
 // making the others.
@@ -32,6 +32,9 @@ var commands = []struct {
 	{"adopt", newAdopt},
 	{"history", newHistory},
 	{"ca", newCA},
+	{"trust", newTrust},
+	{"impact", newImpact},
+	{"forget", newForget},
 	{"notify", newNotify},
 	{"backup", newBackup},
 	{"restore", newRestore},

@@ -37,6 +37,14 @@ func newShow(c *cli) *cobra.Command {
 	return cmd
 }
 
+// filesIn names files of a directory; empty where nothing is known of them.
+func filesIn(dir string, files []string) string {
+	if len(files) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s/{%s}", dir, strings.Join(files, ","))
+}
+
 func (c *cli) showSnippet(d renewer.Detail) error {
 	text, err := snippet(d)
 	if err != nil {
@@ -60,14 +68,6 @@ func waitsFor(r renewer.RolloutView, s renewer.Step) string {
 	return w.Text
 }
 
-// why says what went wrong with a step.
-func why(s renewer.Step) string {
-	if s.Error == "" && s.Stopped != "" {
-		return s.Stopped + " does not run"
-	}
-	return s.Error
-}
-
 func (c *cli) showDetail(d renewer.Detail) error {
 	var usages []string
 	for _, u := range d.Usages {
@@ -87,7 +87,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 			"started", r.StartedAt, "waits for", strings.Join(r.Waiting.Texts(), "\n"), "error", r.Error)
 		var rows [][]any
 		for _, s := range r.Steps {
-			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, waitsFor(*r, s), why(s)})
+			rows = append(rows, []any{s.Host, state(s.State), s.Revision, s.Attempts, waitsFor(*r, s), s.Error})
 		}
 		if err := c.table([]string{"host", "state", "revision", "attempts", "waits_for", "error"}, rows); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		}
 		rows = append(rows, []any{
 			p.Name, state(p.State), p.Generation, p.VerifiedAt, p.Revision,
-			fmt.Sprintf("%s/{%s}", p.Dir, strings.Join(files, ",")), p.Activate, p.Probe, p.Error,
+			filesIn(p.Dir, files), p.Activate, p.Probe, p.Error,
 		})
 	}
 	if err := c.table([]string{"host", "state", "generation", "verified_at", "revision", "files", "activate", "probe", "error"}, rows); err != nil {

@@ -79,7 +79,7 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	var rows [][]any
 	for _, r := range st.Rollouts {
 		for _, s := range r.Steps {
-			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), waitsFor(r, s), cmp.Or(r.Error, why(s))})
+			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), waitsFor(r, s), cmp.Or(r.Error, s.Error)})
 		}
 	}
 	return c.table([]string{"rollout", "kind", "generation", "phase", "host", "state", "waits_for", "error"}, rows)

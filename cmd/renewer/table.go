@@ -31,7 +31,10 @@ var colourOf = map[string]text.Color{
 	string(renewer.HostStaged): text.FgYellow, string(renewer.HostActivated): text.FgYellow, string(renewer.ResultWaiting): text.FgYellow,
 	string(renewer.StatusBlocked): text.FgRed, string(renewer.StatusExpired): text.FgRed, string(renewer.StatusRevoked): text.FgRed,
 	string(renewer.HostRolledBack): text.FgRed, string(renewer.HostDrifted): text.FgRed, string(renewer.ResultFailed): text.FgRed,
-	"down": text.FgRed, "differs": text.FgRed,
+	string(renewer.StatusOrphaned): text.FgYellow,
+	string(renewer.Accepted):       text.FgGreen, string(renewer.Assumed): text.FgGreen, string(renewer.NotLoaded): text.FgYellow,
+	string(renewer.NoRoot): text.FgRed,
+	"down":                 text.FgRed, "differs": text.FgRed,
 	string(renewer.FindingWarn): text.FgYellow, string(renewer.FindingUnknown): text.FgYellow, string(renewer.FindingFail): text.FgRed,
 }
 

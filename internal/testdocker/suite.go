@@ -48,6 +48,7 @@ type Docker interface {
 	// Started is when a container was last started; another value each time.
 	Started(name string) string
 	// Activate activates as a host does.
+	Running(ctx context.Context, a renewer.Activation) (string, error)
 	Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error)
 }
 
@@ -85,6 +86,9 @@ func Suite(t *testing.T, d Docker) {
 			a := renewer.Activation{Kind: renewer.ActivateDocker, Container: c.container, Action: c.action, Timeout: 20 * time.Second, Bring: c.bring}
 			if c.action == "kill" {
 				a.Signal = "HUP"
+			}
+			if stopped, err := d.Running(t.Context(), a); c.container != Missing && !c.bring && (err != nil || stopped != c.notRunning || d.Started(c.container) != before) {
+				t.Errorf("asked what does not run: %q (%v), want %q", stopped, err, c.notRunning)
 			}
 			did, err := d.Activate(t.Context(), a)
 			if did.NotRunning != c.notRunning {

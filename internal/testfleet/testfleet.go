@@ -22,6 +22,7 @@ type Fleet struct {
 	Details map[string]renewer.Detail
 	rows    []renewer.Row // sorted; nil: to be made of Details
 	Log     []renewer.Event
+	Matrix  renewer.Trust
 }
 
 // With changes the fleet while it may be looked at.
@@ -86,6 +87,13 @@ func (f *Fleet) Show(_ context.Context, name string) (renewer.Detail, bool, erro
 	defer f.mu.Unlock()
 	d, ok := f.Details[name]
 	return d, ok, nil
+}
+
+// Trust returns Matrix.
+func (f *Fleet) Trust(context.Context) (renewer.Trust, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Matrix, nil
 }
 
 // Events returns the newest events that match, oldest first.

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,12 +33,16 @@ const User = "renewer"
 // Options describe a server. The zero value has an ed25519 host key and sudo
 // that lets everything through.
 type Options struct {
-	HostKeys   []ssh.Signer // default: one ed25519 key
-	Login      *Key         // who may log in; default: a new key
-	SudoSays   string       // refusal that sudo prints; empty: it obeys
-	SFTPServer string       // the one path under which there is an SFTP server; default: Debian's
-	NoFiles    bool         // no SFTP subsystem
-	Sessions   int64        // how many one connection may have (MaxSessions of sshd); default: any number
+	HostKeys   []ssh.Signer  // default: one ed25519 key
+	Login      *Key          // who may log in; default: a new key
+	SudoSays   string        // refusal that sudo prints; empty: it obeys
+	SFTPServer string        // the one path under which there is an SFTP server; default: Debian's
+	NoFiles    bool          // no SFTP subsystem
+	Questions  []string      // asked after the key was taken, if it is not nil; empty answers do not do
+	Authority  ssh.PublicKey // whose certificates may log in, beside Login
+	Banner     string        // before login
+	Noise      string        // what the shell prints before it starts an SFTP server
+	Sessions   int64         // how many one connection may have (MaxSessions of sshd); default: any number
 }
 
 // Key is a key with which one logs in, and the file that holds it.
@@ -205,13 +210,33 @@ func (s *Server) accept() {
 
 var errNotAllowed = errors.New("not allowed")
 
-func (s *Server) connection(c net.Conn) {
-	config := &ssh.ServerConfig{PublicKeyCallback: func(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if m.User() != User || string(key.Marshal()) != string(s.Login.Signer.PublicKey().Marshal()) {
-			return nil, errNotAllowed
-		}
-		return nil, nil
+func (s *Server) login(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	signed := ssh.CertChecker{IsUserAuthority: func(by ssh.PublicKey) bool {
+		return s.opts.Authority != nil && string(by.Marshal()) == string(s.opts.Authority.Marshal())
 	}}
+	_, err := signed.Authenticate(m, key)
+	if m.User() != User || err != nil && string(key.Marshal()) != string(s.Login.Signer.PublicKey().Marshal()) {
+		return nil, errNotAllowed
+	}
+	if s.opts.Questions == nil {
+		return nil, nil
+	}
+	return nil, &ssh.PartialSuccessError{Next: ssh.ServerAuthCallbacks{
+		KeyboardInteractiveCallback: func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			answers, err := ask("", "", s.opts.Questions, make([]bool, len(s.opts.Questions)))
+			if err == nil && slices.Contains(answers, "") {
+				err = errNotAllowed
+			}
+			return nil, err
+		},
+	}}
+}
+
+func (s *Server) connection(c net.Conn) {
+	config := &ssh.ServerConfig{PublicKeyCallback: s.login}
+	if s.opts.Banner != "" {
+		config.BannerCallback = func(ssh.ConnMetadata) string { return s.opts.Banner }
+	}
 	for _, key := range s.opts.HostKeys {
 		config.AddHostKey(key)
 	}

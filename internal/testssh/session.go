@@ -42,6 +42,9 @@ func (s *Server) session(conn net.Conn, offered ssh.NewChannel) {
 			work.Go(func() { s.serveFiles(conn, ch); exit(ch, 0) })
 		case r.Type == "exec" && strings.HasSuffix(text.Text, "/sftp-server' '-u' '077'") && s.opts.SudoSays == "":
 			_ = r.Reply(true, nil)
+			if mark, _, ok := strings.Cut(strings.TrimPrefix(text.Text, "echo "), ";"); ok {
+				_, _ = ch.Write([]byte(s.opts.Noise + mark + "\n"))
+			}
 			if strings.Contains(text.Text, " '"+s.opts.SFTPServer+"' ") {
 				work.Go(func() { s.serveFiles(conn, ch); exit(ch, 0) })
 				continue

@@ -82,7 +82,23 @@ func (c *CA) makeChain(w *writer, life time.Duration) error {
 	if err != nil {
 		return err
 	}
-	key, intermediate, err := newAuthority("Test step Intermediate", 0, life, root, rootKey)
+	c.Root, c.rootKey, c.Fingerprint = root, rootKey, renewer.Fingerprint(root.Raw)
+	w.write(c.path("root.crt"), pki.PEM(root))
+	return c.makeIntermediate(w, life)
+}
+
+// NewIntermediate makes another intermediate below the same root. A CA that runs
+// takes it at its next start.
+func (c *CA) NewIntermediate() error {
+	w := &writer{}
+	if err := c.makeIntermediate(w, 365*day); err != nil {
+		return err
+	}
+	return w.err
+}
+
+func (c *CA) makeIntermediate(w *writer, life time.Duration) error {
+	key, intermediate, err := newAuthority("Test step Intermediate", 0, life, c.Root, c.rootKey)
 	if err != nil {
 		return err
 	}
@@ -90,8 +106,7 @@ func (c *CA) makeChain(w *writer, life time.Duration) error {
 	if err != nil {
 		return err
 	}
-	c.Root, c.Intermediate, c.intermediateKey, c.Fingerprint = root, intermediate, key, renewer.Fingerprint(root.Raw)
-	w.write(c.path("root.crt"), pki.PEM(root))
+	c.Intermediate, c.intermediateKey = intermediate, key
 	w.write(c.path("intermediate.crt"), pki.PEM(intermediate))
 	w.write(c.path("intermediate.key"), text)
 	return nil

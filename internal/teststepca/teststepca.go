@@ -60,6 +60,7 @@ type CA struct {
 
 	dir             string
 	intermediateKey crypto.Signer
+	rootKey         crypto.Signer
 
 	mu     sync.Mutex
 	server *ca.CA

@@ -20,13 +20,19 @@ import (
 	"time"
 )
 
-// mount is a PKI engine.
+// mount is a PKI engine. Its default issuer is its own.
 type mount struct {
-	key    crypto.Signer
-	ca     *x509.Certificate
-	above  []*x509.Certificate // what was imported with it
+	signer
+	second signer // another issuer in it, which roles may name
 	roles  map[string]map[string]any
 	issued map[string]*issued
+}
+
+// signer is an issuer of a mount.
+type signer struct {
+	key   crypto.Signer
+	ca    *x509.Certificate
+	above []*x509.Certificate // what was imported with it
 }
 
 type issued struct {
@@ -141,6 +147,10 @@ func (c *exchange) sign(m *mount, roleName string) {
 	case m.ca == nil:
 		c.replay("sign-mount-without-issuer")
 		return
+	}
+	if role["issuer_ref"] == second {
+		at := *m
+		at.signer, m = m.second, &at
 	}
 	block, _ := pem.Decode([]byte(c.text("csr")))
 	if block == nil {

@@ -13,16 +13,56 @@ func (s *Server) Ready(pki, role string) (roleID, secretID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &exchange{Server: s}
-	root := &mount{key: newKey()}
-	root.ca = c.certify(authority("Stand-in Root CA"), root.key.Public(), nil, root.key, 10*365*24*time.Hour)
-	m := &mount{key: newKey(), above: []*x509.Certificate{root.ca}, roles: map[string]map[string]any{}, issued: map[string]*issued{}}
-	m.ca = c.certify(authority("Stand-in Intermediate CA"), m.key.Public(), root.ca, root.key, 5*365*24*time.Hour)
+	m := &mount{signer: c.newSigner(), roles: map[string]map[string]any{}, issued: map[string]*issued{}}
 	m.roles[role] = map[string]any{"allow_any_name": true, "key_type": "any"}
 	s.mounts[pki] = m
 	s.policy["renewer"] = parsePolicy(fmt.Sprintf(`path "%s/sign/%s" { capabilities = ["update"] } path "%s/revoke" { capabilities = ["update"] }`, pki, role, pki))
 	r := &authRole{policies: []string{"renewer"}, ttl: 20 * time.Minute, max: time.Hour, roleID: "role-id-renewer", secretIDs: []string{"SECRET-id-renewer"}}
 	s.auths["approle"] = &auth{kind: "approle", roles: map[string]*authRole{"renewer": r}}
 	return r.roleID, r.secretIDs[0]
+}
+
+// newSigner makes a root and an intermediate below it.
+func (c *exchange) newSigner() signer {
+	rootKey := newKey()
+	root := c.certify(authority("Stand-in Root CA"), rootKey.Public(), nil, rootKey, 10*365*24*time.Hour)
+	s := signer{key: newKey(), above: []*x509.Certificate{root}}
+	s.ca = c.certify(authority("Stand-in Intermediate CA"), s.key.Public(), root, rootKey, 5*365*24*time.Hour)
+	return s
+}
+
+// second is the issuer_ref of a mount's second issuer.
+const second = "second"
+
+// AddIssuer makes a second issuer in a mount, under a root of its own, as
+// `vault write PKI/root/generate/internal issuer_name=second` would. Nothing is
+// signed with it yet. It returns the root.
+func (s *Server) AddIssuer(pki string) *x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.mounts[pki]
+	m.second = (&exchange{Server: s}).newSigner()
+	return m.second.above[0]
+}
+
+// SwitchDefault has a mount sign with its second issuer, but for roles that name
+// another: `vault write PKI/config/issuers default=second`.
+func (s *Server) SwitchDefault(pki string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.mounts[pki]
+	m.signer, m.second = m.second, m.signer
+	for _, role := range m.roles {
+		delete(role, "issuer_ref")
+	}
+}
+
+// SwitchRole has one role sign with the second issuer:
+// `vault patch PKI/roles/ROLE issuer_ref=second`.
+func (s *Server) SwitchRole(pki, role string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mounts[pki].roles[role]["issuer_ref"] = second
 }
 
 // Wrap returns a wrapping token that holds a new secret id of an AppRole.

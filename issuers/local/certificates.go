@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -9,10 +10,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"go.step.sm/crypto/x509util"
 
 	"renewer/internal/atomicfile"
+	"renewer/renewer/pki"
 )
 
 const (
@@ -30,19 +35,27 @@ func readCertificateFile(path string) ([]byte, error) {
 // between the blocks, which openssl x509 -text writes, is passed over.
 func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
+	holds := ""
 	for rest := data; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
-		if block.Type != "CERTIFICATE" {
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") || strings.HasSuffix(block.Type, "PARAMETERS") {
+			holds = " but a " + strings.ToLower(block.Type)
+			continue // in one file with its key
+		}
+		der := pki.CertificateDER(block)
+		if der == nil {
 			return nil, misconfigured("it should hold certificates only: BEGIN CERTIFICATE",
 				"%s: unexpected PEM block %.40q", file, block.Type)
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
+		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, misconfigured("openssl x509 -in "+file+" -noout -text shows what openssl makes of it",
-				"%s: certificate %d cannot be read: %w", file, len(out)+1, err)
+			return nil, unparsable(der, file, len(out)+1, err)
+		}
+		if err := checkAlgorithms(c, file); err != nil {
+			return nil, err
 		}
 		if !contains(out, c) {
 			out = append(out, c)
@@ -52,48 +65,103 @@ func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, misconfigured("it should be PEM: -----BEGIN CERTIFICATE-----", "%s holds no certificate", file)
+		return nil, misconfigured("it should be PEM: -----BEGIN CERTIFICATE-----", "%s holds no certificate%s", file, holds)
 	}
 	return out, nil
 }
 
-// orderChain returns the path from the certificate of the key to its root.
-func orderChain(certs []*x509.Certificate, file string, key privateKey) ([]*x509.Certificate, error) {
-	var path []*x509.Certificate
+// orderChain returns the path from the certificate of the key to its root. Of more
+// certificates with that key, cross-signed or renewed, the CA is the self-signed
+// one that lasts longest; leftOut are the others and what is only above those.
+func orderChain(certs []*x509.Certificate, file string, key privateKey) (path, leftOut []*x509.Certificate, err error) {
+	var own []*x509.Certificate
 	for _, c := range certs {
 		if key.belongsTo(c.PublicKey) {
-			path = append(path, c)
-			break
+			own = append(own, c)
 		}
 	}
-	if path == nil {
-		return nil, misconfigured("openssl x509 -noout -pubkey -in "+file+" and openssl pkey -pubout -in "+key.file+" must print the same",
+	if own == nil {
+		return nil, nil, misconfigured("openssl x509 -noout -pubkey -in "+file+" and openssl pkey -pubout -in "+key.file+" must print the same",
 			"the key %s does not belong to the certificate in %s (%s)", key.file, file, subject(certs[0]))
 	}
-	for c := path[0]; !selfSigned(c); c = path[len(path)-1] {
-		above := issuerOf(c, certs)
-		if above == nil || contains(path, above) {
-			return nil, misconfigured(importedChain,
-				"%s: %s was signed by %q, whose certificate is not in the file", file, subject(c), c.Issuer.String())
-		}
-		path = append(path, above)
+	paths := pathsToRoots(certs)
+	slices.SortStableFunc(own, func(a, b *x509.Certificate) int {
+		return cmp.Or(reach(paths[a])-reach(paths[b]), b.NotAfter.Compare(a.NotAfter))
+	})
+	if path = paths[own[0]]; path == nil {
+		return nil, nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", file, subject(own[0]), own[0].Issuer.String())
 	}
+	related := above(own, certs)
 	for _, c := range certs {
-		if !contains(path, c) {
-			return nil, misconfigured("leave only the CA and the certificates above it in the file",
+		switch {
+		case contains(path, c):
+		case contains(related, c):
+			leftOut = append(leftOut, c)
+		default:
+			return nil, nil, misconfigured("leave only the CA and the certificates above it in the file",
 				"%s: %s has nothing to do with %s", file, subject(c), subject(path[0]))
 		}
 	}
-	return path, nil
+	return path, leftOut, nil
 }
 
-func issuerOf(c *x509.Certificate, among []*x509.Certificate) *x509.Certificate {
-	for _, above := range among {
-		if bytes.Equal(c.RawIssuer, above.RawSubject) && signedBy(c, above) {
-			return above
+// reach orders paths: a root itself, then what leads to one, then the rest.
+func reach(path []*x509.Certificate) int {
+	switch len(path) {
+	case 0:
+		return 2
+	case 1:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// pathsToRoots returns the shortest way from each certificate to a self-signed
+// one; of two issuers that are equally far, the one that lasts longer.
+func pathsToRoots(certs []*x509.Certificate) map[*x509.Certificate][]*x509.Certificate {
+	paths := map[*x509.Certificate][]*x509.Certificate{}
+	for _, c := range certs {
+		if selfSigned(c) {
+			paths[c] = []*x509.Certificate{c}
 		}
 	}
-	return nil
+	for range certs {
+		found := map[*x509.Certificate][]*x509.Certificate{}
+		for _, c := range certs {
+			if paths[c] != nil {
+				continue
+			}
+			var by *x509.Certificate
+			for _, issuer := range certs {
+				if paths[issuer] != nil && issuerOf(c, issuer) && (by == nil || issuer.NotAfter.After(by.NotAfter)) {
+					by = issuer
+				}
+			}
+			if by != nil {
+				found[c] = append([]*x509.Certificate{c}, paths[by]...)
+			}
+		}
+		maps.Copy(paths, found)
+	}
+	return paths
+}
+
+// above returns some certificates and all that is above them.
+func above(of, certs []*x509.Certificate) []*x509.Certificate {
+	out := slices.Clone(of)
+	for i := 0; i < len(out); i++ {
+		for _, c := range certs {
+			if issuerOf(out[i], c) && !contains(out, c) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+func issuerOf(c, above *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, above.RawSubject) && signedBy(c, above)
 }
 
 func selfSigned(c *x509.Certificate) bool {
@@ -119,9 +187,9 @@ func checkChain(path []*x509.Certificate, file string) error {
 			return misconfigured("", "%s: %s may not sign certificates (keyUsage has no keyCertSign)", file, subject(c))
 		case len(c.UnhandledCriticalExtensions) > 0:
 			return misconfigured("", "%s: %s has a critical extension (%s) that peers would refuse", file, subject(c), c.UnhandledCriticalExtensions[0])
-		case pathLen(c) >= 0 && pathLen(c) < below:
+		case pki.PathLen(c) >= 0 && pki.PathLen(c) < below:
 			return misconfigured("sign with the intermediate's own issuer, or have the upper CA made anew with a larger path length",
-				"%s: %s allows %d CAs below it (pathlen) and has %d", file, subject(c), pathLen(c), below)
+				"%s: %s allows %d CAs below it (pathlen) and has %d", file, subject(c), pki.PathLen(c), below)
 		}
 		if err := checkStrength(c.PublicKey); err != nil {
 			return misconfigured("make a new CA with renewer ca init", "%s: %s: %w", file, subject(c), err)
@@ -147,22 +215,6 @@ func checkStrength(pub any) error {
 	default:
 		return errors.New("its key is of an unsupported type; RSA, ECDSA and Ed25519 are supported")
 	}
-}
-
-// pathLen returns the path length constraint, -1 for none.
-func pathLen(c *x509.Certificate) int {
-	if c.MaxPathLen == 0 && !c.MaxPathLenZero {
-		return -1
-	}
-	return c.MaxPathLen
-}
-
-func isConstrained(c *x509.Certificate) bool {
-	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage)+
-		len(c.PermittedDNSDomains)+len(c.ExcludedDNSDomains)+
-		len(c.PermittedIPRanges)+len(c.ExcludedIPRanges)+
-		len(c.PermittedEmailAddresses)+len(c.ExcludedEmailAddresses)+
-		len(c.PermittedURIDomains)+len(c.ExcludedURIDomains) > 0
 }
 
 // keyIdentifier is the CA's own, or what RFC 5280 (4.2.1.2, method 1) would

@@ -3,12 +3,15 @@ package local
 import (
 	"errors"
 	"io/fs"
+	"renewer/renewer"
+	"sync"
 	"time"
 )
 
 // Import takes over a CA that something else made, such as openssl, and
 // returns it opened. certFile holds the CA and, for an intermediate, what is
-// above it; keyFile its key, which others than its owner must not be able to read.
+// above it; keyFile its key, which others than its owner must not be able to read;
+// empty where both are in one file. Either may be PEM, DER or PKCS #12.
 //
 // An encrypted key is opened with the issuer's own passphrase if that fits,
 // else with what passphrase returns; it may be nil, and is called at most once. The
@@ -22,9 +25,21 @@ func Import(cfg Config, certFile, keyFile string, passphrase func() ([]byte, err
 	if err != nil {
 		return nil, err
 	}
+	if passphrase != nil {
+		passphrase = sync.OnceValues(passphrase)
+	}
 	certPEM, err := readCertificateFile(certFile)
+	if err == nil {
+		certPEM, err = material(certPEM, certFile, passphrase)
+	}
 	if err != nil {
-		return nil, misconfigured("", "import into issuer %s: %w", cfg.Name, err)
+		return nil, misconfigured(renewer.Hint(err), "import into issuer %s: %w", cfg.Name, err)
+	}
+	if keyFile == "" {
+		if !hasKey(certPEM) {
+			return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
+		}
+		keyFile = certFile
 	}
 	key, err := openForeignKey(cfg, keyFile, own, passphrase)
 	if err != nil {
@@ -57,8 +72,11 @@ func Import(cfg Config, certFile, keyFile string, passphrase func() ([]byte, err
 
 func openForeignKey(cfg Config, file string, own []byte, ask func() ([]byte, error)) (privateKey, error) {
 	data, err := readKeyFile(file)
+	if err == nil {
+		data, err = material(data, file, ask)
+	}
 	if err != nil {
-		return privateKey{}, misconfigured("", "import into issuer %s: %w", cfg.Name, err)
+		return privateKey{}, misconfigured(renewer.Hint(err), "import into issuer %s: %w", cfg.Name, err)
 	}
 	key, err := parseKey(data, file, own)
 	if ask == nil || !errors.Is(err, errNoPassphrase) && !errors.Is(err, errWrongPassphrase) {

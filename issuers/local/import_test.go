@@ -159,7 +159,7 @@ func TestImportRefuses(t *testing.T) {
 		},
 		"DSA-like curve": {
 			genkey: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, answer: passphrase,
-			want: "holds no RSA, ECDSA or Ed25519 private key", hint: "openssl pkey -in",
+			want: "is ECDSA on secp256k1", hint: "renewer ca init",
 		},
 	}
 	for name, c := range cases {

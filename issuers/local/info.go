@@ -5,9 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"fmt"
+	"slices"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Info describes a CA for `renewer ca show`.
@@ -23,16 +25,35 @@ type Info struct {
 	PathLen     int       `json:"path_length"`   // CAs allowed below it; -1: no limit
 	Encrypted   bool      `json:"key_encrypted"` // in its file
 	CanSignCRL  bool      `json:"can_sign_crl"`  // keyUsage has cRLSign (RFC 5280, section 6.3.3 f)
+	Limits      []string  `json:"limits"`        // what it may sign, where that is not everything
+	StrictPeers []string  `json:"strict_peers"`  // why peers that verify strictly refuse it: see pki.StrictFaults
+	LeftOut     []string  `json:"left_out,omitempty"`
 }
 
 // Info returns what the CA is.
 func (a *Authority) Info() Info {
 	c := a.chain[0]
+	limits, strict := []string{}, []string{}
+	for _, ca := range a.path() {
+		for _, limit := range pki.Limits(ca) {
+			if !slices.Contains(limits, limit) {
+				limits = append(limits, limit)
+			}
+		}
+		for _, fault := range pki.StrictFaults(ca) {
+			strict = append(strict, subject(ca)+": "+fault)
+		}
+	}
+	var out []string
+	for _, ca := range a.leftOut {
+		out = append(out, fmt.Sprintf("%s, signed by %s (serial %s)", subject(ca), ca.Issuer, renewer.SerialHex(ca)))
+	}
 	return Info{
+		Limits: limits, StrictPeers: strict, LeftOut: out,
 		Issuer: a.name, Subject: c.Subject.String(), Root: a.root.Subject.String(),
 		Serial: renewer.SerialHex(c), Fingerprint: renewer.Fingerprint(c.Raw),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
-		Key: keyType(c.PublicKey), PathLen: pathLen(c), Encrypted: a.encrypted,
+		Key: keyType(c.PublicKey), PathLen: pki.PathLen(c), Encrypted: a.encrypted,
 		CanSignCRL: a.mayNotSignCRL() == nil,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"go.step.sm/crypto/pemutil"
 
 	"renewer/internal/atomicfile"
+	"renewer/renewer/pki"
 )
 
 const (
@@ -66,6 +67,9 @@ func parseKey(data []byte, file string, passphrase []byte) (privateKey, error) {
 		return privateKey{}, misconfigured("check passphrase_file of the issuer; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
 			"%s: %w", file, errWrongPassphrase)
 	}
+	if name := pki.PrivateKeyAlgorithm(block.Bytes); err != nil && block.Type == "PRIVATE KEY" && name != "" {
+		return privateKey{}, unknownKey(name, file, "this CA")
+	}
 	if err != nil {
 		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows what openssl makes of it",
 			"%s holds no RSA, ECDSA or Ed25519 private key that can be read", file)
@@ -93,7 +97,7 @@ func keyBlock(data []byte, file string) (*pem.Block, error) {
 				return nil, misconfigured("leave only the CA's key in it", "%s holds more than one private key", file)
 			}
 			key = block
-		case "EC PARAMETERS", "CERTIFICATE":
+		case "EC PARAMETERS", "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 		case "OPENSSH PRIVATE KEY":
 			return nil, misconfigured("ssh-keygen -p -m PKCS8 -f a copy of it converts it", "%s is a key of OpenSSH", file)
 		default:

@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"renewer/renewer/pki"
 	"slices"
 	"time"
 
@@ -41,7 +42,8 @@ type Authority struct {
 	chain       []*x509.Certificate // the signing CA, then what is above it, without the root
 	root        *x509.Certificate   // chain[0] itself, if that is self-signed
 	authority   []byte              // key identifier of chain[0]
-	constrained bool                // names or usages are limited somewhere in the chain
+	constrained bool                // what it may sign is limited somewhere in the chain
+	leftOut     []*x509.Certificate // of the file: others of the same key, and what is above those
 	encrypted   bool
 	crlFile     string
 	cas         *softcas.SoftCAS
@@ -80,19 +82,19 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err != nil {
 		return nil, err
 	}
-	path, err := orderChain(certs, certFile, key)
+	path, leftOut, err := orderChain(certs, certFile, key)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkChain(path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, encrypted: key.encrypted, clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}
-	for _, c := range path {
-		a.constrained = a.constrained || isConstrained(c)
+	for below, c := range path {
+		a.constrained = a.constrained || pki.Limited(c, below)
 	}
 	if a.authority, err = keyIdentifier(path[0]); err != nil {
 		return nil, misconfigured("", "issuer %s: %w", cfg.Name, err)
@@ -148,6 +150,12 @@ func (a *Authority) validAt(now time.Time) error {
 func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	certPEM, certErr := readCertificateFile(cfg.CertFile)
 	keyPEM, keyErr := readKeyFile(cfg.KeyFile)
+	if certErr == nil {
+		certPEM, certErr = material(certPEM, cfg.CertFile, nil)
+	}
+	if keyErr == nil {
+		keyPEM, keyErr = material(keyPEM, cfg.KeyFile, nil)
+	}
 	noCert, noKey := errors.Is(certErr, fs.ErrNotExist), errors.Is(keyErr, fs.ErrNotExist)
 	switch {
 	case noCert && noKey:

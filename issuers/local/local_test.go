@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestCreatedCASignsWhatOpensslAccepts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Info() != a.Info() {
+	if !reflect.DeepEqual(again.Info(), a.Info()) {
 		t.Errorf("opened %+v, created %+v", again.Info(), a.Info())
 	}
 }

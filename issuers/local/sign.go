@@ -17,6 +17,7 @@ import (
 	"github.com/smallstep/certificates/cas/apiv1"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 const (
@@ -157,20 +158,15 @@ func (a *Authority) setValidity(tmpl *x509.Certificate, o renewer.Order, now tim
 	return nil
 }
 
-// checkConstraints asks as a peer would, where the CA limits names or usages:
-// signing does not look at them.
+// checkConstraints asks as a peer would, where the CA limits what it signs:
+// signing does not look at that.
 func (a *Authority) checkConstraints(chain renewer.Chain, o renewer.Order, now time.Time) error {
-	opts := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
-	opts.Roots.AddCert(a.root)
-	for _, c := range chain.Intermediates {
-		opts.Intermediates.AddCert(c)
-	}
-	for _, u := range chain.Leaf.ExtKeyUsage {
-		opts.KeyUsages = []x509.ExtKeyUsage{u}
-		if _, err := chain.Leaf.Verify(opts); err != nil {
-			return refused("ask only for names and usages that the CA may sign, or use another CA",
-				"peers would refuse %s under the constraints of issuer %s: %w", o.Certificate, a.name, err)
-		}
+	if err := pki.Accepted(chain, []*x509.Certificate{a.root}, o.Usages, now); err != nil {
+		return refused(limitsHint(a.name), "peers would refuse %s from issuer %s: %w", o.Certificate, a.name, err)
 	}
 	return nil
+}
+
+func limitsHint(issuer string) string {
+	return "renewer ca show " + issuer + " shows what the CA may sign; ask only for that, or use another CA"
 }

@@ -208,7 +208,7 @@ func TestConstrainedCA(t *testing.T) {
 	if err := sign(renewer.UsageServer, "host-b.example.com"); err != nil {
 		t.Errorf("what is permitted: %v", err)
 	}
-	if err := sign(renewer.UsageServer, "host-b.example.net"); renewer.ClassOf(err) != renewer.ClassRefused || !strings.Contains(err.Error(), "constraints") {
+	if err := sign(renewer.UsageServer, "host-b.example.net"); renewer.ClassOf(err) != renewer.ClassRefused || !strings.Contains(err.Error(), "constraint") {
 		t.Errorf("another name: %v", err)
 	}
 	if err := sign(renewer.UsageClient, "host-b.example.com"); renewer.ClassOf(err) != renewer.ClassRefused {

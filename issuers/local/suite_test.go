@@ -105,7 +105,7 @@ func faults() map[string]issuertest.Fault {
 		}, "ca.pem: not a regular file"),
 		"certificate file holds a key": opened(mis, func(t *testing.T, cfg *local.Config) {
 			cfg.CertFile = cfg.KeyFile
-		}, `unexpected PEM block "PRIVATE KEY"`),
+		}, "ca-key.pem holds no certificate but a private key"),
 		"a stranger in the file": opened(mis, func(t *testing.T, cfg *local.Config) {
 			data, err := os.ReadFile(cfg.CertFile)
 			if err != nil {

@@ -148,24 +148,20 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			}
 			continue
 		}
-		out.Rereads, out.How, out.Settle = j.rereads(), j.placement.Activate.String(), j.placement.Settle(j.cert)
+		out.Rereads, out.Settle = j.rereads(), j.placement.Settle(j.cert)
 		flipped = append(flipped, i)
 		silent = silent && out.Rereads
 	}
-	switch {
-	case len(flipped) == 0 || silent:
-		return outs
-	case jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate:
-		for i := range outs {
-			outs[i].Stopped = "the setup of the host restarts the service"
-		}
+	if len(flipped) == 0 || silent || jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate {
 		return outs
 	}
 	began, most := e.Now(), budget(jobs)
 	did, err := load(ctx, jobs, most)
 	for _, i := range flipped {
 		j, out := jobs[i], &outs[i]
-		out.Stopped, out.Rereads, out.Began, out.Budget = did.NotRunning, false, began, most
+		if out.Stopped, out.Rereads, out.Budget = did.NotRunning, false, most; did.NotRunning == "" {
+			out.Began = began
+		}
 		if err == nil {
 			continue
 		}
@@ -207,6 +203,6 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	how.Bring = j.Kind == renewer.ActRestore && j.step.Stopped == ""
+	how.Bring = j.Kind == renewer.ActRestore && !j.step.Down.IsZero()
 	return reach(ctx, func() (Activated, error) { return host.Activate(ctx, how) })
 }

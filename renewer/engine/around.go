@@ -170,8 +170,13 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			if en, _, err = e.load(c.Name, c); err != nil {
 				return
 			}
-			steps = append(steps, renewer.PlanSteps(c, e.observed(en), e.condition(en, e.Now()), waiting[c.Name])...)
+			o := e.observed(en)
+			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
+			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
+		var gone []renewer.PlanStep
+		gone, err = e.leaving()
+		steps = append(steps, gone...)
 	})
 	return steps, cmp.Or(failed, err)
 }

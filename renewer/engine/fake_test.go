@@ -144,7 +144,7 @@ func (m *machine) activate(a renewer.Activation) (Activated, error) {
 	if err != nil {
 		return Activated{}, err
 	}
-	if m.stopped {
+	if m.stopped = m.stopped && !a.Bring; m.stopped {
 		return Activated{NotRunning: "the service"}, nil
 	}
 	m.activated[a.Key()]++
@@ -153,6 +153,15 @@ func (m *machine) activate(a renewer.Activation) (Activated, error) {
 		pl.served = leafOf(pl.loaded)
 	}
 	return Activated{}, nil
+}
+
+func (m *machine) Running(_ context.Context, a renewer.Activation) (string, error) {
+	unlock, err := m.enter("running", a.Key())
+	defer unlock()
+	if m.stopped && a.Key() != "" {
+		return "the service", err
+	}
+	return "", err
 }
 
 func (m *machine) Adopt(_ context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {

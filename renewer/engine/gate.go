@@ -21,22 +21,30 @@ func (e *Engine) nextLeaf(en *entry) trust.Leaf {
 	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.base(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
 }
 
+// renewal is what a certificate brings next, and shows now.
+func (e *Engine) renewal(en *entry) trust.Renewal {
+	r := trust.Renewal{Node: trust.NewNode(en.cert, en.cert.Placements[0]), Next: e.nextLeaf(en)}
+	for _, p := range en.cert.Placements {
+		r.IDs = append(r.IDs, trust.ID{Certificate: en.cert.Name, Host: p.Host})
+		for _, has := range e.shown(en, en.rec.Placements[p.Host]) {
+			r.Now = appendLeaf(r.Now, has)
+		}
+	}
+	return r
+}
+
 // refusals returns the verifiers that would refuse what a certificate brings
 // next, but for the hosts that somebody goes on without.
 func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusal {
-	l := e.nextLeaf(en)
-	if en.cert.IsBundle() || !l.Under.Known() || len(en.cert.Placements) == 0 {
+	if en.cert.IsBundle() || len(en.cert.Placements) == 0 {
 		return nil
 	}
-	var shown []trust.Leaf
-	for _, p := range en.cert.Placements {
-		for _, has := range e.shown(en, en.rec.Placements[p.Host]) {
-			shown = appendLeaf(shown, has)
-		}
+	r := e.renewal(en)
+	if !r.Next.Under.Known() {
+		return nil
 	}
-	n := trust.NewNode(en.cert, en.cert.Placements[0])
 	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) }
-	return e.trusts().Refusals(n, l, shown, e.Now(), limit, skip)
+	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }
 
 // gate says why what a rollout brings may not go live yet; zero if it may. The
@@ -103,13 +111,9 @@ func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
 	if !r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
 		return renewer.Event{}, false
 	}
-	var names []string
-	for _, refusal := range e.refusals(en, nil, 64) {
-		names = append(names, refusal.Verifier.String())
-	}
-	slices.Sort(names)
+	names := e.refusers(en)
 	return renewer.Event{
 		Time: e.Now(), Type: renewer.EventRefused, Certificate: a.Certificate, Host: a.Host, Generation: r.Generation, Rollout: r.ID,
-		Message: "goes live although these do not have its root and will refuse it: " + strings.Join(slices.Compact(names), ", "),
+		Message: "goes live although these do not have its root and will refuse it: " + strings.Join(names, ", "),
 	}, len(names) > 0
 }

@@ -80,6 +80,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		n.Roots = st.Seen.Roots
 	}
 	n.Loaded, n.Settles = st.LoadedRoots(p, en.cert)
+	n.Assumed = p.Settle(en.cert) > 0
 	return n
 }
 

@@ -77,12 +77,7 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 		out.Err, out.End = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), renewer.EndLost
 		return out
 	}
-	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
-		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
-	}
-	e.look(ctx, req, &out, j.step.Half())
-	out.At = e.Now()
-	if out.Err == nil {
+	if e.lookOrAsk(ctx, j, req, &out, j.step.Half()); out.Err == nil {
 		e.prune(ctx, j, req.Host.(Host))
 	}
 	return out
@@ -114,11 +109,30 @@ func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	if err = withoutClient(&req, err); err != nil {
 		return fail(err)
 	}
-	if j.step.Stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
-		req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
-	}
-	e.look(ctx, req, &out, time.Time{})
+	e.lookOrAsk(ctx, j, req, &out, time.Time{})
 	return out
+}
+
+// lookOrAsk looks at what was made live. A service that was told to load it ran,
+// and has to serve it; of any other the host is asked whether it runs: one that
+// does not is left alone, and only its files are looked at.
+func (e *Engine) lookOrAsk(ctx context.Context, j job, req ProbeRequest, out *renewer.Outcome, before time.Time) {
+	stopped := ""
+	if out.Idle = !req.Placement.Probe.Kind.Served(); j.step.Down.IsZero() {
+		ask, cancel := context.WithTimeout(ctx, stageTimeout)
+		defer cancel()
+		if stopped, out.Err = req.Host.(Host).Running(ask, j.placement.Activate); out.Err != nil {
+			out.Err, out.End = fmt.Errorf("ask %s whether the service of %s runs: %w", j.Host, j.Certificate, out.Err), renewer.EndLost
+			return
+		}
+		if stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {
+			req.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
+		}
+	}
+	if e.look(ctx, req, out, before); out.Err == nil && stopped != "" {
+		out.Err, out.End = renewer.Stopped(j.Certificate, stopped, nil), renewer.EndFailed
+	}
+	out.At = e.Now()
 }
 
 // look probes until it passes or the placement's time is up; before (if it is
@@ -187,10 +201,7 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 	if req.Roots, err = v.signers(ctx); err != nil || !p.Probe.Mutual {
 		return req, err
 	}
-	issuer := v.cert.Trust[0]
-	if v.accepts.Known() {
-		issuer = v.roots.issuerUnder(v.accepts, v.cert.Trust)
-	}
+	issuer := v.minter()
 	switch {
 	case p.Probe.Client != "":
 		req.Client, err = e.placedClient(ctx, p.Probe.Client, v.fleet)
@@ -203,6 +214,19 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v)
 	}
 	return req, err
+}
+
+// minter returns the issuer of the certificate that a probe presents: one with a
+// root that the service accepts or, where that is not known, is to accept.
+func (v sight) minter() string {
+	accepts := v.accepts
+	if !accepts.Known() {
+		accepts = v.roots.base(v.cert.Trust...)
+	}
+	if accepts.Known() {
+		return v.roots.issuerUnder(accepts, v.cert.Trust)
+	}
+	return v.cert.Trust[0]
 }
 
 // takes reports whether the service accepts a chain, as far as that is known.

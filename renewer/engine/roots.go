@@ -136,7 +136,7 @@ func (rc *rootCache) issuerUnder(roots renewer.RootSet, preferred []string) stri
 	names := slices.Sorted(maps.Keys(rc.roots))
 	rc.mu.Unlock()
 	for _, name := range slices.Concat(preferred, names) {
-		if rc.base(name).Meets(roots) {
+		if _, file := renewer.IsTrustFile(name); !file && rc.base(name).Meets(roots) {
 			return name
 		}
 	}

@@ -178,13 +178,31 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Under = pki.Under(l.Seen.Disk.Chain, roots.all())
 		roots.learn(l.Seen.Disk.Roots...)
 	}
-	if l.Err == nil && t.state.Origin == renewer.OriginForeign {
+	if l.Err = t.asked(ctx, req.Host.(Host), l); l.Err == nil && t.state.Origin == renewer.OriginForeign {
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("what is in place is not what renewer wrote")}
 	}
 	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // nobody checks it who only reads files
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: fmt.Errorf("%s expired at %s", t.cert.Name, t.gen.NotAfter.Format(time.RFC3339))}
 	}
 	return t, l
+}
+
+// asked asks the host whether the service runs, where that decides what was seen:
+// something else answers although the files are right, or files are all that was
+// looked at since they were placed, which proves no activation.
+func (t target) asked(ctx context.Context, host Host, l renewer.Look) error {
+	elsewhere := renewer.ProbeErrorKindOf(l.Err) == renewer.ProbeMismatch && l.Kind.Served() && !l.Differs
+	if !elsewhere && (l.Err != nil || !t.state.Unactivated || l.Kind.Served()) {
+		return l.Err
+	}
+	stopped, err := host.Running(ctx, t.placement.Activate)
+	switch {
+	case stopped != "":
+		return renewer.Stopped(t.cert.Name, stopped, l.Err)
+	case l.Err == nil:
+		return err
+	}
+	return l.Err
 }
 
 // observe records what was seen. Hosts between two generations are left to

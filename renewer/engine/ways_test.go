@@ -257,6 +257,47 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 	})
 }
 
+// Whether a service runs is asked when that matters, and not remembered from its
+// activation: one that is started meanwhile is proven, and one that ended because
+// of what it was told to load was not stopped by anybody.
+func TestWhetherAServiceRunsIsAskedWhenItIsProven(t *testing.T) {
+	for name, tc := range map[string]struct {
+		probe  renewer.ProbeKind
+		before bool // it does not run when it is activated
+		after  func(*machine)
+		state  renewer.HostState
+	}{
+		"started before the probe":       {renewer.ProbeTLS, true, (*machine).start, renewer.HostVerified},
+		"started before the file probe":  {renewer.ProbeFile, true, (*machine).start, renewer.HostVerified},
+		"ended by what it was to load":   {renewer.ProbeTLS, false, (*machine).stop, renewer.HostRolledBack},
+		"not started before the look":    {renewer.ProbeFile, true, nil, renewer.HostBlocked},
+		"not started before the TLS one": {renewer.ProbeTLS, true, nil, renewer.HostBlocked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, Asked, func(b *bench) []renewer.Certificate {
+				c := b.cert("web", month, "a")
+				c.Placements[0].Probe.Kind = tc.probe
+				return []renewer.Certificate{c}
+			}, func(t *testing.T, b *bench) {
+				b.pass()
+				m := b.machine("a")
+				m.set(func(m *machine) { m.stopped = tc.before })
+				if tc.after != nil {
+					m.then(func() { m.then(nil); m.set(tc.after) })
+				}
+				_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+				must(t, err)
+				if h := b.row("web").Hosts[0]; h.State != tc.state || h.Matches == (tc.state == renewer.HostBlocked) {
+					t.Errorf("%+v", h)
+				}
+				if m.stopped != (tc.state == renewer.HostBlocked) {
+					t.Errorf("stopped: %t", m.stopped)
+				}
+			})
+		})
+	}
+}
+
 // A pid_file that is wrong while the service answers on its port is a trouble
 // that is told once, not a rollout at every look.
 func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {

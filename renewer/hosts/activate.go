@@ -30,6 +30,20 @@ const defaultTimeout = 90 * time.Second
 // A pid file that outlived its process can name a process that came later:
 // that cannot be told from the file, and a signal goes to it.
 func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+	return h.activate(ctx, a, false)
+}
+
+// Running says what Activate would leave alone because it does not run, and
+// changes nothing. Of a command nobody can tell.
+func (h *Host) Running(ctx context.Context, a renewer.Activation) (string, error) {
+	if a.Kind == renewer.ActivateCommand {
+		return "", nil
+	}
+	did, err := h.activate(ctx, a, true)
+	return did.NotRunning, err
+}
+
+func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (renewer.Activated, error) {
 	timeout := a.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
@@ -42,13 +56,16 @@ func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Acti
 	case renewer.ActivateNone, "":
 		return out, nil
 	case renewer.ActivateSystemd:
-		out, err = h.activateUnits(ctx, a)
+		out, err = h.activateUnits(ctx, a, ask)
 	case renewer.ActivateSignal:
+		if ask {
+			a.Signal = AnySignal
+		}
 		out, err = h.signal(ctx, a)
 	case renewer.ActivateCommand:
 		_, err = h.output(ctx, a.Command)
 	case renewer.ActivateDocker:
-		out, err = h.activateContainer(ctx, a)
+		out, err = h.activateContainer(ctx, a, ask)
 	default:
 		err = &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not known", a.Kind),
@@ -62,19 +79,21 @@ func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Acti
 }
 
 func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
-	pid, err := h.readPID(ctx, a.PIDFile)
+	pid, writer, err := h.readPID(ctx, a.PIDFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.Activated{NotRunning: "pid file " + a.PIDFile + " is missing"}, nil
 	}
 	if err != nil {
 		return renewer.Activated{}, err
 	}
-	err = h.transport.Signal(ctx, pid, a.Signal)
+	err = h.transport.Signal(ctx, pid, a.Signal, writer)
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s does not run", pid, a.PIDFile)}, nil
+	case a.Signal == AnySignal && (errors.Is(err, fs.ErrPermission) || renewer.ClassOf(err) == renewer.ClassMisconfigured): // another user's, or sudo does not let it be asked
+		err = nil
 	case errors.Is(err, fs.ErrPermission):
-		err = renewer.WithHint(err, "run renewer as root or as the user of that process")
+		err = renewer.WithHint(err, "run renewer as root or as the user of that process; a pid file of another user than root names processes of that user alone")
 	}
 	if err != nil {
 		return renewer.Activated{}, fmt.Errorf("send %s to process %d of %s: %w", a.Signal, pid, a.PIDFile, err)
@@ -83,20 +102,21 @@ func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activa
 }
 
 // readPID reads a pid file: one number above 1, as daemons write it (daemon(7)).
-func (h *Host) readPID(ctx context.Context, file string) (int, error) {
+// writer is the user whose file it is.
+func (h *Host) readPID(ctx context.Context, file string) (pid, writer int, err error) {
 	const limit = 64
 	dir, err := h.transport.OpenDir(ctx, path.Dir(file), false)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { _ = dir.Close() }()
-	data, err := dir.ReadFile(path.Base(file), limit)
+	info, data, err := dir.ReadFile(path.Base(file), limit)
 	if err != nil {
-		return 0, fmt.Errorf("pid file %s: %w", file, err)
+		return 0, 0, fmt.Errorf("pid file %s: %w", file, err)
 	}
-	pid, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
-	if err != nil || pid <= 1 {
-		return 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
+	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
+	if err != nil || n <= 1 {
+		return 0, 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
 	}
-	return int(pid), nil
+	return int(n), info.Owner.UID, nil
 }

@@ -44,6 +44,9 @@ func TestSignal(t *testing.T) {
 	}
 
 	file(fmt.Sprintf("%d\n", cmd.Process.Pid))
+	asked, err := h.Running(t.Context(), a)
+	must(t, err)
+	equal(t, "asked what does not run", asked, "")
 	got, err := h.Activate(t.Context(), a)
 	must(t, err)
 	equal(t, "not running", got.NotRunning, "")
@@ -77,6 +80,9 @@ func TestSignal(t *testing.T) {
 	got, err = h.Activate(t.Context(), a)
 	must(t, err)
 	equal(t, "not running", got.NotRunning, fmt.Sprintf("process %d of /run/svc.pid does not run", dead.Process.Pid))
+	asked, err = h.Running(t.Context(), a)
+	must(t, err)
+	equal(t, "asked what does not run", asked, got.NotRunning)
 }
 
 func TestCommandActivation(t *testing.T) {

@@ -36,8 +36,10 @@ func Commands(p renewer.Placement) [][]string {
 	case renewer.ActivateSystemd:
 		out = append(out, unitCommands(a)...)
 	case renewer.ActivateSignal:
-		for digits := 1; digits <= 7; digits++ { // pid_max(5) of 64 bits: 4194304
-			out = append(out, []string{"kill", "-s", strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"), strings.Repeat(sudoers.Digit, digits)})
+		for _, signal := range []string{strings.TrimPrefix(strings.ToUpper(a.Signal), "SIG"), AnySignal} {
+			for digits := 1; digits <= 7; digits++ { // pid_max(5) of 64 bits: 4194304
+				out = append(out, []string{"kill", "-s", signal, strings.Repeat(sudoers.Digit, digits)})
+			}
 		}
 	case renewer.ActivateCommand:
 		out = append(out, a.Command)
@@ -52,6 +54,18 @@ func Commands(p renewer.Placement) [][]string {
 		out = append(out, p.Probe.Command)
 	}
 	return out
+}
+
+// DockerVariables change what docker asks, and how, whatever -H says (docker(1)).
+// None of them is meant for renewer.
+var DockerVariables = []string{
+	"DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_API_VERSION", "DOCKER_CONFIG",
+}
+
+// AsksDocker reports whether renewer itself asks the Docker daemon with a command;
+// what an entry runs has the variables that it is written for.
+func AsksDocker(argv []string) bool {
+	return len(argv) > 3 && argv[1] == "-H" && strings.HasPrefix(argv[2], "unix://")
 }
 
 // DialDocker is the argument vector of a connection to the Docker daemon, where

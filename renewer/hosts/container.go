@@ -24,7 +24,7 @@ const (
 // of the host, and waits until it runs again, and is healthy where it has a
 // healthcheck. One that is stopped or paused is left alone unless it is to be
 // brought up again.
-func (h *Host) activateContainer(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+func (h *Host) activateContainer(ctx context.Context, a renewer.Activation, ask bool) (renewer.Activated, error) {
 	if stopped, why := h.dockerStopped(ctx); stopped {
 		return renewer.Activated{NotRunning: "the Docker daemon (" + why + ")"}, nil
 	}
@@ -46,6 +46,8 @@ func (h *Host) activateContainer(ctx context.Context, a renewer.Activation) (ren
 	// One in a crash loop is restarted: files from before may be the cause.
 	if up := st.Running && !st.Paused || st.Restarting; !up && !a.Bring {
 		return renewer.Activated{NotRunning: fmt.Sprintf("container %s (%s)", a.Container, describe(st))}, nil
+	} else if ask {
+		return renewer.Activated{}, nil
 	}
 	before := st.StartedAt
 	if a.Action == "kill" && st.Running {

@@ -101,3 +101,18 @@ func TestClock(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// No variable of an account changes what docker is asked.
+func TestDockerIsAskedWithoutTheVariablesOfAnAccount(t *testing.T) {
+	for _, name := range DockerVariables {
+		t.Setenv(name, "1")
+	}
+	h := New(renewer.Host{Name: "host-a"}, Local(t.TempDir()))
+	h.systemctl = "renewer-test-no-such-program"
+	h.docker = stand(t, `! env | grep "^DOCKER_" >&2 || exit 1
+case "$*" in *" info "*) echo "renewer: true 1";; esac
+`)
+	got, err := h.Docker(t.Context(), "")
+	must(t, err)
+	equal(t, "state", got, renewer.DockerState{Running: true, LiveRestore: true, Containers: 1, Matching: 1})
+}

@@ -16,8 +16,8 @@ import (
 const maxPlain = 1 << 20
 
 // Output runs an argument vector on the host and returns the end of what it
-// printed, stdout and stderr together; a non-zero exit is an error that holds
-// the end of its output.
+// printed on standard output; a non-zero exit is an error that holds the end of
+// all that it printed.
 func (h *Host) Output(ctx context.Context, argv []string) (string, error) {
 	out, err := h.output(ctx, argv)
 	if err != nil {
@@ -72,7 +72,7 @@ func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info
 	case !info.Mode.IsRegular():
 		err = errors.New("not a regular file")
 	default:
-		data, err = dir.ReadFile(base, maxPlain)
+		info, data, err = dir.ReadFile(base, maxPlain)
 	}
 	return data, info, target, err
 }
@@ -97,7 +97,7 @@ func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs
 	}
 	defer dir.Close()
 	base := path.Base(name)
-	owner, err := h.ownerOf(ctx, dir, base)
+	owner, err := h.ownerOf(ctx, dir, name)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs
 			_ = dir.Remove(temp) // not there after the rename
 		}
 	}()
-	if err := (&place{dir: dir}).create(temp, file{mode: mode.Perm(), owner: owner, data: data}); err != nil {
+	if err := dir.Create(File{Name: temp, Mode: mode.Perm(), Owner: owner, Data: data}); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -120,10 +120,11 @@ func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs
 	return dir.Sync(".")
 }
 
-func (h *Host) ownerOf(ctx context.Context, dir Dir, base string) (Owner, error) {
+func (h *Host) ownerOf(ctx context.Context, dir Dir, name string) (Owner, error) {
+	base := path.Base(name)
 	switch info, err := dir.Lstat(base); {
 	case errors.Is(err, fs.ErrNotExist):
-		return h.transport.Owner(ctx, "", "")
+		return h.transport.Owner(ctx, "", "", path.Dir(name))
 	case err != nil:
 		return Owner{}, err
 	case info.Mode&fs.ModeSymlink != 0:

@@ -1,20 +1,23 @@
 package hosts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"renewer/internal/cleanenv"
 	"renewer/renewer"
 )
 
@@ -34,10 +37,10 @@ func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = pipeGrace
-	cmd.Env = environment(os.Environ())
+	cmd.Env = cleanenv.Of(os.Environ())
 	cmd.Dir = "/"
-	out := &tail{limit: outputKept}
-	cmd.Stdout, cmd.Stderr = out, out
+	answer, all := &tail{limit: outputKept}, &tail{limit: outputKept}
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(answer, all), all
 	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil && err != nil:
@@ -49,27 +52,25 @@ func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
 	case err != nil:
 		err = fmt.Errorf("run %s: %w", argv[0], err)
 	}
-	return out.buf, err
+	out := answer
+	if err != nil {
+		out = all
+	}
+	out.mu.Lock() // what was left running may still write
+	defer out.mu.Unlock()
+	return bytes.Clone(out.buf), err
 }
 
-// environment leaves out what is meant for this process alone: the service
-// manager's sockets and the directory with its credentials.
-func environment(env []string) []string {
-	private := []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LC_ALL"}
-	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains(private, name)
-	})
-	return append(env, "LC_ALL=C")
-}
-
-// tail keeps the end of what is written to it.
+// tail keeps the end of what is written to it, by several at once.
 type tail struct {
-	buf   []byte
 	limit int
+	mu    sync.Mutex
+	buf   []byte
 }
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.buf = append(t.buf, p[max(0, len(p)-t.limit):]...)
 	if extra := len(t.buf) - t.limit; extra > 0 {
 		t.buf = append(t.buf[:0], t.buf[extra:]...)
@@ -77,24 +78,55 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *local) Signal(ctx context.Context, pid int, name string) error {
+// Signal refers to the process by a descriptor, so that none which came later
+// gets the signal.
+func (l *local) Signal(ctx context.Context, pid int, name string, user int) error {
 	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 	switch {
-	case sig == 0:
+	case sig == 0 && name != AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1 || pid == os.Getpid():
 		return fmt.Errorf("refused to signal process %d", pid)
 	}
-	err := syscall.Kill(pid, sig)
-	if errors.Is(err, syscall.ESRCH) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
 		return os.ErrProcessDone
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing is written to it
+	if user != 0 && user != os.Geteuid() {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if errors.Is(err, os.ErrNotExist) {
+			return os.ErrProcessDone
+		}
+		if err != nil || !runsAs(string(status), user) {
+			return fmt.Errorf("process %d is not one of user %d: %w", pid, user, syscall.EPERM)
+		}
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return os.ErrProcessDone
+}
+
+// runsAs reports whether a process, by its status (proc_pid_status(5)), is one
+// that the user could signal: its real or its saved user (kill(2)).
+func runsAs(status string, user int) bool {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			f := strings.Fields(ids) // real, effective, saved, for files
+			is := strconv.Itoa(user)
+			return len(f) == 4 && (f[0] == is || f[2] == is)
+		}
+	}
+	return false
 }
 
 // Owner looks names up in /etc/passwd and /etc/group of this machine, also
 // where the host has a root; other name services are not asked.
-func (l *local) Owner(ctx context.Context, userName, groupName string) (Owner, error) {
+func (l *local) Owner(_ context.Context, userName, groupName, _ string) (Owner, error) {
 	o := Owner{UID: os.Geteuid(), GID: os.Getegid()}
 	if userName != "" {
 		uid, gid, err := lookupUser(userName)

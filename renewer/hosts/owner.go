@@ -27,11 +27,11 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 			group = props["Group"]
 		}
 	}
-	want, err := h.transport.Owner(ctx, user, group)
+	want, err := h.transport.Owner(ctx, user, group, p.Dir)
 	if err != nil {
 		return Owner{}, err
 	}
-	self, err := h.transport.Owner(ctx, "", "")
+	self, err := h.transport.Owner(ctx, "", "", p.Dir)
 	if err != nil {
 		return Owner{}, err
 	}

@@ -45,8 +45,8 @@ func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
 // activateUnits restarts or reloads units, all that run in one go. A unit
 // that failed is restarted: an activation before this one may be the cause.
 // One that is stopped, or about to be, is left alone unless it is to be
-// brought up again.
-func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
+// brought up again; where only that is asked, all are.
+func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool) (renewer.Activated, error) {
 	var restart, reload, stopped []string
 	for _, unit := range a.Units {
 		if !unitName(unit) {
@@ -84,6 +84,9 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation) (renewer
 		}
 	}
 	out := renewer.Activated{NotRunning: strings.Join(stopped, ", ")}
+	if ask {
+		return out, nil
+	}
 	if len(restart) > 0 {
 		// Without this a unit that used up StartLimitBurst= stays down, however
 		// good its files are now.
@@ -117,7 +120,7 @@ func (h *Host) whetherDown(ctx context.Context, err error) error {
 // goingDown returns an error if the host is being shut down.
 func (h *Host) goingDown(ctx context.Context) error {
 	out, err := h.systemd(ctx, "is-system-running")
-	if strings.TrimSpace(out) == "stopping" {
+	if slices.Contains(strings.Fields(out), "stopping") {
 		return fmt.Errorf("%w: it is being shut down", renewer.ErrUnreachable)
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {

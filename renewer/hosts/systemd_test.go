@@ -98,6 +98,12 @@ func TestSystemd(t *testing.T) {
 		}
 		equal(t, "not running", got.NotRunning, c.notRunning)
 		equalSlices(t, "calls for "+strings.Join(c.a.Units, " "), calls(), c.calls)
+		if c.says == "" {
+			stopped, err := h.Running(t.Context(), c.a)
+			must(t, err)
+			equal(t, "asked what does not run", stopped, c.notRunning)
+			equalSlices(t, "calls of a question", calls(), nil)
+		}
 	}
 	fail("restart", "Job for runs.service failed because the control process exited with error code.\n")
 	_, err := h.Activate(t.Context(), units("restart", "runs.service"))

@@ -55,8 +55,10 @@ func (h *Host) workOfUnits(ctx context.Context, units []string) (renewer.Work, e
 		if !unitName(unit) {
 			return w, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
 		}
+		// What ends or starts between two questions takes its control group away
+		// while it is read, which looks like any fault of a disk: it is asked again.
 		running, active, err := h.workOfUnit(ctx, unit)
-		if errors.Is(err, fs.ErrNotExist) { // it may have ended between two questions
+		for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable) && ctx.Err() == nil; again++ {
 			running, active, err = h.workOfUnit(ctx, unit)
 		}
 		if err != nil {
@@ -123,7 +125,7 @@ const (
 )
 
 func processesBelow(dir Dir, name string, depth int, found *[]string) error {
-	data, err := dir.ReadFile(path.Join(name, "cgroup.procs"), procsLimit)
+	_, data, err := dir.ReadFile(path.Join(name, "cgroup.procs"), procsLimit)
 	if err != nil {
 		return err
 	}

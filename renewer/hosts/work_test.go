@@ -69,6 +69,27 @@ func TestIdleByProcesses(t *testing.T) {
 	}
 }
 
+// A control group that goes while it is read gives ENODEV, which SFTP calls no
+// more than a failure; the service has been started anew by then.
+func TestIdleOfAUnitThatStartsAnewWhileItIsLookedAt(t *testing.T) {
+	t.Parallel()
+	root := memory(t)
+	testpki.WriteFile(t, filepath.Join(root, "/sys/fs/cgroup/system.slice/dagu-worker.service/cgroup.procs"), []byte("100\n101\n"), 0o644)
+	for at := 1; ; at++ {
+		tr := &faults{Transport: Local(root), at: at, way: Once}
+		h := New(renewer.Host{Name: "host-a"}, tr)
+		systemctl(t, h, map[string]string{"dagu-worker.service": active})
+		got, err := h.Work(t.Context(), guarded(ofWorker, renewer.DaguGuard{By: renewer.IdleByProcesses}))
+		must(t, err)
+		if !got.Running || got.Active != 1 {
+			t.Errorf("operation %d failed once: %+v", at, got)
+		}
+		if tr.Ops < at {
+			break
+		}
+	}
+}
+
 func TestIdleByProcessesOfAContainer(t *testing.T) {
 	t.Parallel()
 	for transport, over := range machines {

@@ -28,7 +28,7 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	}
 	order := renewer.Order{Certificate: c.Name, Request: c.Request(), Key: key}
 	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
-	under, err := CheckIssued(order, c.Strict, chain, roots, now)
+	under, err := check(order, c.Strict, chain, roots, now)
 	if err != nil {
 		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
 	}

@@ -180,7 +180,7 @@ func DecodeKey(text []byte) (crypto.Signer, error) {
 
 // KeyBlock returns the first private key block of a PEM text; nil for none.
 func KeyBlock(text []byte) *pem.Block {
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+	for block, rest := pem.Decode(Plain(text)); block != nil; block, rest = pem.Decode(rest) {
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			return block
 		}
@@ -192,13 +192,14 @@ func KeyBlock(text []byte) *pem.Block {
 // at least.
 func DecodeCertificates(text []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
+	for block, rest := pem.Decode(Plain(text)); block != nil; block, rest = pem.Decode(rest) {
+		der := CertificateDER(block)
+		if der == nil {
 			continue
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
+		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %d cannot be parsed: %w", len(certs)+1, err)
+			return nil, unreadable(len(certs)+1, der, err)
 		}
 		certs = append(certs, c)
 	}

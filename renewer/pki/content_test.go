@@ -139,6 +139,7 @@ func FuzzPEM(f *testing.F) {
 	f.Add(pair.CertPEM)
 	f.Add(pair.KeyPEM)
 	f.Add(append(bytes.Clone(pair.KeyPEM), pair.CertPEM...))
+	f.Add([]byte("\xff\xfe-\x00-\x00"))
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if certs, err := pki.DecodeCertificates(data); err == nil && (len(certs) == 0 || certs[0] == nil) {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,12 +27,27 @@ func (e *unusable) Is(target error) bool {
 // (refused, and renewer.ErrUnusable) means that the leaf must never be pushed. Warnings
 // say what the issuer added or shortened. The chain has to lead to one of the
 // roots and no certificate in it may end before the leaf.
+//
+// At last the chain is looked at as peers will: see Accepted.
 func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (under renewer.RootSet, err error) {
-	leaf := chain.Leaf
-	refuse := func(format string, a ...any) error {
-		why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
-		return &renewer.Error{Class: renewer.ClassRefused, Hint: "compare the issuer's template, role or policy with the entry", Err: &unusable{error: why}}
+	if under, err = check(o, strict, chain, roots, now); err != nil || !strict {
+		return under, err
 	}
+	for _, more := range renewer.BeyondDates(o.Lifetime, chain.Leaf.NotBefore, chain.Leaf.NotAfter, now) {
+		return nil, refusal(o, "%s (strict: true)", more)
+	}
+	return under, nil
+}
+
+func refusal(o renewer.Order, format string, a ...any) error {
+	why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
+	return &renewer.Error{Class: renewer.ClassRefused, Hint: "compare the issuer's template, role or policy with the entry", Err: &unusable{error: why}}
+}
+
+// check is all of CheckIssued that holds of what was adopted too.
+func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (under renewer.RootSet, err error) {
+	leaf := chain.Leaf
+	refuse := func(format string, a ...any) error { return refusal(o, format, a...) }
 	if leaf == nil {
 		return nil, refuse("is missing")
 	}
@@ -60,15 +76,24 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	if leaf.Subject.CommonName != o.CommonName && strict {
 		return nil, refuse("has the common name %q instead of %q (strict: true)", leaf.Subject.CommonName, o.CommonName)
 	}
+	if err := bounded(chain); err != nil {
+		return nil, refuse("%w", err)
+	}
 	if under, err = checkChain(chain, roots, refuse); err != nil {
 		return nil, err
 	}
-	switch given := leaf.NotAfter.Sub(now); {
-	case leaf.NotBefore.After(now):
-		return nil, &renewer.Error{
-			Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and of the issuer",
-			Err: fmt.Errorf("%s: the certificate from issuer %s is valid only from %s, and it is %s here", o.Certificate, o.Issuer, date(leaf.NotBefore), date(now)),
+	for _, c := range slices.Concat([]*x509.Certificate{leaf}, chain.Intermediates, only(roots, under)) {
+		if c.NotBefore.After(now) {
+			return nil, &renewer.Error{
+				Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and of the issuer",
+				Err: fmt.Errorf("%s: of the certificate from issuer %s, %s is valid only from %s, and it is %s here", o.Certificate, o.Issuer, c.Subject, date(c.NotBefore), date(now)),
+			}
 		}
+	}
+	if err := asPeers(chain, only(roots, under), o.Usages, now); err != nil {
+		return nil, refuse("would be refused by peers: %w", err)
+	}
+	switch given := leaf.NotAfter.Sub(now); {
 	case given < o.Lifetime/10:
 		return nil, &renewer.Error{
 			Class: renewer.ClassRefused, Hint: "raise the issuer's longest lifetime, or ask for less: lifetime of the entry; a CA that is about to end has to be replaced",
@@ -77,6 +102,39 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 		}
 	}
 	return under, nil
+}
+
+// asPeers asks as the peers of the leaf will, with the roots that it leads to.
+// What holds now holds until the leaf ends: no CA above it ends earlier. What this
+// process signed itself is asked only where its CA has limits.
+func asPeers(chain renewer.Chain, roots []*x509.Certificate, usages []renewer.Usage, now time.Time) error {
+	limited := len(chain.Leaf.UnhandledCriticalExtensions) > 0
+	for below, ca := range chain.Intermediates {
+		limited = limited || Limited(ca, below)
+	}
+	for _, ca := range roots {
+		limited = limited || Limited(ca, len(chain.Intermediates))
+	}
+	if chain.SignedBy != nil && !limited {
+		return nil
+	}
+	return Accepted(chain, roots, usages, now)
+}
+
+func bounded(chain renewer.Chain) error {
+	size := len(chain.Leaf.Raw)
+	for _, c := range chain.Intermediates {
+		size += len(c.Raw)
+	}
+	if n := len(chain.Intermediates) + 1; n > maxChain || size > maxChainBytes {
+		return fmt.Errorf("has a chain of %d certificates and %d bytes, which peers do not read: at most %d and %d", n, size, maxChain, maxChainBytes)
+	}
+	return nil
+}
+
+// only returns those of the roots that are in a set.
+func only(roots []*x509.Certificate, set renewer.RootSet) []*x509.Certificate {
+	return slices.DeleteFunc(slices.Clone(roots), func(c *x509.Certificate) bool { return !slices.Contains(set, renewer.RootID(c.Raw)) })
 }
 
 // checkChain returns the roots that the chain leads to.

@@ -21,7 +21,7 @@ import (
 )
 
 var everyPage = []string{
-	"/", "/?q=docker&status=attention", "/hosts", "/hosts/host-d", "/hosts/host-f", "/issuers", "/events", "/certificates/docker@host-e", "/certificates/docker@host-c",
+	"/", "/?q=docker&status=attention", "/hosts", "/hosts/host-d", "/hosts/host-f", "/issuers", "/trust", "/events", "/certificates/docker@host-e", "/certificates/docker@host-c",
 	"/certificates/new-service", "/runbooks", "/runbooks/RenewerRolloutBlocked",
 }
 

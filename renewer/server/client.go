@@ -141,6 +141,33 @@ func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verifica
 	return act[[]renewer.Verification](ctx, c, "/v1/verify", map[string][]string{"names": names}, nil)
 }
 
+// Trust implements Service.
+func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
+	return get[renewer.Trust](ctx, c, "/v1/trust", brief(url.Values{"name": r.Names}, r.Brief))
+}
+
+// Impact implements Service.
+func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
+	return get[renewer.Impact](ctx, c, "/v1/impact", brief(url.Values{"target": {r.Target}, "case": {string(r.Case)}}, r.Brief))
+}
+
+func brief(q url.Values, is bool) url.Values {
+	if is {
+		q.Set("brief", "")
+	}
+	return q
+}
+
+// DropRoot implements Service.
+func (c *Client) DropRoot(ctx context.Context, root string) (renewer.RootDropped, error) {
+	return act[renewer.RootDropped](ctx, c, "/v1/trust/drop", map[string]string{"root": root}, nil)
+}
+
+// Forget implements Service.
+func (c *Client) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error) {
+	return act[[]renewer.Forgotten](ctx, c, "/v1/forget", r, nil)
+}
+
 // HostPlan implements Service.
 func (c *Client) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
 	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/plan", nil, nil)

@@ -45,6 +45,15 @@ type Service interface {
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
+	// Trust returns who accepts whom, from what is in place.
+	Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error)
+	// Impact returns who would refuse whom.
+	Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error)
+	// DropRoot lets a root that was found in ca files leave them: by fingerprint,
+	// the beginning of one, or subject. It is refused while somebody needs it.
+	DropRoot(ctx context.Context, root string) (renewer.RootDropped, error)
+	// Forget lets go of what left the fleet file and is still in place.
+	Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error)
 	// HostPlan returns what a host needs to serve the Docker API over TLS.
 	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
 	// HostSetup places the certificate and carries the plan out, if it is still

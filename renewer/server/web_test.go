@@ -48,6 +48,7 @@ func TestPortIsReadOnlyAndKnowsItsRoutesAlone(t *testing.T) {
 		{"GET", "/hosts", "<h1>Hosts</h1>", 200},
 		{"GET", "/hosts/nobody", "there is no host of this name", 404},
 		{"GET", "/issuers", "<h1>Issuers and channels</h1>", 200},
+		{"GET", "/trust", "<h1>Trust</h1>", 200},
 		{"GET", "/events", "<h1>Events</h1>", 200},
 		{"GET", "/certificates/nothing", "has no certificate of this name", 404},
 		{"GET", "/assets/page.css", ":root", 200},

@@ -35,6 +35,7 @@ type Leaf struct {
 // Node is what is known of one placement.
 type Node struct {
 	ID
+	name   string      // of the placement; given by Put
 	Shows  [sides]bool // its leaves, as a server, as a client
 	Issuer string      // that its certificate names now
 	Leaves []Leaf      // in place, loaded, or on their way
@@ -45,6 +46,7 @@ type Node struct {
 	Roots    renewer.RootSet
 	Loaded   renewer.RootSet
 	Settles  time.Time       // from then on Roots count as loaded; zero: never by time
+	Assumed  bool            // Loaded is assumed: nothing is activated there
 	Foreign  renewer.RootSet // those of Roots that nobody but their owner drops
 	Unwanted map[string]time.Time
 }

@@ -18,6 +18,10 @@ func (g *Graph) Wanted(n Node, base renewer.RootSet, now time.Time) renewer.Root
 	if known, ok := g.nodes[n.ID]; ok {
 		n = *known
 	}
+	return g.wanted(n, base, now)
+}
+
+func (g *Graph) wanted(n Node, base renewer.RootSet, now time.Time) renewer.RootSet {
 	want := base.With(n.Foreign)
 	var kept renewer.RootSet
 	for s := range sides {
@@ -71,18 +75,41 @@ func (g *Graph) good(root string, now time.Time) bool {
 	return !known || now.Before(end)
 }
 
+// Verdict is how a verifier takes a leaf. Matrix, Impact and the gate have no
+// other way to tell.
+func (g *Graph) Verdict(v *Node, l Leaf, now time.Time) renewer.Acceptance {
+	if !now.Before(l.NotAfter) {
+		return renewer.HasExpired
+	}
+	if !l.Under.Known() || !v.Roots.Known() {
+		return renewer.NotKnown
+	}
+	loaded, assumed := v.Loaded, v.Assumed
+	if !v.Settles.IsZero() && !now.Before(v.Settles) {
+		loaded, assumed = v.Roots, true
+	}
+	out := renewer.NoRoot
+	for _, root := range l.Under {
+		switch {
+		case !v.Roots.Has(root):
+		case !g.good(root, now):
+			if out == renewer.NoRoot {
+				out = renewer.HasExpired
+			}
+		case !loaded.Has(root):
+			out = renewer.NotLoaded
+		case assumed:
+			return renewer.Assumed
+		default:
+			return renewer.Accepted
+		}
+	}
+	return out
+}
+
 // Accepts reports whether a verifier takes a leaf: a root of it is in place and
 // loaded, and neither has expired.
-func (g *Graph) Accepts(v *Node, l Leaf, now time.Time) bool {
-	if !now.Before(l.NotAfter) {
-		return false
-	}
-	loaded := v.Loaded
-	if !v.Settles.IsZero() && !now.Before(v.Settles) {
-		loaded = v.Roots
-	}
-	return slices.ContainsFunc(l.Under, func(root string) bool { return v.Roots.Has(root) && loaded.Has(root) && g.good(root, now) })
-}
+func (g *Graph) Accepts(v *Node, l Leaf, now time.Time) bool { return g.Verdict(v, l, now).Works() }
 
 // mayAccept is Accepts of what is shown where what is not known counts as
 // accepted: it protects. But a verifier of unknown roots that accepts what is shown
@@ -112,29 +139,43 @@ type Refusal struct {
 // presenter shows now (shown): up to limit, in no order, without those to skip. A presenter that shows
 // nothing, or nothing that is accepted, is refused by nobody who would notice.
 func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int, skip func(ID) bool) (out []Refusal) {
-	shown = slices.DeleteFunc(slices.Clone(shown), func(has Leaf) bool { // who accepts that accepts this
-		return len(has.Under) > 0 && len(has.Under.Without(l.Under)) == 0
-	})
+	shown = further(shown, l)
 	for s := range sides {
 		if !n.Shows[s] || len(shown) == 0 {
 			continue
 		}
-		for v := range g.mayLack(s, n.Issuer, l.Under) {
-			if v.ID == n.ID && self(v, &n) || skip(v.ID) || g.Accepts(v, l, now) {
+		for v := range g.mayLack(s, n.Issuer, l.Under, now) {
+			if v.ID == n.ID && self(v, &n) || skip(v.ID) {
 				continue
 			}
-			if !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, l, now) }) {
-				continue
+			if r, refused := g.refuses(v, l, shown, now); refused {
+				out = append(out, r)
 			}
-			r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under)}
-			if r.InPlace && now.Before(v.Settles) {
-				r.Until = v.Settles
-			}
-			out = append(out, r)
 			if len(out) >= limit {
 				return out
 			}
 		}
 	}
 	return out
+}
+
+// further returns those of the leaves shown whose acceptance says nothing of the
+// next one: who accepts a leaf under the same roots accepts that too.
+func further(shown []Leaf, next Leaf) []Leaf {
+	return slices.DeleteFunc(slices.Clone(shown), func(has Leaf) bool {
+		return len(has.Under) > 0 && len(has.Under.Without(next.Under)) == 0
+	})
+}
+
+// refuses reports whether a verifier would refuse a leaf although it may accept
+// one of those shown.
+func (g *Graph) refuses(v *Node, l Leaf, shown []Leaf, now time.Time) (Refusal, bool) {
+	if g.Accepts(v, l, now) || !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, l, now) }) {
+		return Refusal{}, false
+	}
+	r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under)}
+	if r.InPlace && now.Before(v.Settles) {
+		r.Until = v.Settles
+	}
+	return r, true
 }

@@ -131,7 +131,7 @@ func BenchmarkPort10000(b *testing.B) {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", server.NewMetrics("v1", state))
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(ready) })
-	mux.Handle("/", page.Handler(page.Options{Source: pages{a}, Log: slog.New(slog.DiscardHandler)}))
+	mux.Handle("/", page.Handler(page.Options{Source: newPages(a), Log: slog.New(slog.DiscardHandler)}))
 	srv := httptest.NewServer(mux)
 	get := func(path string) (body []byte, wall, cpu time.Duration) {
 		begin, used := time.Now(), processor(b)

@@ -131,7 +131,7 @@ func (g *Glimpse) Close() error { return g.inv.Close() }
 
 // List is that of App for a filter that names neither a host nor an issuer.
 func (g *Glimpse) List(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
-	return list(g.inv.Rows, f, yield)
+	return list(withOrphans(g.inv, func(string) bool { return false }, g.inv.Rows), f, yield)
 }
 
 // Events is that of App.

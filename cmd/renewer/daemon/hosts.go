@@ -147,6 +147,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	found := []renewer.Finding{}
 	if host == "" {
 		found = append(found, a.inventoryFindings(ctx)...)
+		found = append(found, a.strictFindings(ctx)...)
 	}
 	var names []string
 	for _, c := range parts.fleet.Certificates {
@@ -171,7 +172,8 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 			found = append(found, a.diagnose(ctx, s)...)
 		}
 	}
-	return found, nil
+	trusted, err := a.trustFindings(ctx, host) // by what was just seen
+	return append(found, trusted...), err
 }
 
 // blockedFindings are the rollouts that only a person can go on with. The hosts

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"renewer/configs"
@@ -15,7 +16,30 @@ import (
 const mostRollouts = 20
 
 // pages is what the status page shows of an App.
-type pages struct{ *App }
+type pages struct {
+	*App
+	matrix *atomic.Pointer[renewer.Trust] // as it was last shown
+}
+
+func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}} }
+
+// matrixWithin is how long a page waits for the matrix before it shows that of
+// before: the loop may be at work on a whole fleet.
+const matrixWithin = time.Second
+
+// Trust implements page.Source.
+func (p pages) Trust(ctx context.Context) (renewer.Trust, error) {
+	ctx, cancel := context.WithTimeout(ctx, matrixWithin)
+	defer cancel()
+	t, err := p.App.Trust(ctx, renewer.TrustRequest{Brief: true})
+	if last := p.matrix.Load(); err != nil && last != nil {
+		return *last, nil
+	}
+	if err == nil {
+		p.matrix.Store(&t)
+	}
+	return t, err
+}
 
 var _ page.Source = pages{}
 
@@ -46,7 +70,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 // Show implements page.Source.
 func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
 	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
-		return d, false, nil
+		return p.orphan(name)
 	}
 	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
 	return d, err == nil, err

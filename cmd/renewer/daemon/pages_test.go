@@ -28,7 +28,7 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	srv, err := server.New(server.Options{
 		Service: a, Socket: filepath.Join(t.TempDir(), "s"), Port: port(h.load()), State: state, Metrics: server.NewMetrics("v1", state),
-		Pages: pages{a}, CRL: a.crl, CheckWithin: time.Hour, Log: quiet,
+		Pages: newPages(a), CRL: a.crl, CheckWithin: time.Hour, Log: quiet,
 	})
 	must(t, err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -17,7 +17,7 @@ func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.R
 	if err := a.knows(f); err != nil {
 		return err
 	}
-	return list(a.rows, f, yield)
+	return list(withOrphans(a.store, a.stays, a.rows), f, yield)
 }
 
 // knows refuses a host or issuer that nothing is known of: an empty list would
@@ -25,7 +25,7 @@ func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.R
 // in place.
 func (a *App) knows(f renewer.ListFilter) error {
 	fleet := a.parts.Load().fleet
-	if _, ok := fleet.Host(f.Host); f.Host != "" && !ok {
+	if f.Host != "" && !a.hasHost(f.Host) {
 		return unknown(fmt.Errorf("%s has no host %q", fleet.Path, f.Host))
 	}
 	if _, ok := fleet.Issuer(f.Issuer); f.Issuer == "" || ok {
@@ -127,6 +127,9 @@ func (a *App) generation(name string, n int) (*renewer.Generation, error) {
 func (a *App) Show(ctx context.Context, name string) (renewer.Detail, error) {
 	full, err := a.pick(name)
 	if err != nil {
+		if d, ok, failed := a.orphan(name); ok || failed != nil {
+			return d, failed
+		}
 		return renewer.Detail{}, err
 	}
 	if len(full) != 1 {

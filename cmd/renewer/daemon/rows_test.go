@@ -66,7 +66,7 @@ func TestListsShowTheLastCommit(t *testing.T) {
 	metrics := server.NewMetrics("v1", state)
 	web := http.NewServeMux()
 	web.Handle("/metrics", metrics)
-	web.Handle("/", page.Handler(page.Options{Source: pages{a}, Log: slog.New(slog.DiscardHandler)}))
+	web.Handle("/", page.Handler(page.Options{Source: newPages(a), Log: slog.New(slog.DiscardHandler)}))
 	get := func(path string) string {
 		rec := httptest.NewRecorder()
 		web.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
@@ -144,7 +144,9 @@ func (h *house) sameRows(a *App, step string, scrape func() string) {
 		if d := cmp.Diff(unread, kept); d != "" {
 			h.t.Fatalf("after %q (-read anew +kept):\n%s", step, d)
 		}
-		if want := len(a.parts.Load().fleet.Certificates); len(listed) != want || strings.Count(scraped, "\nrenewer_certificate_status{") != want {
+		orphans, err := a.orphans()
+		must(h.t, err)
+		if want := len(a.parts.Load().fleet.Certificates) + len(orphans); len(listed) != want || strings.Count(scraped, "\nrenewer_certificate_status{") != want {
 			h.t.Fatalf("after %q: %v are listed of %d, scraped:\n%s", step, listed, want, scraped)
 		}
 		for _, row := range listed {

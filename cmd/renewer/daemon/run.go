@@ -52,7 +52,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
-		Service: a, Socket: fleet.Socket, Port: port(fleet), State: state, Metrics: metrics, Pages: pages{a},
+		Service: a, Socket: fleet.Socket, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
 		CRL: a.crl, CheckWithin: checkWithin(fleet), Log: o.log(),
 	})
 	if err != nil {

@@ -14,6 +14,14 @@ func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 	if steps == nil {
 		steps = []renewer.PlanStep{}
 	}
+	judge, fleet := judges(a.parts.Load().fleet), a.parts.Load().fleet
+	for i, s := range steps {
+		if c, ok := fleet.Certificate(s.Certificate); ok && s.Action == "issue" && judge[c.Issuer] != nil {
+			if refused := judge[c.Issuer](c.Request()); refused != nil {
+				steps[i].Reason += "; it will fail: " + refused.Error()
+			}
+		}
+	}
 	return steps, err
 }
 
@@ -43,7 +51,9 @@ func (a *App) selected(ctx context.Context, r renewer.RenewRequest) (names []str
 		return names, nil
 	case r.ExpiringWithin > 0:
 		err := a.List(ctx, renewer.ListFilter{ExpiringWithin: r.ExpiringWithin}, func(row renewer.Row) error {
-			names = append(names, row.Name)
+			if row.Status != renewer.StatusOrphaned {
+				names = append(names, row.Name)
+			}
 			return nil
 		})
 		return names, err
@@ -125,7 +135,7 @@ func (a *App) withTroubled(ctx context.Context, result renewer.RunResult) (renew
 		said[r.Certificate] = said[r.Certificate] || r.Result != renewer.ResultVerified
 	}
 	err := a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
-		if said[row.Name] || row.Status == renewer.StatusValid || row.Status == renewer.StatusDue {
+		if said[row.Name] || row.Status == renewer.StatusValid || row.Status == renewer.StatusDue || row.Status == renewer.StatusOrphaned {
 			return nil
 		}
 		rec, _, err := a.store.Record(row.Name)

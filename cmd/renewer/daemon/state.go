@@ -16,7 +16,7 @@ func (s *lateState) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	if a == nil {
 		return nil
 	}
-	return a.rows(until, yield)
+	return withOrphans(a.store, a.stays, a.rows)(until, yield)
 }
 
 func (s *lateState) Issuers() []renewer.IssuerStatus {

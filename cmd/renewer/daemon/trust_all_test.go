@@ -16,7 +16,7 @@ import (
 // has loaded what it was last told to load, and a CA that is replaced: nobody is
 // refused, and after at most six passes the new root is the only one.
 func TestACAIsReplacedAndNobodyIsRefused(t *testing.T) {
-	for _, s := range slices.Concat(scenarios, remoteScenarios) {
+	for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
 		for _, grouped := range []bool{false, true} {
 			if grouped && s.alone {
 				continue

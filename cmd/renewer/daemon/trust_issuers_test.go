@@ -76,7 +76,7 @@ func underVault(name string) func(*world) {
 			w.vault = testvault.Start(w.t, "../../../issuers/vault/testdata")
 		}
 		id, secret := w.vault.Ready("pki", "docker") // makes another root and intermediate each time
-		w.cas[name] = &testpki.CA{Root: vaultRoot(w.t, w.vault)}
+		w.cas[name] = &testpki.CA{Root: vaultRoot(w.t, w.vault, "pki")}
 		if !first {
 			return
 		}
@@ -89,12 +89,12 @@ func underVault(name string) func(*world) {
 }
 
 // vaultRoot asks a Vault for the root of its mount.
-func vaultRoot(t *testing.T, s *testvault.Server) *x509.Certificate {
+func vaultRoot(t *testing.T, s *testvault.Server, mount string) *x509.Certificate {
 	t.Helper()
 	trust := x509.NewCertPool()
 	trust.AppendCertsFromPEM(s.Trust)
 	c := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
-	ask, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/v1/pki/cert/ca_chain", nil)
+	ask, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/v1/"+mount+"/cert/ca_chain", nil)
 	must(t, err)
 	ask.Header.Set("X-Vault-Request", "true")
 	answer, err := c.Do(ask)

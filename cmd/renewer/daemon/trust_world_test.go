@@ -59,8 +59,9 @@ type world struct {
 	guests   []client // whose files are not renewer's
 	step     *teststepca.CA
 	vault    *testvault.Server
-	settle   func() // makes passes until nothing is left to do
-	rocky    bool   // a request may be refused, and a pass fail
+	top      *testpki.CA // above an intermediate
+	settle   func()      // makes passes until nothing is left to do
+	rocky    bool        // a request may be refused, and a pass fail
 }
 
 // newWorld starts the services of some entries; nothing is placed yet.

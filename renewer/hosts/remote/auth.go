@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,71 +9,149 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"renewer/renewer"
 )
 
 // keyLimit bounds an identity file.
 const keyLimit = 64 << 10
 
-// login finds the keys to log in with: identity files, else all of the agent.
-// An encrypted file stands for its key in the agent. hangUp ends what is
-// needed while logging in.
+// login finds the keys to log in with, in the order of ssh(1): those that are
+// named before the others of the agent, and each with its certificates first.
+// An encrypted file, or a public key, stands for its key in the agent. hangUp
+// ends what is needed while logging in.
 func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, hangUp func(), err error) {
-	hangUp = func() {}
-	var held []ssh.Signer // by the agent
-	ask := func() error {
-		if c.Agent == "" {
-			return errors.New("there is no ssh-agent (SSH_AUTH_SOCK is not set)")
-		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.Agent)
-		if err != nil {
-			return fmt.Errorf("ssh-agent: %w", err)
-		}
-		hangUp = func() { _ = conn.Close() }
-		held, err = await(ctx, agent.NewClient(conn).Signers, nil)
-		if err != nil {
-			return fmt.Errorf("ssh-agent: %w", err)
-		}
-		return nil
-	}
+	held, hangUp, agentErr := askAgent(ctx, t.agent)
+	var named []ssh.Signer
+	var skipped []error
 	for _, file := range t.identities {
-		key, err := readIdentity(file)
-		var encrypted *ssh.PassphraseMissingError
+		key, err := identity(file, held)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && !t.identityGiven:
-			continue // as ssh(1) does with what its configuration names
-		case errors.As(err, &encrypted):
-			if held == nil {
-				err = errors.Join(err, ask())
-			}
-			if key = find(held, encrypted.PublicKey); key == nil {
-				hangUp()
-				return nil, nil, misconfigured(fmt.Errorf("identity file %s is encrypted and ssh-agent does not have its key: %w", file, err),
-					"run ssh-add "+file+" for the agent at SSH_AUTH_SOCK, or use a key without passphrase that only renewer can read")
-			}
-		case err != nil:
+		case err == nil:
+			named = append(named, key)
+		case t.identityGiven:
 			hangUp()
 			return nil, nil, err
+		case !errors.Is(err, fs.ErrNotExist): // as ssh(1) does with what its configuration names
+			skipped = append(skipped, err)
 		}
-		keys = append(keys, key)
+	}
+	keys = named
+	if !t.onlyThese {
+		for _, key := range held {
+			if find(named, key.PublicKey()) == nil {
+				keys = append(keys, key)
+			}
+		}
 	}
 	if len(keys) == 0 {
-		if err := ask(); err != nil {
-			hangUp()
-			return nil, nil, misconfigured(fmt.Errorf("no key to log in with: %w", err), "set identity_file:, or start ssh-agent, add a key, and set SSH_AUTH_SOCK for renewer")
-		}
-		if keys = held; len(keys) == 0 {
-			hangUp()
-			return nil, nil, misconfigured(errors.New("no key to log in with: ssh-agent holds none"), "run ssh-add FILE, or set identity_file:")
-		}
+		hangUp()
+		return nil, nil, noKey(agentErr, skipped)
 	}
 	for i, key := range keys {
 		keys[i] = withoutSHA1(key)
 	}
-	return keys, hangUp, nil
+	return append(certified(keys, t), keys...), hangUp, nil
+}
+
+func noKey(agentErr error, skipped []error) error {
+	hint := "set identity_file:, or start ssh-agent, add a key, and set SSH_AUTH_SOCK for renewer"
+	why := agentErr
+	if why == nil {
+		why, hint = errors.New("ssh-agent holds none"), "run ssh-add FILE, or set identity_file:"
+	}
+	if len(skipped) > 0 {
+		why, hint = errors.Join(append(skipped, why)...), cmp.Or(renewer.Hint(skipped[0]), hint)
+	}
+	return misconfigured(fmt.Errorf("no key to log in with: %w", why), hint)
+}
+
+// askAgent returns the keys of an ssh-agent(1), which are used until hangUp.
+func askAgent(ctx context.Context, socket string) (held []ssh.Signer, hangUp func(), err error) {
+	hangUp = func() {}
+	if socket == "" {
+		return nil, hangUp, errors.New("there is no ssh-agent (SSH_AUTH_SOCK is not set)")
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, hangUp, fmt.Errorf("ssh-agent: %w", err)
+	}
+	held, err = await(ctx, agent.NewClient(conn).Signers, nil)
+	if err != nil {
+		_ = conn.Close()
+		return nil, hangUp, fmt.Errorf("ssh-agent: %w", err)
+	}
+	return held, func() { _ = conn.Close() }, nil
+}
+
+// identity is the key of a file, or the one of the agent that it stands for.
+func identity(file string, held []ssh.Signer) (ssh.Signer, error) {
+	key, err := readIdentity(file)
+	var encrypted *ssh.PassphraseMissingError
+	isEncrypted := errors.As(err, &encrypted)
+	if err == nil || !isEncrypted && !errors.Is(err, errNoPrivateKey) {
+		return key, err
+	}
+	public := publicKey(file)
+	if isEncrypted && encrypted.PublicKey != nil {
+		public = encrypted.PublicKey
+	}
+	if isEncrypted && public == nil {
+		public = publicKey(file + ".pub")
+	}
+	if key := find(held, public); key != nil {
+		return key, nil
+	}
+	if !isEncrypted {
+		return nil, err
+	}
+	return nil, misconfigured(fmt.Errorf("identity file %s is encrypted and ssh-agent does not have its key: %w", file, err),
+		"run ssh-add "+file+" for the agent at SSH_AUTH_SOCK, or use a key without passphrase that only renewer can read")
+}
+
+// publicKey reads a public key, or a certificate, as ssh-keygen(1) writes it;
+// nil if there is none.
+func publicKey(file string) ssh.PublicKey {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, keyLimit))
+	if err != nil {
+		return nil
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
+// certified returns signers for the user certificates that belong to keys:
+// those of CertificateFile, and FILE-cert.pub beside each identity.
+func certified(keys []ssh.Signer, t target) (out []ssh.Signer) {
+	files := t.certificates
+	for _, file := range t.identities {
+		files = append(files, strings.TrimSuffix(file, ".pub")+"-cert.pub")
+	}
+	for _, file := range files {
+		cert, ok := publicKey(file).(*ssh.Certificate)
+		if !ok || cert.CertType != ssh.UserCert {
+			continue
+		}
+		if key := find(keys, cert.Key); key != nil {
+			if s, err := ssh.NewCertSigner(cert, key); err == nil {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 func find(held []ssh.Signer, want ssh.PublicKey) ssh.Signer {
@@ -93,6 +172,8 @@ func withoutSHA1(key ssh.Signer) ssh.Signer {
 	}
 	return key
 }
+
+var errNoPrivateKey = errors.New("not a private key that can be used")
 
 // readIdentity reads a private key. One of ours that others can read is
 // refused, as ssh(1) does.
@@ -120,7 +201,7 @@ func readIdentity(file string) (ssh.Signer, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, misconfigured(fmt.Errorf("identity file %s: not a private key that can be used", file), "set identity_file: to a private key as ssh-keygen writes it, not to the .pub")
+		return nil, misconfigured(fmt.Errorf("identity file %s: %w", file, errNoPrivateKey), "set identity_file: to a private key as ssh-keygen writes it, not to the .pub")
 	}
 	return key, nil
 }

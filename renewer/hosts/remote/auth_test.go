@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -121,5 +122,93 @@ func TestRSAWithoutSHA1(t *testing.T) {
 	}
 	if slices.Contains(many.Algorithms(), ssh.KeyAlgoRSA) {
 		t.Error("it signs with SHA-1")
+	}
+}
+
+// A second factor is explained by what the host asks; one that is waived is
+// none.
+func TestSecondFactor(t *testing.T) {
+	t.Parallel()
+	_, tr := host(t, testssh.Options{Questions: []string{}})
+	must(t, oneRun(t, tr))
+	_, tr = host(t, testssh.Options{Questions: []string{"Verification \x1b[31mcode: "}, Banner: "Only for staff.\r\n"})
+	err := oneRun(t, tr)
+	refused(t, err, "the host took the key of user renewer and asks for more: keyboard-interactive (Verification", "AuthenticationMethods publickey")
+	if text := err.Error(); !strings.Contains(text, "Only for staff.") || strings.Contains(text, "\x1b") {
+		t.Errorf("error %q", text)
+	}
+}
+
+// userCertificate is key signed by ca, beside the file of key.
+func userCertificate(t *testing.T, ca ssh.Signer, key *testssh.Key, file string) {
+	t.Helper()
+	c := &ssh.Certificate{Key: key.Signer.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{testssh.User}, ValidBefore: ssh.CertTimeInfinity}
+	must(t, c.SignCert(rand.Reader, ca))
+	must(t, os.WriteFile(file, ssh.MarshalAuthorizedKey(c), 0o600))
+}
+
+func TestUserCertificate(t *testing.T) {
+	t.Parallel()
+	ca := testssh.NewKey(t).Signer
+	s := testssh.Start(t, testssh.Options{Authority: ca.PublicKey()})
+	own := testssh.NewKey(t)
+	cfg := config(t, s)
+	cfg.IdentityFile = own.File
+	refused(t, oneRun(t, reach(t, client(t), cfg)), "may not log in", "authorized_keys")
+	userCertificate(t, ca, own, own.File+"-cert.pub")
+	must(t, oneRun(t, reach(t, client(t), cfg)))
+	must(t, os.WriteFile(own.File+"-cert.pub", []byte("ssh-ed25519-cert-v01@openssh.com AAAA\n"), 0o600))
+	refused(t, oneRun(t, reach(t, client(t), cfg)), "may not log in", "authorized_keys")
+
+	// CertificateFile, and a key that the agent has.
+	cl := client(t, func(o *Options) { o.Agent = runAgent(t, own) })
+	userCertificate(t, ca, own, filepath.Join(cl.Home, "staff-cert.pub"))
+	write(t, cl.ssh("config"), "CertificateFile ~/staff-cert.pub\n")
+	cfg.IdentityFile = ""
+	must(t, oneRun(t, reach(t, cl, cfg)))
+}
+
+// As ssh(1): the usual files where nothing is named, a public key in place of
+// the agent's, and no more of the agent's keys than allowed.
+func TestIdentitiesAsInSSH(t *testing.T) {
+	t.Parallel()
+	s := testssh.Start(t, testssh.Options{})
+	key, err := os.ReadFile(s.Login.File)
+	must(t, err)
+	public := string(ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()))
+	stranger := testssh.NewKey(t)
+	for name, c := range map[string]struct {
+		files map[string]string // in ~/.ssh
+		agent []*testssh.Key
+		err   string
+	}{
+		"the usual file":                       {map[string]string{"id_ed25519": string(key)}, nil, ""},
+		"the usual file, agent with another":   {map[string]string{"id_ed25519": string(key)}, []*testssh.Key{stranger}, ""},
+		"an unusable one before":               {map[string]string{"id_rsa": "no key", "id_ed25519": string(key)}, nil, ""},
+		"named, and missing":                   {map[string]string{"config": "IdentityFile ~/.ssh/none"}, []*testssh.Key{stranger, s.Login}, ""},
+		"a public key of the agent's":          {map[string]string{"config": "IdentityFile ~/.ssh/x.pub\nIdentitiesOnly yes", "x.pub": public}, []*testssh.Key{stranger, s.Login}, ""},
+		"only those named":                     {map[string]string{"config": "IdentitiesOnly yes", "id_rsa": "no key"}, []*testssh.Key{s.Login}, "not a private key"},
+		"IdentityAgent none":                   {map[string]string{"config": "IdentityAgent none"}, []*testssh.Key{s.Login}, "no key to log in with"},
+		"named in the file, agent has another": {map[string]string{"config": "IdentityFile ~/.ssh/x", "x": string(key)}, []*testssh.Key{stranger}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cl := client(t, func(o *Options) {
+				if c.agent != nil {
+					o.Agent = runAgent(t, c.agent...)
+				}
+			})
+			for file, text := range c.files {
+				write(t, cl.ssh(file), text)
+			}
+			cfg := config(t, s)
+			cfg.IdentityFile = ""
+			err := oneRun(t, reach(t, cl, cfg))
+			if c.err == "" {
+				must(t, err)
+				return
+			}
+			refused(t, err, c.err, "identity_file")
+		})
 	}
 }

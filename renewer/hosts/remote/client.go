@@ -8,9 +8,8 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"sync"
 	"time"
-
-	"github.com/kevinburke/ssh_config"
 )
 
 // Options say whose side of the connections this is. The zero value is the
@@ -31,13 +30,15 @@ type Client struct {
 	late      error  // what ends an operation after Timeout
 	account   string // who runs the process
 	allHosts  string // known hosts of the whole machine
+	allConfig string // ssh_config of the whole machine
 	known     cache[*knownHosts]
-	sshConfig cache[*ssh_config.Config]
+	sshConfig cache[[]directive]
+	told      sync.Map // what of ssh_config is not done, by what and where
 }
 
 // NewClient returns the client of an account.
 func NewClient(o Options) *Client {
-	c := &Client{Options: o, allHosts: "/etc/ssh/ssh_known_hosts"}
+	c := &Client{Options: o, allHosts: "/etc/ssh/ssh_known_hosts", allConfig: "/etc/ssh/ssh_config"}
 	if u, err := user.Current(); err == nil {
 		c.account = u.Username
 		c.Home = cmp.Or(c.Home, os.Getenv("HOME"), u.HomeDir)

@@ -3,15 +3,15 @@ package remote
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
-	"renewer/renewer"
+	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
 )
 
@@ -31,6 +31,7 @@ type conn struct {
 	t      *Transport
 	client *ssh.Client
 	to     target
+	mark   string        // what the account's shell prints in front of an answer
 	free   func()        // gives the host to jump over free
 	over   chan struct{} // closed when the connection has ended
 	slots  chan struct{} // one for each session
@@ -40,14 +41,15 @@ type conn struct {
 	why    error      // it ended; nil while it has not
 	users  int
 	idle   *time.Timer
-	files  *files
+	files  map[rights]*files
 	owners map[string]hosts.Owner // looked up before
+	beside bool                   // a command ran beside the SFTP session
 }
 
 func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
 	c := &conn{
-		t: t, client: client, to: to, free: free, over: make(chan struct{}),
-		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{},
+		t: t, client: client, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
+		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
 	return c
@@ -148,7 +150,7 @@ func (c *conn) broken(err error) error {
 	if errors.Is(why, errClosed) || errors.Is(why, ErrLost) {
 		return why
 	}
-	if errors.Is(why, sftp.ErrSSHFxConnectionLost) { // which says no more
+	if errors.Is(why, sftp.ErrEnded) { // which says no more
 		return ErrLost
 	}
 	return fmt.Errorf("%w: %w", ErrLost, why)
@@ -195,9 +197,43 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 			return nil, ErrLost
 		case <-ctx.Done():
 			next.Stop()
-			return nil, renewer.WithHint(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
 		}
 	}
+}
+
+// besidePatience is how long a session that was closed may still count at the
+// host, where there should be room for a second one.
+const besidePatience = 2 * time.Second
+
+// RunsBeside reports an error where the host gives a connection one session:
+// files could be placed, and then no command would run.
+func (t *Transport) RunsBeside(ctx context.Context) error {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	c.mu.Lock()
+	known := c.beside
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	if _, err := c.sftp(ctx, t.rights()); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)
+	defer cancel()
+	_, end, err := c.session(limited)
+	if err != nil {
+		return err
+	}
+	end()
+	c.mu.Lock()
+	c.beside = true
+	c.mu.Unlock()
+	return nil
 }
 
 // retry calls again what failed because the connection had been lost without

@@ -190,7 +190,7 @@ func TestContextEndsEverything(t *testing.T) {
 	}
 	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/", false); return err })
 	ended("run", func(ctx context.Context) error { _, err := tr.Run(ctx, []string{"true"}); return err })
-	ended("owner", func(ctx context.Context) error { _, err := tr.Owner(ctx, "daemon", ""); return err })
+	ended("owner", func(ctx context.Context) error { _, err := tr.Owner(ctx, "daemon", "", "/"); return err })
 	fresh := reach(t, client(t), config(t, s))
 	ended("connect", func(ctx context.Context) error { _, err := fresh.OpenDir(ctx, "/", false); return err })
 	s.Freeze(false)

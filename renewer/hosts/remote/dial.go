@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -17,7 +16,7 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	doing := func(err error) error { return fmt.Errorf("connect to %s: %w", to.address(), err) }
-	known, err := t.client.hostKeys(t.cfg.KnownHostsFile, to.keyName, to.port)
+	known, err := t.client.hostKeys(to.known, to.keyName, to.port)
 	if err != nil {
 		return nil, doing(err)
 	}
@@ -45,6 +44,10 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 	if err != nil {
 		return nil, nil, err
 	}
+	if jump == nil && to.command != "" {
+		raw, err := t.client.proxyCommand(to.command)
+		return raw, func() {}, err
+	}
 	if jump == nil {
 		raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.address())
 		return raw, func() {}, err
@@ -69,10 +72,13 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys []ssh.Signer) (*ssh.Client, error) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	safe := ssh.SupportedAlgorithms()
+	talk := &talk{to: to, keys: keys}
 	c, channels, requests, err := ssh.NewClientConn(raw, to.address(), &ssh.ClientConfig{
 		Config:            ssh.Config{KeyExchanges: safe.KeyExchanges, Ciphers: safe.Ciphers, MACs: withoutSHA1MAC(safe.MACs)},
 		User:              to.user,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(keys...)},
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(keys...), ssh.KeyboardInteractive(talk.answer)},
+		AuthCallback:      talk.next,
+		BannerCallback:    talk.banner,
 		HostKeyCallback:   known.check,
 		HostKeyAlgorithms: known.algorithms(),
 		ClientVersion:     "SSH-2.0-renewer",
@@ -85,7 +91,7 @@ func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys [
 	}
 	if err != nil {
 		_ = raw.Close()
-		return nil, explainHandshake(err, to, keys)
+		return nil, talk.explain(err)
 	}
 	return ssh.NewClient(c, channels, requests), nil
 }
@@ -97,22 +103,4 @@ func withoutSHA1MAC(macs []string) (out []string) {
 		}
 	}
 	return out
-}
-
-// explainHandshake adds the way out. The library has no type for a refused
-// login.
-func explainHandshake(err error, to target, keys []ssh.Signer) error {
-	var none *ssh.AlgorithmNegotiationError
-	switch {
-	case errors.As(err, &none):
-		return misconfigured(err, "the host speaks only algorithms with known weaknesses: update its SSH server")
-	case strings.Contains(err.Error(), "unable to authenticate"):
-		var shown []string
-		for _, k := range keys {
-			shown = append(shown, ssh.FingerprintSHA256(k.PublicKey()))
-		}
-		return misconfigured(fmt.Errorf("user %s may not log in with %s", to.user, strings.Join(shown, ", ")),
-			fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", to.user))
-	}
-	return err
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"renewer/renewer"
+	"renewer/renewer/hosts"
 )
 
 // DialDocker connects to the Docker daemon of the host by `docker system
@@ -42,7 +43,7 @@ func (t *Transport) DialDocker(ctx context.Context, socket string) (net.Conn, er
 
 // pipe starts a command whose standard input and output are a connection.
 func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
-	line, err := commandLine(words(c.t.cfg.Sudo, argv))
+	line, err := commandLine(c.mark, words(c.t.rights(), alone(c.t.cfg.Sudo, argv)))
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,9 @@ func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
 	p.close = sync.OnceFunc(func() { end(); c.release() })
 	s.Stderr = p.said
 	if p.in, err = s.StdinPipe(); err == nil {
-		p.out, err = s.StdoutPipe()
+		var out io.Reader
+		out, err = s.StdoutPipe()
+		p.out = newUnmarked(c.mark, out)
 	}
 	if err == nil {
 		_, err = await(ctx, func() (struct{}, error) { return struct{}{}, s.Start(line) }, nil)
@@ -116,19 +119,44 @@ func (p *pipe) explain() error {
 	if p.ended == nil {
 		return nil
 	}
-	err := p.c.explainRun(p.ended, p.c.t.cfg.Sudo, p.argv, p.said)
+	err := p.c.explainRun(p.ended, p.c.t.rights(), p.argv, p.said)
 	said := p.said.line()
 	switch {
 	case renewer.Hint(err) != "":
 		return err
+	case strings.Contains(said, "unable to resolve docker endpoint"):
+		return renewer.WithHint(fmt.Errorf("%w: %s", err, said), "a variable of that account changes what docker asks: take DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and DOCKER_TLS out of /etc/environment there")
+	case !aboutSocket(said):
 	case strings.Contains(said, "permission denied"):
 		return fmt.Errorf("%w: %s: %w", err, said, fs.ErrPermission)
-	case strings.Contains(said, "connection refused"), strings.Contains(said, "no such file or directory"), strings.Contains(said, "Cannot connect to the Docker daemon"):
+	default:
 		return fmt.Errorf("%w: %s: %w", err, said, syscall.ECONNREFUSED)
-	case said != "":
+	}
+	if said != "" {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
+}
+
+// aboutSocket reports whether docker says that it could not connect. That some
+// other file is not there says nothing of the daemon.
+func aboutSocket(said string) bool {
+	dialled := strings.Contains(said, "dial unix ")
+	return strings.Contains(said, "Cannot connect to the Docker daemon") || strings.Contains(said, "permission denied while trying to connect to the Docker daemon") ||
+		dialled && (strings.Contains(said, "connection refused") || strings.Contains(said, "no such file or directory") || strings.Contains(said, "permission denied"))
+}
+
+// alone takes the variables of the account away from a question to the Docker
+// daemon. sudo does that itself.
+func alone(privileged bool, argv []string) []string {
+	if privileged || !hosts.AsksDocker(argv) {
+		return argv
+	}
+	out := []string{"env"}
+	for _, name := range hosts.DockerVariables {
+		out = append(out, "-u", name)
+	}
+	return append(out, argv...)
 }
 
 func (p *pipe) Close() error {

@@ -27,7 +27,7 @@ func client(t testing.TB, change ...func(*Options)) *Client {
 	if o.Agent == "" {
 		c.Agent = ""
 	}
-	c.allHosts = filepath.Join(o.Home, "none")
+	c.allHosts, c.allConfig = filepath.Join(o.Home, "none"), filepath.Join(o.Home, "none")
 	return c
 }
 

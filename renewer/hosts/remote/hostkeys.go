@@ -1,12 +1,10 @@
 package remote
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -14,98 +12,60 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// knownHosts is a known_hosts file.
-type knownHosts struct {
-	look        ssh.HostKeyCallback
-	authorities map[int]bool // lines with @cert-authority
-}
-
-// readKnownHosts reads a file as sshd(8) describes it under SSH_KNOWN_HOSTS
-// FILE FORMAT.
-func readKnownHosts(file string) (*knownHosts, error) {
-	look, err := knownhosts.New(file)
-	if err != nil {
-		return nil, misconfigured(fmt.Errorf("read known hosts: %w", err), "correct or remove that line of "+file)
-	}
-	k := &knownHosts{look: look, authorities: map[int]bool{}}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		k.authorities[n] = strings.HasPrefix(strings.TrimSpace(lines.Text()), "@cert-authority")
-	}
-	return k, lines.Err()
-}
-
 // hostKeys is what is known about the keys of one host.
 type hostKeys struct {
 	name        string // as known_hosts has it: host or [host]:port
 	address     string // host:port
 	file        string // to which a new line belongs
 	from        []*knownHosts
+	files       []string // the names of from
 	plain       []knownhosts.KnownKey
-	authorities bool
+	authorities []ssh.PublicKey
 	// portless: the keys are those of a line without the port, which counts
 	// if it has the key but says nothing if it has another (as in ssh(1)).
 	portless bool
 }
 
-// hostKeys looks a host up: in the file given, else in ~/.ssh/known_hosts and
-// in the one of the whole machine.
-func (c *Client) hostKeys(file, host, port string) (*hostKeys, error) {
-	files := []string{file}
-	if file == "" {
-		files = []string{c.ssh("known_hosts"), c.allHosts}
+// hostKeys looks a host up in files.
+func (c *Client) hostKeys(files []string, host, port string) (*hostKeys, error) {
+	if len(files) == 0 {
+		return nil, misconfigured(errors.New("no file of known hosts"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
 	}
 	h := &hostKeys{file: files[0], address: net.JoinHostPort(strings.ToLower(host), port)}
 	h.name = knownhosts.Normalize(h.address)
 	for _, f := range files {
-		k, err := c.known.get(f, readKnownHosts)
+		k, err := c.known.get(f, c.readKnownHosts)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // then no host is known
 		}
 		if err != nil {
 			return nil, err
 		}
-		h.from = append(h.from, k)
+		h.from, h.files = append(h.from, k), append(h.files, f)
 	}
-	if h.find(); len(h.plain) == 0 && !h.authorities && port != "22" {
+	if h.find(h.name); len(h.plain) == 0 && len(h.authorities) == 0 && port != "22" {
 		h.address = net.JoinHostPort(strings.ToLower(host), "22")
 		h.portless = true
-		h.find()
+		h.find(strings.ToLower(host))
 	}
 	return h, nil
 }
 
-// find gathers the lines for the host. The library tells them to who shows a
-// key that no line has.
-func (h *hostKeys) find() {
+// find gathers the lines for a name.
+func (h *hostKeys) find(name string) {
 	for _, k := range h.from {
-		var unknown *knownhosts.KeyError
-		if !errors.As(k.look(h.address, nowhere, noKey{}), &unknown) {
-			continue
-		}
-		for _, key := range unknown.Want {
-			if k.authorities[key.Line] {
-				h.authorities = true
-			} else {
-				h.plain = append(h.plain, key)
+		for i := range k.lines {
+			l := &k.lines[i]
+			switch {
+			case !l.names(name):
+			case l.authority:
+				h.authorities = append(h.authorities, l.key.Key)
+			default:
+				h.plain = append(h.plain, l.key)
 			}
 		}
 	}
 }
-
-var nowhere = &net.TCPAddr{IP: net.IPv4zero}
-
-// noKey is a key that nobody has.
-type noKey struct{}
-
-func (noKey) Type() string                        { return "none" }
-func (noKey) Marshal() []byte                     { return []byte("none") }
-func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
 // modern are the algorithms for host keys that are spoken, best first.
 var modern = []string{
@@ -122,7 +82,7 @@ var modernCertificates = []string{
 // told apart as changed.
 func (h *hostKeys) algorithms() []string {
 	var out []string
-	if h.authorities {
+	if len(h.authorities) > 0 {
 		out = slices.Clone(modernCertificates)
 	}
 	known := func(algorithm string) bool {
@@ -168,29 +128,27 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 			return err
 		}
 	}
-	var refused error
-	for _, k := range h.from {
-		err := k.look(h.address, nowhere, cert)
-		if err == nil {
-			return nil
-		}
-		if !strings.Contains(err.Error(), "no authorities for hostname") {
-			refused = err
-		}
+	authority := func(key ssh.PublicKey) bool {
+		return slices.ContainsFunc(h.authorities, func(a ssh.PublicKey) bool { return string(a.Marshal()) == string(key.Marshal()) })
 	}
-	if refused != nil {
-		return misconfigured(fmt.Errorf("the certificate of host key %s is not accepted for %s: %w", ssh.FingerprintSHA256(cert.Key), h.name, refused),
+	if !authority(cert.SignatureKey) {
+		return h.check("", nil, cert.Key)
+	}
+	checker := ssh.CertChecker{IsHostAuthority: func(key ssh.PublicKey, _ string) bool { return authority(key) }}
+	if err := checker.CheckHostKey(h.address, nowhere, cert); err != nil {
+		return misconfigured(fmt.Errorf("the certificate of host key %s is not accepted for %s: %w", ssh.FingerprintSHA256(cert.Key), h.name, err),
 			"have the SSH authority sign the host's key again, with this name among its principals")
 	}
-	return h.check("", nil, cert.Key)
+	return nil
 }
 
+var nowhere = &net.TCPAddr{IP: net.IPv4zero}
+
 func (h *hostKeys) revoked(key ssh.PublicKey) error {
-	for _, k := range h.from {
-		var revoked *knownhosts.RevokedError
-		if errors.As(k.look(h.address, nowhere, key), &revoked) {
+	for i, k := range h.from {
+		if at, ok := k.revoked[string(key.Marshal())]; ok {
 			return &RevokedHostKeyError{
-				shownKey: shownKey{Host: h.name, File: revoked.Revoked.Filename, Fingerprint: ssh.FingerprintSHA256(key)}, At: revoked.Revoked.Line,
+				shownKey: shownKey{Host: h.name, File: h.files[i], Fingerprint: ssh.FingerprintSHA256(key)}, At: at,
 			}
 		}
 	}

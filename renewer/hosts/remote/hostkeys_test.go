@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,7 +77,19 @@ func TestHostKeys(t *testing.T) {
 			[]ssh.Signer{certificate(t, ca, key, soon, "elsewhere")},
 			"@cert-authority " + line("NAME", ca.PublicKey()), "principal", "sign the host's key again", nil,
 		},
-		"garbage": {plain, "# fine\n\nNAME ssh-ed25519 AAAA\n", ":3:", "correct or remove that line", nil},
+		"a line cut short, and the right one":        {plain, "half.example ssh-ed25519\n" + line("NAME", key.PublicKey()), "", "", nil},
+		"the host's own line cut short":              {plain, "NAME ssh-ed25519 AAAA\n", "is unknown", "then add this line", new(UnknownHostKeyError)},
+		"a line of SSH 1, and the right one":         {plain, "marla.example 1024 35 1432722500497161697\n" + line("NAME", key.PublicKey()), "", "", nil},
+		"bytes of no text, and the right one":        {plain, "\x00\xff\xfe ssh-rsa \x00\n" + line("NAME", key.PublicKey()), "", "", nil},
+		"a line without end, and the right one":      {plain, strings.Repeat("x", 200<<10) + " y z\n" + line("NAME", key.PublicKey()), "", "", nil},
+		"byte order mark and CR LF":                  {plain, "\ufeff" + strings.ReplaceAll(line("NAME", key.PublicKey()), "\n", "\r\n"), "", "", nil},
+		"an unknown mark, and the right line":        {plain, "@trusted " + line("NAME", other.PublicKey()) + line("NAME", key.PublicKey()), "", "", nil},
+		"another type than it says":                  {plain, strings.Replace(line("NAME", key.PublicKey()), "ssh-ed25519", "ssh-rsa", 1), "is unknown", "then add this line", new(UnknownHostKeyError)},
+		"revoked after a line cut short":             {plain, line("NAME", key.PublicKey()) + "half.example ssh-ed25519\n@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked with another type than it has":      {plain, line("NAME", key.PublicKey()) + "@revoked " + strings.Replace(line("*", key.PublicKey()), "ssh-ed25519", "ssh-rsa", 1), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked without a name":                     {plain, line("NAME", key.PublicKey()) + "@revoked " + line("", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked after a revoked line that was cut":  {plain, line("NAME", key.PublicKey()) + "@revoked * ssh-ed25519 AAAAC3\n@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked key at the end of a file, no break": {plain, line("NAME", key.PublicKey()) + strings.TrimSpace("@REVOKED "+line("*", key.PublicKey())), "is revoked", "new keys", new(RevokedHostKeyError)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +147,7 @@ func TestHostKeyAlgorithms(t *testing.T) {
 		write(t, c.ssh("known_hosts"), text)
 		// Rewritten within the clock's grain: not what is tested here.
 		c.known = cache[*knownHosts]{}
-		h, err := c.hostKeys("", "host-b", "22")
+		h, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22")
 		must(t, err)
 		return h.algorithms()
 	}
@@ -159,5 +173,56 @@ func TestHostKeyErrorsHaveAClass(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{&UnknownHostKeyError{}, &ChangedHostKeyError{Known: []knownhosts.KnownKey{{}}}, &RevokedHostKeyError{}} {
 		equal(t, "class", renewer.ClassOf(fmt.Errorf("x: %w", err)), renewer.ClassMisconfigured)
+	}
+}
+
+// A line that is not understood is told, once, with its place.
+func TestSkippedLineIsToldOnce(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	write(t, c.ssh("known_hosts"), "# fine\n\nhalf.example ssh-ed25519\n@revoked * ssh-ed25519 AAAA\n")
+	for range 3 {
+		_, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22")
+		must(t, err)
+	}
+	for _, at := range []string{"known_hosts:3", "known_hosts:4"} {
+		equal(t, at, strings.Count(log.String(), at), 1)
+	}
+	if !strings.Contains(log.String(), "it revokes a key") {
+		t.Errorf("log %q", log.String())
+	}
+}
+
+func FuzzKnownHosts(f *testing.F) {
+	key := testssh.NewKey(f).Signer.PublicKey()
+	f.Add([]byte(line("host-b", key)), "half ssh-ed25519\n")
+	f.Add([]byte("|1|x|y ssh-rsa A\n"), "@revoked x\n@cert-authority\n")
+	f.Fuzz(func(t *testing.T, text []byte, more string) {
+		// What stands before it takes nothing from a good line, or from one that revokes.
+		all := string(text) + "\n" + more + "\n@revoked " + line("*", key) + line("host-b", key)
+		k, err := parseKnownHosts(strings.NewReader(all), "f")
+		must(t, err)
+		if _, ok := k.revoked[string(key.Marshal())]; !ok {
+			t.Error("what is revoked was lost")
+		}
+		last := k.lines[len(k.lines)-1]
+		if !last.names("host-b") || last.authority {
+			t.Errorf("last line %+v", last)
+		}
+	})
+}
+
+func TestWildcard(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"*", "", true}, {"a*b*c", "aXbYc", true}, {"a*b*c", "aXbY", false}, {"?", "", false}, {"a?c", "abc", true},
+		{"*.example", "a.example", true}, {"*.example", "example", false}, {"[127.0.0.1]:*", "[127.0.0.1]:22", true}, {"", "x", false},
+		{strings.Repeat("*a", 50), strings.Repeat("a", 5000) + "b", false},
+	} {
+		equal(t, c.pattern+" "+c.s, wildcard(c.pattern, c.s), c.want)
 	}
 }

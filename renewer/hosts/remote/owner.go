@@ -1,15 +1,20 @@
 package remote
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"renewer/internal/pattern"
+	"renewer/internal/sftp"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -17,7 +22,7 @@ import (
 // Owner asks the host's name services (getent(1)), also where the host has a
 // root. Files are written as root with sudo, else as the login account. What
 // was found is kept for as long as the connection.
-func (t *Transport) Owner(ctx context.Context, user, group string) (hosts.Owner, error) {
+func (t *Transport) Owner(ctx context.Context, user, group, dir string) (hosts.Owner, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
 		return hosts.Owner{}, err
@@ -30,7 +35,7 @@ func (t *Transport) Owner(ctx context.Context, user, group string) (hosts.Owner,
 	if ok {
 		return o, nil
 	}
-	if o, err = c.owner(ctx, user, group); err != nil {
+	if o, err = c.owner(ctx, user, group, dir); err != nil {
 		return hosts.Owner{}, err
 	}
 	c.mu.Lock()
@@ -39,12 +44,12 @@ func (t *Transport) Owner(ctx context.Context, user, group string) (hosts.Owner,
 	return o, nil
 }
 
-func (c *conn) owner(ctx context.Context, user, group string) (o hosts.Owner, err error) {
+func (c *conn) owner(ctx context.Context, user, group, dir string) (o hosts.Owner, err error) {
 	switch {
 	case user != "":
 		o, err = c.lookUser(ctx, user, group == "")
 	case !c.t.cfg.Sudo: // with it, root's zeroes
-		o, err = c.self(ctx)
+		o, err = c.self(ctx, dir)
 	}
 	if err == nil && group != "" {
 		o.GID, err = c.lookGroup(ctx, group)
@@ -54,17 +59,47 @@ func (c *conn) owner(ctx context.Context, user, group string) (o hosts.Owner, er
 
 var idForm = pattern.New(`^uid=(\d+)\b.* gid=(\d+)\b`)
 
-// self is the login account, as id(1) prints it.
-func (c *conn) self(ctx context.Context) (o hosts.Owner, err error) {
-	out, err := c.run(ctx, false, []string{"id"})
+// self is the login account, as id(1) prints it. Where the account runs no
+// commands, a directory that is made says it.
+func (c *conn) self(ctx context.Context, dir string) (o hosts.Owner, err error) {
+	out, err := c.run(ctx, asLogin, []string{"id"})
+	if none := (*NoCommandsError)(nil); errors.As(err, &none) {
+		if o, derr := c.selfByFile(ctx, dir); derr == nil {
+			return o, nil
+		}
+	}
 	m := idForm.Regexp().FindSubmatch(out)
-	if m == nil {
-		return o, errors.Join(errors.New("find out who files are written as: id(1) does not say"), err)
+	if err != nil || m == nil {
+		err = cmp.Or(err, fmt.Errorf("id(1) says %q", lineOf(out)))
+		return o, fmt.Errorf("find out who files are written as: %w", err)
 	}
 	if o.UID, err = strconv.Atoi(string(m[1])); err == nil {
 		o.GID, err = strconv.Atoi(string(m[2]))
 	}
 	return o, err
+}
+
+// selfByFile makes a directory below the first one of the path that is there,
+// and removes it again.
+func (c *conn) selfByFile(ctx context.Context, at string) (o hosts.Owner, err error) {
+	f, err := c.sftp(ctx, c.t.rights())
+	if err != nil {
+		return o, err
+	}
+	d := &dir{ctx: ctx, c: c, f: f, seen: newMemory(), path: path.Join("/", c.t.cfg.Root, at)}
+	for {
+		_, err := ask(d, func(ctx context.Context) (sftp.Info, error) { return f.Stat(ctx, d.path) })
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || d.path == "/" {
+			break
+		}
+		d.path = path.Dir(d.path)
+	}
+	name := ".renewer-" + rand.Text()
+	if err := d.Mkdir(name); err != nil {
+		return o, err
+	}
+	i, err := d.Lstat(name)
+	return i.Owner, errors.Join(err, d.Remove(name))
 }
 
 // lookUser takes a number that has no name as it is, if its group is not needed.
@@ -107,7 +142,7 @@ func (c *conn) getent(ctx context.Context, database, key string) ([]string, erro
 	if strings.HasPrefix(key, "-") || strings.ContainsAny(key, ":\n") {
 		return nil, fmt.Errorf("%q is not a name in %s", key, database)
 	}
-	out, err := c.run(ctx, false, []string{"getent", database, key})
+	out, err := c.run(ctx, asLogin, []string{"getent", database, key})
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) && exit.ExitStatus() == 2 { // getent(1): not found
 		return nil, nil

@@ -15,17 +15,35 @@ const lineLimit = 100 << 10
 // again. This is the only place where such a string is made.
 //
 // Each word is in single quotes, in which a POSIX shell (2.2.2) leaves every
-// byte as it is. The quote itself and the backslash, which fish takes for an
-// escape there, stand outside of them behind a backslash.
-func commandLine(argv []string) (string, error) {
+// byte as it is. What other shells see in them stands outside behind a
+// backslash: the quote itself, the backslash (fish) and the exclamation mark
+// (csh). A line feed would end a quoted word of csh: a vector with one is
+// handed to sh, which makes it of what printf(1) writes for it.
+//
+// In front of the command its shell prints mark, so that an answer can be told
+// from what the shell prints while it starts.
+func commandLine(mark string, argv []string) (string, error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return "", errors.New("run: empty command")
 	}
-	var line strings.Builder
 	for i, word := range argv {
 		if strings.ContainsRune(word, 0) {
 			return "", fmt.Errorf("run %q: argument %d has a zero byte", argv[0], i)
 		}
+	}
+	line := quoted(argv)
+	if strings.ContainsRune(line, '\n') {
+		line = quoted([]string{"sh", "-c", `eval "$(printf %b "$1")"`, "sh", printed.Replace(quoted(argv))})
+	}
+	if len(line) > lineLimit {
+		return "", fmt.Errorf("run %q: %d bytes of arguments are more than a shell takes", argv[0], len(line))
+	}
+	return "echo " + mark + "; " + line, nil
+}
+
+func quoted(argv []string) string {
+	var line strings.Builder
+	for i, word := range argv {
 		if i > 0 {
 			line.WriteByte(' ')
 		}
@@ -33,10 +51,10 @@ func commandLine(argv []string) (string, error) {
 		outside.WriteString(&line, word) //nolint:errcheck // a strings.Builder takes everything
 		line.WriteByte('\'')
 	}
-	if line.Len() > lineLimit {
-		return "", fmt.Errorf("run %q: %d bytes of arguments are more than a shell takes", argv[0], line.Len())
-	}
-	return line.String(), nil
+	return line.String()
 }
 
-var outside = strings.NewReplacer(`'`, `'\''`, `\`, `'\\'`)
+var (
+	outside = strings.NewReplacer(`'`, `'\''`, `\`, `'\\'`, `!`, `'\!'`)
+	printed = strings.NewReplacer(`\`, `\\`, "\n", `\0012`) // for %b of printf(1)
+)

@@ -118,7 +118,7 @@ func TestSudo(t *testing.T) {
 	out, err := tr.Run(t.Context(), []string{"echo", "as root"})
 	must(t, err)
 	equal(t, "output", string(out), "as root\n")
-	o, err := tr.Owner(t.Context(), "", "")
+	o, err := tr.Owner(t.Context(), "", "", "/")
 	must(t, err)
 	equal(t, "owner", o, hosts.Owner{})
 
@@ -155,18 +155,18 @@ func TestSignal(t *testing.T) {
 	cmd := exec.Command("sleep", "1000")
 	must(t, cmd.Start())
 	pid := cmd.Process.Pid
-	must(t, tr.Signal(t.Context(), pid, "sigterm"))
+	must(t, tr.Signal(t.Context(), pid, "sigterm", 0))
 	if err := cmd.Wait(); err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("ended with %v", err)
 	}
-	if err := tr.Signal(t.Context(), pid, "HUP"); !errors.Is(err, os.ErrProcessDone) {
+	if err := tr.Signal(t.Context(), pid, "HUP", 0); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("error %v", err)
 	}
 	for _, bad := range []struct {
 		pid  int
 		name string
 	}{{1, "HUP"}, {-5, "HUP"}, {pid, "NOSUCH"}, {pid, "9; id"}} {
-		if err := tr.Signal(t.Context(), bad.pid, bad.name); err == nil {
+		if err := tr.Signal(t.Context(), bad.pid, bad.name, 0); err == nil {
 			t.Errorf("signalled %v", bad)
 		}
 	}
@@ -187,17 +187,17 @@ func TestOwner(t *testing.T) {
 		{"54321", "12345", hosts.Owner{UID: 54321, GID: 12345}},
 	} {
 		for range 2 { // the second from memory
-			got, err := tr.Owner(t.Context(), c.user, c.group)
+			got, err := tr.Owner(t.Context(), c.user, c.group, "/")
 			must(t, err)
 			equal(t, c.user+":"+c.group, got, c.want)
 		}
 	}
 	for _, c := range [][2]string{{"no-such-user", ""}, {"", "no-such-group"}, {"54321", ""}} {
-		if _, err := tr.Owner(t.Context(), c[0], c[1]); err == nil || renewer.Hint(err) == "" {
+		if _, err := tr.Owner(t.Context(), c[0], c[1], "/"); err == nil || renewer.Hint(err) == "" {
 			t.Errorf("%q: error %v, hint %q", c, err, renewer.Hint(err))
 		}
 	}
-	if _, err := tr.Owner(t.Context(), "-x", ""); err == nil {
+	if _, err := tr.Owner(t.Context(), "-x", "", "/"); err == nil {
 		t.Error("looked up an option")
 	}
 }
@@ -208,7 +208,7 @@ func FuzzCommandLine(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		line, err := commandLine([]string{"printf", `%s\0`, a, b})
+		line, err := commandLine("mark", []string{"printf", `%s\0`, a, b})
 		if strings.ContainsRune(a+b, 0) || len(a)+len(b) > lineLimit/5 {
 			if err == nil && strings.ContainsRune(a+b, 0) {
 				t.Fatal("a zero byte got through")
@@ -218,7 +218,7 @@ func FuzzCommandLine(f *testing.F) {
 		must(t, err)
 		out, err := exec.Command("/bin/sh", "-c", line).Output()
 		must(t, err)
-		if want := a + "\x00" + b + "\x00"; string(out) != want {
+		if want := "mark\n" + a + "\x00" + b + "\x00"; string(out) != want {
 			t.Errorf("%q came back as %q", want, out)
 		}
 	})

@@ -7,72 +7,138 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/kevinburke/ssh_config"
 )
 
 // target is where a connection goes: what the fleet file says, and where it
-// says nothing, what ~/.ssh/config does (ssh_config(5): HostName, Port, User,
-// IdentityFile, HostKeyAlias, ProxyJump).
+// says nothing, what ~/.ssh/config and /etc/ssh/ssh_config do (ssh_config(5)).
 type target struct {
 	host, port    string
 	user          string
 	keyName       string // under which known_hosts has the host
 	identities    []string
+	certificates  []string // files of CertificateFile
 	identityGiven bool     // by the fleet file: it must be there
+	onlyThese     bool     // IdentitiesOnly: of the agent's keys only these
+	agent         string   // socket of ssh-agent(1)
+	known         []string // files of known hosts
 	jumps         []string // to be made first, [user@]host[:port] each
+	command       string   // that is the stream to the host
 }
 
 func (t target) address() string { return net.JoinHostPort(t.host, t.port) }
 
+// defaultIdentities are tried where nothing names a key (ssh(1), -i), as far as
+// their kind can be used without a person.
+var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ed25519"}
+
 func (c *Client) resolve(cfg Config) (target, error) {
-	alias := cfg.Address
-	get := func(string) string { return "" }
-	var all func(string) []string
-	file, err := c.sshConfig.get(c.ssh("config"), readSSHConfig)
-	switch {
-	case err == nil:
-		get = func(key string) string { v, _ := file.Get(alias, key); return v } // there is no error once it is read
-		all = func(key string) []string { v, _ := file.GetAll(alias, key); return v }
-	case !errors.Is(err, fs.ErrNotExist):
-		// Everything can be said in the fleet file, so this stops nobody.
-		c.Log.Warn("ssh configuration is not used", "file", c.ssh("config"), "error", err)
-	}
-	t := target{host: alias, port: cmp.Or(get("Port"), "22"), user: cmp.Or(cfg.User, get("User"), c.account)}
-	if name := get("HostName"); name != "" {
-		t.host = strings.NewReplacer("%%", "%", "%h", alias).Replace(name)
+	s := settings{c: c, alias: cfg.Address, user: cfg.User, values: map[string][]directive{}, told: c.notDone}
+	s.read(c.readConfig(c.ssh("config")), c.readConfig(c.allConfig))
+	c.tellNotDone(s)
+	t := target{
+		host: s.host(), port: firstOf(s.first("port"), "22"), user: firstOf(cfg.User, s.first("user"), c.account),
+		agent: c.agentSocket(s), onlyThese: strings.EqualFold(s.first("identitiesonly"), "yes"),
 	}
 	if cfg.Port != 0 {
 		t.port = strconv.Itoa(cfg.Port)
 	}
-	t.keyName = cmp.Or(get("HostKeyAlias"), t.host)
-	if cfg.IdentityFile != "" {
-		t.identities, t.identityGiven = []string{cfg.IdentityFile}, true
-	} else if all != nil {
-		in := strings.NewReplacer("%%", "%", "%d", c.Home, "%h", t.host, "%n", alias, "%p", t.port, "%r", t.user, "%u", c.account)
-		for _, name := range all("IdentityFile") {
-			name = in.Replace(name)
-			if rest, ok := strings.CutPrefix(name, "~/"); ok {
-				name = filepath.Join(c.Home, rest)
+	t.keyName = cmp.Or(s.expand(s.first("hostkeyalias")), t.host)
+	in := strings.NewReplacer("%%", "%", "%d", c.Home, "%h", t.host, "%k", t.keyName, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", c.account)
+	files := func(key string) (out []string) {
+		for _, d := range s.values[key] {
+			for _, name := range d.args[:min(1, len(d.args))] {
+				out = append(out, c.homed(in.Replace(name)))
 			}
-			t.identities = append(t.identities, name)
+		}
+		return out
+	}
+	t.certificates = files("certificatefile")
+	if cfg.IdentityFile != "" {
+		t.identities, t.identityGiven, t.onlyThese = []string{cfg.IdentityFile}, true, true
+	} else if t.identities = files("identityfile"); len(t.identities) == 0 {
+		for _, name := range defaultIdentities {
+			t.identities = append(t.identities, c.ssh(name))
 		}
 	}
-	if jumps := get("ProxyJump"); cfg.Jump == nil && jumps != "" && jumps != "none" {
-		t.jumps = strings.Split(jumps, ",")
+	t.known = c.knownFiles(cfg, s, in)
+	if proxy := s.values["proxy"]; cfg.Jump == nil && len(proxy) > 0 && !strings.EqualFold(proxy[0].rest, "none") {
+		if proxy[0].key == "proxycommand" {
+			t.command = in.Replace(proxy[0].rest)
+		} else {
+			t.jumps = strings.Split(proxy[0].rest, ",")
+		}
 	}
 	return t, nil
 }
 
-func readSSHConfig(file string) (*ssh_config.Config, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+// readConfig returns the lines of a file. What cannot be read is told and
+// stops nobody: everything can be said in the fleet file.
+func (c *Client) readConfig(file string) []directive {
+	lines, err := c.sshConfig.get(file, c.readSSHConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.Log.Warn("ssh configuration is not used", "file", file, "error", err)
 	}
-	return ssh_config.DecodeBytes(data)
+	return lines
+}
+
+// agentSocket: IdentityAgent comes before SSH_AUTH_SOCK.
+func (c *Client) agentSocket(s settings) string {
+	switch name := s.first("identityagent"); {
+	case name == "", name == "SSH_AUTH_SOCK":
+		return c.Agent
+	case strings.EqualFold(name, "none"):
+		return ""
+	case strings.HasPrefix(name, "$"):
+		return os.Getenv(strings.Trim(name, "${}"))
+	default:
+		return c.homed(s.expand(name))
+	}
+}
+
+// knownFiles are the files of known hosts, the one that a new line belongs
+// into first.
+func (c *Client) knownFiles(cfg Config, s settings, in *strings.Replacer) []string {
+	if cfg.KnownHostsFile != "" {
+		return []string{cfg.KnownHostsFile}
+	}
+	of := func(key, usual string) []string {
+		var out []string
+		if all := s.values[key]; len(all) > 0 {
+			for _, name := range all[0].args {
+				if !strings.EqualFold(name, "none") {
+					out = append(out, c.homed(in.Replace(name)))
+				}
+			}
+			return out
+		}
+		return []string{usual}
+	}
+	return append(of("userknownhostsfile", c.ssh("known_hosts")), of("globalknownhostsfile", c.allHosts)...)
+}
+
+// undone are keys of ssh_config(5) that change how a host is reached or
+// known, and that are not done here.
+var undone = []string{
+	"bindaddress", "bindinterface", "canonicalizehostname", "knownhostscommand", "pkcs11provider", "proxyusefdpass", "revokedhostkeys", "securitykeyprovider",
+}
+
+func (c *Client) tellNotDone(s settings) {
+	for _, key := range undone {
+		for _, d := range s.values[key] {
+			if len(d.args) > 0 && !strings.EqualFold(d.args[0], "no") && !strings.EqualFold(d.args[0], "none") {
+				c.notDone(d.key, d.at)
+			}
+		}
+	}
+}
+
+// notDone tells once what ssh(1) would do and renewer does not.
+func (c *Client) notDone(what, at string) {
+	if _, told := c.told.LoadOrStore(what+at, true); !told {
+		c.Log.Warn("ssh configuration has what renewer does not do; it goes on without", "key", what, "line", at)
+	}
 }
 
 // proxyJump is the transport of the last of the hosts that ProxyJump names;

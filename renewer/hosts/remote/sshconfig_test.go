@@ -30,8 +30,10 @@ Host *.short
 Host *
   User anybody
 `)
+	known := []string{c.ssh("known_hosts"), c.allHosts}
+	usual := []string{c.ssh("id_rsa"), c.ssh("id_ecdsa"), c.ssh("id_ed25519")}
 	web := target{
-		host: "web.example.com", port: "2222", user: "deploy", keyName: "web.example.com",
+		host: "web.example.com", port: "2222", user: "deploy", keyName: "web.example.com", known: known,
 		identities: []string{c.ssh("web"), c.Home + "/deploy-web.example.com"}, jumps: []string{"a@one:22", "two"},
 	}
 	check := func(cfg Config, want target) {
@@ -42,26 +44,130 @@ Host *
 	}
 	check(Config{Address: "web"}, web)
 	said := web
-	said.port, said.user, said.identities, said.identityGiven, said.jumps = "22", "root", []string{"/key"}, true, nil
+	said.port, said.user, said.identities, said.identityGiven, said.onlyThese, said.jumps = "22", "root", []string{"/key"}, true, true, nil
 	check(Config{Address: "web", Port: 22, User: "root", IdentityFile: "/key", Jump: &Transport{}}, said)
-	check(Config{Address: "b.short"}, target{host: "b.short.example.com", port: "22", user: "anybody", keyName: "fleet"})
-	check(Config{Address: "10.0.0.1"}, target{host: "10.0.0.1", port: "22", user: "anybody", keyName: "10.0.0.1"})
+	check(Config{Address: "b.short"}, target{host: "b.short.example.com", port: "22", user: "anybody", keyName: "fleet", known: known, identities: usual})
+	check(Config{Address: "10.0.0.1"}, target{host: "10.0.0.1", port: "22", user: "anybody", keyName: "10.0.0.1", known: known, identities: usual})
 
 	must(t, os.Remove(c.ssh("config")))
-	check(Config{Address: "web"}, target{host: "web", port: "22", user: c.account, keyName: "web"})
+	check(Config{Address: "web"}, target{host: "web", port: "22", user: c.account, keyName: "web", known: known, identities: usual})
 }
 
-// What the program cannot read it says, and goes on: the fleet file can have it all.
-func TestSSHConfigThatCannotBeRead(t *testing.T) {
+// What cannot be read, and what is not done, is told once; the rest counts: the
+// fleet file can have it all.
+func TestWhatOfSSHConfigIsNotDone(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	write(t, c.ssh("config"), "Match exec true\n  User x\n")
+	write(t, c.ssh("config"), "Match tagged x\n  User y\nHost web\n  BindAddress 10.0.0.1\n  HostName w\nHost *\n  KnownHostsCommand /bin/x\n")
+	for range 2 {
+		got, err := c.resolve(Config{Address: "web", User: "root"})
+		must(t, err)
+		equal(t, "host", got.host, "w")
+	}
+	for _, what := range []string{"Match tagged", "bindaddress", "knownhostscommand", "config:1", "config:4"} {
+		equal(t, what, strings.Count(log.String(), what), 1)
+	}
+	write(t, c.ssh("config"), "Include config\n")
 	got, err := c.resolve(Config{Address: "web", User: "root"})
 	must(t, err)
 	equal(t, "host", got.host, "web")
 	if !strings.Contains(log.String(), "ssh configuration is not used") {
 		t.Errorf("log %q", log.String())
+	}
+}
+
+// What ssh(1) makes of a configuration; `ssh -G` says the same where it is
+// installed.
+func TestSSHConfigIsReadAsSSHDoes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config string
+		want   target // host, port, user, jumps, command
+	}{
+		"the first value counts":        {"Port 1\nHost *\nPort 2", target{host: "box", port: "1"}},
+		"an equals sign":                {"Host=box\nPort = 2\nUser=\"a b\"", target{host: "box", port: "2", user: "a b"}},
+		"a pattern that is excluded":    {"Host * !box\nPort 2\nHost b?x\nUser u", target{host: "box", user: "u"}},
+		"Match host after HostName":     {"HostName x.example\nMatch host x.example\nPort 2\nMatch host box\nPort 3", target{host: "x.example", port: "2"}},
+		"Match originalhost":            {"HostName x.example\nMatch originalhost box,bax\nPort 2", target{host: "x.example", port: "2"}},
+		"Match final":                   {"Match final host x.example\nPort 2\nHost box\nHostName x.example\nUser u", target{host: "x.example", port: "2", user: "u"}},
+		"Match final comes later":       {"Match final\nPort 2\nHost box\nPort 3", target{host: "box", port: "3"}},
+		"Match all":                     {"Match all\nPort 2", target{host: "box", port: "2"}},
+		"Match user":                    {"User u\nMatch user u host box\nPort 2\nMatch user v\nUser w", target{host: "box", port: "2", user: "u"}},
+		"Match with an exclamation":     {"Match !host box\nPort 2\nMatch !user nobody-here\nPort 3", target{host: "box", port: "3"}},
+		"Match exec":                    {"Match exec \"test %n = box\"\nPort 2\nMatch exec false\nUser u", target{host: "box", port: "2"}},
+		"a comment behind":              {"Port 2 # no\n# Port 3\n\tUser u", target{host: "box", port: "2", user: "u"}},
+		"CR LF":                         {"Host box\r\n  Port 2\r\n", target{host: "box", port: "2"}},
+		"ProxyCommand":                  {"HostName x.example\nProxyCommand nc -x 'a b' %h %p %%h", target{host: "x.example", command: "nc -x 'a b' x.example 22 %h"}},
+		"ProxyCommand before ProxyJump": {"ProxyCommand nc %h %p\nProxyJump j", target{host: "box", command: "nc box 22"}},
+		"ProxyJump before ProxyCommand": {"ProxyJump j\nProxyCommand nc %h %p", target{host: "box", jumps: []string{"j"}}},
+		"ProxyCommand none":             {"ProxyCommand none\nProxyJump j", target{host: "box"}},
+		"an include":                    {"Include more\nPort 3", target{host: "box", port: "2", user: "u"}},
+		"an include in a block":         {"Host other\nInclude more\nHost *\nPort 3", target{host: "box", port: "3"}},
+		"after an include":              {"Host box\nInclude more\nUser v\nPort 4", target{host: "box", port: "2", user: "u"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cl := client(t)
+			write(t, cl.ssh("more"), "Host other\nPort 9\nHost box\nPort 2\nMatch all\nUser u\n")
+			write(t, cl.ssh("config"), c.config+"\n")
+			got, err := cl.resolve(Config{Address: "box"})
+			must(t, err)
+			want := c.want
+			want.port, want.user = firstOf(want.port, "22"), firstOf(want.user, cl.account)
+			of := func(x target) string {
+				return fmt.Sprint(x.host, " ", x.port, " ", x.user, " ", x.jumps, " ", x.command)
+			}
+			equal(t, "target", of(got), of(want))
+		})
+	}
+}
+
+func FuzzSSHConfig(f *testing.F) {
+	f.Add("Host a b\nMatch final exec x\nProxyCommand \"x\n")
+	f.Add("Include =\n=\n\"\nhost\nmatch host\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(strings.ToLower(text), "exec") || strings.Contains(strings.ToLower(text), "include") {
+			return
+		}
+		c := client(t)
+		write(t, c.ssh("config"), text)
+		_, err := c.resolve(Config{Address: "box", User: "u", Port: 1})
+		must(t, err)
+	})
+}
+
+// The command of ProxyCommand is the way to the host, and ends with it. It has
+// nothing of what renewer was given.
+func TestProxyCommand(t *testing.T) {
+	cfg := sshd(t)
+	t.Setenv("VAULT_TOKEN", "secret")
+	c := client(t)
+	dir := t.TempDir()
+	write(t, dir+"/way", fmt.Sprintf("env >%s/env; echo $$ >%s/pid; exec /usr/sbin/sshd -i -f %s/sshd_config\n", dir, dir, filepath.Dir(cfg.KnownHostsFile)))
+	write(t, c.ssh("config"), "Host box\n  HostName host.invalid\n  HostKeyAlias box\n  ProxyCommand sh "+dir+"/way\n")
+	known, err := os.ReadFile(cfg.KnownHostsFile)
+	must(t, err)
+	_, key, _ := strings.Cut(string(known), " ")
+	write(t, c.ssh("known_hosts"), "box "+key)
+	tr := reach(t, c, Config{Name: "box", User: cfg.User, IdentityFile: cfg.IdentityFile})
+	placeOverOpenSSH(t, tr)
+	env, err := os.ReadFile(dir + "/env")
+	must(t, err)
+	if strings.Contains(string(env), "VAULT") {
+		t.Errorf("environment of the command: %s", env)
+	}
+	pid, err := os.ReadFile(dir + "/pid")
+	must(t, err)
+	must(t, tr.Close())
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(pid))); err == nil {
+		t.Error("the command still runs")
+	}
+
+	write(t, c.ssh("config"), "Host box\n  ProxyCommand sh -c 'echo no route to it >&2'\n")
+	err = oneRun(t, reach(t, c, Config{Name: "box", IdentityFile: cfg.IdentityFile}))
+	if err == nil || !strings.Contains(err.Error(), "no route to it") {
+		t.Errorf("error %v", err)
 	}
 }
 

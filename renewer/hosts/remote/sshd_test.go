@@ -28,12 +28,17 @@ import (
 )
 
 // sshd answers connections with OpenSSH's server, one process each, for the
-// user that runs the tests.
-func sshd(t *testing.T) (cfg Config) {
+// user that runs the tests; more are lines of its configuration.
+func sshd(t *testing.T, more ...string) (cfg Config) {
 	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("OpenSSH's server is not installed: %v", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where it has no start script
+			t.Skipf("sshd needs /run/sshd: %v", err)
+		}
 	}
 	me, err := user.Current()
 	must(t, err)
@@ -46,7 +51,7 @@ StrictModes no
 UsePAM no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-`, hostKey.File, dir))
+`, hostKey.File, dir)+strings.Join(more, "\n")+"\n")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	var work sync.WaitGroup
@@ -96,13 +101,6 @@ func realServer(t *testing.T) string {
 // OpenSSH itself: the subsystem, the server as a command, and under sudo.
 func TestOpenSSH(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() == 0 {
-		if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where it has no start script
-			t.Cleanup(func() { os.Remove("/run/sshd") })
-		} else if !errors.Is(err, fs.ErrExist) {
-			t.Skipf("sshd needs /run/sshd: %v", err)
-		}
-	}
 	for name, change := range map[string]func(*testing.T, *Config){
 		"subsystem": func(*testing.T, *Config) {},
 		"command":   func(t *testing.T, c *Config) { c.SFTPServer = realServer(t) },
@@ -216,18 +214,11 @@ func durable(t *testing.T, tr *Transport) {
 	if !d.f.syncs {
 		t.Error("no fsync@openssh.com")
 	}
-	f, err := d.f.Open(d.path)
-	must(t, err)
-	must(t, f.Sync())
-	must(t, f.Close())
 	must(t, d.Sync("."))
-	w, err := d.Create("file")
-	must(t, err)
+	must(t, d.Create(mine("file", 10)))
 	info, err := d.Lstat("file")
 	must(t, err)
-	equal(t, "mode of an empty file", info.Mode, 0o600)
-	must(t, w.Sync())
-	must(t, w.Close())
+	equal(t, "mode of a file", info.Mode, 0o600)
 
 	// With a root, no link leads out of it.
 	root := t.TempDir()
@@ -244,19 +235,16 @@ func durable(t *testing.T, tr *Transport) {
 func failures(t *testing.T, tr *Transport) {
 	t.Helper()
 	at := t.TempDir()
-	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k,mode=755"); err != nil {
 		t.Logf("cannot mount a file system here: %v", err)
 		return
 	}
 	defer func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) }()
 	d := open(t, tr, at)
-	f, err := d.Create("file")
-	must(t, err)
-	if _, err := f.Write(make([]byte, 256<<10)); !errors.Is(err, syscall.ENOSPC) {
+	if err := d.Create(mine("file", 256<<10)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("full: error %v", err)
 	}
-	must(t, f.Close())
-	if _, err := d.Create("file"); !errors.Is(err, fs.ErrExist) {
+	if err := d.Create(mine("file", 0)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
 	}
 	must(t, syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))

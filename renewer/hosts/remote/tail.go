@@ -34,9 +34,10 @@ func (t *tail) bytes() []byte {
 }
 
 // line is the end of what was written, fit for an error.
-func (t *tail) line() string {
+func (t *tail) line() string { return lineOf(t.bytes()) }
+
+func lineOf(b []byte) string {
 	const limit = 512
-	b := t.bytes()
 	s := strings.ToValidUTF8(string(b[max(0, len(b)-limit):]), "")
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }), " ")
 }

@@ -37,6 +37,8 @@ type Source interface {
 	// Show returns one certificate by its full name; ok is false if there is none.
 	Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// Trust returns who accepts whom, as of a moment ago where it would take long.
+	Trust(ctx context.Context) (renewer.Trust, error)
 }
 
 // Options of the pages.
@@ -66,7 +68,7 @@ type pages struct {
 
 // Routes are the patterns that Handler answers.
 var Routes = []string{
-	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /events", "GET /runbooks", "GET /runbooks/{$}", "GET /runbooks/{name}",
+	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /trust", "GET /events", "GET /runbooks", "GET /runbooks/{$}", "GET /runbooks/{name}",
 	"GET /assets/page.css", "GET /assets/page.js", "GET /assets/icon.svg",
 }
 
@@ -76,7 +78,7 @@ func Handler(o Options) http.Handler {
 		o.Now = time.Now
 	}
 	p := &pages{Options: o, templates: map[string]*template.Template{}}
-	for _, name := range []string{"fleet", "certificate", "hosts", "host", "issuers", "events", "runbook", "failed"} {
+	for _, name := range []string{"fleet", "certificate", "hosts", "host", "issuers", "trust", "events", "runbook", "failed"} {
 		p.templates[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templateFiles,
 			"templates/layout.html", "templates/parts.html", "templates/"+name+".html"))
 	}
@@ -86,6 +88,7 @@ func Handler(o Options) http.Handler {
 		"GET /hosts":               p.show("hosts", p.hosts),
 		"GET /hosts/{name}":        p.show("host", p.host),
 		"GET /issuers":             p.show("issuers", p.issuers),
+		"GET /trust":               p.show("trust", p.trust),
 		"GET /events":              p.show("events", p.events),
 		"GET /runbooks":            p.show("runbook", p.runbook),
 		"GET /runbooks/{$}":        http.RedirectHandler("/runbooks", http.StatusMovedPermanently),

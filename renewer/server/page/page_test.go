@@ -192,7 +192,7 @@ func TestNothingFromOutsideBecomesMarkup(t *testing.T) {
 	tame := testfleet.EveryState(now)
 	_, plain := get(t, tame, "/")
 	want := len(dangerous.FindAllString(plain, -1))
-	paths := []string{"/", "/issuers", "/hosts", "/events"}
+	paths := []string{"/", "/issuers", "/trust", "/hosts", "/events"}
 	for _, name := range testfleet.Hostiles {
 		paths = append(paths, "/?q="+url.QueryEscape(name)+"&host="+url.QueryEscape(name), "/certificates/"+url.PathEscape(name),
 			"/hosts/"+url.PathEscape(name), "/hosts?q="+url.QueryEscape(name), "/events?certificate="+url.QueryEscape(name))
@@ -221,7 +221,7 @@ func (*broken) System(context.Context) (renewer.SystemStatus, error) {
 
 func TestWhatFailsIsAPageAndNotHalfOfOne(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/", "/hosts", "/hosts/a", "/issuers", "/events", "/certificates/a"} {
+	for _, path := range []string{"/", "/hosts", "/hosts/a", "/issuers", "/trust", "/events", "/certificates/a"} {
 		if status, page := get(t, &broken{}, path); status != 500 || !strings.Contains(text(page), "database not open") || !strings.HasSuffix(page, "</html>\n") {
 			t.Errorf("%s: %d %s", path, status, page)
 		}

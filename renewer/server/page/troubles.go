@@ -63,8 +63,8 @@ func judge(w *walk, troubles []trouble, more int) verdict {
 		return verdict{idle, "The fleet file has no certificates yet"}
 	case busyNow > 0:
 		return verdict{busy, many(busyNow, "certificate") + " of " + thousands(w.total) + " being renewed, nothing needs attention"}
-	case w.statuses[renewer.StatusValid] == w.total:
-		return verdict{good, "All is well: " + many(w.total, "certificate") + " valid and proven in place"}
+	case w.statuses[renewer.StatusValid] == w.total-w.statuses[renewer.StatusOrphaned]:
+		return verdict{good, "All is well: " + many(w.statuses[renewer.StatusValid], "certificate") + " valid and proven in place"}
 	default:
 		return verdict{good, "Nothing needs attention; " + thousands(w.statuses[renewer.StatusValid]) + " of " + many(w.total, "certificate") + " valid and proven in place"}
 	}

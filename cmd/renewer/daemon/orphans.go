@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// departures is the part of the inventory that has what left the fleet file.
+type departures interface {
+	Departed() (map[string][]renewer.Departed, error)
+	Generation(name string, number int) (renewer.Generation, bool, error)
+}
+
+// orphans are the rows of what left the fleet file and has not expired, soonest
+// expiry first.
+func (a *App) orphans() ([]renewer.Row, error) {
+	return orphansOf(a.store, a.stays, time.Now())
+}
+
+// stays reports whether a certificate is in the fleet file, and so no orphan
+// whatever the inventory says.
+func (a *App) stays(name string) bool {
+	_, ok := a.parts.Load().fleet.Index(name)
+	return ok
+}
+
+func orphansOf(store departures, stays func(string) bool, now time.Time) (rows []renewer.Row, err error) {
+	left, err := store.Departed()
+	if err != nil {
+		return nil, err
+	}
+	for name, list := range left {
+		list = slices.DeleteFunc(list, func(d renewer.Departed) bool { return !now.Before(d.NotAfter) })
+		if len(list) == 0 || stays(name) {
+			continue
+		}
+		first := slices.MinFunc(list, func(x, y renewer.Departed) int { return x.NotAfter.Compare(y.NotAfter) })
+		g, ok, err := store.Generation(name, first.Generation)
+		if err != nil {
+			return nil, err
+		}
+		if known := &g; !ok || !g.NotAfter.Equal(first.NotAfter) {
+			rows = append(rows, renewer.OrphanRow(name, list, nil))
+		} else {
+			rows = append(rows, renewer.OrphanRow(name, list, known))
+		}
+	}
+	slices.SortFunc(rows, func(x, y renewer.Row) int { return cmp.Or(x.NotAfter.Compare(y.NotAfter), cmp.Compare(x.Name, y.Name)) })
+	return rows, nil
+}
+
+// withOrphans is rows with those of what left the fleet file among them, in the
+// same order.
+func withOrphans(store departures, stays func(string) bool, rows func(time.Time, func(renewer.Row) bool) error) func(time.Time, func(renewer.Row) bool) error {
+	return func(until time.Time, yield func(renewer.Row) bool) error {
+		left, err := orphansOf(store, stays, time.Now())
+		if err != nil {
+			return err
+		}
+		more := true
+		upTo := func(t time.Time) {
+			for more && len(left) > 0 && (t.IsZero() || left[0].NotAfter.Before(t)) {
+				more, left = yield(left[0]), left[1:]
+			}
+		}
+		err = rows(until, func(row renewer.Row) bool {
+			if upTo(row.NotAfter); more {
+				more = yield(row)
+			}
+			return more
+		})
+		if err == nil {
+			upTo(until)
+		}
+		return err
+	}
+}
+
+// orphan is what is known of a certificate that left the fleet file; ok is false
+// if there is none of that name.
+func (a *App) orphan(name string) (d renewer.Detail, ok bool, err error) {
+	left, err := a.orphans()
+	i := slices.IndexFunc(left, func(r renewer.Row) bool { return r.Name == name })
+	if err != nil || i < 0 {
+		return d, false, err
+	}
+	row := left[i]
+	gens, err := a.store.Generations(name)
+	if err != nil {
+		return d, false, err
+	}
+	var shown *renewer.Generation
+	if at := slices.IndexFunc(gens, func(g renewer.Generation) bool { return g.Number == row.Generation }); at >= 0 {
+		shown = &gens[at]
+	}
+	entry, _, _ := strings.Cut(name, "@")
+	c := renewer.Certificate{Name: name, Entry: entry, Issuer: row.Issuer, Usages: []renewer.Usage{}}
+	if shown != nil {
+		c.Usages, c.Profile = shown.Usages, shown.Request.Profile
+	}
+	d, err = renewer.NewDetail(c, renewer.Record{Name: name, Current: row.Generation}, shown, gens, nil, time.Now())
+	d.Row, d.Hint = row, "it left the fleet file; renewer forget "+name+" lets go of it"
+	for _, h := range row.Hosts {
+		d.Placements = append(d.Placements, renewer.PlacementView{HostRow: h})
+	}
+	return d, err == nil, err
+}

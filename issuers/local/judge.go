@@ -1,0 +1,65 @@
+package local
+
+import (
+	"crypto/x509"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/pki"
+)
+
+// Judge returns what Sign would say of a request because of the CA's dates and
+// limits. It reads the certificate file alone: neither a key nor a passphrase
+// is needed, and nothing is signed with the CA.
+func Judge(cfg Config) (func(renewer.Request) error, error) {
+	text, err := readCertificateFile(cfg.CertFile)
+	if err != nil {
+		return nil, fileError(cfg, err)
+	}
+	if text, err = material(text, cfg.CertFile, nil); err != nil {
+		return nil, err
+	}
+	certs, err := parseCertificates(text, cfg.CertFile)
+	if err != nil {
+		return nil, err
+	}
+	path := pathsToRoots(certs)[certs[0]]
+	if path == nil {
+		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
+	}
+	if err := checkChain(path, cfg.CertFile); err != nil {
+		return nil, err
+	}
+	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], clock: time.Now}
+	return a.judge()
+}
+
+func (a *Authority) judge() (func(renewer.Request) error, error) {
+	now := a.clock()
+	trial, err := pki.NewTrial(a.path(), now)
+	if err != nil {
+		return nil, misconfigured("", "issuer %s: %w", a.name, err)
+	}
+	valid := a.validAt(now)
+	return func(r renewer.Request) error {
+		if valid != nil {
+			return valid
+		}
+		if err := a.setValidity(new(x509.Certificate), renewer.Order{Certificate: "it", Request: r}, now); err != nil {
+			return err
+		}
+		if err := trial.Refuses(r); err != nil {
+			return refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err)
+		}
+		return nil
+	}, nil
+}
+
+// path leads from the signing CA to its root, both included.
+func (a *Authority) path() []*x509.Certificate {
+	if slices.Contains(a.chain, a.root) {
+		return a.chain
+	}
+	return append(slices.Clone(a.chain), a.root)
+}

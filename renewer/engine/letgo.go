@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"renewer/renewer"
+	"renewer/renewer/trust"
+)
+
+// DropRoot lets a root that was found in ca files leave them. It is refused, as
+// any other way to lose a root, while somebody presents a leaf under it there.
+func (e *Engine) DropRoot(ctx context.Context, id string) (out renewer.RootDropped, err error) {
+	failed := e.do(ctx, func() { out, err = e.dropRoot(id) })
+	return out, cmp.Or(failed, err)
+}
+
+func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
+	i := slices.IndexFunc(e.trustRoots(), func(r renewer.TrustRoot) bool { return r.ID == id })
+	if i < 0 {
+		return out, fmt.Errorf("no ca file has root %s", id)
+	}
+	out = renewer.RootDropped{Root: e.trustRoots()[i], Placements: []string{}}
+	in := e.trusts().ForeignIn(id)
+	if err := e.droppable(out.Root, in); err != nil {
+		return out, err
+	}
+	var batch []pending
+	now, names := e.Now(), certificatesOf(in)
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			continue
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return out, err
+		}
+		if en.open() && e.working(en.rec.Rollout) {
+			return out, atWork(en)
+		}
+		next, ch := en.clone(), Change{}
+		for _, host := range next.rec.DropForeign(id) {
+			p := renewer.Placement{Certificate: name, Host: host}
+			out.Placements = append(out.Placements, p.ID())
+			ch.Events = append(ch.Events, renewer.Event{
+				Time: now, Type: renewer.EventRootDropped, Certificate: name, Host: host,
+				Message: "root " + out.Root.Subject + " (" + out.Root.Fingerprint + ") was found in the ca file and is dropped on request",
+			})
+		}
+		batch = append(batch, e.put(next, ch))
+	}
+	return out, e.recordAll(batch, names)
+}
+
+// droppable says why a root cannot leave the ca files by name.
+func (e *Engine) droppable(root renewer.TrustRoot, in []trust.ID) error {
+	what := "root " + root.ID[:8] + " (" + root.Subject + ")"
+	if len(in) == 0 {
+		switch {
+		case len(root.Issuers) > 0:
+			return renewer.WithHint(fmt.Errorf("%s is that of %s: it is no foreign root", what, strings.Join(root.Issuers, ", ")),
+				"change trust: or issuer: in the fleet file; renewer plan then shows what that does")
+		case root.Verifiers > 0:
+			return renewer.WithHint(fmt.Errorf("%s is no foreign root: renewer keeps it for certificates that are in place, and drops it with the last of them", what),
+				"renewer impact "+root.ID[:8]+" shows who needs it")
+		default:
+			return fmt.Errorf("%s is in no ca file", what)
+		}
+	}
+	needed := map[string]string{} // certificates by placement
+	for _, id := range in {
+		c, ok := e.fleet.Certificate(id.Certificate)
+		if !ok {
+			continue
+		}
+		base := e.roots.base(c.Trust...)
+		if base.Has(root.ID) {
+			return renewer.WithHint(fmt.Errorf("%s is one that trust: of %s asks for", what, c.Name), "take it out of trust: in the fleet file first")
+		}
+		for _, p := range e.trusts().Holds(id, root.ID, base, e.Now()) {
+			needed[p.String()] = p.Certificate
+		}
+	}
+	if len(needed) > 0 {
+		who := slices.Sorted(maps.Keys(needed))
+		way := "renewer renew " + needed[who[0]] + " brings another certificate"
+		if _, wanted := e.fleet.Certificate(needed[who[0]]); !wanted {
+			way = "renewer forget " + needed[who[0]] + " lets go of what left the fleet file"
+		}
+		return renewer.WithHint(fmt.Errorf("%s cannot be dropped: certificates under it are in place: %s", what, strings.Join(renewer.Members(who, 5), ", ")),
+			"renewer impact "+root.ID[:8]+" shows who would refuse whom; "+way)
+	}
+	return nil
+}
+
+func certificatesOf(in []trust.ID) (names []string) {
+	for _, id := range in {
+		names = append(names, id.Certificate)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// recordAll records changes that an operator asked for, and has the loop go on
+// with what they make due.
+func (e *Engine) recordAll(batch []pending, names []string) error {
+	for rest := batch; len(rest) > 0; {
+		n := min(len(rest), recordAtOnce)
+		if err := e.record(rest[:n]); err != nil {
+			return fmt.Errorf("record the request: %w", err)
+		}
+		rest = rest[n:]
+	}
+	if e.onItsOwn {
+		e.consider(names)
+	}
+	return nil
+}
+
+// Forget lets go of what left the fleet file under a name, or would (look): it
+// counts no longer, so the roots that it needs may leave the ca files of others.
+// Nothing of the name is no error here.
+func (e *Engine) Forget(ctx context.Context, name string, look bool) (out []renewer.Forgotten, err error) {
+	failed := e.do(ctx, func() { out, err = e.forgetDeparted(name, look) })
+	return out, cmp.Or(failed, err)
+}
+
+func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten, err error) {
+	left, err := e.departed(name)
+	if err != nil {
+		return nil, err
+	}
+	var batch []pending
+	names, now := slices.Sorted(maps.Keys(left)), e.Now()
+	for _, full := range names {
+		ch := Change{}
+		for _, d := range left[full] {
+			f := renewer.ForgottenOf(full, d)
+			for _, id := range e.trusts().AcceptedBy(trust.ID{Certificate: full, Host: d.Host}, now) {
+				f.Accepted = append(f.Accepted, id.String())
+			}
+			out = append(out, f)
+			text := "let go on request; it stays in place, and nothing accepts it"
+			if len(f.Accepted) > 0 {
+				text = "let go on request; it stays in place, and these may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
+			}
+			ch.Events = append(ch.Events, renewer.Event{
+				Time: now, Type: renewer.EventForgotten, Certificate: full, Host: d.Host, Generation: d.Generation, Message: text,
+			})
+		}
+		p, err := e.putForgotten(full, ch)
+		if err != nil {
+			return nil, err
+		}
+		batch = append(batch, p)
+	}
+	if look {
+		return out, nil
+	}
+	return out, e.recordAll(batch, nil)
+}
+
+// departed returns what left the fleet file under a name, by certificate: that of
+// a certificate, or of an entry for all its hosts.
+func (e *Engine) departed(name string) (map[string][]renewer.Departed, error) {
+	means := func(full string) bool {
+		entry, _, _ := strings.Cut(full, "@")
+		return full == name || entry == name
+	}
+	gone, err := e.Store.Departed()
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(gone, func(full string, _ []renewer.Departed) bool { return !means(full) })
+	for _, c := range e.fleet.Certificates {
+		if !means(c.Name) {
+			continue
+		}
+		en, _, err := e.load(c.Name, c)
+		if err != nil {
+			return nil, err
+		}
+		if len(en.rec.Departed) > 0 {
+			gone[c.Name] = en.rec.Departed
+		}
+	}
+	now := e.Now()
+	for full, list := range gone {
+		gone[full] = slices.DeleteFunc(slices.Clone(list), func(d renewer.Departed) bool { return !now.Before(d.NotAfter) })
+	}
+	maps.DeleteFunc(gone, func(_ string, list []renewer.Departed) bool { return len(list) == 0 })
+	return gone, nil
+}
+
+func (e *Engine) putForgotten(name string, ch Change) (pending, error) {
+	if c, ok := e.fleet.Certificate(name); ok {
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return pending{}, err
+		}
+		next := en.clone()
+		next.rec.Departed = nil
+		return e.put(next, ch), nil
+	}
+	rec, ok, err := e.Store.Record(name)
+	if err != nil || !ok {
+		return pending{}, cmp.Or(err, fmt.Errorf("the inventory has nothing of %s any more", name))
+	}
+	rec.Departed = nil
+	ch.Record, ch.Remove = &rec, name
+	return pending{name: name, change: ch, done: func() { e.regraph(name, nil) }}, nil
+}

@@ -1,0 +1,137 @@
+package remote
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"renewer/internal/testssh"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+)
+
+// instead has sshd run a script in place of the account's shell. What the
+// client asked for is in $SSH_ORIGINAL_COMMAND.
+func instead(t *testing.T, script string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "shell")
+	must(t, os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o700))
+	return "ForceCommand " + file
+}
+
+// Shells that print while they start, on either stream, change no answer.
+func TestNoisyShells(t *testing.T) {
+	t.Parallel()
+	const obey = `eval "$SSH_ORIGINAL_COMMAND"`
+	for name, noise := range map[string]string{
+		"standard error":       `echo "-bash: warning: setlocale: LC_ALL: cannot change locale (xx_XX.UTF-8)" >&2`,
+		"standard output":      "echo uid=7 gid=7; echo Welcome",
+		"no line break":        "printf 'uid=7 gid=7'",
+		"both":                 "echo uid=7 gid=7 >&2; echo uid=7 gid=7",
+		"much":                 "yes uid=7 gid=7 | head -c 40000",
+		"bytes that mean more": `printf '\000\377\033[31m\r\n'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := sshd(t, instead(t, noise+"\n"+obey))
+			cfg.SFTPServer = realServer(t)
+			tr := reach(t, client(t), cfg)
+			o, err := tr.Owner(t.Context(), "", "", "/")
+			must(t, err)
+			equal(t, "who", o, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
+			out, err := tr.Run(t.Context(), []string{"sh", "-c", "echo answer; echo aside >&2"})
+			must(t, err)
+			equal(t, "answer", string(out), "answer\n")
+			placeOverOpenSSH(t, tr)
+		})
+	}
+}
+
+// A shell that never comes to the command is no flood of memory.
+func TestEndlessNoise(t *testing.T) {
+	t.Parallel()
+	_, tr := host(t, testssh.Options{Noise: strings.Repeat("noise\n", noiseLimit)}, func(c *Config) { c.SFTPServer = "/usr/lib/openssh/sftp-server" })
+	_, err := tr.OpenDir(t.Context(), "/", false)
+	refused(t, err, "prints more than", "set sftp_server")
+}
+
+// Accounts that may not run commands: what the host says is shown, with the way
+// out.
+func TestAccountsWithoutCommands(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ config, err, hint string }{
+		"nologin":       {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
+		"false":         {"ForceCommand /bin/false", "runs no commands", "usermod -s"},
+		"a greeting":    {instead(t, "echo 'Please use the portal \033[31m.'"), "Please use the portal", "usermod -s"},
+		"forced SFTP":   {"ForceCommand internal-sftp", "sftp connections only", "ForceCommand internal-sftp"},
+		"exits quietly": {"ForceCommand /bin/true", "runs no commands", "usermod -s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := reach(t, client(t), sshd(t, c.config))
+			_, err := tr.Run(t.Context(), []string{"systemctl", "restart", "docker"})
+			refused(t, err, c.err, c.hint)
+			as[*NoCommandsError](t, err)
+			if strings.Contains(err.Error(), "\x1b") {
+				t.Errorf("raw bytes of the host in %q", err)
+			}
+		})
+	}
+}
+
+// A placement without activation needs files alone.
+func TestPlacementOverForcedSFTP(t *testing.T) {
+	t.Parallel()
+	tr := reach(t, client(t), sshd(t, "ForceCommand internal-sftp", "MaxSessions 1"))
+	placeOverOpenSSH(t, tr)
+}
+
+// A host that gives a connection one session cannot activate: that is found
+// while staging, and files alone are placed there.
+func TestOneSession(t *testing.T) {
+	t.Parallel()
+	cfg := sshd(t, "MaxSessions 1")
+	tr := reach(t, client(t), cfg)
+	placeOverOpenSSH(t, tr)
+	p := benchPlacement
+	p.Dir, p.Activate = t.TempDir(), renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"true"}}
+	content := map[renewer.FileKind][]byte{renewer.FileCA: []byte("x"), renewer.FileCert: []byte("x"), renewer.FileKey: []byte("x")}
+	_, err := hosts.New(renewer.Host{Name: "host-b"}, tr).Stage(t.Context(), p, content)
+	refused(t, err, "no further session", "MaxSessions")
+	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// What the quoting promises holds in each shell that an account may have.
+func TestWordsInOtherShells(t *testing.T) {
+	t.Parallel()
+	words := []string{
+		"echo !x", "!", "!!", `\!`, `'!'`, "a!b!c", "", "a b", "it's", `\`, `\\`, "$HOME", "`id`", "$(id)", "*", "~", "# no comment", "a;b&c|d",
+		"{a,b}", "%self", "[x]", "é", "line\nfeed", "\n", "!\n'\\", "tab\there", "-n", "^a^b", "=ls",
+	}
+	for _, shell := range []string{"sh", "dash", "bash", "busybox", "tcsh", "csh", "fish", "zsh", "ksh"} {
+		file, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			line, err := commandLine("mark", append([]string{"printf", `%s\0`}, words...))
+			must(t, err)
+			argv := []string{"-c", line}
+			if shell == "busybox" {
+				argv = append([]string{"sh"}, argv...)
+			}
+			cmd := exec.Command(file, argv...)
+			cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			equal(t, "words", string(out), "mark\n"+strings.Join(words, "\x00")+"\x00")
+		})
+	}
+}

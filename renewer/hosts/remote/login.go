@@ -1,0 +1,93 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// talk is what a host said while somebody logged in.
+type talk struct {
+	to       target
+	keys     []ssh.Signer
+	allowed  []string // ways to log in that the host offered last
+	accepted []string // those that it took, without being content with them
+	asked    string   // a question that only a person can answer
+	said     string   // its banner
+}
+
+// next only listens.
+func (t *talk) next(ctx *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+	t.allowed, t.accepted = ctx.AllowedMethods, ctx.PartialSuccessMethods
+	return nil, nil
+}
+
+func (t *talk) banner(message string) error {
+	const most = 512
+	t.said = lineOf([]byte(message[:min(most, len(message))]))
+	return nil
+}
+
+var errQuestion = errors.New("the host asks a question")
+
+// answer gives none: a second factor that is waived asks nothing (RFC 4256).
+func (t *talk) answer(_, instruction string, questions []string, _ []bool) ([]string, error) {
+	if len(questions) == 0 {
+		return nil, nil
+	}
+	t.asked = lineOf([]byte(instruction + " " + questions[0]))
+	return nil, errQuestion
+}
+
+// explain adds the way out. The library has no type for a refused login.
+func (t *talk) explain(err error) error {
+	var none *ssh.AlgorithmNegotiationError
+	text := err.Error()
+	switch {
+	case errors.As(err, &none):
+		return misconfigured(err, "the host speaks only algorithms with known weaknesses: update its SSH server")
+	case slices.Contains(t.accepted, "publickey"):
+		return t.wantsMore()
+	case strings.Contains(text, "Too many authentication failures"):
+		return misconfigured(fmt.Errorf("user %s may not log in: the host took none of the first keys of %d%s", t.to.user, len(t.keys), t.quote()),
+			"name the right one: identity_file:, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config")
+	case errors.Is(err, errQuestion), strings.Contains(text, "unable to authenticate"), strings.Contains(text, "no common public key signature algorithm"):
+		return t.refused()
+	}
+	if t.said != "" {
+		return fmt.Errorf("%w%s", err, t.quote())
+	}
+	return err
+}
+
+func (t *talk) quote() string {
+	if t.said == "" {
+		return ""
+	}
+	return "; the host says: " + t.said
+}
+
+// wantsMore: the key is right, and it is not enough.
+func (t *talk) wantsMore() error {
+	more := strings.Join(t.allowed, " or ")
+	if t.asked != "" {
+		more += " (" + t.asked + ")"
+	}
+	return misconfigured(fmt.Errorf("the host took the key of user %s and asks for more: %s%s", t.to.user, more, t.quote()),
+		fmt.Sprintf("a program cannot give a second factor; in the host's sshd_config: Match User %s, then AuthenticationMethods publickey", t.to.user))
+}
+
+func (t *talk) refused() error {
+	var shown []string
+	for _, k := range t.keys {
+		shown = append(shown, ssh.FingerprintSHA256(k.PublicKey()))
+	}
+	err := fmt.Errorf("user %s may not log in with %s%s", t.to.user, strings.Join(shown, ", "), t.quote())
+	if len(t.allowed) > 0 && !slices.Contains(t.allowed, "publickey") {
+		return misconfigured(fmt.Errorf("%w: the host takes no keys, only %s", err, strings.Join(t.allowed, ", ")), "allow it in the host's sshd_config: PubkeyAuthentication yes")
+	}
+	return misconfigured(err, fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", t.to.user))
+}

@@ -1,0 +1,274 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// directive is a line of ssh_config(5).
+type directive struct {
+	key  string // in lower case
+	args []string
+	rest string // behind the key, as written
+	at   string // file:line
+}
+
+// Bounds of an ssh_config with all that it includes.
+const (
+	includesDeep = 16
+	directives   = 100_000
+)
+
+// readSSHConfig reads a file and what it includes.
+func (c *Client) readSSHConfig(file string) ([]directive, error) {
+	var out []directive
+	err := c.include(file, 0, &out)
+	return out, err
+}
+
+func (c *Client) include(file string, depth int, out *[]directive) error {
+	if depth > includesDeep {
+		return fmt.Errorf("%s is included too deep: in a circle?", file)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for n, text := range bytes.Split(data, []byte("\n")) {
+		d, ok := parseDirective(string(text))
+		d.at = fmt.Sprintf("%s:%d", file, n+1)
+		if !ok {
+			continue
+		}
+		if len(*out) == directives {
+			return fmt.Errorf("more than %d lines", directives)
+		}
+		if d.key != "include" {
+			*out = append(*out, d)
+			continue
+		}
+		// What is included may begin blocks of its own, and those end with it.
+		*out = append(*out, directive{key: blockBegins})
+		for _, pattern := range d.args {
+			pattern = c.homed(pattern)
+			if !filepath.IsAbs(pattern) {
+				pattern = filepath.Join(filepath.Dir(file), pattern)
+			}
+			found, _ := filepath.Glob(pattern) // a pattern that is none matches nothing, as in ssh(1)
+			for _, f := range found {
+				if err := c.include(f, depth+1, out); err != nil && !os.IsPermission(err) {
+					return err
+				}
+				*out = append(*out, directive{key: blockAgain})
+			}
+		}
+		*out = append(*out, directive{key: blockEnds})
+	}
+	return nil
+}
+
+// Made-up directives around what is included.
+const (
+	blockBegins = "(include"
+	blockAgain  = "(again"
+	blockEnds   = "include)"
+)
+
+func (c *Client) homed(name string) string {
+	if rest, ok := strings.CutPrefix(name, "~/"); ok {
+		return filepath.Join(c.Home, rest)
+	}
+	return name
+}
+
+// parseDirective takes a line apart: a key, perhaps an equals sign, and words
+// that may stand in double quotes.
+func parseDirective(line string) (d directive, ok bool) {
+	const space = " \t\r\f"
+	line = strings.Trim(line, space)
+	if line == "" || line[0] == '#' {
+		return d, false
+	}
+	end := strings.IndexAny(line, space+"=")
+	if end < 0 {
+		end = len(line)
+	}
+	d.key = strings.ToLower(line[:end])
+	d.rest = strings.TrimLeft(line[end:], space)
+	d.rest = strings.TrimLeft(strings.TrimPrefix(d.rest, "="), space)
+	for rest := d.rest; rest != "" && rest[0] != '#'; rest = strings.TrimLeft(rest, space) {
+		word := ""
+		if rest[0] == '"' {
+			word, rest, _ = strings.Cut(rest[1:], `"`)
+		} else if end := strings.IndexAny(rest, space); end >= 0 {
+			word, rest = rest[:end], rest[end:]
+		} else {
+			word, rest = rest, ""
+		}
+		d.args = append(d.args, word)
+	}
+	return d, true
+}
+
+// settings are what ssh_config(5) says for one host. Of each key the first
+// value counts; of those that may stand several times, all.
+type settings struct {
+	c      *Client
+	alias  string // as it was asked for
+	user   string // of the fleet file, if it has one
+	values map[string][]directive
+	final  bool // the second pass, for Match final
+	again  bool // there has to be one
+	told   func(what, at string)
+}
+
+// severally are the keys of which every value counts.
+var severally = []string{"identityfile", "certificatefile"}
+
+func (s *settings) first(key string) string {
+	if all := s.values[key]; len(all) > 0 && len(all[0].args) > 0 {
+		return all[0].args[0]
+	}
+	return ""
+}
+
+// read goes over files, the user's before the machine's, and once more for
+// Match final.
+func (s *settings) read(files ...[]directive) {
+	for _, s.final = range []bool{false, true} {
+		for _, file := range files {
+			s.pass(file)
+		}
+		if !s.again {
+			return
+		}
+	}
+}
+
+func (s *settings) pass(file []directive) {
+	holds, outer := true, []bool(nil)
+	for _, d := range file {
+		switch d.key {
+		case blockBegins:
+			outer = append(outer, holds)
+		case blockAgain:
+			holds = outer[len(outer)-1]
+		case blockEnds:
+			holds, outer = outer[len(outer)-1], outer[:len(outer)-1]
+		case "host":
+			holds = within(outer) && matchList(d.args, s.alias)
+		case "match":
+			holds = within(outer) && s.match(d)
+		default:
+			if holds {
+				s.set(d)
+			}
+		}
+	}
+}
+
+func within(outer []bool) bool { return len(outer) == 0 || outer[len(outer)-1] }
+
+func (s *settings) set(d directive) {
+	key := d.key
+	if key == "proxycommand" || key == "proxyjump" { // the first of both counts
+		key = "proxy"
+	}
+	have := s.values[key]
+	several := slices.Contains(severally, key)
+	if len(have) > 0 && !several || slices.ContainsFunc(have, func(h directive) bool { return h.at == d.at }) {
+		return
+	}
+	s.values[key] = append(have, d)
+}
+
+// match: ssh_config(5), Match. All criteria have to hold.
+func (s *settings) match(d directive) bool {
+	for args := d.args; len(args) > 0; {
+		name, not := strings.CutPrefix(strings.ToLower(args[0]), "!")
+		name, value, given := strings.Cut(name, "=") // Match user=x
+		args = args[1:]
+		holds := false
+		switch name {
+		case "all":
+			holds = true
+		case "final", "canonical":
+			s.again = s.again || name == "final"
+			holds = s.final
+		case "host", "originalhost", "user", "localuser", "exec":
+			if !given {
+				if len(args) == 0 {
+					s.told("Match without a value", d.at)
+					return false
+				}
+				value, args = args[0], args[1:]
+			}
+			holds = s.criterion(name, value)
+		default:
+			s.told("Match "+name, d.at)
+			return false
+		}
+		if holds == not {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *settings) criterion(name, value string) bool {
+	is := s.alias
+	switch name {
+	case "host":
+		is = s.host()
+	case "user":
+		is = firstOf(s.user, s.first("user"), s.c.account)
+	case "localuser":
+		is = s.c.account
+	case "exec":
+		return s.c.exits(s.expand(value))
+	}
+	return matchList(strings.Split(value, ","), is)
+}
+
+// host is what HostName says, so far.
+func (s *settings) host() string {
+	if name := s.first("hostname"); name != "" {
+		return strings.NewReplacer("%%", "%", "%h", s.alias).Replace(name)
+	}
+	return s.alias
+}
+
+// expand replaces the tokens of ssh_config(5).
+func (s *settings) expand(text string) string {
+	host := s.host()
+	return strings.NewReplacer("%%", "%", "%d", s.c.Home, "%h", host, "%k", firstOf(s.first("hostkeyalias"), host), "%n", s.alias,
+		"%p", firstOf(s.first("port"), "22"), "%r", firstOf(s.user, s.first("user"), s.c.account), "%u", s.c.account).Replace(text)
+}
+
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// exits reports whether a command of Match exec ends well.
+func (c *Client) exits(command string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), matchTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env, cmd.WaitDelay = c.environment(), time.Second
+	return cmd.Run() == nil
+}
+
+// matchTimeout is what a command of Match exec may take.
+const matchTimeout = 5 * time.Second
