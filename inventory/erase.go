@@ -58,14 +58,17 @@ func (i *Inventory) keysLeft() (some bool) {
 // overwriteFree fills free pages with zeros. A transaction goes before: pages that
 // are free before and after it are of use neither to the last transaction nor to
 // the one before, which bbolt goes back to if the meta page of the last is damaged.
-// It notes what is about to be erased, so that a process that was killed before
-// leaves that to the next. It reports false if a reader may still see the pages.
+// What was erased is noted, so that a process that is killed before leaves it to
+// the next. It reports false if a reader may still see the pages.
 func (i *Inventory) overwriteFree() (done bool, err error) {
-	before, err := newestPages(i.file)
+	var before *pages
+	var deleted []byte
+	err = i.update(func(tx *bolt.Tx) (err error) {
+		deleted = deletions(tx)
+		before, err = newestPages(i.file)
+		return err
+	})
 	if err != nil {
-		return false, err
-	}
-	if err := i.update(func(tx *bolt.Tx) error { return bMeta.of(tx).Put(keyErased, deletions(tx)) }); err != nil {
 		return false, err
 	}
 	err = i.rolledBack(func(*bolt.Tx) error { // so nobody else writes
@@ -82,7 +85,10 @@ func (i *Inventory) overwriteFree() (done bool, err error) {
 	if err == nil && done && !i.noSync {
 		err = i.file.Sync()
 	}
-	return done && err == nil, err
+	if err != nil || !done {
+		return false, err
+	}
+	return true, i.update(func(tx *bolt.Tx) error { return bMeta.of(tx).Put(keyErased, deleted) })
 }
 
 // overwrite fills the pages with zeros that are free here and were before.

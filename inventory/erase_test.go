@@ -79,9 +79,10 @@ func TestADeletedKeyIsOverwrittenByTheNextWhoCan(t *testing.T) {
 	t.Parallel()
 	i := open(t)
 	var begin, end []renewer.Change
-	for n := range 60 { // more than the next commits use again
+	for n := range 100 { // in more pages than the next commits use again
 		name := fmt.Sprintf("web%d", n)
 		begin, end = append(begin, ordered(name, 1)), append(end, finished(name, 1))
+		begin[n].Key.Sealed = append(begin[n].Key.Sealed, make([]byte, 2000)...)
 	}
 	commit(t, i, begin...)
 	i.reading.RLock()
