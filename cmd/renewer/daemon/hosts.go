@@ -267,20 +267,25 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 // looked at.
 func (a *App) diagnoseDagu(ctx context.Context, c renewer.Certificate, s engine.Seen, m daguhost.Machine) []renewer.Finding {
 	p := s.Placement()
-	facts, err := daguhost.Inspect(ctx, m, p)
+	units, err := daguhost.InspectAll(ctx, m, p)
 	if err != nil {
 		return []renewer.Finding{{
 			Check: "dagu-unit", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingUnknown,
 			Text: "the settings of Dagu could not be looked at: " + err.Error(), Fix: renewer.Hint(err),
 		}}
 	}
-	kase := daguhost.Case{Certificate: c, Placement: p, Facts: facts, Servers: a.daguServers(ctx)}
+	kase := daguhost.Case{Certificate: c, Placement: p, Servers: a.daguServers(ctx)}
 	if g := s.Generation(); g != nil {
 		if chain, err := g.Parse(); err == nil {
 			kase.Leaf, kase.Intermediates = chain.Leaf, chain.Intermediates
 		}
 	}
-	return daguhost.Diagnose(kase)
+	var found []renewer.Finding
+	for _, facts := range units {
+		kase.Facts = facts
+		found = append(found, daguhost.Diagnose(kase)...)
+	}
+	return found
 }
 
 // daguServers are the coordinators' certificates that are in place.
