@@ -55,7 +55,7 @@ var kinds = map[renewer.EventType]kind{
 		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
 	},
 	renewer.EventCARotationWaiting: {
-		means:   "the CA of an issuer is being replaced, and that waits for somebody; nothing is refused meanwhile",
+		means:   "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
 		command: "renewer ca show {issuer}", rank: 8,
 	},
 	renewer.EventDrifted: {
