@@ -97,7 +97,7 @@ bench: ## the benchmarks, as ratios to a floor measured in the same run
 # The benchmarks of docs/benchmarks.md, once each: minutes.
 table: ## the table of docs/benchmarks.md, measured now
 	@$(MAKE) --no-print-directory bench BENCHTIME=1x \
-	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Start|Load10000|Load100000)$$'
+	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Trust10000|Start|Load10000|Load100000)$$'
 
 cover: ## test coverage, in coverage.html
 	@$(GO) test -coverpkg ./... -coverprofile coverage.out ./... && \

@@ -84,15 +84,21 @@ var encoders = sync.Pool{New: func() any { return &encoder{known: make(texts, 0,
 
 // decode reads what encode wrote into the struct that v points to.
 func decode(b []byte, v any, about string) error {
-	d := &decoder{s: string(b)}
+	d := decoders.Get().(*decoder)
+	*d = decoder{s: string(b), known: d.known[:0]}
 	d.known.add(about)
 	rv := reflect.ValueOf(v).Elem()
 	coderOf(rv.Type()).get(d, rv)
-	if d.bad || d.s != "" {
+	bad := d.bad || d.s != ""
+	clear(d.known)
+	decoders.Put(d)
+	if bad {
 		return errCodec
 	}
 	return nil
 }
+
+var decoders = sync.Pool{New: func() any { return &decoder{known: make(texts, 0, mostTexts)} }}
 
 // coder writes and reads the values of one type.
 type coder struct {
@@ -226,16 +232,16 @@ type fieldCoder struct {
 
 func structCoder(t reflect.Type) *coder {
 	var fields []fieldCoder
-	byNumber, byName := map[uint64]int{}, map[string]int{}
+	byNumber, byName := make([]int, len(words)+firstWord), map[string]int{} // 1 + index
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		f := fieldCoder{coder: coderOf(t.Field(i).Type), index: i}
 		if n, ok := wordNumbers[name]; ok {
-			byNumber[n], f.header = len(fields), n<<2|uint64(f.kind)
+			byNumber[n], f.header = len(fields)+1, n<<2|uint64(f.kind)
 		} else {
 			f.name, f.header = name, nameLiteral<<2|uint64(f.kind)
 		}
-		byName[name] = len(fields)
+		byName[name] = len(fields) + 1
 		fields = append(fields, f)
 	}
 	put := func(e *encoder, v reflect.Value) {
@@ -258,18 +264,20 @@ func structCoder(t reflect.Type) *coder {
 			if !ok {
 				return
 			}
-			i, known := byNumber[number]
+			i := 0
 			if number == nameLiteral {
-				i, known = byName[name]
+				i = byName[name]
+			} else if number < uint64(len(byNumber)) {
+				i = byNumber[number]
 			}
 			switch {
-			case !known:
+			case i == 0:
 				d.skip(k)
-			case fields[i].kind != k:
+			case fields[i-1].kind != k:
 				d.fail()
 				return
 			default:
-				fields[i].get(d, v.Field(fields[i].index))
+				fields[i-1].get(d, v.Field(fields[i-1].index))
 			}
 		}
 	}

@@ -103,11 +103,43 @@ type Refusal struct {
 	Services   []string   `json:"services"` // at either end, as UNIT@HOST; sorted
 }
 
+// TrustRequest asks for all, or for what concerns the certificates that the names
+// stand for.
+type TrustRequest struct {
+	Names []string `json:"names,omitempty"`
+	Brief bool     `json:"brief,omitempty"` // members as Members names them, for operators
+}
+
+// briefMembers is how many entries a brief answer names.
+const briefMembers = 3
+
+// Brief has members as Members names them: a large fleet's are not carried around
+// to be counted.
+func (t Trust) Brief() Trust {
+	for i := range t.Pairs {
+		t.Pairs[i].Presenters, t.Pairs[i].Verifiers = Members(t.Pairs[i].Presenters, briefMembers), Members(t.Pairs[i].Verifiers, briefMembers)
+	}
+	for i := range t.Roots {
+		t.Roots[i].Foreign = Members(t.Roots[i].Foreign, briefMembers)
+	}
+	return t
+}
+
+// Brief is that of Trust.
+func (i Impact) Brief() Impact {
+	for n := range i.Refused {
+		r := &i.Refused[n]
+		r.Presenters, r.Verifiers, r.Services = Members(r.Presenters, briefMembers), Members(r.Verifiers, briefMembers), Members(r.Services, briefMembers)
+	}
+	return i
+}
+
 // ImpactRequest asks for an impact. The target is a certificate, host, issuer or
 // root; KIND:NAME where a name stands for several.
 type ImpactRequest struct {
 	Target string     `json:"target"`
-	Case   ImpactCase `json:"case,omitempty"` // default: renewed, or removed for a root
+	Case   ImpactCase `json:"case,omitempty"`  // default: renewed, or removed for a root
+	Brief  bool       `json:"brief,omitempty"` // as in TrustRequest
 }
 
 // ForgetRequest lets go of what left the fleet file under a name: of a

@@ -12,16 +12,6 @@ import (
 // KeptRevisions is how many earlier revisions stay on a host as a way back.
 const KeptRevisions = 2
 
-// Layout identifies how files are laid out: directory, names, modes, owner.
-// A placement whose layout changed is staged anew.
-func (p Placement) Layout() string {
-	return digest(struct {
-		Dir, Owner, Group string
-		Files             map[FileKind]string
-		Modes             any
-	}{p.Dir, p.Owner, p.Group, p.Files, p.Modes})
-}
-
 // Digest identifies everything that the fleet file says of a certificate.
 func (c Certificate) Digest() string {
 	c.Position = ""
@@ -33,6 +23,10 @@ func digest(v any) string {
 	if err != nil {
 		panic("digest: " + err.Error())
 	}
+	return digestOf(b)
+}
+
+func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }

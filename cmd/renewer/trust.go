@@ -54,7 +54,7 @@ follow with the next pass, as with any other root.`,
 			}
 			c.reading = true
 			return c.with(cmd.Context(), func(s server.Service) error {
-				t, err := s.Trust(cmd.Context(), args)
+				t, err := s.Trust(cmd.Context(), renewer.TrustRequest{Names: args, Brief: c.brief()})
 				if err != nil {
 					return err
 				}
@@ -116,15 +116,19 @@ func (c *cli) showTrust(t renewer.Trust) error {
 	})
 }
 
-// members names placements: in a table, those of an entry together.
+// brief: a table names members of one entry together, and not all entries; with
+// -o wide all of those.
+func (c *cli) brief() bool { return c.format.table() && c.format != asWide }
+
+// members names placements, which are brief already where the table is.
 func (c *cli) members(ids []string) any {
-	switch c.format {
-	case asCSV:
-		return ids
-	case asWide:
+	switch {
+	case c.brief():
+		return strings.Join(ids, ", ")
+	case c.format == asWide:
 		return strings.Join(renewer.Members(ids, 0), ", ")
 	default:
-		return strings.Join(renewer.Members(ids, 3), ", ")
+		return ids
 	}
 }
 
@@ -178,7 +182,7 @@ several, KIND:NAME says which: certificate, host, issuer or root.`,
 		Args:              one("a certificate, host, issuer or root"),
 		ValidArgsFunction: c.impactTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := renewer.ImpactRequest{Target: args[0]}
+			req := renewer.ImpactRequest{Target: args[0], Brief: c.brief()}
 			for i, set := range cases {
 				if set && req.Case != "" {
 					return usagef("--%s and --%s are given; expected one of them", req.Case, kinds[i])
@@ -270,7 +274,7 @@ func (c *cli) forget(ctx context.Context, s server.Service, name string, yes boo
 		return err
 	}
 	out := listOf(c, []string{"certificate", "host", "generation", "not_after", "issuer", "accepted_by"}, func(f renewer.Forgotten) []any {
-		return []any{f.Certificate, f.Host, f.Generation, f.NotAfter, f.Issuer, c.members(f.Accepted)}
+		return []any{f.Certificate, f.Host, f.Generation, f.NotAfter, f.Issuer, c.members(renewer.Members(f.Accepted, 3))}
 	})
 	if err := out.all(found, ""); err != nil {
 		return err

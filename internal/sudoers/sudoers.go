@@ -14,7 +14,7 @@ import (
 const Digit = "\x00"
 
 // File returns a file for /etc/sudoers.d that lets user run the commands as
-// root, each with these arguments alone; limited are allowed under timeout(1)
+// root, or as a user whose files they are about, each with these arguments alone; limited are allowed under timeout(1)
 // as well, which ends what its caller gave up.
 func File(user string, commands, limited [][]string) string {
 	var b strings.Builder
@@ -30,7 +30,7 @@ func File(user string, commands, limited [][]string) string {
 		b.WriteString(alias("RENEWER_TIMEOUT", under))
 		names += ", RENEWER_TIMEOUT"
 	}
-	fmt.Fprintf(&b, "%s ALL = (root) NOPASSWD: %s\n", name(user), names)
+	fmt.Fprintf(&b, "%s ALL = (ALL) NOPASSWD: %s\n", name(user), names)
 	return b.String()
 }
 

@@ -31,7 +31,7 @@ func TestFile(t *testing.T) {
 	for _, line := range []string{
 		"/usr/bin/timeout -k 1.000 [0-9].[0-9][0-9][0-9] systemctl show --property\\=A\\,B \\*, \\\n",
 		"/usr/bin/timeout -k 1.000 [0-9][0-9][0-9].[0-9][0-9][0-9] ss \\:2376, \\\n",
-		"\nrenewer ALL = (root) NOPASSWD: RENEWER, RENEWER_TIMEOUT\n",
+		"\nrenewer ALL = (ALL) NOPASSWD: RENEWER, RENEWER_TIMEOUT\n",
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no line %q in\n%s", line, got)

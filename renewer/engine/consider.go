@@ -170,25 +170,25 @@ func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
 	if e.onItsOwn && en.rec.Unseen() {
 		return pending{}, false, nil // planned when somebody has looked
 	}
-	p, ok = e.compare(en, c, found, e.observed(en), now)
+	next := en.clone()
+	next.cert = c
+	p, ok = e.compare(next, found, e.observed(en), now)
 	return p, ok, nil
 }
 
-// compare plans for a certificate by what is known of it; ok is false if nothing
-// is to be recorded.
-func (e *Engine) compare(en *entry, c renewer.Certificate, found bool, o renewer.Observed, now time.Time) (p pending, ok bool) {
-	name := c.Name
-	next := en.clone()
-	next.cert = c
+// compare plans for a certificate by what is known of it, and changes next to
+// what is to be recorded; ok is false if that is nothing.
+func (e *Engine) compare(next *entry, found bool, o renewer.Observed, now time.Time) (p pending, ok bool) {
+	c, name, nextLook := next.cert, next.cert.Name, next.rec.NextAt
 	d := renewer.Plan(c, o, now)
-	if r := en.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
+	if r := next.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
 		e.stale[name] = true // what is under way ends first, and its outcome is kept
 		return pending{}, false
 	}
-	if en.open() && !d.Close && en.rec.Rollout.Entry != c.Digest() {
+	if next.open() && !d.Close && next.rec.Rollout.Entry != c.Digest() {
 		e.stale[name] = true // the rest is compared when no host is between two generations
 	}
-	left := next.rec.Forget(c, e.generationOf(en), func(host string) bool { return e.fleet.Retired[host] }, now)
+	left := next.rec.Forget(c, e.generationOf(next), func(host string) bool { return e.fleet.Retired[host] }, now)
 	left = e.noteUnwanted(next) || left
 	ch := Change{}
 	if d.Close {
@@ -221,7 +221,7 @@ func (e *Engine) compare(en *entry, c renewer.Certificate, found bool, o renewer
 			next.rec.NextAt = now // there may be more to do
 		}
 	}
-	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(en.rec.NextAt) {
+	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(nextLook) {
 		return pending{}, false
 	}
 	return e.put(next, ch), true

@@ -79,21 +79,21 @@ func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (re
 }
 
 func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
-	pid, err := h.readPID(ctx, a.PIDFile)
+	pid, writer, err := h.readPID(ctx, a.PIDFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.Activated{NotRunning: "pid file " + a.PIDFile + " is missing"}, nil
 	}
 	if err != nil {
 		return renewer.Activated{}, err
 	}
-	err = h.transport.Signal(ctx, pid, a.Signal)
+	err = h.transport.Signal(ctx, pid, a.Signal, writer)
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s does not run", pid, a.PIDFile)}, nil
 	case a.Signal == AnySignal && (errors.Is(err, fs.ErrPermission) || renewer.ClassOf(err) == renewer.ClassMisconfigured): // another user's, or sudo does not let it be asked
 		err = nil
 	case errors.Is(err, fs.ErrPermission):
-		err = renewer.WithHint(err, "run renewer as root or as the user of that process")
+		err = renewer.WithHint(err, "run renewer as root or as the user of that process; a pid file of another user than root names processes of that user alone")
 	}
 	if err != nil {
 		return renewer.Activated{}, fmt.Errorf("send %s to process %d of %s: %w", a.Signal, pid, a.PIDFile, err)
@@ -102,20 +102,21 @@ func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activa
 }
 
 // readPID reads a pid file: one number above 1, as daemons write it (daemon(7)).
-func (h *Host) readPID(ctx context.Context, file string) (int, error) {
+// writer is the user whose file it is.
+func (h *Host) readPID(ctx context.Context, file string) (pid, writer int, err error) {
 	const limit = 64
 	dir, err := h.transport.OpenDir(ctx, path.Dir(file), false)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { _ = dir.Close() }()
-	data, err := dir.ReadFile(path.Base(file), limit)
+	info, data, err := dir.ReadFile(path.Base(file), limit)
 	if err != nil {
-		return 0, fmt.Errorf("pid file %s: %w", file, err)
+		return 0, 0, fmt.Errorf("pid file %s: %w", file, err)
 	}
-	pid, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
-	if err != nil || pid <= 1 {
-		return 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
+	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
+	if err != nil || n <= 1 {
+		return 0, 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
 	}
-	return int(pid), nil
+	return int(n), info.Owner.UID, nil
 }

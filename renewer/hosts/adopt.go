@@ -42,7 +42,7 @@ func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[re
 		if err != nil {
 			return "", err
 		}
-		content[kind] = f.data
+		content[kind] = f.Data
 	}
 	if err := check(content); err != nil {
 		return "", err

@@ -75,18 +75,31 @@ func (d *faultyDir) Chmod(name string, mode fs.FileMode) error {
 	return d.f.do("chmod "+name, func() error { return d.Dir.Chmod(name, mode) })
 }
 
-func (d *faultyDir) Create(name string) (w File, err error) {
-	err = d.f.do("create "+name, func() error {
-		inner, err := d.Dir.Create(name)
-		w = &faultyFile{inner, d.f}
-		return err
-	})
-	return w, err
+// Create leaves half of a file where it fails after it began.
+func (d *faultyDir) Create(files ...File) error {
+	for _, f := range files {
+		half := f
+		half.Data = f.Data[:len(f.Data)/2]
+		err := d.f.do("create "+f.Name, func() error { return d.Dir.Create(half) })
+		if err != nil {
+			return err
+		}
+		err = d.f.do("write "+f.Name, func() error {
+			if err := d.Dir.Remove(f.Name); err != nil {
+				return err
+			}
+			return d.Dir.Create(f)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (d *faultyDir) ReadFile(name string, limit int64) (data []byte, err error) {
-	err = d.f.do("read "+name, func() error { data, err = d.Dir.ReadFile(name, limit); return err })
-	return data, err
+func (d *faultyDir) ReadFile(name string, limit int64) (info Info, data []byte, err error) {
+	err = d.f.do("read "+name, func() error { info, data, err = d.Dir.ReadFile(name, limit); return err })
+	return info, data, err
 }
 
 func (d *faultyDir) ReadDir(name string) (names []string, err error) {
@@ -118,34 +131,6 @@ func (d *faultyDir) Remove(name string) error {
 
 func (d *faultyDir) Sync(name string) error {
 	return d.f.do("sync "+name, func() error { return nil })
-}
-
-type faultyFile struct {
-	File
-	f *faults
-}
-
-func (w *faultyFile) Chown(uid, gid int) error {
-	return w.f.do("chown", func() error { return w.File.Chown(uid, gid) })
-}
-
-func (w *faultyFile) Chmod(mode fs.FileMode) error {
-	return w.f.do("chmod", func() error { return w.File.Chmod(mode) })
-}
-
-func (w *faultyFile) Sync() error { return w.f.do("sync", func() error { return nil }) }
-
-func (w *faultyFile) Write(p []byte) (n int, err error) {
-	half := len(p) / 2
-	if n, err = w.File.Write(p[:half]); err != nil { // half is written even by a write that fails
-		return n, err
-	}
-	err = w.f.do("write", func() error {
-		m, err := w.File.Write(p[half:])
-		n += m
-		return err
-	})
-	return n, err
 }
 
 // scenario is a state of the host, something to do with it, and how it must

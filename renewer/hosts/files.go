@@ -72,7 +72,7 @@ func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info
 	case !info.Mode.IsRegular():
 		err = errors.New("not a regular file")
 	default:
-		data, err = dir.ReadFile(base, maxPlain)
+		info, data, err = dir.ReadFile(base, maxPlain)
 	}
 	return data, info, target, err
 }
@@ -108,7 +108,7 @@ func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs
 			_ = dir.Remove(temp) // not there after the rename
 		}
 	}()
-	if err := (&place{dir: dir}).create(temp, file{mode: mode.Perm(), owner: owner, data: data}); err != nil {
+	if err := dir.Create(File{Name: temp, Mode: mode.Perm(), Owner: owner, Data: data}); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -15,7 +15,7 @@ func FuzzUsable(f *testing.F) {
 	f.Add(pair.CertPEM)
 	f.Add(append(bytes.Clone(pair.KeyPEM), pair.CertPEM...))
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"))
-	f.Fuzz(func(_ *testing.T, data []byte) { usable([]file{{data: data}}, "x") })
+	f.Fuzz(func(_ *testing.T, data []byte) { usable([]File{{Data: data}}, "x") })
 }
 
 // FuzzUnframed: whatever a daemon sends as a container's words, they are no

@@ -131,6 +131,8 @@ func (h *Host) doing(what string, p renewer.Placement, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return renewer.WithHint(err, "free space (or inodes) on the file system of "+p.Dir+"; what is live was not touched and the step is retried")
+	case errors.Is(err, syscall.EBUSY):
+		return misconfigured(err, "a file in "+p.Dir+" is a mount of its own, and cannot be replaced: mount the directory instead (volumes: [\""+p.Dir+":"+p.Dir+":ro\"])")
 	case errors.Is(err, syscall.EROFS):
 		return renewer.WithHint(err, "the file system of "+p.Dir+" is mounted read-only; remount it, or add the directory to ReadWritePaths= of renewer's unit")
 	case errors.Is(err, syscall.EBUSY):
@@ -143,6 +145,10 @@ func (h *Host) doing(what string, p renewer.Placement, err error) error {
 		return renewer.WithHint(err, "renewer has to write in "+p.Dir+" and to give files their owner: run it as root (over SSH: sudo: true for the host), or give it the directory and set owner: to its user")
 	}
 	return err
+}
+
+func misconfigured(err error, hint string) error {
+	return &renewer.Error{Class: renewer.ClassMisconfigured, Err: err, Hint: hint}
 }
 
 // lastLines makes the end of a command's output fit for one line of an error.

@@ -105,14 +105,14 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	if err != nil {
 		return err
 	}
-	if want := in.p.Modes[kind].Perm(); f.mode != want {
-		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.mode, want)
-		in.out.Problems[len(in.out.Problems)-1].Harmless = (f.mode^want)&0o077 == 0 && f.mode&0o400 != 0
+	if want := in.p.Modes[kind].Perm(); f.Mode != want {
+		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
+		in.out.Problems[len(in.out.Problems)-1].Harmless = (f.Mode^want)&0o077 == 0 && f.Mode&0o400 != 0
 	}
-	if f.owner != in.owner {
-		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.owner.UID, f.owner.GID, in.owner.UID, in.owner.GID)
+	if f.Owner != in.owner {
+		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.Owner.UID, f.Owner.GID, in.owner.UID, in.owner.GID)
 	}
-	in.content(kind, name, f.data)
+	in.content(kind, name, f.Data)
 	return nil
 }
 
@@ -255,10 +255,10 @@ func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint stri
 
 // usable reports whether files hold the leaf with the fingerprint and, where
 // they hold keys at all, the leaf's.
-func usable(files []file, fingerprint string) bool {
+func usable(files []File, fingerprint string) bool {
 	keys := false
 	for _, f := range files {
-		keys = keys || pki.KeyBlock(f.data) != nil
+		keys = keys || pki.KeyBlock(f.Data) != nil
 	}
 	for _, leaf := range leaves(files) {
 		if renewer.Fingerprint(leaf.Raw) == fingerprint {
@@ -269,9 +269,9 @@ func usable(files []file, fingerprint string) bool {
 }
 
 // leaves returns the first certificate of each file.
-func leaves(files []file) (out []*x509.Certificate) {
+func leaves(files []File) (out []*x509.Certificate) {
 	for _, f := range files {
-		if certs, err := pki.DecodeCertificates(f.data); err == nil {
+		if certs, err := pki.DecodeCertificates(f.Data); err == nil {
 			out = append(out, certs[0])
 		}
 	}
@@ -280,9 +280,9 @@ func leaves(files []file) (out []*x509.Certificate) {
 
 // keyOf returns the private key of a leaf among files that may hold others, as
 // one PEM block; nil if there is none.
-func keyOf(files []file, leaf *x509.Certificate) []byte {
+func keyOf(files []File, leaf *x509.Certificate) []byte {
 	for _, f := range files {
-		block := pki.KeyBlock(f.data)
+		block := pki.KeyBlock(f.Data)
 		if block == nil {
 			continue
 		}

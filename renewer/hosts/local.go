@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"renewer/renewer"
 )
@@ -44,59 +46,48 @@ func (l *local) OpenDir(ctx context.Context, dir string, create bool) (Dir, erro
 	if !path.IsAbs(dir) || path.Clean(dir) != dir {
 		return nil, fmt.Errorf("open %q: not an absolute, clean path", dir)
 	}
-	base, rest := l.root, strings.TrimPrefix(dir, "/")
 	if l.root == "/" {
-		var err error
-		if base, rest, err = existing(dir); err != nil {
+		fd, err := walk(dir, create)
+		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", dir, err)
 		}
+		return newLocalDir(fd), nil
 	}
-	if create && base == l.root {
-		if err := os.MkdirAll(base, 0o755); err != nil {
+	if create {
+		if err := os.MkdirAll(l.root, 0o755); err != nil {
 			return nil, fmt.Errorf("create root %w", err)
 		}
 	}
-	root, err := os.OpenRoot(base)
+	root, err := os.OpenRoot(l.root)
 	if err != nil {
 		return nil, fmt.Errorf("open %w", err)
 	}
-	if rest == "" {
-		return &localDir{root: root}, nil
-	}
 	defer root.Close()
-	sub, err := root.OpenRoot(rest)
-	if create && errors.Is(err, fs.ErrNotExist) {
+	rest := cmp.Or(strings.TrimPrefix(dir, "/"), ".")
+	if create {
 		if err := mkdirAll(root, rest); err != nil {
 			return nil, fmt.Errorf("create %s: %w", dir, err)
 		}
-		sub, err = root.OpenRoot(rest)
 	}
+	f, err := root.OpenFile(rest, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open %s below %s: %w", dir, base, err)
+		return nil, fmt.Errorf("open %s below %s: %w", dir, l.root, err)
 	}
-	return &localDir{root: sub}, nil
-}
-
-// existing resolves the symbolic links, absolute ones too, of the part of a
-// path that is there, such as /var/run, and returns the rest beside it.
-func existing(dir string) (base, rest string, err error) {
-	for base = dir; ; base = path.Dir(base) {
-		real, err := filepath.EvalSymlinks(base)
-		if err == nil {
-			return real, rest, nil
-		}
-		// A link that leads nowhere is there, and must not be taken for missing.
-		if _, lerr := os.Lstat(base); !errors.Is(err, fs.ErrNotExist) || lerr == nil || base == "/" {
-			return "", "", err
-		}
-		rest = path.Join(path.Base(base), rest)
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
+	return newLocalDir(fd), nil
 }
 
 func mkdirAll(root *os.Root, dir string) error {
 	made := ""
 	for part := range strings.SplitSeq(dir, "/") {
 		made = path.Join(made, part)
+		if made == "." {
+			continue
+		}
 		switch err := root.Mkdir(made, 0o755); {
 		case errors.Is(err, fs.ErrExist):
 		case err != nil:
@@ -113,52 +104,75 @@ func mkdirAll(root *os.Root, dir string) error {
 	return nil
 }
 
-// localDir is a Dir that the kernel keeps inside its directory. The directories
-// below it stay open once they were entered: else each look at a file would
-// open every one on the way to it anew.
-type localDir struct {
-	root *os.Root
-	mu   sync.Mutex
-	subs map[string]*os.Root // by name
+func syncDir(root *os.Root, name string) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
-// at returns the directory that a name is in, and its last part.
-func (d *localDir) at(name string) (*os.Root, string, error) {
+// localDir is a Dir that the kernel keeps inside its directory: every name is
+// looked up in a directory that was opened, and no link is followed. The
+// directories below it stay open once they were entered: else each look at a
+// file would open every one on the way to it anew.
+type localDir struct {
+	mu   sync.Mutex
+	subs map[string]int // descriptors, by name
+}
+
+func newLocalDir(fd int) *localDir { return &localDir{subs: map[string]int{".": fd}} }
+
+// at runs do on the directory that a name is in, and its last part.
+func (d *localDir) at(op, name string, do func(dir int, base string) error) error {
+	if !fs.ValidPath(name) {
+		return &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	dir, err := d.enter(path.Dir(name))
-	return dir, path.Base(name), err
+	d.mu.Unlock()
+	if err == nil {
+		err = again(func() error { return do(dir, path.Base(name)) })
+	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return nil
+}
+
+// again makes a call that a signal cut short once more.
+func again(do func() error) error {
+	for {
+		if err := do(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // enter returns a directory, opened; mu is held.
-func (d *localDir) enter(name string) (*os.Root, error) {
-	if name == "." {
-		return d.root, nil
-	}
+func (d *localDir) enter(name string) (int, error) {
 	if sub, ok := d.subs[name]; ok {
 		return sub, nil
 	}
+	if d.subs == nil {
+		return 0, fs.ErrClosed
+	}
 	parent, err := d.enter(path.Dir(name))
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	sub, err := parent.OpenRoot(path.Base(name))
+	sub, err := openat(parent, path.Base(name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
-		return nil, in(name, err)
-	}
-	if d.subs == nil {
-		d.subs = map[string]*os.Root{}
+		return 0, err
 	}
 	d.subs[name] = sub
 	return sub, nil
 }
 
-// in has an error name the whole way.
-func in(name string, err error) error {
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		p.Path = name
-	}
-	return err
+func openat(dir int, name string, flags int) (fd int, err error) {
+	err = again(func() error { fd, err = unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600); return err })
+	return fd, err
 }
 
 // leave lets go of directories that have another name from now on, or none.
@@ -168,7 +182,7 @@ func (d *localDir) leave(names ...string) {
 	for open, sub := range d.subs {
 		for _, name := range names {
 			if open == name || strings.HasPrefix(open, name+"/") {
-				_ = sub.Close()
+				_ = unix.Close(sub)
 				delete(d.subs, open)
 				break
 			}
@@ -179,155 +193,208 @@ func (d *localDir) leave(names ...string) {
 func (d *localDir) Ahead(Ahead) {}
 
 func (d *localDir) Mkdir(name string) error {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return err
-	}
-	return in(name, dir.Mkdir(base, 0o700))
+	return d.at("mkdir", name, func(dir int, base string) error { return unix.Mkdirat(dir, base, 0o700) })
 }
 
 func (d *localDir) Chmod(name string, mode fs.FileMode) error {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return err
+	d.mu.Lock()
+	dir, err := d.enter(name)
+	d.mu.Unlock()
+	if err == nil {
+		err = again(func() error { return unix.Fchmod(dir, uint32(mode.Perm())) })
 	}
-	return in(name, dir.Chmod(base, mode))
+	if err != nil {
+		return &fs.PathError{Op: "chmod", Path: name, Err: err}
+	}
+	return nil
 }
 
-func (d *localDir) Readlink(name string) (string, error) {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return "", err
-	}
-	target, err := dir.Readlink(base)
-	return target, in(name, err)
+func (d *localDir) Readlink(name string) (target string, err error) {
+	err = d.at("readlink", name, func(dir int, base string) error {
+		room := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(dir, base, room)
+		target = string(room[:max(0, n)])
+		return err
+	})
+	return target, err
 }
 
 func (d *localDir) Symlink(target, name string) error {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return err
-	}
-	return dir.Symlink(target, base)
+	return d.at("symlink", name, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) })
 }
 
 func (d *localDir) Rename(from, to string) error {
 	defer d.leave(from, to)
-	if path.Dir(from) != path.Dir(to) {
-		return d.root.Rename(from, to)
-	}
-	dir, base, err := d.at(from)
-	if err != nil {
-		return err
-	}
-	return dir.Rename(base, path.Base(to))
+	return d.at("rename", to, func(dir int, base string) error {
+		return d.at("rename", from, func(old int, name string) error { return unix.Renameat(old, name, dir, base) })
+	})
 }
 
 func (d *localDir) Remove(name string) error {
 	defer d.leave(name)
-	dir, base, err := d.at(name)
-	if err != nil {
+	return d.at("remove", name, func(dir int, base string) error {
+		err := unix.Unlinkat(dir, base, 0)
+		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
+			if rerr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); !errors.Is(rerr, unix.ENOTDIR) {
+				return rerr
+			}
+		}
 		return err
-	}
-	return in(name, dir.Remove(base))
+	})
 }
 
 func (d *localDir) Sync(name string) error {
 	d.mu.Lock()
 	dir, err := d.enter(name)
 	d.mu.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		err = again(func() error { return unix.Fsync(dir) })
 	}
-	return syncDir(dir, ".")
+	if err != nil {
+		return &fs.PathError{Op: "sync", Path: name, Err: err}
+	}
+	return nil
 }
 
 func (d *localDir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, sub := range d.subs {
-		_ = sub.Close()
+		_ = unix.Close(sub)
 	}
 	d.subs = nil
-	return d.root.Close()
+	return nil
 }
 
-func (d *localDir) Create(name string) (File, error) {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return nil, err
+func (d *localDir) Create(files ...File) error {
+	for _, f := range files {
+		if err := d.create(f); err != nil {
+			return err
+		}
 	}
-	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, in(name, err)
-	}
-	return f, nil
+	return nil
 }
 
-func (d *localDir) ReadFile(name string, limit int64) ([]byte, error) {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return nil, err
+func (d *localDir) create(f File) error {
+	return d.at("write", f.Name, func(dir int, base string) error {
+		fd, err := openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)
+		if err != nil {
+			return err
+		}
+		w := os.NewFile(uintptr(fd), f.Name)
+		defer w.Close()
+		if err := w.Chown(f.Owner.UID, f.Owner.GID); err != nil {
+			return fmt.Errorf("give it to user %d, group %d: %w", f.Owner.UID, f.Owner.GID, bare(err))
+		}
+		if err := w.Chmod(f.Mode.Perm()); err != nil { // after chown, which may clear bits
+			return bare(err)
+		}
+		if _, err := w.Write(f.Data); err != nil {
+			return bare(err)
+		}
+		if err := w.Sync(); err != nil {
+			return bare(err)
+		}
+		return bare(w.Close())
+	})
+}
+
+// bare is an error without the path, which is told once.
+func bare(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
 	}
-	// A pipe under the name must not make the open wait.
-	f, err := dir.OpenFile(base, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, in(name, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read %s: not a regular file", name)
-	}
-	room := bytes.NewBuffer(make([]byte, 0, min(info.Size(), limit)+bytes.MinRead))
-	if _, err := room.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
-		return nil, err
-	}
-	data := room.Bytes()
-	if int64(len(data)) > limit {
-		return nil, renewer.WithHint(fmt.Errorf("read %s: larger than %d bytes", name, limit),
-			"this is no certificate, key or pid file; is the path right?")
-	}
-	return data, nil
+	return err
+}
+
+func (d *localDir) ReadFile(name string, limit int64) (info Info, data []byte, err error) {
+	err = d.at("read", name, func(dir int, base string) error {
+		// A pipe under the name must not make the open wait.
+		fd, err := openat(dir, base, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), name)
+		defer f.Close()
+		var size int64
+		if info, size, err = statOf(fd); err != nil {
+			return err
+		}
+		if !info.Mode.IsRegular() {
+			return errors.New("not a regular file")
+		}
+		room := bytes.NewBuffer(make([]byte, 0, min(size, limit)+bytes.MinRead))
+		if _, err := room.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+			return bare(err)
+		}
+		if data = room.Bytes(); int64(len(data)) > limit {
+			return renewer.WithHint(fmt.Errorf("larger than %d bytes", limit), "this is no certificate, key or pid file; is the path right?")
+		}
+		return nil
+	})
+	return info, data, err
 }
 
 func (d *localDir) ReadDir(name string) ([]string, error) {
 	d.mu.Lock()
 	dir, err := d.enter(name)
 	d.mu.Unlock()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		dir, err = openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY) // with a place of its own in it
 	}
-	f, err := dir.Open(".")
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "list", Path: name, Err: err}
 	}
+	f := os.NewFile(uintptr(dir), name)
 	defer f.Close()
-	return f.Readdirnames(-1)
+	names, err := f.Readdirnames(entriesLimit + 1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if len(names) > entriesLimit {
+		err = tooManyNames(name)
+	}
+	return names, err
 }
 
-func (d *localDir) Lstat(name string) (Info, error) {
-	dir, base, err := d.at(name)
-	if err != nil {
-		return Info{}, err
-	}
-	fi, err := dir.Lstat(base)
-	if err != nil {
-		return Info{}, in(name, err)
-	}
-	info := Info{Mode: fi.Mode()}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		info.Owner = Owner{UID: int(st.Uid), GID: int(st.Gid)}
-	}
-	return info, nil
+// entriesLimit bounds a directory that certificates lie in.
+const entriesLimit = 20_000
+
+func tooManyNames(name string) error {
+	return renewer.WithHint(fmt.Errorf("list %s: more than %d names", name, entriesLimit), "give the certificates a directory of their own: dir:")
 }
 
-func syncDir(root *os.Root, name string) error {
-	f, err := root.Open(name)
-	if err != nil {
-		return err
+func (d *localDir) Lstat(name string) (info Info, err error) {
+	err = d.at("lstat", name, func(dir int, base string) error {
+		var st unix.Stat_t
+		if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		info = infoOf(&st)
+		return nil
+	})
+	return info, err
+}
+
+func statOf(fd int) (Info, int64, error) {
+	var st unix.Stat_t
+	err := again(func() error { return unix.Fstat(fd, &st) })
+	return infoOf(&st), st.Size, err
+}
+
+func infoOf(st *unix.Stat_t) Info {
+	mode := fs.FileMode(st.Mode & 0o777)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	case unix.S_IFREG:
+	default:
+		mode |= fs.ModeIrregular
 	}
-	defer f.Close()
-	return f.Sync()
+	if st.Mode&unix.S_ISVTX != 0 {
+		mode |= fs.ModeSticky
+	}
+	return Info{Mode: mode, Owner: Owner{UID: int(st.Uid), GID: int(st.Gid)}}
 }

@@ -78,7 +78,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *local) Signal(ctx context.Context, pid int, name string) error {
+// Signal refers to the process by a descriptor, so that none which came later
+// gets the signal.
+func (l *local) Signal(ctx context.Context, pid int, name string, user int) error {
 	sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG"))
 	switch {
 	case sig == 0 && name != AnySignal:
@@ -86,11 +88,40 @@ func (l *local) Signal(ctx context.Context, pid int, name string) error {
 	case pid <= 1 || pid == os.Getpid():
 		return fmt.Errorf("refused to signal process %d", pid)
 	}
-	err := syscall.Kill(pid, sig)
-	if errors.Is(err, syscall.ESRCH) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
 		return os.ErrProcessDone
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing is written to it
+	if user != 0 && user != os.Geteuid() {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if errors.Is(err, os.ErrNotExist) {
+			return os.ErrProcessDone
+		}
+		if err != nil || !runsAs(string(status), user) {
+			return fmt.Errorf("process %d is not one of user %d: %w", pid, user, syscall.EPERM)
+		}
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return os.ErrProcessDone
+}
+
+// runsAs reports whether a process, by its status (proc_pid_status(5)), is one
+// that the user could signal: its real or its saved user (kill(2)).
+func runsAs(status string, user int) bool {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			f := strings.Fields(ids) // real, effective, saved, for files
+			is := strconv.Itoa(user)
+			return len(f) == 4 && (f[0] == is || f[2] == is)
+		}
+	}
+	return false
 }
 
 // Owner looks names up in /etc/passwd and /etc/group of this machine, also

@@ -4,63 +4,72 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	"renewer/renewer"
 )
 
-// maxMounts bounds the list of mounts of a host with many containers.
-const maxMounts = 4 << 20
+// mountsLimit bounds the list of mounts that is read.
+const mountsLimit = 4 << 20
 
-// mounted refuses names in the directory that are mounts of their own: no rename
-// replaces one, and who has it mounted elsewhere keeps the old content for ever. A
-// host that does not show its mounts (proc(5)) is believed to have none.
-func (h *Host) mounted(ctx context.Context, dir string, names []string) error {
+// notMounted refuses plain files that are mounts of their own, as `docker run -v
+// FILE:FILE` or `mount --bind` makes them: nothing can be renamed over one.
+// It is asked only before plain files are taken over; where there is no
+// list of mounts nothing is refused.
+func (h *Host) notMounted(ctx context.Context, dir string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	proc, err := h.transport.OpenDir(ctx, "/proc/self", false)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil //nolint:nilerr // the rename says it then
 	}
 	defer proc.Close()
-	text, err := proc.ReadFile("mountinfo", maxMounts)
+	_, list, err := proc.ReadFile("mountinfo", mountsLimit)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil //nolint:nilerr // as above
 	}
-	for _, point := range mountPoints(string(text)) {
-		if path.Dir(point) == dir && slices.Contains(names, path.Base(point)) {
+	mounted := mountPoints(string(list))
+	for _, name := range names {
+		if full := path.Join(dir, name); mounted[full] {
 			return &renewer.Error{
-				Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a mount of its own, which no other file can replace", point),
-				Hint: "mount the directory " + dir + " instead of the single file: umount " + point + " on the host, or change who mounts it there",
+				Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a mount of its own: it cannot be replaced", full),
+				Hint: fmt.Sprintf("mount the directory %s instead of the file; umount %s on the host if nothing needs it", dir, full),
 			}
 		}
 	}
 	return nil
 }
 
-// mountPoints reads the fifth field of each line of mountinfo.
-func mountPoints(text string) (out []string) {
-	for line := range strings.Lines(text) {
-		if fields := strings.Fields(line); len(fields) > 4 {
-			out = append(out, unescaped(fields[4]))
+// mountPoints: the fifth field of each line (proc_pid_mountinfo(5)).
+func mountPoints(list string) map[string]bool {
+	out := map[string]bool{}
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) > 4 {
+			out[unescape(f[4])] = true
 		}
 	}
 	return out
 }
 
-// unescaped undoes what the kernel writes for spaces and the like: \040.
-func unescaped(s string) string {
+// unescape: space, tab, line feed and backslash are octal numbers there.
+func unescape(s string) string {
 	var out strings.Builder
-	for len(s) > 0 {
-		if s[0] == '\\' && len(s) >= 4 {
-			if n, err := strconv.ParseUint(s[1:4], 8, 8); err == nil {
-				out.WriteByte(byte(n))
-				s = s[4:]
-				continue
-			}
+	for {
+		before, after, ok := strings.Cut(s, `\`)
+		out.WriteString(before)
+		if !ok {
+			return out.String()
 		}
-		out.WriteByte(s[0])
-		s = s[1:]
+		const digits = 3
+		n, err := strconv.ParseUint(after[:min(digits, len(after))], 8, 8)
+		if err != nil || len(after) < digits {
+			out.WriteByte('\\')
+			s = after
+			continue
+		}
+		out.WriteByte(byte(n))
+		s = after[digits:]
 	}
-	return out.String()
 }

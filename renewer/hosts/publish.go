@@ -7,15 +7,13 @@ import (
 	"path"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"renewer/renewer"
 )
 
 // publish finds a whole revision that holds exactly files, or writes one:
 // number 0 for what was found in place, else one more than the highest. It
 // returns its name, or an error with nothing published.
-func (pl *place) publish(files []file, found bool) (name string, err error) {
+func (pl *place) publish(files []File, found bool) (name string, err error) {
 	sum := digest(files)
 	revs, err := pl.revisions()
 	if err != nil {
@@ -78,7 +76,7 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, looks at what is really there,
 // and gives it its name.
-func (pl *place) write(name string, files []file, sum string) (err error) {
+func (pl *place) write(name string, files []File, sum string) (err error) {
 	temp := tempMark + name
 	if err := pl.removeAll(temp); err != nil {
 		return err
@@ -92,18 +90,14 @@ func (pl *place) write(name string, files []file, sum string) (err error) {
 	if err := pl.dir.Mkdir(dir); err != nil {
 		return err
 	}
-	var all errgroup.Group // nobody sees them before all are there
 	names := make([]string, 0, len(files))
+	below := make([]File, 0, len(files))
 	for _, f := range files {
-		names = append(names, f.name)
-		all.Go(func() error {
-			if err := pl.create(path.Join(dir, f.name), f); err != nil {
-				return fmt.Errorf("write %s: %w", f.name, err)
-			}
-			return nil
-		})
+		names = append(names, f.Name)
+		f.Name = path.Join(dir, f.Name)
+		below = append(below, f)
 	}
-	if err := all.Wait(); err != nil {
+	if err := pl.dir.Create(below...); err != nil {
 		return err
 	}
 	if err := pl.dir.Sync(dir); err != nil {
@@ -124,29 +118,6 @@ func (pl *place) write(name string, files []file, sum string) (err error) {
 		return err
 	}
 	return pl.dir.Sync(pl.base)
-}
-
-// create gives a file its owner and mode before its first byte.
-func (pl *place) create(name string, f file) (err error) {
-	w, err := pl.dir.Create(name)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if cerr := w.Close(); err == nil {
-			err = cerr
-		}
-	}()
-	if err := w.Chown(f.owner.UID, f.owner.GID); err != nil {
-		return fmt.Errorf("give it to user %d, group %d: %w", f.owner.UID, f.owner.GID, err)
-	}
-	if err := w.Chmod(f.mode.Perm()); err != nil { // after chown, which may clear bits
-		return err
-	}
-	if _, err := w.Write(f.data); err != nil {
-		return err
-	}
-	return w.Sync()
 }
 
 // removeAll removes a directory of files, or a link, below base.

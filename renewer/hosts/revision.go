@@ -69,20 +69,12 @@ func (pl *place) readAhead(name string, files []string) {
 	pl.dir.Ahead(a)
 }
 
-// file is one file of a revision with everything that makes it what it is.
-type file struct {
-	name  string
-	mode  fs.FileMode
-	owner Owner
-	data  []byte
-}
-
 // digest identifies files whatever their order, as lower-case hex.
-func digest(files []file) string {
-	files = slices.SortedFunc(slices.Values(files), func(a, b file) int { return cmp.Compare(a.name, b.name) })
+func digest(files []File) string {
+	files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	h := sha256.New()
 	for _, f := range files {
-		fmt.Fprintf(h, "%q %o %d %d %x\n", f.name, f.mode.Perm(), f.owner.UID, f.owner.GID, sha256.Sum256(f.data))
+		fmt.Fprintf(h, "%q %o %d %d %x\n", f.Name, f.Mode.Perm(), f.Owner.UID, f.Owner.GID, sha256.Sum256(f.Data))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -128,13 +120,13 @@ func (pl *place) revisions() ([]revision, error) {
 }
 
 // read returns the files of a directory below base as they are on disk.
-func (pl *place) read(name string) ([]file, error) {
+func (pl *place) read(name string) ([]File, error) {
 	dir := path.Join(pl.base, name)
 	names, err := pl.dir.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	files := make([]file, 0, len(names))
+	files := make([]File, 0, len(names))
 	for _, name := range names {
 		f, err := pl.readFile(path.Join(dir, name))
 		if err != nil {
@@ -145,23 +137,24 @@ func (pl *place) read(name string) ([]file, error) {
 	return files, nil
 }
 
-func (pl *place) readFile(name string) (file, error) {
+// readFile reads what is no link. Owner and mode are those of what was read.
+func (pl *place) readFile(name string) (File, error) {
 	info, err := pl.dir.Lstat(name)
 	if err != nil {
-		return file{}, err
+		return File{}, err
 	}
 	if !info.Mode.IsRegular() {
-		return file{}, fmt.Errorf("%s is not a regular file: %w", path.Join(pl.path, name), errDamaged)
+		return File{}, fmt.Errorf("%s is not a regular file: %w", path.Join(pl.path, name), errDamaged)
 	}
-	data, err := pl.dir.ReadFile(name, maxFile)
+	info, data, err := pl.dir.ReadFile(name, maxFile)
 	if err != nil {
-		return file{}, err
+		return File{}, err
 	}
-	return file{name: path.Base(name), mode: info.Mode.Perm(), owner: info.Owner, data: data}, nil
+	return File{Name: path.Base(name), Mode: info.Mode.Perm(), Owner: info.Owner, Data: data}, nil
 }
 
 // whole reads a revision and refuses one that is not what its name says.
-func (pl *place) whole(name string) ([]file, error) {
+func (pl *place) whole(name string) ([]File, error) {
 	r, ok := parseRevision(name)
 	if !ok {
 		return nil, fmt.Errorf("%q is not the name of a revision", name)

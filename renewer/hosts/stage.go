@@ -45,10 +45,8 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
-	if len(taken.foreign) > 0 { // links of ours are no mounts
-		if err := h.mounted(ctx, p.Dir, taken.foreign); err != nil {
-			return renewer.Staged{}, err
-		}
+	if err := h.notMounted(ctx, p.Dir, taken.foreign); err != nil {
+		return renewer.Staged{}, err
 	}
 	if err := ctx.Err(); err != nil {
 		return renewer.Staged{}, err
@@ -62,11 +60,11 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 }
 
 // wanted lays content out as the placement says.
-func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byte) ([]file, error) {
+func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byte) ([]File, error) {
 	if len(content) != len(p.Files) {
 		return nil, fmt.Errorf("%d files to place, content for %d", len(p.Files), len(content))
 	}
-	files := make([]file, 0, len(p.Files))
+	files := make([]File, 0, len(p.Files))
 	for _, kind := range slices.Sorted(maps.Keys(p.Files)) {
 		mode, ok := p.Modes[kind]
 		if !ok || mode.Perm()&0o400 == 0 {
@@ -79,7 +77,7 @@ func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byt
 		if !ok || len(data) == 0 || len(data) > maxFile {
 			return nil, fmt.Errorf("content of %s: %d bytes", kind, len(data))
 		}
-		files = append(files, file{name: p.Files[kind], mode: mode.Perm(), owner: owner, data: data})
+		files = append(files, File{Name: p.Files[kind], Mode: mode.Perm(), Owner: owner, Data: data})
 	}
 	return files, nil
 }
@@ -105,7 +103,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		return found{}, err
 	}
 	out := found{linked: true}
-	var files []file
+	var files []File
 	for _, name := range union(names, ours) {
 		s, err := pl.look(name)
 		if err != nil {
@@ -125,7 +123,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		if err != nil {
 			return found{}, err
 		}
-		f.name = name
+		f.Name = name
 		files = append(files, f)
 	}
 	if live != "" && len(out.foreign) == 0 {
@@ -173,7 +171,7 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 	}
 	names := make([]string, 0, len(files))
 	for _, f := range files {
-		names = append(names, f.name)
+		names = append(names, f.Name)
 	}
 	if err := pl.claimed(p, names); err != nil {
 		return err

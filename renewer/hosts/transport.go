@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"context"
-	"io"
 	"io/fs"
 	"net"
 )
@@ -23,9 +22,10 @@ type Transport interface {
 	// on standard error. It ends with ctx, and so does everything that it
 	// started. A non-zero exit is an error.
 	Run(ctx context.Context, argv []string) (output []byte, err error)
-	// Signal sends a signal, such as HUP, to a process, or with AnySignal none.
-	// os.ErrProcessDone: there is no such process.
-	Signal(ctx context.Context, pid int, signal string) error
+	// Signal sends a signal, such as HUP, to a process, or with AnySignal none,
+	// with the rights of a user: who wrote down which process it is must not
+	// reach more by that. os.ErrProcessDone: there is no such process.
+	Signal(ctx context.Context, pid int, signal string, user int) error
 	// DialDocker connects to the Docker daemon of the machine, which listens on
 	// a unix socket at an absolute path below the host's root. syscall.ECONNREFUSED
 	// or fs.ErrNotExist: it does not run; where the connection goes through
@@ -62,11 +62,13 @@ type Dir interface {
 	Mkdir(name string) error
 	// Chmod sets the mode of a directory.
 	Chmod(name string, mode fs.FileMode) error
-	// Create makes an empty file, readable by its owner alone, and fails if
-	// the name is there.
-	Create(name string) (File, error)
-	// ReadFile returns a regular file of at most limit bytes.
-	ReadFile(name string, limit int64) ([]byte, error)
+	// Create makes files, and fails if one of the names is there. Each has its
+	// owner and its mode before its first byte, and is on disk as far as Sync
+	// can see to that. An error may leave some of them, whole or in part.
+	Create(files ...File) error
+	// ReadFile returns a regular file of at most limit bytes, and what was
+	// opened: a name that is changed meanwhile mixes nothing.
+	ReadFile(name string, limit int64) (Info, []byte, error)
 	// ReadDir returns the names in a directory.
 	ReadDir(name string) ([]string, error)
 	Lstat(name string) (Info, error)
@@ -90,11 +92,10 @@ type Ahead struct {
 	Files []string // for Lstat and ReadFile
 }
 
-// File is a new file on its way to being whole: owner and mode, then content.
-// It is what *os.File and *sftp.File have in common.
-type File interface {
-	io.WriteCloser
-	Chown(uid, gid int) error
-	Chmod(mode fs.FileMode) error
-	Sync() error
+// File is one file with everything that makes it what it is.
+type File struct {
+	Name  string
+	Mode  fs.FileMode
+	Owner Owner
+	Data  []byte
 }

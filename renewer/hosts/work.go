@@ -125,7 +125,7 @@ const (
 )
 
 func processesBelow(dir Dir, name string, depth int, found *[]string) error {
-	data, err := dir.ReadFile(path.Join(name, "cgroup.procs"), procsLimit)
+	_, data, err := dir.ReadFile(path.Join(name, "cgroup.procs"), procsLimit)
 	if err != nil {
 		return err
 	}

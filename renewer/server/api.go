@@ -61,11 +61,11 @@ func (a *api) handler() http.Handler {
 		return a.service.FleetFile(ctx)
 	}))
 	mux.HandleFunc("GET /v1/trust", answer(a, func(ctx context.Context, r *http.Request) (renewer.Trust, error) {
-		return a.service.Trust(ctx, r.URL.Query()["name"])
+		return a.service.Trust(ctx, renewer.TrustRequest{Names: r.URL.Query()["name"], Brief: r.URL.Query().Has("brief")})
 	}))
 	mux.HandleFunc("GET /v1/impact", answer(a, func(ctx context.Context, r *http.Request) (renewer.Impact, error) {
 		q := r.URL.Query()
-		return a.service.Impact(ctx, renewer.ImpactRequest{Target: q.Get("target"), Case: renewer.ImpactCase(q.Get("case"))})
+		return a.service.Impact(ctx, renewer.ImpactRequest{Target: q.Get("target"), Case: renewer.ImpactCase(q.Get("case")), Brief: q.Has("brief")})
 	}))
 	mux.HandleFunc("POST /v1/trust/drop", a.dropRoot)
 	mux.HandleFunc("POST /v1/forget", a.forget)

@@ -152,13 +152,20 @@ func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verifica
 }
 
 // Trust implements Service.
-func (c *Client) Trust(ctx context.Context, names []string) (renewer.Trust, error) {
-	return get[renewer.Trust](ctx, c, "/v1/trust", url.Values{"name": names})
+func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
+	return get[renewer.Trust](ctx, c, "/v1/trust", brief(url.Values{"name": r.Names}, r.Brief))
 }
 
 // Impact implements Service.
 func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
-	return get[renewer.Impact](ctx, c, "/v1/impact", url.Values{"target": {r.Target}, "case": {string(r.Case)}})
+	return get[renewer.Impact](ctx, c, "/v1/impact", brief(url.Values{"target": {r.Target}, "case": {string(r.Case)}}, r.Brief))
+}
+
+func brief(q url.Values, is bool) url.Values {
+	if is {
+		q.Set("brief", "")
+	}
+	return q
 }
 
 // DropRoot implements Service.

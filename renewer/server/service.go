@@ -51,9 +51,8 @@ type Service interface {
 	Rotation(ctx context.Context, issuer string) (renewer.RotationView, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
-	// Trust returns who accepts whom, from what is in place: all, or what concerns
-	// the certificates that the names stand for.
-	Trust(ctx context.Context, names []string) (renewer.Trust, error)
+	// Trust returns who accepts whom, from what is in place.
+	Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error)
 	// Impact returns who would refuse whom.
 	Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error)
 	// DropRoot lets a root that was found in ca files leave them: by fingerprint,

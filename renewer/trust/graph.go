@@ -19,6 +19,7 @@ type Graph struct {
 	expires map[string]time.Time // notAfter of roots
 	gone    renewer.RootSet      // see Ban
 	sets    map[string]renewer.RootSet
+	order   []*Node // sorted; nil: to be sorted when somebody asks
 
 	shown     [sides]map[string]set            // by root: presenters with a leaf under it
 	rootsOf   [sides]map[string]map[string]int // by issuer: the roots of its presenters' leaves
@@ -103,11 +104,25 @@ func (g *Graph) put(n *Node) {
 	}
 	if len(n.Leaves) == 0 && !n.Placed {
 		delete(g.nodes, n.ID)
+		g.order = nil
 		return
 	}
 	g.share(n)
+	n.name = n.String()
+	g.reorder(n)
 	g.nodes[n.ID] = n
 	g.index(n)
+}
+
+// reorder puts a node where the one of its placement is in order, if that is
+// known.
+func (g *Graph) reorder(n *Node) {
+	i, found := slices.BinarySearchFunc(g.order, n.name, func(o *Node, name string) int { return strings.Compare(o.name, name) })
+	if found && g.order[i].ID == n.ID {
+		g.order[i] = n
+	} else {
+		g.order = nil
+	}
 }
 
 // share has nodes hold the same sets of roots, of which there are few, instead
@@ -257,13 +272,16 @@ func cut(m map[string]set, key string, n *Node) {
 // has reports whether one of the roots is in place and loaded, whatever the
 // time. The key is that of a lacking set.
 func (n *Node) has(key string) bool {
-	under := renewer.RootSet(strings.Fields(key))
-	return n.Roots.Meets(under) && n.Loaded.Meets(under)
+	return slices.ContainsFunc(strings.Fields(key), func(root string) bool { return n.Roots.Has(root) && n.Loaded.Has(root) })
 }
 
 // mayLack returns the verifiers of an issuer that may not have one of the roots
-// in place and loaded. It is kept from the first time that somebody asks.
-func (g *Graph) mayLack(s Side, issuer string, under renewer.RootSet) set {
+// in place and loaded, of those that have not expired. It is kept from the first
+// time that somebody asks.
+func (g *Graph) mayLack(s Side, issuer string, under renewer.RootSet, now time.Time) set {
+	if slices.ContainsFunc(under, func(root string) bool { return !g.good(root, now) }) {
+		under = slices.DeleteFunc(slices.Clone(under), func(root string) bool { return !g.good(root, now) })
+	}
 	key := strings.Join(under, " ")
 	if g.lacking[s][issuer] == nil {
 		g.lacking[s][issuer] = map[string]set{}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,15 +16,13 @@ type group struct {
 	leaf   Leaf
 	marked bool
 	until  time.Time // of verifiers: the last Settles that is still to come
-	sorted bool
 }
 
-func (p *group) names() []string {
-	if !p.sorted {
-		slices.Sort(p.ids)
-		p.ids, p.sorted = slices.Compact(p.ids), true
+// add notes a placement; those of one come together.
+func (p *group) add(n *Node) {
+	if len(p.ids) == 0 || p.ids[len(p.ids)-1] != n.name {
+		p.ids = append(p.ids, n.name)
 	}
-	return p.ids
 }
 
 // same stands for a set of roots, of which the graph keeps one copy each.
@@ -51,10 +50,18 @@ type verifierKey struct {
 	waits, settled, assumed, marked bool
 }
 
+// sorted returns all placements by name.
+func (g *Graph) sorted() []*Node {
+	if g.order == nil {
+		g.order = slices.SortedFunc(maps.Values(g.nodes), func(a, b *Node) int { return strings.Compare(a.name, b.name) })
+	}
+	return g.order
+}
+
 // groups puts all placements together of which the same holds on a side.
 func (g *Graph) groups(s Side, now time.Time, presents func(*Node, Leaf) bool, checks func(*Node) bool) (presenters, verifiers []*group) {
 	byLeaf, byFile := map[presenterKey]*group{}, map[verifierKey]*group{}
-	for _, n := range g.nodes {
+	for _, n := range g.sorted() {
 		if n.Shows[s] {
 			for _, l := range n.Leaves {
 				k := presenterKey{n.Issuer, l.Issuer, sameSet(l.Under), !now.Before(l.NotAfter), presents(n, l)}
@@ -63,7 +70,7 @@ func (g *Graph) groups(s Side, now time.Time, presents func(*Node, Leaf) bool, c
 					p = &group{node: n, leaf: l, marked: k.marked}
 					byLeaf[k], presenters = p, append(presenters, p)
 				}
-				if p.ids = append(p.ids, n.String()); l.NotAfter.Before(p.leaf.NotAfter) {
+				if p.add(n); l.NotAfter.Before(p.leaf.NotAfter) {
 					p.leaf.NotAfter = l.NotAfter
 				}
 			}
@@ -78,7 +85,7 @@ func (g *Graph) groups(s Side, now time.Time, presents func(*Node, Leaf) bool, c
 				v = &group{node: n, marked: k.marked}
 				byFile[k], verifiers = v, append(verifiers, v)
 			}
-			if v.ids = append(v.ids, n.String()); k.waits && n.Settles.After(v.until) {
+			if v.add(n); k.waits && n.Settles.After(v.until) {
 				v.until = n.Settles
 			}
 		}
@@ -114,7 +121,7 @@ func (g *Graph) Matrix(now time.Time, named func(certificate string) bool) []ren
 			return
 		}
 		pair := renewer.TrustPair{
-			Presenters: p.names(), As: sideUsage[s], Issuer: p.leaf.Issuer, Under: p.leaf.Under, NotAfter: p.leaf.NotAfter, Verifiers: v.names(), State: state,
+			Presenters: p.ids, As: sideUsage[s], Issuer: p.leaf.Issuer, Under: p.leaf.Under, NotAfter: p.leaf.NotAfter, Verifiers: v.ids, State: state,
 		}
 		switch state {
 		case renewer.NotLoaded:
@@ -172,7 +179,7 @@ func (g *Graph) Impact(now time.Time, s Suppose) []renewer.Refusal {
 			return
 		}
 		r := renewer.Refusal{
-			Presenters: p.names(), As: sideUsage[side], Issuer: p.leaf.Issuer, Under: p.leaf.Under, Verifiers: v.names(), State: renewer.WouldExpire, Since: p.leaf.NotAfter,
+			Presenters: p.ids, As: sideUsage[side], Issuer: p.leaf.Issuer, Under: p.leaf.Under, Verifiers: v.ids, State: renewer.WouldExpire, Since: p.leaf.NotAfter,
 		}
 		if s.Leaves == nil {
 			without := *v.node
@@ -250,6 +257,7 @@ func (g *Graph) Renewed(list []Renewal, now time.Time) []renewer.Refusal {
 			for _, id := range r.IDs {
 				p.ids = append(p.ids, id.String())
 			}
+			slices.Sort(p.ids)
 			for _, v := range verifiers {
 				if !slices.Contains(v.node.Trust, r.Issuer) {
 					continue
@@ -263,7 +271,7 @@ func (g *Graph) Renewed(list []Renewal, now time.Time) []renewer.Refusal {
 					state = renewer.NotLoaded
 				}
 				out = append(out, renewer.Refusal{
-					Presenters: p.names(), As: sideUsage[s], Issuer: r.Issuer, Under: r.Next.Under, Verifiers: v.names(), State: state, Since: now,
+					Presenters: p.ids, As: sideUsage[s], Issuer: r.Issuer, Under: r.Next.Under, Verifiers: v.ids, State: state, Since: now,
 				})
 			}
 		}

@@ -35,6 +35,7 @@ type Leaf struct {
 // Node is what is known of one placement.
 type Node struct {
 	ID
+	name   string      // of the placement; given by Put
 	Shows  [sides]bool // its leaves, as a server, as a client
 	Issuer string      // that its certificate names now
 	Leaves []Leaf      // in place, loaded, or on their way

@@ -144,7 +144,7 @@ func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int,
 		if !n.Shows[s] || len(shown) == 0 {
 			continue
 		}
-		for v := range g.mayLack(s, n.Issuer, l.Under) {
+		for v := range g.mayLack(s, n.Issuer, l.Under, now) {
 			if v.ID == n.ID && self(v, &n) || skip(v.ID) {
 				continue
 			}

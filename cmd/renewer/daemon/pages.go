@@ -31,7 +31,7 @@ const matrixWithin = time.Second
 func (p pages) Trust(ctx context.Context) (renewer.Trust, error) {
 	ctx, cancel := context.WithTimeout(ctx, matrixWithin)
 	defer cancel()
-	t, err := p.App.Trust(ctx, nil)
+	t, err := p.App.Trust(ctx, renewer.TrustRequest{Brief: true})
 	if last := p.matrix.Load(); err != nil && last != nil {
 		return *last, nil
 	}

@@ -87,6 +87,9 @@ func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Di
 	return d, r.explain(err)
 }
 
+// Under is what it is wrapped around.
+func (r rights) Under() hosts.Transport { return r.Transport }
+
 // Run implements hosts.Transport.
 func (r rights) Run(ctx context.Context, argv []string) ([]byte, error) {
 	out, err := r.Transport.Run(ctx, argv)
@@ -94,8 +97,8 @@ func (r rights) Run(ctx context.Context, argv []string) ([]byte, error) {
 }
 
 // Signal implements hosts.Transport.
-func (r rights) Signal(ctx context.Context, pid int, signal string) error {
-	return r.explain(r.Transport.Signal(ctx, pid, signal))
+func (r rights) Signal(ctx context.Context, pid int, signal string, user int) error {
+	return r.explain(r.Transport.Signal(ctx, pid, signal, user))
 }
 
 // DialDocker implements hosts.Transport.

@@ -15,16 +15,20 @@ import (
 )
 
 // Trust implements server.Service.
-func (a *App) Trust(ctx context.Context, names []string) (renewer.Trust, error) {
+func (a *App) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
 	var full []string
-	for _, name := range names {
+	for _, name := range r.Names {
 		some, err := a.pickWithOrphans(name)
 		if err != nil {
 			return renewer.Trust{}, err
 		}
 		full = append(full, some...)
 	}
-	return a.eng.Trust(ctx, full)
+	t, err := a.eng.Trust(ctx, full)
+	if r.Brief {
+		t = t.Brief()
+	}
+	return t, err
 }
 
 // pickWithOrphans is pick for what left the fleet file too.
@@ -100,6 +104,9 @@ func (a *App) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impa
 	out, err := a.eng.Impact(ctx, s, r.Case)
 	if out.Kind, out.Name = kind, name; err == nil {
 		out.Notes = append(out.Notes, impactNotes(out)...)
+	}
+	if r.Brief {
+		out = out.Brief()
 	}
 	return out, err
 }

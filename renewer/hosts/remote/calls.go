@@ -2,9 +2,12 @@ package remote
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"path"
-	"time"
+
+	"renewer/internal/sftp"
 )
 
 // answer is what a call to the SFTP server will have returned.
@@ -28,46 +31,53 @@ func known[T any](value T, err error) *answer[T] {
 	return a
 }
 
-// ask makes a call, which knows no context, and waits for its answer.
-func ask[T any](d *dir, do func() (T, error)) (T, error) {
-	a := newAnswer[T]()
-	d.f.calls.run(func() { a.is(do()) })
-	return wait(d, a)
+// ask asks the host something within the client's timeout.
+func ask[T any](d *dir, do func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := d.c.t.client.limit(d.ctx)
+	defer cancel()
+	v, err := do(ctx)
+	return v, d.judge(d.f, err)
+}
+
+// judge gives up a session that does not answer, has ended or lies: the next
+// directory gets another one.
+func (d *dir) judge(f *files, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errSilent) || errors.Is(err, sftp.ErrProtocol) || lost(err) {
+		d.c.drop(f)
+	}
+	if errors.Is(err, errSilent) {
+		return d.c.broken(fmt.Errorf("%w: %w", ErrLost, d.c.t.client.late))
+	}
+	return d.c.broken(err)
 }
 
 // call is ask about a name.
-func call[T any](d *dir, op, name string, do func(full string) (T, error)) (T, error) {
+func call[T any](d *dir, op, name string, do func(ctx context.Context, full string) (T, error)) (T, error) {
 	if !fs.ValidPath(name) {
 		var none T
 		return none, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
 	full := path.Join(d.path, name)
-	v, err := ask(d, func() (T, error) { return do(full) })
+	v, err := ask(d, func(ctx context.Context) (T, error) { return do(ctx, full) })
 	return v, pathError(op, full, err)
 }
 
-// wait gives an answer the client's timeout to come. The call is left behind
-// after that, and when the context ends.
+// wait gives an answer that somebody asked for the time to come.
 func wait[T any](d *dir, a *answer[T]) (T, error) {
 	select {
 	case <-a.come:
 	default:
-		late := time.NewTimer(d.c.t.client.Timeout)
-		defer late.Stop()
-		var none T
 		select {
 		case <-a.come:
 		case <-d.ctx.Done():
+			var none T
 			return none, d.c.broken(context.Cause(d.ctx))
-		case <-late.C:
-			d.c.drop(d.f) // the next directory gets a session that answers
-			return none, d.c.broken(d.c.t.client.late)
 		}
 	}
-	if a.err != nil && lost(a.err) {
-		d.c.drop(d.f)
-	}
-	return a.value, d.c.broken(a.err)
+	return a.value, a.err
 }
 
 // workers make calls, each one at a time, and stay for the next: a goroutine

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
+	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
 )
 
@@ -41,7 +41,7 @@ type conn struct {
 	why    error      // it ended; nil while it has not
 	users  int
 	idle   *time.Timer
-	files  *files
+	files  map[rights]*files
 	owners map[string]hosts.Owner // looked up before
 	beside bool                   // a command ran beside the SFTP session
 }
@@ -49,7 +49,7 @@ type conn struct {
 func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
 	c := &conn{
 		t: t, client: client, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
-		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{},
+		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
 	return c
@@ -150,7 +150,7 @@ func (c *conn) broken(err error) error {
 	if errors.Is(why, errClosed) || errors.Is(why, ErrLost) {
 		return why
 	}
-	if errors.Is(why, sftp.ErrSSHFxConnectionLost) { // which says no more
+	if errors.Is(why, sftp.ErrEnded) { // which says no more
 		return ErrLost
 	}
 	return fmt.Errorf("%w: %w", ErrLost, why)
@@ -220,7 +220,7 @@ func (t *Transport) RunsBeside(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	if _, err := c.sftp(ctx); err != nil {
+	if _, err := c.sftp(ctx, t.rights()); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)

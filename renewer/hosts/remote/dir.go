@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"sync"
 
-	"github.com/pkg/sftp"
-
+	"renewer/internal/sftp"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -23,7 +20,8 @@ import (
 type dir struct {
 	ctx  context.Context
 	c    *conn
-	f    *files
+	as   rights // what is done in it is done with these
+	f    *files // the session with them
 	path string
 	seen *memory
 	end  func()
@@ -40,7 +38,7 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 			return nil, err
 		}
 		d := &dir{ctx: ctx, c: c, seen: newMemory(), end: sync.OnceFunc(c.release)}
-		if d.f, err = c.sftp(ctx); err == nil {
+		if d.f, err = c.sftp(ctx, t.rights()); err == nil {
 			err = d.open(path.Join("/", t.cfg.Root), name, create)
 		}
 		if err != nil {
@@ -56,38 +54,43 @@ func (d *dir) Close() error { d.end(); return nil }
 type nothing = struct{}
 
 // do changes something.
-func (d *dir) do(op, name string, do func(full string) error) error {
+func (d *dir) do(op, name string, do func(ctx context.Context, full string) error) error {
 	defer d.seen.forget(name)
-	_, err := call(d, op, name, func(full string) (nothing, error) { return nothing{}, do(full) })
+	_, err := call(d, op, name, func(ctx context.Context, full string) (nothing, error) { return nothing{}, do(ctx, full) })
 	return err
 }
 
-// Mkdir: the server's umask gives the mode at first, so it is set before
-// anything can be in the directory.
+// Mkdir: OpenSSH's server makes it with the mode that it is asked for.
 func (d *dir) Mkdir(name string) error {
-	err := d.do("mkdir", name, func(full string) error {
-		if err := d.f.Mkdir(full); err != nil || d.masked() {
+	const private = 0o700
+	var made info
+	err := d.do("mkdir", name, func(ctx context.Context, full string) error {
+		i, err := d.f.Mkdir(ctx, full, private)
+		made = about(i)
+		if err != nil || made.Mode.Perm() == private {
 			return err
 		}
-		return d.f.Chmod(full, 0o700)
+		if d.as == asRoot || !made.Mode.IsDir() {
+			return misconfigured(fmt.Errorf("the SFTP server made it with mode %04o instead of 0700", made.Mode.Perm()), "use OpenSSH's SFTP server: set sftp_server:")
+		}
+		made.Mode = fs.ModeDir | private
+		return d.f.Chmod(ctx, full, private)
 	})
 	if err == nil {
-		d.seen.make(name)
+		d.seen.is(name, made)
 	}
 	return d.explain(err, name, true)
 }
 
 func (d *dir) Chmod(name string, mode fs.FileMode) error {
-	if !d.seen.made(name) {
-		i, err := d.lstat(name)
-		if err == nil && i.Mode&fs.ModeSymlink != 0 {
-			err = pathError("chmod", path.Join(d.path, name), errLink)
-		}
-		if err != nil {
-			return err
-		}
+	i, err := d.lstat(name)
+	if err == nil && i.Mode&fs.ModeSymlink != 0 {
+		err = pathError("chmod", path.Join(d.path, name), errLink)
 	}
-	err := d.do("chmod", name, func(full string) error { return d.f.Chmod(full, mode) })
+	if err != nil {
+		return err
+	}
+	err = d.do("chmod", name, func(ctx context.Context, full string) error { return d.f.Chmod(ctx, full, mode) })
 	return d.explain(err, name, false)
 }
 
@@ -109,28 +112,27 @@ func look[T any](d *dir, op, name string, ask func(name string) *answer[T]) (T, 
 }
 
 func (d *dir) list(name string) *answer[[]string] {
-	return remember(d, d.seen.lists, name, func() ([]string, error) {
+	return remember(d, d.seen.lists, name, func(ctx context.Context) ([]string, error) {
 		age := d.seen.changes()
-		found, err := d.f.ReadDir(path.Join(d.path, name))
+		found, err := d.f.List(ctx, path.Join(d.path, name))
+		if errors.Is(err, sftp.ErrTooMany) {
+			err = misconfigured(fmt.Errorf("%w: more than %d names", err, sftp.EntriesLimit), "give the certificates a directory of their own: dir:")
+		}
 		if err != nil {
 			return nil, err
 		}
 		infos, names := map[string]info{}, make([]string, 0, len(found))
-		for _, fi := range found {
-			infos[fi.Name()] = about(fi)
-			names = append(names, fi.Name())
+		for _, e := range found {
+			infos[e.Name] = about(e.Info)
+			names = append(names, e.Name)
 		}
 		d.seen.listed(name, infos, age)
 		return names, nil
 	})
 }
 
-func about(fi fs.FileInfo) info {
-	i := info{Info: hosts.Info{Mode: fi.Mode()}, size: fi.Size()}
-	if st, ok := fi.Sys().(*sftp.FileStat); ok {
-		i.Owner = hosts.Owner{UID: int(st.UID), GID: int(st.GID)}
-	}
-	return i
+func about(i sftp.Info) info {
+	return info{Info: hosts.Info{Mode: i.Mode, Owner: hosts.Owner{UID: int(i.UID), GID: int(i.GID)}}, size: int64(min(i.Size, 1<<62))}
 }
 
 func (d *dir) Lstat(name string) (hosts.Info, error) {
@@ -150,23 +152,20 @@ func (d *dir) info(name string) *answer[info] {
 	if d.seen.missing(name) {
 		return known(info{}, fs.ErrNotExist)
 	}
-	return remember(d, d.seen.infos, name, func() (info, error) {
-		fi, err := d.f.Lstat(path.Join(d.path, name))
-		if err != nil {
-			return info{}, err
-		}
-		return about(fi), nil
+	return remember(d, d.seen.infos, name, func(ctx context.Context) (info, error) {
+		i, err := d.f.Lstat(ctx, path.Join(d.path, name))
+		return about(i), err
 	})
 }
 
 func (d *dir) Readlink(name string) (string, error) { return look(d, "readlink", name, d.link) }
 
 func (d *dir) link(name string) *answer[string] {
-	return remember(d, d.seen.links, name, func() (string, error) { return d.f.ReadLink(path.Join(d.path, name)) })
+	return remember(d, d.seen.links, name, func(ctx context.Context) (string, error) { return d.f.ReadLink(ctx, path.Join(d.path, name)) })
 }
 
 func (d *dir) Symlink(target, name string) error {
-	return d.explain(d.do("symlink", name, func(full string) error { return d.f.Symlink(target, full) }), name, true)
+	return d.explain(d.do("symlink", name, func(ctx context.Context, full string) error { return d.f.Symlink(ctx, target, full) }), name, true)
 }
 
 func (d *dir) Rename(from, to string) error {
@@ -174,11 +173,22 @@ func (d *dir) Rename(from, to string) error {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
 	}
 	defer d.seen.forget(from)
-	return d.explain(d.do("rename", to, func(full string) error { return d.f.PosixRename(path.Join(d.path, from), full) }), to, false)
+	return d.explain(d.do("rename", to, func(ctx context.Context, full string) error {
+		return d.f.Rename(ctx, path.Join(d.path, from), full)
+	}), to, false)
 }
 
 func (d *dir) Remove(name string) error {
-	return d.explain(d.do("remove", name, func(full string) error { return bare(d.f.Remove(full)) }), name, false)
+	isDir := false
+	if i, err := d.lstat(name); err == nil {
+		isDir = i.Mode.IsDir()
+	}
+	return d.explain(d.do("remove", name, func(ctx context.Context, full string) error {
+		if isDir {
+			return d.f.Rmdir(ctx, full)
+		}
+		return d.f.Remove(ctx, full)
+	}), name, false)
 }
 
 // Sync syncs a directory through a handle on it, where the server has fsync
@@ -187,97 +197,103 @@ func (d *dir) Sync(name string) error {
 	if !d.f.syncs {
 		return nil
 	}
-	_, err := call(d, "sync", name, func(full string) (nothing, error) {
-		f, err := d.f.Open(full)
+	_, err := call(d, "sync", name, func(ctx context.Context, full string) (nothing, error) {
+		f, err := d.f.Open(ctx, full, sftp.Read)
 		var refused *sftp.StatusError
-		if errors.As(err, &refused) {
+		if errors.As(err, &refused) && refused.Code != sftp.CodeNoSuchFile {
 			return nothing{}, nil // not this server
 		}
 		if err != nil {
 			return nothing{}, err
 		}
-		defer d.shut(f)
-		return nothing{}, f.Sync()
+		defer f.Forget()
+		return nothing{}, f.Sync(ctx)
 	})
 	return err
 }
 
-// shut closes a file that was only looked at, which nobody has to wait for.
-func (d *dir) shut(f *sftp.File) { d.f.calls.run(func() { _ = f.Close() }) }
-
 // ReadFile looks first: opening a pipe would hold up the whole session.
-func (d *dir) ReadFile(name string, limit int64) ([]byte, error) {
+func (d *dir) ReadFile(name string, limit int64) (hosts.Info, []byte, error) {
 	i, err := d.lstat(name)
 	if err != nil {
-		return nil, err
+		return hosts.Info{}, nil, err
 	}
-	return d.content(name, i, limit)
+	c, err := d.content(name, i, limit)
+	return c.info, bytes.Clone(c.data), err
 }
 
 // content reads what was looked at.
-func (d *dir) content(name string, i info, limit int64) ([]byte, error) {
+func (d *dir) content(name string, i info, limit int64) (content, error) {
 	full := path.Join(d.path, name)
 	switch {
 	case !i.Mode.IsRegular():
-		return nil, pathError("read", full, errors.New("not a regular file"))
+		return content{}, pathError("read", full, errNotRegular)
 	case i.size > limit:
-		return nil, tooLarge(full, limit)
+		return content{}, tooLarge(full, limit)
 	case i.size == 0, i.size > contentKept: // empty may mean that it does not tell, as in /proc
-		data, err := call(d, "read", name, func(full string) ([]byte, error) { return d.read(full, limit+1) })
-		if err == nil && int64(len(data)) > limit {
-			return nil, tooLarge(full, limit)
+		c, err := call(d, "read", name, func(ctx context.Context, full string) (content, error) { return d.read(ctx, full, limit+1) })
+		if err == nil && int64(len(c.data)) > limit {
+			return content{}, tooLarge(full, limit)
 		}
-		return data, err
+		return c, err
 	}
-	data, err := look(d, "read", name, func(string) *answer[[]byte] {
-		return remember(d, d.seen.data, name, func() ([]byte, error) { return d.read(full, i.size) })
+	return look(d, "read", name, func(string) *answer[content] {
+		return remember(d, d.seen.data, name, func(ctx context.Context) (content, error) { return d.read(ctx, full, i.size) })
 	})
-	return bytes.Clone(data), err
 }
 
-// read reads up to most bytes.
-func (d *dir) read(full string, most int64) ([]byte, error) {
-	f, err := d.f.Open(full)
+// read reads up to most bytes of what it opens.
+func (d *dir) read(ctx context.Context, full string, most int64) (content, error) {
+	f, err := d.f.Open(ctx, full, sftp.Read)
+	if errors.Is(err, fs.ErrPermission) && d.as != d.c.t.rights() {
+		return d.readForeign(ctx, full, int(most))
+	}
 	if err != nil {
-		return nil, err
+		return content{}, err
 	}
-	defer d.shut(f)
-	data := make([]byte, most)
-	n, err := io.ReadFull(f, data)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
+	defer f.Forget()
+	i, data, err := f.ReadAll(ctx, int(most))
+	if err == nil && !i.Mode.IsRegular() {
+		err = errNotRegular
 	}
-	return data[:n], err
+	return content{about(i).Info, data}, err
 }
 
 func tooLarge(full string, limit int64) error {
 	return renewer.WithHint(pathError("read", full, fmt.Errorf("larger than %d bytes", limit)), "this is no certificate, key or pid file; is the path right?")
 }
 
-func (d *dir) Create(name string) (hosts.File, error) {
-	defer d.seen.forget(name)
-	f, err := call(d, "create", name, func(full string) (*sftp.File, error) {
-		f, err := d.f.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
-		if err != nil || d.private(name) {
-			return f, err
+// Create makes all files in one go.
+func (d *dir) Create(made ...hosts.File) error {
+	var own, foreign []sftp.NewFile
+	for _, f := range made {
+		if !fs.ValidPath(f.Name) {
+			return &fs.PathError{Op: "create", Path: f.Name, Err: fs.ErrInvalid}
 		}
-		if err := f.Chmod(0o600); err != nil {
-			return nil, errors.Join(err, f.Close())
+		defer d.seen.forget(f.Name)
+		n := sftp.NewFile{Name: path.Join(d.path, f.Name), UID: f.Owner.UID, GID: f.Owner.GID, Mode: f.Mode, Data: f.Data}
+		if d.as != d.c.t.rights() && asUser(f.Owner.UID) != d.as {
+			foreign = append(foreign, n)
+		} else {
+			own = append(own, n)
 		}
-		return f, nil
-	})
-	if err != nil {
-		return nil, d.explain(err, name, true)
 	}
-	return &file{d, f, name}, nil
+	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Create(ctx, own, d.f.syncs) })
+	for _, f := range foreign {
+		if err == nil {
+			_, err = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.createForeign(ctx, f) })
+			err = pathError("create", f.Name, err)
+		}
+	}
+	return d.explain(err, made[0].Name, d.takesNew(err))
 }
 
-// private reports whether an empty file is for its owner alone without being
-// told: the server was started with -u 077, or the directory is.
-func (d *dir) private(name string) bool { return d.masked() || d.seen.made(path.Dir(name)) }
-
-// masked reports whether the server was started with -u 077.
-func (d *dir) masked() bool { return d.c.t.cfg.Sudo || d.c.t.cfg.SFTPServer != "" }
+// takesNew reports whether an error is about making a file, and not about what
+// came after that.
+func (d *dir) takesNew(err error) bool {
+	var p *fs.PathError
+	return errors.As(err, &p) && p.Op == "create"
+}
 
 // Ahead asks for everything at once. The names are those of who looks later,
 // and checked then.

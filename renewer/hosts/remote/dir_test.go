@@ -70,29 +70,21 @@ func TestDir(t *testing.T) {
 	equal(t, "mode", info.Mode, fs.ModeDir|0o700)
 	must(t, d.Chmod("private", 0o755))
 
-	f, err := d.Create("private/key")
-	must(t, err)
-	info, err = d.Lstat("private/key")
-	must(t, err)
-	equal(t, "empty file", info, hosts.Info{Mode: 0o600, Owner: hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()}})
 	big := bytes.Repeat([]byte("0123456789abcdef"), 8<<10) // more than one packet
-	must(t, f.Chown(os.Geteuid(), os.Getegid()))
-	must(t, f.Chmod(0o400))
-	n, err := f.Write(big)
+	key := hosts.File{Name: "private/key", Mode: 0o400, Owner: hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()}, Data: big}
+	must(t, d.Create(key, hosts.File{Name: "private/empty", Mode: 0o600, Owner: key.Owner}))
+	info, got, err := d.ReadFile("private/key", int64(len(big)))
 	must(t, err)
-	equal(t, "written", n, len(big))
-	must(t, f.Sync())
-	must(t, f.Close())
-	got, err := d.ReadFile("private/key", int64(len(big)))
-	must(t, err)
+	equal(t, "what was read", info, hosts.Info{Mode: key.Mode, Owner: key.Owner})
 	if !bytes.Equal(got, big) {
 		t.Error("read something else")
 	}
-	_, err = d.ReadFile("private/key", int64(len(big))-1)
+	must(t, d.Remove("private/empty"))
+	_, _, err = d.ReadFile("private/key", int64(len(big))-1)
 	if err == nil || !strings.Contains(err.Error(), "larger than") || renewer.Hint(err) == "" {
 		t.Errorf("error %v", err)
 	}
-	if _, err := d.Create("private/key"); !errors.Is(err, fs.ErrExist) {
+	if err := d.Create(key); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
 	}
 	if err := d.Mkdir("private"); !errors.Is(err, fs.ErrExist) {
@@ -123,7 +115,7 @@ func TestDir(t *testing.T) {
 	must(t, d.Remove("private"))
 	must(t, d.Remove("link"))
 	for what, err := range map[string]error{
-		"remove": d.Remove("gone"), "sync and read": func() error { _, err := d.ReadFile("gone", 1); return err }(),
+		"remove": d.Remove("gone"), "sync and read": func() error { _, _, err := d.ReadFile("gone", 1); return err }(),
 		"lstat": func() error { _, err := d.Lstat("gone"); return err }(), "list": func() error { _, err := d.ReadDir("gone"); return err }(),
 	} {
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), root+"/a/b/gone") {
@@ -153,14 +145,14 @@ func TestDirIsNotLeft(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"link", "pipe", "."} {
-		if _, err := d.ReadFile(name, 100); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		if _, _, err := d.ReadFile(name, 100); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 			t.Errorf("read %s: %v", name, err)
 		}
 	}
 	if err := d.Chmod("link", 0o777); !errors.Is(err, errLink) {
 		t.Errorf("chmod through a link: %v", err)
 	}
-	if _, err := d.Create("link"); !errors.Is(err, fs.ErrExist) {
+	if err := d.Create(hosts.File{Name: "link"}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created through a link: %v", err)
 	}
 	must(t, d.Remove("link"))
@@ -183,13 +175,18 @@ func TestDirIsNotLeft(t *testing.T) {
 	}
 }
 
+// mine is a file of so many bytes.
+func mine(name string, size int) hosts.File {
+	return hosts.File{Name: name, Mode: 0o600, Owner: hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()}, Data: make([]byte, size)}
+}
+
 func TestFullAndReadOnly(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount file systems")
 	}
 	at := t.TempDir()
-	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k,mode=755"); err != nil {
 		t.Skipf("cannot mount a file system here: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) })
@@ -197,12 +194,9 @@ func TestFullAndReadOnly(t *testing.T) {
 	d, err := tr.OpenDir(t.Context(), at, false)
 	must(t, err)
 	defer d.Close()
-	f, err := d.Create("file")
-	must(t, err)
-	if _, err := f.Write(make([]byte, 256<<10)); !errors.Is(err, syscall.ENOSPC) {
+	if err := d.Create(mine("file", 256<<10)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("full: error %v", err)
 	}
-	must(t, f.Close())
 	readOnly := func() error { return syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "") }
 	err = readOnly()
 	for n := 0; errors.Is(err, syscall.EBUSY) && n < 10_000; n++ { // the server lets go of the file after its answer

@@ -43,7 +43,7 @@ func (t *Transport) DialDocker(ctx context.Context, socket string) (net.Conn, er
 
 // pipe starts a command whose standard input and output are a connection.
 func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
-	line, err := commandLine(c.mark, words(c.t.cfg.Sudo, alone(c.t.cfg.Sudo, argv)))
+	line, err := commandLine(c.mark, words(c.t.rights(), alone(c.t.cfg.Sudo, argv)))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (p *pipe) explain() error {
 	if p.ended == nil {
 		return nil
 	}
-	err := p.c.explainRun(p.ended, p.c.t.cfg.Sudo, p.argv, p.said)
+	err := p.c.explainRun(p.ended, p.c.t.rights(), p.argv, p.said)
 	said := p.said.line()
 	switch {
 	case renewer.Hint(err) != "":

@@ -9,9 +9,9 @@ import (
 	"net"
 	"syscall"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
+	"renewer/internal/sftp"
 	"renewer/renewer"
 )
 
@@ -53,7 +53,7 @@ func misconfigured(err error, hint string) error {
 // connection, or no SFTP session, any more.
 func lost(err error) bool {
 	var missing *ssh.ExitMissingError
-	return errors.As(err, &missing) || errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.As(err, &missing) || errors.Is(err, sftp.ErrEnded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
@@ -91,15 +91,6 @@ func pathError(op, path string, err error) error {
 		return nil
 	}
 	return &fs.PathError{Op: op, Path: path, Err: err}
-}
-
-// bare is an error of the library without the path, which it repeats.
-func bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }
 
 // because adds what an error of the SFTP server stands for.

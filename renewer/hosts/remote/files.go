@@ -10,9 +10,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 
+	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
 )
 
@@ -24,8 +24,8 @@ type files struct {
 	end   func()
 }
 
-// sftp returns the SFTP session, starting one if there is none.
-func (c *conn) sftp(ctx context.Context) (*files, error) {
+// sftp returns the SFTP session with some rights, starting one if there is none.
+func (c *conn) sftp(ctx context.Context, as rights) (*files, error) {
 	select { // one starts it, the others wait
 	case c.start <- struct{}{}:
 		defer func() { <-c.start }()
@@ -35,17 +35,17 @@ func (c *conn) sftp(ctx context.Context) (*files, error) {
 		return nil, context.Cause(ctx)
 	}
 	c.mu.Lock()
-	f := c.files
+	f := c.files[as]
 	c.mu.Unlock()
 	if f != nil {
 		return f, nil
 	}
-	f, err := c.startSFTP(ctx)
+	f, err := c.startSFTP(ctx, as)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
-	c.files = f
+	c.files[as] = f
 	c.mu.Unlock()
 	return f, nil
 }
@@ -53,8 +53,10 @@ func (c *conn) sftp(ctx context.Context) (*files, error) {
 // drop gives up an SFTP session that does not answer or has ended.
 func (c *conn) drop(f *files) {
 	c.mu.Lock()
-	if c.files == f {
-		c.files = nil
+	for as, have := range c.files {
+		if have == f {
+			delete(c.files, as)
+		}
 	}
 	c.mu.Unlock()
 	f.end()
@@ -62,10 +64,10 @@ func (c *conn) drop(f *files) {
 
 // startSFTP starts the subsystem, or the server as a command. Its usual place
 // is tried before the host is searched for it, which costs a command.
-func (c *conn) startSFTP(ctx context.Context) (*files, error) {
+func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
 	server := c.t.cfg.SFTPServer
-	if server != "" || !c.t.cfg.Sudo {
-		return c.serve(ctx, server)
+	if server != "" || as == asLogin {
+		return c.serve(ctx, as, server)
 	}
 	c.t.mu.Lock()
 	server = c.t.sftpServer
@@ -73,10 +75,10 @@ func (c *conn) startSFTP(ctx context.Context) (*files, error) {
 	if server == "" {
 		server = hosts.SFTPPlaces[0]
 	}
-	f, err := c.serve(ctx, server)
+	f, err := c.serve(ctx, as, server)
 	var failed *startError
 	if errors.As(err, &failed) {
-		out, _ := c.run(ctx, false, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
+		out, _ := c.run(ctx, asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
 		there := strings.Fields(string(out))
 		at := slices.IndexFunc(hosts.SFTPPlaces, func(s string) bool { return slices.Contains(there, s) })
 		switch {
@@ -86,7 +88,7 @@ func (c *conn) startSFTP(ctx context.Context) (*files, error) {
 			return nil, err
 		}
 		server = hosts.SFTPPlaces[at]
-		f, err = c.serve(ctx, server)
+		f, err = c.serve(ctx, as, server)
 	}
 	if err == nil {
 		c.t.mu.Lock()
@@ -114,7 +116,7 @@ func (e *startError) Error() string {
 func (e *startError) Unwrap() error { return e.err }
 
 // serve starts a server and shakes hands with it.
-func (c *conn) serve(ctx context.Context, server string) (*files, error) {
+func (c *conn) serve(ctx context.Context, as rights, server string) (*files, error) {
 	s, end, err := c.session(ctx)
 	if err != nil {
 		return nil, err
@@ -122,29 +124,28 @@ func (c *conn) serve(ctx context.Context, server string) (*files, error) {
 	ctx, cancel := c.t.client.limit(ctx)
 	defer cancel()
 	said := &tail{limit: outputKept}
-	f, err := await(ctx, func() (*files, error) { return c.begin(s, server, said) }, nil)
+	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said) }, nil)
 	if err != nil {
 		end()
 		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
 			return nil, err
 		}
-		return nil, c.explainStart(server, said.line(), err)
+		return nil, c.explainStart(as, server, said.line(), err)
 	}
 	f.calls = &workers{jobs: make(chan func()), over: make(chan struct{}), lost: c.over}
-	f.end = sync.OnceFunc(func() { close(f.calls.over); end() })
-	if _, ok := f.HasExtension("posix-rename@openssh.com"); !ok {
+	f.end = sync.OnceFunc(func() { close(f.calls.over); _ = f.Close(); end() })
+	if f.Extension("posix-rename@openssh.com") == "" {
 		f.end()
 		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
 			"use OpenSSH's SFTP server: set sftp_server:, or Subsystem in sshd_config")
 	}
-	version, _ := f.HasExtension("fsync@openssh.com")
-	f.syncs = version == "1"
+	f.syncs = f.Extension("fsync@openssh.com") == "1"
 	return f, nil
 }
 
 // begin starts the server on a session. Without -u it would create files that
 // others can read.
-func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) {
+func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail) (*files, error) {
 	in, err := s.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 		err = s.RequestSubsystem("sftp")
 	} else {
 		var line string
-		if line, err = commandLine(c.mark, words(c.t.cfg.Sudo, []string{path.Clean(server), "-u", "077"})); err == nil {
+		if line, err = commandLine(c.mark, words(as, []string{path.Clean(server), "-u", "077"})); err == nil {
 			err = s.Start(line)
 		}
 		behind := newUnmarked(c.mark, out)
@@ -172,7 +173,7 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 	if err != nil {
 		return nil, err
 	}
-	client, err := sftp.NewClientPipe(out, newGather(in))
+	client, err := sftp.New(out, newGather(in))
 	if err != nil {
 		// It has ended, or ends now that its input has; what it said says why.
 		if errors.Is(err, errNoise) {
@@ -186,12 +187,12 @@ func (c *conn) begin(s *ssh.Session, server string, said *tail) (*files, error) 
 	return &files{Client: client}, nil
 }
 
-func (c *conn) explainStart(server, said string, err error) error {
+func (c *conn) explainStart(as rights, server, said string, err error) error {
 	switch {
 	case server == "":
 		return misconfigured(&startError{err: err, said: said}, "enable it on the host: Subsystem sftp internal-sftp in sshd_config")
-	case c.t.cfg.Sudo && sudoRefused(said):
-		return c.sudoError(&startError{server: server, err: errors.New(said)}, server)
+	case as != asLogin && sudoRefused(said):
+		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server)
 	}
 	return misconfigured(&startError{server: server, err: exitError(err), said: said},
 		"set sftp_server: to the host's; and nothing that the account's shell starts up with may print")

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path"
@@ -20,9 +21,8 @@ type memory struct {
 	infos map[string]*answer[info]
 	lists map[string]*answer[[]string]
 	links map[string]*answer[string]
-	data  map[string]*answer[[]byte]
-	own   map[string]bool // directories made with mode 0700
-	age   int             // counts changes
+	data  map[string]*answer[content]
+	age   int // counts changes
 }
 
 // info is what SFTP tells of a name, itself and not what it leads to.
@@ -31,19 +31,25 @@ type info struct {
 	size int64
 }
 
+// content is a file as it was read.
+type content struct {
+	info hosts.Info
+	data []byte
+}
+
 // contentKept is the largest file whose content is kept.
 const contentKept = 64 << 10
 
 func newMemory() *memory {
 	return &memory{
 		infos: map[string]*answer[info]{}, lists: map[string]*answer[[]string]{}, links: map[string]*answer[string]{},
-		data: map[string]*answer[[]byte]{}, own: map[string]bool{},
+		data: map[string]*answer[content]{},
 	}
 }
 
 // remember returns what a map holds under a name, else has it asked for. That
 // a name is missing is kept too; after another error who comes later asks again.
-func remember[T any](d *dir, in map[string]*answer[T], name string, ask func() (T, error)) *answer[T] {
+func remember[T any](d *dir, in map[string]*answer[T], name string, find func(ctx context.Context) (T, error)) *answer[T] {
 	m := d.seen
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,7 +59,7 @@ func remember[T any](d *dir, in map[string]*answer[T], name string, ask func() (
 	a := newAnswer[T]()
 	in[name] = a
 	d.f.calls.run(func() {
-		value, err := ask()
+		value, err := ask(d, find)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.mu.Lock()
 			if in[name] == a {
@@ -106,18 +112,11 @@ func (m *memory) missing(name string) bool {
 	}
 }
 
-// make notes a directory that was made for its owner alone.
-func (m *memory) make(dir string) {
+// is notes what a name is, if it is known from making it.
+func (m *memory) is(name string, i info) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.own[dir] = true
-}
-
-// made reports whether a directory was made, and is still for its owner alone.
-func (m *memory) made(dir string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.own[dir]
+	m.infos[name] = known(i, nil)
 }
 
 // forget drops what a change of a name may have made untrue: of itself, of
@@ -131,7 +130,6 @@ func (m *memory) forget(name string) {
 	drop(m.lists, name)
 	drop(m.links, name)
 	drop(m.data, name)
-	drop(m.own, name)
 }
 
 func drop[T any](from map[string]T, name string) {

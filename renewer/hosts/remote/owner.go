@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"renewer/internal/pattern"
+	"renewer/internal/sftp"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -61,7 +62,7 @@ var idForm = pattern.New(`^uid=(\d+)\b.* gid=(\d+)\b`)
 // self is the login account, as id(1) prints it. Where the account runs no
 // commands, a directory that is made says it.
 func (c *conn) self(ctx context.Context, dir string) (o hosts.Owner, err error) {
-	out, err := c.run(ctx, false, []string{"id"})
+	out, err := c.run(ctx, asLogin, []string{"id"})
 	if none := (*NoCommandsError)(nil); errors.As(err, &none) {
 		if o, derr := c.selfByFile(ctx, dir); derr == nil {
 			return o, nil
@@ -81,13 +82,13 @@ func (c *conn) self(ctx context.Context, dir string) (o hosts.Owner, err error) 
 // selfByFile makes a directory below the first one of the path that is there,
 // and removes it again.
 func (c *conn) selfByFile(ctx context.Context, at string) (o hosts.Owner, err error) {
-	f, err := c.sftp(ctx)
+	f, err := c.sftp(ctx, c.t.rights())
 	if err != nil {
 		return o, err
 	}
 	d := &dir{ctx: ctx, c: c, f: f, seen: newMemory(), path: path.Join("/", c.t.cfg.Root, at)}
 	for {
-		_, err := ask(d, func() (fs.FileInfo, error) { return f.Stat(d.path) })
+		_, err := ask(d, func(ctx context.Context) (sftp.Info, error) { return f.Stat(ctx, d.path) })
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || d.path == "/" {
 			break
 		}
@@ -141,7 +142,7 @@ func (c *conn) getent(ctx context.Context, database, key string) ([]string, erro
 	if strings.HasPrefix(key, "-") || strings.ContainsAny(key, ":\n") {
 		return nil, fmt.Errorf("%q is not a name in %s", key, database)
 	}
-	out, err := c.run(ctx, false, []string{"getent", database, key})
+	out, err := c.run(ctx, asLogin, []string{"getent", database, key})
 	var exit *ssh.ExitError
 	if errors.As(err, &exit) && exit.ExitStatus() == 2 { // getent(1): not found
 		return nil, nil

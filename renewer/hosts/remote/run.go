@@ -25,16 +25,35 @@ const termGrace = time.Second
 // Run runs argv in the account's home directory, with sudo where the host has
 // it. The shell that sshd hands the line to sees each word as it is.
 func (t *Transport) Run(ctx context.Context, argv []string) ([]byte, error) {
-	return t.run(ctx, t.cfg.Sudo, argv)
+	return t.run(ctx, t.rights(), argv)
 }
 
-func (t *Transport) run(ctx context.Context, privileged bool, argv []string) ([]byte, error) {
+// rights are whose rights something is done with: those of the login account,
+// or through sudo those of root or of another user.
+type rights string
+
+const (
+	asLogin rights = ""
+	asRoot  rights = "root"
+)
+
+// asUser is a user by number, as sudo(8) takes it.
+func asUser(uid int) rights { return rights("#" + strconv.Itoa(uid)) }
+
+func (t *Transport) rights() rights {
+	if t.cfg.Sudo {
+		return asRoot
+	}
+	return asLogin
+}
+
+func (t *Transport) run(ctx context.Context, as rights, argv []string) ([]byte, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { c.release() }()
-	out, err := c.run(ctx, privileged, argv)
+	out, err := c.run(ctx, as, argv)
 	if errors.Is(err, errNotStarted) && errors.Is(err, ErrLost) && ctx.Err() == nil {
 		again, err := t.acquire(ctx)
 		if err != nil {
@@ -42,7 +61,7 @@ func (t *Transport) run(ctx context.Context, privileged bool, argv []string) ([]
 		}
 		c.release()
 		c = again
-		return c.run(ctx, privileged, argv)
+		return c.run(ctx, as, argv)
 	}
 	return out, err
 }
@@ -50,24 +69,24 @@ func (t *Transport) run(ctx context.Context, privileged bool, argv []string) ([]
 // errNotStarted: the command cannot have had an effect.
 var errNotStarted = errors.New("not started")
 
-func (c *conn) run(ctx context.Context, privileged bool, argv []string) ([]byte, error) {
+func (c *conn) run(ctx context.Context, as rights, argv []string) ([]byte, error) {
 	switch {
 	case len(argv) == 0 || argv[0] == "":
 		return nil, errors.New("run: empty command")
 	case argv[0][0] == '-', strings.Contains(argv[0], "="): // env and sudo would take it for theirs
 		return nil, fmt.Errorf("run %q: not the name of a program", argv[0])
 	}
-	plain := alone(privileged, argv)
-	limited, cut := c.within(ctx, privileged, plain)
-	out, err := c.command(ctx, words(privileged, limited), argv[0])
+	plain := alone(as != asLogin, argv)
+	limited, cut := c.within(ctx, as, plain)
+	out, err := c.command(ctx, words(as, limited), argv[0])
 	if cut && out != nil && noTimeout(err, out.all) {
 		c.t.noTimeout.Store(true)
-		out, err = c.command(ctx, words(privileged, plain), argv[0])
+		out, err = c.command(ctx, words(as, plain), argv[0])
 	}
 	if out == nil {
 		return nil, err
 	}
-	if err = c.explainRun(err, privileged, argv, out.all); err != nil {
+	if err = c.explainRun(err, as, argv, out.all); err != nil {
 		return out.all.bytes(), err
 	}
 	return out.answer.bytes(), nil
@@ -80,9 +99,9 @@ type output struct{ answer, all *tail }
 // within has timeout(1) end a command on the host soon after its deadline, with
 // all that it started, where sshd passes no signal on: sudo runs it for root, or
 // the account is root's. limited is argv itself where that is not so.
-func (c *conn) within(ctx context.Context, privileged bool, argv []string) (limited []string, cut bool) {
+func (c *conn) within(ctx context.Context, as rights, argv []string) (limited []string, cut bool) {
 	deadline, ok := ctx.Deadline()
-	if !ok || !privileged && c.to.user != "root" || c.t.noTimeout.Load() {
+	if !ok || as == asLogin && c.to.user != "root" || c.t.noTimeout.Load() {
 		return argv, false
 	}
 	left := max(0, time.Until(deadline)) + 2*termGrace // TERM first comes from here
@@ -169,10 +188,14 @@ func (e *givenUpError) Unwrap() error { return e.cause }
 
 // words is what is really run: the messages of programs in English, as they are
 // looked at, and sudo in front.
-func words(privileged bool, argv []string) []string {
+func words(as rights, argv []string) []string {
 	w := []string{"env", "LC_ALL=C"}
-	if privileged {
+	switch as {
+	case asLogin:
+	case asRoot, besideRoot:
 		w = append(w, "sudo", "-n", "--")
+	default:
+		w = append(w, "sudo", "-n", "-u", string(as), "--")
 	}
 	return append(w, argv...)
 }
@@ -191,7 +214,7 @@ func stop(s *ssh.Session, ended <-chan struct{}) {
 	}
 }
 
-func (c *conn) explainRun(err error, privileged bool, argv []string, out *tail) error {
+func (c *conn) explainRun(err error, as rights, argv []string, out *tail) error {
 	if err == nil {
 		return nil
 	}
@@ -206,9 +229,9 @@ func (c *conn) explainRun(err error, privileged bool, argv []string, out *tail) 
 	err = fmt.Errorf("run %s: %w", argv[0], exitError(err))
 	said := out.line()
 	switch {
-	case privileged && sudoRefused(said):
-		return c.sudoError(err, argv[0])
-	case exit.ExitStatus() == 127, privileged && strings.Contains(said, "sudo: "+argv[0]+": command not found"):
+	case as != asLogin && sudoRefused(said):
+		return c.sudoError(err, as, argv[0])
+	case exit.ExitStatus() == 127, as != asLogin && strings.Contains(said, "sudo: "+argv[0]+": command not found"):
 		return renewer.WithHint(err, "install it on the host, or give the command's full path; with sudo: true the host needs sudo too")
 	}
 	return err
@@ -249,7 +272,7 @@ func sudoRefused(said string) bool {
 }
 
 // sudoError tells what to allow. sftp-server as root may write every file.
-func (c *conn) sudoError(err error, program string) error {
+func (c *conn) sudoError(err error, as rights, program string) error {
 	if !path.IsAbs(program) {
 		program = "/usr/bin/" + program
 	}
@@ -262,11 +285,19 @@ func (c *conn) sudoError(err error, program string) error {
 		allowed += ", " + program
 	}
 	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{c.to.user}),
-		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(root) NOPASSWD: %s", c.to.user, allowed))
+		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(%s) NOPASSWD: %s", c.to.user, runas(as), allowed))
 }
 
-// Signal sends a signal with kill(1).
-func (t *Transport) Signal(ctx context.Context, pid int, name string) error {
+// runas is whom sudoers(5) has to name.
+func runas(as rights) string {
+	if as == asRoot || as == besideRoot {
+		return "root"
+	}
+	return "root, " + string(as)
+}
+
+// Signal sends a signal with kill(1), as the user.
+func (t *Transport) Signal(ctx context.Context, pid int, name string, user int) error {
 	name = strings.TrimPrefix(strings.ToUpper(name), "SIG")
 	switch {
 	case unix.SignalNum("SIG"+name) == 0 && name != hosts.AnySignal:
@@ -274,7 +305,11 @@ func (t *Transport) Signal(ctx context.Context, pid int, name string) error {
 	case pid <= 1:
 		return fmt.Errorf("refused to signal process %d", pid)
 	}
-	out, err := t.Run(ctx, []string{"kill", "-s", name, strconv.Itoa(pid)})
+	as := t.rights()
+	if as == asRoot && user != 0 {
+		as = asUser(user)
+	}
+	out, err := t.run(ctx, as, []string{"kill", "-s", name, strconv.Itoa(pid)})
 	said := strings.ToLower(string(out))
 	switch {
 	case err == nil:

@@ -155,18 +155,18 @@ func TestSignal(t *testing.T) {
 	cmd := exec.Command("sleep", "1000")
 	must(t, cmd.Start())
 	pid := cmd.Process.Pid
-	must(t, tr.Signal(t.Context(), pid, "sigterm"))
+	must(t, tr.Signal(t.Context(), pid, "sigterm", 0))
 	if err := cmd.Wait(); err == nil || err.Error() != "signal: terminated" {
 		t.Errorf("ended with %v", err)
 	}
-	if err := tr.Signal(t.Context(), pid, "HUP"); !errors.Is(err, os.ErrProcessDone) {
+	if err := tr.Signal(t.Context(), pid, "HUP", 0); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("error %v", err)
 	}
 	for _, bad := range []struct {
 		pid  int
 		name string
 	}{{1, "HUP"}, {-5, "HUP"}, {pid, "NOSUCH"}, {pid, "9; id"}} {
-		if err := tr.Signal(t.Context(), bad.pid, bad.name); err == nil {
+		if err := tr.Signal(t.Context(), bad.pid, bad.name, 0); err == nil {
 			t.Errorf("signalled %v", bad)
 		}
 	}

@@ -214,18 +214,11 @@ func durable(t *testing.T, tr *Transport) {
 	if !d.f.syncs {
 		t.Error("no fsync@openssh.com")
 	}
-	f, err := d.f.Open(d.path)
-	must(t, err)
-	must(t, f.Sync())
-	must(t, f.Close())
 	must(t, d.Sync("."))
-	w, err := d.Create("file")
-	must(t, err)
+	must(t, d.Create(mine("file", 10)))
 	info, err := d.Lstat("file")
 	must(t, err)
-	equal(t, "mode of an empty file", info.Mode, 0o600)
-	must(t, w.Sync())
-	must(t, w.Close())
+	equal(t, "mode of a file", info.Mode, 0o600)
 
 	// With a root, no link leads out of it.
 	root := t.TempDir()
@@ -242,19 +235,16 @@ func durable(t *testing.T, tr *Transport) {
 func failures(t *testing.T, tr *Transport) {
 	t.Helper()
 	at := t.TempDir()
-	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k"); err != nil {
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, "size=128k,mode=755"); err != nil {
 		t.Logf("cannot mount a file system here: %v", err)
 		return
 	}
 	defer func() { must(t, syscall.Unmount(at, syscall.MNT_DETACH)) }()
 	d := open(t, tr, at)
-	f, err := d.Create("file")
-	must(t, err)
-	if _, err := f.Write(make([]byte, 256<<10)); !errors.Is(err, syscall.ENOSPC) {
+	if err := d.Create(mine("file", 256<<10)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("full: error %v", err)
 	}
-	must(t, f.Close())
-	if _, err := d.Create("file"); !errors.Is(err, fs.ErrExist) {
+	if err := d.Create(mine("file", 0)); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
 	}
 	must(t, syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
