@@ -21,7 +21,7 @@ type Wait struct {
 	Until time.Time // when it goes on whatever they do; zero: not by time
 }
 
-// Blocked reports whether nothing goes on before somebody does something: a CA that
+// Blocked reports whether nothing goes on without manual action: a CA that
 // cannot be opened, or all that is waited for is away or blocked.
 func (w Wait) Blocked() bool {
 	moving := func(h Holder) bool { return !h.Away && !h.Blocked }

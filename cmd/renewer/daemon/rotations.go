@@ -176,9 +176,18 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		if !ok || one.Stage.Over() {
 			return changed, nil
 		}
-		o, err := a.observeRotation(ctx, is, one)
+		o, err := a.observeRotation(ctx, is, one, true)
 		if err != nil {
 			return changed, err
+		}
+		if !one.CancelledAt.IsZero() && o.Next == one.To.Fingerprint { // the command was cut short
+			if err := local.DropNext(localConfig(is)); err != nil {
+				return changed, err
+			}
+			if err := a.rotated(ctx, is.Name); err != nil {
+				return changed, err
+			}
+			continue
 		}
 		d := rotation.Decide(one, o, time.Now())
 		if d.Switch {
@@ -186,7 +195,7 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
 			}
 			lacking := o.Lacking
-			if o, err = a.observeRotation(ctx, is, one); err != nil {
+			if o, err = a.observeRotation(ctx, is, one, true); err != nil {
 				return changed, err
 			}
 			o.Lacking = lacking
@@ -212,9 +221,6 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		}
 		if err := a.rotated(ctx, is.Name); err != nil {
 			return changed, err
-		}
-		if next.Stage == rotation.Reissue && (next.Now || next.Compromised) {
-			a.hurryReissue(ctx, o.Presenting)
 		}
 	}
 }
@@ -313,8 +319,9 @@ func blockedText(w rotation.Wait) string {
 	return strings.Join(out, "; ")
 }
 
-// observeRotation looks at what is in place.
-func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotation.Rotation) (o rotation.Observed, err error) {
+// observeRotation looks at what is in place. acting: what waits for a window is
+// hurried where that was asked for.
+func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotation.Rotation, acting bool) (o rotation.Observed, err error) {
 	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
 	ca, err := lazy.open()
 	if err != nil {
@@ -340,13 +347,10 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	if err != nil {
 		return o, err
 	}
-	if hurried := one.Now || one.Compromised; hurried && one.Stage == rotation.AddRoot {
-		err = a.eng.Hurry(ctx, at.Lacking)
-	} else if hurried && one.Stage == rotation.DropRoot {
-		err = a.eng.Hurry(ctx, at.Holding)
-	}
-	if err != nil {
-		return o, err
+	if acting && (one.Now || one.Compromised) {
+		if err := a.hurryRotation(ctx, one, at); err != nil {
+			return o, err
+		}
 	}
 	down := a.down()
 	for _, h := range at.Lacking {
@@ -400,17 +404,33 @@ func (a *App) longest(issuer string) (life time.Duration) {
 	return life
 }
 
-// hurryReissue asks for the renewals that the old CA's certificates need now. One that
-// is busy is asked again with the next step.
-func (a *App) hurryReissue(ctx context.Context, presenting []rotation.Holder) {
-	done := map[string]bool{}
-	for _, h := range presenting {
-		if _, ok := a.parts.Load().fleet.Certificate(h.Certificate); !ok || done[h.Certificate] {
-			continue
-		}
-		done[h.Certificate] = true
-		if _, err := a.eng.Renew(ctx, []string{h.Certificate}, renewer.Overrides{}, false, nil); err != nil && ctx.Err() == nil {
-			a.opts.log().Debug("issue anew", "certificate", h.Certificate, "error", err)
+// hurryRotation has what a rotation waits for done whatever its window.
+func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engine.Progress) error {
+	switch one.Stage {
+	case rotation.AddRoot:
+		return a.eng.Hurry(ctx, at.Lacking)
+	case rotation.DropRoot:
+		return a.eng.Hurry(ctx, at.Holding)
+	case rotation.Reissue:
+	default:
+		return nil
+	}
+	var names []string
+	for _, h := range at.Presenting {
+		if _, ok := a.parts.Load().fleet.Certificate(h.Certificate); ok && !h.Hurried && !h.Blocked && !slices.Contains(names, h.Certificate) {
+			names = append(names, h.Certificate)
 		}
 	}
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := a.eng.Renew(ctx, names, renewer.Overrides{}, false, nil); err == nil {
+		return nil
+	}
+	for _, name := range names { // one that is busy now is asked with the next step
+		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err != nil && ctx.Err() == nil {
+			a.opts.log().Debug("issue anew", "certificate", name, "error", err)
+		}
+	}
+	return ctx.Err()
 }

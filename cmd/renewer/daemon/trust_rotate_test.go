@@ -389,3 +389,18 @@ func revokedIn(t *testing.T, der []byte, ca *x509.Certificate) map[string]bool {
 	}
 	return out
 }
+
+// The command that takes a rotation back is cut short after it was recorded.
+func TestARotationThatIsTakenBackIsTakenBackAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	s := scenario{start: everyone("a"), steps: then(all(rotate(renewer.RotateRequest{}), func(w *world) {
+		w.with("ca rotate --cancel, killed", func(ctx context.Context, a *App) {
+			one, wait, _ := a.rotations.of("a")
+			one.CancelledAt = time.Now()
+			must(w.t, a.recordRotation(ctx, one, wait))
+		})
+	})), svc: "a", cli: "a"}
+	s.play(w)
+	w.at("cancelled")
+}
