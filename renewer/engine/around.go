@@ -174,9 +174,9 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
-		var gone []renewer.PlanStep
-		gone, err = e.leaving()
-		steps = append(steps, gone...)
+		var forgets []renewer.PlanStep
+		forgets, err = e.forgetSteps()
+		steps = append(steps, forgets...)
 	})
 	return steps, cmp.Or(failed, err)
 }
