@@ -270,13 +270,13 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	}
 	now := e.Now()
 	rec = rec.Clone()
-	rec.Departed = e.departures(gone(rec), rec)
+	rec.Departed = e.departures(leaver(rec), rec)
 	ch := Change{Record: &rec, Remove: name, Events: []renewer.Event{{
 		Time: now, Type: renewer.EventRemoved, Certificate: name, Generation: rec.Current,
 		Message: "it is no longer in the fleet file; its files stay where they are",
 	}}}
 	if rec.Rollout != nil {
-		en := entry{cert: gone(rec), rec: rec}
+		en := entry{cert: leaver(rec), rec: rec}
 		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
 		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
 	}

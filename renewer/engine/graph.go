@@ -41,21 +41,8 @@ func (e *Engine) nodes(en *entry) []trust.Node {
 	return append(out, e.left(en.cert.Name, e.departures(en.cert, en.rec))...)
 }
 
-// departures are the placements that left the fleet file, those too that the
-// record does not say so of yet: what they show counts without a gap.
 func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer.Departed {
-	stay := 0
-	for i := range c.Placements {
-		if _, placed := rec.Placements[c.Placements[i].Host]; placed {
-			stay++
-		}
-	}
-	if stay == len(rec.Placements) {
-		return rec.Departed
-	}
-	rec = rec.Clone()
-	rec.Forget(c, e.generationOf(&entry{cert: c, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, e.Now())
-	return rec.Departed
+	return rec.Departures(c, e.generationOf(&entry{cert: c, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, e.Now())
 }
 
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {

@@ -126,8 +126,8 @@ func (e *Engine) leaving() (records []renewer.Record, err error) {
 	return records, err
 }
 
-// gone is a certificate that left the fleet file, as far as its record knows it.
-func gone(rec renewer.Record) renewer.Certificate {
+// leaver is a certificate that left the fleet file, as far as its record knows it.
+func leaver(rec renewer.Record) renewer.Certificate {
 	return renewer.Certificate{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer}
 }
 

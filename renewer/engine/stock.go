@@ -59,7 +59,7 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 		e.Log.Error("read what is leaving the fleet file", "error", err)
 	}
 	for _, rec := range leaving {
-		e.graph.Load(rec.Name, e.left(rec.Name, e.departures(gone(rec), rec)))
+		e.graph.Load(rec.Name, e.left(rec.Name, e.departures(leaver(rec), rec)))
 	}
 	for name, list := range departed {
 		if _, back := e.fleet.byName[name]; !back {
