@@ -17,7 +17,7 @@ func TestDropForeignLeavesNoTraceOfTheRoot(t *testing.T) {
 		Rollout: &Rollout{Steps: []Step{{Host: "a", State: StepStaged, Foreign: both, Roots: NewRootSet("A", "F", "G")}, {Host: "b", Foreign: other}}},
 	}
 	rec := was.Clone()
-	if hosts := rec.DropForeign("F"); !slices.Equal(hosts, []string{"a"}) {
+	if hosts := rec.dropForeign("F"); !slices.Equal(hosts, []string{"a"}) {
 		t.Errorf("dropped from %v", hosts)
 	}
 	a := rec.Placements["a"]
@@ -30,7 +30,7 @@ func TestDropForeignLeavesNoTraceOfTheRoot(t *testing.T) {
 	if w := was.Placements["a"]; !w.Foreign.Has("F") || !w.Interrupted.Foreign.Has("F") || !was.Rollout.Steps[0].Foreign.Has("F") {
 		t.Error("the record that it was cloned from was changed")
 	}
-	if hosts := rec.DropForeign("F"); len(hosts) != 0 {
+	if hosts := rec.dropForeign("F"); len(hosts) != 0 {
 		t.Errorf("dropped again from %v", hosts)
 	}
 }

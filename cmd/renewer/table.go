@@ -195,7 +195,7 @@ const (
 
 // width is that of the terminal; 0 where nobody counts.
 func (c *cli) width() int {
-	f, ok := c.out.(*os.File)
+	f, ok := fileOf(c.out)
 	if !ok {
 		return 0
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -42,7 +41,7 @@ func (e *Engine) nodes(en *entry) []trust.Node {
 }
 
 func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer.Departed {
-	return rec.Departures(c, e.generationOf(&entry{cert: c, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, e.Now())
+	return rec.Departures(c, e.generationOf(&entry{cert: c, rec: rec}), e.retired, e.Now())
 }
 
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {
@@ -147,34 +146,4 @@ func (e *Engine) wanted(en *entry) renewer.WantedRoots {
 		}
 		return e.trusts().Wanted(e.node(en, p), e.roots.base(en.cert.Trust...), e.Now())
 	}
-}
-
-// noteUnwanted keeps since when roots in a ca file are no longer asked for by the
-// entry: what is issued after that does not keep them there. It reports whether
-// anything changed.
-func (e *Engine) noteUnwanted(en *entry) (changed bool) {
-	base := e.roots.base(en.cert.Trust...)
-	if !base.Known() {
-		return false
-	}
-	for _, p := range en.cert.Placements {
-		st, ok := en.rec.Placements[p.Host]
-		if !ok {
-			continue
-		}
-		var since map[string]time.Time
-		for _, root := range st.Roots.Without(base).Without(st.Foreign) {
-			if since == nil {
-				since = map[string]time.Time{}
-			}
-			if since[root] = e.Now(); !st.Unwanted[root].IsZero() {
-				since[root] = st.Unwanted[root]
-			}
-		}
-		if !maps.EqualFunc(since, st.Unwanted, time.Time.Equal) {
-			st.Unwanted = since
-			en.rec.Placements[p.Host], changed = st, true
-		}
-	}
-	return changed
 }
