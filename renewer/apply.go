@@ -27,7 +27,9 @@ type Input interface {
 // says nothing new. It is pure, and what it was given stays as it is.
 func Apply(s State, now time.Time, in ...Input) (State, Change) {
 	a := applied{State: s, now: now}
-	a.Record = s.Record.Clone()
+	if a.Record = s.Record.Clone(); a.Record.Placements == nil {
+		a.Record.Placements = map[string]PlacementState{}
+	}
 	changed := false
 	for _, one := range in {
 		open := a.Open()

@@ -81,7 +81,9 @@ func (p Planned) apply(a *applied) bool {
 		a.Record.Asked = nil
 		a.event(EventRolloutPlanned, "", adapted.Generation, "hurried on request").Rollout = adapted.ID
 	}
-	a.ch.Events = append(a.ch.Events, a.Record.finish(a.now)...)
+	if adapted.Phase == PhaseRolling { // its last host may have left the entry
+		(&transition{applied: a, r: &adapted, o: Outcome{At: a.now}}).finish()
+	}
 	a.soon = !a.Open()
 	return true
 }
@@ -226,9 +228,6 @@ func (d Adopted) apply(a *applied) bool {
 	a.supersede("it was adopted") // it is blocked
 	a.Current, a.ch.Generation, a.ch.Roots = d.Generation, d.Generation, d.Roots
 	a.Record.Adopted, a.Record.ExpiredNoted, a.Record.ExpiringNoted.Generation = true, -1, -1 // 0 would say that its end is in the log
-	if a.Record.Placements == nil {
-		a.Record.Placements = map[string]PlacementState{}
-	}
 	a.Record.Placements[d.Host] = d.Placement
 	a.event(EventAdopted, d.Host, 0, strings.Join(append([]string{d.Generation.described()}, d.Warnings...), "; "))
 	return true
