@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace e2e browser test-vault lint fmt fuzz bench table cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt fuzz bench table cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-norace: ## the tests that do not bear the race detector, or take minutes wi
 	  $(GO) test -shuffle=on -timeout 20m \
 	    -run "^($$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' "$$@" | paste -sd '|'))$$" \
 	    $$(dirname "$$@" | sort -u)
+
+attack: ## 200 rounds of a service's user who swaps names while root works in their directory (root, sshd, sudo)
+	@RENEWER_ATTACK=200 $(GO) test -v -count 1 -timeout 30m -run '^TestSwappedNamesGainNothing$$' ./renewer/hosts/remote | grep -v '^=== '
 
 # -v, because the first run builds the hosts' tree for two minutes and says so.
 e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)

@@ -300,7 +300,7 @@ func (c *checker) rest(tx *bolt.Tx) {
 		}
 		return nil
 	})
-	for _, b := range []bucket{bSeal, bChannels, bLooks} {
+	for _, b := range []bucket{bSeal, bChannels, bRotations, bLooks} {
 		c.each(tx, b, func(_, _ []byte) error { return nil })
 	}
 }

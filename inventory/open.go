@@ -103,13 +103,17 @@ func (i *Inventory) Close() error {
 func (i *Inventory) Path() string { return i.path }
 
 func (i *Inventory) checkSchema() error {
-	from := schema
+	from, late := schema, false
 	err := i.view(func(tx *bolt.Tx) (err error) {
 		if from, err = fileSchema(tx, i.path); err != nil || from < schema {
 			return err
 		}
+		late = lacks(tx)
 		return checkBuckets(tx, i.path)
 	})
+	if err == nil && late && !i.db.IsReadOnly() {
+		err = i.update(func(tx *bolt.Tx) error { return errors.Join(makeBuckets(tx), stamp(tx)) })
+	}
 	if err != nil || from == schema {
 		return i.takeUp(err)
 	}

@@ -40,13 +40,19 @@ func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
 		"services that are each other's clients",
 		"a rollback of the service after the change",
 		"adopted, then another issuer",
+		"step-ca, a root that is not federated",
+		"Vault, a second issuer in the mount, which then becomes the default",
+		"a file of roots loses the one that the client is under, which then moves",
 	}
 	for n, name := range sample {
-		for _, s := range scenarios {
+		for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
 			if s.name != name {
 				continue
 			}
 			for _, grouped := range []bool{false, true} {
+				if grouped && s.alone {
+					continue
+				}
 				before := grouped != (n%2 == 0)
 				t.Run(fmt.Sprintf("%s/peer_group=%t,before=%t", name, grouped, before), func(t *testing.T) {
 					t.Parallel()

@@ -40,7 +40,7 @@ func (w *world) nothingLeft() (done bool) {
 	w.with("plan", func(ctx context.Context, a *App) {
 		left, err := a.Plan(ctx)
 		must(w.t, err)
-		done = len(left) == 0
+		done = len(left) == 0 && !a.rotations.open()
 	})
 	return done
 }
