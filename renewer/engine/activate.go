@@ -152,7 +152,7 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			}
 			continue
 		}
-		out.Rereads, out.Settle = j.rereads(), j.placement.Settle(j.cert)
+		out.Dir, out.Rereads, out.Settle = j.placement.Dir, j.rereads(), j.placement.Settle(j.cert)
 		flipped = append(flipped, i)
 		silent = silent && out.Rereads
 	}

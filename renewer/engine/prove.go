@@ -271,7 +271,7 @@ func (e *Engine) placedClient(ctx context.Context, name string, fleet *Fleet) (*
 	if err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("the probe's client certificate %s is not in place yet", name), err)
 	}
-	text, err := e.readBack(ctx, job{cert: c, fleet: fleet}, &g)
+	text, err := e.readBack(ctx, job{cert: c, fleet: fleet, placements: rec.Placements}, &g)
 	if err != nil {
 		return nil, fmt.Errorf("the probe's client certificate %s: %w", name, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"renewer/renewer"
 )
@@ -60,15 +59,20 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 	}); err != nil || there {
 		return err
 	}
-	w, failed := newWatcher(), error(nil)
+	w := newWatcher()
 	w.alone = true
-	err := e.do(ctx, func() {
-		failed = e.ask([]string{name}, w, func(en *entry, now time.Time, ch *Change) error {
-			return e.replace(en, renewer.SetUp(en.cert, e.observed(en), host, lost, now), "its host is being set up", now, ch)
+	err := e.try(ctx, func() error {
+		return e.ask([]string{name}, w, func(name string) (pending, error) {
+			c, _ := e.fleet.Certificate(name)
+			en, _, err := e.load(name, c)
+			if err != nil {
+				return pending{}, err
+			}
+			return e.replace(name, renewer.Replaced{Why: "its host is being set up", With: renewer.SetUp(c, e.observed(en), host, lost, e.Now())})
 		})
 	})
 	var result renewer.RunResult
-	if err = firstError(err, failed); err == nil {
+	if err == nil {
 		result, err = w.wait(ctx, progress)
 	}
 	if err != nil {

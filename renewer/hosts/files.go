@@ -46,6 +46,9 @@ func (h *Host) readPlain(ctx context.Context, name string) ([]byte, fs.FileMode,
 		if info.Mode&fs.ModeSymlink == 0 {
 			return data, info.Mode.Perm() | link, nil
 		}
+		if err := h.mayFollow(ctx, name, info); err != nil {
+			return nil, 0, err
+		}
 		link = fs.ModeSymlink
 		if !path.IsAbs(target) {
 			target = path.Join(path.Dir(name), target)
@@ -53,6 +56,16 @@ func (h *Host) readPlain(ctx context.Context, name string) ([]byte, fs.FileMode,
 		name = path.Clean(target)
 	}
 	return nil, 0, errors.New("too many links")
+}
+
+// mayFollow refuses a link that another user than root made, where root reads:
+// it could lead to what they may not read.
+func (h *Host) mayFollow(ctx context.Context, name string, link Info) error {
+	self, err := h.transport.Owner(ctx, "", "", path.Dir(name))
+	if err != nil || self.UID != 0 || link.Owner.UID == 0 {
+		return err
+	}
+	return renewer.WithHint(fmt.Errorf("%s is a link of user %d, which root does not follow", name, link.Owner.UID), "replace the link by a copy of the file, or have root make it")
 }
 
 // readOne reads a file, or the target of a link.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,17 +87,65 @@ func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
 	return ca.Info(), nil
 }
 
+// CAInfo is the CA of a local issuer, and those before and after it.
+type CAInfo struct {
+	local.Info
+	Others []OtherCA `json:"others,omitempty"`
+}
+
+// OtherCA is a CA of an issuer that does not sign now.
+type OtherCA struct {
+	Role        string    `json:"role"` // next or old
+	Subject     string    `json:"subject"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotAfter    time.Time `json:"not_after"`
+	Key         string    `json:"key"` // kept or destroyed
+}
+
 // CAShow describes the CA of a local issuer.
-func CAShow(fleet *configs.Fleet, issuer string) (local.Info, error) {
+func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
-		return local.Info{}, err
+		return CAInfo{}, err
 	}
 	ca, err := local.Open(cfg)
 	if err != nil {
-		return local.Info{}, err
+		return CAInfo{}, err
 	}
-	return ca.Info(), nil
+	info := CAInfo{Info: ca.Info()}
+	if next, _, err := local.NextRoot(cfg); err == nil {
+		info.Others = append(info.Others, otherCA("next", next, true))
+	}
+	before, err := local.OldCAs(cfg)
+	for _, old := range before {
+		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
+	}
+	return info, err
+}
+
+func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
+	o := OtherCA{Role: role, Subject: c.Subject.String(), Fingerprint: renewer.Fingerprint(c.Raw), NotAfter: c.NotAfter.UTC(), Key: "kept"}
+	if !key {
+		o.Key = "destroyed"
+	}
+	return o
+}
+
+// CAImportNext takes a CA that was made elsewhere as the next one of a local issuer.
+func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) error {
+	cfg, err := localIssuer(fleet, issuer)
+	if err != nil {
+		return err
+	}
+	v, err := s.Rotation(ctx, issuer)
+	if err != nil {
+		return err
+	}
+	if v.Stage != "" && v.EndedAt.IsZero() {
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
+	}
+	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase)
+	return err
 }
 
 // CAImport takes over a CA that was made elsewhere.
@@ -158,7 +207,7 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 // CheckOnline logs in afresh at every issuer, reaches every host of a fleet file,
 // and looks there whether what is activated would start again. It needs no state.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, []renewer.Finding, error) {
-	p, err := build(fleet, nil, nil, slog.New(slog.DiscardHandler))
+	p, err := build(fleet, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, nil, err
 	}

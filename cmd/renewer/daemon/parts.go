@@ -28,14 +28,15 @@ type parts struct {
 
 // build makes the parts of a fleet file; was is what holds so far, nil at the
 // start, and met is told how each contact with a host ended; nil for nobody.
-func build(fleet *configs.Fleet, was *parts, met func(host string, err error), log *slog.Logger) (*parts, error) {
+// trusted is that of newIssuer.
+func build(fleet *configs.Fleet, was *parts, met func(host string, err error), trusted func(issuer string) []string, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
 		if keeps(was, is) {
 			p.issuers[is.Name] = was.issuers[is.Name]
 			continue
 		}
-		issuer, err := newIssuer(is)
+		issuer, err := newIssuer(is, trusted)
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +73,19 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 		}
 	}
 	return p, nil
+}
+
+// typeFile is the type of a file of roots that trust: names.
+const typeFile = "file"
+
+// typeOf returns the type of an issuer.
+func (p *parts) typeOf(name string) string {
+	for _, is := range p.fleet.Issuers {
+		if is.Name == name {
+			return is.Type
+		}
+	}
+	return typeFile
 }
 
 // transport returns the way to a host, and to the hosts that it jumps over.
@@ -135,8 +149,17 @@ func (p *parts) close(next *parts) error {
 	return errors.Join(errs...)
 }
 
+// engineFleet is the fleet of the engine: the fleet file, and the rotations that are
+// under way.
+func (a *App) engineFleet() engine.Fleet {
+	f := a.parts.Load().engineFleet()
+	f.Rotations = a.rotations.engine()
+	return f
+}
+
 func (p *parts) engineFleet() engine.Fleet {
 	f := engine.Fleet{
+
 		Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}, Retired: map[string]bool{},
 	}
 	for _, host := range p.fleet.Retired() {

@@ -64,6 +64,13 @@ func TestRootsOfATrustFileGoIntoTheCAFile(t *testing.T) {
 	if renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.Contains(err.Error(), file) || renewer.Hint(err) == "" {
 		t.Errorf("a file without roots: %v, hint %q", err, renewer.Hint(err))
 	}
+	st, err := a.Status(t.Context())
+	must(t, err)
+	if !slices.ContainsFunc(st.Issuers, func(is renewer.IssuerStatus) bool {
+		return is.Name == renewer.TrustFile(file) && is.Type == typeFile && !is.Up && strings.Contains(is.Error, "holds no roots") && is.Hint != ""
+	}) {
+		t.Errorf("status does not say it: %+v", st.Issuers)
+	}
 }
 
 func TestReloadSeesNewIncludedFiles(t *testing.T) {
@@ -104,7 +111,7 @@ func TestRetiredHostsAreLeftAlone(t *testing.T) {
 	fleet, err := configs.Parse("f", []byte("state_dir: "+t.TempDir()+"\nissuers: {ca: {type: local}}\nhosts: {here: {type: local}, old: {retired: true}}\n"+
 		"certificates: [{name: web, profile: files, issuer: ca, hosts: [here, old], dir: /srv/web, per_host: true}]\n"))
 	must(t, err)
-	p, err := build(fleet, nil, nil, nil)
+	p, err := build(fleet, nil, nil, nil, nil)
 	must(t, err)
 	f := p.engineFleet()
 	if _, ok := f.Hosts["old"]; ok || !f.Retired["old"] || len(f.Certificates) != 1 || f.Certificates[0].Name != "web@here" {
