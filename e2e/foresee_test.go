@@ -258,3 +258,43 @@ func TestKilledWhileItLooksBefore(t *testing.T) {
 		t.Errorf("row %+v", r)
 	}
 }
+
+// The port is opened to the known clients alone, stays so over a reboot, and doctor
+// looks at it.
+func TestSetUpWithAFirewall(t *testing.T) {
+	hosts := testhosts.Start(t, "host-b", "host-c")
+	b, c := hosts[0], hosts[1]
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	o.must("ca", "init")
+	if out := o.must("host", "setup", "host-b", "--firewall", "--yes"); !strings.Contains(out, "renewer-docker-firewall.service") {
+		t.Errorf("the rules are not shown: %s", out)
+	}
+	o.must("run", "--once")
+	dials := func() error {
+		_, err := c.Run(t.Context(), "timeout", "3", "bash", "-c", "</dev/tcp/"+b.Address+"/2376")
+		return err
+	}
+	answers(t, b, o, "behind its firewall")
+	if dials() == nil {
+		t.Error("a host that is no client reaches the port")
+	}
+	if out := o.must("host", "setup", "host-b", "--firewall", "--yes"); !strings.Contains(out, "nothing") {
+		t.Errorf("the second time: %s", out)
+	}
+	o.must("doctor", "host-b")
+	if err := b.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, b, o, "after a reboot")
+	if dials() == nil {
+		t.Error("a host that is no client reaches the port after a reboot")
+	}
+	run(t, b, "systemctl", "disable", "--now", "renewer-docker-firewall.service")
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "the firewall does not keep others from port 2376") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	if err := dials(); err != nil {
+		t.Errorf("it was taken back, and yet: %v", err)
+	}
+}
