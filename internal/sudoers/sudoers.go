@@ -67,6 +67,8 @@ func command(program string, args []string) string {
 // elsewhere are programs that distributions have in different places.
 var elsewhere = map[string][]string{
 	"ss":      {"/usr/bin/ss", "/usr/sbin/ss"},
+	"ufw":     {"/usr/sbin/ufw"},
+	"nft":     {"/usr/sbin/nft"},
 	"runuser": {"/usr/sbin/runuser", "/usr/bin/runuser"},
 }
 

@@ -182,12 +182,16 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
 }
 
-// open asks for a session until there is one.
+// open asks for a session until there is one. A host that has refused one is not
+// silent, whenever the time is up.
 func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
+	var refused *ssh.OpenChannelError
 	for pause := refusedPause; ; pause = min(2*pause, longestPause) {
 		s, err := c.ask(ctx)
-		var refused *ssh.OpenChannelError
-		if !errors.As(err, &refused) || refused.Reason != ssh.ConnectionFailed && refused.Reason != ssh.ResourceShortage {
+		var no *ssh.OpenChannelError
+		if errors.As(err, &no) && (no.Reason == ssh.ConnectionFailed || no.Reason == ssh.ResourceShortage) {
+			refused = no
+		} else if err == nil || refused == nil || ctx.Err() == nil {
 			return s, err
 		}
 		next := time.NewTimer(pause)
@@ -198,7 +202,7 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 			return nil, ErrLost
 		case <-ctx.Done():
 			next.Stop()
-			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", err), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", refused), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
 		}
 	}
 }
