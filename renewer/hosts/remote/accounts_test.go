@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +48,35 @@ func TestNoisyShells(t *testing.T) {
 			equal(t, "answer", string(out), "answer\n")
 			placeOverOpenSSH(t, tr)
 		})
+	}
+}
+
+// The mark is found however what is printed arrives, and all that is behind it
+// counts.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	answer := strings.Repeat("0123456789", 8<<10)
+	for _, noise := range []string{"", "noise", "noise\n", strings.Repeat("noise\n", 7<<10), "mar", "mark"} {
+		text := noise + "mark\n" + answer
+		for _, size := range []int{1, 7, 4096, 32 << 10, 1 << 20} {
+			var out bytes.Buffer
+			w := newMarked("mark", &out)
+			for rest := text; rest != ""; {
+				n := min(size, len(rest))
+				m, err := w.Write([]byte(rest[:n]))
+				must(t, err)
+				equal(t, "written", m, n)
+				rest = rest[n:]
+			}
+			if !w.found || out.String() != answer {
+				t.Errorf("noise of %d in parts of %d: found %v, %d bytes behind", len(noise), size, w.found, out.Len())
+			}
+			if size > 4096 { // one reader is like the other
+				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text)))
+				must(t, err)
+				equal(t, "read", string(got) == answer, true)
+			}
+		}
 	}
 }
 

@@ -374,3 +374,42 @@ func TestWayThatOthersCanChange(t *testing.T) {
 		}
 	}
 }
+
+// What root made in such a directory before is in the way once; the hint says
+// what to run, and that works.
+func TestWhatRootMadeInTheDirectoryOfTheService(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	v := newVictim(t)
+	p := benchPlacement
+	p.Dir, p.Owner, p.Group = v.dir, strconv.Itoa(mal), strconv.Itoa(mal)
+	ca := testpki.New(t)
+	stage := func(tr hosts.Transport) error {
+		h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+		content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		must(t, err)
+		st, err := h.Stage(t.Context(), p, content)
+		if err != nil {
+			return err
+		}
+		return h.Flip(t.Context(), p, st.Revision)
+	}
+	must(t, stage(hosts.Local(""))) // as root
+	tr := reach(t, client(t), cfg)
+	err := stage(tr)
+	if err == nil {
+		t.Fatal("worked in what is root's")
+	}
+	_, command, ok := strings.Cut(renewer.Hint(err), "sudo ")
+	if !ok {
+		t.Fatalf("hint %q of %v", renewer.Hint(err), err)
+	}
+	must(t, exec.Command("sh", "-c", command).Run())
+	must(t, stage(tr))
+}
