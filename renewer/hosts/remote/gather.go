@@ -52,6 +52,7 @@ func (g *gather) Write(p []byte) (int, error) {
 }
 
 func (g *gather) send() {
+	defer g.to.Close() //nolint:errcheck // it ends with the session
 	var sent []byte
 	for {
 		g.mu.Lock()
@@ -87,8 +88,8 @@ func (g *gather) fail(err error) {
 	g.change.Broadcast()
 }
 
-// Close gives up what was not sent.
+// Close gives up what was not sent. The stream is closed by who writes to it.
 func (g *gather) Close() error {
 	g.fail(io.ErrClosedPipe)
-	return g.to.Close()
+	return nil
 }
