@@ -47,8 +47,10 @@ type Issuer struct {
 	PassphraseFile string
 	CACert         string // for vault: the trust for Vault's own TLS
 	CAKey          string
-	CRLDir         string // where a local CA keeps its CRL
-	RootsFile      string // where its roots are kept for when it is away
+	CRLDir         string        // where a local CA keeps its CRL
+	RotateAt       renewer.Share `json:",omitempty"` // of its life, when a local CA is replaced by itself; 0: never
+	StandbyRoot    bool          `json:",omitempty"` // the next root of a local CA is trusted ahead of time
+	RootsFile      string        // where its roots are kept for when it is away
 
 	// step-ca
 	URL             string

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"renewer/internal/pattern"
+	"renewer/renewer"
 )
 
 const aURL = "an https:// URL without user, query or fragment"
@@ -23,7 +24,7 @@ var rateForm = pattern.New(`^([1-9][0-9]{0,5})/([smh])$`)
 var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 	"local": {
 		"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true),
-		"rotate_at": soon("rotate_at", share(1, 99)), "standby_root": soon("standby_root", boolean),
+		"rotate_at": share(1, 99), "standby_root": boolean,
 	},
 	"step-ca": {
 		"url": urlReader, "root_fingerprint": named(fingerprintForm, "the SHA-256 of the root: 64 hex digits"),
@@ -175,7 +176,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		X5CCert: get[string](x5c, "cert"), X5CKey: get[string](x5c, "key"),
 		Address: get[string](s, "address"), Namespace: get[string](s, "namespace"),
 		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: get[VaultAuth](s, "auth"),
-		Rate: get[float64](s, "rate"),
+		Rate: get[float64](s, "rate"), RotateAt: get[renewer.Share](s, "rotate_at"), StandbyRoot: get[bool](s, "standby_root"),
 	}, true
 }
 

@@ -16,8 +16,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"socket_group":         "expected no such key: the socket is for its owner and root",
 	"allowed_hosts":        noSuchKey,
 	"recipients":           "expected identity_file alone",
-	"rotate_at":            noSuchKey,
-	"standby_root":         noSuchKey,
 	"rotate_secret_id":     noSuchKey,
 	"issuer_ref":           "expected a mount whose default issuer is meant",
 	"root_file":            "expected a mount that has its root",

@@ -307,7 +307,10 @@ func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 }
 
 func (watched) Issuers() []renewer.IssuerStatus {
-	return []renewer.IssuerStatus{{Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}}}}
+	return []renewer.IssuerStatus{{
+		Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}},
+		Rotation: &renewer.RotationView{Stage: "done", TrustedNowhere: 60},
+	}}
 }
 
 func (watched) Hosts() []renewer.HostStatus       { return []renewer.HostStatus{{Name: "h", Up: true}} }

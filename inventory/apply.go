@@ -30,6 +30,8 @@ type prepared struct {
 
 	closedKey, closed []byte
 
+	rotation *renewer.RotationRecord
+
 	remove string
 
 	events []renewer.Event
@@ -44,7 +46,7 @@ func prepare(c renewer.Change, now time.Time) (p prepared, err error) {
 			return p, err
 		}
 	}
-	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeRoots, p.takeClosed} {
+	for _, part := range []func(renewer.Change) error{p.takeRecord, p.takeGeneration, p.takeKey, p.takeRoots, p.takeClosed, p.takeRotation} {
 		if err := part(c); err != nil {
 			return p, err
 		}
@@ -183,6 +185,11 @@ func (p *prepared) apply(tx *bolt.Tx) ([]renewer.Event, error) {
 	}
 	if p.closedKey != nil {
 		if err := bRollouts.put(tx, p.closedKey, p.closed); err != nil {
+			return nil, err
+		}
+	}
+	if p.rotation != nil {
+		if err := p.putRotation(tx); err != nil {
 			return nil, err
 		}
 	}

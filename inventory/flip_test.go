@@ -42,6 +42,7 @@ func variedFile(t *testing.T) string {
 		commit(t, i, o)
 	}
 	commit(t, i, renewer.Change{Remove: "web6@host-6"})
+	commit(t, i, renewer.Change{Rotation: &renewer.RotationRecord{Issuer: "fleet-ca", Record: []byte("a rotation")}})
 	err := errors.Join(i.SaveChannel("ops", []byte("state of ops")), i.SetDataKey([]byte("a data key, sealed")))
 	if sound(t, i); err != nil {
 		t.Fatal(err)
@@ -97,6 +98,8 @@ func everything(i *Inventory) (text string, noticed bool) {
 	add(state, err)
 	key, err := i.DataKey()
 	add(key, err)
+	rotations, err := i.Rotations()
+	add(rotations, err)
 	err = i.Rows(time.Time{}, func(r renewer.Row) bool { add(r, nil); return true })
 	add(nil, err)
 	return out.String(), noticed

@@ -138,6 +138,19 @@ func (i *Inventory) Generations(name string) (all []renewer.Generation, err erro
 	return all, err
 }
 
+// EachGeneration calls f for every generation of every name, removed ones too.
+func (i *Inventory) EachGeneration(f func(renewer.Generation) error) error {
+	return i.view(func(tx *bolt.Tx) error {
+		return bGenerations.each(tx, func(k, v []byte) error {
+			g, err := decodeGeneration(tx, k, v)
+			if err != nil {
+				return err
+			}
+			return f(g)
+		})
+	})
+}
+
 // Rollouts returns the rollouts of a certificate that are over, newest first,
 // at most limit of them; 0 means all.
 func (i *Inventory) Rollouts(certificate string, limit int) (all []renewer.Rollout, err error) {

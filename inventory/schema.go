@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +30,7 @@ var (
 	bRollouts     = newBucket("rollouts", 3, false, 0.9)      // name, number → end, rollout
 	bEvents       = newBucket("events", 3, false, 1)          // seq → time, event
 	bChannels     = newBucket("channels", 3, false, 0.5)      // channel → its state, as package notify writes it
+	bRotations    = newBucket("rotations", 3, false, 0.5)     // issuer → the replacement of its CA, as package rotation has it
 	bExpiry       = newBucket("expiry", 3, true, 0.9)         // notAfter, name → slot, row
 	bDue          = newBucket("due", 1, true, 0.5)            // NextAt, name → nothing
 	bOpen         = newBucket("open", 1, true, 0.5)           // name → nothing
@@ -36,7 +38,7 @@ var (
 )
 
 var buckets = []bucket{
-	bMeta, bRecords, bLooks, bRemoved, bGenerations, bChains, bRoots, bKeys, bSeal, bRollouts, bEvents, bChannels,
+	bMeta, bRecords, bLooks, bRemoved, bGenerations, bChains, bRoots, bKeys, bSeal, bRollouts, bEvents, bChannels, bRotations,
 	bExpiry, bDue, bOpen, bEventsByName,
 }
 
@@ -96,11 +98,22 @@ func fileSchema(tx *bolt.Tx, path string) (int, error) {
 	return n, nil
 }
 
+// latecomers came without another schema: a file of this one may not have them yet.
+var latecomers = []bucket{bRotations}
+
+// lacks reports whether a file of this schema is from before one of them came.
+func lacks(tx *bolt.Tx) bool {
+	return slices.ContainsFunc(latecomers, func(b bucket) bool { return b.of(tx) == nil && bMeta.of(tx).Get(b.versionKey()) == nil })
+}
+
 // checkBuckets holds the buckets of a file of this schema against what they
 // should be; it reads meta alone.
 func checkBuckets(tx *bolt.Tx, path string) error {
 	meta := bMeta.of(tx)
 	for _, b := range buckets {
+		if slices.Contains(latecomers, b) && lacks(tx) {
+			continue
+		}
 		if v := string(clip(meta.Get(b.versionKey()))); b.of(tx) == nil || v != strconv.Itoa(b.since) {
 			return damaged(path, "is damaged: bucket %s has version %q, expected %d", b.name, v, b.since)
 		}

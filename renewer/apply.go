@@ -17,7 +17,7 @@ func (s *State) Open() bool { return s.Record.Rollout != nil && !s.Record.Rollou
 
 // Input is what happened to a certificate or was decided about it: Outcome, Begun,
 // Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot,
-// LetGo or Removed.
+// Revised, LetGo or Removed.
 type Input interface {
 	apply(a *applied) (changed bool)
 }

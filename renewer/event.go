@@ -47,6 +47,17 @@ const (
 	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked
 )
 
+// The events of the replacement of an issuer's CA.
+const (
+	EventCARotationStarted   EventType = "ca_rotation_started"
+	EventCARotationStage     EventType = "ca_rotation_stage"    // it went on to its next stage
+	EventCARotationSwitched  EventType = "ca_rotation_switched" // the next CA signs
+	EventCARotationDone      EventType = "ca_rotation_done"
+	EventCARotationCancelled EventType = "ca_rotation_cancelled" // asked for, and when it is over
+	EventCARotationWaiting   EventType = "ca_rotation_waiting"   // it needs somebody
+	EventCAKeyDestroyed      EventType = "ca_key_destroyed"      // of a CA that signed before
+)
+
 // Event is one line of the append-only audit log.
 type Event struct {
 	Seq         uint64    `json:"seq"` // given by the inventory, from 1
@@ -54,7 +65,7 @@ type Event struct {
 	Type        EventType `json:"type"`
 	Certificate string    `json:"certificate,omitempty"`
 	Host        string    `json:"host,omitempty"`
-	Issuer      string    `json:"issuer,omitempty"` // of issuer_down and issuer_up alone
+	Issuer      string    `json:"issuer,omitempty"` // of events about an issuer and no certificate
 	Generation  int       `json:"generation,omitempty"`
 	Rollout     string    `json:"rollout,omitempty"`
 	Message     string    `json:"message,omitempty"`

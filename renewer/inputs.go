@@ -112,6 +112,9 @@ type Requested struct{ Overrides }
 func (r Requested) apply(a *applied) bool {
 	r.Since = a.now
 	a.Record.Asked = &r.Overrides
+	if a.Open() && a.Record.Rollout.Restoring() { // what kept it from that may have been mended
+		a.Record.Rollout.retry(false)
+	}
 	return true
 }
 

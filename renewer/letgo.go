@@ -16,6 +16,13 @@ func (d DroppedRoot) apply(a *applied) bool {
 	return true
 }
 
+// Revised brings what has not begun in line with the roots that are wanted now.
+type Revised struct{ Observed Observed }
+
+func (r Revised) apply(a *applied) bool {
+	return a.Open() && a.Record.Rollout.revise(a.Certificate, r.Observed, a.now)
+}
+
 // LetGo lets go of what left the fleet file. Removed: the certificate itself did.
 type LetGo struct {
 	Events  []Event

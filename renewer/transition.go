@@ -241,8 +241,9 @@ func (t *transition) probed() {
 			return
 		}
 		t.unproven()
-	case kind == ProbeUnreachable && !t.canGoBack():
-		// The first placement, and nobody serves yet: that takes nothing down.
+	case kind == ProbeHidden, kind == ProbeUnreachable && !t.canGoBack():
+		// Going back would change nothing; or it is the first placement, and nobody
+		// serves yet: that takes nothing down.
 		t.unproven()
 	case t.o.Err != nil:
 		t.saw()

@@ -83,6 +83,12 @@ func (s IssuerStatus) Troubles(now time.Time) (list []Trouble) {
 		t.What, t.Error, t.Hint, t.Commands, t.Runbook = "is down", s.Error, s.Hint, []string{"renewer check --online"}, "RenewerIssuerDown"
 		list = append(list, t)
 	}
+	if r := s.Rotation; r != nil && r.Blocked {
+		t := t
+		t.Severity, t.What, t.Error, t.Hint = SeverityWarning, "is to get another CA, and that is blocked at stage "+r.Stage, strings.Join(r.Waiting, "; "), r.Ends
+		t.Commands, t.Runbook = []string{"renewer ca show " + s.Name}, "RenewerCARotationBlocked"
+		list = append(list, t)
+	}
 	for _, ca := range s.CAs {
 		left := ca.NotAfter.Sub(now)
 		if left > caWarning {

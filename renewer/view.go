@@ -117,6 +117,8 @@ type IssuerStatus struct {
 	// while no answer said so.
 	ClockOffset *float64   `json:"clock_offset_seconds,omitempty"`
 	CAs         []CAStatus `json:"cas,omitempty"` // what it signs with, and the roots above
+	// Rotation is the replacement of its CA that is under way, or was the last one.
+	Rotation *RotationView `json:"rotation,omitempty"`
 }
 
 // Found takes what was found at now into the status.

@@ -14,16 +14,17 @@ import (
 	"renewer/internal/atomicfile"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/server"
 )
 
 func newCA(c *cli) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "ca",
-		Short: "Make, show or import a local CA",
-		Long: `Makes, shows or imports the CA of a local issuer. ISSUER may be left out where
-the fleet file has one local issuer. Nothing else ever makes a CA.`,
+		Short: "Make, show, import or replace a local CA",
+		Long: `Makes, shows, imports or replaces the CA of a local issuer. ISSUER may be left out
+where the fleet file has one local issuer.`,
 	})
-	cmd.AddCommand(newCAInit(c), newCAShow(c), newCAImport(c))
+	cmd.AddCommand(newCAInit(c), newCAShow(c), newCAImport(c), newCARotate(c), newCAReissue(c))
 	for _, sub := range cmd.Commands() {
 		sub.Args = cobra.MaximumNArgs(1)
 		sub.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -47,30 +48,93 @@ func newCAInit(c *cli) *cobra.Command {
 func newCAShow(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show [ISSUER]",
-		Short:   "Show the CA of a local issuer",
+		Short:   "Show the CA of a local issuer, and how its replacement stands",
 		Example: "  renewer ca show",
-		RunE: func(_ *cobra.Command, args []string) error {
-			return c.forIssuer(args, daemon.CAShow)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			name, err := localIssuer(f, args)
+			if err != nil {
+				return err
+			}
+			info, err := daemon.CAShow(f, name)
+			if err != nil {
+				return err
+			}
+			shown := struct {
+				daemon.CAInfo
+				Rotation *renewer.RotationView `json:"rotation,omitempty"`
+			}{CAInfo: info}
+			c.reading = true
+			err = c.with(cmd.Context(), func(s server.Service) error {
+				v, err := s.Rotation(cmd.Context(), name)
+				if v.Stage != "" {
+					shown.Rotation = &v
+				}
+				return err
+			})
+			if err != nil { // the CA can be shown all the same
+				c.complain(err)
+			}
+			return c.object(shown, func() error {
+				c.showCA(info.Info)
+				for _, other := range info.Others {
+					c.facts(other.Role, other.Subject, "SHA-256", other.Fingerprint, "expires", other.NotAfter, "key", other.Key)
+				}
+				if shown.Rotation != nil {
+					c.heading("Rotation")
+					c.showRotation(*shown.Rotation)
+				}
+				return nil
+			})
 		},
 	}
 }
 
 func newCAImport(c *cli) *cobra.Command {
 	var cert, key, passphraseFile string
+	var asNext bool
+	var req renewer.RotateRequest
 	cmd := &cobra.Command{
 		Use:   "import [ISSUER] --cert FILE [--key FILE]",
 		Short: "Take over a CA that openssl made",
 		Long: `Takes the certificate and key of a CA that something else made, such as
 openssl, easy-rsa, cfssl, step or mkcert: PEM, DER or PKCS #12, in two files or in
-one. An encrypted key needs its passphrase: from --passphrase-file, or typed.`,
+one. An encrypted key needs its passphrase: from --passphrase-file, or typed.
+
+With --as-next it takes the place of the CA that the issuer has, in the same stages
+as after renewer ca rotate.`,
 		Example: `  renewer ca import fleet-ca --cert ca.pem --key ca-key.pem
-  renewer ca import fleet-ca --cert ca.p12`,
-		RunE: func(_ *cobra.Command, args []string) error {
+  renewer ca import fleet-ca --cert ca.p12
+  renewer ca import fleet-ca --as-next --cert new.pem --key new-key.pem`,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if cert == "" {
 				return usagef("expected --cert FILE, and --key FILE where the key is in a file of its own")
 			}
-			return c.forIssuer(args, func(f *configs.Fleet, name string) (local.Info, error) {
-				return daemon.CAImport(f, name, cert, key, func() ([]byte, error) { return c.passphrase(cmp.Or(key, cert), passphraseFile) })
+			ask := func() ([]byte, error) { return c.passphrase(cmp.Or(key, cert), passphraseFile) }
+			if !asNext {
+				if req.Wait {
+					return usagef("--wait is for --as-next")
+				}
+				return c.forIssuer(args, func(f *configs.Fleet, name string) (local.Info, error) {
+					return daemon.CAImport(f, name, cert, key, ask)
+				})
+			}
+			f, err := c.fleet()
+			if err != nil {
+				return err
+			}
+			if req.Issuer, err = localIssuer(f, args); err != nil {
+				return err
+			}
+			return c.with(cmd.Context(), func(s server.Service) error {
+				if err := daemon.CAImportNext(cmd.Context(), s, f, req.Issuer, cert, key, ask); err != nil {
+					return err
+				}
+				req.Kind = "import"
+				return c.rotate(cmd.Context(), s, req)
 			})
 		},
 	}
@@ -78,6 +142,8 @@ one. An encrypted key needs its passphrase: from --passphrase-file, or typed.`,
 	flags.StringVar(&cert, "cert", "", "`FILE` with the CA and what is above it")
 	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
+	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
+	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: return when the replacement is over")
 	return cmd
 }
 
@@ -96,19 +162,24 @@ func (c *cli) forIssuer(args []string, do func(*configs.Fleet, string) (local.In
 		return err
 	}
 	return c.object(info, func() error {
-		c.facts("issuer", info.Issuer, "subject", info.Subject, "root", info.Root, "key", info.Key, "key encrypted", info.Encrypted,
-			"not before", info.NotBefore, "not after", end{renewer.Row{NotBefore: info.NotBefore, NotAfter: info.NotAfter}},
-			"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
-			"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
-			"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
-		for _, left := range info.LeftOut {
-			c.say("left out: %s, which has the same key or is above one that has", left)
-		}
-		if len(info.StrictPeers) > 0 {
-			c.caution(strictPeers(info))
-		}
+		c.showCA(info)
 		return nil
 	})
+}
+
+// showCA shows a CA, and says who will refuse it.
+func (c *cli) showCA(info local.Info) {
+	c.facts("issuer", info.Issuer, "subject", info.Subject, "root", info.Root, "key", info.Key, "key encrypted", info.Encrypted,
+		"not before", info.NotBefore, "not after", end{renewer.Row{NotBefore: info.NotBefore, NotAfter: info.NotAfter}},
+		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
+		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
+		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
+	for _, left := range info.LeftOut {
+		c.say("left out: %s, which has the same key or is above one that has", left)
+	}
+	if len(info.StrictPeers) > 0 {
+		c.caution(strictPeers(info))
+	}
 }
 
 // strictPeers says who refuses this CA, and what to do.

@@ -72,6 +72,12 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 			return err
 		}
 	}
+	for _, i := range st.Issuers {
+		if i.Rotation != nil && i.Rotation.EndedAt.IsZero() {
+			c.heading("The CA of " + i.Name + " is being replaced")
+			c.showRotation(*i.Rotation)
+		}
+	}
 	if err := c.showChannels(st.Channels); err != nil || len(st.Rollouts) == 0 {
 		return err
 	}

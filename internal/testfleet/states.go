@@ -97,6 +97,12 @@ func Well(now time.Time, n int) *Fleet {
 func EveryState(now time.Time) *Fleet {
 	f := &Fleet{Status: system(now)}
 	f.Status.Issuers[0].CAs[0].NotAfter = now.Add(61 * Day)
+	f.Status.Issuers[0].Rotation = &renewer.RotationView{
+		Issuer: "fleet-ca", Kind: "rotate", Why: "requested by operator", Stage: "add_root", Since: now.Add(-2 * time.Hour), StartedAt: now.Add(-2 * time.Hour),
+		From: renewer.RotationCA{Subject: "CN=Fleet root,O=Example"}, To: renewer.RotationCA{Subject: "CN=Fleet root 2,O=Example"}, Blocked: true,
+		Waiting: []string{"docker@host-d does not have the root of CN=Fleet root 2,O=Example yet: host-d cannot be reached"},
+		Ends:    "ends when host-d can be reached; or renewer ca rotate fleet-ca --without host-d; or retired: true in the fleet file",
+	}
 	f.Status.Issuers = append(f.Status.Issuers, renewer.IssuerStatus{
 		Name: "corp-step", Type: "step-ca", Error: "ask https://ca.example.com:9000/health: dial tcp 10.0.0.9:9000: connect: connection refused",
 		Hint: "start step-ca, or correct url in the fleet file",

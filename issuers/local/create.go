@@ -97,7 +97,7 @@ func prepare(cfg Config) ([]byte, error) {
 }
 
 func exists(cfg Config, file string) error {
-	return misconfigured("renewer ca show "+cfg.Name+" shows the CA; to replace it, move its files away first",
+	return misconfigured("renewer ca show "+cfg.Name+" shows the CA; renewer ca rotate "+cfg.Name+" replaces it",
 		"issuer %s has a CA already, which is not overwritten: %s: %w", cfg.Name, file, fs.ErrExist)
 }
 

@@ -58,18 +58,69 @@ func (a *Authority) Revoke(ctx context.Context, r renewer.Revocation) error {
 	if !a.signsCRL() {
 		return nil // a replacement helps, a list that peers refuse does not
 	}
-	_, err := a.updateCRL(func(list *x509.RevocationList, now time.Time) bool {
+	return a.extend([]*big.Int{number}, r.Reason)
+}
+
+// extend puts serial numbers on the list that are not there yet.
+func (a *Authority) extend(numbers []*big.Int, reason renewer.RevocationReason) error {
+	_, err := a.updateCRL(crlLifetime, func(list *x509.RevocationList, now time.Time) (more bool) {
+		listed := map[string]bool{}
 		for _, e := range list.RevokedCertificateEntries {
-			if e.SerialNumber.Cmp(number) == 0 {
-				return false
+			listed[string(e.SerialNumber.Bytes())] = true
+		}
+		for _, number := range numbers {
+			if key := string(number.Bytes()); !listed[key] {
+				listed[key], more = true, true
+				list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+					x509.RevocationListEntry{SerialNumber: number, RevocationTime: now, ReasonCode: reason.Code()})
 			}
 		}
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
-			x509.RevocationListEntry{SerialNumber: number, RevocationTime: now, ReasonCode: r.Reason.Code()})
-		return true
+		return more
 	})
 	return err
 }
+
+// RevokeAll puts certificates that the CA signed into the CRL, all at once, for the
+// same reason. The serial numbers are lower-case hex. The error is ErrNoCRL where the
+// CA may not sign one.
+func (a *Authority) RevokeAll(ctx context.Context, serials []string, reason renewer.RevocationReason) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := a.mayNotSignCRL(); err != nil {
+		return err
+	}
+	numbers := make([]*big.Int, 0, len(serials))
+	for _, serial := range serials {
+		number, ok := new(big.Int).SetString(serial, 16)
+		if !ok || number.Sign() <= 0 {
+			return refused("", "issuer %s: revoke: %q is not a serial number", a.name, serial)
+		}
+		numbers = append(numbers, number)
+	}
+	return a.extend(numbers, reason)
+}
+
+// LastCRL signs the list of a CA that signed before for as long as that is valid: its
+// key is going to be removed.
+func LastCRL(ctx context.Context, cfg Config, fingerprint string) error {
+	a, err := OpenOld(cfg, fingerprint)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ctx.Err(), a.mayNotSignCRL()); err != nil {
+		return err
+	}
+	now := a.clock()
+	if !now.Before(a.chain[0].NotAfter) {
+		return nil // nobody asks for it any more
+	}
+	_, err = a.updateCRL(a.chain[0].NotAfter.Sub(now), func(*x509.RevocationList, time.Time) bool { return true })
+	return err
+}
+
+// Signed reports whether the CA itself signed a certificate.
+func (a *Authority) Signed(c *x509.Certificate) bool { return signedBy(c, a.chain[0]) }
 
 // CRL returns the list in DER, signed anew when half of its time has passed.
 // The error is ErrNoCRL, and refused, where the CA may not sign one.
@@ -80,7 +131,7 @@ func (a *Authority) CRL(ctx context.Context) ([]byte, error) {
 	if err := a.mayNotSignCRL(); err != nil {
 		return nil, err
 	}
-	return a.updateCRL(func(*x509.RevocationList, time.Time) bool { return false })
+	return a.updateCRL(crlLifetime, func(*x509.RevocationList, time.Time) bool { return false })
 }
 
 func (a *Authority) signsCRL() bool { return a.mayNotSignCRL() == nil }
@@ -105,9 +156,9 @@ func (a *Authority) mayNotSignCRL() error {
 }
 
 // updateCRL gives change the list as it is, and signs and writes it if change
-// says so or if it is time. Other processes and other Authorities over the same
+// says so or if it is time, for as long as it is to hold. Other processes and other Authorities over the same
 // files wait meanwhile.
-func (a *Authority) updateCRL(change func(list *x509.RevocationList, now time.Time) bool) ([]byte, error) {
+func (a *Authority) updateCRL(holds time.Duration, change func(list *x509.RevocationList, now time.Time) bool) ([]byte, error) {
 	unlock, err := lockDir(filepath.Dir(a.crlFile))
 	if err != nil {
 		return nil, misconfigured("", "issuer %s: lock its CRL: %w", a.name, err)
@@ -126,7 +177,7 @@ func (a *Authority) updateCRL(change func(list *x509.RevocationList, now time.Ti
 		return nil, err
 	}
 	list.Number = nextNumber(list.Number, now)
-	list.ThisUpdate, list.NextUpdate = now.Add(-backdate), now.Add(crlLifetime)
+	list.ThisUpdate, list.NextUpdate = now.Add(-backdate), now.Add(holds)
 	signed, err := a.cas.CreateCRL(&apiv1.CreateCRLRequest{RevocationList: list})
 	if err != nil {
 		return nil, misconfigured("", "issuer %s: sign its CRL: %w", a.name, err)

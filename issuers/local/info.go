@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -29,6 +30,9 @@ type Info struct {
 	StrictPeers []string  `json:"strict_peers"`  // why peers that verify strictly refuse it: see pki.StrictFaults
 	LeftOut     []string  `json:"left_out,omitempty"`
 }
+
+// Root returns the root that the CA leads to.
+func (a *Authority) Root() *x509.Certificate { return a.root }
 
 // Info returns what the CA is.
 func (a *Authority) Info() Info {

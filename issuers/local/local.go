@@ -14,6 +14,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -45,6 +46,7 @@ type Authority struct {
 	constrained bool                // what it may sign is limited somewhere in the chain
 	leftOut     []*x509.Certificate // of the file: others of the same key, and what is above those
 	encrypted   bool
+	keyFile     string
 	crlFile     string
 	cas         *softcas.SoftCAS
 	clock       func() time.Time
@@ -55,25 +57,57 @@ type Authority struct {
 // root. Its dates are Health's and Sign's matter, so that an expired CA can
 // still be shown and its root still be compared.
 func Open(cfg Config) (*Authority, error) {
-	certPEM, keyPEM, err := readFiles(cfg)
-	if err != nil {
-		return nil, err
+	for {
+		certPEM, keyPEM, err := readFiles(cfg)
+		if err != nil {
+			return nil, err
+		}
+		a, err := open(cfg, certPEM, keyPEM)
+		if err == nil {
+			return a, nil
+		}
+		if now, gone := readCertificateFile(cfg.CertFile); gone != nil || bytes.Equal(now, certPEM) {
+			return nil, err // else a Switch came in between
+		}
 	}
+}
+
+func open(cfg Config, certPEM, keyPEM []byte) (*Authority, error) {
 	var passphrase []byte
 	if cfg.PassphraseFile != "" {
+		var err error
 		if passphrase, err = readPassphrase(cfg); err != nil {
 			return nil, err
 		}
 	}
-	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	key, err := signingKey(cfg, certPEM, keyPEM, passphrase)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.PassphraseFile != "" && !key.encrypted {
 		return nil, misconfigured(encryptHint(cfg.KeyFile),
-			"issuer %s: %s is not encrypted although passphrase_file is set", cfg.Name, cfg.KeyFile)
+			"issuer %s: %s is not encrypted although passphrase_file is set", cfg.Name, key.file)
 	}
 	return newAuthority(cfg, certPEM, cfg.CertFile, key)
+}
+
+// signingKey is the key of the certificate: in its own file or, where Switch was
+// cut short, in that of the next key.
+func signingKey(cfg Config, certPEM, keyPEM, passphrase []byte) (privateKey, error) {
+	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	next, missing := readKeyFile(cfg.next().KeyFile)
+	if missing != nil {
+		return key, err
+	}
+	certs, bad := parseCertificates(certPEM, cfg.CertFile)
+	if bad != nil || err == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return key.belongsTo(c.PublicKey) }) {
+		return key, err
+	}
+	other, failed := parseKey(next, cfg.next().KeyFile, passphrase)
+	if failed == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return other.belongsTo(c.PublicKey) }) {
+		return other, nil
+	}
+	return key, err
 }
 
 // newAuthority checks a certificate file against its key.
@@ -89,7 +123,7 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err := checkChain(path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, keyFile: key.file, clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}
@@ -139,7 +173,7 @@ func (a *Authority) validAt(now time.Time) error {
 			return misconfigured("compare this machine's clock with the CA's dates",
 				"issuer %s: %s is not valid before %s; now is %s", a.name, subject(c), date(c.NotBefore), date(now))
 		case now.After(c.NotAfter):
-			return misconfigured("replace the CA: move its files away, then renewer ca init "+a.name+" or renewer ca import "+a.name,
+			return misconfigured("renewer ca rotate "+a.name+" replaces it",
 				"issuer %s: %s expired at %s", a.name, subject(c), date(c.NotAfter))
 		}
 	}

@@ -133,7 +133,7 @@ func (e *Engine) generation(name string, number int) (*renewer.Generation, error
 func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
-		Trusted:    e.roots.base(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
+		Trusted:    e.roots.signing(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
 		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	if en.current != nil {

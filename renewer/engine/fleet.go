@@ -18,7 +18,8 @@ type Fleet struct {
 	Issuers      map[string]Issuer
 	Hosts        map[string]Host
 	Windows      map[string]Window
-	Retired      map[string]bool // hosts that are gone for good
+	Retired      map[string]bool     // hosts that are gone for good
+	Rotations    map[string]Rotation // by issuer
 
 	byName  map[string]int
 	byEntry map[string][]string // full names, in the order of the file

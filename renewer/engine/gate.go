@@ -17,7 +17,7 @@ func (e *Engine) nextLeaf(en *entry) trust.Leaf {
 		}
 	}
 	now := e.Now()
-	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.base(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
+	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.signing(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
 }
 
 // renewal is what a certificate brings next, and shows now.
@@ -42,7 +42,8 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 	if !r.Next.Under.Known() {
 		return nil
 	}
-	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) }
+	excused := e.fleet.Rotations[en.cert.Issuer].Without
+	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) || slices.Contains(excused, id.Host) }
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }
 

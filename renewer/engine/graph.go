@@ -55,7 +55,9 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 	n.Leaves = e.shown(en, st)
 	if en.open() && en.rolling != nil {
 		if s, ok := en.rec.Rollout.Step(p.Host); ok && !s.State.Over() {
-			n.Leaves = appendLeaf(n.Leaves, e.leafOf(en.rolling))
+			next := e.leafOf(en.rolling)
+			next.Coming = true
+			n.Leaves = appendLeaf(n.Leaves, next)
 		}
 	}
 	if _, has := p.Files[renewer.FileCA]; !has {

@@ -39,6 +39,12 @@ type (
 	Clocked interface {
 		ClockOffset() (offset time.Duration, known bool)
 	}
+	// Succession knows under which of its roots it signs now, while its CA is
+	// replaced: its last answer holds the roots before and after it as well.
+	// Unknown where it cannot be read.
+	Succession interface {
+		SignsUnder() renewer.RootSet
+	}
 	// Intermediate knows the CAs that it signs with below its roots, as its
 	// last answer showed them; none before that, and where a root signs.
 	Intermediate interface {

@@ -43,13 +43,50 @@ func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
 		if en.open() && e.working(en.rec.Rollout) {
 			return out, atWork(en)
 		}
-		p, _ := e.apply(en, renewer.DroppedRoot{Root: out.Root})
+		p := e.amend(en, renewer.DroppedRoot{Root: out.Root})
 		for _, ev := range p.change.Events {
 			out.Placements = append(out.Placements, renewer.Placement{Certificate: name, Host: ev.Host}.ID())
 		}
 		batch = append(batch, p)
 	}
-	return out, e.recordAll(batch, names)
+	if err := e.recordAll(batch); err != nil {
+		return out, err
+	}
+	return out, e.restage(names)
+}
+
+// amend makes the pending change of an entry that is not to be gone on with
+// because of it, unless it is anyway.
+func (e *Engine) amend(en *entry, in renewer.Input) pending {
+	p, _ := e.apply(en, in)
+	if name := en.cert.Name; !e.onItsOwn && e.entries[name] == nil {
+		p.done = func() { e.regraph(name, e.nodes(p.entry)) }
+	}
+	return p
+}
+
+// restage has what is staged with other roots than are wanted now staged again,
+// and the loop go on with what is due now.
+func (e *Engine) restage(names []string) error {
+	if e.onItsOwn {
+		e.consider(names)
+		return nil
+	}
+	var batch []pending
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			continue
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return err
+		}
+		if en.open() {
+			batch = append(batch, e.amend(en, renewer.Revised{Observed: e.observed(en)}))
+		}
+	}
+	return e.recordAll(batch)
 }
 
 // droppable says why a root cannot leave the ca files by name.
@@ -101,14 +138,10 @@ func certificatesOf(in []trust.ID) (names []string) {
 	return slices.Compact(names)
 }
 
-// recordAll records changes that an operator asked for, and has the loop go on
-// with what they make due.
-func (e *Engine) recordAll(batch []pending, names []string) error {
+// recordAll records changes that an operator asked for.
+func (e *Engine) recordAll(batch []pending) error {
 	if err := e.record(batch); err != nil {
 		return fmt.Errorf("record the request: %w", err)
-	}
-	if e.onItsOwn {
-		e.consider(names)
 	}
 	return nil
 }
@@ -153,7 +186,7 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 	if look {
 		return out, nil
 	}
-	return out, e.recordAll(batch, nil)
+	return out, e.recordAll(batch)
 }
 
 // departed returns what left the fleet file under a name, by certificate: that of
@@ -196,13 +229,14 @@ func (e *Engine) forgotten(name string, in renewer.LetGo) (pending, error) {
 		if en, _, err = e.load(name, c); err != nil {
 			return pending{}, err
 		}
-	} else {
-		var err error
-		if en.rec, ok, err = e.Store.Record(name); err != nil || !ok {
-			return pending{}, cmp.Or(err, fmt.Errorf("the inventory has nothing of %s any more", name))
-		}
-		in.Removed = true
+		return e.amend(en, in), nil
 	}
+	var ok bool
+	var err error
+	if en.rec, ok, err = e.Store.Record(name); err != nil || !ok {
+		return pending{}, cmp.Or(err, fmt.Errorf("the inventory has nothing of %s any more", name))
+	}
+	in.Removed = true
 	p, _ := e.apply(en, in)
 	return p, nil
 }

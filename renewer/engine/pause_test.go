@@ -242,3 +242,50 @@ func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
 		}
 	})
 }
+
+// When what kept the way back from its end is mended, a renewal and a setup that are
+// asked for end it at once.
+func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
+	for _, how := range []string{"renew", "setup"} {
+		t.Run(how, func(t *testing.T) {
+			scene(t, Asked, one, func(t *testing.T, b *bench) {
+				b.pass()
+				m := b.machine("a")
+				b.refuseNew("a", b.row("web").Fingerprint)
+				broken := true
+				m.fail = func(call, _ string) error {
+					if call == "activate" && broken {
+						return errors.New("control process exited")
+					}
+					return nil
+				}
+				if _, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(12 * time.Hour)
+				stuck, err := b.eng.Restoring(context.Background(), "web", "a")
+				if err != nil || !stuck {
+					t.Fatalf("stuck %t, %v", stuck, err)
+				}
+				if err := b.eng.Resume(context.Background(), "web", "a", nil); err == nil {
+					t.Error("resumed although nothing was mended")
+				}
+				m.set(func(*machine) { broken = false })
+				began := time.Now()
+				if how == "setup" {
+					must(t, b.eng.Resume(context.Background(), "web", "a", nil))
+					if row := b.row("web"); row.Hosts[0].State != renewer.HostRolledBack || row.Generation != 1 {
+						t.Errorf("row %+v", row)
+					}
+					return
+				}
+				b.refuseNew("a", "")
+				res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+				must(t, err)
+				if row := b.row("web"); res.Failed() || row.Status != renewer.StatusValid || row.Generation == 1 || time.Since(began) > time.Minute {
+					t.Errorf("%+v, row %+v", res, row)
+				}
+			})
+		})
+	}
+}

@@ -101,7 +101,7 @@ func (j job) bundle(ctx context.Context, host Host, out *renewer.Outcome) ([]*x5
 		}
 		want = renewer.RootSetOf(base).With(j.state.Roots).With(j.state.Foreign)
 	}
-	out.Foreign = j.state.Foreign.Without(j.roots.base(j.cert.Trust...))
+	out.Foreign = j.state.Foreign.Without(j.roots.base(j.cert.Trust...)).Without(j.fleet.gone())
 	out.Roots = want.With(out.Foreign)
 	roots, err := j.roots.certs(out.Roots)
 	out.NewRoots = append(out.NewRoots, ders(roots)...)

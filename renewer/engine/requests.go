@@ -82,6 +82,19 @@ func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides,
 	})
 }
 
+// hurryBack ends the backoff of what is being put back: somebody may have mended what
+// kept it from that.
+func (e *Engine) hurryBack(en *entry) {
+	if r := en.rec.Rollout; !r.Restoring() || e.working(r) {
+		return
+	}
+	if p, changed := e.apply(en, renewer.Retried{}); changed {
+		if err := e.record([]pending{p}); err != nil {
+			e.Log.Warn("begin the way back anew", "certificate", en.cert.Name, "error", err)
+		}
+	}
+}
+
 // await waits until no named certificate has a rollout that is busy any more, or
 // nothing can be done for that now: what a person asks for begins afterwards.
 func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.Rollout) bool, progress func(renewer.Event)) error {
@@ -90,6 +103,7 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 	err := e.do(ctx, func() {
 		for _, name := range names {
 			if en, open := e.entries[name]; open && busy(en.rec.Rollout) {
+				e.hurryBack(en)
 				w.add(en.rec.Rollout.ID, name)
 				w.armed, e.watchers[w], any = true, true, true
 			}

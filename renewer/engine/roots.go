@@ -21,12 +21,14 @@ type rootCache struct {
 	mu    sync.Mutex
 	roots map[string][]*x509.Certificate // by issuer
 	sets  map[string]renewer.RootSet     // the same; shared, and never changed
+	signs map[string]renewer.RootSet     // by issuer, where it signs under a part of these only
 	known map[string]*x509.Certificate   // by RootID
+	twins map[string]renewer.RootSet     // of those that were made more than once for the same name and key, the others
 	moved atomic.Uint64                  // counts the changes of what issuers have
 }
 
 func newRootCache() *rootCache {
-	return &rootCache{roots: map[string][]*x509.Certificate{}, sets: map[string]renewer.RootSet{}, known: map[string]*x509.Certificate{}}
+	return &rootCache{roots: map[string][]*x509.Certificate{}, sets: map[string]renewer.RootSet{}, signs: map[string]renewer.RootSet{}, known: map[string]*x509.Certificate{}}
 }
 
 // rootsTimeout bounds how long an issuer that does not answer holds up a start
@@ -40,23 +42,36 @@ func (rc *rootCache) refresh(ctx context.Context, issuers map[string]Issuer) {
 	for name, is := range issuers {
 		all.Go(func() {
 			if roots, err := is.Roots(ctx); err == nil {
-				rc.put(name, roots)
+				rc.put(name, roots, signsUnder(is))
 			}
 		})
 	}
 	all.Wait()
 }
 
-func (rc *rootCache) put(name string, roots []*x509.Certificate) {
+// signsUnder asks an issuer that may have more roots than the one that it signs
+// under; unknown for all others.
+func signsUnder(is Issuer) renewer.RootSet {
+	if s, ok := Can[Succession](is); ok {
+		return s.SignsUnder()
+	}
+	return nil
+}
+
+func (rc *rootCache) put(name string, roots []*x509.Certificate, signs renewer.RootSet) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	set := renewer.RootSetOf(roots)
-	if !rc.sets[name].Same(set) {
+	if !rc.sets[name].Same(set) || signs.Known() && !rc.signs[name].Same(signs) {
 		rc.moved.Add(1)
 	}
 	rc.roots[name], rc.sets[name] = roots, set
+	delete(rc.signs, name)
+	if signs.Known() {
+		rc.signs[name] = signs
+	}
 	for _, c := range roots {
-		rc.known[renewer.RootID(c.Raw)] = c
+		rc.meet(c)
 	}
 }
 
@@ -65,8 +80,39 @@ func (rc *rootCache) learn(roots ...*x509.Certificate) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	for _, c := range roots {
-		rc.known[renewer.RootID(c.Raw)] = c
+		rc.meet(c)
 	}
+}
+
+// meet takes in a root. What is signed with its key leads to each of its twins.
+func (rc *rootCache) meet(c *x509.Certificate) {
+	id := renewer.RootID(c.Raw)
+	if _, known := rc.known[id]; known {
+		return
+	}
+	for other, has := range rc.known {
+		if pki.Twins(c, has) {
+			if rc.twins == nil {
+				rc.twins = map[string]renewer.RootSet{}
+			}
+			rc.twins[id] = renewer.NewRootSet(append(rc.twins[id], other)...)
+			rc.twins[other] = renewer.NewRootSet(append(rc.twins[other], id)...)
+		}
+	}
+	rc.known[id] = c
+}
+
+// withTwins adds the roots that whatever leads to one of a set leads to as well.
+func (rc *rootCache) withTwins(set renewer.RootSet) renewer.RootSet {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if len(rc.twins) == 0 {
+		return set
+	}
+	for _, id := range slices.Clone(set) {
+		set = set.With(rc.twins[id])
+	}
+	return set
 }
 
 // all returns every root that is known.
@@ -129,14 +175,32 @@ func (rc *rootCache) base(names ...string) renewer.RootSet {
 	return all
 }
 
-// issuerUnder returns an issuer that has one of the roots now, of the preferred
+// signing returns the roots that issuers sign under now; unknown if those of one
+// are not known yet.
+func (rc *rootCache) signing(names ...string) renewer.RootSet {
+	out := renewer.NewRootSet()
+	for _, name := range names {
+		rc.mu.Lock()
+		under := rc.signs[name]
+		rc.mu.Unlock()
+		if !under.Known() {
+			if under = rc.base(name); !under.Known() {
+				return nil
+			}
+		}
+		out = out.With(under)
+	}
+	return out
+}
+
+// issuerUnder returns an issuer that signs under one of the roots now, of the preferred
 // ones first; empty for none.
 func (rc *rootCache) issuerUnder(roots renewer.RootSet, preferred []string) string {
 	rc.mu.Lock()
 	names := slices.Sorted(maps.Keys(rc.roots))
 	rc.mu.Unlock()
 	for _, name := range slices.Concat(preferred, names) {
-		if _, file := renewer.IsTrustFile(name); !file && rc.base(name).Meets(roots) {
+		if _, file := renewer.IsTrustFile(name); !file && rc.signing(name).Meets(roots) {
 			return name
 		}
 	}
@@ -157,7 +221,7 @@ func (rc *rootCache) need(ctx context.Context, issuers map[string]Issuer, names 
 		if err != nil {
 			return nil, fmt.Errorf("get the roots of issuer %s: %w", name, err)
 		}
-		rc.put(name, roots)
+		rc.put(name, roots, signsUnder(is))
 	}
 	roots, _ := rc.of(names...)
 	return roots, nil
@@ -166,8 +230,11 @@ func (rc *rootCache) need(ctx context.Context, issuers map[string]Issuer, names 
 // under returns the roots that a generation leads to: as recorded or, of one
 // that a version before issued, among those that are known.
 func (rc *rootCache) under(g *renewer.Generation) renewer.RootSet {
+	if g.Under.Known() && g.Number == 0 {
+		return g.Under // openssl may have named one root by its serial number
+	}
 	if g.Under.Known() {
-		return g.Under
+		return rc.withTwins(g.Under)
 	}
 	chain, err := g.Parse()
 	if err != nil {

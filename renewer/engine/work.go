@@ -274,11 +274,12 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	if err == nil {
 		return under, nil
 	}
-	newer, asked := j.fleet.Issuers[j.cert.Issuer].Roots(ctx)
+	is := j.fleet.Issuers[j.cert.Issuer]
+	newer, asked := is.Roots(ctx)
 	if asked != nil || renewer.RootSetOf(newer).Same(renewer.RootSetOf(roots)) {
 		return nil, err
 	}
-	j.roots.put(j.cert.Issuer, newer)
+	j.roots.put(j.cert.Issuer, newer, signsUnder(is))
 	return pki.CheckIssued(order, j.cert.Strict, chain, newer, now)
 }
 

@@ -50,3 +50,10 @@ func Under(chain renewer.Chain, roots []*x509.Certificate) renewer.RootSet {
 	}
 	return out
 }
+
+// Twins reports whether two roots were made for the same name and key, so that
+// peers verify with either what that key signed.
+func Twins(a, b *x509.Certificate) bool {
+	sameID := len(a.SubjectKeyId) == 0 || len(b.SubjectKeyId) == 0 || bytes.Equal(a.SubjectKeyId, b.SubjectKeyId)
+	return sameID && bytes.Equal(a.RawSubject, b.RawSubject) && bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo) && !a.Equal(b)
+}

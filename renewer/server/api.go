@@ -72,6 +72,10 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/run", a.runOnce)
 	mux.HandleFunc("POST /v1/renew", a.renew)
 	mux.HandleFunc("POST /v1/revoke", a.revoke)
+	mux.HandleFunc("POST /v1/rotate", a.rotate)
+	mux.HandleFunc("GET /v1/issuers/{name}/rotation", answer(a, func(ctx context.Context, r *http.Request) (renewer.RotationView, error) {
+		return a.service.Rotation(ctx, r.PathValue("name"))
+	}))
 	mux.HandleFunc("POST /v1/verify", a.verify)
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
 	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
@@ -232,6 +236,19 @@ func (a *api) revoke(w http.ResponseWriter, r *http.Request) {
 	a.log.Info("revocation requested", "certificate", req.Name, "generation", req.Generation, "reason", req.Reason, "replace", req.Replace)
 	streamEvents(a, w, r, func(progress func(renewer.Event)) ([]renewer.Revoked, error) {
 		return a.service.Revoke(a.acts, req, progress)
+	})
+}
+
+func (a *api) rotate(w http.ResponseWriter, r *http.Request) {
+	var req renewer.RotateRequest
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	a.log.Info("rotation requested", "issuer", req.Issuer, "kind", req.Kind, "now", req.Now, "compromised", req.Compromised, "without", req.Without,
+		"keep", req.Keep, "cancel", req.Cancel, "destroy_old", req.DestroyOld, "plan", req.Plan)
+	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.RotationView, error) {
+		return a.service.Rotate(a.acts, req, progress)
 	})
 }
 

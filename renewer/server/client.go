@@ -136,6 +136,16 @@ func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress f
 	return act[[]renewer.Revoked](ctx, c, "/v1/revoke", r, progress)
 }
 
+// Rotate implements Service.
+func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error) {
+	return act[renewer.RotationView](ctx, c, "/v1/rotate", r, progress)
+}
+
+// Rotation implements Service.
+func (c *Client) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
+	return get[renewer.RotationView](ctx, c, "/v1/issuers/"+url.PathEscape(issuer)+"/rotation", nil)
+}
+
 // Verify implements Service.
 func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
 	return act[[]renewer.Verification](ctx, c, "/v1/verify", map[string][]string{"names": names}, nil)

@@ -153,6 +153,24 @@ func (e *exposition) issuers(all []renewer.IssuerStatus) {
 	for _, i := range all {
 		e.bool(labelsOf(label{"issuer", i.Name}), i.Up)
 	}
+	e.gauge("renewer_ca_rotation_stage", "1 for the stage at which the replacement of the issuer's CA is; the others have no series.")
+	for _, i := range all {
+		if i.Rotation != nil {
+			e.holds(labelsOf(label{"issuer", i.Name}), "stage", i.Rotation.Stage)
+		}
+	}
+	e.gauge("renewer_ca_rotation_blocked", "1 if the replacement of the issuer's CA needs somebody.")
+	for _, i := range all {
+		if i.Rotation != nil {
+			e.bool(labelsOf(label{"issuer", i.Name}), i.Rotation.Blocked)
+		}
+	}
+	e.gauge("renewer_ca_trusted_nowhere_seconds", "How long it took from ca rotate --compromised until no ca file held the old root any more.")
+	for _, i := range all {
+		if i.Rotation != nil && i.Rotation.TrustedNowhere > 0 {
+			e.number(labelsOf(label{"issuer", i.Name}), i.Rotation.TrustedNowhere)
+		}
+	}
 	e.gauge("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.")
 	for _, i := range all {
 		if i.ClockOffset != nil {

@@ -42,7 +42,7 @@ type Options struct {
 	// CRL returns the list of an issuer's revoked certificates in DER. It fails
 	// with fs.ErrNotExist where there is no such issuer or none that keeps one,
 	// and with the class refused where the issuer may not. Nil: there are none.
-	CRL   func(ctx context.Context, issuer string) ([]byte, error)
+	CRL   func(ctx context.Context, issuer, ca string) ([]byte, error)
 	Pages page.Source // of the status page
 	// CheckWithin is how old the last check may be in a server that is ready.
 	CheckWithin time.Duration

@@ -43,6 +43,12 @@ type Service interface {
 	// Revoke revokes at the issuer what the name stands for. What could not be
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
+	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
+	// says how it stands. With Wait it returns when that is over or needs somebody.
+	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
+	// Rotation is how the replacement of an issuer's CA stands; without a stage
+	// where there never was one.
+	Rotation(ctx context.Context, issuer string) (renewer.RotationView, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
 	// Trust returns who accepts whom, from what is in place.

@@ -25,6 +25,7 @@ func webHandler(o Options) http.Handler {
 		text(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("GET /crl/{issuer}", crl(o))
+	mux.HandleFunc("GET /crl/{issuer}/{ca}", crl(o)) // of one that signed before, by the SHA-256 of its certificate
 	pages := page.Handler(page.Options{Source: o.Pages, CheckWithin: o.CheckWithin, Log: o.Log})
 	for _, route := range page.Routes {
 		mux.Handle(route, pages)
@@ -38,7 +39,7 @@ func crl(o Options) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		issuer, der, err := r.PathValue("issuer"), []byte(nil), fs.ErrNotExist
 		if o.CRL != nil {
-			der, err = o.CRL(r.Context(), issuer)
+			der, err = o.CRL(r.Context(), issuer, r.PathValue("ca"))
 		}
 		switch {
 		case err == nil:

@@ -107,7 +107,7 @@ func secured(t *testing.T, what string, h http.Header) {
 }
 
 // lists is what a daemon with three local CAs says.
-func lists(_ context.Context, issuer string) ([]byte, error) {
+func lists(_ context.Context, issuer, _ string) ([]byte, error) {
 	switch issuer {
 	case "fleet-ca":
 		return []byte("DER"), nil

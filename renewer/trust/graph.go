@@ -17,6 +17,7 @@ type Graph struct {
 	nodes   map[ID]*Node
 	hosts   map[string][]string  // by certificate
 	expires map[string]time.Time // notAfter of roots
+	gone    renewer.RootSet      // see Ban
 	sets    map[string]renewer.RootSet
 	order   []*Node // sorted; nil: to be sorted when somebody asks
 
@@ -39,6 +40,10 @@ func New() *Graph {
 
 // Know notes until when a root can be accepted at all.
 func (g *Graph) Know(root string, notAfter time.Time) { g.expires[root] = notAfter }
+
+// Ban says which roots no leaf keeps in a ca file any more, whoever shows one: an
+// operator had them go.
+func (g *Graph) Ban(roots renewer.RootSet) { g.gone = roots }
 
 // Node returns what is known of a placement.
 func (g *Graph) Node(id ID) (Node, bool) {

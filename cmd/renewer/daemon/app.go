@@ -61,7 +61,8 @@ type App struct {
 	health health
 	keys   lazyKeys
 	// notifier tells what the log has; without a daemon only when asked.
-	notifier *notify.Notifier
+	notifier  *notify.Notifier
+	rotations *rotations
 
 	started time.Time
 	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
@@ -88,13 +89,17 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 		}
 	}()
 	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
-	p, err := build(fleet, nil, a.health.met, o.log())
+	if a.rotations, err = newRotations(inv); err != nil {
+		return nil, err
+	}
+	p, err := build(fleet, nil, a.health.met, a.rotations.trusted, o.log())
 	if err != nil {
 		return nil, err
 	}
 	if o.store != nil {
 		a.store = o.store(inv)
 	}
+	a.store = heard{a.store, a.rotations}
 	if !o.Reading {
 		if err := a.letGo(fleet); err != nil {
 			return nil, err
@@ -110,7 +115,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop
 	go func() { a.stopped <- a.eng.Run(run) }()
-	if err := a.eng.SetFleet(ctx, p.engineFleet(), engine.Asked); err != nil {
+	if err := a.eng.SetFleet(ctx, a.engineFleet(), engine.Asked); err != nil {
 		stop()
 		return nil, errors.Join(err, <-a.stopped)
 	}

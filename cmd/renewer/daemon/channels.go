@@ -156,7 +156,7 @@ func (a *App) knownDown() (map[string]bool, error) {
 		}
 		for _, e := range events {
 			after = e.Seq
-			if e.Issuer != "" {
+			if e.Type == renewer.EventIssuerDown || e.Type == renewer.EventIssuerUp {
 				down[e.Issuer] = e.Type == renewer.EventIssuerDown
 			}
 		}

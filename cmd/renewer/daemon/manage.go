@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -85,17 +87,65 @@ func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
 	return ca.Info(), nil
 }
 
+// CAInfo is the CA of a local issuer, and those before and after it.
+type CAInfo struct {
+	local.Info
+	Others []OtherCA `json:"others,omitempty"`
+}
+
+// OtherCA is a CA of an issuer that does not sign now.
+type OtherCA struct {
+	Role        string    `json:"role"` // next or old
+	Subject     string    `json:"subject"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotAfter    time.Time `json:"not_after"`
+	Key         string    `json:"key"` // kept or destroyed
+}
+
 // CAShow describes the CA of a local issuer.
-func CAShow(fleet *configs.Fleet, issuer string) (local.Info, error) {
+func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
-		return local.Info{}, err
+		return CAInfo{}, err
 	}
 	ca, err := local.Open(cfg)
 	if err != nil {
-		return local.Info{}, err
+		return CAInfo{}, err
 	}
-	return ca.Info(), nil
+	info := CAInfo{Info: ca.Info()}
+	if next, _, err := local.NextRoot(cfg); err == nil {
+		info.Others = append(info.Others, otherCA("next", next, true))
+	}
+	before, err := local.OldCAs(cfg)
+	for _, old := range before {
+		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
+	}
+	return info, err
+}
+
+func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
+	o := OtherCA{Role: role, Subject: c.Subject.String(), Fingerprint: renewer.Fingerprint(c.Raw), NotAfter: c.NotAfter.UTC(), Key: "kept"}
+	if !key {
+		o.Key = "destroyed"
+	}
+	return o
+}
+
+// CAImportNext takes a CA that was made elsewhere as the next one of a local issuer.
+func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) error {
+	cfg, err := localIssuer(fleet, issuer)
+	if err != nil {
+		return err
+	}
+	v, err := s.Rotation(ctx, issuer)
+	if err != nil {
+		return err
+	}
+	if v.Stage != "" && v.EndedAt.IsZero() {
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
+	}
+	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase)
+	return err
 }
 
 // CAImport takes over a CA that was made elsewhere.
@@ -154,15 +204,28 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 	return kept, nil
 }
 
-// CheckOnline logs in afresh at every issuer and reaches every host of a fleet
-// file. It needs no state.
-func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
-	p, err := build(fleet, nil, nil, slog.New(slog.DiscardHandler))
+// CheckOnline logs in afresh at every issuer, reaches every host of a fleet file,
+// and looks there whether what is activated would start again. It needs no state.
+func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, []renewer.Finding, error) {
+	p, err := build(fleet, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var h health
 	h.askWith(ctx, p, logIn)
 	issuers, hosts := h.all()
-	return issuers, hosts, errors.Join(ctx.Err(), p.close(nil))
+	var placements []renewer.Placement
+	for _, c := range fleet.Certificates {
+		for _, pl := range c.Placements {
+			if slices.ContainsFunc(hosts, func(h renewer.HostStatus) bool { return h.Name == pl.Host && h.Up }) {
+				placements = append(placements, pl)
+			}
+		}
+	}
+	var found []renewer.Finding
+	doubts := p.doubted(ctx, placements)
+	for _, pl := range placements {
+		found = append(found, findings(pl, doubts[pl.ID()])...)
+	}
+	return issuers, hosts, found, errors.Join(ctx.Err(), p.close(nil))
 }

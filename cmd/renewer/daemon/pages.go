@@ -89,7 +89,8 @@ func (a *App) system() (renewer.SystemStatus, error) {
 		st.Daemon.Page = pageOf(p.fleet)
 	}
 	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
-	st.Issuers, st.Hosts = a.health.all()
+	st.Issuers = a.issuerStatuses()
+	_, st.Hosts = a.health.all()
 	var err error
 	st.Channels, err = a.notifier.Status()
 	return st, err

@@ -28,14 +28,15 @@ type parts struct {
 
 // build makes the parts of a fleet file; was is what holds so far, nil at the
 // start, and met is told how each contact with a host ended; nil for nobody.
-func build(fleet *configs.Fleet, was *parts, met func(host string, err error), log *slog.Logger) (*parts, error) {
+// trusted is that of newIssuer.
+func build(fleet *configs.Fleet, was *parts, met func(host string, err error), trusted func(issuer string) []string, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
 		if keeps(was, is) {
 			p.issuers[is.Name] = was.issuers[is.Name]
 			continue
 		}
-		issuer, err := newIssuer(is)
+		issuer, err := newIssuer(is, trusted)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +67,10 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), l
 		if met != nil {
 			t = contacts{t, h.Name, met}
 		}
-		p.hosts[h.Name] = hosts.New(h.Host, t)
+		host := hosts.New(h.Host, t)
+		if p.hosts[h.Name] = host; h.Root == "" || h.Root == "/" { // below another root systemd's paths mean nothing
+			p.hosts[h.Name] = machine{host}
+		}
 	}
 	return p, nil
 }
@@ -145,8 +149,17 @@ func (p *parts) close(next *parts) error {
 	return errors.Join(errs...)
 }
 
+// engineFleet is the fleet of the engine: the fleet file, and the rotations that are
+// under way.
+func (a *App) engineFleet() engine.Fleet {
+	f := a.parts.Load().engineFleet()
+	f.Rotations = a.rotations.engine()
+	return f
+}
+
 func (p *parts) engineFleet() engine.Fleet {
 	f := engine.Fleet{
+
 		Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}, Retired: map[string]bool{},
 	}
 	for _, host := range p.fleet.Retired() {

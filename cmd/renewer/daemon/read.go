@@ -176,6 +176,11 @@ func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Cert
 func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	if a.daemon.Load() == nil {
 		a.health.ask(ctx, a.parts.Load())
+		for _, is := range a.parts.Load().fleet.Issuers {
+			if err := a.lookAtRotation(ctx, is); err != nil {
+				return renewer.SystemStatus{}, err
+			}
+		}
 	}
 	st, err := a.system()
 	if err != nil {

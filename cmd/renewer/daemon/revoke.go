@@ -196,7 +196,7 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 		case is.Type == "vault":
 			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
 		default:
-			if _, err := a.crl(ctx, issuer); err != nil {
+			if _, err := a.crl(ctx, issuer, ""); err != nil {
 				return "it is recorded here, but nobody else can learn of it: " + err.Error()
 			}
 			scheme := "http"
@@ -214,8 +214,13 @@ type lister interface {
 	CRL(ctx context.Context) ([]byte, error)
 }
 
-// crl returns the CRL of an issuer; fs.ErrNotExist where none is kept here.
-func (a *App) crl(ctx context.Context, issuer string) ([]byte, error) {
+// crl returns the CRL of an issuer or, where ca is not empty, of the CA that signed
+// for it before with that SHA-256; fs.ErrNotExist where none is kept here.
+func (a *App) crl(ctx context.Context, issuer, ca string) ([]byte, error) {
+	if ca != "" {
+		is, _ := a.parts.Load().fleet.Issuer(issuer)
+		return a.oldCRL(ctx, is, ca)
+	}
 	list, ok := engine.Can[lister](a.parts.Load().issuers[issuer])
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -234,7 +239,8 @@ func (a *App) keepCRLs(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		for _, is := range a.parts.Load().fleet.Issuers {
-			_, err := a.crl(ctx, is.Name)
+			_, err := a.crl(ctx, is.Name, "")
+			err = errors.Join(err, a.keepOldCRLs(ctx, is))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, local.ErrNoCRL) && ctx.Err() == nil {
 				a.opts.log().Warn("keep the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
 			}

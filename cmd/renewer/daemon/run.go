@@ -65,6 +65,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	g.Go(func() error { return a.keep(run, path, metrics, reload) })
 	g.Go(func() error { return a.watch(run) })
 	g.Go(func() error { a.keepCRLs(run); return nil })
+	g.Go(func() error { a.keepRotations(run); return nil })
 	g.Go(func() error { return a.watchIssuers(run) })
 	g.Go(func() error { // who does not answer holds nothing up
 		a.health.ask(run, a.parts.Load())
@@ -85,7 +86,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 // keep starts the engine's own work and follows schedule and reloads.
 func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, reload <-chan os.Signal) error {
 	log := a.opts.log()
-	if err := a.eng.SetFleet(ctx, a.parts.Load().engineFleet(), engine.Alone); err != nil {
+	if err := a.eng.SetFleet(ctx, a.engineFleet(), engine.Alone); err != nil {
 		return err
 	}
 	if err := a.hold(); err != nil {
@@ -167,7 +168,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if was.fleet.StateDir != fleet.StateDir {
 		return renewer.WithHint(errors.New("state_dir changed, which needs a restart"), "restart renewer")
 	}
-	next, err := build(fleet, was, a.health.met, a.opts.log())
+	next, err := build(fleet, was, a.health.met, a.rotations.trusted, a.opts.log())
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err := a.letGo(fleet); err != nil {
 		return err
 	}
-	if err := a.eng.SetFleet(ctx, next.engineFleet(), engine.Again); err != nil {
+	if err := a.eng.SetFleet(ctx, a.engineFleet(), engine.Again); err != nil {
 		return err
 	}
 	if err := a.hold(); err != nil {

@@ -14,14 +14,7 @@ func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 	if steps == nil {
 		steps = []renewer.PlanStep{}
 	}
-	judge, fleet := judges(a.parts.Load().fleet), a.parts.Load().fleet
-	for i, s := range steps {
-		if c, ok := fleet.Certificate(s.Certificate); ok && s.Action == "issue" && judge[c.Issuer] != nil {
-			if refused := judge[c.Issuer](c.Request()); refused != nil {
-				steps[i].Reason += "; it will fail: " + refused.Error()
-			}
-		}
-	}
+	a.foretell(ctx, steps)
 	return steps, err
 }
 
@@ -117,7 +110,7 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 		}
 		defer a.notifier.Once()
 	}
-	result, err := a.eng.RunOnce(ctx, a.parts.Load().engineFleet(), progress)
+	result, err := a.passes(ctx, progress)
 	if err != nil {
 		return result, err
 	}
@@ -125,6 +118,31 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 		return result, err
 	}
 	return a.withTroubled(ctx, result)
+}
+
+// mostPasses bounds how often a pass begins again because a CA that is replaced has
+// come to its next stage.
+const mostPasses = 8
+
+// passes is a pass of the engine, and another one after each stage of a rotation
+// that it brought to its end.
+func (a *App) passes(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
+	if _, err := a.stepRotations(ctx); err != nil {
+		a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
+	}
+	for n := 1; ; n++ {
+		result, err := a.eng.RunOnce(ctx, a.engineFleet(), progress)
+		if err != nil {
+			return result, err
+		}
+		moved, err := a.stepRotations(ctx)
+		if err != nil {
+			a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
+		}
+		if !moved || n == mostPasses {
+			return result, nil
+		}
+	}
 }
 
 // withTroubled adds the certificates that are not right although no rollout of

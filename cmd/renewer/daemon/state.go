@@ -24,8 +24,7 @@ func (s *lateState) Issuers() []renewer.IssuerStatus {
 	if a == nil {
 		return nil
 	}
-	issuers, _ := a.health.all()
-	return issuers
+	return a.issuerStatuses()
 }
 
 func (s *lateState) Hosts() []renewer.HostStatus {

@@ -45,7 +45,7 @@ func TestEveryTroubleIsShownWithItsCommand(t *testing.T) {
 	got := text(page)
 	at := 0
 	for _, want := range []string{ // the worst first
-		"10 things need attention",
+		"11 things need attention",
 		"renewer the fleet file was not taken over renewer.yaml:3:1: unknown key", "renewer check",
 		"renewer the last check ended 1 h ago; at most 30 min is expected", "renewer status",
 		"docker@host-d has expired", "renewer renew docker@host-d renewer doctor host-d",

@@ -67,7 +67,7 @@ func TestEveryTroubleLinksToItsRunbook(t *testing.T) {
 	}
 	want := []string{
 		"RenewerFleetFileRefused", "RenewerCheckNotRunning", "RenewerCertificateExpired", "RenewerRolloutBlocked", "RenewerRevokedInUse",
-		"RenewerHostUnreachable", "RenewerIssuerDown", "RenewerNotifyFailing", "RenewerServedDiffers", "RenewerCAEnding",
+		"RenewerHostUnreachable", "RenewerIssuerDown", "RenewerNotifyFailing", "RenewerServedDiffers", "RenewerCARotationBlocked", "RenewerCAEnding",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)

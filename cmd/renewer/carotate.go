@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"renewer/renewer"
+	"renewer/renewer/server"
+)
+
+func newCARotate(c *cli) *cobra.Command {
+	var req renewer.RotateRequest
+	var keep, lifetime duration
+	var key string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "rotate [ISSUER]",
+		Short: "Replace the CA of a local issuer without a refused request",
+		Long: `Makes the next CA beside the one that signs. Its root goes into every ca file and is
+loaded; then it signs, and certificates are issued anew at the pace of their
+entries; then the old root leaves every ca file. The old key is kept until
+--destroy-old removes it.
+
+It returns when that is recorded: the daemon, or renewer run --once, does the rest.
+renewer ca show says where it is and what it waits for. Given again, it changes the
+rotation that is under way: --without HOST, --now and --compromised.
+
+With --compromised the next CA signs at once, windows are not waited for, and the
+old root leaves every ca file as soon as the certificates of all hosts that can be
+reached are replaced. It says first who will refuse whom.`,
+		Example: `  renewer ca rotate fleet-ca --plan
+  renewer ca rotate fleet-ca --wait
+  renewer ca rotate fleet-ca --keep 30d
+  renewer ca rotate fleet-ca --without host-c
+  renewer ca rotate fleet-ca --compromised --yes
+  renewer ca rotate fleet-ca --cancel
+  renewer ca rotate fleet-ca --destroy-old`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			begins := req.Now || req.Compromised || len(req.Without) > 0 || keep != 0 || key != "" || lifetime != 0
+			switch {
+			case req.Cancel && req.DestroyOld || (req.Cancel || req.DestroyOld) && (begins || req.Plan):
+				return usagef("--cancel and --destroy-old stand alone")
+			case req.Compromised && keep != 0:
+				return usagef("a root that may be compromised is not kept; expected one of --compromised and --keep")
+			}
+			req.Kind, req.Keep, req.Lifetime, req.Key = "rotate", time.Duration(keep), time.Duration(lifetime), renewer.KeyType(key)
+			return c.rotateIssuer(cmd.Context(), args, &req, func(s server.Service) error {
+				if req.Compromised && !req.Plan {
+					if err := c.confirmCompromised(cmd.Context(), s, &req, yes); err != nil {
+						return err
+					}
+				}
+				return c.rotate(cmd.Context(), s, req)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
+	flags.BoolVar(&req.Wait, "wait", false, "return when it is over; exit 1 if it is blocked")
+	flags.BoolVar(&req.Now, "now", false, "issue certificates anew at once, whatever their window")
+	flags.BoolVar(&req.Compromised, "compromised", false, "the key of the CA is compromised: switch first, then drop the old root")
+	flags.BoolVar(&yes, "yes", false, "with --compromised: do not ask")
+	flags.StringArrayVar(&req.Without, "without", nil, "go on without `HOST`, which cannot be reached (repeatable)")
+	flags.Var(&keep, "keep", "keep the old root in the ca files that long after the switch, such as 30d")
+	flags.StringVar(&key, "key", "", "`TYPE` of the next key: ecdsa-p256, ecdsa-p384, ed25519, rsa-3072 or rsa-4096 (default: as now)")
+	flags.Var(&lifetime, "lifetime", "life of the next CA, such as 3650d (default ten years)")
+	flags.BoolVar(&req.Cancel, "cancel", false, "take it back, as long as the next CA does not sign")
+	flags.BoolVar(&req.DestroyOld, "destroy-old", false, "remove the keys of the CAs that signed before")
+	complete(cmd, "without", c.hostNames)
+	return cmd
+}
+
+func newCAReissue(c *cli) *cobra.Command {
+	req := renewer.RotateRequest{Kind: "reissue"}
+	var lifetime duration
+	cmd := &cobra.Command{
+		Use:   "reissue [ISSUER]",
+		Short: "Sign the CA's certificate anew: same key and name, longer life",
+		Long: `Signs the certificate of the CA anew, with the same key and name, the extensions
+that strict peers ask for (critical basicConstraints and keyUsage, subject key
+identifier) and a longer life. It takes the place of the old one in the same stages
+as after renewer ca rotate; no certificate has to be issued anew, because what the
+key has signed leads to both.`,
+		Example: "  renewer ca reissue fleet-ca --lifetime 3650d --wait",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Lifetime = time.Duration(lifetime)
+			return c.rotateIssuer(cmd.Context(), args, &req, func(s server.Service) error { return c.rotate(cmd.Context(), s, req) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
+	flags.BoolVar(&req.Wait, "wait", false, "return when it is over; exit 1 if it is blocked")
+	flags.Var(&lifetime, "lifetime", "life of the new certificate, such as 3650d (default ten years)")
+	return cmd
+}
+
+// rotateIssuer finds the issuer that is meant, and the service. Where one is named the
+// daemon needs no fleet file.
+func (c *cli) rotateIssuer(ctx context.Context, args []string, req *renewer.RotateRequest, do func(server.Service) error) error {
+	if len(args) == 1 {
+		req.Issuer = args[0]
+	} else {
+		f, err := c.fleet()
+		if err != nil {
+			return err
+		}
+		if req.Issuer, err = localIssuer(f, nil); err != nil {
+			return err
+		}
+	}
+	return c.with(ctx, do)
+}
+
+// confirmCompromised says who will refuse whom, and asks.
+func (c *cli) confirmCompromised(ctx context.Context, s server.Service, req *renewer.RotateRequest, yes bool) error {
+	ask := *req
+	ask.Plan = true
+	v, err := s.Rotate(ctx, ask, nil)
+	if err != nil {
+		return err
+	}
+	for _, line := range v.Breaks {
+		fmt.Fprintf(c.errOut, "breaks: %s\n", line)
+	}
+	req.Without = v.Without
+	if yes {
+		return nil
+	}
+	if !term.IsTerminal(int(c.in.Fd())) {
+		return renewer.WithHint(errors.New("cannot prompt: standard input is not a terminal"), "give --yes to go on all the same")
+	}
+	fmt.Fprintf(c.errOut, "replace the CA of %s at once? [y/N] ", req.Issuer)
+	var answer string
+	if _, err := fmt.Fscanln(c.in, &answer); err != nil || !strings.EqualFold(answer, "y") && !strings.EqualFold(answer, "yes") {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
+
+// rotate asks for a rotation and shows it. It fails where it was waited for and needs
+// somebody.
+func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRequest) error {
+	v, err := s.Rotate(ctx, req, c.progress())
+	if err != nil {
+		return interrupted(err)
+	}
+	err = c.object(v, func() error {
+		c.showRotation(v)
+		return c.showRotationPlan(v)
+	})
+	if err == nil && req.Wait && v.EndedAt.IsZero() {
+		if !v.Blocked {
+			return nil // it waits for a window or a time, as said
+		}
+		c.complain(renewer.WithHint(fmt.Errorf("%s: %s is blocked: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")), v.Ends))
+		return exitError(exitFailed)
+	}
+	return err
+}
+
+func (c *cli) showRotation(v renewer.RotationView) {
+	to := v.To.Subject
+	if to == "" {
+		to = "made when it begins"
+	}
+	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
+		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
+		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "old key", v.OldKey)
+	if v.TrustedNowhere > 0 {
+		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
+	}
+}
+
+func (c *cli) showRotationPlan(v renewer.RotationView) error {
+	if len(v.Plan) == 0 {
+		return nil
+	}
+	c.heading("Stages")
+	var rows [][]any
+	for _, s := range v.Plan {
+		rows = append(rows, []any{s.Stage, s.What, s.Placements, len(s.Hosts), s.Restarts, s.When})
+	}
+	if err := c.table([]string{"stage", "what", "placements", "hosts", "restarts", "when"}, rows); err != nil {
+		return err
+	}
+	for _, line := range v.Breaks {
+		fmt.Fprintf(c.out, "breaks: %s\n", line)
+	}
+	for _, line := range v.Warnings {
+		fmt.Fprintf(c.out, "note: %s\n", line)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"renewer/configs"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/engine"
+	"renewer/renewer/rotation"
+)
+
+// destroyOld removes the keys of the CAs that signed before, each after its last CRL.
+func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
+	a.rotations.stepping.Lock()
+	defer a.rotations.stepping.Unlock()
+	one, wait, ok := a.rotations.of(is.Name)
+	if ok && !one.Stage.Over() {
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced, and is at stage %s: the old key is kept until that is over", is.Name, one.Stage),
+			"renewer ca rotate "+is.Name+" --wait waits for it")
+	}
+	cfg, destroyed := localConfig(is), 0
+	before, err := local.OldCAs(cfg)
+	if err != nil {
+		return err
+	}
+	for _, old := range before {
+		if !old.Key {
+			continue
+		}
+		print := renewer.Fingerprint(old.Cert.Raw)
+		if err := local.LastCRL(ctx, cfg, print); err != nil && !errors.Is(err, local.ErrNoCRL) {
+			return err
+		}
+		if _, err := local.DestroyOld(cfg, print); err != nil {
+			return err
+		}
+		destroyed++
+		one.KeyGone = one.KeyGone || one.From.Fingerprint == print
+		err := a.recordOld(ctx, is.Name, one, wait, ok, renewer.Event{Type: renewer.EventCAKeyDestroyed, Message: "the key of " + old.Cert.Subject.String() + " was removed; its certificate and its last CRL stay"})
+		if err != nil {
+			return err
+		}
+	}
+	if destroyed == 0 {
+		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a CA that signed before", is.Name), "renewer ca show "+is.Name+" shows what it has")
+	}
+	return nil
+}
+
+// recordOld records an event of an issuer, with its last rotation if there was one.
+func (a *App) recordOld(ctx context.Context, issuer string, one rotation.Rotation, wait rotation.Wait, rotated bool, e renewer.Event) error {
+	if rotated {
+		return a.recordRotation(ctx, one, wait, e)
+	}
+	e.Issuer, e.Time = issuer, time.Now()
+	_, err := a.store.Commit(ctx, engine.Change{Events: []renewer.Event{e}})
+	return err
+}
+
+// listOld puts every certificate of a compromised CA that has not expired on its
+// last CRL.
+func (a *App) listOld(ctx context.Context, is configs.Issuer, one rotation.Rotation) (int, error) {
+	cfg := localConfig(is)
+	before, err := local.OldCAs(cfg)
+	if err != nil {
+		return 0, err
+	}
+	var old *x509.Certificate
+	for _, o := range before {
+		if renewer.Fingerprint(o.Cert.Raw) == one.From.Fingerprint {
+			old = o.Cert
+		}
+	}
+	if old == nil {
+		return 0, fmt.Errorf("the certificate of %s is not there any more: %w", one.From.Subject, fs.ErrNotExist)
+	}
+	var serials []string
+	err = a.inv.EachGeneration(func(g renewer.Generation) error {
+		if !time.Now().Before(g.NotAfter) || len(g.Chain) == 0 {
+			return nil
+		}
+		leaf, err := x509.ParseCertificate(g.Chain[0])
+		if err != nil || leaf.CheckSignatureFrom(old) != nil {
+			return nil //nolint:nilerr // another CA's
+		}
+		serials = append(serials, g.Serial)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	ca, err := local.OpenOld(cfg, one.From.Fingerprint)
+	if err != nil {
+		return 0, err
+	}
+	return len(serials), ca.RevokeAll(ctx, serials, renewer.RevokedSuperseded)
+}
+
+// oldCRL returns the CRL of a CA that signed for an issuer before. Where its key was
+// removed it is the last one.
+func (a *App) oldCRL(ctx context.Context, is configs.Issuer, print string) ([]byte, error) {
+	if is.Type != "local" {
+		return nil, fs.ErrNotExist
+	}
+	cfg := localConfig(is)
+	before, err := local.OldCAs(cfg)
+	for _, old := range before {
+		full := renewer.Fingerprint(old.Cert.Raw)
+		switch {
+		case len(print) < 16 || !strings.HasPrefix(full, strings.ToLower(print)):
+			continue
+		case !old.Key:
+			return local.KeptCRL(cfg, full)
+		}
+		ca, err := local.OpenOld(cfg, full)
+		if err != nil {
+			return nil, err
+		}
+		return ca.CRL(ctx)
+	}
+	return nil, cmp.Or(err, fs.ErrNotExist)
+}
+
+// keepOldCRLs signs the lists of the CAs that signed before anew, as long as their
+// keys are there and anybody trusts them.
+func (a *App) keepOldCRLs(ctx context.Context, is configs.Issuer) (err error) {
+	if is.Type != "local" {
+		return nil
+	}
+	before, err := local.OldCAs(localConfig(is))
+	for _, old := range before {
+		if !old.Key || time.Now().After(old.Cert.NotAfter) {
+			continue
+		}
+		if _, failed := a.oldCRL(ctx, is, renewer.Fingerprint(old.Cert.Raw)); failed != nil && !errors.Is(failed, local.ErrNoCRL) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}

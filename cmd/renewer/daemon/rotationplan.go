@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"renewer/configs"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/rotation"
+)
+
+// planRotation says what a rotation would do, and changes nothing.
+func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.RotateRequest) (renewer.RotationView, error) {
+	cfg := localConfig(is)
+	signing, err := local.Open(cfg)
+	if err != nil {
+		return renewer.RotationView{}, err
+	}
+	v := renewer.RotationView{Issuer: is.Name, Kind: r.Kind, Stage: "planned", From: viewCA(rotationCA(signing)), Compromised: r.Compromised, Without: r.Without}
+	switch next, err := local.OpenNext(cfg); {
+	case err == nil:
+		v.To = viewCA(rotationCA(next))
+	case !errors.Is(err, fs.ErrNotExist):
+		return v, err
+	}
+	if one, _, ok := a.rotations.of(is.Name); ok && !one.Stage.Over() {
+		v = a.rotationView(is.Name)
+	}
+	if a.daemon.Load() == nil {
+		a.health.ask(ctx, a.parts.Load())
+	}
+	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised}
+	v.Plan = p.stages(r, signing.Info().NotAfter.Add(-a.longest(is.Name)))
+	v.Warnings = p.warnings(r)
+	v.Breaks = p.breaks(r, a.down())
+	if r.Compromised {
+		for _, host := range p.hosts(p.everyone()) {
+			if a.down()[host] && !slices.Contains(v.Without, host) {
+				v.Without = append(v.Without, host)
+			}
+		}
+	}
+	return v, nil
+}
+
+type rotationPlan struct {
+	fleet   *configs.Fleet
+	issuer  string
+	now     time.Time
+	hurried bool
+}
+
+// placed is a placement with its entry.
+type placed struct {
+	cert renewer.Certificate
+	renewer.Placement
+}
+
+func (p rotationPlan) placements(want func(renewer.Certificate, renewer.Placement) bool) (out []placed) {
+	for _, c := range p.fleet.Certificates {
+		for _, pl := range c.Placements {
+			if h, ok := p.fleet.Host(pl.Host); ok && !h.Retired && want(c, pl) {
+				out = append(out, placed{c, pl})
+			}
+		}
+	}
+	return out
+}
+
+func (p rotationPlan) verifiers() []placed {
+	return p.placements(func(c renewer.Certificate, pl renewer.Placement) bool {
+		_, has := pl.Files[renewer.FileCA]
+		return has && slices.Contains(c.Trust, p.issuer)
+	})
+}
+
+func (p rotationPlan) presenters() []placed {
+	return p.placements(func(c renewer.Certificate, _ renewer.Placement) bool { return c.Issuer == p.issuer && !c.IsBundle() })
+}
+
+func (p rotationPlan) everyone() []placed { return append(p.verifiers(), p.presenters()...) }
+
+func (p rotationPlan) hosts(list []placed) (hosts []string) {
+	hosts = []string{}
+	for _, pl := range list {
+		hosts = append(hosts, pl.Host)
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+// step describes a stage that brings something to placements.
+func (p rotationPlan) step(stage rotation.Stage, what string, list []placed, trust bool) renewer.RotationStep {
+	s := renewer.RotationStep{Stage: string(stage), What: what, Placements: len(list), Hosts: p.hosts(list), When: "at once"}
+	restarts, windows := map[string]bool{}, map[string]bool{}
+	for _, pl := range list {
+		rereads := pl.Reloads.Leaf && (!trust || pl.Reloads.Trust)
+		if pl.Activate.Kind != renewer.ActivateNone && pl.Activate.Kind != "" && !rereads {
+			restarts[pl.Host+" "+pl.Activate.Key()] = true
+		}
+		if pl.cert.Window != "" && !p.hurried {
+			windows[pl.cert.Window] = true
+		}
+	}
+	s.Restarts = len(restarts)
+	var when []string
+	for name := range windows {
+		text := "in window " + name
+		if w, ok := p.fleet.Window(name); ok {
+			if open, next := w.At(p.now); !open {
+				text += ", which opens at " + next.UTC().Format(time.RFC3339)
+			}
+		}
+		when = append(when, text)
+	}
+	if slices.Sort(when); len(when) > 0 {
+		s.When = strings.Join(when, "; ")
+	}
+	return s
+}
+
+func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []renewer.RotationStep {
+	verifiers, presenters := p.verifiers(), p.presenters()
+	sw := renewer.RotationStep{
+		Stage: "switch", What: "the next CA signs", Hosts: []string{},
+		When: "when all of them have loaded the new root, at " + switchBy.UTC().Format(time.RFC3339) + " at the latest",
+	}
+	if r.Compromised {
+		sw.When = "at once: nothing is signed with the old key any more"
+	}
+	leaves := p.step(rotation.Reissue, fmt.Sprintf("%d certificates are issued anew", count(presenters)), presenters, false)
+	if r.Kind == string(rotation.Reissued) {
+		leaves = p.step(rotation.Reissue, "none: what was signed with the key leads to the new root too", nil, false)
+	}
+	out := []renewer.RotationStep{
+		p.step(rotation.AddRoot, "the new root goes into every ca file", verifiers, true), sw, leaves,
+	}
+	if r.Keep > 0 && !r.Compromised {
+		out = append(out, renewer.RotationStep{Stage: string(rotation.Keep), What: "the old root stays trusted", Hosts: []string{}, When: configs.FormatDuration(r.Keep) + " after the switch"})
+	}
+	return append(out, p.step(rotation.DropRoot, "the old root leaves every ca file", verifiers, true))
+}
+
+// count is how many certificates placements are of.
+func count(list []placed) int {
+	names := map[string]bool{}
+	for _, pl := range list {
+		names[pl.Certificate] = true
+	}
+	return len(names)
+}
+
+// warnings say what is assumed, and what is not known.
+func (p rotationPlan) warnings(r renewer.RotateRequest) (out []string) {
+	var assumed []string
+	unmanaged := false
+	for _, pl := range p.verifiers() {
+		if settle := pl.Settle(pl.cert); settle > 0 {
+			assumed = append(assumed, pl.ID()+" ("+configs.FormatDuration(settle)+")")
+		}
+		unmanaged = unmanaged || slices.Contains(pl.cert.Usages, renewer.UsageServer)
+	}
+	if len(assumed) > 0 {
+		out = append(out, "nothing tells these to load a new root, so that they have is assumed after a while: "+strings.Join(assumed, ", "))
+	}
+	if unmanaged && r.Keep == 0 && !r.Compromised {
+		out = append(out, "clients that renewer does not manage are not known; they need the new root and a new certificate before the old root leaves: --keep 30d keeps it that long")
+	}
+	return out
+}
+
+// breaks says who will refuse whom.
+func (p rotationPlan) breaks(r renewer.RotateRequest, down map[string]bool) (out []string) {
+	byHost := map[string][]string{}
+	for _, pl := range p.everyone() {
+		if slices.Contains(r.Without, pl.Host) || r.Compromised && down[pl.Host] {
+			if id := pl.ID(); !slices.Contains(byHost[pl.Host], id) {
+				byHost[pl.Host] = append(byHost[pl.Host], id)
+			}
+		}
+	}
+	for host, ids := range byHost {
+		out = append(out, fmt.Sprintf("%s is gone on without: its %s will refuse the new certificates and be refused, until it is back", host, strings.Join(ids, ", ")))
+	}
+	slices.Sort(out)
+	if r.Compromised {
+		out = append(out, "clients and servers that renewer does not manage refuse, and are refused, until they have the new root and a new certificate")
+	}
+	return out
+}

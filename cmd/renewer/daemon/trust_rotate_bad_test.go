@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/internal/testpki"
+	"renewer/issuers/local"
+	"renewer/renewer"
+)
+
+// refuses checks that a request is refused, and leaves everything as it was.
+func refuses(w *world, r renewer.RotateRequest, want, hint string) {
+	w.t.Helper()
+	if r.Kind == "" {
+		r.Kind = "rotate"
+	}
+	was := w.ls("state", "issuers", "a")
+	w.with("a request to refuse", func(ctx context.Context, a *App) {
+		_, err := a.Rotate(ctx, r, nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(renewer.Hint(err), hint) {
+			w.t.Errorf("%+v: %v, hint %q", r, err, renewer.Hint(err))
+		}
+	})
+	if now := w.ls("state", "issuers", "a"); strings.Join(now, " ") != strings.Join(was, " ") {
+		w.t.Errorf("%+v: the files were %v and are %v", r, was, now)
+	}
+}
+
+func TestARotationThatCannotBeginChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	testpki.WriteFile(t, w.in("password"), []byte("secret"), 0o600)
+	w.want(w.local("a")+`, corp: {type: step-ca, url: "https://127.0.0.1:1", root_fingerprint: `+strings.Repeat("ab", 32)+`, provisioner: p, password_file: DIR/password}`, "issuer: a", "issuer: a")
+	refuses(w, renewer.RotateRequest{Issuer: "corp"}, "is replaced at its server: it is of type step-ca", "renewer plan")
+	refuses(w, renewer.RotateRequest{Issuer: "nobody"}, `no issuer "nobody"`, "")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Without: []string{"nowhere"}}, `no host "nowhere"`, "")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Key: "dsa-1024"}, "no key of type", "--key ecdsa-p256")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "import"}, "ca.next.pem", "")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Cancel: true}, "is not being replaced", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "has no key of a CA that signed before", "renewer ca show a")
+	must(t, os.WriteFile(w.in("state", "issuers", "a", "ca-key.pem"), testpki.KeyPEM(t, testpki.Key(t)), 0o600))
+	refuses(w, renewer.RotateRequest{Issuer: "a"}, "does not belong to the certificate", "openssl")
+}
+
+// A passphrase that opens neither key, or not the next one: nothing is switched, it is
+// said, and goes on by itself when the files are right.
+func TestARotationWaitsForThePassphrase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	phrase := w.in("passphrase")
+	testpki.WriteFile(t, phrase, []byte("right"), 0o600)
+	cfg := local.Config{Name: "a", CertFile: w.in("state", "issuers", "a", "ca.pem"), KeyFile: w.in("state", "issuers", "a", "ca-key.pem"), PassphraseFile: phrase}
+	ca, err := local.Create(cfg, local.CreateOptions{})
+	must(t, err)
+	w.cas["a"] = &testpki.CA{Cert: ca.Root(), Root: ca.Root()}
+	w.want("a: {type: local, passphrase_file: DIR/passphrase}", "issuer: a", "issuer: a")
+	w.passes()
+	w.talk()
+	testpki.WriteFile(t, phrase, []byte("wrong"), 0o600)
+	refuses(w, renewer.RotateRequest{Issuer: "a"}, "the passphrase does not open the key", "passphrase_file")
+	testpki.WriteFile(t, phrase, []byte("right"), 0o600)
+	rotate(renewer.RotateRequest{})(w)
+	key := w.in("state", "issuers", "a", "ca-key.next.pem")
+	text, err := os.ReadFile(key)
+	must(t, err)
+	other := cfg
+	other.CertFile, other.KeyFile, other.PassphraseFile = w.in("other.pem"), w.in("other-key.pem"), w.in("other-phrase")
+	testpki.WriteFile(t, other.PassphraseFile, []byte("another"), 0o600)
+	_, err = local.Create(other, local.CreateOptions{})
+	must(t, err)
+	must(t, os.Rename(other.KeyFile, key))
+	w.passes()
+	v := w.rotation()
+	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "ca-key.next.pem: the passphrase does not open the key") || v.Ends == "" {
+		t.Errorf("%+v", v)
+	}
+	w.endsWith("svc", "a b")
+	testpki.WriteFile(t, key, text, 0o600)
+	w.passes()
+	if v := w.rotation(); v.Stage != "done" {
+		t.Errorf("%+v", v)
+	}
+	w.endsWith("svc", "b")
+	if refused := w.refusals(); len(refused) > 0 {
+		t.Errorf("%q", refused)
+	}
+}
+
+// A CA that expires before its certificates would: it cannot sign them any more, so
+// signing is switched before every host has the new root, and certificates wait for
+// that one by one.
+func TestACAThatExpiresBeforeItsCertificatesIsReplacedWhileAHostIsOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), false)
+	way := w.addFar()
+	w.cas["a"] = writeCA(t, w.in("state", "issuers", "a"), testpki.NewWith(t, testpki.Options{CommonName: "a CA", NotAfter: time.Now().Add(61 * time.Minute)}))
+	everyone("a")(w)
+	w.passes()
+	w.talk()
+	w.cas["short"] = w.cas["a"]
+	way.shut.Store(true)
+	w.want(strings.Replace(w.local("a"), "a:", "a:", 1), "issuer: a, lifetime: 2h", "issuer: a")
+	rotate(renewer.RotateRequest{})(w)
+	w.without("far")
+	v := w.rotation()
+	if v.Stage != "reissue" || v.SwitchedAt.IsZero() || !strings.Contains(strings.Join(v.Waiting, ";"), "cli@far") {
+		t.Errorf("%+v", v)
+	}
+	shows("svc", "short")(w) // far does not have the new root
+	way.shut.Store(false)
+	w.rocky = true
+	w.passes()
+	w.rocky = false
+	if v := w.rotation(); v.Stage != "done" {
+		t.Errorf("%+v", v)
+	}
+	w.endsWith("svc", "b")
+	w.endsWith("cli", "b")
+	if refused := w.refusals(); len(refused) > 0 {
+		t.Errorf("%q", refused)
+	}
+}
+
+// ca init and ca import over a CA in use are refused and lead to rotate.
+func TestACAInUseIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	writeCA(t, w.in("elsewhere"), rootCA(t, "b"))
+	_, err1 := CAInit(w.load(), "a")
+	_, err2 := CAImport(w.load(), "a", w.in("elsewhere", "ca.pem"), w.in("elsewhere", "ca-key.pem"), nil)
+	for _, err := range []error{err1, err2} {
+		if err == nil || !strings.Contains(renewer.Hint(err), "renewer ca rotate a") {
+			t.Errorf("%v, hint %q", err, renewer.Hint(err))
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/trust"
+)
+
+// Rotation is what the replacement of an issuer's CA asks of everybody.
+type Rotation struct {
+	Without []string // hosts that its certificates do not wait for
+	Gone    string   // a root that no leaf keeps in a ca file any more; empty: none
+}
+
+// gone are the roots that no leaf keeps any more.
+func (f *Fleet) gone() renewer.RootSet {
+	var out []string
+	for _, r := range f.Rotations {
+		if r.Gone != "" {
+			out = append(out, r.Gone)
+		}
+	}
+	return renewer.NewRootSet(out...)
+}
+
+// Rotate takes over the rotations that are under way, and the roots that their
+// issuers have now. What follows from that is planned, if the engine is on its own.
+func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issuers ...string) error {
+	fleet := Fleet{}
+	roots, _ := e.sources()
+	if err := e.do(ctx, func() { fleet = e.fleet }); err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range issuers {
+		is, ok := fleet.Issuers[name]
+		if !ok {
+			continue
+		}
+		found, err := is.Roots(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("get the roots of issuer %s: %w", name, err))
+			continue
+		}
+		roots.put(name, found, signsUnder(is))
+	}
+	err := e.do(ctx, func() {
+		was := e.fleet.gone()
+		e.fleet.Rotations = rotations
+		if e.graph != nil {
+			e.graph.Ban(e.fleet.gone())
+		}
+		if !was.Same(e.fleet.gone()) {
+			roots.moved.Add(1)
+		}
+		e.rootsMoved()
+		for name := range e.entries {
+			e.recheck(name)
+		}
+	})
+	return errors.Join(append(errs, err)...)
+}
+
+// Held is a placement that a rotation waits for.
+type Held struct {
+	Certificate, Host, Name string
+	InPlace                 bool      // it has the root, and is not known to have loaded it
+	Until                   time.Time // when it is over by itself; zero: not by time
+	Lost                    bool      // the host could not be reached last
+	Why                     string    // what keeps its rollout; empty: nothing, or none is open
+	Blocked                 bool      // only an operator can end that
+}
+
+// Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
+// their roots.
+type Succeeding struct {
+	Issuer, From, To    string
+	Switched, Cancelled bool
+}
+
+// Progress is how far it is. What is not asked for at its stage is left out.
+type Progress struct {
+	Lacking    []Held // verifiers without the new root in place and loaded, before signing is switched
+	Presenting []Held // placements that present a leaf under the old root and not under the new one, after it
+	Holding    []Held // verifiers with the root that is to go
+}
+
+// Succession says how far a CA that follows another one is.
+func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, err error) {
+	err = e.do(ctx, func() {
+		g, now := e.trusts(), e.Now()
+		switch {
+		case s.Switched:
+			for _, p := range g.Under(s.Issuer, s.From, renewer.NewRootSet(s.To), now) {
+				h := e.held(p.ID, len(out.Presenting))
+				h.Until = p.NotAfter
+				out.Presenting = append(out.Presenting, h)
+			}
+			out.Holding = e.holding(s.Issuer, s.From)
+		case s.Cancelled:
+			out.Holding = e.holding(s.Issuer, s.To)
+		default:
+			for _, r := range g.Unready(s.Issuer, renewer.NewRootSet(s.To), now) {
+				h := e.held(r.Verifier, len(out.Lacking))
+				h.InPlace, h.Until = r.InPlace, r.Until
+				out.Lacking = append(out.Lacking, h)
+			}
+		}
+	})
+	return out, err
+}
+
+// Hurry has verifiers take their roots now, whatever their window.
+func (e *Engine) Hurry(ctx context.Context, verifiers []Held) error {
+	return e.do(ctx, func() {
+		for _, h := range verifiers {
+			if e.onItsOwn {
+				e.hurry(trust.ID{Certificate: h.Certificate, Host: h.Host})
+			}
+		}
+	})
+}
+
+// holding are the verifiers with a root that nothing but this issuer has there.
+func (e *Engine) holding(issuer, root string) (out []Held) {
+	for _, n := range e.trusts().Holders(root) {
+		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
+		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
+			out = append(out, e.held(n.ID, len(out)))
+		}
+	}
+	return out
+}
+
+// mostRead is for how many placements that no rollout is open for the inventory is
+// asked why.
+const mostRead = 32
+
+// held says what keeps the nth placement from its change.
+func (e *Engine) held(id trust.ID, nth int) Held {
+	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String()}
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if _, open := e.entries[id.Certificate]; !ok || !open && nth >= mostRead {
+		return h
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil || en.rec.Rollout == nil {
+		return h
+	}
+	r := en.rec.Rollout
+	if s, ok := r.Step(id.Host); ok {
+		h.Lost = s.Lost()
+	}
+	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
+	if why, _ := r.Trouble(); why != "" {
+		h.Why = why
+	} else if waits := e.traffic.Waits(id.Certificate); len(waits) > 0 {
+		h.Why = waits.String()
+	}
+	return h
+}

@@ -1,0 +1,94 @@
+package rotation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Decision is what follows from what is observed.
+type Decision struct {
+	Stage  Stage
+	Switch bool // the next CA is to sign from now on
+	Wait   Wait
+}
+
+// Wait is what a stage waits for. Nothing for a stage that is over.
+type Wait struct {
+	For   []Holder
+	Err   error     // besides, or instead: what is wrong with the CAs
+	Until time.Time // when it goes on whatever they do; zero: not by time
+}
+
+// Blocked reports whether nothing goes on before somebody does something: a CA that
+// cannot be opened, or all that is waited for is away or blocked.
+func (w Wait) Blocked() bool {
+	moving := func(h Holder) bool { return !h.Away && !h.Blocked }
+	return w.Err != nil || len(w.For) > 0 && !slices.ContainsFunc(w.For, moving)
+}
+
+var errNextGone = errors.New("its files are gone")
+
+// Decide returns the stage of a rotation as of now. It is pure: the same answer
+// for the same arguments.
+func Decide(r Rotation, o Observed, now time.Time) Decision {
+	switched := o.Signing == r.To.Fingerprint
+	switch {
+	case r.Stage.Over():
+		return Decision{Stage: r.Stage}
+	case switched:
+		return after(r, o, now)
+	case !r.CancelledAt.IsZero():
+		return left(o, Cancel, Cancelled)
+	case o.Next != r.To.Fingerprint:
+		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign: %w", r.To.Subject, errNextGone)}}
+	case o.NextErr != nil:
+		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign yet: %w", r.To.Subject, o.NextErr), For: r.waitFor(o.Lacking)}}
+	}
+	wait := Wait{For: r.waitFor(o.Lacking), Until: o.SwitchBy}
+	due := !o.SwitchBy.IsZero() && !now.Before(o.SwitchBy)
+	return Decision{Stage: AddRoot, Switch: r.Compromised || due || len(wait.For) == 0, Wait: wait}
+}
+
+// after decides once signing is switched.
+func after(r Rotation, o Observed, now time.Time) Decision {
+	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == "" {
+		wait := Wait{For: presenting}
+		for _, h := range presenting {
+			if h.Until.IsZero() {
+				wait.Until = time.Time{}
+				break
+			}
+			if h.Until.After(wait.Until) {
+				wait.Until = h.Until
+			}
+		}
+		return Decision{Stage: Reissue, Wait: wait}
+	}
+	if r.Trusts(now) {
+		return Decision{Stage: Keep, Wait: Wait{Until: r.KeepUntil()}}
+	}
+	if r.From.Root == r.To.Root {
+		return Decision{Stage: Done}
+	}
+	return left(Observed{Holding: r.waitFor(o.Holding)}, DropRoot, Done)
+}
+
+// left is the last stage: it lasts until nobody holds the root any more.
+func left(o Observed, stage, end Stage) Decision {
+	if len(o.Holding) == 0 {
+		return Decision{Stage: end}
+	}
+	return Decision{Stage: stage, Wait: Wait{For: o.Holding}}
+}
+
+// waitFor leaves out the hosts that it goes on without.
+func (r Rotation) waitFor(list []Holder) (out []Holder) {
+	for _, h := range list {
+		if !slices.Contains(r.Without, h.Host) {
+			out = append(out, h)
+		}
+	}
+	return out
+}

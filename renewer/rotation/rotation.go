@@ -1,0 +1,108 @@
+package rotation
+
+import "time"
+
+// Stage is where a rotation is.
+type Stage string
+
+// The stages, in their order; cancel and cancelled in the place of all that
+// follows add_root.
+const (
+	AddRoot   Stage = "add_root"
+	Reissue   Stage = "reissue"
+	Keep      Stage = "keep"
+	DropRoot  Stage = "drop_root"
+	Done      Stage = "done"
+	Cancel    Stage = "cancel"
+	Cancelled Stage = "cancelled"
+)
+
+// Over reports whether nothing is left to do.
+func (s Stage) Over() bool { return s == Done || s == Cancelled }
+
+// Kind is where the next CA comes from.
+type Kind string
+
+// The kinds.
+const (
+	Made     Kind = "rotate"  // another key, made by renewer
+	Imported Kind = "import"  // a CA that was made elsewhere
+	Reissued Kind = "reissue" // the same key and name, signed anew
+)
+
+// CA is one of the two CAs of a rotation.
+type CA struct {
+	Subject     string    `json:"subject"`
+	Fingerprint string    `json:"fingerprint_sha256"` // of what signs
+	Root        string    `json:"root"`               // ID of the root above it, or of itself
+	Key         string    `json:"key"`
+	NotAfter    time.Time `json:"not_after"`
+}
+
+// Rotation is the record of one. What an operator asked for, and when what was
+// observed first; Stage is the last one that was recorded.
+type Rotation struct {
+	Issuer      string        `json:"issuer"`
+	Kind        Kind          `json:"kind"`
+	Why         string        `json:"why"`
+	From        CA            `json:"from"`
+	To          CA            `json:"to"`
+	Stage       Stage         `json:"stage"`
+	Now         bool          `json:"now,omitempty"` // certificates are issued anew without waiting for windows
+	Compromised bool          `json:"compromised,omitempty"`
+	Without     []string      `json:"without,omitempty"` // hosts that it goes on without
+	Keep        time.Duration `json:"keep,omitempty"`    // how long after the switch the old root is trusted at least
+	StartedAt   time.Time     `json:"started_at"`
+	CancelledAt time.Time     `json:"cancelled_at,omitzero"` // asked for
+	SwitchedAt  time.Time     `json:"switched_at,omitzero"`
+	ReissuedAt  time.Time     `json:"reissued_at,omitzero"`
+	EndedAt     time.Time     `json:"ended_at,omitzero"`
+	StageAt     time.Time     `json:"stage_at"`                // when Stage began
+	Said        string        `json:"said,omitempty"`          // what it needs of an operator, as it was last said
+	Listed      bool          `json:"listed,omitempty"`        // the old CA's certificates are all on its last CRL
+	KeyGone     bool          `json:"key_destroyed,omitempty"` // the old key was removed
+}
+
+// KeepUntil is until when the old root is trusted at least; zero where that was
+// not asked for, or signing is not switched yet.
+func (r Rotation) KeepUntil() time.Time {
+	if r.Keep <= 0 || r.SwitchedAt.IsZero() || r.Compromised {
+		return time.Time{}
+	}
+	return r.SwitchedAt.Add(r.Keep)
+}
+
+// Trusts reports whether the old root belongs into the ca files although nothing
+// under it may be left.
+func (r Rotation) Trusts(now time.Time) bool { return now.Before(r.KeepUntil()) }
+
+// Gone is the root that no leaf keeps in a ca file any more: whoever presents one is
+// refused from now on. Empty for none.
+func (r Rotation) Gone() string {
+	if (r.Stage == DropRoot || r.Stage == Done) && (r.Compromised || len(r.Without) > 0) && r.From.Root != r.To.Root {
+		return r.From.Root
+	}
+	return ""
+}
+
+// Holder is a placement that a stage waits for.
+type Holder struct {
+	Name        string // of the placement
+	Certificate string
+	Host        string
+	Why         string    // what is waited for, as a sentence that begins with Name
+	Away        bool      // its host cannot be reached
+	Blocked     bool      // only an operator can change it
+	Until       time.Time // when it is over by itself; zero: not by time
+}
+
+// Observed is what is in place.
+type Observed struct {
+	Signing    string    // SHA-256 of the certificate that signs now
+	Next       string    // and of the next one; empty: none
+	NextErr    error     // why signing cannot be switched: the next CA cannot be opened
+	SwitchBy   time.Time // from then on the CA cannot sign a certificate of full life
+	Lacking    []Holder  // verifiers without the next root in place and loaded
+	Presenting []Holder  // placements that present a leaf under the old root and not under the new one
+	Holding    []Holder  // verifiers with the root that is to go in their ca file
+}
