@@ -30,10 +30,10 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test flips e2e browser test-vault lint fmt fuzz bench table cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt fuzz bench table cover clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## a living system in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
 	@$(GO) build -o bin/ ./examples/tlsservice ./examples/quickstart
@@ -43,16 +43,24 @@ build: ## bin/renewer, one static binary
 	@$(BUILD) -o bin/renewer ./cmd/renewer
 
 # The race detector needs a C compiler; without one the same tests run without it.
-test: ## all tests, in random order, with the race detector where there is a C compiler
+test: ## the tests, in random order, with the race detector where there is a C compiler
 	@if command -v "$$($(GO) env CC)" >/dev/null 2>&1; then \
-	  CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 20m ./...; \
+	  CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 20m ./... && \
+	  echo "make test: passed; make test-norace runs those that take minutes with the race detector"; \
 	else \
 	  echo "make test: no C compiler ($$($(GO) env CC)) here, so without the race detector" >&2; \
 	  $(GO) test -shuffle=on -timeout 20m ./...; \
 	fi
 
-flips: ## flipped bits anywhere in an inventory, which the race detector does not bear
-	@$(GO) test -run '^TestFlippedBitAnywhereIsNoticed$$' ./inventory
+# Those in files with //go:build !race.
+test-norace: ## the tests that do not bear the race detector, or take minutes with it
+	@set -- $$(grep -rl --include='*_test.go' '^//go:build !race$$' .); \
+	  $(GO) test -shuffle=on -timeout 20m \
+	    -run "^($$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' "$$@" | paste -sd '|'))$$" \
+	    $$(dirname "$$@" | sort -u)
+
+attack: ## 200 rounds of a service's user who swaps names while root works in their directory (root, sshd, sudo)
+	@RENEWER_ATTACK=200 $(GO) test -v -count 1 -timeout 30m -run '^TestSwappedNamesGainNothing$$' ./renewer/hosts/remote | grep -v '^=== '
 
 # -v, because the first run builds the hosts' tree for two minutes and says so.
 e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)

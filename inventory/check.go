@@ -27,7 +27,7 @@ const maxFindings = 100
 func (i *Inventory) CheckFull(ctx context.Context) []error {
 	c := checker{ctx: ctx, entries: map[bucket]int{}, opened: map[bucket]*bolt.Bucket{}}
 	pages := func(tx *bolt.Tx) error {
-		if err := sharedRoots(tx, i.path); err != nil { // bbolt's check would follow them for ever
+		if err := checkPages(i.path, i.file, true); err != nil { // bbolt's check is no match for these
 			return err
 		}
 		for err := range tx.Check() { // to the end: bbolt sends from a goroutine
@@ -53,19 +53,6 @@ func (i *Inventory) CheckFull(ctx context.Context) []error {
 		c.found(damaged(i.path, "was opened with a damaged meta page: its last transaction may be missing"))
 	}
 	return c.findings
-}
-
-// sharedRoots is an error if two buckets begin at the same page.
-func sharedRoots(tx *bolt.Tx, path string) error {
-	seen := map[uint64]bool{uint64(tx.Cursor().Bucket().Root()): true}
-	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-		root := uint64(b.Root())
-		if root != 0 && seen[root] { // 0: a small one, which lies in its parent
-			return damaged(path, "is damaged: bucket %q begins at the page of another", clip(name))
-		}
-		seen[root] = true
-		return nil
-	})
 }
 
 // rolledBack runs fn in a write transaction and takes it back.

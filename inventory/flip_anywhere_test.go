@@ -10,7 +10,7 @@ import (
 
 // bbolt follows the offsets of a page without a look at where they lead: what a
 // flipped one makes it read beside a small bucket's copy is noticed by its checksum,
-// but the race detector takes it for a race. So this runs without it: make flips.
+// but the race detector takes it for a race. So this runs without it: make test-norace.
 
 // Wherever a bit of the file is flipped, keys and pages included: either all is
 // read as before, or a read or the full check notices.

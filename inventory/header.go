@@ -60,7 +60,23 @@ func checkHeader(path string, f *os.File) (whole bool, err error) {
 	if size == 0 {
 		return false, damaged(path, "is empty; renewer never leaves an empty one behind, so its content was lost")
 	}
-	newest, magic, found := metaPage{}, false, false
+	newest, whole, magic, found := metaPages(f)
+	switch {
+	case !found && !magic:
+		return false, damaged(path, "is not an inventory (no bbolt file)")
+	case !found:
+		return false, damaged(path, "is damaged: neither of its two meta pages is whole")
+	case newest.highWater > size/max(newest.pageSize, 1):
+		return false, damaged(path, "is cut short: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
+	case newest.root >= newest.highWater, newest.freelist >= newest.highWater && newest.freelist != noFreelist:
+		return false, damaged(path, "is damaged: its meta page leads behind its end")
+	}
+	return whole, nil
+}
+
+// metaPages reads both meta pages: the newest whole one, whether both are whole,
+// whether one looks like one at all, and whether one is whole.
+func metaPages(f *os.File) (newest metaPage, whole, magic, found bool) {
 	look := func(at int64) (metaPage, bool) {
 		var b [pageHeader + metaSize]byte
 		if _, err := f.ReadAt(b[:], at); err != nil {
@@ -84,15 +100,5 @@ func checkHeader(path string, f *os.File) (whole bool, err error) {
 			}
 		}
 	}
-	switch {
-	case !found && !magic:
-		return false, damaged(path, "is not an inventory (no bbolt file)")
-	case !found:
-		return false, damaged(path, "is damaged: neither of its two meta pages is whole")
-	case newest.highWater > size/max(newest.pageSize, 1):
-		return false, damaged(path, "is cut short: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
-	case newest.root >= newest.highWater, newest.freelist >= newest.highWater && newest.freelist != noFreelist:
-		return false, damaged(path, "is damaged: its meta page leads behind its end")
-	}
-	return whole, nil
+	return newest, whole, magic, found
 }

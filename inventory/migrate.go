@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,14 +34,25 @@ func migrate(tx *bolt.Tx, from int) error {
 			return err
 		}
 	}
+	type numbered struct {
+		name   string
+		number int
+	}
+	signed := map[numbered]string{}
 	for _, part := range []func() error{
 		func() error { return migrateEvents(tx) },
 		func() error {
-			return rewrite(tx, bGenerations, func(_ []byte, g renewer.Generation) renewer.Change { return renewer.Change{Generation: &g} })
+			return rewrite(tx, bGenerations, func(_ []byte, g renewer.Generation) renewer.Change {
+				signed[numbered{g.Certificate, g.Number}] = g.Request.Issuer
+				return renewer.Change{Generation: &g}
+			})
 		},
 		func() error {
 			return rewrite(tx, bRecords, func(_ []byte, rec renewer.Record) renewer.Change {
 				rec.Upgrade()
+				if row := rows[rec.Name]; row != nil && row.Fingerprint != "" { // it has the issuer that is wanted
+					row.Issuer = cmp.Or(signed[numbered{rec.Name, row.Generation}], row.Issuer)
+				}
 				return renewer.Change{Record: &rec, Row: rows[rec.Name]}
 			})
 		},

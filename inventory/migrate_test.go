@@ -205,3 +205,38 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 		t.Error("the file was changed")
 	}
 }
+
+// A list shows the issuer that signed what is in place, from the start.
+func TestMigratedRowsNameTheIssuerThatSigned(t *testing.T) {
+	t.Parallel()
+	path := schema2(t)
+	bare(t, path, func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte("generations"))
+		changed := map[string][]byte{}
+		err := b.ForEach(func(k, v []byte) error {
+			var g map[string]any
+			if err := json.Unmarshal(v, &g); err != nil {
+				return err
+			}
+			g["request"].(map[string]any)["issuer"] = "signer"
+			text, err := json.Marshal(g)
+			changed[string(k)] = text
+			return err
+		})
+		for k, v := range changed {
+			err = errors.Join(err, b.Put([]byte(k), v))
+		}
+		return err
+	})
+	i, rows := openAt(t, path), 0
+	if err := i.Rows(time.Time{}, func(r renewer.Row) bool {
+		if r.Fingerprint != "" {
+			if rows++; r.Issuer != "signer" {
+				t.Errorf("%s: %s", r.Name, r.Issuer)
+			}
+		}
+		return true
+	}); err != nil || rows == 0 {
+		t.Fatal(rows, err)
+	}
+}

@@ -37,6 +37,7 @@ type Options struct {
 // safe for many goroutines.
 type Inventory struct {
 	path  string
+	file  *os.File // of db, and closed by it
 	db    *bolt.DB
 	now   func() time.Time
 	group group
@@ -46,8 +47,8 @@ type Inventory struct {
 
 // Open opens the inventory at path, and creates it with mode 0600 where none
 // is; the directory must be there. A new file appears whole or not at all.
-// A file of an older schema is migrated in one transaction. Only meta pages and
-// schema are checked, so that opening takes the same short time at any size.
+// A file of an older schema is migrated in one transaction. Only schema and page
+// numbers are checked, for which a hundredth of the file is read.
 //
 // Errors are, with the way out as a hint, *LockedError, *DamagedError,
 // *SchemaError, or those of the file system.
@@ -66,7 +67,10 @@ func Open(path string, o Options) (*Inventory, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	i := &Inventory{path: path, now: o.Now, torn: !whole}
+	if err := checkPages(path, f, false); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	i := &Inventory{path: path, file: f, now: o.Now, torn: !whole}
 	if i.db, err = openBolt(f, path, o.ReadOnly, o.NoSync); err != nil {
 		return nil, err
 	}

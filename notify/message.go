@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"renewer/internal/plaintext"
 	"renewer/renewer"
 )
 
@@ -33,6 +34,22 @@ type Message struct {
 	Notices  []Trouble `json:"notices"`  // for information
 	More     int       `json:"more"`     // troubles that were left out of the three lists, for their number
 	Test     bool      `json:"test,omitempty"`
+}
+
+// plain is the message without what hosts and issuers may have put into it to
+// steer who shows it.
+func (m Message) plain() Message {
+	m.Title, m.Text = plaintext.Text(m.Title), plaintext.Text(m.Text)
+	for _, list := range []*[]Trouble{&m.Open, &m.Resolved, &m.Notices} {
+		*list = slices.Clone(*list)
+		for i := range *list {
+			t := &(*list)[i]
+			for _, s := range []*string{&t.Message, &t.Error, &t.Hint, &t.Means, &t.Ended} {
+				*s = plaintext.Text(*s)
+			}
+		}
+	}
+	return m
 }
 
 // Bounds of a message.

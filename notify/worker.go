@@ -258,5 +258,5 @@ func (w *worker) send(ctx context.Context, m Message) (err error) {
 			return err
 		}
 	}
-	return w.ch.Sender.Send(ctx, m)
+	return w.ch.Sender.Send(ctx, m.plain())
 }

@@ -45,6 +45,7 @@ type TrustPair struct {
 	State      Acceptance `json:"state"`
 	Until      time.Time  `json:"until,omitzero"` // not_loaded: when it counts as loaded at the latest; zero: not by time
 	Since      time.Time  `json:"since,omitzero"` // expired: since when
+	Coming     bool       `json:"coming"`         // it is on its way, and not presented yet
 }
 
 // TrustRoot is one root of the fleet.
@@ -57,6 +58,7 @@ type TrustRoot struct {
 	Presenters  int       `json:"presenters"` // placements with a leaf under it
 	Verifiers   int       `json:"verifiers"`  // placements with it in their ca file
 	Foreign     []string  `json:"foreign"`    // those of them where it was found and is kept until it is dropped by name
+	NeededBy    []string  `json:"needed_by"`  // of a root that no issuer has now: the presenters for which it stays
 }
 
 // Name returns the CN of the subject, or all of it.
@@ -120,7 +122,7 @@ func (t Trust) Brief() Trust {
 		t.Pairs[i].Presenters, t.Pairs[i].Verifiers = Members(t.Pairs[i].Presenters, briefMembers), Members(t.Pairs[i].Verifiers, briefMembers)
 	}
 	for i := range t.Roots {
-		t.Roots[i].Foreign = Members(t.Roots[i].Foreign, briefMembers)
+		t.Roots[i].Foreign, t.Roots[i].NeededBy = Members(t.Roots[i].Foreign, briefMembers), Members(t.Roots[i].NeededBy, briefMembers)
 	}
 	return t
 }

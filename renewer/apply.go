@@ -1,247 +1,378 @@
 package renewer
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
-// Ending is how an action ended: one of these, whatever the action.
-type Ending string
-
-// The endings. Only done changes what is known to be in place, but for an
-// activation that failed: its flip was done.
-const (
-	EndDone    Ending = "done"
-	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
-	EndFailed  Ending = "failed"  // it may work the next time
-	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; nothing was done
-	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
-	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
-)
-
-// Missing is what a host no longer has, so that trying again does not help.
-type Missing string
-
-// What may be missing.
-const (
-	MissingRevision Missing = "revision" // activate, restore: nothing was flipped
-	MissingKey      Missing = "key"      // stage: no host has the generation's key
-)
-
-// Outcome is how one action ended.
-type Outcome struct {
-	Action
-	At       time.Time
-	Took     time.Duration
-	End      Ending  // empty: what Err says, see EndingOf
-	Err      error   // nil if it was done or held by a guard
-	Missing  Missing // failed
-	NotBegun bool    // activate, failed or lost: nothing was flipped
-	Held     Held    // activate, held
-
-	Generation *Generation   // order: what was issued
-	Key        *SealedKey    // order: the private key of Generation
-	Warnings   []string      // order: what the issuer added or shortened; probe: what could not be checked
-	Revision   string        // stage: what now lies beside what is live
-	Previous   string        // stage: what is live
-	Live       bool          // stage: Revision is the live one
-	Layout     string        // stage
-	Roots      RootSet       // stage: of the ca file
-	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
-	WasForeign bool          // stage: renewer did not write what is live
-	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
-	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
-	Stopped    string        // activate, restore: what does not run and was left alone
-	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before
-	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
-	Rereads    bool          // activate: the service reads it by itself
-	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
-	Budget     time.Duration // activate: from Began until proven
-	Served     string        // probes: SHA-256 seen, hex
-	ServedEnd  time.Time     // probes: its notAfter
+// State is one certificate with all that is decided by: its entry, its record,
+// and the generations that are in place and on their way; nil for none.
+type State struct {
+	Certificate      Certificate
+	Record           Record
+	Current, Rolling *Generation
 }
 
-// Apply is the transition: it takes an outcome into the record and returns the
-// events that explain it. An outcome that does not belong to the state (of a
-// rollout that is over, say) changes nothing.
-func (rec *Record) Apply(o Outcome) []Event {
-	r := rec.Rollout
-	if r == nil || r.ID != o.Rollout || r.Phase.Over() {
-		return nil
-	}
-	if o.End == "" {
-		o.End = EndingOf(o.Err)
-	}
-	t := transition{rec: rec, r: r, o: o}
-	if o.Kind == ActOrder {
-		if r.Phase == PhaseOrdering {
-			t.ordered()
+// Open reports whether a rollout is under way.
+func (s *State) Open() bool { return s.Record.Rollout != nil && !s.Record.Rollout.Phase.Over() }
+
+// Input is what happened to a certificate or was decided about it: Outcome, Begun,
+// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot,
+// Revised, LetGo or Removed.
+type Input interface {
+	apply(a *applied) (changed bool)
+}
+
+// Apply is the one way in which a record changes: inputs in, one after another;
+// the new state, and all that is to be written for it, out; without a record if that
+// says nothing new. It is pure, and what it was given stays as it is.
+func Apply(s State, now time.Time, in ...Input) (State, Change) {
+	a := applied{State: s, now: now}
+	a.Record = s.Record.Clone()
+	changed := false
+	for _, one := range in {
+		open := a.Open()
+		changed = one.apply(&a) || changed
+		if open && !a.Open() && a.Record.Rollout != nil {
+			a.conclude()
 		}
-		return t.events
 	}
-	s, ok := r.Step(o.Host)
-	if !ok || r.Phase != PhaseRolling || actionOf[s.State] != o.Kind {
-		return nil
+	if next := a.nextAt(); !next.Equal(a.Record.NextAt) {
+		a.Record.NextAt, changed = next, true
 	}
-	t.s, t.p = s, rec.Placements[o.Host]
-	switch {
-	case o.End == EndLocal:
-		t.local()
-	case o.Kind == ActStage:
-		t.staged()
-	case o.Kind == ActActivate:
-		t.activated()
-	case o.Kind == ActProbe:
-		t.probed()
-	case o.Kind == ActRestore:
-		t.restored()
-	case o.Kind == ActReprobe:
-		t.reprobed()
+	if changed || len(a.ch.Events) > 0 {
+		a.ch.Record = &a.Record
 	}
-	if rec.Placements == nil {
-		rec.Placements = map[string]PlacementState{}
-	}
-	rec.Placements[o.Host] = t.p
-	t.finish()
-	return t.events
+	return a.State, a.ch
 }
 
-// Begin notes that an action is about to be started. It has to be recorded
-// before the effect: from a flip on, a host has to be finished or put back
-// even if the rollout stops elsewhere. It reports whether anything changed.
-func (rec *Record) Begin(a Action) bool {
-	r := rec.Rollout
-	if r == nil || r.ID != a.Rollout || a.Kind != ActActivate {
+// applied is a state while inputs are taken in, with what has to be written.
+type applied struct {
+	State
+	ch   Change
+	now  time.Time
+	soon bool // there may be more to do at once
+}
+
+func (a *applied) event(typ EventType, host string, generation int, message string) *Event {
+	a.ch.Events = append(a.ch.Events, Event{Time: a.now, Type: typ, Certificate: a.Certificate.Name, Host: host, Generation: generation, Message: message})
+	return &a.ch.Events[len(a.ch.Events)-1]
+}
+
+// conclude takes in that a rollout has ended. What it brought is the current
+// generation then; a rollback gets a renew time in what is left of its life.
+func (a *applied) conclude() {
+	closed := *a.Record.Rollout
+	a.ch.Closed = &closed
+	switch {
+	case closed.Phase != PhaseDone:
+	case closed.Kind == KindIssue:
+		a.Current = a.Rolling
+	case closed.Kind == KindRollback && a.Rolling != nil:
+		g := *a.Rolling
+		g.RenewAt = a.Certificate.Renewal.Held(g, a.now)
+		a.Current, a.ch.Generation = &g, &g
+	}
+	if closed.Phase != PhaseBlocked {
+		a.Record.Rollout, a.Rolling = nil, nil
+	}
+}
+
+// supersede ends the open or blocked rollout, if there is one. A blocked one is in
+// the history already.
+func (a *applied) supersede(why string) {
+	if a.Record.Rollout == nil {
+		return
+	}
+	r, open := *a.Record.Rollout, a.Open()
+	r.Phase, r.EndedAt, r.Error = PhaseSuperseded, a.now, why
+	a.Record.Rollout, a.Rolling = nil, nil
+	a.event(EventRolloutSuperseded, "", r.Generation, why).Rollout = r.ID
+	if open {
+		a.ch.Closed = &r
+	}
+}
+
+// start makes a rollout the one under way; g is what it delivers, if that is not
+// the current generation. It is recorded before anything is done because of it.
+func (a *applied) start(r Rollout, g *Generation) {
+	a.Record.Rollouts++
+	r.ID, r.StartedAt = RolloutID(a.Certificate.Name, a.Record.Rollouts), a.now
+	a.Record.Rollout, a.Rolling = &r, g
+	if r.Kind == KindPlace {
+		a.Rolling = a.Current
+	}
+	a.event(EventRolloutPlanned, "", r.Generation, string(r.Kind)+": "+r.Why()).Rollout = r.ID
+}
+
+// nextAt is when the certificate is looked at again: never at once, so that one
+// that waits for an answer does not keep the loop busy, unless there is something
+// to do that waits for room alone.
+func (a *applied) nextAt() time.Time {
+	at := NextAt(a.Certificate, a.Record, a.Current, a.Rolling, a.now)
+	switch {
+	case a.soon, a.Record.Asked != nil && !a.Open():
+		return a.now
+	case !at.IsZero() && !at.After(a.now):
+		return a.now.Add(time.Minute)
+	default:
+		return at
+	}
+}
+
+// Begun notes that an action is about to be started. It has to be recorded before
+// the effect: from a flip on, a host has to be finished or put back even if the
+// rollout stops elsewhere.
+type Begun struct {
+	Action
+	Refuse []string // the verifiers that will refuse the leaf that goes live
+}
+
+func (b Begun) apply(a *applied) bool {
+	r := a.Record.Rollout
+	if r == nil || r.ID != b.Rollout || b.Kind != ActActivate {
 		return false
 	}
-	s, ok := r.Step(a.Host)
+	changed := false
+	if s, ok := r.Step(b.Host); ok && s.State == StepStaged {
+		s.State, changed = StepActivating, true
+	} else if ok && s.State == StepActivating {
+		s.Again, changed = true, !s.Again
+	}
+	if len(b.Refuse) > 0 {
+		a.event(EventRefused, b.Host, r.Generation, "goes live although these do not have its root and will refuse it: "+strings.Join(b.Refuse, ", ")).Rollout = r.ID
+	}
+	return changed
+}
+
+// Planned is what was decided for a certificate, and what follows from its entry
+// and the time alone.
+type Planned struct {
+	Decision
+	New        bool // there was no record yet
+	Room       bool // for Open, if it does not take the place of another
+	Base       RootSet
+	Generation func(number int) *Generation
+	Retired    func(host string) bool
+	Waits      func(State) Waits // of the rollout under way
+}
+
+func (p Planned) apply(a *applied) bool {
+	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
+	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
+	waits := p.Open != nil && !p.Room && !(p.Close && a.Open())
+	if p.Close {
+		a.supersede(p.Why)
+	}
 	switch {
-	case ok && s.State == StepStaged:
-		s.State = StepActivating
-	case ok && s.State == StepActivating && !s.Again:
-		s.Again = true
-	default:
-		return false
+	case p.Open != nil && !waits:
+		a.start(*p.Open, nil)
+		a.Record.Asked = nil
+	case waits:
+		a.soon = true
+	}
+	if g := a.Current; g != nil && !a.now.Before(g.NotAfter) && a.Record.ExpiredNoted != g.Number {
+		a.Record.ExpiredNoted = g.Number
+		a.event(EventExpired, "", g.Number, "it ended at "+g.NotAfter.Format(time.RFC3339))
+	}
+	if !waits {
+		a.expiring(p.Waits)
+	}
+	if g := a.Current; g != nil && g.Renewal != a.Certificate.Renewal {
+		moved := *g
+		moved.Renewal, moved.RenewAt = a.Certificate.Renewal, a.Certificate.Renewal.Time(moved)
+		a.Current, a.ch.Generation = &moved, &moved
+		a.event(EventRescheduled, "", g.Number, "renew time is now "+moved.RenewAt.Format(time.RFC3339))
+	}
+	if p.Adapt == nil {
+		return changed
+	}
+	adapted := *p.Adapt
+	if a.Record.Rollout = &adapted; p.Hurry {
+		adapted.Hurry(*a.Record.Asked, a.now)
+		a.Record.Asked = nil
+		a.event(EventRolloutPlanned, "", adapted.Generation, "hurried on request").Rollout = adapted.ID
+	}
+	a.ch.Events = append(a.ch.Events, a.Record.finish(a.now)...)
+	a.soon = !a.Open()
+	return true
+}
+
+// expiring notes once a threshold that the end is near and the renewal is not on
+// its way as it should be.
+func (a *applied) expiring(waits func(State) Waits) {
+	if a.Current == nil {
+		return
+	}
+	note, near := a.Record.Expiring(*a.Current, a.now)
+	if !near {
+		return
+	}
+	a.Record.ExpiringNoted = note
+	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State), a.now))
+	if e.Error, e.Hint = a.Record.Trouble(); e.Hint == "" {
+		e.Hint = "renewer show " + a.Certificate.Name + " says why; renewer renew " + a.Certificate.Name + " tries now"
+	}
+}
+
+// Requested asks for a renewal. Planning begins it, when its turn has come: fewer
+// are under way, and no host is between two generations.
+type Requested struct{ Overrides }
+
+func (r Requested) apply(a *applied) bool {
+	r.Since = a.now
+	a.Record.Asked = &r.Overrides
+	if a.Open() && a.Record.Rollout.Restoring() { // what kept it from that may have been mended
+		a.Record.Rollout.retry(false)
 	}
 	return true
 }
 
-type transition struct {
-	rec    *Record
-	r      *Rollout
-	s      *Step
-	p      PlacementState
-	o      Outcome
-	events []Event
+// Replaced starts a rollout for the operator, in the place of what is open.
+type Replaced struct {
+	Why  string
+	With *Rollout
+	By   *Generation // that With delivers; nil for the current one, or one to be ordered
 }
 
-func (t *transition) event(typ EventType, message string, err error) {
-	e := Event{
-		Time: t.o.At, Type: typ, Certificate: t.r.Certificate, Host: t.o.Host,
-		Generation: t.r.Generation, Rollout: t.r.ID, Message: message,
-	}
-	if err != nil {
-		e.Error, e.Hint = err.Error(), Hint(err)
-	}
-	t.events = append(t.events, e)
+func (r Replaced) apply(a *applied) bool {
+	a.supersede(r.Why)
+	a.start(*r.With, r.By)
+	a.Record.Asked = nil
+	return true
 }
 
-// enter moves the step to a state; an error it had stays until it is proven.
-func (t *transition) enter(state StepState) {
-	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again, t.s.Wait = state, 0, time.Time{}, false, nil
-	if state.Over() {
-		t.s.EndedAt = t.o.At
+// Retried makes what waits for its next try due now. Orders: only an order, whose
+// issuer answers again.
+type Retried struct{ Orders bool }
+
+func (r Retried) apply(a *applied) (changed bool) {
+	if a.Open() {
+		return a.Record.Rollout.retry(r.Orders)
 	}
-}
-
-func (t *transition) fail(err error) { t.s.Error, t.s.Hint = err.Error(), Hint(err) }
-
-// again keeps the state and tries later.
-func (t *transition) again(typ EventType) {
-	t.s.Attempts++
-	t.s.Wait = nil
-	if errors.Is(t.o.Err, ErrUnreachable) {
-		t.s.Wait = &Wait{Kind: WaitUnreachable, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
-	}
-	t.s.NextAt = t.o.At.Add(Backoff(t.s.Attempts, t.r.ID+t.s.Host))
-	t.fail(t.o.Err)
-	t.event(typ, fmt.Sprintf("attempt %d, next %s", t.s.Attempts, t.s.NextAt.UTC().Format(time.RFC3339)), t.o.Err)
-}
-
-// LocalRetry is how long until something is tried again that this machine had no
-// descriptors or memory for.
-const LocalRetry = 15 * time.Second
-
-// local waits for this machine: it is no attempt, and says nothing about a host.
-func (t *transition) local() {
-	if !t.s.Wait.For(WaitLocal) {
-		t.s.Wait = &Wait{Kind: WaitLocal, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
-		t.event(EventLocal, "on this machine; nothing is known of "+t.s.Host, t.o.Err)
-	}
-	t.s.NextAt = t.o.At.Add(LocalRetry)
-}
-
-// finish ends the rollout when nothing more can be done: everything in place,
-// or a failure and nobody between two generations.
-func (t *transition) finish() {
-	r := t.r
-	if r.Phase.Over() {
-		return
-	}
-	failed, over, settled, placed := "", true, true, len(r.Steps) == 0
-	for _, s := range r.Steps {
-		over = over && (s.State.Over() || s.unreachable())
-		settled = settled && (!s.State.Live() || s.unreachable())
-		placed = placed || s.State.inPlace()
-		if s.State.failed() && failed == "" {
-			failed = s.Host + ": " + s.Error
-			r.Error, r.Hint = failed, s.Hint
+	for host, st := range a.Record.Placements {
+		if st.Reprobe.After(a.now) {
+			st.Reprobe, changed = a.now, true
+			a.Record.Placements[host] = st
 		}
 	}
+	return changed
+}
+
+// Looked is one look at a placement outside of a rollout.
+type Looked struct {
+	Host  string
+	Look  Look
+	Found *Found // by the first look after a backup was restored; nil: nothing that renewer wrote
+}
+
+// Found is what lies at a placement that an inventory from a backup may not know:
+// something that renewer wrote after the backup was made.
+type Found struct {
+	Dir        string
+	Revision   string
+	Generation *Generation // nil: of a trust bundle
+	Fresh      bool        // the inventory does not have Generation, which has no number yet
+	Trusts     RootSet
+}
+
+func (l Looked) apply(a *applied) bool {
+	st := a.Record.Placements[l.Host]
 	switch {
-	case failed != "" && settled:
-		t.leaveBehind()
-		t.close(PhaseBlocked, failed)
-	case over && placed && failed == "":
-		r.Error, r.Hint = "", ""
-		t.leaveBehind()
-		if r.Generation > 0 || r.Kind == KindRollback {
-			t.rec.Current = r.Generation
-		}
-		switch r.Kind {
-		case KindRollback:
-			t.rec.Held = &r.Request
-		case KindIssue:
-			t.rec.Held = nil
-		}
-		t.close(PhaseDone, "")
+	case st.Unseen == "":
+	case l.Found != nil:
+		a.found(&st, l)
+	case l.Look.Seen.Disk.Leaf != "" || l.Look.Err == nil:
+		st.Unseen = ""
+	default:
+		st.Unseen = UnseenTried
 	}
+	a.ch.Events = append(a.ch.Events, st.Observe(l.Look, a.Certificate.Name, l.Host)...)
+	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil && st.Dirs == nil { // a version before did not say
+		st.in(p.Dir)
+	}
+	a.Record.Placements[l.Host] = st
+	return true
 }
 
-// leaveBehind hands hosts that cannot be reached over to work of their own: a
-// rollout is over when every placement that can be reached is proven or back.
-func (t *transition) leaveBehind() {
-	for _, s := range t.r.Steps {
-		if s.State.Over() || !s.unreachable() {
-			continue
+// found takes in what was found. What is newest of what is in place is current.
+func (a *applied) found(st *PlacementState, l Looked) {
+	st.Unseen, st.Revision, st.Roots, st.Digest, st.Origin, st.Seen = "", l.Found.Revision, l.Found.Trusts, "", OriginIssued, nil
+	if found := l.Found.Generation; found != nil {
+		g := *found
+		switch {
+		case !l.Found.Fresh:
+		case a.Current != nil && a.Current.Fingerprint == g.Fingerprint: // found on another host a moment ago
+			g.Number = a.Current.Number
+		default:
+			g.Number = a.Record.Latest + 1
 		}
-		p := t.rec.Placements[s.Host]
-		p.Error, p.Hint = s.Error, s.Hint
-		if s.State.Live() {
-			step := s.afresh()
-			p.State, p.Matches, p.Interrupted = HostActivated, false, &step
+		st.Generation = g.Number
+		if a.Record.Latest < g.Number {
+			a.Record.Latest, a.ch.Generation = g.Number, &g
+			a.event(EventAdopted, l.Host, g.Number, g.described()+": it is newer than the restored backup").Time = l.Look.At
 		}
-		if t.rec.Placements == nil {
-			t.rec.Placements = map[string]PlacementState{}
+		if g.Number > a.Record.Current {
+			a.Record.Current, a.Current = g.Number, &g
 		}
-		t.rec.Placements[s.Host] = p
 	}
+	st.Revisions = append(st.Revisions, Revision{Name: st.Revision, Generation: st.Generation, Layout: st.Layout, Roots: st.Roots, Origin: st.Origin})
+	st.loaded()
+	st.in(l.Found.Dir)
 }
 
-func (t *transition) close(phase Phase, why string) {
-	t.r.Phase, t.r.EndedAt = phase, t.o.At
-	typ := map[Phase]EventType{PhaseDone: EventRolloutDone, PhaseBlocked: EventRolloutBlocked, PhaseSuperseded: EventRolloutSuperseded}[phase]
-	t.o.Host = ""
-	t.event(typ, why, nil)
+func (g *Generation) described() string {
+	return fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339))
+}
+
+// Adopted takes what is in place on a host as generation 0.
+type Adopted struct {
+	Host       string
+	Placement  PlacementState
+	Generation *Generation
+	Warnings   []string
+	Roots      [][]byte
+}
+
+func (d Adopted) apply(a *applied) bool {
+	a.supersede("it was adopted") // it is blocked
+	a.Current, a.ch.Generation, a.ch.Roots = d.Generation, d.Generation, d.Roots
+	a.Record.Adopted, a.Record.ExpiredNoted, a.Record.ExpiringNoted.Generation = true, -1, -1 // 0 would say that its end is in the log
+	if a.Record.Placements == nil {
+		a.Record.Placements = map[string]PlacementState{}
+	}
+	a.Record.Placements[d.Host] = d.Placement
+	a.event(EventAdopted, d.Host, 0, strings.Join(append([]string{d.Generation.described()}, d.Warnings...), "; "))
+	return true
+}
+
+// Rewritten is a generation that has changed: revoked, or its key is compromised.
+type Rewritten struct {
+	Generation Generation
+	Events     []Event
+}
+
+func (r Rewritten) apply(a *applied) bool {
+	a.ch.Generation, a.ch.Events = &r.Generation, append(a.ch.Events, r.Events...)
+	for _, held := range []**Generation{&a.Current, &a.Rolling} {
+		if *held != nil && (*held).Number == r.Generation.Number {
+			*held = &r.Generation
+		}
+	}
+	return true
+}
+
+// Removed takes a certificate out of every list: it left the fleet file.
+type Removed struct {
+	Generation func(number int) *Generation
+	Retired    func(host string) bool
+}
+
+func (r Removed) apply(a *applied) bool {
+	a.Record.forget(a.Certificate, r.Generation, r.Retired, a.now)
+	a.ch.Remove = a.Certificate.Name
+	a.supersede("its entry left the fleet file")
+	a.event(EventRemoved, "", a.Record.Current, "it is no longer in the fleet file; its files stay where they are")
+	return true
 }

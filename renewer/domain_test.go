@@ -3,6 +3,7 @@ package renewer
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -82,4 +83,13 @@ func TestHintsAndClassesOfErrorsThatDoNotKnowTheDomain(t *testing.T) {
 			t.Errorf("%v: hint %q, class %q; want %q, %q", c.err, Hint(c.err), ClassOf(c.err), c.hint, c.class)
 		}
 	}
+}
+
+// Begin notes that an action begins, and reports whether anything changed.
+func (rec *Record) Begin(a Action) bool {
+	was := rec.Clone()
+	now := applied{State: State{Record: *rec}}
+	Begun{Action: a}.apply(&now)
+	*rec = now.Record
+	return !reflect.DeepEqual(was, *rec)
 }

@@ -5,10 +5,40 @@ import (
 	"slices"
 )
 
-// DropForeign has a root that was found in ca files stay there no longer by
-// itself, and returns the hosts where it did. It is taken out as any other root
-// that is not wanted.
-func (rec *Record) DropForeign(root string) (hosts []string) {
+// DroppedRoot has a root that was found in ca files stay there no longer by
+// itself. It is taken out as any other root that is not wanted.
+type DroppedRoot struct{ Root TrustRoot }
+
+func (d DroppedRoot) apply(a *applied) bool {
+	for _, host := range a.Record.dropForeign(d.Root.ID) {
+		a.event(EventRootDropped, host, 0, "root "+d.Root.Subject+" ("+d.Root.Fingerprint+") was found in the ca file and is dropped on request")
+	}
+	return true
+}
+
+// Revised brings what has not begun in line with the roots that are wanted now.
+type Revised struct{ Observed Observed }
+
+func (r Revised) apply(a *applied) bool {
+	return a.Open() && a.Record.Rollout.revise(a.Certificate, r.Observed, a.now)
+}
+
+// LetGo lets go of what left the fleet file. Removed: the certificate itself did.
+type LetGo struct {
+	Events  []Event
+	Removed bool
+}
+
+func (l LetGo) apply(a *applied) bool {
+	a.Record.Departed, a.ch.Events = nil, append(a.ch.Events, l.Events...)
+	if l.Removed {
+		a.ch.Remove = a.Certificate.Name
+	}
+	return true
+}
+
+// dropForeign returns the hosts where the root was.
+func (rec *Record) dropForeign(root string) (hosts []string) {
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		st := rec.Placements[host]
 		if st.Interrupted != nil && st.Interrupted.Foreign.Has(root) {

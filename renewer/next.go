@@ -43,9 +43,9 @@ type Conditions struct {
 	Deadline   Deadline
 }
 
-// late reports whether what is in place is about to expire, so that window,
+// Late reports whether what is in place is about to expire, so that window,
 // order and pace no longer count.
-func (k Conditions) late() bool { return k.Deadline.Near(k.Now) }
+func (k Conditions) Late() bool { return k.Deadline.Near(k.Now) }
 
 // Next is what a rollout can do now.
 type Next struct {
@@ -70,10 +70,10 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		return Next{}
 	}
 	var n Next
-	if !k.late() {
+	if !k.Late() {
 		n.until(k.Deadline.About, k.Now)
 	}
-	stopped, wait := r.stopped(), r.pausedUntil(c.Pace)
+	stopped, wait := r.Stopped(), r.pausedUntil(c.Pace)
 	leaves, roots := r.slots(c, k, false), r.slots(c, k, true)
 	for i := range r.Steps {
 		s := &r.Steps[i]
@@ -121,9 +121,9 @@ func (n *Next) add(r *Rollout, s *Step, now time.Time) {
 	n.Actions = append(n.Actions, r.action(actionOf[s.State], s.Host))
 }
 
-// waits reports whether a time is still to come. One further off than any that
+// Ahead reports whether a time is still to come. One further off than any that
 // is set comes from a clock that was ahead, and has no meaning.
-func waits(at, now time.Time, most time.Duration) bool {
+func Ahead(at, now time.Time, most time.Duration) bool {
 	return at.After(now) && at.Sub(now) <= most
 }
 
@@ -131,12 +131,12 @@ func waits(at, now time.Time, most time.Duration) bool {
 func (n *Next) waits(at, now time.Time, most time.Duration) bool {
 	n.until(at, now)
 	n.until(at.Add(-most), now)
-	return waits(at, now, most)
+	return Ahead(at, now, most)
 }
 
 func (n *Next) until(t, now time.Time) {
-	if t.After(now) {
-		n.Until = earlier(n.Until, t)
+	if t.After(now) && (n.Until.IsZero() || t.Before(n.Until)) {
+		n.Until = t
 	}
 }
 
@@ -147,12 +147,12 @@ func (n *Next) until(t, now time.Time) {
 // have to wait until every host has the roots.
 func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 	p, proven, live := c.Pace, 0, 0
-	late := k.late()
+	late := k.Late()
 	for _, s := range r.Steps {
 		switch {
 		case s.State == StepVerified || rooting && s.Pass == PassRooted:
 			proven++
-		case s.State.Live() && (!late || !waits(s.NextAt, k.Now, BackoffMax)):
+		case s.State.Live() && (!late || !Ahead(s.NextAt, k.Now, BackoffMax)):
 			live++
 		}
 	}
@@ -168,7 +168,7 @@ func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 func (r *Rollout) pausedUntil(p Pace) time.Time {
 	var last time.Time
 	for _, s := range r.Steps {
-		if s.State.inPlace() && s.EndedAt.After(last) {
+		if s.State.InPlace() && s.EndedAt.After(last) {
 			last = s.EndedAt
 		}
 	}
@@ -184,5 +184,5 @@ func (r *Rollout) shut(c Certificate, k Conditions) bool {
 	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false
 	}
-	return !k.late()
+	return !k.Late()
 }

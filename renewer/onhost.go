@@ -115,6 +115,8 @@ type Problem struct {
 	// Harmless: only what the owner may do himself is another than the placement
 	// says. It counts for what renewer wrote, and not for what it adopted.
 	Harmless bool
+	// Readable: of a public file, which more may read than the placement says.
+	Readable bool
 }
 
 // Texts returns the problems as people read them.

@@ -88,6 +88,22 @@ func (p *PlacementState) stopped(answers bool) {
 	next.Roots, p.Loaded = p.Roots, &next
 }
 
+// keptDirs is how many earlier directories are remembered.
+const keptDirs = 2
+
+// in notes where the live names are. Revisions of another directory are no way
+// back.
+func (p *PlacementState) in(dir string) {
+	if p.MovedTo(dir) {
+		p.Revisions = nil
+	}
+	earlier := slices.DeleteFunc(slices.Clone(p.Dirs), func(d string) bool { return d == dir })
+	p.Dirs = append([]string{dir}, earlier[:min(len(earlier), keptDirs)]...)
+}
+
+// MovedTo reports whether a directory is another one than that of the live names.
+func (p PlacementState) MovedTo(dir string) bool { return len(p.Dirs) > 0 && p.Dirs[0] != dir }
+
 // Placed reports whether anything of renewer's is at the live names.
 func (p PlacementState) Placed() bool { return p.Revision != "" }
 
@@ -161,10 +177,10 @@ type Departed struct {
 	NotAfter   time.Time `json:"not_after"`
 }
 
-// Forget drops what is known of hosts that left the entry, and reports whether
-// there were any. What they had in place (generation finds it; nil for none)
-// goes on to count until it expires, unless the host is retired.
-func (rec *Record) Forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
+// forget drops what is known of hosts that left the entry. What they had in place
+// (generation finds it; nil for none) goes on to count until it expires, unless
+// the host is retired. It reports whether anything changed.
+func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
 	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || !now.Before(d.NotAfter)
@@ -187,18 +203,33 @@ func (rec *Record) Forget(c Certificate, generation func(number int) *Generation
 	return changed
 }
 
+// noteUnwanted keeps since when roots in a ca file are no longer asked for by the
+// entry, which wants base (unknown: nobody can tell): what is issued after that
+// does not keep them there. It reports whether anything changed.
+func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) (changed bool) {
+	for _, p := range c.Placements {
+		st, ok := rec.Placements[p.Host]
+		if !ok || !base.Known() {
+			continue
+		}
+		var since map[string]time.Time
+		for _, root := range st.Roots.Without(base).Without(st.Foreign) {
+			if since == nil {
+				since = map[string]time.Time{}
+			}
+			if since[root] = now; !st.Unwanted[root].IsZero() {
+				since[root] = st.Unwanted[root]
+			}
+		}
+		if !maps.EqualFunc(since, st.Unwanted, time.Time.Equal) {
+			st.Unwanted = since
+			rec.Placements[p.Host], changed = st, true
+		}
+	}
+	return changed
+}
+
 // Counts reports whether somebody may still present the generation.
 func (g *Generation) Counts(now time.Time) bool {
 	return g != nil && now.Before(g.NotAfter) && g.RevokedAt.IsZero()
-}
-
-// LookAgain makes what could not be activated or proven due for another try
-// now.
-func (rec *Record) LookAgain(now time.Time) {
-	for host, st := range rec.Placements {
-		if st.Reprobe.After(now) {
-			st.Reprobe = now
-			rec.Placements[host] = st
-		}
-	}
 }

@@ -53,6 +53,8 @@ type Decision struct {
 	// Open is the rollout to start; nil for none. ID and StartedAt are given
 	// by whoever starts it.
 	Open *Rollout
+	// Hurry takes the renewal that is requested into Adapt.
+	Hurry bool
 	// Adapt is the open rollout, brought in line with an entry that changed in
 	// something that does not need another certificate.
 	Adapt *Rollout
@@ -90,6 +92,8 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 // certificate that ends because of one failure long ago.
 func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	switch {
+	case o.Record.Asked != nil:
+		return requested
 	case r.Entry != c.Digest():
 		return "the entry changed"
 	case r.Kind != KindIssue && o.right(c):
@@ -146,7 +150,13 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	lost := !same && r.cut(c)
 	at := r.Due(c, o.Rolling)
 	due := !at.IsZero() && !at.After(now)
+	asked := o.Record.Asked != nil
 	switch {
+	case asked && same && !r.Restoring() && !r.Quiet && (r.Kind == KindIssue || c.IsBundle()):
+		r.revise(c, o, now)
+		return Decision{Adapt: &r, Hurry: true}, true
+	case asked && r.Settled():
+		return Decision{Close: true, Why: requested}, false
 	case !r.Settled() && (!due || !r.stuck()):
 		if revised := r.revise(c, o, now); lost || revised {
 			d.Adapt = &r // the rest of the change is compared when that has ended
@@ -173,7 +183,15 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	return Decision{Adapt: &r}, true
 }
 
+// requested is why a rollout gives way to a renewal.
+const requested = "renewal requested by operator"
+
 func plan(c Certificate, o Observed, now time.Time) Decision {
+	if asked := o.Record.Asked; asked != nil {
+		r := Renewed(c, *asked)
+		r.revise(c, o, now)
+		return Decision{Open: r}
+	}
 	if !c.IsBundle() {
 		var reasons []Reason
 		for _, policy := range policies {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -55,6 +56,9 @@ const (
 	ProbeRejected    ProbeErrorKind = "rejected"    // a peer cannot use it: chain, name, dates, or our client certificate refused
 	ProbeLax         ProbeErrorKind = "lax"         // a client without a certificate was not refused
 	ProbeStopped     ProbeErrorKind = "stopped"     // the host says that what is activated does not run; the files are right
+	// ProbeHidden: it listens on its host, and cannot be reached from here. No
+	// certificate is the cause, and no restart changes it.
+	ProbeHidden ProbeErrorKind = "hidden"
 )
 
 // ProbeError is the error of a probe that looked and is not content.
@@ -70,12 +74,26 @@ func (e *ProbeError) Unwrap() error { return e.Err }
 // what of the service does not run. instead is what a probe found that something
 // answers all the same; nil for nothing.
 func Stopped(certificate, what string, instead error) error {
-	text, hint := "the files are in place, but nothing serves them", "start it; it is looked at again within minutes"
+	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within minutes"
 	if instead != nil {
 		text = "yet something answers there: " + instead.Error()
 		hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
 	}
 	return WithHint(&ProbeError{Kind: ProbeStopped, Err: fmt.Errorf("not running, so not activated: %s; %s", what, text)}, hint)
+}
+
+// starting is the command that starts the units of what does not run.
+func starting(what string) string {
+	var units []string
+	for word := range strings.FieldsSeq(what) {
+		if strings.HasSuffix(word, ".service") || strings.HasSuffix(word, ".socket") || strings.HasSuffix(word, ".target") {
+			units = append(units, word)
+		}
+	}
+	if len(units) == 0 {
+		return "start it"
+	}
+	return "start it on the host: systemctl start " + strings.Join(units, " ")
 }
 
 // ProbeErrorKindOf returns the kind of a probe's error; one that carries none

@@ -35,8 +35,7 @@ type Record struct {
 	// Departed are placements that left the fleet file with a leaf in place.
 	Departed []Departed `json:"departed,omitempty"`
 	Rollout  *Rollout   `json:"rollout,omitempty"` // under way, or blocked
-	// Asked is a renewal that an operator requested and that is not begun: more
-	// were requested than are under way at once. Nil for none.
+	// Asked is a renewal that is requested and not begun; nil for none.
 	Asked *Overrides `json:"asked,omitempty"`
 	// NextAt is when somebody has to look at this certificate again.
 	NextAt time.Time `json:"next_at,omitzero"`
@@ -71,6 +70,9 @@ type PlacementState struct {
 	Generation int        `json:"generation"`
 	Revision   string     `json:"revision,omitempty"`
 	Revisions  []Revision `json:"revisions,omitempty"` // kept on the host, newest last
+	// Dirs are where it was placed, the directory of the live names first; none:
+	// unknown. Earlier ones may have the keys of generations still.
+	Dirs []string `json:"dirs,omitempty"`
 	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
 	// the roots of the ca file. Roots of a file that nobody has compared yet are
 	// unknown; Digest is what a version before kept of them.

@@ -45,9 +45,6 @@ func (r *Rollout) stepsFor(c Certificate) []Step {
 	return steps
 }
 
-// Revise is revise for a rollout that was requested and is about to begin.
-func (r *Rollout) Revise(c Certificate, o Observed, now time.Time) { r.revise(c, o, now) }
-
 // revise brings what has not begun in line with the roots that are wanted now,
 // and a rollout of kind place with all that is to be placed now: no host waits
 // for another one that is away. It reports whether anything changed.
@@ -83,7 +80,7 @@ func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool
 		switch {
 		case !ok:
 			r.Steps = append(r.Steps, s)
-		case old.State.inPlace():
+		case old.State.InPlace():
 			*old = s
 		default:
 			continue
@@ -172,9 +169,9 @@ func (r *Rollout) stuck() bool {
 	return true
 }
 
-// Finish ends a rollout that has nothing left to do, as one whose last host
+// finish ends a rollout that has nothing left to do, as one whose last host
 // left the entry has.
-func (rec *Record) Finish(now time.Time) []Event {
+func (rec *Record) finish(now time.Time) []Event {
 	r := rec.Rollout
 	if r == nil || r.Phase != PhaseRolling {
 		return nil

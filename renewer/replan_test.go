@@ -12,12 +12,12 @@ func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
 	ahead := t0.AddDate(5, 0, 0)
 	rec := inPlace(c, 1)
 	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
-	rec.Apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: ahead, Err: errors.New("away")})
+	rec.apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: ahead, Err: errors.New("away")})
 	if n := rec.Rollout.Next(c, Conditions{Now: t0, WindowOpen: true}); len(n.Actions) != 1 {
 		t.Fatalf("the order waits: %+v", n)
 	}
-	rec.Apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: t0, Generation: generation(c, 2, t0)})
-	rec.Apply(Outcome{Action: rec.Rollout.action(ActStage, "a"), At: ahead, Err: errors.New("away")})
+	rec.apply(Outcome{Action: rec.Rollout.action(ActOrder, ""), At: t0, Generation: generation(c, 2, t0)})
+	rec.apply(Outcome{Action: rec.Rollout.action(ActStage, "a"), At: ahead, Err: errors.New("away")})
 	if n := rec.Rollout.Next(c, Conditions{Now: t0, WindowOpen: true}); len(n.Actions) != 1 {
 		t.Fatalf("the step waits: %+v", n)
 	}
@@ -38,7 +38,7 @@ func TestARestoredServiceThatDoesNotRunIsNotProven(t *testing.T) {
 	} {
 		o.Certificate, o.Rollout, o.At = "web", rec.Rollout.ID, t0
 		rec.Begin(o.Action)
-		if ev := rec.Apply(o); len(ev) == 0 {
+		if ev := rec.apply(o); len(ev) == 0 {
 			t.Fatalf("%+v was not taken", o)
 		}
 	}
@@ -56,11 +56,11 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
 	id := rec.Rollout.ID
 	act := Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActActivate}
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Kind: ActOrder}, At: t0, Generation: generation(c, 2, t0)})
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActStage}, At: t0, Revision: "r2", Previous: "r1"})
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Kind: ActOrder}, At: t0, Generation: generation(c, 2, t0)})
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: id, Host: "a", Kind: ActStage}, At: t0, Revision: "r2", Previous: "r1"})
 	held := Outcome{Action: act, At: t0, End: EndHeld, Held: Held{Why: "containers run"}}
 	rec.Begin(act)
-	rec.Apply(held)
+	rec.apply(held)
 	if !rec.Rollout.Settled() {
 		t.Fatal("nothing has begun, but it is not settled")
 	}
@@ -69,7 +69,7 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 	if !rec.Begin(act) || rec.Begin(act) {
 		t.Error("going on with it was not noted, or more than once")
 	}
-	rec.Apply(held)
+	rec.apply(held)
 	if rec.Rollout.Settled() {
 		t.Error("settled, although its files may be live")
 	}
@@ -93,10 +93,10 @@ func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
 	} {
 		o.Certificate, o.Rollout, o.At = "web", rec.Rollout.ID, t0
 		rec.Begin(o.Action)
-		rec.Apply(o)
+		rec.apply(o)
 	}
 	next := func(now time.Time) Next {
-		rec.Apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), End: EndLost})
+		rec.apply(Outcome{Action: rec.Rollout.action(ActProbe, "a"), At: now, Err: errors.New("no route to host"), End: EndLost})
 		return rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true, Deadline: c.Deadline(&Generation{NotAfter: end})})
 	}
 	if n := next(t0); len(n.Actions) != 0 {
@@ -104,5 +104,47 @@ func TestACanaryThatIsAwayHoldsTheOthersUntilTheEndIsNear(t *testing.T) {
 	}
 	if n := next(end.Add(-47 * time.Hour)); len(n.Actions) != 1 || n.Actions[0].Kind != ActStage || n.Actions[0].Host != "b" {
 		t.Errorf("near the end: %+v", n)
+	}
+}
+
+func TestTheBudgetIsKeptInHalves(t *testing.T) {
+	for name, last := range map[string]Outcome{"restored": {}, "never back": {Err: errors.New("connection refused")}} {
+		t.Run(name, func(t *testing.T) { budgetInHalves(t, last) })
+	}
+}
+
+func budgetInHalves(t *testing.T, last Outcome) {
+	c := entry("web", "a")
+	rec := inPlace(c, 1)
+	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+	do := func(kind ActionKind, after time.Duration, o Outcome) []Event {
+		t.Helper()
+		o.Action, o.At = Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: kind}, t0.Add(after)
+		if kind != ActOrder {
+			o.Host = "a"
+		}
+		rec.Begin(o.Action)
+		return rec.apply(o)
+	}
+	do(ActOrder, 0, Outcome{Generation: generation(c, 2, t0)})
+	do(ActStage, 0, Outcome{Revision: "r2", Previous: "r1"})
+	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
+	s, _ := rec.Rollout.Step("a")
+	if !s.Half().Equal(t0.Add(10 * time.Second)) {
+		t.Fatalf("half of the budget is over at %s", s.Half())
+	}
+	away := errors.New("the host cannot be looked at")
+	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})
+	if s.State != StepActivated {
+		t.Fatalf("in the first half it is %s", s.State)
+	}
+	do(ActProbe, 11*time.Second, Outcome{Err: away, End: EndLost})
+	if s.State != StepRestoring {
+		t.Fatalf("after the first half it is %s", s.State)
+	}
+	do(ActRestore, 15*time.Second, Outcome{})
+	events := do(ActReprobe, 21*time.Second, last)
+	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
+		t.Errorf("away %s, events %+v", s.Away, events)
 	}
 }

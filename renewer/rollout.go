@@ -52,10 +52,10 @@ const (
 
 // Over reports whether nothing more is done for a step in this state.
 func (s StepState) Over() bool {
-	return s.inPlace() || s.failed()
+	return s.InPlace() || s.failed()
 }
 
-func (s StepState) inPlace() bool { return s == StepVerified || s == StepUnproven }
+func (s StepState) InPlace() bool { return s == StepVerified || s == StepUnproven }
 func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlocked }
 
 // Live reports whether the host may be between two generations.
@@ -206,8 +206,8 @@ func (r *Rollout) InHand(host string) bool {
 	return ok && s.State.Live()
 }
 
-// stopped reports whether a failure keeps further hosts from being touched.
-func (r *Rollout) stopped() bool {
+// Stopped reports whether a failure keeps further hosts from being touched.
+func (r *Rollout) Stopped() bool {
 	for _, s := range r.Steps {
 		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
 			return true
@@ -269,6 +269,8 @@ func (r *Rollout) Held() bool {
 type Overrides struct {
 	Force   bool     `json:"force,omitempty"`   // guards, and the trust gate
 	Without []string `json:"without,omitempty"` // the trust gate, for what these hosts have in place
+	// Since is when it was made, of one that waits for its turn.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Override takes the overrides of a request into the rollout.
@@ -281,22 +283,24 @@ func (r *Rollout) Override(o Overrides) {
 	}
 }
 
-// Hurry takes a person's request into a rollout under way: no window, no
+// Hurry takes the operator's request into a rollout under way: no window, no
 // backoff.
 func (r *Rollout) Hurry(o Overrides, now time.Time) {
 	r.Override(o)
 	r.AskedAt = now
-	r.Retry()
+	r.retry(false)
 }
 
-// Retry makes what waits for its next try due now, and reports whether there
-// was any.
-func (r *Rollout) Retry() bool {
+// retry makes what waits for its next try due now, or only the order, and reports
+// whether there was any.
+func (r *Rollout) retry(orders bool) bool {
 	waited := !r.NextAt.IsZero()
 	r.NextAt = time.Time{}
 	for i := range r.Steps {
-		waited = waited || !r.Steps[i].NextAt.IsZero()
-		r.Steps[i].NextAt = time.Time{}
+		if s := &r.Steps[i]; !orders {
+			waited = waited || !s.NextAt.IsZero()
+			s.NextAt = time.Time{}
+		}
 	}
 	return waited
 }

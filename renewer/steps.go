@@ -28,7 +28,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		return reprobes(c, o.Record, k.Now)
 	default:
 		r = o.Record.Rollout
-		for _, w := range waits {
+		for _, w := range append(slices.Clone(waits), o.Record.Waits()...) {
 			if w.Kind != WaitWindow { // said of each host that has to be activated
 				add(w.Host, "wait", w.Text)
 			}

@@ -210,7 +210,7 @@ func trace(c Certificate, rec *Record, fail func(Action, int) *Outcome) string {
 			o.Action, o.At = a, now
 			rec.Begin(a)
 			fmt.Fprintf(&b, "%s %s\n", a.Kind, a.Host)
-			for _, ev := range rec.Apply(o) {
+			for _, ev := range rec.apply(o) {
 				fmt.Fprintf(&b, "  %s %s %s\n", ev.Type, ev.Host, ev.Error)
 			}
 		}

@@ -108,6 +108,7 @@ func (t *transition) place() {
 	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
 	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
+	t.p.in(t.o.Dir)
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen
 		seen.Roots, t.p.Seen = s.Roots, &seen
@@ -240,8 +241,9 @@ func (t *transition) probed() {
 			return
 		}
 		t.unproven()
-	case kind == ProbeUnreachable && !t.canGoBack():
-		// The first placement, and nobody serves yet: that takes nothing down.
+	case kind == ProbeHidden, kind == ProbeUnreachable && !t.canGoBack():
+		// Going back would change nothing; or it is the first placement, and nobody
+		// serves yet: that takes nothing down.
 		t.unproven()
 	case t.o.Err != nil:
 		t.saw()

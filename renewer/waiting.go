@@ -2,6 +2,7 @@ package renewer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -203,6 +204,8 @@ func (rec Record) View(current *Generation, waits Waits) *RolloutView {
 		waits = Waits{r.Blocked(current)}
 	case r.Phase.Over():
 		waits = nil
+	default:
+		waits = append(slices.Clone(waits), rec.Waits()...)
 	}
 	return &RolloutView{*r, waits}
 }
@@ -215,4 +218,15 @@ func (rec Record) currentOf(gens []Generation) *Generation {
 		}
 	}
 	return nil
+}
+
+// Waits says that a renewal waits for the rollout under way; empty for none.
+func (rec Record) Waits() Waits {
+	if rec.Asked == nil || rec.Rollout == nil || rec.Rollout.Phase.Over() {
+		return nil
+	}
+	return Waits{{
+		Kind: WaitPace, Since: rec.Asked.Since,
+		Text: "a renewal is requested by operator since " + date(rec.Asked.Since) + "; it begins when rollout " + rec.Rollout.ID + " is at work on no host",
+	}}
 }

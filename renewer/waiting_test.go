@@ -9,9 +9,9 @@ import (
 )
 
 // waitsFor decides for one rollout alone.
-func waitsFor(t *testing.T, c Certificate, r *Rollout, k Conditions) string {
+func waitsFor(c Certificate, r *Rollout, k Conditions) string {
 	var out []string
-	for _, w := range decide(t, []refEntry{{Entry: Entry{Certificate: c, Rollout: r, Conditions: k}}}, idle).Waiting[c.Name] {
+	for _, w := range r.Next(c, k).Waiting {
 		out = append(out, fmt.Sprintf("%s %s", w.Kind, w))
 	}
 	return strings.Join(out, " | ")
@@ -83,7 +83,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		r := Issue(cert, Reason{ReasonRequested, "a test"})
 		r.ID, r.Phase, r.StartedAt = "web#1", PhaseRolling, t0
 		c.change(&cert, r, &k)
-		if got := waitsFor(t, cert, r, k); got != c.want {
+		if got := waitsFor(cert, r, k); got != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got, c.want)
 		}
 	}
@@ -99,29 +99,29 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	at := func(kind ActionKind, o Outcome) {
 		o.Action, o.At = Action{Certificate: "web", Rollout: r.ID, Kind: kind, Host: "a"}, t0
 		rec.Begin(o.Action)
-		if rec.Apply(o) == nil {
+		if rec.apply(o) == nil {
 			t.Fatalf("%s changed nothing in %+v", kind, r)
 		}
 	}
 	at(ActOrder, Outcome{Err: errors.New("down")})
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: r.ID, Kind: ActOrder}, At: t0, Err: &Error{Err: ErrRate, After: time.Minute}})
-	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "rate ") {
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: r.ID, Kind: ActOrder}, At: t0, Err: &Error{Err: ErrRate, After: time.Minute}})
+	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "rate ") {
 		t.Errorf("an order that failed and then waits for the rate: %s", w)
 	}
 	at(ActOrder, Outcome{Generation: generation(c, 2, t0)})
 	at(ActStage, Outcome{Err: fmt.Errorf("dial: %w", ErrUnreachable)})
-	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "unreachable a: ") {
+	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); !strings.HasPrefix(w, "unreachable a: ") {
 		t.Errorf("a host that is away: %s", w)
 	}
 	at(ActStage, Outcome{Revision: "r2", Previous: "r1"})
 	until := t0.Add(time.Hour)
 	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run", Deadline: until}})
-	w, ok := decide(t, []refEntry{{Entry: Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: t0, WindowOpen: true}}}}, idle).Waiting["web"].On(r.Steps[0])
+	w, ok := r.Next(c, Conditions{Now: t0, WindowOpen: true}).Waiting.On(r.Steps[0])
 	if !ok || w.Kind != WaitGuard || !w.Since.Equal(t0) || !w.Until.Equal(until) {
 		t.Errorf("a guard: %+v", w)
 	}
 	at(ActActivate, Outcome{})
-	if w := waitsFor(t, c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Wait != nil {
+	if w := waitsFor(c, r, Conditions{Now: t0, WindowOpen: true}); w != "" || r.Steps[0].Wait != nil {
 		t.Errorf("after all that: %s, %+v", w, r.Steps[0])
 	}
 }
@@ -131,7 +131,7 @@ func TestAPlanSaysWhatABlockedRolloutWaitsFor(t *testing.T) {
 	c := entry("web", "a")
 	rec := inPlace(c, 1)
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
-	rec.Apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
+	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
 	current := generation(c, 1, t0.Add(-70*24*time.Hour))
 	steps := PlanSteps(c, Observed{Record: rec, Current: current}, Conditions{Now: t0, WindowOpen: true}, nil)
 	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: a person") ||

@@ -20,7 +20,8 @@ func newCheck(c *cli) *cobra.Command {
 		Short: "Validate the fleet file",
 		Long: `Validates the fleet file; it needs no CA and no state. Where the certificate of a
 local CA is there, what that CA may not sign is an error too. With --online it also
-logs in at each issuer and reaches each host.`,
+logs in at each issuer, reaches each host, and looks whether what is restarted there
+would start again.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,11 +36,11 @@ logs in at each issuer and reaches each host.`,
 			refused := daemon.CheckRequests(f)
 			found.Refused, found.OK = len(refused), len(refused) == 0
 			if online {
-				found.IssuerStatus, found.HostStatus, err = daemon.CheckOnline(cmd.Context(), f)
+				found.IssuerStatus, found.HostStatus, found.Findings, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				found.OK = found.OK && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
@@ -68,6 +69,7 @@ type checked struct {
 	Refused      int                    `json:"refused"` // reasons for which a local CA would not sign
 	IssuerStatus []renewer.IssuerStatus `json:"issuer_status,omitempty"`
 	HostStatus   []renewer.HostStatus   `json:"host_status,omitempty"`
+	Findings     []renewer.Finding      `json:"findings,omitempty"`
 }
 
 func placedOn(f *configs.Fleet) int {
@@ -111,6 +113,13 @@ func (c *cli) down(found checked) error {
 	for _, h := range found.HostStatus {
 		if !h.Up {
 			complain("host", h.Name, h.Error, h.Hint)
+		}
+	}
+	for _, f := range found.Findings {
+		if f.Level == renewer.FindingFail {
+			complain("host", f.Host, f.Text, f.Fix)
+		} else {
+			c.caution(renewer.WithHint(fmt.Errorf("host %s: %s", f.Host, f.Text), f.Fix))
 		}
 	}
 	if n > 0 {

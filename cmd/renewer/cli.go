@@ -14,6 +14,7 @@ import (
 
 	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
+	"renewer/internal/plaintext"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -216,8 +217,17 @@ func (c *cli) askHosts(ctx context.Context, do func(hostService) error) error {
 }
 
 func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// fileOf is the file that is written to, or read from.
+func fileOf(w any) (*os.File, bool) {
+	if clean, ok := w.(*plaintext.Writer); ok {
+		w = clean.To
+	}
+	f, ok := w.(*os.File)
+	return f, ok
 }
 
 func count(n int, what string) string {

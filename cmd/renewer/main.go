@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"renewer/internal/plaintext"
 )
 
 // version is set with -ldflags "-X main.version=…".
@@ -30,6 +32,10 @@ func run(args []string, in *os.File, out, errOut io.Writer) int {
 		<-signals
 		os.Exit(exitFailed)
 	}()
+	errOut = &plaintext.Writer{To: errOut, Colours: true}
+	if isTerminal(out) {
+		out = &plaintext.Writer{To: out, Colours: true}
+	}
 	c := &cli{in: in, out: out, errOut: errOut}
 	root := newRoot(c, args)
 	root.SetArgs(args)

@@ -195,7 +195,7 @@ const (
 
 // width is that of the terminal; 0 where nobody counts.
 func (c *cli) width() int {
-	f, ok := c.out.(*os.File)
+	f, ok := fileOf(c.out)
 	if !ok {
 		return 0
 	}
@@ -212,7 +212,7 @@ var spare = []string{"clock", "kind", "attempts", "generation", "rollout", "phas
 
 // told are the columns of sentences, and how much of one has to be seen for it
 // to say anything.
-var told = map[string]int{"waits_for": 24, "reason": 24, "why": 24, "text": 24, "problems": 24, "type": 12, "message": 10, "error": 10, "last_error": 12}
+var told = map[string]int{"waits_for": 24, "reason": 24, "why": 24, "text": 24, "problems": 24, "type": 12, "message": 10, "error": 10, "last_error": 12, "verifier": 12, "state": 10}
 
 // squeeze chooses which columns a line has room for, and how wide they are.
 // The first names what a row is about, and is never spared.

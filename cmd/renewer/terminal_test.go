@@ -103,7 +103,7 @@ func TestATerminalGetsColoursAndShortLines(t *testing.T) {
 	t.Parallel()
 	u := newUser(t)
 	for _, columns := range []uint16{200, 80, 60, 40} {
-		for _, argv := range [][]string{{"list"}, {"status"}, {"show", "web"}, {"plan"}, {"history"}} {
+		for _, argv := range [][]string{{"list"}, {"status"}, {"show", "web"}, {"plan"}, {"history"}, {"trust"}, {"impact", "web", "--expired"}, {"impact", "web"}} {
 			out := u.on(columns, "A=b", argv...)
 			if got := widest(out, int(columns)); got > int(columns) {
 				t.Errorf("%q on %d columns: a line of %d\n%s", argv, columns, got, out)

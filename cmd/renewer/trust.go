@@ -30,6 +30,9 @@ work comes first:
               activated there
   accepted    the root is in place and loaded
 
+A certificate that is on its way waits until those who accept the one before it
+have its root in place and loaded.
+
 A root that was found in a ca file, and that renewer does not ask for, stays
 there until it is dropped by name: by fingerprint, the beginning of one, or
 subject. That is refused while a certificate under it is in place. The ca files
@@ -79,7 +82,7 @@ func (c *cli) dropRoot(ctx context.Context, s server.Service, root string) error
 }
 
 // pairColumns are those of a table and of -o csv.
-var pairColumns = []string{"presenter", "as", "root", "verifier", "state", "until"}
+var pairColumns = []string{"presenter", "as", "root", "verifier", "state", "until", "note"}
 
 // showTrust prints the matrix, and the roots below it; -o csv has the former alone.
 func (c *cli) showTrust(t renewer.Trust) error {
@@ -88,11 +91,14 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		names[r.ID] = r.ID[:8] + " " + r.Name()
 	}
 	pairs := listOf(c, pairColumns, func(p renewer.TrustPair) []any {
-		until := p.Until
+		until, note := p.Until, ""
+		if p.Coming {
+			note = "on its way"
+		}
 		if p.State == renewer.HasExpired {
 			until = p.Since
 		}
-		return []any{c.members(p.Presenters), p.As, c.rootNames(p.Under, names), c.members(p.Verifiers), state(p.State), until}
+		return []any{c.members(p.Presenters), p.As, c.rootNames(p.Under, names), c.members(p.Verifiers), state(p.State), until, note}
 	})
 	if c.format == asCSV {
 		return pairs.all(t.Pairs, "")
@@ -104,15 +110,16 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		c.heading("Roots")
 		var rows [][]any
 		for _, r := range t.Roots {
-			origin := strings.Join(r.Issuers, ", ")
-			if len(r.Foreign) > 0 {
-				origin = strings.TrimPrefix(origin+", foreign in "+fmt.Sprint(c.members(r.Foreign)), ", ")
-			} else if origin == "" {
-				origin = "no issuer has it now"
+			why := slices.Clone(r.Issuers)
+			if len(r.NeededBy) > 0 {
+				why = append(why, fmt.Sprint("needed by ", c.members(r.NeededBy)))
 			}
-			rows = append(rows, []any{r.ID[:8], r.Name(), r.NotAfter, r.Presenters, r.Verifiers, origin})
+			if len(r.Foreign) > 0 {
+				why = append(why, fmt.Sprint("foreign in ", c.members(r.Foreign)))
+			}
+			rows = append(rows, []any{r.ID[:8], r.Name(), r.NotAfter, r.Presenters, r.Verifiers, strings.Join(why, "; ")})
 		}
-		return c.table([]string{"root", "subject", "not_after", "presenters", "ca_files", "origin"}, rows)
+		return c.table([]string{"root", "subject", "not_after", "presenters", "ca_files", "why"}, rows)
 	})
 }
 
@@ -141,11 +148,11 @@ func (c *cli) rootNames(under renewer.RootSet, names map[string]string) string {
 	}
 	var out []string
 	for _, id := range under {
-		name, ok := names[id]
-		if !ok {
-			name = id[:min(8, len(id))]
+		if name, ok := names[id]; ok && c.format == asWide {
+			out = append(out, name)
+		} else {
+			out = append(out, id[:min(8, len(id))])
 		}
-		out = append(out, name)
 	}
 	return strings.Join(out, ", ")
 }
@@ -236,11 +243,12 @@ func (c *cli) showImpact(i renewer.Impact) error {
 		if i.Kind == "root" {
 			name = name[:8]
 		}
-		if err := refused.all(i.Refused, fmt.Sprintf("if %s %s %s, no peer would refuse another", i.Kind, name, caseWords[i.Case])); err != nil {
+		none := fmt.Sprintf("if %s %s %s, no peer would refuse another", i.Kind, name, caseWords[i.Case])
+		if err := refused.all(i.Refused, strings.Join(lines(none, c.width()), "\n")); err != nil {
 			return err
 		}
 		for _, note := range i.Notes {
-			c.say("note: %s", note)
+			c.say("%s", strings.Join(lines("note: "+note, c.width()), "\n"))
 		}
 		return nil
 	})

@@ -35,7 +35,7 @@ var rooms = []room{
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "cmd/renewer/daemon", may: []string{
-		"renewer/engine", "renewer/rotation", "renewer/hosts", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
+		"renewer/engine", "renewer/rotation", "renewer/hosts", "renewer/unithost", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
 		"configs", "inventory", keptRoots, "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, "renewer/pki", leaves,
 	}},
 
@@ -49,14 +49,16 @@ var rooms = []room{
 	{path: "notify", may: below},
 	{path: "renewer/daguhost", may: below},
 	{path: "renewer/dockerhost", may: below},
-	{path: "renewer/engine", may: append([]string{"renewer/trust"}, below...)},
+	{path: "renewer/engine", may: append([]string{"renewer/trust", "renewer/traffic"}, below...)},
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},
+	{path: "renewer/unithost", may: below},
 	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
 	{path: "docs/runbooks", standardOnly: true},
 
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
 	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
+	{path: "renewer/traffic", may: []string{domain}, standardOnly: true},
 	{path: "renewer/rotation", standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.

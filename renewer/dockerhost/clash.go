@@ -46,7 +46,7 @@ func (pl *planner) clashInEnvironment() error {
 		if fl.clashes(after) {
 			name := strings.TrimPrefix(fl.words[0].raw, "$")
 			return misconfigured(fmt.Sprintf("take --%s out of %s in %s", flagName(fl), name, pl.cmd.envFile[name]),
-				"%s in %s gives dockerd --%s, which %s has or needs too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), DaemonJSON)
+				"%s in %s gives dockerd --%s, which %s has or needs too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), pl.f.Daemon.Path)
 		}
 	}
 	return nil

@@ -19,6 +19,10 @@ func showServices() []string {
 	return systemctl("show", "--property=Id,Environment,EnvironmentFiles", "--type=service", "--state=running", "*")
 }
 
+func showSockets() []string {
+	return systemctl("show", "--property=Id,LoadState,ActiveState,Listen,Triggers", "--type=socket", "--all", "*")
+}
+
 func journal(unit string) []string {
 	const most = "30"
 	return []string{"journalctl", "--unit=" + unit, "--lines=" + most, "--output=cat", "--no-pager", "--quiet"}
@@ -36,12 +40,16 @@ func listeners(port string) []string {
 // what an account that uses sudo has to be allowed.
 func Commands(p renewer.Placement) [][]string {
 	if p.Probe.Kind != renewer.ProbeDocker {
-		return [][]string{showServices()}
+		return [][]string{showServices(), diskFree(p.Dir), listMounts()}
 	}
 	unit := unitOf(p)
 	out := [][]string{
-		showUnit(unit), journal(unit), askSwarm(), systemctl("daemon-reload"),
+		showUnit(unit), showSockets(), diskFree(p.Dir), listMounts(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
+	}
+	out = append(out, showEnvironment(unit))
+	for _, program := range validators {
+		out = append(out, validate(program, DaemonJSON))
 	}
 	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {
 		out = append(out, listeners(port))

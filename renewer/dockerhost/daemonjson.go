@@ -24,7 +24,8 @@ type member struct {
 
 // parseDocument checks the text of daemon.json. An empty one is an empty
 // object, as it is to dockerd.
-func parseDocument(text string) (document, error) {
+func parseDocument(f File) (document, error) {
+	text := f.Text
 	d := document(text)
 	if strings.TrimSpace(text) == "" {
 		d = document("{}\n")
@@ -36,14 +37,14 @@ func parseDocument(text string) (document, error) {
 	}
 	const hint = "put it right by hand; dockerd does not start with it either, and renewer never overwrites what it cannot read"
 	if bytes.HasPrefix(d, []byte("\xef\xbb\xbf")) {
-		return nil, misconfigured("save it as UTF-8 without a byte order mark", "%s:1:1: a byte order mark; expected an object", DaemonJSON)
+		return nil, misconfigured("save it as UTF-8 without a byte order mark", "%s:1:1: a byte order mark; expected an object", f.Path)
 	}
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		line, column := position(d, int(syntax.Offset))
-		return nil, misconfigured(hint, "%s:%d:%d: %w", DaemonJSON, line, column, err)
+		return nil, misconfigured(hint, "%s:%d:%d: %w", f.Path, line, column, err)
 	}
-	return nil, misconfigured(hint, "%s:1:1: it holds something else than an object in { }", DaemonJSON)
+	return nil, misconfigured(hint, "%s:1:1: it holds something else than an object in { }", f.Path)
 }
 
 // position of the byte that was read last, both from 1.

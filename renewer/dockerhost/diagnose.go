@@ -24,6 +24,38 @@ type Case struct {
 	Probed   bool
 	Seen     renewer.Observation
 	ProbeErr error
+	// Served is the chain that the probe's address shows, leaf first, whatever is
+	// wrong with it; nil: it was not seen.
+	Served []*x509.Certificate
+}
+
+// sighted is a leaf, and where it was seen.
+type sighted struct {
+	where string
+	leaf  *x509.Certificate
+}
+
+// leaves are what peers see and what lies in the files; without either, what the
+// inventory has.
+func (c Case) leaves() (out []sighted) {
+	if len(c.Served) > 0 {
+		out = append(out, sighted{"what is served", c.Served[0]})
+	}
+	if disk := c.Facts.Disk.Chain.Leaf; disk != nil && (len(out) == 0 || !disk.Equal(out[0].leaf)) {
+		out = append(out, sighted{"what is in " + c.Placement.Dir, disk})
+	}
+	if len(out) == 0 && c.Leaf != nil {
+		out = append(out, sighted{"the current generation", c.Leaf})
+	}
+	return out
+}
+
+// mending is the way to a certificate that the entry would have differently.
+func (c Case) mending(change string) string {
+	if c.foreign() || c.Leaf == nil {
+		return c.placing() + " places one of the entry; without renewer, make it anew with what is missing"
+	}
+	return change
 }
 
 // docker reports whether a Docker daemon serves the placement.
@@ -86,6 +118,8 @@ var (
 		{"clock", clock},
 		{"files", files},
 		{"file-modes", fileModes},
+		{"disk", disk},
+		{"single-file-mount", singleMounts},
 		{"environment", environment},
 		{"docker-unit", dockerUnit},
 		{"start-limit", startLimit},
@@ -98,6 +132,7 @@ var (
 		{"expiry", expiry},
 		{"usage", usage},
 		{"san-mismatch", sanMismatch},
+		{"chain", chainHolds},
 		{"unknown-authority", unknownAuthority},
 		{"timeout", timeout},
 		{"client-refused", clientRefused},

@@ -95,7 +95,7 @@ func files(c Case) verdict {
 func fileModes(c Case) verdict {
 	var wrong []string
 	for _, p := range c.Facts.Disk.Problems {
-		if p.Kind == renewer.ProblemMode || p.Kind == renewer.ProblemOwner {
+		if p.Kind == renewer.ProblemMode && !p.Readable || p.Kind == renewer.ProblemOwner {
 			wrong = append(wrong, p.Text)
 		}
 	}
@@ -183,9 +183,9 @@ func hostConflict(c Case) verdict {
 	}
 	if slices.Sort(both); len(both) > 0 {
 		return bad("renewer host setup "+c.Placement.Host+" moves each to one place",
-			"%s is given as a flag in %s and in %s: dockerd does not start with both", strings.Join(slices.Compact(both), ", "), c.Facts.Unit.Name, DaemonJSON)
+			"%s is given as a flag in %s and in %s: dockerd does not start with both", strings.Join(slices.Compact(both), ", "), c.Facts.Unit.Name, c.Facts.Daemon.Path)
 	}
-	return fine("no directive is both in %s and in the unit", DaemonJSON)
+	return fine("no directive is both in %s and in the unit", c.Facts.Daemon.Path)
 }
 
 func daemonConfig(c Case) verdict {
@@ -207,7 +207,7 @@ func daemonConfig(c Case) verdict {
 	case c.Facts.Unit.Stale:
 		return warn("systemctl daemon-reload, then a restart when it suits", "files of %s were changed, and systemd has not read them yet", c.Facts.Unit.Name)
 	}
-	return fine("%s and the unit are as they should be", DaemonJSON)
+	return fine("%s and the unit are as they should be", c.Facts.Daemon.Path)
 }
 
 func liveRestore(c Case) verdict {

@@ -12,12 +12,16 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // These look at the certificate, and at what a probe saw of it.
 
 func expiry(c Case) verdict {
 	end, what := c.Seen.NotAfter, "what is served"
+	if len(c.Served) > 0 {
+		end = c.Served[0].NotAfter
+	}
 	if end.IsZero() {
 		end, what = c.Facts.Disk.NotAfter, "what is on disk"
 	}
@@ -40,19 +44,22 @@ func expiry(c Case) verdict {
 }
 
 func usage(c Case) verdict {
-	if c.Leaf == nil {
-		return verdict{}
-	}
 	want := slices.Clone(c.Usages)
 	if serves(c.Placement) && !slices.Contains(want, renewer.UsageServer) {
 		want = append(want, renewer.UsageServer)
 	}
-	have := renewer.UsagesOf(c.Leaf)
-	for _, u := range want {
-		if !slices.Contains(have, u) {
-			return bad(fmt.Sprintf("set usages: [%s] for %s, then renewer renew it", u, c.Placement.Certificate),
-				"it is needed as %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", u, have)
+	leaves := c.leaves()
+	for _, s := range leaves {
+		have := renewer.UsagesOf(s.leaf)
+		for _, u := range want {
+			if len(have) > 0 && !slices.Contains(have, u) && !slices.Contains(have, "any") {
+				return bad(c.mending(fmt.Sprintf("set usages: [%s] for %s, then renewer renew it", u, c.Placement.Certificate)),
+					"%s is needed as %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", s.where, u, have)
+			}
 		}
+	}
+	if len(leaves) == 0 {
+		return verdict{}
 	}
 	return fine("it has the usages %v", want)
 }
@@ -63,22 +70,43 @@ func serves(p renewer.Placement) bool {
 }
 
 func sanMismatch(c Case) verdict {
-	if c.Leaf == nil || !serves(c.Placement) {
+	leaves := c.leaves()
+	if len(leaves) == 0 || !serves(c.Placement) {
 		return verdict{}
 	}
 	name := c.Placement.Probe.ServerName
 	if name == "" {
 		name, _, _ = net.SplitHostPort(c.Placement.Probe.Address)
 	}
-	covers := "no name at all"
-	if sans := renewer.SANs(c.Leaf); len(sans) > 0 {
-		covers = strings.Join(sans, ", ")
+	for _, s := range leaves {
+		if s.leaf.VerifyHostname(name) != nil {
+			return bad(c.mending("add "+name+" to sans: (or to names: of the host), then renewer renew "+c.Placement.Certificate),
+				"clients dial %s, and the certificate covers only %s (%s)", name, covers(s.leaf), s.where)
+		}
 	}
-	if c.Leaf.VerifyHostname(name) != nil {
-		return bad("add "+name+" to sans: (or to names: of the host), then renewer renew "+c.Placement.Certificate,
-			"clients dial %s, and the certificate covers only %s", name, covers)
+	return fine("clients dial %s, and the certificate covers %s", name, covers(leaves[0].leaf))
+}
+
+func covers(leaf *x509.Certificate) string {
+	if sans := renewer.SANs(leaf); len(sans) > 0 {
+		return strings.Join(sans, ", ")
 	}
-	return fine("clients dial %s, and the certificate covers %s", name, covers)
+	return "no name at all"
+}
+
+// chainHolds looks at a certificate that no probe of the inventory has seen: does it
+// lead to a root that is at hand?
+func chainHolds(c Case) verdict {
+	if c.Probed || !serves(c.Placement) || len(c.Served) == 0 {
+		return verdict{}
+	}
+	chain := renewer.Chain{Leaf: c.Served[0], Intermediates: c.Served[1:]}
+	roots := slices.Concat(c.Facts.Disk.Roots, c.Roots)
+	if len(pki.Under(chain, roots)) > 0 || len(roots) == 0 {
+		return fine("what is served leads to a root that is at hand")
+	}
+	return warn("serve the intermediates after the leaf, or put the root into the clients' ca file; "+c.placing()+" places a certificate of the entry's issuer",
+		"what is served was signed by %q, and neither %s nor the issuer of the entry has that root", c.Served[len(c.Served)-1].Issuer.String(), c.Placement.Files[renewer.FileCA])
 }
 
 func unknownAuthority(c Case) verdict {

@@ -38,6 +38,8 @@ func healthy(t testing.TB) (Case, *testpki.CA) {
 	}, ca
 }
 
+func made(p testpki.Pair) []*x509.Certificate { return []*x509.Certificate{p.Cert} }
+
 func probeError(kind renewer.ProbeErrorKind, err error) error {
 	return &renewer.ProbeError{Kind: kind, Err: renewer.WithHint(err, "a hint")}
 }
@@ -105,6 +107,34 @@ func TestDiagnose(t *testing.T) {
 		{"modes", func(c *Case) {
 			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644 instead of 0400"}}
 		}, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
+		{"public files that more may read", func(c *Case) {
+			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "ca.pem has mode 0644 instead of 0444", Readable: true}}
+		}, "file-modes", renewer.FindingOK, "are right", ""},
+		{"a full disk", func(c *Case) { c.Facts.Room = Room{true, 12, 100} }, "disk", renewer.FindingFail, "12 KiB are left", "df -h"},
+		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free space"},
+		{"a single file in a container", func(c *Case) {
+			c.Facts.Mounts = []Mounted{{"app", "/etc/docker/tls"}, {"web", "/etc/docker/tls/server-key.pem"}, {"old", "/etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem"}, {"x", "/srv/ca.pem"}}
+		}, "single-file-mount", renewer.FindingWarn, "old has /etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem; web has /etc/docker/tls/server-key.pem mounted as a single file", "mount the directory"},
+		{"made by hand, for clients", func(c *Case) {
+			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, Usages: testpki.ClientUsage}))
+			c.Placed, c.Probed, c.Leaf = false, false, nil
+		}, "usage", renewer.FindingFail, "what is served is needed as server", "places one of the entry"},
+		{"made by hand, for another name", func(c *Case) {
+			c.Facts.Disk.Chain.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"web"}}).Cert
+			c.Placed, c.Probed, c.Leaf = false, false, nil
+		}, "san-mismatch", renewer.FindingFail, "covers only web (what is in /etc/docker/tls)", "places one of the entry"},
+		{"made by hand, expired", func(c *Case) {
+			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, NotAfter: time.Now().Add(-24 * time.Hour)}))
+			c.Placed, c.Probed, c.Leaf, c.Seen = false, false, nil, renewer.Observation{}
+		}, "expiry", renewer.FindingFail, "what is served ended", "renewer renew"},
+		{"made by hand, by nobody that is known", func(c *Case) {
+			c.Served = made(testpki.New(t).Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}}))
+			c.Placed, c.Probed, c.Leaf = false, false, nil
+		}, "chain", renewer.FindingWarn, "neither ca.pem nor the issuer of the entry has that root", "intermediates"},
+		{"served otherwise than on the disk", func(c *Case) {
+			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"old"}}))
+			c.Facts.Disk.Chain.Leaf = c.Leaf
+		}, "san-mismatch", renewer.FindingFail, "covers only old (what is served)", "add 10.0.1.2 to sans:"},
 		{"files missing", func(c *Case) { c.Facts.Disk = renewer.OnDisk{} }, "files", renewer.FindingFail, "no certificate", "renewer renew"},
 		{"files missing, and not set up", func(c *Case) {
 			c.Facts.Disk, c.Facts.Daemon, c.Placed = renewer.OnDisk{}, File{Path: DaemonJSON}, false

@@ -21,11 +21,14 @@ type Facts struct {
 	Environment File // /etc/environment
 	UnitEnv     []UnitVariable
 	Clock, Ours time.Time // the machine's, and this process's at that moment
+	Room        Room
+	Mounts      []Mounted // in containers that run
 
 	Unit      Unit
-	Daemon    File // daemon.json
+	Daemon    File // daemon.json, or what --config-file names
 	DropIn    File // ours
 	Docker    renewer.DockerState
+	Sockets   []Socket // that systemd listens on
 	Swarm     bool     // the daemon is in a swarm
 	DockerErr error    // the daemon could not be asked
 	Listening []string // local addresses, host:port, that something listens on at the probe's port
@@ -53,6 +56,8 @@ type Unit struct {
 	Stale    bool   // NeedDaemonReload: files were changed since systemd read them
 	Files    []File // the unit's file and its drop-ins but ours, in systemd's order
 	EnvFiles []File // that EnvironmentFile= names
+	// NoProgram is what ExecStart= names and is not there; Program is a dockerd that is.
+	NoProgram, Program string
 }
 
 // Inspect looks at the machine of a placement. An error says that it could not
@@ -71,14 +76,15 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 		return f, err
 	}
 	f.Ours = before.Add(time.Since(before) / 2)
+	f.Room = inspectRoom(ctx, m, p)
 	if p.Probe.Kind != renewer.ProbeDocker {
-		f.UnitEnv = inspectUnits(ctx, m)
+		f.UnitEnv, f.Mounts = inspectUnits(ctx, m), inspectMounts(ctx, m)
 		return f, nil
 	}
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
 		return f, err
 	}
-	if f.Daemon, err = readFile(ctx, m, DaemonJSON); err != nil {
+	if f.Daemon, err = readFile(ctx, m, settingsOf(f.Unit)); err != nil {
 		return f, err
 	}
 	if f.DropIn, err = readFile(ctx, m, DropIn(p)); err != nil {
@@ -88,7 +94,13 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	if f.Unit.Active == "active" || f.Unit.Active == "reloading" {
 		f.Docker, f.Swarm, f.DockerErr = inspectDocker(ctx, m)
 	}
+	if f.Docker.Running {
+		f.Mounts = inspectMounts(ctx, m)
+	}
 	f.Listening, f.ListenErr = inspectPort(ctx, m, p)
+	if f.Sockets, err = inspectSockets(ctx, m); err != nil {
+		f.ListenErr = errors.Join(f.ListenErr, err)
+	}
 	return f, ctx.Err()
 }
 
@@ -137,7 +149,27 @@ func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
 		}
 		u.EnvFiles = append(u.EnvFiles, file)
 	}
-	return u, nil
+	return u, u.lookForProgram(ctx, m)
+}
+
+// lookForProgram notes where the command's program is missing.
+func (u *Unit) lookForProgram(ctx context.Context, m Machine) error {
+	c, err := commandOf(*u)
+	if err != nil {
+		return nil //nolint:nilerr // the plan says so
+	}
+	program := strings.TrimPrefix(c.program.text, "-")
+	if has, err := m.Has(ctx, program); err != nil || has {
+		return err
+	}
+	u.NoProgram = program
+	for _, other := range validators {
+		if has, err := m.Has(ctx, other); err == nil && has {
+			u.Program = other
+			return nil
+		}
+	}
+	return nil
 }
 
 // startLimitHit is Result= of a unit whose first failure this is (systemd.exec(5),

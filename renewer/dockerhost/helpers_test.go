@@ -57,8 +57,8 @@ func fresh(unit string) Facts {
 func done(f Facts, plan renewer.HostPlan) Facts {
 	for _, c := range plan.Changes {
 		switch c.Path {
-		case DaemonJSON:
-			f.Daemon = file(DaemonJSON, c.After)
+		case f.Daemon.Path:
+			f.Daemon = file(c.Path, c.After)
 		case dropInPath:
 			f.DropIn = file(dropInPath, c.After)
 		}

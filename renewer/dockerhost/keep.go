@@ -24,7 +24,7 @@ func (w *work) keepContainers(ctx context.Context) error {
 }
 
 func (w *work) switchOn(ctx context.Context) error {
-	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == DaemonJSON })
+	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == w.settings })
 	if i >= 0 && w.interim == "" {
 		return errors.New("dockerd does not take it from daemon.json now: it is in a swarm, or a flag says otherwise")
 	}
@@ -32,7 +32,7 @@ func (w *work) switchOn(ctx context.Context) error {
 	if i >= 0 {
 		c := w.plan.Changes[i]
 		w.written = append(w.written, c)
-		if err := w.Machine.WriteFile(ctx, DaemonJSON, []byte(w.interim), c.Mode); err != nil {
+		if err := w.Machine.WriteFile(ctx, w.settings, []byte(w.interim), c.Mode); err != nil {
 			return err
 		}
 	}

@@ -16,11 +16,16 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	own := slices.Concat(unitHosts, pl.fileHosts)
 	drops := pl.dropped(d)
 	pl.plaintext(slices.Concat(own, envHosts))
+	bySocket, err := pl.bySocket(slices.Concat(own, envHosts))
+	if err != nil {
+		return "", nil, err
+	}
+	pl.socketed = bySocket
 	bindable := len(pl.bindable(slices.Clone(own), envHosts)) == len(own)
 	if !pl.f.DropIn.Exists && !clash && len(drops) == 0 && bindable && pl.covered(slices.Concat(own, envHosts)) {
 		return "", d, nil
 	}
-	if !pl.f.DropIn.Exists && len(pl.f.Listening) > 0 && !slices.ContainsFunc(slices.Concat(own, envHosts), pl.samePort) {
+	if !pl.f.DropIn.Exists && len(pl.f.Listening) > 0 && !pl.socketed && !slices.ContainsFunc(slices.Concat(own, envHosts), pl.samePort) {
 		pl.note("something listens on port %s already (%s): if it is not dockerd, dockerd will not start, and everything is put back", pl.port, strings.Join(pl.f.Listening, ", "))
 	}
 	if pl.cmd.late != "" {
@@ -29,16 +34,16 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	}
 	if d.has("hosts") {
 		if clash {
-			pl.note("%s has hosts and %s has -H, so dockerd cannot start: the addresses in hosts move to %s", DaemonJSON, pl.f.Unit.Name, pl.f.DropIn.Path)
+			pl.note("%s has hosts and %s has -H, so dockerd cannot start: the addresses in hosts move to %s", pl.f.Daemon.Path, pl.f.Unit.Name, pl.f.DropIn.Path)
 		} else {
-			pl.note("the addresses in hosts of %s move to %s", DaemonJSON, pl.f.DropIn.Path)
+			pl.note("the addresses in hosts of %s move to %s", pl.f.Daemon.Path, pl.f.DropIn.Path)
 		}
 		d = d.remove("hosts")
 	}
 	want := pl.addresses(unitHosts, envHosts)
 	for _, h := range want {
 		if !slices.Contains(unitHosts, h) && (!plainAddress.MatchString(h) || h == "") {
-			return "", nil, misconfigured("put it right by hand", "%q in hosts of %s, or in %s, is not an address", h, DaemonJSON, pl.f.DropIn.Path)
+			return "", nil, misconfigured("put it right by hand", "%q in hosts of %s, or in %s, is not an address", h, pl.f.Daemon.Path, pl.f.DropIn.Path)
 		}
 	}
 	drop := func(fl directive) bool {
@@ -46,9 +51,9 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 			fl.key == "hosts" && !slices.Contains(want, fl.value)
 	}
 	for _, fl := range drops {
-		pl.note("the flag --%s of %s is left out: %s has it, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, DaemonJSON)
+		pl.note("the flag --%s of %s is left out: %s has it, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, pl.f.Daemon.Path)
 	}
-	return pl.cmd.dropIn(want, drop), d, nil
+	return pl.cmd.dropIn(pl.f.Daemon.Path, want, drop), d, nil
 }
 
 // addresses are what the drop-in listens on: all that the unit, the drop-in and
@@ -85,6 +90,8 @@ func (pl *planner) bindable(want, envHosts []string) []string {
 		switch {
 		case !pl.samePort(h):
 			return false
+		case pl.socketed:
+			return true
 		case slices.ContainsFunc(inEnv, isWildcard):
 			return true
 		case len(inEnv) > 0:
@@ -117,7 +124,7 @@ var plainAddress = pattern.New(`^([a-z]+://)?[A-Za-z0-9_.:/\[\]@-]*$`)
 // covered reports whether clients are answered at the probe's port by one of
 // the addresses. One of the machine's own addresses counts: somebody chose it.
 func (pl *planner) covered(listen []string) bool {
-	return slices.ContainsFunc(listen, func(h string) bool { return pl.samePort(h) && !isLoopback(h) })
+	return pl.socketed || slices.ContainsFunc(listen, func(h string) bool { return pl.samePort(h) && !isLoopback(h) })
 }
 
 // samePort of a -H address; without a port dockerd takes 2376 (dockerd(8)).

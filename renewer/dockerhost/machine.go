@@ -19,6 +19,8 @@ type Machine interface {
 	WriteFile(ctx context.Context, path string, data []byte, mode fs.FileMode) error
 	// Remove removes a file; it is no error if there is none.
 	Remove(ctx context.Context, path string) error
+	// Has reports whether there is a file, or a link.
+	Has(ctx context.Context, path string) (bool, error)
 	// Output runs an argument vector and returns what it printed; a non-zero
 	// exit is an error.
 	Output(ctx context.Context, argv []string) (string, error)

@@ -1,6 +1,7 @@
 package dockerhost
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"net"
@@ -33,6 +34,7 @@ type planner struct {
 	cmd       command
 	daemon    document // as it is
 	fileHosts []string // its key hosts
+	socketed  bool     // systemd listens on the port for dockerd
 }
 
 func newPlanner(f Facts, p renewer.Placement) *planner { return &planner{f: f, p: p} }
@@ -62,11 +64,15 @@ func (pl *planner) read() (err error) {
 	if pl.cmd, err = commandOf(pl.f.Unit); err != nil {
 		return err
 	}
-	if pl.daemon, err = parseDocument(pl.f.Daemon.Text); err != nil {
+	if u := pl.f.Unit; u.NoProgram != "" {
+		return misconfigured(cmp.Or(u.where(), "install Docker, or put the path right with systemctl edit "+u.Name),
+			"%s starts %s, which is not there", u.Name, u.NoProgram)
+	}
+	if pl.daemon, err = parseDocument(pl.f.Daemon); err != nil {
 		return err
 	}
 	if _, err := pl.daemon.get("hosts", &pl.fileHosts); err != nil {
-		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", DaemonJSON)
+		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", pl.f.Daemon.Path)
 	}
 	return nil
 }
@@ -169,7 +175,7 @@ func (pl *planner) unloaded() bool {
 	case pl.f.ListenErr == nil && !slices.ContainsFunc(pl.f.Listening, func(a string) bool { return !isLoopback("tcp://" + a) }):
 		pl.note("nothing listens on port %s, although the configuration says so", pl.port)
 	case pl.f.DockerErr == nil && d.Running && !d.LiveRestore && !pl.f.Swarm:
-		pl.note("live-restore is off in the running daemon, although %s says otherwise", DaemonJSON)
+		pl.note("live-restore is off in the running daemon, although %s says otherwise", pl.f.Daemon.Path)
 	default:
 		return false
 	}
@@ -187,4 +193,19 @@ func (pl *planner) aboutRestart() {
 			pl.note("%d containers run: live-restore is switched on before the restart, so that they go on", d.Containers)
 		}
 	}
+}
+
+// where says which file has the wrong path of dockerd, and the right one.
+func (u Unit) where() string {
+	if u.Program == "" {
+		return ""
+	}
+	for _, f := range slices.Backward(u.Files) {
+		for _, e := range service(f.Text) {
+			if e.name == "ExecStart" && strings.Contains(e.value, u.NoProgram) {
+				return fmt.Sprintf("write %s in place of %s in %s, then systemctl daemon-reload", u.Program, u.NoProgram, f.Path)
+			}
+		}
+	}
+	return ""
 }

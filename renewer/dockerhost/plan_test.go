@@ -3,6 +3,7 @@ package dockerhost
 import (
 	"flag"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,11 +71,14 @@ func part(ar *txtar.Archive, name string) string {
 func machineOf(t *testing.T, ar *txtar.Archive) Facts {
 	f := fresh("")
 	f.Unit.Files = nil
+	files := map[string]File{}
 	for _, a := range ar.Files {
 		switch {
 		case a.Name == "facts" || a.Name == "want":
-		case a.Name == DaemonJSON:
-			f.Daemon = file(a.Name, string(a.Data))
+		case strings.HasSuffix(a.Name, ".json"):
+			files[a.Name] = file(a.Name, string(a.Data))
+		case strings.HasSuffix(a.Name, ".socket"):
+			f.Sockets = append(f.Sockets, socketOf(path.Base(a.Name), string(a.Data))...)
 		case a.Name == dropInPath:
 			f.DropIn = file(a.Name, string(a.Data))
 		case strings.HasPrefix(a.Name, "/etc/default/"):
@@ -84,6 +88,9 @@ func machineOf(t *testing.T, ar *txtar.Archive) Facts {
 		default:
 			t.Fatalf("what is %s?", a.Name)
 		}
+	}
+	if f.Daemon = files[settingsOf(f.Unit)]; !f.Daemon.Exists {
+		f.Daemon = File{Path: settingsOf(f.Unit)}
 	}
 	for _, word := range strings.Fields(part(ar, "facts")) {
 		switch word {
@@ -103,6 +110,8 @@ func machineOf(t *testing.T, ar *txtar.Archive) Facts {
 			f.Listening = []string{"127.0.0.1:2376"}
 		case "unplaced":
 			f.Disk = renewer.OnDisk{}
+		case "on-debian":
+			f.Unit.NoProgram, f.Unit.Program = "/usr/bin/dockerd", "/usr/sbin/dockerd"
 		case "link":
 			f.Daemon.Link = true
 		case "not-found", "masked":
@@ -112,6 +121,23 @@ func machineOf(t *testing.T, ar *txtar.Archive) Facts {
 		}
 	}
 	return f
+}
+
+func socketOf(unit, text string) (out []Socket) {
+	s := Socket{Unit: unit, Active: true, Starts: []string{strings.TrimSuffix(unit, ".socket") + ".service"}}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch name {
+		case "Service":
+			s.Starts = []string{value}
+		case "ListenStream":
+			out = append(out, Socket{Address: value})
+		}
+	}
+	for i := range out {
+		out[i].Unit, out[i].Active, out[i].Starts = s.Unit, s.Active, s.Starts
+	}
+	return out
 }
 
 func shown(p renewer.HostPlan, err error) string {

@@ -25,10 +25,11 @@ func (w *work) preconditions(ctx context.Context) error {
 		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
 			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
 		}
-		if c.Path == DaemonJSON {
+		if c.Path == facts.Daemon.Path {
 			w.interim = interimOf(facts)
 		}
 	}
+	w.settings = facts.Daemon.Path
 	w.before, w.keeps = facts.Docker, facts.Docker.LiveRestore
 	if !w.plan.Empty() {
 		return facts.DockerErr // what runs is not known
@@ -39,7 +40,7 @@ func (w *work) preconditions(ctx context.Context) error {
 // interimOf is daemon.json as it is, with live-restore on; empty where that
 // is impossible or said elsewhere.
 func interimOf(f Facts) string {
-	d, err := parseDocument(f.Daemon.Text)
+	d, err := parseDocument(f.Daemon)
 	cmd, cerr := commandOf(f.Unit)
 	if err != nil || cerr != nil || f.Swarm {
 		return ""

@@ -31,7 +31,7 @@ func dockerdStarts(f Facts) error {
 			flags = append(flags, parse(more)...)
 		}
 	}
-	d, err := parseDocument(f.Daemon.Text)
+	d, err := parseDocument(f.Daemon)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func listensOn(f Facts) []string {
 		panic(err)
 	}
 	var inFile []string
-	if d, err := parseDocument(f.Daemon.Text); err == nil {
+	if d, err := parseDocument(f.Daemon); err == nil {
 		_, _ = d.get("hosts", &inFile)
 	}
 	flags := c.flags
@@ -162,11 +162,11 @@ type fataler interface{ Fatalf(string, ...any) }
 // kept checks that text after has every key of before, as it was written and
 // in the same order, but for hosts and the settings, which are there.
 func kept(t fataler, before, after string, set []setting) {
-	d, err := parseDocument(before)
+	d, err := parseDocument(file(DaemonJSON, before))
 	if err != nil {
 		t.Fatalf("before: %v", err)
 	}
-	e, err := parseDocument(after)
+	e, err := parseDocument(file(DaemonJSON, after))
 	if err != nil {
 		t.Fatalf("after: %v\n%s", err, after)
 	}
@@ -202,7 +202,7 @@ func FuzzDaemonJSON(f *testing.F) {
 	}
 	set := settings(placement(), true)
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := parseDocument(text)
+		d, err := parseDocument(file(DaemonJSON, text))
 		if err != nil {
 			if renewer.Hint(err) == "" || !strings.HasPrefix(err.Error(), DaemonJSON+":") {
 				t.Errorf("error %q, hint %q", err, renewer.Hint(err))

@@ -32,7 +32,7 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 			continue
 		}
 		done[c.Path] = true
-		if soften && c.Path == DaemonJSON {
+		if soften && c.Path == w.settings {
 			note(w.Machine.WriteFile(ctx, c.Path, []byte(w.interim), c.Mode))
 			continue
 		}
@@ -46,7 +46,7 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 	}
 	if soften {
 		for _, c := range w.written {
-			if c.Path == DaemonJSON {
+			if c.Path == w.settings {
 				note(w.original(ctx, c))
 				break
 			}

@@ -31,14 +31,15 @@ const (
 // work is one plan being carried out.
 type work struct {
 	Setup
-	plan    renewer.HostPlan
-	before  renewer.DockerState
-	copies  []string // made beside the files
-	written []renewer.FileChange
-	interim string // daemon.json as it was, with live-restore on; see interimOf
-	keeps   bool   // live-restore is on in the daemon that runs
-	began   bool   // systemd or the daemon has been told
-	restart bool   // the daemon was restarted, or may have been
+	plan     renewer.HostPlan
+	before   renewer.DockerState
+	copies   []string // made beside the files
+	written  []renewer.FileChange
+	interim  string // daemon.json as it was, with live-restore on; see interimOf
+	settings string // the file that dockerd reads: daemon.json
+	keeps    bool   // live-restore is on in the daemon that runs
+	began    bool   // systemd or the daemon has been told
+	restart  bool   // the daemon was restarted, or may have been
 }
 
 // Apply carries out a plan that was made of this machine: copies, files,

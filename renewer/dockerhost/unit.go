@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"renewer/internal/pattern"
 	"renewer/renewer"
 )
 
@@ -46,12 +47,13 @@ type command struct {
 	// envFile the file.
 	env     []directive
 	envFile map[string]string // by variable
+	config  string            // the file that --config-file names
 	late    string            // a file that sets ExecStart= and is read after our drop-in
 }
 
 // commandOf reads the unit's own command out of its files.
-func commandOf(u Unit) (command, error) {
-	c := command{envFile: map[string]string{}}
+func commandOf(u Unit) (c command, err error) {
+	c = command{envFile: map[string]string{}}
 	var lines []string
 	for i, f := range u.Files {
 		for _, e := range service(f.Text) {
@@ -74,18 +76,67 @@ func commandOf(u Unit) (command, error) {
 	if !ok {
 		return command{}, misconfigured("see systemctl cat "+u.Name, "%s has a quote in ExecStart= that is not closed: %s", u.Name, lines[0])
 	}
-	if len(words) == 0 || !strings.HasPrefix(words[0].text, "/") && !strings.HasPrefix(words[0].text, "-/") || !strings.Contains(path.Base(words[0].text), "dockerd") {
-		return command{}, misconfigured("renewer sets up the dockerd of Debian, Ubuntu and Docker's own packages; configure this one by hand",
-			"%s does not start dockerd: %s", u.Name, lines[0])
+	if err := ordinary(u, words, lines[0]); err != nil {
+		return command{}, err
 	}
 	c.program, c.flags = words[0], parse(words[1:])
 	c.env = c.expand(u)
+	if c.config, err = c.settings(u); err != nil {
+		return command{}, err
+	}
 	for _, h := range addressesOf(slices.Concat(c.flags, c.env)) {
 		if h == "" {
 			return command{}, misconfigured("see systemctl cat "+u.Name, "%s has -H without an address", u.Name)
 		}
 	}
 	return c, nil
+}
+
+// ordinary refuses a unit whose dockerd is not the one that these rules are about.
+func ordinary(u Unit, words []word, line string) error {
+	const hint = "renewer sets up the dockerd of Debian, Ubuntu and Docker's own packages; configure this one by hand"
+	program := ""
+	if len(words) > 0 {
+		program = strings.TrimPrefix(words[0].text, "-")
+	}
+	switch {
+	case strings.Contains(path.Base(program), "rootless"):
+		return misconfigured(hint, "%s starts a rootless dockerd, which reads ~/.config/docker/daemon.json of its user and listens in a namespace of its own", u.Name)
+	case !strings.HasPrefix(program, "/") || path.Base(program) != "dockerd":
+		return misconfigured(hint, "%s does not start dockerd: %s", u.Name, line)
+	}
+	for _, f := range u.Files {
+		for _, e := range service(f.Text) {
+			elsewhere := slices.Contains([]string{"RootDirectory", "RootImage", "BindPaths", "BindReadOnlyPaths", "MountImages"}, e.name)
+			if elsewhere && e.value != "" || e.name == "User" && e.value != "" && e.value != "root" && e.value != "0" {
+				return misconfigured(hint, "%s has %s=%s in %s, so its dockerd may read other files than those of the host", u.Name, e.name, e.value, f.Path)
+			}
+		}
+	}
+	return nil
+}
+
+// settings is the file that dockerd reads: daemon.json, unless --config-file
+// names another one (dockerd(8)).
+func (c command) settings(u Unit) (string, error) {
+	file := DaemonJSON
+	for _, fl := range slices.Concat(c.flags, c.env) {
+		if fl.key == "config-file" {
+			file = fl.value
+		}
+	}
+	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsAny(file, "%$\\") {
+		return "", misconfigured("write the file's full path there, without variables", "%s has --config-file %s: which file dockerd reads is not known", u.Name, file)
+	}
+	return file, nil
+}
+
+// settingsOf is the file that the unit's dockerd reads, as far as the unit is understood.
+func settingsOf(u Unit) string {
+	if c, err := commandOf(u); err == nil {
+		return c.config
+	}
+	return DaemonJSON
 }
 
 // expand returns the flags in the values of the variables that the command
@@ -110,6 +161,9 @@ func (c *command) expand(u Unit) (flags []directive) {
 			set(name, value, f.Path)
 		}
 	}
+	for i := range c.flags {
+		c.flags[i].value = braced.Regexp().ReplaceAllStringFunc(c.flags[i].value, func(v string) string { return values[v[2:len(v)-1]] })
+	}
 	for _, fl := range c.flags {
 		for _, w := range fl.words {
 			name, ok := strings.CutPrefix(w.text, "$")
@@ -126,6 +180,9 @@ func (c *command) expand(u Unit) (flags []directive) {
 	}
 	return flags
 }
+
+// braced is a variable within a word.
+var braced = pattern.New(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
 // variables reads an environment file (systemd.exec(5), EnvironmentFile=).
 func variables(text string) map[string]string {
@@ -187,7 +244,7 @@ func oursIn(f File) (out []directive) {
 
 // dropIn is the text of our drop-in: the command without the flags that
 // daemon.json has, listening on all of listen. What was there keeps its place.
-func (c command) dropIn(listen []string, drop func(directive) bool) string {
+func (c command) dropIn(settings string, listen []string, drop func(directive) bool) string {
 	line := []string{c.program.raw}
 	at := 1 // new addresses come after the last old one
 	left := slices.Clone(listen)
@@ -213,7 +270,7 @@ func (c command) dropIn(listen []string, drop func(directive) bool) string {
 [Service]
 ExecStart=
 ExecStart=%s
-`, DaemonJSON, strings.Join(line, " "))
+`, settings, strings.Join(line, " "))
 }
 
 func misconfigured(hint, format string, args ...any) error {

@@ -129,7 +129,11 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			outs[i].Err, outs[i].End, outs[i].NotBegun = err, renewer.EndLost, true
 		}
 	}
-	if held := guard(ctx, jobs); held.Why != "" { // the last look before the service is touched
+	held := e.foresee(ctx, jobs)
+	if held.Why == "" {
+		held = guard(ctx, jobs) // the last look before the service is touched
+	}
+	if held.Why != "" {
 		for i := range outs {
 			outs[i] = renewer.Outcome{Action: outs[i].Action, End: renewer.EndHeld, Held: held}
 		}
@@ -148,7 +152,7 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 			}
 			continue
 		}
-		out.Rereads, out.Settle = j.rereads(), j.placement.Settle(j.cert)
+		out.Dir, out.Rereads, out.Settle = j.placement.Dir, j.rereads(), j.placement.Settle(j.cert)
 		flipped = append(flipped, i)
 		silent = silent && out.Rereads
 	}
@@ -194,15 +198,16 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 		return Activated{}, err
 	}
 	how := j.placement.Activate
-	timeout := how.Timeout
-	if timeout <= 0 {
-		timeout = time.Minute
-	}
+	how.Timeout = timeFor(ctx, host, how)
 	if j.Kind == renewer.ActActivate && budget > 0 {
-		timeout = min(timeout, budget/2)
+		how.Timeout = min(how.Timeout, budget/2)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeoutCause(ctx, how.Timeout, fmt.Errorf("not done within %s (timeout: of the entry's activate:)", how.Timeout))
 	defer cancel()
 	how.Bring = j.Kind == renewer.ActRestore && !j.step.Down.IsZero()
-	return reach(ctx, func() (Activated, error) { return host.Activate(ctx, how) })
+	did, err := reach(limited, func() (Activated, error) { return host.Activate(limited, how) })
+	if limited.Err() != nil && ctx.Err() == nil && renewer.Hint(err) == "" {
+		err = renewer.WithHint(err, "give it longer: timeout: beside activate: of the entry, then renewer renew "+j.Certificate)
+	}
+	return did, inItsWords(ctx, host, how, err)
 }

@@ -20,17 +20,16 @@ func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption
 	fail := func(err error) (renewer.Adoption, error) {
 		return renewer.Adoption{}, fmt.Errorf("adopt %s on %s: %w", name, host, err)
 	}
-	var failed error
-	if err := e.do(ctx, func() { failed = e.adoptable(a) }); err != nil || failed != nil {
-		return fail(firstError(err, failed))
+	if err := e.try(ctx, func() error { return e.adoptable(a) }); err != nil {
+		return fail(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*stageTimeout)
 	defer cancel()
 	if err := e.takeIn(ctx, a); err != nil {
 		return fail(err)
 	}
-	if err := e.do(ctx, func() { failed = e.adopted(a) }); err != nil || failed != nil {
-		return fail(firstError(err, failed))
+	if err := e.try(ctx, func() error { return e.adopted(a) }); err != nil {
+		return fail(err)
 	}
 	return a.Adoption, nil
 }
@@ -84,7 +83,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	if !ok {
 		return errors.New("the host is not in the fleet file")
 	}
-	roots := e.rootsNow()
+	roots, creds := e.sources()
 	trusted, err := roots.need(ctx, a.fleet.Issuers, a.cert.Trust...)
 	if err != nil {
 		return err
@@ -104,7 +103,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 		return err
 	}
 	roots.learn(disk.Roots...)
-	v := sight{cert: a.cert, placement: a.placement, gen: &a.gen, accepts: disk.Trusts, fleet: &a.fleet, roots: roots, creds: e.credentialsNow()}
+	v := sight{cert: a.cert, placement: a.placement, gen: &a.gen, accepts: disk.Trusts, fleet: &a.fleet, roots: roots, creds: creds}
 	v.expect = renewer.Expected{Leaf: a.gen.Fingerprint, Origin: renewer.OriginForeign}
 	req, err := e.probeRequest(ctx, v)
 	if err = withoutClient(&req, err); err != nil {
@@ -126,7 +125,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want renewer.RootSet) {
 	a.state = renewer.PlacementState{
 		State: renewer.HostVerified, Revision: revision, Origin: renewer.OriginAdopted,
-		Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: authorities(disk.Roots).Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
+		Dirs: []string{a.placement.Dir}, Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: authorities(disk.Roots).Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
 		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
 	}
 	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}
@@ -161,23 +160,6 @@ func (e *Engine) adopted(a *adoption) error {
 	if g := was.current; g != nil && g.Fingerprint != a.gen.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("another certificate was adopted as generation 0: %s", g.Fingerprint), "renewer renew "+a.Certificate+" gives all its hosts the same one")
 	}
-	en := was.clone()
-	var ch Change
-	if en.rec.Rollout != nil { // blocked
-		closed, events := en.close(renewer.PhaseSuperseded, "it was adopted", a.at)
-		ch.Closed, ch.Events = closed, events
-	}
-	en.current, ch.Generation, ch.Roots = &a.gen, &a.gen, a.roots
-	en.rec.Adopted, en.rec.ExpiredNoted = true, -1 // 0 would say that its end is in the log
-	en.rec.ExpiringNoted.Generation = -1
-	if en.rec.Placements == nil {
-		en.rec.Placements = map[string]renewer.PlacementState{}
-	}
-	en.rec.Placements[a.Host] = a.state
-	ch.Events = append(ch.Events, renewer.Event{
-		Time: a.at, Type: renewer.EventAdopted, Certificate: a.Certificate, Host: a.Host,
-		Message: strings.Join(append([]string{fmt.Sprintf("serial %s, valid until %s", a.gen.Serial, a.gen.NotAfter.Format(time.RFC3339))}, a.Warnings...), "; "),
-	})
-	en.rec.NextAt = nextAt(en, a.at)
-	return e.record([]pending{e.put(en, ch)})
+	p, _ := e.apply(was, renewer.Adopted{Host: a.Host, Placement: a.state, Generation: &a.gen, Warnings: a.Warnings, Roots: a.roots})
+	return e.record([]pending{p})
 }

@@ -1,13 +1,13 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 )
 
 // keep takes in that a rollout is under way, or what has changed of it.
@@ -105,9 +105,9 @@ type window struct {
 }
 
 // underWay is an entry with a rollout as decisions look at it.
-func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
+func (e *Engine) underWay(en *entry, now time.Time) traffic.Entry {
 	family := e.fleet.byEntry[en.cert.Entry]
-	out := renewer.Entry{
+	out := traffic.Entry{
 		Certificate: en.cert, Rollout: en.rec.Rollout, Conditions: e.condition(en, now),
 		Order: e.fleet.byName[en.cert.Name], Size: len(family), Gate: e.gate(en),
 	}
@@ -119,7 +119,7 @@ func (e *Engine) underWay(en *entry, now time.Time) renewer.Entry {
 }
 
 // ends reads how the last rollouts of certificates ended.
-func (e *Engine) ends(names []string) (ends []renewer.Ended) {
+func (e *Engine) ends(names []string) (ends []traffic.Ended) {
 	for _, name := range names {
 		if end, ok, err := e.lastEnd(name); err != nil {
 			e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
@@ -130,10 +130,10 @@ func (e *Engine) ends(names []string) (ends []renewer.Ended) {
 	return ends
 }
 
-func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
+func (e *Engine) lastEnd(name string) (traffic.Ended, bool, error) {
 	rec, ok, err := e.Store.Record(name)
 	if err != nil || !ok || rec.Rollouts == 0 {
-		return renewer.Ended{}, false, err
+		return traffic.Ended{}, false, err
 	}
 	n := rec.Rollouts
 	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
@@ -141,14 +141,14 @@ func (e *Engine) lastEnd(name string) (renewer.Ended, bool, error) {
 	}
 	r, ok, err := e.Store.Rollout(renewer.RolloutID(name, n))
 	if err != nil || !ok {
-		return renewer.Ended{}, false, err
+		return traffic.Ended{}, false, err
 	}
 	return endOf(&r), true, nil
 }
 
-func endOf(r *renewer.Rollout) renewer.Ended {
+func endOf(r *renewer.Rollout) traffic.Ended {
 	why, _ := r.Trouble()
-	return renewer.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
+	return traffic.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
 }
 
 // moving reports whether something is done, or could be, for a certificate; as
@@ -160,25 +160,25 @@ func (e *Engine) moving(name string) bool {
 
 // Plan says what a run would do now, and changes nothing.
 func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error) {
-	failed := e.do(ctx, func() {
-		var waiting map[string]renewer.Waits
-		if waiting, err = e.waiting(); err != nil {
-			return
+	err = e.try(ctx, func() error {
+		waiting, err := e.waiting()
+		if err != nil {
+			return err
 		}
 		for _, c := range e.fleet.Certificates {
-			var en *entry
-			if en, _, err = e.load(c.Name, c); err != nil {
-				return
+			en, _, err := e.load(c.Name, c)
+			if err != nil {
+				return err
 			}
 			o := e.observed(en)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
-		var gone []renewer.PlanStep
-		gone, err = e.leaving()
+		gone, err := e.leaving()
 		steps = append(steps, gone...)
+		return err
 	})
-	return steps, cmp.Or(failed, err)
+	return steps, err
 }
 
 // waitsOf says what one rollout waits for: as of the last turn or, where that
@@ -187,7 +187,7 @@ func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
 	if waits := e.traffic.Waits(en.cert.Name); len(waits) > 0 || !en.open() {
 		return waits
 	}
-	alone := renewer.NewTraffic()
+	alone := traffic.New()
 	alone.Put(e.underWay(en, now))
 	alone.Decide(now)
 	return alone.Waits(en.cert.Name)
@@ -197,8 +197,8 @@ func (e *Engine) waitsOf(en *entry, now time.Time) renewer.Waits {
 // the last turn of the loop or, where that does not go on by itself, as a run
 // would find it now. The map is not to be changed.
 func (e *Engine) Waiting(ctx context.Context) (waiting map[string]renewer.Waits, err error) {
-	failed := e.do(ctx, func() { waiting, err = e.waiting() })
-	return waiting, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { waiting, err = e.waiting(); return err })
+	return waiting, err
 }
 
 func (e *Engine) waiting() (map[string]renewer.Waits, error) {
@@ -209,7 +209,7 @@ func (e *Engine) waiting() (map[string]renewer.Waits, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, all := e.Now(), renewer.NewTraffic()
+	now, all := e.Now(), traffic.New()
 	for _, name := range names {
 		c, ok := e.fleet.Certificate(name)
 		if !ok {

@@ -78,9 +78,9 @@ func plannedOrder(n int) *entry {
 		Renewal: renewer.Renewal{At: 0.67, Jitter: 0.05}, Trust: []string{"ca"},
 		Placements: []renewer.Placement{{Certificate: name, Host: "a", Dir: "/x"}},
 	}
-	en := &entry{cert: c, rec: renewer.Record{Name: c.Name, Entry: c.Entry, Issuer: c.Issuer}}
-	en.start(renewer.Issue(c, renewer.Reason{Code: renewer.ReasonFirst}), time.Now())
-	return en
+	s := renewer.State{Certificate: c, Record: renewer.Record{Name: c.Name, Entry: c.Entry, Issuer: c.Issuer}}
+	s, _ = renewer.Apply(s, time.Now(), renewer.Replaced{With: renewer.Issue(c, renewer.Reason{Code: renewer.ReasonFirst})})
+	return entryOf(s)
 }
 
 func orderOne(b *testing.B, e *Engine, fleet Fleet, roots *rootCache, en *entry) pending {
@@ -93,9 +93,7 @@ func orderOne(b *testing.B, e *Engine, fleet Fleet, roots *rootCache, en *entry)
 	o := e.order(context.Background(), j)
 	check(b, o.Err)
 	o.At = time.Now()
-	next, ch := en.clone(), Change{}
-	e.advance(next, o, &ch)
-	p := e.put(next, ch)
+	p, _ := e.apply(en, o)
 	p.done = func() { e.made.drop(a.Rollout) }
 	return p
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -11,6 +10,7 @@ import (
 
 // pending is a change that waits to be recorded, and what holds once it is.
 type pending struct {
+	*entry // as it is then; nil for what has no record any more
 	name   string
 	change Change
 	done   func()
@@ -53,28 +53,27 @@ func (e *Engine) consider(names []string) {
 	flush()
 }
 
-// record commits changes and, only then, lets them hold.
+// record commits changes, some at once, and only then lets them hold.
 func (e *Engine) record(batch []pending) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	changes := make([]Change, 0, len(batch))
-	for _, p := range batch {
-		changes = append(changes, p.change)
-	}
-	events, err := e.Store.Commit(context.Background(), changes...)
-	if err != nil {
-		return err
-	}
-	for _, p := range batch {
-		for _, der := range p.change.Roots {
-			e.stored[renewer.RootID(der)] = true
+	for some := range slices.Chunk(batch, recordAtOnce) {
+		changes := make([]Change, 0, len(some))
+		for _, p := range some {
+			changes = append(changes, p.change)
 		}
-		if p.done != nil {
-			p.done()
+		events, err := e.Store.Commit(context.Background(), changes...)
+		if err != nil {
+			return err
 		}
+		for _, p := range some {
+			for _, der := range p.change.Roots {
+				e.stored[renewer.RootID(der)] = true
+			}
+			if p.done != nil {
+				p.done()
+			}
+		}
+		e.tell(events)
 	}
-	e.tell(events)
 	return nil
 }
 
@@ -143,106 +142,95 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	return o
 }
 
-// planOne plans for one certificate; ok is false if nothing is to be recorded.
-func (e *Engine) planOne(name string) (p pending, ok bool, err error) {
+// planOne plans for one certificate, with what comes before; ok is false if
+// nothing is to be recorded.
+func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bool, err error) {
 	c, wanted := e.fleet.Certificate(name)
 	if !wanted {
 		return e.letGo(name)
 	}
-	en, found, err := e.load(name, c)
+	was, found, err := e.load(name, c)
 	if err != nil {
 		return pending{}, false, err
 	}
-	now := e.Now()
-	if e.again && !en.open() {
-		en = en.clone()
-		en.rec.LookAgain(now)
-	}
+	now, en := e.Now(), was
 	if en.open() && e.entries[name] == nil {
 		e.keep(en) // after a start: go on with it
-		e.attend(name, en.rec.Rollout)
+		e.attend(en)
 	}
-	if en.rec.Asked != nil {
-		p, ok = e.grant(en, c)
-		return p, ok, nil
+	if e.again && !en.open() {
+		before = append(before, renewer.Retried{})
+	}
+	if len(before) > 0 {
+		state, _ := renewer.Apply(en.state(), now, before...)
+		en = entryOf(state)
 	}
 	e.reprobe(en, now)
-	if e.onItsOwn && en.rec.Unseen() {
+	if e.onItsOwn && en.rec.Unseen() && en.rec.Asked == nil {
 		return pending{}, false, nil // planned when somebody has looked
 	}
-	next := en.clone()
-	next.cert = c
-	p, ok = e.compare(next, found, e.observed(en), now)
+	p, ok = e.compare(&entry{c, was.rec, was.current, was.rolling}, found, e.observed(en), before...)
 	return p, ok, nil
 }
 
-// compare plans for a certificate by what is known of it, and changes next to
-// what is to be recorded; ok is false if that is nothing.
-func (e *Engine) compare(next *entry, found bool, o renewer.Observed, now time.Time) (p pending, ok bool) {
-	c, name, nextLook := next.cert, next.cert.Name, next.rec.NextAt
+// compare plans for a certificate by what is known of it, after what comes before;
+// ok is false if nothing is to be recorded.
+func (e *Engine) compare(en *entry, found bool, o renewer.Observed, before ...renewer.Input) (p pending, ok bool) {
+	c, now, asked := en.cert, e.Now(), o.Record.Asked != nil
 	d := renewer.Plan(c, o, now)
-	if r := next.rec.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
-		e.stale[name] = true // what is under way ends first, and its outcome is kept
-		return pending{}, false
+	if r := o.Record.Rollout; (d.Close || d.Adapt != nil) && r != nil && e.working(r) {
+		e.stale[c.Name] = true // what is under way ends first, and its outcome is kept
+		return e.apply(en, before...)
 	}
-	if next.open() && !d.Close && next.rec.Rollout.Entry != c.Digest() {
-		e.stale[name] = true // the rest is compared when no host is between two generations
+	if en.open() && !d.Close && (asked && !d.Hurry || en.rec.Rollout.Entry != c.Digest()) {
+		e.stale[c.Name] = true // the rest is compared when no host is between two generations
 	}
-	left := next.rec.Forget(c, e.generationOf(next), func(host string) bool { return e.fleet.Retired[host] }, now)
-	left = e.noteUnwanted(next) || left
-	ch := Change{}
-	if d.Close {
-		ch.Closed, ch.Events = next.close(renewer.PhaseSuperseded, d.Why, now)
-	}
-	if d.Open != nil && e.room > 0 {
+	if d.Open != nil {
 		e.room--
-		ch.Events = append(ch.Events, next.start(d.Open, now))
 	}
-	if ev, ended := next.expire(now); ended {
-		ch.Events = append(ch.Events, ev)
+	p, ok = e.apply(en, append(before, renewer.Planned{
+		Decision: d, New: !found, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
+		Waits: func(s renewer.State) renewer.Waits { return e.waitsOf(entryOf(s), now) },
+	})...)
+	if p.rec.Asked != nil && !p.open() && !e.onItsOwn { // else it is in the due index
+		e.asked = append(e.asked, c.Name)
 	}
-	if d.Open == nil || next.rec.Rollout != nil { // else it only waits for room
-		if ev, near := next.expiring(e.waitsOf, now); near {
-			ch.Events = append(ch.Events, ev)
-		}
-	}
-	if ev, moved := next.reschedule(now); moved {
-		ch.Generation, ch.Events = next.current, append(ch.Events, ev)
-	}
-	next.rec.NextAt = nextAt(next, now)
-	if d.Open != nil && next.rec.Rollout == nil {
-		next.rec.NextAt = now // no room yet
-	}
-	if d.Adapt != nil {
-		next.rec.Rollout = d.Adapt
-		ch.Events = append(ch.Events, next.rec.Finish(now)...)
-		e.conclude(next, now, &ch)
-		if !next.open() {
-			next.rec.NextAt = now // there may be more to do
-		}
-	}
-	if found && len(ch.Events) == 0 && d.Adapt == nil && !left && next.rec.NextAt.Equal(nextLook) {
-		return pending{}, false
-	}
-	return e.put(next, ch), true
+	return p, ok
 }
 
-// put makes the pending change that writes an entry.
-func (e *Engine) put(next *entry, ch Change) pending {
-	rec, row := next.rec, e.row(next)
-	ch.Record, ch.Row = &rec, &row
-	return pending{name: next.cert.Name, change: ch, done: func() {
-		e.regraph(next.cert.Name, e.nodes(next))
-		if next.open() {
-			e.keep(next)
-			e.attend(next.cert.Name, next.rec.Rollout)
-		} else {
-			e.drop(next.cert.Name)
+func (e *Engine) retired(host string) bool { return e.fleet.Retired[host] }
+
+// apply takes inputs into an entry, and makes the pending change that writes it.
+// changed is false if that says nothing new.
+func (e *Engine) apply(en *entry, in ...renewer.Input) (p pending, changed bool) {
+	state, ch := renewer.Apply(en.state(), e.Now(), in...)
+	next := entryOf(state)
+	if changed = ch.Record != nil; changed && ch.Remove == "" {
+		row := e.row(next)
+		ch.Row = &row
+	}
+	ch.Roots = e.unstored(ch.Roots)
+	return pending{next, next.cert.Name, ch, func() { e.holds(next, ch) }}, changed
+}
+
+// holds takes in an entry that is recorded.
+func (e *Engine) holds(next *entry, ch Change) {
+	name := next.cert.Name
+	e.regraph(name, e.nodes(next))
+	if next.open() {
+		e.keep(next)
+		e.attend(next)
+	} else {
+		e.drop(name)
+	}
+	if ch.Remove != "" {
+		for w := range e.watchers {
+			delete(w.asked, name)
 		}
-		if ch.Closed != nil {
-			e.ended(ch.Closed)
-		}
-	}}
+	}
+	if ch.Closed != nil {
+		e.ended(ch.Closed)
+	}
 }
 
 // row is what lists show of an entry: the current generation or, before the
@@ -268,29 +256,9 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	if err != nil || !found {
 		return pending{}, false, err
 	}
-	now := e.Now()
-	rec = rec.Clone()
-	gone := renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}
-	rec.Forget(gone, e.generationOf(&entry{cert: gone, rec: rec}), func(host string) bool { return e.fleet.Retired[host] }, now)
-	ch := Change{Record: &rec, Remove: name, Events: []renewer.Event{{
-		Time: now, Type: renewer.EventRemoved, Certificate: name, Generation: rec.Current,
-		Message: "it is no longer in the fleet file; its files stay where they are",
-	}}}
-	if rec.Rollout != nil {
-		en := entry{cert: gone, rec: rec}
-		closed, evs := en.close(renewer.PhaseSuperseded, "its entry left the fleet file", now)
-		ch.Closed, ch.Events = closed, append(evs, ch.Events...)
-	}
-	return pending{name: name, change: ch, done: func() {
-		e.drop(name)
-		for w := range e.watchers {
-			delete(w.asked, name)
-		}
-		e.regraph(name, e.left(name, rec.Departed))
-		if ch.Closed != nil {
-			e.ended(ch.Closed)
-		}
-	}}, true, nil
+	gone := &entry{cert: renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}, rec: rec}
+	p, _ := e.apply(gone, renewer.Removed{Generation: e.generationOf(gone), Retired: e.retired})
+	return p, true, nil
 }
 
 // canEnd reports whether a host is between two generations that the fleet

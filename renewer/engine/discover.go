@@ -3,20 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
-
-// discovery is what lies at a placement that an inventory from a backup may not
-// know: something that renewer wrote after the backup was made.
-type discovery struct {
-	revision string
-	gen      *renewer.Generation // nil: of a trust bundle
-	fresh    bool                // the inventory does not have gen, which has no number yet
-	trusts   renewer.RootSet
-}
 
 // discover looks at a placement that nobody has looked at since a backup was
 // restored. What lies there as renewer wrote it is what is expected from then on;
@@ -31,12 +21,12 @@ func (e *Engine) discover(ctx context.Context, t *target, fleet *Fleet, roots *r
 		return err
 	}
 	roots.learn(disk.Roots...)
-	found := discovery{revision: disk.Revision, trusts: disk.Trusts}
+	found := renewer.Found{Dir: t.placement.Dir, Revision: disk.Revision, Trusts: disk.Trusts}
 	if !t.cert.IsBundle() {
-		if found.gen, found.fresh, err = e.known(t.cert, disk, roots); err != nil || found.gen == nil {
+		if found.Generation, found.Fresh, err = e.known(t.cert, disk, roots); err != nil || found.Generation == nil {
 			return err
 		}
-		t.gen = found.gen
+		t.gen = found.Generation
 	}
 	t.found, t.expect = &found, renewer.Expected{Leaf: disk.Leaf, Roots: disk.Trusts, Origin: renewer.OriginIssued}
 	return nil
@@ -65,42 +55,4 @@ func (e *Engine) known(c renewer.Certificate, disk OnDisk, roots *rootCache) (ge
 	g := renewer.NewGeneration(c.Name, 0, req, disk.Chain, c.Renewal, disk.Chain.Leaf.NotBefore)
 	g.Under = under
 	return &g, true, nil
-}
-
-// discovered takes what was found into the record. What is newest of what is in
-// place is current.
-func (e *Engine) discovered(en *entry, st *renewer.PlacementState, f Seen, ch *Change) {
-	if f.found == nil {
-		if st.Unseen = renewer.UnseenTried; f.Seen.Disk.Leaf != "" || f.Err == nil {
-			st.Unseen = ""
-		}
-		return
-	}
-	st.Unseen, st.Revision, st.Roots, st.Digest, st.Origin, st.Seen = "", f.found.revision, f.found.trusts, "", renewer.OriginIssued, nil
-	if g := f.found.gen; g != nil {
-		if f.found.fresh {
-			g.Number = numberOf(en, g)
-		}
-		st.Generation = g.Number
-		if en.rec.Latest < g.Number {
-			en.rec.Latest, ch.Generation = g.Number, g
-			ch.Events = append(ch.Events, renewer.Event{
-				Time: f.At, Type: renewer.EventAdopted, Certificate: en.cert.Name, Host: f.placement.Host, Generation: g.Number,
-				Message: fmt.Sprintf("serial %s, valid until %s: it is newer than the restored backup", g.Serial, g.NotAfter.Format(time.RFC3339)),
-			})
-		}
-		if g.Number > en.rec.Current {
-			en.rec.Current, en.current = g.Number, g
-		}
-	}
-	st.Revisions = append(st.Revisions, renewer.Revision{Name: st.Revision, Generation: st.Generation, Layout: st.Layout, Roots: st.Roots, Origin: st.Origin})
-	st.Loaded = &renewer.Loaded{Generation: st.Generation, Roots: st.Roots}
-}
-
-// numberOf returns the number of a generation that the inventory did not have.
-func numberOf(en *entry, g *renewer.Generation) int {
-	if en.current != nil && en.current.Fingerprint == g.Fingerprint { // found on another host a moment ago
-		return en.current.Number
-	}
-	return en.rec.Latest + 1
 }

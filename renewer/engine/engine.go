@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 	"renewer/renewer/trust"
 )
 
@@ -66,7 +68,7 @@ type Engine struct {
 	roots      *rootCache
 	probeCerts *credentials
 	entries    map[string]*entry // rollouts under way, by certificate; see keep and drop
-	traffic    *renewer.Traffic  // what can be done for them now
+	traffic    *traffic.Control  // what can be done for them now
 	windows    map[string]*window
 	gated      map[string]map[string]bool // by a verifier's certificate: those that wait for it
 	gatesAt    time.Time                  // when all of these were asked last
@@ -110,7 +112,7 @@ func New(c Config) *Engine {
 	}
 	return &Engine{
 		Config: c, calls: make(chan func()), outcomes: make(chan []renewer.Outcome, c.Workers), stopped: make(chan struct{}),
-		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, traffic: renewer.NewTraffic(),
+		roots: newRootCache(), probeCerts: newCredentials(c.Now), entries: map[string]*entry{}, traffic: traffic.New(),
 		windows: map[string]*window{}, gated: map[string]map[string]bool{}, since: c.Now(), surveying: map[string]bool{}, stale: map[string]bool{}, stored: map[string]bool{}, urgent: map[string]bool{}, unplanned: map[string]bool{}, watchers: map[*watcher]bool{},
 	}
 }
@@ -164,6 +166,13 @@ func (e *Engine) park(cancel context.CancelFunc) {
 	if len(e.unrecorded) > 0 {
 		e.Log.Error("what was done could not be recorded; it will be looked at again", "outcomes", len(e.unrecorded))
 	}
+}
+
+// try is do for what may fail.
+func (e *Engine) try(ctx context.Context, f func() error) error {
+	var failed error
+	err := e.do(ctx, func() { failed = f() })
+	return cmp.Or(err, failed)
 }
 
 // do runs a function in the loop and waits for it.

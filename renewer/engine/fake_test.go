@@ -40,6 +40,12 @@ type machine struct {
 	fail      func(call, certificate string) error // nil: nothing fails
 	work      renewer.Work
 	docker    renewer.DockerState
+	doubts    []renewer.Doubt // whether the service would start again
+	blind     error           // that cannot be known
+	stops     time.Duration   // what its unit has to stop
+	takes     time.Duration   // for an activation; 0: no time at all
+	gaveUp    bool            // systemd has
+	words     string          // of its journal
 	slow      func(ctx context.Context, call string)
 	after     func() // an activation, with nothing locked
 	only      string // the one fingerprint that the service can serve; empty: any
@@ -120,7 +126,17 @@ func (m *machine) Flip(_ context.Context, p renewer.Placement, revision string) 
 	return nil
 }
 
-func (m *machine) Activate(_ context.Context, a renewer.Activation) (Activated, error) {
+func (m *machine) Activate(ctx context.Context, a renewer.Activation) (Activated, error) {
+	m.mu.Lock()
+	takes := m.takes
+	m.mu.Unlock()
+	if takes > 0 {
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+			return Activated{}, context.Cause(ctx)
+		}
+	}
 	did, err := m.activate(a)
 	m.mu.Lock()
 	after := m.after

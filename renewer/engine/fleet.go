@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"time"
 
 	"renewer/renewer"
 )
@@ -61,13 +60,14 @@ const (
 // SetFleet takes over a fleet file, the first or a changed one.
 func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 	f.index()
+	known := map[string]bool{}
+	was, _ := e.sources()
 	roots := newRootCache()
-	roots.learn(e.rootsNow().all()...)
+	roots.learn(was.all()...)
 	stored, err := e.Store.Roots()
 	if err != nil {
 		return fmt.Errorf("read the roots in the inventory: %w", err)
 	}
-	known := map[string]bool{}
 	for _, der := range stored {
 		root, err := x509.ParseCertificate(der)
 		if err != nil {
@@ -77,8 +77,7 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 		known[renewer.RootID(der)] = true
 	}
 	roots.refresh(ctx, f.Issuers)
-	var failed error
-	err = e.do(ctx, func() {
+	return e.try(ctx, func() error {
 		e.graph, e.stored, e.rooted = nil, known, roots.moved.Load()
 		e.fleet, e.roots, e.probeCerts, e.onItsOwn = f, roots, newCredentials(e.Now), mode != Asked
 		for name, en := range e.entries {
@@ -88,24 +87,23 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 		}
 		e.keepAll()
 		if mode == Asked {
-			return
+			return nil
 		}
 		e.again = mode == Again
-		failed = e.checkAll()
-		e.again = false
-		if failed == nil && mode == Again {
-			failed = e.retryAll()
+		err := e.checkAll()
+		if e.again = false; err == nil && mode == Again {
+			err = e.retryAll()
 		}
+		return err
 	})
-	return errors.Join(err, failed)
 }
 
 // retryAll ends the backoff of everything under way.
 func (e *Engine) retryAll() error {
 	var batch []pending
 	for _, en := range e.entries {
-		if next := en.clone(); !e.working(en.rec.Rollout) && next.rec.Rollout.Retry() {
-			batch = append(batch, e.put(next, Change{}))
+		if p, changed := e.apply(en, renewer.Retried{}); changed && !e.working(en.rec.Rollout) {
+			batch = append(batch, p)
 		}
 	}
 	return e.record(batch)
@@ -114,21 +112,18 @@ func (e *Engine) retryAll() error {
 // IssuerUp is told when an issuer that was down answers again: the orders that
 // wait for their next try are asked now.
 func (e *Engine) IssuerUp(ctx context.Context, issuer string) error {
-	var failed error
-	err := e.do(ctx, func() {
+	return e.try(ctx, func() error {
 		var batch []pending
 		for _, en := range e.entries {
 			r := en.rec.Rollout
 			if en.cert.Issuer != issuer || r.Phase != renewer.PhaseOrdering || r.NextAt.IsZero() || e.working(r) {
 				continue
 			}
-			next := en.clone()
-			next.rec.Rollout.NextAt = time.Time{}
-			batch = append(batch, e.put(next, Change{}))
+			p, _ := e.apply(en, renewer.Retried{Orders: true})
+			batch = append(batch, p)
 		}
-		failed = e.record(batch)
+		return e.record(batch)
 	})
-	return errors.Join(err, failed)
 }
 
 // checkAll compares every entry with the inventory, and lets go of those that

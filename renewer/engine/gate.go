@@ -2,7 +2,6 @@ package engine
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -101,20 +100,14 @@ func (e *Engine) hurry(id trust.ID) bool {
 	return true
 }
 
-// passed is the event of a leaf that goes live although somebody will refuse it:
-// the gate was passed by force, without them, or because time runs out.
-func (e *Engine) passed(en *entry, a renewer.Action) (renewer.Event, bool) {
+// refuse returns the verifiers that will refuse a leaf that goes live although
+// they do: the gate was passed by force, without them, or because time runs out.
+func (e *Engine) refuse(en *entry, a renewer.Action) (names []string) {
 	r := en.rec.Rollout
 	s, ok := r.Step(a.Host)
-	if !ok || a.Kind != renewer.ActActivate || s.State != renewer.StepStaged || s.Pass == renewer.PassRoots {
-		return renewer.Event{}, false
+	if !ok || s.State != renewer.StepStaged || s.Pass == renewer.PassRoots ||
+		!r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
+		return nil
 	}
-	if !r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
-		return renewer.Event{}, false
-	}
-	names := e.refusers(en)
-	return renewer.Event{
-		Time: e.Now(), Type: renewer.EventRefused, Certificate: a.Certificate, Host: a.Host, Generation: r.Generation, Rollout: r.ID,
-		Message: "goes live although these do not have its root and will refuse it: " + strings.Join(names, ", "),
-	}, len(names) > 0
+	return e.refusers(en)
 }

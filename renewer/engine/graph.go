@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -56,7 +55,9 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 	n.Leaves = e.shown(en, st)
 	if en.open() && en.rolling != nil {
 		if s, ok := en.rec.Rollout.Step(p.Host); ok && !s.State.Over() {
-			n.Leaves = appendLeaf(n.Leaves, e.leafOf(en.rolling))
+			next := e.leafOf(en.rolling)
+			next.Coming = true
+			n.Leaves = appendLeaf(n.Leaves, next)
 		}
 	}
 	if _, has := p.Files[renewer.FileCA]; !has {
@@ -141,34 +142,4 @@ func (e *Engine) wanted(en *entry) renewer.WantedRoots {
 		}
 		return e.trusts().Wanted(e.node(en, p), e.roots.base(en.cert.Trust...), e.Now())
 	}
-}
-
-// noteUnwanted keeps since when roots in a ca file are no longer asked for by the
-// entry: what is issued after that does not keep them there. It reports whether
-// anything changed.
-func (e *Engine) noteUnwanted(en *entry) (changed bool) {
-	base := e.roots.base(en.cert.Trust...)
-	if !base.Known() {
-		return false
-	}
-	for _, p := range en.cert.Placements {
-		st, ok := en.rec.Placements[p.Host]
-		if !ok {
-			continue
-		}
-		var since map[string]time.Time
-		for _, root := range st.Roots.Without(base).Without(st.Foreign) {
-			if since == nil {
-				since = map[string]time.Time{}
-			}
-			if since[root] = e.Now(); !st.Unwanted[root].IsZero() {
-				since[root] = st.Unwanted[root]
-			}
-		}
-		if !maps.EqualFunc(since, st.Unwanted, time.Time.Equal) {
-			st.Unwanted = since
-			en.rec.Placements[p.Host], changed = st, true
-		}
-	}
-	return changed
 }

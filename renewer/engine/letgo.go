@@ -30,7 +30,7 @@ func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
 		return out, err
 	}
 	var batch []pending
-	now, names := e.Now(), certificatesOf(in)
+	names := certificatesOf(in)
 	for _, name := range names {
 		c, ok := e.fleet.Certificate(name)
 		if !ok {
@@ -43,18 +43,50 @@ func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
 		if en.open() && e.working(en.rec.Rollout) {
 			return out, atWork(en)
 		}
-		next, ch := en.clone(), Change{}
-		for _, host := range next.rec.DropForeign(id) {
-			p := renewer.Placement{Certificate: name, Host: host}
-			out.Placements = append(out.Placements, p.ID())
-			ch.Events = append(ch.Events, renewer.Event{
-				Time: now, Type: renewer.EventRootDropped, Certificate: name, Host: host,
-				Message: "root " + out.Root.Subject + " (" + out.Root.Fingerprint + ") was found in the ca file and is dropped on request",
-			})
+		p := e.amend(en, renewer.DroppedRoot{Root: out.Root})
+		for _, ev := range p.change.Events {
+			out.Placements = append(out.Placements, renewer.Placement{Certificate: name, Host: ev.Host}.ID())
 		}
-		batch = append(batch, e.put(next, ch))
+		batch = append(batch, p)
 	}
-	return out, e.recordAll(batch, names)
+	if err := e.recordAll(batch); err != nil {
+		return out, err
+	}
+	return out, e.restage(names)
+}
+
+// amend makes the pending change of an entry that is not to be gone on with
+// because of it, unless it is anyway.
+func (e *Engine) amend(en *entry, in renewer.Input) pending {
+	p, _ := e.apply(en, in)
+	if name := en.cert.Name; !e.onItsOwn && e.entries[name] == nil {
+		p.done = func() { e.regraph(name, e.nodes(p.entry)) }
+	}
+	return p
+}
+
+// restage has what is staged with other roots than are wanted now staged again,
+// and the loop go on with what is due now.
+func (e *Engine) restage(names []string) error {
+	if e.onItsOwn {
+		e.consider(names)
+		return nil
+	}
+	var batch []pending
+	for _, name := range names {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			continue
+		}
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return err
+		}
+		if en.open() {
+			batch = append(batch, e.amend(en, renewer.Revised{Observed: e.observed(en)}))
+		}
+	}
+	return e.recordAll(batch)
 }
 
 // droppable says why a root cannot leave the ca files by name.
@@ -106,18 +138,10 @@ func certificatesOf(in []trust.ID) (names []string) {
 	return slices.Compact(names)
 }
 
-// recordAll records changes that an operator asked for, and has the loop go on
-// with what they make due.
-func (e *Engine) recordAll(batch []pending, names []string) error {
-	for rest := batch; len(rest) > 0; {
-		n := min(len(rest), recordAtOnce)
-		if err := e.record(rest[:n]); err != nil {
-			return fmt.Errorf("record the request: %w", err)
-		}
-		rest = rest[n:]
-	}
-	if e.onItsOwn {
-		e.consider(names)
+// recordAll records changes that an operator asked for.
+func (e *Engine) recordAll(batch []pending) error {
+	if err := e.record(batch); err != nil {
+		return fmt.Errorf("record the request: %w", err)
 	}
 	return nil
 }
@@ -138,7 +162,7 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 	var batch []pending
 	names, now := slices.Sorted(maps.Keys(left)), e.Now()
 	for _, full := range names {
-		ch := Change{}
+		var in renewer.LetGo
 		for _, d := range left[full] {
 			f := renewer.ForgottenOf(full, d)
 			for _, id := range e.trusts().AcceptedBy(trust.ID{Certificate: full, Host: d.Host}, now) {
@@ -149,11 +173,11 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 			if len(f.Accepted) > 0 {
 				text = "let go on request; it stays in place, and these may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
 			}
-			ch.Events = append(ch.Events, renewer.Event{
+			in.Events = append(in.Events, renewer.Event{
 				Time: now, Type: renewer.EventForgotten, Certificate: full, Host: d.Host, Generation: d.Generation, Message: text,
 			})
 		}
-		p, err := e.putForgotten(full, ch)
+		p, err := e.forgotten(full, in)
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +186,7 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 	if look {
 		return out, nil
 	}
-	return out, e.recordAll(batch, nil)
+	return out, e.recordAll(batch)
 }
 
 // departed returns what left the fleet file under a name, by certificate: that of
@@ -197,21 +221,22 @@ func (e *Engine) departed(name string) (map[string][]renewer.Departed, error) {
 	return gone, nil
 }
 
-func (e *Engine) putForgotten(name string, ch Change) (pending, error) {
+// forgotten takes in that what left under a name is let go.
+func (e *Engine) forgotten(name string, in renewer.LetGo) (pending, error) {
+	en := &entry{cert: renewer.Certificate{Name: name}}
 	if c, ok := e.fleet.Certificate(name); ok {
-		en, _, err := e.load(name, c)
-		if err != nil {
+		var err error
+		if en, _, err = e.load(name, c); err != nil {
 			return pending{}, err
 		}
-		next := en.clone()
-		next.rec.Departed = nil
-		return e.put(next, ch), nil
+		return e.amend(en, in), nil
 	}
-	rec, ok, err := e.Store.Record(name)
-	if err != nil || !ok {
+	var ok bool
+	var err error
+	if en.rec, ok, err = e.Store.Record(name); err != nil || !ok {
 		return pending{}, cmp.Or(err, fmt.Errorf("the inventory has nothing of %s any more", name))
 	}
-	rec.Departed = nil
-	ch.Record, ch.Remove = &rec, name
-	return pending{name: name, change: ch, done: func() { e.regraph(name, nil) }}, nil
+	in.Removed = true
+	p, _ := e.apply(en, in)
+	return p, nil
 }

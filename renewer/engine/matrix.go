@@ -53,12 +53,17 @@ func ofAny(id string, names []string) bool {
 func (e *Engine) trustRoots() (out []renewer.TrustRoot) {
 	g, issuers := e.trusts(), e.roots.issuers()
 	for _, c := range e.roots.all() {
-		r := renewer.TrustRoot{Fingerprint: renewer.Fingerprint(c.Raw), Subject: c.Subject.String(), NotAfter: c.NotAfter, Issuers: []string{}, Foreign: []string{}}
+		r := renewer.TrustRoot{Fingerprint: renewer.Fingerprint(c.Raw), Subject: c.Subject.String(), NotAfter: c.NotAfter, Issuers: []string{}, Foreign: []string{}, NeededBy: []string{}}
 		r.ID = renewer.RootID(c.Raw)
 		r.Issuers = append(r.Issuers, issuers[r.ID]...)
 		var foreign []string
 		r.Presenters, r.Verifiers, foreign = g.Holding(r.ID)
 		r.Foreign = append(r.Foreign, foreign...)
+		if len(r.Issuers) == 0 {
+			for _, id := range g.Presenters(r.ID) {
+				r.NeededBy = append(r.NeededBy, id.String())
+			}
+		}
 		if r.Presenters > 0 || r.Verifiers > 0 || len(r.Issuers) > 0 {
 			out = append(out, r)
 		}

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,9 +105,10 @@ func TestARenewalDuringARestore(t *testing.T) {
 			first <- res
 		}()
 		<-restoring
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
-		if err == nil || !containsAll(err.Error(), "web#2 puts the previous certificate back, which ends first", "connection refused") || renewer.Hint(err) == "" {
-			t.Errorf("without waiting: %v, hint %q", err, renewer.Hint(err))
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
+		must(t, err)
+		if r := res.Rollouts[0]; len(res.Rollouts) != 1 || r.Result != renewer.ResultStarted || !containsAll(r.Waiting.String(), "requested by operator since", "web#2") {
+			t.Errorf("without waiting: %+v", res)
 		}
 		type answer struct {
 			renewer.RunResult
@@ -148,9 +151,141 @@ func TestARenewalDuringARestoreThatIsStuck(t *testing.T) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
-		if err == nil || !strings.Contains(err.Error(), "puts the previous certificate back") || time.Since(begin) > time.Minute {
-			t.Errorf("after %s: %v", time.Since(begin), err)
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if r := res.Rollouts[0]; r.Result != renewer.ResultFailed || !strings.Contains(r.Error, "read-only file system") || !strings.Contains(r.Waiting.String(), "web#2") || time.Since(begin) > time.Minute {
+			t.Errorf("after %s: %+v", time.Since(begin), res)
+		}
+		m.set(func(m *machine) { m.fail = nil })
+		b.refuseNew("a", "")
+		if res := b.pass(); b.row("web").Status != renewer.StatusValid || b.row("web").Generation != 3 {
+			t.Errorf("the request was lost: %+v, row %+v", res, b.row("web"))
 		}
 	})
+}
+
+// counted counts what is read of the inventory.
+type counted struct {
+	Store
+	records *atomic.Int64
+}
+
+func (c counted) Record(name string) (renewer.Record, bool, error) {
+	c.records.Add(1)
+	return c.Store.Record(name)
+}
+
+// A renewal of a certificate whose roots are just being pushed has its turn when
+// that is at work on no host, and costs nothing while it waits.
+func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
+	var reads atomic.Int64
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "a", "b", "c")
+		b.fleet.Certificates = []renewer.Certificate{b.cert("web", month, "a", "b")}
+		b.fleet.Certificates[0].Pace = renewer.Pace{Canary: 1, MaxParallel: 1}
+		b.wrap = func(s Store) Store { return counted{s, &reads} }
+		b.start(Alone)
+		defer func() { b.stop() }()
+		synctest.Wait()
+		goOn := make(chan struct{})
+		for _, host := range []string{"a", "b"} {
+			m := b.machine(host)
+			m.then(func() { <-goOn })
+		}
+		c := b.cert("web", month, "a", "b")
+		c.Pace = b.fleet.Certificates[0].Pace
+		for i := range c.Placements {
+			c.Placements[i].Modes[renewer.FileCA] = 0o400
+			c.Placements[i].Owner = "web"
+		}
+		b.fleet.Certificates = []renewer.Certificate{c}
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		synctest.Wait()
+		rec, _, err := b.store.Record("web")
+		must(t, err)
+		if rec.Rollout == nil || rec.Rollout.Kind != renewer.KindPlace || rec.Rollout.Settled() {
+			t.Fatalf("nothing is pushed: %+v", rec.Rollout)
+		}
+		over := make(chan renewer.RunResult)
+		go func() {
+			res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{Without: []string{"c"}}, true, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			over <- res
+		}()
+		synctest.Wait()
+		began := reads.Load()
+		time.Sleep(30 * time.Second)
+		if n := reads.Load() - began; n > 10 {
+			t.Errorf("%d reads while it waits", n)
+		}
+		steps, err := b.eng.Plan(context.Background())
+		must(t, err)
+		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool { return strings.Contains(s.Reason, "requested by operator since") }) {
+			t.Errorf("the plan does not say it: %+v", steps)
+		}
+		close(goOn)
+		res := <-over
+		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultVerified || res.Rollouts[0].Generation != 2 {
+			t.Errorf("%+v", res)
+		}
+		rec, _, err = b.store.Record("web")
+		must(t, err)
+		if rec.Asked != nil || rec.Current != 2 {
+			t.Errorf("%+v", rec)
+		}
+		placed, _, err := b.store.Rollout("web#2")
+		must(t, err)
+		if s, ok := placed.Step("b"); ok && s.State != renewer.StepPending {
+			t.Errorf("the push went on to b first: %+v", placed)
+		}
+	})
+}
+
+// When what kept the way back from its end is mended, a renewal and a setup that are
+// asked for end it at once.
+func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
+	for _, how := range []string{"renew", "setup"} {
+		t.Run(how, func(t *testing.T) {
+			scene(t, Asked, one, func(t *testing.T, b *bench) {
+				b.pass()
+				m := b.machine("a")
+				b.refuseNew("a", b.row("web").Fingerprint)
+				broken := true
+				m.fail = func(call, _ string) error {
+					if call == "activate" && broken {
+						return errors.New("control process exited")
+					}
+					return nil
+				}
+				if _, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(12 * time.Hour)
+				stuck, err := b.eng.Restoring(context.Background(), "web", "a")
+				if err != nil || !stuck {
+					t.Fatalf("stuck %t, %v", stuck, err)
+				}
+				if err := b.eng.Resume(context.Background(), "web", "a", nil); err == nil {
+					t.Error("resumed although nothing was mended")
+				}
+				m.set(func(*machine) { broken = false })
+				began := time.Now()
+				if how == "setup" {
+					must(t, b.eng.Resume(context.Background(), "web", "a", nil))
+					if row := b.row("web"); row.Hosts[0].State != renewer.HostRolledBack || row.Generation != 1 {
+						t.Errorf("row %+v", row)
+					}
+					return
+				}
+				b.refuseNew("a", "")
+				res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+				must(t, err)
+				if row := b.row("web"); res.Failed() || row.Status != renewer.StatusValid || row.Generation == 1 || time.Since(began) > time.Minute {
+					t.Errorf("%+v, row %+v", res, row)
+				}
+			})
+		})
+	}
 }

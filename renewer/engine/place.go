@@ -79,11 +79,11 @@ func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error
 		return err
 	}
 	out.Revision, out.Previous, out.Live = staged.Revision, staged.Previous, staged.Live
-	if out.Live && out.Previous == "" {
-		out.Previous = j.state.Revision
+	st, moved := j.state, j.state.MovedTo(j.placement.Dir)
+	if out.Live && out.Previous == "" && !moved {
+		out.Previous = st.Revision
 	}
-	st := j.state
-	out.WasForeign = !st.Placed() || st.Seen != nil || st.Origin == renewer.OriginForeign
+	out.WasForeign = !st.Placed() || moved || st.Seen != nil || st.Origin == renewer.OriginForeign
 	return nil
 }
 
@@ -185,8 +185,8 @@ func (e *Engine) storedKey(j job) ([]byte, error) {
 	return text, err
 }
 
-// readBack reads the key of a generation from one of the certificate's hosts.
-// errKeyLost means that all were asked and none has it.
+// readBack reads the key of a generation from one of the certificate's hosts, where
+// it is placed or was before. errKeyLost means that all were asked and none has it.
 func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]byte, error) {
 	var failed error
 	for _, p := range j.cert.Placements {
@@ -194,15 +194,18 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 		if !ok {
 			continue
 		}
-		revision, ok, err := host.Locate(ctx, p, g.Fingerprint)
-		if err == nil && ok {
-			var text []byte
-			if text, err = host.ReadKey(ctx, p, revision); err == nil {
-				return text, nil
+		for _, dir := range append([]string{p.Dir}, j.placements[p.Host].Dirs...) {
+			p.Dir = dir
+			revision, ok, err := host.Locate(ctx, p, g.Fingerprint)
+			if err == nil && ok {
+				var text []byte
+				if text, err = host.ReadKey(ctx, p, revision); err == nil {
+					return text, nil
+				}
 			}
-		}
-		if err != nil {
-			failed = fmt.Errorf("read the key of generation %d back from %s: %w", g.Number, p.Host, err)
+			if err != nil {
+				failed = fmt.Errorf("read the key of generation %d back from %s: %w", g.Number, p.Host, err)
+			}
 		}
 	}
 	if failed != nil {

@@ -77,7 +77,8 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 		out.Err, out.End = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), renewer.EndLost
 		return out
 	}
-	if e.lookOrAsk(ctx, j, req, &out, j.step.Half()); out.Err == nil {
+	e.lookOrAsk(ctx, j, req, &out, j.step.Half())
+	if e.hidden(ctx, j, &out); out.Err == nil {
 		e.prune(ctx, j, req.Host.(Host))
 	}
 	return out
@@ -157,6 +158,9 @@ func (e *Engine) look(ctx context.Context, req ProbeRequest, out *renewer.Outcom
 		seenAsIs := (kind == renewer.ProbeFile || kind == renewer.ProbeNone) && !errors.Is(err, renewer.ErrUnreachable)
 		if err == nil || seenAsIs || !e.Now().Add(pause).Before(deadline) || ctx.Err() != nil {
 			break
+		}
+		if sees, ok := req.Host.(Foresight); ok && pause >= probeMost && renewer.ProbeErrorKindOf(err) == renewer.ProbeUnreachable && sees.GaveUp(ctx, req.Placement.Activate) {
+			break // waiting for it would use up the time of the way back
 		}
 		select {
 		case <-time.After(pause):
@@ -267,7 +271,7 @@ func (e *Engine) placedClient(ctx context.Context, name string, fleet *Fleet) (*
 	if err != nil || !ok {
 		return nil, errors.Join(fmt.Errorf("the probe's client certificate %s is not in place yet", name), err)
 	}
-	text, err := e.readBack(ctx, job{cert: c, fleet: fleet}, &g)
+	text, err := e.readBack(ctx, job{cert: c, fleet: fleet, placements: rec.Placements}, &g)
 	if err != nil {
 		return nil, fmt.Errorf("the probe's client certificate %s: %w", name, err)
 	}

@@ -10,26 +10,26 @@ import (
 	"renewer/renewer"
 )
 
-func sortResults(list []renewer.RolloutResult) {
-	slices.SortFunc(list, func(a, b renewer.RolloutResult) int { return cmp.Compare(a.Certificate, b.Certificate) })
+// inOrder sorts results by certificate. What a rollout left behind is said by the
+// one that goes on with it, where there is one.
+func inOrder(list []renewer.RolloutResult) (out []renewer.RolloutResult) {
+	slices.SortFunc(list, func(a, b renewer.RolloutResult) int { // NAME#9 comes before NAME#10
+		return cmp.Or(cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(len(a.Rollout), len(b.Rollout)), cmp.Compare(a.Rollout, b.Rollout))
+	})
+	for i, r := range list {
+		if i+1 == len(list) || list[i+1].Certificate != r.Certificate || r.Result != renewer.ResultWaiting {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
-func (e *Engine) rootsNow() *rootCache {
-	var r *rootCache
-	_ = e.do(context.Background(), func() { r = e.roots })
-	if r == nil {
-		r = newRootCache()
-	}
-	return r
-}
-
-func (e *Engine) credentialsNow() *credentials {
-	var c *credentials
-	_ = e.do(context.Background(), func() { c = e.probeCerts })
-	if c == nil {
-		c = newCredentials(e.Now)
-	}
-	return c
+// sources returns what looks and orders share; empty ones of an engine that has
+// stopped.
+func (e *Engine) sources() (*rootCache, *credentials) {
+	roots, creds := newRootCache(), newCredentials(e.Now)
+	_ = e.do(context.Background(), func() { roots, creds = e.roots, e.probeCerts })
+	return roots, creds
 }
 
 // RunOnce does one pass over a fleet: all that is due, then a look at every
@@ -72,69 +72,27 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 	return w.wait(ctx, progress)
 }
 
-// Renew starts a rollout of a new generation for each name, or hurries the one
-// that is on its way, and waits until all have come to rest.
+// Renew asks for a new generation of each name, and waits until all have come to
+// rest. It is planned like any other reason to renew: what is at work on a host, or
+// has begun before, ends first.
 func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
-	if wait {
-		if err := e.await(ctx, names, busy, progress); err != nil {
-			return renewer.RunResult{}, err
-		}
-	}
-	room := maxUnderWay
-	return e.request(ctx, names, wait, progress, func(en *entry, now time.Time, ch *Change) error {
-		if room = min(room, maxUnderWay-e.traffic.AtWork()); !en.open() {
-			if room <= 0 {
-				en.rec.Asked, en.rec.NextAt = &o, now
-				return nil
-			}
-			room--
-		}
-		return e.renew(en, o, now, ch)
+	return e.request(ctx, names, wait, progress, func(name string) (p pending, err error) {
+		p, _, err = e.planOne(name, renewer.Requested{Overrides: o})
+		return p, err
 	})
 }
 
-// busy reports whether a rollout has to come to rest before another one can take
-// its place: it puts something back, or is at work for another purpose.
-func busy(r *renewer.Rollout) bool {
-	return r.Restoring() || r.Kind != renewer.KindIssue && !r.Settled()
-}
-
-// renew starts the rollout that was asked for, or hurries the one that is on its
-// way.
-func (e *Engine) renew(en *entry, o renewer.Overrides, now time.Time, ch *Change) error {
-	en.rec.Asked = nil
-	r := en.rec.Rollout
-	if en.open() && !r.Restoring() && !r.Quiet && (r.Kind == renewer.KindIssue || en.cert.IsBundle()) && r.Entry == en.cert.Digest() {
-		en.rec.Rollout.Hurry(o, now)
-		ch.Events = append(ch.Events, renewer.Event{
-			Time: now, Type: renewer.EventRolloutPlanned, Certificate: en.cert.Name, Generation: r.Generation, Rollout: r.ID, Message: "hurried on request",
-		})
-		return nil
+// hurryBack ends the backoff of what is being put back: somebody may have mended what
+// kept it from that.
+func (e *Engine) hurryBack(en *entry) {
+	if r := en.rec.Rollout; !r.Restoring() || e.working(r) {
+		return
 	}
-	if err := e.replace(en, renewer.Renewed(en.cert, o), "renewal requested by operator", now, ch); err != nil {
-		return err
-	}
-	en.rec.Rollout.Revise(en.cert, e.observed(en), now)
-	return nil
-}
-
-// grant begins a renewal that was asked for when there was no room for it.
-func (e *Engine) grant(en *entry, c renewer.Certificate) (pending, bool) {
-	next, now, ch := en.clone(), e.Now(), Change{}
-	if next.cert = c; !en.open() {
-		if e.room <= 0 {
-			if !e.onItsOwn { // else it is in the due index
-				e.asked = append(e.asked, c.Name)
-			}
-			return pending{}, false
+	if p, changed := e.apply(en, renewer.Retried{}); changed {
+		if err := e.record([]pending{p}); err != nil {
+			e.Log.Warn("begin the way back anew", "certificate", en.cert.Name, "error", err)
 		}
-		e.room--
 	}
-	if err := e.renew(next, *en.rec.Asked, now, &ch); err != nil {
-		e.stale[c.Name] = true // what is at work on a host ends first
-		return pending{}, false
-	}
-	return e.put(next, ch), true
 }
 
 // await waits until no named certificate has a rollout that is busy any more, or
@@ -145,6 +103,7 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 	err := e.do(ctx, func() {
 		for _, name := range names {
 			if en, open := e.entries[name]; open && busy(en.rec.Rollout) {
+				e.hurryBack(en)
 				w.add(en.rec.Rollout.ID, name)
 				w.armed, e.watchers[w], any = true, true, true
 			}
@@ -162,17 +121,16 @@ func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.R
 // its key on a host; the roots beside it are today's.
 func (e *Engine) Rollback(ctx context.Context, names []string, progress func(renewer.Event)) (renewer.RunResult, error) {
 	var jobs []job
-	var failed error
-	err := e.do(ctx, func() {
+	if err := e.try(ctx, func() error {
 		for _, name := range names {
-			var j job
-			if j, failed = e.rollback(name); failed != nil {
-				return
+			j, err := e.rollback(name)
+			if err != nil {
+				return err
 			}
 			jobs = append(jobs, j)
 		}
-	})
-	if err := firstError(err, failed); err != nil {
+		return nil
+	}); err != nil {
 		return renewer.RunResult{}, err
 	}
 	for _, j := range jobs { // refused now rather than half-way
@@ -180,19 +138,12 @@ func (e *Engine) Rollback(ctx context.Context, names []string, progress func(ren
 			return renewer.RunResult{}, renewer.WithHint(fmt.Errorf("%s cannot go back: %w", j.cert.Name, err), "renewer renew "+j.cert.Name+" issues a new one")
 		}
 	}
-	return e.request(ctx, names, true, progress, func(en *entry, now time.Time, ch *Change) error {
-		g, err := e.rollbackTarget(en, now)
+	return e.request(ctx, names, true, progress, func(name string) (pending, error) {
+		j, err := e.rollback(name)
 		if err != nil {
-			return err
+			return pending{}, err
 		}
-		if err := e.replace(en, renewer.Rollback(en.cert, g.Number), "rollback requested by operator", now, ch); err != nil {
-			return err
-		}
-		en.rolling, en.rec.Asked = g, nil
-		r := *en.rec.Rollout
-		r.Revise(en.cert, e.observed(en), now)
-		en.rec.Rollout = &r
-		return nil
+		return e.replace(name, renewer.Replaced{Why: "rollback requested by operator", With: renewer.Rollback(j.cert, j.gen.Number), By: j.gen})
 	})
 }
 
@@ -208,23 +159,23 @@ func (e *Engine) rollback(name string) (j job, err error) {
 	if err != nil {
 		return j, err
 	}
-	j = job{cert: c, fleet: &fleet}
+	j = job{cert: c, fleet: &fleet, placements: en.rec.Placements}
 	j.gen, err = e.rollbackTarget(en, e.Now())
 	return j, err
 }
 
-// replace ends what is open and starts a rollout that a person asked for.
-func (e *Engine) replace(en *entry, r *renewer.Rollout, why string, now time.Time, ch *Change) error {
-	if en.rec.Rollout != nil {
-		if !en.rec.Rollout.Settled() || e.working(en.rec.Rollout) {
-			return atWork(en)
-		}
-		closed, events := en.close(renewer.PhaseSuperseded, why, now)
-		ch.Closed, ch.Events = closed, append(ch.Events, events...)
+// replace ends what is open and starts a rollout that the operator asked for.
+func (e *Engine) replace(name string, in renewer.Replaced) (pending, error) {
+	c, _ := e.fleet.Certificate(name)
+	en, _, err := e.load(name, c)
+	if err != nil {
+		return pending{}, err
 	}
-	ch.Events = append(ch.Events, en.start(r, now))
-	en.rec.NextAt = nextAt(en, now)
-	return nil
+	if r := en.rec.Rollout; r != nil && (!r.Settled() || e.working(r)) {
+		return pending{}, atWork(en)
+	}
+	p, _ := e.apply(en, in)
+	return p, nil
 }
 
 // atWork says why a rollout cannot be replaced now.
@@ -268,67 +219,56 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 
 // request changes the named certificates in one transaction, and waits for
 // what that started. An error for one name changes none.
-func (e *Engine) request(ctx context.Context, names []string, wait bool, progress func(renewer.Event), f func(*entry, time.Time, *Change) error) (renewer.RunResult, error) {
+func (e *Engine) request(ctx context.Context, names []string, wait bool, progress func(renewer.Event), f func(name string) (pending, error)) (renewer.RunResult, error) {
 	w := newWatcher()
-	var failed error
-	err := e.do(ctx, func() { failed = e.ask(names, w, f) })
-	if err := firstError(err, failed); err != nil {
+	if err := e.try(ctx, func() error { return e.ask(names, w, f) }); err != nil {
 		return renewer.RunResult{}, err
 	}
 	if wait {
 		return w.wait(ctx, progress)
 	}
 	var result renewer.RunResult
-	err = e.do(ctx, func() { // a turn of the loop after the request
+	err := e.do(ctx, func() { // a turn of the loop after the request
 		for id, name := range w.rollouts {
 			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{
 				Certificate: name, Rollout: id, Result: renewer.ResultStarted, Waiting: e.traffic.Waits(name),
 			})
 		}
 		for name := range w.asked {
-			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{Certificate: name, Result: renewer.ResultStarted, Waiting: renewer.Waits{{
-				Kind: renewer.WaitPace, Text: fmt.Sprintf("it begins when fewer than %d others are under way", maxUnderWay),
-			}}})
+			waits := renewer.Waits{{Kind: renewer.WaitPace, Text: fmt.Sprintf("it begins when fewer than %d others are under way", maxUnderWay)}}
+			if en, open := e.entries[name]; open {
+				waits = en.rec.Waits()
+			}
+			result.Rollouts = append(result.Rollouts, renewer.RolloutResult{Certificate: name, Result: renewer.ResultStarted, Waiting: waits})
 		}
 		e.forget(w)
 	})
-	sortResults(result.Rollouts)
+	result.Rollouts = inOrder(result.Rollouts)
 	return result, err
 }
 
-func (e *Engine) ask(names []string, w *watcher, f func(*entry, time.Time, *Change) error) error {
-	now := e.Now()
+func (e *Engine) ask(names []string, w *watcher, f func(name string) (pending, error)) error {
+	e.room = maxUnderWay - e.traffic.AtWork()
 	var batch []pending
 	for _, name := range names {
-		c, ok := e.fleet.Certificate(name)
-		if !ok {
+		if _, ok := e.fleet.Certificate(name); !ok {
 			return fmt.Errorf("certificate %s is not in the fleet file", name)
 		}
-		en, _, err := e.load(name, c)
+		p, err := f(name)
 		if err != nil {
 			return err
 		}
-		next := en.clone()
-		var ch Change
-		if err := f(next, now, &ch); err != nil {
-			return err
-		}
-		if w.armed = true; next.rec.Asked == nil {
-			w.add(next.rec.Rollout.ID, name)
+		if w.armed = true; p.rec.Asked == nil {
+			w.add(p.rec.Rollout.ID, name)
 		} else {
 			w.names[name], w.asked[name] = true, true
-			e.asked = append(e.asked, name)
 		}
-		batch = append(batch, e.put(next, ch))
+		batch = append(batch, p)
 	}
 	e.watchers[w] = true
-	for rest := batch; len(rest) > 0; {
-		n := min(len(rest), recordAtOnce)
-		if err := e.record(rest[:n]); err != nil {
-			e.forget(w)
-			return fmt.Errorf("record the request: %w", err)
-		}
-		rest = rest[n:]
+	if err := e.record(batch); err != nil {
+		e.forget(w)
+		return fmt.Errorf("record the request: %w", err)
 	}
 	return nil
 }

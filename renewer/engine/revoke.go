@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"fmt"
@@ -20,9 +21,8 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 	out := renewer.Revoked{Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{}}
 	var g renewer.Generation
 	var fleet Fleet
-	var failed error
-	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
-		return out, firstError(err, failed)
+	if err := e.try(ctx, func() (err error) { fleet = e.fleet; g, err = e.revocable(name, number); return err }); err != nil {
+		return out, err
 	}
 	out.Issuer, out.Generation, out.Serial, out.NotAfter = g.Request.Issuer, g.Number, g.Serial, g.NotAfter
 	if reason == renewer.RevokedKeyCompromise {
@@ -34,8 +34,7 @@ func (e *Engine) Revoke(ctx context.Context, name string, number int, reason ren
 	if err := revokeAt(ctx, fleet, g, reason); err != nil {
 		return out, fmt.Errorf("revoke generation %d of %s at %s: %w", g.Number, name, g.Request.Issuer, err)
 	}
-	err := e.do(context.WithoutCancel(ctx), func() { failed = e.recordRevoked(name, g.Number, &out) })
-	if err = firstError(err, failed); err != nil {
+	if err := e.try(context.WithoutCancel(ctx), func() error { return e.recordRevoked(name, g.Number, &out) }); err != nil {
 		return out, renewer.WithHint(fmt.Errorf("the issuer revoked generation %d of %s, but that could not be recorded: %w", g.Number, name, err), "revoke it again")
 	}
 	return out, nil
@@ -89,7 +88,7 @@ func revokeAt(ctx context.Context, fleet Fleet, g renewer.Generation, reason ren
 func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) error {
 	g, ok, err := e.Store.Generation(name, number) // as it is now
 	if err != nil || !ok {
-		return firstError(err, fmt.Errorf("generation %d is gone", number))
+		return cmp.Or(err, fmt.Errorf("generation %d is gone", number))
 	}
 	now := e.Now()
 	first := g.RevokedAt.IsZero()
@@ -97,17 +96,17 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 		g.RevokedAt = now.UTC()
 	}
 	out.RevokedAt, out.Again = g.RevokedAt, !first
-	var ch Change
+	in := renewer.Rewritten{Generation: g}
 	if first {
-		ch.Events = []renewer.Event{{
+		in.Events = []renewer.Event{{
 			Time: now, Type: renewer.EventRevoked, Certificate: name, Generation: number,
 			Message: fmt.Sprintf("serial %s, reason %s", g.Serial, out.Reason),
 		}}
 		if len(out.KeySharedBy) > 0 {
-			ch.Events[0].Message += "; the same key, so replaced too: " + strings.Join(out.KeySharedBy, ", ")
+			in.Events[0].Message += "; the same key, so replaced too: " + strings.Join(out.KeySharedBy, ", ")
 		}
 	}
-	en, err := e.rewrite(g, ch)
+	en, err := e.rewrite(in)
 	if err != nil || en == nil {
 		return err
 	}
@@ -122,24 +121,18 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 
 // rewrite records a generation that has changed, wherever it is held. It
 // returns the entry, nil for what left the fleet file.
-func (e *Engine) rewrite(g renewer.Generation, ch Change) (*entry, error) {
-	ch.Generation = &g
-	c, wanted := e.fleet.Certificate(g.Certificate)
+func (e *Engine) rewrite(in renewer.Rewritten) (*entry, error) {
+	name := in.Generation.Certificate
+	c, wanted := e.fleet.Certificate(name)
 	if !wanted {
-		return nil, e.record([]pending{{name: g.Certificate, change: ch}})
+		return nil, e.record([]pending{{name: name, change: Change{Generation: &in.Generation, Events: in.Events}}})
 	}
-	en, _, err := e.load(g.Certificate, c)
+	en, _, err := e.load(name, c)
 	if err != nil {
 		return nil, err
 	}
-	next := en.clone()
-	for _, held := range []**renewer.Generation{&next.current, &next.rolling} {
-		if *held != nil && (*held).Number == g.Number {
-			*held = &g
-		}
-	}
-	next.rec.NextAt = nextAt(next, e.Now())
-	return next, e.record([]pending{e.put(next, ch)})
+	p, _ := e.apply(en, in)
+	return p.entry, e.record([]pending{p})
 }
 
 // Distrust remembers that the key of a generation, 0 for the one in place, is
@@ -150,22 +143,21 @@ func (e *Engine) rewrite(g renewer.Generation, ch Change) (*entry, error) {
 func (e *Engine) Distrust(ctx context.Context, name string, number int) (others []string, err error) {
 	var g renewer.Generation
 	var fleet Fleet
-	var failed error
-	if err := e.do(ctx, func() { fleet = e.fleet; g, failed = e.revocable(name, number) }); err != nil || failed != nil {
-		return nil, fmt.Errorf("find the key of %s: %w", name, firstError(err, failed))
+	if err := e.try(ctx, func() (err error) { fleet = e.fleet; g, err = e.revocable(name, number); return err }); err != nil {
+		return nil, fmt.Errorf("find the key of %s: %w", name, err)
 	}
 	same, err := e.sameKey(ctx, fleet, g)
 	if err != nil {
 		return nil, fmt.Errorf("look for other certificates with the key of %s: %w", name, err)
 	}
-	err = e.do(ctx, func() {
+	if err := e.try(ctx, func() error {
 		for _, s := range append([]renewer.Generation{g}, same...) {
-			if failed = e.distrust(s); failed != nil {
-				return
+			if err := e.distrust(s); err != nil {
+				return err
 			}
 		}
-	})
-	if err = firstError(err, failed); err != nil {
+		return nil
+	}); err != nil {
 		return nil, fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
 	}
 	for _, s := range same {
@@ -182,7 +174,7 @@ func (e *Engine) distrust(g renewer.Generation) error {
 		return err
 	}
 	g.KeyCompromised = true
-	_, err = e.rewrite(g, Change{})
+	_, err = e.rewrite(renewer.Rewritten{Generation: g})
 	return err
 }
 

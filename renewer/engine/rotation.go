@@ -31,7 +31,8 @@ func (f *Fleet) gone() renewer.RootSet {
 // Rotate takes over the rotations that are under way, and the roots that their
 // issuers have now. What follows from that is planned, if the engine is on its own.
 func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issuers ...string) error {
-	roots, fleet := e.rootsNow(), Fleet{}
+	fleet := Fleet{}
+	roots, _ := e.sources()
 	if err := e.do(ctx, func() { fleet = e.fleet }); err != nil {
 		return err
 	}

@@ -5,10 +5,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"renewer/renewer"
 )
+
+// Restoring reports whether what a host had before is being put back there, and that
+// has failed so far: the next try is a while away.
+func (e *Engine) Restoring(ctx context.Context, name, host string) (stuck bool, err error) {
+	err = e.do(ctx, func() {
+		if en, open := e.entries[name]; open && !e.working(en.rec.Rollout) {
+			s, ok := en.rec.Rollout.Step(host)
+			stuck = ok && s.State == renewer.StepRestoring && s.Attempts > 0
+		}
+	})
+	return stuck, err
+}
+
+// Resume has that tried again at once, and returns when it is over: nil where what
+// the host had before is served again.
+func (e *Engine) Resume(ctx context.Context, name, host string, progress func(renewer.Event)) error {
+	err := e.await(ctx, []string{name}, func(r *renewer.Rollout) bool { return r != nil && !r.Settled() }, progress)
+	if err != nil {
+		return fmt.Errorf("put back what %s had on %s: %w", name, host, err)
+	}
+	rec, _, err := e.Store.Record(name)
+	if st := rec.Placements[host]; err == nil && st.State != renewer.HostRolledBack && st.State != renewer.HostVerified {
+		err = renewer.WithHint(errors.New(cmp.Or(st.Error, "it is "+string(st.State))), st.Hint)
+	}
+	if err != nil {
+		return fmt.Errorf("put back what %s had on %s: %w", name, host, err)
+	}
+	return nil
+}
 
 // Place brings a certificate to a host that is being set up, and to no other,
 // without a word to the service that will use it; it issues it first where
@@ -31,15 +59,20 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 	}); err != nil || there {
 		return err
 	}
-	w, failed := newWatcher(), error(nil)
+	w := newWatcher()
 	w.alone = true
-	err := e.do(ctx, func() {
-		failed = e.ask([]string{name}, w, func(en *entry, now time.Time, ch *Change) error {
-			return e.replace(en, renewer.SetUp(en.cert, e.observed(en), host, lost, now), "its host is being set up", now, ch)
+	err := e.try(ctx, func() error {
+		return e.ask([]string{name}, w, func(name string) (pending, error) {
+			c, _ := e.fleet.Certificate(name)
+			en, _, err := e.load(name, c)
+			if err != nil {
+				return pending{}, err
+			}
+			return e.replace(name, renewer.Replaced{Why: "its host is being set up", With: renewer.SetUp(c, e.observed(en), host, lost, e.Now())})
 		})
 	})
 	var result renewer.RunResult
-	if err = firstError(err, failed); err == nil {
+	if err == nil {
 		result, err = w.wait(ctx, progress)
 	}
 	if err != nil {

@@ -79,7 +79,7 @@ func (e *Engine) unsettled() (names []string) {
 }
 
 // settled reports whether there is nothing to do for a certificate if the ca
-// files in place are right. It spends the entry.
+// files in place are right.
 func (e *Engine) settled(en *entry) bool {
 	if en.rec.Rollout != nil || en.rec.Asked != nil || e.entries[en.cert.Name] != nil {
 		return false
@@ -100,7 +100,7 @@ func (e *Engine) settled(en *entry) bool {
 		}
 		return en.rec.Placements[host].Roots
 	}
-	_, changes := e.compare(en, true, o, e.Now())
+	_, changes := e.compare(en, true, o)
 	return !changes
 }
 

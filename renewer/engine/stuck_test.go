@@ -251,7 +251,8 @@ func TestALookThatARolloutOvertookIsForgotten(t *testing.T) {
 		must(t, b.eng.do(context.Background(), func() { targets, _ = b.eng.targets([]string{"web"}) }))
 		fleet := b.fleet
 		fleet.index()
-		_, look := b.eng.lookAt(context.Background(), targets[0], &fleet, b.eng.rootsNow(), b.eng.credentialsNow())
+		roots, creds := b.eng.sources()
+		_, look := b.eng.lookAt(context.Background(), targets[0], &fleet, roots, creds)
 		if look.Err == nil {
 			t.Fatal("it saw nothing")
 		}

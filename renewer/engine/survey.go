@@ -22,7 +22,7 @@ type target struct {
 	state     renewer.PlacementState
 	gen       *renewer.Generation
 	expect    renewer.Expected
-	found     *discovery // what a restored inventory does not know; nil where it is as it says
+	found     *renewer.Found // what a restored inventory does not know; nil where it is as it says
 }
 
 // Seen is what a look at one placement gave.
@@ -55,8 +55,7 @@ func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verifica
 func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 	var targets []target
 	var fleet Fleet
-	var failed error
-	err := e.do(ctx, func() {
+	err := e.try(ctx, func() (err error) {
 		if len(names) == 0 {
 			for _, c := range e.fleet.Certificates {
 				names = append(names, c.Name)
@@ -64,17 +63,19 @@ func (e *Engine) Looks(ctx context.Context, names []string) ([]Seen, error) {
 			e.lastProbe = e.Now()
 		}
 		fleet = e.fleet
-		targets, failed = e.targets(names)
+		targets, err = e.targets(names)
+		return err
 	})
-	if err != nil || failed != nil {
-		return nil, firstError(err, failed)
+	if err != nil {
+		return nil, err
 	}
-	e.rootsNow().refresh(ctx, fleet.Issuers)
+	roots, _ := e.sources()
+	roots.refresh(ctx, fleet.Issuers)
 	return e.survey(ctx, fleet, targets)
 }
 
 func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]Seen, error) {
-	roots, creds := e.rootsNow(), e.credentialsNow()
+	roots, creds := e.sources()
 	results := make([]Seen, len(targets))
 	var g errgroup.Group
 	g.SetLimit(surveyors)
@@ -88,21 +89,10 @@ func (e *Engine) survey(ctx context.Context, fleet Fleet, targets []target) ([]S
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var failed error
-	err := e.do(ctx, func() {
-		failed = e.observe(results)
-		e.rootsMoved()
+	return results, e.try(ctx, func() error {
+		defer e.rootsMoved()
+		return e.observe(results)
 	})
-	return results, firstError(err, failed)
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // targets lists the placements of certificates that can be looked at.
@@ -118,8 +108,11 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			return nil, err
 		}
 		for _, p := range c.Placements {
-			t := target{cert: c, placement: p, state: en.rec.Placements[p.Host]}
-			st := t.state
+			st := en.rec.Placements[p.Host]
+			if st.Unseen == "" && st.MovedTo(p.Dir) {
+				p.Dir = st.Dirs[0] // until it is moved
+			}
+			t := target{cert: c, placement: p, state: st}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
 			if !st.Roots.Known() {
 				t.expect.AtLeast = e.wanted(en)(p.Host)
@@ -208,8 +201,8 @@ func (t target) asked(ctx context.Context, host Host, l renewer.Look) error {
 // observe records what was seen. Hosts between two generations are left to
 // their rollout; one that waits there, for days maybe, is watched as ever.
 func (e *Engine) observe(results []Seen) error {
-	changes := map[string]*Change{}
-	next := map[string]*entry{}
+	inputs := map[string][]renewer.Input{}
+	entries := map[string]*entry{}
 	var order []string
 	for i, f := range results {
 		name := f.cert.Name
@@ -218,48 +211,34 @@ func (e *Engine) observe(results []Seen) error {
 		if f.state.Revision == "" || !wanted {
 			continue
 		}
-		en := next[name]
-		if en == nil {
-			now, _, err := e.load(name, c)
-			if err != nil {
-				return err
-			}
-			en = now.clone()
+		en, _, err := e.load(name, c)
+		if err != nil {
+			return err
 		}
-		rec := &en.rec
-		st := rec.Placements[f.placement.Host]
-		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || st.Revision != f.state.Revision || !st.ProbedAt.Equal(f.state.ProbedAt) {
-			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision) {
+		st := en.rec.Placements[f.placement.Host]
+		news := !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision
+		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || news {
+			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || news) {
 				results[i].Err = nil
 				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
 			}
 			continue
 		}
-		if next[name] == nil {
-			next[name], changes[name] = en, &Change{}
-			order = append(order, name)
+		if entries[name] == nil {
+			entries[name], order = en, append(order, name)
 		}
-		if st.Unseen != "" {
-			e.discovered(en, &st, f, changes[name])
-		}
-		changes[name].Events = append(changes[name].Events, st.Observe(f.Look, name, f.placement.Host)...)
-		rec.Placements[f.placement.Host] = st
+		inputs[name] = append(inputs[name], renewer.Looked{Host: f.placement.Host, Look: f.Look, Found: f.found})
 	}
 	var batch []pending
 	for _, name := range order {
-		next[name].rec.NextAt = nextAt(next[name], e.Now())
-		p := e.put(next[name], *changes[name])
-		if e.entries[name] == nil && next[name].open() {
+		p, _ := e.apply(entries[name], inputs[name]...)
+		if e.entries[name] == nil && p.open() {
 			p.done = nil // a look goes on with nothing that was left under way
 		}
 		batch = append(batch, p)
 	}
-	for len(batch) > 0 {
-		n := min(len(batch), recordAtOnce)
-		if err := e.record(batch[:n]); err != nil {
-			return fmt.Errorf("record what was seen: %w", err)
-		}
-		batch = batch[n:]
+	if err := e.record(batch); err != nil {
+		return fmt.Errorf("record what was seen: %w", err)
 	}
 	if e.onItsOwn {
 		e.consider(order)

@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
-	"time"
 
 	"renewer/renewer"
 )
@@ -28,26 +28,25 @@ func (e *Engine) receive(outs []renewer.Outcome) {
 // inventory does not take them, they are kept and tried again: what was done
 // is never forgotten, and not done a second time meanwhile.
 func (e *Engine) take() {
-	next := map[string]*entry{}
-	changes := map[string]*Change{}
+	inputs, changes := map[string][]renewer.Input{}, map[string]*Change{}
 	var order []string
 	for _, o := range e.unrecorded {
-		en, ok := e.entries[o.Certificate]
-		if !ok || cancelled(o) {
+		if _, ok := e.entries[o.Certificate]; !ok || cancelled(o) {
 			continue
 		}
-		if n, again := next[o.Certificate]; again {
-			en = n
-		} else {
-			en = en.clone()
-			next[o.Certificate], changes[o.Certificate] = en, &Change{}
+		if o.Found != nil {
+			e.stale[o.Certificate] = true // who accepts it is known now
+		}
+		if inputs[o.Certificate] == nil {
 			order = append(order, o.Certificate)
 		}
-		e.advance(en, o, changes[o.Certificate])
+		inputs[o.Certificate] = append(inputs[o.Certificate], o)
 	}
 	batch := make([]pending, 0, len(order))
 	for _, name := range order {
-		batch = append(batch, e.put(next[name], *changes[name]))
+		p, _ := e.apply(e.entries[name], inputs[name]...)
+		batch, changes[name] = append(batch, p), &p.change
+		e.measure(p, inputs[name])
 	}
 	if err := e.record(batch); err != nil {
 		e.Log.Error("record what was done; trying again", "outcomes", len(e.unrecorded), "error", err)
@@ -79,58 +78,17 @@ func (e *Engine) take() {
 	e.consider(over)
 }
 
-// advance takes one outcome into an entry and its change.
-func (e *Engine) advance(en *entry, o renewer.Outcome, ch *Change) {
-	r := en.rec.Rollout
-	if r == nil {
+// measure tells how long services were away.
+func (e *Engine) measure(p pending, in []renewer.Input) {
+	r := cmp.Or(p.change.Closed, p.rec.Rollout)
+	if r == nil || e.Observer == nil {
 		return
 	}
-	events := en.rec.Apply(o)
-	if len(events) == 0 {
-		return
-	}
-	if o.Found != nil {
-		e.stale[o.Certificate] = true // who accepts it is known now
-	}
-	ch.Events, ch.Roots = append(ch.Events, events...), append(ch.Roots, e.unstored(o.NewRoots)...)
-	if o.Kind == renewer.ActOrder && o.Err == nil {
-		en.rolling, ch.Generation, ch.Key = o.Generation, o.Generation, o.Key
-	}
-	if s, ok := r.Step(o.Host); ok && e.Observer != nil && (o.Kind == renewer.ActProbe || o.Kind == renewer.ActReprobe) && s.State.Over() && s.Away > 0 {
-		e.Observer.Away(s.Away, s.Budget)
-	}
-	e.conclude(en, o.At, ch)
-}
-
-// conclude takes the end of a rollout, if this is it, into an entry and its
-// change, and notes when to look at it again.
-func (e *Engine) conclude(en *entry, at time.Time, ch *Change) {
-	if r := en.rec.Rollout; r.Phase.Over() {
-		closed := *r
-		ch.Closed = &closed
-		if r.Phase == renewer.PhaseDone {
-			e.promote(en, r, at, ch)
+	for _, one := range in {
+		o := one.(renewer.Outcome) //nolint:forcetypeassert // see take
+		if s, ok := r.Step(o.Host); ok && s.Away > 0 && s.State.Over() && s.EndedAt.Equal(o.At) {
+			e.Observer.Away(s.Away, s.Budget)
 		}
-		if r.Phase != renewer.PhaseBlocked {
-			en.rec.Rollout, en.rolling = nil, nil
-		}
-	}
-	en.rec.NextAt = nextAt(en, at)
-}
-
-// promote makes the rollout's generation the current one. A rollback holds:
-// the restored generation gets a renew time in what is left of its life.
-func (e *Engine) promote(en *entry, r *renewer.Rollout, now time.Time, ch *Change) {
-	switch r.Kind {
-	case renewer.KindIssue:
-		en.current = en.rolling
-	case renewer.KindRollback:
-		if en.rolling == nil {
-			return
-		}
-		g := *en.rolling
-		g.RenewAt = en.cert.Renewal.Held(g, now)
-		en.current, ch.Generation = &g, &g
 	}
 }
 

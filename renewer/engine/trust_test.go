@@ -322,53 +322,6 @@ func subjects(certs []*x509.Certificate) (out []string) {
 	return out
 }
 
-// Every fleet of up to three hosts, with two issuers, and any one outage while
-// the CA is replaced: all end with one root, those that are on refuse nobody, and
-// nothing expires.
-func TestEveryFleetComesThroughAReplacedCAWithAnyOneOutage(t *testing.T) {
-	for _, sh := range shapes {
-		for _, move := range []struct{ name, servers, clients, nextServers, nextClients string }{
-			{"one CA to another", "ca", "ca", "new", "new"},
-			{"two CAs swapped", "ca", "new", "new", "ca"},
-		} {
-			if move.clients != move.servers && (strings.Contains(sh.name, "both") || strings.Contains(sh.name, "bundle")) {
-				continue // has one side only
-			}
-			for _, grouped := range []bool{false, true} {
-				for _, o := range outages(sh.hosts) {
-					if o.fault && grouped {
-						continue
-					}
-					t.Run(fmt.Sprintf("%s/%s/peer_group=%t/%s", sh.name, move.name, grouped, o.name), func(t *testing.T) {
-						t.Parallel()
-						certs := func(b *bench) []renewer.Certificate {
-							b.newIssuer("new")
-							all := under(sh.certs(b), move.servers, move.clients)
-							for i := range all {
-								if grouped {
-									all[i].PeerGroup = "g"
-								}
-							}
-							return all
-						}
-						scene(t, Alone, certs, func(t *testing.T, b *bench) {
-							synctest.Wait()
-							s := &sim{bench: b, certs: b.fleet.Certificates}
-							for _, h := range []string{"a", "b", "c"} {
-								b.machine(h).then(s.converse)
-							}
-							s.run(o, sh.rests, move.nextServers, move.nextClients)
-							if n := len(s.refused); n > 0 {
-								t.Errorf("%d refusals, the first ones:\n%s", n, strings.Join(s.refused[:min(n, 5)], "\n"))
-							}
-						})
-					})
-				}
-			}
-		}
-	}
-}
-
 // A pair that does not work any more has nothing to lose: it is brought over at
 // once.
 func TestAnExpiredCAHoldsNobody(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/traffic"
 )
 
 // One turn of the loop: when to wake, what is due, what is started.
@@ -106,7 +107,7 @@ func (e *Engine) dispatch() {
 
 // affordable takes what there are workers for. Orders leave some to the hosts:
 // nobody who has to go back waits for an issuer that is slow.
-func (e *Engine) affordable() (tasks []renewer.Task) {
+func (e *Engine) affordable() (tasks []traffic.Task) {
 	orders := max(e.Workers*3/4, 1) - e.traffic.Busy(renewer.ActOrder)
 	for e.running+len(tasks) < e.Workers {
 		task, ok := e.traffic.Next()
@@ -129,7 +130,7 @@ func (e *Engine) affordable() (tasks []renewer.Task) {
 
 // refused reports whether a gate has closed since it was last asked: then the
 // task is given back, and decided again.
-func (e *Engine) refused(task renewer.Task) (shut bool) {
+func (e *Engine) refused(task traffic.Task) (shut bool) {
 	for _, a := range task {
 		en := e.entries[a.Certificate]
 		if s, ok := en.rec.Rollout.Step(a.Host); ok && a.Kind == renewer.ActActivate && s.State == renewer.StepStaged && s.Pass != renewer.PassRoots {
@@ -149,26 +150,18 @@ func (e *Engine) refused(task renewer.Task) (shut bool) {
 }
 
 // begin records the intents of tasks, in one transaction.
-func (e *Engine) begin(tasks []renewer.Task) error {
-	next := map[string]*entry{}
-	changes := map[string]Change{}
-	var batch []pending
-	for _, task := range tasks {
-		for _, a := range task {
-			en, again := next[a.Certificate]
-			if !again {
-				en = e.entries[a.Certificate].clone()
-			}
-			if ev, refused := e.passed(en, a); refused {
-				changes[a.Certificate] = Change{Events: append(changes[a.Certificate].Events, ev)}
-			}
-			if en.rec.Begin(a) && !again {
-				next[a.Certificate] = en
-			}
+func (e *Engine) begin(tasks []traffic.Task) error {
+	inputs := map[string][]renewer.Input{}
+	for _, a := range slices.Concat(tasks...) {
+		if a.Kind == renewer.ActActivate {
+			inputs[a.Certificate] = append(inputs[a.Certificate], renewer.Begun{Action: a, Refuse: e.refuse(e.entries[a.Certificate], a)})
 		}
 	}
-	for name, en := range next {
-		batch = append(batch, e.put(en, changes[name]))
+	var batch []pending
+	for name, in := range inputs {
+		if p, changed := e.apply(e.entries[name], in...); changed {
+			batch = append(batch, p)
+		}
 	}
 	return e.record(batch)
 }

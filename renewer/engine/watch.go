@@ -15,7 +15,7 @@ import (
 type watcher struct {
 	rollouts map[string]string // rollout ID → certificate
 	names    map[string]bool   // the certificates of them
-	asked    map[string]bool   // those of names whose rollout waits for room
+	asked    map[string]bool   // those of names whose rollout waits for its turn
 	pending  []watched         // the rollouts that may not be over
 	every    bool              // rollouts that are begun later, too
 	alone    bool              // not those that take the place of one, or come after it
@@ -132,10 +132,10 @@ func (e *Engine) log(ev renewer.Event) {
 
 // attend adds a rollout that is under way to those who watch every one, or one
 // of the same certificate that it takes the place of.
-func (e *Engine) attend(name string, r *renewer.Rollout) {
+func (e *Engine) attend(en *entry) {
 	for w := range e.watchers {
-		if w.every || w.names[name] && !w.alone {
-			w.add(r.ID, name)
+		if name := en.cert.Name; w.every || w.names[name] && !w.alone && en.rec.Asked == nil {
+			w.add(en.rec.Rollout.ID, name)
 		}
 	}
 }
@@ -162,7 +162,10 @@ func (e *Engine) settleWatchers() {
 				result.Rollouts = append(result.Rollouts, res)
 			}
 		}
-		sortResults(result.Rollouts)
+		for name := range w.asked {
+			result.Rollouts = append(result.Rollouts, e.standing(e.entries[name].rec.Rollout.ID, name))
+		}
+		result.Rollouts = inOrder(result.Rollouts)
 		w.update(func() { w.result, w.ended = result, true })
 		w.armed = false
 		if !w.every {
@@ -177,8 +180,10 @@ func (e *Engine) atRest(w *watcher) bool {
 	if w.every {
 		return e.passOver()
 	}
-	if len(w.asked) > 0 {
-		return false
+	for name := range w.asked {
+		if _, open := e.entries[name]; !open || e.goesOn(name) {
+			return false
+		}
 	}
 	var kept []watched // that wait: most have others before them that go on
 	for i, one := range w.pending {
@@ -238,7 +243,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	}
 	r := en.rec.Rollout
 	res.Generation = r.Generation
-	res.Waiting = e.traffic.Waits(name)
+	res.Waiting = append(slices.Clone(e.traffic.Waits(name)), en.rec.Waits()...)
 	res.Error, res.Hint = r.Trouble()
 	switch {
 	case r.Held():

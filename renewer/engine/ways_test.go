@@ -131,7 +131,7 @@ func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
 		m.mu.Unlock()
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
-		if res.Rollouts[0].Result != renewer.ResultWaiting || !res.Unreached() {
+		if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultWaiting || !res.Unreached() {
 			t.Fatalf("result %+v", res)
 		}
 		row := b.row("web")
@@ -146,6 +146,23 @@ func TestAHostThatIsDownIsDoneWhenItComesBack(t *testing.T) {
 		time.Sleep(renewer.BackoffMax)
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[1].Generation != 2 || b.ca.count() != orders {
 			t.Errorf("%d orders, row %+v", b.ca.count()-orders, row)
+		}
+	})
+}
+
+// A rollout that goes on without a host, and the one that waits for that host, are
+// one result.
+func TestACertificateWithAHostAwayIsOneResult(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("b").set(func(m *machine) { m.down = true })
+		b.machine("c").slow = func(context.Context, string) { time.Sleep(50 * time.Second) }
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if len(res.Rollouts) != 1 || res.Rollouts[0].Rollout != "web#3" || res.Rollouts[0].Result != renewer.ResultWaiting || !res.Unreached() {
+			t.Errorf("%+v", res)
 		}
 	})
 }

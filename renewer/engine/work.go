@@ -30,14 +30,16 @@ type job struct {
 	step      renewer.Step
 	placement renewer.Placement
 	state     renewer.PlacementState
-	gen       *renewer.Generation // that the rollout delivers
-	current   *renewer.Generation
-	latest    int
-	want      renewer.RootSet // stage: the roots that belong into the ca file; unknown: to be asked for
-	fleet     *Fleet
-	roots     *rootCache
-	creds     *credentials
-	now       func() time.Time
+	// placements are of all hosts: where a key may be.
+	placements map[string]renewer.PlacementState
+	gen        *renewer.Generation // that the rollout delivers
+	current    *renewer.Generation
+	latest     int
+	want       renewer.RootSet // stage: the roots that belong into the ca file; unknown: to be asked for
+	fleet      *Fleet
+	roots      *rootCache
+	creds      *credentials
+	now        func() time.Time
 }
 
 func (e *Engine) newJob(a renewer.Action) job {
@@ -51,7 +53,7 @@ func (e *Engine) newJob(a renewer.Action) job {
 		j.step = *s
 	}
 	j.placement, _ = en.cert.Placement(a.Host)
-	j.state = en.rec.Placements[a.Host]
+	j.placements, j.state = en.rec.Placements, en.rec.Placements[a.Host]
 	if a.Kind == renewer.ActStage {
 		j.want = e.wanted(en)(a.Host)
 	}

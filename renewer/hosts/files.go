@@ -46,6 +46,9 @@ func (h *Host) readPlain(ctx context.Context, name string) ([]byte, fs.FileMode,
 		if info.Mode&fs.ModeSymlink == 0 {
 			return data, info.Mode.Perm() | link, nil
 		}
+		if err := h.mayFollow(ctx, name, info); err != nil {
+			return nil, 0, err
+		}
 		link = fs.ModeSymlink
 		if !path.IsAbs(target) {
 			target = path.Join(path.Dir(name), target)
@@ -53,6 +56,16 @@ func (h *Host) readPlain(ctx context.Context, name string) ([]byte, fs.FileMode,
 		name = path.Clean(target)
 	}
 	return nil, 0, errors.New("too many links")
+}
+
+// mayFollow refuses a link that another user than root made, where root reads:
+// it could lead to what they may not read.
+func (h *Host) mayFollow(ctx context.Context, name string, link Info) error {
+	self, err := h.transport.Owner(ctx, "", "", path.Dir(name))
+	if err != nil || self.UID != 0 || link.Owner.UID == 0 {
+		return err
+	}
+	return renewer.WithHint(fmt.Errorf("%s is a link of user %d, which root does not follow", name, link.Owner.UID), "replace the link by a copy of the file, or have root make it")
 }
 
 // readOne reads a file, or the target of a link.
@@ -195,4 +208,24 @@ func (h *Host) about(what, name string, err error) error {
 		return renewer.WithHint(err, "renewer needs root there: run it as root, or set sudo: true for the host")
 	}
 	return err
+}
+
+// Has reports whether there is a file under an absolute path, or a link.
+func (h *Host) Has(ctx context.Context, name string) (bool, error) {
+	dir, err := h.dirOf(ctx, name, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		defer dir.Close()
+		_, err = dir.Lstat(path.Base(name))
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, h.about("look for", name, err)
+	}
 }

@@ -107,7 +107,9 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	}
 	if want := in.p.Modes[kind].Perm(); f.Mode != want {
 		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
-		in.out.Problems[len(in.out.Problems)-1].Harmless = (f.Mode^want)&0o077 == 0 && f.Mode&0o400 != 0
+		problem := &in.out.Problems[len(in.out.Problems)-1]
+		problem.Harmless = (f.Mode^want)&0o077 == 0 && f.Mode&0o400 != 0
+		problem.Readable = !kind.Secret() && f.Mode&0o022 == 0 && want&^f.Mode == 0
 	}
 	if f.Owner != in.owner {
 		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.Owner.UID, f.Owner.GID, in.owner.UID, in.owner.GID)

@@ -32,7 +32,7 @@ func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
 	}
 	err = fmt.Errorf("systemctl %s %s: %w", args[0], args[len(args)-1], err)
 	switch {
-	case strings.Contains(out, "Connection reset by peer"): // systemd leaves its bus when the host goes down
+	case strings.Contains(out, "Connection reset by peer"), strings.Contains(out, "Transport endpoint is not connected"): // systemd leaves its bus when the host goes down
 		err = fmt.Errorf("%w: %w", renewer.ErrUnreachable, err)
 	case strings.Contains(out, "not been booted with systemd"), strings.Contains(out, "Failed to connect to bus"):
 		err = renewer.WithHint(err, "systemd does not run this host: use activate: signal or command")

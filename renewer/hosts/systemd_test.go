@@ -204,6 +204,9 @@ func TestGoingDown(t *testing.T) {
 		"has left": func(fail func(verb, output string)) {
 			fail("show", "Failed to get properties: Connection reset by peer\n")
 		},
+		"has left its bus": func(fail func(verb, output string)) {
+			fail("restart", "Failed to restart on.service: Transport endpoint is not connected\n")
+		},
 		"left late": func(fail func(verb, output string)) { fail("restart", "Connection reset by peer\n") },
 	} {
 		h := New(renewer.Host{Name: "host-a"}, Local(t.TempDir()))

@@ -39,9 +39,9 @@ func sameSet(set renewer.RootSet) same {
 }
 
 type presenterKey struct {
-	now, signed     string
-	under           same
-	expired, marked bool
+	now, signed             string
+	under                   same
+	expired, coming, marked bool
 }
 
 type verifierKey struct {
@@ -64,7 +64,7 @@ func (g *Graph) groups(s Side, now time.Time, presents func(*Node, Leaf) bool, c
 	for _, n := range g.sorted() {
 		if n.Shows[s] {
 			for _, l := range n.Leaves {
-				k := presenterKey{n.Issuer, l.Issuer, sameSet(l.Under), !now.Before(l.NotAfter), presents(n, l)}
+				k := presenterKey{n.Issuer, l.Issuer, sameSet(l.Under), !now.Before(l.NotAfter), l.Coming, presents(n, l)}
 				p := byLeaf[k]
 				if p == nil {
 					p = &group{node: n, leaf: l, marked: k.marked}
@@ -121,7 +121,7 @@ func (g *Graph) Matrix(now time.Time, named func(certificate string) bool) []ren
 			return
 		}
 		pair := renewer.TrustPair{
-			Presenters: p.ids, As: sideUsage[s], Issuer: p.leaf.Issuer, Under: p.leaf.Under, NotAfter: p.leaf.NotAfter, Verifiers: v.ids, State: state,
+			Presenters: p.ids, As: sideUsage[s], Issuer: p.leaf.Issuer, Under: p.leaf.Under, NotAfter: p.leaf.NotAfter, Verifiers: v.ids, State: state, Coming: p.leaf.Coming,
 		}
 		switch state {
 		case renewer.NotLoaded:
@@ -175,7 +175,7 @@ func (g *Graph) Impact(now time.Time, s Suppose) []renewer.Refusal {
 		leaves = func(_ *Node, l Leaf) bool { return l.Under.Meets(s.Roots) }
 	}
 	g.pairs(now, leaves, func(*Node) bool { return false }, func(side Side, p, v *group, state renewer.Acceptance) {
-		if !p.marked || !state.Works() && (state != renewer.NotKnown || s.Leaves == nil) {
+		if !p.marked || p.leaf.Coming || !state.Works() && (state != renewer.NotKnown || s.Leaves == nil) {
 			return
 		}
 		r := renewer.Refusal{

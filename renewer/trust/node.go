@@ -30,6 +30,7 @@ type Leaf struct {
 	Under    renewer.RootSet
 	IssuedAt time.Time
 	NotAfter time.Time
+	Coming   bool // on its way: it is not shown yet
 }
 
 // Node is what is known of one placement.
@@ -77,7 +78,7 @@ func NewNode(c renewer.Certificate, p renewer.Placement) Node {
 // Left returns the node of a placement that left the fleet file: nobody changes
 // its ca file any more, but it still shows its leaf.
 func Left(certificate string, d renewer.Departed) Node {
-	n := Node{ID: ID{certificate, d.Host}, Issuer: d.Issuer, Leaves: []Leaf{{d.Issuer, d.Under, d.IssuedAt, d.NotAfter}}}
+	n := Node{ID: ID{certificate, d.Host}, Issuer: d.Issuer, Leaves: []Leaf{{Issuer: d.Issuer, Under: d.Under, IssuedAt: d.IssuedAt, NotAfter: d.NotAfter}}}
 	n.Shows[Server] = slices.Contains(d.Usages, renewer.UsageServer)
 	n.Shows[Client] = slices.Contains(d.Usages, renewer.UsageClient)
 	return n

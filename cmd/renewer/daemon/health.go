@@ -36,12 +36,12 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(8)
-	for _, is := range p.fleet.Issuers {
+	for name, is := range p.issuers {
 		g.Go(func() error {
-			st := askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name], question)
+			st := askIssuer(ctx, name, p.typeOf(name), is, question)
 			mu.Lock()
 			defer mu.Unlock()
-			issuers[is.Name] = st
+			issuers[name] = st
 			return nil
 		})
 	}
@@ -81,11 +81,11 @@ const askAgain = 5 * time.Second
 func (h *health) askIssuers(ctx context.Context, p *parts) {
 	var g errgroup.Group
 	g.SetLimit(8)
-	for _, is := range p.fleet.Issuers {
+	for name, is := range p.issuers {
 		g.Go(func() error {
-			ask := func() renewer.IssuerStatus { return askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name], askHealth) }
+			ask := func() renewer.IssuerStatus { return askIssuer(ctx, name, p.typeOf(name), is, askHealth) }
 			st := ask()
-			if !st.Up && h.up(is.Name) {
+			if !st.Up && h.up(name) {
 				select {
 				case <-ctx.Done():
 				case <-time.After(askAgain):
@@ -94,14 +94,14 @@ func (h *health) askIssuers(ctx context.Context, p *parts) {
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			was, ok := h.issuers[is.Name]
+			was, ok := h.issuers[name]
 			if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
 				return nil
 			}
 			if was.Up == st.Up {
 				st.Since = was.Since
 			}
-			h.issuers[is.Name] = st
+			h.issuers[name] = st
 			return nil
 		})
 	}
@@ -172,6 +172,9 @@ func askIssuer(ctx context.Context, name, typ string, is engine.Issuer, question
 	cas, unknown := is.Roots(ctx)
 	if signs, ok := engine.Can[engine.Intermediate](is); ok {
 		cas = append(signs.Intermediates(), cas...)
+	}
+	if typ == typeFile {
+		cas = nil // they sign nothing here
 	}
 	for _, c := range cas {
 		st.CAs = append(st.CAs, renewer.CAStatus{Subject: c.Subject.String(), NotAfter: c.NotAfter.UTC()})

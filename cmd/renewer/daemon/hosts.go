@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
+	"renewer/renewer/probes"
 )
 
 // dockerPlacement returns the certificate that the Docker daemon of a host
@@ -85,8 +88,17 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	if err != nil {
 		return plan, err
 	}
+	prove := func(ctx context.Context) error { return a.prove(ctx, c.Name, p) }
+	stuck, err := a.eng.Restoring(ctx, c.Name, host)
+	if err != nil {
+		return plan, err
+	}
 	lost := unusable && !plan.Empty() // what is placed without a restart to come would not be served
-	if err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
+	if stuck && !unusable {
+		// What was there before is there, and dockerd does not start with it: setting the
+		// host up is what ends that, and the end is the proof.
+		prove = func(ctx context.Context) error { return a.eng.Resume(ctx, c.Name, host, progress) }
+	} else if err := a.eng.Place(ctx, c.Name, host, lost, progress); err != nil {
 		return plan, err
 	}
 	m, err := a.machine(host)
@@ -104,7 +116,7 @@ func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(
 	}
 	err = dockerhost.Setup{
 		Machine: m, Placement: p, Progress: func(text string) { say(text, nil) },
-		Prove: func(ctx context.Context) error { return a.prove(ctx, c.Name, p) },
+		Prove: prove,
 		Force: p.Guard != nil && p.Guard.Docker != nil && p.Guard.Docker.WithoutLiveRestore == renewer.GuardForce,
 	}.Apply(ctx, plan)
 	if err != nil {
@@ -129,6 +141,9 @@ func (a *App) prove(ctx context.Context, name string, p renewer.Placement) error
 		}
 		if last == nil {
 			return nil
+		}
+		if plain := (tls.RecordHeaderError{}); errors.As(last, &plain) {
+			return last // it is open to everybody: no second longer than needed
 		}
 		select {
 		case <-time.After(500 * time.Millisecond):
@@ -186,6 +201,14 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 		}
 		c, _ := a.parts.Load().fleet.Certificate(name)
 		r := rec.Rollout
+		if ok && r != nil && !r.Phase.Over() {
+			if why, hint := r.Trouble(); why != "" {
+				found = append(found, renewer.Finding{
+					Check: "rollout", Host: host, Certificate: name, Level: renewer.FindingWarn,
+					Text: "rollout " + r.ID + " is under way and has failed so far: " + why, Fix: cmp.Or(hint, "renewer show "+name),
+				})
+			}
+		}
 		if !ok || r == nil || r.Phase != renewer.PhaseBlocked || r.Entry != c.Digest() { // another entry closes it
 			continue
 		}
@@ -213,12 +236,27 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 			kase.Leaf = leaf
 		}
 	}
+	if p.Probe.Kind.Served() {
+		kase.Served, _ = probes.New().Peek(ctx, p.Probe) // the probe says why nothing was seen
+	}
 	m, err := a.machine(p.Host)
 	if err == nil {
 		kase.Facts, err = dockerhost.Inspect(ctx, m, p)
 	}
 	kase.Err = err
 	found := dockerhost.Diagnose(kase)
+	if sees, ok := m.(engine.Foresight); ok && err == nil {
+		if doubts, failed := sees.Doubts(ctx, p); failed == nil {
+			found = append(found, findings(p, doubts)...)
+		}
+		for i, f := range found {
+			if down := f.Check == "docker-unit" || f.Check == "start-limit"; down && f.Level == renewer.FindingFail {
+				if said := sees.Words(ctx, p.Activate); said != "" {
+					found[i].Text += "; it says: " + said
+				}
+			}
+		}
+	}
 	if err == nil && daguhost.Applies(c) {
 		found = append(found, a.diagnoseDagu(ctx, c, s, m)...)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -203,15 +204,28 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 	return kept, nil
 }
 
-// CheckOnline logs in afresh at every issuer and reaches every host of a fleet
-// file. It needs no state.
-func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, error) {
+// CheckOnline logs in afresh at every issuer, reaches every host of a fleet file,
+// and looks there whether what is activated would start again. It needs no state.
+func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, []renewer.Finding, error) {
 	p, err := build(fleet, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var h health
 	h.askWith(ctx, p, logIn)
 	issuers, hosts := h.all()
-	return issuers, hosts, errors.Join(ctx.Err(), p.close(nil))
+	var placements []renewer.Placement
+	for _, c := range fleet.Certificates {
+		for _, pl := range c.Placements {
+			if slices.ContainsFunc(hosts, func(h renewer.HostStatus) bool { return h.Name == pl.Host && h.Up }) {
+				placements = append(placements, pl)
+			}
+		}
+	}
+	var found []renewer.Finding
+	doubts := p.doubted(ctx, placements)
+	for _, pl := range placements {
+		found = append(found, findings(pl, doubts[pl.ID()])...)
+	}
+	return issuers, hosts, found, errors.Join(ctx.Err(), p.close(nil))
 }

@@ -40,9 +40,16 @@ func TestADirectoryThatIsMovedBackIsPlaced(t *testing.T) {
 				h.write(entry("web", dir, more))
 				h.pass()
 				h.has("web", dir)
+				h.valid("web", 1)
 			}
 			h.renew("web")
 			h.has("web", "A")
+			h.write(entry("web", "C", more))
+			h.pass()
+			h.valid("web", 2)
+			must(t, h.rollback("web")) // its key is in directories of before alone
+			h.has("web", "C")
+			h.valid("web", 1)
 		})
 	}
 	for name, more := range map[string]string{"files that are called otherwise for a while": "", "the same with a budget": budget} {

@@ -67,9 +67,25 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), t
 		if met != nil {
 			t = contacts{t, h.Name, met}
 		}
-		p.hosts[h.Name] = hosts.New(h.Host, t)
+		host := hosts.New(h.Host, t)
+		if p.hosts[h.Name] = host; h.Root == "" || h.Root == "/" { // below another root systemd's paths mean nothing
+			p.hosts[h.Name] = machine{host}
+		}
 	}
 	return p, nil
+}
+
+// typeFile is the type of a file of roots that trust: names.
+const typeFile = "file"
+
+// typeOf returns the type of an issuer.
+func (p *parts) typeOf(name string) string {
+	for _, is := range p.fleet.Issuers {
+		if is.Name == name {
+			return is.Type
+		}
+	}
+	return typeFile
 }
 
 // transport returns the way to a host, and to the hosts that it jumps over.

@@ -64,6 +64,13 @@ func TestRootsOfATrustFileGoIntoTheCAFile(t *testing.T) {
 	if renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.Contains(err.Error(), file) || renewer.Hint(err) == "" {
 		t.Errorf("a file without roots: %v, hint %q", err, renewer.Hint(err))
 	}
+	st, err := a.Status(t.Context())
+	must(t, err)
+	if !slices.ContainsFunc(st.Issuers, func(is renewer.IssuerStatus) bool {
+		return is.Name == renewer.TrustFile(file) && is.Type == typeFile && !is.Up && strings.Contains(is.Error, "holds no roots") && is.Hint != ""
+	}) {
+		t.Errorf("status does not say it: %+v", st.Issuers)
+	}
 }
 
 func TestReloadSeesNewIncludedFiles(t *testing.T) {

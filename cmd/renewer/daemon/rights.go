@@ -14,6 +14,7 @@ import (
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/hosts"
 	"renewer/renewer/hosts/remote"
+	"renewer/renewer/unithost"
 )
 
 // Sudoers returns a file for /etc/sudoers.d of a host: all that renewer runs
@@ -56,6 +57,7 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 			commands = append(commands, dial)
 		}
 		limited = append(limited, hosts.Commands(p)...)
+		limited = append(limited, unithost.Commands(p)...)
 		limited = append(limited, dockerhost.Commands(p)...)
 		if p.Probe.Kind == renewer.ProbeDocker {
 			limited = append(limited, hosts.DockerCommands("")...)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -76,12 +75,13 @@ func TestListsShowTheLastCommit(t *testing.T) {
 		}
 		return rec.Body.String()
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	paths := []string{"/metrics", "/metrics", "/?q=web", "/hosts"}
+	asked := make(chan string, 8*len(paths)) // so much is read beside each step
 	var readers sync.WaitGroup
-	defer func() { stop(); readers.Wait() }()
-	for _, path := range []string{"/metrics", "/metrics", "/?q=web", "/hosts"} {
+	defer func() { close(asked); readers.Wait() }()
+	for range paths {
 		readers.Go(func() {
-			for ctx.Err() == nil {
+			for path := range asked {
 				get(path)
 			}
 		})
@@ -119,6 +119,9 @@ func TestListsShowTheLastCommit(t *testing.T) {
 	})
 	for range 40 {
 		step := names[r.IntN(len(names))]
+		for n := range cap(asked) {
+			asked <- paths[n%len(paths)]
+		}
 		steps[step]()
 		h.sameRows(a, step, func() string { return get("/metrics") })
 	}

@@ -14,14 +14,7 @@ func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 	if steps == nil {
 		steps = []renewer.PlanStep{}
 	}
-	judge, fleet := judges(a.parts.Load().fleet), a.parts.Load().fleet
-	for i, s := range steps {
-		if c, ok := fleet.Certificate(s.Certificate); ok && s.Action == "issue" && judge[c.Issuer] != nil {
-			if refused := judge[c.Issuer](c.Request()); refused != nil {
-				steps[i].Reason += "; it will fail: " + refused.Error()
-			}
-		}
-	}
+	a.foretell(ctx, steps)
 	return steps, err
 }
 

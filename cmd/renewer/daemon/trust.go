@@ -267,7 +267,7 @@ func (a *App) trustFindings(ctx context.Context, host string) ([]renewer.Finding
 	found := []renewer.Finding{}
 	checked := false
 	for _, p := range t.Pairs {
-		if !on(p.Presenters) && !on(p.Verifiers) {
+		if p.Coming || !on(p.Presenters) && !on(p.Verifiers) {
 			continue
 		}
 		checked = true

@@ -132,12 +132,41 @@ func (w *world) saysWhoHolds(host string) {
 		if !slices.ContainsFunc(left, func(s renewer.PlanStep) bool { return s.Action == "wait" && strings.Contains(s.Reason, "@"+host) }) {
 			w.t.Errorf("the plan does not say that %s is waited for: %+v", host, left)
 		}
+		trust, err := a.Trust(ctx, renewer.TrustRequest{})
+		must(w.t, err)
+		if !slices.ContainsFunc(trust.Roots, func(r renewer.TrustRoot) bool {
+			return len(r.Issuers) == 0 && slices.ContainsFunc(r.NeededBy, func(id string) bool { return strings.HasSuffix(id, "@"+host) })
+		}) {
+			w.t.Errorf("nothing says that %s needs the old root: %+v", host, trust.Roots)
+		}
 		found, err := a.Doctor(ctx, "here")
 		must(w.t, err)
 		for _, f := range found {
 			if text := f.Text + f.Fix; strings.Contains(text, "--force") || strings.Contains(text, "--without") {
 				w.t.Errorf("doctor advises a way around the gate: %+v", f)
 			}
+		}
+	})
+}
+
+// saysWhoRefuses checks that the matrix and the doctor name a verifier that lacks
+// the root of what is presented to it.
+func (w *world) saysWhoRefuses(verifier, presenter string) {
+	w.t.Helper()
+	w.with("trust and doctor", func(ctx context.Context, a *App) {
+		trust, err := a.Trust(ctx, renewer.TrustRequest{})
+		must(w.t, err)
+		if !slices.ContainsFunc(trust.Pairs, func(p renewer.TrustPair) bool {
+			return p.State == renewer.NoRoot && slices.Contains(p.Verifiers, verifier) && slices.Contains(p.Presenters, presenter)
+		}) {
+			w.t.Errorf("nothing says that %s refuses %s: %+v", verifier, presenter, trust.Pairs)
+		}
+		found, err := a.Doctor(ctx, "here")
+		must(w.t, err)
+		if !slices.ContainsFunc(found, func(f renewer.Finding) bool {
+			return f.Check == "trust" && f.Level == renewer.FindingFail && strings.Contains(f.Text, verifier)
+		}) {
+			w.t.Errorf("doctor does not say that %s refuses %s: %+v", verifier, presenter, found)
 		}
 	})
 }
@@ -171,6 +200,15 @@ func TestACAIsReplacedWithoutAHostThatIsGone(t *testing.T) {
 					t.Error(refused)
 				}
 			}
+			if name == "retired" {
+				return
+			}
+			// It comes back after all, with an old leaf and an old bundle.
+			w.saysWhoRefuses("cli@far", "svc@here")
+			way.shut.Store(false)
+			w.settle()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
 		})
 	}
 }

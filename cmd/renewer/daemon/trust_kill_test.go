@@ -3,8 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"strings"
-	"testing"
 )
 
 // mostKills bounds how often a change is interrupted before it is over.
@@ -45,37 +43,4 @@ func (w *world) nothingLeft() (done bool) {
 		done = len(left) == 0 && !a.rotations.open()
 	})
 	return done
-}
-
-// A CA is replaced, and renewer is killed at every stage of it: nobody is
-// refused, and it ends as it would have without.
-func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
-	sample := []string{
-		"another issuer, whose entry takes the place of the old one's",
-		"other files in the place of the CA's",
-		"two issuers swapped at once",
-		"a trust bundle for clients without a certificate",
-		"services that are each other's clients",
-		"a rollback of the service after the change",
-		"adopted, then another issuer",
-	}
-	for n, name := range sample {
-		for _, s := range scenarios {
-			if s.name != name {
-				continue
-			}
-			for _, grouped := range []bool{false, true} {
-				before := grouped != (n%2 == 0)
-				t.Run(fmt.Sprintf("%s/peer_group=%t,before=%t", name, grouped, before), func(t *testing.T) {
-					t.Parallel()
-					w := newWorld(t, s.entries, grouped)
-					w.settle = w.killed(before)
-					s.play(w)
-					if keys := w.ls("state", "keys"); len(keys) > 0 {
-						t.Errorf("keys left behind: %s", strings.Join(keys, ", "))
-					}
-				})
-			}
-		}
-	}
 }

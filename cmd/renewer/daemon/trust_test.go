@@ -270,23 +270,6 @@ var scenarios = []scenario{
 	},
 }
 
-// A client that asks all the time, with the files that it has, a service that
-// has loaded what it was last told to load, and a CA that is replaced: nobody is
-// refused, and after at most six passes the new root is the only one.
-func TestACAIsReplacedAndNobodyIsRefused(t *testing.T) {
-	for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
-		for _, grouped := range []bool{false, true} {
-			if grouped && s.alone {
-				continue
-			}
-			t.Run(fmt.Sprintf("%s/peer_group=%t", s.name, grouped), func(t *testing.T) {
-				t.Parallel()
-				s.play(newWorld(t, s.entries, grouped))
-			})
-		}
-	}
-}
-
 // play goes through a scenario. The changes are made while the clients ask;
 // what is done about them is up to w.settle.
 func (s scenario) play(w *world) {

@@ -173,8 +173,10 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail) (*fil
 	if err != nil {
 		return nil, err
 	}
-	client, err := sftp.New(out, newGather(in))
+	to := newGather(in)
+	client, err := sftp.New(out, to)
 	if err != nil {
+		_ = to.Close() // nothing is sent any more
 		// It has ended, or ends now that its input has; what it said says why.
 		if errors.Is(err, errNoise) {
 			return nil, err

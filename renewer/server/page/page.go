@@ -17,11 +17,13 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"path"
 	"time"
 
+	"renewer/internal/plaintext"
 	"renewer/renewer"
 )
 
@@ -152,12 +154,13 @@ func (p *pages) show(name string, read func(*http.Request, *frame) (any, error))
 				return
 			}
 		}
+		html := plaintext.Text(out.String())
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Length", fmt.Sprint(out.Len()))
+		h.Set("Content-Length", fmt.Sprint(len(html)))
 		w.WriteHeader(status)
-		_, _ = out.WriteTo(w) // the client has gone if it fails
+		_, _ = io.WriteString(w, html) // the client has gone if it fails
 	})
 }
 

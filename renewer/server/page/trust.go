@@ -24,7 +24,7 @@ type pair struct {
 
 type trustRoot struct {
 	renewer.TrustRoot
-	Short, Foreign string
+	Short, Foreign, Needed string
 }
 
 // Most of a matrix and of its members that a page shows; the command has all.
@@ -51,11 +51,11 @@ func (p *pages) trust(r *http.Request, f *frame) (any, error) {
 	names := map[string]string{}
 	for _, root := range t.Roots {
 		names[root.ID] = root.Name()
-		page.Roots = append(page.Roots, trustRoot{root, root.ID[:8], members(root.Foreign)})
+		page.Roots = append(page.Roots, trustRoot{root, root.ID[:8], members(root.Foreign), members(root.NeededBy)})
 	}
 	failing := 0
 	for i, each := range t.Pairs {
-		if !each.State.Works() {
+		if !each.State.Works() && !each.Coming {
 			failing++
 		}
 		if i >= mostPairs {

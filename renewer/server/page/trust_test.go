@@ -18,13 +18,13 @@ func TestTrustShowsTheMatrixAndItsRoots(t *testing.T) {
 			{Presenters: []string{"cli@a"}, As: renewer.UsageClient, Issuer: "ca", Under: renewer.RootSet{id}, Verifiers: []string{"docker@a", "docker@b"}, State: renewer.NotLoaded, Until: now.Add(time.Hour)},
 			{Presenters: []string{"docker@a", "docker@b"}, As: renewer.UsageServer, Issuer: "ca", Under: renewer.RootSet{id}, Verifiers: []string{"cli@a"}, State: renewer.Assumed},
 		},
-		Roots: []renewer.TrustRoot{{ID: id, Fingerprint: id + id, Subject: "CN=<b>Old,O=Corp", NotAfter: now.AddDate(1, 0, 0), Presenters: 3, Verifiers: 3, Foreign: []string{"cli@a"}}},
+		Roots: []renewer.TrustRoot{{ID: id, Fingerprint: id + id, Subject: "CN=<b>Old,O=Corp", NotAfter: now.AddDate(1, 0, 0), Presenters: 3, Verifiers: 3, Foreign: []string{"cli@a"}, NeededBy: []string{"docker@b"}}},
 	}}
 	status, page := get(t, f, "/trust")
 	got := text(page)
 	for _, want := range []string{
 		"1 line of 2: not accepted", "As of 1 min ago", "cli@a client 9c9c9c9c <b>Old docker×2 ! not loaded counts as loaded in 1 h",
-		"docker×2 server 9c9c9c9c <b>Old cli@a ✓ assumed", "CN=<b>Old,O=Corp", "cli@a Run renewer trust --drop 9c9c9c9c",
+		"docker×2 server 9c9c9c9c <b>Old cli@a ✓ assumed", "CN=<b>Old,O=Corp", "none now; needed by docker@b", "cli@a Run renewer trust --drop 9c9c9c9c",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%d: %q is missing in\n%s", status, want, got)

@@ -1,9 +1,11 @@
-package renewer
+package traffic
 
 import (
 	"fmt"
 	"slices"
 	"time"
+
+	"renewer/renewer"
 )
 
 // The decision as it was first written: looking at everything, every time. It
@@ -24,7 +26,7 @@ type Turn struct {
 	// Moving are the certificates for which something can be done now.
 	Moving map[string]bool
 	// Waiting is what keeps certificates, or some of their hosts, from more.
-	Waiting map[string]Waits
+	Waiting map[string]renewer.Waits
 }
 
 // Decide looks at all rollouts under way, in the order of the fleet file, and
@@ -34,7 +36,7 @@ type Turn struct {
 // same thing on one host are activated together or one after another, never
 // while another of them is being proven. The certificates of one entry keep to
 // its pace. And of a peer group, servers go before clients and never together.
-func reference(entries []refEntry, busy func(Action) bool) Turn {
+func reference(entries []refEntry, busy func(renewer.Action) bool) Turn {
 	n := Turn{}
 	moves := make([]refMove, 0, len(entries))
 	for _, e := range entries {
@@ -47,7 +49,7 @@ func reference(entries []refEntry, busy func(Action) bool) Turn {
 		}
 		moves = append(moves, m)
 	}
-	turn := Turn{Held: holds(moves), Moving: map[string]bool{}, Waiting: map[string]Waits{}}
+	turn := Turn{Held: holds(moves), Moving: map[string]bool{}, Waiting: map[string]renewer.Waits{}}
 	for _, h := range turn.Held {
 		n.wakeAt(h.Until)
 	}
@@ -57,7 +59,7 @@ func reference(entries []refEntry, busy func(Action) bool) Turn {
 		m := &moves[i]
 		if h, held := turn.Held[m.Certificate.Name]; held {
 			m.next.Actions = slices.DeleteFunc(m.next.Actions, m.fresh)
-			m.next.Waiting = append(Waits{h.Waiting}, m.next.Waiting...)
+			m.next.Waiting = append(renewer.Waits{h.Waiting}, m.next.Waiting...)
 		}
 		if len(m.next.Waiting) > 0 {
 			turn.Waiting[m.Certificate.Name] = m.next.Waiting
@@ -83,13 +85,13 @@ func reference(entries []refEntry, busy func(Action) bool) Turn {
 }
 
 type candidate struct {
-	Action
+	renewer.Action
 	busy bool
 }
 
 // refServiceOf returns the service that an activation or restoration touches.
-func refServiceOf(c Certificate, a Action) (service, bool) {
-	if a.Kind != ActActivate && a.Kind != ActRestore {
+func refServiceOf(c renewer.Certificate, a renewer.Action) (service, bool) {
+	if a.Kind != renewer.ActActivate && a.Kind != renewer.ActRestore {
 		return service{}, false
 	}
 	p, ok := c.Placement(a.Host)
@@ -117,13 +119,13 @@ func crowds(moves []refMove, shared map[service][]candidate) map[service]refCrow
 			}
 			c := out[key]
 			switch {
-			case s.State == StepActivated || s.State == StepRestored:
+			case s.State == renewer.StepActivated || s.State == renewer.StepRestored:
 				if active[s.Host] { // not while it waits for another try
 					c.proving++
 				}
-			case s.State == StepPending && active[s.Host]:
+			case s.State == renewer.StepPending && active[s.Host]:
 				c.coming++
-			case e.Rollout.Phase == PhaseOrdering && len(next.Actions) > 0:
+			case e.Rollout.Phase == renewer.PhaseOrdering && len(next.Actions) > 0:
 				c.coming++
 			}
 			out[key] = c
@@ -140,7 +142,7 @@ func batch(list []candidate, around refCrowd) []Task {
 		if c.busy {
 			return nil
 		}
-		if c.Kind == ActRestore {
+		if c.Kind == renewer.ActRestore {
 			restore = append(restore, c.Action)
 		} else {
 			activate = append(activate, c.Action)
@@ -162,7 +164,7 @@ func (t *Turn) wakeAt(at time.Time) { t.Wake = earlier(t.Wake, at) }
 // Hold says why an activation that could begin does not: what other
 // certificates do.
 type Hold struct {
-	Waiting
+	renewer.Waiting
 	By []string // the certificates under way that hold it; empty: not they
 }
 
@@ -196,10 +198,10 @@ type refGroup struct {
 // refMove is one rollout under way and what it could do.
 type refMove struct {
 	refEntry
-	next Next
+	next renewer.Next
 }
 
-// late reports whether what is in place is about to end, so that order and
+// Late reports whether what is in place is about to end, so that order and
 // pace no longer count.
 func (m refMove) late() bool {
 	k := m.Conditions
@@ -213,7 +215,7 @@ func observeTraffic(moves []refMove) *traffic {
 		open[m.Certificate.Name] = true
 		t.now = m.Conditions.Now
 		f := t.family(m.Certificate)
-		if at := m.Rollout.askedAt(); f.since.IsZero() || at.Before(f.since) {
+		if at := askedAt(m.Rollout); f.since.IsZero() || at.Before(f.since) {
 			f.since = at
 		}
 	}
@@ -223,9 +225,9 @@ func observeTraffic(moves []refMove) *traffic {
 		for _, e := range m.Family {
 			switch {
 			case open[e.Certificate] || e.At.Before(f.since):
-			case e.Phase == PhaseBlocked:
+			case e.Phase == renewer.PhaseBlocked:
 				f.failed[e.Certificate] = e
-			case e.Phase == PhaseDone && e.At.After(f.since):
+			case e.Phase == renewer.PhaseDone && e.At.After(f.since):
 				f.prove(e.Certificate, e.At)
 			}
 		}
@@ -233,7 +235,7 @@ func observeTraffic(moves []refMove) *traffic {
 	return t
 }
 
-func (t *traffic) family(c Certificate) *refFamily {
+func (t *traffic) family(c renewer.Certificate) *refFamily {
 	f, ok := t.families[c.Entry]
 	if !ok {
 		f = &refFamily{proven: map[string]bool{}, rooted: map[string]bool{}, failed: map[string]Ended{}}
@@ -242,7 +244,7 @@ func (t *traffic) family(c Certificate) *refFamily {
 	return f
 }
 
-func (t *traffic) group(c Certificate) *refGroup {
+func (t *traffic) group(c renewer.Certificate) *refGroup {
 	g, ok := t.groups[c.PeerGroup]
 	if !ok {
 		g = &refGroup{}
@@ -261,17 +263,17 @@ func (f *refFamily) prove(name string, at time.Time) {
 func (t *traffic) observe(m refMove) {
 	name := m.Certificate.Name
 	f := t.family(m.Certificate)
-	if m.Rollout.stopped() {
+	if m.Rollout.Stopped() {
 		why, _ := m.Rollout.Trouble()
-		f.failed[name] = Ended{Certificate: name, Phase: PhaseBlocked, At: t.now, Why: why}
+		f.failed[name] = Ended{Certificate: name, Phase: renewer.PhaseBlocked, At: t.now, Why: why}
 	}
 	for _, s := range m.Rollout.Steps {
 		switch {
-		case s.State.inPlace():
+		case s.State.InPlace():
 			f.prove(name, s.EndedAt)
-		case s.Pass == PassRooted && !s.State.Live():
+		case s.Pass == renewer.PassRooted && !s.State.Live():
 			f.rooted[name] = true
-		case s.State.Live() && (!m.late() || !waits(s.NextAt, t.now, BackoffMax)):
+		case s.State.Live() && (!m.late() || !renewer.Ahead(s.NextAt, t.now, renewer.BackoffMax)):
 			t.begun(m)
 		}
 	}
@@ -285,7 +287,7 @@ func (t *traffic) begun(m refMove) {
 		}
 	}
 	note(&t.family(m.Certificate).live)
-	note(&t.group(m.Certificate).live[m.Certificate.side()])
+	note(&t.group(m.Certificate).live[sideOf(m.Certificate)])
 }
 
 // rules are asked in this order whether an activation has to wait for others.
@@ -313,10 +315,10 @@ func (t *traffic) admit(m refMove) (Hold, bool) {
 func (t *traffic) familyFailed(m refMove) Hold {
 	r := m.Rollout
 	for _, e := range sortedEnds(t.family(m.Certificate).failed) {
-		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && r.askedAt().After(e.At) {
+		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && askedAt(r).After(e.At) {
 			continue
 		}
-		return Hold{Waiting: Waiting{Kind: WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
+		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
 	}
 	return Hold{}
 }
@@ -334,13 +336,13 @@ func (t *traffic) familyPace(m refMove) Hold {
 		if proven+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
-		return Hold{Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
 	}
 	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
-		return Hold{Waiting{Kind: WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
 	}
-	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && waits(until, t.now, p.Pause) {
-		return Hold{Waiting: Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(until), Until: until}}
+	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && renewer.Ahead(until, t.now, p.Pause) {
+		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPause, Text: "pause between hosts until " + until.UTC().Format(time.RFC3339), Until: until}}
 	}
 	return Hold{}
 }
@@ -351,19 +353,19 @@ func (t *traffic) otherSide(m refMove) Hold {
 	if m.Certificate.PeerGroup == "" {
 		return Hold{}
 	}
-	other := servers + clients - m.Certificate.side()
+	other := servers + clients - sideOf(m.Certificate)
 	if live := t.group(m.Certificate).live[other]; len(live) > 0 {
-		return Hold{Waiting{Kind: WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
 	}
 	return Hold{}
 }
 
 func (t *traffic) serversFirst(m refMove) Hold {
-	if m.Certificate.PeerGroup == "" || m.Certificate.side() == servers || m.late() || m.rooting() {
+	if m.Certificate.PeerGroup == "" || sideOf(m.Certificate) == servers || m.late() || m.rooting() {
 		return Hold{}
 	}
 	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {
-		return Hold{Waiting{Kind: WaitPeers, Text: "the servers of group " + m.Certificate.PeerGroup + " go first"}, coming}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: "the servers of group " + m.Certificate.PeerGroup + " go first"}, coming}
 	}
 	return Hold{}
 }
@@ -384,10 +386,10 @@ func holds(moves []refMove) map[string]Hold {
 	held := map[string]Hold{}
 	for _, side := range []side{servers, clients} {
 		for _, m := range moves {
-			if m.Certificate.side() != side {
+			if sideOf(m.Certificate) != side {
 				continue
 			}
-			coming := m.has(ActOrder) || m.has(ActStage)
+			coming := m.has(renewer.ActOrder) || m.has(renewer.ActStage)
 			if slices.ContainsFunc(m.next.Actions, m.fresh) {
 				h, ok := t.admit(m)
 				if !ok {
@@ -405,32 +407,32 @@ func holds(moves []refMove) map[string]Hold {
 	return held
 }
 
-func (m refMove) has(kind ActionKind) bool {
-	return slices.ContainsFunc(m.next.Actions, func(a Action) bool { return a.Kind == kind })
+func (m refMove) has(kind renewer.ActionKind) bool {
+	return slices.ContainsFunc(m.next.Actions, func(a renewer.Action) bool { return a.Kind == kind })
 }
 
 // rooting reports whether what is about to begin brings added roots alone.
 func (m refMove) rooting() bool {
-	return slices.ContainsFunc(m.Rollout.Steps, func(s Step) bool { return s.State == StepStaged && s.Pass == PassRoots })
+	return slices.ContainsFunc(m.Rollout.Steps, func(s renewer.Step) bool { return s.State == renewer.StepStaged && s.Pass == renewer.PassRoots })
 }
 
 // close takes out what would make a leaf go live: its gate is closed.
 func (m *refMove) close() {
 	before := len(m.next.Actions)
-	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a Action) bool {
+	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a renewer.Action) bool {
 		s, ok := m.Rollout.Step(a.Host)
-		return m.fresh(a) && ok && s.Pass != PassRoots
+		return m.fresh(a) && ok && s.Pass != renewer.PassRoots
 	})
 	if len(m.next.Actions) < before {
-		m.next.Waiting = append(Waits{m.Gate}, m.next.Waiting...)
+		m.next.Waiting = append(renewer.Waits{m.Gate}, m.next.Waiting...)
 	}
 }
 
 // fresh reports whether an action is an activation that has not begun before.
-func (m refMove) fresh(a Action) bool {
-	if a.Kind != ActActivate {
+func (m refMove) fresh(a renewer.Action) bool {
+	if a.Kind != renewer.ActActivate {
 		return false
 	}
 	s, ok := m.Rollout.Step(a.Host)
-	return ok && s.State == StepStaged
+	return ok && s.State == renewer.StepStaged
 }

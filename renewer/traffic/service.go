@@ -1,6 +1,10 @@
-package renewer
+package traffic
 
-import "cmp"
+import (
+	"cmp"
+
+	"renewer/renewer"
+)
 
 // service is what an activation touches: one thing on one host.
 type service struct{ host, key string }
@@ -15,7 +19,7 @@ type crowd struct {
 
 // want is an activation or restoration of a service that could be done.
 type want struct {
-	Action
+	renewer.Action
 	m    *member
 	step int
 }
@@ -37,7 +41,7 @@ func (m *member) serviceOf(host string) (service, bool) {
 	return service{host, key}, ok && key != ""
 }
 
-func (t *Traffic) crowdOf(s service) *crowd {
+func (t *Control) crowdOf(s service) *crowd {
 	c, ok := t.services[s]
 	if !ok {
 		c = &crowd{}
@@ -48,7 +52,7 @@ func (t *Traffic) crowdOf(s service) *crowd {
 }
 
 // surround counts what a member is about to do, or does, around its services.
-func (t *Traffic) surround(m *member, n int) {
+func (t *Control) surround(m *member, n int) {
 	active := func(host string) bool {
 		for _, a := range m.next.Actions {
 			if a.Host == host {
@@ -57,13 +61,13 @@ func (t *Traffic) surround(m *member, n int) {
 		}
 		return false
 	}
-	ordering := m.Rollout.Phase == PhaseOrdering && len(m.next.Actions) > 0
+	ordering := m.Rollout.Phase == renewer.PhaseOrdering && len(m.next.Actions) > 0
 	for _, s := range m.Rollout.Steps {
 		coming, proving := ordering, false
 		switch s.State {
-		case StepActivated, StepRestored: // not while it waits for another try
+		case renewer.StepActivated, renewer.StepRestored: // not while it waits for another try
 			coming, proving = false, active(s.Host)
-		case StepPending:
+		case renewer.StepPending:
 			coming = coming || active(s.Host)
 		}
 		key, ok := m.serviceOf(s.Host)
@@ -81,7 +85,7 @@ func (t *Traffic) surround(m *member, n int) {
 }
 
 // let forgets a service around which nothing goes on.
-func (t *Traffic) let(key service, c *crowd) {
+func (t *Control) let(key service, c *crowd) {
 	if c.coming == 0 && c.proving == 0 && len(c.wants) == 0 {
 		if c.offer != nil {
 			t.withdraw(c.offer)
@@ -92,7 +96,7 @@ func (t *Traffic) let(key service, c *crowd) {
 }
 
 // derive makes known what can be done for a member now.
-func (t *Traffic) derive(m *member) {
+func (t *Control) derive(m *member) {
 	t.clear(m)
 	m.offered = m.admitted
 	for i, a := range m.next.Actions {
@@ -100,7 +104,7 @@ func (t *Traffic) derive(m *member) {
 			continue
 		}
 		m.moving = true
-		if a.Kind == ActActivate || a.Kind == ActRestore {
+		if a.Kind == renewer.ActActivate || a.Kind == renewer.ActRestore {
 			if key, ok := m.serviceOf(a.Host); ok {
 				t.crowdOf(key).wants.insert(want{a, m, i}, byPlace)
 				continue
@@ -117,13 +121,13 @@ func (t *Traffic) derive(m *member) {
 }
 
 // clear takes back what can be done for a member.
-func (t *Traffic) clear(m *member) {
+func (t *Control) clear(m *member) {
 	for _, o := range m.offers {
 		t.withdraw(o)
 	}
 	m.offers = m.offers[:0]
 	for i, a := range m.next.Actions {
-		if m.begins(a) && !m.offered || a.Kind != ActActivate && a.Kind != ActRestore {
+		if m.begins(a) && !m.offered || a.Kind != renewer.ActActivate && a.Kind != renewer.ActRestore {
 			continue
 		}
 		if key, ok := m.serviceOf(a.Host); ok {
@@ -136,7 +140,7 @@ func (t *Traffic) clear(m *member) {
 	m.offered, m.moving, m.atWork = false, false, false
 }
 
-func (t *Traffic) count(m *member, n int) {
+func (t *Control) count(m *member, n int) {
 	if m.moving {
 		t.moving += n
 	}
@@ -145,7 +149,7 @@ func (t *Traffic) count(m *member, n int) {
 	}
 }
 
-func (t *Traffic) withdraw(o *offer) {
+func (t *Control) withdraw(o *offer) {
 	t.ready.remove(o, byUrgency)
 	if o.crowd != nil {
 		o.crowd.offer = nil
@@ -154,7 +158,7 @@ func (t *Traffic) withdraw(o *offer) {
 
 // batch makes a task of what is wanted of one service: restorations first, all
 // together, then activations, all together, and never two at once.
-func (t *Traffic) batch(c *crowd) {
+func (t *Control) batch(c *crowd) {
 	if c.offer != nil {
 		t.withdraw(c.offer)
 	}
@@ -163,7 +167,7 @@ func (t *Traffic) batch(c *crowd) {
 		if c.proving > 0 || t.busy[w.Action] {
 			return
 		}
-		if w.Kind == ActRestore {
+		if w.Kind == renewer.ActRestore {
 			restore = append(restore, w.Action)
 		} else {
 			activate = append(activate, w.Action)

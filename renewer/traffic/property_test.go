@@ -1,4 +1,4 @@
-package renewer
+package traffic
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"renewer/renewer"
 
 	"pgregory.net/rapid"
 )
@@ -30,23 +32,23 @@ func TestRolloutProperties(t *testing.T) {
 type world struct {
 	t       fataler
 	entries []*worldEntry
-	busy    map[Action]bool
+	busy    map[renewer.Action]bool
 	now     time.Time
 }
 
 type worldEntry struct {
-	c      Certificate
-	rec    Record
-	before Record
+	c      renewer.Certificate
+	rec    renewer.Record
+	before renewer.Record
 }
 
 func newWorld(t *rapid.T) *world {
-	w := &world{t: t, busy: map[Action]bool{}, now: t0}
+	w := &world{t: t, busy: map[renewer.Action]bool{}, now: t0}
 	hosts := []string{"a", "b", "c", "d"}
 	for i := range rapid.IntRange(1, 3).Draw(t, "certificates") {
 		n := rapid.IntRange(1, len(hosts)).Draw(t, "hosts")
 		c := entry(fmt.Sprintf("cert%d", i), hosts[:n]...)
-		c.Pace = Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		c.Pace = renewer.Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
 		if rapid.Bool().Draw(t, "windowed") {
 			c.Window, c.Pace.Pause = "even", 5*time.Second
 		}
@@ -57,7 +59,7 @@ func newWorld(t *rapid.T) *world {
 		}
 		e := &worldEntry{c: c, rec: inPlace(c, 1)}
 		e.before = e.rec.Clone()
-		e.rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+		begin(&e.rec, renewer.Issue(c, renewer.Reason{Code: renewer.ReasonRequested, Text: "a test"}))
 		w.entries = append(w.entries, e)
 	}
 	return w
@@ -69,13 +71,13 @@ func (w *world) decide() Turn {
 		list = append(list, refEntry{Entry{Certificate: e.c, Rollout: e.rec.Rollout, Conditions: w.conditions(), Size: len(w.family(e))}, w.ended(e)})
 	}
 	list = slices.DeleteFunc(list, func(e refEntry) bool { return e.Size > 1 && e.Rollout.Phase.Over() }) // as the engine has it
-	return decide(w.t, list, func(a Action) bool { return w.busy[a] })
+	return decide(w.t, list, func(a renewer.Action) bool { return w.busy[a] })
 }
 
 // conditions has a window that is open in every other minute.
-func (w *world) conditions() Conditions {
+func (w *world) conditions() renewer.Conditions {
 	next := w.now.Truncate(2 * time.Minute).Add(2 * time.Minute)
-	return Conditions{Now: w.now, WindowOpen: next.Sub(w.now) > time.Minute, WindowNext: next}
+	return renewer.Conditions{Now: w.now, WindowOpen: next.Sub(w.now) > time.Minute, WindowNext: next}
 }
 
 // checkWaiting: what does nothing now, though it is not over, says why.
@@ -95,7 +97,7 @@ func (w *world) checkWaiting(t *rapid.T, turn Turn) {
 		}
 		for _, s := range e.rec.Rollout.Steps {
 			_, told := turn.Waiting[name].On(s)
-			if acts := e.rec.Rollout.Phase == PhaseOrdering || slices.ContainsFunc(e.rec.Rollout.Next(e.c, w.conditions()).Actions, func(a Action) bool { return a.Host == s.Host }); !s.State.Over() && !told && !acts {
+			if acts := e.rec.Rollout.Phase == renewer.PhaseOrdering || slices.ContainsFunc(e.rec.Rollout.Next(e.c, w.conditions()).Actions, func(a renewer.Action) bool { return a.Host == s.Host }); !s.State.Over() && !told && !acts {
 				t.Fatalf("nothing is done on %s for %s (%s), and nothing says why: %+v", s.Host, name, s.State, turn.Waiting[name])
 			}
 		}
@@ -132,7 +134,9 @@ func (w *world) step(t *rapid.T) bool {
 		for _, a := range task {
 			w.busy[a] = true
 			for _, e := range w.entries {
-				e.rec.Begin(a)
+				if e.c.Name == a.Certificate {
+					apply(e.c, &e.rec, w.now, renewer.Begun{Action: a})
+				}
 			}
 		}
 	}
@@ -144,7 +148,7 @@ func (w *world) step(t *rapid.T) bool {
 		w.now = wake
 		return true
 	}
-	var names []Action
+	var names []renewer.Action
 	for a := range w.busy {
 		names = append(names, a)
 	}
@@ -165,29 +169,29 @@ func (w *world) step(t *rapid.T) bool {
 	return true
 }
 
-func (w *world) outcome(t *rapid.T, e *worldEntry, a Action) Outcome {
-	o := Outcome{Action: a, At: w.now, Revision: "r2", Previous: e.rec.Placements[a.Host].Revision}
-	if a.Kind == ActOrder {
+func (w *world) outcome(t *rapid.T, e *worldEntry, a renewer.Action) renewer.Outcome {
+	o := renewer.Outcome{Action: a, At: w.now, Revision: "r2", Previous: e.rec.Placements[a.Host].Revision}
+	if a.Kind == renewer.ActOrder {
 		o.Generation = generation(e.c, e.rec.Latest+1, w.now)
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "luck") {
 	case 0:
-		o = Outcome{Action: a, At: w.now, Err: errProbe}
+		o = renewer.Outcome{Action: a, At: w.now, Err: errProbe}
 	case 1:
-		o = Outcome{Action: a, At: w.now, Err: errors.New("no route to host"), End: EndLost}
+		o = renewer.Outcome{Action: a, At: w.now, Err: errors.New("no route to host"), End: renewer.EndLost}
 	}
 	return o
 }
 
-func (e *worldEntry) apply(t *rapid.T, o Outcome) {
-	late := e.rec.Rollout.Phase.Over() && o.Kind == ActStage // written beside what is live: of no consequence
-	events := e.rec.Apply(o)
+func (e *worldEntry) apply(t *rapid.T, o renewer.Outcome) {
+	late := e.rec.Rollout.Phase.Over() && o.Kind == renewer.ActStage // written beside what is live: of no consequence
+	events := apply(e.c, &e.rec, o.At, o)
 	if len(events) == 0 && !late {
 		t.Fatalf("%+v was taken without an event", o)
 	}
 	again := e.rec.Clone()
-	if o.Kind != ActRestore && o.Err == nil { // what comes twice is ignored
-		if ev := again.Apply(o); len(ev) != 0 || !reflect.DeepEqual(again, e.rec) {
+	if o.Kind != renewer.ActRestore && o.Err == nil { // what comes twice is ignored
+		if ev := apply(e.c, &again, o.At, o); len(ev) != 0 || !reflect.DeepEqual(again, e.rec) {
 			t.Fatalf("%+v was taken twice", o)
 		}
 	}
@@ -196,14 +200,14 @@ func (e *worldEntry) apply(t *rapid.T, o Outcome) {
 // checkStart: a service is not touched while a placement of it is being proven.
 func (w *world) checkStart(t *rapid.T, task Task) {
 	for _, a := range task {
-		if a.Kind != ActActivate && a.Kind != ActRestore {
+		if a.Kind != renewer.ActActivate && a.Kind != renewer.ActRestore {
 			continue
 		}
 		for _, e := range w.entries {
 			for _, s := range e.rec.Rollout.Steps {
 				p, _ := e.c.Placement(s.Host)
 				mine := w.placement(a)
-				proving := (s.State == StepActivated || s.State == StepRestored) && !s.NextAt.After(w.now)
+				proving := (s.State == renewer.StepActivated || s.State == renewer.StepRestored) && !s.NextAt.After(w.now)
 				if s.Host == a.Host && p.Activate.Key() == mine.Activate.Key() && proving {
 					t.Fatalf("%v while %s on %s is being proven", a, e.c.Name, s.Host)
 				}
@@ -212,14 +216,14 @@ func (w *world) checkStart(t *rapid.T, task Task) {
 	}
 }
 
-func (w *world) placement(a Action) Placement {
+func (w *world) placement(a renewer.Action) renewer.Placement {
 	for _, e := range w.entries {
 		if e.c.Name == a.Certificate {
 			p, _ := e.c.Placement(a.Host)
 			return p
 		}
 	}
-	return Placement{}
+	return renewer.Placement{}
 }
 
 func (w *world) checkPace(t *rapid.T) {
@@ -229,7 +233,7 @@ func (w *world) checkPace(t *rapid.T) {
 			if s.State.Live() {
 				live++
 			}
-			if s.State == StepVerified {
+			if s.State == renewer.StepVerified {
 				verified++
 			}
 		}
@@ -252,52 +256,20 @@ func (w *world) checkEnd(t *rapid.T) {
 		all := true
 		for _, s := range r.Steps {
 			p := e.rec.Placements[s.Host]
-			all = all && s.State.inPlace()
+			all = all && s.State.InPlace()
 			switch {
-			case s.State == StepRolledBack && (p.Revision != "r1" || p.Generation != 1 || !p.Matches):
+			case s.State == renewer.StepRolledBack && (p.Revision != "r1" || p.Generation != 1 || !p.Matches):
 				t.Fatalf("%s was rolled back to %+v", s.Host, p)
-			case s.State == StepVerified && (p.Revision != "r2" || p.State != HostVerified):
+			case s.State == renewer.StepVerified && (p.Revision != "r2" || p.State != renewer.HostVerified):
 				t.Fatalf("%s is verified with %+v", s.Host, p)
-			case s.State == StepPending && !reflect.DeepEqual(p, e.before.Placements[s.Host]):
+			case s.State == renewer.StepPending && !reflect.DeepEqual(p, e.before.Placements[s.Host]):
 				t.Fatalf("%s was never touched, but is %+v", s.Host, p)
 			case s.State.Live():
 				t.Fatalf("%s is left between two generations", s.Host)
 			}
 		}
-		if want := map[bool]int{true: 2, false: 1}[all && r.Phase == PhaseDone]; e.rec.Current != want {
+		if want := map[bool]int{true: 2, false: 1}[all && r.Phase == renewer.PhaseDone]; e.rec.Current != want {
 			t.Fatalf("current is %d, want %d", e.rec.Current, want)
 		}
 	}
-}
-
-func TestRenewTimeProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		life := time.Duration(rapid.Int64Range(int64(20*time.Second), int64(10*365*24*time.Hour)).Draw(t, "lifetime"))
-		policy := Renewal{
-			At:     Share(rapid.Float64Range(0, 0.99).Draw(t, "at")),
-			Before: time.Duration(rapid.Int64Range(0, int64(2*life)).Draw(t, "before")),
-			Jitter: Share(rapid.Float64Range(0, 0.5).Draw(t, "jitter")),
-		}
-		g := Generation{IssuedAt: t0, NotBefore: t0.Add(-time.Minute), NotAfter: t0.Add(life), Fingerprint: rapid.String().Draw(t, "fingerprint")}
-		at := policy.Time(g)
-		if earliest := t0.Add(min(time.Minute, life/10)).Truncate(time.Second); at.Before(earliest) {
-			t.Fatalf("renewed at %s, before %s: a loop", at, earliest)
-		}
-		if !at.Before(g.NotAfter) {
-			t.Fatalf("renewed at %s, not before the end %s", at, g.NotAfter)
-		}
-		if again := policy.Time(g); !again.Equal(at) {
-			t.Fatalf("%s, then %s", at, again)
-		}
-		steady := policy
-		steady.Jitter = 0
-		if at.After(steady.Time(g)) {
-			t.Fatal("jitter made it later")
-		}
-		now := t0.Add(time.Duration(rapid.Int64Range(0, int64(life)-1).Draw(t, "now")))
-		g.RenewAt = at
-		if held := policy.Held(g, now); held.Before(now.Truncate(time.Second)) || !held.Before(g.NotAfter) && life > time.Minute {
-			t.Fatalf("a rollback at %s holds until %s, its end is %s", now, held, g.NotAfter)
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package renewer
+package traffic
 
 import (
 	"fmt"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"renewer/renewer"
 
 	"pgregory.net/rapid"
 )
@@ -17,9 +19,9 @@ type fataler interface {
 
 // decide is the reference's decision, held against that of a Traffic which is
 // told all of it at once.
-func decide(t fataler, entries []refEntry, busy func(Action) bool) Turn {
+func decide(t fataler, entries []refEntry, busy func(renewer.Action) bool) Turn {
 	t.Helper()
-	traffic := NewTraffic()
+	traffic := New()
 	var now time.Time
 	for i, e := range entries {
 		e.Order, now = i, e.Conditions.Now
@@ -41,7 +43,7 @@ func decide(t fataler, entries []refEntry, busy func(Action) bool) Turn {
 }
 
 // same holds a decision against the reference's.
-func same(t fataler, traffic *Traffic, want Turn, entries []refEntry) {
+func same(t fataler, traffic *Control, want Turn, entries []refEntry) {
 	t.Helper()
 	var tasks []Task
 	for _, o := range traffic.ready {
@@ -100,28 +102,28 @@ func TestTrafficFollowsTheReference(t *testing.T) {
 
 // street is a fleet to which anything may happen.
 type street struct {
-	traffic *Traffic
+	traffic *Control
 	now     time.Time
-	certs   []Certificate
-	open    map[string]*Rollout
-	gates   map[string]Waiting
+	certs   []renewer.Certificate
+	open    map[string]*renewer.Rollout
+	gates   map[string]renewer.Waiting
 	ends    map[string]Ended
-	said    map[string]Conditions // as of the last Put
-	busy    map[Action]bool
+	said    map[string]renewer.Conditions // as of the last Put
+	busy    map[renewer.Action]bool
 	window  bool
 }
 
 func newStreet(t *rapid.T) *street {
 	s := &street{
-		traffic: NewTraffic(), now: t0, open: map[string]*Rollout{}, gates: map[string]Waiting{}, ends: map[string]Ended{},
-		said: map[string]Conditions{}, busy: map[Action]bool{},
+		traffic: New(), now: t0, open: map[string]*renewer.Rollout{}, gates: map[string]renewer.Waiting{}, ends: map[string]Ended{},
+		said: map[string]renewer.Conditions{}, busy: map[renewer.Action]bool{},
 	}
 	for i := range rapid.IntRange(1, 3).Draw(t, "entries") {
-		pace := Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(0, 3).Draw(t, "parallel")}
+		pace := renewer.Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(0, 3).Draw(t, "parallel")}
 		if rapid.Bool().Draw(t, "pauses") {
 			pace.Pause = 20 * time.Second
 		}
-		usages := rapid.SampledFrom([][]Usage{{UsageServer}, {UsageClient}}).Draw(t, "usages")
+		usages := rapid.SampledFrom([][]renewer.Usage{{renewer.UsageServer}, {renewer.UsageClient}}).Draw(t, "usages")
 		group := rapid.SampledFrom([]string{"", "", "g", "h"}).Draw(t, "group")
 		window := rapid.SampledFrom([]string{"", "w"}).Draw(t, "window")
 		for j := range rapid.IntRange(1, 5).Draw(t, "certificates") {
@@ -135,7 +137,7 @@ func newStreet(t *rapid.T) *street {
 			for k := range c.Placements {
 				c.Placements[k].Activate.Units = []string{rapid.SampledFrom([]string{"one", "two"}).Draw(t, "unit")}
 				if rapid.IntRange(0, 2).Draw(t, "inert") == 0 {
-					c.Placements[k].Activate = Activation{Kind: ActivateNone}
+					c.Placements[k].Activate = renewer.Activation{Kind: renewer.ActivateNone}
 				}
 			}
 			s.certs = append(s.certs, c)
@@ -146,9 +148,9 @@ func newStreet(t *rapid.T) *street {
 
 func (s *street) entry(i int) refEntry {
 	c := s.certs[i]
-	k := Conditions{Now: s.now, WindowOpen: c.Window == "" || s.window, WindowNext: s.now.Truncate(time.Hour).Add(time.Hour)}
+	k := renewer.Conditions{Now: s.now, WindowOpen: c.Window == "" || s.window, WindowNext: s.now.Truncate(time.Hour).Add(time.Hour)}
 	if i%2 == 0 {
-		k.Deadline = c.Deadline(&Generation{NotAfter: t0.Add(time.Duration(1+i) * 40 * time.Second)})
+		k.Deadline = c.Deadline(&renewer.Generation{NotAfter: t0.Add(time.Duration(1+i) * 40 * time.Second)})
 	}
 	e := refEntry{Entry: Entry{Certificate: c, Rollout: s.open[c.Name], Conditions: k, Order: i, Gate: s.gates[c.Name]}}
 	for _, other := range s.certs {
@@ -204,7 +206,7 @@ func (s *street) event(t *rapid.T) {
 			}
 		}
 	case what <= 6 && open:
-		phase := rapid.SampledFrom([]Phase{PhaseDone, PhaseDone, PhaseBlocked, PhaseSuperseded, ""}).Draw(t, "phase")
+		phase := rapid.SampledFrom([]renewer.Phase{renewer.PhaseDone, renewer.PhaseDone, renewer.PhaseBlocked, renewer.PhaseSuperseded, ""}).Draw(t, "phase")
 		delete(s.open, c.Name)
 		delete(s.said, c.Name)
 		s.traffic.Remove(c.Name)
@@ -212,7 +214,7 @@ func (s *street) event(t *rapid.T) {
 			s.ends[c.Name] = Ended{Certificate: c.Name, Phase: phase, At: at("end"), Why: "a test"}
 			s.traffic.End(c.Entry, s.ends[c.Name])
 		}
-		same := func(o Certificate) bool { return o.Entry == c.Entry && s.open[o.Name] != nil }
+		same := func(o renewer.Certificate) bool { return o.Entry == c.Entry && s.open[o.Name] != nil }
 		if !slices.ContainsFunc(s.certs, same) { // what begins later does not look back
 			for _, o := range s.certs {
 				if o.Entry == c.Entry {
@@ -221,19 +223,19 @@ func (s *street) event(t *rapid.T) {
 			}
 		}
 	case what == 7 && open:
-		s.gates[c.Name] = Waiting{}
+		s.gates[c.Name] = renewer.Waiting{}
 		if rapid.Bool().Draw(t, "gate") {
-			s.gates[c.Name] = Waiting{Kind: WaitGate, Text: "a verifier has no root", Until: at("until")}
+			s.gates[c.Name] = renewer.Waiting{Kind: renewer.WaitGate, Text: "a verifier has no root", Until: at("until")}
 		}
 		s.put(i)
 	case what > 7 || !open:
-		next := Issue(c, Reason{ReasonRequested, "a test"})
+		next := renewer.Issue(c, renewer.Reason{Code: renewer.ReasonRequested, Text: "a test"})
 		next.ID, next.StartedAt = c.Name+"#1", at("started")
 		if open {
 			next.StartedAt = r.StartedAt
 		}
 		if rapid.IntRange(0, 4).Draw(t, "phase") > 0 {
-			next.Phase = PhaseRolling
+			next.Phase = renewer.PhaseRolling
 		}
 		next.Requested = rapid.IntRange(0, 2).Draw(t, "requested") == 0
 		if next.Requested && rapid.Bool().Draw(t, "hurried") {
@@ -243,17 +245,17 @@ func (s *street) event(t *rapid.T) {
 			next.NextAt = at("next")
 		}
 		for k := range next.Steps {
-			if next.Phase == PhaseOrdering {
+			if next.Phase == renewer.PhaseOrdering {
 				break
 			}
-			next.Steps[k].State = rapid.SampledFrom([]StepState{
-				StepPending, StepPending, StepStaged, StepStaged, StepStaged, StepStaged, StepActivating, StepActivated, StepVerified,
-				StepRestoring, StepRestored, StepRolledBack,
+			next.Steps[k].State = rapid.SampledFrom([]renewer.StepState{
+				renewer.StepPending, renewer.StepPending, renewer.StepStaged, renewer.StepStaged, renewer.StepStaged, renewer.StepStaged, renewer.StepActivating, renewer.StepActivated, renewer.StepVerified,
+				renewer.StepRestoring, renewer.StepRestored, renewer.StepRolledBack,
 			}).Draw(t, "state")
 			if rapid.IntRange(0, 4).Draw(t, "backoff") == 0 {
 				next.Steps[k].NextAt = at("next")
 			}
-			next.Steps[k].Pass = rapid.SampledFrom([]Pass{"", "", PassRoots, PassRooted}).Draw(t, "pass")
+			next.Steps[k].Pass = rapid.SampledFrom([]renewer.Pass{"", "", renewer.PassRoots, renewer.PassRooted}).Draw(t, "pass")
 			next.Steps[k].EndedAt = at("ended")
 		}
 		s.open[c.Name] = next
@@ -277,7 +279,7 @@ func (s *street) check(t *rapid.T) {
 		entries = append(entries, e)
 	}
 	s.traffic.Decide(s.now)
-	same(t, s.traffic, reference(entries, func(a Action) bool { return s.busy[a] }), entries)
+	same(t, s.traffic, reference(entries, func(a renewer.Action) bool { return s.busy[a] }), entries)
 	if again := s.traffic.Due(s.now); len(again) > 0 {
 		t.Fatalf("%v are due and have just been put", again)
 	}

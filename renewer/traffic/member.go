@@ -1,16 +1,18 @@
-package renewer
+package traffic
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"time"
+
+	"renewer/renewer"
 )
 
 // Ended is how the last rollout of a certificate came to its end.
 type Ended struct {
 	Certificate string
-	Phase       Phase
+	Phase       renewer.Phase
 	At          time.Time
 	Why         string
 }
@@ -25,10 +27,10 @@ const (
 
 func (s side) String() string { return [...]string{"server", "client"}[s] }
 
-// side returns where a certificate stands in its group: one that is shown by a
+// sideOf returns where a certificate stands in its group: one that is shown by a
 // server is on the servers' side, whatever else it is for.
-func (c Certificate) side() side {
-	if slices.Contains(c.Usages, UsageServer) {
+func sideOf(c renewer.Certificate) side {
+	if slices.Contains(c.Usages, renewer.UsageServer) {
 		return servers
 	}
 	return clients
@@ -38,8 +40,8 @@ func (c Certificate) side() side {
 type member struct {
 	Entry
 	side   side
-	next   Next
-	asked  time.Time // see Rollout.askedAt
+	next   renewer.Next
+	asked  time.Time // see askedAt
 	until  time.Time // when time alone changes what follows from the entry; zero: never
 	late   bool      // what is in place is about to end: order and pace no longer count
 	live   bool      // a host is between two generations
@@ -62,7 +64,7 @@ type member struct {
 // observe looks at an entry by itself.
 func (m *member) observe(e Entry) {
 	k, r := e.Conditions, e.Rollout
-	*m = member{Entry: e, side: e.Certificate.side(), next: r.Next(e.Certificate, k), asked: r.askedAt(), late: k.late(), offers: m.offers}
+	*m = member{Entry: e, side: sideOf(e.Certificate), next: r.Next(e.Certificate, k), asked: askedAt(r), late: k.Late(), offers: m.offers}
 	m.until = m.next.Until
 	if m.asked.After(k.Now) { // the clock was ahead
 		m.until = earlier(m.until, m.asked)
@@ -72,17 +74,17 @@ func (m *member) observe(e Entry) {
 	}
 	for _, s := range r.Steps {
 		switch {
-		case s.State.inPlace():
+		case s.State.InPlace():
 			m.proven, m.last = true, later(m.last, s.EndedAt)
-		case s.Pass == PassRooted && !s.State.Live():
+		case s.Pass == renewer.PassRooted && !s.State.Live():
 			m.rooted = true
-		case s.State.Live() && (!m.late || !waits(s.NextAt, k.Now, BackoffMax)):
+		case s.State.Live() && (!m.late || !renewer.Ahead(s.NextAt, k.Now, renewer.BackoffMax)):
 			m.live = true
 		}
 	}
-	m.roots = slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == StepStaged && s.Pass == PassRoots })
+	m.roots = slices.ContainsFunc(r.Steps, func(s renewer.Step) bool { return s.State == renewer.StepStaged && s.Pass == renewer.PassRoots })
 	for _, a := range m.next.Actions {
-		m.coming = m.coming || a.Kind == ActOrder || a.Kind == ActStage
+		m.coming = m.coming || a.Kind == renewer.ActOrder || a.Kind == renewer.ActStage
 		m.fresh = m.fresh || m.begins(a)
 	}
 }
@@ -97,12 +99,12 @@ func earlier(a, b time.Time) time.Time {
 // close takes out what would make a leaf go live: its gate is closed.
 func (m *member) close() {
 	before := len(m.next.Actions)
-	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a Action) bool {
+	m.next.Actions = slices.DeleteFunc(m.next.Actions, func(a renewer.Action) bool {
 		s, ok := m.Rollout.Step(a.Host)
-		return ok && m.begins(a) && s.Pass != PassRoots
+		return ok && m.begins(a) && s.Pass != renewer.PassRoots
 	})
 	if len(m.next.Actions) < before {
-		m.next.Waiting = append(Waits{m.Gate}, m.next.Waiting...)
+		m.next.Waiting = append(renewer.Waits{m.Gate}, m.next.Waiting...)
 	}
 	if m.Gate.Until.After(m.Conditions.Now) {
 		m.until = earlier(m.until, m.Gate.Until)
@@ -110,16 +112,16 @@ func (m *member) close() {
 }
 
 // begins reports whether an action is an activation that has not begun before.
-func (m *member) begins(a Action) bool {
-	if a.Kind != ActActivate {
+func (m *member) begins(a renewer.Action) bool {
+	if a.Kind != renewer.ActActivate {
 		return false
 	}
 	s, ok := m.Rollout.Step(a.Host)
-	return ok && s.State == StepStaged
+	return ok && s.State == renewer.StepStaged
 }
 
 // askedAt is when a person last asked for the rollout, or it was started.
-func (r *Rollout) askedAt() time.Time {
+func askedAt(r *renewer.Rollout) time.Time {
 	if r.AskedAt.After(r.StartedAt) {
 		return r.AskedAt
 	}
@@ -153,7 +155,7 @@ type group struct {
 }
 
 // enter counts a member where it belongs.
-func (t *Traffic) enter(m *member) {
+func (t *Control) enter(m *member) {
 	m.join(t)
 	f := m.family
 	f.open.insert(m, byAsked)
@@ -164,7 +166,7 @@ func (t *Traffic) enter(m *member) {
 	if m.rooted {
 		f.rooted[m] = true
 	}
-	if m.Rollout.stopped() {
+	if m.Rollout.Stopped() {
 		f.stopped[m.Certificate.Name] = m
 	}
 	if m.live {
@@ -189,7 +191,7 @@ func (t *Traffic) enter(m *member) {
 }
 
 // leave takes all of that back.
-func (t *Traffic) leave(m *member) {
+func (t *Control) leave(m *member) {
 	f, name := m.family, m.Certificate.Name
 	t.clear(m)
 	t.surround(m, -1)
@@ -219,7 +221,7 @@ func (t *Traffic) leave(m *member) {
 }
 
 // retire forgets a family of which nothing is under way any more.
-func (t *Traffic) retire(f *family) {
+func (t *Control) retire(f *family) {
 	if len(f.open) == 0 {
 		t.pauses.remove(f, byWake)
 		delete(t.families, f.name)
@@ -230,7 +232,7 @@ func (t *Traffic) retire(f *family) {
 // crossed has the servers of a group decided again when its first client has
 // begun, or the last one is over. What clients need to know of the servers is
 // seen when these have been decided.
-func (t *Traffic) crossed(m *member, first int) {
+func (t *Control) crossed(m *member, first int) {
 	if m.side == clients && len(m.group.live[clients]) == first {
 		for f := range m.group.families {
 			t.changed[f] = true
@@ -292,27 +294,27 @@ func (m *member) held() reason {
 }
 
 // says puts a reason into words.
-func (f *family) says(m *member, why reason) Waiting {
+func (f *family) says(m *member, why reason) renewer.Waiting {
 	switch why {
 	case failed:
 		e := f.failure(m)
-		return Waiting{Kind: WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}
+		return renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}
 	case first:
-		return Waiting{Kind: WaitPace, Text: "the first of its entry is not proven yet"}
+		return renewer.Waiting{Kind: renewer.WaitPace, Text: "the first of its entry is not proven yet"}
 	case parallel:
-		return Waiting{Kind: WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", f.begun)}
+		return renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", f.begun)}
 	case paused:
-		return Waiting{Kind: WaitPause, Text: "pause between hosts until " + date(f.pause), Until: f.pause}
+		return renewer.Waiting{Kind: renewer.WaitPause, Text: "pause between hosts until " + f.pause.UTC().Format(time.RFC3339), Until: f.pause}
 	case otherSide:
-		return Waiting{Kind: WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", servers+clients-m.side, m.group.name)}
+		return renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", servers+clients-m.side, m.group.name)}
 	default:
-		return Waiting{Kind: WaitPeers, Text: "the servers of group " + m.group.name + " go first"}
+		return renewer.Waiting{Kind: renewer.WaitPeers, Text: "the servers of group " + m.group.name + " go first"}
 	}
 }
 
 // HeldByAny reports whether a certificate waits for others of which one at
 // least satisfies f.
-func (t *Traffic) HeldByAny(certificate string, f func(string) bool) bool {
+func (t *Control) HeldByAny(certificate string, f func(string) bool) bool {
 	m, ok := t.members[certificate]
 	if !ok {
 		return false

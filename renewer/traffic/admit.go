@@ -1,10 +1,10 @@
-package renewer
+package traffic
 
 import "slices"
 
 // settle decides again who may begin, in the families of which anything has
 // changed: servers before clients, because clients wait for these.
-func (t *Traffic) settle() {
+func (t *Control) settle() {
 	for f := range t.changed {
 		t.begin(f)
 		for g, s := range f.groups {
@@ -36,7 +36,7 @@ func (t *Traffic) settle() {
 }
 
 // begin decides about the servers of a family.
-func (t *Traffic) begin(f *family) {
+func (t *Control) begin(f *family) {
 	t.pauses.remove(f, byWake)
 	f.reset(t.now)
 	if !f.wake.IsZero() {
@@ -47,7 +47,7 @@ func (t *Traffic) begin(f *family) {
 
 // admit goes through those of one side that could begin, in the order of the
 // fleet file, and lets them as far as there is room.
-func (t *Traffic) admit(f *family, s side) {
+func (t *Control) admit(f *family, s side) {
 	var at [classes]int
 	for {
 		var m *member
@@ -121,7 +121,7 @@ func (f *family) expects(g *group) bool {
 }
 
 // offer makes known what has changed in who may begin.
-func (t *Traffic) offer(f *family) {
+func (t *Control) offer(f *family) {
 	for _, m := range f.offered {
 		m.admitted = m.family == f && slices.Contains(f.admitted, m)
 		if m.offered && !m.admitted {

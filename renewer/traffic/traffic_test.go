@@ -1,12 +1,13 @@
-package renewer
+package traffic
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"renewer/renewer"
 
 	"pgregory.net/rapid"
 )
@@ -31,24 +32,24 @@ func TestTrafficProperties(t *testing.T) {
 // newGroup is a group of a few servers and clients, some of them several
 // certificates of one entry.
 func newGroup(t *rapid.T) *world {
-	w := &world{t: t, busy: map[Action]bool{}, now: t0}
-	add := func(entryName string, usage Usage) {
+	w := &world{t: t, busy: map[renewer.Action]bool{}, now: t0}
+	add := func(entryName string, usage renewer.Usage) {
 		n := rapid.IntRange(1, 4).Draw(t, "hosts")
-		pace := Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		pace := renewer.Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
 		for i := range n {
 			host := fmt.Sprintf("%s%d", entryName, i)
 			c := entry(entryName+"@"+host, host)
-			c.Entry, c.Usages, c.PeerGroup, c.Pace = entryName, []Usage{usage}, "g", pace
+			c.Entry, c.Usages, c.PeerGroup, c.Pace = entryName, []renewer.Usage{usage}, "g", pace
 			e := &worldEntry{c: c, rec: inPlace(c, 1)}
 			e.before = e.rec.Clone()
-			e.rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
+			begin(&e.rec, renewer.Issue(c, renewer.Reason{Code: renewer.ReasonRequested, Text: "a test"}))
 			w.entries = append(w.entries, e)
 		}
 	}
-	add("client", UsageClient)
-	add("server", UsageServer)
+	add("client", renewer.UsageClient)
+	add("server", renewer.UsageServer)
 	if rapid.Bool().Draw(t, "second client") {
-		add("other", UsageClient)
+		add("other", renewer.UsageClient)
 	}
 	return w
 }
@@ -67,7 +68,7 @@ func (w *world) checkSides(t *rapid.T) {
 	var live [2][]string
 	for _, e := range w.entries {
 		if e.live() > 0 {
-			live[e.c.side()] = append(live[e.c.side()], e.c.Name)
+			live[sideOf(e.c)] = append(live[sideOf(e.c)], e.c.Name)
 		}
 	}
 	if len(live[servers]) > 0 && len(live[clients]) > 0 {
@@ -82,9 +83,9 @@ func (w *world) checkFamilies(t *rapid.T) {
 		for _, f := range family {
 			live += f.live()
 			switch f.rec.Rollout.Phase {
-			case PhaseDone:
+			case renewer.PhaseDone:
 				proven++
-			case PhaseBlocked:
+			case renewer.PhaseBlocked:
 				failed++
 			}
 		}
@@ -111,7 +112,7 @@ func (w *world) checkRest(t *rapid.T) {
 			continue
 		}
 		h, held := turn.Held[e.c.Name]
-		failed := slices.ContainsFunc(w.family(e), func(f *worldEntry) bool { return f.rec.Rollout.Phase == PhaseBlocked })
+		failed := slices.ContainsFunc(w.family(e), func(f *worldEntry) bool { return f.rec.Rollout.Phase == renewer.PhaseBlocked })
 		if !held || !failed || !strings.Contains(h.Text, "failed") {
 			t.Fatalf("%s rests without a reason: %+v %+v", e.c.Name, h, e.rec.Rollout)
 		}
@@ -119,21 +120,21 @@ func (w *world) checkRest(t *rapid.T) {
 }
 
 // staged is an entry whose rollout has staged everywhere and could activate.
-func staged(c Certificate, at time.Time) refEntry {
+func staged(c renewer.Certificate, at time.Time) refEntry {
 	rec := inPlace(c, 1)
-	rec.begin(Issue(c, Reason{ReasonRenewTime, "a test"}))
+	begin(&rec, renewer.Issue(c, renewer.Reason{Code: renewer.ReasonRenewTime, Text: "a test"}))
 	r := rec.Rollout
-	r.Phase, r.Generation, r.StartedAt = PhaseRolling, 2, at
+	r.Phase, r.Generation, r.StartedAt = renewer.PhaseRolling, 2, at
 	for i := range r.Steps {
-		r.Steps[i].State, r.Steps[i].Revision, r.Steps[i].Previous = StepStaged, "r2", "r1"
+		r.Steps[i].State, r.Steps[i].Revision, r.Steps[i].Previous = renewer.StepStaged, "r2", "r1"
 	}
-	return refEntry{Entry: Entry{Certificate: c, Rollout: r, Conditions: Conditions{Now: at.Add(time.Minute), WindowOpen: true}, Size: 1}}
+	return refEntry{Entry: Entry{Certificate: c, Rollout: r, Conditions: renewer.Conditions{Now: at.Add(time.Minute), WindowOpen: true}, Size: 1}}
 }
 
-func perHost(name string, usage Usage, hosts ...string) (out []refEntry) {
+func perHost(name string, usage renewer.Usage, hosts ...string) (out []refEntry) {
 	for _, h := range hosts {
 		c := entry(name+"@"+h, h)
-		c.Entry, c.Usages, c.PeerGroup = name, []Usage{usage}, "g"
+		c.Entry, c.Usages, c.PeerGroup = name, []renewer.Usage{usage}, "g"
 		c.OverrideBefore = 24 * time.Hour
 		e := staged(c, t0)
 		e.Size = len(hosts)
@@ -146,7 +147,7 @@ func perHost(name string, usage Usage, hosts ...string) (out []refEntry) {
 func starts(turn Turn) (out []string) {
 	for _, task := range turn.Tasks {
 		for _, a := range task {
-			if a.Kind == ActActivate {
+			if a.Kind == renewer.ActActivate {
 				out = append(out, a.Certificate)
 			}
 		}
@@ -154,14 +155,14 @@ func starts(turn Turn) (out []string) {
 	return out
 }
 
-func idle(Action) bool { return false }
+func idle(renewer.Action) bool { return false }
 
 func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
-	entries := perHost("docker", UsageServer, "c", "a", "b") // the order of the file
+	entries := perHost("docker", renewer.UsageServer, "c", "a", "b") // the order of the file
 	if got := starts(decide(t, entries, idle)); !slices.Equal(got, []string{"docker@c"}) {
 		t.Fatalf("%v", got)
 	}
-	entries[0].Rollout.Steps[0].State = StepPending
+	entries[0].Rollout.Steps[0].State = renewer.StepPending
 	if got := starts(decide(t, entries, idle)); got != nil {
 		t.Fatalf("while the first is being staged: %v", got)
 	}
@@ -169,7 +170,7 @@ func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 	if got := starts(decide(t, entries, idle)); !slices.Equal(got, []string{"docker@a"}) {
 		t.Fatalf("while the first cannot be reached: %v", got)
 	}
-	proven := Ended{Certificate: "docker@c", Phase: PhaseDone, At: t0.Add(30 * time.Second)}
+	proven := Ended{Certificate: "docker@c", Phase: renewer.PhaseDone, At: t0.Add(30 * time.Second)}
 	rest := entries[1:]
 	for i := range rest {
 		rest[i].Family = []Ended{proven}
@@ -187,9 +188,9 @@ func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 }
 
 func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
-	entries := perHost("docker", UsageServer, "a", "b")
+	entries := perHost("docker", renewer.UsageServer, "a", "b")
 	rest := entries[1:]
-	rest[0].Family = []Ended{{Certificate: "docker@a", Phase: PhaseBlocked, At: t0.Add(10 * time.Second), Why: "a: connection refused"}}
+	rest[0].Family = []Ended{{Certificate: "docker@a", Phase: renewer.PhaseBlocked, At: t0.Add(10 * time.Second), Why: "a: connection refused"}}
 	turn := decide(t, rest, idle)
 	if got := starts(turn); got != nil {
 		t.Fatalf("%v", got)
@@ -197,12 +198,12 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 	if h := turn.Held["docker@b"]; !strings.Contains(h.Text, "docker@a failed: a: connection refused") {
 		t.Errorf("%+v", h)
 	}
-	rest[0].Conditions.Deadline = rest[0].Certificate.Deadline(&Generation{NotAfter: t0.Add(23 * time.Hour)})
+	rest[0].Conditions.Deadline = rest[0].Certificate.Deadline(&renewer.Generation{NotAfter: t0.Add(23 * time.Hour)})
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("what is in place ends, and it is still held")
 	}
-	rest[0].Conditions.Deadline = Deadline{}
-	rest[0].Rollout.Hurry(Overrides{}, t0.Add(20*time.Second))
+	rest[0].Conditions.Deadline = renewer.Deadline{}
+	rest[0].Rollout.Hurry(renewer.Overrides{}, t0.Add(20*time.Second))
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
 		t.Error("a person asked after the failure, and it is still held")
 	}
@@ -213,7 +214,7 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 }
 
 func TestServersGoFirstAndNeverTogetherWithClients(t *testing.T) {
-	both := slices.Concat(perHost("worker", UsageClient, "w"), perHost("coordinator", UsageServer, "c"))
+	both := slices.Concat(perHost("worker", renewer.UsageClient, "w"), perHost("coordinator", renewer.UsageServer, "c"))
 	turn := decide(t, both, idle)
 	if got := starts(turn); !slices.Equal(got, []string{"coordinator@c"}) {
 		t.Fatalf("%v", got)
@@ -221,20 +222,20 @@ func TestServersGoFirstAndNeverTogetherWithClients(t *testing.T) {
 	if h := turn.Held["worker@w"]; !slices.Equal(h.By, []string{"coordinator@c"}) {
 		t.Errorf("%+v", h)
 	}
-	both[1].Rollout.Steps[0].State = StepPending
+	both[1].Rollout.Steps[0].State = renewer.StepPending
 	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while the server is being staged: %v", got)
 	}
-	both[1].Rollout.Steps[0].State = StepActivated
+	both[1].Rollout.Steps[0].State = renewer.StepActivated
 	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while the server is being proven: %v", got)
 	}
-	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepPending, t0.Add(time.Hour)
+	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = renewer.StepPending, t0.Add(time.Hour)
 	if got := starts(decide(t, both, idle)); !slices.Equal(got, []string{"worker@w"}) {
 		t.Fatalf("while the server cannot be reached: %v", got)
 	}
-	both[0].Rollout.Steps[0].State = StepRestoring
-	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = StepStaged, time.Time{}
+	both[0].Rollout.Steps[0].State = renewer.StepRestoring
+	both[1].Rollout.Steps[0].State, both[1].Rollout.Steps[0].NextAt = renewer.StepStaged, time.Time{}
 	if got := starts(decide(t, both, idle)); got != nil {
 		t.Fatalf("while a client goes back: %v", got)
 	}
@@ -249,58 +250,16 @@ func TestOthersDoNotHoldEachOtherUp(t *testing.T) {
 
 func TestTheUrgentGoFirst(t *testing.T) {
 	var list []refEntry
-	for i, state := range []StepState{StepPending, StepStaged, StepActivated, StepRestoring} {
+	for i, state := range []renewer.StepState{renewer.StepPending, renewer.StepStaged, renewer.StepActivated, renewer.StepRestoring} {
 		e := staged(entry(fmt.Sprintf("c%d", i), fmt.Sprintf("h%d", i)), t0)
 		e.Rollout.Steps[0].State = state
 		list = append(list, e)
 	}
-	var kinds []ActionKind
+	var kinds []renewer.ActionKind
 	for _, task := range decide(t, list, idle).Tasks {
 		kinds = append(kinds, task[0].Kind)
 	}
-	if want := []ActionKind{ActRestore, ActProbe, ActActivate, ActStage}; !slices.Equal(kinds, want) {
+	if want := []renewer.ActionKind{renewer.ActRestore, renewer.ActProbe, renewer.ActActivate, renewer.ActStage}; !slices.Equal(kinds, want) {
 		t.Errorf("%v, want %v", kinds, want)
-	}
-}
-
-func TestTheBudgetIsKeptInHalves(t *testing.T) {
-	for name, last := range map[string]Outcome{"restored": {}, "never back": {Err: errors.New("connection refused")}} {
-		t.Run(name, func(t *testing.T) { budgetInHalves(t, last) })
-	}
-}
-
-func budgetInHalves(t *testing.T, last Outcome) {
-	c := entry("web", "a")
-	rec := inPlace(c, 1)
-	rec.begin(Issue(c, Reason{ReasonRequested, "a test"}))
-	do := func(kind ActionKind, after time.Duration, o Outcome) []Event {
-		t.Helper()
-		o.Action, o.At = Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: kind}, t0.Add(after)
-		if kind != ActOrder {
-			o.Host = "a"
-		}
-		rec.Begin(o.Action)
-		return rec.Apply(o)
-	}
-	do(ActOrder, 0, Outcome{Generation: generation(c, 2, t0)})
-	do(ActStage, 0, Outcome{Revision: "r2", Previous: "r1"})
-	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
-	s, _ := rec.Rollout.Step("a")
-	if !s.Half().Equal(t0.Add(10 * time.Second)) {
-		t.Fatalf("half of the budget is over at %s", s.Half())
-	}
-	away := errors.New("the host cannot be looked at")
-	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})
-	if s.State != StepActivated {
-		t.Fatalf("in the first half it is %s", s.State)
-	}
-	do(ActProbe, 11*time.Second, Outcome{Err: away, End: EndLost})
-	if s.State != StepRestoring {
-		t.Fatalf("after the first half it is %s", s.State)
-	}
-	do(ActRestore, 15*time.Second, Outcome{})
-	events := do(ActReprobe, 21*time.Second, last)
-	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
-		t.Errorf("away %s, events %+v", s.Away, events)
 	}
 }

@@ -1,9 +1,11 @@
-package renewer
+package traffic
 
 import (
 	"cmp"
 	"slices"
 	"time"
+
+	"renewer/renewer"
 )
 
 // family is the certificates of one entry (per_host) with a rollout under way.
@@ -11,7 +13,7 @@ import (
 type family struct {
 	name    string
 	size    int
-	pace    Pace
+	pace    renewer.Pace
 	groups  map[*group]*share // nil: the members without one
 	open    list[*member]     // by when they were asked for
 	proven  map[*member]bool  // on a host at least
@@ -89,7 +91,7 @@ func (m *member) class() (c class, queued bool) {
 }
 
 // join makes a member one of its family and group.
-func (m *member) join(t *Traffic) {
+func (m *member) join(t *Control) {
 	c := m.Certificate
 	f, ok := t.families[c.Entry]
 	if !ok {
@@ -115,7 +117,7 @@ func (m *member) join(t *Traffic) {
 }
 
 // part takes a member out of its group, and forgets that if it was the last.
-func (f *family) part(m *member, t *Traffic) {
+func (f *family) part(m *member, t *Control) {
 	g, s := m.group, f.groups[m.group]
 	if s.members--; s.members > 0 {
 		return
@@ -156,7 +158,7 @@ func byWake(a, b *family) int { return cmp.Or(a.wake.Compare(b.wake), cmp.Compar
 // End notes how the last rollout of a certificate ended. Of an entry that has
 // nothing under way it is of no interest: what begins later does not wait for
 // it.
-func (t *Traffic) End(entry string, e Ended) {
+func (t *Control) End(entry string, e Ended) {
 	f, ok := t.families[entry]
 	if !ok {
 		return
@@ -171,7 +173,7 @@ func (t *Traffic) End(entry string, e Ended) {
 
 // Learn notes how the last rollouts of an entry ended that came to their end
 // before this process began, and Knows reports whether it was.
-func (t *Traffic) Learn(entry string, ends []Ended) {
+func (t *Control) Learn(entry string, ends []Ended) {
 	for _, e := range ends {
 		t.End(entry, e)
 	}
@@ -181,7 +183,7 @@ func (t *Traffic) Learn(entry string, ends []Ended) {
 }
 
 // Knows reports whether the ends of an entry's rollouts were read: see Learn.
-func (t *Traffic) Knows(entry string) bool {
+func (t *Control) Knows(entry string) bool {
 	f, ok := t.families[entry]
 	return ok && f.known
 }
@@ -197,9 +199,9 @@ func (f *family) hide(certificate string) {
 
 func (f *family) reopen(certificate string) {
 	switch e := f.ends[certificate]; e.Phase {
-	case PhaseDone:
+	case renewer.PhaseDone:
 		f.done.insert(e, byTime)
-	case PhaseBlocked:
+	case renewer.PhaseBlocked:
 		f.undone.insert(e, byTime)
 	}
 }
@@ -228,7 +230,7 @@ func (f *family) failure(m *member) *Ended {
 		return found
 	}
 	for name, o := range f.stopped {
-		e := Ended{Certificate: name, Phase: PhaseBlocked, At: f.now}
+		e := Ended{Certificate: name, Phase: renewer.PhaseBlocked, At: f.now}
 		if found == nil || byTime(e, *found) < 0 {
 			e.Why, _ = o.Rollout.Trouble()
 			found = &e
@@ -258,7 +260,7 @@ func (f *family) reset(now time.Time) {
 	f.fill(nil)
 	f.pause, f.wake = time.Time{}, time.Time{}
 	if until := last.Add(f.pace.Pause); f.size > 1 && !last.IsZero() {
-		if waits(until, now, f.pace.Pause) {
+		if renewer.Ahead(until, now, f.pace.Pause) {
 			f.pause = until
 		}
 		if until.After(now) {

@@ -1,29 +1,39 @@
-package renewer
+// Package traffic decides what can be done now, for all rollouts under way
+// together: who begins, who waits for whom, and what is done in one go.
+//
+// Its promise: a service is not touched while a placement of it is being proven;
+// the certificates of one entry keep to its pace; of a peer group the servers go
+// before the clients and never together with them; whoever waits has a reason that
+// can be told. A decision costs what has changed. A reference that looks at all
+// rollouts each time says the same (TestTrafficFollowsTheReference).
+package traffic
 
 import (
 	"cmp"
 	"slices"
 	"time"
+
+	"renewer/renewer"
 )
 
 // Entry is one rollout under way with what it depends on.
 type Entry struct {
-	Certificate Certificate
-	Rollout     *Rollout // not to be changed
-	Conditions  Conditions
+	Certificate renewer.Certificate
+	Rollout     *renewer.Rollout // not to be changed
+	Conditions  renewer.Conditions
 	Order       int // of the certificate in the fleet file
 	Size        int // how many certificates the entry has; 0 is 1
 	// Gate keeps the leaf from going live: a verifier would refuse it. Zero: none
 	// would. Who waits at a gate holds nobody else up.
-	Gate Waiting
+	Gate renewer.Waiting
 }
 
 // Task is what one worker does in one go: a single action, or the activation
 // (or restoration) of several placements that share a service on one host, so
 // that the service is restarted once.
-type Task []Action
+type Task []renewer.Action
 
-// Traffic decides what can be done now for all rollouts under way. It keeps
+// Control decides what can be done now for all rollouts under way. It keeps
 // what they have to wait for because of each other, per family, peer group and
 // service, so that a decision costs what has changed and not what exists.
 //
@@ -35,12 +45,12 @@ type Task []Action
 //
 // Put tells what has changed, Due whose answer changes by time alone; after
 // Decide, Take hands out what can be done.
-type Traffic struct {
+type Control struct {
 	members  map[string]*member // by certificate
 	families map[string]*family // by entry
 	groups   map[string]*group
 	services map[service]*crowd
-	busy     map[Action]bool
+	busy     map[renewer.Action]bool
 	ready    list[*offer]  // the urgent ones first
 	times    list[*member] // by until
 	pauses   list[*family] // by wake
@@ -53,16 +63,16 @@ type Traffic struct {
 	atWork   int // those that have something to do and are not held by others
 }
 
-// NewTraffic returns one without any rollout.
-func NewTraffic() *Traffic {
-	return &Traffic{
+// New returns one without any rollout.
+func New() *Control {
+	return &Control{
 		members: map[string]*member{}, families: map[string]*family{}, groups: map[string]*group{}, services: map[service]*crowd{},
-		busy: map[Action]bool{}, changed: map[*family]bool{}, stirred: map[*group]bool{}, touched: map[*crowd]bool{},
+		busy: map[renewer.Action]bool{}, changed: map[*family]bool{}, stirred: map[*group]bool{}, touched: map[*crowd]bool{},
 	}
 }
 
 // Put takes in a rollout that is new, or that anything has changed of.
-func (t *Traffic) Put(e Entry) {
+func (t *Control) Put(e Entry) {
 	m, known := t.members[e.Certificate.Name]
 	if !known {
 		m = &member{}
@@ -76,7 +86,7 @@ func (t *Traffic) Put(e Entry) {
 }
 
 // Remove forgets a rollout that is over.
-func (t *Traffic) Remove(certificate string) {
+func (t *Control) Remove(certificate string) {
 	if m, ok := t.members[certificate]; ok {
 		t.leave(m)
 		delete(t.members, certificate)
@@ -86,7 +96,7 @@ func (t *Traffic) Remove(certificate string) {
 
 // Due returns the certificates whose time has come: they have to be put again,
 // with the conditions of now.
-func (t *Traffic) Due(now time.Time) (names []string) {
+func (t *Control) Due(now time.Time) (names []string) {
 	if now.Round(0).Before(t.now.Round(0)) { // the clock went back
 		for name := range t.members {
 			names = append(names, name)
@@ -103,7 +113,7 @@ func (t *Traffic) Due(now time.Time) (names []string) {
 }
 
 // Decide brings what can be done up to date.
-func (t *Traffic) Decide(now time.Time) {
+func (t *Control) Decide(now time.Time) {
 	t.now = now
 	t.version += len(t.changed)
 	for len(t.pauses) > 0 && !t.pauses[0].wake.After(now) {
@@ -119,7 +129,7 @@ func (t *Traffic) Decide(now time.Time) {
 
 // Take returns what can be done now and is most urgent, and counts it as under
 // way until Free is called for each of its actions.
-func (t *Traffic) Take() (task Task, ok bool) {
+func (t *Control) Take() (task Task, ok bool) {
 	if len(t.ready) == 0 {
 		return nil, false
 	}
@@ -132,7 +142,7 @@ func (t *Traffic) Take() (task Task, ok bool) {
 }
 
 // Next returns what Take would.
-func (t *Traffic) Next() (task Task, ok bool) {
+func (t *Control) Next() (task Task, ok bool) {
 	if len(t.ready) == 0 {
 		return nil, false
 	}
@@ -140,7 +150,7 @@ func (t *Traffic) Next() (task Task, ok bool) {
 }
 
 // Free notes that an action is no longer under way.
-func (t *Traffic) Free(a Action) {
+func (t *Control) Free(a renewer.Action) {
 	delete(t.busy, a)
 	if m, ok := t.members[a.Certificate]; ok {
 		t.derive(m)
@@ -148,7 +158,7 @@ func (t *Traffic) Free(a Action) {
 }
 
 // Wake returns when to ask again if nothing changes before; zero: never.
-func (t *Traffic) Wake() (at time.Time) {
+func (t *Control) Wake() (at time.Time) {
 	if len(t.times) > 0 {
 		at = t.times[0].until
 	}
@@ -159,7 +169,7 @@ func (t *Traffic) Wake() (at time.Time) {
 }
 
 // Working reports whether anything of a rollout is under way.
-func (t *Traffic) Working(rollout string) bool {
+func (t *Control) Working(rollout string) bool {
 	for a := range t.busy {
 		if a.Rollout == rollout {
 			return true
@@ -169,7 +179,7 @@ func (t *Traffic) Working(rollout string) bool {
 }
 
 // WorkingOn reports whether a task is under way for a certificate on a host.
-func (t *Traffic) WorkingOn(certificate, host string) bool {
+func (t *Control) WorkingOn(certificate, host string) bool {
 	for a := range t.busy {
 		if a.Certificate == certificate && a.Host == host {
 			return true
@@ -179,7 +189,7 @@ func (t *Traffic) WorkingOn(certificate, host string) bool {
 }
 
 // Busy counts the actions of one kind that are under way.
-func (t *Traffic) Busy(kind ActionKind) (n int) {
+func (t *Control) Busy(kind renewer.ActionKind) (n int) {
 	for a := range t.busy {
 		if a.Kind == kind {
 			n++
@@ -190,15 +200,15 @@ func (t *Traffic) Busy(kind ActionKind) (n int) {
 
 // Version is another one whenever anything of what is said here may have
 // changed.
-func (t *Traffic) Version() int { return t.version }
+func (t *Control) Version() int { return t.version }
 
 // AtWork counts the rollouts that have something to do now. Those that wait,
 // for a host that is away, a window or others, keep nobody else from starting.
-func (t *Traffic) AtWork() int { return t.atWork }
+func (t *Control) AtWork() int { return t.atWork }
 
 // Moving reports whether something can be done now for a certificate; for any,
 // if its name is empty.
-func (t *Traffic) Moving(certificate string) bool {
+func (t *Control) Moving(certificate string) bool {
 	if certificate == "" {
 		return t.moving > 0
 	}
@@ -207,21 +217,21 @@ func (t *Traffic) Moving(certificate string) bool {
 }
 
 // Waits is what keeps a certificate, or some of its hosts, from more.
-func (t *Traffic) Waits(certificate string) Waits {
+func (t *Control) Waits(certificate string) renewer.Waits {
 	m, ok := t.members[certificate]
 	if !ok {
 		return nil
 	}
 	m.family.now = t.now
 	if why := m.held(); why != free {
-		return append(Waits{m.family.says(m, why)}, m.next.Waiting...)
+		return append(renewer.Waits{m.family.says(m, why)}, m.next.Waiting...)
 	}
 	return m.next.Waiting
 }
 
 // Waiting is Waits of every certificate that waits for anything.
-func (t *Traffic) Waiting() map[string]Waits {
-	all := map[string]Waits{}
+func (t *Control) Waiting() map[string]renewer.Waits {
+	all := map[string]renewer.Waits{}
 	for name := range t.members {
 		if waits := t.Waits(name); len(waits) > 0 {
 			all[name] = waits
@@ -233,9 +243,9 @@ func (t *Traffic) Waiting() map[string]Waits {
 // urgency says which kind of action goes first when there are more than
 // workers: a host between two generations is brought to an end before another
 // one is begun.
-var urgency = map[ActionKind]int{ActRestore: 0, ActReprobe: 1, ActProbe: 2, ActActivate: 3, ActStage: 4, ActOrder: 5}
+var urgency = map[renewer.ActionKind]int{renewer.ActRestore: 0, renewer.ActReprobe: 1, renewer.ActProbe: 2, renewer.ActActivate: 3, renewer.ActStage: 4, renewer.ActOrder: 5}
 
-func compareActions(a, b Action) int {
+func compareActions(a, b renewer.Action) int {
 	return cmp.Or(cmp.Compare(urgency[a.Kind], urgency[b.Kind]), cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(a.Host, b.Host))
 }
 

@@ -1,0 +1,69 @@
+//go:build !race
+
+package daemon
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Under the race detector these take many minutes, so they run without it: make
+// test-norace. What it can find is found by the tests of single scenarios.
+
+// A client that asks all the time, with the files that it has, a service that
+// has loaded what it was last told to load, and a CA that is replaced: nobody is
+// refused, and after at most six passes the new root is the only one.
+func TestACAIsReplacedAndNobodyIsRefused(t *testing.T) {
+	for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
+		for _, grouped := range []bool{false, true} {
+			if grouped && s.alone {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/peer_group=%t", s.name, grouped), func(t *testing.T) {
+				t.Parallel()
+				s.play(newWorld(t, s.entries, grouped))
+			})
+		}
+	}
+}
+
+// A CA is replaced, and renewer is killed at every stage of it: nobody is
+// refused, and it ends as it would have without.
+func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
+	sample := []string{
+		"another issuer, whose entry takes the place of the old one's",
+		"other files in the place of the CA's",
+		"two issuers swapped at once",
+		"a trust bundle for clients without a certificate",
+		"services that are each other's clients",
+		"a rollback of the service after the change",
+		"adopted, then another issuer",
+		"step-ca, a root that is not federated",
+		"Vault, a second issuer in the mount, which then becomes the default",
+		"a file of roots loses the one that the client is under, which then moves",
+	}
+	for n, name := range sample {
+		for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
+			if s.name != name {
+				continue
+			}
+			for _, grouped := range []bool{false, true} {
+				if grouped && s.alone {
+					continue
+				}
+				before := grouped != (n%2 == 0)
+				t.Run(fmt.Sprintf("%s/peer_group=%t,before=%t", name, grouped, before), func(t *testing.T) {
+					t.Parallel()
+					w := newWorld(t, s.entries, grouped)
+					w.settle = w.killed(before)
+					s.play(w)
+					if keys := w.ls("state", "keys"); len(keys) > 0 {
+						t.Errorf("keys left behind: %s", strings.Join(keys, ", "))
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,22 @@
+package renewer
+
+// Doubt is a reason for which a service might not start again, seen before it is
+// touched.
+type Doubt struct {
+	// Sure: it would not start. Else it looks odd, and nothing is held for it.
+	Sure bool   `json:"sure"`
+	Unit string `json:"unit"`
+	Text string `json:"text"`
+	Fix  string `json:"fix"`
+}
+
+// Doubted is what keeps an activation from being made because of doubts: the first
+// that is sure. It passes by itself when its cause is gone.
+func Doubted(doubts []Doubt) Held {
+	for _, d := range doubts {
+		if d.Sure {
+			return Held{Why: d.Unit + " would not start again: " + d.Text, Hint: d.Fix, Blocked: true}
+		}
+	}
+	return Held{}
+}

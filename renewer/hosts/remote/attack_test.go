@@ -1,0 +1,376 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"renewer/internal/testpki"
+	"renewer/renewer"
+	"renewer/renewer/hosts"
+	"renewer/renewer/pki"
+)
+
+// mal is the user of a service, to whom the directory of its certificates
+// belongs, and who is not to be root.
+const mal = 65534
+
+// secret is in files that are root's alone.
+const secret = "what only root may know"
+
+// victim is a directory of mal's, and one of root's that it leads to.
+type victim struct {
+	dir     string // of mal, in which root works
+	private string // of root, mode 0700
+	names   []string
+	before  string // what private looks like
+}
+
+func newVictim(t *testing.T) *victim {
+	t.Helper()
+	base, err := os.MkdirTemp("", "renewer-attack-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(base) })
+	must(t, os.Chmod(base, 0o755))
+	v := &victim{dir: base + "/srv", private: base + "/root", names: []string{"ca.pem", "cert.pem", "key.pem", "daemon.json", "pid"}}
+	must(t, os.Mkdir(v.dir, 0o755))
+	must(t, os.Chown(v.dir, mal, mal))
+	must(t, os.Mkdir(v.private, 0o700))
+	// Whatever a name in the directory of mal may be, there is one in root's.
+	for _, name := range append([]string{"secret", "readable", ".renewer", "docker@host-b", "current", "r0-00000000", "r1-00000000", ".tmp-r1-00000000", ".tmp-link"}, v.names...) {
+		must(t, os.WriteFile(v.private+"/"+name, []byte(secret), 0o600))
+	}
+	must(t, os.Chmod(v.private+"/readable", 0o644))
+	must(t, os.Mkdir(v.private+"/dir", 0o700))
+	must(t, os.WriteFile(v.private+"/dir/ca.pem", []byte(secret), 0o644))
+	v.before = v.look(t)
+	return v
+}
+
+// look is all of root's directory, as text.
+func (v *victim) look(t *testing.T) string {
+	t.Helper()
+	var out strings.Builder
+	must(t, filepath.WalkDir(v.private, func(name string, _ fs.DirEntry, err error) error {
+		must(t, err)
+		info, err := os.Lstat(name)
+		must(t, err)
+		data, _ := os.ReadFile(name)
+		st := info.Sys().(*syscall.Stat_t)
+		fmt.Fprintf(&out, "%s %s %d:%d %q\n", name, info.Mode(), st.Uid, st.Gid, data)
+		return nil
+	}))
+	return out.String()
+}
+
+// check looks whether anything of root's was read, changed or removed.
+func (v *victim) check(t *testing.T, what string) {
+	t.Helper()
+	if now := v.look(t); now != v.before {
+		t.Fatalf("%s changed what is root's:\n%s\nbefore:\n%s", what, now, v.before)
+	}
+	_ = filepath.WalkDir(v.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // it may be a link by now
+		if err != nil {
+			return nil
+		}
+		defer f.Close()
+		info, serr := f.Stat()
+		data, err := io.ReadAll(f)
+		if err != nil || serr != nil || !bytes.Contains(data, []byte(secret)) || v.holds(info) {
+			return nil
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid == mal || st.Gid == mal && info.Mode()&0o040 != 0 || info.Mode()&0o004 != 0 {
+			t.Fatalf("%s gave %s away: %v of user %d", what, name, info.Mode(), st.Uid)
+		}
+		return nil
+	})
+}
+
+// holds reports whether a file is root's own one, to which a name led a moment
+// ago.
+func (v *victim) holds(info fs.FileInfo) (found bool) {
+	_ = filepath.WalkDir(v.private, func(name string, _ fs.DirEntry, _ error) error {
+		own, err := os.Lstat(name)
+		found = found || err == nil && os.SameFile(own, info)
+		return nil
+	})
+	return found
+}
+
+// adversary swaps names of the directory for links to what is root's, and back,
+// as mal, until ctx ends.
+func (v *victim) adversary(ctx context.Context, swapped, rest time.Duration) (swaps int) {
+	runtime.LockOSThread() // and never unlocked: the thread ends with its rights
+	for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} {
+		_, _, _ = unix.RawSyscall(call, mal, 0, 0) // they return what was before
+	}
+	links := map[string]string{}
+	for n, to := range []string{v.private + "/secret", v.private + "/readable", v.private, v.private + "/dir", v.private + "/dir/ca.pem"} {
+		link := v.dir + "/.x" + strconv.Itoa(n)
+		_ = os.Symlink(to, link)
+		links[to] = link
+	}
+	other := func(name string) []string {
+		info, err := os.Lstat(name)
+		switch {
+		case err != nil:
+			return nil
+		case info.IsDir():
+			return []string{links[v.private], links[v.private+"/dir"]}
+		}
+		return []string{links[v.private+"/secret"], links[v.private+"/dir/ca.pem"], links[v.private+"/readable"]}
+	}
+	for turn := 0; ctx.Err() == nil; turn++ {
+		names := make([]string, 0, 30)
+		for _, name := range v.names {
+			names = append(names, v.dir+"/"+name)
+		}
+		for _, pattern := range []string{"/.renewer", "/.renewer/*", "/.renewer/*/*", "/.renewer/*/.*/*", "/.renewer/*/*/*"} {
+			found, _ := filepath.Glob(v.dir + pattern)
+			names = append(names, found...)
+		}
+		for n, name := range names {
+			if (n+turn)%3 != 0 || ctx.Err() != nil {
+				continue
+			}
+			for _, link := range other(name) {
+				if unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) == nil {
+					time.Sleep(swapped)
+					_ = unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
+					swaps++
+					time.Sleep(rest)
+				}
+			}
+		}
+	}
+	return swaps
+}
+
+// Who owns the directory of a service's certificates gains nothing by swapping
+// names in it while root works there. RENEWER_ATTACK is how many rounds are
+// run; `make attack` runs 200.
+func TestSwappedNamesGainNothing(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root has something to lose")
+	}
+	rounds := 10
+	if n, err := strconv.Atoi(os.Getenv("RENEWER_ATTACK")); err == nil {
+		rounds = n
+	}
+	for name, start := range map[string]func(t *testing.T) hosts.Transport{
+		"local": func(*testing.T) hosts.Transport { return hosts.Local("") },
+		"ssh": func(t *testing.T) hosts.Transport {
+			if err := exec.Command("sudo", "-n", "-u", "#65534", "true").Run(); err != nil {
+				t.Skipf("sudo does not let this user do things here: %v", err)
+			}
+			realServer(t)
+			cfg := sshd(t)
+			cfg.Sudo = true
+			return reach(t, client(t), cfg)
+		},
+	} {
+		for _, owner := range []string{"root", "mal"} {
+			t.Run(name+", files of "+owner, func(t *testing.T) {
+				t.Parallel()
+				attack(t, start(t), owner, rounds, name == "local")
+			})
+		}
+	}
+}
+
+func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast bool) {
+	ca := testpki.New(t)
+	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+	root := exec.Command("sleep", "1000")
+	must(t, root.Start())
+	ended := make(chan struct{})
+	go func() { _ = root.Wait(); close(ended) }()
+	defer func() { _ = root.Process.Kill(); <-ended }()
+	swaps, done := 0, map[string]int{}
+	unit := time.Millisecond
+	if fast { // as what is attacked
+		unit /= 50
+		rounds *= 5
+	}
+	for round := range rounds {
+		v := newVictim(t)
+		p := benchPlacement
+		p.Dir = v.dir
+		if owner == "mal" {
+			p.Owner, p.Group = strconv.Itoa(mal), strconv.Itoa(mal)
+		}
+		// What was there before belongs to mal; the pid file names a process of root's.
+		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+		content := func(pair testpki.Pair) map[renewer.FileKind][]byte {
+			c, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+			must(t, err)
+			return c
+		}
+		for kind, data := range content(pair) {
+			file := v.dir + "/" + p.Files[kind]
+			must(t, os.WriteFile(file, data, 0o644))
+			must(t, os.Chown(file, mal, mal))
+		}
+		must(t, os.WriteFile(v.dir+"/pid", []byte(strconv.Itoa(root.Process.Pid)), 0o644))
+		must(t, os.Chown(v.dir+"/pid", mal, mal))
+		ctx, stop := context.WithCancel(t.Context())
+		var work sync.WaitGroup
+		work.Go(func() { swaps += v.adversary(ctx, time.Duration(1+round%7)*unit/10, time.Duration(round%4*3)*unit) })
+		next := content(ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}}))
+		var st renewer.Staged
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{
+			{"adopt", func() error {
+				_, err := h.Adopt(ctx, p, func(map[renewer.FileKind][]byte) error { return nil })
+				return err
+			}},
+			{"stage", func() (err error) { st, err = h.Stage(ctx, p, next); return err }},
+			{"flip", func() error {
+				if st.Revision == "" {
+					return fs.ErrNotExist
+				}
+				return h.Flip(ctx, p, st.Revision)
+			}},
+			{"inspect", func() error { _, err := h.Inspect(ctx, p); return err }},
+			{"stage again", func() (err error) { st, err = h.Stage(ctx, p, content(pair)); return err }},
+			{"prune", func() error { return h.Prune(ctx, p, nil) }},
+			{"write", func() error { return h.WriteFile(ctx, v.dir+"/daemon.json", []byte("{}"), 0o644) }},
+			{"read", func() error {
+				data, _, err := h.ReadFile(ctx, v.dir+"/daemon.json")
+				if bytes.Contains(data, []byte(secret)) {
+					t.Error("what only root may read was read")
+				}
+				return err
+			}},
+			{"remove", func() error { return h.Remove(ctx, v.dir+"/daemon.json") }},
+			{"signal", func() error {
+				_, err := h.Activate(ctx, renewer.Activation{Kind: renewer.ActivateSignal, PIDFile: v.dir + "/pid", Signal: "TERM"})
+				return err
+			}},
+		} {
+			if err := step.do(); err == nil {
+				done[step.name]++
+			}
+			v.check(t, step.name)
+		}
+		stop()
+		work.Wait()
+		v.check(t, "round")
+		select {
+		case <-ended:
+			t.Fatal("a process of root's was signalled for mal")
+		default:
+		}
+	}
+	var what []string
+	for name, n := range done {
+		what = append(what, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.Sort(what)
+	t.Logf("%d rounds, %d swaps, without effect; done in spite of them: %s", rounds, swaps, strings.Join(what, ", "))
+	if swaps < rounds {
+		t.Errorf("only %d swaps", swaps)
+	}
+}
+
+// A directory of the service's own user works like any other, whoever the files
+// are to belong to.
+func TestDirectoryOfTheService(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	for name, tr := range map[string]hosts.Transport{"local": hosts.Local(""), "ssh": reach(t, client(t), cfg)} {
+		for _, owner := range []int{0, mal, 1} {
+			t.Run(fmt.Sprint(name, ", files of ", owner), func(t *testing.T) {
+				v := newVictim(t)
+				p := benchPlacement
+				p.Dir, p.Owner, p.Group = v.dir, strconv.Itoa(owner), strconv.Itoa(owner)
+				ca := testpki.New(t)
+				h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+				var last renewer.Staged
+				for range 3 {
+					pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+					content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+					must(t, err)
+					last, err = h.Stage(t.Context(), p, content)
+					must(t, err)
+					must(t, h.Flip(t.Context(), p, last.Revision))
+				}
+				got, err := h.Inspect(t.Context(), p)
+				must(t, err)
+				if len(got.Problems) > 0 || got.Revision != last.Revision {
+					t.Errorf("inspected %+v", got)
+				}
+				_, err = h.ReadKey(t.Context(), p, last.Revision)
+				must(t, err)
+				must(t, h.Prune(t.Context(), p, nil))
+				for _, name := range []string{"key.pem", "ca.pem"} {
+					info, err := os.Stat(v.dir + "/" + name)
+					must(t, err)
+					equal(t, "owner of "+name, int(info.Sys().(*syscall.Stat_t).Uid), owner)
+				}
+				left, err := os.ReadDir(v.dir + "/.renewer/docker@host-b")
+				must(t, err)
+				equal(t, "what is left", len(left), 2)
+			})
+		}
+	}
+}
+
+// What a third user could change is refused, with whom and the way out.
+func TestWayThatOthersCanChange(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	for name, tr := range map[string]hosts.Transport{"local": hosts.Local(""), "ssh": reach(t, client(t), cfg)} {
+		for what, c := range map[string]struct {
+			change    func(dir string) error // of /srv, in which /srv/certs is
+			err, hint string
+		}{
+			"a third user":   {func(dir string) error { return os.Chown(dir, 1, 1) }, "belongs to user 65534, and what it lies in to user 1,", "chown 1 "},
+			"everybody":      {func(dir string) error { return os.Chmod(dir, 0o777) }, "has mode 0777", "chmod go-w"},
+			"a group":        {func(dir string) error { return os.Chmod(dir+"/certs", 0o775) }, "has mode 0775", "chmod go-w"},
+			"a shared place": {func(dir string) error { return os.Chmod(dir+"/certs", 0o777|os.ModeSticky) }, "has mode 0777", "chmod go-w"},
+		} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				v := newVictim(t)
+				must(t, os.Mkdir(v.dir+"/certs", 0o755))
+				must(t, os.Chown(v.dir+"/certs", mal, mal))
+				must(t, c.change(v.dir))
+				_, err := tr.OpenDir(t.Context(), v.dir+"/certs", true)
+				refused(t, err, c.err, c.hint)
+			})
+		}
+	}
+}

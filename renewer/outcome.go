@@ -1,0 +1,240 @@
+package renewer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Ending is how an action ended: one of these, whatever the action.
+type Ending string
+
+// The endings. Only done changes what is known to be in place, but for an
+// activation that failed: its flip was done.
+const (
+	EndDone    Ending = "done"
+	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
+	EndFailed  Ending = "failed"  // it may work the next time
+	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; nothing was done
+	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
+	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
+)
+
+// Missing is what a host no longer has, so that trying again does not help.
+type Missing string
+
+// What may be missing.
+const (
+	MissingRevision Missing = "revision" // activate, restore: nothing was flipped
+	MissingKey      Missing = "key"      // stage: no host has the generation's key
+)
+
+// Outcome is how one action ended.
+type Outcome struct {
+	Action
+	At       time.Time
+	Took     time.Duration
+	End      Ending  // empty: what Err says, see EndingOf
+	Err      error   // nil if it was done or held by a guard
+	Missing  Missing // failed
+	NotBegun bool    // activate, failed or lost: nothing was flipped
+	Held     Held    // activate, held
+
+	Generation *Generation   // order: what was issued
+	Key        *SealedKey    // order: the private key of Generation
+	Warnings   []string      // order: what the issuer added or shortened; probe: what could not be checked
+	Revision   string        // stage: what now lies beside what is live
+	Previous   string        // stage: what is live
+	Live       bool          // stage: Revision is the live one
+	Layout     string        // stage
+	Roots      RootSet       // stage: of the ca file
+	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
+	WasForeign bool          // stage: renewer did not write what is live
+	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
+	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
+	Stopped    string        // activate, restore: what does not run and was left alone
+	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before
+	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
+	Dir        string        // activate: of the live names
+	Rereads    bool          // activate: the service reads it by itself
+	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
+	Budget     time.Duration // activate: from Began until proven
+	Served     string        // probes: SHA-256 seen, hex
+	ServedEnd  time.Time     // probes: its notAfter
+}
+
+func (o Outcome) apply(a *applied) bool {
+	events := a.Record.apply(o)
+	if len(events) == 0 {
+		return true // when it is tried again may have changed
+	}
+	a.ch.Events, a.ch.Roots = append(a.ch.Events, events...), append(a.ch.Roots, o.NewRoots...)
+	if o.Kind == ActOrder && o.Err == nil {
+		a.Rolling, a.ch.Generation, a.ch.Key = o.Generation, o.Generation, o.Key
+	}
+	return true
+}
+
+// apply takes an outcome into the record and returns the events that explain it.
+// An outcome that does not belong to the state (of a rollout that is over, say)
+// changes nothing.
+func (rec *Record) apply(o Outcome) []Event {
+	r := rec.Rollout
+	if r == nil || r.ID != o.Rollout || r.Phase.Over() {
+		return nil
+	}
+	if o.End == "" {
+		o.End = EndingOf(o.Err)
+	}
+	t := transition{rec: rec, r: r, o: o}
+	if o.Kind == ActOrder {
+		if r.Phase == PhaseOrdering {
+			t.ordered()
+		}
+		return t.events
+	}
+	s, ok := r.Step(o.Host)
+	if !ok || r.Phase != PhaseRolling || actionOf[s.State] != o.Kind {
+		return nil
+	}
+	t.s, t.p = s, rec.Placements[o.Host]
+	switch {
+	case o.End == EndLocal:
+		t.local()
+	case o.Kind == ActStage:
+		t.staged()
+	case o.Kind == ActActivate:
+		t.activated()
+	case o.Kind == ActProbe:
+		t.probed()
+	case o.Kind == ActRestore:
+		t.restored()
+	case o.Kind == ActReprobe:
+		t.reprobed()
+	}
+	if rec.Placements == nil {
+		rec.Placements = map[string]PlacementState{}
+	}
+	rec.Placements[o.Host] = t.p
+	t.finish()
+	return t.events
+}
+
+type transition struct {
+	rec    *Record
+	r      *Rollout
+	s      *Step
+	p      PlacementState
+	o      Outcome
+	events []Event
+}
+
+func (t *transition) event(typ EventType, message string, err error) {
+	e := Event{
+		Time: t.o.At, Type: typ, Certificate: t.r.Certificate, Host: t.o.Host,
+		Generation: t.r.Generation, Rollout: t.r.ID, Message: message,
+	}
+	if err != nil {
+		e.Error, e.Hint = err.Error(), Hint(err)
+	}
+	t.events = append(t.events, e)
+}
+
+// enter moves the step to a state; an error it had stays until it is proven.
+func (t *transition) enter(state StepState) {
+	t.s.State, t.s.Attempts, t.s.NextAt, t.s.Again, t.s.Wait = state, 0, time.Time{}, false, nil
+	if state.Over() {
+		t.s.EndedAt = t.o.At
+	}
+}
+
+func (t *transition) fail(err error) { t.s.Error, t.s.Hint = err.Error(), Hint(err) }
+
+// again keeps the state and tries later.
+func (t *transition) again(typ EventType) {
+	t.s.Attempts++
+	t.s.Wait = nil
+	if errors.Is(t.o.Err, ErrUnreachable) {
+		t.s.Wait = &Wait{Kind: WaitUnreachable, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
+	}
+	t.s.NextAt = t.o.At.Add(Backoff(t.s.Attempts, t.r.ID+t.s.Host))
+	t.fail(t.o.Err)
+	t.event(typ, fmt.Sprintf("attempt %d, next %s", t.s.Attempts, t.s.NextAt.UTC().Format(time.RFC3339)), t.o.Err)
+}
+
+// LocalRetry is how long until something is tried again that this machine had no
+// descriptors or memory for.
+const LocalRetry = 15 * time.Second
+
+// local waits for this machine: it is no attempt, and says nothing about a host.
+func (t *transition) local() {
+	if !t.s.Wait.For(WaitLocal) {
+		t.s.Wait = &Wait{Kind: WaitLocal, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
+		t.event(EventLocal, "on this machine; nothing is known of "+t.s.Host, t.o.Err)
+	}
+	t.s.NextAt = t.o.At.Add(LocalRetry)
+}
+
+// finish ends the rollout when nothing more can be done: everything in place,
+// or a failure and nobody between two generations.
+func (t *transition) finish() {
+	r := t.r
+	if r.Phase.Over() {
+		return
+	}
+	failed, over, settled, placed := "", true, true, len(r.Steps) == 0
+	for _, s := range r.Steps {
+		over = over && (s.State.Over() || s.unreachable())
+		settled = settled && (!s.State.Live() || s.unreachable())
+		placed = placed || s.State.InPlace()
+		if s.State.failed() && failed == "" {
+			failed = s.Host + ": " + s.Error
+			r.Error, r.Hint = failed, s.Hint
+		}
+	}
+	switch {
+	case failed != "" && settled:
+		t.leaveBehind()
+		t.close(PhaseBlocked, failed)
+	case over && placed && failed == "":
+		r.Error, r.Hint = "", ""
+		t.leaveBehind()
+		if r.Generation > 0 || r.Kind == KindRollback {
+			t.rec.Current = r.Generation
+		}
+		switch r.Kind {
+		case KindRollback:
+			t.rec.Held = &r.Request
+		case KindIssue:
+			t.rec.Held = nil
+		}
+		t.close(PhaseDone, "")
+	}
+}
+
+// leaveBehind hands hosts that cannot be reached over to work of their own: a
+// rollout is over when every placement that can be reached is proven or back.
+func (t *transition) leaveBehind() {
+	for _, s := range t.r.Steps {
+		if s.State.Over() || !s.unreachable() {
+			continue
+		}
+		p := t.rec.Placements[s.Host]
+		p.Error, p.Hint = s.Error, s.Hint
+		if s.State.Live() {
+			step := s.afresh()
+			p.State, p.Matches, p.Interrupted = HostActivated, false, &step
+		}
+		if t.rec.Placements == nil {
+			t.rec.Placements = map[string]PlacementState{}
+		}
+		t.rec.Placements[s.Host] = p
+	}
+}
+
+func (t *transition) close(phase Phase, why string) {
+	t.r.Phase, t.r.EndedAt = phase, t.o.At
+	typ := map[Phase]EventType{PhaseDone: EventRolloutDone, PhaseBlocked: EventRolloutBlocked, PhaseSuperseded: EventRolloutSuperseded}[phase]
+	t.o.Host = ""
+	t.event(typ, why, nil)
+}
