@@ -15,8 +15,8 @@ import (
 // DropRoot lets a root that was found in ca files leave them. It is refused, as
 // any other way to lose a root, while somebody presents a leaf under it there.
 func (e *Engine) DropRoot(ctx context.Context, id string) (out renewer.RootDropped, err error) {
-	failed := e.do(ctx, func() { out, err = e.dropRoot(id) })
-	return out, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { out, err = e.dropRoot(id); return err })
+	return out, err
 }
 
 func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
@@ -150,8 +150,8 @@ func (e *Engine) recordAll(batch []pending) error {
 // counts no longer, so the roots that it needs may leave the ca files of others.
 // Nothing of the name is no error here.
 func (e *Engine) Forget(ctx context.Context, name string, look bool) (out []renewer.Forgotten, err error) {
-	failed := e.do(ctx, func() { out, err = e.forgetDeparted(name, look) })
-	return out, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { out, err = e.forgetDeparted(name, look); return err })
+	return out, err
 }
 
 func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten, err error) {

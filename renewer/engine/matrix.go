@@ -156,7 +156,7 @@ type Subject struct {
 // Impact returns who would refuse whom in a case, by the function that holds the
 // gate.
 func (e *Engine) Impact(ctx context.Context, s Subject, c renewer.ImpactCase) (out renewer.Impact, err error) {
-	failed := e.do(ctx, func() {
+	err = e.try(ctx, func() error {
 		out = renewer.Impact{At: e.Now().UTC(), Case: c, Notes: []string{}}
 		if c == renewer.ImpactRenewed {
 			out.Refused, err = e.renewed(s)
@@ -164,8 +164,9 @@ func (e *Engine) Impact(ctx context.Context, s Subject, c renewer.ImpactCase) (o
 			out.Refused = e.trusts().Impact(e.Now(), e.suppose(s, c))
 		}
 		e.addServices(out.Refused)
+		return err
 	})
-	return out, cmp.Or(failed, err)
+	return out, err
 }
 
 func (e *Engine) suppose(s Subject, c renewer.ImpactCase) trust.Suppose {
