@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,9 +20,10 @@ import (
 // files is the SFTP session of a connection.
 type files struct {
 	*sftp.Client
-	calls *workers
-	syncs bool // the server has fsync@openssh.com
-	end   func()
+	calls  *workers
+	syncs  bool        // the server has fsync@openssh.com
+	silent atomic.Bool // it did not answer in time, and was given up for that
+	end    func()
 }
 
 // sftp returns the SFTP session with some rights, starting one if there is none.
