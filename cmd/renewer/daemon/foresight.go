@@ -58,6 +58,15 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			out = append(out, start.Doubts(p)...)
 		}
 	}
+	if c, ok := m.parts.fleet.Certificate(p.Certificate); ok && daguhost.Applies(c) {
+		units, err := daguhost.InspectAll(ctx, m, p)
+		if err != nil {
+			return out, err
+		}
+		for _, unit := range units {
+			out = append(out, unit.Doubts()...)
+		}
+	}
 	return append(out, m.refusedByName(ctx, p)...), nil
 }
 
