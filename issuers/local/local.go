@@ -19,12 +19,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
-	"renewer/renewer/pki"
 	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
 	"github.com/smallstep/certificates/cas/softcas"
+
+	"renewer/renewer/pki"
 )
 
 // Config says where a local CA is.

@@ -115,7 +115,7 @@ func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map
 		all.Go(func() error {
 			doubts, err := host.Doubts(ctx, pl)
 			if err != nil || len(doubts) == 0 {
-				return nil //nolint:nilerr // it is asked again before it is touched
+				return nil // it is asked again before it is touched
 			}
 			mu.Lock()
 			defer mu.Unlock()
