@@ -226,6 +226,7 @@ func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
 	if out := <-plain; out != "" {
 		t.Errorf("plain HTTP was answered: %s", out)
 	}
+	o.must("run", "--once") // the client's certificate
 	answers(t, b, o, "with another file")
 	if text := run(t, b, "cat", "/opt/docker.json"); !strings.Contains(text, "tlsverify") {
 		t.Errorf("the file that dockerd reads: %s", text)

@@ -78,6 +78,10 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		"common name", d.CommonName, "SANs", d.SANs, "usages", usages, "key", d.Key,
 		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt,
 		"serial", d.Serial, "SHA-256", d.Fingerprint, "last error", d.LastError, "hint", d.Hint)
+	for _, left := range d.Departed {
+		c.facts("left", fmt.Sprintf("%s, which is not in the entry any more, has generation %d in place until %s; renewer forget %s lets go of it",
+			left.Host, left.Generation, plain(left.NotAfter), d.Name))
+	}
 	if r := d.Rollout; r != nil {
 		var reasons []string
 		for _, reason := range r.Reasons {

@@ -44,7 +44,7 @@ type Service interface {
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
-	// says how it stands. With Wait it returns when that is over or needs somebody.
+	// says how it stands. With Wait it returns when that is over or needs manual action.
 	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
 	// Rotation is how the replacement of an issuer's CA stands; without a stage
 	// where there never was one.

@@ -159,7 +159,6 @@ func (a *App) engineFleet() engine.Fleet {
 
 func (p *parts) engineFleet() engine.Fleet {
 	f := engine.Fleet{
-
 		Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}, Retired: map[string]bool{},
 	}
 	for _, host := range p.fleet.Retired() {
