@@ -77,8 +77,9 @@ func fromDER(data []byte, file string, outer asn1.RawValue, ask func() ([]byte, 
 		var out []byte // certificates may stand one after another
 		for rest := data; len(rest) > 0; {
 			var c asn1.RawValue
-			if rest, err = asn1.Unmarshal(rest, &c); err != nil {
-				break
+			var bad error
+			if rest, bad = asn1.Unmarshal(rest, &c); bad != nil {
+				break // notes behind it, such as openssl's, are no certificate
 			}
 			out = append(out, encode("CERTIFICATE", c.FullBytes)...)
 		}
