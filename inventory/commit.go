@@ -37,6 +37,7 @@ func (i *Inventory) Commit(ctx context.Context, changes ...renewer.Change) ([]re
 	if err := i.group.do(ctx, r, i.write); err != nil {
 		return nil, fmt.Errorf("commit to the inventory: %w", err)
 	}
+	i.erase(false)
 	return r.events, r.err
 }
 
@@ -136,8 +137,10 @@ func (i *Inventory) write(batch []*request) {
 	for len(batch) > 0 {
 		var bad *request
 		var mine int
+		var remains bool
 		err := i.update(func(tx *bolt.Tx) error {
 			mine = tx.ID()
+			defer func(was uint64) { remains = bKeys.of(tx).Sequence() != was }(bKeys.of(tx).Sequence())
 			for _, r := range batch {
 				if err := r.apply(tx); err != nil {
 					bad = r
@@ -148,6 +151,9 @@ func (i *Inventory) write(batch []*request) {
 		})
 		switch {
 		case err == nil:
+			if remains {
+				i.erasure.remains.Store(true)
+			}
 			return
 		case bad != nil:
 			bad.events, bad.err = nil, err

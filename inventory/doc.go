@@ -1,8 +1,8 @@
 // Package inventory keeps in one bbolt file what was issued and what is in
 // place: a record and a row for each certificate, every generation, the
 // history of rollouts, and the append-only log of events. Private keys are in
-// it only sealed, because pages that bbolt frees keep their bytes, and only as
-// long as their certificate's record needs them.
+// it only sealed, and only as long as their certificate's record needs them; then
+// what is left of them in pages that bbolt has freed is overwritten.
 //
 // # Promises
 //
@@ -30,7 +30,9 @@
 // DamagedError and a file of a later version a SchemaError; such a file is
 // left as it was found. Every value has a checksum over its bucket, its key and
 // itself: one that is damaged, or lies under another key, is an EntryError
-// whenever it is read. What is wrong with keys and pages the full check finds.
+// whenever it is read. Open follows the numbers of pages, so that a damaged one is
+// an error and not the end of the process; what else is wrong with keys and pages
+// the full check finds.
 // A full disk fails a Commit, nothing of it is kept, and the inventory goes on
 // with the next one.
 //

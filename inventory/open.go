@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,10 @@ type Inventory struct {
 	group group
 	torn  bool                       // a meta page was damaged when it was opened
 	rows  atomic.Pointer[[]*indexed] // of the last walk over all of them
+
+	reading sync.RWMutex // held while a read transaction is open
+	erasure erasure
+	noSync  bool
 }
 
 // Open opens the inventory at path, and creates it with mode 0600 where none
@@ -70,7 +75,7 @@ func Open(path string, o Options) (*Inventory, error) {
 	if err := checkPages(path, f, false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	i := &Inventory{path: path, file: f, now: o.Now, torn: !whole}
+	i := &Inventory{path: path, file: f, now: o.Now, noSync: o.NoSync, torn: !whole}
 	if i.db, err = openBolt(f, path, o.ReadOnly, o.NoSync); err != nil {
 		return nil, err
 	}
@@ -86,6 +91,8 @@ func Open(path string, o Options) (*Inventory, error) {
 // Close lets go of the file, after the transactions that are under way.
 // Further calls do nothing.
 func (i *Inventory) Close() error {
+	i.erase(true)
+	i.erasure.remains.Store(false)
 	if err := i.db.Close(); err != nil {
 		return fmt.Errorf("close inventory %s: %w", i.path, err)
 	}
@@ -127,7 +134,12 @@ func (i *Inventory) takeUp(err error) error {
 		return err
 	}
 	copied := false
-	if err := i.view(func(tx *bolt.Tx) error { copied = bMeta.of(tx).Get(keyCopied) != nil; return nil }); err != nil || !copied {
+	err = i.view(func(tx *bolt.Tx) error {
+		copied = bMeta.of(tx).Get(keyCopied) != nil
+		i.erasure.remains.Store(hasRemains(tx))
+		return nil
+	})
+	if err != nil || !copied {
 		return err
 	}
 	names, err := i.Names()
@@ -285,6 +297,8 @@ func guard(path string, fn func() error) (err error) {
 }
 
 func (i *Inventory) view(fn func(*bolt.Tx) error) error {
+	i.reading.RLock()
+	defer i.reading.RUnlock()
 	return medium(i.path, guard(i.path, func() error { return i.db.View(fn) }))
 }
 

@@ -181,7 +181,7 @@ func (p *pages) tree(id uint64, fn func(leaf page) error) error {
 	}
 	leaves := false
 	for n := range int(at.count) {
-		child, err := at.child(n), error(nil)
+		child := at.child(n)
 		if leaves {
 			err = p.lead(child)
 		} else {

@@ -25,7 +25,7 @@ var (
 	bGenerations  = newBucket("generations", 3, false, 0.9)   // name, number → ids, generation; of its chain the leaf alone
 	bChains       = newBucket("chains", 3, false, 0.5)        // SHA-256 → DER of an intermediate
 	bRoots        = newBucket("roots", 3, false, 0.5)         // SHA-256 → DER of a root
-	bKeys         = newBucket("keys", 3, false, 0.5)          // name, number → private key, sealed
+	bKeys         = newBucket("keys", 3, false, 0.5)          // name, number → private key, sealed; the sequence counts deletions
 	bSeal         = newBucket("seal", 3, false, 0.5)          // "data_key" → with which they are sealed, itself sealed
 	bRollouts     = newBucket("rollouts", 3, false, 0.9)      // name, number → end, rollout
 	bEvents       = newBucket("events", 3, false, 1)          // seq → time, event
@@ -46,6 +46,7 @@ var (
 	keySchema  = []byte("schema")
 	keyCreated = []byte("created")
 	keyCopied  = []byte("copied") // it is a backup
+	keyErased  = []byte("erased") // deletions of keys, up to which nothing is left of them
 	keyDataKey = []byte("data_key")
 )
 

@@ -11,7 +11,8 @@ import (
 
 // Private keys lie here sealed, for as long as the record of their certificate
 // needs them. Each change of a record is held against that in its own
-// transaction, so a key never outlives the need for it, whatever fails.
+// transaction, so a key never outlives the need for it, whatever fails. What is
+// left of it in free pages is overwritten then: see erase.
 
 const maxKey = 64 << 10 // an RSA-4096 key is 3.2 KiB
 
@@ -61,7 +62,13 @@ func (p *prepared) putKey(tx *bolt.Tx) (err error) {
 	if !ok || !rec.NeedsKey(k.Generation) {
 		return nil
 	}
-	return bKeys.put(tx, numberKey(k.Certificate, uint64(k.Generation)), bytes.Clone(k.Sealed))
+	at := numberKey(k.Certificate, uint64(k.Generation))
+	if bKeys.of(tx).Get(at) != nil {
+		if _, err := bKeys.of(tx).NextSequence(); err != nil {
+			return err
+		}
+	}
+	return bKeys.put(tx, at, bytes.Clone(k.Sealed))
 }
 
 // dropKeys deletes the sealed keys of a certificate that its record does not
@@ -75,7 +82,10 @@ func dropKeys(tx *bolt.Tx, name string, rec renewer.Record) error {
 		}
 		return true, err
 	})
-	if err != nil {
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	if _, err := bKeys.of(tx).NextSequence(); err != nil {
 		return err
 	}
 	return deleteAll(bKeys.of(tx), gone, nil, nil)

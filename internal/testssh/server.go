@@ -43,6 +43,7 @@ type Options struct {
 	Banner     string        // before login
 	Noise      string        // what the shell prints before it starts an SFTP server
 	Sessions   int64         // how many one connection may have (MaxSessions of sshd); default: any number
+	Refused    func()        // called for each session beyond that; nil: nothing is
 }
 
 // Key is a key with which one logs in, and the file that holds it.
@@ -260,6 +261,9 @@ func (s *Server) connection(c net.Conn) {
 		case "session":
 			if n := sessions.Add(1); s.opts.Sessions > 0 && n > s.opts.Sessions {
 				sessions.Add(-1)
+				if s.opts.Refused != nil {
+					s.opts.Refused()
+				}
 				_ = ch.Reject(ssh.ConnectionFailed, "open failed") // in sshd's words
 				continue
 			}

@@ -61,10 +61,10 @@ type Service interface {
 	// Forget lets go of what left the fleet file and is still in place.
 	Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error)
 	// HostPlan returns what a host needs to serve the Docker API over TLS.
-	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
+	HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error)
 	// HostSetup places the certificate and carries the plan out, if it is still
 	// the one with that digest. Everything is put back if it fails.
-	HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error)
+	HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error)
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)

@@ -72,10 +72,16 @@ func TestSessionsAreScarce(t *testing.T) {
 		}
 		equal(t, "connections", s.Connections(), 1)
 	}
-	s := testssh.Start(t, testssh.Options{Sessions: 1})
-	tr := reach(t, client(t, func(o *Options) { o.Timeout = 100 * time.Millisecond }), config(t, s))
+	ctx, cancel := context.WithCancel(t.Context())
+	refusals := 0
+	s := testssh.Start(t, testssh.Options{Sessions: 1, Refused: func() {
+		if refusals++; refusals == 3 { // the first ones have been heard
+			cancel()
+		}
+	}})
+	tr := reach(t, client(t), config(t, s))
 	open(t, tr, t.TempDir()) // has the only one
-	_, err := tr.Run(t.Context(), []string{"true"})
+	_, err := tr.Run(ctx, []string{"true"})
 	if err == nil || !strings.Contains(renewer.Hint(err), "MaxSessions") || errors.Is(err, ErrLost) {
 		t.Errorf("without a session: %v, hint %q", err, renewer.Hint(err))
 	}
@@ -188,7 +194,7 @@ func TestContextEndsEverything(t *testing.T) {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
-	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/", false); return err })
+	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/usr", false); return err })
 	ended("run", func(ctx context.Context) error { _, err := tr.Run(ctx, []string{"true"}); return err })
 	ended("owner", func(ctx context.Context) error { _, err := tr.Owner(ctx, "daemon", "", "/"); return err })
 	fresh := reach(t, client(t), config(t, s))
@@ -280,6 +286,7 @@ func TestJump(t *testing.T) {
 	bc.mu.Unlock()
 	bastion.Cut()
 	<-connection(tr).over
+	<-bc.over
 	must(t, oneRun(t, tr))
 	equal(t, "connections", fmt.Sprint(bastion.Connections(), inner.Connections()), "2 2")
 
