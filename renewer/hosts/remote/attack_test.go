@@ -413,3 +413,39 @@ func TestWhatRootMadeInTheDirectoryOfTheService(t *testing.T) {
 	must(t, exec.Command("sh", "-c", command).Run())
 	must(t, stage(tr))
 }
+
+// A host whose directories belong to many users needs a session for each; they
+// give way to each other, and to commands.
+func TestDirectoriesOfManyUsers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t, "MaxSessions 3")
+	cfg.Sudo = true
+	tr := reach(t, client(t), cfg)
+	base := newVictim(t).dir
+	must(t, os.Chown(base, 0, 0))
+	for uid := 1; uid <= 4; uid++ { // those that every Unix has
+		dir := base + "/" + strconv.Itoa(uid)
+		must(t, os.Mkdir(dir, 0o755))
+		must(t, os.Chown(dir, uid, uid))
+		d, err := tr.OpenDir(t.Context(), dir, false)
+		must(t, err)
+		must(t, d.Mkdir("made"))
+		i, err := d.Lstat("made")
+		must(t, err)
+		equal(t, "owner", i.Owner.UID, uid)
+		must(t, d.Close())
+		must(t, oneRun(t, tr))
+	}
+	const unnamed = 20_001
+	must(t, os.Chown(base+"/1", unnamed, unnamed))
+	_, err := tr.OpenDir(t.Context(), base+"/1/made", true)
+	refused(t, err, "belongs to user 1, and what it lies in to user 20001", "chown")
+	must(t, os.Mkdir(base+"/unnamed", 0o755))
+	must(t, os.Chown(base+"/unnamed", unnamed, unnamed))
+	_, err = tr.OpenDir(t.Context(), base+"/unnamed", true)
+	refused(t, err, "has no name on the host", "useradd -M -s /usr/sbin/nologin -u 20001")
+}
