@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -23,12 +25,26 @@ var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_dea
 // idleSchema are the ways to see that Dagu is idle, beside the word processes.
 var idleSchema = schema{
 	"api": object("api", schema{
-		"url": urlReader, "worker": template("the name of a worker, or *", workerName.MatchString), "token_file": pathOf(true), "ca_cert": pathOf(true),
+		"url": workersURL, "worker": template("the name of a worker, or *", workerName.MatchString), "token_file": pathOf(true), "ca_cert": pathOf(true),
 	}),
 	"command": argv,
 }
 
 var workerName = pattern.New(`^(\*|[A-Za-z0-9][A-Za-z0-9._-]*)$`)
+
+// workersURL reads a URL of Dagu's API. It is asked with a secret, so only this machine
+// itself is asked without TLS.
+func workersURL(l *loader, at pos, n *yaml.Node) (any, bool) {
+	if u, err := url.Parse(n.Value); err == nil && u.Scheme == "http" && isLoopbackName(u.Hostname()) && u.User == nil && u.RawQuery == "" && u.Fragment == "" {
+		return strings.TrimSuffix(n.Value, "/"), true
+	}
+	return urlReader(l, at, n)
+}
+
+func isLoopbackName(host string) bool {
+	ip, ok := parseIP(host)
+	return host == "localhost" || ok && ip.IsLoopback()
+}
 
 // daguDeadline is how long before its end a certificate is no longer kept from
 // its service, as a share of its lifetime, where the guard does not say.
@@ -100,7 +116,7 @@ func readIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
 		g.URL, g.Worker = get[string](api, "url"), getOr(api, "worker", "{host}")
 		g.TokenFile, g.CACert = get[string](api, "token_file"), get[string](api, "ca_cert")
 		if g.URL == "" {
-			l.fault(s[kind].at, "api has no url", "expected url: the list of workers, such as https://dagu:8080/api/v2/workers")
+			l.fault(s[kind].at, "api has no url", "expected url: the list of workers, such as https://dagu:8080/api/v1/workers")
 			return nil, false
 		}
 	}

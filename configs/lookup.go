@@ -82,6 +82,9 @@ func (f *Fleet) Select(names ...string) ([]string, error) {
 	return out, nil
 }
 
+// Stands reports whether a name stands for any certificate.
+func (f *Fleet) Stands(name string) bool { return len(f.stands(name)) > 0 }
+
 // stands returns the places in Certificates that a name stands for.
 func (f *Fleet) stands(name string) []int {
 	if i, ok := f.index[name]; ok {

@@ -111,6 +111,7 @@ var eventTypes = []string{
 	string(renewer.EventUnreachable), string(renewer.EventRecovered), string(renewer.EventRolloutDone),
 	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventLifetimeTooShort), string(renewer.EventIssuerDown),
 	string(renewer.EventBudgetExceeded), string(renewer.EventRevoked),
+	string(renewer.EventCARotationWaiting), string(renewer.EventCARotationStarted), string(renewer.EventCARotationDone),
 }
 
 // merges reports whether the mappings of a key are merged key by key; a value

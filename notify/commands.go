@@ -20,7 +20,7 @@ func fill(command string, k key) string {
 	if k.host == "" {
 		k.host = anyHost
 	}
-	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host).Replace(command)
+	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host, "{issuer}", k.issuer).Replace(command)
 }
 
 // commands returns what helps troubles of one kind: a line for each distinct

@@ -110,7 +110,7 @@ func TestEveryKindHasACommand(t *testing.T) {
 	}
 	for typ, k := range notices {
 		s := newState(0)
-		s.take(renewer.Event{Seq: 1, Type: typ, Certificate: "web", Time: start}, map[renewer.EventType]bool{typ: true}, start)
+		s.take(renewer.Event{Seq: 1, Type: typ, Certificate: "web", Issuer: "web", Time: start}, map[renewer.EventType]bool{typ: true}, start)
 		if len(s.notes) != 1 || s.notes[0].Command == "" || !strings.Contains(s.notes[0].Command, "web") || k.means == "" {
 			t.Errorf("%s: %+v", typ, s.notes)
 		}

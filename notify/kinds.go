@@ -54,13 +54,17 @@ var kinds = map[renewer.EventType]kind{
 	renewer.EventIssuerDown: {
 		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
 	},
+	renewer.EventCARotationWaiting: {
+		means:   "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
+		command: "renewer ca show {issuer}", rank: 8,
+	},
 	renewer.EventDrifted: {
 		means:   "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
-		command: "renewer verify {certificate}", rank: 8,
+		command: "renewer verify {certificate}", rank: 9,
 	},
 	renewer.EventUnreachable: {
 		means:   "nobody can see what is served there: the host or the service does not answer",
-		command: "renewer doctor {host}", brief: true, rank: 9,
+		command: "renewer doctor {host}", brief: true, rank: 10,
 	},
 }
 
@@ -76,13 +80,16 @@ var notices = map[renewer.EventType]kind{
 	renewer.EventBudgetExceeded: {
 		means: "a service was away for longer than its restart budget", command: "renewer history {certificate} --since 24h",
 	},
-	renewer.EventRevoked: {means: "a certificate was revoked at its issuer", command: "renewer show {certificate}"},
+	renewer.EventCARotationStarted: {means: "the CA of an issuer is being replaced", command: "renewer ca show {issuer}"},
+	renewer.EventCARotationDone:    {means: "the CA of an issuer was replaced", command: "renewer ca show {issuer}"},
+	renewer.EventRevoked:           {means: "a certificate was revoked at its issuer", command: "renewer show {certificate}"},
 }
 
 // Usual are the events of a channel that names none: what a person would act on.
 var Usual = []renewer.EventType{
 	renewer.EventExpired, renewer.EventRestoreFailed, renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventExpiring,
-	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventDrifted, renewer.EventUnreachable,
+	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventCARotationWaiting,
+	renewer.EventDrifted, renewer.EventUnreachable,
 }
 
 // key is what makes two events speak of the same trouble.
@@ -109,7 +116,7 @@ func opens(e renewer.Event) (k key, ok bool) {
 			return k, false
 		}
 		k.kind, k.host = renewer.EventRolloutBlocked, e.Host
-	case renewer.EventIssuerDown:
+	case renewer.EventIssuerDown, renewer.EventCARotationWaiting:
 		k = key{kind: e.Type, issuer: e.Issuer}
 	}
 	_, ok = kinds[k.kind]
@@ -120,6 +127,13 @@ func opens(e renewer.Event) (k key, ok bool) {
 func ends(e renewer.Event, t Trouble) bool {
 	if e.Type == renewer.EventIssuerUp {
 		return t.Kind == renewer.EventIssuerDown && t.Issuer == e.Issuer
+	}
+	if t.Kind == renewer.EventCARotationWaiting {
+		switch e.Type {
+		case renewer.EventCARotationStage, renewer.EventCARotationSwitched, renewer.EventCARotationDone, renewer.EventCARotationCancelled:
+			return t.Issuer == e.Issuer
+		}
+		return false
 	}
 	if t.Certificate != e.Certificate || t.Issuer != "" {
 		return false

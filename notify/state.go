@@ -134,9 +134,9 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 		s.begin(k, e, at)
 	} else if note, ok := notices[e.Type]; ok && wanted[e.Type] {
 		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Trouble{
-			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Generation: e.Generation, Since: at, Events: 1,
+			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer, Generation: e.Generation, Since: at, Events: 1,
 			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: note.means,
-			Command: fill(note.command, key{certificate: e.Certificate, host: e.Host}),
+			Command: fill(note.command, key{certificate: e.Certificate, host: e.Host, issuer: e.Issuer}),
 		})
 		s.news(at)
 	}

@@ -84,6 +84,8 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"a guard that let it pass", []renewer.Event{ev(renewer.EventRolloutWaiting, "h"), ev(renewer.EventActivated, "h")}, []string{"over rollout_blocked a on h"}},
 		{"an issuer", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerDown), ev(renewer.EventRolloutDone, "")}, []string{"open issuer_down issuer ca"}},
 		{"an issuer that is back", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerUp)}, nil},
+		{"a rotation that is blocked", []renewer.Event{issuer(renewer.EventCARotationWaiting), issuer(renewer.EventIssuerUp), ev(renewer.EventRolloutDone, "")}, []string{"open ca_rotation_waiting issuer ca"}},
+		{"a rotation that goes on", []renewer.Event{issuer(renewer.EventCARotationWaiting), issuer(renewer.EventCARotationSwitched)}, []string{"over ca_rotation_waiting issuer ca"}},
 		{"removed", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventDrifted, "h"), ev(renewer.EventRemoved, "")}, []string{"over rollout_blocked a", "over drifted a on h"}},
 		{"given up", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, "")}, []string{"over rollout_blocked a"}},
 		{

@@ -1,8 +1,6 @@
 package renewer
 
 import (
-	"fmt"
-	"strings"
 	"time"
 )
 
@@ -18,8 +16,8 @@ type State struct {
 func (s *State) Open() bool { return s.Record.Rollout != nil && !s.Record.Rollout.Phase.Over() }
 
 // Input is what happened to a certificate or was decided about it: Outcome, Begun,
-// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot,
-// Revised, LetGo or Removed.
+// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot, Revised,
+// LetGo or Removed.
 type Input interface {
 	apply(a *applied) (changed bool)
 }
@@ -29,7 +27,9 @@ type Input interface {
 // says nothing new. It is pure, and what it was given stays as it is.
 func Apply(s State, now time.Time, in ...Input) (State, Change) {
 	a := applied{State: s, now: now}
-	a.Record = s.Record.Clone()
+	if a.Record = s.Record.Clone(); a.Record.Placements == nil {
+		a.Record.Placements = map[string]PlacementState{}
+	}
 	changed := false
 	for _, one := range in {
 		open := a.Open()
@@ -119,260 +119,4 @@ func (a *applied) nextAt() time.Time {
 	default:
 		return at
 	}
-}
-
-// Begun notes that an action is about to be started. It has to be recorded before
-// the effect: from a flip on, a host has to be finished or put back even if the
-// rollout stops elsewhere.
-type Begun struct {
-	Action
-	Refuse []string // the verifiers that will refuse the leaf that goes live
-}
-
-func (b Begun) apply(a *applied) bool {
-	r := a.Record.Rollout
-	if r == nil || r.ID != b.Rollout || b.Kind != ActActivate {
-		return false
-	}
-	changed := false
-	if s, ok := r.Step(b.Host); ok && s.State == StepStaged {
-		s.State, changed = StepActivating, true
-	} else if ok && s.State == StepActivating {
-		s.Again, changed = true, !s.Again
-	}
-	if len(b.Refuse) > 0 {
-		a.event(EventRefused, b.Host, r.Generation, "goes live although these do not have its root and will refuse it: "+strings.Join(b.Refuse, ", ")).Rollout = r.ID
-	}
-	return changed
-}
-
-// Planned is what was decided for a certificate, and what follows from its entry
-// and the time alone.
-type Planned struct {
-	Decision
-	New        bool // there was no record yet
-	Room       bool // for Open, if it does not take the place of another
-	Base       RootSet
-	Generation func(number int) *Generation
-	Retired    func(host string) bool
-	Waits      func(State) Waits // of the rollout under way
-}
-
-func (p Planned) apply(a *applied) bool {
-	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
-	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
-	waits := p.Open != nil && !p.Room && !(p.Close && a.Open())
-	if p.Close {
-		a.supersede(p.Why)
-	}
-	switch {
-	case p.Open != nil && !waits:
-		a.start(*p.Open, nil)
-		a.Record.Asked = nil
-	case waits:
-		a.soon = true
-	}
-	if g := a.Current; g != nil && !a.now.Before(g.NotAfter) && a.Record.ExpiredNoted != g.Number {
-		a.Record.ExpiredNoted = g.Number
-		a.event(EventExpired, "", g.Number, "it ended at "+g.NotAfter.Format(time.RFC3339))
-	}
-	if !waits {
-		a.expiring(p.Waits)
-	}
-	if g := a.Current; g != nil && g.Renewal != a.Certificate.Renewal {
-		moved := *g
-		moved.Renewal, moved.RenewAt = a.Certificate.Renewal, a.Certificate.Renewal.Time(moved)
-		a.Current, a.ch.Generation = &moved, &moved
-		a.event(EventRescheduled, "", g.Number, "renew time is now "+moved.RenewAt.Format(time.RFC3339))
-	}
-	if p.Adapt == nil {
-		return changed
-	}
-	adapted := *p.Adapt
-	if a.Record.Rollout = &adapted; p.Hurry {
-		adapted.Hurry(*a.Record.Asked, a.now)
-		a.Record.Asked = nil
-		a.event(EventRolloutPlanned, "", adapted.Generation, "hurried on request").Rollout = adapted.ID
-	}
-	a.ch.Events = append(a.ch.Events, a.Record.finish(a.now)...)
-	a.soon = !a.Open()
-	return true
-}
-
-// expiring notes once a threshold that the end is near and the renewal is not on
-// its way as it should be.
-func (a *applied) expiring(waits func(State) Waits) {
-	if a.Current == nil {
-		return
-	}
-	note, near := a.Record.Expiring(*a.Current, a.now)
-	if !near {
-		return
-	}
-	a.Record.ExpiringNoted = note
-	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State), a.now))
-	if e.Error, e.Hint = a.Record.Trouble(); e.Hint == "" {
-		e.Hint = "renewer show " + a.Certificate.Name + " says why; renewer renew " + a.Certificate.Name + " tries now"
-	}
-}
-
-// Requested asks for a renewal. Planning begins it, when its turn has come: fewer
-// are under way, and no host is between two generations.
-type Requested struct{ Overrides }
-
-func (r Requested) apply(a *applied) bool {
-	r.Since = a.now
-	a.Record.Asked = &r.Overrides
-	if a.Open() && a.Record.Rollout.Restoring() { // what kept it from that may have been mended
-		a.Record.Rollout.retry(false)
-	}
-	return true
-}
-
-// Replaced starts a rollout for the operator, in the place of what is open.
-type Replaced struct {
-	Why  string
-	With *Rollout
-	By   *Generation // that With delivers; nil for the current one, or one to be ordered
-}
-
-func (r Replaced) apply(a *applied) bool {
-	a.supersede(r.Why)
-	a.start(*r.With, r.By)
-	a.Record.Asked = nil
-	return true
-}
-
-// Retried makes what waits for its next try due now. Orders: only an order, whose
-// issuer answers again.
-type Retried struct{ Orders bool }
-
-func (r Retried) apply(a *applied) (changed bool) {
-	if a.Open() {
-		return a.Record.Rollout.retry(r.Orders)
-	}
-	for host, st := range a.Record.Placements {
-		if st.Reprobe.After(a.now) {
-			st.Reprobe, changed = a.now, true
-			a.Record.Placements[host] = st
-		}
-	}
-	return changed
-}
-
-// Looked is one look at a placement outside of a rollout.
-type Looked struct {
-	Host  string
-	Look  Look
-	Found *Found // by the first look after a backup was restored; nil: nothing that renewer wrote
-}
-
-// Found is what lies at a placement that an inventory from a backup may not know:
-// something that renewer wrote after the backup was made.
-type Found struct {
-	Dir        string
-	Revision   string
-	Generation *Generation // nil: of a trust bundle
-	Fresh      bool        // the inventory does not have Generation, which has no number yet
-	Trusts     RootSet
-}
-
-func (l Looked) apply(a *applied) bool {
-	st := a.Record.Placements[l.Host]
-	switch {
-	case st.Unseen == "":
-	case l.Found != nil:
-		a.found(&st, l)
-	case l.Look.Seen.Disk.Leaf != "" || l.Look.Err == nil:
-		st.Unseen = ""
-	default:
-		st.Unseen = UnseenTried
-	}
-	a.ch.Events = append(a.ch.Events, st.Observe(l.Look, a.Certificate.Name, l.Host)...)
-	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil && st.Dirs == nil { // a version before did not say
-		st.in(p.Dir)
-	}
-	a.Record.Placements[l.Host] = st
-	return true
-}
-
-// found takes in what was found. What is newest of what is in place is current.
-func (a *applied) found(st *PlacementState, l Looked) {
-	st.Unseen, st.Revision, st.Roots, st.Digest, st.Origin, st.Seen = "", l.Found.Revision, l.Found.Trusts, "", OriginIssued, nil
-	if found := l.Found.Generation; found != nil {
-		g := *found
-		switch {
-		case !l.Found.Fresh:
-		case a.Current != nil && a.Current.Fingerprint == g.Fingerprint: // found on another host a moment ago
-			g.Number = a.Current.Number
-		default:
-			g.Number = a.Record.Latest + 1
-		}
-		st.Generation = g.Number
-		if a.Record.Latest < g.Number {
-			a.Record.Latest, a.ch.Generation = g.Number, &g
-			a.event(EventAdopted, l.Host, g.Number, g.described()+": it is newer than the restored backup").Time = l.Look.At
-		}
-		if g.Number > a.Record.Current {
-			a.Record.Current, a.Current = g.Number, &g
-		}
-	}
-	st.Revisions = append(st.Revisions, Revision{Name: st.Revision, Generation: st.Generation, Layout: st.Layout, Roots: st.Roots, Origin: st.Origin})
-	st.loaded()
-	st.in(l.Found.Dir)
-}
-
-func (g *Generation) described() string {
-	return fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339))
-}
-
-// Adopted takes what is in place on a host as generation 0.
-type Adopted struct {
-	Host       string
-	Placement  PlacementState
-	Generation *Generation
-	Warnings   []string
-	Roots      [][]byte
-}
-
-func (d Adopted) apply(a *applied) bool {
-	a.supersede("it was adopted") // it is blocked
-	a.Current, a.ch.Generation, a.ch.Roots = d.Generation, d.Generation, d.Roots
-	a.Record.Adopted, a.Record.ExpiredNoted, a.Record.ExpiringNoted.Generation = true, -1, -1 // 0 would say that its end is in the log
-	if a.Record.Placements == nil {
-		a.Record.Placements = map[string]PlacementState{}
-	}
-	a.Record.Placements[d.Host] = d.Placement
-	a.event(EventAdopted, d.Host, 0, strings.Join(append([]string{d.Generation.described()}, d.Warnings...), "; "))
-	return true
-}
-
-// Rewritten is a generation that has changed: revoked, or its key is compromised.
-type Rewritten struct {
-	Generation Generation
-	Events     []Event
-}
-
-func (r Rewritten) apply(a *applied) bool {
-	a.ch.Generation, a.ch.Events = &r.Generation, append(a.ch.Events, r.Events...)
-	for _, held := range []**Generation{&a.Current, &a.Rolling} {
-		if *held != nil && (*held).Number == r.Generation.Number {
-			*held = &r.Generation
-		}
-	}
-	return true
-}
-
-// Removed takes a certificate out of every list: it left the fleet file.
-type Removed struct {
-	Generation func(number int) *Generation
-	Retired    func(host string) bool
-}
-
-func (r Removed) apply(a *applied) bool {
-	a.Record.forget(a.Certificate, r.Generation, r.Retired, a.now)
-	a.ch.Remove = a.Certificate.Name
-	a.supersede("its entry left the fleet file")
-	a.event(EventRemoved, "", a.Record.Current, "it is no longer in the fleet file; its files stay where they are")
-	return true
 }

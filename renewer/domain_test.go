@@ -93,3 +93,14 @@ func (rec *Record) Begin(a Action) bool {
 	*rec = now.Record
 	return !reflect.DeepEqual(was, *rec)
 }
+
+// apply takes an outcome into a record, which keeps a rollout that is over.
+func (rec *Record) apply(o Outcome) []Event {
+	if rec.Placements == nil {
+		rec.Placements = map[string]PlacementState{}
+	}
+	now := applied{State: State{Record: *rec}}
+	o.apply(&now)
+	*rec = now.Record
+	return now.ch.Events
+}

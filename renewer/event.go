@@ -54,7 +54,7 @@ const (
 	EventCARotationSwitched  EventType = "ca_rotation_switched" // the next CA signs
 	EventCARotationDone      EventType = "ca_rotation_done"
 	EventCARotationCancelled EventType = "ca_rotation_cancelled" // asked for, and when it is over
-	EventCARotationWaiting   EventType = "ca_rotation_waiting"   // it needs somebody
+	EventCARotationWaiting   EventType = "ca_rotation_waiting"   // it needs manual action
 	EventCAKeyDestroyed      EventType = "ca_key_destroyed"      // of a CA that signed before
 )
 

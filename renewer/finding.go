@@ -46,6 +46,14 @@ type FileChange struct {
 	Diff   string      `json:"diff"` // unified
 }
 
+// SetupRequest asks for a host to be set up. Digest is that of the plan that was shown;
+// empty where the plan itself is asked for.
+type SetupRequest struct {
+	Host     string `json:"host"`
+	Digest   string `json:"digest"`
+	Firewall bool   `json:"firewall"` // the port is opened to known clients alone, too
+}
+
 // HostPlan is what a host needs to serve the Docker API over TLS. It is empty
 // where nothing is to be done.
 type HostPlan struct {

@@ -3,6 +3,7 @@ package renewer
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // DroppedRoot has a root that was found in ca files stay there no longer by
@@ -60,6 +61,23 @@ func (rec *Record) dropForeign(root string) (hosts []string) {
 		rec.Rollout = &r
 	}
 	return hosts
+}
+
+// Departures are the placements that left the entry, those too that the record
+// does not say so of yet: see forget.
+func (rec Record) Departures(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) []Departed {
+	stay := 0
+	for i := range c.Placements {
+		if _, placed := rec.Placements[c.Placements[i].Host]; placed {
+			stay++
+		}
+	}
+	if stay == len(rec.Placements) {
+		return rec.Departed
+	}
+	rec.Placements, rec.Departed = maps.Clone(rec.Placements), slices.Clone(rec.Departed)
+	rec.forget(c, generation, retired, now)
+	return rec.Departed
 }
 
 func root1(id string) RootSet { return RootSet{id} }

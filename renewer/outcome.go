@@ -63,81 +63,66 @@ type Outcome struct {
 	ServedEnd  time.Time     // probes: its notAfter
 }
 
+// apply takes an outcome in. One that does not belong to the state (of a rollout
+// that is over, say) changes nothing.
 func (o Outcome) apply(a *applied) bool {
-	events := a.Record.apply(o)
-	if len(events) == 0 {
-		return true // when it is tried again may have changed
-	}
-	a.ch.Events, a.ch.Roots = append(a.ch.Events, events...), append(a.ch.Roots, o.NewRoots...)
-	if o.Kind == ActOrder && o.Err == nil {
-		a.Rolling, a.ch.Generation, a.ch.Key = o.Generation, o.Generation, o.Key
-	}
-	return true
-}
-
-// apply takes an outcome into the record and returns the events that explain it.
-// An outcome that does not belong to the state (of a rollout that is over, say)
-// changes nothing.
-func (rec *Record) apply(o Outcome) []Event {
-	r := rec.Rollout
+	r := a.Record.Rollout
 	if r == nil || r.ID != o.Rollout || r.Phase.Over() {
-		return nil
+		return false
 	}
 	if o.End == "" {
 		o.End = EndingOf(o.Err)
 	}
-	t := transition{rec: rec, r: r, o: o}
-	if o.Kind == ActOrder {
-		if r.Phase == PhaseOrdering {
-			t.ordered()
-		}
-		return t.events
-	}
+	t := transition{applied: a, r: r, o: o}
 	s, ok := r.Step(o.Host)
-	if !ok || r.Phase != PhaseRolling || actionOf[s.State] != o.Kind {
-		return nil
-	}
-	t.s, t.p = s, rec.Placements[o.Host]
 	switch {
-	case o.End == EndLocal:
+	case o.Kind == ActOrder && r.Phase == PhaseOrdering:
+		t.ordered()
+	case ok && r.Phase == PhaseRolling && actionOf[s.State] == o.Kind:
+		t.s, t.p = s, a.Record.Placements[o.Host]
+		t.step()
+		a.Record.Placements[o.Host] = t.p
+		t.finish()
+	default:
+		return false
+	}
+	a.ch.Roots = append(a.ch.Roots, o.NewRoots...)
+	return true
+}
+
+// transition is an outcome while it is taken in, with what it is about.
+type transition struct {
+	*applied
+	r *Rollout
+	s *Step
+	p PlacementState
+	o Outcome
+}
+
+func (t *transition) step() {
+	switch {
+	case t.o.End == EndLocal:
 		t.local()
-	case o.Kind == ActStage:
+	case t.o.Kind == ActStage:
 		t.staged()
-	case o.Kind == ActActivate:
+	case t.o.Kind == ActActivate:
 		t.activated()
-	case o.Kind == ActProbe:
+	case t.o.Kind == ActProbe:
 		t.probed()
-	case o.Kind == ActRestore:
+	case t.o.Kind == ActRestore:
 		t.restored()
-	case o.Kind == ActReprobe:
+	case t.o.Kind == ActReprobe:
 		t.reprobed()
 	}
-	if rec.Placements == nil {
-		rec.Placements = map[string]PlacementState{}
-	}
-	rec.Placements[o.Host] = t.p
-	t.finish()
-	return t.events
 }
 
-type transition struct {
-	rec    *Record
-	r      *Rollout
-	s      *Step
-	p      PlacementState
-	o      Outcome
-	events []Event
-}
-
-func (t *transition) event(typ EventType, message string, err error) {
-	e := Event{
-		Time: t.o.At, Type: typ, Certificate: t.r.Certificate, Host: t.o.Host,
-		Generation: t.r.Generation, Rollout: t.r.ID, Message: message,
-	}
+func (t *transition) event(typ EventType, message string, err error) *Event {
+	e := t.applied.event(typ, t.o.Host, t.r.Generation, message)
+	e.Time, e.Certificate, e.Rollout = t.o.At, t.r.Certificate, t.r.ID
 	if err != nil {
 		e.Error, e.Hint = err.Error(), Hint(err)
 	}
-	t.events = append(t.events, e)
+	return e
 }
 
 // enter moves the step to a state; an error it had stays until it is proven.
@@ -200,13 +185,13 @@ func (t *transition) finish() {
 		r.Error, r.Hint = "", ""
 		t.leaveBehind()
 		if r.Generation > 0 || r.Kind == KindRollback {
-			t.rec.Current = r.Generation
+			t.Record.Current = r.Generation
 		}
 		switch r.Kind {
 		case KindRollback:
-			t.rec.Held = &r.Request
+			t.Record.Held = &r.Request
 		case KindIssue:
-			t.rec.Held = nil
+			t.Record.Held = nil
 		}
 		t.close(PhaseDone, "")
 	}
@@ -219,16 +204,13 @@ func (t *transition) leaveBehind() {
 		if s.State.Over() || !s.unreachable() {
 			continue
 		}
-		p := t.rec.Placements[s.Host]
+		p := t.Record.Placements[s.Host]
 		p.Error, p.Hint = s.Error, s.Hint
 		if s.State.Live() {
 			step := s.afresh()
 			p.State, p.Matches, p.Interrupted = HostActivated, false, &step
 		}
-		if t.rec.Placements == nil {
-			t.rec.Placements = map[string]PlacementState{}
-		}
-		t.rec.Placements[s.Host] = p
+		t.Record.Placements[s.Host] = p
 	}
 }
 

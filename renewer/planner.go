@@ -72,6 +72,9 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 			}
 			if d.Open != nil {
 				d.Open.takeOver(*r)
+				if asked := o.Record.Asked; asked != nil {
+					d.Open.Override(*asked)
+				}
 			}
 			return d
 		}

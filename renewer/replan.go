@@ -168,15 +168,3 @@ func (r *Rollout) stuck() bool {
 	}
 	return true
 }
-
-// finish ends a rollout that has nothing left to do, as one whose last host
-// left the entry has.
-func (rec *Record) finish(now time.Time) []Event {
-	r := rec.Rollout
-	if r == nil || r.Phase != PhaseRolling {
-		return nil
-	}
-	t := transition{rec: rec, r: r, o: Outcome{At: now}}
-	t.finish()
-	return t.events
-}

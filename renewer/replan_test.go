@@ -148,3 +148,71 @@ func budgetInHalves(t *testing.T, last Outcome) {
 		t.Errorf("away %s, events %+v", s.Away, events)
 	}
 }
+
+// A renewal that the operator requests is begun by the planner: at once, in what
+// is under way, or when no host is between two generations.
+func TestARequestIsAReasonToPlan(t *testing.T) {
+	c := entry("web", "a", "b")
+	open := func(kind Kind, states ...StepState) *Rollout {
+		r := Issue(c, Reason{ReasonRenewTime, "a test"})
+		r.ID, r.Kind = "web#1", kind
+		if len(states) > 0 {
+			r.Phase, r.Generation = PhaseRolling, 1
+		}
+		for i, s := range states {
+			r.Steps[i].State, r.Steps[i].Layout = s, c.Placements[i].Layout()
+		}
+		return r
+	}
+	blocked := open(KindIssue, StepBlocked, StepPending)
+	blocked.Phase, blocked.EndedAt = PhaseBlocked, t0
+	changed := open(KindIssue, StepPending, StepPending)
+	changed.Entry = "another"
+	for name, tc := range map[string]struct {
+		rollout     *Rollout
+		begun, with bool // a new rollout; or the one under way takes it in
+	}{
+		"nothing is under way":              {nil, true, false},
+		"it is ordered":                     {open(KindIssue), false, true},
+		"it is rolled out":                  {open(KindIssue, StepActivated, StepPending), false, true},
+		"one of another entry is":           {changed, true, false},
+		"it goes back":                      {open(KindIssue, StepRestoring, StepPending), false, false},
+		"it is blocked":                     {blocked, true, false},
+		"roots are pushed":                  {open(KindPlace, StepActivating, StepPending), false, false},
+		"roots are pushed, between hosts":   {open(KindPlace, StepVerified, StepStaged), true, false},
+		"a rollback is at work":             {open(KindRollback, StepActivated, StepPending), false, false},
+		"a rollback is not begun on a host": {open(KindRollback, StepPending, StepPending), true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := State{Certificate: c, Record: inPlace(c, 1), Current: generation(c, 1, t0)}
+			if s.Record.Rollout = tc.rollout; tc.rollout != nil {
+				s.Record.Rollouts = 1
+			}
+			s, ch := Apply(s, t0, Requested{Overrides{Force: true, Without: []string{"b"}}})
+			if ch.Record == nil || !s.Record.Asked.Since.Equal(t0) {
+				t.Fatalf("it is not noted: %+v", s.Record.Asked)
+			}
+			none := func(int) *Generation { return nil }
+			plan := Planned{Room: true, Generation: none, Retired: func(string) bool { return false }, Waits: func(State) Waits { return nil }}
+			plan.Decision = Plan(c, Observed{Record: s.Record, Current: s.Current}, t0)
+			s, _ = Apply(s, t0, plan)
+			r := s.Record.Rollout
+			taken := s.Record.Asked == nil
+			if taken != (tc.begun || tc.with) || taken && (!r.Force || !r.Requested || len(r.Without) != 1) {
+				t.Errorf("asked %+v, rollout %+v", s.Record.Asked, r)
+			}
+			if begun := r != nil && r.ID != "web#1"; tc.rollout != nil && begun != tc.begun {
+				t.Errorf("begun %t: %+v", begun, r)
+			}
+			if !taken && len(s.Record.Waits()) != 1 {
+				t.Errorf("nothing says that it waits: %+v", s.Record.Waits())
+			}
+		})
+	}
+	s := State{Certificate: c, Record: inPlace(c, 1), Current: generation(c, 1, t0)}
+	s, _ = Apply(s, t0, Requested{})
+	full := Planned{Decision: Plan(c, Observed{Record: s.Record, Current: s.Current}, t0), Retired: func(string) bool { return false }}
+	if s, ch := Apply(s, t0, full); s.Record.Asked == nil || s.Record.Rollout != nil || !s.Record.NextAt.Equal(t0) || len(ch.Events) != 0 {
+		t.Errorf("without room: %+v, %+v", s.Record, ch.Events)
+	}
+}

@@ -55,6 +55,7 @@ func (s StepState) Over() bool {
 	return s.InPlace() || s.failed()
 }
 
+// InPlace reports whether what the rollout brings is in place, and stays.
 func (s StepState) InPlace() bool { return s == StepVerified || s == StepUnproven }
 func (s StepState) failed() bool  { return s == StepRolledBack || s == StepBlocked }
 

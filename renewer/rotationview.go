@@ -46,7 +46,7 @@ type RotationView struct {
 	// Waiting is what the stage waits for, and Ends what ends that.
 	Waiting []string `json:"waiting,omitempty"`
 	Ends    string   `json:"ends,omitempty"`
-	Blocked bool     `json:"blocked,omitempty"` // it waits for somebody
+	Blocked bool     `json:"blocked,omitempty"` // it needs manual action
 	OldKey  string   `json:"old_key,omitempty"` // kept or destroyed, once signing is switched
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.

@@ -15,7 +15,8 @@ func (t *transition) ordered() {
 	case o.Err == nil:
 		g := o.Generation
 		r.Phase, r.Attempts, r.NextAt, r.Wait, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, nil, "", ""
-		r.Generation, t.rec.Latest, t.rec.KeyLost = g.Number, g.Number, false
+		r.Generation, t.Record.Latest, t.Record.KeyLost = g.Number, g.Number, false
+		t.Rolling, t.ch.Generation, t.ch.Key = g, g, o.Key
 		t.event(EventIssued, fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339)), nil)
 		for _, w := range o.Warnings {
 			t.event(EventIssueWarning, w, nil)
@@ -71,7 +72,7 @@ func (t *transition) staged() {
 		t.close(PhaseBlocked, o.Err.Error())
 		return
 	case o.Missing == MissingKey:
-		t.rec.KeyLost = true
+		t.Record.KeyLost = true
 		t.fail(o.Err)
 		t.event(EventStageFailed, "a new certificate is needed", o.Err)
 		t.close(PhaseSuperseded, o.Err.Error())
@@ -133,8 +134,7 @@ func (t *transition) held() {
 	}
 	s.Wait, s.NextAt = &wait, t.o.At.Add(GuardInterval)
 	if news {
-		t.event(EventRolloutWaiting, h.Why, nil)
-		if ev := &t.events[len(t.events)-1]; h.Blocked { // a person has to hear of it
+		if ev := t.event(EventRolloutWaiting, h.Why, nil); h.Blocked { // a person has to hear of it
 			ev.Error, ev.Hint = h.Why, h.Hint
 		}
 	}

@@ -49,6 +49,7 @@ type Detail struct {
 	Generations []GenerationView `json:"generations"`
 	Placements  []PlacementView  `json:"placements"`
 	Rollout     *RolloutView     `json:"rollout,omitempty"`
+	Departed    []Departed       `json:"departed,omitempty"` // hosts that left the entry with it in place; see Record
 }
 
 // GenerationView is one generation without its DER.
@@ -270,6 +271,11 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.Trouble()
+	for _, left := range rec.Departed {
+		if now.Before(left.NotAfter) {
+			d.Departed = append(d.Departed, left)
+		}
+	}
 	if shown != nil && len(shown.Chain) > 0 {
 		chain, err := shown.Parse()
 		if err != nil {

@@ -17,11 +17,11 @@ import (
 // hostService is what these commands ask of renewer.
 type hostService interface {
 	// HostPlan returns what the host needs to serve the Docker API over TLS.
-	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
+	HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error)
 	// HostSetup places the certificate and carries the plan out, if it is still
 	// the one with that digest, and returns what was done. Everything is put
 	// back if it fails.
-	HostSetup(ctx context.Context, host, planDigest string, progress func(renewer.Event)) (renewer.HostPlan, error)
+	HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error)
 	// Doctor diagnoses one host, or all for an empty name, and the inventory.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 }
@@ -49,7 +49,7 @@ there is something to do, or something in the way.`,
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd.Context(), func(s hostService) error {
-				plan, err := s.HostPlan(cmd.Context(), args[0])
+				plan, err := s.HostPlan(cmd.Context(), renewer.SetupRequest{Host: args[0]})
 				if err != nil {
 					return err
 				}
@@ -67,23 +67,28 @@ there is something to do, or something in the way.`,
 }
 
 func newHostSetup(c *cli, ask asker) *cobra.Command {
-	var yes bool
+	var yes, firewall bool
 	cmd := &cobra.Command{
 		Use:   "setup HOST",
 		Short: "Make a host serve Docker over TLS",
 		Long: `Issues and places the certificate of the host's Docker daemon, merges its
 settings into daemon.json, lets it listen by a drop-in of its systemd unit,
 restarts it once, and proves what is served. It shows a diff first and asks. If
-anything fails, everything is put back. The second time nothing is changed.`,
+anything fails, everything is put back. The second time nothing is changed.
+With --firewall the port is also opened to the known clients alone, by the host's own
+firewall (ufw, nftables or iptables), and stays so after a reboot.`,
 		Example: `  renewer host setup host-b
-  renewer host setup host-b --yes`,
+  renewer host setup host-b --firewall --yes`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(cmd.Context(), func(s hostService) error { return c.setupHost(cmd.Context(), s, args[0], yes) })
+			return ask(cmd.Context(), func(s hostService) error {
+				return c.setupHost(cmd.Context(), s, renewer.SetupRequest{Host: args[0], Firewall: firewall}, yes)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&firewall, "firewall", false, "also open the port to the known clients alone, in the host's firewall")
 	return cmd
 }
 
@@ -115,8 +120,9 @@ Setup, renewal, doctor and the way back need no more. Nobody is asked.`,
 	}
 }
 
-func (c *cli) setupHost(ctx context.Context, s hostService, host string, yes bool) error {
-	plan, err := s.HostPlan(ctx, host)
+func (c *cli) setupHost(ctx context.Context, s hostService, r renewer.SetupRequest, yes bool) error {
+	host := r.Host
+	plan, err := s.HostPlan(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -135,7 +141,8 @@ func (c *cli) setupHost(ctx context.Context, s hostService, host string, yes boo
 	if err != nil {
 		return err
 	}
-	did, err := s.HostSetup(ctx, host, plan.Digest, c.progress())
+	r.Digest = plan.Digest
+	did, err := s.HostSetup(ctx, r, c.progress())
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,12 @@ type fakeHosts struct {
 	doctors []string
 }
 
-func (f *fakeHosts) HostPlan(context.Context, string) (renewer.HostPlan, error) { return f.plan, f.err }
+func (f *fakeHosts) HostPlan(context.Context, renewer.SetupRequest) (renewer.HostPlan, error) {
+	return f.plan, f.err
+}
 
-func (f *fakeHosts) HostSetup(_ context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
+func (f *fakeHosts) HostSetup(_ context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error) {
+	host, digest := r.Host, r.Digest
 	if digest != f.plan.Digest {
 		return renewer.HostPlan{}, fmt.Errorf("host %s: the plan is another one now", host)
 	}

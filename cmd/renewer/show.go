@@ -13,11 +13,11 @@ import (
 )
 
 func newShow(c *cli) *cobra.Command {
-	var snippetOnly bool
+	var format string
 	cmd := &cobra.Command{
 		Use:               "show NAME",
 		Short:             "Show one certificate: chain, generations, hosts, last error",
-		Example:           "  renewer show docker@host-b\n  renewer show docker@host-b --config-snippet",
+		Example:           "  renewer show docker@host-b\n  renewer show docker@host-b --config-snippet\n  renewer show worker --config-snippet=env > /etc/default/dagu-worker",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,14 +26,15 @@ func newShow(c *cli) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if snippetOnly {
-					return c.showSnippet(d)
+				if format != "" {
+					return c.showSnippet(d, format)
 				}
 				return c.object(d, func() error { return c.showDetail(d) })
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&snippetOnly, "config-snippet", false, "the lines for the service's own configuration instead")
+	cmd.Flags().StringVar(&format, "config-snippet", "", "the lines for the service's own configuration instead; `FORMAT`: all, or for Dagu yaml, env or flags alone")
+	cmd.Flags().Lookup("config-snippet").NoOptDefVal = allFormats
 	return cmd
 }
 
@@ -45,8 +46,8 @@ func filesIn(dir string, files []string) string {
 	return fmt.Sprintf("%s/{%s}", dir, strings.Join(files, ","))
 }
 
-func (c *cli) showSnippet(d renewer.Detail) error {
-	text, err := snippet(d)
+func (c *cli) showSnippet(d renewer.Detail, format string) error {
+	text, err := snippet(d, format)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,10 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		"common name", d.CommonName, "SANs", d.SANs, "usages", usages, "key", d.Key,
 		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt,
 		"serial", d.Serial, "SHA-256", d.Fingerprint, "last error", d.LastError, "hint", d.Hint)
+	for _, left := range d.Departed {
+		c.facts("left", fmt.Sprintf("%s, which is not in the entry any more, has generation %d in place until %s; renewer forget %s lets go of it",
+			left.Host, left.Generation, plain(left.NotAfter), d.Name))
+	}
 	if r := d.Rollout; r != nil {
 		var reasons []string
 		for _, reason := range r.Reasons {

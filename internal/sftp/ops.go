@@ -3,8 +3,10 @@ package sftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -117,24 +119,62 @@ func (c *Client) Mkdir(ctx context.Context, name string, mode fs.FileMode) (Info
 	return c.attributes(b.wait(ctx, look, typeAttrs))
 }
 
-// Remove removes a file or a link.
-func (c *Client) Remove(ctx context.Context, name string) error {
-	return c.change(ctx, typeRemove, func(w *writer) { w.text(name) })
+// Link puts a link under a name, through temp, in one journey; with parent,
+// which may be nil, that is on disk. Where temp is there already, what is there
+// may be what gets the name.
+func (c *Client) Link(ctx context.Context, target, temp, name string, parent *File) error {
+	b := c.Batch()
+	// OpenSSH takes the target first, whatever the draft says.
+	b.add(typeSymlink, func(w *writer) { w.text(target); w.text(temp) })
+	b.rename(temp, name, parent)
+	return b.all(ctx)
 }
 
-// Rmdir removes an empty directory.
-func (c *Client) Rmdir(ctx context.Context, name string) error {
-	return c.change(ctx, typeRmdir, func(w *writer) { w.text(name) })
+// Rename replaces what is there (posix-rename@openssh.com); with parent, which
+// may be nil, that is on disk.
+func (c *Client) Rename(ctx context.Context, from, to string, parent *File) error {
+	b := c.Batch()
+	b.rename(from, to, parent)
+	return b.all(ctx)
 }
 
-// Symlink: OpenSSH takes the target first, whatever the draft says.
-func (c *Client) Symlink(ctx context.Context, target, name string) error {
-	return c.change(ctx, typeSymlink, func(w *writer) { w.text(target); w.text(name) })
+func (b *Batch) rename(from, to string, parent *File) {
+	b.add(typeExtended, func(w *writer) { w.text("posix-rename@openssh.com"); w.text(from); w.text(to) })
+	if parent != nil {
+		b.add(typeExtended, func(w *writer) { w.text("fsync@openssh.com"); w.text(parent.handle) })
+	}
 }
 
-// Rename replaces what is there (posix-rename@openssh.com).
-func (c *Client) Rename(ctx context.Context, from, to string) error {
-	return c.change(ctx, typeExtended, func(w *writer) { w.text("posix-rename@openssh.com"); w.text(from); w.text(to) })
+// Gone is what is to be removed.
+type Gone struct {
+	Name string
+	Dir  bool
+}
+
+// Remove removes things in their order, in one journey.
+func (c *Client) Remove(ctx context.Context, gone ...Gone) error {
+	b := c.Batch()
+	for _, g := range gone {
+		kind := byte(typeRemove)
+		if g.Dir {
+			kind = typeRmdir
+		}
+		b.add(kind, func(w *writer) { w.text(g.Name) })
+	}
+	return b.all(ctx)
+}
+
+// all sends what was added and waits until it was done; the first refusal is
+// the error.
+func (b *Batch) all(ctx context.Context) error {
+	_ = b.Send() // wait tells
+	var first error
+	for n := range b.waiting {
+		if _, err := b.wait(ctx, n, typeStatus); first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // Chmod follows a link.
@@ -350,18 +390,31 @@ type NewFile struct {
 func (c *Client) Create(ctx context.Context, files []NewFile, sync bool) error {
 	b := c.Batch()
 	for _, f := range files {
-		b.add(typeOpen, func(w *writer) {
-			w.text(f.Name)
-			w.uint32(Write | Create | Exclusive)
-			w.uint32(hasMode)
-			w.uint32(0o600)
-		})
+		b.create(f.Name)
 	}
 	_ = b.Send() // wait tells
+	open, err := c.opened(ctx, b, 0, files)
+	if err != nil {
+		return err
+	}
+	return c.fill(ctx, files, open, sync)
+}
+
+func (b *Batch) create(name string) {
+	b.add(typeOpen, func(w *writer) {
+		w.text(name)
+		w.uint32(Read | Write | Create | Exclusive)
+		w.uint32(hasMode)
+		w.uint32(0o600)
+	})
+}
+
+// opened are the files that a batch has created, or none.
+func (c *Client) opened(ctx context.Context, b *Batch, first int, files []NewFile) ([]*File, error) {
 	open := make([]*File, len(files))
 	var failed error
 	for n := range files {
-		r, err := b.wait(ctx, n, typeHandle)
+		r, err := b.wait(ctx, first+n, typeHandle)
 		if err == nil {
 			var handle string
 			if handle, err = c.handle(r); err == nil {
@@ -378,9 +431,191 @@ func (c *Client) Create(ctx context.Context, files []NewFile, sync bool) error {
 				f.Forget()
 			}
 		}
-		return failed
+		return nil, failed
 	}
-	return c.fill(ctx, files, open, sync)
+	return open, nil
+}
+
+// Found is a file as it was read.
+type Found struct {
+	Name string
+	Info
+	Data []byte
+}
+
+// Fill makes a directory for its owner alone, files in it as Create does, and
+// returns what is in it then; what was made is read through what was opened.
+// The directory gets its mode last. Three journeys in all.
+func (c *Client) Fill(ctx context.Context, dir string, mode fs.FileMode, files []NewFile, sync bool) ([]Found, error) {
+	b := c.Batch()
+	made := b.add(typeMkdir, func(w *writer) { w.text(dir); w.uint32(hasMode); w.uint32(0o700) })
+	look := b.add(typeLstat, func(w *writer) { w.text(dir) })
+	first := len(b.waiting)
+	for _, f := range files {
+		b.create(f.Name)
+	}
+	_ = b.Send() // wait tells
+	_, err := b.wait(ctx, made, typeStatus)
+	open, oerr := c.opened(ctx, b, first, files)
+	if err != nil {
+		return nil, &fs.PathError{Op: "create", Path: dir, Err: err}
+	}
+	if oerr != nil {
+		return nil, oerr
+	}
+	i, err := c.attributes(b.wait(ctx, look, typeAttrs))
+	if err == nil && i.Mode != fs.ModeDir|0o700 {
+		err = ErrMode
+	}
+	if err != nil {
+		for _, f := range open {
+			f.Forget()
+		}
+		return nil, err
+	}
+	return c.filled(ctx, dir, mode, files, open, sync)
+}
+
+// ErrMode: the server made a directory with another mode than it was asked for.
+var ErrMode = errors.New("the server gives directories modes of its own")
+
+// filled: what is written is looked at in a journey of its own, because servers
+// may do what is asked about one file in another order.
+func (c *Client) filled(ctx context.Context, dir string, mode fs.FileMode, files []NewFile, open []*File, sync bool) ([]Found, error) {
+	b := c.Batch()
+	list := b.add(typeOpendir, func(w *writer) { w.text(dir) })
+	handle := b.add(typeOpen, func(w *writer) { w.text(dir); w.uint32(Read); w.uint32(0) })
+	first := len(b.waiting)
+	steps := b.fill(files, open, sync)
+	_ = b.Send() // wait tells
+	failed := b.done(ctx, first, steps)
+	names, err := c.handleOf(b.wait(ctx, list, typeHandle))
+	own, oerr := c.handleOf(b.wait(ctx, handle, typeHandle)) // servers that open no directories sync none
+	if failed == nil {
+		failed = err
+	}
+
+	b = c.Batch()
+	var looks []look
+	var list2 []int
+	if failed == nil {
+		for n, f := range files {
+			looks = append(looks, b.look(open[n], len(f.Data)))
+		}
+		list2 = append(list2, b.add(typeReaddir, func(w *writer) { w.text(names) }), b.add(typeReaddir, func(w *writer) { w.text(names) }))
+	}
+	changes := len(b.waiting)
+	if oerr == nil && sync {
+		b.add(typeExtended, func(w *writer) { w.text("fsync@openssh.com"); w.text(own) })
+	}
+	if failed == nil {
+		b.add(typeSetstat, func(w *writer) { w.text(dir); w.uint32(hasMode); w.uint32(uint32(mode.Perm())) })
+	}
+	last := len(b.waiting)
+	for _, f := range open {
+		b.add(typeClose, func(w *writer) { w.text(f.handle) })
+	}
+	for h, err := range map[string]error{names: err, own: oerr} {
+		if err == nil {
+			b.add(typeClose, func(w *writer) { w.text(h) })
+		}
+	}
+	_ = b.Send() // wait tells
+	if failed != nil {
+		return nil, failed
+	}
+	found := make([]Found, len(files))
+	for n, l := range looks {
+		found[n].Name = files[n].Name
+		if found[n].Info, found[n].Data, err = c.looked(ctx, b, l); err != nil {
+			return nil, &fs.PathError{Op: "read back", Path: files[n].Name, Err: err}
+		}
+	}
+	if err := c.exactly(ctx, b, list2, files); err != nil {
+		return nil, err
+	}
+	for n := changes; n < last; n++ {
+		if _, err := b.wait(ctx, n, typeStatus); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// exactly looks whether a listing has the files and nothing else.
+func (c *Client) exactly(ctx context.Context, b *Batch, answers []int, files []NewFile) error {
+	want := map[string]bool{".": true, "..": true}
+	for _, f := range files {
+		want[path.Base(f.Name)] = true
+	}
+	for _, n := range answers {
+		r, err := b.wait(ctx, n, typeName)
+		var status *StatusError
+		if errors.As(err, &status) && status.Code == CodeEOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for count := r.uint32(); count > 0; count-- {
+			name := r.text(nameLimit)
+			r.bytes(nameLimit)
+			r.info()
+			if r.bad() {
+				return c.broke("a listing cut short")
+			}
+			if !want[name] {
+				return fmt.Errorf("%s is there too, and nobody but its owner could put it there", name)
+			}
+			delete(want, name)
+		}
+	}
+	for name := range want {
+		if name != "." && name != ".." {
+			return fmt.Errorf("%s is gone again", name)
+		}
+	}
+	return nil
+}
+
+func (c *Client) handleOf(r *reader, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return c.handle(r)
+}
+
+// look is what was asked about an open file.
+type look struct {
+	info  int   // the number of its attributes
+	parts []int // those of its content
+}
+
+// look asks for a file of so many bytes, and for one more.
+func (b *Batch) look(f *File, size int) (l look) {
+	l.info = b.add(typeFstat, func(w *writer) { w.text(f.handle) })
+	for at := 0; at <= size; at += chunk {
+		l.parts = append(l.parts, b.add(typeRead, func(w *writer) { w.text(f.handle); w.uint64(uint64(at)); w.uint32(chunk) }))
+	}
+	return l
+}
+
+func (c *Client) looked(ctx context.Context, b *Batch, l look) (info Info, data []byte, err error) {
+	if info, err = c.attributes(b.wait(ctx, l.info, typeAttrs)); err != nil {
+		return info, nil, err
+	}
+	f := File{c: c}
+	for _, n := range l.parts {
+		part, err := f.part(ctx, b, n, chunk)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return info, nil, err
+		}
+		data = append(data, part...)
+	}
+	return info, data, nil
 }
 
 // step is what was asked of which file.
@@ -388,11 +623,32 @@ type step struct{ op, name string }
 
 func (c *Client) fill(ctx context.Context, files []NewFile, open []*File, sync bool) error {
 	b := c.Batch()
-	var steps []step
+	steps := b.fill(files, open, sync)
+	for n := range files {
+		b.add(typeClose, func(w *writer) { w.text(open[n].handle) })
+		steps = append(steps, step{"close", files[n].Name})
+	}
+	_ = b.Send() // wait tells
+	return b.done(ctx, 0, steps)
+}
+
+// done waits for steps of a batch, from a number on.
+func (b *Batch) done(ctx context.Context, first int, steps []step) (failed error) {
+	for n := range steps {
+		if _, err := b.wait(ctx, first+n, typeStatus); err != nil && failed == nil {
+			failed = &fs.PathError{Op: steps[n].op, Path: steps[n].name, Err: err}
+		}
+	}
+	return failed
+}
+
+// fill adds what makes empty files what they are to be.
+func (b *Batch) fill(files []NewFile, open []*File, sync bool) (steps []step) {
+	start := len(b.waiting)
 	for n, f := range files {
 		h := open[n]
 		did := func(op string) {
-			for len(steps) < len(b.waiting) {
+			for len(steps) < len(b.waiting)-start {
 				steps = append(steps, step{op, f.Name})
 			}
 		}
@@ -411,15 +667,6 @@ func (c *Client) fill(ctx context.Context, files []NewFile, open []*File, sync b
 			b.add(typeExtended, func(w *writer) { w.text("fsync@openssh.com"); w.text(h.handle) })
 			did("sync")
 		}
-		b.add(typeClose, func(w *writer) { w.text(h.handle) })
-		did("close")
 	}
-	_ = b.Send() // wait tells
-	var failed error
-	for n := range steps {
-		if _, err := b.wait(ctx, n, typeStatus); err != nil && failed == nil {
-			failed = &fs.PathError{Op: steps[n].op, Path: steps[n].name, Err: err}
-		}
-	}
-	return failed
+	return steps
 }

@@ -78,7 +78,7 @@ func TestAgainstOpenSSH(t *testing.T) {
 			t.Errorf("%s: %v, %d bytes", f.Name, info, len(data))
 		}
 	}
-	must(t, c.Symlink(ctx, "a", in("d/link")))
+	must(t, c.Link(ctx, "a", in("d/temp"), in("d/link"), nil))
 	target, err := c.ReadLink(ctx, in("d/link"))
 	must(t, err)
 	real, err := c.RealPath(ctx, in("d/link"))
@@ -86,7 +86,9 @@ func TestAgainstOpenSSH(t *testing.T) {
 	if target != "a" || real != in("d/a") {
 		t.Errorf("link to %q, really %q", target, real)
 	}
-	must(t, c.Rename(ctx, in("d/link"), in("d/empty")))
+	parent, err := c.Open(ctx, in("d"), Read)
+	must(t, err)
+	must(t, c.Rename(ctx, in("d/link"), in("d/empty"), parent))
 	list, err := c.List(ctx, in("d"))
 	must(t, err)
 	names := make([]string, 0, len(list))
@@ -110,16 +112,34 @@ func TestAgainstOpenSSH(t *testing.T) {
 	if room.Free == 0 {
 		t.Errorf("room %+v", room)
 	}
-	must(t, c.Remove(ctx, in("d/empty")))
-	if err := c.Rmdir(ctx, in("d")); err == nil {
+	must(t, c.Remove(ctx, Gone{Name: in("d/empty")}))
+	if err := c.Remove(ctx, Gone{in("d"), true}); err == nil {
 		t.Error("removed a directory that holds something")
+	}
+	for n := range files {
+		files[n].Name = in("whole/" + filepath.Base(files[n].Name))
+	}
+	found, err := c.Fill(ctx, in("whole"), 0o755, files, true)
+	must(t, err)
+	for n, f := range found {
+		if f.Name != files[n].Name || f.Mode != files[n].Mode || !bytes.Equal(f.Data, files[n].Data) {
+			t.Errorf("filled with %s %v, %d bytes", f.Name, f.Mode, len(f.Data))
+		}
+	}
+	i, err = c.Lstat(ctx, in("whole"))
+	must(t, err)
+	if i.Mode != fs.ModeDir|0o755 {
+		t.Errorf("mode of what was filled: %v", i.Mode)
+	}
+	if _, err := c.Fill(ctx, in("whole"), 0o755, files, true); err == nil {
+		t.Error("filled twice")
 	}
 	for n := range 250 { // more than one answer holds
 		must(t, os.WriteFile(in(fmt.Sprint("n", n)), nil, 0o600))
 	}
 	list, err = c.List(ctx, dir)
 	must(t, err)
-	if len(list) != 251 {
+	if len(list) != 252 {
 		t.Errorf("listed %d", len(list))
 	}
 }
@@ -249,7 +269,7 @@ func TestSilentServer(t *testing.T) {
 	if _, err := c.Lstat(ctx, "/"); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("error %v", err)
 	}
-	must(t, c.Remove(t.Context(), "/x"))
+	must(t, c.Remove(t.Context(), Gone{Name: "/x"}))
 }
 
 func FuzzAnswers(f *testing.F) {
@@ -275,5 +295,6 @@ func FuzzAnswers(f *testing.F) {
 			_, _, _ = h.ReadAll(ctx, 100)
 		}
 		_ = c.Create(ctx, []NewFile{{Name: "x", Data: []byte("x")}}, true)
+		_, _ = c.Fill(ctx, "d", 0o755, []NewFile{{Name: "d/x", Data: []byte("x")}}, true)
 	})
 }

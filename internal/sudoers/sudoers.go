@@ -13,6 +13,10 @@ import (
 // can have.
 const Digit = "\x00"
 
+// Any stands in an argument for any text, and for further arguments. It is a
+// byte that no argument has.
+const Any = "\x01"
+
 // File returns a file for /etc/sudoers.d that lets user run the commands as
 // root, or as a user whose files they are about, each with these arguments alone; limited are allowed under timeout(1)
 // as well, which ends what its caller gave up.
@@ -63,6 +67,8 @@ func command(program string, args []string) string {
 // elsewhere are programs that distributions have in different places.
 var elsewhere = map[string][]string{
 	"ss":      {"/usr/bin/ss", "/usr/sbin/ss"},
+	"ufw":     {"/usr/sbin/ufw"},
+	"nft":     {"/usr/sbin/nft"},
 	"runuser": {"/usr/sbin/runuser", "/usr/bin/runuser"},
 }
 
@@ -87,6 +93,9 @@ func escape(s string) string {
 		switch {
 		case r == 0:
 			b.WriteString("[0-9]")
+			continue
+		case r == 1:
+			b.WriteByte('*')
 			continue
 		case r == '\\': // once for the file, once for the pattern
 			b.WriteString(`\\\`)

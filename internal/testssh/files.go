@@ -2,8 +2,10 @@ package testssh
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 
 	"github.com/pkg/sftp"
@@ -110,11 +112,43 @@ func (s *Server) requests(from io.Reader, to io.Writer, a *answers) error {
 				continue
 			}
 			a.expect(packet, r, f)
+			if answer := mkdir(packet); answer != nil {
+				if _, err := a.Write(answer); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		if _, err := to.Write(packet); err != nil {
 			return err
 		}
 	}
+}
+
+// mkdir makes a directory with the mode that it is asked for, as OpenSSH's
+// server does and the library does not. nil: this is another request.
+func mkdir(packet []byte) (answer []byte) {
+	const mkdir, withMode, failure, status = 14, 4, 4, 101
+	if packet[4] != mkdir || len(packet) < 13 {
+		return nil
+	}
+	end := 13 + int(binary.BigEndian.Uint32(packet[9:]))
+	if len(packet) != end+8 || binary.BigEndian.Uint32(packet[end:]) != withMode {
+		return nil
+	}
+	code := uint32(0)
+	switch err := os.Mkdir(string(packet[13:end]), os.FileMode(binary.BigEndian.Uint32(packet[end+4:])&0o777)); {
+	case errors.Is(err, os.ErrNotExist):
+		code = 2
+	case errors.Is(err, os.ErrPermission):
+		code = 3
+	case err != nil:
+		code = failure
+	}
+	answer = binary.BigEndian.AppendUint32(nil, 17)
+	answer = append(append(answer, status), packet[5:9]...)
+	answer = binary.BigEndian.AppendUint32(answer, code)
+	return append(answer, make([]byte, 8)...) // no words
 }
 
 // answers are written to the client, whole ones only. It may have asked for

@@ -3,9 +3,10 @@ package local
 import (
 	"errors"
 	"io/fs"
-	"renewer/renewer"
 	"sync"
 	"time"
+
+	"renewer/renewer"
 )
 
 // Import takes over a CA that something else made, such as openssl, and

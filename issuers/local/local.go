@@ -8,6 +8,10 @@
 // the certificates above it up to its root. The key file holds one key, in
 // PKCS #8, PKCS #1 or SEC 1, encrypted or not.
 //
+// The next CA lies beside them until Switch makes it the one that signs (ca.next.pem,
+// ca-key.next.pem), and those that signed before stay for their CRL
+// (ca.old-HASH16.pem, ca-key.old-HASH16.pem). ca.pem is always the CA that signs.
+//
 // Every error is the context's or a *renewer.Error: misconfigured for what
 // somebody can mend in the files (retried later), refused for an order that
 // this CA will never sign. Neither key nor passphrase stands in an error.
@@ -19,12 +23,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
-	"renewer/renewer/pki"
 	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
 	"github.com/smallstep/certificates/cas/softcas"
+
+	"renewer/renewer/pki"
 )
 
 // Config says where a local CA is.

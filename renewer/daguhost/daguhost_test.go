@@ -67,7 +67,7 @@ func TestSettingsComeFromWhereDaguReadsThem(t *testing.T) {
 			"/var/lib/dagu/.config/dagu/config.yaml": "peer:\n  insecure: true\n  key_file: /config.key\ncoordinator: {advertise: dagu.example.com}\nworker:\n  coordinators: [other:1, another:2]\nport: 8080\n",
 		},
 	}
-	f, err := Inspect(t.Context(), m, worker())
+	f, err := inspect(t.Context(), m, worker(), "dagu-worker.service")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestSettingsComeFromWhereDaguReadsThem(t *testing.T) {
 		t.Errorf("got %+v\nwant %+v", f.Settings, want)
 	}
 	m.files["/var/lib/dagu/.config/dagu/config.yaml"] = "peer: [\n"
-	if _, err := Inspect(t.Context(), m, worker()); err == nil || !strings.Contains(err.Error(), "config.yaml") {
+	if _, err := inspect(t.Context(), m, worker(), "dagu-worker.service"); err == nil || !strings.Contains(err.Error(), "config.yaml") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -99,6 +99,9 @@ func TestDiagnose(t *testing.T) {
 	coordinator := worker()
 	coordinator.Files = map[renewer.FileKind]string{renewer.FileCA: "client-ca.crt", renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}
 	const coordinatorEnv = "DAGU_PEER_INSECURE=false DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt DAGU_PEER_KEY_FILE=/etc/dagu/tls/coordinator.key DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/client-ca.crt"
+	guarded, byCommand := worker(), worker()
+	guarded.Guard = &renewer.Guard{Dagu: &renewer.DaguGuard{By: renewer.IdleByProcesses}}
+	byCommand.Activate = renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"restart-dagu"}}
 	const dial = "worker --worker.coordinators=dagu.example.com:50055"
 	for name, c := range map[string]struct {
 		cert      renewer.Certificate
@@ -133,6 +136,15 @@ func TestDiagnose(t *testing.T) {
 			machine{unit: shown(strings.Replace(workerEnv, "=false", "=true", 1), dial)},
 			"dagu-insecure", renewer.FindingFail, "left on in the environment of dagu-worker.service", "false",
 		},
+		"the hostname is dialled": {
+			asCoordinator, coordinator, server.Leaf,
+			machine{unit: shown(coordinatorEnv, "coordinator"), files: map[string]string{"/etc/hostname": "dagu-1\n"}},
+			"dagu-name", renewer.FindingFail, "scheduler and server dial dagu-1 (the hostname", "add dagu-1 to sans:",
+		},
+		"a guard that sees children alone": {
+			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes alone", "api/v1/workers",
+		},
+		"activated by a command": {asWorker, byCommand, client, machine{}, "dagu-unit", renewer.FindingUnknown, "it is activated by command", "--config-snippet"},
 		"skip_tls_verify": {
 			asWorker, worker(), client,
 			machine{unit: shown(workerEnv, dial), files: map[string]string{"/var/lib/dagu/.config/dagu/config.yaml": "peer: {skip_tls_verify: true}"}},
@@ -173,11 +185,11 @@ func TestDiagnose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, err := Inspect(t.Context(), c.m, c.placement)
+			all, err := InspectAll(t.Context(), c.m, c.placement)
 			if err != nil {
 				t.Fatal(err)
 			}
-			found := Diagnose(Case{Certificate: c.cert, Placement: c.placement, Leaf: c.leaf, Servers: []Server{server}, Facts: f})
+			found := Diagnose(Case{Certificate: c.cert, Placement: c.placement, Leaf: c.leaf, Servers: []Server{server}, Facts: all[0]})
 			seen := false
 			for _, x := range found {
 				switch {
@@ -191,5 +203,41 @@ func TestDiagnose(t *testing.T) {
 				t.Errorf("no %s among %+v", c.check, found)
 			}
 		})
+	}
+}
+
+// Which file Dagu reads: the first that is there.
+func TestTheConfigurationFileThatCounts(t *testing.T) {
+	t.Parallel()
+	all := map[string]string{}
+	for _, file := range []string{"/opt/c.yaml", "/opt/flag/config.yaml", "/opt/env/config.yaml", "/var/lib/dagu/.dagu/config.yaml", "/var/lib/dagu/.config/dagu/config.yaml"} {
+		all[file] = "peer: {cert_file: " + file + "}\n"
+	}
+	for _, tc := range []struct{ env, exec, want string }{
+		{"DAGU_HOME=/opt/env", "worker --dagu-home /opt/flag --config=/opt/c.yaml", "/opt/c.yaml"},
+		{"DAGU_HOME=/opt/env", "worker --dagu-home=/opt/flag", "/opt/flag/config.yaml"},
+		{"DAGU_HOME=/opt/env", "worker", "/opt/env/config.yaml"},
+		{"", "worker", "/var/lib/dagu/.dagu/config.yaml"},
+	} {
+		f, err := inspect(t.Context(), machine{files: all, unit: shown(tc.env, tc.exec)}, worker(), "dagu-worker.service")
+		if err != nil || f.Settings.CertFile.Value != tc.want {
+			t.Errorf("%+v: %+v, %v", tc, f.Settings.CertFile, err)
+		}
+	}
+	delete(all, "/var/lib/dagu/.dagu/config.yaml")
+	f, err := inspect(t.Context(), machine{files: all, unit: shown("", "worker")}, worker(), "dagu-worker.service")
+	if err != nil || f.Settings.CertFile.Value != "/var/lib/dagu/.config/dagu/config.yaml" {
+		t.Errorf("%+v, %v", f.Settings.CertFile, err)
+	}
+}
+
+// Every unit of an entry is looked at.
+func TestEveryUnitIsLookedAt(t *testing.T) {
+	t.Parallel()
+	p := worker()
+	p.Activate.Units = []string{"dagu-scheduler.service", "dagu-server.service"}
+	all, err := InspectAll(t.Context(), machine{unit: shown(workerEnv, "worker")}, p)
+	if err != nil || len(all) != 2 || all[0].Unit != "dagu-scheduler.service" || all[1].Unit != "dagu-server.service" {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

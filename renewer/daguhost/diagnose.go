@@ -66,6 +66,7 @@ var checks = []struct {
 	{"dagu-insecure", insecure},
 	{"dagu-skip-verify", skipVerify},
 	{"dagu-name", names},
+	{"dagu-guard", guard},
 	{"dagu-client-certificate", clientCertificate},
 	{"dagu-key", key},
 }
@@ -74,7 +75,11 @@ var checks = []struct {
 func Diagnose(c Case) []renewer.Finding {
 	var found []renewer.Finding
 	if c.Facts.Unit == "" {
-		return found // of other ways to start Dagu nothing is known
+		return append(found, renewer.Finding{
+			Check: "dagu-unit", Host: c.Placement.Host, Certificate: c.Placement.Certificate, Level: renewer.FindingUnknown,
+			Text: "the settings of Dagu are not known: it is activated by " + string(c.Placement.Activate.Kind) + ", and not by a unit that could be looked at",
+			Fix:  snippet(c) + "; compare that with what it is started with",
+		})
 	}
 	for _, ch := range checks {
 		if v := ch.look(c); v.level != "" {
@@ -144,6 +149,19 @@ func insecure(c Case) verdict {
 	return bad("set it to false", "%s dials in plaintext: peer.insecure is left on in %s", c.Facts.Unit, s.From)
 }
 
+// guard: does what holds a restart see all that a restart would end?
+func guard(c Case) verdict {
+	g := c.Placement.Guard
+	if g == nil || g.Dagu == nil || g.Dagu.By != renewer.IdleByProcesses {
+		return verdict{}
+	}
+	return verdict{
+		renewer.FindingWarn,
+		"the guard of " + c.Facts.Unit + " sees child processes alone: steps such as wait, http, ssh, sql and mail have none, and a restart ends them",
+		"guard: {dagu: {wait_idle: {by: {api: {url: https://DAGU:8080/api/v1/workers, token_file: FILE}}}}} for " + c.Certificate.Entry + " asks Dagu too",
+	}
+}
+
 func skipVerify(c Case) verdict {
 	s := c.Facts.Settings.SkipTLSVerify
 	if !s.on(false) {
@@ -161,6 +179,10 @@ func names(c Case) verdict {
 			return bad("add "+name+" to sans: of "+c.Certificate.Entry+", then renewer renew "+c.Certificate.Name,
 				"clients are told to dial %s (coordinator.advertise in %s), and %s covers only %s", name, s.Advertise.From, c.Certificate.Name, covered(c.Leaf))
 		}
+	}
+	if name := c.Facts.Hostname; c.serves() && c.Leaf != nil && s.Advertise.Value == "" && name != "" && c.Leaf.VerifyHostname(name) != nil {
+		return bad("add "+name+" to sans: of "+c.Certificate.Entry+" and renewer renew "+c.Certificate.Name+", or set coordinator.advertise to a name that is covered",
+			"scheduler and server dial %s (the hostname, because coordinator.advertise is not set), and %s covers only %s", name, c.Certificate.Name, covered(c.Leaf))
 	}
 	if !c.dials() || s.Coordinators.Value == "" || len(c.Servers) == 0 {
 		return verdict{}

@@ -1,8 +1,8 @@
 // Package daguhost says what is wrong with the peer TLS of a Dagu process, by
 // the troubleshooting entries of Dagu's page on distributed transport security.
 //
-//	Inspect   looks at the unit of a placement and changes nothing
-//	Diagnose  turns what was seen into findings, each with its way out; pure
+//	InspectAll  looks at the units of a placement and changes nothing
+//	Diagnose    turns what was seen into findings, each with its way out; pure
 //
 // The settings of a process are put together as Dagu does it: flags win over
 // DAGU_PEER_* in the environment, which wins over config.yaml. They are those

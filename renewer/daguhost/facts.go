@@ -17,16 +17,33 @@ type Facts struct {
 	Loaded   bool
 	User     string // that it runs as; root if it does not say
 	Settings Settings
+	Hostname string // what Dagu tells others to dial where coordinator.advertise does not say; empty: not known
 	// KeyErr: the user cannot read the key. KeyUnknown: that could not be tried.
 	KeyErr, KeyUnknown error
 }
 
-// Inspect looks at the first unit that a placement activates.
-func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error) {
+// InspectAll looks at every unit that a placement activates; of what is activated
+// otherwise there are facts without a unit.
+func InspectAll(ctx context.Context, m Machine, p renewer.Placement) ([]Facts, error) {
 	if p.Activate.Kind != renewer.ActivateSystemd || len(p.Activate.Units) == 0 {
-		return Facts{}, nil
+		return []Facts{{}}, nil
 	}
-	f := Facts{Unit: p.Activate.Units[0]}
+	var out []Facts
+	for _, unit := range p.Activate.Units {
+		f, err := inspect(ctx, m, p, unit)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (Facts, error) {
+	f := Facts{Unit: unit}
+	if name, _, err := m.ReadFile(ctx, "/etc/hostname"); err == nil {
+		f.Hostname = strings.TrimSpace(string(name))
+	}
 	props, err := show(ctx, m, f.Unit)
 	if err != nil {
 		return f, err
@@ -45,7 +62,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	argv := arguments(props["ExecStart"])
 	flags := fromFlags("the command of "+f.Unit, argv)
 	sources := []source{flags, fromEnvironment("the environment of "+f.Unit, env)}
-	for _, file := range configFiles(ctx, m, f.User, env, flags.values["config"]) {
+	for _, file := range configFiles(ctx, m, f.User, env, flags.values) {
 		text, _, err := m.ReadFile(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -168,14 +185,17 @@ func arguments(execStart string) []string {
 	return words(rest)
 }
 
-// configFiles is where Dagu looks for its configuration: what --config names,
-// DAGU_HOME, or the user's own directory.
-func configFiles(ctx context.Context, m Machine, user string, env map[string]string, flag string) []string {
-	if path.IsAbs(flag) {
-		return []string{path.Clean(flag)}
+// configFiles is where Dagu looks for its configuration, the first that is there: what
+// --config names, --dagu-home, DAGU_HOME, or the user's own directories, of which
+// ~/.dagu goes before ~/.config/dagu (seen with 2.15.1).
+func configFiles(ctx context.Context, m Machine, user string, env, flags map[string]string) []string {
+	if file := flags["config"]; path.IsAbs(file) {
+		return []string{path.Clean(file)}
 	}
-	if home := env["DAGU_HOME"]; path.IsAbs(home) {
-		return []string{path.Join(home, "config.yaml")}
+	for _, home := range []string{flags["dagu_home"], env["DAGU_HOME"]} {
+		if path.IsAbs(home) {
+			return []string{path.Join(home, "config.yaml")}
+		}
 	}
 	home := env["HOME"]
 	if out, err := m.Output(ctx, passwd(user)); home == "" && err == nil {
@@ -186,7 +206,7 @@ func configFiles(ctx context.Context, m Machine, user string, env map[string]str
 	if !path.IsAbs(home) {
 		return nil
 	}
-	return []string{path.Join(home, ".config/dagu/config.yaml"), path.Join(home, ".dagu/config.yaml")}
+	return []string{path.Join(home, ".dagu/config.yaml"), path.Join(home, ".config/dagu/config.yaml")}
 }
 
 // readable tries, as the unit's user, to read the key.

@@ -47,7 +47,7 @@ func Commands(p renewer.Placement) [][]string {
 		showUnit(unit), showSockets(), diskFree(p.Dir), listMounts(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
 	}
-	out = append(out, showEnvironment(unit))
+	out = append(append(out, showEnvironment(unit)), firewallCommands()...)
 	for _, program := range validators {
 		out = append(out, validate(program, DaemonJSON))
 	}

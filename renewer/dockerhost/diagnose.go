@@ -3,6 +3,7 @@ package dockerhost
 import (
 	"crypto/x509"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ type Case struct {
 	// Served is the chain that the probe's address shows, leaf first, whatever is
 	// wrong with it; nil: it was not seen.
 	Served []*x509.Certificate
+	// Clients are the addresses that the port is open to; none: not known.
+	Clients []netip.Addr
 }
 
 // sighted is a leaf, and where it was seen.
@@ -127,6 +130,7 @@ var (
 		{"daemon-config", daemonConfig},
 		{"live-restore", liveRestore},
 		{"connection-refused", refused},
+		{"firewall", firewall},
 	}
 	onPort = []check{
 		{"expiry", expiry},

@@ -23,7 +23,8 @@
 // tighter, but is wrong behind NAT, keeps dockerd from starting as long as its
 // interface is not up, and leaves out 127.0.0.1, which the profile's names
 // have for tests on the machine itself. Clients without a certificate are
-// refused, and the notes say which line a firewall needs.
+// refused, and the notes say which line a firewall needs, or WithWall writes it: a unit
+// of its own, before Docker's, lets the known clients alone to the port.
 //
 // # Containers
 //

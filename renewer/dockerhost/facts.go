@@ -31,6 +31,7 @@ type Facts struct {
 	Sockets   []Socket // that systemd listens on
 	Swarm     bool     // the daemon is in a swarm
 	DockerErr error    // the daemon could not be asked
+	Wall      Wall
 	Listening []string // local addresses, host:port, that something listens on at the probe's port
 	ListenErr error    // that could not be seen
 }
@@ -96,6 +97,13 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	}
 	if f.Docker.Running {
 		f.Mounts = inspectMounts(ctx, m)
+	}
+	ours, err := m.Has(ctx, firewallFile)
+	if err == nil && ours {
+		f.Wall, err = InspectWall(ctx, m)
+	}
+	if err != nil {
+		return f, err
 	}
 	f.Listening, f.ListenErr = inspectPort(ctx, m, p)
 	if f.Sockets, err = inspectSockets(ctx, m); err != nil {

@@ -31,6 +31,10 @@ type machine struct {
 	deaf        bool // a reload does nothing
 	refuse      bool // dockerd does not start with TLS settings, whatever they are
 
+	tools  map[string]string // firewall programs, and what they say
+	walled bool              // the unit of the rules is active
+	broken bool              // it cannot be started
+
 	at     int
 	effect bool // the failing call has its effect
 	calls  []string
@@ -91,7 +95,8 @@ func (m *machine) WriteFile(ctx context.Context, name string, data []byte, mode 
 func (m *machine) Has(_ context.Context, name string) (has bool, err error) {
 	err = m.do("has "+name, func() error {
 		_, file := m.files[name]
-		has = file || name == "/usr/sbin/dockerd" || name == "/usr/bin/dockerd"
+		_, tool := m.tools[name]
+		has = file || tool || name == "/usr/sbin/dockerd" || name == "/usr/bin/dockerd"
 		return nil
 	})
 	return has, err
@@ -133,6 +138,9 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 				out += "LISTEN 0 4096 " + a + " *:*\n"
 			}
 			return nil
+		case "ufw", "nft":
+			out = m.tools["/usr/sbin/"+argv[0]]
+			return nil
 		case "df":
 			out = "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 1000000 500000 500000 50% /\n"
 			return nil
@@ -150,6 +158,10 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 			}
 			return nil
 		case "systemctl":
+			if slices.Contains(argv, firewallUnit) {
+				out, err = m.wall(argv[3])
+				return err
+			}
 			out, err := m.systemctl(argv[3:])
 			if err == nil && argv[3] == "show" {
 				return m.show(&out)
@@ -158,10 +170,28 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 		}
 		return fmt.Errorf("unknown command %s", line)
 	})
-	if argv[0] == "systemctl" && argv[3] == "show" && err == nil {
+	if argv[0] == "systemctl" && argv[3] == "show" && err == nil && !slices.Contains(argv, firewallUnit) {
 		_ = m.show(&out)
 	}
 	return out, err
+}
+
+// wall is the unit of the firewall's rules.
+func (m *machine) wall(verb string) (string, error) {
+	_, there := m.files[firewallFile]
+	switch {
+	case verb == "show" && m.walled:
+		return "active\n", nil
+	case verb == "show":
+		return "inactive\n", nil
+	case verb == "disable":
+		m.walled = false
+		return "", nil
+	case !there || m.broken:
+		return "", errors.New("Job for " + firewallUnit + " failed")
+	}
+	m.walled = true
+	return "", nil
 }
 
 func (m *machine) show(out *string) error {

@@ -43,6 +43,14 @@ func (pl *planner) note(format string, args ...any) {
 	pl.notes = append(pl.notes, fmt.Sprintf(format, args...))
 }
 
+func probePort(p renewer.Placement) (string, error) {
+	_, port, err := net.SplitHostPort(p.Probe.Address)
+	if err != nil {
+		return "", fmt.Errorf("address of the probe: %w", err)
+	}
+	return port, nil
+}
+
 // read understands what was seen.
 func (pl *planner) read() (err error) {
 	if _, pl.port, err = net.SplitHostPort(pl.p.Probe.Address); err != nil || pl.p.Probe.Kind != renewer.ProbeDocker {

@@ -19,8 +19,15 @@ func (w *work) preconditions(ctx context.Context) error {
 	}
 	for _, c := range w.plan.Changes {
 		now := facts.Daemon
-		if c.Path == facts.DropIn.Path {
+		switch c.Path {
+		case facts.DropIn.Path:
 			now = facts.DropIn
+		case firewallFile:
+			wall, err := readFile(ctx, w.Machine, firewallFile)
+			if err != nil {
+				return err
+			}
+			now, w.wall = wall, true
 		}
 		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
 			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")

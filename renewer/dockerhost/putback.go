@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"renewer/renewer"
@@ -26,6 +27,9 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 	}
 	// A restart without live-restore would end the containers.
 	soften := w.restart && w.keeps && w.interim != "" && w.before.Containers > 0
+	if w.wall && w.began { // while the unit still says how
+		note(w.systemd(ctx, "disable", "--now", "--", firewallUnit))
+	}
 	done := map[string]bool{}
 	for _, c := range w.written {
 		if done[c.Path] {
@@ -40,6 +44,9 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 	}
 	if w.began {
 		note(w.systemd(ctx, "daemon-reload"))
+		if i := slices.IndexFunc(w.written, func(c renewer.FileChange) bool { return c.Path == firewallFile }); i >= 0 && w.written[i].Exists {
+			note(w.systemd(ctx, "enable", "--now", "--", firewallUnit))
+		}
 	}
 	if w.restart {
 		note(w.runAsBefore(ctx))

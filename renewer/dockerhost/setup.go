@@ -38,6 +38,7 @@ type work struct {
 	interim  string // daemon.json as it was, with live-restore on; see interimOf
 	settings string // the file that dockerd reads: daemon.json
 	keeps    bool   // live-restore is on in the daemon that runs
+	wall     bool   // the firewall\'s rules are part of the plan
 	began    bool   // systemd or the daemon has been told
 	restart  bool   // the daemon was restarted, or may have been
 }
@@ -88,8 +89,10 @@ func (w *work) carryOut(ctx context.Context) error {
 			}
 		}
 	}
-	if err := w.keepContainers(ctx); err != nil {
-		return err
+	if w.plan.Restart {
+		if err := w.keepContainers(ctx); err != nil {
+			return err
+		}
 	}
 	for _, c := range w.plan.Changes {
 		w.Progress("write " + c.Path)
@@ -102,9 +105,18 @@ func (w *work) carryOut(ctx context.Context) error {
 	if err := w.systemd(ctx, "daemon-reload"); err != nil {
 		return err
 	}
-	w.restart = true
-	if err := w.bring(ctx); err != nil {
-		return err
+	if w.wall { // before the port is open
+		w.Progress("open the port to the known clients alone")
+		for _, args := range [][]string{{"enable", "--now", "--", firewallUnit}, {"restart", "--", firewallUnit}} {
+			if err := w.systemd(ctx, args...); err != nil {
+				return err
+			}
+		}
+	}
+	if w.restart = w.plan.Restart; w.restart {
+		if err := w.bring(ctx); err != nil {
+			return err
+		}
 	}
 	return w.prove(ctx)
 }

@@ -64,7 +64,7 @@ func (j job) guarded(ctx context.Context, host Host) renewer.Held {
 			return held
 		}
 	}
-	if p.GuardsDagu() {
+	if p.GuardsDagu() && j.step.Previous != "" { // nothing runs with files that are not there yet
 		work, err := host.Work(ctx, p)
 		if err != nil {
 			return cannot("what Dagu runs", err)

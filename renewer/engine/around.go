@@ -174,8 +174,8 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
-		gone, err := e.leaving()
-		steps = append(steps, gone...)
+		forgets, err := e.forgetSteps()
+		steps = append(steps, forgets...)
 		return err
 	})
 	return steps, err

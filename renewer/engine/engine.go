@@ -36,7 +36,17 @@ type Observer interface {
 	Checked(at time.Time)
 }
 
-// Config is what an Engine works with. Now and Log may be left out.
+// Silent is an Observer that counts nothing.
+type Silent struct{}
+
+func (Silent) Issued(string, error, time.Duration)        {}
+func (Silent) RolloutEnded(renewer.Result, time.Duration) {}
+func (Silent) RolledBack()                                {}
+func (Silent) Drifted()                                   {}
+func (Silent) Away(_, _ time.Duration)                    {}
+func (Silent) Checked(time.Time)                          {}
+
+// Config is what an Engine works with. Now, Log and Observer may be left out.
 type Config struct {
 	Store    Store
 	Keys     Keys
@@ -103,6 +113,9 @@ func New(c Config) *Engine {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = Silent{}
 	}
 	if c.Workers <= 0 {
 		c.Workers = defaultWorkers

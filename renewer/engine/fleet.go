@@ -146,7 +146,5 @@ func (e *Engine) checkAll() error {
 
 func (e *Engine) checked() {
 	e.lastCheck = e.Now()
-	if e.Observer != nil {
-		e.Observer.Checked(e.lastCheck)
-	}
+	e.Observer.Checked(e.lastCheck)
 }

@@ -37,7 +37,11 @@ func (e *Engine) nodes(en *entry) []trust.Node {
 	for _, p := range en.cert.Placements {
 		out = append(out, e.node(en, p))
 	}
-	return append(out, e.left(en.cert.Name, en.rec.Departed)...)
+	return append(out, e.left(en.cert.Name, e.departures(en.cert, en.rec))...)
+}
+
+func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer.Departed {
+	return rec.Departures(c, e.generationOf(&entry{cert: c, rec: rec}), e.retired, e.Now())
 }
 
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {

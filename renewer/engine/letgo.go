@@ -15,8 +15,8 @@ import (
 // DropRoot lets a root that was found in ca files leave them. It is refused, as
 // any other way to lose a root, while somebody presents a leaf under it there.
 func (e *Engine) DropRoot(ctx context.Context, id string) (out renewer.RootDropped, err error) {
-	failed := e.do(ctx, func() { out, err = e.dropRoot(id) })
-	return out, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { out, err = e.dropRoot(id); return err })
+	return out, err
 }
 
 func (e *Engine) dropRoot(id string) (out renewer.RootDropped, err error) {
@@ -150,8 +150,8 @@ func (e *Engine) recordAll(batch []pending) error {
 // counts no longer, so the roots that it needs may leave the ca files of others.
 // Nothing of the name is no error here.
 func (e *Engine) Forget(ctx context.Context, name string, look bool) (out []renewer.Forgotten, err error) {
-	failed := e.do(ctx, func() { out, err = e.forgetDeparted(name, look) })
-	return out, cmp.Or(failed, err)
+	err = e.try(ctx, func() error { out, err = e.forgetDeparted(name, look); return err })
+	return out, err
 }
 
 func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten, err error) {
@@ -177,16 +177,39 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 				Time: now, Type: renewer.EventForgotten, Certificate: full, Host: d.Host, Generation: d.Generation, Message: text,
 			})
 		}
+		if look {
+			continue
+		}
+		if err := e.leave(full); err != nil {
+			return nil, err
+		}
 		p, err := e.forgotten(full, in)
 		if err != nil {
 			return nil, err
 		}
 		batch = append(batch, p)
 	}
-	if look {
-		return out, nil
-	}
 	return out, e.recordAll(batch)
+}
+
+// leave takes a certificate that left the fleet file out of the lists, if no pass
+// has yet.
+func (e *Engine) leave(name string) error {
+	if _, stays := e.fleet.byName[name]; stays {
+		return nil
+	}
+	leaving, err := e.leaving()
+	if err != nil || !slices.ContainsFunc(leaving, func(rec renewer.Record) bool { return rec.Name == name }) {
+		return err
+	}
+	p, ok, err := e.letGo(name)
+	if err == nil && !ok {
+		err = renewer.WithHint(fmt.Errorf("%s: its rollout is at work on a host, which ends first", name), "renewer status shows when it is over; then give the command again")
+	}
+	if err != nil {
+		return err
+	}
+	return e.recordAll([]pending{p})
 }
 
 // departed returns what left the fleet file under a name, by certificate: that of
@@ -199,6 +222,13 @@ func (e *Engine) departed(name string) (map[string][]renewer.Departed, error) {
 	gone, err := e.Store.Departed()
 	if err != nil {
 		return nil, err
+	}
+	leaving, err := e.leaving()
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range leaving {
+		gone[rec.Name] = e.departures(leaver(rec), rec)
 	}
 	maps.DeleteFunc(gone, func(full string, _ []renewer.Departed) bool { return !means(full) })
 	for _, c := range e.fleet.Certificates {

@@ -107,14 +107,35 @@ func (e *Engine) refusers(en *entry) (names []string) {
 	return slices.Compact(names)
 }
 
-// leaving are the certificates that left the fleet file and that the next pass
-// takes out of the lists.
-func (e *Engine) leaving() (steps []renewer.PlanStep, err error) {
+// leaving are the records of certificates that left the fleet file and that the
+// next pass takes out of the lists.
+func (e *Engine) leaving() (records []renewer.Record, err error) {
 	names, err := e.Store.Names()
 	for _, name := range names {
-		if _, stays := e.fleet.byName[name]; !stays {
-			steps = append(steps, renewer.PlanStep{Certificate: name, Action: "forget", Reason: "it left the fleet file; its files stay where they are"})
+		if _, stays := e.fleet.byName[name]; stays {
+			continue
 		}
+		rec, found, err := e.Store.Record(name)
+		if err != nil {
+			return records, err
+		}
+		if found {
+			records = append(records, rec)
+		}
+	}
+	return records, err
+}
+
+// leaver is a certificate that left the fleet file, as far as its record knows it.
+func leaver(rec renewer.Record) renewer.Certificate {
+	return renewer.Certificate{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer}
+}
+
+// forgetSteps are what a plan says of them.
+func (e *Engine) forgetSteps() (steps []renewer.PlanStep, err error) {
+	leaving, err := e.leaving()
+	for _, rec := range leaving {
+		steps = append(steps, renewer.PlanStep{Certificate: rec.Name, Action: "forget", Reason: "it left the fleet file; its files stay where they are"})
 	}
 	return steps, err
 }
@@ -135,7 +156,7 @@ type Subject struct {
 // Impact returns who would refuse whom in a case, by the function that holds the
 // gate.
 func (e *Engine) Impact(ctx context.Context, s Subject, c renewer.ImpactCase) (out renewer.Impact, err error) {
-	failed := e.do(ctx, func() {
+	err = e.try(ctx, func() error {
 		out = renewer.Impact{At: e.Now().UTC(), Case: c, Notes: []string{}}
 		if c == renewer.ImpactRenewed {
 			out.Refused, err = e.renewed(s)
@@ -143,8 +164,9 @@ func (e *Engine) Impact(ctx context.Context, s Subject, c renewer.ImpactCase) (o
 			out.Refused = e.trusts().Impact(e.Now(), e.suppose(s, c))
 		}
 		e.addServices(out.Refused)
+		return err
 	})
-	return out, cmp.Or(failed, err)
+	return out, err
 }
 
 func (e *Engine) suppose(s Subject, c renewer.ImpactCase) trust.Suppose {

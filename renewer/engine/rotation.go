@@ -74,6 +74,7 @@ type Held struct {
 	Lost                    bool      // the host could not be reached last
 	Why                     string    // what keeps its rollout; empty: nothing, or none is open
 	Blocked                 bool      // only an operator can end that
+	Hurried                 bool      // an operator's request is under way, or waits for room
 }
 
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
@@ -137,29 +138,35 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 	return out
 }
 
-// mostRead is for how many placements that no rollout is open for the inventory is
+// mostRead is for how many placements for which no rollout is open the inventory is
 // asked why.
-const mostRead = 32
+const mostRead = maxUnderWay
 
 // held says what keeps the nth placement from its change.
 func (e *Engine) held(id trust.ID, nth int) Held {
 	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String()}
 	c, ok := e.fleet.Certificate(id.Certificate)
 	if _, open := e.entries[id.Certificate]; !ok || !open && nth >= mostRead {
+		h.Hurried = true // when its turn comes
 		return h
 	}
 	en, _, err := e.load(id.Certificate, c)
-	if err != nil || en.rec.Rollout == nil {
+	if err != nil {
 		return h
 	}
+	h.Hurried = en.rec.Asked != nil
 	r := en.rec.Rollout
+	if r == nil {
+		return h
+	}
+	h.Hurried = h.Hurried || r.Requested
 	if s, ok := r.Step(id.Host); ok {
 		h.Lost = s.Lost()
 	}
 	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
 	if why, _ := r.Trouble(); why != "" {
 		h.Why = why
-	} else if waits := e.traffic.Waits(id.Certificate); len(waits) > 0 {
+	} else if waits := e.waitsOf(en, e.Now()); len(waits) > 0 {
 		h.Why = waits.String()
 	}
 	return h

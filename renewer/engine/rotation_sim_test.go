@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,4 +204,42 @@ func (s *sim) decade(line *dynasty, r *rand.Rand, hosts []string, years int) {
 	if name := fmt.Sprintf("renewer ca CA %d", years+1); root[0].Subject.CommonName != name {
 		t.Errorf("at the end %s signs, not %s", root[0].Subject.CommonName, name)
 	}
+}
+
+// A host without room for the next root: the rotation waits for it, says why, and goes
+// on when there is room.
+func TestARotationWaitsForAHostWithoutRoom(t *testing.T) {
+	var line *dynasty
+	certs := func(b *bench) []renewer.Certificate {
+		line = newDynasty(t, b.dir, caLife)
+		b.fleet.Issuers["ca"] = line
+		return under(shapes[2].certs(b), "ca", "ca")
+	}
+	scene(t, Alone, certs, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		s := &sim{bench: b, certs: b.fleet.Certificates}
+		for _, h := range []string{"a", "b", "c"} {
+			b.machine(h).then(s.converse)
+		}
+		b.machine("b").set(func(m *machine) { m.fail = failOn("stage", syscall.ENOSPC) })
+		line.begin(t, caLife, false)
+		must(t, b.eng.Rotate(context.Background(), nil, "ca"))
+		for range 6 {
+			time.Sleep(10 * time.Minute)
+			line.step(t, b.eng, simLife)
+		}
+		at, err := b.eng.Succession(context.Background(), Succeeding{Issuer: "ca", From: line.last.From.Root, To: line.last.To.Root})
+		must(t, err)
+		if line.last.Stage != rotation.AddRoot || len(at.Lacking) != 1 || at.Lacking[0].Name != "c@b" || !strings.Contains(at.Lacking[0].Why, "no space left") {
+			t.Errorf("stage %s, %+v", line.last.Stage, at)
+		}
+		b.machine("b").set(func(m *machine) { m.fail = nil })
+		for range 24 * 6 {
+			time.Sleep(10 * time.Minute)
+			line.step(t, b.eng, simLife)
+		}
+		if line.last.Stage != rotation.Done || len(s.refused) > 0 {
+			t.Errorf("stage %s, refused %q", line.last.Stage, s.refused)
+		}
+	})
 }

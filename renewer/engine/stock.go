@@ -55,6 +55,13 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 	if err != nil {
 		e.Log.Error("read what left the fleet file", "error", err)
 	}
+	leaving, err := e.leaving()
+	if err != nil {
+		e.Log.Error("read what is leaving the fleet file", "error", err)
+	}
+	for _, rec := range leaving {
+		e.graph.Load(rec.Name, e.left(rec.Name, e.departures(leaver(rec), rec)))
+	}
 	for name, list := range departed {
 		if _, back := e.fleet.byName[name]; !back {
 			e.graph.Load(name, e.left(name, list))

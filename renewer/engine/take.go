@@ -64,7 +64,7 @@ func (e *Engine) take() {
 	e.unrecorded = nil
 	e.rootsMoved()
 	for _, name := range order {
-		if ch := changes[name]; ch.Closed != nil && ch.Closed.Quiet && !e.onItsOwn {
+		if ch := changes[name]; ch.Closed != nil && ch.Closed.Quiet && ch.Record.Asked == nil && !e.onItsOwn {
 			continue // the other hosts have their turn when somebody asks
 		}
 		_, open := e.entries[name]
@@ -81,7 +81,7 @@ func (e *Engine) take() {
 // measure tells how long services were away.
 func (e *Engine) measure(p pending, in []renewer.Input) {
 	r := cmp.Or(p.change.Closed, p.rec.Rollout)
-	if r == nil || e.Observer == nil {
+	if r == nil {
 		return
 	}
 	for _, one := range in {
@@ -103,7 +103,7 @@ func (e *Engine) ended(r *renewer.Rollout) {
 	}
 	e.made.drop(r.ID)
 	delete(e.urgent, r.Certificate)
-	if e.Observer == nil || r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing
+	if r.Phase == renewer.PhaseSuperseded || r.Quiet { // which proves nothing
 		return
 	}
 	result := renewer.ResultVerified

@@ -83,7 +83,7 @@ func (w *watcher) wait(ctx context.Context, progress func(renewer.Event)) (renew
 func (e *Engine) tell(events []renewer.Event) {
 	for _, ev := range events {
 		e.log(ev)
-		if ev.Type == renewer.EventDrifted && e.Observer != nil {
+		if ev.Type == renewer.EventDrifted {
 			e.Observer.Drifted()
 		}
 		for w := range e.watchers {

@@ -200,7 +200,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
 		out.NewRoots = ders(roots)
 	}
-	if e.Observer != nil && ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
+	if ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out

@@ -15,7 +15,8 @@ var SFTPPlaces = []string{
 }
 
 // SFTPServers are the argument vectors of the SFTP server in its usual places,
-// or in the given one.
+// or in the given one; in a directory where a file of another owner than the
+// directory's is to be made.
 func SFTPServers(path string) [][]string {
 	places := []string{path}
 	if path == "" {
@@ -23,7 +24,7 @@ func SFTPServers(path string) [][]string {
 	}
 	var out [][]string
 	for _, p := range places {
-		out = append(out, []string{p, "-u", "077"})
+		out = append(out, []string{p, "-u", "077"}, []string{p, "-u", "077", "-d", "/" + sudoers.Any})
 	}
 	return out
 }

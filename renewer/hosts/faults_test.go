@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"renewer/internal/testpki"
 	"renewer/renewer"
 )
@@ -117,16 +119,43 @@ func (d *faultyDir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-func (d *faultyDir) Symlink(target, name string) error {
-	return d.f.do("symlink "+name, func() error { return d.Dir.Symlink(target, name) })
+func (d *faultyDir) Fill(dir string, mode fs.FileMode, files ...File) ([]File, error) {
+	return Fill(d, dir, mode, files)
+}
+
+// Link and Rename do not sync: nothing here loses power.
+func (d *faultyDir) Link(target, temp, name string) error {
+	inner := d.Dir.(*localDir)
+	err := d.f.do("symlink "+temp, func() error {
+		return inner.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) })
+	})
+	if err != nil {
+		return err
+	}
+	return d.Rename(temp, name)
 }
 
 func (d *faultyDir) Rename(from, to string) error {
-	return d.f.do("rename to "+to, func() error { return d.Dir.Rename(from, to) })
+	inner := d.Dir.(*localDir)
+	err := d.f.do("rename to "+to, func() error {
+		defer inner.leave(from, to)
+		return inner.at("rename", to, func(dir int, base string) error {
+			return inner.at("rename", from, func(old int, name string) error { return unix.Renameat(old, name, dir, base) })
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return d.Sync(".")
 }
 
-func (d *faultyDir) Remove(name string) error {
-	return d.f.do("remove "+name, func() error { return d.Dir.Remove(name) })
+func (d *faultyDir) Remove(names ...string) error {
+	for _, name := range names {
+		if err := d.f.do("remove "+name, func() error { return d.Dir.Remove(name) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *faultyDir) Sync(name string) error {

@@ -127,10 +127,7 @@ func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := dir.Rename(temp, base); err != nil {
-		return err
-	}
-	return dir.Sync(".")
+	return dir.Rename(temp, base)
 }
 
 func (h *Host) ownerOf(ctx context.Context, dir Dir, name string) (Owner, error) {

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -154,14 +155,7 @@ func (pl *place) links() ([]string, error) {
 
 // put makes name a link to target, replacing what is there at once.
 func (pl *place) put(target, name string) error {
-	temp := path.Join(pl.base, tempMark+"link")
-	if err := pl.removeAll(tempMark + "link"); err != nil {
-		return err
-	}
-	if err := pl.dir.Symlink(target, temp); err != nil {
-		return fmt.Errorf("link %s: %w", name, err)
-	}
-	if err := pl.dir.Rename(temp, name); err != nil {
+	if err := pl.dir.Link(target, path.Join(pl.base, tempMark+rand.Text()), name); err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	return nil

@@ -219,28 +219,46 @@ func (d *localDir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-func (d *localDir) Symlink(target, name string) error {
-	return d.at("symlink", name, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) })
+func (d *localDir) Fill(dir string, mode fs.FileMode, files ...File) ([]File, error) {
+	return Fill(d, dir, mode, files)
+}
+
+func (d *localDir) Link(target, temp, name string) error {
+	if err := d.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) }); err != nil {
+		return err
+	}
+	return d.Rename(temp, name)
 }
 
 func (d *localDir) Rename(from, to string) error {
 	defer d.leave(from, to)
-	return d.at("rename", to, func(dir int, base string) error {
+	err := d.at("rename", to, func(dir int, base string) error {
 		return d.at("rename", from, func(old int, name string) error { return unix.Renameat(old, name, dir, base) })
 	})
+	if err != nil {
+		return err
+	}
+	return d.Sync(path.Dir(to))
 }
 
-func (d *localDir) Remove(name string) error {
-	defer d.leave(name)
-	return d.at("remove", name, func(dir int, base string) error {
-		err := unix.Unlinkat(dir, base, 0)
-		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
-			if rerr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); !errors.Is(rerr, unix.ENOTDIR) {
-				return rerr
-			}
+func (d *localDir) Remove(names ...string) error {
+	defer d.leave(names...)
+	for _, name := range names {
+		if err := d.at("remove", name, remove); err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	return nil
+}
+
+func remove(dir int, base string) error {
+	err := unix.Unlinkat(dir, base, 0)
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) {
+		if rerr := unix.Unlinkat(dir, base, unix.AT_REMOVEDIR); !errors.Is(rerr, unix.ENOTDIR) {
+			return rerr
+		}
+	}
+	return err
 }
 
 func (d *localDir) Sync(name string) error {

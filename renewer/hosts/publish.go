@@ -87,37 +87,36 @@ func (pl *place) write(name string, files []File, sum string) (err error) {
 		}
 	}()
 	dir := path.Join(pl.base, temp)
-	if err := pl.dir.Mkdir(dir); err != nil {
-		return err
-	}
-	names := make([]string, 0, len(files))
-	below := make([]File, 0, len(files))
-	for _, f := range files {
-		names = append(names, f.Name)
-		f.Name = path.Join(dir, f.Name)
-		below = append(below, f)
-	}
-	if err := pl.dir.Create(below...); err != nil {
-		return err
-	}
-	if err := pl.dir.Sync(dir); err != nil {
-		return err
-	}
-	pl.readAhead(temp, names)
-	got, err := pl.read(temp)
+	got, err := pl.dir.Fill(dir, storeMode, files...)
 	if err != nil {
-		return fmt.Errorf("read back: %w", err)
+		return err
 	}
 	if digest(got) != sum {
 		return errors.New("what was read back is not what was written: content, mode or owner differ")
 	}
-	if err := pl.dir.Chmod(dir, storeMode); err != nil {
-		return err
+	return pl.dir.Rename(dir, path.Join(pl.base, name))
+}
+
+// Fill is what Dir.Fill does, step by step, for a Dir that has no better way.
+func Fill(d Dir, dir string, mode fs.FileMode, files []File) (found []File, err error) {
+	if err := d.Mkdir(dir); err != nil {
+		return nil, err
 	}
-	if err := pl.dir.Rename(dir, path.Join(pl.base, name)); err != nil {
-		return err
+	below := make([]File, 0, len(files))
+	for _, f := range files {
+		f.Name = path.Join(dir, f.Name)
+		below = append(below, f)
 	}
-	return pl.dir.Sync(pl.base)
+	if err := d.Create(below...); err != nil {
+		return nil, err
+	}
+	if err := d.Sync(dir); err != nil {
+		return nil, err
+	}
+	if found, err = (&place{dir: d, path: "."}).read(dir); err != nil {
+		return nil, fmt.Errorf("read back: %w", err)
+	}
+	return found, d.Chmod(dir, mode)
 }
 
 // removeAll removes a directory of files, or a link, below base.
@@ -130,18 +129,30 @@ func (pl *place) removeAll(name string) error {
 	if err != nil {
 		return err
 	}
-	if info.Mode.IsDir() {
-		names, err := pl.dir.ReadDir(full)
+	if !info.Mode.IsDir() {
+		return pl.dir.Remove(full)
+	}
+	names, err := pl.dir.ReadDir(full)
+	if err != nil {
+		return err
+	}
+	gone := make([]string, 0, len(names)+1)
+	for _, n := range names {
+		below := path.Join(full, n)
+		info, err := pl.dir.Lstat(below)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		for _, n := range names {
-			if err := pl.removeAll(path.Join(name, n)); err != nil {
-				return err
-			}
+		if !info.Mode.IsDir() {
+			gone = append(gone, below)
+		} else if err := pl.removeAll(path.Join(name, n)); err != nil {
+			return err
 		}
 	}
-	return pl.dir.Remove(full)
+	return pl.dir.Remove(append(gone, full)...)
 }
 
 // sweep removes what crashes have left under temporary names.

@@ -47,6 +47,7 @@ func (pl *place) ahead(names []string, revision string, others bool) {
 	}
 	if others {
 		a.Lists = append(a.Lists, ".")
+		a.Syncs = []string{pl.base}
 	} else {
 		a.Infos = append(append(a.Infos, storeDir), names...)
 	}

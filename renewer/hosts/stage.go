@@ -191,9 +191,6 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 				return err
 			}
 		}
-		if err := pl.dir.Sync("."); err != nil {
-			return err
-		}
 	}
 	if err := pl.lead(link, revision); err != nil {
 		return err
@@ -206,10 +203,7 @@ func (pl *place) lead(link, revision string) error {
 	if live, err := pl.live(); err != nil || live == revision {
 		return err
 	}
-	if err := pl.put(revision, link); err != nil {
-		return err
-	}
-	return pl.dir.Sync(pl.base)
+	return pl.put(revision, link)
 }
 
 // tidy makes the links of the live revision complete and removes those of
@@ -226,12 +220,12 @@ func (pl *place) tidy(names []string) error {
 			}
 		}
 	}
-	for _, name := range ours {
-		if !slices.Contains(names, name) {
-			if err := pl.dir.Remove(name); err != nil {
-				return err
-			}
-		}
+	gone := slices.DeleteFunc(ours, func(name string) bool { return slices.Contains(names, name) })
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := pl.dir.Remove(gone...); err != nil {
+		return err
 	}
 	return pl.dir.Sync(".")
 }
@@ -280,6 +274,7 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		return err
 	}
 	defer pl.close()
+	pl.dir.Ahead(Ahead{Lists: []string{pl.base}, Links: []string{path.Join(pl.base, current)}, Syncs: []string{pl.base}})
 	live, err := pl.live()
 	if err != nil {
 		return err
@@ -288,13 +283,19 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	if err != nil {
 		return err
 	}
+	revs = slices.DeleteFunc(revs, func(r revision) bool { return r.String() == live || slices.Contains(keep, r.String()) })
+	var ahead Ahead
+	for _, r := range revs {
+		ahead.Lists = append(ahead.Lists, path.Join(pl.base, r.String()))
+	}
+	pl.dir.Ahead(ahead)
 	for _, r := range revs {
 		name := r.String()
-		if name == live || slices.Contains(keep, name) {
-			continue
-		}
 		// Renamed first: a crash must not leave half of it under its name.
 		if err := pl.removeAll(tempMark + name); err != nil {
+			return err
+		}
+		if _, err := pl.dir.ReadDir(path.Join(pl.base, name)); err != nil { // known by its other name then
 			return err
 		}
 		if err := pl.dir.Rename(path.Join(pl.base, name), path.Join(pl.base, tempMark+name)); err != nil {

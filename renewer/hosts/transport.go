@@ -73,13 +73,20 @@ type Dir interface {
 	ReadDir(name string) ([]string, error)
 	Lstat(name string) (Info, error)
 	Readlink(name string) (string, error)
-	Symlink(target, name string) error
-	// Rename replaces what is there, at once.
+	// Fill makes a directory of files as Create does, at first for its owner
+	// alone, and returns what is in it then. Only after that it gets its mode.
+	Fill(dir string, mode fs.FileMode, files ...File) (found []File, err error)
+	// Link puts a link under a name, whatever is there, at once, and has that on
+	// disk. temp is a name that nobody else uses.
+	Link(target, temp, name string) error
+	// Rename replaces what is there, at once, and has that on disk.
 	Rename(from, to string) error
-	// Remove removes a file, a link or an empty directory.
-	Remove(name string) error
+	// Remove removes files, links and directories that are empty by then, one
+	// after another.
+	Remove(names ...string) error
 	// Sync makes what happened in a directory durable; a transport that
-	// cannot returns nil and says so in its documentation.
+	// cannot returns nil and says so in its documentation, here and where
+	// something is to be on disk.
 	Sync(name string) error
 	Close() error
 }
@@ -90,6 +97,7 @@ type Ahead struct {
 	Infos []string // for Lstat
 	Links []string // for Readlink
 	Files []string // for Lstat and ReadFile
+	Syncs []string // directories in which something is going to change
 }
 
 // File is one file with everything that makes it what it is.

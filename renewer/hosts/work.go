@@ -16,7 +16,8 @@ import (
 // in the way that the placement's guard says.
 //
 //	processes  what a unit's control group, or a container, holds beside its main process
-//	api        the tasks that Dagu's list of workers shows
+//	api        the tasks that Dagu's list of workers shows, and those processes: some
+//	           steps have no process, and a scheduler runs DAGs of its own
 //	command    exit status 0: idle, 1: busy
 func (h *Host) Work(ctx context.Context, p renewer.Placement) (renewer.Work, error) {
 	w, err := h.work(ctx, p.Activate, *p.Guard.Dagu)
@@ -39,8 +40,13 @@ func (h *Host) work(ctx context.Context, a renewer.Activation, g renewer.DaguGua
 	}
 	switch g.By {
 	case renewer.IdleByAPI:
-		w.Active, err = busyWorkers(ctx, g)
-		w.What = "tasks of worker " + g.Worker
+		var tasks int
+		if tasks, err = busyWorkers(ctx, g); w.What == "" {
+			w.What = "tasks of worker " + g.Worker
+		} else {
+			w.What = "tasks of worker " + g.Worker + " and " + w.What
+		}
+		w.Active += tasks
 	case renewer.IdleByCommand:
 		w.Active, err = h.askCommand(ctx, g.Command)
 		w.What = "runs (as " + g.Command[0] + " says)"

@@ -161,7 +161,7 @@ func TestIdleByAPI(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if got := r.Header.Get("Authorization"); got != "Bearer sesame" || r.Method != http.MethodGet || r.URL.Path != "/api/v2/workers" {
+				if got := r.Header.Get("Authorization"); got != "Bearer sesame" || r.Method != http.MethodGet || r.URL.Path != "/api/v1/workers" {
 					t.Errorf("%s %s with %q", r.Method, r.URL, got)
 				}
 				if c.status != 0 {
@@ -181,7 +181,7 @@ func TestIdleByAPI(t *testing.T) {
 			testpki.WriteFile(t, dir+"/ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600)
 			h := New(renewer.Host{Name: "host-a"}, Local("/"))
 			got, err := h.Work(t.Context(), guarded(renewer.Activation{Kind: renewer.ActivateCommand}, renewer.DaguGuard{
-				By: renewer.IdleByAPI, URL: s.URL + "/api/v2/workers", Worker: c.worker, TokenFile: dir + "/token", CACert: dir + "/ca.pem",
+				By: renewer.IdleByAPI, URL: s.URL + "/api/v1/workers", Worker: c.worker, TokenFile: dir + "/token", CACert: dir + "/ca.pem",
 			}))
 			switch {
 			case c.says == "":
@@ -193,9 +193,29 @@ func TestIdleByAPI(t *testing.T) {
 		})
 	}
 	_, err := New(renewer.Host{Name: "host-a"}, Local("/")).Work(t.Context(), guarded(renewer.Activation{Kind: renewer.ActivateCommand}, renewer.DaguGuard{
-		By: renewer.IdleByAPI, URL: "https://127.0.0.1:1/api/v2/workers", Worker: "*",
+		By: renewer.IdleByAPI, URL: "https://127.0.0.1:1/api/v1/workers", Worker: "*",
 	}))
 	if err == nil || !strings.Contains(err.Error(), "connection refused") || os.IsTimeout(err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A step may have no process, and a run of the service's own no task: both count.
+func TestIdleByAPICountsProcessesToo(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"workers": []any{map[string]any{"id": "host-a", "busyPollers": 1}}})
+	}))
+	t.Cleanup(s.Close)
+	for procs, want := range map[string]int{"100\n": 1, "100\n101\n102\n": 3} {
+		root := memory(t)
+		testpki.WriteFile(t, filepath.Join(root, "/sys/fs/cgroup/system.slice/dagu-worker.service/cgroup.procs"), []byte(procs), 0o644)
+		h := New(renewer.Host{Name: "host-a"}, Local(root))
+		systemctl(t, h, map[string]string{"dagu-worker.service": active})
+		got, err := h.Work(t.Context(), guarded(ofWorker, renewer.DaguGuard{By: renewer.IdleByAPI, URL: s.URL + "/api/v1/workers", Worker: "*"}))
+		must(t, err)
+		if got.Active != want || !strings.HasPrefix(got.What, "tasks of worker * and processes beside") {
+			t.Errorf("%q: %+v", procs, got)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func busyWorkers(ctx context.Context, g renewer.DaguGuard) (int, error) {
 	}
 	var list workers
 	if err := json.Unmarshal(body, &list); err != nil || list.Workers == nil {
-		return 0, renewer.WithHint(fmt.Errorf("%s does not answer with a list of workers", g.URL), "url: is the whole address, such as https://dagu:8080/api/v2/workers")
+		return 0, renewer.WithHint(fmt.Errorf("%s does not answer with a list of workers", g.URL), "url: is the whole address, such as https://dagu:8080/api/v1/workers")
 	}
 	if len(list.Errors) > 0 { // a coordinator that did not answer leaves workers out
 		return 0, fmt.Errorf("%s could not ask every coordinator: %s", g.URL, lastLines([]byte(list.Errors[0])))

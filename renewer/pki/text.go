@@ -1,6 +1,8 @@
 package pki
 
 import (
+	"crypto/x509"
+	"renewer/renewer"
 	"slices"
 	"strings"
 	"time"
@@ -30,3 +32,9 @@ func set[T ~string](items []T) string {
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// NoneDropped reports whether a leaf has no name beyond some SANs: what takes its place with
+// those drops none.
+func NoneDropped(leaf *x509.Certificate, sans []string) bool {
+	return len(without(renewer.SANs(leaf), sans)) == 0
+}

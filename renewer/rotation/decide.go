@@ -21,7 +21,7 @@ type Wait struct {
 	Until time.Time // when it goes on whatever they do; zero: not by time
 }
 
-// Blocked reports whether nothing goes on before somebody does something: a CA that
+// Blocked reports whether nothing goes on without manual action: a CA that
 // cannot be opened, or all that is waited for is away or blocked.
 func (w Wait) Blocked() bool {
 	moving := func(h Holder) bool { return !h.Away && !h.Blocked }
@@ -47,6 +47,9 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign yet: %w", r.To.Subject, o.NextErr), For: r.waitFor(o.Lacking)}}
 	}
 	wait := Wait{For: r.waitFor(o.Lacking), Until: o.SwitchBy}
+	if end := ends(wait.For); !end.IsZero() && (wait.Until.IsZero() || end.Before(wait.Until)) {
+		wait.Until = end
+	}
 	due := !o.SwitchBy.IsZero() && !now.Before(o.SwitchBy)
 	return Decision{Stage: AddRoot, Switch: r.Compromised || due || len(wait.For) == 0, Wait: wait}
 }
@@ -54,17 +57,7 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 // after decides once signing is switched.
 func after(r Rotation, o Observed, now time.Time) Decision {
 	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == "" {
-		wait := Wait{For: presenting}
-		for _, h := range presenting {
-			if h.Until.IsZero() {
-				wait.Until = time.Time{}
-				break
-			}
-			if h.Until.After(wait.Until) {
-				wait.Until = h.Until
-			}
-		}
-		return Decision{Stage: Reissue, Wait: wait}
+		return Decision{Stage: Reissue, Wait: Wait{For: presenting, Until: ends(presenting)}}
 	}
 	if r.Trusts(now) {
 		return Decision{Stage: Keep, Wait: Wait{Until: r.KeepUntil()}}
@@ -73,6 +66,19 @@ func after(r Rotation, o Observed, now time.Time) Decision {
 		return Decision{Stage: Done}
 	}
 	return left(Observed{Holding: r.waitFor(o.Holding)}, DropRoot, Done)
+}
+
+// ends is when the last of them is over by itself; zero: not all are, by time.
+func ends(list []Holder) (last time.Time) {
+	for _, h := range list {
+		if h.Until.IsZero() {
+			return time.Time{}
+		}
+		if h.Until.After(last) {
+			last = h.Until
+		}
+	}
+	return last
 }
 
 // left is the last stage: it lasts until nobody holds the root any more.

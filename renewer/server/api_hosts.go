@@ -15,25 +15,29 @@ func (a *api) asked(r *http.Request) (context.Context, context.CancelFunc) {
 }
 
 func (a *api) hostPlan(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := a.asked(r)
-	defer cancel()
-	streamEvents(a, w, r, func(func(renewer.Event)) (renewer.HostPlan, error) {
-		return a.service.HostPlan(ctx, r.PathValue("name"))
-	})
-}
-
-func (a *api) hostSetup(w http.ResponseWriter, r *http.Request) {
-	var req struct {
-		Digest string `json:"digest"`
-	}
+	var req renewer.SetupRequest
 	if err := body(w, r, &req); err != nil {
 		a.failed(w, r, err)
 		return
 	}
-	host := r.PathValue("name")
-	a.log.Info("setup of a host requested", "host", host)
+	req.Host = r.PathValue("name")
+	ctx, cancel := a.asked(r)
+	defer cancel()
+	streamEvents(a, w, r, func(func(renewer.Event)) (renewer.HostPlan, error) {
+		return a.service.HostPlan(ctx, req)
+	})
+}
+
+func (a *api) hostSetup(w http.ResponseWriter, r *http.Request) {
+	var req renewer.SetupRequest
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	req.Host = r.PathValue("name")
+	a.log.Info("setup of a host requested", "host", req.Host)
 	streamEvents(a, w, r, func(progress func(renewer.Event)) (renewer.HostPlan, error) {
-		return a.service.HostSetup(a.acts, host, req.Digest, progress)
+		return a.service.HostSetup(a.acts, req, progress)
 	})
 }
 

@@ -179,13 +179,13 @@ func (c *Client) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer
 }
 
 // HostPlan implements Service.
-func (c *Client) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
-	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/plan", nil, nil)
+func (c *Client) HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
+	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(r.Host)+"/plan", r, nil)
 }
 
 // HostSetup implements Service.
-func (c *Client) HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
-	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/setup", map[string]string{"digest": digest}, progress)
+func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error) {
+	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(r.Host)+"/setup", r, progress)
 }
 
 // Doctor implements Service.

@@ -159,7 +159,7 @@ func (e *exposition) issuers(all []renewer.IssuerStatus) {
 			e.holds(labelsOf(label{"issuer", i.Name}), "stage", i.Rotation.Stage)
 		}
 	}
-	e.gauge("renewer_ca_rotation_blocked", "1 if the replacement of the issuer's CA needs somebody.")
+	e.gauge("renewer_ca_rotation_blocked", "1 if the replacement of the issuer's CA needs manual action.")
 	for _, i := range all {
 		if i.Rotation != nil {
 			e.bool(labelsOf(label{"issuer", i.Name}), i.Rotation.Blocked)

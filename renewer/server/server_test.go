@@ -78,11 +78,13 @@ func (f *fakeService) Events(ctx context.Context, e renewer.EventFilter) ([]rene
 	return f.events(ctx, e)
 }
 
-func (f *fakeService) HostPlan(_ context.Context, host string) (renewer.HostPlan, error) {
+func (f *fakeService) HostPlan(_ context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
+	host := r.Host
 	return renewer.HostPlan{Host: host, Changes: []renewer.FileChange{}, Notes: []string{}}, nil
 }
 
-func (f *fakeService) HostSetup(_ context.Context, host, digest string, _ func(renewer.Event)) (renewer.HostPlan, error) {
+func (f *fakeService) HostSetup(_ context.Context, r renewer.SetupRequest, _ func(renewer.Event)) (renewer.HostPlan, error) {
+	host, digest := r.Host, r.Digest
 	return renewer.HostPlan{Host: host, Digest: digest, Changes: []renewer.FileChange{}, Notes: []string{}}, nil
 }
 
@@ -230,9 +232,9 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	v, err := c.Verify(ctx, []string{"docker"})
 	equal("verify", found, v, err)
 	equal("verify names", []string{"docker"}, asked["verify"], nil)
-	hp, err := c.HostPlan(ctx, "host-b")
+	hp, err := c.HostPlan(ctx, renewer.SetupRequest{Host: "host-b"})
 	equal("host plan", "host-b", hp.Host, err)
-	hp, err = c.HostSetup(ctx, "host-b", "d1", nil)
+	hp, err = c.HostSetup(ctx, renewer.SetupRequest{Host: "host-b", Digest: "d1"}, nil)
 	equal("host setup", "d1", hp.Digest, err)
 	doc, err := c.Doctor(ctx, "host-b")
 	equal("doctor", []renewer.Finding{{Check: "reach", Host: "host-b", Level: renewer.FindingOK}}, doc, err)

@@ -44,7 +44,7 @@ type Service interface {
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
-	// says how it stands. With Wait it returns when that is over or needs somebody.
+	// says how it stands. With Wait it returns when that is over or needs manual action.
 	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
 	// Rotation is how the replacement of an issuer's CA stands; without a stage
 	// where there never was one.
@@ -61,10 +61,10 @@ type Service interface {
 	// Forget lets go of what left the fleet file and is still in place.
 	Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error)
 	// HostPlan returns what a host needs to serve the Docker API over TLS.
-	HostPlan(ctx context.Context, host string) (renewer.HostPlan, error)
+	HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error)
 	// HostSetup places the certificate and carries the plan out, if it is still
 	// the one with that digest. Everything is put back if it fails.
-	HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error)
+	HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error)
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)

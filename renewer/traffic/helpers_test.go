@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -60,13 +61,26 @@ func apply(c renewer.Certificate, rec *renewer.Record, now time.Time, in renewer
 	if rec.Rollout.Phase.Over() {
 		return nil
 	}
-	s, ch := renewer.Apply(renewer.State{Certificate: c, Record: *rec}, now, in)
+	was := *rec
+	given := text(was)
+	s, ch := renewer.Apply(renewer.State{Certificate: c, Record: was}, now, in)
+	if got := text(was); got != given {
+		panic(fmt.Sprintf("%T changed what it was given:\n%s\n%s", in, given, got))
+	}
 	*rec = s.Record
 	rec.NextAt = time.Time{}
 	if ch.Closed != nil {
 		rec.Rollout = ch.Closed
 	}
 	return ch.Events
+}
+
+func text(rec renewer.Record) string {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
 }
 
 var errProbe = &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}

@@ -133,6 +133,9 @@ func (g *Graph) Matrix(now time.Time, named func(certificate string) bool) []ren
 		}
 		out = append(out, pair)
 	})
+	out = join(out, func(p *renewer.TrustPair) (pairKind, *[]string) {
+		return pairKind{&p.Presenters[0], len(p.Presenters), p.As, p.Issuer, sameSet(p.Under), p.State, p.Until.UnixNano(), p.Since.UnixNano(), p.Coming}, &p.Verifiers
+	})
 	slices.SortFunc(out, func(a, b renewer.TrustPair) int {
 		return strings.Compare(order(a.State, a.As, a.Presenters, a.Verifiers, a.Under), order(b.State, b.As, b.Presenters, b.Verifiers, b.Under))
 	})
@@ -202,7 +205,40 @@ func (g *Graph) Impact(now time.Time, s Suppose) []renewer.Refusal {
 	return sortRefusals(out)
 }
 
+// pairKind is all of a pair but its verifiers; the presenters of a group are one list.
+type pairKind struct {
+	presenters   *string
+	n            int
+	as           renewer.Usage
+	issuer       string
+	under        same
+	state        renewer.Acceptance
+	until, since int64
+	coming       bool
+}
+
+// join makes one of pairs that differ only in who checks.
+func join[T any](list []T, kind func(*T) (pairKind, *[]string)) []T {
+	at := map[pairKind]int{}
+	out := make([]T, 0, len(list))
+	for i := range list {
+		k, more := kind(&list[i])
+		if n, had := at[k]; had {
+			_, verifiers := kind(&out[n])
+			*verifiers = slices.Concat(*verifiers, *more)
+			slices.Sort(*verifiers)
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, list[i])
+	}
+	return out
+}
+
 func sortRefusals(out []renewer.Refusal) []renewer.Refusal {
+	out = join(out, func(r *renewer.Refusal) (pairKind, *[]string) {
+		return pairKind{presenters: &r.Presenters[0], n: len(r.Presenters), as: r.As, issuer: r.Issuer, under: sameSet(r.Under), state: r.State, since: r.Since.UnixNano()}, &r.Verifiers
+	})
 	slices.SortFunc(out, func(a, b renewer.Refusal) int {
 		return strings.Compare(order(a.State, a.As, a.Presenters, a.Verifiers, a.Under), order(b.State, b.As, b.Presenters, b.Verifiers, b.Under))
 	})

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,43 +17,41 @@ func (g *Graph) Unready(issuer string, under renewer.RootSet, now time.Time) (ou
 	next := Leaf{Issuer: issuer, Under: under, NotAfter: now.Add(time.Hour)}
 	for s := range sides {
 		for v := range g.mayLack(s, issuer, under, now) {
-			if g.Accepts(v, next, now) || !g.acceptsAny(s, v, next, now) {
-				continue
+			if shown := g.accepted(s, v, next, now); shown != nil {
+				if r, refused := g.refuses(v, next, shown, now); refused {
+					out = append(out, r)
+				}
 			}
-			r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(under)}
-			if r.InPlace && now.Before(v.Settles) {
-				r.Until = v.Settles
-			}
-			out = append(out, r)
 		}
 	}
 	slices.SortFunc(out, func(a, b Refusal) int { return compare(a.Verifier, b.Verifier) })
 	return slices.CompactFunc(out, func(a, b Refusal) bool { return a.Verifier == b.Verifier })
 }
 
-// acceptsAny reports whether a verifier may accept a leaf that a presenter of the
-// issuer of next shows now.
-func (g *Graph) acceptsAny(s Side, v *Node, next Leaf, now time.Time) bool {
-	any := func(root string) bool {
+// accepted returns leaves that a presenter of the issuer of next shows now and a
+// verifier may accept; nil if there is no such presenter.
+func (g *Graph) accepted(s Side, v *Node, next Leaf, now time.Time) []Leaf {
+	of := func(root string) []Leaf {
 		for p := range g.shown[s][root] {
 			if self(v, p) || p.Issuer != next.Issuer && !slices.ContainsFunc(p.Leaves, func(l Leaf) bool { return l.Issuer == next.Issuer }) {
 				continue
 			}
 			if slices.ContainsFunc(p.Leaves, func(l Leaf) bool { return g.mayAccept(v, l, next, now) }) {
-				return true
+				return p.Leaves
 			}
 		}
-		return false
+		return nil
 	}
+	roots := append(renewer.RootSet{unknown}, v.Roots...)
 	if !v.Roots.Known() {
-		for root := range g.rootsOf[s][next.Issuer] {
-			if any(root) {
-				return true
-			}
-		}
-		return false
+		roots = slices.Collect(maps.Keys(g.rootsOf[s][next.Issuer]))
 	}
-	return any(unknown) || slices.ContainsFunc(v.Roots, any)
+	for _, root := range roots {
+		if shown := of(root); shown != nil {
+			return shown
+		}
+	}
+	return nil
 }
 
 // Showing is a placement that shows a leaf, and until when at most.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
 	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{
-		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{next: o.observer, health: &a.health},
+		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{cmp.Or[engine.Observer](o.observer, engine.Silent{}), &a.health},
 	})
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	a.stop = stop

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
 	"renewer/renewer/hosts"
+	"renewer/renewer/pki"
 	"renewer/renewer/unithost"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +22,7 @@ import (
 // machine is a host that says what a restart would meet: engine.Foresight.
 type machine struct {
 	*hosts.Host
+	parts *parts
 }
 
 // Doubts looks at the units that a placement activates, as systemd has them, and at
@@ -55,7 +58,24 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			out = append(out, start.Doubts(p)...)
 		}
 	}
-	return out, nil
+	return append(out, m.refusedByName(ctx, p)...), nil
+}
+
+// refusedByName looks whether clients of a coordinator would refuse its next certificate.
+func (m machine) refusedByName(ctx context.Context, p renewer.Placement) []renewer.Doubt {
+	serves := func(c renewer.Certificate) bool {
+		return daguhost.Applies(c) && slices.Contains(c.Usages, renewer.UsageServer)
+	}
+	c, ok := m.parts.fleet.Certificate(p.Certificate)
+	if !ok || !serves(c) {
+		return nil
+	}
+	disk, err := m.Inspect(ctx, p)
+	if err != nil || disk.Chain.Leaf == nil || pki.NoneDropped(disk.Chain.Leaf, c.SANs) { // mostly the names stay
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(m.parts.fleet.Certificates), func(o renewer.Certificate) bool { return o.Name == c.Name || !serves(o) })
+	return dropped(c, disk.Chain.Leaf, others, m.parts.dials(ctx))
 }
 
 // Listens reports whether anything listens on the port of an address.
@@ -126,9 +146,9 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 		}
 		for _, d := range doubts[pl.ID()] {
 			if d.Sure {
-				steps[i].Reason += "; it will wait: " + d.Unit + " would not start again: " + d.Text + " (" + d.Fix + ")"
+				steps[i].Reason += "; it will wait: " + d.String() + " (" + d.Fix + ")"
 			} else {
-				steps[i].Reason += "; it looks odd: " + d.Text
+				steps[i].Reason += "; it looks odd: " + d.String()
 			}
 		}
 	}
@@ -137,9 +157,9 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 // findings are doubts as the doctor says them.
 func findings(p renewer.Placement, doubts []renewer.Doubt) (out []renewer.Finding) {
 	for _, d := range doubts {
-		f := renewer.Finding{Check: "would-start", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingWarn, Text: d.Unit + ": " + d.Text, Fix: d.Fix}
+		f := renewer.Finding{Check: "would-start", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingWarn, Text: d.String(), Fix: d.Fix}
 		if d.Sure {
-			f.Level, f.Text = renewer.FindingFail, d.Unit+" would not start again: "+d.Text
+			f.Level = renewer.FindingFail
 		}
 		out = append(out, f)
 	}

@@ -222,43 +222,11 @@ func (h *health) all() ([]renewer.IssuerStatus, []renewer.HostStatus) {
 // observer passes what the engine counts to the metrics, and what it says of
 // issuers to the health.
 type observer struct {
-	next   engine.Observer // nil: nobody counts
+	engine.Observer
 	health *health
 }
 
 func (o *observer) Issued(issuer string, err error, took time.Duration) {
 	o.health.issued(issuer, err)
-	if o.next != nil {
-		o.next.Issued(issuer, err, took)
-	}
-}
-
-func (o *observer) RolloutEnded(result renewer.Result, took time.Duration) {
-	if o.next != nil {
-		o.next.RolloutEnded(result, took)
-	}
-}
-
-func (o *observer) Away(took, budget time.Duration) {
-	if o.next != nil {
-		o.next.Away(took, budget)
-	}
-}
-
-func (o *observer) Drifted() {
-	if o.next != nil {
-		o.next.Drifted()
-	}
-}
-
-func (o *observer) RolledBack() {
-	if o.next != nil {
-		o.next.RolledBack()
-	}
-}
-
-func (o *observer) Checked(at time.Time) {
-	if o.next != nil {
-		o.next.Checked(at)
-	}
+	o.Observer.Issued(issuer, err, took)
 }

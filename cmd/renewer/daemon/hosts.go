@@ -43,14 +43,15 @@ func (a *App) machine(host string) (dockerhost.Machine, error) {
 }
 
 // HostPlan implements server.Service.
-func (a *App) HostPlan(ctx context.Context, host string) (renewer.HostPlan, error) {
-	plan, _, err := a.hostPlan(ctx, host)
+func (a *App) HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
+	plan, _, err := a.hostPlan(ctx, r)
 	return plan, err
 }
 
 // hostPlan also reports whether the service would not start with the files
 // that are there.
-func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan, unusable bool, err error) {
+func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewer.HostPlan, unusable bool, err error) {
+	host := r.Host
 	c, p, err := a.dockerPlacement(host)
 	if err != nil {
 		return plan, false, err
@@ -68,6 +69,13 @@ func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan,
 		return plan, false, err
 	}
 	plan, err = dockerhost.Plan(facts, p)
+	if err == nil && r.Firewall {
+		wall, failed := dockerhost.InspectWall(ctx, m)
+		if failed != nil {
+			return plan, false, failed
+		}
+		plan, err = dockerhost.WithWall(plan, wall, p, a.clientsOf(ctx, c, host))
+	}
 	if err == nil && rec.Placements[host].Revision == "" && facts.Disk.Leaf != "" {
 		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was placed by something else, and this inventory knows nothing of it: "+dockerhost.Foreign(p))
 	}
@@ -76,12 +84,13 @@ func (a *App) hostPlan(ctx context.Context, host string) (plan renewer.HostPlan,
 
 // HostSetup implements server.Service: the certificate first, because dockerd
 // exits when the files that daemon.json names are missing.
-func (a *App) HostSetup(ctx context.Context, host, digest string, progress func(renewer.Event)) (renewer.HostPlan, error) {
-	plan, unusable, err := a.hostPlan(ctx, host)
+func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error) {
+	host := r.Host
+	plan, unusable, err := a.hostPlan(ctx, r)
 	if err != nil {
 		return plan, err
 	}
-	if plan.Digest != digest {
+	if plan.Digest != r.Digest {
 		return plan, renewer.WithHint(fmt.Errorf("host %s is not as it was when the plan was made", host), "look again: renewer host check "+host)
 	}
 	c, p, err := a.dockerPlacement(host)
@@ -236,6 +245,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 			kase.Leaf = leaf
 		}
 	}
+	kase.Clients = a.clientsOf(ctx, c, p.Host)
 	if p.Probe.Kind.Served() {
 		kase.Served, _ = probes.New().Peek(ctx, p.Probe) // the probe says why nothing was seen
 	}
@@ -267,20 +277,25 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 // looked at.
 func (a *App) diagnoseDagu(ctx context.Context, c renewer.Certificate, s engine.Seen, m daguhost.Machine) []renewer.Finding {
 	p := s.Placement()
-	facts, err := daguhost.Inspect(ctx, m, p)
+	units, err := daguhost.InspectAll(ctx, m, p)
 	if err != nil {
 		return []renewer.Finding{{
 			Check: "dagu-unit", Host: p.Host, Certificate: p.Certificate, Level: renewer.FindingUnknown,
 			Text: "the settings of Dagu could not be looked at: " + err.Error(), Fix: renewer.Hint(err),
 		}}
 	}
-	kase := daguhost.Case{Certificate: c, Placement: p, Facts: facts, Servers: a.daguServers(ctx)}
+	kase := daguhost.Case{Certificate: c, Placement: p, Servers: a.daguServers(ctx)}
 	if g := s.Generation(); g != nil {
 		if chain, err := g.Parse(); err == nil {
 			kase.Leaf, kase.Intermediates = chain.Leaf, chain.Intermediates
 		}
 	}
-	return daguhost.Diagnose(kase)
+	var found []renewer.Finding
+	for _, facts := range units {
+		kase.Facts = facts
+		found = append(found, daguhost.Diagnose(kase)...)
+	}
+	return found
 }
 
 // daguServers are the coordinators' certificates that are in place.

@@ -32,14 +32,11 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		return err
 	}
 	for _, old := range before {
-		if !old.Key {
+		print := renewer.Fingerprint(old.Cert.Raw)
+		if !old.Key && (one.KeyGone || one.From.Fingerprint != print) { // else this was cut short before it was recorded
 			continue
 		}
-		print := renewer.Fingerprint(old.Cert.Raw)
-		if err := local.LastCRL(ctx, cfg, print); err != nil && !errors.Is(err, local.ErrNoCRL) {
-			return err
-		}
-		if _, err := local.DestroyOld(cfg, print); err != nil {
+		if err := destroy(ctx, cfg, print, old.Key); err != nil {
 			return err
 		}
 		destroyed++
@@ -53,6 +50,18 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a CA that signed before", is.Name), "renewer ca show "+is.Name+" shows what it has")
 	}
 	return nil
+}
+
+// destroy removes a key after its last CRL.
+func destroy(ctx context.Context, cfg local.Config, print string, there bool) error {
+	if !there {
+		return nil
+	}
+	if err := local.LastCRL(ctx, cfg, print); err != nil && !errors.Is(err, local.ErrNoCRL) {
+		return err
+	}
+	_, err := local.DestroyOld(cfg, print)
+	return err
 }
 
 // recordOld records an event of an issuer, with its last rotation if there was one.

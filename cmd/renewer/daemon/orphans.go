@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,48 @@ type departures interface {
 // orphans are the rows of what left the fleet file and has not expired, soonest
 // expiry first.
 func (a *App) orphans() ([]renewer.Row, error) {
-	return orphansOf(a.store, a.stays, time.Now())
+	rows, err := orphansOf(a.store, a.stays, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	names, err := a.store.Names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if a.stays(name) {
+			continue
+		}
+		row, ok, err := a.leaving(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// leaving is the row of a certificate that is not in the fleet file any more and
+// that no pass has taken out of the lists yet; ok is false where nothing of it is
+// in place.
+func (a *App) leaving(name string) (row renewer.Row, ok bool, err error) {
+	rec, found, err := a.store.Record(name)
+	if err != nil || !found {
+		return row, false, err
+	}
+	find := func(number int) *renewer.Generation {
+		g, failed := a.generation(name, number)
+		err = errors.Join(err, failed)
+		return g
+	}
+	retired := a.parts.Load().fleet.Retired()
+	left := rec.Departures(renewer.Certificate{Name: name}, find, func(host string) bool { return slices.Contains(retired, host) }, time.Now())
+	if len(left) == 0 || err != nil {
+		return row, false, err
+	}
+	return renewer.OrphanRow(name, left, find(left[0].Generation)), true, err
 }
 
 // stays reports whether a certificate is in the fleet file, and so no orphan

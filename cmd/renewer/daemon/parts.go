@@ -69,7 +69,7 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), t
 		}
 		host := hosts.New(h.Host, t)
 		if p.hosts[h.Name] = host; h.Root == "" || h.Root == "/" { // below another root systemd's paths mean nothing
-			p.hosts[h.Name] = machine{host}
+			p.hosts[h.Name] = machine{host, p}
 		}
 	}
 	return p, nil
@@ -159,7 +159,6 @@ func (a *App) engineFleet() engine.Fleet {
 
 func (p *parts) engineFleet() engine.Fleet {
 	f := engine.Fleet{
-
 		Certificates: p.fleet.Certificates, Issuers: p.issuers, Hosts: p.hosts, Windows: map[string]engine.Window{}, Retired: map[string]bool{},
 	}
 	for _, host := range p.fleet.Retired() {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -62,15 +63,20 @@ func (a *App) pick(names ...string) ([]string, error) {
 func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
 	fleet, more := a.parts.Load().fleet, true
 	listed, missing := make([]bool, len(fleet.Certificates)), len(fleet.Certificates)
+	var failed error
 	err := a.store.Rows(until, func(row renewer.Row) bool {
 		if i, ok := fleet.Index(row.Name); ok {
 			listed[i] = true
 			missing--
 			more = yield(row)
+		} else if left, ok, err := a.leaving(row.Name); err != nil {
+			failed, more = err, false
+		} else if ok {
+			more = yield(left)
 		}
 		return more
 	})
-	if err != nil || !until.IsZero() || missing == 0 {
+	if err = errors.Join(err, failed); err != nil || !until.IsZero() || missing == 0 {
 		return err
 	}
 	for i, c := range fleet.Certificates {

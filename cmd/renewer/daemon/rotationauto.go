@@ -10,6 +10,7 @@ import (
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/rotation"
 )
 
@@ -21,7 +22,8 @@ func (a *App) beginRotation(ctx context.Context, is configs.Issuer) (began bool,
 		return false, nil
 	}
 	cfg := localConfig(is)
-	signing, err := local.Open(cfg)
+	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
+	signing, err := lazy.open()
 	if err != nil {
 		return false, nil //nolint:nilerr // the issuer's health says so
 	}

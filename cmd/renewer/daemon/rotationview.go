@@ -28,7 +28,7 @@ func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) error {
 	if a.daemon.Load() != nil || !ok || one.Stage.Over() {
 		return nil
 	}
-	o, err := a.observeRotation(ctx, is, one)
+	o, err := a.observeRotation(ctx, is, one, false)
 	if err == nil {
 		a.rotations.put(one, rotation.Decide(one, o, time.Now()).Wait)
 	}

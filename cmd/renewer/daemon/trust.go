@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +18,9 @@ func (a *App) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust,
 	var full []string
 	for _, name := range r.Names {
 		some, err := a.pickWithOrphans(name)
+		if err == nil && len(some) == 0 {
+			_, err = a.pick(name) // says which is the nearest
+		}
 		if err != nil {
 			return renewer.Trust{}, err
 		}
@@ -31,22 +33,18 @@ func (a *App) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust,
 	return t, err
 }
 
-// pickWithOrphans is pick for what left the fleet file too.
-func (a *App) pickWithOrphans(name string) ([]string, error) {
-	names, err := a.pick(name)
-	if err == nil {
-		return names, nil
+// pickWithOrphans is pick for what left the fleet file too; nothing is no error.
+func (a *App) pickWithOrphans(name string) (names []string, err error) {
+	if a.parts.Load().fleet.Stands(name) {
+		return a.pick(name)
 	}
-	left, failed := a.orphans()
+	left, err := a.orphans()
 	for _, row := range left {
 		if entry, _, _ := strings.Cut(row.Name, "@"); row.Name == name || entry == name {
 			names = append(names, row.Name)
 		}
 	}
-	if len(names) > 0 {
-		return names, failed
-	}
-	return nil, errors.Join(err, failed)
+	return names, err
 }
 
 // DropRoot implements server.Service.
@@ -146,9 +144,12 @@ func (a *App) subject(ctx context.Context, target string) (kind, name string, s 
 	}
 	var found []string
 	if is("certificate") {
-		if names, err := a.pickWithOrphans(target); err == nil {
-			s.Certificates, found = names, append(found, "certificate")
-		} else if wanted == "certificate" && explicit {
+		if s.Certificates, err = a.pickWithOrphans(target); len(s.Certificates) > 0 {
+			found = append(found, "certificate")
+		} else if explicit && err == nil {
+			_, err = a.pick(target) // says which is the nearest
+		}
+		if err != nil {
 			return "", "", s, err
 		}
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -137,5 +138,39 @@ func TestACAInUseIsNotOverwritten(t *testing.T) {
 		if err == nil || !strings.Contains(renewer.Hint(err), "renewer ca rotate a") {
 			t.Errorf("%v, hint %q", err, renewer.Hint(err))
 		}
+	}
+}
+
+// A window that is closed for long: what waits for it is said and is no block; --now,
+// given later too, and --compromised wait for no window.
+func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
+	for _, r := range []renewer.RotateRequest{{Now: true}, {Compromised: true}} {
+		t.Run(fmt.Sprintf("compromised=%t", r.Compromised), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			w.want(w.local("a")+"}\nwindows: {w: {cron: \"0 3 29 2 *\", duration: 1m}", "issuer: a, window: w, override_before: 1m", "issuer: a")
+			rotate(renewer.RotateRequest{})(w)
+			for n := range 2 {
+				w.pass(passNames[n])
+			}
+			v := w.rotation()
+			if text := strings.Join(v.Waiting, ";"); v.Stage != "add_root" || v.Blocked || !strings.Contains(text, "svc@here") || !strings.Contains(text, "window") {
+				t.Errorf("%+v", v)
+			}
+			shows("svc", "a")(w)
+			rotate(r)(w)
+			w.passes()
+			if v := w.rotation(); v.Stage != "done" {
+				t.Errorf("%+v", v)
+			}
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("%q", refused)
+			}
+		})
 	}
 }

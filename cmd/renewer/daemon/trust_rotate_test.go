@@ -344,3 +344,66 @@ func revokedIn(t *testing.T, der []byte, ca *x509.Certificate) map[string]bool {
 	}
 	return out
 }
+
+// The command that takes a rotation back is cut short after it was recorded.
+func TestARotationThatIsTakenBackIsTakenBackAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	s := scenario{start: everyone("a"), steps: then(all(rotate(renewer.RotateRequest{}), func(w *world) {
+		w.with("ca rotate --cancel, killed", func(ctx context.Context, a *App) {
+			one, wait, _ := a.rotations.of("a")
+			one.CancelledAt = time.Now()
+			must(w.t, a.recordRotation(ctx, one, wait))
+		})
+	})), svc: "a", cli: "a"}
+	s.play(w)
+	w.at("cancelled")
+}
+
+// The key is compromised while a host is off: what breaks is named first, and the
+// host is gone on without. When it is back it gets the new root and certificate.
+func TestACompromisedCAIsReplacedWhileAHostIsOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), false)
+	way := w.addFar()
+	everyone("a")(w)
+	w.passes()
+	w.talk()
+	way.shut.Store(true)
+	request := renewer.RotateRequest{Issuer: "a", Kind: "rotate", Compromised: true}
+	w.with("what breaks", func(ctx context.Context, a *App) {
+		ask := request
+		ask.Plan = true
+		v, err := a.Rotate(ctx, ask, nil)
+		must(t, err)
+		if text := strings.Join(v.Breaks, "\n"); !slices.Equal(v.Without, []string{"far"}) || !strings.Contains(text, "far is gone on without: its cli@far") || !strings.Contains(text, "does not manage") {
+			t.Errorf("%+v", v)
+		}
+		if len(v.Plan) != 4 || v.Plan[1].Stage != "switch" || !strings.Contains(v.Plan[1].When, "at once") || v.Plan[2].Placements != 3 || v.Plan[2].Restarts != 1 {
+			t.Errorf("%+v", v.Plan)
+		}
+		request.Without = v.Without
+	})
+	rotate(request)(w)
+	w.without("far")
+	if v := w.rotation(); v.Stage != "done" || v.TrustedNowhere <= 0 {
+		t.Errorf("%+v", v)
+	}
+	w.holds("svc", "here", "b")
+	w.holds("cli", "far", "a")
+	for _, refused := range w.refusals() {
+		if !strings.Contains(refused, "cli on far") {
+			t.Error(refused)
+		}
+	}
+	way.shut.Store(false)
+	w.rocky = true
+	w.passes()
+	w.endsWith("cli", "b")
+	w.endsWith("svc", "b")
+	asked := len(w.refusals())
+	w.ask("at the end")
+	if refused := w.refusals(); len(refused) > asked {
+		t.Errorf("%q", refused[asked:])
+	}
+}

@@ -43,13 +43,14 @@ type conn struct {
 	idle   *time.Timer
 	files  map[rights]*files
 	owners map[string]hosts.Owner // looked up before
+	ways   map[string]way         // by the directories that they lead to
 	beside bool                   // a command ran beside the SFTP session
 }
 
 func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
 	c := &conn{
 		t: t, client: client, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
-		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{},
+		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{}, ways: map[string]way{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
 	return c
@@ -186,7 +187,7 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 	var refused *ssh.OpenChannelError
 	for pause := refusedPause; ; pause = min(2*pause, longestPause) {
-		s, err := await(ctx, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+		s, err := c.ask(ctx)
 		var no *ssh.OpenChannelError
 		if errors.As(err, &no) && (no.Reason == ssh.ConnectionFailed || no.Reason == ssh.ResourceShortage) {
 			refused = no
@@ -204,6 +205,24 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", refused), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
 		}
 	}
+}
+
+// ask asks for a session once. The library forgets a request that is sent while
+// a connection ends, and waits for its answer for ever (mux.openChannel, after
+// dropAll); so the end of the connection counts here.
+func (c *conn) ask(ctx context.Context) (*ssh.Session, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-c.over:
+			cancel(ErrLost)
+		case <-done:
+		}
+	}()
+	return await(ctx, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
 }
 
 // besidePatience is how long a session that was closed may still count at the

@@ -194,7 +194,7 @@ func TestContextEndsEverything(t *testing.T) {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
-	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/", false); return err })
+	ended("open", func(ctx context.Context) error { _, err := tr.OpenDir(ctx, "/usr", false); return err })
 	ended("run", func(ctx context.Context) error { _, err := tr.Run(ctx, []string{"true"}); return err })
 	ended("owner", func(ctx context.Context) error { _, err := tr.Owner(ctx, "daemon", "", "/"); return err })
 	fresh := reach(t, client(t), config(t, s))

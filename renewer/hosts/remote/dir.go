@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	"renewer/internal/sftp"
 	"renewer/renewer"
@@ -18,13 +19,14 @@ import (
 // dir is an open directory: the path that it really has, for names to be put
 // behind.
 type dir struct {
-	ctx  context.Context
-	c    *conn
-	as   rights // what is done in it is done with these
-	f    *files // the session with them
-	path string
-	seen *memory
-	end  func()
+	ctx   context.Context
+	c     *conn
+	as    rights // what is done in it is done with these
+	f     *files // the session with them
+	asked string // the path that it was opened by
+	path  string
+	seen  *memory
+	end   func()
 }
 
 // OpenDir resolves the path on the host.
@@ -37,9 +39,16 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 		if err != nil {
 			return nil, err
 		}
-		d := &dir{ctx: ctx, c: c, seen: newMemory(), end: sync.OnceFunc(c.release)}
-		if d.f, err = c.sftp(ctx, t.rights()); err == nil {
+		d := &dir{ctx: ctx, c: c, asked: name, seen: newMemory(), end: sync.OnceFunc(c.release)}
+		have, known := c.wayTo(name)
+		if d.path, d.as = have.path, have.as; !known {
+			d.as = t.rights()
+		}
+		if d.f, err = c.sftp(ctx, d.as); err == nil && !known {
 			err = d.open(path.Join("/", t.cfg.Root), name, create)
+		}
+		if err == nil && !known {
+			c.keepWay(name, way{d.path, d.as, time.Now()})
 		}
 		if err != nil {
 			d.end()
@@ -49,7 +58,11 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 	})
 }
 
-func (d *dir) Close() error { d.end(); return nil }
+func (d *dir) Close() error {
+	d.seen.letGo()
+	d.end()
+	return nil
+}
 
 type nothing = struct{}
 
@@ -70,8 +83,8 @@ func (d *dir) Mkdir(name string) error {
 		if err != nil || made.Mode.Perm() == private {
 			return err
 		}
-		if d.as == asRoot || !made.Mode.IsDir() {
-			return misconfigured(fmt.Errorf("the SFTP server made it with mode %04o instead of 0700", made.Mode.Perm()), "use OpenSSH's SFTP server: set sftp_server:")
+		if !made.Mode.IsDir() {
+			return errNotDirectory
 		}
 		made.Mode = fs.ModeDir | private
 		return d.f.Chmod(ctx, full, private)
@@ -93,6 +106,8 @@ func (d *dir) Chmod(name string, mode fs.FileMode) error {
 	err = d.do("chmod", name, func(ctx context.Context, full string) error { return d.f.Chmod(ctx, full, mode) })
 	return d.explain(err, name, false)
 }
+
+var errNotDirectory = errors.New("not a directory")
 
 var errLink = errors.New("is a symbolic link")
 
@@ -164,52 +179,141 @@ func (d *dir) link(name string) *answer[string] {
 	return remember(d, d.seen.links, name, func(ctx context.Context) (string, error) { return d.f.ReadLink(ctx, path.Join(d.path, name)) })
 }
 
-func (d *dir) Symlink(target, name string) error {
-	return d.explain(d.do("symlink", name, func(ctx context.Context, full string) error { return d.f.Symlink(ctx, target, full) }), name, true)
+// Link goes through a name that nobody else uses, so all of it can be sent at
+// once: where the link cannot be made, there is nothing to be renamed.
+func (d *dir) Link(target, temp, name string) error {
+	if !fs.ValidPath(temp) {
+		return &fs.PathError{Op: "link", Path: temp, Err: fs.ErrInvalid}
+	}
+	defer d.seen.forget(temp)
+	parent := d.parent(name)
+	return d.explain(d.do("link", name, func(ctx context.Context, full string) error {
+		return d.f.Link(ctx, target, path.Join(d.path, temp), full, parent)
+	}), name, false)
 }
 
 func (d *dir) Rename(from, to string) error {
 	if !fs.ValidPath(from) {
 		return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrInvalid}
 	}
-	defer d.seen.forget(from)
-	return d.explain(d.do("rename", to, func(ctx context.Context, full string) error {
-		return d.f.Rename(ctx, path.Join(d.path, from), full)
-	}), to, false)
+	parent := d.parent(to)
+	_, err := call(d, "rename", to, func(ctx context.Context, full string) (nothing, error) {
+		return nothing{}, d.f.Rename(ctx, path.Join(d.path, from), full, parent)
+	})
+	if err != nil {
+		d.seen.forget(from)
+		d.seen.forget(to)
+		return d.explain(err, to, false)
+	}
+	d.seen.move(from, to)
+	return nil
 }
 
-func (d *dir) Remove(name string) error {
-	isDir := false
-	if i, err := d.lstat(name); err == nil {
-		isDir = i.Mode.IsDir()
-	}
-	return d.explain(d.do("remove", name, func(ctx context.Context, full string) error {
-		if isDir {
-			return d.f.Rmdir(ctx, full)
+func (d *dir) Remove(names ...string) error {
+	var gone []sftp.Gone
+	for _, name := range names {
+		i, err := d.lstat(name)
+		if err != nil {
+			return pathError("remove", path.Join(d.path, name), bare(err))
 		}
-		return d.f.Remove(ctx, full)
-	}), name, false)
+		gone = append(gone, sftp.Gone{Name: path.Join(d.path, name), Dir: i.Mode.IsDir()})
+		defer d.seen.forget(name)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Remove(ctx, gone...) })
+	last := names[len(names)-1]
+	return d.explain(pathError("remove", path.Join(d.path, last), err), last, false)
+}
+
+// bare is an error without the path, which is told once.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// Fill needs three journeys, but step by step where there are files that the
+// session's user may not make, or directories that the server makes as it likes.
+func (d *dir) Fill(name string, mode fs.FileMode, files ...hosts.File) ([]hosts.File, error) {
+	defer d.seen.forget(name)
+	own := make([]sftp.NewFile, 0, len(files))
+	for _, f := range files {
+		if below := path.Join(name, f.Name); !fs.ValidPath(below) || path.Dir(below) != name {
+			return nil, &fs.PathError{Op: "create", Path: below, Err: fs.ErrInvalid}
+		}
+		if d.foreign(f) {
+			return hosts.Fill(d, name, mode, files)
+		}
+		own = append(own, sftp.NewFile{Name: path.Join(d.path, name, f.Name), UID: f.Owner.UID, GID: f.Owner.GID, Mode: f.Mode, Data: f.Data})
+	}
+	found, err := ask(d, func(ctx context.Context) ([]sftp.Found, error) {
+		return d.f.Fill(ctx, path.Join(d.path, name), mode, own, d.f.syncs)
+	})
+	if errors.Is(err, sftp.ErrMode) {
+		d.seen.forget(name)
+		if err := d.Remove(d.below(name)...); err != nil {
+			return nil, err
+		}
+		return hosts.Fill(d, name, mode, files)
+	}
+	if err != nil {
+		return nil, d.explain(err, name, d.takesNew(err))
+	}
+	out := make([]hosts.File, 0, len(found))
+	for _, f := range found {
+		i := about(f.Info)
+		out = append(out, hosts.File{Name: path.Base(f.Name), Mode: i.Mode.Perm(), Owner: i.Owner, Data: f.Data})
+	}
+	return out, nil
+}
+
+// below are a directory's names, and it.
+func (d *dir) below(name string) (out []string) {
+	names, _ := d.ReadDir(name) // where that cannot be read, it is not removed
+	for _, n := range names {
+		out = append(out, path.Join(name, n))
+	}
+	return append(out, name)
 }
 
 // Sync syncs a directory through a handle on it, where the server has fsync
 // and opens directories for reading, as OpenSSH's does.
 func (d *dir) Sync(name string) error {
-	if !d.f.syncs {
+	h, err := wait(d, d.handle(name))
+	if err != nil {
+		return pathError("sync", path.Join(d.path, name), err)
+	}
+	if h == nil {
 		return nil
 	}
-	_, err := call(d, "sync", name, func(ctx context.Context, full string) (nothing, error) {
-		f, err := d.f.Open(ctx, full, sftp.Read)
+	_, err = call(d, "sync", name, func(ctx context.Context, _ string) (nothing, error) { return nothing{}, h.Sync(ctx) })
+	return err
+}
+
+// parent is the handle of the directory that a name is in; nil for none.
+func (d *dir) parent(name string) *sftp.File {
+	h, _ := wait(d, d.handle(path.Dir(name))) // what is to be changed there says what is wrong
+	return h
+}
+
+// handle opens a directory to be synced; it stays open with this one. nil: this
+// server does not.
+func (d *dir) handle(name string) *answer[*sftp.File] {
+	if !d.f.syncs {
+		return known[*sftp.File](nil, nil)
+	}
+	return remember(d, d.seen.handles, name, func(ctx context.Context) (*sftp.File, error) {
+		f, err := d.f.Open(ctx, path.Join(d.path, name), sftp.Read)
 		var refused *sftp.StatusError
 		if errors.As(err, &refused) && refused.Code != sftp.CodeNoSuchFile {
-			return nothing{}, nil // not this server
+			return nil, nil
 		}
-		if err != nil {
-			return nothing{}, err
-		}
-		defer f.Forget()
-		return nothing{}, f.Sync(ctx)
+		return f, err
 	})
-	return err
 }
 
 // ReadFile looks first: opening a pipe would hold up the whole session.
@@ -272,20 +376,31 @@ func (d *dir) Create(made ...hosts.File) error {
 		}
 		defer d.seen.forget(f.Name)
 		n := sftp.NewFile{Name: path.Join(d.path, f.Name), UID: f.Owner.UID, GID: f.Owner.GID, Mode: f.Mode, Data: f.Data}
-		if d.as != d.c.t.rights() && asUser(f.Owner.UID) != d.as {
+		if d.foreign(f) {
 			foreign = append(foreign, n)
 		} else {
 			own = append(own, n)
 		}
 	}
 	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Create(ctx, own, d.f.syncs) })
-	for _, f := range foreign {
-		if err == nil {
-			_, err = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.createForeign(ctx, f) })
-			err = pathError("create", f.Name, err)
+	for len(foreign) > 0 && err == nil {
+		at := path.Dir(foreign[0].Name)
+		same := slices.IndexFunc(foreign, func(f sftp.NewFile) bool { return path.Dir(f.Name) != at })
+		if same < 0 {
+			same = len(foreign)
 		}
+		now := foreign[:same]
+		foreign = foreign[same:]
+		_, err = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.createForeign(ctx, now) })
+		err = pathError("create", now[0].Name, bare(err))
 	}
 	return d.explain(err, made[0].Name, d.takesNew(err))
+}
+
+// foreign reports whether a file is to belong to another user than all that the
+// session makes.
+func (d *dir) foreign(f hosts.File) bool {
+	return d.as != d.c.t.rights() && asUser(f.Owner.UID) != d.as
 }
 
 // takesNew reports whether an error is about making a file, and not about what
@@ -313,5 +428,8 @@ func (d *dir) Ahead(a hosts.Ahead) {
 	}
 	for _, name := range a.Lists {
 		d.list(name)
+	}
+	for _, name := range a.Syncs {
+		d.handle(name)
 	}
 }

@@ -91,18 +91,32 @@ func TestDir(t *testing.T) {
 		t.Errorf("made twice: %v", err)
 	}
 
-	must(t, d.Symlink("private/key", "link"))
+	must(t, d.Link("private/key", ".temp", "link"))
 	target, err := d.Readlink("link")
 	must(t, err)
 	equal(t, "target", target, "private/key")
-	if err := d.Symlink("x", "link"); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("linked twice: %v", err)
-	}
-	must(t, d.Symlink("elsewhere", "other"))
+	must(t, d.Link("elsewhere", ".temp", "link"))
+	target, err = d.Readlink("link")
+	must(t, err)
+	equal(t, "target after the second", target, "elsewhere")
+	must(t, d.Link("x", ".temp", "other"))
 	must(t, d.Rename("other", "link"))
 	target, err = d.Readlink("link")
 	must(t, err)
-	equal(t, "target after the rename", target, "elsewhere")
+	equal(t, "target after the rename", target, "x")
+	key.Name = "key"
+	found, err := d.Fill("whole", 0o755, key)
+	must(t, err)
+	if len(found) != 1 || found[0].Mode != key.Mode || found[0].Owner != key.Owner || !bytes.Equal(found[0].Data, big) {
+		t.Errorf("filled with %d files", len(found))
+	}
+	info, err = d.Lstat("whole")
+	must(t, err)
+	equal(t, "mode of what was filled", info.Mode, fs.ModeDir|0o755)
+	if _, err := d.Fill("whole", 0o755, key); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("filled twice: %v", err)
+	}
+	must(t, d.Remove("whole/key", "whole"))
 	names, err := d.ReadDir(".")
 	must(t, err)
 	slices.Sort(names)
@@ -227,7 +241,7 @@ func TestSFTPServerIsFound(t *testing.T) {
 	must(t, os.Chmod(s.Bin+"/ls", 0o700))
 	tr.sftpServer = ""
 	s.Cut()
-	_, err := tr.OpenDir(t.Context(), "/", false)
+	_, err := tr.OpenDir(t.Context(), "/usr", false)
 	refused(t, err, "no SFTP server found", "openssh-sftp-server")
 
 	_, tr = host(t, testssh.Options{}, func(c *Config) { c.Sudo = true; c.SFTPServer = "/opt/sftp-server" })

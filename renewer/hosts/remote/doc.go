@@ -14,13 +14,38 @@
 // another key ([ChangedHostKeyError]) or one that is revoked
 // ([RevokedHostKeyError]) is refused before anybody logs in, and the error tells
 // the way out. Nothing is ever learned by itself. Keys and signatures with SHA-1
-// or DSA are not spoken.
+// or DSA are not spoken. A line that is not understood is skipped and told once;
+// it takes nothing from other lines, @revoked first of all.
+//
+// # As ssh(1) does it
+//
+// What the fleet file does not say, ~/.ssh/config and /etc/ssh/ssh_config do:
+// Host, Match (all, final, canonical, host, originalhost, user, localuser, exec),
+// Include; HostName, Port, User, HostKeyAlias, IdentityFile, IdentitiesOnly,
+// IdentityAgent, CertificateFile, ProxyJump, ProxyCommand, UserKnownHostsFile and
+// GlobalKnownHostsFile. What else would change the way to a host is told once.
+// Where nothing names a key, the agent's and the usual files are tried.
 //
 // # Rights
 //
 // With sudo, commands and the SFTP server run under `sudo -n`. File contents
 // travel inside the SFTP session and never stand on a command line. Whoever may
 // start sftp-server as root may write every file: it is as good as root.
+//
+// Root works only where nobody else can change the way ([hosts.Way]). A
+// directory from which on all belongs to another user is worked in as that user
+// (`sudo -n -u '#UID'`): a link that they put there leads to nothing that is not
+// theirs. A file of another owner in it is made by a server of root's that runs
+// in the directory (sftp-server -d), which has made sure where it is; read by
+// root is only what its mode keeps from that user anyway.
+//
+// # Answers
+//
+// A command's answer is its standard output behind a mark that the account's
+// shell prints first. What shells print besides changes nothing; an account
+// that does not print the mark runs no commands ([NoCommandsError]), and files
+// can be placed there all the same. Every answer is bounded in bytes, names and
+// time (internal/sftp).
 //
 // # What stalls
 //
@@ -35,17 +60,20 @@
 // Every request is a journey. What will be looked at is therefore asked for
 // ahead (hosts.Ahead) and kept while the Dir is open, files that are only read
 // are closed without waiting, and requests of the same moment travel in one SSH
-// packet. What changes something waits for what it needs; where the order
-// decides what a crash leaves behind, nothing else that writes is under way.
+// packet. A revision is made, filled, synced and looked at in three journeys, a
+// link put and synced in one. The way to a directory is kept for some seconds.
+// Where the order decides what a crash leaves behind, nothing else that writes
+// is under way.
 //
 // # What SFTP cannot do
 //
 // SFTP works by path names, not by open directories. A Dir therefore resolves
-// its own path once, and refuses names that lead out of it, but a part of that
-// path that is replaced by a link afterwards is followed; only who may write
-// in the directories above, mostly root, can do that. Chmod and ReadFile look
-// first whether their name is a link, or have looked, and a link put there after
-// that is followed. Create is exclusive, Rename, Remove and Symlink follow nothing.
+// its own path once, and refuses names that lead out of it. Who could change
+// that path afterwards is root, or the user with whose rights it is worked in;
+// without sudo, whoever may write in the directories above.
+// Chmod and ReadFile look first whether their name is a link, or have looked; what
+// is told of a file is what was opened. Create is exclusive, Rename, Remove and
+// Link follow nothing.
 //
 // Files and directories are made durable with fsync@openssh.com, on a directory
 // through a handle that OpenSSH's server lets open for reading. A server without

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/crypto/ssh"
@@ -65,20 +66,22 @@ func await[T any](ctx context.Context, call func() (T, error), discard func(T)) 
 		err   error
 	}
 	done := make(chan result, 1)
+	var settled atomic.Bool // it came in time, or it was given up
 	go func() {
 		v, err := call()
-		done <- result{v, err}
+		if settled.CompareAndSwap(false, true) {
+			done <- result{v, err}
+		} else if err == nil && discard != nil {
+			discard(v)
+		}
 	}()
 	select {
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
-		if discard != nil {
-			go func() {
-				if r := <-done; r.err == nil {
-					discard(r.value)
-				}
-			}()
+		if !settled.CompareAndSwap(false, true) {
+			r := <-done
+			return r.value, r.err
 		}
 		var none T
 		return none, context.Cause(ctx)

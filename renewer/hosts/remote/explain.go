@@ -19,6 +19,9 @@ func (d *dir) explain(err error, name string, creates bool) error {
 	if err == nil || !errors.As(err, &status) {
 		return err
 	}
+	if status.Code == sftp.CodeNoSuchFile {
+		d.c.loseWay(d.asked) // perhaps the directory has gone
+	}
 	if status.Code == sftp.CodePermission && d.as != asRoot && d.c.t.cfg.Sudo {
 		return renewer.WithHint(err, fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; what root once made in it is to be theirs too: sudo chown -hR '%s' %s/.renewer",
 			d.path, d.as, string(d.as[1:]), d.path))

@@ -62,6 +62,28 @@ func (c *conn) drop(f *files) {
 	f.end()
 }
 
+// serveIn starts a server of root's in a directory, and makes sure that it is
+// in that one: from then on names without a path are looked up in what is open,
+// whatever becomes of the way there.
+func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
+	c.t.mu.Lock()
+	server := cmp.Or(c.t.cfg.SFTPServer, c.t.sftpServer, hosts.SFTPPlaces[0])
+	c.t.mu.Unlock()
+	f, err := c.serve(ctx, asRoot, server, "-d", dir)
+	if err != nil {
+		return nil, err
+	}
+	real, err := f.RealPath(ctx, ".")
+	if err == nil && real != dir {
+		err = fmt.Errorf("%s was changed meanwhile: it led to %s", dir, real)
+	}
+	if err != nil {
+		f.end()
+		return nil, err
+	}
+	return f, nil
+}
+
 // startSFTP starts the subsystem, or the server as a command. Its usual place
 // is tried before the host is searched for it, which costs a command.
 func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
@@ -116,7 +138,7 @@ func (e *startError) Error() string {
 func (e *startError) Unwrap() error { return e.err }
 
 // serve starts a server and shakes hands with it.
-func (c *conn) serve(ctx context.Context, as rights, server string) (*files, error) {
+func (c *conn) serve(ctx context.Context, as rights, server string, more ...string) (*files, error) {
 	s, end, err := c.session(ctx)
 	if err != nil {
 		return nil, err
@@ -124,7 +146,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string) (*files, err
 	ctx, cancel := c.t.client.limit(ctx)
 	defer cancel()
 	said := &tail{limit: outputKept}
-	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said) }, nil)
+	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said, more) }, nil)
 	if err != nil {
 		end()
 		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
@@ -145,7 +167,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string) (*files, err
 
 // begin starts the server on a session. Without -u it would create files that
 // others can read.
-func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail) (*files, error) {
+func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more []string) (*files, error) {
 	in, err := s.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -159,7 +181,7 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail) (*fil
 		err = s.RequestSubsystem("sftp")
 	} else {
 		var line string
-		if line, err = commandLine(c.mark, words(as, []string{path.Clean(server), "-u", "077"})); err == nil {
+		if line, err = commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...))); err == nil {
 			err = s.Start(line)
 		}
 		behind := newUnmarked(c.mark, out)

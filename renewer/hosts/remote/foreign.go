@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
@@ -23,27 +24,34 @@ const besideRoot rights = "root, beside"
 
 func (d *dir) rootBeside(ctx context.Context) (*files, error) { return d.c.sftp(ctx, besideRoot) }
 
-// createForeign makes a file of another owner. Root makes it, empty, under a
-// name that nobody can guess, and the directory's owner gives it its name: where
-// they could do that, root has made it in no place that is not theirs.
-// Only then it is filled, through what was opened. Its content is never in a
-// file that the directory's owner could open.
-func (d *dir) createForeign(ctx context.Context, f sftp.NewFile) error {
-	root, err := d.rootBeside(ctx)
+// createForeign makes files of other owners, all in one directory. Root makes
+// each, empty, under a name that nobody can guess, in a directory that is open:
+// no link leads it elsewhere. The directory's owner gives it its name, and it is
+// filled through what was opened. Its content is never in a file that the
+// directory's owner could open.
+func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
+	at := path.Dir(files[0].Name)
+	root, err := d.c.serveIn(ctx, at)
 	if err != nil {
 		return err
 	}
-	temp := path.Join(path.Dir(f.Name), ".tmp-"+rand.Text())
-	h, err := root.Open(ctx, temp, sftp.Write|sftp.Create|sftp.Exclusive)
-	if err != nil {
-		return d.judge(root, err)
+	defer root.end()
+	for _, f := range files {
+		temp := ".tmp-" + rand.Text()
+		h, err := root.Open(ctx, temp, sftp.Write|sftp.Create|sftp.Exclusive)
+		if err != nil {
+			return err
+		}
+		if err := d.f.Rename(ctx, path.Join(at, temp), f.Name, nil); err != nil {
+			h.Forget()
+			_ = root.Remove(ctx, sftp.Gone{Name: temp}) // in what is open
+			return err
+		}
+		if err := h.Fill(ctx, f, root.syncs); err != nil {
+			return err
+		}
 	}
-	if err := d.f.Rename(ctx, temp, f.Name); err != nil {
-		h.Forget()
-		_ = root.Remove(ctx, temp) // no file but this one has that name
-		return err
-	}
-	return d.judge(root, h.Fill(ctx, f, root.syncs))
+	return nil
 }
 
 // readForeign reads what the directory's owner may not: root does, and hands
@@ -71,6 +79,42 @@ func (d *dir) readForeign(ctx context.Context, full string, most int) (content, 
 		return content{}, fmt.Errorf("user %s may not read it where it lies: %w", d.as, fs.ErrPermission)
 	}
 	return content{about(i).Info, data}, nil
+}
+
+// way is what was found out about the way to a directory.
+type way struct {
+	path  string
+	as    rights
+	found time.Time
+}
+
+// waysKept is how long the way to a directory is taken for what it was: a
+// placement is staged, flipped and looked at in one go. Who could change it
+// is root, or the user with whose rights what is done there is done.
+const waysKept = 10 * time.Second
+
+func (c *conn) wayTo(name string) (way, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.ways[name]
+	return w, ok && time.Since(w.found) < waysKept
+}
+
+func (c *conn) keepWay(name string, w way) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n, w := range c.ways {
+		if time.Since(w.found) >= waysKept {
+			delete(c.ways, n)
+		}
+	}
+	c.ways[name] = w
+}
+
+func (c *conn) loseWay(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ways, name)
 }
 
 // settle looks at the way to the directory, and finds out with whose rights to

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 
+	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
 )
 
@@ -22,7 +24,9 @@ type memory struct {
 	lists map[string]*answer[[]string]
 	links map[string]*answer[string]
 	data  map[string]*answer[content]
-	age   int // counts changes
+
+	handles map[string]*answer[*sftp.File] // directories that are open, to be synced
+	age     int                            // counts changes
 }
 
 // info is what SFTP tells of a name, itself and not what it leads to.
@@ -43,7 +47,7 @@ const contentKept = 64 << 10
 func newMemory() *memory {
 	return &memory{
 		infos: map[string]*answer[info]{}, lists: map[string]*answer[[]string]{}, links: map[string]*answer[string]{},
-		data: map[string]*answer[content]{},
+		data: map[string]*answer[content]{}, handles: map[string]*answer[*sftp.File]{},
 	}
 }
 
@@ -130,6 +134,69 @@ func (m *memory) forget(name string) {
 	drop(m.lists, name)
 	drop(m.links, name)
 	drop(m.data, name)
+	for have, a := range m.handles {
+		if have == name || strings.HasPrefix(have, name+"/") {
+			closeHandle(a)
+			delete(m.handles, have)
+		}
+	}
+}
+
+// move keeps what is known of a name, and of all below it, under another name
+// that it has got.
+func (m *memory) move(from, to string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.age++
+	delete(m.lists, path.Dir(from))
+	delete(m.lists, path.Dir(to))
+	rename(m.infos, from, to)
+	rename(m.lists, from, to)
+	rename(m.links, from, to)
+	rename(m.data, from, to)
+	rename(m.handles, from, to)
+}
+
+// rename leaves out what is still being asked by the old name.
+func rename[T any](in map[string]*answer[T], from, to string) {
+	moved := map[string]*answer[T]{}
+	for have, a := range in {
+		rest, below := strings.CutPrefix(have, from)
+		if !below || rest != "" && rest[0] != '/' {
+			continue
+		}
+		select {
+		case <-a.come:
+			if a.err == nil {
+				moved[to+rest] = a
+			}
+		default:
+		}
+	}
+	drop(in, from)
+	drop(in, to)
+	maps.Copy(in, moved)
+}
+
+// letGo closes what is open.
+func (m *memory) letGo() {
+	m.mu.Lock()
+	open := m.handles
+	m.handles = map[string]*answer[*sftp.File]{}
+	m.mu.Unlock()
+	for _, a := range open {
+		closeHandle(a)
+	}
+}
+
+func closeHandle(a *answer[*sftp.File]) {
+	select {
+	case <-a.come:
+		if a.value != nil {
+			a.value.Forget()
+		}
+	default: // it goes with the session
+	}
 }
 
 func drop[T any](from map[string]T, name string) {

@@ -21,7 +21,8 @@ import (
 
 // Owner asks the host's name services (getent(1)), also where the host has a
 // root. Files are written as root with sudo, else as the login account. What
-// was found is kept for as long as the connection.
+// was found is kept for as long as the connection; who the login account is, for
+// as long as the transport.
 func (t *Transport) Owner(ctx context.Context, user, group, dir string) (hosts.Owner, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
@@ -35,8 +36,16 @@ func (t *Transport) Owner(ctx context.Context, user, group, dir string) (hosts.O
 	if ok {
 		return o, nil
 	}
+	if key == ":" {
+		if self := t.self.Load(); self != nil {
+			return *self, nil
+		}
+	}
 	if o, err = c.owner(ctx, user, group, dir); err != nil {
 		return hosts.Owner{}, err
+	}
+	if key == ":" {
+		t.self.Store(&o)
 	}
 	c.mu.Lock()
 	c.owners[key] = o
@@ -48,7 +57,7 @@ func (c *conn) owner(ctx context.Context, user, group, dir string) (o hosts.Owne
 	switch {
 	case user != "":
 		o, err = c.lookUser(ctx, user, group == "")
-	case !c.t.cfg.Sudo: // with it, root's zeroes
+	case !c.t.cfg.Sudo && c.to.user != "root": // else root's zeroes
 		o, err = c.self(ctx, dir)
 	}
 	if err == nil && group != "" {

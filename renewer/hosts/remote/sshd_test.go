@@ -29,7 +29,7 @@ import (
 
 // sshd answers connections with OpenSSH's server, one process each, for the
 // user that runs the tests; more are lines of its configuration.
-func sshd(t *testing.T, more ...string) (cfg Config) {
+func sshd(t testing.TB, more ...string) (cfg Config) {
 	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
@@ -87,7 +87,7 @@ Subsystem sftp internal-sftp
 }
 
 // realServer is where OpenSSH's SFTP server is here.
-func realServer(t *testing.T) string {
+func realServer(t testing.TB) string {
 	t.Helper()
 	for _, file := range hosts.SFTPPlaces {
 		if _, err := os.Stat(file); err == nil {

@@ -36,7 +36,8 @@ type Transport struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // every goroutine
 
-	noTimeout atomic.Bool // timeout(1) cannot be used on the host
+	noTimeout atomic.Bool                 // timeout(1) cannot be used on the host
+	self      atomic.Pointer[hosts.Owner] // whom what is written belongs to
 
 	mu         sync.Mutex // guards what follows
 	current    *conn

@@ -55,6 +55,7 @@ func TestEveryTroubleIsShownWithItsCommand(t *testing.T) {
 		"corp-step is down", "renewer check --online",
 		"hook cannot be told", "renewer notify test hook",
 		"web is not right on host-f", "renewer verify web",
+		"fleet-ca is to get another CA, and that is blocked at stage add_root docker@host-d does not have the root", "renewer ca show fleet-ca",
 		"fleet-ca will not sign for long: its CA CN=Fleet root,O=Example ends in 61 d", "renewer ca show fleet-ca",
 		"Rollouts in progress docker@host-c", "activated host-c",
 	} {
@@ -275,6 +276,20 @@ func TestPagesOfALargeFleetAreSmall(t *testing.T) {
 			if status, page := get(t, f, path); status != 200 || len(page) > mostBytes {
 				t.Errorf("%s: %d, %d bytes", path, status, len(page))
 			}
+		}
+	}
+}
+
+func TestIssuersSayHowTheirCAIsReplaced(t *testing.T) {
+	t.Parallel()
+	_, page := get(t, testfleet.EveryState(now), "/issuers")
+	got := text(page)
+	for _, want := range []string{
+		"Replacement of its CA", "add_root", "From CN=Fleet root,O=Example to CN=Fleet root 2,O=Example: requested by operator",
+		"docker@host-d does not have the root of CN=Fleet root 2,O=Example yet", "renewer ca rotate fleet-ca --without host-d",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
 		}
 	}
 }

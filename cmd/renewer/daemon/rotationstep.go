@@ -1,0 +1,187 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"renewer/configs"
+	"renewer/issuers/local"
+	"renewer/renewer"
+	"renewer/renewer/rotation"
+)
+
+// stepRotations brings every rotation as far as it goes now, and reports whether any
+// changed.
+func (a *App) stepRotations(ctx context.Context) (changed bool, err error) {
+	a.rotations.stepping.Lock()
+	defer a.rotations.stepping.Unlock()
+	var errs []error
+	for _, is := range a.parts.Load().fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		began, err := a.beginRotation(ctx, is)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		moved, err := a.stepRotation(ctx, is)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		changed = changed || began || moved
+	}
+	return changed, errors.Join(errs...)
+}
+
+// stepRotation takes a rotation through the stages that are over already.
+func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool, err error) {
+	for {
+		one, _, ok := a.rotations.of(is.Name)
+		if !ok || one.Stage.Over() {
+			return changed, nil
+		}
+		o, err := a.observeRotation(ctx, is, one, true)
+		if err != nil {
+			return changed, err
+		}
+		if !one.CancelledAt.IsZero() && o.Next == one.To.Fingerprint { // the command was cut short
+			if err := local.DropNext(localConfig(is)); err != nil {
+				return changed, err
+			}
+			if err := a.rotated(ctx, is.Name); err != nil {
+				return changed, err
+			}
+			continue
+		}
+		d := rotation.Decide(one, o, time.Now())
+		if d.Switch {
+			if err := local.Switch(localConfig(is), one.To.Fingerprint); err != nil {
+				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+			}
+			lacking := o.Lacking
+			if o, err = a.observeRotation(ctx, is, one, true); err != nil {
+				return changed, err
+			}
+			o.Lacking = lacking
+			d = rotation.Decide(one, o, time.Now())
+		}
+		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
+			n, err := a.listOld(ctx, is, one)
+			if err != nil && !errors.Is(err, local.ErrNoCRL) {
+				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+			}
+			one.Listed = true
+			if err := a.recordRotation(ctx, one, d.Wait, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, one.From.Subject)}); err != nil {
+				return changed, err
+			}
+		}
+		next, events := advance(one, d, o, time.Now())
+		if len(events) == 0 {
+			return changed, a.waitRotation(ctx, one, d.Wait)
+		}
+		changed = true
+		if err := a.recordRotation(ctx, next, d.Wait, events...); err != nil {
+			return changed, err
+		}
+		if err := a.rotated(ctx, is.Name); err != nil {
+			return changed, err
+		}
+	}
+}
+
+// rotated tells the engine.
+func (a *App) rotated(ctx context.Context, issuer string) error {
+	return a.eng.Rotate(ctx, a.rotations.engine(), issuer)
+}
+
+// advance is the record after a decision, and the events of what changed.
+func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now time.Time) (rotation.Rotation, []renewer.Event) {
+	var events []renewer.Event
+	if o.Signing == r.To.Fingerprint && r.SwitchedAt.IsZero() {
+		r.SwitchedAt = now.UTC()
+		text := fmt.Sprintf("%s signs now, in the place of %s", r.To.Subject, r.From.Subject)
+		if n := len(o.Lacking); n > 0 && !r.Compromised {
+			text += fmt.Sprintf("; without the new root are still %d: %s", n, strings.Join(namesOf(o.Lacking[:min(n, mostWaits)]), ", "))
+		}
+		events = append(events, renewer.Event{Type: renewer.EventCARotationSwitched, Message: text})
+	}
+	if d.Stage == r.Stage {
+		return r, events
+	}
+	r.Stage, r.StageAt = d.Stage, now.UTC()
+	switch d.Stage {
+	case rotation.Done, rotation.Cancelled:
+		r.EndedAt = now.UTC()
+		kind, text := renewer.EventCARotationDone, fmt.Sprintf("%s is the CA of every host; the key of %s is kept", r.To.Subject, r.From.Subject)
+		if d.Stage == rotation.Cancelled {
+			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
+		} else if r.Compromised {
+			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.StartedAt).Round(time.Second))
+		}
+		events = append(events, renewer.Event{Type: kind, Message: text})
+	default:
+		if d.Stage != rotation.Reissue && r.ReissuedAt.IsZero() && !r.SwitchedAt.IsZero() {
+			r.ReissuedAt = now.UTC()
+		}
+		events = append(events, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", d.Stage, stageText(r, d.Stage))})
+	}
+	return r, events
+}
+
+// stageText says what is done in a stage.
+func stageText(r rotation.Rotation, s rotation.Stage) string {
+	switch s {
+	case rotation.AddRoot:
+		return "the root of " + r.To.Subject + " goes into every ca file"
+	case rotation.Reissue:
+		return "certificates are issued anew by " + r.To.Subject
+	case rotation.Keep:
+		return "the root of " + r.From.Subject + " stays trusted until " + r.KeepUntil().UTC().Format(time.RFC3339)
+	case rotation.DropRoot:
+		return "the root of " + r.From.Subject + " leaves every ca file"
+	case rotation.Cancel:
+		return "the root of " + r.To.Subject + " leaves every ca file again"
+	}
+	return ""
+}
+
+func namesOf(list []rotation.Holder) (names []string) {
+	for _, h := range list {
+		names = append(names, h.Name)
+	}
+	return names
+}
+
+// waitRotation notes what a rotation waits for. That it needs somebody is an event,
+// once for each thing that it is.
+func (a *App) waitRotation(ctx context.Context, one rotation.Rotation, wait rotation.Wait) error {
+	_, was, _ := a.rotations.of(one.Issuer)
+	said, now := blockedText(was), blockedText(wait)
+	if now == "" || now == said || now == one.Said {
+		if now != said || len(was.For) != len(wait.For) {
+			a.rotations.put(one, wait)
+		}
+		return nil
+	}
+	one.Said = now
+	return a.recordRotation(ctx, one, wait, renewer.Event{
+		Type: renewer.EventCARotationWaiting, Message: fmt.Sprintf("%s waits", one.Stage), Error: now, Hint: endsText(one, wait),
+	})
+}
+
+// blockedText says who has to do something; empty where nobody has.
+func blockedText(w rotation.Wait) string {
+	var out []string
+	if w.Err != nil {
+		out = append(out, w.Err.Error())
+	}
+	for _, h := range w.For {
+		if h.Away || h.Blocked {
+			out = append(out, h.Why)
+		}
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,301 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/internal/testhosts"
+)
+
+// dockerHost is one host that serves Docker over TLS with a certificate of renewer.
+func dockerHost(t *testing.T) (*testhosts.Host, operator) {
+	t.Helper()
+	hosts := testhosts.Start(t, "host-b")
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	o.must("ca", "init")
+	o.must("host", "setup", "host-b", "--yes")
+	o.must("run", "--once")
+	return hosts[0], o
+}
+
+// answers fails the test if docker does not answer a client of renewer.
+func answers(t *testing.T, h *testhosts.Host, o operator, when string) {
+	t.Helper()
+	if out, err := o.docker(h, true, "info", "--format", "{{.Name}}"); err != nil || strings.TrimSpace(out) != h.Name {
+		t.Errorf("%s: %v\n%s", when, err, out)
+	}
+}
+
+// An edit of daemon.json that nobody restarted for is seen before a restart: dockerd
+// is never away, plan, check --online and doctor say it, and the printed fix works.
+func TestAnEditThatNobodyRestartedForIsSeenBefore(t *testing.T) {
+	b, o := dockerHost(t)
+	was := lastStart(t, b)
+	first := o.row("docker@host-b")
+	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
+	out, err := o.try("renew", "docker@host-b")
+	if err == nil || !strings.Contains(out, `docker.service would not start again: "hosts" is in /etc/docker/daemon.json`) || !strings.Contains(out, "renewer host setup host-b puts it right") {
+		t.Errorf("renew: %v\n%s", err, out)
+	}
+	expect(t, lastStart(t, b), was)
+	answers(t, b, o, "after a renewal that was refused")
+	if r := o.row("docker@host-b"); r.Status != "blocked" || r.Hosts[0].Served != first.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+	for _, argv := range [][]string{{"check", "--online"}, {"doctor", "host-b"}} {
+		if out, err := o.try(argv...); err == nil || !strings.Contains(out, `would not start again: "hosts"`) {
+			t.Errorf("%v: %v\n%s", argv, err, out)
+		}
+	}
+	// Not by force either.
+	if out, err := o.try("renew", "docker@host-b", "--force"); err == nil {
+		t.Errorf("forced: %s", out)
+	}
+	expect(t, lastStart(t, b), was)
+	o.must("host", "setup", "host-b", "--yes")
+	answers(t, b, o, "after the printed fix")
+	o.must("renew", "docker@host-b")
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Fingerprint == first.Fingerprint || r.Hosts[0].Served != r.Fingerprint {
+		t.Errorf("after the fix: %+v", r)
+	}
+	answers(t, b, o, "after the renewal")
+}
+
+// A cause that has gone unblocks by itself.
+func TestACauseThatHasGoneUnblocksByItself(t *testing.T) {
+	b, o := dockerHost(t)
+	was := lastStart(t, b)
+	run(t, b, "cp", "/etc/docker/daemon.json", "/root/daemon.json")
+	if err := b.WriteFile(t.Context(), "/etc/docker/daemon.json", []byte("{\n  \"tlsverify\": true\n  \"debug\": true\n}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, "/etc/docker/daemon.json:3:3") {
+		t.Errorf("renew: %v\n%s", err, out)
+	}
+	expect(t, lastStart(t, b), was)
+	run(t, b, "cp", "/root/daemon.json", "/etc/docker/daemon.json")
+	time.Sleep(61 * time.Second) // until it looks again
+	o.must("run", "--once")
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != 2 {
+		t.Errorf("row %+v", r)
+	}
+}
+
+// A firewall is not blamed on the new certificate: no restart, and it goes on when
+// it is opened.
+func TestAFirewallCostsNoRestart(t *testing.T) {
+	b, o := dockerHost(t)
+	was, first := lastStart(t, b), o.row("docker@host-b")
+	rule := []string{"INPUT", "-p", "tcp", "--dport", "2376", "-j", "DROP"}
+	run(t, b, append([]string{"iptables", "-I"}, rule...)...)
+	if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, "cannot be reached from here, although host-b listens on that port") {
+		t.Errorf("renew behind a firewall: %v\n%s", err, out)
+	}
+	expect(t, lastStart(t, b), was)
+	if r := o.row("docker@host-b"); r.Fingerprint != first.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+	run(t, b, append([]string{"iptables", "-D"}, rule...)...)
+	answers(t, b, o, "with the firewall open")
+	o.must("renew", "docker@host-b")
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != 2 || r.Hosts[0].Served != r.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+}
+
+// A dockerd that takes its time to stop is waited for as long as its unit allows.
+func TestADaemonThatTakesItsTimeToStop(t *testing.T) {
+	b, o := dockerHost(t)
+	if err := b.WriteFile(t.Context(), "/etc/systemd/system/docker.service.d/slow.conf", []byte("[Service]\nExecStop=/bin/sleep 80\nTimeoutStopSec=90\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	began := time.Now()
+	o.must("renew", "docker@host-b")
+	if took := time.Since(began); took < 80*time.Second {
+		t.Errorf("it took %s, so it was not stopped as its unit says", took)
+	}
+	answers(t, b, o, "after a slow stop")
+}
+
+// A failed start is explained with the daemon's own words, and the old certificate
+// goes on being served.
+func TestAFailureIsToldInTheDaemonsWords(t *testing.T) {
+	b, o := dockerHost(t)
+	live := run(t, b, "readlink", "/etc/docker/tls/.renewer/docker@host-b/current")
+	if err := b.WriteFile(t.Context(), "/etc/systemd/system/docker.service.d/picky.conf", []byte(
+		"[Service]\nExecStartPre=/bin/sh -c 'test \"$(readlink /etc/docker/tls/.renewer/docker@host-b/current)\" = "+live+" || { echo the licence is not for this certificate >&2; exit 1; }'\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	out, err := o.try("renew", "docker@host-b")
+	if err == nil || !strings.Contains(out, "it says: ") || !strings.Contains(out, "the licence is not for this certificate") {
+		t.Errorf("renew: %v\n%s", err, out)
+	}
+	answers(t, b, o, "after a restore")
+}
+
+// What would not start is refused for each of the ways that are sure.
+func TestWhatSystemdWouldRefuseIsRefusedBefore(t *testing.T) {
+	b, o := dockerHost(t)
+	const dropIn = "/etc/systemd/system/docker.service.d/zz-odd.conf"
+	for says, text := range map[string]string{
+		"its program /usr/bin/nowhere/dockerd is not there": "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
+		"its EnvironmentFile /etc/nowhere is not there":     "[Service]\nEnvironmentFile=/etc/nowhere\n",
+		"names /etc/docker/other.json, which is not there":  "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file /etc/docker/other.json -H fd://\n",
+	} {
+		was := lastStart(t, b)
+		if err := b.WriteFile(t.Context(), dropIn, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run(t, b, "systemctl", "daemon-reload")
+		if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, says) {
+			t.Errorf("%s: %v\n%s", says, err, out)
+		}
+		expect(t, lastStart(t, b), was)
+		answers(t, b, o, says)
+		run(t, b, "rm", dropIn)
+		run(t, b, "systemctl", "daemon-reload")
+	}
+	o.must("renew", "docker@host-b")
+	answers(t, b, o, "with everything right again")
+}
+
+// Certificates that were made by hand are judged before they are adopted.
+func TestDoctorJudgesWhatWasMadeByHand(t *testing.T) {
+	hosts := testhosts.Start(t, "host-b")
+	b := hosts[0]
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	o.must("ca", "init")
+	o.must("host", "setup", "host-b", "--yes")
+	for says, ext := range map[string]string{
+		"is needed as server, and its extended key usage has only [client]":   "extendedKeyUsage=clientAuth,subjectAltName=IP:" + b.Address,
+		"clients dial " + b.Address + ", and the certificate covers only web": "extendedKeyUsage=serverAuth,subjectAltName=DNS:web",
+	} {
+		// Another inventory, as of somebody who has just come: nothing is adopted.
+		fresh := newOperator(t)
+		fresh.fleet(hosts, guideOfOne)
+		fresh.must("ca", "init")
+		eku, san, _ := strings.Cut(ext, ",")
+		run(t, b, "sh", "-c", "cd /etc/docker/tls && rm -rf .renewer *.pem && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server-key.pem -out server-cert.pem -days 9 -subj /CN=x -addext "+eku+" -addext "+san+" && cp server-cert.pem ca.pem")
+		restart(t, b)
+		if out, err := fresh.try("doctor", "host-b"); err == nil || !strings.Contains(out, says) {
+			t.Errorf("%s: %v\n%s", says, err, out)
+		}
+	}
+}
+
+// A dockerd that reads another file than daemon.json is set up by that file, and is
+// at no moment open to clients without a certificate.
+func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
+	hosts := testhosts.Start(t, "host-b")
+	b := hosts[0]
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	o.must("ca", "init")
+	if err := b.WriteFile(t.Context(), "/etc/default/docker", []byte("DOCKER_OPTS=\"--config-file=/opt/docker.json\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WriteFile(t.Context(), "/opt/docker.json", []byte("{\"debug\": false}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, b)
+	ctx, stop := context.WithCancel(t.Context())
+	plain := make(chan string, 1)
+	go func() {
+		defer close(plain)
+		for ctx.Err() == nil {
+			out, _ := exec.CommandContext(ctx, "curl", "-s", "-m", "1", "http://"+b.Address+":2376/version").Output()
+			if strings.Contains(string(out), "ApiVersion") {
+				plain <- string(out)
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	o.must("host", "setup", "host-b", "--yes")
+	stop()
+	if out := <-plain; out != "" {
+		t.Errorf("plain HTTP was answered: %s", out)
+	}
+	o.must("run", "--once") // the client's certificate
+	answers(t, b, o, "with another file")
+	if text := run(t, b, "cat", "/opt/docker.json"); !strings.Contains(text, "tlsverify") {
+		t.Errorf("the file that dockerd reads: %s", text)
+	}
+	if out, err := b.Run(t.Context(), "test", "-e", "/etc/docker/daemon.json"); err == nil {
+		t.Errorf("a file that nobody reads was written: %s", out)
+	}
+}
+
+// The controller is killed again and again while a renewal waits and goes on: the old
+// certificate is served until the new one is.
+func TestKilledWhileItLooksBefore(t *testing.T) {
+	b, o := dockerHost(t)
+	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
+	was := lastStart(t, b)
+	for i := range 50 {
+		cmd := exec.Command(o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "renew", "docker@host-b")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(30+40*i) * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	expect(t, lastStart(t, b), was)
+	answers(t, b, o, "after 50 kills")
+	o.must("host", "setup", "host-b", "--yes")
+	o.must("renew", "docker@host-b")
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Hosts[0].Served != r.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+}
+
+// The port is opened to the known clients alone, stays so over a reboot, and doctor
+// looks at it.
+func TestSetUpWithAFirewall(t *testing.T) {
+	hosts := testhosts.Start(t, "host-b", "host-c")
+	b, c := hosts[0], hosts[1]
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	o.must("ca", "init")
+	if out := o.must("host", "setup", "host-b", "--firewall", "--yes"); !strings.Contains(out, "renewer-docker-firewall.service") {
+		t.Errorf("the rules are not shown: %s", out)
+	}
+	o.must("run", "--once")
+	dials := func() error {
+		_, err := c.Run(t.Context(), "timeout", "3", "bash", "-c", "</dev/tcp/"+b.Address+"/2376")
+		return err
+	}
+	answers(t, b, o, "behind its firewall")
+	if dials() == nil {
+		t.Error("a host that is no client reaches the port")
+	}
+	if out := o.must("host", "setup", "host-b", "--firewall", "--yes"); !strings.Contains(out, "nothing") {
+		t.Errorf("the second time: %s", out)
+	}
+	o.must("doctor", "host-b")
+	if err := b.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, b, o, "after a reboot")
+	if dials() == nil {
+		t.Error("a host that is no client reaches the port after a reboot")
+	}
+	run(t, b, "systemctl", "disable", "--now", "renewer-docker-firewall.service")
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "the firewall does not keep others from port 2376") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	if err := dials(); err != nil {
+		t.Errorf("it was taken back, and yet: %v", err)
+	}
+}
