@@ -150,7 +150,7 @@ const (
 func (s *sim) decade(line *dynasty, r *rand.Rand, hosts []string, years int) {
 	t, begin, year := s.t, time.Now(), 365*24*time.Hour
 	var off string
-	change, next := time.Now().Add(24 * time.Hour), time.Now().Add(year / 2)
+	change, next := time.Now().Add(24*time.Hour), time.Now().Add(year/2)
 	rotated := 0
 	for rotated < years || !line.last.Stage.Over() {
 		if time.Since(begin) > time.Duration(years+2)*year {
