@@ -119,7 +119,7 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 			d.mu.Lock()
 			d.ca, d.next, d.last.SwitchedAt = d.next, nil, time.Now()
 			d.mu.Unlock()
-			ca, next, _ = d.both()
+			_, next, _ = d.both()
 			at = look()
 			o.Signing, o.Presenting, o.Holding = d.last.To.Fingerprint, holders(at.Presenting), holders(at.Holding)
 			decided = rotation.Decide(d.last, o, time.Now())
@@ -147,44 +147,10 @@ const (
 	leafLife = 60 * 24 * time.Hour
 )
 
-// Ten years with a rotation each year, every third one because the key is compromised,
-// and outages at random: hosts that are off for days, an issuer that does not sign.
-// Nobody is refused, nothing expires, and at the end one root is left.
-func TestTenYearsOfRotationsAndOutages(t *testing.T) {
-	for seed, sh := range []shape{shapes[5], shapes[0], shapes[3]} {
-		t.Run(sh.name, func(t *testing.T) {
-			t.Parallel()
-			var line *dynasty
-			certs := func(b *bench) []renewer.Certificate {
-				line = newDynasty(t, b.dir, caLife)
-				b.fleet.Issuers["ca"] = line
-				all := sh.certs(b)
-				for i := range all {
-					all[i].Trust, all[i].Lifetime, all[i].OverrideBefore = []string{"ca"}, leafLife, 5*24*time.Hour
-				}
-				return all
-			}
-			scene(t, Alone, certs, func(t *testing.T, b *bench) {
-				synctest.Wait()
-				s := &sim{bench: b, certs: b.fleet.Certificates}
-				hosts := strings.Fields(sh.hosts)
-				for _, h := range hosts {
-					b.machine(h).then(s.converse)
-				}
-				years := 10
-				if seed > 0 || testing.Short() { // a decade costs six seconds of CPU
-					years = 3
-				}
-				s.decade(line, rand.New(rand.NewPCG(uint64(seed), 1)), hosts, years)
-			})
-		})
-	}
-}
-
 func (s *sim) decade(line *dynasty, r *rand.Rand, hosts []string, years int) {
 	t, begin, year := s.t, time.Now(), 365*24*time.Hour
 	var off string
-	var change, next time.Time = time.Now().Add(24 * time.Hour), time.Now().Add(year / 2)
+	change, next := time.Now().Add(24*time.Hour), time.Now().Add(year/2)
 	rotated := 0
 	for rotated < years || !line.last.Stage.Over() {
 		if time.Since(begin) > time.Duration(years+2)*year {

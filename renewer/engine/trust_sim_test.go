@@ -4,9 +4,11 @@ package engine
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"renewer/renewer"
 )
@@ -56,5 +58,39 @@ func TestEveryFleetComesThroughAReplacedCAWithAnyOneOutage(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Ten years with a rotation each year, every third one because the key is compromised,
+// and outages at random: hosts that are off for days, an issuer that does not sign.
+// Nobody is refused, nothing expires, and at the end one root is left.
+func TestTenYearsOfRotationsAndOutages(t *testing.T) {
+	for seed, sh := range []shape{shapes[5], shapes[0], shapes[3]} {
+		t.Run(sh.name, func(t *testing.T) {
+			t.Parallel()
+			var line *dynasty
+			certs := func(b *bench) []renewer.Certificate {
+				line = newDynasty(t, b.dir, caLife)
+				b.fleet.Issuers["ca"] = line
+				all := sh.certs(b)
+				for i := range all {
+					all[i].Trust, all[i].Lifetime, all[i].OverrideBefore = []string{"ca"}, leafLife, 5*24*time.Hour
+				}
+				return all
+			}
+			scene(t, Alone, certs, func(t *testing.T, b *bench) {
+				synctest.Wait()
+				s := &sim{bench: b, certs: b.fleet.Certificates}
+				hosts := strings.Fields(sh.hosts)
+				for _, h := range hosts {
+					b.machine(h).then(s.converse)
+				}
+				years := 10
+				if seed > 0 || testing.Short() { // a decade costs six seconds of CPU
+					years = 3
+				}
+				s.decade(line, rand.New(rand.NewPCG(uint64(seed), 1)), hosts, years)
+			})
+		})
 	}
 }

@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"fmt"
+	"renewer/renewer"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,51 @@ func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// A client that asks all the time and at every commit, and a CA that is rotated: in
+// each way, with and without a peer group, nobody is refused.
+func TestARotationRefusesNobody(t *testing.T) {
+	for _, s := range rotationScenarios {
+		for _, grouped := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/peer_group=%t", s.name, grouped), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, s.entries, grouped)
+				s.play(w)
+				if strings.HasPrefix(s.name, "taken back") {
+					w.at("cancelled")
+				} else {
+					w.at("done")
+				}
+			})
+		}
+	}
+}
+
+// kill -9 at every commit of a rotation.
+func TestARotationWithAKillAtEveryStage(t *testing.T) {
+	for n, c := range []struct {
+		name    string
+		request renewer.RotateRequest
+		entries string
+	}{
+		{"rotated", renewer.RotateRequest{}, mutualTLS},
+		{"compromised", renewer.RotateRequest{Compromised: true}, mutualTLS},
+		{"reissued", renewer.RotateRequest{Kind: "reissue"}, mutualTLS},
+		{"services that are each other's clients", renewer.RotateRequest{}, bothInOne},
+	} {
+		for _, grouped := range []bool{false, true} {
+			before := grouped != (n%2 == 0)
+			t.Run(fmt.Sprintf("%s/peer_group=%t,before=%t", c.name, grouped, before), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, c.entries, grouped)
+				w.settle = w.killed(before)
+				s := scenario{start: everyone("a"), steps: then(rotate(c.request)), svc: "b", cli: "b"}
+				s.play(w)
+				w.at("done")
+			})
 		}
 	}
 }

@@ -135,25 +135,6 @@ func foreignUnderOne(w *world) {
 	w.openssl("svc", w.corp())
 }
 
-// A client that asks all the time and at every commit, and a CA that is rotated: in
-// each way, with and without a peer group, nobody is refused.
-func TestARotationRefusesNobody(t *testing.T) {
-	for _, s := range rotationScenarios {
-		for _, grouped := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/peer_group=%t", s.name, grouped), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, s.entries, grouped)
-				s.play(w)
-				if strings.HasPrefix(s.name, "taken back") {
-					w.at("cancelled")
-				} else {
-					w.at("done")
-				}
-			})
-		}
-	}
-}
-
 // What a key has signed leads to every certificate of its CA: nothing is issued anew.
 func TestAReissuedCARefusesNobodyAndIssuesNothing(t *testing.T) {
 	for _, grouped := range []bool{false, true} {
@@ -347,32 +328,6 @@ func TestARotationWithOneHostOff(t *testing.T) {
 				if refused := w.refusals(); len(refused) > 0 && (name != "gone on without" || strings.Contains(refused[len(refused)-1], "at the end")) {
 					t.Errorf("%q", refused[len(refused)-1])
 				}
-			})
-		}
-	}
-}
-
-// kill -9 at every commit of a rotation.
-func TestARotationWithAKillAtEveryStage(t *testing.T) {
-	for n, c := range []struct {
-		name    string
-		request renewer.RotateRequest
-		entries string
-	}{
-		{"rotated", renewer.RotateRequest{}, mutualTLS},
-		{"compromised", renewer.RotateRequest{Compromised: true}, mutualTLS},
-		{"reissued", renewer.RotateRequest{Kind: "reissue"}, mutualTLS},
-		{"services that are each other's clients", renewer.RotateRequest{}, bothInOne},
-	} {
-		for _, grouped := range []bool{false, true} {
-			before := grouped != (n%2 == 0)
-			t.Run(fmt.Sprintf("%s/peer_group=%t,before=%t", c.name, grouped, before), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, c.entries, grouped)
-				w.settle = w.killed(before)
-				s := scenario{start: everyone("a"), steps: then(rotate(c.request)), svc: "b", cli: "b"}
-				s.play(w)
-				w.at("done")
 			})
 		}
 	}
