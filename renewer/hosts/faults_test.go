@@ -304,6 +304,28 @@ func (s scenario) check(b *bench) error {
 	}
 }
 
+// The server of a connection that broke goes on with what it was told: what it puts
+// into a leftover that is being removed does not end the next Stage.
+func TestALeftoverThatGrowsWhileItIsRemoved(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	leftover := []string{dir, storeDir, placement().Certificate, tempMark + "r9"}
+	testpki.WriteFile(t, b.path(append(leftover, "one")...), nil, 0o600)
+	grown := false
+	h := New(renewer.Host{Name: "host-a"}, &faults{Transport: Local(b.root), look: func(op string) {
+		if !grown && strings.HasPrefix(op, "list ") && strings.HasSuffix(op, tempMark+"r9") {
+			grown = true
+			testpki.WriteFile(t, b.path(append(leftover, "two")...), nil, 0o600)
+		}
+	}})
+	p := placement()
+	_, err := h.Stage(t.Context(), p, b.content(t, p, b.new))
+	must(t, err)
+	if !grown {
+		t.Error("nothing was put there: the test shows nothing")
+	}
+}
+
 // At every operation of every scenario, and after a failure of each of them,
 // the live names give a whole pair; and the same call, made again, gets there.
 func TestEveryFault(t *testing.T) {

@@ -155,7 +155,9 @@ func (pl *place) removeAll(name string) error {
 	return pl.dir.Remove(append(gone, full)...)
 }
 
-// sweep removes what crashes have left under temporary names.
+// sweep removes what crashes have left under temporary names. The server of a
+// connection that broke may still be at what it was told before, and put files
+// into a directory that is being emptied: it is emptied again then.
 func (pl *place) sweep() error {
 	names, err := pl.dir.ReadDir(pl.base)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +168,11 @@ func (pl *place) sweep() error {
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, tempMark) {
-			if err := pl.removeAll(name); err != nil {
+			err := pl.removeAll(name)
+			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
+				err = pl.removeAll(name)
+			}
+			if err != nil {
 				return fmt.Errorf("remove leftover %s: %w", name, err)
 			}
 		}
