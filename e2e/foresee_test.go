@@ -81,11 +81,14 @@ func TestACauseThatHasGoneUnblocksByItself(t *testing.T) {
 	}
 	expect(t, lastStart(t, b), was)
 	run(t, b, "cp", "/root/daemon.json", "/etc/docker/daemon.json")
-	time.Sleep(61 * time.Second) // until it looks again
-	o.must("run", "--once")
-	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != 2 {
-		t.Errorf("row %+v", r)
-	}
+	await(t, "the renewal goes on", 90*time.Second, func() bool {
+		out, err := o.try("run", "--once")
+		r := o.row("docker@host-b")
+		if err != nil {
+			t.Log(out)
+		}
+		return r.Status == "valid" && r.Generation == 2
+	})
 }
 
 // A firewall is not blamed on the new certificate: no restart, and it goes on when
@@ -218,7 +221,7 @@ func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
 				plain <- string(out)
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			<-time.After(20 * time.Millisecond)
 		}
 	}()
 	o.must("host", "setup", "host-b", "--yes")
@@ -247,7 +250,7 @@ func TestKilledWhileItLooksBefore(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(30+40*i) * time.Millisecond)
+		<-time.After(time.Duration(30+40*i) * time.Millisecond) // another moment each time
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}

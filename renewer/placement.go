@@ -76,7 +76,7 @@ func (p *PlacementState) unproven(why error, at time.Time) {
 
 // stopped notes that what activates the placement does not run. Unless something
 // else answers in its place, whatever starts from now on reads the roots that are
-// in place, so it refuses nobody meanwhile.
+// in place, so it refuses no peer meanwhile.
 func (p *PlacementState) stopped(answers bool) {
 	if p.Unactivated = true; answers {
 		return
@@ -204,7 +204,7 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 }
 
 // noteUnwanted keeps since when roots in a ca file are no longer asked for by the
-// entry, which wants base (unknown: nobody can tell): what is issued after that
+// entry, which wants base (unknown: nothing is noted): what is issued after that
 // does not keep them there. It reports whether anything changed.
 func (rec *Record) noteUnwanted(c Certificate, base RootSet, now time.Time) (changed bool) {
 	for _, p := range c.Placements {

@@ -476,7 +476,8 @@ func (c *Client) Fill(ctx context.Context, dir string, mode fs.FileMode, files [
 	return c.filled(ctx, dir, mode, files, open, sync)
 }
 
-// ErrMode: the server made a directory with another mode than it was asked for.
+// ErrMode says that the server made a directory with another mode than it was
+// asked for.
 var ErrMode = errors.New("the server gives directories modes of its own")
 
 // filled: what is written is looked at in a journey of its own, because servers

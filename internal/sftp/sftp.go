@@ -82,7 +82,7 @@ func (e *StatusError) Error() string {
 	return e.Message
 }
 
-// Is: the codes that mean what package fs has a word for.
+// Is has the codes that mean what package fs has a word for.
 func (e *StatusError) Is(target error) bool {
 	return e.Code == CodeNoSuchFile && target == fs.ErrNotExist || e.Code == CodePermission && target == fs.ErrPermission
 }
@@ -272,7 +272,8 @@ func (b *Batch) wait(ctx context.Context, n int, kind byte) (*reader, error) {
 		return nil, a.err
 	}
 	r := &reader{a.body}
-	if a.kind == typeStatus {
+	switch a.kind {
+	case typeStatus:
 		code, message := r.uint32(), ""
 		if len(r.rest) > 0 {
 			message = r.text(nameLimit)
@@ -284,7 +285,7 @@ func (b *Batch) wait(ctx context.Context, n int, kind byte) (*reader, error) {
 		case kind == typeStatus:
 			return r, nil
 		}
-	} else if a.kind == kind {
+	case kind:
 		return r, nil
 	}
 	return nil, b.c.broke("an answer of type %d to a question of type %d", a.kind, kind)

@@ -77,10 +77,11 @@ func fromDER(data []byte, file string, outer asn1.RawValue, ask func() ([]byte, 
 		var out []byte // certificates may stand one after another
 		for rest := data; len(rest) > 0; {
 			var c asn1.RawValue
-			if rest, err = asn1.Unmarshal(rest, &c); err != nil {
-				break
+			behind, err := asn1.Unmarshal(rest, &c)
+			if err != nil {
+				return out, nil //nolint:nilerr // notes behind it, such as openssl's, are no certificate
 			}
-			out = append(out, encode("CERTIFICATE", c.FullBytes)...)
+			out, rest = append(out, encode("CERTIFICATE", c.FullBytes)...), behind
 		}
 		return out, nil
 	}

@@ -241,3 +241,32 @@ func TestEveryUnitIsLookedAt(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
+
+// What Dagu refuses to start with is sure; what it starts with in plaintext looks odd.
+func TestDoubtsOfDagu(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		env       string
+		sure, odd bool
+	}{
+		"as it should be":        {env: workerEnv},
+		"nothing set":            {env: ""},
+		"insecure: false alone":  {env: "DAGU_PEER_INSECURE=false", sure: true},
+		"insecure: true":         {env: "DAGU_PEER_INSECURE=true"},
+		"a CA alone":             {env: "DAGU_PEER_INSECURE=false DAGU_PEER_CLIENT_CA_FILE=/ca"},
+		"no verification at all": {env: "DAGU_PEER_INSECURE=false DAGU_PEER_SKIP_TLS_VERIFY=true"},
+		"a certificate, no key":  {env: "DAGU_PEER_CERT_FILE=/c", odd: true},
+	} {
+		f, err := inspect(t.Context(), machine{unit: shown(tc.env, "worker")}, worker(), "dagu-worker.service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sure, odd bool
+		for _, d := range f.Doubts() {
+			sure, odd = sure || d.Sure, odd || !d.Sure
+		}
+		if sure != tc.sure || odd != tc.odd {
+			t.Errorf("%s: %+v", name, f.Doubts())
+		}
+	}
+}

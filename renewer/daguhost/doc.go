@@ -2,6 +2,7 @@
 // the troubleshooting entries of Dagu's page on distributed transport security.
 //
 //	InspectAll  looks at the units of a placement and changes nothing
+//	Doubts      says why a start with them might fail; pure
 //	Diagnose    turns what was seen into findings, each with its way out; pure
 //
 // The settings of a process are put together as Dagu does it: flags win over

@@ -39,7 +39,9 @@ func wallState() []string {
 
 func firewallCommands() [][]string {
 	return [][]string{
-		wallState(), {"ufw", "status"}, {"nft", "list", "chains"},
+		wallState(),
+		{"ufw", "status"},
+		{"nft", "list", "chains"},
 		systemctl("enable", "--now", "--", firewallUnit), systemctl("restart", "--", firewallUnit), systemctl("disable", "--now", "--", firewallUnit),
 	}
 }

@@ -39,12 +39,23 @@ type Observer interface {
 // Silent is an Observer that counts nothing.
 type Silent struct{}
 
-func (Silent) Issued(string, error, time.Duration)        {}
+// Issued counts nothing.
+func (Silent) Issued(string, error, time.Duration) {}
+
+// RolloutEnded counts nothing.
 func (Silent) RolloutEnded(renewer.Result, time.Duration) {}
-func (Silent) RolledBack()                                {}
-func (Silent) Drifted()                                   {}
-func (Silent) Away(_, _ time.Duration)                    {}
-func (Silent) Checked(time.Time)                          {}
+
+// RolledBack counts nothing.
+func (Silent) RolledBack() {}
+
+// Drifted counts nothing.
+func (Silent) Drifted() {}
+
+// Away counts nothing.
+func (Silent) Away(_, _ time.Duration) {}
+
+// Checked counts nothing.
+func (Silent) Checked(time.Time) {}
 
 // Config is what an Engine works with. Now, Log and Observer may be left out.
 type Config struct {

@@ -145,7 +145,7 @@ type Host interface {
 	// Activate makes the service load what is live.
 	Activate(ctx context.Context, a renewer.Activation) (Activated, error)
 	// Running says what of the service that an activation is for does not run;
-	// empty where all of it does, or nobody can tell. Asking changes nothing.
+	// empty where all of it does, or that is not known. Asking changes nothing.
 	Running(ctx context.Context, a renewer.Activation) (stopped string, err error)
 	// Whole reports whether a revision is there as it was written.
 	Whole(ctx context.Context, p renewer.Placement, revision string) (bool, error)

@@ -119,7 +119,7 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 			d.mu.Lock()
 			d.ca, d.next, d.last.SwitchedAt = d.next, nil, time.Now()
 			d.mu.Unlock()
-			ca, next, _ = d.both()
+			_, next, _ = d.both()
 			at = look()
 			o.Signing, o.Presenting, o.Holding = d.last.To.Fingerprint, holders(at.Presenting), holders(at.Holding)
 			decided = rotation.Decide(d.last, o, time.Now())
@@ -150,7 +150,7 @@ const (
 func (s *sim) decade(line *dynasty, r *rand.Rand, hosts []string, years int) {
 	t, begin, year := s.t, time.Now(), 365*24*time.Hour
 	var off string
-	var change, next time.Time = time.Now().Add(24 * time.Hour), time.Now().Add(year / 2)
+	change, next := time.Now().Add(24*time.Hour), time.Now().Add(year/2)
 	rotated := 0
 	for rotated < years || !line.last.Stage.Over() {
 		if time.Since(begin) > time.Duration(years+2)*year {

@@ -34,7 +34,7 @@ func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Acti
 }
 
 // Running says what Activate would leave alone because it does not run, and
-// changes nothing. Of a command nobody can tell.
+// changes nothing. Of a command that is not known.
 func (h *Host) Running(ctx context.Context, a renewer.Activation) (string, error) {
 	if a.Kind == renewer.ActivateCommand {
 		return "", nil

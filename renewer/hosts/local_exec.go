@@ -95,7 +95,7 @@ func (l *local) Signal(ctx context.Context, pid int, name string, user int) erro
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing is written to it
+	defer unix.Close(fd)
 	if user != 0 && user != os.Geteuid() {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if errors.Is(err, os.ErrNotExist) {

@@ -23,12 +23,12 @@ func (h *Host) notMounted(ctx context.Context, dir string, names []string) error
 	}
 	proc, err := h.transport.OpenDir(ctx, "/proc/self", false)
 	if err != nil {
-		return nil //nolint:nilerr // the rename says it then
+		return nil // the rename says it then
 	}
 	defer proc.Close()
 	_, list, err := proc.ReadFile("mountinfo", mountsLimit)
 	if err != nil {
-		return nil //nolint:nilerr // as above
+		return nil // as above
 	}
 	mounted := mountPoints(string(list))
 	for _, name := range names {

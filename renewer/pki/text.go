@@ -2,10 +2,11 @@ package pki
 
 import (
 	"crypto/x509"
-	"renewer/renewer"
 	"slices"
 	"strings"
 	"time"
+
+	"renewer/renewer"
 )
 
 // without returns what of a is not in b, whatever the case of letters: names

@@ -29,7 +29,7 @@ func (p *Prober) Peek(ctx context.Context, at renewer.Probe) (chain []*x509.Cert
 	}
 	defer tcp.Close()
 	conn := tls.Client(tcp, &tls.Config{
-		MinVersion: tls.VersionTLS10, ServerName: name, //nolint:gosec // G402: whatever is there is to be named
+		MinVersion: tls.VersionTLS10, ServerName: name, // whatever is there is to be named
 		InsecureSkipVerify: true, //nolint:gosec // G402: see above
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			chain = cs.PeerCertificates

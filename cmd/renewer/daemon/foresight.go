@@ -58,6 +58,15 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			out = append(out, start.Doubts(p)...)
 		}
 	}
+	if c, ok := m.parts.fleet.Certificate(p.Certificate); ok && daguhost.Applies(c) {
+		units, err := daguhost.InspectAll(ctx, m, p)
+		if err != nil {
+			return out, err
+		}
+		for _, unit := range units {
+			out = append(out, unit.Doubts()...)
+		}
+	}
 	return append(out, m.refusedByName(ctx, p)...), nil
 }
 
@@ -106,7 +115,7 @@ func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map
 		all.Go(func() error {
 			doubts, err := host.Doubts(ctx, pl)
 			if err != nil || len(doubts) == 0 {
-				return nil //nolint:nilerr // it is asked again before it is touched
+				return nil // it is asked again before it is touched
 			}
 			mu.Lock()
 			defer mu.Unlock()

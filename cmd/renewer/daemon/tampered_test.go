@@ -127,9 +127,10 @@ func (h *house) add(text []byte, parts ...string) {
 	path, err := filepath.EvalSymlinks(filepath.Join(append([]string{h.dir}, parts...)...))
 	must(h.t, err)
 	must(h.t, os.Chmod(path, 0o600))
-	was, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0) // never empty, for who reads it meanwhile
 	must(h.t, err)
-	must(h.t, os.WriteFile(path, append(was, text...), 0o600))
+	_, err = f.Write(text)
+	must(h.t, errors.Join(err, f.Close()))
 	must(h.t, os.Chmod(path, 0o444))
 }
 

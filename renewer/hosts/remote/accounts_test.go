@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +51,35 @@ func TestNoisyShells(t *testing.T) {
 	}
 }
 
+// The mark is found however what is printed arrives, and all that is behind it
+// counts.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	answer := strings.Repeat("0123456789", 8<<10)
+	for _, noise := range []string{"", "noise", "noise\n", strings.Repeat("noise\n", 7<<10), "mar", "mark"} {
+		text := noise + "mark\n" + answer
+		for _, size := range []int{1, 7, 4096, 32 << 10, 1 << 20} {
+			var out bytes.Buffer
+			w := newMarked("mark", &out)
+			for rest := text; rest != ""; {
+				n := min(size, len(rest))
+				m, err := w.Write([]byte(rest[:n]))
+				must(t, err)
+				equal(t, "written", m, n)
+				rest = rest[n:]
+			}
+			if !w.found || out.String() != answer {
+				t.Errorf("noise of %d in parts of %d: found %v, %d bytes behind", len(noise), size, w.found, out.Len())
+			}
+			if size > 4096 { // one reader is like the other
+				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text)))
+				must(t, err)
+				equal(t, "read", string(got) == answer, true)
+			}
+		}
+	}
+}
+
 // A shell that never comes to the command is no flood of memory.
 func TestEndlessNoise(t *testing.T) {
 	t.Parallel()
@@ -79,6 +110,16 @@ func TestAccountsWithoutCommands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// OpenSSH with a second factor, which is a password here.
+func TestSecondFactorOfOpenSSH(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/etc/pam.d/sshd"); err != nil || os.Geteuid() != 0 {
+		t.Skip("sshd has no PAM here, or may not use it")
+	}
+	tr := reach(t, client(t), sshd(t, "UsePAM yes", "PermitRootLogin yes", "KbdInteractiveAuthentication yes", "AuthenticationMethods publickey,keyboard-interactive"))
+	refused(t, oneRun(t, tr), "asks for more: keyboard-interactive (Password:", "AuthenticationMethods publickey")
 }
 
 // A placement without activation needs files alone.

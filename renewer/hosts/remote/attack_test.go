@@ -155,10 +155,10 @@ func (v *victim) adversary(ctx context.Context, swapped, rest time.Duration) (sw
 			}
 			for _, link := range other(name) {
 				if unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) == nil {
-					time.Sleep(swapped)
+					time.Sleep(swapped) //nolint:forbidigo // an attacker waits for nothing
 					_ = unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
 					swaps++
-					time.Sleep(rest)
+					time.Sleep(rest) //nolint:forbidigo // as above
 				}
 			}
 		}
@@ -202,7 +202,7 @@ func TestSwappedNamesGainNothing(t *testing.T) {
 func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast bool) {
 	ca := testpki.New(t)
 	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
-	root := exec.Command("sleep", "1000")
+	root := exec.Command("sleep", "1000000")
 	must(t, root.Start())
 	ended := make(chan struct{})
 	go func() { _ = root.Wait(); close(ended) }()
@@ -373,4 +373,79 @@ func TestWayThatOthersCanChange(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What root made in such a directory before is in the way once; the hint says
+// what to run, and that works.
+func TestWhatRootMadeInTheDirectoryOfTheService(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	v := newVictim(t)
+	p := benchPlacement
+	p.Dir, p.Owner, p.Group = v.dir, strconv.Itoa(mal), strconv.Itoa(mal)
+	ca := testpki.New(t)
+	stage := func(tr hosts.Transport) error {
+		h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+		content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		must(t, err)
+		st, err := h.Stage(t.Context(), p, content)
+		if err != nil {
+			return err
+		}
+		return h.Flip(t.Context(), p, st.Revision)
+	}
+	must(t, stage(hosts.Local(""))) // as root
+	tr := reach(t, client(t), cfg)
+	err := stage(tr)
+	if err == nil {
+		t.Fatal("worked in what is root's")
+	}
+	_, command, ok := strings.Cut(renewer.Hint(err), "sudo ")
+	if !ok {
+		t.Fatalf("hint %q of %v", renewer.Hint(err), err)
+	}
+	must(t, exec.Command("sh", "-c", command).Run())
+	must(t, stage(tr))
+}
+
+// A host whose directories belong to many users needs a session for each; they
+// give way to each other, and to commands.
+func TestDirectoriesOfManyUsers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t, "MaxSessions 3")
+	cfg.Sudo = true
+	tr := reach(t, client(t), cfg)
+	base := newVictim(t).dir
+	must(t, os.Chown(base, 0, 0))
+	for uid := 1; uid <= 4; uid++ { // those that every Unix has
+		dir := base + "/" + strconv.Itoa(uid)
+		must(t, os.Mkdir(dir, 0o755))
+		must(t, os.Chown(dir, uid, uid))
+		d, err := tr.OpenDir(t.Context(), dir, false)
+		must(t, err)
+		must(t, d.Mkdir("made"))
+		i, err := d.Lstat("made")
+		must(t, err)
+		equal(t, "owner", i.Owner.UID, uid)
+		must(t, d.Close())
+		must(t, oneRun(t, tr))
+	}
+	const unnamed = 20_001
+	must(t, os.Chown(base+"/1", unnamed, unnamed))
+	_, err := tr.OpenDir(t.Context(), base+"/1/made", true)
+	refused(t, err, "belongs to user 1, and what it lies in to user 20001", "chown")
+	must(t, os.Mkdir(base+"/unnamed", 0o755))
+	must(t, os.Chown(base+"/unnamed", unnamed, unnamed))
+	_, err = tr.OpenDir(t.Context(), base+"/unnamed", true)
+	refused(t, err, "has no name on the host", "useradd -M -s /usr/sbin/nologin -u 20001")
 }

@@ -45,10 +45,14 @@ func (d *dir) judge(f *files, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errSilent) || errors.Is(err, sftp.ErrProtocol) || lost(err) {
+	if errors.Is(err, errSilent) {
+		f.silent.Store(true)
+	}
+	gone := f.silent.Load() || lost(err)
+	if gone || errors.Is(err, sftp.ErrProtocol) {
 		d.c.drop(f)
 	}
-	if errors.Is(err, errSilent) {
+	if gone && f.silent.Load() { // whoever asked, that is why
 		return d.c.broken(fmt.Errorf("%w: %w", ErrLost, d.c.t.client.late))
 	}
 	return d.c.broken(err)

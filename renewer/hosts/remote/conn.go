@@ -15,10 +15,10 @@ import (
 	"renewer/renewer/hosts"
 )
 
-// sessionsAtOnce is half of what sshd gives one connection, MaxSessions 10
+// sessionsAtOnce is less than what sshd gives one connection, MaxSessions 10
 // (sshd_config(5)): a session that was closed still counts for a moment, while
 // the next one is asked for already.
-const sessionsAtOnce = 5
+const sessionsAtOnce = 7
 
 // How long to wait after a session was refused, at first and at most.
 const (
@@ -162,10 +162,15 @@ func (c *conn) broken(err error) error {
 func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 	select {
 	case c.slots <- struct{}{}:
-	case <-c.over:
-		return nil, nil, c.broken(ErrLost)
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+	default:
+		c.evict()
+		select {
+		case c.slots <- struct{}{}:
+		case <-c.over:
+			return nil, nil, c.broken(ErrLost)
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
 	}
 	free := func() { <-c.slots }
 	limited, cancel := c.t.client.limit(ctx)
@@ -194,6 +199,7 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 		} else if err == nil || refused == nil || ctx.Err() == nil {
 			return s, err
 		}
+		c.evict()
 		next := time.NewTimer(pause)
 		select {
 		case <-next.C:

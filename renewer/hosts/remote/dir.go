@@ -39,7 +39,13 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool) (host
 		if err != nil {
 			return nil, err
 		}
-		d := &dir{ctx: ctx, c: c, asked: name, seen: newMemory(), end: sync.OnceFunc(c.release)}
+		d := &dir{ctx: ctx, c: c, asked: name, seen: newMemory()}
+		d.end = sync.OnceFunc(func() {
+			if d.f != nil {
+				c.unused(d.f)
+			}
+			c.release()
+		})
 		have, known := c.wayTo(name)
 		if d.path, d.as = have.path, have.as; !known {
 			d.as = t.rights()

@@ -44,7 +44,7 @@ func farAway(t testing.TB, to string, roundTrip time.Duration) *far {
 				near.Close()
 				continue
 			}
-			time.Sleep(roundTrip) // of TCP's own handshake
+			time.Sleep(roundTrip) //nolint:forbidigo // the distance, of TCP's own handshake
 			work.Go(func() { f.carry(near, other, roundTrip/2) })
 			work.Go(func() { f.carry(other, near, roundTrip/2) })
 		}
@@ -75,13 +75,13 @@ func (f *far) carry(to io.WriteCloser, from io.Reader, under time.Duration) {
 		}
 	}()
 	for p := range way {
-		time.Sleep(time.Until(p.due))
+		time.Sleep(time.Until(p.due)) //nolint:forbidigo // the distance
 		if _, err := to.Write(p.data); err != nil {
 			break
 		}
 	}
 	to.Close()
-	for range way { //nolint:revive // what is left has nowhere to go
+	for range way { // what is left has nowhere to go
 	}
 }
 

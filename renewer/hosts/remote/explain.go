@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
-
 	"io/fs"
+	"syscall"
 
 	"renewer/internal/sftp"
 	"renewer/renewer"

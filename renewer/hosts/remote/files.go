@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,9 +20,11 @@ import (
 // files is the SFTP session of a connection.
 type files struct {
 	*sftp.Client
-	calls *workers
-	syncs bool // the server has fsync@openssh.com
-	end   func()
+	calls  *workers
+	syncs  bool        // the server has fsync@openssh.com
+	silent atomic.Bool // it did not answer in time, and was given up for that
+	end    func()
+	users  int // under the connection's lock; see conn.evict
 }
 
 // sftp returns the SFTP session with some rights, starting one if there is none.
@@ -36,6 +39,9 @@ func (c *conn) sftp(ctx context.Context, as rights) (*files, error) {
 	}
 	c.mu.Lock()
 	f := c.files[as]
+	if f != nil {
+		f.users++
+	}
 	c.mu.Unlock()
 	if f != nil {
 		return f, nil
@@ -46,8 +52,34 @@ func (c *conn) sftp(ctx context.Context, as rights) (*files, error) {
 	}
 	c.mu.Lock()
 	c.files[as] = f
+	f.users++
 	c.mu.Unlock()
 	return f, nil
+}
+
+// unused says that a session is not used any more by who got it from sftp.
+func (c *conn) unused(f *files) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.users--
+}
+
+// evict ends a session with the rights of some user that nobody uses, to make
+// room for another one. The one that everything begins with stays.
+func (c *conn) evict() {
+	c.mu.Lock()
+	var idle *files
+	for as, f := range c.files {
+		if as != c.t.rights() && f.users == 0 {
+			idle = f
+			delete(c.files, as)
+			break
+		}
+	}
+	c.mu.Unlock()
+	if idle != nil {
+		idle.end()
+	}
 }
 
 // drop gives up an SFTP session that does not answer or has ended.
@@ -215,6 +247,9 @@ func (c *conn) explainStart(as rights, server, said string, err error) error {
 	switch {
 	case server == "":
 		return misconfigured(&startError{err: err, said: said}, "enable it on the host: Subsystem sftp internal-sftp in sshd_config")
+	case strings.Contains(said, "unknown user "+string(as)):
+		return misconfigured(fmt.Errorf("a directory belongs to user %s, who has no name on the host: %w", as, &startError{server: server, err: errors.New(said)}),
+			fmt.Sprintf("give the user a name (on the host: useradd -M -s /usr/sbin/nologin -u %s NAME), or add Defaults runas_allow_unknown_id to its sudoers", string(as[1:])))
 	case as != asLogin && sudoRefused(said):
 		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server)
 	}

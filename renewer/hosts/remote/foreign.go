@@ -22,8 +22,6 @@ import (
 // is opened here may turn out to be a pipe, and hold it up.
 const besideRoot rights = "root, beside"
 
-func (d *dir) rootBeside(ctx context.Context) (*files, error) { return d.c.sftp(ctx, besideRoot) }
-
 // createForeign makes files of other owners, all in one directory. Root makes
 // each, empty, under a name that nobody can guess, in a directory that is open:
 // no link leads it elsewhere. The directory's owner gives it its name, and it is
@@ -58,10 +56,11 @@ func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
 // out only what that user could not read wherever it lies. So a copy of it with
 // its owner and mode tells them nothing.
 func (d *dir) readForeign(ctx context.Context, full string, most int) (content, error) {
-	root, err := d.rootBeside(ctx)
+	root, err := d.c.sftp(ctx, besideRoot)
 	if err != nil {
 		return content{}, err
 	}
+	defer d.c.unused(root)
 	f, err := root.Open(ctx, full, sftp.Read)
 	if err != nil {
 		return content{}, d.judge(root, err)
@@ -145,9 +144,13 @@ func (d *dir) settle(ctx context.Context) error {
 	if way.Owner.UID == 0 {
 		return nil
 	}
-	d.as = asUser(way.Owner.UID)
-	d.f, err = d.c.sftp(ctx, d.as)
-	return err
+	f, err := d.c.sftp(ctx, asUser(way.Owner.UID))
+	if err != nil {
+		return err
+	}
+	d.c.unused(d.f)
+	d.as, d.f = asUser(way.Owner.UID), f
+	return nil
 }
 
 var errNotRegular = errors.New("not a regular file")

@@ -219,8 +219,15 @@ func TestWildcard(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"*", "", true}, {"a*b*c", "aXbYc", true}, {"a*b*c", "aXbY", false}, {"?", "", false}, {"a?c", "abc", true},
-		{"*.example", "a.example", true}, {"*.example", "example", false}, {"[127.0.0.1]:*", "[127.0.0.1]:22", true}, {"", "x", false},
+		{"*", "", true},
+		{"a*b*c", "aXbYc", true},
+		{"a*b*c", "aXbY", false},
+		{"?", "", false},
+		{"a?c", "abc", true},
+		{"*.example", "a.example", true},
+		{"*.example", "example", false},
+		{"[127.0.0.1]:*", "[127.0.0.1]:22", true},
+		{"", "x", false},
 		{strings.Repeat("*a", 50), strings.Repeat("a", 5000) + "b", false},
 	} {
 		equal(t, c.pattern+" "+c.s, wildcard(c.pattern, c.s), c.want)

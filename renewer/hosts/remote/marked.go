@@ -31,13 +31,14 @@ func (m *marked) Write(p []byte) (int, error) {
 	if m.found {
 		return m.to.Write(p)
 	}
-	_, _ = m.noise.Write(p) // it takes everything
-	if before, after, ok := bytes.Cut(m.noise.buf, []byte(m.mark)); ok {
-		m.found = true
-		m.noise.buf = before
-		if _, err := m.to.Write(after); err != nil {
-			return 0, err
-		}
+	before, after, ok := bytes.Cut(append(m.noise.bytes(), p...), []byte(m.mark))
+	if !ok {
+		return m.noise.Write(p)
+	}
+	m.found = true
+	m.noise.buf = before
+	if _, err := m.to.Write(after); err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }

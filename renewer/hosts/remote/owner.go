@@ -41,6 +41,8 @@ func (t *Transport) Owner(ctx context.Context, user, group, dir string) (hosts.O
 			return *self, nil
 		}
 	}
+	ctx, cancel := t.client.limit(ctx)
+	defer cancel()
 	if o, err = c.owner(ctx, user, group, dir); err != nil {
 		return hosts.Owner{}, err
 	}

@@ -104,7 +104,7 @@ func parseDirective(line string) (d directive, ok bool) {
 	d.rest = strings.TrimLeft(line[end:], space)
 	d.rest = strings.TrimLeft(strings.TrimPrefix(d.rest, "="), space)
 	for rest := d.rest; rest != "" && rest[0] != '#'; rest = strings.TrimLeft(rest, space) {
-		word := ""
+		var word string
 		if rest[0] == '"' {
 			word, rest, _ = strings.Cut(rest[1:], `"`)
 		} else if end := strings.IndexAny(rest, space); end >= 0 {
@@ -195,7 +195,7 @@ func (s *settings) match(d directive) bool {
 		name, not := strings.CutPrefix(strings.ToLower(args[0]), "!")
 		name, value, given := strings.Cut(name, "=") // Match user=x
 		args = args[1:]
-		holds := false
+		var holds bool
 		switch name {
 		case "all":
 			holds = true

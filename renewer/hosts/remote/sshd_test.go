@@ -45,13 +45,15 @@ func sshd(t testing.TB, more ...string) (cfg Config) {
 	dir := t.TempDir()
 	hostKey, login := testssh.NewKey(t), testssh.NewKey(t)
 	write(t, dir+"/authorized_keys", string(ssh.MarshalAuthorizedKey(login.Signer.PublicKey())))
-	write(t, dir+"/sshd_config", fmt.Sprintf(`HostKey %s
+	// Of each key sshd takes the first value.
+	write(t, dir+"/sshd_config", strings.Join(more, "\n")+fmt.Sprintf(`
+HostKey %s
 AuthorizedKeysFile %s/authorized_keys
 StrictModes no
 UsePAM no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
-`, hostKey.File, dir)+strings.Join(more, "\n")+"\n")
+`, hostKey.File, dir))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	var work sync.WaitGroup

@@ -1,0 +1,26 @@
+package daguhost
+
+import "renewer/renewer"
+
+// Doubts says why Dagu might not start again with the settings that its next start
+// reads (as 2.15.1 does).
+func (f Facts) Doubts() (out []renewer.Doubt) {
+	s := f.Settings
+	if !f.Loaded {
+		return nil
+	}
+	one := (s.CertFile.Value == "") != (s.KeyFile.Value == "")
+	switch {
+	case s.Insecure.From != "" && !s.Insecure.on(true) && s.CertFile.Value == "" && s.KeyFile.Value == "" && s.ClientCAFile.Value == "" && !s.SkipTLSVerify.on(false):
+		out = append(out, renewer.Doubt{
+			Sure: true, Unit: f.Unit, Text: "peer.insecure is false (" + s.Insecure.From + "), and no file of peer is set: Dagu refuses to start",
+			Fix: "set peer.cert_file, peer.key_file and peer.client_ca_file, or take peer.insecure out",
+		})
+	case one:
+		out = append(out, renewer.Doubt{
+			Unit: f.Unit, Text: "of peer.cert_file and peer.key_file only one is set: without both it serves plaintext",
+			Fix: "set both",
+		})
+	}
+	return out
+}
