@@ -4,10 +4,11 @@ package daemon
 
 import (
 	"fmt"
-	"renewer/renewer"
 	"slices"
 	"strings"
 	"testing"
+
+	"renewer/renewer"
 )
 
 // Under the race detector these take many minutes, so they run without it: make

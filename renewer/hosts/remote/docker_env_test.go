@@ -61,7 +61,7 @@ func TestWhatDockerSaysIsNotGuessedAt(t *testing.T) {
 			t.Errorf("%q is not said: %v", said, err)
 		}
 		for _, meaning := range []error{syscall.ECONNREFUSED, fs.ErrPermission} {
-			if errors.Is(err, meaning) != (want == meaning) {
+			if errors.Is(err, meaning) != errors.Is(want, meaning) {
 				t.Errorf("%q: is %v: %t", said, meaning, errors.Is(err, meaning))
 			}
 		}

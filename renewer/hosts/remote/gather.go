@@ -52,7 +52,7 @@ func (g *gather) Write(p []byte) (int, error) {
 }
 
 func (g *gather) send() {
-	defer g.to.Close() //nolint:errcheck // it ends with the session
+	defer g.to.Close()
 	var sent []byte
 	for {
 		g.mu.Lock()
