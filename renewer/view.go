@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"cmp"
 	"crypto/x509"
 	"maps"
 	"slices"
@@ -200,6 +201,19 @@ type RenewRequest struct {
 // RunResult is how a pass or a request ended, one entry a rollout.
 type RunResult struct {
 	Rollouts []RolloutResult `json:"rollouts"`
+}
+
+// Then is what came of a request and of one after it: of each certificate the last
+// word, sorted.
+func (r RunResult) Then(next RunResult) RunResult {
+	all := slices.Clone(next.Rollouts)
+	for _, one := range r.Rollouts {
+		if !slices.ContainsFunc(next.Rollouts, func(n RolloutResult) bool { return n.Certificate == one.Certificate }) {
+			all = append(all, one)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b RolloutResult) int { return cmp.Compare(a.Certificate, b.Certificate) })
+	return RunResult{Rollouts: all}
 }
 
 // RolloutResult is how one rollout stands.

@@ -125,13 +125,15 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 const mostPasses = 8
 
 // passes is a pass of the engine, and another one after each stage of a rotation
-// that it brought to its end.
+// that it brought to its end. Of each certificate the last pass says what came of it.
 func (a *App) passes(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
 	if _, err := a.stepRotations(ctx); err != nil {
 		a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
 	}
+	var result renewer.RunResult
 	for n := 1; ; n++ {
-		result, err := a.eng.RunOnce(ctx, a.engineFleet(), progress)
+		latest, err := a.eng.RunOnce(ctx, a.engineFleet(), progress)
+		result = result.Then(latest)
 		if err != nil {
 			return result, err
 		}
