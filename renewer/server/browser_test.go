@@ -166,7 +166,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	if !evaluated[bool](b, `kept.isConnected && kept.textContent.includes("blocked")`) {
 		t.Error("the row was replaced, and not changed")
 	}
-	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "9 things need attention") {
+	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "10 things need attention") {
 		t.Errorf("the live region said %q", said)
 	}
 	if now := evaluated[float64](b, `input.getBoundingClientRect().top`); now-top > 1 || top-now > 1 {
