@@ -219,6 +219,60 @@ func TestACAIsReplacedUnderDockersClients(t *testing.T) {
 	}
 }
 
+// TestAStepCAIsReplacedUnderDockersClients: the intermediate of a step-ca is replaced, and
+// then the whole step-ca by another one that vouches for no root but its own.
+func TestAStepCAIsReplacedUnderDockersClients(t *testing.T) {
+	first, second := newStepProcess(t), newStepProcess(t)
+	hosts := testhosts.Start(t, "host-b", "host-c")
+	r := &rotated{operator: newOperator(t), hosts: hosts}
+	r.fleet(hosts, strings.ReplaceAll(rotatedCertificates, ", host-d", ""))
+	file := filepath.Join(r.dir, "renewer.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	under := func(ca *stepProcess) {
+		step := strings.NewReplacer("URL", ca.URL, "FINGERPRINT", ca.Fingerprint, "PASSWORD", ca.PasswordFile).Replace(
+			`{type: step-ca, url: "URL", root_fingerprint: FINGERPRINT, provisioner: renewer, password_file: PASSWORD}`)
+		write(t, file, strings.Replace(string(text), "{type: local}", step, 1)+"defaults: {lifetime: 12h}\n")
+	}
+	under(first)
+	for _, h := range hosts {
+		r.must("host", "setup", h.Name, "--yes")
+	}
+	r.must("run", "--once")
+	library, command := r.python(hosts[0]), r.cli(hosts[1])
+	library.await(t, 3)
+	command.await(t, 3)
+
+	first.kill()
+	if err := first.NewIntermediate(); err != nil {
+		t.Fatal(err)
+	}
+	first.start()
+	t.Log(r.must("renew", "--all"))
+
+	under(second)
+	want := []string{second.Fingerprint}
+	await(t, "the new root alone", 3*time.Minute, func() bool {
+		r.must("run", "--once")
+		for _, got := range r.trusted(hosts...) {
+			if !slices.Equal(got, want) {
+				return false
+			}
+		}
+		return true
+	})
+	library.await(t, 3)
+	command.await(t, 3)
+	for who, client := range map[string]*calls{"Python's docker": library, "docker": command} {
+		for _, text := range client.refused() {
+			t.Errorf("%s was refused: %s", who, text)
+		}
+		t.Logf("%s: %d calls", who, len(client.made))
+	}
+}
+
 // TestACAIsReplacedUnderARunningDaguCluster: no run is lost, and none is refused.
 func TestACAIsReplacedUnderARunningDaguCluster(t *testing.T) {
 	c := startCluster(t, "host-b", "host-c", "host-d")
