@@ -38,6 +38,13 @@ func (s *Server) SetFault(fault func(Request) Fault, look func(Request)) {
 	s.fault, s.look, s.serial = fault, look, 0
 }
 
+// looks reports whether somebody looks at each answer.
+func (s *Server) looks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.look != nil
+}
+
 func (s *Server) judge(packet []byte) (r Request, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,6 +78,7 @@ func writes(packet []byte) bool {
 func (s *Server) serveFiles(conn net.Conn, ch ssh.Channel) {
 	in, out := io.Pipe()
 	answers := &answers{Writer: ch, s: s, conn: conn, due: map[uint32]judged{}}
+	answers.came.L = &answers.mu
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { _ = out.CloseWithError(s.requests(ch, out, answers)) })
@@ -82,6 +90,7 @@ func (s *Server) serveFiles(conn net.Conn, ch ssh.Channel) {
 		return
 	}
 	_ = server.Serve()
+	answers.end()
 	_ = in.Close()
 	_ = ch.Close()
 }
@@ -111,7 +120,7 @@ func (s *Server) requests(from io.Reader, to io.Writer, a *answers) error {
 			case Swallow:
 				continue
 			}
-			a.expect(packet, r, f)
+			a.expect(packet, r, f, s.looks())
 			if answer := mkdir(packet); answer != nil {
 				if _, err := a.Write(answer); err != nil {
 					return err
@@ -159,6 +168,8 @@ type answers struct {
 	conn net.Conn
 
 	mu   sync.Mutex
+	came sync.Cond // an answer, or the end
+	over bool
 	due  map[uint32]judged
 	part []byte // of an answer
 }
@@ -177,9 +188,14 @@ func number(packet []byte) (n uint32, ok bool) {
 	return binary.BigEndian.Uint32(packet[5:]), true
 }
 
-func (a *answers) expect(packet []byte, r Request, f Fault) {
+// expect notes who waits for an answer. alone: once all others have theirs, so that
+// nothing is done while somebody looks at what was.
+func (a *answers) expect(packet []byte, r Request, f Fault, alone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for alone && len(a.due) > 0 && !a.over {
+		a.came.Wait()
+	}
 	if n, ok := number(packet); ok {
 		a.due[n] = judged{r, f}
 	}
@@ -218,14 +234,23 @@ func (a *answers) passes(packet []byte) bool {
 	if !ok || !due || packet[4] == version {
 		return true
 	}
-	delete(a.due, n)
 	a.s.mu.Lock()
 	look := a.s.look
 	a.s.mu.Unlock()
 	if look != nil {
 		look(to.Request)
 	}
+	delete(a.due, n)
+	a.came.Broadcast()
 	return to.fault != CutAfter
+}
+
+// end wakes who waits for answers that do not come any more.
+func (a *answers) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	a.came.Broadcast()
 }
 
 func (a *answers) Close() error { return nil }

@@ -108,8 +108,8 @@ func TestCommandActivation(t *testing.T) {
 		t.Error("ran nothing")
 	}
 	// What it started dies with it; its output would otherwise stay open.
-	err = run(100*time.Millisecond, "sh", "-c", "sleep 1000 & echo $! > "+rootDir+"/pid; wait")
-	if err == nil || !strings.Contains(err.Error(), "not done within its timeout of 100ms") {
+	err = run(time.Second, "sh", "-c", "sleep 1000 & echo $! > "+rootDir+"/pid; wait")
+	if err == nil || !strings.Contains(err.Error(), "not done within its timeout of 1s") {
 		t.Errorf("error %v", err)
 	}
 	data, err := os.ReadFile(rootDir + "/pid")
