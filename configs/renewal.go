@@ -38,11 +38,9 @@ func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
 	return renewer.Renewal{At: at, Before: before, Jitter: jitter}
 }
 
+// override also ends what a gate or a firewall holds up, so it counts without a window.
 func (r *resolver) override(d *draft, c *renewer.Certificate) {
-	if d.own.has("override_before") && !d.s.has("window") {
-		r.fault(d.where("override_before"), "override_before without a window", "expected window: the name of a window beside it")
-	}
-	if c.Window == "" {
+	if c.IsBundle() && c.Window == "" {
 		return
 	}
 	c.OverrideBefore = getOr(&d.s, "override_before", min(defaultOverride, c.Lifetime/10).Truncate(time.Second))
