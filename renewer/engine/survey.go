@@ -270,7 +270,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	for _, p := range en.cert.Placements {
 		st := en.rec.Placements[p.Host]
 		_, hasTrust := p.Files[renewer.FileCA]
-		unknown := hasTrust && st.Placed() && !st.Roots.Known() && st.Reprobe.IsZero() && st.Seen == nil // of a version before
+		unknown := hasTrust && st.Placed() && st.Origin != renewer.OriginForeign && !st.Roots.Known() && st.Reprobe.IsZero() && st.Seen == nil // of a version before
 		if st.Unseen != renewer.UnseenRestored && !unknown && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
 			continue
 		}

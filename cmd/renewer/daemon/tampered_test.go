@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
@@ -267,6 +268,35 @@ func TestVerifyComparesRootsAfterAFailedRenewal(t *testing.T) {
 	h.add(evil(t), "web", "ca.crt")
 	if h.differs("web") == nil {
 		t.Error("verify finds nothing wrong")
+	}
+}
+
+// Foreign bytes that a failed activation put back are looked at once in a pass, which
+// ends and says what is blocked.
+func TestAPassEndsWhereForeignBytesWerePutBack(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, strings.Replace(webEntry, "lifetime", "activate: {command: [/usr/bin/test, '!', -e, DIR/broken]}, lifetime", 1))
+	h.pass()
+	h.add(evil(t), "web", "ca.crt")
+	broken := filepath.Join(h.dir, "broken")
+	must(t, os.WriteFile(broken, nil, 0o600))
+	for _, mended := range []bool{false, true} {
+		if mended {
+			must(t, os.Remove(broken))
+		}
+		h.command(func(a *App) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if !mended {
+				_, err := a.Renew(ctx, renewer.RenewRequest{Names: []string{"web"}}, nil)
+				must(t, err)
+			}
+			res, err := a.RunOnce(ctx, nil)
+			must(t, err)
+			if !res.Failed() {
+				t.Errorf("run --once exits 0: %+v", res)
+			}
+		})
 	}
 }
 
