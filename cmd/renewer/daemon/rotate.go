@@ -117,6 +117,9 @@ func (a *App) amendRotation(ctx context.Context, one rotation.Rotation, wait rot
 	switch {
 	case !one.CancelledAt.IsZero():
 		return renewer.WithHint(under, "renewer ca show "+one.Issuer+" shows when that is over; then give the command again")
+	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
+		return renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
+			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")
 	case r.Key != "" || r.Keep > 0 || r.Kind != string(one.Kind) && r.Kind != string(rotation.Made):
 		return renewer.WithHint(under, hint)
 	case len(more) == 0 && !now && !compromised:

@@ -47,6 +47,17 @@ func TestARotationThatCannotBeginChangesNothing(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a"}, "does not belong to the certificate", "openssl")
 }
 
+// A CA that is signed anew has the same key: no answer to a key that is compromised.
+func TestAReissueUnderWayIsNoRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	w.want(w.local("a"), "issuer: a", "issuer: a")
+	w.passes()
+	rotate(renewer.RotateRequest{Kind: "reissue"})(w)
+	refuses(w, renewer.RotateRequest{Issuer: "a", Compromised: true}, "that has the same key", "renewer ca rotate a --cancel")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Now: true}, "that has the same key", "renewer ca rotate a --cancel")
+}
+
 // A passphrase that opens neither key, or not the next one: nothing is switched, it is
 // said, and goes on by itself when the files are right.
 func TestARotationWaitsForThePassphrase(t *testing.T) {
