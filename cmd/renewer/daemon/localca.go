@@ -76,7 +76,7 @@ func (l *lazyCA) openNext() (*local.Authority, error) {
 }
 
 // lost says what to do about a CA that was there before: another one would be
-// trusted by nobody.
+// trusted nowhere.
 func (l *lazyCA) lost(err error) error {
 	var gone []string
 	for _, name := range []string{l.cfg.CertFile, l.cfg.KeyFile} {

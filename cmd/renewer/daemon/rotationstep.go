@@ -172,7 +172,7 @@ func (a *App) waitRotation(ctx context.Context, one rotation.Rotation, wait rota
 	})
 }
 
-// blockedText says who has to do something; empty where nobody has.
+// blockedText says what the operator has to do; empty: nothing.
 func blockedText(w rotation.Wait) string {
 	var out []string
 	if w.Err != nil {
