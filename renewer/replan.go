@@ -102,8 +102,9 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 		return len(want.Without(st.Seen.Roots)) > 0 && o.rootsFirst()
 	}
 	number, known := r.Delivers()
-	another := !known || !st.Has(number)
-	return another && st.Placed() && st.Has(st.Generation) && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
+	another := !known || st.Generation != number
+	ours := st.Origin == OriginIssued || st.Origin == OriginAdopted // whatever was seen there: the leaf of before is put back with the roots
+	return another && st.Placed() && ours && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
 		st.Layout == p.Layout() && o.rootsFirst()
 }
 
