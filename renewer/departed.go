@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -128,6 +129,21 @@ func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
 		rec.Departed = stay
 	}
 	return changed
+}
+
+// Inherit returns the record of an entry whose files are the very ones of what left
+// the fleet file under the name of rec: what was of that is of this one.
+func (rec Record) Inherit(c Certificate, now time.Time) Record {
+	from := rec.Name
+	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
+	rec.Placements, rec.Rollout, rec.Asked, rec.NextAt = nil, nil, nil, time.Time{}
+	rec.Rejoin(c, now)
+	rec.Departed = nil // what is elsewhere stays with the name that it had
+	for host, st := range rec.Placements {
+		st.Former, st.Revisions = cmp.Or(st.Former, from), nil
+		rec.Placements[host] = st
+	}
+	return rec
 }
 
 // Departures are the placements that left the entry, those too that the record

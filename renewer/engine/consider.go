@@ -13,6 +13,7 @@ type pending struct {
 	*entry // as it is then; nil for what has no record any more
 	name   string
 	change Change
+	with   []Change // in the same transaction, before it
 	done   func()
 }
 
@@ -58,7 +59,7 @@ func (e *Engine) record(batch []pending) error {
 	for some := range slices.Chunk(batch, recordAtOnce) {
 		changes := make([]Change, 0, len(some))
 		for _, p := range some {
-			changes = append(changes, p.change)
+			changes = append(append(changes, p.with...), p.change)
 		}
 		events, err := e.Store.Commit(context.Background(), changes...)
 		if err != nil {
@@ -94,6 +95,12 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 // is to be recorded as what it is now.
 func (e *Engine) entryOf(c renewer.Certificate, known *renewer.Recorded) (en *entry, err error) {
 	rec := known.Record
+	if h, is := e.heirs[c.Name]; is && !known.Found {
+		rec = h.rec.Inherit(c, e.Now())
+		if known.Current, err = e.generation(c.Name, rec.Current); err != nil {
+			return nil, err
+		}
+	}
 	known.Found = !rec.Rejoin(c, e.Now()) && known.Found
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
 	e.recognize(&rec, c)
@@ -125,10 +132,15 @@ func (e *Engine) generationOf(en *entry) func(int) *renewer.Generation {
 }
 
 func (e *Engine) generation(name string, number int) (*renewer.Generation, error) {
-	g, ok, err := e.Store.Generation(name, number)
+	from := name
+	if h, is := e.heirs[name]; is {
+		from = h.from
+	}
+	g, ok, err := e.Store.Generation(from, number)
 	if err != nil || !ok {
 		return nil, err
 	}
+	g.Certificate = name
 	return &g, nil
 }
 
@@ -172,7 +184,11 @@ func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bo
 		return pending{}, false, nil // planned when somebody has looked
 	}
 	p, ok = e.compare(&entry{c, was.rec, was.current, was.rolling}, found, e.observed(en), before...)
-	return p, ok, nil
+	if p.with, err = e.inherited(name); ok && len(p.with) > 0 {
+		done := p.done
+		p.done = func() { delete(e.heirs, name); done() }
+	}
+	return p, ok, err
 }
 
 // compare plans for a certificate by what is known of it, after what comes before;
@@ -191,7 +207,7 @@ func (e *Engine) compare(en *entry, found bool, o renewer.Observed, before ...re
 		e.room--
 	}
 	p, ok = e.apply(en, append(before, renewer.Planned{
-		Decision: d, New: !found, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
+		Decision: d, New: !found, From: e.heirs[c.Name].from, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
 		Waits: func(s renewer.State) renewer.Waits { return e.waitsOf(entryOf(s), now) },
 	})...)
 	if p.rec.Asked != nil && !p.open() && !e.onItsOwn { // else it is in the due index
@@ -212,7 +228,7 @@ func (e *Engine) apply(en *entry, in ...renewer.Input) (p pending, changed bool)
 		ch.Row = &row
 	}
 	ch.Roots = e.unstored(ch.Roots)
-	return pending{next, next.cert.Name, ch, func() { e.holds(next, ch) }}, changed
+	return pending{entry: next, name: next.cert.Name, change: ch, done: func() { e.holds(next, ch) }}, changed
 }
 
 // holds takes in an entry that is recorded.

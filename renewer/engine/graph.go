@@ -47,7 +47,7 @@ func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer
 // left returns what left the fleet file as the graph has it.
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {
 	for _, d := range list {
-		if e.fleet.Retired[d.Host] {
+		if e.fleet.Retired[d.Host] || e.taken[name][d.Host] {
 			continue
 		}
 		n := trust.Left(name, d)

@@ -112,6 +112,9 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			if st.Unseen == "" && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
+			if st.Former != "" {
+				p.Certificate = st.Former // until it is placed under its new name
+			}
 			t := target{cert: c, placement: p, state: st}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
 			if !st.Roots.Known() {
