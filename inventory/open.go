@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -146,6 +147,11 @@ func (i *Inventory) takeUp(err error) error {
 	if err != nil {
 		return err
 	}
+	removed, err := i.Departed()
+	if err != nil {
+		return err
+	}
+	names = slices.AppendSeq(names, maps.Keys(removed))
 	for batch := range slices.Chunk(names, takeUpAtOnce) {
 		changes := make([]renewer.Change, 0, len(batch))
 		for _, name := range batch {
@@ -154,7 +160,11 @@ func (i *Inventory) takeUp(err error) error {
 				return err
 			}
 			rec.Restored()
-			changes = append(changes, renewer.Change{Record: &rec})
+			change := renewer.Change{Record: &rec}
+			if _, gone := removed[name]; gone {
+				change.Remove = name
+			}
+			changes = append(changes, change)
 		}
 		if _, err := i.Commit(context.Background(), changes...); err != nil {
 			return err

@@ -80,7 +80,10 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || d.Over(now)
 	})
-	changed := len(departed) != len(rec.Departed)
+	changed, role := len(departed) != len(rec.Departed), rec.Role
+	if !role.Known() && len(c.Placements) > 0 {
+		role = c.Role(c.Placements[0])
+	}
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if _, stays := c.Placement(host); stays {
 			continue
@@ -88,11 +91,11 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 		st := rec.Placements[host]
 		delete(rec.Placements, host)
 		changed = true
-		d := Departed{Host: host, Issuer: rec.Issuer, State: &st, Role: rec.Role}
+		d := Departed{Host: host, Issuer: rec.Issuer, State: &st, Role: role}
 		switch g := generation(st.Generation); {
 		case retired(host) || !st.Placed():
 			continue
-		case rec.Role.Known() && len(rec.Role.Usages) == 0: // a trust bundle
+		case role.Known() && len(role.Usages) == 0: // a trust bundle
 		case !g.Counts(now):
 			continue
 		default:

@@ -311,6 +311,14 @@ func (rec *Record) Restored() {
 			rec.Placements[host] = st
 		}
 	}
+	rec.Departed = slices.Clone(rec.Departed)
+	for i, d := range rec.Departed { // should it come back
+		if d.State != nil {
+			st := *d.State
+			st.Unseen = UnseenRestored
+			rec.Departed[i].State = &st
+		}
+	}
 }
 
 // Unseen reports whether a placement is still to be looked at before anything is

@@ -51,6 +51,8 @@ type RotationView struct {
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.
 	TrustedNowhere float64 `json:"trusted_nowhere_seconds,omitempty"`
+	// TrustedBy had left the fleet file by then, with the old root in its ca file.
+	TrustedBy []string `json:"trusted_by,omitempty"`
 
 	Plan     []RotationStep `json:"plan,omitempty"`
 	Breaks   []string       `json:"breaks,omitempty"`   // who will refuse whom

@@ -152,10 +152,10 @@ func (e *Engine) Hurry(ctx context.Context, verifiers []Held) error {
 
 // holding are the verifiers with a root that nothing but this issuer has there.
 func (e *Engine) holding(issuer, root string) (out []Held) {
-	for _, n := range e.trusts().Holders(root) {
+	for _, n := range e.trusts().Holders(root, e.Now()) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
-		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
-			out = append(out, e.held(n.ID, false, len(out)))
+		if n.Left || slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
+			out = append(out, e.held(n.ID, n.Left, len(out)))
 		}
 	}
 	return out

@@ -83,10 +83,11 @@ func ends(list []Holder) (last time.Time) {
 
 // left is the last stage: it lasts until nobody holds the root any more.
 func left(o Observed, stage, end Stage) Decision {
-	if len(o.Holding) == 0 {
+	holding := slices.DeleteFunc(slices.Clone(o.Holding), func(h Holder) bool { return h.Left }) // from which nothing takes it
+	if len(holding) == 0 {
 		return Decision{Stage: end}
 	}
-	return Decision{Stage: stage, Wait: Wait{For: o.Holding}}
+	return Decision{Stage: stage, Wait: Wait{For: holding}}
 }
 
 // waitFor leaves out the hosts that it goes on without.

@@ -25,6 +25,15 @@ func on(hosts ...string) (list []Holder) {
 	return list
 }
 
+// gone are placements that left the fleet file.
+func gone(hosts ...string) []Holder {
+	list := on(hosts...)
+	for i := range list {
+		list[i].Left, list[i].Blocked = true, true
+	}
+	return list
+}
+
 func switched(r Rotation) Rotation {
 	r.Stage, r.SwitchedAt = Reissue, start.Add(time.Hour)
 	return r
@@ -62,6 +71,11 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 		"kept though compromised":   {changed(switched(begun()), func(r *Rotation) { r.Keep, r.Compromised = time.Hour, true }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, DropRoot, false, 1},
 		"nobody holds it":           {switched(begun()), after, 0, Done, false, 0},
 		"nobody but one without":    {changed(switched(begun()), func(r *Rotation) { r.Without = []string{"a"} }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("a") }), 0, Done, false, 0},
+		"one left the fleet file":        {begun(), with(before, func(o *Observed) { o.Lacking = gone("a") }), 0, AddRoot, false, 1},
+		"what left presents one":         {switched(begun()), with(after, func(o *Observed) { o.Presenting = gone("a") }), 0, Reissue, false, 1},
+		"what left holds it":             {switched(begun()), with(after, func(o *Observed) { o.Holding = append(on("b"), gone("a")...) }), 0, DropRoot, false, 1},
+		"what left holds it alone":       {switched(begun()), with(after, func(o *Observed) { o.Holding = gone("a") }), 0, Done, false, 0},
+		"compromised, and what left too": {changed(switched(begun()), func(r *Rotation) { r.Compromised = true }), with(after, func(o *Observed) { o.Presenting, o.Holding = gone("a"), gone("a") }), 0, Done, false, 0},
 		"both under one root":       {changed(switched(begun()), func(r *Rotation) { r.To.Root = r.From.Root }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, Done, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -84,10 +84,10 @@ func TestABannedRootIsKeptForNobody(t *testing.T) {
 		t.Errorf("%v", held)
 	}
 	g.Ban(nil)
-	if held := g.Holders("corp"); len(held) != 0 {
+	if held := g.Holders("corp", now); len(held) != 0 {
 		t.Errorf("%v", held)
 	}
-	if held := g.Holders("old"); len(held) != 1 {
+	if held := g.Holders("old", now); len(held) != 1 {
 		t.Errorf("%v", held)
 	}
 }

@@ -130,7 +130,7 @@ func (g *Graph) mayAccept(v *Node, l, next Leaf, now time.Time) bool {
 type Refusal struct {
 	Verifier ID
 	// InPlace: the root is in its ca file, but not known to be loaded; Until is
-	// when it counts as loaded, zero: not by time.
+	// when it counts as loaded, or counts no longer; zero: not by time.
 	InPlace bool
 	Until   time.Time
 	Left    bool // it left the fleet file: nothing will bring the root there
@@ -187,6 +187,8 @@ func (g *Graph) refuses(v *Node, l Leaf, shown []Leaf, now time.Time) (Refusal, 
 	r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under), Left: v.Left}
 	if r.InPlace && now.Before(v.Settles) {
 		r.Until = v.Settles
+	} else if v.Left {
+		r.Until = v.Until
 	}
 	return r, true
 }

@@ -114,12 +114,20 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 	r.Stage, r.StageAt = d.Stage, now.UTC()
 	switch d.Stage {
 	case rotation.Done, rotation.Cancelled:
-		r.EndedAt = now.UTC()
+		r.EndedAt, r.Left = now.UTC(), nil
+		for _, h := range o.Holding {
+			if h.Left && r.From.Root != r.To.Root {
+				r.Left = append(r.Left, h.Name)
+			}
+		}
 		kind, text := renewer.EventCARotationDone, fmt.Sprintf("%s is the CA of every host; the key of %s is kept", r.To.Subject, r.From.Subject)
 		if d.Stage == rotation.Cancelled {
 			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
 		} else if r.Compromised {
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.StartedAt).Round(time.Second))
+		}
+		if len(r.Left) > 0 {
+			text += "; what left the fleet file has the other root still: " + strings.Join(r.Left, ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:

@@ -45,7 +45,7 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 	v := renewer.RotationView{
 		Issuer: one.Issuer, Kind: string(one.Kind), Why: one.Why, Stage: string(one.Stage), Since: one.StageAt,
 		From: viewCA(one.From), To: viewCA(one.To), Compromised: one.Compromised, Without: one.Without, KeepUntil: one.KeepUntil(),
-		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt,
+		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt, TrustedBy: one.Left,
 	}
 	if !one.SwitchedAt.IsZero() {
 		if v.OldKey = "kept"; one.KeyGone {

@@ -196,6 +196,9 @@ func TestACompromisedCAWaitsForNothingThatLeftTheFleetFile(t *testing.T) {
 			w.passes()
 			w.at("done")
 			w.endsWith(stays, "b")
+			if by := w.rotation().TrustedBy; !slices.Equal(by, []string{name + "@here"}) {
+				t.Errorf("the old root is trusted by %v", by)
+			}
 		})
 	}
 }
