@@ -76,7 +76,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		}
 		return n
 	}
-	if st.Unseen != "" { // what is there may be another thing altogether
+	if st.Anew() { // what is there may be another thing altogether
 		n.Placed, n.Leaves = true, append(n.Leaves, trust.Leaf{Issuer: en.cert.Issuer, NotAfter: e.Now().Add(en.cert.Lifetime)})
 		return n
 	}
