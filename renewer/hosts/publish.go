@@ -48,7 +48,11 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	return r.String(), pl.write(r.String(), files, sum)
+	mode := storeMode
+	if found {
+		mode = restMode
+	}
+	return r.String(), pl.write(r.String(), files, sum, mode)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -76,7 +80,7 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, looks at what is really there,
 // and gives it its name.
-func (pl *place) write(name string, files []File, sum string) (err error) {
+func (pl *place) write(name string, files []File, sum string, mode fs.FileMode) (err error) {
 	temp := tempMark + name
 	if err := pl.removeAll(temp); err != nil {
 		return err
@@ -87,7 +91,7 @@ func (pl *place) write(name string, files []File, sum string) (err error) {
 		}
 	}()
 	dir := path.Join(pl.base, temp)
-	got, err := pl.dir.Fill(dir, storeMode, files...)
+	got, err := pl.dir.Fill(dir, mode, files...)
 	if err != nil {
 		return err
 	}
