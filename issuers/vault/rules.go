@@ -25,7 +25,7 @@ const (
 
 // Hints that more than one place gives; see fill.
 const (
-	signPolicy = `the token's policy needs: path "{sign}" { capabilities = ["update"] }; a mistyped mount or role reads the same{in_namespace}`
+	signPolicy = `the token's policy needs: path "{sign}" { capabilities = ["update"] }; a mistyped role reads the same`
 	roleHint   = "{cli} list {mount}/roles shows the roles; check role of issuer {issuer}"
 	noCAHint   = "{cli} secrets list shows the mounts, {cli} list {mount}/issuers their CAs; check mount and issuer_ref of issuer {issuer}{in_namespace}"
 	noRootHint = "put the root beside it: {cli} write {mount}/issuers/import/cert pem_bundle=@root.pem; or set root_file: of issuer {issuer} to it"
