@@ -29,5 +29,5 @@ var words = []string{
 	"recovered", "expiring", "removed", "0.67", "0.05", "issue: never issued", "never issued",
 
 	"content", "settles", "unseen",
-	"wait", "why", "since", "until", "asked", "dirs",
+	"wait", "why", "since", "until", "asked", "dirs", "workers",
 }

@@ -59,6 +59,9 @@ const (
 	// ProbeHidden: it listens on its host, and cannot be reached from here. No
 	// certificate is the cause, and no restart changes it.
 	ProbeHidden ProbeErrorKind = "hidden"
+	// ProbeDeserted: it serves as it should, and some of those that were connected
+	// before have not come back.
+	ProbeDeserted ProbeErrorKind = "deserted"
 )
 
 // ProbeError is the error of a probe that looked and is not content.
