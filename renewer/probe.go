@@ -77,7 +77,7 @@ func (e *ProbeError) Unwrap() error { return e.Err }
 // what of the service does not run. instead is what a probe found that something
 // answers all the same; nil for nothing.
 func Stopped(certificate, what string, instead error) error {
-	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within minutes"
+	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within seconds"
 	if instead != nil {
 		text = "yet something answers there: " + instead.Error()
 		hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
