@@ -63,8 +63,8 @@ const (
 	// IdleByCoordinator: those processes, and the tasks that Dagu's coordinators list for
 	// the worker, some of which have no process. They are asked as a peer asks.
 	IdleByCoordinator IdleBy = "coordinator"
-	IdleByAPI       IdleBy = "api"
-	IdleByCommand   IdleBy = "command"
+	IdleByAPI         IdleBy = "api"
+	IdleByCommand     IdleBy = "command"
 )
 
 // DockerState is what a DockerGuard looks at.

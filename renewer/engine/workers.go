@@ -55,7 +55,9 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 			for _, w := range list {
 				switch {
 				case !w.Live:
-				case slices.ContainsFunc(names, func(name string) bool { return w.ID == name || strings.HasSuffix(name, "@") && strings.HasPrefix(w.ID, name) }):
+				case slices.ContainsFunc(names, func(name string) bool {
+					return w.ID == name || strings.HasSuffix(name, "@") && strings.HasPrefix(w.ID, name)
+				}):
 					listed = true
 					work.Active += w.Tasks
 				case w.Tasks > 0 && unknown == "":
