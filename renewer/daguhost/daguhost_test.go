@@ -286,11 +286,12 @@ func TestWorkerNames(t *testing.T) {
 		want string // empty: none
 		fail bool
 	}{
-		"by its machine":           {m: machine{unit: shown("", "worker"), files: named}, want: "host-b@"},
-		"by a flag":                {m: machine{unit: shown("", "worker --worker.id=w1"), files: named}, want: "w1"},
-		"by its environment":       {m: machine{unit: shown("DAGU_WORKER_ID=w2", "worker"), files: named}, want: "w2"},
-		"a scheduler":              {m: machine{unit: shown("", "scheduler"), files: named}},
-		"a machine without a name": {m: machine{unit: shown("", "worker")}, fail: true},
+		"by its machine":                      {m: machine{unit: shown("", "worker"), files: named}, want: "host-b"},
+		"by a flag":                           {m: machine{unit: shown("", "worker --worker.id=w1"), files: named}, want: "w1"},
+		"by a flag that looks like a process": {m: machine{unit: shown("", "worker --worker.id=gpu@1"), files: named}, want: "gpu"},
+		"by its environment":                  {m: machine{unit: shown("DAGU_WORKER_ID=w2", "worker"), files: named}, want: "w2"},
+		"a scheduler":                         {m: machine{unit: shown("", "scheduler"), files: named}},
+		"a machine without a name":            {m: machine{unit: shown("", "worker")}, fail: true},
 	} {
 		got, err := WorkerNames(t.Context(), tc.m, worker())
 		if strings.Join(got, ",") != tc.want || (err != nil) != tc.fail {

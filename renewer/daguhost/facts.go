@@ -103,18 +103,18 @@ func hostname(ctx context.Context, m Machine) string {
 }
 
 // WorkerNames are the names by which coordinators know the workers of a placement:
-// worker.id, or what is before the process id: HOSTNAME@.
+// worker.id, or the host's own.
 func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []string, err error) {
 	units, err := InspectAll(ctx, m, p)
 	for _, f := range units {
 		switch {
 		case !f.Works:
 		case f.Settings.WorkerID.Value != "":
-			names = append(names, f.Settings.WorkerID.Value)
+			names = append(names, renewer.Worker{ID: f.Settings.WorkerID.Value}.Name())
 		case f.Hostname == "":
 			return nil, errors.New("the name of the machine cannot be read")
 		default:
-			names = append(names, f.Hostname+"@")
+			names = append(names, f.Hostname)
 		}
 	}
 	return names, err

@@ -19,9 +19,8 @@ type (
 	WorkerLister interface {
 		Workers(ctx context.Context, r ProbeRequest) ([]renewer.Worker, error)
 	}
-	// WorkerNamer is a Host that knows the names by which coordinators know the workers
-	// that a placement's units run, or their beginning, up to an @; none where they run
-	// none.
+	// WorkerNamer is a Host that knows the names (see renewer.Worker) of the workers that
+	// a placement's units run; none where they run none.
 	WorkerNamer interface {
 		WorkerNames(ctx context.Context, p renewer.Placement) ([]string, error)
 	}
@@ -55,9 +54,7 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 			for _, w := range list {
 				switch {
 				case !w.Live:
-				case slices.ContainsFunc(names, func(name string) bool {
-					return w.ID == name || strings.HasSuffix(name, "@") && strings.HasPrefix(w.ID, name)
-				}):
+				case slices.Contains(names, w.Name()):
 					listed = true
 					work.Active += w.Tasks
 				case w.Tasks > 0 && unknown == "":
@@ -66,7 +63,7 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 			}
 		}
 	}
-	if work.What = "tasks of worker " + strings.TrimSuffix(strings.Join(names, ", "), "@") + " and " + work.What; !listed {
+	if work.What = "tasks of worker " + strings.Join(names, ", ") + " and " + work.What; !listed {
 		work.Unknown = unknown
 	}
 }
@@ -117,10 +114,11 @@ func (e *Engine) connected(ctx context.Context, req ProbeRequest) (names []strin
 	}
 	for _, w := range list {
 		if w.Live {
-			names = append(names, w.ID)
+			names = append(names, w.Name())
 		}
 	}
 	slices.Sort(names)
+	names = slices.Compact(names)
 	return names[:min(len(names), mostWorkers)]
 }
 
@@ -158,7 +156,7 @@ func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out 
 			if first {
 				before[w.ID] = w.Heard
 			} else if w.Heard > before[w.ID] {
-				missing = slices.DeleteFunc(missing, func(name string) bool { return name == w.ID })
+				missing = slices.DeleteFunc(missing, func(name string) bool { return name == w.Name() })
 			}
 		}
 		if len(missing) == 0 || !e.Now().Add(pauseForWorkers).Before(until) || ctx.Err() != nil {

@@ -12,9 +12,9 @@ import (
 	"renewer/renewer"
 )
 
-// WorkerNames: on host b it is known as b@PID.
+// WorkerNames: on host b it is known as b.
 func (m *machine) WorkerNames(context.Context, renewer.Placement) ([]string, error) {
-	return []string{m.name + "@"}, nil
+	return []string{m.name}, nil
 }
 
 // foreman is a prober that a coordinator on host a lists its workers to.
@@ -82,7 +82,7 @@ func TestATaskWithoutAProcessHoldsItsWorker(t *testing.T) {
 			{"the coordinator does not tell", "server on a does not tell: no answer", func() ([]renewer.Worker, error) {
 				return nil, errors.New("no answer")
 			}},
-			{"another name is busy", "lists no worker b@; x@9 is busy", func() ([]renewer.Worker, error) {
+			{"another name is busy", "lists no worker b; x@9 is busy", func() ([]renewer.Worker, error) {
 				return []renewer.Worker{alive("c@7", 0), alive("x@9", 1)}, nil
 			}},
 			{"another name is idle", "", func() ([]renewer.Worker, error) { return []renewer.Worker{alive("x@9", 0)}, nil }},
@@ -144,7 +144,7 @@ func TestWorkersAreSeenBackBeforeACoordinatorIsProven(t *testing.T) {
 				case since < 6*time.Second:
 					return append(slices.DeleteFunc(slices.Clone(first), func(w renewer.Worker) bool { return w.ID == "b@1" }), alive("b@1", 1))
 				}
-				return []renewer.Worker{alive("b@1", 1), alive("c@2", 0)}
+				return []renewer.Worker{alive("b@4", 1), alive("c@2", 0)} // one has another process
 			})
 			if row.Hosts[0].State != renewer.HostVerified || row.Fingerprint == before || took < 6*time.Second {
 				t.Errorf("%s: proven after %s: %+v", name, took, row)
@@ -152,11 +152,11 @@ func TestWorkersAreSeenBackBeforeACoordinatorIsProven(t *testing.T) {
 			before = row.Fingerprint
 		}
 		_, row := renew(func(time.Duration) []renewer.Worker { return nil })
-		if row.Hosts[0].State != renewer.HostRolledBack || row.Fingerprint != before || !strings.Contains(row.Hosts[0].Error, "none of the 2 workers that server had on a has come back: b@1, c@2") {
+		if row.Hosts[0].State != renewer.HostRolledBack || row.Fingerprint != before || !strings.Contains(row.Hosts[0].Error, "none of the 2 workers that server had on a has come back: b, c") {
 			t.Errorf("none is back: %+v", row)
 		}
 		_, row = renew(func(time.Duration) []renewer.Worker { return []renewer.Worker{alive("c@2", 0)} })
-		if row.Hosts[0].State != renewer.HostBlocked || row.Fingerprint == before || !strings.Contains(row.Hosts[0].Error, "1 of the 2 workers that server had on a have not come back yet: b@1") {
+		if row.Hosts[0].State != renewer.HostBlocked || row.Fingerprint == before || !strings.Contains(row.Hosts[0].Error, "1 of the 2 workers that server had on a have not come back yet: b") {
 			t.Errorf("one is not back: %+v", row)
 		}
 		f.says(alive("b@1", 0), alive("c@2", 0))
