@@ -222,6 +222,7 @@ func TestTheConfigurationFileThatCounts(t *testing.T) {
 	for _, tc := range []struct{ env, exec, want string }{
 		{"DAGU_HOME=/opt/env", "worker --dagu-home /opt/flag --config=/opt/c.yaml", "/opt/c.yaml"},
 		{"DAGU_HOME=/opt/env", "worker --dagu-home=/opt/flag", "/opt/flag/config.yaml"},
+		{"DAGU_HOME=/opt/env", "worker -c /opt/c.yaml", "/opt/c.yaml"},
 		{"DAGU_HOME=/opt/env", "worker", "/opt/env/config.yaml"},
 		{"", "worker", "/var/lib/dagu/.dagu/config.yaml"},
 	} {
@@ -289,6 +290,8 @@ func TestWorkerNames(t *testing.T) {
 		"by its machine":                      {m: machine{unit: shown("", "worker"), files: named}, want: "host-b"},
 		"by a flag":                           {m: machine{unit: shown("", "worker --worker.id=w1"), files: named}, want: "w1"},
 		"by a flag that looks like a process": {m: machine{unit: shown("", "worker --worker.id=gpu@1"), files: named}, want: "gpu"},
+		"by a short flag":                     {m: machine{unit: shown("", "worker -w w3"), files: named}, want: "w3"},
+		"by another one":                      {m: machine{unit: shown("", "worker -w=w4"), files: named}, want: "w4"},
 		"by its environment":                  {m: machine{unit: shown("DAGU_WORKER_ID=w2", "worker"), files: named}, want: "w2"},
 		"a scheduler":                         {m: machine{unit: shown("", "scheduler"), files: named}},
 		"a machine without a name":            {m: machine{unit: shown("", "worker")}, fail: true},

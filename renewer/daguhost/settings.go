@@ -65,12 +65,22 @@ func fromEnvironment(from string, env map[string]string) source {
 	return source{from, values}
 }
 
+// shorthands are the flags of one letter that count here.
+var shorthands = map[string]string{"-c": "--config", "-A": "--coordinator.advertise", "-w": "--worker.id"}
+
 // fromFlags reads --peer.cert-file=FILE, with = or a space; a boolean flag
 // alone is true.
 func fromFlags(from string, argv []string) source {
 	values := map[string]string{}
 	for i := 0; i < len(argv); i++ {
-		name, ok := strings.CutPrefix(argv[i], "--")
+		arg := argv[i]
+		if len(arg) >= 2 && shorthands[arg[:2]] != "" { // -w ID, -w=ID, -wID
+			value := strings.TrimPrefix(arg[2:], "=")
+			if arg = shorthands[arg[:2]]; value != "" {
+				arg += "=" + value
+			}
+		}
+		name, ok := strings.CutPrefix(arg, "--")
 		if !ok {
 			continue
 		}
