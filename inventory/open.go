@@ -152,6 +152,10 @@ func (i *Inventory) takeUp(err error) error {
 		return err
 	}
 	names = slices.AppendSeq(names, maps.Keys(removed))
+	rows := map[string]renewer.Row{}
+	if err := i.Rows(time.Time{}, func(row renewer.Row) bool { rows[row.Name] = row; return true }); err != nil {
+		return err
+	}
 	for batch := range slices.Chunk(names, takeUpAtOnce) {
 		changes := make([]renewer.Change, 0, len(batch))
 		for _, name := range batch {
@@ -163,6 +167,10 @@ func (i *Inventory) takeUp(err error) error {
 			change := renewer.Change{Record: &rec}
 			if _, gone := removed[name]; gone {
 				change.Remove = name
+			}
+			if row, listed := rows[name]; listed {
+				row = row.Restored(rec)
+				change.Row = &row
 			}
 			changes = append(changes, change)
 		}

@@ -71,7 +71,22 @@ func (p *PlacementState) drop(failed, live string) Revision {
 func (p *PlacementState) unproven(why error, at time.Time) {
 	p.State, p.Matches, p.Error, p.Hint = HostBlocked, false, why.Error(), Hint(why)
 	p.Failures++
-	p.Reprobe = at.Add(Backoff(p.Failures, p.Revision))
+	p.Reprobe = at.Add(min(Backoff(p.Failures, p.Revision), p.untilStarted(at)))
+}
+
+// untilStarted is the pause between looks at a service that does not run: it is seen
+// within seconds when it is started soon after its files were placed, and costs
+// nothing worth speaking of where it never is.
+func (p *PlacementState) untilStarted(at time.Time) time.Duration {
+	const least, most, soon = 3 * time.Second, 30 * time.Second, time.Hour
+	since := at.Sub(p.PlacedAt)
+	switch {
+	case !p.Unactivated:
+		return BackoffMax
+	case since < soon:
+		return min(max(since/10, least), most)
+	}
+	return since / 10
 }
 
 // stopped notes that what activates the placement does not run. Unless something

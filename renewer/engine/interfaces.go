@@ -45,6 +45,16 @@ type (
 	Succession interface {
 		SignsUnder() renewer.RootSet
 	}
+	// Limited knows the longest lifetime that the issuer gives, as LogIn read it,
+	// and the command that raises it to LIFETIME.
+	Limited interface {
+		Longest() (longest time.Duration, raise string, known bool)
+	}
+	// Upkeep does what is due besides orders, such as replacing what the issuer
+	// logs in with. What fails is tried again at a later call.
+	Upkeep interface {
+		Upkeep(ctx context.Context) error
+	}
 	// Intermediate knows the CAs that it signs with below its roots, as its
 	// last answer showed them; none before that, and where a root signs.
 	Intermediate interface {

@@ -249,6 +249,40 @@ func TestALostKeyMeansANewCertificate(t *testing.T) {
 	})
 }
 
+// A service that is started after its first certificate was placed is seen within seconds.
+func TestAServiceThatIsStartedIsSeenSoon(t *testing.T) {
+	for _, kind := range []renewer.ProbeKind{renewer.ProbeTLS, renewer.ProbeFile} {
+		t.Run(string(kind), func(t *testing.T) {
+			certs := func(b *bench) []renewer.Certificate {
+				c := one(b)
+				c[0].Placements[0].Probe.Kind = kind
+				b.machine("a").stopped = true
+				return c
+			}
+			scene(t, Alone, certs, func(t *testing.T, b *bench) {
+				synctest.Wait()
+				m := b.machine("a")
+				for _, later := range []time.Duration{20 * time.Second, 10 * time.Minute} {
+					time.Sleep(later)
+					if row := b.row("web"); row.Status != renewer.StatusBlocked || row.Hosts[0].State != renewer.HostBlocked {
+						t.Fatalf("row %+v", row)
+					}
+				}
+				m.set(func(m *machine) {
+					m.stopped = false
+					pl := m.places["web"]
+					pl.loaded = pl.revisions[pl.live]
+					pl.served = leafOf(pl.loaded)
+				})
+				time.Sleep(35 * time.Second)
+				if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
+					t.Errorf("row %+v", row)
+				}
+			})
+		})
+	}
+}
+
 func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
