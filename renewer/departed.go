@@ -1,7 +1,6 @@
 package renewer
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -143,7 +142,9 @@ func (rec Record) Inherit(c Certificate, now time.Time) Record {
 	rec.Rejoin(c, now)
 	rec.Departed = nil // what is elsewhere stays with the name that it had
 	for host, st := range rec.Placements {
-		st.Former, st.Revisions = cmp.Or(st.Former, from), nil
+		if st.Revisions = nil; len(st.Names) == 0 {
+			st.Names = []string{from}
+		}
 		rec.Placements[host] = st
 	}
 	return rec

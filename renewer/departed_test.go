@@ -2,6 +2,7 @@ package renewer
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,10 +96,10 @@ func TestInheritTakesWhatItsFilesAre(t *testing.T) {
 	if rec.Name != "web" || rec.Current != 3 || rec.Latest != 4 || rec.Rollouts != 7 || len(rec.Placements) != 1 || len(rec.Departed) != 0 {
 		t.Errorf("%+v", rec)
 	}
-	if !has || a.Former != "old" || len(a.Revisions) != 0 || !a.Has(3) {
+	if !has || !slices.Equal(a.Names, []string{"old"}) || len(a.Revisions) != 0 || !a.Has(3) {
 		t.Errorf("%+v", a)
 	}
-	if len(old.Departed) != 2 || old.Name != "old" || st.Former != "" {
+	if len(old.Departed) != 2 || old.Name != "old" || st.Names != nil {
 		t.Errorf("what was inherited from was changed: %+v", old)
 	}
 }

@@ -76,9 +76,9 @@ type PlacementState struct {
 	// Dirs are where it was placed, the directory of the live names first; none:
 	// unknown. Earlier ones may have the keys of generations still.
 	Dirs []string `json:"dirs,omitempty"`
-	// Former is the name of the certificate under which it was placed, where the entry
-	// was renamed since: its revisions lie there.
-	Former string `json:"former,omitempty"`
+	// Names are those of the certificate under which its revisions lie there, that of
+	// the live names first; none: it was never renamed.
+	Names []string `json:"names,omitempty"`
 	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
 	// the roots of the ca file. Roots of a file that nobody has compared yet are
 	// unknown; Digest is what a version before kept of them.

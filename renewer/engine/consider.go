@@ -95,8 +95,8 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 // is to be recorded as what it is now.
 func (e *Engine) entryOf(c renewer.Certificate, known *renewer.Recorded) (en *entry, err error) {
 	rec := known.Record
-	if h, is := e.heirs[c.Name]; is && !known.Found {
-		rec = h.rec.Inherit(c, e.Now())
+	if h, is := e.heirs[c.Name]; is {
+		known.Found, rec = false, h.rec.Inherit(c, e.Now())
 		if known.Current, err = e.generation(c.Name, rec.Current); err != nil {
 			return nil, err
 		}
@@ -184,9 +184,10 @@ func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bo
 		return pending{}, false, nil // planned when somebody has looked
 	}
 	p, ok = e.compare(&entry{c, was.rec, was.current, was.rolling}, found, e.observed(en), before...)
-	if p.with, err = e.inherited(name); ok && len(p.with) > 0 {
+	with, gone, err := e.inherited(name)
+	if p.with = with; ok && gone != nil {
 		done := p.done
-		p.done = func() { delete(e.heirs, name); done() }
+		p.done = func() { delete(e.heirs, name); gone(); done() }
 	}
 	return p, ok, err
 }
@@ -266,7 +267,7 @@ func (e *Engine) row(en *entry) renewer.Row {
 
 // letGo takes a certificate that left the fleet file out of every list.
 func (e *Engine) letGo(name string) (pending, bool, error) {
-	if en, ok := e.entries[name]; ok && (e.canEnd(en) || e.working(en.rec.Rollout)) {
+	if e.busy(name) {
 		e.stale[name] = true // that ends first
 		return pending{}, false, nil
 	}
@@ -277,6 +278,12 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	gone := &entry{cert: renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}, rec: rec}
 	p, _ := e.apply(gone, renewer.Removed{Generation: e.generationOf(gone), Retired: e.retired})
 	return p, true, nil
+}
+
+// busy reports whether something is done for a certificate, or has to be ended.
+func (e *Engine) busy(name string) bool {
+	en, open := e.entries[name]
+	return open && (e.canEnd(en) || e.working(en.rec.Rollout))
 }
 
 // canEnd reports whether a host is between two generations that the fleet

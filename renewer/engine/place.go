@@ -196,12 +196,9 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 		}
 		st := j.placements[p.Host]
 		dirs := append([]string{p.Dir}, st.Dirs...)
-		for _, name := range []string{p.Certificate, st.Former} {
+		for _, name := range append([]string{p.Certificate}, st.Names...) {
 			for _, dir := range dirs {
 				p.Certificate, p.Dir = name, dir
-				if name == "" {
-					break
-				}
 				revision, ok, err := host.Locate(ctx, p, g.Fingerprint)
 				if err == nil && ok {
 					var text []byte

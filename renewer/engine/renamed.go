@@ -51,7 +51,10 @@ func (e *Engine) findHeirs() error {
 		if _, has := slices.BinarySearch(known, c.Name); has || from == "" {
 			continue
 		}
-		if was, had, err := e.Store.Record(c.Name); err != nil || had && was.Latest > 0 { // numbers of its own
+		if ok, err := e.sameNumbers(c.Name, left[from]); err != nil || !ok {
+			if err != nil {
+				return err
+			}
 			continue
 		}
 		e.heirs[c.Name] = heir{from, left[from]}
@@ -65,8 +68,27 @@ func (e *Engine) findHeirs() error {
 	return nil
 }
 
+// sameNumbers reports whether a name had no generations that those of another one
+// contradict: it was never used, or is the earlier name of that.
+func (e *Engine) sameNumbers(name string, of renewer.Record) (bool, error) {
+	was, had, err := e.Store.Record(name)
+	if err != nil || !had {
+		return err == nil, err
+	}
+	if len(was.Departed) > 0 || was.Latest > of.Latest || was.Rollouts > of.Rollouts {
+		return false, nil
+	}
+	generations, err := e.Store.Generations(name)
+	for _, g := range generations {
+		if other, ok, err := e.Store.Generation(of.Name, g.Number); err != nil || ok && other.Fingerprint != g.Fingerprint {
+			return false, err
+		}
+	}
+	return true, err
+}
+
 // allLeft returns the records of what left the fleet file with something in place, but
-// for those with a rollout under way.
+// for those with a host between two generations.
 func (e *Engine) allLeft() (map[string]renewer.Record, error) {
 	out := map[string]renewer.Record{}
 	departed, err := e.Store.Departed()
@@ -86,7 +108,7 @@ func (e *Engine) allLeft() (map[string]renewer.Record, error) {
 	}
 	leaving, err := e.leaving()
 	for _, rec := range leaving {
-		if rec.Departed = e.departures(leaver(rec), rec); len(rec.Departed) > 0 && e.entries[rec.Name] == nil {
+		if rec.Departed = e.departures(leaver(rec), rec); len(rec.Departed) > 0 && !e.busy(rec.Name) {
 			out[rec.Name] = rec
 		}
 	}
@@ -95,14 +117,14 @@ func (e *Engine) allLeft() (map[string]renewer.Record, error) {
 
 // inherited returns what is recorded with the first plan for an heir: the generations
 // under its name, and that its files are no orphan's any more.
-func (e *Engine) inherited(name string) (changes []Change, err error) {
+func (e *Engine) inherited(name string) (changes []Change, done func(), err error) {
 	h, ok := e.heirs[name]
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	generations, err := e.Store.Generations(h.from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, g := range generations {
 		g.Certificate = name
@@ -110,7 +132,7 @@ func (e *Engine) inherited(name string) (changes []Change, err error) {
 	}
 	rec, found, err := e.Store.Record(h.from)
 	if err != nil || !found {
-		return changes, err
+		return changes, func() {}, err
 	}
 	gone := &entry{cert: leaver(rec), rec: rec}
 	in := []renewer.Input{renewer.LetGo{Removed: true, Stays: func(host string) bool { return !e.taken[h.from][host] }}}
@@ -118,5 +140,5 @@ func (e *Engine) inherited(name string) (changes []Change, err error) {
 		in = append([]renewer.Input{renewer.Removed{Generation: e.generationOf(gone), Retired: e.retired}}, in...)
 	}
 	p, _ := e.apply(gone, in...)
-	return append(changes, p.change), nil
+	return append(changes, p.change), p.done, nil
 }

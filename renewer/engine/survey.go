@@ -113,8 +113,8 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			if !st.Anew() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
-			if st.Former != "" {
-				p.Certificate = st.Former // until it is placed under its new name
+			if len(st.Names) > 0 {
+				p.Certificate = st.Names[0] // until it is placed under its new name
 			}
 			t := target{cert: c, placement: p, state: st}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}

@@ -206,8 +206,7 @@ func TestACompromisedCAWaitsForNothingThatLeftTheFleetFile(t *testing.T) {
 // renames calls an entry otherwise, with the same files.
 func renames(from, to string) func(*world) {
 	return func(w *world) {
-		w.entries = strings.Replace(w.entries, "name: "+from+",", "name: "+to+", common_name: "+map[string]string{"svc": "localhost", "cli": "cli"}[from]+",", 1)
-		w.entries = strings.Replace(w.entries, "common_name: localhost, usages: [server], common_name: localhost", "common_name: localhost, usages: [server]", 1)
+		w.entries = strings.Replace(w.entries, "name: "+from+",", "name: "+to+",", 1)
 	}
 }
 
@@ -217,7 +216,7 @@ func TestARenamedEntryIsWhatItWas(t *testing.T) {
 	for _, name := range []string{"svc", "cli"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, mutualTLS, false)
+			w := newWorld(t, strings.Replace(mutualTLS, "name: cli,", "name: cli, common_name: cli,", 1), false)
 			everyone("a")(w)
 			w.passes()
 			renew(name)(w)
@@ -246,11 +245,20 @@ func TestARenamedEntryIsWhatItWas(t *testing.T) {
 			w.passes()
 			w.endsWith("svc", "b")
 			w.endsWith("cli", "b")
-			everyone("b")(w)
-			rollback("api")(w)
+			w.rests()
+			renames("api", name)(w) // and back
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.passes()
+			w.rests()
+			was := w.rows()[name].Generation
+			renew(name)(w)
+			rollback(name)(w) // its key is under the other name
 			w.passes()
 			w.refusedNobody()
 			w.rests()
+			if rows := w.rows(); rows[name].Generation != was || rows["api"].Name != "" {
+				t.Errorf("rolled back to %d: %+v", was, rows)
+			}
 		})
 	}
 }
@@ -272,7 +280,7 @@ func TestARenamedEntryWithAnotherIssuerRefusesNobody(t *testing.T) {
 				under([]string{"a"}, "issuer: a", cli("a"))(w)
 				w.passes()
 				w.talk()
-				w.entries = strings.Replace(w.entries, "name: "+name+",", "name: api,", 1)
+				renames(name, "api")(w)
 				under([]string{"a", "b"}, "issuer: b", cli("b"))(w)
 				w.passes()
 				w.refusedNobody()
