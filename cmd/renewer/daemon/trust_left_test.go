@@ -322,3 +322,34 @@ func TestADriftedPlacementThatIsBothTakesTheRootsFirst(t *testing.T) {
 		})
 	}
 }
+
+// A rollout that waits does not keep an entry from being renamed: what it brought is
+// not in place, and the new name waits for the same.
+func TestAnEntryIsRenamedWhileItsRolloutWaits(t *testing.T) {
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			other := map[string]string{"svc": "cli", "cli": "svc"}[name]
+			w := left(t, other)
+			edit := under([]string{"a", "b"}, "issuer: b", "issuer: b")
+			edit(w)
+			w.pass("a pass that waits")
+			renames(name, "api")(w)
+			edit(w)
+			w.pass("the new name waits")
+			if text := w.waits("api"); !strings.Contains(text, "renewer forget "+other) {
+				t.Errorf("it waits for %q", text)
+			}
+			w.entries = strings.Replace(mutualTLS, "name: "+name+",", "name: api,", 1)
+			edit(w)
+			w.passes()
+			w.refusedNobody()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			if rows := w.rows(); len(rows) != 2 || rows[name].Name != "" {
+				t.Errorf("%+v", rows)
+			}
+			w.rests()
+		})
+	}
+}
