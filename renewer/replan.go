@@ -121,6 +121,12 @@ func (r *Rollout) newRoots(c Certificate, o Observed) bool {
 	})
 }
 
+// unsigned reports whether it ended, or stands, before its issuer signed anything.
+func (r *Rollout) unsigned() bool {
+	_, signed := r.Delivers()
+	return !signed
+}
+
 // cut takes out the live steps that nobody can end: of a host that left the
 // entry, whose files stay as they are, or begun in another layout, which start
 // again. It reports whether there were any.

@@ -13,17 +13,16 @@ import (
 
 // Rotation is what the replacement of an issuer's CA asks of everybody.
 type Rotation struct {
-	Without []string // hosts that its certificates do not wait for
-	Gone    string   // a root that no leaf keeps in a ca file any more; empty: none
+	Without  []string  // hosts that its certificates do not wait for
+	Gone     []string  // roots that no leaf keeps in a ca file any more
+	Switched time.Time // when its CA began to sign; zero: not yet
 }
 
 // gone are the roots that no leaf keeps any more.
 func (f *Fleet) gone() renewer.RootSet {
 	var out []string
 	for _, r := range f.Rotations {
-		if r.Gone != "" {
-			out = append(out, r.Gone)
-		}
+		out = append(out, r.Gone...)
 	}
 	return renewer.NewRootSet(out...)
 }
@@ -80,7 +79,8 @@ type Held struct {
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
 // their roots.
 type Succeeding struct {
-	Issuer, From, To    string
+	Issuer, To          string
+	From                []string
 	Switched, Cancelled bool
 }
 
@@ -97,12 +97,14 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 		g, now := e.trusts(), e.Now()
 		switch {
 		case s.Switched:
-			for _, p := range g.Under(s.Issuer, s.From, renewer.NewRootSet(s.To), now) {
-				h := e.held(p.ID, len(out.Presenting))
-				h.Until = p.NotAfter
-				out.Presenting = append(out.Presenting, h)
+			for _, root := range s.From {
+				for _, p := range g.Under(s.Issuer, root, renewer.NewRootSet(s.To), now) {
+					h := e.held(p.ID, len(out.Presenting))
+					h.Until = p.NotAfter
+					out.Presenting = append(out.Presenting, h)
+				}
+				out.Holding = append(out.Holding, e.holding(s.Issuer, root)...)
 			}
-			out.Holding = e.holding(s.Issuer, s.From)
 		case s.Cancelled:
 			out.Holding = e.holding(s.Issuer, s.To)
 		default:

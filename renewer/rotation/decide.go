@@ -56,13 +56,13 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 
 // after decides once signing is switched.
 func after(r Rotation, o Observed, now time.Time) Decision {
-	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == "" {
-		return Decision{Stage: Reissue, Wait: Wait{For: presenting, Until: ends(presenting)}}
+	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == nil {
+		return Decision{Stage: Reissue, Wait: Wait{For: presenting, Err: o.SigningErr, Until: ends(presenting)}}
 	}
 	if r.Trusts(now) {
 		return Decision{Stage: Keep, Wait: Wait{Until: r.KeepUntil()}}
 	}
-	if r.From.Root == r.To.Root {
+	if len(r.Old()) == 0 {
 		return Decision{Stage: Done}
 	}
 	return left(Observed{Holding: r.waitFor(o.Holding)}, DropRoot, Done)

@@ -150,7 +150,7 @@ func TestARotationEndsWhateverHappens(t *testing.T) {
 			if d.Stage == DropRoot && r.Stage != DropRoot && r.CancelledAt.IsZero() {
 				holding = slices.Clone(hosts)
 			}
-			if d.Stage == Done && len(r.waitFor(on(presenting...))) > 0 && r.Gone() == "" {
+			if d.Stage == Done && len(r.waitFor(on(presenting...))) > 0 && r.Gone() == nil {
 				t.Fatalf("done, and presented: %v", presenting)
 			}
 			if d.Stage == Keep && !now.Before(r.KeepUntil()) {

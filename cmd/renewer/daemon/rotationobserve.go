@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -27,17 +28,17 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	switch signs, _, err := local.NextRoot(localConfig(is)); {
 	case err == nil:
 		o.Next = renewer.Fingerprint(signs.Raw)
-		if next, err := lazy.openNext(); err != nil {
-			o.NextErr = err
-		} else {
-			o.NextErr = next.Health(ctx)
+		judge, err := lazy.judgeNext()
+		if err == nil {
+			err = a.fits(is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
 		}
+		o.NextErr = err
 	case !errors.Is(err, fs.ErrNotExist):
 		o.NextErr = err
 	}
 	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))
 	at, err := a.eng.Succession(ctx, engine.Succeeding{
-		Issuer: is.Name, From: one.From.Root, To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
+		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
 	})
 	if err != nil {
 		return o, err
@@ -58,6 +59,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	for _, h := range at.Presenting {
 		o.Presenting = append(o.Presenting, holder(h, h.Name+" presents a certificate under "+one.From.Subject, down))
 	}
+	if slices.ContainsFunc(o.Presenting, func(h rotation.Holder) bool { return h.Blocked }) {
+		if o.SigningErr, err = a.signingErr(is.Name, one.To, lazy); err != nil {
+			return o, err
+		}
+	}
 	whose := one.From.Subject
 	if o.Signing != one.To.Fingerprint {
 		whose = one.To.Subject
@@ -66,6 +72,36 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		o.Holding = append(o.Holding, holder(h, h.Name+" has the root of "+whose+" still", down))
 	}
 	return o, nil
+}
+
+func rootsOf(list []rotation.CA) (roots []string) {
+	for _, ca := range list {
+		roots = append(roots, ca.Root)
+	}
+	return roots
+}
+
+// fits says why a CA cannot sign what its issuer is asked for; hint is what to do where
+// that is up to the CA or the entries.
+func (a *App) fits(issuer string, judge func(renewer.Request) error, hint string) error {
+	err := a.cannotSign(issuer, judge)
+	if renewer.ClassOf(err) == renewer.ClassRefused {
+		return renewer.WithHint(err, hint)
+	}
+	return err
+}
+
+// signingErr says why the CA that signs cannot sign what its issuer is asked for.
+func (a *App) signingErr(issuer string, ca rotation.CA, lazy *lazyCA) (why, err error) {
+	judge, err := lazy.judge()
+	if err != nil {
+		return nil, err
+	}
+	err = a.fits(issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, which takes its place (or renewer ca import "+issuer+" --as-next); or change what the entry asks for")
+	if err == nil {
+		return nil, nil
+	}
+	return fmt.Errorf("%s signs, and cannot sign what is asked for: %w", ca.Subject, err), nil
 }
 
 func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {

@@ -55,12 +55,15 @@ func (r *rotations) of(issuer string) (one rotation.Rotation, wait rotation.Wait
 }
 
 // trusted names the CAs before that are trusted because somebody asked for it.
-func (r *rotations) trusted(issuer string) []string {
+func (r *rotations) trusted(issuer string) (list []string) {
 	one, _, ok := r.of(issuer)
 	if !ok || !one.Trusts(time.Now()) {
 		return nil
 	}
-	return []string{one.From.Fingerprint}
+	for _, ca := range one.Old() {
+		list = append(list, ca.Fingerprint)
+	}
+	return list
 }
 
 // engine is what they ask of the engine.
@@ -69,9 +72,11 @@ func (r *rotations) engine() map[string]engine.Rotation {
 	defer r.mu.Unlock()
 	out := map[string]engine.Rotation{}
 	for issuer, one := range r.last {
-		if e := (engine.Rotation{Without: one.Without, Gone: one.Gone()}); !one.Stage.Over() || e.Gone != "" {
-			out[issuer] = e
+		e := engine.Rotation{Gone: one.Gone(), Switched: one.SwitchedAt}
+		if !one.Stage.Over() || e.Gone != nil {
+			e.Without = one.Without
 		}
+		out[issuer] = e
 	}
 	return out
 }

@@ -69,12 +69,16 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 			d = rotation.Decide(one, o, time.Now())
 		}
 		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
-			n, err := a.listOld(ctx, is, one)
-			if err != nil && !errors.Is(err, local.ErrNoCRL) {
-				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+			var said []renewer.Event
+			for _, old := range one.Old() {
+				n, err := a.listOld(ctx, is, old)
+				if err != nil && !errors.Is(err, local.ErrNoCRL) {
+					return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+				}
+				said = append(said, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, old.Subject)})
 			}
 			one.Listed = true
-			if err := a.recordRotation(ctx, one, d.Wait, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, one.From.Subject)}); err != nil {
+			if err := a.recordRotation(ctx, one, d.Wait, said...); err != nil {
 				return changed, err
 			}
 		}
@@ -119,7 +123,7 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 		if d.Stage == rotation.Cancelled {
 			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
 		} else if r.Compromised {
-			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.StartedAt).Round(time.Second))
+			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:

@@ -43,7 +43,7 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 		return renewer.RotationView{Issuer: issuer}
 	}
 	v := renewer.RotationView{
-		Issuer: one.Issuer, Kind: string(one.Kind), Why: one.Why, Stage: string(one.Stage), Since: one.StageAt,
+		Issuer: one.Issuer, Kind: string(one.Kind), Why: one.Why, Stage: string(stageOf(one)), Since: one.StageAt,
 		From: viewCA(one.From), To: viewCA(one.To), Compromised: one.Compromised, Without: one.Without, KeepUntil: one.KeepUntil(),
 		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt,
 	}
@@ -53,12 +53,21 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 		}
 	}
 	if one.Compromised && one.Stage == rotation.Done {
-		v.TrustedNowhere = one.EndedAt.Sub(one.StartedAt).Seconds()
+		v.TrustedNowhere = one.EndedAt.Sub(one.CompromisedAt()).Seconds()
 	}
 	if !one.Stage.Over() {
 		v.Waiting, v.Ends, v.Blocked = waitTexts(one, wait), endsText(one, wait), wait.Blocked()
 	}
 	return v
+}
+
+// stageOf is the stage that a rotation is shown at: it is taken back from the moment that
+// an operator said so.
+func stageOf(one rotation.Rotation) rotation.Stage {
+	if one.Stage == rotation.AddRoot && !one.CancelledAt.IsZero() {
+		return rotation.Cancel
+	}
+	return one.Stage
 }
 
 // issuerStatuses is what was last known of the issuers, with the replacement of their
