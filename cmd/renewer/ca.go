@@ -143,7 +143,7 @@ as after renewer ca rotate.`,
 	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
 	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
-	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: return when the replacement is over")
+	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: "+waitUsage)
 	return cmd
 }
 

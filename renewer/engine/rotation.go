@@ -118,15 +118,19 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 	return out, err
 }
 
-// Hurry has verifiers take their roots now, whatever their window.
-func (e *Engine) Hurry(ctx context.Context, verifiers []Held) error {
-	return e.do(ctx, func() {
+// Hurry has verifiers take their roots now, whatever their window, and reports whether
+// that is news to any.
+func (e *Engine) Hurry(ctx context.Context, verifiers []Held) (news bool, err error) {
+	err = e.do(ctx, func() {
 		for _, h := range verifiers {
 			if e.onItsOwn {
+				was := e.urgent[h.Certificate]
 				e.hurry(trust.ID{Certificate: h.Certificate, Host: h.Host})
+				news = news || e.urgent[h.Certificate] != was
 			}
 		}
 	})
+	return news, err
 }
 
 // holding are the verifiers with a root that nothing but this issuer has there.

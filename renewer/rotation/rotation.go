@@ -144,6 +144,7 @@ type Observed struct {
 	Next       string    // and of the next one; empty: none
 	NextErr    error     // why signing cannot be switched: the next CA cannot be opened
 	SigningErr error     // why the CA that signs cannot sign what Presenting is to get
+	Hurried    bool      // some of all these are done now whatever their window, from now on
 	SwitchBy   time.Time // from then on the CA cannot sign a certificate of full life
 	Lacking    []Holder  // verifiers without the next root in place and loaded
 	Presenting []Holder  // placements that present a leaf under the old root and not under the new one

@@ -296,10 +296,10 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	return err
 }
 
-// awaitRotation waits until a rotation is over or needs somebody. Without a daemon it
-// makes the passes itself.
+// awaitRotation waits until a rotation is over or needs manual action. Without a daemon
+// it makes the passes itself, and returns as well when what is left waits for a time.
 func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() error) (renewer.RotationView, error) {
-	for passes := 0; ; passes++ {
+	for {
 		moved := a.rotations.change()
 		one, wait, _ := a.rotations.of(is.Name)
 		if err := tell(); err != nil || one.Stage.Over() || wait.Blocked() {
@@ -309,8 +309,8 @@ func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() 
 			if _, err := a.RunOnce(ctx, nil); err != nil {
 				return a.rotationView(is.Name), err
 			}
-			after, _, _ := a.rotations.of(is.Name)
-			if after.Stage == one.Stage { // a pass did all that could be done now
+			after, left, _ := a.rotations.of(is.Name)
+			if after.Stage == one.Stage && slices.Equal(namesOf(left.For), namesOf(wait.For)) { // all was done that can be done now
 				return a.rotationView(is.Name), tell()
 			}
 			continue

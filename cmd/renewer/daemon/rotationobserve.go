@@ -44,7 +44,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		return o, err
 	}
 	if acting && (one.Now || one.Compromised) {
-		if err := a.hurryRotation(ctx, one, at); err != nil {
+		if o.Hurried, err = a.hurryRotation(ctx, one, at); err != nil {
 			return o, err
 		}
 	}
@@ -135,8 +135,9 @@ func (a *App) longest(issuer string) (life time.Duration) {
 	return life
 }
 
-// hurryRotation has what a rotation waits for done whatever its window.
-func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engine.Progress) error {
+// hurryRotation has what a rotation waits for done whatever its window, and reports
+// whether that is news to anybody.
+func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engine.Progress) (news bool, err error) {
 	switch one.Stage {
 	case rotation.AddRoot:
 		return a.eng.Hurry(ctx, at.Lacking)
@@ -144,7 +145,7 @@ func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engin
 		return a.eng.Hurry(ctx, at.Holding)
 	case rotation.Reissue:
 	default:
-		return nil
+		return false, nil
 	}
 	var names []string
 	for _, h := range at.Presenting {
@@ -153,15 +154,17 @@ func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engin
 		}
 	}
 	if len(names) == 0 {
-		return nil
+		return false, nil
 	}
 	if _, err := a.eng.Renew(ctx, names, renewer.Overrides{}, false, nil); err == nil {
-		return nil
+		return true, nil
 	}
 	for _, name := range names { // one that is busy now is asked with the next step
-		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err != nil && ctx.Err() == nil {
+		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err == nil {
+			news = true
+		} else if ctx.Err() == nil {
 			a.opts.log().Debug("issue anew", "certificate", name, "error", err)
 		}
 	}
-	return ctx.Err()
+	return news, ctx.Err()
 }

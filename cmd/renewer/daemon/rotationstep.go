@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (a *App) stepRotations(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(errs...)
 }
 
-// stepRotation takes a rotation through the stages that are over already.
+// stepRotation takes a rotation through the stages that are over already, and reports
+// whether there is something to do now that there was not.
 func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool, err error) {
 	for {
 		one, _, ok := a.rotations.of(is.Name)
@@ -47,6 +49,7 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		if err != nil {
 			return changed, err
 		}
+		changed = changed || o.Hurried
 		if !one.CancelledAt.IsZero() && o.Next == one.To.Fingerprint { // the command was cut short
 			if err := local.DropNext(localConfig(is)); err != nil {
 				return changed, err
@@ -165,7 +168,7 @@ func (a *App) waitRotation(ctx context.Context, one rotation.Rotation, wait rota
 	_, was, _ := a.rotations.of(one.Issuer)
 	said, now := blockedText(was), blockedText(wait)
 	if now == "" || now == said || now == one.Said {
-		if now != said || len(was.For) != len(wait.For) {
+		if !slices.Equal(was.For, wait.For) || now != said {
 			a.rotations.put(one, wait)
 		}
 		return nil

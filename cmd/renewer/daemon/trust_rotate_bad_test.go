@@ -175,7 +175,7 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			}
 			shows("svc", "a")(w)
 			rotate(r)(w)
-			w.passes()
+			w.pass("one pass does it all")
 			if v := w.rotation(); v.Stage != "done" {
 				t.Errorf("%+v", v)
 			}
