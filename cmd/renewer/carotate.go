@@ -180,7 +180,7 @@ func (c *cli) showRotation(v renewer.RotationView) {
 	}
 	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
-		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "old key", v.OldKey)
+		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "left behind", strings.Join(v.LeftBehind, "\n"), "old key", v.OldKey)
 	if v.TrustedNowhere > 0 {
 		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}

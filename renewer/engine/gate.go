@@ -43,7 +43,9 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 		return nil
 	}
 	excused := e.fleet.Rotations[en.cert.Issuer].Without
-	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) || slices.Contains(excused, id.Host) }
+	skip := func(id trust.ID) bool {
+		return slices.Contains(without, id.Host) || slices.Contains(excused, id.Host) && !e.isBack(id)
+	}
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }
 

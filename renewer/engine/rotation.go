@@ -15,6 +15,7 @@ import (
 type Rotation struct {
 	Without  []string  // hosts that its certificates do not wait for
 	Gone     []string  // roots that no leaf keeps in a ca file any more
+	Spare    bool      // but for the ca files of those hosts
 	Switched time.Time // when its CA began to sign; zero: not yet
 }
 
@@ -25,6 +26,34 @@ func (f *Fleet) gone() renewer.RootSet {
 		out = append(out, r.Gone...)
 	}
 	return renewer.NewRootSet(out...)
+}
+
+// banned is gone as trust.Graph has it.
+func (f *Fleet) banned() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range f.Rotations {
+		for _, root := range r.Gone {
+			if out[root] = nil; r.Spare {
+				out[root] = r.Without
+			}
+		}
+	}
+	return out
+}
+
+// isBack reports whether a placement that was gone on without was seen as it should be
+// since: it is a peer like any other again.
+func (e *Engine) isBack(id trust.ID) bool {
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if !ok {
+		return false
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil || !en.rec.Placements[id.Host].Matches {
+		return false
+	}
+	s, _ := e.step(en, id.Host)
+	return !s.Lost()
 }
 
 // Rotate takes over the rotations that are under way, and the roots that their
@@ -52,7 +81,7 @@ func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issu
 		was := e.fleet.gone()
 		e.fleet.Rotations = rotations
 		if e.graph != nil {
-			e.graph.Ban(e.fleet.gone())
+			e.graph.Ban(e.fleet.banned())
 		}
 		if !was.Same(e.fleet.gone()) {
 			roots.moved.Add(1)

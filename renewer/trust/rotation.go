@@ -85,7 +85,7 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time
 // their owner's: sorted.
 func (g *Graph) Holders(root string) (out []Node) {
 	for n := range g.holding[root] {
-		if n.Placed && (!n.Foreign.Has(root) || g.gone.Has(root)) {
+		if n.Placed && (!n.Foreign.Has(root) || g.goneAt(n.Host).Has(root)) {
 			out = append(out, *n)
 		}
 	}

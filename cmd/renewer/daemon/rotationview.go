@@ -19,7 +19,17 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	if err := a.lookAtRotation(ctx, is); err != nil {
 		return renewer.RotationView{}, err
 	}
-	return a.rotationView(issuer), nil
+	v := a.rotationView(issuer)
+	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && len(one.Without) > 0 {
+		o, err := a.observeRotation(ctx, is, one, false)
+		if err != nil {
+			return v, err
+		}
+		for _, h := range append(o.Presenting, o.Holding...) {
+			v.LeftBehind = append(v.LeftBehind, h.Why)
+		}
+	}
+	return v, nil
 }
 
 // lookAtRotation finds out what a rotation waits for where no daemon knows it.
