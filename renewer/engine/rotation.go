@@ -100,7 +100,7 @@ type Held struct {
 	InPlace                 bool      // it has the root, and is not known to have loaded it
 	Until                   time.Time // when it is over by itself; zero: not by time
 	Lost                    bool      // the host could not be reached last
-	Why                     string    // what keeps its rollout; empty: nothing, or none is open
+	Why, Hint               string    // what keeps its rollout, or is wrong there; empty: nothing
 	Blocked                 bool      // only an operator can end that
 	Hurried                 bool      // an operator's request is under way, or waits for room
 }
@@ -192,6 +192,8 @@ func (e *Engine) held(id trust.ID, nth int) Held {
 	h.Hurried = en.rec.Asked != nil
 	r := en.rec.Rollout
 	if r == nil {
+		st := en.rec.Placements[id.Host]
+		h.Why, h.Hint, h.Blocked = st.Error, st.Hint, st.State == renewer.HostBlocked
 		return h
 	}
 	h.Hurried = h.Hurried || r.Requested
@@ -199,8 +201,8 @@ func (e *Engine) held(id trust.ID, nth int) Held {
 		h.Lost = s.Lost()
 	}
 	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
-	if why, _ := r.Trouble(); why != "" {
-		h.Why = why
+	if why, hint := r.Trouble(); why != "" {
+		h.Why, h.Hint = why, hint
 	} else if waits := e.waitsOf(en, e.Now()); len(waits) > 0 {
 		h.Why = waits.String()
 	}

@@ -133,6 +133,7 @@ type Holder struct {
 	Certificate string
 	Host        string
 	Why         string    // what is waited for, as a sentence that begins with Name
+	Hint        string    // what to do about that; empty: nothing is known
 	Away        bool      // its host cannot be reached
 	Blocked     bool      // only an operator can change it
 	Until       time.Time // when it is over by itself; zero: not by time

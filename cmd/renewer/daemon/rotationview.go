@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -116,25 +117,32 @@ func waitTexts(r rotation.Rotation, w rotation.Wait) (out []string) {
 	return out
 }
 
-// endsText says what ends the waiting.
+// endsText says what ends the waiting. Of what is waited for, that comes first which
+// does not change by itself.
 func endsText(r rotation.Rotation, w rotation.Wait) string {
-	var away string
-	for _, h := range w.For {
-		if h.Away {
-			away = h.Host
+	stuck := func(is func(rotation.Holder) bool) (h rotation.Holder, found bool) {
+		if i := slices.IndexFunc(w.For, is); i >= 0 {
+			return w.For[i], true
 		}
+		return h, false
 	}
+	away, isAway := stuck(func(h rotation.Holder) bool { return h.Away })
+	blocked, isBlocked := stuck(func(h rotation.Holder) bool { return h.Blocked })
 	var text string
 	switch {
 	case w.Err != nil:
-		text = "ends when the files of the CA are put right"
+		text = "ends when that is put right"
 		if hint := renewer.Hint(w.Err); hint != "" {
 			text += ": " + hint
 		}
-	case away != "":
-		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away, r.Issuer, away)
-	case len(w.For) > 0 && w.Blocked():
-		text = "ends when the rollout that is blocked is renewed: renewer renew " + firstBlocked(w)
+	case isAway:
+		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away.Host, r.Issuer, away.Host)
+	case isBlocked:
+		text = fmt.Sprintf("ends when %s is put right", blocked.Name)
+		if blocked.Hint != "" {
+			text += " (" + blocked.Hint + ")"
+		}
+		text += fmt.Sprintf("; renewer renew %s tries at once; or renewer ca rotate %s --without %s", blocked.Certificate, r.Issuer, blocked.Host)
 	case len(w.For) > 0:
 		text = "ends by itself when they have it"
 		if r.Stage == rotation.Reissue || r.Stage == rotation.DropRoot || r.Stage == rotation.Cancel {
@@ -145,13 +153,4 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		text += ", at the latest at " + w.Until.UTC().Format(time.RFC3339)
 	}
 	return text
-}
-
-func firstBlocked(w rotation.Wait) string {
-	for _, h := range w.For {
-		if h.Blocked {
-			return h.Certificate
-		}
-	}
-	return ""
 }

@@ -424,3 +424,22 @@ func TestAHostThatIsBackGetsItsRootsFirst(t *testing.T) {
 		}
 	}
 }
+
+// Of several that are waited for, the one that does not change by itself is named, with
+// what to do.
+func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
+	t.Parallel()
+	r := rotation.Rotation{Issuer: "a", Stage: rotation.AddRoot}
+	moving := rotation.Holder{Name: "cli@b", Certificate: "cli", Host: "b"}
+	blocked := rotation.Holder{Name: "svc@c", Certificate: "svc", Host: "c", Blocked: true, Hint: "start it"}
+	away := rotation.Holder{Name: "svc@d", Certificate: "svc", Host: "d", Away: true, Blocked: true}
+	for want, list := range map[string][]rotation.Holder{
+		"ends by itself when they have it": {moving},
+		"ends when svc@c is put right (start it); renewer renew svc tries at once; or renewer ca rotate a --without c": {moving, blocked},
+		"ends when d can be reached; or renewer ca rotate a --without d; or retired: true in the fleet file":           {moving, blocked, away},
+	} {
+		if got := endsText(r, rotation.Wait{For: list}); got != want {
+			t.Errorf("%s\nnot: %s", got, want)
+		}
+	}
+}
