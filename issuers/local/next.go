@@ -230,19 +230,39 @@ func constrain(tmpl, was *x509.Certificate) {
 // that was reissued has the key of the signing CA.
 func OpenNext(cfg Config) (*Authority, error) {
 	n := cfg.next()
-	if _, err := os.Lstat(n.CertFile); err != nil {
-		return nil, fileError(cfg, err)
+	next, _, err := NextRoot(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if _, err := os.Lstat(n.KeyFile); errors.Is(err, fs.ErrNotExist) {
+		signs, _, err := ends(cfg, cfg.CertFile)
+		if err != nil {
+			return nil, err
+		}
+		if own, ok := signs.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(next.PublicKey) {
+			return nil, misconfigured(orCancel(cfg), "issuer %s has a next CA (%s), and its key is gone: %s", cfg.Name, n.CertFile, n.KeyFile)
+		}
 		n.KeyFile = cfg.KeyFile
 	}
-	return Open(n)
+	a, err := Open(n)
+	if err != nil {
+		return nil, misconfigured(renewer.Hint(err)+"; or "+orCancel(cfg), "%w", err)
+	}
+	return a, nil
+}
+
+// orCancel is what to do about a file of the next CA.
+func orCancel(cfg Config) string {
+	return "put the file back as it was; or take it back and begin again: renewer ca rotate " + cfg.Name + " --cancel"
 }
 
 // NextRoot returns the root of the next CA without its key, and the certificate
 // that will sign; fs.ErrNotExist where there is none.
 func NextRoot(cfg Config) (signs, root *x509.Certificate, err error) {
-	return ends(cfg, cfg.next().CertFile)
+	if signs, root, err = ends(cfg, cfg.next().CertFile); err != nil {
+		err = misconfigured(orCancel(cfg), "%w", err)
+	}
+	return signs, root, err
 }
 
 // ends returns the ends of the chain in a file that renewer wrote: first the CA, last

@@ -28,7 +28,7 @@ func (w Wait) Blocked() bool {
 	return w.Err != nil || len(w.For) > 0 && !slices.ContainsFunc(w.For, moving)
 }
 
-var errNextGone = errors.New("its files are gone")
+var errNextGone = errors.New("its file holds another one")
 
 // Decide returns the stage of a rotation as of now. It is pure: the same answer
 // for the same arguments.
@@ -41,10 +41,10 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 		return after(r, o, now)
 	case !r.CancelledAt.IsZero():
 		return left(o, Cancel, Cancelled)
-	case o.Next != r.To.Fingerprint:
-		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign: %w", r.To.Subject, errNextGone)}}
 	case o.NextErr != nil:
 		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign yet: %w", r.To.Subject, o.NextErr), For: r.waitFor(o.Lacking)}}
+	case o.Next != r.To.Fingerprint:
+		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign: %w", r.To.Subject, errNextGone)}}
 	}
 	wait := Wait{For: r.waitFor(o.Lacking), Until: o.SwitchBy}
 	if end := ends(wait.For); !end.IsZero() && (wait.Until.IsZero() || end.Before(wait.Until)) {

@@ -102,7 +102,8 @@ type OtherCA struct {
 	Key         string    `json:"key"` // kept or destroyed
 }
 
-// CAShow describes the CA of a local issuer.
+// CAShow describes the CA of a local issuer. What cannot be read of those before and
+// after it is in the error, beside the rest.
 func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -116,11 +117,15 @@ func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	if next, _, err := local.NextRoot(cfg); err == nil {
 		info.Others = append(info.Others, otherCA("next", next, true))
 	}
-	before, err := local.OldCAs(cfg)
+	_, err = local.OpenNext(cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	before, failed := local.OldCAs(cfg)
 	for _, old := range before {
 		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
 	}
-	return info, err
+	return info, errors.Join(err, failed)
 }
 
 func otherCA(role string, c *x509.Certificate, key bool) OtherCA {

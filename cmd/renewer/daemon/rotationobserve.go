@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -33,7 +31,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 			err = a.fits(is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
 		}
 		o.NextErr = err
-	case !errors.Is(err, fs.ErrNotExist):
+	default: // where it signs, or was taken back, it is to be gone
 		o.NextErr = err
 	}
 	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))

@@ -125,6 +125,13 @@ func (r *rotations) put(one rotation.Rotation, wait rotation.Wait) {
 	r.moved = make(chan struct{})
 }
 
+// waits notes what the rotation of an issuer waits for, whatever it has come to meanwhile.
+func (r *rotations) waits(issuer string, wait rotation.Wait) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wait[issuer] = wait
+}
+
 // record writes a rotation with the events that explain it, and only then lets it
 // hold.
 func (a *App) recordRotation(ctx context.Context, one rotation.Rotation, wait rotation.Wait, events ...renewer.Event) error {

@@ -47,7 +47,7 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		}
 		o, err := a.observeRotation(ctx, is, one, true)
 		if err != nil {
-			return changed, err
+			return changed, errors.Join(ctx.Err(), a.waitRotation(ctx, one, rotation.Wait{Err: err}))
 		}
 		changed = changed || o.Hurried
 		if !one.CancelledAt.IsZero() && o.Next == one.To.Fingerprint { // the command was cut short

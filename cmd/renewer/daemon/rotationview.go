@@ -17,9 +17,7 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	if !ok {
 		return renewer.RotationView{}, unknown(fmt.Errorf("%s has no issuer %q", a.parts.Load().fleet.Path, issuer))
 	}
-	if err := a.lookAtRotation(ctx, is); err != nil {
-		return renewer.RotationView{}, err
-	}
+	a.lookAtRotation(ctx, is)
 	v := a.rotationView(issuer)
 	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && len(one.Without) > 0 {
 		o, err := a.observeRotation(ctx, is, one, false)
@@ -33,17 +31,22 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	return v, nil
 }
 
-// lookAtRotation finds out what a rotation waits for where no daemon knows it.
-func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) error {
+// lookAtRotation finds out what a rotation waits for now. What cannot be read of the CAs
+// is part of that.
+func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) {
 	one, _, ok := a.rotations.of(is.Name)
-	if a.daemon.Load() != nil || !ok || one.Stage.Over() {
-		return nil
+	if !ok || one.Stage.Over() {
+		return
 	}
 	o, err := a.observeRotation(ctx, is, one, false)
-	if err == nil {
-		a.rotations.put(one, rotation.Decide(one, o, time.Now()).Wait)
+	if ctx.Err() != nil {
+		return
 	}
-	return err
+	wait := rotation.Wait{Err: err}
+	if err == nil {
+		wait = rotation.Decide(one, o, time.Now()).Wait
+	}
+	a.rotations.waits(is.Name, wait)
 }
 
 // rotationView is what people see of the rotation of an issuer; its zero value where

@@ -443,3 +443,40 @@ func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is wrong with the files of its CAs: a rotation is shown, with the file and
+// what to do; it is said once, and goes on when that is put right.
+func TestARotationIsShownWhateverIsWrongWithItsFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	rotate(renewer.RotateRequest{})(w)
+	w.rocky = true
+	for _, c := range []struct{ file, text, says string }{
+		{"ca.next.pem", "-----BEGIN CERTIFICATE-----\n", "ca.next.pem"},
+		{"ca.next.pem", "", "ca.next.pem"},
+		{"ca-key.next.pem", "", "its key is gone"},
+		{"ca-key.next.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.next.pem"},
+		{"ca-key.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.pem"},
+		{"ca.pem", "-----BEGIN CERTIFICATE-----\n", "ca.pem"},
+	} {
+		file := w.in("state", "issuers", "a", c.file)
+		was, err := os.ReadFile(file)
+		must(t, err)
+		must(t, os.Remove(file))
+		if c.text != "" {
+			testpki.WriteFile(t, file, []byte(c.text), 0o600)
+		}
+		if v := w.rotation(); v.Stage != "add_root" || !v.Blocked || len(v.Waiting) == 0 || !strings.Contains(v.Waiting[0], c.says) || v.Ends == "" {
+			t.Errorf("%s %q: %+v", c.file, c.text, v)
+		}
+		if info, err := CAShow(w.load(), "a"); c.file != "ca.next.pem" && (err == nil || !strings.Contains(err.Error(), c.file)) {
+			t.Errorf("%s %q: %+v, %v", c.file, c.text, info, err)
+		}
+		testpki.WriteFile(t, file, was, 0o600)
+	}
+	w.passes()
+	w.at("done")
+	w.endsWith("svc", "b")
+}
