@@ -99,8 +99,9 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 	}
 }
 
-// rotated tells the engine.
+// rotated tells the engine, and has what is shown of the issuer follow.
 func (a *App) rotated(ctx context.Context, issuer string) error {
+	a.health.askAnew(ctx, a.parts.Load(), issuer)
 	return a.eng.Rotate(ctx, a.rotations.engine(), issuer)
 }
 

@@ -60,6 +60,35 @@ func TestAReissueUnderWayIsNoRotation(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a", Now: true}, "that has the same key", "renewer ca rotate a --cancel")
 }
 
+// A plan of another request than the one under way is none; of the same one it has what
+// is still ahead.
+func TestThePlanOfARotationUnderWayIsWhatIsAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	w.want(w.local("a"), "issuer: a", "issuer: a")
+	w.passes()
+	rotate(renewer.RotateRequest{Keep: time.Hour})(w)
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Plan: true}, "is being replaced since", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Key: renewer.Ed25519, Plan: true}, "is being replaced since", "renewer ca show a")
+	stages := func() (out []string) {
+		w.with("ca rotate --plan", func(ctx context.Context, a *App) {
+			v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Plan: true}, nil)
+			must(t, err)
+			for _, s := range v.Plan {
+				out = append(out, s.Stage)
+			}
+		})
+		return out
+	}
+	if got := strings.Join(stages(), " "); got != "add_root switch reissue keep drop_root" {
+		t.Error(got)
+	}
+	w.passes()
+	if got := strings.Join(stages(), " "); got != "keep drop_root" {
+		t.Error(got)
+	}
+}
+
 // A passphrase that opens neither key, or not the next one: nothing is switched, it is
 // said, and goes on by itself when the files are right.
 func TestARotationWaitsForThePassphrase(t *testing.T) {
@@ -176,7 +205,7 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			shows("svc", "a")(w)
 			rotate(r)(w)
 			w.pass("one pass does it all")
-			if v := w.rotation(); v.Stage != "done" {
+			if v := w.rotation(); v.Stage != "done" || strings.Contains(v.Why, "compromised (before: requested by operator)") != r.Compromised {
 				t.Errorf("%+v", v)
 			}
 			w.endsWith("svc", "b")
