@@ -49,7 +49,7 @@ type RotationView struct {
 	Blocked bool     `json:"blocked,omitempty"` // it needs manual action
 	// LeftBehind is what hosts that it went on without have still of the old CA.
 	LeftBehind []string `json:"left_behind,omitempty"`
-	OldKey  string   `json:"old_key,omitempty"` // kept or destroyed, once signing is switched
+	OldKey     string   `json:"old_key,omitempty"` // kept or destroyed, once signing is switched
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.
 	TrustedNowhere float64 `json:"trusted_nowhere_seconds,omitempty"`

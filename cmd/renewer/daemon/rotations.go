@@ -72,7 +72,7 @@ func (r *rotations) engine() map[string]engine.Rotation {
 	defer r.mu.Unlock()
 	out := map[string]engine.Rotation{}
 	for issuer, one := range r.last {
-		e := engine.Rotation{Gone: one.Gone(), Spare: !one.Compromised, Switched: one.SwitchedAt}
+		e := engine.Rotation{WithoutLeft: one.Compromised, Gone: one.Gone(), Spare: !one.Compromised, Switched: one.SwitchedAt}
 		if !one.Stage.Over() || e.Gone != nil {
 			e.Without = one.Without
 		}

@@ -130,6 +130,7 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		return h, false
 	}
 	away, isAway := stuck(func(h rotation.Holder) bool { return h.Away })
+	left, hasLeft := stuck(func(h rotation.Holder) bool { return h.Left })
 	blocked, isBlocked := stuck(func(h rotation.Holder) bool { return h.Blocked })
 	var text string
 	switch {
@@ -140,6 +141,8 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		}
 	case isAway:
 		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away.Host, r.Issuer, away.Host)
+	case hasLeft:
+		text = fmt.Sprintf("ends when the entry of %s is in the fleet file again; or renewer forget %s", left.Certificate, left.Certificate)
 	case isBlocked:
 		text = fmt.Sprintf("ends when %s is put right", blocked.Name)
 		if blocked.Hint != "" {
