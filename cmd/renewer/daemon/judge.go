@@ -76,17 +76,37 @@ func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) e
 	return out
 }
 
-// cannotSign says what a CA would not sign of all that its issuer is asked for; nil for
-// nothing.
-func (a *App) cannotSign(issuer string, judge func(renewer.Request) error) error {
-	switch list := refusals(a.parts.Load().fleet, issuer, judge); len(list) {
-	case 0:
-		return nil
-	case 1:
-		return list[0]
-	default:
-		return renewer.WithHint(fmt.Errorf("%w; and %d more reasons", list[0], len(list)-1), renewer.Hint(list[0]))
+// cannotSign says what a CA would not sign first of all that its issuer is asked for; nil
+// for nothing. hint is what to do where that is up to the CA or the entries.
+func cannotSign(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error, hint string) (first error) {
+	more := 0
+	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
+		switch err := judge(r); {
+		case err == nil:
+		case first != nil:
+			more++
+		case renewer.ClassOf(err) == renewer.ClassRefused:
+			first = renewer.WithHint(fmt.Errorf("%s: %w", whose, err), hint)
+		default:
+			first = fmt.Errorf("%s: %w", whose, err)
+		}
+	})
+	if more > 0 {
+		return renewer.WithHint(fmt.Errorf("%w (and %d more)", first, more), renewer.Hint(first))
 	}
+	return first
+}
+
+// accept refuses a next CA that cannot sign what its issuer is asked for.
+func accept(fleet *configs.Fleet, issuer string, ca *local.Authority) error {
+	judge, err := ca.Judge()
+	if err == nil {
+		err = cannotSign(fleet, issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, for ten years or --lifetime; or change what the entry asks for")
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be the next CA of issuer %s: %w", ca.Info().Subject, issuer, err)
+	}
+	return nil
 }
 
 // StrictFix is the way to have a CA that peers which verify strictly accept.

@@ -137,8 +137,8 @@ func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
 }
 
 // CAImportNext takes a CA that was made elsewhere as the next one of a local issuer.
-// Whether it fits, and whether it may take over from a rotation that is blocked, is
-// looked at by what then asks for the rotation.
+// Whether it may take over from a rotation that is blocked is looked at by what then asks
+// for the rotation, which knows the fleet file that holds.
 func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) error {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -151,7 +151,7 @@ func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, i
 	if v.Stage != "" && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
 		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
 	}
-	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(*local.Authority) error { return nil })
+	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(ca *local.Authority) error { return accept(fleet, issuer, ca) })
 	return err
 }
 

@@ -198,15 +198,15 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 		return one, err
 	}
 	var to rotation.CA
-	accept := func(ca *local.Authority) error {
+	take := func(ca *local.Authority) error {
 		to = rotationCA(ca)
-		if err := a.accept(is, ca); err != nil || !plan {
+		if err := accept(a.parts.Load().fleet, is.Name, ca); err != nil || !plan {
 			return err
 		}
 		to.Fingerprint = "" // another one will be made
 		return errPlanned
 	}
-	o := local.NextOptions{Key: r.Key, Lifetime: r.Lifetime, Accept: accept}
+	o := local.NextOptions{Key: r.Key, Lifetime: r.Lifetime, Accept: take}
 	next, err := local.OpenNext(cfg)
 	kind := rotation.Kind(r.Kind)
 	switch missing := errors.Is(err, fs.ErrNotExist); {
@@ -216,7 +216,7 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with a key of type %s", is.Name, next.Info().Subject, next.Info().Key),
 			"renewer ca rotate "+is.Name+" uses it; renewer ca rotate "+is.Name+" --cancel removes it")
 	case !missing:
-		if err = accept(next); err != nil && kind == rotation.Imported && !errors.Is(err, errPlanned) {
+		if err = take(next); err != nil && kind == rotation.Imported && !errors.Is(err, errPlanned) {
 			err = errors.Join(err, local.DropNext(cfg))
 		}
 		to = rotationCA(next)
@@ -234,18 +234,6 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 }
 
 var errPlanned = errors.New("it is only planned")
-
-// accept refuses a next CA that cannot sign what its issuer is asked for.
-func (a *App) accept(is configs.Issuer, ca *local.Authority) error {
-	judge, err := ca.Judge()
-	if err == nil {
-		err = a.fits(is.Name, judge, "renewer ca rotate "+is.Name+" makes a CA without limits, for ten years or --lifetime; or change what the entry asks for")
-	}
-	if err != nil {
-		return fmt.Errorf("%s cannot be the next CA of issuer %s: %w", ca.Info().Subject, is.Name, err)
-	}
-	return nil
-}
 
 func rotationCA(a *local.Authority) rotation.CA {
 	i := a.Info()

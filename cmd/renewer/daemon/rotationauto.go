@@ -33,7 +33,7 @@ func (a *App) beginRotation(ctx context.Context, is configs.Issuer) (began bool,
 		return false, err
 	}
 	if is.StandbyRoot && missing {
-		if _, err := local.CreateNext(cfg, local.NextOptions{Accept: func(ca *local.Authority) error { return a.accept(is, ca) }}); err != nil {
+		if _, err := local.CreateNext(cfg, local.NextOptions{Accept: func(ca *local.Authority) error { return accept(a.parts.Load().fleet, is.Name, ca) }}); err != nil {
 			return false, err
 		}
 		return true, a.rotated(ctx, is.Name)

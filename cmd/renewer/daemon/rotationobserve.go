@@ -28,7 +28,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		o.Next = renewer.Fingerprint(signs.Raw)
 		judge, err := lazy.judgeNext()
 		if err == nil {
-			err = a.fits(is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
+			err = cannotSign(a.parts.Load().fleet, is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
 		}
 		o.NextErr = err
 	default: // where it signs, or was taken back, it is to be gone
@@ -79,23 +79,13 @@ func rootsOf(list []rotation.CA) (roots []string) {
 	return roots
 }
 
-// fits says why a CA cannot sign what its issuer is asked for; hint is what to do where
-// that is up to the CA or the entries.
-func (a *App) fits(issuer string, judge func(renewer.Request) error, hint string) error {
-	err := a.cannotSign(issuer, judge)
-	if renewer.ClassOf(err) == renewer.ClassRefused {
-		return renewer.WithHint(err, hint)
-	}
-	return err
-}
-
 // signingErr says why the CA that signs cannot sign what its issuer is asked for.
 func (a *App) signingErr(issuer string, ca rotation.CA, lazy *lazyCA) (why, err error) {
 	judge, err := lazy.judge()
 	if err != nil {
 		return nil, err
 	}
-	err = a.fits(issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, which takes its place (or renewer ca import "+issuer+" --as-next); or change what the entry asks for")
+	err = cannotSign(a.parts.Load().fleet, issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, which takes its place (or renewer ca import "+issuer+" --as-next); or change what the entry asks for")
 	if err == nil {
 		return nil, nil
 	}

@@ -260,8 +260,7 @@ func TestANextCAThatCannotSignTheFleetIsRefused(t *testing.T) {
 		writeCA(t, dir, c.make())
 		was := w.ls("state", "issuers", "a")
 		w.with("ca import --as-next", func(ctx context.Context, a *App) {
-			must(t, CAImportNext(ctx, a, w.load(), "a", dir+"/ca.pem", dir+"/ca-key.pem", nil))
-			_, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "import"}, nil)
+			err := CAImportNext(ctx, a, w.load(), "a", dir+"/ca.pem", dir+"/ca-key.pem", nil)
 			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(renewer.Hint(err), "renewer ca rotate a makes") {
 				t.Errorf("%s: %v, hint %q", name, err, renewer.Hint(err))
 			}
@@ -269,6 +268,19 @@ func TestANextCAThatCannotSignTheFleetIsRefused(t *testing.T) {
 		if now := w.ls("state", "issuers", "a"); strings.Join(now, " ") != strings.Join(was, " ") {
 			t.Errorf("%s: the files were %v and are %v", name, was, now)
 		}
+	}
+	// The fleet file of the daemon asks for more than the one that the command read.
+	c := limited(w)["names"]
+	writeCA(t, w.in("state", "issuers", "a", "x"), c.make())
+	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca.pem"), w.in("state", "issuers", "a", "ca.next.pem")))
+	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca-key.pem"), w.in("state", "issuers", "a", "ca-key.next.pem")))
+	w.with("ca import --as-next", func(ctx context.Context, a *App) {
+		if _, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "import"}, nil); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Error(err)
+		}
+	})
+	if names := strings.Join(w.ls("state", "issuers", "a"), " "); strings.Contains(names, "next") {
+		t.Error(names)
 	}
 	if v := w.rotation(); v.Stage != "" {
 		t.Errorf("%+v", v)
