@@ -122,6 +122,26 @@ func (r *Rollout) newRoots(c Certificate, o Observed) bool {
 	})
 }
 
+// returned reports whether all that failed was seen to be served since, with what was
+// there before. It says so once: the next failure is of something else.
+func (r *Rollout) returned(o Observed) bool {
+	failed := false
+	for _, s := range r.Steps {
+		st := o.Record.Placements[s.Host]
+		if s.State.failed() && (!st.Matches || !st.VerifiedAt.After(s.EndedAt)) {
+			return false
+		}
+		failed = failed || s.State.failed()
+	}
+	return failed && !r.because(ReasonReturned)
+}
+
+// unsigned reports whether it ended, or stands, before its issuer signed anything.
+func (r *Rollout) unsigned() bool {
+	_, signed := r.Delivers()
+	return !signed
+}
+
 // cut takes out the live steps that nobody can end: of a host that left the
 // entry, whose files stay as they are, or begun in another layout, which start
 // again. It reports whether there were any.

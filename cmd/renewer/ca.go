@@ -59,10 +59,7 @@ func newCAShow(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			info, err := daemon.CAShow(f, name)
-			if err != nil {
-				return err
-			}
+			info, fault := daemon.CAShow(f, name)
 			shown := struct {
 				daemon.CAInfo
 				Rotation *renewer.RotationView `json:"rotation,omitempty"`
@@ -78,8 +75,13 @@ func newCAShow(c *cli) *cobra.Command {
 			if err != nil { // the CA can be shown all the same
 				c.complain(err)
 			}
-			return c.object(shown, func() error {
-				c.showCA(info.Info)
+			if fault != nil && info.Issuer == "" && shown.Rotation == nil {
+				return fault
+			}
+			err = c.object(shown, func() error {
+				if info.Issuer != "" {
+					c.showCA(info.Info)
+				}
 				for _, other := range info.Others {
 					c.facts(other.Role, other.Subject, "SHA-256", other.Fingerprint, "expires", other.NotAfter, "key", other.Key)
 				}
@@ -89,6 +91,7 @@ func newCAShow(c *cli) *cobra.Command {
 				}
 				return nil
 			})
+			return cmp.Or(fault, err)
 		},
 	}
 }
@@ -143,7 +146,7 @@ as after renewer ca rotate.`,
 	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
 	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
-	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: return when the replacement is over")
+	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: "+waitUsage)
 	return cmd
 }
 

@@ -2,7 +2,9 @@ package local
 
 import (
 	"crypto/x509"
+	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"renewer/renewer"
@@ -32,24 +34,32 @@ func Judge(cfg Config) (func(renewer.Request) error, error) {
 		return nil, err
 	}
 	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], clock: time.Now}
-	return a.judge()
+	return a.Judge()
 }
 
-func (a *Authority) judge() (func(renewer.Request) error, error) {
-	now := a.clock()
-	trial, err := pki.NewTrial(a.path(), now)
+// Judge returns what Sign would say now of a request; see the function Judge. What the
+// limits make of a request is tried once.
+func (a *Authority) Judge() (func(renewer.Request) error, error) {
+	trial, err := pki.NewTrial(a.path(), a.clock())
 	if err != nil {
 		return nil, misconfigured("", "issuer %s: %w", a.name, err)
 	}
-	valid := a.validAt(now)
+	var tried sync.Map
 	return func(r renewer.Request) error {
-		if valid != nil {
-			return valid
-		}
-		if err := a.setValidity(new(x509.Certificate), renewer.Order{Certificate: "it", Request: r}, now); err != nil {
+		now := a.clock()
+		if err := a.validAt(now); err != nil {
 			return err
 		}
-		if err := trial.Refuses(r); err != nil {
+		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil || trial == nil {
+			return err
+		}
+		key := fmt.Sprintln(r.CommonName, r.SANs, r.Usages)
+		said, known := tried.Load(key)
+		if !known {
+			said = trial.Refuses(r)
+			tried.Store(key, said)
+		}
+		if err, _ := said.(error); err != nil {
 			return refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err)
 		}
 		return nil

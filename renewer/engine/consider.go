@@ -150,6 +150,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 		Trusted:    e.roots.signing(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
 		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
+	o.Gone, o.SignsSince = e.fleet.gone(), e.fleet.Rotations[en.cert.Issuer].Switched
 	if en.current != nil {
 		o.Under = e.roots.under(en.current)
 	}

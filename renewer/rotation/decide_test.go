@@ -58,7 +58,7 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 		"it cannot sign for long":        {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start }), 0, AddRoot, true, 1},
 		"it can sign for a while":        {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start.Add(1) }), 0, AddRoot, false, 1},
 		"compromised":                    {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.Lacking = on("a") }), 0, AddRoot, true, 1},
-		"the next CA is gone":            {begun(), with(before, func(o *Observed) { o.Next = "" }), 0, AddRoot, false, 0},
+		"the next CA is another":         {begun(), with(before, func(o *Observed) { o.Next = "" }), 0, AddRoot, false, 0},
 		"the next CA cannot sign":        {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.NextErr = errors.New("passphrase") }), 0, AddRoot, false, 0},
 		"taken back":                     {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(before, func(o *Observed) { o.Holding = on("a") }), 0, Cancel, false, 1},
 		"taken back, and gone":           {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), before, 0, Cancelled, false, 0},
@@ -164,7 +164,7 @@ func TestARotationEndsWhateverHappens(t *testing.T) {
 			if d.Stage == DropRoot && r.Stage != DropRoot && r.CancelledAt.IsZero() {
 				holding = slices.Clone(hosts)
 			}
-			if d.Stage == Done && len(r.waitFor(on(presenting...))) > 0 && r.Gone() == "" {
+			if d.Stage == Done && len(r.waitFor(on(presenting...))) > 0 && r.Gone() == nil {
 				t.Fatalf("done, and presented: %v", presenting)
 			}
 			if d.Stage == Keep && !now.Before(r.KeepUntil()) {

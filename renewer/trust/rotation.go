@@ -88,7 +88,7 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time
 // their owner's: sorted. From one that left the fleet file nothing takes it.
 func (g *Graph) Holders(root string, now time.Time) (out []Node) {
 	for n := range g.holding[root] {
-		if n.Placed && !n.over(now) && (!n.Foreign.Has(root) || g.gone.Has(root)) {
+		if n.Placed && !n.over(now) && (!n.Foreign.Has(root) || g.goneAt(n.Host).Has(root)) {
 			out = append(out, *n)
 		}
 	}

@@ -22,7 +22,8 @@ func (g *Graph) Wanted(n Node, base renewer.RootSet, now time.Time) renewer.Root
 }
 
 func (g *Graph) wanted(n Node, base renewer.RootSet, now time.Time) renewer.RootSet {
-	want := base.With(n.Foreign.Without(g.gone))
+	gone := g.goneAt(n.Host)
+	want := base.With(n.Foreign.Without(gone))
 	var kept renewer.RootSet
 	for s := range sides {
 		if !n.Checks[s] {
@@ -48,7 +49,7 @@ func (g *Graph) wanted(n Node, base renewer.RootSet, now time.Time) renewer.Root
 			}
 		}
 	}
-	return want.With(renewer.NewRootSet(kept...).Without(g.gone))
+	return want.With(renewer.NewRootSet(kept...).Without(gone))
 }
 
 // self: a placement checks what it shows itself only when it is both ends.

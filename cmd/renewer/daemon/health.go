@@ -81,31 +81,36 @@ const askAgain = 5 * time.Second
 func (h *health) askIssuers(ctx context.Context, p *parts) {
 	var g errgroup.Group
 	g.SetLimit(8)
-	for name, is := range p.issuers {
+	for name := range p.issuers {
 		g.Go(func() error {
-			ask := func() renewer.IssuerStatus { return askIssuer(ctx, name, p.typeOf(name), is, askHealth) }
-			st := ask()
-			if !st.Up && h.up(name) {
-				select {
-				case <-ctx.Done():
-				case <-time.After(askAgain):
-					st = ask()
-				}
-			}
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			was, ok := h.issuers[name]
-			if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
-				return nil
-			}
-			if was.Up == st.Up {
-				st.Since = was.Since
-			}
-			h.issuers[name] = st
+			h.askAnew(ctx, p, name)
 			return nil
 		})
 	}
 	_ = g.Wait() // the answers carry their errors
+}
+
+// askAnew asks an issuer that was asked before.
+func (h *health) askAnew(ctx context.Context, p *parts, name string) {
+	ask := func() renewer.IssuerStatus { return askIssuer(ctx, name, p.typeOf(name), p.issuers[name], askHealth) }
+	st := ask()
+	if !st.Up && h.up(name) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgain):
+			st = ask()
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, ok := h.issuers[name]
+	if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
+		return
+	}
+	if was.Up == st.Up {
+		st.Since = was.Since
+	}
+	h.issuers[name] = st
 }
 
 func (h *health) up(issuer string) bool {

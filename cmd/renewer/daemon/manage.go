@@ -102,7 +102,8 @@ type OtherCA struct {
 	Key         string    `json:"key"` // kept or destroyed
 }
 
-// CAShow describes the CA of a local issuer.
+// CAShow describes the CA of a local issuer. What cannot be read of those before and
+// after it is in the error, beside the rest.
 func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -116,11 +117,15 @@ func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	if next, _, err := local.NextRoot(cfg); err == nil {
 		info.Others = append(info.Others, otherCA("next", next, true))
 	}
-	before, err := local.OldCAs(cfg)
+	_, err = local.OpenNext(cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	before, failed := local.OldCAs(cfg)
 	for _, old := range before {
 		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
 	}
-	return info, err
+	return info, errors.Join(err, failed)
 }
 
 func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
@@ -132,6 +137,8 @@ func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
 }
 
 // CAImportNext takes a CA that was made elsewhere as the next one of a local issuer.
+// Whether it may take over from a rotation that is blocked is looked at by what then asks
+// for the rotation, which knows the fleet file that holds.
 func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) error {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -141,10 +148,10 @@ func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, i
 	if err != nil {
 		return err
 	}
-	if v.Stage != "" && v.EndedAt.IsZero() {
+	if v.Stage != "" && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
 		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
 	}
-	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase)
+	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(ca *local.Authority) error { return accept(fleet, issuer, ca) })
 	return err
 }
 

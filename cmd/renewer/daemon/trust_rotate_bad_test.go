@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/rotation"
 )
 
 // refuses checks that a request is refused, and leaves everything as it was.
@@ -56,6 +58,35 @@ func TestAReissueUnderWayIsNoRotation(t *testing.T) {
 	rotate(renewer.RotateRequest{Kind: "reissue"})(w)
 	refuses(w, renewer.RotateRequest{Issuer: "a", Compromised: true}, "that has the same key", "renewer ca rotate a --cancel")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Now: true}, "that has the same key", "renewer ca rotate a --cancel")
+}
+
+// A plan of another request than the one under way is none; of the same one it has what
+// is still ahead.
+func TestThePlanOfARotationUnderWayIsWhatIsAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	w.want(w.local("a"), "issuer: a", "issuer: a")
+	w.passes()
+	rotate(renewer.RotateRequest{Keep: time.Hour})(w)
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Plan: true}, "is being replaced since", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Key: renewer.Ed25519, Plan: true}, "is being replaced since", "renewer ca show a")
+	stages := func() (out []string) {
+		w.with("ca rotate --plan", func(ctx context.Context, a *App) {
+			v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Plan: true}, nil)
+			must(t, err)
+			for _, s := range v.Plan {
+				out = append(out, s.Stage)
+			}
+		})
+		return out
+	}
+	if got := strings.Join(stages(), " "); got != "add_root switch reissue keep drop_root" {
+		t.Error(got)
+	}
+	w.passes()
+	if got := strings.Join(stages(), " "); got != "keep drop_root" {
+		t.Error(got)
+	}
 }
 
 // A passphrase that opens neither key, or not the next one: nothing is switched, it is
@@ -173,8 +204,8 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			}
 			shows("svc", "a")(w)
 			rotate(r)(w)
-			w.passes()
-			if v := w.rotation(); v.Stage != "done" {
+			w.pass("one pass does it all")
+			if v := w.rotation(); v.Stage != "done" || strings.Contains(v.Why, "compromised (before: requested by operator)") != r.Compromised {
 				t.Errorf("%+v", v)
 			}
 			w.endsWith("svc", "b")
@@ -184,4 +215,309 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// limited are CAs that cannot sign what a fleet asks for.
+func limited(w *world) map[string]struct {
+	make func() *testpki.CA
+	says string
+} {
+	far := time.Now().AddDate(5, 0, 0)
+	type one = struct {
+		make func() *testpki.CA
+		says string
+	}
+	return map[string]one{
+		"lifetime": {func() *testpki.CA {
+			return testpki.NewWith(w.t, testpki.Options{CommonName: "short CA", NotAfter: time.Now().Add(10 * time.Minute)})
+		}, "certificate svc: it would"},
+		"names": {func() *testpki.CA {
+			return testpki.NewWith(w.t, testpki.Options{CommonName: "narrow CA", NotAfter: far, Permitted: []string{"example.org"}})
+		}, "certificate svc: "},
+		"clients": {func() *testpki.CA {
+			return testpki.NewWith(w.t, testpki.Options{CommonName: "server CA", NotAfter: far, Usages: testpki.ServerUsage})
+		}, "the client certificate for the probe of svc"},
+		"above it": {func() *testpki.CA {
+			return testpki.NewWith(w.t, testpki.Options{CommonName: "old root", NotAfter: time.Now().Add(10 * time.Minute)}).Intermediate(w.t, testpki.Options{CommonName: "new CA", NotAfter: far})
+		}, "certificate svc: it would"},
+	}
+}
+
+// A next CA that cannot sign what the issuer is asked for is refused before anything is
+// recorded: the entry, what is in its way, and a command.
+func TestANextCAThatCannotSignTheFleetIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	refuses(w, renewer.RotateRequest{Issuer: "a", Lifetime: 10 * time.Minute}, "certificate svc: it would", "renewer ca rotate a makes")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Lifetime: 10 * time.Minute, Compromised: true}, "certificate svc: it would", "renewer ca rotate a makes")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Lifetime: 10 * time.Minute, Plan: true}, "certificate svc: it would", "renewer ca rotate a makes")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Key: "foo", Plan: true}, "no key of type", "--key ecdsa-p256")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Lifetime: 2 * time.Minute}, "before the one that it has", "renewer ca reissue a")
+	for name, c := range limited(w) {
+		dir := w.in("elsewhere", name)
+		writeCA(t, dir, c.make())
+		was := w.ls("state", "issuers", "a")
+		w.with("ca import --as-next", func(ctx context.Context, a *App) {
+			err := CAImportNext(ctx, a, w.load(), "a", dir+"/ca.pem", dir+"/ca-key.pem", nil)
+			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(renewer.Hint(err), "renewer ca rotate a makes") {
+				t.Errorf("%s: %v, hint %q", name, err, renewer.Hint(err))
+			}
+		})
+		if now := w.ls("state", "issuers", "a"); strings.Join(now, " ") != strings.Join(was, " ") {
+			t.Errorf("%s: the files were %v and are %v", name, was, now)
+		}
+	}
+	// The fleet file of the daemon asks for more than the one that the command read.
+	c := limited(w)["names"]
+	writeCA(t, w.in("state", "issuers", "a", "x"), c.make())
+	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca.pem"), w.in("state", "issuers", "a", "ca.next.pem")))
+	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca-key.pem"), w.in("state", "issuers", "a", "ca-key.next.pem")))
+	w.with("ca import --as-next", func(ctx context.Context, a *App) {
+		if _, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "import"}, nil); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Error(err)
+		}
+	})
+	if names := strings.Join(w.ls("state", "issuers", "a"), " "); strings.Contains(names, "next") {
+		t.Error(names)
+	}
+	if v := w.rotation(); v.Stage != "" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// switchedTo has a CA sign for issuer a as a version did that did not look whether it can.
+func switchedTo(w *world, ca *testpki.CA) {
+	w.t.Helper()
+	w.cas["b"] = writeCA(w.t, w.in("elsewhere"), ca)
+	must(w.t, os.Rename(w.in("elsewhere", "ca.pem"), w.in("state", "issuers", "a", "ca.next.pem")))
+	must(w.t, os.Rename(w.in("elsewhere", "ca-key.pem"), w.in("state", "issuers", "a", "ca-key.next.pem")))
+	w.with("a switch", func(ctx context.Context, a *App) {
+		is, _ := a.parts.Load().fleet.Issuer("a")
+		signing, err := local.Open(localConfig(is))
+		must(w.t, err)
+		next, err := local.OpenNext(localConfig(is))
+		must(w.t, err)
+		must(w.t, a.recordStart(ctx, rotation.Rotation{Issuer: "a", Kind: rotation.Imported, From: rotationCA(signing), To: rotationCA(next)}))
+		must(w.t, local.Switch(localConfig(is), renewer.Fingerprint(ca.Cert.Raw)))
+	})
+}
+
+// A CA signs that cannot sign all that is left: the rotation says so, and another next CA
+// takes over. What stands under the first CA and under the second is all replaced.
+func TestARotationWhoseCACannotSignGivesWayToAnother(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit func(w *world) *testpki.CA
+		next  func(*world)
+	}{
+		"made":        {narrow, rotate(renewer.RotateRequest{})},
+		"compromised": {narrow, rotate(renewer.RotateRequest{Compromised: true})},
+		"imported": {narrow, func(w *world) {
+			was := w.cas["b"]
+			asNext(func(w *world) *testpki.CA { return rootCA(w.t, "c") })(w)
+			w.cas["b"], w.cas["c"] = was, w.cas["b"]
+		}},
+		"reissued": {func(w *world) *testpki.CA {
+			return testpki.NewWith(w.t, testpki.Options{CommonName: "b CA", NotAfter: time.Now().Add(15 * time.Minute)})
+		}, rotate(renewer.RotateRequest{Kind: "reissue"})},
+		"going back": {narrow, func(w *world) {
+			for from, to := range map[string]string{"ca.old-": "ca.pem", "ca-key.old-": "ca-key.pem"} {
+				names, err := filepath.Glob(w.in("state", "issuers", "a", from+"*"))
+				must(w.t, err)
+				must(w.t, os.Rename(names[0], w.in("elsewhere", to)))
+			}
+			w.with("ca import --as-next", func(ctx context.Context, a *App) {
+				must(w.t, CAImportNext(ctx, a, w.load(), "a", w.in("elsewhere", "ca.pem"), w.in("elsewhere", "ca-key.pem"), nil))
+			})
+			rotate(renewer.RotateRequest{Kind: "import"})(w)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			w.rocky = true // orders are refused
+			switchedTo(w, c.limit(w))
+			for n := range 3 {
+				w.pass(passNames[n])
+			}
+			v := w.rotation()
+			if v.Stage != "reissue" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "cannot sign what is asked for: certificate svc") || !strings.Contains(v.Ends, "renewer ca rotate a makes") {
+				t.Errorf("%+v", v)
+			}
+			shows("svc", "a")(w)
+			c.next(w)
+			w.passes()
+			end := map[string]string{"going back": "a"}[name]
+			if end == "" {
+				end = "c"
+			}
+			w.endsWith("svc", end)
+			w.endsWith("cli", end)
+			shows("svc", end)(w)
+			shows("cli", end)(w)
+			w.at("done")
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("%q", refused)
+			}
+		})
+	}
+}
+
+// narrow may sign the client alone.
+func narrow(w *world) *testpki.CA {
+	return testpki.NewWith(w.t, testpki.Options{CommonName: "b CA", NotAfter: time.Now().AddDate(5, 0, 0), Permitted: []string{"example.org"}})
+}
+
+// The entries change while the roots are on their way, to what the next CA cannot sign:
+// nothing is switched, and it can be taken back.
+func TestASwitchIsNotMadeToACAThatTheEntriesHaveOutgrown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	w.talk()
+	rotate(renewer.RotateRequest{Lifetime: 2 * time.Hour})(w)
+	w.want(w.local("a"), "issuer: a", "issuer: a, lifetime: 3h")
+	w.passes()
+	v := w.rotation()
+	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "cannot sign yet: certificate cli: it would") || !strings.Contains(v.Ends, "renewer ca rotate a --cancel") {
+		t.Errorf("%+v", v)
+	}
+	w.endsWith("svc", "a b")
+	cancel(w)
+	w.passes()
+	w.at("cancelled")
+	w.endsWith("svc", "a")
+	if refused := w.refusals(); len(refused) > 0 {
+		t.Errorf("%q", refused)
+	}
+}
+
+// farPair is farService with a client on the other host too.
+var farPair = strings.Replace(farService, "{name: cli, usages: [client],", "{name: cli, usages: [client], hosts: [here, far], per_host: true,", 1)
+
+// A service hangs while its CA is replaced, so what is put there fails and is put back.
+// The rotation goes on without its host; when the service is back it is brought over by
+// itself, although its rollout is blocked: its peers refuse what it has anyway.
+func TestAServiceThatWasGoneOnWithoutIsBroughtOverWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, strings.Replace(farService, "timeout: 3s", "timeout: 1s", 1), false)
+	w.addFar()
+	everyone("a")(w)
+	w.passes()
+	svc := w.services["svc"]
+	svc.hung.Store(true)
+	rotate(renewer.RotateRequest{})(w)
+	w.without("far")
+	if v := w.rotation(); v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "svc@far") {
+		t.Errorf("%+v", v)
+	}
+	rotate(renewer.RotateRequest{Without: []string{"far"}})(w)
+	w.without("far")
+	w.at("done")
+	if row := w.rows()["svc"]; row.Status != renewer.StatusBlocked {
+		t.Errorf("%+v", row)
+	}
+	svc.hung.Store(false)
+	must(t, svc.load())
+	w.rocky = true
+	w.passes()
+	w.endsWith("svc", "b")
+	w.endsWith("cli", "b")
+	w.talk()
+	w.ask("at the end")
+	if refused := w.refusals(); len(refused) > 0 {
+		t.Errorf("%q", refused)
+	}
+}
+
+// Of a host that was off throughout and is back, what is each other's peer there is
+// brought over as everywhere: first the roots, then the certificates.
+func TestAHostThatIsBackGetsItsRootsFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, farPair, false)
+	way := w.addFar()
+	everyone("a")(w)
+	w.passes()
+	w.talk()
+	way.shut.Store(true)
+	rotate(renewer.RotateRequest{Without: []string{"far"}})(w)
+	w.without("far")
+	w.at("done")
+	if left := strings.Join(w.rotation().LeftBehind, ";"); !strings.Contains(left, "svc@far presents a certificate under CN=a CA") || !strings.Contains(left, "cli@far has the root of CN=a CA still") {
+		t.Errorf("left behind: %s", left)
+	}
+	way.shut.Store(false)
+	w.rocky = true
+	w.passes()
+	if left := w.rotation().LeftBehind; len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	w.endsWith("svc", "b")
+	w.endsWith("cli", "b")
+	for _, refused := range w.refusals() {
+		if strings.Contains(refused, "cli on far") { // it and svc were on, and there, all the time
+			t.Error(refused)
+		}
+	}
+}
+
+// Of several that are waited for, the one that does not change by itself is named, with
+// what to do.
+func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
+	t.Parallel()
+	r := rotation.Rotation{Issuer: "a", Stage: rotation.AddRoot}
+	moving := rotation.Holder{Name: "cli@b", Certificate: "cli", Host: "b"}
+	blocked := rotation.Holder{Name: "svc@c", Certificate: "svc", Host: "c", Blocked: true, Hint: "start it"}
+	away := rotation.Holder{Name: "svc@d", Certificate: "svc", Host: "d", Away: true, Blocked: true}
+	for want, list := range map[string][]rotation.Holder{
+		"ends by itself when they have it": {moving},
+		"ends when svc@c is put right (start it); renewer renew svc tries at once; or renewer ca rotate a --without c": {moving, blocked},
+		"ends when d can be reached; or renewer ca rotate a --without d; or retired: true in the fleet file":           {moving, blocked, away},
+	} {
+		if got := endsText(r, rotation.Wait{For: list}); got != want {
+			t.Errorf("%s\nnot: %s", got, want)
+		}
+	}
+}
+
+// Whatever is wrong with the files of its CAs: a rotation is shown, with the file and
+// what to do; it is said once, and goes on when that is put right.
+func TestARotationIsShownWhateverIsWrongWithItsFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	rotate(renewer.RotateRequest{})(w)
+	w.rocky = true
+	for _, c := range []struct{ file, text, says string }{
+		{"ca.next.pem", "-----BEGIN CERTIFICATE-----\n", "ca.next.pem"},
+		{"ca.next.pem", "", "ca.next.pem"},
+		{"ca-key.next.pem", "", "its key is gone"},
+		{"ca-key.next.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.next.pem"},
+		{"ca-key.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.pem"},
+		{"ca.pem", "-----BEGIN CERTIFICATE-----\n", "ca.pem"},
+	} {
+		file := w.in("state", "issuers", "a", c.file)
+		was, err := os.ReadFile(file)
+		must(t, err)
+		must(t, os.Remove(file))
+		if c.text != "" {
+			testpki.WriteFile(t, file, []byte(c.text), 0o600)
+		}
+		if v := w.rotation(); v.Stage != "add_root" || !v.Blocked || len(v.Waiting) == 0 || !strings.Contains(v.Waiting[0], c.says) || v.Ends == "" {
+			t.Errorf("%s %q: %+v", c.file, c.text, v)
+		}
+		if info, err := CAShow(w.load(), "a"); c.file != "ca.next.pem" && (err == nil || !strings.Contains(err.Error(), c.file)) {
+			t.Errorf("%s %q: %+v, %v", c.file, c.text, info, err)
+		}
+		testpki.WriteFile(t, file, was, 0o600)
+	}
+	w.passes()
+	w.at("done")
+	w.endsWith("svc", "b")
 }
