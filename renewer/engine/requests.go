@@ -54,7 +54,7 @@ func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Eve
 	if result, err := e.rested(ctx, w, progress); err != nil {
 		return result, err
 	}
-	if _, err := e.Survey(ctx, nil); err != nil {
+	if err := e.Survey(ctx, nil); err != nil {
 		return renewer.RunResult{}, err
 	}
 	return e.rested(ctx, w, progress)
