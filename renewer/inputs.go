@@ -48,6 +48,7 @@ type Planned struct {
 
 func (p Planned) apply(a *applied) bool {
 	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
+	changed = a.Record.noteRole(a.Certificate) || changed
 	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
 	waits := p.Open != nil && !p.Room && (!p.Close || !a.Open())
 	if p.Close {

@@ -32,8 +32,10 @@ type Record struct {
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host
-	// Departed are placements that left the fleet file with a leaf in place.
+	// Departed are placements that left the fleet file with something in place, and
+	// Role is what the entry said last of what they are to their peers.
 	Departed []Departed `json:"departed,omitempty"`
+	Role     Role       `json:"role,omitzero"`
 	Rollout  *Rollout   `json:"rollout,omitempty"` // under way, or blocked
 	// Asked is a renewal that is requested and not begun; nil for none.
 	Asked *Overrides `json:"asked,omitempty"`

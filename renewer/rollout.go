@@ -146,14 +146,16 @@ type Step struct {
 	// Down is when the service, which ran, was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
-	Down     time.Time     `json:"down_at,omitzero"`
-	Budget   time.Duration `json:"budget,omitempty"`
-	Away     time.Duration `json:"away,omitempty"`
-	Attempts int           `json:"attempts,omitempty"` // failed ones in this state
-	NextAt   time.Time     `json:"next_at,omitzero"`
-	EndedAt  time.Time     `json:"ended_at,omitzero"` // when State became one that is over
-	Error    string        `json:"error,omitempty"`
-	Hint     string        `json:"hint,omitempty"`
+	Down   time.Time     `json:"down_at,omitzero"`
+	Budget time.Duration `json:"budget,omitempty"`
+	Away   time.Duration `json:"away,omitempty"`
+	// Workers of a Dagu coordinator have to be seen back before it is proven.
+	Workers  []string  `json:"workers,omitempty"`
+	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
+	NextAt   time.Time `json:"next_at,omitzero"`
+	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
+	Error    string    `json:"error,omitempty"`
+	Hint     string    `json:"hint,omitempty"`
 }
 
 // Pass is one visit of a rollout to a host.

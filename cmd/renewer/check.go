@@ -119,10 +119,14 @@ func (c *cli) down(found checked) error {
 		}
 	}
 	for _, f := range found.Findings {
+		kind, name := "host", f.Host
+		if name == "" {
+			kind, name = "certificate", f.Certificate
+		}
 		if f.Level == renewer.FindingFail {
-			complain("host", f.Host, f.Text, f.Fix)
+			complain(kind, name, f.Text, f.Fix)
 		} else {
-			c.caution(renewer.WithHint(fmt.Errorf("host %s: %s", f.Host, f.Text), f.Fix))
+			c.caution(renewer.WithHint(fmt.Errorf("%s %s: %s", kind, name, f.Text), f.Fix))
 		}
 	}
 	if n > 0 {

@@ -27,9 +27,12 @@ const (
 
 // place is the open directory of a placement and its revisions below base.
 type place struct {
+	h      *Host
 	dir    Dir
 	path   string // of dir, for messages
 	base   string // .renewer/CERT
+	me     renewer.Mark
+	room   string // in which all that is written is made, once it is claimed: see mark.go
 	unlock func()
 }
 
@@ -43,7 +46,7 @@ func (pl *place) close() {
 // links of ours under other names need the whole directory, which may be large.
 func (pl *place) ahead(names []string, revision string, others bool) {
 	a := Ahead{
-		Lists: []string{pl.base}, Infos: []string{pl.base},
+		Lists: []string{pl.base, ownerDir}, Infos: []string{pl.base},
 		Links: append([]string{path.Join(pl.base, current)}, names...),
 	}
 	if others {
