@@ -27,12 +27,13 @@ type Host struct {
 	date      string
 
 	mu   sync.Mutex
-	dirs map[string]*sync.Mutex // by Placement.Dir
+	dirs   map[string]*sync.Mutex // by Placement.Dir
+	staged map[string]string      // by directory and certificate: the revision that Stage left, until a Flip
 }
 
 // New returns the host that t reaches. Closing t is the caller's.
 func New(h renewer.Host, t Transport) *Host {
-	return &Host{name: h.Name, transport: t, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}}
+	return &Host{name: h.Name, transport: t, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}, staged: map[string]string{}}
 }
 
 // Run runs an argument vector on the host; a non-zero exit is an error that
@@ -67,7 +68,7 @@ func (h *Host) Check(ctx context.Context) error {
 
 // open locks and opens the directory of a placement. The error wraps
 // fs.ErrNotExist if there is none and create is false.
-func (h *Host) open(ctx context.Context, p renewer.Placement, create bool) (*place, error) {
+func (h *Host) open(ctx context.Context, p renewer.Placement, create bool, first Ahead) (*place, error) {
 	if err := validate(p); err != nil {
 		return nil, err
 	}
@@ -79,12 +80,12 @@ func (h *Host) open(ctx context.Context, p renewer.Placement, create bool) (*pla
 	}
 	h.mu.Unlock()
 	lock.Lock()
-	dir, err := h.transport.OpenDir(ctx, p.Dir, create)
+	dir, err := h.transport.OpenDir(ctx, p.Dir, create, first)
 	if err != nil {
 		lock.Unlock()
 		return nil, err
 	}
-	return &place{dir: dir, path: p.Dir, base: path.Join(storeDir, p.Certificate), unlock: lock.Unlock}, nil
+	return &place{dir: dir, path: p.Dir, base: baseOf(p), real: map[string]bool{}, unlock: lock.Unlock}, nil
 }
 
 // validate refuses what would lead out of the directory. The fleet file was

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -28,7 +26,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	if err != nil {
 		return renewer.OnDisk{}, err
 	}
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, aheadOf(p))
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
 	}
@@ -36,7 +34,6 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 		return renewer.OnDisk{}, err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), "", false)
 	in := inspection{pl: pl, p: p, owner: owner, linked: true}
 	for _, kind := range renewer.FileKinds {
 		if name, ok := p.Files[kind]; ok {
@@ -97,7 +94,7 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 		in.linked = false
 		in.problem(renewer.ProblemForeign, "%s is a plain file, not renewer's link", name)
 	}
-	f, err := in.pl.readFile(s.path)
+	f, err := readFile(in.pl.dir, s.path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
 		in.problem(renewer.ProblemUnreadable, "%s cannot be read: %v", name, err)
 		return nil
@@ -198,7 +195,7 @@ func (h *Host) Whole(ctx context.Context, p renewer.Placement, revision string) 
 }
 
 func (h *Host) whole(ctx context.Context, p renewer.Placement, revision string) (bool, error) {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -223,7 +220,7 @@ func (h *Host) Locate(ctx context.Context, p renewer.Placement, fingerprint stri
 }
 
 func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, error) {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -306,7 +303,7 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 	if _, ok := parseRevision(revision); !ok {
 		return nil, fmt.Errorf("%q is not the name of a revision", revision)
 	}
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (l *local) DialDocker(ctx context.Context, socket string) (net.Conn, error)
 	return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(l.root, socket))
 }
 
-func (l *local) OpenDir(ctx context.Context, dir string, create bool) (Dir, error) {
+func (l *local) OpenDir(ctx context.Context, dir string, create bool, _ ...Ahead) (Dir, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -219,9 +219,11 @@ func (d *localDir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-func (d *localDir) Fill(dir string, mode fs.FileMode, files ...File) ([]File, error) {
-	return Fill(d, dir, mode, files)
+func (d *localDir) Publish(temp, name string, mode fs.FileMode, files ...File) error {
+	return Publish(d, temp, name, mode, files)
 }
+
+func (d *localDir) Discard(name, temp string, _ []string) error { return Discard(d, name, temp) }
 
 func (d *localDir) Link(target, temp, name string) error {
 	if err := d.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) }); err != nil {

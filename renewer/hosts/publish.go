@@ -35,7 +35,7 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return have.String(), nil
 		}
 		if found { // the name is needed
-			if err := pl.removeAll(have.String()); err != nil {
+			if err := RemoveAll(pl.dir, path.Join(pl.base, have.String())); err != nil {
 				return "", err
 			}
 		}
@@ -48,7 +48,7 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	return r.String(), pl.write(r.String(), files, sum)
+	return r.String(), pl.write(r.String(), files)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -74,55 +74,60 @@ func (pl *place) ensureDir(name string) error {
 	return nil
 }
 
-// write fills a private temporary directory, looks at what is really there,
-// and gives it its name.
-func (pl *place) write(name string, files []File, sum string) (err error) {
-	temp := tempMark + name
-	if err := pl.removeAll(temp); err != nil {
+// write fills a private temporary directory, which gets its name when all of it
+// is there.
+func (pl *place) write(name string, files []File) (err error) {
+	temp := path.Join(pl.base, tempMark+name)
+	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = pl.removeAll(temp) // give the space back; what is left is swept by the next Stage
-		}
-	}()
-	dir := path.Join(pl.base, temp)
-	got, err := pl.dir.Fill(dir, storeMode, files...)
-	if err != nil {
+	if err := pl.dir.Publish(temp, path.Join(pl.base, name), storeMode, files...); err != nil {
+		_ = RemoveAll(pl.dir, temp) // give the space back; what is left is swept by the next Stage
 		return err
 	}
-	if digest(got) != sum {
-		return errors.New("what was read back is not what was written: content, mode or owner differ")
-	}
-	return pl.dir.Rename(dir, path.Join(pl.base, name))
+	return nil
 }
 
-// Fill is what Dir.Fill does, step by step, for a Dir that has no better way.
-func Fill(d Dir, dir string, mode fs.FileMode, files []File) (found []File, err error) {
-	if err := d.Mkdir(dir); err != nil {
-		return nil, err
+// Publish is what Dir.Publish does, step by step, for a Dir that has no better way.
+func Publish(d Dir, temp, name string, mode fs.FileMode, files []File) error {
+	if err := d.Mkdir(temp); err != nil {
+		return err
 	}
 	below := make([]File, 0, len(files))
 	for _, f := range files {
-		f.Name = path.Join(dir, f.Name)
+		f.Name = path.Join(temp, f.Name)
 		below = append(below, f)
 	}
 	if err := d.Create(below...); err != nil {
-		return nil, err
+		return err
 	}
-	if err := d.Sync(dir); err != nil {
-		return nil, err
+	if err := d.Sync(temp); err != nil {
+		return err
 	}
-	if found, err = (&place{dir: d, path: "."}).read(dir); err != nil {
-		return nil, fmt.Errorf("read back: %w", err)
+	found, err := readDir(d, temp)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
 	}
-	return found, d.Chmod(dir, mode)
+	if digest(found) != digest(files) {
+		return errors.New("what was read back is not what was written: content, mode or owner differ")
+	}
+	if err := d.Chmod(temp, mode); err != nil {
+		return err
+	}
+	return d.Rename(temp, name)
 }
 
-// removeAll removes a directory of files, or a link, below base.
-func (pl *place) removeAll(name string) error {
-	full := path.Join(pl.base, name)
-	info, err := pl.dir.Lstat(full)
+// Discard is what Dir.Discard does, step by step.
+func Discard(d Dir, name, temp string) error {
+	if err := d.Rename(name, temp); err != nil {
+		return err
+	}
+	return RemoveAll(d, temp)
+}
+
+// RemoveAll removes a directory, or what else is there, if anything is.
+func RemoveAll(d Dir, name string) error {
+	info, err := d.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -130,16 +135,16 @@ func (pl *place) removeAll(name string) error {
 		return err
 	}
 	if !info.Mode.IsDir() {
-		return pl.dir.Remove(full)
+		return d.Remove(name)
 	}
-	names, err := pl.dir.ReadDir(full)
+	names, err := d.ReadDir(name)
 	if err != nil {
 		return err
 	}
 	gone := make([]string, 0, len(names)+1)
 	for _, n := range names {
-		below := path.Join(full, n)
-		info, err := pl.dir.Lstat(below)
+		below := path.Join(name, n)
+		info, err := d.Lstat(below)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -148,11 +153,11 @@ func (pl *place) removeAll(name string) error {
 		}
 		if !info.Mode.IsDir() {
 			gone = append(gone, below)
-		} else if err := pl.removeAll(path.Join(name, n)); err != nil {
+		} else if err := RemoveAll(d, below); err != nil {
 			return err
 		}
 	}
-	return pl.dir.Remove(append(gone, full)...)
+	return d.Remove(append(gone, name)...)
 }
 
 // sweep removes what crashes have left under temporary names. The server of a
@@ -168,9 +173,10 @@ func (pl *place) sweep() error {
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, tempMark) {
-			err := pl.removeAll(name)
+			left := path.Join(pl.base, name)
+			err := RemoveAll(pl.dir, left)
 			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
-				err = pl.removeAll(name)
+				err = RemoveAll(pl.dir, left)
 			}
 			if err != nil {
 				return fmt.Errorf("remove leftover %s: %w", name, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -30,6 +31,8 @@ type place struct {
 	path   string // of dir, for messages
 	base   string // .renewer/CERT
 	unlock func()
+
+	real map[string]bool // directories below that are no links
 }
 
 func (pl *place) close() {
@@ -37,37 +40,26 @@ func (pl *place) close() {
 	pl.unlock()
 }
 
-// ahead tells the transport what is going to be looked at: the live names and
-// their links, what is live and, if it is not empty, one more revision. The
-// links of ours under other names need the whole directory, which may be large.
-func (pl *place) ahead(names []string, revision string, others bool) {
+func baseOf(p renewer.Placement) string { return path.Join(storeDir, p.Certificate) }
+
+// aheadOf is what a placement is going to look at: its live names, what is live,
+// and other revisions.
+func aheadOf(p renewer.Placement, revisions ...string) Ahead {
+	base, names := baseOf(p), slices.Sorted(maps.Values(p.Files))
 	a := Ahead{
-		Lists: []string{pl.base}, Infos: []string{pl.base},
-		Links: append([]string{path.Join(pl.base, current)}, names...),
+		Infos: []string{storeDir, base},
+		Links: append([]string{path.Join(base, current)}, names...),
 	}
-	if others {
-		a.Lists = append(a.Lists, ".")
-		a.Syncs = []string{pl.base}
-	} else {
-		a.Infos = append(append(a.Infos, storeDir), names...)
+	for _, dir := range append([]string{current}, revisions...) {
+		a.Trees = append(a.Trees, Tree{path.Join(base, dir), names})
 	}
-	pl.dir.Ahead(a)
-	if revision != "" {
-		pl.readAhead(revision, names)
-	}
-	if live, err := pl.live(); err == nil && live != "" && live != revision {
-		pl.readAhead(live, names)
-	}
+	return a
 }
 
-// readAhead tells that a directory below base is going to be read.
-func (pl *place) readAhead(name string, files []string) {
-	dir := path.Join(pl.base, name)
-	a := Ahead{Lists: []string{dir}}
-	for _, f := range files {
-		a.Files = append(a.Files, path.Join(dir, f))
-	}
-	pl.dir.Ahead(a)
+// toWrite has also looked at what is needed to write there.
+func (a Ahead) toWrite(p renewer.Placement) Ahead {
+	a.Lists, a.Syncs = []string{baseOf(p)}, []string{baseOf(p)}
+	return a
 }
 
 // digest identifies files whatever their order, as lower-case hex.
@@ -121,15 +113,16 @@ func (pl *place) revisions() ([]revision, error) {
 }
 
 // read returns the files of a directory below base as they are on disk.
-func (pl *place) read(name string) ([]File, error) {
-	dir := path.Join(pl.base, name)
-	names, err := pl.dir.ReadDir(dir)
+func (pl *place) read(name string) ([]File, error) { return readDir(pl.dir, path.Join(pl.base, name)) }
+
+func readDir(d Dir, dir string) ([]File, error) {
+	names, err := d.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	files := make([]File, 0, len(names))
 	for _, name := range names {
-		f, err := pl.readFile(path.Join(dir, name))
+		f, err := readFile(d, path.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
@@ -139,15 +132,15 @@ func (pl *place) read(name string) ([]File, error) {
 }
 
 // readFile reads what is no link. Owner and mode are those of what was read.
-func (pl *place) readFile(name string) (File, error) {
-	info, err := pl.dir.Lstat(name)
+func readFile(d Dir, name string) (File, error) {
+	info, err := d.Lstat(name)
 	if err != nil {
 		return File{}, err
 	}
 	if !info.Mode.IsRegular() {
-		return File{}, fmt.Errorf("%s is not a regular file: %w", path.Join(pl.path, name), errDamaged)
+		return File{}, fmt.Errorf("%s is not a regular file: %w", name, errDamaged)
 	}
-	info, data, err := pl.dir.ReadFile(name, maxFile)
+	info, data, err := d.ReadFile(name, maxFile)
 	if err != nil {
 		return File{}, err
 	}

@@ -28,7 +28,7 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
-	pl, err := h.open(ctx, p, true)
+	pl, err := h.open(ctx, p, true, aheadOf(p).toWrite(p))
 	if err != nil {
 		return renewer.Staged{}, err
 	}
@@ -37,7 +37,6 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	names := slices.Sorted(maps.Values(p.Files))
-	pl.ahead(names, "", true)
 	if err := pl.sweep(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -56,6 +55,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	st.Live = st.Revision == taken.revision && taken.linked
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.staged[path.Join(p.Dir, p.Certificate)] = st.Revision
 	return st, nil
 }
 
@@ -98,7 +100,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	ours, err := pl.links()
+	ours, err := pl.linked(live)
 	if err != nil {
 		return found{}, err
 	}
@@ -119,7 +121,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		if !s.ours {
 			out.foreign = append(out.foreign, name)
 		}
-		f, err := pl.readFile(s.path)
+		f, err := readFile(pl.dir, s.path)
 		if err != nil {
 			return found{}, err
 		}
@@ -159,12 +161,13 @@ func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) e
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
-	pl, err := h.open(ctx, p, false)
+	first := aheadOf(p, revision).toWrite(p)
+	first.Recent = h.justStaged(p, revision)
+	pl, err := h.open(ctx, p, false, first)
 	if err != nil {
 		return err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision, true)
 	files, err := pl.whole(revision)
 	if err != nil {
 		return err
@@ -192,10 +195,26 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 			}
 		}
 	}
+	before, err := pl.names(taken.revision)
+	if err != nil {
+		return err
+	}
 	if err := pl.lead(link, revision); err != nil {
 		return err
 	}
-	return pl.tidy(names)
+	// Where all names stay and this is not done again, no link of ours leads nowhere.
+	return pl.tidy(names, taken.revision == revision || !slices.Equal(before, names))
+}
+
+// justStaged reports, once, whether a revision is what Stage left last: what that
+// has read and written needs no second look, if it was a moment ago.
+func (h *Host) justStaged(p renewer.Placement, revision string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := path.Join(p.Dir, p.Certificate)
+	just := h.staged[key] == revision
+	delete(h.staged, key)
+	return just
 }
 
 // lead makes `current` name a revision, if it does not yet.
@@ -207,9 +226,16 @@ func (pl *place) lead(link, revision string) error {
 }
 
 // tidy makes the links of the live revision complete and removes those of
-// ours that lead nowhere now.
-func (pl *place) tidy(names []string) error {
-	ours, err := pl.links()
+// ours that lead nowhere now, which may have any name.
+func (pl *place) tidy(names []string, any bool) error {
+	among := names
+	if any {
+		var err error
+		if among, err = pl.allLinks(); err != nil {
+			return err
+		}
+	}
+	ours, err := pl.links(among)
 	if err != nil {
 		return err
 	}
@@ -266,7 +292,9 @@ func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) er
 }
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
-	pl, err := h.open(ctx, p, false)
+	base := baseOf(p)
+	first := Ahead{Recent: true, Lists: []string{base}, Links: []string{path.Join(base, current)}}
+	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -274,7 +302,6 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		return err
 	}
 	defer pl.close()
-	pl.dir.Ahead(Ahead{Lists: []string{pl.base}, Links: []string{path.Join(pl.base, current)}, Syncs: []string{pl.base}})
 	live, err := pl.live()
 	if err != nil {
 		return err
@@ -283,25 +310,17 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	if err != nil {
 		return err
 	}
-	revs = slices.DeleteFunc(revs, func(r revision) bool { return r.String() == live || slices.Contains(keep, r.String()) })
-	var ahead Ahead
+	likely := slices.Sorted(maps.Values(p.Files))
 	for _, r := range revs {
-		ahead.Lists = append(ahead.Lists, path.Join(pl.base, r.String()))
-	}
-	pl.dir.Ahead(ahead)
-	for _, r := range revs {
-		name := r.String()
+		if r.String() == live || slices.Contains(keep, r.String()) {
+			continue
+		}
 		// Renamed first: a crash must not leave half of it under its name.
-		if err := pl.removeAll(tempMark + name); err != nil {
+		temp := path.Join(base, tempMark+r.String())
+		if err := RemoveAll(pl.dir, temp); err != nil {
 			return err
 		}
-		if _, err := pl.dir.ReadDir(path.Join(pl.base, name)); err != nil { // known by its other name then
-			return err
-		}
-		if err := pl.dir.Rename(path.Join(pl.base, name), path.Join(pl.base, tempMark+name)); err != nil {
-			return err
-		}
-		if err := pl.removeAll(tempMark + name); err != nil {
+		if err := pl.dir.Discard(path.Join(base, r.String()), temp, likely); err != nil {
 			return err
 		}
 	}

@@ -249,7 +249,7 @@ func (t *Transport) RunsBeside(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	if _, err := c.sftp(ctx, t.rights()); err != nil {
+	if _, _, err := c.sftp(ctx, t.rights(), nil); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -20,41 +21,40 @@ import (
 // files is the SFTP session of a connection.
 type files struct {
 	*sftp.Client
-	calls  *workers
 	syncs  bool        // the server has fsync@openssh.com
 	silent atomic.Bool // it did not answer in time, and was given up for that
 	end    func()
 	users  int // under the connection's lock; see conn.evict
 }
 
-// sftp returns the SFTP session with some rights, starting one if there is none.
-func (c *conn) sftp(ctx context.Context, as rights) (*files, error) {
+// sftp returns the SFTP session with some rights, starting one if there is none;
+// first is asked with its greeting then, and was sent.
+func (c *conn) sftp(ctx context.Context, as rights, first func(*sftp.Batch)) (f *files, sent bool, err error) {
 	select { // one starts it, the others wait
 	case c.start <- struct{}{}:
 		defer func() { <-c.start }()
 	case <-c.over:
-		return nil, c.broken(ErrLost)
+		return nil, false, c.broken(ErrLost)
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
 	c.mu.Lock()
-	f := c.files[as]
+	f = c.files[as]
 	if f != nil {
 		f.users++
 	}
 	c.mu.Unlock()
 	if f != nil {
-		return f, nil
+		return f, false, nil
 	}
-	f, err := c.startSFTP(ctx, as)
-	if err != nil {
-		return nil, err
+	if f, err = c.startSFTP(ctx, as, first); err != nil {
+		return nil, false, err
 	}
 	c.mu.Lock()
 	c.files[as] = f
 	f.users++
 	c.mu.Unlock()
-	return f, nil
+	return f, first != nil, nil
 }
 
 // unused says that a session is not used any more by who got it from sftp.
@@ -101,11 +101,11 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 	c.t.mu.Lock()
 	server := cmp.Or(c.t.cfg.SFTPServer, c.t.sftpServer, hosts.SFTPPlaces[0])
 	c.t.mu.Unlock()
-	f, err := c.serve(ctx, asRoot, server, "-d", dir)
+	f, err := c.serve(ctx, asRoot, server, nil, "-d", dir)
 	if err != nil {
 		return nil, err
 	}
-	real, err := f.RealPath(ctx, ".")
+	real, err := sftp.One(ctx, f.Client, func(b *sftp.Batch) sftp.Reply[string] { return b.RealPath(".") })
 	if err == nil && real != dir {
 		err = fmt.Errorf("%s was changed meanwhile: it led to %s", dir, real)
 	}
@@ -118,10 +118,10 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 
 // startSFTP starts the subsystem, or the server as a command. Its usual place
 // is tried before the host is searched for it, which costs a command.
-func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
+func (c *conn) startSFTP(ctx context.Context, as rights, first func(*sftp.Batch)) (*files, error) {
 	server := c.t.cfg.SFTPServer
 	if server != "" || as == asLogin {
-		return c.serve(ctx, as, server)
+		return c.serve(ctx, as, server, first)
 	}
 	c.t.mu.Lock()
 	server = c.t.sftpServer
@@ -129,7 +129,7 @@ func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
 	if server == "" {
 		server = hosts.SFTPPlaces[0]
 	}
-	f, err := c.serve(ctx, as, server)
+	f, err := c.serve(ctx, as, server, first)
 	var failed *startError
 	if errors.As(err, &failed) {
 		out, _ := c.run(ctx, asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
@@ -142,7 +142,7 @@ func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
 			return nil, err
 		}
 		server = hosts.SFTPPlaces[at]
-		f, err = c.serve(ctx, as, server)
+		f, err = c.serve(ctx, as, server, first)
 	}
 	if err == nil {
 		c.t.mu.Lock()
@@ -169,25 +169,20 @@ func (e *startError) Error() string {
 
 func (e *startError) Unwrap() error { return e.err }
 
-// serve starts a server and shakes hands with it.
-func (c *conn) serve(ctx context.Context, as rights, server string, more ...string) (*files, error) {
-	s, end, err := c.session(ctx)
+// serve starts a server and shakes hands with it. Whether it starts is not waited
+// for first, a journey: where nothing comes, it is asked in the proper way.
+func (c *conn) serve(ctx context.Context, as rights, server string, first func(*sftp.Batch), more ...string) (*files, error) {
+	st := start{as: as, server: server, more: more, first: first, atOnce: true}
+	quick, cancel := context.WithTimeout(ctx, c.t.client.Timeout/startPatience)
+	f, err := c.begin(quick, st)
+	cancel()
+	if err != nil && ctx.Err() == nil && c.reason() == nil && !errors.Is(err, errNoise) {
+		st.atOnce = false
+		f, err = c.begin(ctx, st)
+	}
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := c.t.client.limit(ctx)
-	defer cancel()
-	said := &tail{limit: outputKept}
-	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said, more) }, nil)
-	if err != nil {
-		end()
-		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
-			return nil, err
-		}
-		return nil, c.explainStart(as, server, said.line(), err)
-	}
-	f.calls = &workers{jobs: make(chan func()), over: make(chan struct{}), lost: c.over}
-	f.end = sync.OnceFunc(func() { close(f.calls.over); _ = f.Close(); end() })
 	if f.Extension("posix-rename@openssh.com") == "" {
 		f.end()
 		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
@@ -197,9 +192,70 @@ func (c *conn) serve(ctx context.Context, as rights, server string, more ...stri
 	return f, nil
 }
 
-// begin starts the server on a session. Without -u it would create files that
+// startPatience is the part of the client's timeout that a server has to greet.
+const startPatience = 6
+
+// start is how an SFTP server is started.
+type start struct {
+	as     rights
+	server string   // a path; empty for the subsystem
+	more   []string // its arguments
+	first  func(*sftp.Batch)
+	atOnce bool // it is not waited for the host's word that it starts
+}
+
+// begin starts a server on a session of its own.
+func (c *conn) begin(ctx context.Context, st start) (*files, error) {
+	s, end, err := c.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := c.t.client.limit(ctx)
+	defer cancel()
+	said := &tail{limit: outputKept}
+	f, err := await(ctx, func() (*files, error) { return c.greet(s, st, said) }, nil)
+	if err == nil {
+		f.end = sync.OnceFunc(func() { _ = f.Close(); end() })
+		return f, nil
+	}
+	end()
+	if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
+		return nil, err
+	}
+	return nil, c.explainStart(st.as, st.server, said.line(), err)
+}
+
+// run has the session start the server. Without -u it would create files that
 // others can read.
-func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more []string) (*files, error) {
+func (st start) run(s *ssh.Session, mark string, said *tail) error {
+	line := ""
+	if st.server != "" {
+		var err error
+		if line, err = commandLine(mark, words(st.as, append([]string{path.Clean(st.server), "-u", "077"}, st.more...))); err != nil {
+			return err
+		}
+	}
+	if !st.atOnce {
+		if s.Stderr = said; line == "" {
+			return s.RequestSubsystem("sftp")
+		}
+		return s.Start(line)
+	}
+	spoken, err := s.StderrPipe()
+	if err != nil {
+		return err
+	}
+	go func() { _, _ = io.Copy(said, spoken) }() // ends with the session
+	request, what := "exec", line
+	if line == "" {
+		request, what = "subsystem", "sftp"
+	}
+	_, err = s.SendRequest(request, false, ssh.Marshal(struct{ What string }{what}))
+	return err
+}
+
+// greet starts the server and shakes hands.
+func (c *conn) greet(s *ssh.Session, st start, said *tail) (*files, error) {
 	in, err := s.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -208,14 +264,10 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more 
 	if err != nil {
 		return nil, err
 	}
-	s.Stderr = said
-	if server == "" {
-		err = s.RequestSubsystem("sftp")
-	} else {
-		var line string
-		if line, err = commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...))); err == nil {
-			err = s.Start(line)
-		}
+	if err := st.run(s, c.mark, said); err != nil {
+		return nil, err
+	}
+	if st.server != "" {
 		behind := newUnmarked(c.mark, out)
 		defer func() {
 			if !behind.found {
@@ -224,15 +276,12 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more 
 		}()
 		out = behind
 	}
-	if err != nil {
-		return nil, err
-	}
 	to := newGather(in)
-	client, err := sftp.New(out, to)
+	client, err := sftp.New(out, to, st.first)
 	if err != nil {
 		_ = to.Close() // nothing is sent any more
 		// It has ended, or ends now that its input has; what it said says why.
-		if errors.Is(err, errNoise) {
+		if errors.Is(err, errNoise) || st.atOnce {
 			return nil, err
 		}
 		if exit := s.Wait(); exit != nil {

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"io"
-	"runtime"
 	"sync"
 )
 
@@ -10,12 +9,8 @@ import (
 // too.
 const gathered = 256 << 10
 
-// lets is how often others who are about to write are let go first. With two
-// processors or more once is not enough.
-const lets = 3
-
-// gather is the way to the SFTP server. What several goroutines write in the
-// same moment goes as one packet: a packet costs more than a request. The order
+// gather is the way to the SFTP server. Who writes does not wait for a
+// host that takes nothing: its request ends with its context. The order
 // stays. A Write that returns was not sent yet; after one that failed, every
 // Write fails.
 type gather struct {
@@ -60,9 +55,6 @@ func (g *gather) send() {
 			g.change.Wait()
 		}
 		g.mu.Unlock()
-		for range lets {
-			runtime.Gosched()
-		}
 		g.mu.Lock()
 		now := g.waiting
 		g.waiting = sent[:0]

@@ -1,0 +1,170 @@
+package sftp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+)
+
+// Revision is a directory of files that is to be there whole, or not at all.
+type Revision struct {
+	Temp, Name string // Temp, which nobody else uses, gets Name
+	Mode       fs.FileMode
+	Files      []NewFile // below Temp
+	Sync       bool      // all of it is to be on disk
+	Parent     *File     // what Name lies in, to be synced; may be nil
+}
+
+// ErrMode says that the server made a directory with another mode than it was
+// asked for.
+var ErrMode = errors.New("the server gives directories modes of its own")
+
+// Publish makes a directory for its owner alone, and files in it as Create does;
+// looks at what is there then, through what was opened; and gives the directory its
+// mode and its name. Three journeys in all. An error may leave the directory
+// under Temp.
+func (c *Client) Publish(ctx context.Context, r Revision) error {
+	open, err := c.begin(ctx, r)
+	if err == nil {
+		err = c.complete(ctx, r, open)
+	}
+	b := c.Batch()
+	for _, f := range open.all() {
+		b.Close(f)
+	}
+	if err != nil {
+		_ = b.Send() // nothing hangs on it
+		return err
+	}
+	steps := []step{{"chmod", r.Temp, b.Chmod(r.Temp, r.Mode)}, {"rename", r.Name, b.Rename(r.Temp, r.Name)}}
+	if r.Parent != nil && r.Sync {
+		steps = append(steps, step{"sync", path.Dir(r.Name), b.Sync(r.Parent)})
+	}
+	_ = b.Send() // did tells
+	return did(ctx, steps)
+}
+
+// opened is a new directory and its files.
+type opened struct {
+	files []*File
+	list  *File
+	dir   *File // nil where the server opens no directories
+}
+
+func (o opened) all() (all []*File) {
+	for _, f := range append([]*File{o.list, o.dir}, o.files...) {
+		if f != nil {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (c *Client) begin(ctx context.Context, r Revision) (o opened, err error) {
+	b := c.Batch()
+	mkdir, look, files := b.Mkdir(r.Temp, 0o700), b.Lstat(r.Temp), b.create(r.Files)
+	list, dir := b.OpenDir(r.Temp), b.Open(r.Temp, Read)
+	_ = b.Send() // Get tells
+	_, failed := mkdir.Get(ctx)
+	if failed != nil {
+		failed = &fs.PathError{Op: "create", Path: r.Temp, Err: failed}
+	}
+	i, err := look.Get(ctx)
+	if failed == nil && err == nil && i.Mode != fs.ModeDir|0o700 {
+		err = ErrMode
+	}
+	if failed == nil {
+		failed = err
+	}
+	if o.files, err = c.made(ctx, r.Files, files); failed == nil {
+		failed = err
+	}
+	if o.list, err = list.Get(ctx); failed == nil {
+		failed = err
+	}
+	if o.dir, err = dir.Get(ctx); err != nil && failed == nil {
+		var refused *StatusError
+		if !errors.As(err, &refused) {
+			failed = err
+		}
+	}
+	return o, failed
+}
+
+// complete writes the files and reads them back in the same journey. A server
+// that does what is asked about one file in another order is asked once more.
+func (c *Client) complete(ctx context.Context, r Revision, o opened) error {
+	b := c.Batch()
+	steps := b.fill(r.Files, o.files, r.Sync)
+	if o.dir != nil && r.Sync {
+		steps = append(steps, step{"sync", r.Temp, b.Sync(o.dir)})
+	}
+	written, list := b.readBack(r, o), b.List(o.list)
+	_ = b.Send() // did tells
+	if err := did(ctx, steps); err != nil {
+		return err
+	}
+	differs, err := written.differs(ctx, r)
+	if err == nil && differs != nil {
+		b = c.Batch()
+		written = b.readBack(r, o)
+		_ = b.Send() // Get tells
+		differs, err = written.differs(ctx, r)
+	}
+	if err == nil {
+		err = differs
+	}
+	if err != nil {
+		return err
+	}
+	names, err := list.Get(ctx)
+	if err != nil {
+		return err
+	}
+	return r.holds(names)
+}
+
+type written []Content
+
+func (b *Batch) readBack(r Revision, o opened) (w written) {
+	for n, f := range r.Files {
+		w = append(w, b.Content(o.files[n], len(f.Data)+1, len(f.Data)))
+	}
+	return w
+}
+
+// differs says what is not as it was to be.
+func (w written) differs(ctx context.Context, r Revision) (differs, err error) {
+	for n, f := range r.Files {
+		i, data, err := w[n].Get(ctx)
+		if err != nil {
+			return nil, &fs.PathError{Op: "read back", Path: f.Name, Err: err}
+		}
+		same := i.Mode == f.Mode.Perm() && int(i.UID) == f.UID && int(i.GID) == f.GID && bytes.Equal(data, f.Data)
+		if !same && differs == nil {
+			differs = fmt.Errorf("%s: what was read back is not what was written: content, mode or owner differ", f.Name)
+		}
+	}
+	return differs, nil
+}
+
+// holds looks whether a listing has the files and nothing else.
+func (r Revision) holds(names []Entry) error {
+	want := map[string]bool{}
+	for _, f := range r.Files {
+		want[path.Base(f.Name)] = true
+	}
+	for _, e := range names {
+		if !want[e.Name] {
+			return fmt.Errorf("%s is there too, and nobody but its owner could put it there", e.Name)
+		}
+		delete(want, e.Name)
+	}
+	for name := range want {
+		return fmt.Errorf("%s is gone again", name)
+	}
+	return nil
+}
