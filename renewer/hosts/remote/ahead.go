@@ -233,11 +233,12 @@ func fatalOnly(err error) error {
 func (d *dir) Ahead(a hosts.Ahead) { _ = d.ahead(a) } // who needs it tells
 
 func (d *dir) ahead(a hosts.Ahead) error {
-	b := d.batch()
+	b := d.f.Batch()
 	l := d.look(b, d.path, a)
 	if b.Empty() {
 		return nil
 	}
+	d.seen.closes(b)
 	_ = b.Send() // take tells
 	return d.taken(l, a)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -169,20 +168,24 @@ func (e *startError) Error() string {
 
 func (e *startError) Unwrap() error { return e.err }
 
-// serve starts a server and shakes hands with it. Whether it starts is not waited
-// for first, a journey: where nothing comes, it is asked in the proper way.
+// serve starts a server and shakes hands with it.
 func (c *conn) serve(ctx context.Context, as rights, server string, first func(*sftp.Batch), more ...string) (*files, error) {
-	st := start{as: as, server: server, more: more, first: first, atOnce: true}
-	quick, cancel := context.WithTimeout(ctx, c.t.client.Timeout/startPatience)
-	f, err := c.begin(quick, st)
-	cancel()
-	if err != nil && ctx.Err() == nil && c.reason() == nil && !errors.Is(err, errNoise) {
-		st.atOnce = false
-		f, err = c.begin(ctx, st)
-	}
+	s, end, err := c.session(ctx)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := c.t.client.limit(ctx)
+	defer cancel()
+	said := &tail{limit: outputKept}
+	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said, first, more) }, nil)
+	if err != nil {
+		end()
+		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, c.explainStart(as, server, said.line(), err)
+	}
+	f.end = sync.OnceFunc(func() { _ = f.Close(); end() })
 	if f.Extension("posix-rename@openssh.com") == "" {
 		f.end()
 		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
@@ -192,70 +195,9 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 	return f, nil
 }
 
-// startPatience is the part of the client's timeout that a server has to greet.
-const startPatience = 6
-
-// start is how an SFTP server is started.
-type start struct {
-	as     rights
-	server string   // a path; empty for the subsystem
-	more   []string // its arguments
-	first  func(*sftp.Batch)
-	atOnce bool // it is not waited for the host's word that it starts
-}
-
-// begin starts a server on a session of its own.
-func (c *conn) begin(ctx context.Context, st start) (*files, error) {
-	s, end, err := c.session(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := c.t.client.limit(ctx)
-	defer cancel()
-	said := &tail{limit: outputKept}
-	f, err := await(ctx, func() (*files, error) { return c.greet(s, st, said) }, nil)
-	if err == nil {
-		f.end = sync.OnceFunc(func() { _ = f.Close(); end() })
-		return f, nil
-	}
-	end()
-	if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
-		return nil, err
-	}
-	return nil, c.explainStart(st.as, st.server, said.line(), err)
-}
-
-// run has the session start the server. Without -u it would create files that
+// begin starts the server on a session. Without -u it would create files that
 // others can read.
-func (st start) run(s *ssh.Session, mark string, said *tail) error {
-	line := ""
-	if st.server != "" {
-		var err error
-		if line, err = commandLine(mark, words(st.as, append([]string{path.Clean(st.server), "-u", "077"}, st.more...))); err != nil {
-			return err
-		}
-	}
-	if !st.atOnce {
-		if s.Stderr = said; line == "" {
-			return s.RequestSubsystem("sftp")
-		}
-		return s.Start(line)
-	}
-	spoken, err := s.StderrPipe()
-	if err != nil {
-		return err
-	}
-	go func() { _, _ = io.Copy(said, spoken) }() // ends with the session
-	request, what := "exec", line
-	if line == "" {
-		request, what = "subsystem", "sftp"
-	}
-	_, err = s.SendRequest(request, false, ssh.Marshal(struct{ What string }{what}))
-	return err
-}
-
-// greet starts the server and shakes hands.
-func (c *conn) greet(s *ssh.Session, st start, said *tail) (*files, error) {
+func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
 	in, err := s.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -264,10 +206,14 @@ func (c *conn) greet(s *ssh.Session, st start, said *tail) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := st.run(s, c.mark, said); err != nil {
-		return nil, err
-	}
-	if st.server != "" {
+	s.Stderr = said
+	if server == "" {
+		err = s.RequestSubsystem("sftp") // sshd takes nothing before that
+	} else {
+		var line string
+		if line, err = commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...))); err == nil {
+			err = s.Start(line)
+		}
 		behind := newUnmarked(c.mark, out)
 		defer func() {
 			if !behind.found {
@@ -276,12 +222,15 @@ func (c *conn) greet(s *ssh.Session, st start, said *tail) (*files, error) {
 		}()
 		out = behind
 	}
+	if err != nil {
+		return nil, err
+	}
 	to := newGather(in)
-	client, err := sftp.New(out, to, st.first)
+	client, err := sftp.New(out, to, first)
 	if err != nil {
 		_ = to.Close() // nothing is sent any more
 		// It has ended, or ends now that its input has; what it said says why.
-		if errors.Is(err, errNoise) || st.atOnce {
+		if errors.Is(err, errNoise) {
 			return nil, err
 		}
 		if exit := s.Wait(); exit != nil {
