@@ -34,6 +34,10 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 		return renewer.OnDisk{}, err
 	}
 	defer pl.close()
+	claim, _, err := pl.mine()
+	if err != nil {
+		return renewer.OnDisk{}, err
+	}
 	in := inspection{pl: pl, p: p, owner: owner, linked: true}
 	for _, kind := range renewer.FileKinds {
 		if name, ok := p.Files[kind]; ok {
@@ -48,6 +52,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 			return renewer.OnDisk{}, err
 		}
 	}
+	in.out.Unmarked = claim == renewer.ClaimFree && in.out.Revision != ""
 	return in.out, nil
 }
 

@@ -35,7 +35,7 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return have.String(), nil
 		}
 		if found { // the name is needed
-			if err := RemoveAll(pl.dir, path.Join(pl.base, have.String())); err != nil {
+			if err := pl.discard(path.Join(pl.base, have.String())); err != nil {
 				return "", err
 			}
 		}
@@ -77,7 +77,7 @@ func (pl *place) ensureDir(name string) error {
 // write fills a private temporary directory, which gets its name when all of it
 // is there.
 func (pl *place) write(name string, files []File) (err error) {
-	temp := path.Join(pl.base, tempMark+name)
+	temp := pl.temp(name)
 	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
@@ -160,20 +160,21 @@ func RemoveAll(d Dir, name string) error {
 	return d.Remove(append(gone, name)...)
 }
 
-// sweep removes what crashes have left under temporary names. The server of a
-// connection that broke may still be at what it was told before, and put files
-// into a directory that is being emptied: it is emptied again then.
+// sweep removes what crashes have left under temporary names; below base only a
+// version before made any. The server of a connection that broke may still be at
+// what it was told before, and put files into a directory that is being emptied: it
+// is emptied again then.
 func (pl *place) sweep() error {
-	names, err := pl.dir.ReadDir(pl.base)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, tempMark) {
-			left := path.Join(pl.base, name)
+	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + pl.short() + "-"} {
+		names, err := pl.dir.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, name := range names {
+			if !strings.HasPrefix(name, mark) {
+				continue
+			}
+			left := path.Join(dir, name)
 			err := RemoveAll(pl.dir, left)
 			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
 				err = RemoveAll(pl.dir, left)

@@ -27,9 +27,12 @@ const (
 
 // place is the open directory of a placement and its revisions below base.
 type place struct {
+	h      *Host
 	dir    Dir
 	path   string // of dir, for messages
 	base   string // .renewer/CERT
+	me     renewer.Mark
+	room   string // in which all that is written is made, once it is claimed: see mark.go
 	unlock func()
 
 	real map[string]bool // directories below that are no links
@@ -47,7 +50,7 @@ func baseOf(p renewer.Placement) string { return path.Join(storeDir, p.Certifica
 func aheadOf(p renewer.Placement, revisions ...string) Ahead {
 	base, names := baseOf(p), slices.Sorted(maps.Values(p.Files))
 	a := Ahead{
-		Infos: []string{storeDir, base},
+		Lists: []string{ownerDir}, Infos: []string{storeDir, base},
 		Links: append([]string{path.Join(base, current)}, names...),
 	}
 	for _, dir := range append([]string{current}, revisions...) {
@@ -58,7 +61,7 @@ func aheadOf(p renewer.Placement, revisions ...string) Ahead {
 
 // toWrite has also looked at what is needed to write there.
 func (a Ahead) toWrite(p renewer.Placement) Ahead {
-	a.Lists, a.Syncs = []string{baseOf(p)}, []string{baseOf(p)}
+	a.Lists, a.Syncs = append(a.Lists, baseOf(p)), []string{baseOf(p)}
 	return a
 }
 

@@ -16,7 +16,7 @@ import (
 // of crashed calls are removed first.
 func (h *Host) Stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
 	st, err := h.stage(ctx, p, content)
-	return st, h.doing("stage", p, err)
+	return st, h.doing("stage", p, h.kept(ctx, p, err))
 }
 
 func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
@@ -37,6 +37,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	names := slices.Sorted(maps.Values(p.Files))
+	if err := pl.claim(); err != nil {
+		return renewer.Staged{}, err
+	}
 	if err := pl.sweep(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -157,7 +160,7 @@ func union(a, b []string) []string {
 // back goes. When it fails, the names lead to the revision before or to this
 // one, whole, and the same call goes on from there.
 func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) error {
-	return h.doing("flip to "+revision, p, h.flip(ctx, p, revision))
+	return h.doing("flip to "+revision, p, h.kept(ctx, p, h.flip(ctx, p, revision)))
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
@@ -168,6 +171,9 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 		return err
 	}
 	defer pl.close()
+	if err := pl.claim(); err != nil {
+		return err
+	}
 	files, err := pl.whole(revision)
 	if err != nil {
 		return err
@@ -247,11 +253,13 @@ func (pl *place) tidy(names []string, any bool) error {
 		}
 	}
 	gone := slices.DeleteFunc(ours, func(name string) bool { return slices.Contains(names, name) })
+	for _, name := range gone {
+		if err := pl.discard(name); err != nil {
+			return err
+		}
+	}
 	if len(gone) == 0 {
 		return nil
-	}
-	if err := pl.dir.Remove(gone...); err != nil {
-		return err
 	}
 	return pl.dir.Sync(".")
 }
@@ -288,12 +296,12 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 
 // Prune removes all revisions but the live one and those named.
 func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
-	return h.doing("prune", p, h.prune(ctx, p, keep))
+	return h.doing("prune", p, h.kept(ctx, p, h.prune(ctx, p, keep)))
 }
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	base := baseOf(p)
-	first := Ahead{Recent: true, Lists: []string{base}, Links: []string{path.Join(base, current)}}
+	first := Ahead{Recent: true, Lists: []string{base, ownerDir}, Links: []string{path.Join(base, current)}}
 	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -302,6 +310,9 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		return err
 	}
 	defer pl.close()
+	if err := pl.claim(); err != nil {
+		return err
+	}
 	live, err := pl.live()
 	if err != nil {
 		return err
@@ -315,12 +326,7 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		if r.String() == live || slices.Contains(keep, r.String()) {
 			continue
 		}
-		// Renamed first: a crash must not leave half of it under its name.
-		temp := path.Join(base, tempMark+r.String())
-		if err := RemoveAll(pl.dir, temp); err != nil {
-			return err
-		}
-		if err := pl.dir.Discard(path.Join(base, r.String()), temp, likely); err != nil {
+		if err := pl.discard(path.Join(base, r.String()), likely...); err != nil {
 			return err
 		}
 	}

@@ -84,8 +84,8 @@ func (r rights) explain(err error) error {
 }
 
 // OpenDir implements hosts.Transport.
-func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Dir, error) {
-	d, err := r.Transport.OpenDir(ctx, path, create)
+func (r rights) OpenDir(ctx context.Context, path string, create bool, first ...hosts.Ahead) (hosts.Dir, error) {
+	d, err := r.Transport.OpenDir(ctx, path, create, first...)
 	return d, r.explain(err)
 }
 
@@ -93,8 +93,8 @@ func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Di
 func (r rights) Under() hosts.Transport { return r.Transport }
 
 // Run implements hosts.Transport.
-func (r rights) Run(ctx context.Context, argv []string) ([]byte, error) {
-	out, err := r.Transport.Run(ctx, argv)
+func (r rights) Run(ctx context.Context, argv []string, given ...string) ([]byte, error) {
+	out, err := r.Transport.Run(ctx, argv, given...)
 	return out, r.explain(err)
 }
 
