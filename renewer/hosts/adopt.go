@@ -20,7 +20,7 @@ func (h *Host) Adopt(ctx context.Context, p renewer.Placement, check func(map[re
 }
 
 func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
-	pl, err := h.open(ctx, p, false, aheadOf(p).toWrite(p))
+	pl, err := h.open(ctx, p, false, h.toWrite(p))
 	const hint = "dir: and files: of the entry say where what is in place lies"
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", renewer.WithHint(fmt.Errorf("directory %s is missing", p.Dir), hint)

@@ -26,7 +26,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	if err != nil {
 		return renewer.OnDisk{}, err
 	}
-	pl, err := h.open(ctx, p, false, aheadOf(p))
+	pl, err := h.open(ctx, p, false, h.toLook(p))
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
 	}

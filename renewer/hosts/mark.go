@@ -33,8 +33,18 @@ const (
 // each thing that is done.
 func inRoom(name string) bool { return strings.HasPrefix(name, ownerDir+"/") }
 
-// keeper is the mark of the directory; nil for none.
+// roomOf is the room of who has a mark.
+func roomOf(m renewer.Mark) string { return path.Join(ownerDir, m.Token()) }
+
+// keeper is the mark of the directory; nil for none. There is one room alone, so
+// mostly it is enough to look for one's own.
 func (pl *place) keeper() (*renewer.Mark, error) {
+	if i, err := pl.dir.Lstat(roomOf(pl.me)); err == nil && i.Mode.IsDir() {
+		m := pl.me
+		return &m, nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	names, err := pl.dir.ReadDir(ownerDir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
 		return nil, nil
@@ -100,7 +110,7 @@ func (pl *place) claim() error {
 
 // enter notes which room is written in.
 func (pl *place) enter(m renewer.Mark) {
-	pl.room = path.Join(ownerDir, m.Token())
+	pl.room = roomOf(m)
 	pl.h.mu.Lock()
 	defer pl.h.mu.Unlock()
 	pl.h.rooms[pl.path] = path.Join(pl.path, pl.room)
@@ -109,7 +119,7 @@ func (pl *place) enter(m renewer.Mark) {
 // take puts a mark in the place of the one that was found, nil for none. A link can
 // hold a text, whoever the directory belongs to, and is there as a whole or not at all.
 func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
-	room := path.Join(ownerDir, m.Token())
+	room := roomOf(m)
 	who := time.Now().UTC().Format(time.RFC3339) + " " + m.Name
 	if found == nil {
 		if err := pl.ensureDir(storeDir); err != nil {

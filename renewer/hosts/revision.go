@@ -45,12 +45,12 @@ func (pl *place) close() {
 
 func baseOf(p renewer.Placement) string { return path.Join(storeDir, p.Certificate) }
 
-// aheadOf is what a placement is going to look at: its live names, what is live,
-// and other revisions.
-func aheadOf(p renewer.Placement, revisions ...string) Ahead {
+// toLook is what a placement looks at: whose the directory is, its live names,
+// what is live, and other revisions.
+func (h *Host) toLook(p renewer.Placement, revisions ...string) Ahead {
 	base, names := baseOf(p), slices.Sorted(maps.Values(p.Files))
 	a := Ahead{
-		Lists: []string{ownerDir}, Infos: []string{storeDir, base},
+		Infos: []string{storeDir, base, roomOf(h.me())},
 		Links: append([]string{path.Join(base, current)}, names...),
 	}
 	for _, dir := range append([]string{current}, revisions...) {
@@ -59,9 +59,10 @@ func aheadOf(p renewer.Placement, revisions ...string) Ahead {
 	return a
 }
 
-// toWrite has also looked at what is needed to write there.
-func (a Ahead) toWrite(p renewer.Placement) Ahead {
-	a.Lists, a.Syncs = append(a.Lists, baseOf(p)), []string{baseOf(p)}
+// toWrite is toLook and what is needed to write there.
+func (h *Host) toWrite(p renewer.Placement, revisions ...string) Ahead {
+	a := h.toLook(p, revisions...)
+	a.Lists, a.Syncs = []string{baseOf(p), roomOf(h.me())}, []string{baseOf(p)}
 	return a
 }
 

@@ -28,7 +28,7 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
-	pl, err := h.open(ctx, p, true, aheadOf(p).toWrite(p))
+	pl, err := h.open(ctx, p, true, h.toWrite(p))
 	if err != nil {
 		return renewer.Staged{}, err
 	}
@@ -164,7 +164,7 @@ func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) e
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
-	first := aheadOf(p, revision).toWrite(p)
+	first := h.toWrite(p, revision)
 	first.Recent = h.justStaged(p, revision)
 	pl, err := h.open(ctx, p, false, first)
 	if err != nil {
@@ -301,7 +301,7 @@ func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) er
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	base := baseOf(p)
-	first := Ahead{Recent: true, Lists: []string{base, ownerDir}, Links: []string{path.Join(base, current)}}
+	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{roomOf(h.me())}, Links: []string{path.Join(base, current)}}
 	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
