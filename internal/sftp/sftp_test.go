@@ -236,7 +236,10 @@ func TestHostileServers(t *testing.T) {
 		}
 	}
 	listing := func(c *Client) error { _, err := c.ReadDir(t.Context(), "/"); return err }
-	stat := func(c *Client) error { _, err := One(t.Context(), c, func(b *Batch) Reply[Info] { return b.Lstat("/") }); return err }
+	stat := func(c *Client) error {
+		_, err := One(t.Context(), c, func(b *Batch) Reply[Info] { return b.Lstat("/") })
+		return err
+	}
 	for name, c := range map[string]struct {
 		answer func(byte, uint32) []byte
 		ask    func(*Client) error

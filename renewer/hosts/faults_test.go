@@ -123,7 +123,12 @@ func (d *faultyDir) Publish(temp, name string, mode fs.FileMode, files ...File) 
 	return Publish(d, temp, name, mode, files)
 }
 
-func (d *faultyDir) Discard(name, temp string, _ []string) error { return Discard(d, name, temp) }
+func (d *faultyDir) Discard(name, temp string, _ []string) error {
+	if err := d.Rename(name, temp); err != nil {
+		return err
+	}
+	return RemoveAll(d, temp)
+}
 
 // Link and Rename do not sync: nothing here loses power.
 func (d *faultyDir) Link(target, temp, name string) error {

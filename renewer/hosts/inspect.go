@@ -63,6 +63,7 @@ type inspection struct {
 	owner  Owner
 	out    renewer.OnDisk
 	linked bool // every name is a link of ours
+	files  []File
 
 	leaf     *x509.Certificate
 	leafName string
@@ -107,6 +108,7 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	if err != nil {
 		return err
 	}
+	in.files = append(in.files, f)
 	if want := in.p.Modes[kind].Perm(); f.Mode != want {
 		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
 		problem := &in.out.Problems[len(in.out.Problems)-1]
@@ -182,7 +184,7 @@ func (in *inspection) revision() error {
 	live, err := in.pl.live()
 	in.out.Revision = live
 	if err == nil && live != "" && len(in.out.Problems) == 0 {
-		_, err = in.pl.whole(live)
+		_, err = in.pl.whole(live, in.files...) // they lie there: each name leads through what is live
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {
 		return err

@@ -117,14 +117,6 @@ func Publish(d Dir, temp, name string, mode fs.FileMode, files []File) error {
 	return d.Rename(temp, name)
 }
 
-// Discard is what Dir.Discard does, step by step.
-func Discard(d Dir, name, temp string) error {
-	if err := d.Rename(name, temp); err != nil {
-		return err
-	}
-	return RemoveAll(d, temp)
-}
-
 // RemoveAll removes a directory, or what else is there, if anything is.
 func RemoveAll(d Dir, name string) error {
 	info, err := d.Lstat(name)

@@ -119,13 +119,17 @@ func (pl *place) revisions() ([]revision, error) {
 // read returns the files of a directory below base as they are on disk.
 func (pl *place) read(name string) ([]File, error) { return readDir(pl.dir, path.Join(pl.base, name)) }
 
-func readDir(d Dir, dir string) ([]File, error) {
+func readDir(d Dir, dir string, read ...File) ([]File, error) {
 	names, err := d.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	files := make([]File, 0, len(names))
 	for _, name := range names {
+		if n := slices.IndexFunc(read, func(f File) bool { return f.Name == name }); n >= 0 {
+			files = append(files, read[n])
+			continue
+		}
 		f, err := readFile(d, path.Join(dir, name))
 		if err != nil {
 			return nil, err
@@ -151,13 +155,14 @@ func readFile(d Dir, name string) (File, error) {
 	return File{Name: path.Base(name), Mode: info.Mode.Perm(), Owner: info.Owner, Data: data}, nil
 }
 
-// whole reads a revision and refuses one that is not what its name says.
-func (pl *place) whole(name string) ([]File, error) {
+// whole reads a revision and refuses one that is not what its name says; read are
+// files of it that were read just now, and are not read again.
+func (pl *place) whole(name string, read ...File) ([]File, error) {
 	r, ok := parseRevision(name)
 	if !ok {
 		return nil, fmt.Errorf("%q is not the name of a revision", name)
 	}
-	files, err := pl.read(name)
+	files, err := readDir(pl.dir, path.Join(pl.base, name), read...)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
 		return nil, fmt.Errorf("%w: revision %s: %w", renewer.ErrNoRevision, name, err)
 	}

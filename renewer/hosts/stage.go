@@ -132,7 +132,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		files = append(files, f)
 	}
 	if live != "" && len(out.foreign) == 0 {
-		_, err := pl.whole(live)
+		_, err := pl.whole(live, files...)
 		if err == nil {
 			out.revision = live
 			return out, nil
