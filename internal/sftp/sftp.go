@@ -107,17 +107,27 @@ type Client struct {
 	why  error
 }
 
-// due is who waits for an answer: that of the nth request of a batch.
+// due is who waits for an answer: the nth request of a batch.
 type due struct {
-	to chan<- answer
-	n  int
+	b *Batch
+	n int
 }
 
 type answer struct {
-	n    int
+	come bool
 	kind byte
 	body []byte // behind the number of the request
 	err  error
+}
+
+// is notes an answer; the client's lock is held.
+func (d due) is(a answer) {
+	a.come = true
+	d.b.answers[d.n] = a
+	select {
+	case d.b.news <- struct{}{}:
+	default: // there are some already
+	}
 }
 
 // New shakes hands. A goroutine reads from r until it ends, which closing w has
@@ -177,7 +187,7 @@ func (c *Client) end(why error) {
 		close(c.over)
 	}
 	for id, d := range c.due {
-		d.to <- answer{n: d.n, err: c.why}
+		d.is(answer{err: c.why})
 		delete(c.due, id)
 	}
 }
@@ -212,7 +222,7 @@ func (c *Client) answered(kind byte, body []byte) bool {
 	d, ok := c.due[id]
 	if ok {
 		delete(c.due, id)
-		d.to <- answer{n: d.n, kind: kind, body: body[4:]} // there is room for all
+		d.is(answer{kind: kind, body: body[4:]})
 	}
 	return ok
 }
@@ -240,9 +250,9 @@ type Batch struct {
 	c       *Client
 	packets []byte
 	numbers []int // where in packets the number of each request stands
-	come    chan answer
-	answers []answer
-	have    []bool
+
+	news    chan struct{}
+	answers []answer // under the client's lock
 }
 
 // Batch begins a list.
@@ -271,17 +281,16 @@ func add[T any](b *Batch, kind, want byte, read func(*Client, *reader) (T, error
 
 // Send sends what was added. Who waits for a reply gets the error too.
 func (b *Batch) Send() error {
-	all := len(b.numbers)
-	b.come, b.answers, b.have = make(chan answer, all), make([]answer, all), make([]bool, all)
+	b.news, b.answers = make(chan struct{}, 1), make([]answer, len(b.numbers))
 	c := b.c
 	c.mu.Lock()
 	err := c.why
 	for n, at := range b.numbers {
 		binary.BigEndian.PutUint32(b.packets[at:], c.next)
 		if err != nil {
-			b.come <- answer{n: n, err: err}
+			due{b, n}.is(answer{err: err})
 		} else {
-			c.due[c.next] = due{b.come, n}
+			c.due[c.next] = due{b, n}
 		}
 		c.next++
 	}
@@ -292,25 +301,24 @@ func (b *Batch) Send() error {
 	if _, err = c.w.Write(b.packets); err != nil {
 		c.end(fmt.Errorf("%w: %w", ErrEnded, err))
 	}
-	b.packets = nil
+	b.packets, b.numbers = nil, nil
 	return err
 }
 
 func (b *Batch) wait(ctx context.Context, n int) (answer, error) {
-	for !b.have[n] {
-		var a answer
-		select {
-		case a = <-b.come:
-		default:
-			select {
-			case a = <-b.come:
-			case <-ctx.Done():
-				return a, context.Cause(ctx)
-			}
+	for {
+		b.c.mu.Lock()
+		a := b.answers[n]
+		b.c.mu.Unlock()
+		if a.come {
+			return a, a.err
 		}
-		b.answers[a.n], b.have[a.n] = a, true
+		select {
+		case <-b.news:
+		case <-ctx.Done():
+			return a, context.Cause(ctx)
+		}
 	}
-	return b.answers[n], b.answers[n].err
 }
 
 // Get waits for the reply. A refusal is a [StatusError].
