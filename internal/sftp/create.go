@@ -30,30 +30,24 @@ func did(ctx context.Context, steps []step) (failed error) {
 }
 
 // create asks for new, empty files.
-func (b *Batch) create(files []NewFile) (made []Reply[*File]) {
-	for _, f := range files {
-		made = append(made, b.Open(f.Name, Read|Write|Create|Exclusive))
+func (b *Batch) create(names []string) (made []Reply[*File]) {
+	for _, name := range names {
+		made = append(made, b.Open(name, Read|Write|Create|Exclusive))
 	}
 	return made
 }
 
-// made are the files that were created, or none.
-func (c *Client) made(ctx context.Context, files []NewFile, replies []Reply[*File]) (open []*File, failed error) {
+// made are the files that were created; the first that was not is the error.
+func made(ctx context.Context, names []string, replies []Reply[*File]) (open []*File, failed error) {
 	for n, r := range replies {
 		f, err := r.Get(ctx)
 		if err == nil {
 			open = append(open, f)
 		} else if failed == nil {
-			failed = &fs.PathError{Op: "create", Path: files[n].Name, Err: err}
+			failed = &fs.PathError{Op: "create", Path: names[n], Err: err}
 		}
 	}
-	if failed != nil {
-		for _, f := range open {
-			c.Forget(f)
-		}
-		return nil, failed
-	}
-	return open, nil
+	return open, failed
 }
 
 // fill asks that empty files become what they are to be: their owner and mode
@@ -90,11 +84,14 @@ func (c *Client) fillAll(ctx context.Context, files []NewFile, open []*File, syn
 // before its first byte, and is on disk with sync. Two journeys for all of
 // them. An error may leave some.
 func (c *Client) Create(ctx context.Context, files []NewFile, sync bool) error {
-	b := c.Batch()
-	replies := b.create(files)
+	b, names := c.Batch(), Revision{Files: files}.names()
+	replies := b.create(names)
 	_ = b.Send() // made tells
-	open, err := c.made(ctx, files, replies)
+	open, err := made(ctx, names, replies)
 	if err != nil {
+		for _, f := range open {
+			c.Forget(f)
+		}
 		return err
 	}
 	return c.fillAll(ctx, files, open, sync)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 )
 
 // Revision is a directory of files that is to be there whole, or not at all.
@@ -24,10 +25,15 @@ var ErrMode = errors.New("the server gives directories modes of its own")
 
 // Publish makes a directory for its owner alone, and files in it as Create does;
 // looks at what is there then, through what was opened; and gives the directory its
-// mode and its name. Three journeys in all. An error may leave the directory
-// under Temp.
-func (c *Client) Publish(ctx context.Context, r Revision) error {
-	open, err := c.begin(ctx, r)
+// mode and its name. Three journeys in all, the first of them not where it was begun
+// before (nil: it was not). An error may leave the directory under Temp.
+func (c *Client) Publish(ctx context.Context, r Revision, begun *Beginning) error {
+	if begun == nil {
+		b := c.Batch()
+		begun = b.Begin(r.Temp, r.names())
+		_ = b.Send() // Get tells
+	}
+	open, err := begun.opened(ctx)
 	if err == nil {
 		err = c.complete(ctx, r, open)
 	}
@@ -47,6 +53,64 @@ func (c *Client) Publish(ctx context.Context, r Revision) error {
 	return did(ctx, steps)
 }
 
+func (r Revision) names() (names []string) {
+	for _, f := range r.Files {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Beginning is a new directory with empty files, asked for.
+type Beginning struct {
+	temp      string
+	names     []string
+	mkdir     Reply[None]
+	look      Reply[Info]
+	files     []Reply[*File]
+	list, dir Reply[*File]
+}
+
+// Begin asks for what Publish begins with.
+func (b *Batch) Begin(temp string, files []string) *Beginning {
+	g := &Beginning{temp: temp, names: files, mkdir: b.Mkdir(temp, 0o700), look: b.Lstat(temp)}
+	g.files = b.create(files)
+	g.list, g.dir = b.OpenDir(temp), b.Open(temp, Read)
+	return g
+}
+
+// Of reports whether it is that of a revision.
+func (g *Beginning) Of(r Revision) bool {
+	return g != nil && g.temp == r.Temp && slices.Equal(g.names, r.names())
+}
+
+// Made reports whether the directory was made, as one that was not there; what was
+// opened is for the caller to close where it was not.
+func (g *Beginning) Made(ctx context.Context) (made bool, open []*File, err error) {
+	_, err = g.mkdir.Get(ctx)
+	var refused *StatusError
+	if err == nil || !errors.As(err, &refused) {
+		return err == nil, nil, err
+	}
+	o, _ := g.opened(ctx)
+	return false, o.all(), nil
+}
+
+// Abandon removes what was begun and is not to be completed.
+func (c *Client) Abandon(ctx context.Context, g *Beginning) error {
+	open, _ := g.opened(ctx)
+	b := c.Batch()
+	for _, f := range open.all() {
+		b.Close(f)
+	}
+	for _, name := range g.names {
+		b.Remove(name)
+	}
+	gone := b.Rmdir(g.temp)
+	_ = b.Send() // Get tells
+	_, err := gone.Get(ctx)
+	return err
+}
+
 // opened is a new directory and its files.
 type opened struct {
 	files []*File
@@ -63,33 +127,27 @@ func (o opened) all() (all []*File) {
 	return all
 }
 
-func (c *Client) begin(ctx context.Context, r Revision) (o opened, err error) {
-	b := c.Batch()
-	mkdir, look, files := b.Mkdir(r.Temp, 0o700), b.Lstat(r.Temp), b.create(r.Files)
-	list, dir := b.OpenDir(r.Temp), b.Open(r.Temp, Read)
-	_ = b.Send() // Get tells
-	_, failed := mkdir.Get(ctx)
-	if failed != nil {
-		failed = &fs.PathError{Op: "create", Path: r.Temp, Err: failed}
-	}
-	i, err := look.Get(ctx)
-	if failed == nil && err == nil && i.Mode != fs.ModeDir|0o700 {
-		err = ErrMode
-	}
-	if failed == nil {
-		failed = err
-	}
-	if o.files, err = c.made(ctx, r.Files, files); failed == nil {
-		failed = err
-	}
-	if o.list, err = list.Get(ctx); failed == nil {
-		failed = err
-	}
-	if o.dir, err = dir.Get(ctx); err != nil && failed == nil {
-		var refused *StatusError
-		if !errors.As(err, &refused) {
+func (g *Beginning) opened(ctx context.Context) (o opened, failed error) {
+	fail := func(err error) {
+		if failed == nil {
 			failed = err
 		}
+	}
+	if _, err := g.mkdir.Get(ctx); err != nil {
+		fail(&fs.PathError{Op: "create", Path: g.temp, Err: err})
+	}
+	i, err := g.look.Get(ctx)
+	if err == nil && i.Mode != fs.ModeDir|0o700 {
+		err = ErrMode
+	}
+	fail(err)
+	o.files, err = made(ctx, g.names, g.files)
+	fail(err)
+	o.list, err = g.list.Get(ctx)
+	fail(err)
+	var refused *StatusError
+	if o.dir, err = g.dir.Get(ctx); err != nil && !errors.As(err, &refused) {
+		fail(err)
 	}
 	return o, failed
 }

@@ -131,7 +131,14 @@ func TestAgainstOpenSSH(t *testing.T) {
 		files[n].Name = in("temp/" + filepath.Base(files[n].Name))
 	}
 	r := Revision{Temp: in("temp"), Name: in("whole"), Mode: 0o755, Files: files, Sync: true, Parent: parent}
-	must(t, c.Publish(ctx, r))
+	b = c.Batch()
+	left := b.Begin(in("left"), []string{in("left/x")})
+	must(t, b.Send())
+	must(t, c.Abandon(ctx, left))
+	if _, err := os.Lstat(in("left")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was abandoned: %v", err)
+	}
+	must(t, c.Publish(ctx, r, nil))
 	for n := range files {
 		files[n].Name = in("whole/" + filepath.Base(files[n].Name))
 	}
@@ -323,6 +330,6 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = c.ReadDir(ctx, "x")
 		_, _, _ = c.ReadAll(ctx, "x", 100)
 		_ = c.Create(ctx, []NewFile{{Name: "x", Data: []byte("x")}}, true)
-		_ = c.Publish(ctx, Revision{Temp: "d", Name: "e", Mode: 0o755, Files: []NewFile{{Name: "d/x", Data: []byte("x")}}, Sync: true})
+		_ = c.Publish(ctx, Revision{Temp: "d", Name: "e", Mode: 0o755, Files: []NewFile{{Name: "d/x", Data: []byte("x")}}, Sync: true}, nil)
 	})
 }

@@ -160,14 +160,19 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 	return pl.dir.Link(who, path.Join(room, tempMark+whoLink), path.Join(room, whoLink))
 }
 
+// newName is what is being published next.
+const newName = "new"
+
 // temp is a name in the room, of this placement's.
-func (pl *place) temp(name string) string {
-	return path.Join(pl.room, tempMark+pl.short()+"-"+name)
+func (pl *place) temp(name string) string { return tempIn(pl.room, pl.base, name) }
+
+func tempIn(room, base, name string) string {
+	return path.Join(room, tempMark+short(base)+"-"+name)
 }
 
 // short stands for the certificate in names: its own may be as long as a name can be.
-func (pl *place) short() string {
-	sum := sha256.Sum256([]byte(pl.base))
+func short(base string) string {
+	sum := sha256.Sum256([]byte(base))
 	return hex.EncodeToString(sum[:hashLen/2])
 }
 

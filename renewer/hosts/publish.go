@@ -48,7 +48,11 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	return r.String(), pl.write(r.String(), files)
+	temp := newName
+	if found {
+		temp = r.String()
+	}
+	return r.String(), pl.write(pl.temp(temp), r.String(), files)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -76,8 +80,7 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, which gets its name when all of it
 // is there.
-func (pl *place) write(name string, files []File) (err error) {
-	temp := pl.temp(name)
+func (pl *place) write(temp, name string, files []File) (err error) {
 	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
@@ -157,7 +160,7 @@ func RemoveAll(d Dir, name string) error {
 // what it was told before, and put files into a directory that is being emptied: it
 // is emptied again then.
 func (pl *place) sweep() error {
-	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + pl.short() + "-"} {
+	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + short(pl.base) + "-"} {
 		names, err := pl.dir.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

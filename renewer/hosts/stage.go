@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,10 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
-	pl, err := h.open(ctx, p, true, h.toWrite(p))
+	names := slices.Sorted(maps.Values(p.Files))
+	first := h.toWrite(p)
+	first.Next = &Next{tempIn(roomOf(h.me()), baseOf(p), newName), namesOf(files), owner}
+	pl, err := h.open(ctx, p, true, first)
 	if err != nil {
 		return renewer.Staged{}, err
 	}
@@ -36,7 +40,6 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err := h.runsBeside(ctx, p.Activate); err != nil {
 		return renewer.Staged{}, err
 	}
-	names := slices.Sorted(maps.Values(p.Files))
 	if err := pl.claim(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -84,7 +87,17 @@ func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byt
 		}
 		files = append(files, File{Name: p.Files[kind], Mode: mode.Perm(), Owner: owner, Data: data})
 	}
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return files, nil
+}
+
+func namesOf(files []File) []string {
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, f.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // found is what takeOver saw.
@@ -178,10 +191,7 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 	if err != nil {
 		return err
 	}
-	names := make([]string, 0, len(files))
-	for _, f := range files {
-		names = append(names, f.Name)
-	}
+	names := namesOf(files)
 	if err := pl.claimed(p, names); err != nil {
 		return err
 	}

@@ -105,6 +105,15 @@ type Ahead struct {
 	Links  []string // for Readlink
 	Trees  []Tree
 	Syncs  []string // directories in which something is going to change
+	Next   *Next    // what is going to be published, as far as it is known
+}
+
+// Next is a directory that Publish is going to make, of files that have no content yet.
+// Where it is not published after all, it is gone when the Dir is closed.
+type Next struct {
+	Temp  string // its parent is one of Lists
+	Files []string
+	Owner Owner
 }
 
 // Tree is a directory that only renewer writes in, and files in it: for all of the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 
 	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
@@ -19,7 +20,9 @@ type looking struct {
 	infos map[string]sftp.Reply[sftp.Info]
 	lists map[string]sftp.Reply[*sftp.File]
 	syncs map[string]sftp.Reply[*sftp.File]
+	there map[string]*sftp.File // lists that were opened
 	files []fileLook
+	next  *hosts.Next
 
 	more *sftp.Batch // the second journey
 	rest []func(ctx context.Context) error
@@ -36,8 +39,9 @@ type fileLook struct {
 // look adds to a batch what is not known yet.
 func (d *dir) look(b *sftp.Batch, at string, a hosts.Ahead) *looking {
 	l := &looking{
-		d: d, at: at, links: map[string]sftp.Reply[string]{}, infos: map[string]sftp.Reply[sftp.Info]{},
+		d: d, at: at, next: a.Next, links: map[string]sftp.Reply[string]{}, infos: map[string]sftp.Reply[sftp.Info]{},
 		lists: map[string]sftp.Reply[*sftp.File]{}, syncs: map[string]sftp.Reply[*sftp.File]{},
+		there: map[string]*sftp.File{},
 	}
 	for _, name := range a.Links {
 		if _, known := lookUp(d.seen, d.seen.links, name); !known {
@@ -125,6 +129,7 @@ func (l *looking) take(ctx context.Context) error {
 	if err := l.opened(ctx); err != nil {
 		return err
 	}
+	l.begin()
 	if !l.more.Empty() {
 		_ = l.more.Send() // Get tells
 	}
@@ -133,7 +138,7 @@ func (l *looking) take(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return l.begun(ctx)
 }
 
 func (l *looking) later(get func(ctx context.Context) error) { l.rest = append(l.rest, get) }
@@ -169,6 +174,7 @@ func (l *looking) opened(ctx context.Context) error {
 			keep(m, m.lists, name, nil, err)
 			continue
 		}
+		l.there[name] = f
 		if m.closing = append(m.closing, f); !ok {
 			continue
 		}
@@ -208,6 +214,43 @@ func (l *looking) opened(ctx context.Context) error {
 			}
 			return fatalOnly(err)
 		})
+	}
+	return nil
+}
+
+// begin makes what is going to be published, if it has somewhere to be made.
+func (l *looking) begin() {
+	d := l.d
+	if l.next == nil || d.foreign(l.next.Owner) || l.there[path.Dir(l.next.Temp)] == nil {
+		return
+	}
+	var files []string
+	for _, f := range l.next.Files {
+		files = append(files, path.Join(l.at, l.next.Temp, f))
+	}
+	d.begun = l.more.Begin(path.Join(l.at, l.next.Temp), files)
+}
+
+// begun forgets what was not begun because something is there, and takes what was
+// out of the listing, where a server may have done one thing before the other.
+func (l *looking) begun(ctx context.Context) error {
+	d := l.d
+	if d.begun == nil || l.next == nil {
+		return nil
+	}
+	made, open, err := d.begun.Made(ctx)
+	if err != nil {
+		return err
+	}
+	if !made {
+		d.begun, d.seen.closing = nil, append(d.seen.closing, open...)
+		return nil
+	}
+	room, name := path.Split(l.next.Temp)
+	if list, ok := lookUp(d.seen, d.seen.lists, path.Clean(room)); ok {
+		list.value = slices.DeleteFunc(slices.Clone(list.value), func(n string) bool { return n == name })
+		keep(d.seen, d.seen.lists, path.Clean(room), list.value, nil)
+		delete(d.seen.infos, l.next.Temp)
 	}
 	return nil
 }
@@ -257,6 +300,6 @@ func (d *dir) taken(l *looking, a hosts.Ahead) error {
 		return err
 	}
 	d.seen.of(d.f)
-	a.Trees = nil
+	a.Trees, a.Next = nil, nil
 	return d.ahead(a)
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
 )
 
@@ -20,6 +21,7 @@ type dir struct {
 	asked string // the path that it was opened by
 	path  string
 	seen  *memory
+	begun *sftp.Beginning // what is going to be published
 	end   func()
 }
 
@@ -80,6 +82,9 @@ func (d *dir) again(w way, a hosts.Ahead) (err error) {
 
 // Close keeps what was seen for who comes at once.
 func (d *dir) Close() error {
+	if d.begun != nil { // what it leaves, the next Stage sweeps
+		_, _ = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Abandon(ctx, d.begun) })
+	}
 	if !d.c.giveBack(d.asked, d.seen) {
 		d.seen.letGo()
 	}

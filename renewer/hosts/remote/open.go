@@ -81,6 +81,9 @@ func (g *guess) right() (bool, error) {
 	case err != nil:
 		return false, err
 	case g.seen != nil:
+		if !right {
+			g.seen.next = nil
+		}
 		return right, d.taken(g.seen, g.a)
 	case right:
 		_, err = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.settle(ctx, g.way) })

@@ -228,7 +228,7 @@ func (d *dir) Create(made ...hosts.File) error {
 			return &fs.PathError{Op: "create", Path: f.Name, Err: fs.ErrInvalid}
 		}
 		defer d.seen.forget(f.Name)
-		if n := d.new(f.Name, f); d.foreign(f) {
+		if n := d.new(f.Name, f); d.foreign(f.Owner) {
 			foreign = append(foreign, n)
 		} else {
 			own = append(own, n)
@@ -255,8 +255,8 @@ func (d *dir) new(name string, f hosts.File) sftp.NewFile {
 
 // foreign reports whether a file is to belong to another user than all that the
 // session makes.
-func (d *dir) foreign(f hosts.File) bool {
-	return d.as != d.c.t.rights() && asUser(f.Owner.UID) != d.as
+func (d *dir) foreign(owner hosts.Owner) bool {
+	return d.as != d.c.t.rights() && asUser(owner.UID) != d.as
 }
 
 // takesNew reports whether an error is about making a file, and not about what
@@ -275,13 +275,19 @@ func (d *dir) Publish(temp, name string, mode fs.FileMode, files ...hosts.File) 
 		if !fs.ValidPath(below) || path.Dir(below) != temp || !fs.ValidPath(name) {
 			return &fs.PathError{Op: "create", Path: below, Err: fs.ErrInvalid}
 		}
-		if d.foreign(f) {
+		if d.foreign(f.Owner) {
 			return hosts.Publish(d, temp, name, mode, files)
 		}
 		r.Files = append(r.Files, d.new(below, f))
 	}
 	r.Sync, r.Parent = d.f.syncs, d.parent(name)
-	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Publish(ctx, r) })
+	begun := d.begun
+	if begun.Of(r) {
+		d.begun = nil
+	} else {
+		begun = nil
+	}
+	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Publish(ctx, r, begun) })
 	if errors.Is(err, sftp.ErrMode) {
 		d.seen.forget(temp)
 		if err := hosts.RemoveAll(d, temp); err != nil {
