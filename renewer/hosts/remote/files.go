@@ -131,8 +131,11 @@ func (c *conn) startSFTP(ctx context.Context, as rights, first func(*sftp.Batch)
 	f, err := c.serve(ctx, as, server, first)
 	var failed *startError
 	if errors.As(err, &failed) {
-		out, _ := c.run(ctx, asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
-		there := strings.Fields(string(out))
+		var there []string
+		out, _ := c.command(ctx, words(asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)), "ls") // fails if any is missing
+		if out != nil {
+			there = strings.Fields(string(out.answer.bytes()))
+		}
 		at := slices.IndexFunc(hosts.SFTPPlaces, func(s string) bool { return slices.Contains(there, s) })
 		switch {
 		case at < 0:
