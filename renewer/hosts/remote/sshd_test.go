@@ -254,3 +254,31 @@ func failures(t *testing.T, tr *Transport) {
 		t.Errorf("read-only: error %v", err)
 	}
 }
+
+// What is opened before it is known what it is may turn out to be a pipe, which holds
+// up the server: that is said at once, and everything else goes on.
+func TestAPipeInTheStore(t *testing.T) {
+	t.Parallel()
+	tr := reach(t, client(t), sshd(t))
+	root := t.TempDir()
+	write(t, root+"/store/file", "x")
+	must(t, syscall.Mkfifo(root+"/store/pipe", 0o600))
+	t.Cleanup(func() { // the server is let go
+		f, err := os.OpenFile(root+"/store/pipe", os.O_RDWR, 0)
+		must(t, err)
+		f.Close()
+	})
+	start := time.Now()
+	d, err := tr.OpenDir(t.Context(), root, false, hosts.Ahead{Trees: []hosts.Tree{{Dir: "store", Files: []string{"pipe", "file"}}}})
+	must(t, err)
+	defer d.Close()
+	if _, _, err := d.ReadFile("store/pipe", 10); !errors.Is(err, errNotRegular) {
+		t.Errorf("read the pipe: %v", err)
+	}
+	_, data, err := d.ReadFile("store/file", 10)
+	must(t, err)
+	equal(t, "the file", string(data), "x")
+	if took := time.Since(start); took >= tr.client.Timeout {
+		t.Errorf("it took %s", took)
+	}
+}
