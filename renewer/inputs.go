@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -174,6 +175,7 @@ func (l Looked) apply(a *applied) bool {
 		a.found(&st, l)
 	case l.Look.Seen.Disk.Leaf != "" || l.Look.Err == nil:
 		st.Unseen = ""
+	case errors.Is(l.Look.Err, ErrKept): // nothing is done by the inventory's copy
 	default:
 		st.Unseen = UnseenTried
 	}

@@ -302,7 +302,7 @@ func (rec *Record) Restored() {
 	}
 	for host, st := range rec.Placements {
 		if st.Placed() {
-			st.Unseen = UnseenRestored
+			st.Unseen, st.Reprobe = UnseenRestored, time.Time{}
 			rec.Placements[host] = st
 		}
 	}

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,7 +26,7 @@ import (
 // up the room before finds nothing to rename.
 const (
 	ownerDir  = storeDir + "/.owner"
-	whoLink   = "renewer" // in the room: since when, and which renewer that is, for people
+	whoLink   = "renewer" // in the room: since when, and the renewer's place and name
 	roomTries = 3         // of several who come at the same time, one is first each time
 )
 
@@ -51,13 +52,12 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 	return &m, nil
 }
 
-// who adds to a mark what people read.
+// who adds to a mark what is not compared by the kernel.
 func (pl *place) who(m renewer.Mark) renewer.Mark {
 	text, err := pl.dir.Readlink(path.Join(ownerDir, m.Token(), whoLink))
-	since, name, ok := strings.Cut(text, " ")
-	if err == nil && ok {
-		m.Name = name
-		m.Since, _ = time.Parse(time.RFC3339, since) // where it is none, it is not said
+	if parts := strings.SplitN(text, " ", 3); err == nil && len(parts) == 3 {
+		m.Since, _ = time.Parse(time.RFC3339, parts[0]) // where it is none, it is not said
+		m.Place, m.Name = parts[1], parts[2]
 	}
 	return m
 }
@@ -70,10 +70,14 @@ func (pl *place) mine() (renewer.Claim, *renewer.Mark, error) {
 		return renewer.ClaimRefused, nil, err
 	}
 	claim := pl.me.Claims(found)
-	if claim == renewer.ClaimRefused {
-		return claim, found, &renewer.KeptError{Host: pl.h.name, Dir: pl.path, Keeper: pl.who(*found), Me: pl.me}
+	if claim != renewer.ClaimRefused {
+		return claim, found, nil
 	}
-	return claim, found, nil
+	who := pl.who(*found)
+	if claim = pl.me.Claims(&who); claim == renewer.ClaimRefused {
+		err = &renewer.KeptError{Host: pl.h.name, Dir: pl.path, Keeper: who, Me: pl.me}
+	}
+	return claim, &who, err
 }
 
 // claim makes sure that this renewer keeps the directory, before anything is
@@ -110,7 +114,7 @@ func (pl *place) enter(m renewer.Mark) {
 // hold a text, whoever the directory belongs to, and is there as a whole or not at all.
 func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 	room := path.Join(ownerDir, m.Token())
-	who := time.Now().UTC().Format(time.RFC3339) + " " + m.Name
+	who := strings.Join([]string{time.Now().UTC().Format(time.RFC3339), cmp.Or(m.Place, "-"), m.Name}, " ")
 	if found == nil {
 		if err := pl.ensureDir(storeDir); err != nil {
 			return err
