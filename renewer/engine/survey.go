@@ -277,7 +277,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 		st := en.rec.Placements[p.Host]
 		_, hasTrust := p.Files[renewer.FileCA]
 		unknown := hasTrust && st.Placed() && st.Origin != renewer.OriginForeign && !st.Roots.Known() && st.Reprobe.IsZero() && st.Seen == nil // of a version before
-		unseen := st.Unseen == renewer.UnseenRestored && st.Reprobe.IsZero() // since it was restored
+		unseen := st.Unseen == renewer.UnseenRestored && st.Reprobe.IsZero()                                                                   // since it was restored
 		if !unseen && !unknown && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
 			continue
 		}

@@ -22,8 +22,10 @@ import (
 // call that changes something: who keeps the directory no longer has no room any
 // more. The mark is made by renaming a directory that has a room over .owner, which
 // fails where one is there; and it changes hands by renaming the room, which only one
-// can do. Who did empties it before anything else, so that a rename that had looked
-// up the room before finds nothing to rename.
+// can do. Who did empties it before anything else, so that a rename out of it that had
+// looked up the room before finds nothing to rename. One into it, for something to be
+// removed, has no such thing: if its call is under way while the room changes hands, it
+// may be done still. What is live is never removed, so that costs a way back at most.
 const (
 	ownerDir  = storeDir + "/.owner"
 	whoLink   = "renewer" // in the room: since when, and the renewer's place and name
@@ -135,7 +137,10 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		return pl.dir.Rename(temp, ownerDir)
+		if err := pl.dir.Rename(temp, ownerDir); err != nil {
+			return errors.Join(err, pl.removeAll(temp)) // somebody else came first
+		}
+		return nil
 	}
 	if found.Token() != m.Token() {
 		if err := pl.dir.Rename(path.Join(ownerDir, found.Token()), room); err != nil {
@@ -181,7 +186,7 @@ func (pl *place) discard(name string) error {
 // kept explains an error of something that was done in the room: it may be another
 // renewer's by now.
 func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, renewer.ErrKept) {
+	if err == nil || errors.Is(err, renewer.ErrKept) || errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
 	if _, _, kept := h.look(ctx, p.Dir); errors.Is(kept, renewer.ErrKept) {
