@@ -49,7 +49,11 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	return r.String(), pl.write(r.String(), files, sum)
+	mode := storeMode
+	if found {
+		mode = restMode
+	}
+	return r.String(), pl.write(r.String(), files, sum, mode)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -75,7 +79,7 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, looks at what is really there,
 // and gives it its name.
-func (pl *place) write(name string, files []File, sum string) (err error) {
+func (pl *place) write(name string, files []File, sum string, mode fs.FileMode) (err error) {
 	dir := pl.temp(name)
 	if err := pl.removeAll(dir); err != nil {
 		return err
@@ -85,7 +89,7 @@ func (pl *place) write(name string, files []File, sum string) (err error) {
 			_ = pl.removeAll(dir) // give the space back; what is left is swept by the next Stage
 		}
 	}()
-	got, err := pl.dir.Fill(dir, storeMode, files...)
+	got, err := pl.dir.Fill(dir, mode, files...)
 	if err != nil {
 		return err
 	}

@@ -209,6 +209,11 @@ func (pl *place) lead(link, revision string) error {
 	if live, err := pl.live(); err != nil || live == revision {
 		return err
 	}
+	if r, ok := parseRevision(revision); ok && r.n == 0 {
+		if err := pl.dir.Chmod(path.Join(pl.base, revision), storeMode); err != nil {
+			return err
+		}
+	}
 	return pl.put(revision, link)
 }
 
@@ -268,7 +273,8 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 	return nil
 }
 
-// Prune removes all revisions but the live one and those named.
+// Prune removes all revisions but the live one and those named, and closes a copy of
+// what was found: it has the modes that the files had, which may let everybody read.
 func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	return h.doing("prune", p, h.kept(ctx, p, h.prune(ctx, p, keep)))
 }
@@ -293,6 +299,13 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	revs, err := pl.revisions()
 	if err != nil {
 		return err
+	}
+	for _, r := range revs {
+		if r.n == 0 && r.String() != live {
+			if err := pl.dir.Chmod(path.Join(pl.base, r.String()), restMode); err != nil {
+				return err
+			}
+		}
 	}
 	revs = slices.DeleteFunc(revs, func(r revision) bool { return r.String() == live || slices.Contains(keep, r.String()) })
 	var ahead Ahead

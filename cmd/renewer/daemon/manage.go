@@ -224,8 +224,9 @@ func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerSta
 		placements = append(placements, c.Placements...)
 	}
 	placements = slices.DeleteFunc(placements, down)
-	found := p.keeperFindings(ctx, slices.DeleteFunc(directories(fleet, ""), down), isKnown)
-	found = slices.DeleteFunc(found, func(f renewer.Finding) bool { return f.Level == renewer.FindingOK })
+	found := slices.DeleteFunc(p.keeperFindings(ctx, slices.DeleteFunc(directories(fleet, ""), down), isKnown),
+		func(f renewer.Finding) bool { return f.Level == renewer.FindingOK })
+	found = append(found, p.shortened()...)
 	doubts := p.doubted(ctx, placements)
 	for _, pl := range placements {
 		found = append(found, findings(pl, doubts[pl.ID()])...)
