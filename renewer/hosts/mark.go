@@ -26,6 +26,7 @@ import (
 // looked up the room before finds nothing to rename. One into it, for something to be
 // removed, has no such thing: if its call is under way while the room changes hands, it
 // may be done still. What is live is never removed, so that costs a way back at most.
+// Neither is the mark compared where who may enter the copy of what was found changes.
 const (
 	ownerDir  = storeDir + "/.owner"
 	whoLink   = "renewer" // in the room: since when, and the renewer's place and name
