@@ -38,6 +38,8 @@ refused. Stop that one first.`,
 				return usageError{renewer.WithHint(errors.New("--take-over is for the directories of a host, and not for one certificate"), "renewer adopt --take-over HOST")}
 			case all:
 				return cobra.NoArgs(cmd, args)
+			case takeOver && len(args) != 1:
+				return usageError{renewer.WithHint(errors.New("--take-over needs the name of one host, or --all"), "renewer adopt --take-over HOST, or renewer adopt --take-over --all")}
 			}
 			return cobra.ExactArgs(1)(cmd, args)
 		},

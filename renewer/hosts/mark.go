@@ -264,14 +264,14 @@ func (h *Host) Keep(ctx context.Context, p renewer.Placement) error {
 func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.Mark, err error) {
 	err = h.take(ctx, p, func(pl *place) error {
 		claim, found, err := pl.mine()
-		var kept *renewer.KeptError
 		switch {
-		case errors.As(err, &kept):
-			was = &kept.Keeper
-		case err != nil:
+		case err != nil && !errors.Is(err, renewer.ErrKept):
 			return err
 		case claim == renewer.ClaimMine:
 			return nil
+		case found != nil && found.Incarnation != pl.me.Incarnation:
+			who := pl.who(*found)
+			was = &who
 		}
 		return pl.take(found, pl.me.After(found))
 	})
