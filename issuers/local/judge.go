@@ -13,6 +13,17 @@ import (
 // limits. It reads the certificate file alone: neither a key nor a passphrase
 // is needed, and nothing is signed with the CA.
 func Judge(cfg Config) (func(renewer.Request) error, error) {
+	path, err := pathOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, clock: time.Now}
+	return a.judge()
+}
+
+// pathOf reads the certificate file alone: the signing CA, and what is above it up
+// to the root.
+func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	text, err := readCertificateFile(cfg.CertFile)
 	if err != nil {
 		return nil, fileError(cfg, err)
@@ -28,11 +39,7 @@ func Judge(cfg Config) (func(renewer.Request) error, error) {
 	if path == nil {
 		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
 	}
-	if err := checkChain(path, cfg.CertFile); err != nil {
-		return nil, err
-	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], clock: time.Now}
-	return a.judge()
+	return path, checkChain(path, cfg.CertFile)
 }
 
 func (a *Authority) judge() (func(renewer.Request) error, error) {
@@ -45,6 +52,9 @@ func (a *Authority) judge() (func(renewer.Request) error, error) {
 	return func(r renewer.Request) error {
 		if valid != nil {
 			return valid
+		}
+		if err := a.policy.refuses(a.name, "it", r); err != nil {
+			return err
 		}
 		if err := a.setValidity(new(x509.Certificate), renewer.Order{Certificate: "it", Request: r}, now); err != nil {
 			return err
