@@ -81,6 +81,9 @@ func (c *exchange) pki(m *mount, rest string) {
 			m.roles[name] = role
 			body["data"] = shown(role)
 		})
+	case rest == "config/issuers" && c.text("default") == second:
+		m.signer, m.second = m.second, m.signer
+		c.replay("setup-09-policy-renewer")
 	case rest == "root/generate/internal" && m.ca != nil:
 		m.second = c.newSigner()
 		c.edit(c.w, "setup-03-root-generate-internal", func(body map[string]any) { c.describe(body, m.second.ca, m) })

@@ -55,6 +55,9 @@ func (i *Issuer) up(ctx context.Context) error {
 // would be let through. Without that nothing is confirmed: a server may refuse a
 // dead token in the same words as what a policy does not allow.
 func (i *Issuer) LogIn(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	i.drop()
 	if err := i.up(ctx); err != nil {
 		return err

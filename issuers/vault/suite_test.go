@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,11 +52,32 @@ func TestSuiteOnOpenBao(t *testing.T) {
 // suite is what every Vault passes, the stand-in and a real one.
 func suite(t *testing.T, g *ground) {
 	faults := g.faults()
-	issuertest.Run(t, issuertest.Harness{
+	h := issuertest.Harness{
 		New:  func(t *testing.T) issuertest.Issuer { return g.issuer(g.t, nil) },
 		Keys: []renewer.KeyType{renewer.ECDSAP256, renewer.ECDSAP384, renewer.Ed25519, renewer.RSA2048},
 		Adds: true, Secrets: g.secrets, Faults: faults,
-	})
+		Replace: func(t *testing.T) (issuertest.Issuer, func()) {
+			return g.issuer(t, func(c *Config) { c.Mount = g.id + "-two" }), func() {
+				g.write(g.id+"-two/config/issuers", map[string]any{"default": "second"})
+			}
+		},
+		Limited: func(t *testing.T) (issuertest.Issuer, time.Duration) {
+			return g.issuer(t, func(c *Config) { c.Role = "limited" }), 720 * time.Hour
+		},
+	}
+	if g.server != nil {
+		h.Outage = func(t *testing.T) (issuertest.Issuer, func(), func()) {
+			g := standIn(t)
+			i := g.issuer(t, func(c *Config) { c.RootsFile = filepath.Join(t.TempDir(), "roots", "corp-vault.pem") })
+			return i, func() { g.server.Fail(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }) }, func() { g.server.Fail(nil) }
+		}
+		h.Watched = func(t *testing.T, onCall func()) issuertest.Issuer {
+			g := standIn(t)
+			g.server.Fail(func(http.ResponseWriter, *http.Request) bool { onCall(); return false })
+			return g.issuer(t, nil)
+		}
+	}
+	issuertest.Run(t, h)
 	t.Run("ways in", func(t *testing.T) { g.waysIn(t) })
 	t.Run("names are the order's", func(t *testing.T) { g.exactNames(t) })
 	t.Run("the ttl is held to the role", func(t *testing.T) { g.shortened(t) })
