@@ -38,6 +38,8 @@ type Fleet struct {
 	hosts   map[string]int      // name → place in Hosts
 	entries map[string][]string // entry name → full names
 	index   map[string]int      // full name → place in Certificates
+	roots   []rootFile          // that trust: names
+	reading bool                // see LoadForReading
 }
 
 // Issuer is one entry of issuers. Which fields are set depends on Type.

@@ -28,6 +28,7 @@ type OnDisk struct {
 	Trusts   RootSet   // the roots of the ca file; unknown if that could not be read
 	Roots    []*x509.Certificate
 	Problems []Problem // what differs from the placement
+	Unmarked bool      // no renewer keeps the directory yet, although one has placed it
 }
 
 // Expected is what should be at the live names of a placement.
@@ -126,4 +127,12 @@ func (d OnDisk) Texts() []string {
 		out = append(out, p.Text)
 	}
 	return out
+}
+
+// Container is one that runs, with the files and directories of its host that are
+// mounted into it.
+type Container struct {
+	Name    string
+	User    string // as it was told to run as, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
+	Sources []string
 }

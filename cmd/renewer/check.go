@@ -29,6 +29,9 @@ would start again.`,
 			if err != nil {
 				return err
 			}
+			if unusable := f.Unusable(); len(unusable) > 0 {
+				return usageError{unusable}
+			}
 			found := checked{File: f.Path, OK: true, Certificates: len(f.Certificates), Hosts: placedOn(f), Issuers: len(f.Issuers)}
 			if err := daemon.CheckPort(f); err != nil {
 				return err
