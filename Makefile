@@ -67,7 +67,7 @@ e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; 
 	@e2e/install
 	@PATH="$(CURDIR)/bin/tools/prometheus/usr/bin:$$PATH" $(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
 
-test-vault: ## the Vault issuer's tests against a real server: VAULT_ADDR, VAULT_TOKEN (VAULT_CACERT); cleans up after itself
+test-vault: ## the Vault issuer's tests against a real Vault or OpenBao: VAULT_ADDR, VAULT_TOKEN (VAULT_CACERT, VAULT_NAMESPACE); cleans up after itself
 	@: "$${VAULT_ADDR:?names the Vault to test against, such as http://127.0.0.1:8200 of vault server -dev}"
 	@: "$${VAULT_TOKEN:?is a token that may mount engines, write policies and enable auth methods there}"
 	@$(GO) test -tags vault -v -count 1 -timeout 5m -run '^TestRealVault$$' ./issuers/vault

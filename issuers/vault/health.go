@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -107,10 +106,8 @@ func (i *Issuer) checkRole(ctx context.Context, s *session) error {
 	case role.Data["generate_lease"] == true:
 		return i.leased()
 	}
-	if most, ok := role.Data["max_ttl"].(json.Number); ok {
-		seconds, _ := most.Int64() // 0: the mount's own limit holds, which is not known here
-		i.longest.Store(int64(time.Duration(seconds) * time.Second))
-	}
+	// 0: the mount's own limit holds, which is not known here.
+	i.longest.Store(int64(time.Duration(number(role.Data["max_ttl"])) * time.Second))
 	return nil
 }
 

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,10 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 		})
 		return err
 	}
+	if number(answer.Data["secret_id_num_uses"]) == 1 {
+		return errors.Join(i.misconfigured("{cli} write auth/{auth}/role/"+s.appRole+" secret_id_num_uses=0, or leave rotate_secret_id out",
+			"rotate_secret_id: the secret ids of the AppRole %s log in once, so a new one could not be proven and kept", s.appRole), destroy(next))
+	}
 	fresh, err := i.logInAs(ctx, next)
 	if err == nil {
 		err = atomicfile.Write(i.cfg.Auth.SecretIDFile, []byte(next+"\n"), mode)
@@ -85,7 +90,18 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 	}
 	i.session.Store(fresh)
 	slog.Info("the secret id of an AppRole was replaced", "issuer", i.cfg.Name, "file", i.cfg.Auth.SecretIDFile)
-	return destroy(old)
+	if lasts := time.Duration(number(answer.Data["secret_id_ttl"])) * time.Second; lasts > 0 && lasts <= i.cfg.RotateSecretID {
+		err = i.misconfigured("set rotate_secret_id to less, or {cli} write auth/{auth}/role/"+s.appRole+" secret_id_ttl=0",
+			"the secret ids of the AppRole %s last %s: they expire before rotate_secret_id (%s) replaces them", s.appRole, lasts, i.cfg.RotateSecretID)
+	}
+	return errors.Join(err, destroy(old))
+}
+
+// number is one of an answer; 0 for anything else.
+func number(v any) int64 {
+	n, _ := v.(json.Number)
+	whole, _ := n.Int64()
+	return whole
 }
 
 // secretIDs is where secret ids of the AppRole that logged in are made.

@@ -87,6 +87,7 @@ func suite(t *testing.T, g *ground) {
 	t.Run("one of several issuers", func(t *testing.T) { g.namesIssuer(t) })
 	t.Run("root that stays offline", func(t *testing.T) { g.offlineRoot(t) })
 	t.Run("secret id replaced", func(t *testing.T) { g.rotates(t) })
+	t.Run("secret id that does not last", func(t *testing.T) { g.rotatesOnlyWhatLasts(t) })
 	t.Run("longest lifetime", func(t *testing.T) { g.knowsLongest(t) })
 }
 
@@ -394,7 +395,7 @@ func (g *ground) rotates(t *testing.T) {
 		g.must(err)
 		return strings.TrimSpace(string(text))
 	}
-	i := g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = auth, 30*24*time.Hour })
+	i := g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = auth, 29*24*time.Hour })
 	if err := i.LogIn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +423,7 @@ func (g *ground) rotates(t *testing.T) {
 	g.must(os.Chtimes(poor.SecretIDFile, past, past))
 	old, err := func() (string, error) { b, err := os.ReadFile(poor.SecretIDFile); return string(b), err }()
 	g.must(err)
-	i = g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = poor, 30*24*time.Hour })
+	i = g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = poor, 29*24*time.Hour })
 	err = i.Upkeep(t.Context())
 	if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), "policy does not allow it") || renewer.Hint(err) == "" {
 		t.Errorf("without the right: %v", err)
@@ -432,6 +433,37 @@ func (g *ground) rotates(t *testing.T) {
 	}
 	if err := i.Upkeep(t.Context()); err != nil {
 		t.Errorf("it is tried again at once: %v", err)
+	}
+}
+
+// rotatesOnlyWhatLasts: a secret id that logs in once cannot be proven and kept, and
+// one that expires before its time is said.
+func (g *ground) rotatesOnlyWhatLasts(t *testing.T) {
+	past := time.Now().Add(-31 * 24 * time.Hour)
+	for name, c := range map[string]struct {
+		field, value, want string
+		kept               bool
+	}{
+		"once":     {"secret_id_num_uses", "1", "log in once", true},
+		"too late": {"secret_id_ttl", "24h", "expire before rotate_secret_id", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			auth := g.appRoleAuth("renewer")
+			g.must(os.Chtimes(auth.SecretIDFile, past, past))
+			old, err := os.ReadFile(auth.SecretIDFile)
+			g.must(err)
+			g.write("auth/"+g.appRole+"/role/renewer", map[string]any{c.field: c.value})
+			defer g.write("auth/"+g.appRole+"/role/renewer", map[string]any{c.field: "0"})
+			i := g.issuer(t, func(cfg *Config) { cfg.Auth, cfg.RotateSecretID = auth, 29*24*time.Hour })
+			err = i.Upkeep(t.Context())
+			if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), c.want) || !strings.Contains(renewer.Hint(err), c.field) {
+				t.Errorf("%v; hint %q", err, renewer.Hint(err))
+			}
+			if now, err := os.ReadFile(auth.SecretIDFile); err != nil || (string(now) == string(old)) != c.kept {
+				t.Errorf("the secret id was kept: %v, want %v (%v)", string(now) == string(old), c.kept, err)
+			}
+			g.signs(t, i)
+		})
 	}
 }
 
