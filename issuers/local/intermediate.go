@@ -48,3 +48,12 @@ func (a *Authority) signBelow(o CreateOptions, pub crypto.PublicKey) ([]*x509.Ce
 	}
 	return append([]*x509.Certificate{signed.Certificate}, a.path()...), nil
 }
+
+// mustBeRoot refuses to replace an intermediate, which only the CA above it can.
+func (a *Authority) mustBeRoot() error {
+	if a.chain[0] == a.root {
+		return nil
+	}
+	return misconfigured("have a new one signed there, then: renewer ca import "+a.name+" --as-next --cert FILE --key FILE",
+		"issuer %s: %s was signed by %s, and only that can replace it", a.name, subject(a.chain[0]), subject(a.root))
+}

@@ -95,3 +95,21 @@ func TestNoIntermediateBelowAPathLengthOf0(t *testing.T) {
 		t.Error("below an intermediate with path length 0")
 	}
 }
+
+// Only the CA above can replace an intermediate; a root that may have one below it is
+// replaced by another such root.
+func TestIntermediateIsReplacedFromAbove(t *testing.T) {
+	t.Parallel()
+	_, _, cfg := below(t)
+	if _, err := local.CreateNext(cfg, local.NextOptions{}); renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.Contains(renewer.Hint(err), "ca import fleet-ca --as-next") {
+		t.Errorf("%v; hint %q", err, renewer.Hint(err))
+	}
+	top := config(t, "")
+	if _, err := local.Create(top, local.CreateOptions{PathLen: 1}); err != nil {
+		t.Fatal(err)
+	}
+	next, err := local.CreateNext(top, local.NextOptions{})
+	if err != nil || next.Info().PathLen != 1 {
+		t.Errorf("%v, path length %d", err, next.Info().PathLen)
+	}
+}
