@@ -180,7 +180,7 @@ func TestFaultsAreJudged(t *testing.T) {
 	}
 }
 
-// A text that nobody can read in a log is found.
+// A text that cannot be read in a log is found.
 func TestTextsAreJudged(t *testing.T) {
 	t.Parallel()
 	if err := checkText(renewer.WithHint(errors.New("issuer a: sign b: no such name"), "set sans: to ...")); err != nil {

@@ -124,7 +124,7 @@ func checkLimits(t *testing.T, h Harness) error {
 const mostCalls = 20
 
 // checkEachCall gives up a first order at each request that it makes. The one who
-// gave up is told at once, and the next order is signed.
+// gave up gets an answer at once, and the next order is signed.
 func checkEachCall(t *testing.T, h Harness) error {
 	for k := int32(1); k <= mostCalls; k++ {
 		reached, err := h.cancelAt(t, k)
