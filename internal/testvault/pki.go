@@ -23,9 +23,10 @@ import (
 // mount is a PKI engine. Its default issuer is its own.
 type mount struct {
 	signer
-	second signer // another issuer in it, which roles may name
-	roles  map[string]map[string]any
-	issued map[string]*issued
+	second  signer        // another issuer in it, which roles may name
+	longest time.Duration // max_lease_ttl; signing is not held to it here
+	roles   map[string]map[string]any
+	issued  map[string]*issued
 }
 
 // signer is an issuer of a mount.

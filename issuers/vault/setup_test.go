@@ -102,6 +102,7 @@ func (g *ground) prepare() {
 path "PKI/issuer/+/sign/docker" { capabilities = ["update"] }
 path "PKI/revoke" { capabilities = ["update"] }
 path "PKI/roles/docker" { capabilities = ["read"] }
+path "sys/mounts/PKI/tune" { capabilities = ["read"] }
 path "ID-nochain/sign/docker" { capabilities = ["update"] }
 path "ID-two/sign/docker" { capabilities = ["update"] }
 path "ID-empty/sign/docker" { capabilities = ["update"] }
