@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,17 @@ func (g *ground) rotates(t *testing.T) {
 	auth.SecretIDFile = g.file("secret-id", old)
 	if err := g.issuer(t, func(c *Config) { c.Auth = auth }).LogIn(t.Context()); err == nil {
 		t.Error("the old secret id logs in still")
+	}
+
+	linked := g.appRoleAuth("renewer")
+	link := filepath.Join(t.TempDir(), "secret-id")
+	g.must(os.Symlink(linked.SecretIDFile, link))
+	linked.SecretIDFile = link
+	i = g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = linked, 29*24*time.Hour })
+	for _, err := range []error{i.LogIn(t.Context()), i.Upkeep(t.Context())} {
+		if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), link+" is not a file") {
+			t.Errorf("a link: %v", err)
+		}
 	}
 
 	poor := g.appRoleAuth("poor")

@@ -32,9 +32,9 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 	i.rotation.Lock()
 	defer i.rotation.Unlock()
 	now := i.cfg.now()
-	file, err := os.Stat(i.cfg.Auth.SecretIDFile)
+	file, err := i.secretIDFile()
 	if err != nil {
-		return i.fileError("auth.secret_id_file", err)
+		return err
 	}
 	if now.Before(i.rotation.after) || now.Before(file.ModTime().Add(i.cfg.RotateSecretID)) {
 		return nil
@@ -45,6 +45,20 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 	}
 	i.rotation.after = time.Time{}
 	return nil
+}
+
+// secretIDFile is the file that is replaced. A link is left alone: what it leads to is
+// somebody else's, such as a secret that Kubernetes mounts.
+func (i *Issuer) secretIDFile() (os.FileInfo, error) {
+	file, err := os.Lstat(i.cfg.Auth.SecretIDFile)
+	switch {
+	case err != nil:
+		return nil, i.fileError("auth.secret_id_file", err)
+	case !file.Mode().IsRegular():
+		return nil, i.misconfigured("name the file itself, or leave rotate_secret_id out",
+			"rotate_secret_id: %s is not a file but leads to one (%s), and is not replaced", i.cfg.Auth.SecretIDFile, file.Mode().Type())
+	}
+	return file, nil
 }
 
 func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
@@ -137,6 +151,9 @@ func (i *Issuer) notRotated(err error) error {
 func (i *Issuer) checkRotation(ctx context.Context, s *session) error {
 	if i.cfg.RotateSecretID == 0 {
 		return nil
+	}
+	if _, err := i.secretIDFile(); err != nil {
+		return err
 	}
 	if dir := filepath.Dir(i.cfg.Auth.SecretIDFile); unix.Access(dir, unix.W_OK) != nil {
 		return i.misconfigured("keep {secret_id_file} in a directory that renewer may write to, or leave rotate_secret_id out",
