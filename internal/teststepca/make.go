@@ -97,6 +97,24 @@ func (c *CA) NewIntermediate() error {
 	return w.err
 }
 
+// Federate has the CA vouch for the roots in further PEM files. A CA that runs takes
+// them at its next start.
+func (c *CA) Federate(files ...string) error {
+	text, err := os.ReadFile(c.ConfigFile)
+	if err != nil {
+		return err
+	}
+	var cfg map[string]any
+	if err := json.Unmarshal(text, &cfg); err != nil {
+		return fmt.Errorf("%s: %w", c.ConfigFile, err)
+	}
+	cfg["federatedRoots"] = files
+	if text, err = json.MarshalIndent(cfg, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(c.ConfigFile, text, 0o600)
+}
+
 func (c *CA) makeIntermediate(w *writer, life time.Duration) error {
 	key, intermediate, err := newAuthority("Test step Intermediate", 0, life, c.Root, c.rootKey)
 	if err != nil {

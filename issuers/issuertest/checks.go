@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"renewer/renewer"
+	"renewer/renewer/engine"
 )
 
 // slack is for the time that an order takes and for whole seconds.
@@ -204,8 +205,22 @@ func checkCancelled(ctx context.Context, i Issuer, h Harness) error {
 	if _, err := i.Sign(ctx, o); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("sign with a cancelled context gave %v", err)
 	}
-	if err := i.Health(ctx); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("health with a cancelled context gave %v", err)
+	calls := map[string]func() error{
+		"health": func() error { return i.Health(ctx) },
+		"roots":  func() error { _, err := i.Roots(ctx); return err },
+	}
+	if revoker, ok := i.(engine.Revoker); ok {
+		calls["revoke"] = func() error {
+			return revoker.Revoke(ctx, renewer.Revocation{Certificate: "docker@host-b", Serial: "0a1b"})
+		}
+	}
+	if l, ok := i.(engine.LogIn); ok {
+		calls["log in"] = func() error { return l.LogIn(ctx) }
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("%s with a cancelled context gave %v", name, err)
+		}
 	}
 	return nil
 }
@@ -229,7 +244,7 @@ func checkSameKey(ctx context.Context, i Issuer, h Harness) error {
 }
 
 func checkConcurrent(ctx context.Context, i Issuer, h Harness) error {
-	const n = 8
+	const n = 20
 	serials := make([]string, n)
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range n {
@@ -260,7 +275,7 @@ func (h Harness) checkFault(f Fault, err error) error {
 	if err == nil {
 		return errors.New("nothing went wrong")
 	}
-	var errs []error
+	errs := []error{checkText(err)}
 	if got := renewer.ClassOf(err); got != f.Class {
 		errs = append(errs, fmt.Errorf("class %s, want %s: %w", got, f.Class, err))
 	}

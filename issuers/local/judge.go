@@ -15,6 +15,17 @@ import (
 // limits. It reads the certificate file alone: neither a key nor a passphrase
 // is needed, and nothing is signed with the CA.
 func Judge(cfg Config) (func(renewer.Request) error, error) {
+	path, err := pathOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, clock: time.Now}
+	return a.Judge()
+}
+
+// pathOf reads the certificate file alone: the signing CA, and what is above it up
+// to the root.
+func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	text, err := readCertificateFile(cfg.CertFile)
 	if err != nil {
 		return nil, fileError(cfg, err)
@@ -30,11 +41,7 @@ func Judge(cfg Config) (func(renewer.Request) error, error) {
 	if path == nil {
 		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
 	}
-	if err := checkChain(path, cfg.CertFile); err != nil {
-		return nil, err
-	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], clock: time.Now}
-	return a.Judge()
+	return path, checkChain(path, cfg.CertFile)
 }
 
 // Judge returns what Sign would say now of a request; see the function Judge. What the
@@ -48,6 +55,9 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 	return func(r renewer.Request) error {
 		now := a.clock()
 		if err := a.validAt(now); err != nil {
+			return err
+		}
+		if err := a.policy.refuses(a.name, "it", r); err != nil {
 			return err
 		}
 		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil || trial == nil {

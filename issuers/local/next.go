@@ -67,11 +67,14 @@ func CreateNext(cfg Config, o NextOptions) (*Authority, error) {
 	if o.Key == "" {
 		o.Key = renewer.KeyType(keyType(signing.chain[0].PublicKey))
 	}
+	if err := signing.mustBeRoot(); err != nil {
+		return nil, err
+	}
 	signer, err := generate(o.Key)
 	if err != nil {
 		return nil, misconfigured("give --key ecdsa-p256", "make the next key of issuer %s: %w", cfg.Name, err)
 	}
-	cert, err := selfSign(CreateOptions{CommonName: successor(signing.chain[0].Subject.CommonName, cfg.Name), Lifetime: o.Lifetime}, signer, time.Now())
+	cert, err := selfSign(CreateOptions{CommonName: successor(signing.chain[0].Subject.CommonName, cfg.Name), Lifetime: o.Lifetime, PathLen: max(signing.chain[0].MaxPathLen, 0)}, signer, time.Now())
 	if err != nil {
 		return nil, misconfigured("", "sign the next CA certificate of issuer %s: %w", cfg.Name, err)
 	}

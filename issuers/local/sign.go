@@ -40,6 +40,9 @@ func (a *Authority) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, e
 	if err != nil {
 		return renewer.Chain{}, err
 	}
+	if err := a.policy.refuses(a.name, o.Certificate, o.Request); err != nil {
+		return renewer.Chain{}, err
+	}
 	if tmpl.NotBefore, tmpl.NotAfter, err = a.validity(o, now); err != nil {
 		return renewer.Chain{}, err
 	}

@@ -30,10 +30,11 @@ func newSignRequest(csr []byte, token string, lifetime time.Duration) signReques
 	return signRequest{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), token, lifetime.String()}
 }
 
+// signResponse has each certificate twice: they are parsed where they are needed.
 type signResponse struct {
-	Leaf  certificate   `json:"crt"`
-	CA    certificate   `json:"ca"`
-	Chain []certificate `json:"certChain"`
+	Leaf  string   `json:"crt"`
+	CA    string   `json:"ca"`
+	Chain []string `json:"certChain"`
 }
 
 type revokeRequest struct {
@@ -99,12 +100,16 @@ func (c *certificate) UnmarshalJSON(text []byte) (err error) {
 	if err := json.Unmarshal(text, &s); err != nil || s == "" {
 		return err
 	}
-	block, _ := pem.Decode([]byte(s))
-	if block == nil {
-		return errors.New("no PEM")
-	}
-	c.Certificate, err = x509.ParseCertificate(block.Bytes)
+	c.Certificate, err = parseCertificate(s)
 	return err
+}
+
+func parseCertificate(text string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("no PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 // call asks one thing of the server, through what wire lets pass.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// backdate is by how much step-ca dates certificates back unless it is told
+// backdate is by how much step-ca dates certificates back unless ca.json says
 // otherwise. What it says of a maximum has that on top.
 const backdate = time.Minute
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -48,7 +49,31 @@ func TestSuite(t *testing.T) {
 		Adds:    true, // its default template has both usages, and a name where there is none
 		Secrets: []string{teststepca.Password, wrongPassword, "eyJ", "PRIVATE KEY"},
 		Faults:  faults,
+		Outage: func(t *testing.T) (issuertest.Issuer, func(), func()) {
+			ca := start(t, teststepca.Options{})
+			return open(t, keeping(t, configOf(ca))), func() { must(t, ca.Stop()) }, func() { must(t, ca.Start()) }
+		},
+		Replace: func(t *testing.T) (issuertest.Issuer, func()) { // the pinned root stays, another one is trusted with it
+			ca := start(t, teststepca.Options{})
+			return open(t, configOf(ca)), func() {
+				file := filepath.Join(t.TempDir(), "next.pem")
+				testpki.WriteFile(t, file, testpki.New(t).PEM(), 0o600)
+				must(t, errors.Join(ca.Stop(), ca.Federate(file), ca.Start()))
+			}
+		},
+		Limited: func(t *testing.T) (issuertest.Issuer, time.Duration) {
+			return open(t, configOf(start(t, teststepca.Options{MaxLifetime: 24 * time.Hour}))), 24 * time.Hour
+		},
+		Watched: func(t *testing.T, onCall func()) issuertest.Issuer {
+			return behind(t, front(t, shared, func(http.ResponseWriter, *http.Request) bool { onCall(); return false }))
+		},
 	})
+}
+
+// keeping has the roots kept.
+func keeping(t *testing.T, cfg stepca.Config) stepca.Config {
+	cfg.RootsFile = filepath.Join(t.TempDir(), "roots", "corp-step.pem")
+	return cfg
 }
 
 func TestSuiteWithX5C(t *testing.T) {

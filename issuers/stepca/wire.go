@@ -90,7 +90,8 @@ func (w *wire) bad(res *http.Response, body []byte) error {
 	}
 	var said struct{ Message string }
 	if json.Unmarshal(body, &said) == nil {
-		a.words = clean(said.Message)
+		// What every 403 begins with says nothing.
+		a.words = strings.TrimSuffix(strings.TrimPrefix(clean(said.Message), "The request was forbidden by the certificate authority: "), ".")
 	}
 	return a
 }

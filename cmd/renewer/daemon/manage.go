@@ -73,6 +73,12 @@ func localIssuer(fleet *configs.Fleet, name string) (local.Config, error) {
 
 // CAInit makes the CA of a local issuer; an empty name means the only one.
 func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
+	return CAInitBelow(fleet, issuer, "", 0)
+}
+
+// CAInitBelow is CAInit with a path length and, unless it is empty, the issuer whose
+// CA signs the new one.
+func CAInitBelow(fleet *configs.Fleet, issuer, below string, pathLen int) (local.Info, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
 		return local.Info{}, err
@@ -80,7 +86,17 @@ func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
 	if err := prepareStateDir(fleet.StateDir); err != nil {
 		return local.Info{}, err
 	}
-	ca, err := local.Create(cfg, local.CreateOptions{})
+	o := local.CreateOptions{PathLen: pathLen}
+	if below != "" {
+		parent, err := localIssuer(fleet, below)
+		if err != nil {
+			return local.Info{}, err
+		}
+		if o.Parent, err = local.Open(parent); err != nil {
+			return local.Info{}, err
+		}
+	}
+	ca, err := local.Create(cfg, o)
 	if err != nil {
 		return local.Info{}, err
 	}
