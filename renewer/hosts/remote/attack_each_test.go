@@ -73,8 +73,8 @@ type inTime struct {
 	swaps int
 }
 
-func (a *inTime) OpenDir(ctx context.Context, name string, create bool) (hosts.Dir, error) {
-	d, err := a.Transport.OpenDir(ctx, name, create)
+func (a *inTime) OpenDir(ctx context.Context, name string, create bool, first ...hosts.Ahead) (hosts.Dir, error) {
+	d, err := a.Transport.OpenDir(ctx, name, create, first...)
 	if err != nil || name != a.v.dir {
 		return d, err
 	}
@@ -151,8 +151,12 @@ func (d *inTimeDir) Create(files ...hosts.File) error {
 	return nil
 }
 
-func (d *inTimeDir) Fill(dir string, mode fs.FileMode, files ...hosts.File) ([]hosts.File, error) {
-	return hosts.Fill(d, dir, mode, files)
+func (d *inTimeDir) Publish(temp, name string, mode fs.FileMode, files ...hosts.File) error {
+	return hosts.Publish(d, temp, name, mode, files)
+}
+
+func (d *inTimeDir) Discard(name, temp string, likely []string) error {
+	return d.change(name, false, func() error { return d.Dir.Discard(name, temp, likely) })
 }
 
 func (d *inTimeDir) Link(target, temp, name string) error {
