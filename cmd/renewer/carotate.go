@@ -181,11 +181,13 @@ func (c *cli) showRotation(v renewer.RotationView) {
 	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
 		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "left behind", strings.Join(v.LeftBehind, "\n"), "old key", v.OldKey)
+	where := "trusted nowhere, "
 	if len(v.TrustedBy) > 0 {
+		where = "trusted nowhere else, "
 		c.facts("left", strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+" had left the fleet file, with the old root in its ca file")
 	}
 	if v.TrustedNowhere > 0 {
-		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
+		c.facts("old root", where+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}
 }
 

@@ -135,7 +135,7 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}
 		if len(r.Left) > 0 {
-			text += "; what left the fleet file has the other root still: " + strings.Join(r.Left, ", ")
+			text += ", but for what left the fleet file: " + strings.Join(r.Left, ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:
