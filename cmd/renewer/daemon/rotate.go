@@ -216,10 +216,14 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with a key of type %s", is.Name, next.Info().Subject, next.Info().Key),
 			"renewer ca rotate "+is.Name+" uses it; renewer ca rotate "+is.Name+" --cancel removes it")
 	case !missing:
-		if err = take(next); err != nil && kind == rotation.Imported && !errors.Is(err, errPlanned) {
+		switch err = take(next); {
+		case err == nil || errors.Is(err, errPlanned):
+			to = rotationCA(next)
+		case kind == rotation.Imported:
 			err = errors.Join(err, local.DropNext(cfg))
+		default:
+			err = renewer.WithHint(err, "renewer ca rotate "+is.Name+" --cancel removes it (take standby_root out of the fleet file first); or change what the entry asks for")
 		}
-		to = rotationCA(next)
 	case kind == rotation.Imported:
 		return one, err
 	case kind == rotation.Reissued:
