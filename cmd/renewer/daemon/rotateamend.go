@@ -3,11 +3,12 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"renewer/renewer"
-	"renewer/renewer/rotation"
 	"slices"
 	"strings"
 	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/rotation"
 )
 
 // amendRotation takes a second request into the rotation under way.

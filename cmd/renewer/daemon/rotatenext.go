@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/renewer"

@@ -2,9 +2,10 @@ package daemon
 
 import (
 	"context"
+	"slices"
+
 	"renewer/configs"
 	"renewer/renewer"
-	"slices"
 )
 
 // awaitRotation waits until a rotation is over or needs manual action. Without a daemon

@@ -1,9 +1,10 @@
 package daemon
 
 import (
-	"renewer/renewer"
 	"strings"
 	"testing"
+
+	"renewer/renewer"
 )
 
 // farPair is farService with a client on the other host too.

@@ -4,13 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
 	"renewer/internal/testpki"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/rotation"
-	"strings"
-	"testing"
-	"time"
 )
 
 // limited are CAs that cannot sign what a fleet asks for.
