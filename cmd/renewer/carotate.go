@@ -170,7 +170,7 @@ func notOver(v renewer.RotationView) error {
 		return renewer.WithHint(fmt.Errorf("%s: %s is blocked: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")), v.Ends)
 	}
 	return renewer.WithHint(fmt.Errorf("%s: %s is not over, and no daemon goes on with it: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")),
-		"start the daemon, or give this command again then: renewer ca rotate "+v.Issuer+" --wait")
+		"start the daemon, or have renewer run --once do the rest then; renewer ca show "+v.Issuer+" shows where it is")
 }
 
 func (c *cli) showRotation(v renewer.RotationView) {

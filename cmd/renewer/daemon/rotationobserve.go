@@ -23,17 +23,15 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	}
 	info := ca.Info()
 	o.Signing = info.Fingerprint
-	switch signs, _, err := local.NextRoot(localConfig(is)); {
-	case err == nil:
+	signs, _, err := local.NextRoot(localConfig(is)) // where it signs, or was taken back, there is none
+	if err == nil {
 		o.Next = renewer.Fingerprint(signs.Raw)
-		judge, err := lazy.judgeNext()
-		if err == nil {
+		var judge func(renewer.Request) error
+		if judge, err = lazy.judgeNext(); err == nil {
 			err = cannotSign(a.parts.Load().fleet, is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
 		}
-		o.NextErr = err
-	default: // where it signs, or was taken back, it is to be gone
-		o.NextErr = err
 	}
+	o.NextErr = err
 	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))
 	at, err := a.eng.Succession(ctx, engine.Succeeding{
 		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),

@@ -132,6 +132,7 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 	away, isAway := stuck(func(h rotation.Holder) bool { return h.Away })
 	left, hasLeft := stuck(func(h rotation.Holder) bool { return h.Left })
 	blocked, isBlocked := stuck(func(h rotation.Holder) bool { return h.Blocked })
+	failing, isFailing := stuck(func(h rotation.Holder) bool { return h.Hint != "" })
 	var text string
 	switch {
 	case w.Err != nil:
@@ -149,6 +150,8 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 			text += " (" + blocked.Hint + ")"
 		}
 		text += fmt.Sprintf("; renewer renew %s tries at once; or renewer ca rotate %s --without %s", blocked.Certificate, r.Issuer, blocked.Host)
+	case isFailing:
+		text = fmt.Sprintf("ends when %s is put right (%s); it is tried again by itself", failing.Name, failing.Hint)
 	case len(w.For) > 0:
 		text = "ends by itself when they have it"
 		if r.Stage == rotation.Reissue || r.Stage == rotation.DropRoot || r.Stage == rotation.Cancel {
