@@ -3,11 +3,6 @@ package issuertest
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,6 +14,7 @@ import (
 
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 )
 
 // slack is for the time that an order takes and for whole seconds.
@@ -57,7 +53,7 @@ var checks = []struct {
 }
 
 func (h Harness) order(kind renewer.KeyType, sans []string, life time.Duration, usages ...renewer.Usage) (renewer.Order, error) {
-	key, err := newKey(kind)
+	key, err := pki.NewKey(kind)
 	name := "host-b.example.com"
 	if len(sans) > 0 {
 		name = sans[len(sans)-1]
@@ -295,22 +291,6 @@ func (h Harness) checkFault(f Fault, err error) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func newKey(kind renewer.KeyType) (crypto.Signer, error) {
-	switch kind {
-	case renewer.ECDSAP256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case renewer.ECDSAP384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case renewer.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	case renewer.RSA2048:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	default:
-		return nil, fmt.Errorf("the suite makes no keys of type %s", kind)
-	}
 }
 
 func asText(usages []renewer.Usage) []string {
