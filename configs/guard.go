@@ -22,7 +22,8 @@ var guardSchema = schema{
 
 var waitSchema = schema{"deadline": duration(time.Second, mostLifetime), "at_deadline": enum("block", "restart")}
 
-// idleSchema are the ways to see that Dagu is idle, beside the word processes.
+// idleSchema are the ways to see that Dagu is idle, beside the words processes and
+// coordinator.
 var idleSchema = schema{
 	"api": object("api", schema{
 		"url": workersURL, "worker": template("the name of a worker, or *", workerName.MatchString), "token_file": pathOf(true), "ca_cert": pathOf(true),
@@ -90,20 +91,20 @@ func readWaitIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
 		if !ok {
 			return nil, false
 		}
-		return &renewer.DaguGuard{By: renewer.IdleByProcesses, GuardDeadline: renewer.GuardDeadline{Before: v.(time.Duration), Then: renewer.GuardBlock}}, true
+		return &renewer.DaguGuard{GuardDeadline: renewer.GuardDeadline{Before: v.(time.Duration), Then: renewer.GuardBlock}}, true
 	}
 	v, ok := object("wait_idle", waitSchema.with(schema{"by": readIdle}))(l, at, n)
 	if !ok {
 		return nil, false
 	}
 	s := v.(settings)
-	g := getOr(s, "by", renewer.DaguGuard{By: renewer.IdleByProcesses})
+	g := getOr(s, "by", renewer.DaguGuard{})
 	g.GuardDeadline = deadlineOf(s)
 	return &g, true
 }
 
 func readIdle(l *loader, at pos, n *yaml.Node) (any, bool) {
-	kind, s, ok := l.choice(at, n, "by", idleSchema, schema{}, string(renewer.IdleByProcesses))
+	kind, s, ok := l.choice(at, n, "by", idleSchema, schema{}, string(renewer.IdleByProcesses), string(renewer.IdleByCoordinator))
 	if !ok {
 		return nil, false
 	}
@@ -139,6 +140,14 @@ func (r *resolver) guard(d *draft, c *renewer.Certificate, a renewer.Activation,
 	}
 	dagu := *g.Dagu
 	g.Dagu = &dagu
+	switch { // whose worker a container's process is, only its API can be asked
+	case dagu.By == "" && a.Kind == renewer.ActivateSystemd:
+		dagu.By = renewer.IdleByCoordinator
+	case dagu.By == "":
+		dagu.By = renewer.IdleByProcesses
+	case dagu.By == renewer.IdleByCoordinator && a.Kind != renewer.ActivateSystemd:
+		r.fault(d.where("guard"), "by: coordinator needs a unit that is activated: by its settings it is known which worker it is", "expected activate: {systemd: …}, or by: {api: …}")
+	}
 	sees := []renewer.ActivationKind{renewer.ActivateSystemd, renewer.ActivateDocker, renewer.ActivateNone}
 	if dagu.By == renewer.IdleByProcesses && !slices.Contains(sees, a.Kind) {
 		if !own { // the profile's is for what the profile activates

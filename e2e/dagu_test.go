@@ -41,14 +41,18 @@ func startCluster(t *testing.T, names ...string) *cluster {
 	first := c.hosts[0].Name
 	for i, h := range c.hosts {
 		run(t, h, "useradd", "--system", "--home-dir", daguDir, "--create-home", "dagu")
-		run(t, h, "install", "-d", "-o", "dagu", "-m", "0700", daguDir+"/spool")
+		run(t, h, "install", "-d", "-o", "dagu", "-m", "0700", daguDir+"/spool", daguDir+"/registry")
 		if err := h.WriteFile(t.Context(), "/usr/local/bin/dagupeer", program, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		c.unit(h, "dagu-worker", "worker --worker.id="+h.Name+" --worker.coordinators="+first+":50055", "worker", "server-ca.crt")
+		id := ""
+		if i == 1 { // the others are named after their host and process
+			id = " --worker.id=second"
+		}
+		c.unit(h, "dagu-worker", "worker"+id+" --worker.max-active-runs=2 --worker.coordinators="+first+":50055", "worker", "server-ca.crt")
 		if i == 0 {
-			c.unit(h, "dagu-coordinator", "coordinator --coordinator.host=0.0.0.0 --health=0.0.0.0:8091 --dir="+daguDir, "coordinator", "client-ca.crt")
-			c.unit(h, "dagu-scheduler", "scheduler --worker.coordinators="+first+":50055 --dir="+daguDir+"/spool", "peer-client", "peer-client-ca.crt")
+			c.unit(h, "dagu-coordinator", "coordinator --coordinator.host=0.0.0.0 --registry="+daguDir+"/registry --health=0.0.0.0:8091 --dir="+daguDir, "coordinator", "client-ca.crt")
+			c.unit(h, "dagu-scheduler", "scheduler --registry="+daguDir+"/registry --dir="+daguDir+"/spool", "peer-client", "peer-client-ca.crt")
 		}
 		run(t, h, "systemctl", "daemon-reload")
 	}
@@ -88,18 +92,25 @@ func (c *cluster) runs() (runs []dagupeer.Run) {
 	return runs
 }
 
-// dispatch gives every worker a run, and returns when all of them are under way.
-func (c *cluster) dispatch(seconds int) {
+// perWorker is how many runs each worker takes at once.
+const perWorker = 2
+
+// dispatch gives every worker its runs, and returns when all of them are under way.
+// Those that wait have no process.
+func (c *cluster) dispatch(seconds int, wait bool) {
 	c.t.Helper()
 	c.batch++
-	for i := range c.hosts {
+	for i := range perWorker * len(c.hosts) {
 		file := fmt.Sprintf("%s/spool/%d-%d", daguDir, c.batch, i)
-		run(c.t, c.hosts[0], "sh", "-c", `echo "$1" >"$2" && chown dagu "$2" && mv "$2" "$2.run"`, "sh", fmt.Sprint(seconds), file)
+		run(c.t, c.hosts[0], "sh", "-c", `echo "$1" >"$2" && chown dagu "$2" && mv "$2" "$2.run"`, "sh", fmt.Sprintf(`{"seconds": %d, "wait": %t}`, seconds, wait), file)
 	}
 	c.await(fmt.Sprintf("batch %d under way", c.batch), func(runs []dagupeer.Run) bool {
-		return len(runs) == c.batch*len(c.hosts) && c.count(runs, dagupeer.Running) == len(c.hosts)
+		return len(runs) == c.all() && c.count(runs, dagupeer.Running) == perWorker*len(c.hosts)
 	})
 }
+
+// all is how many runs there were.
+func (c *cluster) all() int { return c.batch * perWorker * len(c.hosts) }
 
 func (c *cluster) count(runs []dagupeer.Run, status string) (n int) {
 	for _, r := range runs {
@@ -126,9 +137,18 @@ func (c *cluster) finish() {
 		return c.count(runs, dagupeer.Running)+c.count(runs, dagupeer.Queued) == 0
 	})
 	runs := c.runs()
-	if lost := slices.DeleteFunc(slices.Clone(runs), func(r dagupeer.Run) bool { return r.Status == dagupeer.Succeeded }); len(lost) > 0 || len(runs) != c.batch*len(c.hosts) {
-		c.t.Fatalf("of %d runs these were lost: %+v", c.batch*len(c.hosts), lost)
+	if lost := slices.DeleteFunc(slices.Clone(runs), func(r dagupeer.Run) bool { return r.Status == dagupeer.Succeeded }); len(lost) > 0 || len(runs) != c.all() {
+		c.t.Fatalf("of %d runs these were lost: %+v", c.all(), lost)
 	}
+}
+
+// rules keep the hosts from the coordinator.
+func (c *cluster) rules() string {
+	var rules []string
+	for _, h := range c.hosts {
+		rules = append(rules, "iptables -A INPUT -p tcp --dport 50055 -s "+h.Address+" -j REJECT --reject-with tcp-reset")
+	}
+	return strings.Join(rules, " && ")
 }
 
 // started is when a unit was last started.
@@ -159,13 +179,20 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 		}
 	}
 	for round := 2; round <= 3; round++ {
-		c.dispatch(8)
+		noProcess := round == 3
+		c.dispatch(10, noProcess)
 		before := started(t, c.hosts[0], "dagu-coordinator")
 		worker := started(t, c.hosts[1], "dagu-worker")
 		out := o.must("renew", "--all")
 		t.Log(out)
-		if !strings.Contains(out, "waits until no processes beside the main one of dagu-worker.service are left (1 now)") {
-			t.Errorf("renew of busy workers: %s", out)
+		for _, worker := range []string{"host-b", "second", "host-d"} {
+			left := 2 * perWorker // a task and its process
+			if noProcess {
+				left = perWorker
+			}
+			if says := fmt.Sprintf("waits until no tasks of worker %s and processes beside the main one of dagu-worker.service are left (%d now)", worker, left); !strings.Contains(out, says) {
+				t.Errorf("renew of busy workers, without %q: %s", says, out)
+			}
 		}
 		if c.count(c.runs(), dagupeer.Running) == 0 {
 			t.Error("no run was under way while the coordinator was restarted: the test shows nothing")
@@ -175,7 +202,7 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 		}
 		expect(t, started(t, c.hosts[1], "dagu-worker"), worker)
 		c.finish()
-		t.Log(o.must("run", "--once"))
+		t.Log(o.mustThroughKills(5, "run", "--once"))
 		o.serversFirst(round)
 		for _, name := range names {
 			if r := o.row(name); r.Generation != round || r.Status != "valid" || r.Hosts[0].State != "verified" {
@@ -205,7 +232,7 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 	// A coordinator that cannot start on what is new: the old one is back within
 	// the budget, and the runs that were under way go on.
 	was := o.row("coordinator")
-	c.dispatch(6)
+	c.dispatch(6, true)
 	current := "/etc/dagu/tls/.renewer/coordinator/current"
 	run(t, c.hosts[0], "mkdir", "-p", "/etc/systemd/system/dagu-coordinator.service.d")
 	if err := c.hosts[0].WriteFile(t.Context(), "/etc/systemd/system/dagu-coordinator.service.d/test.conf",
@@ -226,9 +253,24 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 	run(t, c.hosts[0], "rm", "/etc/systemd/system/dagu-coordinator.service.d/test.conf")
 	run(t, c.hosts[0], "systemctl", "daemon-reload")
 
+	// A coordinator that its workers cannot reach any more, for all that renewer sees of
+	// it: none of them comes back, so what was there before does.
+	if err := c.hosts[0].WriteFile(t.Context(), "/etc/systemd/system/dagu-coordinator.service.d/test.conf", []byte(strings.NewReplacer("CURRENT", current, "WAS", run(t, c.hosts[0], "readlink", current)).Replace("[Service]\nExecStartPost=+/bin/sh -c 'if test \"$(readlink CURRENT)\" = WAS; then iptables -F INPUT; else "+c.rules()+"; fi'\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c.hosts[0], "systemctl", "daemon-reload")
+	if out, err := o.try("renew", "coordinator"); err == nil || !strings.Contains(out, "none of the 3 workers that coordinator had on host-b has come back") {
+		t.Errorf("renewed although no worker came back: %v\n%s", err, out)
+	}
+	if r := o.row("coordinator"); r.Hosts[0].State != "rolled_back" || r.Hosts[0].Served != was.Fingerprint {
+		t.Errorf("without workers: %+v", r)
+	}
+	run(t, c.hosts[0], "rm", "/etc/systemd/system/dagu-coordinator.service.d/test.conf")
+	run(t, c.hosts[0], "systemctl", "daemon-reload")
+
 	// A certificate that misses what is dialled: the fleet file is refused where
 	// it says who dials what, and what was issued is refused before a restart.
-	c.dispatch(3)
+	c.dispatch(3, false)
 	before := started(t, c.hosts[0], "dagu-coordinator")
 	missing := strings.Replace(daguCertificates, "hosts: [host-b], peer_group: dagu,", "hosts: [host-b], peer_group: dagu, default_sans: false, sans: [elsewhere.example.com],", 1)
 	o.fleet(c.hosts, missing)

@@ -107,7 +107,7 @@ func TestAFirewallCostsNoRestart(t *testing.T) {
 	}
 	run(t, b, append([]string{"iptables", "-D"}, rule...)...)
 	answers(t, b, o, "with the firewall open")
-	o.must("renew", "docker@host-b")
+	o.mustThroughKills(5, "renew", "docker@host-b")
 	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != 2 || r.Hosts[0].Served != r.Fingerprint {
 		t.Errorf("row %+v", r)
 	}
@@ -245,7 +245,7 @@ func TestKilledWhileItLooksBefore(t *testing.T) {
 	b, o := dockerHost(t)
 	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
 	was := lastStart(t, b)
-	for i := range 50 {
+	for i := range 20 { // with those of the other tests 50
 		cmd := exec.Command(o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "renew", "docker@host-b")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -255,9 +255,10 @@ func TestKilledWhileItLooksBefore(t *testing.T) {
 		_ = cmd.Wait()
 	}
 	expect(t, lastStart(t, b), was)
-	answers(t, b, o, "after 50 kills")
-	o.must("host", "setup", "host-b", "--yes")
-	o.must("renew", "docker@host-b")
+	answers(t, b, o, "after 20 kills")
+	o.mustThroughKills(5, "host", "setup", "host-b", "--yes")
+	o.mustThroughKills(5, "renew", "docker@host-b")
+	answers(t, b, o, "after 30 kills")
 	if r := o.row("docker@host-b"); r.Status != "valid" || r.Hosts[0].Served != r.Fingerprint {
 		t.Errorf("row %+v", r)
 	}
@@ -271,9 +272,10 @@ func TestSetUpWithAFirewall(t *testing.T) {
 	o := newOperator(t)
 	o.fleet(hosts, guideOfOne)
 	o.must("ca", "init")
-	if out := o.must("host", "setup", "host-b", "--firewall", "--yes"); !strings.Contains(out, "renewer-docker-firewall.service") {
-		t.Errorf("the rules are not shown: %s", out)
+	if out, err := o.try("host", "setup", "host-b", "--firewall"); err == nil || !strings.Contains(out, "renewer-docker-firewall.service") {
+		t.Errorf("the rules are not shown: %v\n%s", err, out)
 	}
+	o.mustThroughKills(5, "host", "setup", "host-b", "--firewall", "--yes")
 	o.must("run", "--once")
 	dials := func() error {
 		_, err := c.Run(t.Context(), "timeout", "3", "bash", "-c", "</dev/tcp/"+b.Address+"/2376")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"renewer/internal/testhosts"
 )
@@ -63,6 +64,22 @@ func (o operator) must(argv ...string) string {
 		o.t.Fatalf("renewer %s: %v\n%s", strings.Join(argv, " "), err, out)
 	}
 	return out
+}
+
+// mustThroughKills runs a command that is killed n times before it may end, at another
+// moment each time.
+func (o operator) mustThroughKills(n int, argv ...string) string {
+	o.t.Helper()
+	for i := range n {
+		cmd := o.command(argv...)
+		if err := cmd.Start(); err != nil {
+			o.t.Fatal(err)
+		}
+		<-time.After(time.Duration(150+230*i) * time.Millisecond)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	return o.must(argv...)
 }
 
 // fleet writes a fleet file about hosts. In the certificates DIR is the

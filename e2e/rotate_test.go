@@ -289,7 +289,7 @@ func TestACAIsReplacedUnderARunningDaguCluster(t *testing.T) {
 		return err == nil && strings.Contains(out, "stage:         done")
 	}
 	for range 8 {
-		c.dispatch(3)
+		c.dispatch(3, false)
 		t.Log(o.try("run", "--once"))
 		c.finish() // and fails if a run was lost
 		t.Log(o.must("run", "--once"))
@@ -310,6 +310,6 @@ func TestACAIsReplacedUnderARunningDaguCluster(t *testing.T) {
 			t.Errorf("%s trusts %v beside %s", c.hosts[i].Name, got, name)
 		}
 	}
-	c.dispatch(1)
+	c.dispatch(1, false)
 	c.finish()
 }

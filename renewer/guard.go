@@ -60,8 +60,11 @@ type IdleBy string
 // The ways to see it.
 const (
 	IdleByProcesses IdleBy = "processes" // the unit's control group, or the container, holds its main process alone
-	IdleByAPI       IdleBy = "api"
-	IdleByCommand   IdleBy = "command"
+	// IdleByCoordinator: those processes, and the tasks that Dagu's coordinators list for
+	// the worker, some of which have no process. They are asked as a peer asks.
+	IdleByCoordinator IdleBy = "coordinator"
+	IdleByAPI         IdleBy = "api"
+	IdleByCommand     IdleBy = "command"
 )
 
 // DockerState is what a DockerGuard looks at.
@@ -77,6 +80,7 @@ type Work struct {
 	Running bool // the service
 	Active  int  // what a restart would end
 	What    string
+	Unknown string // why there may be more; empty: there is not
 }
 
 // GuardInterval is how long until a guard that held something up looks again.
@@ -130,8 +134,12 @@ func (g DockerGuard) CheckContainer(d DockerState, now, end time.Time) Held {
 // Check decides about a restart of the service at now, when what is in place
 // ends at end.
 func (g DaguGuard) Check(w Work, now, end time.Time) Held {
-	if !w.Running || w.Active == 0 {
+	if !w.Running || w.Active == 0 && w.Unknown == "" {
 		return Held{}
+	}
+	if w.Active == 0 { // from the deadline on a restart may cost a run, and none costs all of them
+		g.Then = GuardRestart
+		return g.hold("waits until it is known what it runs: "+w.Unknown, "", now, end)
 	}
 	return g.hold(fmt.Sprintf("waits until no %s are left (%d now)", w.What, w.Active),
 		"let the runs end, or renew with --force; at_deadline: restart gives them up", now, end)

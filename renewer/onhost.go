@@ -128,3 +128,11 @@ func (d OnDisk) Texts() []string {
 	}
 	return out
 }
+
+// Container is one that runs, with the files and directories of its host that are
+// mounted into it.
+type Container struct {
+	Name    string
+	User    string // as it was told to run as, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
+	Sources []string
+}

@@ -59,6 +59,7 @@ type Outcome struct {
 	Rereads    bool          // activate: the service reads it by itself
 	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
 	Budget     time.Duration // activate: from Began until proven
+	Workers    []string      // activate: of a Dagu coordinator, those that were connected before
 	Served     string        // probes: SHA-256 seen, hex
 	ServedEnd  time.Time     // probes: its notAfter
 }

@@ -59,6 +59,9 @@ const (
 	// ProbeHidden: it listens on its host, and cannot be reached from here. No
 	// certificate is the cause, and no restart changes it.
 	ProbeHidden ProbeErrorKind = "hidden"
+	// ProbeDeserted: it serves as it should, and some of those that were connected
+	// before have not come back.
+	ProbeDeserted ProbeErrorKind = "deserted"
 )
 
 // ProbeError is the error of a probe that looked and is not content.
@@ -74,7 +77,7 @@ func (e *ProbeError) Unwrap() error { return e.Err }
 // what of the service does not run. instead is what a probe found that something
 // answers all the same; nil for nothing.
 func Stopped(certificate, what string, instead error) error {
-	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within minutes"
+	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within seconds"
 	if instead != nil {
 		text = "yet something answers there: " + instead.Error()
 		hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"

@@ -146,14 +146,16 @@ type Step struct {
 	// Down is when the service, which ran, was told to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
-	Down     time.Time     `json:"down_at,omitzero"`
-	Budget   time.Duration `json:"budget,omitempty"`
-	Away     time.Duration `json:"away,omitempty"`
-	Attempts int           `json:"attempts,omitempty"` // failed ones in this state
-	NextAt   time.Time     `json:"next_at,omitzero"`
-	EndedAt  time.Time     `json:"ended_at,omitzero"` // when State became one that is over
-	Error    string        `json:"error,omitempty"`
-	Hint     string        `json:"hint,omitempty"`
+	Down   time.Time     `json:"down_at,omitzero"`
+	Budget time.Duration `json:"budget,omitempty"`
+	Away   time.Duration `json:"away,omitempty"`
+	// Workers of a Dagu coordinator have to be seen back before it is proven.
+	Workers  []string  `json:"workers,omitempty"`
+	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
+	NextAt   time.Time `json:"next_at,omitzero"`
+	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
+	Error    string    `json:"error,omitempty"`
+	Hint     string    `json:"hint,omitempty"`
 }
 
 // Pass is one visit of a rollout to a host.
@@ -233,12 +235,16 @@ func (r *Rollout) Settled() bool {
 	return true
 }
 
-// awayAfter is how many attempts in a row find nobody before a host counts as
-// one that cannot be reached: the others do not wait for it.
+// awayAfter is how many attempts in a row find nobody before a host between two
+// generations counts as one that cannot be reached: the others do not wait for it.
 const awayAfter = 2
 
-// unreachable reports whether the host was not reached by the last attempts.
-func (s *Step) unreachable() bool { return s.Lost() && s.Attempts >= awayAfter }
+// unreachable reports whether the host was not reached by the last attempts. Where
+// nothing has begun one is enough: what is left to do there can be a rollout of its
+// own at any time.
+func (s *Step) unreachable() bool {
+	return s.Lost() && (s.Attempts >= awayAfter || !s.State.Live())
+}
 
 // Lost reports whether the last try failed because the host was not reached.
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }

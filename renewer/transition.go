@@ -172,7 +172,7 @@ func (t *transition) activated() {
 		return
 	}
 	t.enter(StepActivated)
-	t.s.Rereads, t.s.Settles = t.o.Rereads, t.o.Settle > 0
+	t.s.Rereads, t.s.Settles, t.s.Workers = t.o.Rereads, t.o.Settle > 0, t.o.Workers
 	if t.s.Rereads && !t.s.Settles {
 		t.p.loaded()
 	}
@@ -241,9 +241,9 @@ func (t *transition) probed() {
 			return
 		}
 		t.unproven()
-	case kind == ProbeHidden, kind == ProbeUnreachable && !t.canGoBack():
-		// Going back would change nothing; or it is the first placement, and nobody
-		// serves yet: that takes nothing down.
+	case kind == ProbeHidden, kind == ProbeDeserted, kind == ProbeUnreachable && !t.canGoBack():
+		// Going back would change nothing, or cost more than it gives; or it is the
+		// first placement, and nobody serves yet: that takes nothing down.
 		t.unproven()
 	case t.o.Err != nil:
 		t.saw()

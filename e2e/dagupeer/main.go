@@ -1,5 +1,5 @@
 // Command dagupeer is a coordinator, worker or scheduler of package
-// internal/dagupeer, with settings named as Dagu's are.
+// internal/dagupeer, or all of a machine, with settings named as Dagu's are.
 package main
 
 import (
@@ -16,10 +16,10 @@ import (
 
 func main() {
 	roles := map[string]func(context.Context, dagupeer.Config) error{
-		"coordinator": dagupeer.Coordinate, "worker": dagupeer.Work, "scheduler": dagupeer.Schedule,
+		"coordinator": dagupeer.Coordinate, "worker": dagupeer.Work, "scheduler": dagupeer.Schedule, "start-all": dagupeer.All,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: dagupeer coordinator|worker|scheduler [flags]; DAGU_PEER_*")
+		fmt.Fprintln(os.Stderr, "usage: dagupeer coordinator|worker|scheduler|start-all [flags]; DAGU_PEER_*")
 		os.Exit(2)
 	}
 	var c dagupeer.Config
@@ -31,6 +31,10 @@ func main() {
 	f.StringVar(&c.Host, "coordinator.host", "127.0.0.1", "")
 	f.IntVar(&c.Port, "coordinator.port", 50055, "")
 	f.StringVar(&c.Health, "health", "", "")
+	f.StringVar(&c.Advertise, "coordinator.advertise", "", "")
+	f.StringVar(&c.Registry, "registry", "", "")
+	f.IntVar(&c.Pollers, "worker.max-active-runs", 1, "")
+	f.BoolVar(&c.Local, "local", false, "")
 	coordinators := f.String("worker.coordinators", "", "")
 	f.StringVar(&c.WorkerID, "worker.id", "", "")
 	f.StringVar(&c.Dir, "dir", ".", "")
@@ -39,8 +43,12 @@ func main() {
 	f.StringVar(&c.KeyFile, "peer.key-file", c.KeyFile, "")
 	f.StringVar(&c.ClientCAFile, "peer.client-ca-file", c.ClientCAFile, "")
 	_ = f.Parse(os.Args[2:])
-	c.Coordinators = strings.Split(*coordinators, ",")
-	// SIGHUP is left to end the process.
+	if *coordinators != "" {
+		c.Coordinators = strings.Split(*coordinators, ",")
+	}
+	if os.Args[1] == "start-all" {
+		signal.Ignore(syscall.SIGHUP)
+	} // of the others it ends the process
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := roles[os.Args[1]](ctx, c); err != nil && ctx.Err() == nil {

@@ -17,9 +17,13 @@ type Config struct {
 	Host         string   // coordinator.host
 	Port         int      // coordinator.port
 	Health       string   // address of the plaintext HTTP port
-	Coordinators []string // worker.coordinators
-	WorkerID     string
-	Dir          string // the coordinator's runs; the scheduler's spool
+	Advertise    string   // coordinator.advertise; empty: the hostname
+	Coordinators []string // worker.coordinators; none: from the registry
+	Registry     string   // directory in which the coordinator says what it advertises
+	WorkerID     string   // worker.id; empty: HOSTNAME@PID
+	Pollers      int      // worker.max_active_runs; 0: one
+	Local        bool     // default_execution_mode: local, of a scheduler
+	Dir          string   // the coordinator's runs; the scheduler's spool
 
 	Insecure      bool   // peer.insecure
 	CertFile      string // peer.cert_file
@@ -44,6 +48,14 @@ func (c *Config) FromEnv(getenv func(string) string) error {
 	return nil
 }
 
+// refuse is what Dagu does not start with.
+func (c Config) refuse() error {
+	if !c.Insecure && c.CertFile == "" && c.KeyFile == "" && c.ClientCAFile == "" && !c.SkipTLSVerify {
+		return errors.New("peer.insecure is false, and no TLS setting is there")
+	}
+	return nil
+}
+
 // server is TLS where both files are set, mutual where there is a CA too.
 func (c Config) server() (credentials.TransportCredentials, error) {
 	if c.CertFile == "" || c.KeyFile == "" {
@@ -56,7 +68,7 @@ func (c Config) server() (credentials.TransportCredentials, error) {
 	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	if c.ClientCAFile != "" {
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
-		if cfg.ClientCAs, err = pool(c.ClientCAFile); err != nil {
+		if cfg.ClientCAs, err = pool(x509.NewCertPool(), c.ClientCAFile); err != nil {
 			return nil, err
 		}
 	}
@@ -76,20 +88,23 @@ func (c Config) client() (credentials.TransportCredentials, error) {
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	if c.ClientCAFile != "" {
-		var err error
-		if cfg.RootCAs, err = pool(c.ClientCAFile); err != nil {
+		system, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, err
+		}
+		if cfg.RootCAs, err = pool(system, c.ClientCAFile); err != nil {
 			return nil, err
 		}
 	}
 	return credentials.NewTLS(cfg), nil
 }
 
-func pool(file string) (*x509.CertPool, error) {
+// pool adds the roots of a file.
+func pool(p *x509.CertPool, file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	p := x509.NewCertPool()
 	if !p.AppendCertsFromPEM(text) {
 		return nil, errors.New("no certificate in " + file)
 	}

@@ -25,8 +25,9 @@ import (
 type Coordinator struct {
 	file string
 
-	mu   sync.Mutex
-	runs []*Run
+	mu      sync.Mutex
+	runs    []*Run
+	workers map[string]workerInfo
 }
 
 // RunsFile is where a coordinator with this directory keeps its runs, as a
@@ -35,24 +36,27 @@ func RunsFile(dir string) string { return filepath.Join(dir, "runs.json") }
 
 // Coordinate serves until ctx ends.
 func Coordinate(ctx context.Context, c Config) error {
+	if err := c.refuse(); err != nil {
+		return err
+	}
 	creds, err := c.server()
 	if err != nil {
 		return err
 	}
-	co := &Coordinator{file: RunsFile(c.Dir)}
-	if text, err := os.ReadFile(co.file); err == nil {
-		if err := json.Unmarshal(text, &co.runs); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	co := &Coordinator{file: RunsFile(c.Dir), workers: map[string]workerInfo{}}
+	if err := errors.Join(readJSON(co.file, &co.runs), readJSON(co.workersFile(), &co.workers)); err != nil {
 		return err
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	if err != nil {
 		return err
 	}
+	if err := c.advertise(); err != nil {
+		return err
+	}
 	s := grpc.NewServer(grpc.Creds(creds))
 	s.RegisterService(&description, co)
+	s.RegisterService(&inDagusWords, co)
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	var work sync.WaitGroup
 	work.Go(func() { <-ctx.Done(); s.Stop() })
@@ -67,6 +71,43 @@ func Coordinate(ctx context.Context, c Config) error {
 	err = s.Serve(l)
 	work.Wait()
 	return err
+}
+
+func readJSON(file string, to any) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, to)
+}
+
+func writeJSON(file string, from any) error {
+	text, err := json.Marshal(from)
+	if err == nil {
+		err = os.WriteFile(file+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	return err
+}
+
+// advertise writes into the registry what clients are to dial.
+func (c Config) advertise() error {
+	if c.Registry == "" {
+		return nil
+	}
+	name := c.Advertise
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(registryFile(c.Registry), []byte(net.JoinHostPort(name, strconv.Itoa(c.Port))), 0o600)
 }
 
 // sweep aborts what nobody sends heartbeats for.
@@ -91,13 +132,7 @@ func (co *Coordinator) change(f func() error) (message, error) {
 	if err := f(); err != nil {
 		return message{}, err
 	}
-	text, err := json.Marshal(co.runs)
-	if err == nil {
-		if err = os.WriteFile(co.file+".new", text, 0o600); err == nil {
-			err = os.Rename(co.file+".new", co.file)
-		}
-	}
-	return message{}, err
+	return message{}, writeJSON(co.file, co.runs)
 }
 
 func (co *Coordinator) find(id string) *Run {
@@ -113,7 +148,7 @@ func (co *Coordinator) dispatch(_ context.Context, in message) (message, error) 
 		case in.Run == nil:
 			return status.Error(codes.InvalidArgument, "no run")
 		case co.find(in.Run.ID) == nil: // else it was taken before, and the answer lost
-			co.runs = append(co.runs, &Run{ID: in.Run.ID, Seconds: in.Run.Seconds, Status: Queued})
+			co.runs = append(co.runs, &Run{ID: in.Run.ID, Seconds: in.Run.Seconds, Wait: in.Run.Wait, Status: Queued})
 		}
 		return nil
 	})
@@ -141,6 +176,7 @@ func (co *Coordinator) poll(ctx context.Context, in message) (out message, err e
 // heartbeat renews the lease, and names the runs that are to go on.
 func (co *Coordinator) heartbeat(_ context.Context, in message) (out message, err error) {
 	_, err = co.change(func() error {
+		co.workers[in.Worker] = workerInfo{Pollers: in.Pollers, Tasks: in.Active, Heard: time.Now()}
 		for _, id := range in.Active {
 			if r := co.find(id); r != nil && r.Status == Running {
 				r.Seen = time.Now()
@@ -149,7 +185,7 @@ func (co *Coordinator) heartbeat(_ context.Context, in message) (out message, er
 		}
 		return nil
 	})
-	return out, err
+	return out, errors.Join(err, writeJSON(co.workersFile(), co.workersNow()))
 }
 
 func (co *Coordinator) report(_ context.Context, in message) (message, error) {

@@ -2,7 +2,6 @@ package dagupeer
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,48 +17,77 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cluster starts a coordinator, a worker and a scheduler under mutual TLS.
-func TestARunGoesItsWay(t *testing.T) {
-	t.Parallel()
-	ca, dir := testpki.New(t), t.TempDir()
+// cluster makes the settings of a coordinator that listens, and of its clients, under
+// mutual TLS.
+func cluster(t *testing.T) (ca *testpki.CA, co Config, client func(name string) Config) {
+	t.Helper()
+	ca = testpki.New(t)
+	dir := t.TempDir()
 	testpki.WriteFile(t, dir+"/ca.crt", ca.PEM(), 0o600)
 	config := func(name string, o testpki.Options) Config {
 		cert, key := ca.Leaf(t, o).Write(t, filepath.Join(dir, name))
-		return Config{CertFile: cert, KeyFile: key, ClientCAFile: dir + "/ca.crt", Dir: filepath.Join(dir, name)}
+		return Config{CertFile: cert, KeyFile: key, ClientCAFile: dir + "/ca.crt", Dir: filepath.Join(dir, name), Registry: dir}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().(*net.TCPAddr)
+	co = config("coordinator", testpki.Options{SANs: []string{"127.0.0.1"}})
+	co.Host, co.Port, co.Advertise = "127.0.0.1", l.Addr().(*net.TCPAddr).Port, "127.0.0.1"
 	_ = l.Close()
-	co := config("coordinator", testpki.Options{SANs: []string{"127.0.0.1"}})
-	co.Host, co.Port = "127.0.0.1", address.Port
-	worker := config("worker", testpki.Options{})
-	worker.WorkerID, worker.Coordinators = "w1", []string{address.String()}
-	scheduler := config("scheduler", testpki.Options{})
-	scheduler.Coordinators = worker.Coordinators
+	return ca, co, func(name string) Config { return config(name, testpki.Options{}) }
+}
 
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); pause(t.Context(), 50*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what + ": not within 20 s")
+		}
+	}
+}
+
+func runsOf(c Config) (runs []Run) {
+	_ = readJSON(RunsFile(c.Dir), &runs)
+	return runs
+}
+
+// Two runs at once on the two pollers of a worker, one of them without a process; the
+// scheduler finds the coordinator in the registry, and the worker gets its certificate
+// after it has started.
+func TestRunsGoTheirWay(t *testing.T) {
+	t.Parallel()
+	_, co, client := cluster(t)
+	worker, scheduler := client("worker"), client("scheduler")
+	worker.WorkerID, worker.Pollers = "w1", 2
+	key := worker.KeyFile
+	if err := os.Rename(key, key+".later"); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	defer work.Wait()
 	defer cancel()
-	work.Go(func() { _ = Coordinate(ctx, co) })
+	work.Go(func() {
+		if err := Coordinate(ctx, co); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
 	work.Go(func() { _ = Work(ctx, worker) })
 	work.Go(func() { _ = Schedule(ctx, scheduler) })
-	testpki.WriteFile(t, filepath.Join(scheduler.Dir, "one.run"), []byte("0.1"), 0o600)
-	for deadline := time.Now().Add(20 * time.Second); ; pause(ctx, 50*time.Millisecond) {
-		var runs []Run
-		if text, err := os.ReadFile(RunsFile(co.Dir)); err == nil {
-			_ = json.Unmarshal(text, &runs)
-		}
-		if len(runs) == 1 && runs[0].Status == Succeeded && runs[0].Worker == "w1" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("runs %+v", runs)
-		}
+	testpki.WriteFile(t, filepath.Join(scheduler.Dir, "one.run"), []byte("1"), 0o600)
+	testpki.WriteFile(t, filepath.Join(scheduler.Dir, "two.run"), []byte(`{"seconds": 1, "wait": true}`), 0o600)
+	await(t, "two runs are queued", func() bool { return len(runsOf(co)) == 2 })
+	if err := os.Rename(key+".later", key); err != nil {
+		t.Fatal(err)
 	}
+	is := func(status string) bool {
+		runs := runsOf(co)
+		return len(runs) == 2 && runs[0].Status == status && runs[1].Status == status && runs[0].Worker == "w1"
+	}
+	await(t, "both run at once", func() bool { return is(Running) })
+	await(t, "both are over", func() bool { return is(Succeeded) })
+
 	// Without a certificate nobody gets in.
 	worker.CertFile = ""
 	p, err := dial(worker)
@@ -72,11 +100,37 @@ func TestARunGoesItsWay(t *testing.T) {
 	}
 }
 
+// A scheduler that runs work itself needs no coordinator.
+func TestLocalRuns(t *testing.T) {
+	t.Parallel()
+	c := Config{Insecure: true, Local: true, Dir: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	defer work.Wait()
+	defer cancel()
+	testpki.WriteFile(t, filepath.Join(c.Dir, "one.run"), []byte("0.1"), 0o600)
+	work.Go(func() { _ = Schedule(ctx, c) })
+	await(t, "it is over", func() bool {
+		text, err := os.ReadFile(filepath.Join(c.Dir, "one.done"))
+		return err == nil && string(text) == Succeeded
+	})
+}
+
+// With insecure: false alone nothing starts.
+func TestNothingStartsWithInsecureFalseAlone(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(context.Context, Config) error{"coordinator": Coordinate, "worker": Work, "scheduler": Schedule} {
+		if err := start(t.Context(), Config{Dir: t.TempDir()}); err == nil {
+			t.Errorf("the %s started", name)
+		}
+	}
+}
+
 // A run that nobody sends heartbeats for is aborted when its lease is over.
 func TestLease(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	synctest.Test(t, func(t *testing.T) {
-		co := &Coordinator{file: file, runs: []*Run{{ID: "a", Status: Running, Seen: time.Now()}, {ID: "b", Status: Running, Seen: time.Now()}}}
+		co := &Coordinator{file: file, workers: map[string]workerInfo{}, runs: []*Run{{ID: "a", Status: Running, Seen: time.Now()}, {ID: "b", Status: Running, Seen: time.Now()}}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go co.sweep(ctx)
 		pause(ctx, 20*time.Second)

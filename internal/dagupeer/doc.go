@@ -2,15 +2,24 @@
 // coordinator, workers and a scheduler that talk gRPC over TLS. It behaves as
 // Dagu was seen to where renewing certificates is concerned:
 //
-//   - certificates are loaded once, at the start; nothing is read again
-//   - SIGHUP ends a process without a word, SIGTERM at once, nothing is drained
+//   - certificates are loaded once; nothing is read again. A worker whose files are
+//     missing goes on, and tries to read them again until they are there
+//   - SIGHUP ends a process without a word, but for start-all, which outlives it;
+//     SIGTERM ends all at once, nothing is drained
 //   - the coordinator ends work that nobody sent a heartbeat for within the lease
 //     of 30 s, and a worker kills a step once it reached no coordinator that long
-//   - steps are children of the worker, and die with it
-//   - clients reconnect by themselves, with a backoff of at most 15 s
+//   - a worker has several pollers, and a run each. Steps are children of the worker,
+//     and die with it; some, such as waiting, have no process
+//   - a scheduler may run work itself: below children of its own
+//   - clients reconnect by themselves, with a backoff of at most 15 s. Without an
+//     address they dial what the coordinator advertises in a registry
+//   - clients trust the system's roots beside those of their file
+//   - with insecure: false and nothing else none of them starts
+//   - the coordinator lists its workers in Dagu's own words (GetWorkers), those too
+//     that it last heard of before it was restarted
 //   - HTTP /health is plaintext and content whatever the certificates are
 //
-// What it says on the wire is its own. Nothing outside of tests may depend on it.
+// What else it says on the wire is its own. Nothing outside of tests may depend on it.
 package dagupeer
 
 import "time"
@@ -26,7 +35,8 @@ const (
 // Run is one piece of work.
 type Run struct {
 	ID      string    `json:"id"`
-	Seconds float64   `json:"seconds"` // how long its step takes
+	Seconds float64   `json:"seconds"`        // how long its step takes
+	Wait    bool      `json:"wait,omitempty"` // its step has no process
 	Status  string    `json:"status"`
 	Worker  string    `json:"worker,omitempty"`
 	Seen    time.Time `json:"seen,omitzero"` // the last heartbeat

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,9 +18,10 @@ import (
 
 // message is what is asked and answered.
 type message struct {
-	Run    *Run     `json:"run,omitempty"`
-	Worker string   `json:"worker,omitempty"`
-	Active []string `json:"active,omitempty"` // runs
+	Run     *Run     `json:"run,omitempty"`
+	Worker  string   `json:"worker,omitempty"`
+	Pollers int      `json:"pollers,omitempty"`
+	Active  []string `json:"active,omitempty"` // runs
 }
 
 type codec struct{}
@@ -48,18 +52,38 @@ var description = grpc.ServiceDesc{ServiceName: service, HandlerType: (*any)(nil
 	method("Report", (*Coordinator).report),
 }}
 
+func registryFile(dir string) string { return filepath.Join(dir, "coordinator.address") }
+
+// insistOnDialing tries until there is a connection to be had, or ctx ends.
+func insistOnDialing(ctx context.Context, c Config) (*peer, error) {
+	for {
+		p, err := dial(c)
+		if err == nil || ctx.Err() != nil {
+			return p, err
+		}
+		fmt.Fprintln(os.Stderr, "connect:", err)
+		pause(ctx, 500*time.Millisecond)
+	}
+}
+
 // peer is a client's connection, which mends itself.
 type peer struct{ conn *grpc.ClientConn }
 
 func dial(c Config) (*peer, error) {
-	if len(c.Coordinators) == 0 {
-		return nil, errors.New("no coordinators")
+	address := ""
+	if len(c.Coordinators) > 0 {
+		address = c.Coordinators[0]
+	} else if text, err := os.ReadFile(registryFile(c.Registry)); err == nil {
+		address = string(text)
+	}
+	if address == "" {
+		return nil, errors.New("no coordinator is known")
 	}
 	creds, err := c.client()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+c.Coordinators[0], grpc.WithTransportCredentials(creds),
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.CallContentSubtype(codec{}.Name())),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff},

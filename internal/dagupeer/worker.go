@@ -2,98 +2,121 @@ package dagupeer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
 
-// Work takes runs one after another, until ctx ends.
+// worker is a process that takes runs.
+type worker struct {
+	*peer
+	id      string
+	pollers int
+
+	mu     sync.Mutex
+	active map[string]context.CancelCauseFunc // by run
+}
+
+// Work takes runs, as many at once as there are pollers, until ctx ends.
 func Work(ctx context.Context, c Config) error {
-	p, err := dial(c)
-	if err != nil {
+	if err := c.refuse(); err != nil {
 		return err
 	}
-	defer func() { _ = p.conn.Close() }()
+	w := &worker{id: c.WorkerID, pollers: max(c.Pollers, 1), active: map[string]context.CancelCauseFunc{}}
+	if w.id == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		w.id = fmt.Sprintf("%s@%d", name, os.Getpid())
+	}
+	var err error
+	if w.peer, err = insistOnDialing(ctx, c); err != nil {
+		return nil // ctx is over
+	}
+	defer func() { _ = w.conn.Close() }()
+	var all sync.WaitGroup
+	all.Go(func() { w.beat(ctx) })
+	for range w.pollers {
+		all.Go(func() { w.poll(ctx) })
+	}
+	all.Wait()
+	return nil
+}
+
+func (w *worker) poll(ctx context.Context) {
 	for ctx.Err() == nil {
-		out, err := p.call(ctx, "Poll", message{Worker: c.WorkerID})
+		out, err := w.call(ctx, "Poll", message{Worker: w.id})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "poll:", err)
 			pause(ctx, 500*time.Millisecond)
 			continue
 		}
 		if out.Run != nil {
-			p.work(ctx, c.WorkerID, *out.Run)
+			w.work(ctx, *out.Run)
 		}
 	}
-	return nil
 }
 
 // work runs the step of a run, as long as the lease holds, and reports.
-func (p *peer) work(ctx context.Context, worker string, r Run) {
+func (w *worker) work(ctx context.Context, r Run) {
 	step, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	var beats sync.WaitGroup
-	beats.Go(func() { p.beat(step, end, worker, r.ID) })
+	w.set(r.ID, end)
 	r.Status = Succeeded
-	if err := exec.CommandContext(step, "sleep", strconv.FormatFloat(r.Seconds, 'f', -1, 64)).Run(); err != nil {
+	if err := r.step(step); err != nil {
 		r.Status, r.Why = Failed, errors.Join(err, context.Cause(step)).Error()
 	}
 	// Heartbeats go on until the result is delivered.
-	_, _ = p.insist(ctx, "Report", message{Worker: worker, Run: &r})
-	end(nil)
-	beats.Wait()
+	_, _ = w.insist(ctx, "Report", message{Worker: w.id, Run: &r})
+	w.set(r.ID, nil)
 }
 
-func (p *peer) beat(ctx context.Context, end context.CancelCauseFunc, worker, run string) {
-	last := time.Now()
-	for ctx.Err() == nil {
-		out, err := p.call(ctx, "Heartbeat", message{Worker: worker, Active: []string{run}})
-		switch {
-		case err == nil && slices.Contains(out.Active, run):
+// step is a child process, or none.
+func (r Run) step(ctx context.Context) error {
+	if r.Wait {
+		pause(ctx, time.Duration(r.Seconds*float64(time.Second)))
+		return ctx.Err()
+	}
+	return exec.CommandContext(ctx, "sleep", strconv.FormatFloat(r.Seconds, 'f', -1, 64)).Run()
+}
+
+// set notes how a run is ended; nil: it is over.
+func (w *worker) set(run string, end context.CancelCauseFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.active[run] = end; end == nil {
+		delete(w.active, run)
+	}
+}
+
+func (w *worker) now() map[string]context.CancelCauseFunc {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.active)
+}
+
+// beat sends heartbeats, and ends what is not to go on.
+func (w *worker) beat(ctx context.Context) {
+	for last := time.Now(); ctx.Err() == nil; pause(ctx, beat) {
+		runs := w.now()
+		out, err := w.call(ctx, "Heartbeat", message{Worker: w.id, Pollers: w.pollers, Active: slices.Sorted(maps.Keys(runs))})
+		if err == nil {
 			last = time.Now()
-		case err == nil:
-			end(errors.New("the coordinator gave the run up"))
-		case time.Since(last) > Lease:
-			end(errors.New("no coordinator within the lease"))
 		}
-		pause(ctx, beat)
-	}
-}
-
-// Schedule dispatches what lies in a directory: a file NAME.run with seconds
-// in it is the run NAME, and is removed once the coordinator has it.
-func Schedule(ctx context.Context, c Config) error {
-	p, err := dial(c)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = p.conn.Close() }()
-	for ; ctx.Err() == nil; pause(ctx, 100*time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(c.Dir, "*.run"))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			r := Run{ID: strings.TrimSuffix(filepath.Base(file), ".run")}
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			if err := json.Unmarshal(text, &r.Seconds); err != nil {
-				continue // still being written
-			}
-			if _, err := p.insist(ctx, "Dispatch", message{Run: &r}); err == nil {
-				_ = os.Remove(file)
+		for id, end := range runs {
+			switch {
+			case err == nil && !slices.Contains(out.Active, id):
+				end(errors.New("the coordinator gave the run up"))
+			case time.Since(last) > Lease:
+				end(errors.New("no coordinator within the lease"))
 			}
 		}
 	}
-	return nil
 }

@@ -23,6 +23,11 @@ type Fake struct {
 	// it did.
 	Fault func(w http.ResponseWriter, r *http.Request) bool
 
+	// User and Mounts of containers, by name: what they run as, and what of the host
+	// they have.
+	User   map[string]string
+	Mounts map[string][]string
+
 	mu         sync.Mutex
 	containers map[string]*state
 	starts     int
@@ -119,6 +124,10 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, what, _ := strings.Cut(rest, "/")
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if rest == "json" {
+		f.list(w)
+		return
+	}
 	st := f.containers[strings.TrimPrefix(name, "id-of-")]
 	switch {
 	case !ok:
@@ -130,12 +139,28 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// list answers with the containers that run.
+func (f *Fake) list(w http.ResponseWriter) {
+	type mount struct{ Type, Source, Destination string }
+	list := []map[string]any{}
+	for name, st := range f.containers {
+		mounts := []mount{}
+		for _, source := range f.Mounts[name] {
+			mounts = append(mounts, mount{"bind", source, source})
+		}
+		if st.Running {
+			list = append(list, map[string]any{"Id": "id-of-" + name, "Names": []string{"/" + name}, "Mounts": mounts})
+		}
+	}
+	answer(w, list)
+}
+
 func (f *Fake) serve(w http.ResponseWriter, r *http.Request, name string, st *state, what string) {
 	switch what {
 	case "GET json":
 		answer(w, map[string]any{
 			"Id": "id-of-" + name, "Name": "/" + name, "State": st,
-			"Config": map[string]any{"Tty": false}, "HostConfig": map[string]any{},
+			"Config": map[string]any{"Tty": false, "User": f.User[name]}, "HostConfig": map[string]any{},
 		})
 		f.pass(name, st)
 	case "POST restart":

@@ -99,7 +99,10 @@ func TestDiagnose(t *testing.T) {
 	coordinator := worker()
 	coordinator.Files = map[renewer.FileKind]string{renewer.FileCA: "client-ca.crt", renewer.FileCert: "coordinator.crt", renewer.FileKey: "coordinator.key"}
 	const coordinatorEnv = "DAGU_PEER_INSECURE=false DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt DAGU_PEER_KEY_FILE=/etc/dagu/tls/coordinator.key DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/client-ca.crt"
-	guarded, byCommand := worker(), worker()
+	guarded, asked, byCommand := worker(), worker(), worker()
+	asked.Guard = &renewer.Guard{Dagu: &renewer.DaguGuard{By: renewer.IdleByCoordinator}}
+	elsewhere := asWorker
+	elsewhere.PeerGroup = "another"
 	guarded.Guard = &renewer.Guard{Dagu: &renewer.DaguGuard{By: renewer.IdleByProcesses}}
 	byCommand.Activate = renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"restart-dagu"}}
 	const dial = "worker --worker.coordinators=dagu.example.com:50055"
@@ -142,7 +145,10 @@ func TestDiagnose(t *testing.T) {
 			"dagu-name", renewer.FindingFail, "scheduler and server dial dagu-1 (the hostname", "add dagu-1 to sans:",
 		},
 		"a guard that sees children alone": {
-			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes alone", "api/v1/workers",
+			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes alone", "by: coordinator",
+		},
+		"a guard with nobody to ask": {
+			elsewhere, asked, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "no coordinator of this fleet file", "api/v1/workers",
 		},
 		"activated by a command": {asWorker, byCommand, client, machine{}, "dagu-unit", renewer.FindingUnknown, "it is activated by command", "--config-snippet"},
 		"skip_tls_verify": {
@@ -216,6 +222,7 @@ func TestTheConfigurationFileThatCounts(t *testing.T) {
 	for _, tc := range []struct{ env, exec, want string }{
 		{"DAGU_HOME=/opt/env", "worker --dagu-home /opt/flag --config=/opt/c.yaml", "/opt/c.yaml"},
 		{"DAGU_HOME=/opt/env", "worker --dagu-home=/opt/flag", "/opt/flag/config.yaml"},
+		{"DAGU_HOME=/opt/env", "worker -c /opt/c.yaml", "/opt/c.yaml"},
 		{"DAGU_HOME=/opt/env", "worker", "/opt/env/config.yaml"},
 		{"", "worker", "/var/lib/dagu/.dagu/config.yaml"},
 	} {
@@ -267,6 +274,31 @@ func TestDoubtsOfDagu(t *testing.T) {
 		}
 		if sure != tc.sure || odd != tc.odd {
 			t.Errorf("%s: %+v", name, f.Doubts())
+		}
+	}
+}
+
+// By which names coordinators know the workers of a placement.
+func TestWorkerNames(t *testing.T) {
+	t.Parallel()
+	named := map[string]string{"/etc/hostname": "old-name\n", "/proc/sys/kernel/hostname": "host-b\n"}
+	for name, tc := range map[string]struct {
+		m    machine
+		want string // empty: none
+		fail bool
+	}{
+		"by its machine":                      {m: machine{unit: shown("", "worker"), files: named}, want: "host-b"},
+		"by a flag":                           {m: machine{unit: shown("", "worker --worker.id=w1"), files: named}, want: "w1"},
+		"by a flag that looks like a process": {m: machine{unit: shown("", "worker --worker.id=gpu@1"), files: named}, want: "gpu"},
+		"by a short flag":                     {m: machine{unit: shown("", "worker -w w3"), files: named}, want: "w3"},
+		"by another one":                      {m: machine{unit: shown("", "worker -w=w4"), files: named}, want: "w4"},
+		"by its environment":                  {m: machine{unit: shown("DAGU_WORKER_ID=w2", "worker"), files: named}, want: "w2"},
+		"a scheduler":                         {m: machine{unit: shown("", "scheduler"), files: named}},
+		"a machine without a name":            {m: machine{unit: shown("", "worker")}, fail: true},
+	} {
+		got, err := WorkerNames(t.Context(), tc.m, worker())
+		if strings.Join(got, ",") != tc.want || (err != nil) != tc.fail {
+			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type Case struct {
 // Server is one certificate that coordinators show.
 type Server struct {
 	Certificate string
+	Group       string // peer_group
 	Leaf        *x509.Certificate
 	ClientRoots []*x509.Certificate // that clients are verified with; nil: clients need no certificate
 }
@@ -152,14 +153,21 @@ func insecure(c Case) verdict {
 // guard: does what holds a restart see all that a restart would end?
 func guard(c Case) verdict {
 	g := c.Placement.Guard
-	if g == nil || g.Dagu == nil || g.Dagu.By != renewer.IdleByProcesses {
-		return verdict{}
+	if g == nil || g.Dagu == nil || !c.Facts.Works {
+		return verdict{} // the steps of what runs DAGs itself are all below child processes
 	}
-	return verdict{
-		renewer.FindingWarn,
-		"the guard of " + c.Facts.Unit + " sees child processes alone: steps such as wait, http, ssh, sql and mail have none, and a restart ends them",
-		"guard: {dagu: {wait_idle: {by: {api: {url: https://DAGU:8080/api/v1/workers, token_file: FILE}}}}} for " + c.Certificate.Entry + " asks Dagu too",
+	alone := "the guard of " + c.Facts.Unit + " sees child processes alone"
+	const lost = ": steps such as wait, http, ssh, sql and mail have none, and a restart ends them"
+	switch by := g.Dagu.By; {
+	case by == renewer.IdleByProcesses:
+		return verdict{renewer.FindingWarn, alone + lost, "guard: {dagu: {wait_idle: {by: coordinator}}} for " + c.Certificate.Entry + " asks the coordinator too"}
+	case by == renewer.IdleByCoordinator && !slices.ContainsFunc(c.Servers, func(s Server) bool { return s.Group == c.Certificate.PeerGroup }):
+		return verdict{
+			renewer.FindingWarn, alone + ", for no coordinator of this fleet file is in place in its peer_group" + lost,
+			"guard: {dagu: {wait_idle: {by: {api: {url: https://DAGU:8080/api/v1/workers, token_file: FILE}}}}} for " + c.Certificate.Entry + " asks Dagu's API",
+		}
 	}
+	return verdict{}
 }
 
 func skipVerify(c Case) verdict {

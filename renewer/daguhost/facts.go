@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"renewer/renewer"
@@ -17,9 +18,18 @@ type Facts struct {
 	Loaded   bool
 	User     string // that it runs as; root if it does not say
 	Settings Settings
+	Works    bool   // it runs a worker
 	Hostname string // what Dagu tells others to dial where coordinator.advertise does not say; empty: not known
 	// KeyErr: the user cannot read the key. KeyUnknown: that could not be tried.
 	KeyErr, KeyUnknown error
+}
+
+// Advertised is the name that clients without worker.coordinators dial; empty: not known.
+func (f Facts) Advertised() string {
+	if name := f.Settings.Advertise.Value; name != "" {
+		return hostOf(name)
+	}
+	return f.Hostname
 }
 
 // InspectAll looks at every unit that a placement activates; of what is activated
@@ -41,9 +51,7 @@ func InspectAll(ctx context.Context, m Machine, p renewer.Placement) ([]Facts, e
 
 func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (Facts, error) {
 	f := Facts{Unit: unit}
-	if name, _, err := m.ReadFile(ctx, "/etc/hostname"); err == nil {
-		f.Hostname = strings.TrimSpace(string(name))
-	}
+	f.Hostname = hostname(ctx, m)
 	props, err := show(ctx, m, f.Unit)
 	if err != nil {
 		return f, err
@@ -60,6 +68,7 @@ func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (
 		return f, err
 	}
 	argv := arguments(props["ExecStart"])
+	f.Works = len(argv) > 0 && slices.Contains(argv[1:], "worker")
 	flags := fromFlags("the command of "+f.Unit, argv)
 	sources := []source{flags, fromEnvironment("the environment of "+f.Unit, env)}
 	for _, file := range configFiles(ctx, m, f.User, env, flags.values) {
@@ -80,6 +89,35 @@ func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (
 	f.Settings = merge(sources...)
 	f.KeyErr, f.KeyUnknown = readable(ctx, m, f.User, p)
 	return f, ctx.Err()
+}
+
+// hostname is the machine's name: as the kernel has it or, where that cannot be read, as
+// it gets it at the next boot.
+func hostname(ctx context.Context, m Machine) string {
+	for _, file := range []string{"/proc/sys/kernel/hostname", "/etc/hostname"} {
+		if name, _, err := m.ReadFile(ctx, file); err == nil && len(strings.Fields(string(name))) == 1 {
+			return strings.TrimSpace(string(name))
+		}
+	}
+	return ""
+}
+
+// WorkerNames are the names by which coordinators know the workers of a placement:
+// worker.id, or the host's own.
+func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []string, err error) {
+	units, err := InspectAll(ctx, m, p)
+	for _, f := range units {
+		switch {
+		case !f.Works:
+		case f.Settings.WorkerID.Value != "":
+			names = append(names, renewer.Worker{ID: f.Settings.WorkerID.Value}.Name())
+		case f.Hostname == "":
+			return nil, errors.New("the name of the machine cannot be read")
+		default:
+			names = append(names, f.Hostname)
+		}
+	}
+	return names, err
 }
 
 func showUnit(unit string) []string {

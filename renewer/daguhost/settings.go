@@ -15,7 +15,7 @@ type Setting struct{ Value, From string }
 // Settings are those of peer TLS, and of who dials whom.
 type Settings struct {
 	Insecure, CertFile, KeyFile, ClientCAFile, SkipTLSVerify Setting
-	Coordinators, Advertise                                  Setting // comma-separated addresses; one name
+	Coordinators, Advertise, WorkerID                        Setting // comma-separated addresses; one name each
 }
 
 // on reports whether a setting is true; what it is by default if it is unset.
@@ -39,6 +39,7 @@ func merge(sources ...source) (s Settings) {
 		"peer.insecure": &s.Insecure, "peer.cert_file": &s.CertFile, "peer.key_file": &s.KeyFile,
 		"peer.client_ca_file": &s.ClientCAFile, "peer.skip_tls_verify": &s.SkipTLSVerify,
 		"worker.coordinators": &s.Coordinators, "coordinator.advertise": &s.Advertise,
+		"worker.id": &s.WorkerID,
 	} {
 		for _, src := range sources {
 			if v, ok := src.values[key]; ok {
@@ -64,12 +65,22 @@ func fromEnvironment(from string, env map[string]string) source {
 	return source{from, values}
 }
 
+// shorthands are the flags of one letter that count here.
+var shorthands = map[string]string{"-c": "--config", "-A": "--coordinator.advertise", "-w": "--worker.id"}
+
 // fromFlags reads --peer.cert-file=FILE, with = or a space; a boolean flag
 // alone is true.
 func fromFlags(from string, argv []string) source {
 	values := map[string]string{}
 	for i := 0; i < len(argv); i++ {
-		name, ok := strings.CutPrefix(argv[i], "--")
+		arg := argv[i]
+		if len(arg) >= 2 && shorthands[arg[:2]] != "" { // -w ID, -w=ID, -wID
+			value := strings.TrimPrefix(arg[2:], "=")
+			if arg = shorthands[arg[:2]]; value != "" {
+				arg += "=" + value
+			}
+		}
+		name, ok := strings.CutPrefix(arg, "--")
 		if !ok {
 			continue
 		}

@@ -123,6 +123,7 @@ var (
 		{"file-modes", fileModes},
 		{"disk", disk},
 		{"single-file-mount", singleMounts},
+		{"container-key", containerKey},
 		{"environment", environment},
 		{"docker-unit", dockerUnit},
 		{"start-limit", startLimit},

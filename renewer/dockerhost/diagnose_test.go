@@ -113,8 +113,22 @@ func TestDiagnose(t *testing.T) {
 		{"a full disk", func(c *Case) { c.Facts.Room = Room{true, 12, 100} }, "disk", renewer.FindingFail, "12 KiB are left", "df -h"},
 		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free space"},
 		{"a single file in a container", func(c *Case) {
-			c.Facts.Mounts = []Mounted{{"app", "/etc/docker/tls"}, {"web", "/etc/docker/tls/server-key.pem"}, {"old", "/etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem"}, {"x", "/srv/ca.pem"}}
+			c.Facts.Containers = []renewer.Container{
+				{Name: "app", Sources: []string{"/etc/docker/tls"}}, {Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}},
+				{Name: "old", Sources: []string{"/etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem"}}, {Name: "x", Sources: []string{"/srv/ca.pem"}},
+			}
 		}, "single-file-mount", renewer.FindingWarn, "old has /etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem; web has /etc/docker/tls/server-key.pem mounted as a single file", "mount the directory"},
+		{"a key that a container's user may not read", func(c *Case) {
+			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
+			c.Facts.Containers = []renewer.Container{
+				{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}, {Name: "root", Sources: []string{"/etc/docker/tls"}},
+				{Name: "ca", User: "1000", Sources: []string{"/etc/docker/tls/ca.pem"}},
+			}
+		}, "container-key", renewer.FindingWarn, "app runs as 1000, and /etc/docker/tls/server-key.pem is readable for user 0 alone (mode 0400)", `owner: "1000"`},
+		{"a user of an image", func(c *Case) {
+			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
+			c.Facts.Containers = []renewer.Container{{Name: "app", User: "dagster", Sources: []string{"/etc/docker"}}}
+		}, "container-key", renewer.FindingWarn, "app runs as dagster", "id -u"},
 		{"made by hand, for clients", func(c *Case) {
 			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, Usages: testpki.ClientUsage}))
 			c.Placed, c.Probed, c.Leaf = false, false, nil

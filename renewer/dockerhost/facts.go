@@ -22,7 +22,8 @@ type Facts struct {
 	UnitEnv     []UnitVariable
 	Clock, Ours time.Time // the machine's, and this process's at that moment
 	Room        Room
-	Mounts      []Mounted // in containers that run
+	Containers  []renewer.Container // that run and have files of the placement
+	Key         KeyFile
 
 	Unit      Unit
 	Daemon    File // daemon.json, or what --config-file names
@@ -79,7 +80,8 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	f.Ours = before.Add(time.Since(before) / 2)
 	f.Room = inspectRoom(ctx, m, p)
 	if p.Probe.Kind != renewer.ProbeDocker {
-		f.UnitEnv, f.Mounts = inspectUnits(ctx, m), inspectMounts(ctx, m)
+		f.UnitEnv = inspectUnits(ctx, m)
+		f.Containers, f.Key = inspectContainers(ctx, m, p)
 		return f, nil
 	}
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
@@ -96,7 +98,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 		f.Docker, f.Swarm, f.DockerErr = inspectDocker(ctx, m)
 	}
 	if f.Docker.Running {
-		f.Mounts = inspectMounts(ctx, m)
+		f.Containers, f.Key = inspectContainers(ctx, m, p)
 	}
 	ours, err := m.Has(ctx, firewallFile)
 	if err == nil && ours {

@@ -26,6 +26,9 @@ type Machine interface {
 	Output(ctx context.Context, argv []string) (string, error)
 	// Docker asks the Docker daemon; one that does not run is no error.
 	Docker(ctx context.Context, label string) (renewer.DockerState, error)
+	// Containers lists those that run and have something mounted that is in a directory
+	// of the host's, or that it is in.
+	Containers(ctx context.Context, dir string) ([]renewer.Container, error)
 	// Inspect looks at the live files of a placement.
 	Inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk, error)
 	// Clock returns the machine's time, in whole seconds.

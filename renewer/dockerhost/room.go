@@ -2,9 +2,6 @@ package dockerhost
 
 import (
 	"context"
-	"fmt"
-	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -49,54 +46,4 @@ func disk(c Case) verdict {
 		return warn("free space there before nothing can be written: df -h "+c.Placement.Dir, "the file system of %s is %d %% full", c.Placement.Dir, r.Full)
 	}
 	return fine("there is room in %s", c.Placement.Dir)
-}
-
-// Mounted is a container that runs with a file or directory of the host.
-type Mounted struct{ Container, Source string }
-
-func listMounts() []string {
-	return []string{"docker", "-H", localSocket, "ps", "--no-trunc", "--format", mountMark + "{{.Names}} {{.Mounts}}"}
-}
-
-const mountMark = "renewer: "
-
-func inspectMounts(ctx context.Context, m Machine) (out []Mounted) {
-	text, err := m.Output(ctx, listMounts())
-	if err != nil {
-		return nil // no Docker here, or it does not run: then nothing is mounted
-	}
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), mountMark)
-		name, mounts, more := strings.Cut(rest, " ")
-		if !ok || !more {
-			continue
-		}
-		for source := range strings.SplitSeq(mounts, ",") {
-			if path.IsAbs(source) {
-				out = append(out, Mounted{name, source})
-			}
-		}
-	}
-	return out
-}
-
-// singleMounts looks for containers that have a managed file alone: a rename does not
-// reach them, so they keep the old file until they are started again.
-func singleMounts(c Case) verdict {
-	var found []string
-	for _, m := range c.Facts.Mounts {
-		inside := strings.HasPrefix(m.Source, path.Join(c.Placement.Dir, ".renewer")+"/")
-		for _, name := range c.Placement.Files {
-			inside = inside || m.Source == path.Join(c.Placement.Dir, name)
-		}
-		if inside {
-			found = append(found, fmt.Sprintf("%s has %s", m.Container, m.Source))
-		}
-	}
-	if len(found) == 0 {
-		return verdict{}
-	}
-	slices.Sort(found)
-	return warn("mount the directory instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro) and start the container again",
-		"%s mounted as a single file: it keeps that file after a renewal", strings.Join(slices.Compact(found), "; "))
 }

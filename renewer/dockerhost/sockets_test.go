@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"renewer/renewer"
 )
 
 // As systemd 252 prints it.
@@ -55,13 +57,52 @@ func TestSocketsAsSystemdSaysThem(t *testing.T) {
 	}
 }
 
-// As docker ps prints it: names, then volumes and paths of the host.
-func TestMountsAsDockerSaysThem(t *testing.T) {
+// Who may read a key, as far as that is known from outside of a container.
+func TestWhoMayReadAKey(t *testing.T) {
 	t.Parallel()
-	got := inspectMounts(t.Context(), said{out: "WARNING: x\nrenewer: web /etc/docker/tls/ca.pem,data,/srv\nrenewer: bare \nrenewer: db pgdata\n"})
-	want := []Mounted{{"web", "/etc/docker/tls/ca.pem"}, {"web", "/srv"}}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+	root, app := KeyFile{Mode: 0o400}, KeyFile{UID: 1000, GID: 7, Mode: 0o440}
+	for _, tc := range []struct {
+		key         KeyFile
+		user        string
+		reads, sure bool
+	}{
+		{root, "", true, true},
+		{root, "root", true, true},
+		{root, "0:5", true, true},
+		{root, "1000", false, true},
+		{root, "app:app", false, true},
+		{app, "1000", true, true},
+		{app, "2000", false, false}, // the image says which groups it is in
+		{app, "2000:7", true, true},
+		{app, "2000:8", false, true},
+		{app, "app", false, false},
+		{KeyFile{UID: 1000, Mode: 0o400}, "app", false, false},
+		{KeyFile{UID: 1000, Mode: 0o400}, "2000", false, true},
+		{KeyFile{Mode: 0o444}, "2000", true, true},
+	} {
+		if reads, sure := tc.key.readableBy(tc.user); sure != tc.sure || sure && reads != tc.reads {
+			t.Errorf("%+v by %q: %t, %t", tc.key, tc.user, reads, sure)
+		}
+	}
+}
+
+type mounting struct {
+	said
+	boxes []renewer.Container
+}
+
+func (m mounting) Containers(context.Context, string) ([]renewer.Container, error) {
+	return m.boxes, nil
+}
+
+func TestAKeyAsStatSeesIt(t *testing.T) {
+	t.Parallel()
+	boxes := []renewer.Container{{Name: "app"}}
+	if _, key := inspectContainers(t.Context(), mounting{said{out: "1000 7 640\n"}, boxes}, placement()); key != (KeyFile{true, 1000, 7, 0o640}) {
+		t.Errorf("%+v", key)
+	}
+	if _, key := inspectContainers(t.Context(), mounting{said{out: "stat: cannot statx\n"}, boxes}, placement()); key.Known {
+		t.Errorf("%+v", key)
 	}
 }
 

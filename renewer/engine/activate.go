@@ -22,7 +22,7 @@ func (j job) rereads() bool {
 
 // guard asks the host whether the service may be restarted now. What goes back
 // is never held up, nor what a person forces, nor files that no restart follows.
-func guard(ctx context.Context, jobs []job) renewer.Held {
+func (e *Engine) guard(ctx context.Context, jobs []job) renewer.Held {
 	for _, j := range jobs {
 		if j.Kind != renewer.ActActivate || j.rollout.Force || j.rollout.Quiet || j.rereads() {
 			continue
@@ -32,7 +32,7 @@ func guard(ctx context.Context, jobs []job) renewer.Held {
 			return renewer.Held{} // flipping says so
 		}
 		ctx, cancel := context.WithTimeout(ctx, stageTimeout)
-		held := j.guarded(ctx, host)
+		held := e.guarded(ctx, j, host)
 		cancel()
 		if held.Why != "" {
 			return held
@@ -42,7 +42,7 @@ func guard(ctx context.Context, jobs []job) renewer.Held {
 }
 
 // guarded asks the placement's own guards.
-func (j job) guarded(ctx context.Context, host Host) renewer.Held {
+func (e *Engine) guarded(ctx context.Context, j job, host Host) renewer.Held {
 	p, end := j.placement, time.Time{}
 	if j.current != nil {
 		end = j.current.NotAfter
@@ -69,6 +69,9 @@ func (j job) guarded(ctx context.Context, host Host) renewer.Held {
 		if err != nil {
 			return cannot("what Dagu runs", err)
 		}
+		if work.Running && p.Guard.Dagu.By == renewer.IdleByCoordinator {
+			e.addTasks(ctx, j, host, &work)
+		}
 		return p.Guard.Dagu.Check(work, j.now(), end)
 	}
 	return renewer.Held{}
@@ -76,37 +79,41 @@ func (j job) guarded(ctx context.Context, host Host) renewer.Held {
 
 // prepare gets what the proof and the way back need while the service still
 // runs: the probe's client certificate and the issuer's roots, which are kept
-// for the probe, and the certainty that the previous revision is there.
-func (e *Engine) prepare(ctx context.Context, j job) error {
+// for the probe, the certainty that the previous revision is there, and the workers
+// of a Dagu coordinator.
+func (e *Engine) prepare(ctx context.Context, j job) (workers []string, err error) {
 	if j.Kind != renewer.ActActivate || j.rereads() || j.rollout.Quiet {
-		return nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
 	if _, err := e.probeRequest(ctx, j.proof()); err != nil {
-		return fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
+		return nil, fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
 	}
 	if j.step.Previous == "" {
-		return nil
+		return nil, nil
 	}
 	if j.current != nil && j.state.Has(j.current.Number) {
-		if _, err := e.probeRequest(ctx, j.wayBack(j.current)); err != nil {
+		req, err := e.probeRequest(ctx, j.wayBack(j.current))
+		if err != nil {
 			e.Log.Warn("prepare the proof of the way back", "certificate", j.Certificate, "host", j.Host, "error", err)
+		} else {
+			workers = e.connected(ctx, req)
 		}
 	}
 	if j.placement.Activate.Budget <= 0 {
-		return nil
+		return workers, nil
 	}
 	host, err := j.host()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if ok, err := host.Whole(ctx, j.placement, j.step.Previous); err != nil {
-		return fmt.Errorf("look for the way back of %s on %s: %w", j.Certificate, j.Host, err)
+		return nil, fmt.Errorf("look for the way back of %s on %s: %w", j.Certificate, j.Host, err)
 	} else if !ok {
-		return fmt.Errorf("%s on %s: what is in place could not be put back: revision %s is not as it was written", j.Certificate, j.Host, j.step.Previous)
+		return nil, fmt.Errorf("%s on %s: what is in place could not be put back: revision %s is not as it was written", j.Certificate, j.Host, j.step.Previous)
 	}
-	return nil
+	return workers, nil
 }
 
 // budget returns the least restart budget of the jobs; 0 for none.
@@ -125,13 +132,14 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 	outs := make([]renewer.Outcome, len(jobs))
 	for i, j := range jobs {
 		outs[i].Action = j.Action
-		if err := e.prepare(ctx, j); err != nil {
+		var err error
+		if outs[i].Workers, err = e.prepare(ctx, j); err != nil {
 			outs[i].Err, outs[i].End, outs[i].NotBegun = err, renewer.EndLost, true
 		}
 	}
 	held := e.foresee(ctx, jobs)
 	if held.Why == "" {
-		held = guard(ctx, jobs) // the last look before the service is touched
+		held = e.guard(ctx, jobs) // the last look before the service is touched
 	}
 	if held.Why != "" {
 		for i := range outs {

@@ -134,7 +134,7 @@ func (e *Engine) hidden(ctx context.Context, j job, out *renewer.Outcome) {
 	kind := renewer.ProbeErrorKindOf(out.Err)
 	host, err := j.host()
 	sees, ok := host.(Foresight)
-	if err != nil || !ok || kind == "" || kind == renewer.ProbeStopped || out.End == renewer.EndLost {
+	if err != nil || !ok || kind == "" || kind == renewer.ProbeStopped || kind == renewer.ProbeDeserted || out.End == renewer.EndLost {
 		return
 	}
 	if kind != renewer.ProbeUnreachable {

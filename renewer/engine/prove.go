@@ -78,6 +78,7 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 		return out
 	}
 	e.lookOrAsk(ctx, j, req, &out, j.step.Half())
+	e.awaitWorkers(ctx, j, req, &out)
 	if e.hidden(ctx, j, &out); out.Err == nil {
 		e.prune(ctx, j, req.Host.(Host))
 	}

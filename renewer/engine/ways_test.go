@@ -249,6 +249,40 @@ func TestALostKeyMeansANewCertificate(t *testing.T) {
 	})
 }
 
+// A service that is started after its first certificate was placed is seen within seconds.
+func TestAServiceThatIsStartedIsSeenSoon(t *testing.T) {
+	for _, kind := range []renewer.ProbeKind{renewer.ProbeTLS, renewer.ProbeFile} {
+		t.Run(string(kind), func(t *testing.T) {
+			certs := func(b *bench) []renewer.Certificate {
+				c := one(b)
+				c[0].Placements[0].Probe.Kind = kind
+				b.machine("a").stopped = true
+				return c
+			}
+			scene(t, Alone, certs, func(t *testing.T, b *bench) {
+				synctest.Wait()
+				m := b.machine("a")
+				for _, later := range []time.Duration{20 * time.Second, 10 * time.Minute} {
+					time.Sleep(later)
+					if row := b.row("web"); row.Status != renewer.StatusBlocked || row.Hosts[0].State != renewer.HostBlocked {
+						t.Fatalf("row %+v", row)
+					}
+				}
+				m.set(func(m *machine) {
+					m.stopped = false
+					pl := m.places["web"]
+					pl.loaded = pl.revisions[pl.live]
+					pl.served = leafOf(pl.loaded)
+				})
+				time.Sleep(35 * time.Second)
+				if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
+					t.Errorf("row %+v", row)
+				}
+			})
+		})
+	}
+}
+
 func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
@@ -468,7 +502,7 @@ func TestATickWithNothingDueAsksNobody(t *testing.T) {
 	})
 }
 
-func TestACertificateThatLeavesTheFleetFileIsLetGo(t *testing.T) {
+func TestACertificateThatLeavesTheFleetFileIsInNoListAndComesBack(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		certs := b.fleet.Certificates
@@ -479,8 +513,11 @@ func TestACertificateThatLeavesTheFleetFileIsLetGo(t *testing.T) {
 		}
 		b.fleet.Certificates = certs
 		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		if row := b.row("web"); row.Status == renewer.StatusValid {
+			t.Errorf("valid before anything was looked at: %+v", row)
+		}
 		time.Sleep(time.Minute)
-		if row := b.row("web"); row.Generation != 2 || row.Status != renewer.StatusValid {
+		if row := b.row("web"); row.Generation != 1 || row.Status != renewer.StatusValid { // it is what it was
 			t.Errorf("row %+v", row)
 		}
 	})

@@ -69,12 +69,9 @@ func AsksDocker(argv []string) bool {
 	return len(argv) > 3 && argv[1] == "-H" && strings.HasPrefix(argv[2], "unix://")
 }
 
-// DialDocker is the argument vector of a connection to the Docker daemon, where
-// a container is activated; nil where there is none.
-func DialDocker(p renewer.Placement) []string {
-	if p.Activate.Kind != renewer.ActivateDocker {
-		return nil
-	}
+// DialDocker is the argument vector of a connection to the Docker daemon: containers are
+// activated over it, and asked for the files that they have.
+func DialDocker() []string {
 	return []string{"docker", "-H", dockerSocket, "system", "dial-stdio"}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"renewer/internal/testdocker"
 	"renewer/renewer"
@@ -143,4 +146,35 @@ var _ testdocker.Docker = boxes{}
 
 func (b boxes) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
 	return b.Host.Activate(ctx, a)
+}
+
+// Those that run and have something of a directory, or a directory that it is in.
+func TestContainersThatHaveFiles(t *testing.T) {
+	t.Parallel()
+	for name, over := range machines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBoxes(t, over)
+			b.User = map[string]string{testdocker.Steady: "1000:7"}
+			b.Mounts = map[string][]string{
+				testdocker.Steady:   {"/srv/tls", "/srv/other"},
+				testdocker.Quits:    {"/srv/tls/tls.key"},
+				testdocker.DiesOfIt: {"/srv"},
+				testdocker.Ill:      {"/srv/tls2", "data"},
+				testdocker.Stopped:  {"/srv/tls"},
+			}
+			got, err := b.Host.Containers(t.Context(), "/srv/tls")
+			must(t, err)
+			slices.SortFunc(got, func(a, b renewer.Container) int { return strings.Compare(a.Name, b.Name) })
+			want := []renewer.Container{
+				{Name: testdocker.DiesOfIt, Sources: []string{"/srv"}},
+				{Name: testdocker.Quits, Sources: []string{"/srv/tls/tls.key"}},
+				{Name: testdocker.Steady, User: "1000:7", Sources: []string{"/srv/tls", "/srv/other"}},
+			}
+			slices.SortFunc(want, func(a, b renewer.Container) int { return strings.Compare(a.Name, b.Name) })
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -50,9 +51,12 @@ func (d *dockerAPI) close() { d.wire.CloseIdleConnections() }
 
 // container is the part of an inspected one that is looked at.
 type container struct {
-	ID         string `json:"Id"`
-	State      *containerState
-	Config     *struct{ Tty bool }
+	ID     string `json:"Id"`
+	State  *containerState
+	Config *struct {
+		Tty  bool
+		User string
+	}
 	HostConfig *struct{ Init *bool }
 }
 
@@ -124,7 +128,7 @@ func (d *dockerAPI) do(ctx context.Context, method, name, what string, query url
 			return nil, errors.New("what answers is not a Docker daemon")
 		}
 	}
-	_, body, err := d.ask(ctx, method, &url.URL{Path: "/v" + d.version + "/containers/" + name + "/" + what, RawQuery: query.Encode()})
+	_, body, err := d.ask(ctx, method, &url.URL{Path: path.Join("/v"+d.version, "containers", name, what), RawQuery: query.Encode()})
 	return body, err
 }
 

@@ -48,11 +48,10 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	temp := newName
 	if found {
-		temp = r.String()
+		return r.String(), pl.write(pl.temp(r.String()), r.String(), restMode, files)
 	}
-	return r.String(), pl.write(pl.temp(temp), r.String(), files)
+	return r.String(), pl.write(pl.temp(newName), r.String(), storeMode, files)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -78,13 +77,13 @@ func (pl *place) ensureDir(name string) error {
 	return nil
 }
 
-// write fills a private temporary directory, which gets its name when all of it
-// is there.
-func (pl *place) write(temp, name string, files []File) (err error) {
+// write fills a private temporary directory, which gets its mode and its name when
+// all of it is there.
+func (pl *place) write(temp, name string, mode fs.FileMode, files []File) (err error) {
 	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
-	if err := pl.dir.Publish(temp, path.Join(pl.base, name), storeMode, files...); err != nil {
+	if err := pl.dir.Publish(temp, path.Join(pl.base, name), mode, files...); err != nil {
 		_ = RemoveAll(pl.dir, temp) // give the space back; what is left is swept by the next Stage
 		return err
 	}

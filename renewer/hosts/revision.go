@@ -22,6 +22,7 @@ const (
 	tempMark  = ".tmp-" // starts the name of whatever a crash may leave behind
 	maxFile   = 1 << 20 // bytes; certificates and keys are far smaller
 	storeMode = fs.FileMode(0o755)
+	restMode  = fs.FileMode(0o700) // of a copy of what was found while it is not live: everybody may read a private key in it
 	hashLen   = 8
 )
 

@@ -238,6 +238,11 @@ func (pl *place) lead(link, revision string) error {
 	if live, err := pl.live(); err != nil || live == revision {
 		return err
 	}
+	if r, ok := parseRevision(revision); ok && r.n == 0 {
+		if err := pl.dir.Chmod(path.Join(pl.base, revision), storeMode); err != nil {
+			return err
+		}
+	}
 	return pl.put(revision, link)
 }
 
@@ -304,7 +309,8 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 	return nil
 }
 
-// Prune removes all revisions but the live one and those named.
+// Prune removes all revisions but the live one and those named, and closes a copy of
+// what was found: it has the modes that the files had, which may let everybody read.
 func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	return h.doing("prune", p, h.kept(ctx, p, h.prune(ctx, p, keep)))
 }
@@ -333,12 +339,25 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	}
 	likely := slices.Sorted(maps.Values(p.Files))
 	for _, r := range revs {
-		if r.String() == live || slices.Contains(keep, r.String()) {
-			continue
+		name := path.Join(base, r.String())
+		switch {
+		case r.String() == live:
+		case !slices.Contains(keep, r.String()):
+			err = pl.discard(name, likely...)
+		case r.n == 0:
+			err = pl.shut(name)
 		}
-		if err := pl.discard(path.Join(base, r.String()), likely...); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shut keeps others out of a copy of what was found.
+func (pl *place) shut(name string) error {
+	if i, err := pl.dir.Lstat(name); err != nil || i.Mode.Perm() == restMode {
+		return err
+	}
+	return pl.dir.Chmod(name, restMode)
 }

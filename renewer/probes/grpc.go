@@ -73,6 +73,24 @@ func (h healthAnswer) word() string {
 }
 
 func askHealth(ctx context.Context, v *visit, address string) (healthAnswer, error) {
+	a, err := call(ctx, v, address, "/grpc.health.v1.Health/Check", maxAnswer)
+	h := healthAnswer{code: a.code, message: a.message}
+	if err == nil && h.code == grpcOK {
+		h.serving, err = serving(a.body)
+	}
+	return h, err
+}
+
+// grpcAnswer is the answer to a call: a status and, where that is OK, a frame with a
+// message.
+type grpcAnswer struct {
+	code    string
+	message string
+	body    []byte
+}
+
+// call makes one gRPC call with an empty message over the connection that is there.
+func call(ctx context.Context, v *visit, address, method string, limit int64) (grpcAnswer, error) {
 	var handed atomic.Bool
 	transport := &http.Transport{
 		Protocols: new(http.Protocols), DisableCompression: true, MaxResponseHeaderBytes: maxAnswer,
@@ -86,36 +104,33 @@ func askHealth(ctx context.Context, v *visit, address string) (healthAnswer, err
 	transport.Protocols.SetUnencryptedHTTP2(true) // TLS is done
 	defer transport.CloseIdleConnections()
 	const nothing = "\x00\x00\x00\x00\x00" // a frame with an empty message
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/grpc.health.v1.Health/Check", strings.NewReader(nothing))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+method, strings.NewReader(nothing))
 	if err != nil {
-		return healthAnswer{}, err
+		return grpcAnswer{}, err
 	}
 	req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"renewer"}}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return healthAnswer{}, err
+		return grpcAnswer{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
-		return healthAnswer{}, err
-	case len(body) > maxAnswer:
-		return healthAnswer{}, fmt.Errorf("it answers more than %d bytes", maxAnswer)
+		return grpcAnswer{}, err
+	case int64(len(body)) > limit:
+		return grpcAnswer{}, fmt.Errorf("it answers more than %d bytes", limit)
 	case resp.StatusCode != http.StatusOK:
-		return healthAnswer{code: map[int]string{
+		return grpcAnswer{code: map[int]string{
 			http.StatusNotFound: grpcUnimplemented, http.StatusTooManyRequests: grpcUnavailable, http.StatusBadGateway: grpcUnavailable,
 			http.StatusServiceUnavailable: grpcUnavailable, http.StatusGatewayTimeout: grpcUnavailable,
 		}[resp.StatusCode], message: "HTTP status " + resp.Status}, nil
 	}
-	h := healthAnswer{
+	return grpcAnswer{
 		code:    cmp.Or(resp.Trailer.Get("Grpc-Status"), resp.Header.Get("Grpc-Status"), grpcUnknown), // the latter without a body
 		message: saidBy(cmp.Or(resp.Trailer.Get("Grpc-Message"), resp.Header.Get("Grpc-Message"))),
-	}
-	if h.code == grpcOK {
-		h.serving, err = serving(body)
-	}
-	return h, err
+		body:    body,
+	}, nil
 }
 
 // saidBy makes one line of a grpc-message, which is percent-encoded.
@@ -130,10 +145,11 @@ func saidBy(message string) string {
 // an answer. A field that is left out is 0.
 func serving(body []byte) (status uint64, err error) {
 	broken := errors.New("its answer is no health check's")
-	if len(body) < 5 || body[0] != 0 || uint64(len(body)-5) != uint64(binary.BigEndian.Uint32(body[1:5])) {
+	message, ok := unframed(body)
+	if !ok {
 		return 0, broken
 	}
-	for in := bytes.NewReader(body[5:]); in.Len() > 0; {
+	for in := bytes.NewReader(message); in.Len() > 0; {
 		tag, err := binary.ReadUvarint(in)
 		if err != nil || tag>>3 != 1 || tag&7 != 0 { // the message has had no other field
 			return 0, broken
@@ -143,4 +159,12 @@ func serving(body []byte) (status uint64, err error) {
 		}
 	}
 	return status, nil
+}
+
+// unframed takes the frame off the one message of an answer.
+func unframed(body []byte) (message []byte, ok bool) {
+	if len(body) < 5 || body[0] != 0 || uint64(len(body)-5) != uint64(binary.BigEndian.Uint32(body[1:5])) {
+		return nil, false
+	}
+	return body[5:], true
 }

@@ -48,7 +48,8 @@ func ipsOf(sans []string) []net.IP {
 }
 
 // dials reads what the Dagu clients of a fleet dial: from dials: of their entries, or
-// from their settings on the hosts. What cannot be looked at is left out.
+// from their settings on the hosts, and what coordinators advertise to clients that
+// name no address. What cannot be looked at is left out.
 func (p *parts) dials(ctx context.Context) (out []dialled) {
 	add := func(addresses, by string) {
 		for address := range strings.SplitSeq(addresses, ",") {
@@ -58,7 +59,7 @@ func (p *parts) dials(ctx context.Context) (out []dialled) {
 		}
 	}
 	for _, c := range p.fleet.Certificates {
-		if !daguhost.Applies(c) || !slices.Contains(c.Usages, renewer.UsageClient) {
+		if !daguhost.Applies(c) {
 			continue
 		}
 		if len(c.Dials) > 0 {
@@ -75,7 +76,12 @@ func (p *parts) dials(ctx context.Context) (out []dialled) {
 				continue
 			}
 			for _, u := range units {
-				add(u.Settings.Coordinators.Value, u.Unit+" on "+pl.Host)
+				if slices.Contains(c.Usages, renewer.UsageClient) {
+					add(u.Settings.Coordinators.Value, u.Unit+" on "+pl.Host)
+				}
+				if slices.Contains(c.Usages, renewer.UsageServer) && u.Advertised() != "" {
+					out = append(out, dialled{u.Advertised(), "a client that is sent there by " + u.Unit + " on " + pl.Host})
+				}
 			}
 		}
 	}

@@ -87,6 +87,11 @@ func (m machine) refusedByName(ctx context.Context, p renewer.Placement) []renew
 	return dropped(c, disk.Chain.Leaf, others, m.parts.dials(ctx))
 }
 
+// WorkerNames are the names of the Dagu workers that a placement's units run.
+func (m machine) WorkerNames(ctx context.Context, p renewer.Placement) ([]string, error) {
+	return daguhost.WorkerNames(ctx, m, p)
+}
+
 // Listens reports whether anything listens on the port of an address.
 func (m machine) Listens(ctx context.Context, address string) (bool, error) {
 	return unithost.Listens(ctx, m, address)

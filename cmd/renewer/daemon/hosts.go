@@ -316,7 +316,7 @@ func (a *App) daguServers(ctx context.Context) (servers []daguhost.Server) {
 		if err != nil {
 			continue
 		}
-		server := daguhost.Server{Certificate: c.Name, Leaf: chain.Leaf}
+		server := daguhost.Server{Certificate: c.Name, Group: c.PeerGroup, Leaf: chain.Leaf}
 		if _, asks := c.Placements[0].Files[renewer.FileCA]; asks {
 			server.ClientRoots = a.rootsOf(ctx, c.Trust)
 		}

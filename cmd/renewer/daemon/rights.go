@@ -53,9 +53,7 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 		if !ok {
 			continue
 		}
-		if dial := hosts.DialDocker(p); dial != nil {
-			commands = append(commands, dial)
-		}
+		commands = append(commands, hosts.DialDocker())
 		limited = append(limited, hosts.Commands(p)...)
 		limited = append(limited, unithost.Commands(p)...)
 		limited = append(limited, dockerhost.Commands(p)...)

@@ -1,0 +1,119 @@
+package dockerhost
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"renewer/renewer"
+)
+
+// KeyFile is the private key of a placement as stat(1) sees it; Known: it does.
+type KeyFile struct {
+	Known    bool
+	UID, GID int
+	Mode     fs.FileMode
+}
+
+// keyOwner is empty where a placement has no key.
+func keyOwner(p renewer.Placement) [][]string {
+	key := p.Files[renewer.FileKey]
+	if key == "" {
+		return nil
+	}
+	return [][]string{{"stat", "-L", "-c", "%u %g %a", "--", path.Join(p.Dir, key)}}
+}
+
+// inspectContainers asks Docker for the containers with files of a placement, and
+// stat(1) for who may read its key. Where there is no Docker there is nothing to say.
+func inspectContainers(ctx context.Context, m Machine, p renewer.Placement) (found []renewer.Container, key KeyFile) {
+	found, err := m.Containers(ctx, p.Dir)
+	if err != nil || len(found) == 0 {
+		return nil, key
+	}
+	for _, stat := range keyOwner(p) {
+		out, err := m.Output(ctx, stat)
+		var mode uint32
+		if n, scanErr := fmt.Sscanf(out, "%d %d %o", &key.UID, &key.GID, &mode); err == nil && scanErr == nil && n == 3 {
+			key.Known, key.Mode = true, fs.FileMode(mode).Perm()
+		}
+	}
+	return found, key
+}
+
+// readableBy reports whether the user of a container may read the key. What a name of
+// an image stands for is not known, but that it is not root.
+func (k KeyFile) readableBy(user string) (readable, known bool) {
+	name, group, _ := strings.Cut(user, ":")
+	uid, err := strconv.Atoi(name)
+	switch {
+	case name == "" || name == "root" || err == nil && uid == 0 || k.Mode&0o004 != 0:
+		return true, true
+	case err == nil && uid == k.UID:
+		return k.Mode&0o400 != 0, true
+	case k.Mode&0o040 != 0: // by its group: that of the image, mostly
+		gid, err := strconv.Atoi(group)
+		return err == nil && gid == k.GID, err == nil
+	}
+	return false, err == nil || k.UID == 0
+}
+
+// singleMounts looks for containers that have a managed file alone: a rename does not
+// reach them, so they keep the old file until they are started again.
+func singleMounts(c Case) verdict {
+	var found []string
+	for _, box := range c.Facts.Containers {
+		for _, source := range box.Sources {
+			inside := strings.HasPrefix(source, path.Join(c.Placement.Dir, ".renewer")+"/")
+			for _, name := range c.Placement.Files {
+				inside = inside || source == path.Join(c.Placement.Dir, name)
+			}
+			if inside {
+				found = append(found, fmt.Sprintf("%s has %s", box.Name, source))
+			}
+		}
+	}
+	if len(found) == 0 {
+		return verdict{}
+	}
+	slices.Sort(found)
+	return warn("mount the directory instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro) and start the container again",
+		"%s mounted as a single file: it keeps that file after a renewal", strings.Join(slices.Compact(found), "; "))
+}
+
+// containerKey looks for containers that have the key, and run as somebody who may not
+// read it.
+func containerKey(c Case) verdict {
+	if !c.Facts.Key.Known {
+		return verdict{}
+	}
+	key, fix := path.Join(c.Placement.Dir, c.Placement.Files[renewer.FileKey]), ""
+	var found []string
+	for _, box := range c.Facts.Containers {
+		if !slices.ContainsFunc(box.Sources, func(source string) bool {
+			return source == key || source == c.Placement.Dir || strings.HasPrefix(key, source+"/")
+		}) {
+			continue
+		}
+		if readable, known := c.Facts.Key.readableBy(box.User); !readable && known {
+			found = append(found, fmt.Sprintf("%s runs as %s", box.Name, box.User))
+			if name, _, _ := strings.Cut(box.User, ":"); fix == "" {
+				if _, err := strconv.Atoi(name); err == nil {
+					fix = fmt.Sprintf("if it needs the key: owner: %q for the entry, then renewer renew %s", name, c.Placement.Certificate)
+				}
+			}
+		}
+	}
+	if len(found) == 0 {
+		return verdict{}
+	}
+	if fix == "" {
+		fix = "if it needs the key: owner: with the number of its user (docker exec CONTAINER id -u) for the entry, then renewer renew " + c.Placement.Certificate
+	}
+	slices.Sort(found)
+	return warn(fix, "%s, and %s is readable for user %d alone (mode %04o)", strings.Join(found, "; "), key, c.Facts.Key.UID, c.Facts.Key.Mode)
+}
