@@ -49,11 +49,10 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	temp, mode := newName, storeMode
 	if found {
-		temp, mode = r.String(), restMode
+		return r.String(), pl.write(pl.temp(r.String()), r.String(), restMode, files)
 	}
-	return r.String(), pl.write(pl.temp(temp), r.String(), mode, files)
+	return r.String(), pl.write(pl.temp(newName), r.String(), storeMode, files)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -77,8 +76,8 @@ func (pl *place) ensureDir(name string) error {
 	return nil
 }
 
-// write fills a private temporary directory, which gets its name when all of it
-// is there.
+// write fills a private temporary directory, which gets its mode and its name when
+// all of it is there.
 func (pl *place) write(temp, name string, mode fs.FileMode, files []File) (err error) {
 	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err

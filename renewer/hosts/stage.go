@@ -340,17 +340,24 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	likely := slices.Sorted(maps.Values(p.Files))
 	for _, r := range revs {
 		name := path.Join(base, r.String())
-		switch kept := slices.Contains(keep, r.String()); {
-		case r.String() == live, kept && r.n > 0:
-			continue
-		case kept:
-			err = pl.dir.Chmod(name, restMode)
-		default:
+		switch {
+		case r.String() == live:
+		case !slices.Contains(keep, r.String()):
 			err = pl.discard(name, likely...)
+		case r.n == 0:
+			err = pl.shut(name)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shut keeps others out of a copy of what was found.
+func (pl *place) shut(name string) error {
+	if i, err := pl.dir.Lstat(name); err != nil || i.Mode.Perm() == restMode {
+		return err
+	}
+	return pl.dir.Chmod(name, restMode)
 }

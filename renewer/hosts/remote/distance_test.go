@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,6 +51,18 @@ func farAway(t testing.TB, to string, roundTrip time.Duration) *far {
 		}
 	})
 	return f
+}
+
+// config reaches a host over that distance.
+func (f *far) config(t testing.TB, cfg Config) Config {
+	t.Helper()
+	known, err := os.ReadFile(cfg.KnownHostsFile)
+	must(t, err)
+	name := func(port int) string { return "[127.0.0.1]:" + strconv.Itoa(port) }
+	key, _ := strings.CutPrefix(string(known), name(cfg.Port))
+	cfg.Port, cfg.KnownHostsFile = f.port, filepath.Join(t.TempDir(), "known_hosts")
+	write(t, cfg.KnownHostsFile, name(f.port)+key)
+	return cfg
 }
 
 // carry copies, each piece at its time.
@@ -146,12 +159,7 @@ func BenchmarkDistance(b *testing.B) {
 		n++
 		for _, distance := range []time.Duration{near, away} {
 			f := farAway(b, net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port)), distance)
-			far := cfg
-			far.Port = f.port
-			known, err := os.ReadFile(cfg.KnownHostsFile)
-			must(b, err)
-			far.KnownHostsFile = filepath.Join(b.TempDir(), "known_hosts")
-			write(b, far.KnownHostsFile, "[127.0.0.1]:"+strconv.Itoa(f.port)+string(known[len("[127.0.0.1]:"+strconv.Itoa(cfg.Port)):]))
+			far := f.config(b, cfg)
 			p := benchPlacement
 			p.Dir = shortDir(b)
 			prepare(b, cl.Transport(cfg), p, content())

@@ -31,6 +31,11 @@ import (
 // user that runs the tests; more are lines of its configuration.
 func sshd(t testing.TB, more ...string) (cfg Config) {
 	t.Helper()
+	return sshdCounted(t, &sshdCPU{}, more...)
+}
+
+func sshdCounted(t testing.TB, spent *sshdCPU, more ...string) (cfg Config) {
+	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("OpenSSH's server is not installed: %v", err)
@@ -70,10 +75,13 @@ Subsystem sftp internal-sftp
 				t.Error(err)
 				return
 			}
+			spent.running.Add(1)
 			work.Go(func() {
+				defer spent.running.Done()
 				cmd := exec.Command(binary, "-i", "-f", dir+"/sshd_config", "-E", dir+"/log")
 				cmd.Stdin, cmd.Stdout = stream, stream
 				_ = cmd.Run() // with 255 where the client cuts the connection; what matters is seen at the client
+				spent.ended(cmd)
 				stream.Close()
 			})
 		}
