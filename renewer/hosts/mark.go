@@ -43,14 +43,20 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
 		return nil, nil
 	}
+	full := path.Join(pl.path, ownerDir)
+	none := func(what string) (*renewer.Mark, error) {
+		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+			"if no other renewer places certificates there, on the host: rm -r "+full)
+	}
 	if err != nil {
+		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
+			return none("is no directory")
+		}
 		return nil, err
 	}
 	m, ok := renewer.ParseToken(names[0])
 	if !ok || len(names) > 1 {
-		full := path.Join(pl.path, ownerDir)
-		return nil, misconfigured(fmt.Errorf("%s holds %q, which does not say which renewer keeps the directory", full, names[0]),
-			"if no other renewer places certificates there, on the host: rm -r "+full)
+		return none(fmt.Sprintf("holds %q", names))
 	}
 	return &m, nil
 }
@@ -138,7 +144,11 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		if err := pl.dir.Rename(temp, ownerDir); err != nil {
+		err := pl.dir.Rename(temp, ownerDir)
+		if err != nil && pl.dir.Remove(ownerDir) == nil { // it was empty, and not every server renames over that
+			err = pl.dir.Rename(temp, ownerDir)
+		}
+		if err != nil {
 			return errors.Join(err, pl.removeAll(temp)) // somebody else came first
 		}
 		return nil
