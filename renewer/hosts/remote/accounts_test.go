@@ -26,7 +26,7 @@ func instead(t *testing.T, script string) string {
 // Shells that print while they start, on either stream, change no answer.
 func TestNoisyShells(t *testing.T) {
 	t.Parallel()
-	const obey = `eval "$SSH_ORIGINAL_COMMAND"`
+	obey := `[ "$SSH_ORIGINAL_COMMAND" != internal-sftp ] || exec ` + realServer(t) + "\n" + `eval "$SSH_ORIGINAL_COMMAND"`
 	for name, noise := range map[string]string{
 		"standard error":       `echo "-bash: warning: setlocale: LC_ALL: cannot change locale (xx_XX.UTF-8)" >&2`,
 		"standard output":      "echo uid=7 gid=7; echo Welcome",
@@ -35,19 +35,21 @@ func TestNoisyShells(t *testing.T) {
 		"much":                 "yes uid=7 gid=7 | head -c 40000",
 		"bytes that mean more": `printf '\000\377\033[31m\r\n'`,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cfg := sshd(t, instead(t, noise+"\n"+obey))
-			cfg.SFTPServer = realServer(t)
-			tr := reach(t, client(t), cfg)
-			o, err := tr.Owner(t.Context(), "", "", "/")
-			must(t, err)
-			equal(t, "who", o, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
-			out, err := tr.Run(t.Context(), []string{"sh", "-c", "echo answer; echo aside >&2"})
-			must(t, err)
-			equal(t, "answer", string(out), "answer\n")
-			placeOverOpenSSH(t, tr)
-		})
+		for _, server := range []string{"", realServer(t)} {
+			t.Run(name+", server "+server, func(t *testing.T) {
+				t.Parallel()
+				cfg := sshd(t, instead(t, noise+"\n"+obey))
+				cfg.SFTPServer = server
+				tr := reach(t, client(t), cfg)
+				o, err := tr.Owner(t.Context(), "", "", "/")
+				must(t, err)
+				equal(t, "who", o, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
+				out, err := tr.Run(t.Context(), []string{"sh", "-c", "echo answer; echo aside >&2"})
+				must(t, err)
+				equal(t, "answer", string(out), "answer\n")
+				placeOverOpenSSH(t, tr)
+			})
+		}
 	}
 }
 
