@@ -131,20 +131,27 @@ func TestPlacementOverForcedSFTP(t *testing.T) {
 	placeOverOpenSSH(t, tr)
 }
 
-// A host that gives a connection one session cannot activate: that is found
-// while staging, and files alone are placed there.
-func TestOneSession(t *testing.T) {
+// A host that gives a connection one session, or runs no commands, cannot activate:
+// that is found while staging, and files alone are placed there.
+func TestWhatCannotActivateIsNotStaged(t *testing.T) {
 	t.Parallel()
-	cfg := sshd(t, "MaxSessions 1")
-	tr := reach(t, client(t), cfg)
-	placeOverOpenSSH(t, tr)
-	p := benchPlacement
-	p.Dir, p.Activate = t.TempDir(), renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"true"}}
-	content := map[renewer.FileKind][]byte{renewer.FileCA: []byte("x"), renewer.FileCert: []byte("x"), renewer.FileKey: []byte("x")}
-	_, err := hosts.New(renewer.Host{Name: "host-b"}, tr).Stage(t.Context(), p, content)
-	refused(t, err, "no further session", "MaxSessions")
-	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
-		t.Errorf("left %v, %v", left, err)
+	for config, says := range map[string][2]string{
+		"MaxSessions 1":              {"no further session", "MaxSessions"},
+		"ForceCommand internal-sftp": {"runs no commands", "ForceCommand internal-sftp"},
+	} {
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			tr := reach(t, client(t), sshd(t, config))
+			placeOverOpenSSH(t, tr)
+			p := benchPlacement
+			p.Dir, p.Activate = t.TempDir(), renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"true"}}
+			content := map[renewer.FileKind][]byte{renewer.FileCA: []byte("x"), renewer.FileCert: []byte("x"), renewer.FileKey: []byte("x")}
+			_, err := hosts.New(renewer.Host{Name: "host-b"}, tr).Stage(t.Context(), p, content)
+			refused(t, err, says[0], says[1])
+			if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+				t.Errorf("left %v, %v", left, err)
+			}
+		})
 	}
 }
 
@@ -175,6 +182,23 @@ func TestWordsInOtherShells(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			equal(t, "words", string(out), "mark\n"+strings.Join(words, "\x00")+"\x00")
+
+			room := filepath.Join(t.TempDir(), "it's !ours", `r\oom $HOME`)
+			for _, runs := range []bool{true, false, true} { // its parent cannot be seen; it is gone; it is there
+				line, err := commandLine("mark", []string{"echo", "ran"}, room)
+				must(t, err)
+				argv[len(argv)-1] = line
+				cmd := exec.Command(file, argv...)
+				out, err := cmd.CombinedOutput()
+				if got := err == nil && string(out) == "mark\nran\n"; got != runs || err != nil && string(out) != "mark\n" {
+					t.Errorf("ran %v, want %v: %s, %v", got, runs, out, err)
+				}
+				if runs {
+					must(t, os.MkdirAll(filepath.Dir(room), 0o755))
+				} else {
+					must(t, os.Mkdir(room, 0o755))
+				}
+			}
 		})
 	}
 }
