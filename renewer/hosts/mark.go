@@ -46,21 +46,25 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 	if i, err := pl.dir.Lstat(roomOf(pl.me)); err == nil && i.Mode.IsDir() {
 		m := pl.me
 		return &m, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
 	}
 	names, err := pl.dir.ReadDir(ownerDir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
 		return nil, nil
 	}
+	full := path.Join(pl.path, ownerDir)
+	none := func(what string) (*renewer.Mark, error) {
+		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+			"if no other renewer places certificates there, on the host: rm -r "+full)
+	}
 	if err != nil {
+		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
+			return none("is no directory")
+		}
 		return nil, err
 	}
 	m, ok := renewer.ParseToken(names[0])
 	if !ok || len(names) > 1 {
-		full := path.Join(pl.path, ownerDir)
-		return nil, misconfigured(fmt.Errorf("%s holds %q, which does not say which renewer keeps the directory", full, names[0]),
-			"if no other renewer places certificates there, on the host: rm -r "+full)
+		return none(fmt.Sprintf("holds %q", names))
 	}
 	return &m, nil
 }
@@ -148,7 +152,11 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		if err := pl.dir.Rename(temp, ownerDir); err != nil {
+		err := pl.dir.Rename(temp, ownerDir)
+		if err != nil && pl.dir.Remove(ownerDir) == nil { // it was empty, and not every server renames over that
+			err = pl.dir.Rename(temp, ownerDir)
+		}
+		if err != nil {
 			return errors.Join(err, RemoveAll(pl.dir, temp)) // somebody else came first
 		}
 		return nil

@@ -199,3 +199,61 @@ func TestManyRenewersAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Who lost the directory restarts nothing any more: over SSH that is seen in the very
+// command line that would.
+func TestWhoLostTheDirectoryActivatesNothing(t *testing.T) {
+	overEach(t, func(t *testing.T, b *bench) {
+		p := placement()
+		first := b.host().As(as("fleet", "a", 0))
+		b.place(t, first, p, b.old)
+		touched := b.path("touched by '$me")
+		how := renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"touch", touched}, Dirs: []string{dir}}
+		_, err := first.Activate(t.Context(), how)
+		must(t, err)
+		must(t, os.Remove(touched))
+
+		_, err = b.host().As(as("fleet", "b", 0)).TakeOver(t.Context(), p)
+		must(t, err)
+		for name, h := range map[string]*Host{"it": first, "its next process": b.host().As(as("fleet", "a", 0))} {
+			_, err = h.Activate(t.Context(), how)
+			if !errors.Is(err, renewer.ErrKept) || renewer.Hint(err) == "" {
+				t.Errorf("%s: %v", name, err)
+			}
+			if _, err := os.Stat(touched); err == nil {
+				t.Errorf("%s ran the command", name)
+			}
+		}
+		how.Command = []string{"false"}
+		if _, err := b.host().As(as("fleet", "b", 0)).Activate(t.Context(), how); err == nil || errors.Is(err, renewer.ErrKept) {
+			t.Errorf("a command of its own that fails: %v", err)
+		}
+	})
+}
+
+// What lies at the mark's place and is none is an error with the way out, and no
+// reason to write.
+func TestAMarkThatIsNone(t *testing.T) {
+	overEach(t, func(t *testing.T, b *bench) {
+		p := placement()
+		for name, make := range map[string]func(at string) error{
+			"a file": func(at string) error { return os.WriteFile(at, nil, 0o644) },
+			"words":  func(at string) error { return os.MkdirAll(filepath.Join(at, "of somebody"), 0o755) },
+			"two of them": func(at string) error {
+				return errors.Join(os.MkdirAll(filepath.Join(at, "f.a.0"), 0o755), os.Mkdir(filepath.Join(at, "f.b.0"), 0o755))
+			},
+		} {
+			at := b.path(dir, ownerDir)
+			must(t, os.RemoveAll(at))
+			must(t, os.MkdirAll(filepath.Dir(at), 0o755))
+			must(t, make(at))
+			_, err := b.host().Stage(t.Context(), p, b.content(t, p, b.new))
+			if err == nil || !strings.Contains(renewer.Hint(err), "rm -r "+dir+"/"+ownerDir) {
+				t.Errorf("%s: %v, hint %q", name, err, renewer.Hint(err))
+			}
+		}
+		must(t, os.RemoveAll(b.path(dir, ownerDir))) // as the hint says
+		must(t, os.MkdirAll(b.path(dir, ownerDir), 0o755))
+		b.place(t, b.host(), p, b.new)
+	})
+}
