@@ -188,8 +188,8 @@ func TestTextsAreJudged(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"two lines":     errors.New("issuer a: first\nsecond"),
-		"a bad verb":    errors.New("issuer a: %!d(string=x)"), //nolint:staticcheck // that is what is to be found
-		"a sentence":    errors.New("issuer a: refused."),
+		"a bad verb":    errors.New("issuer a: %!d(string=x)"),
+		"a sentence":    fmt.Errorf("issuer a: %s", "refused."),
 		"said twice":    errors.New("issuer a: sign b: sign b: refused"),
 		"a broken hint": renewer.WithHint(errors.New("issuer a: refused"), "do this\nand that"),
 	} {

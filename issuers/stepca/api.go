@@ -129,13 +129,5 @@ func call(ctx context.Context, via *wire, path string, query url.Values, request
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "renewer")
-	res, err := via.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }() // it was only read
-	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-		return &answerError{what: "is not what was asked for"} // and not shown: it may hold anything
-	}
-	return nil
+	return via.ask(req, answer)
 }
