@@ -63,14 +63,15 @@ func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (
 	if !f.Loaded {
 		return f, nil
 	}
+	argv := arguments(props["ExecStart"])
+	f.Works = len(argv) > 0 && slices.Contains(argv[1:], "worker")
 	env, err := environment(ctx, m, props)
 	if err != nil {
 		return f, err
 	}
-	argv := arguments(props["ExecStart"])
-	f.Works = len(argv) > 0 && slices.Contains(argv[1:], "worker")
 	flags := fromFlags("the command of "+f.Unit, argv)
 	sources := []source{flags, fromEnvironment("the environment of "+f.Unit, env)}
+	f.Settings = merge(sources...) // all that is known where the file cannot be read
 	for _, file := range configFiles(ctx, m, f.User, env, flags.values) {
 		text, _, err := m.ReadFile(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -102,12 +103,18 @@ func hostname(ctx context.Context, m Machine) string {
 	return ""
 }
 
-// WorkerNames are the names by which coordinators know the workers of a placement:
-// worker.id, or the host's own.
+// WorkerNames are the names of the workers of a placement (see renewer.Worker): by
+// worker.id, or their host's. Where Dagu's own file cannot be read, for want of rights
+// mostly, the unit has the word.
 func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []string, err error) {
-	units, err := InspectAll(ctx, m, p)
-	for _, f := range units {
+	if p.Activate.Kind != renewer.ActivateSystemd {
+		return nil, nil
+	}
+	for _, unit := range p.Activate.Units {
+		f, err := inspect(ctx, m, p, unit)
 		switch {
+		case !f.Loaded && err != nil:
+			return nil, err
 		case !f.Works:
 		case f.Settings.WorkerID.Value != "":
 			names = append(names, renewer.Worker{ID: f.Settings.WorkerID.Value}.Name())
@@ -117,7 +124,7 @@ func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []s
 			names = append(names, f.Hostname)
 		}
 	}
-	return names, err
+	return names, ctx.Err()
 }
 
 func showUnit(unit string) []string {
