@@ -304,3 +304,42 @@ func TestSetUpWithAFirewall(t *testing.T) {
 		t.Errorf("it was taken back, and yet: %v", err)
 	}
 }
+
+// A service that does not run yet when its first certificate is placed is named with
+// the command that starts it, and seen within seconds when it is. Doctor looks into
+// containers: a file alone stays old after a renewal, and a key may be of another user.
+func TestAServiceThatIsStartedLater(t *testing.T) {
+	b, o := dockerHost(t)
+	if err := b.WriteFile(t.Context(), "/etc/systemd/system/app.service", []byte("[Service]\nExecStart=/bin/sleep infinity\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	o.fleet([]*testhosts.Host{b}, guideOfOne+"  - {name: app, issuer: fleet-ca, profile: files, hosts: [host-b], dir: /srv/app/tls, activate: {systemd: {units: [app.service]}}}\n")
+	if out, err := o.try("run", "--once"); err == nil || !strings.Contains(out, "systemctl start app.service") {
+		t.Errorf("nothing says how to start it: %v\n%s", err, out)
+	}
+	start(t, o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "run")
+	<-time.After(5 * time.Second)
+	if r := o.row("app"); r.Status != "blocked" || r.Hosts[0].State != "blocked" {
+		t.Errorf("before it is started: %+v", r)
+	}
+	run(t, b, "systemctl", "start", "app.service")
+	await(t, "it is seen", 15*time.Second, func() bool { return o.row("app").Hosts[0].State == "verified" })
+
+	if out := o.must("doctor", "host-b"); strings.Contains(out, "container-key") || strings.Contains(out, "single-file-mount") {
+		t.Errorf("without containers: %s", out)
+	}
+	for _, options := range [][]string{
+		{"--name=alone", "-v", "/srv/app/tls/tls.crt:/tls.crt:ro"}, {"--name=user", "--user=1000", "-v", "/srv/app/tls:/tls:ro"}, {"--name=root", "-v", "/srv/app:/app:ro"},
+	} {
+		if _, err := b.StartContainer(t.Context(), options...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := o.must("doctor", "host-b")
+	for _, says := range []string{"alone has /srv/app/tls/tls.crt", "user runs as 1000, and /srv/app/tls/tls.key is readable for user 0 alone (mode 0400)"} {
+		if !strings.Contains(out, says) {
+			t.Errorf("without %q: %s", says, out)
+		}
+	}
+}
