@@ -54,6 +54,9 @@ func TestAnEditThatNobodyRestartedForIsSeenBefore(t *testing.T) {
 			t.Errorf("%v: %v\n%s", argv, err, out)
 		}
 	}
+	if out := o.must("plan"); !strings.Contains(out, `would not start again: "hosts"`) {
+		t.Errorf("plan: %s", out)
+	}
 	// Not by force either.
 	if out, err := o.try("renew", "docker@host-b", "--force"); err == nil {
 		t.Errorf("forced: %s", out)
@@ -303,6 +306,34 @@ func TestSetUpWithAFirewall(t *testing.T) {
 	if err := dials(); err != nil {
 		t.Errorf("it was taken back, and yet: %v", err)
 	}
+}
+
+// What makes dockerd fail while it is restarted keeps the way back from its end, too.
+// The fix that doctor prints ends both.
+func TestSetupEndsAWayBackThatIsStuck(t *testing.T) {
+	b, o := dockerHost(t)
+	was := o.row("docker@host-b")
+	const culprit = "/etc/systemd/system/docker.service.d/culprit.conf"
+	if err := b.WriteFile(t.Context(), culprit, []byte(
+		"[Service]\nExecStartPre=/bin/sed -i 's|^{$|{ \"hosts\": [\"tcp://0.0.0.0:2375\"],|' /etc/docker/daemon.json\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	if out, err := o.try("renew", "docker@host-b"); err == nil {
+		t.Errorf("renewed: %s", out)
+	}
+	run(t, b, "rm", culprit)
+	run(t, b, "systemctl", "daemon-reload")
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "renewer host setup host-b") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	o.must("host", "setup", "host-b", "--yes")
+	answers(t, b, o, "after the printed fix")
+	if r := o.row("docker@host-b"); r.Hosts[0].Served != was.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+	o.must("renew", "docker@host-b")
+	answers(t, b, o, "after another renewal")
 }
 
 // A service that does not run yet when its first certificate is placed is named with
