@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt fuzz bench table cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt fuzz bench table weight cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,20 @@ bench: ## the benchmarks, as ratios to a floor measured in the same run
 table: ## the table of docs/benchmarks.md, measured now
 	@$(MAKE) --no-print-directory bench BENCHTIME=1x \
 	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Trust10000|Start|Load10000|Load100000)$$'
+
+# Caches of its own, so it downloads and compiles everything: like a clone's first build.
+weight: ## what the product costs a newcomer: binary, packages, downloads, processor time of a cold build (minutes)
+	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir" && rm -rf "$$dir"' EXIT && \
+	  export GOMODCACHE="$$dir/modules" GOCACHE="$$dir/build" && \
+	  packages=$$($(GO) list -deps -f '{{with .Module}}{{if not .Main}}{{$$.ImportPath}}{{end}}{{end}}' ./cmd/renewer | grep -c .) && \
+	  bytes=$$(find "$$dir/modules/cache/download" -type f -exec cat {} + | wc -c) && \
+	  $(GO) build -ldflags '-s -w -X main.version=$(VERSION)' -o "$$dir/renewer" ./cmd/renewer && \
+	  { times; echo "$$packages $$bytes $$(wc -c <"$$dir/renewer")"; } | awk ' \
+	    function line(what, is, goal, unit) { printf "%-34s %8.1f %-13s goal %4d%s\n", what, is, unit, goal, is > goal ? "  MISSED" : ""; bad += is > goal } \
+	    function seconds(t) { split(t, p, /[ms]/); return 60 * p[1] + p[2] } \
+	    NR == 2 { cpu = seconds($$1) + seconds($$2) } \
+	    NR == 3 { line("stripped binary", $$3 / 1e6, 27, "MB"); line("packages of other modules", $$1, 330, ""); \
+	      line("modules to download", $$2 / 1e6, 50, "MB"); line("cold build", cpu, 220, "CPU-s"); exit bad }'
 
 cover: ## test coverage, in coverage.html
 	@$(GO) test -coverpkg ./... -coverprofile coverage.out ./... && \

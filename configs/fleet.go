@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"time"
+
 	"github.com/robfig/cron/v3"
 
 	"renewer/renewer"
@@ -36,6 +38,8 @@ type Fleet struct {
 	hosts   map[string]int      // name → place in Hosts
 	entries map[string][]string // entry name → full names
 	index   map[string]int      // full name → place in Certificates
+	roots   []rootFile          // that trust: names
+	reading bool                // see LoadForReading
 }
 
 // Issuer is one entry of issuers. Which fields are set depends on Type.
@@ -65,14 +69,19 @@ type Issuer struct {
 	Namespace string
 	Mount     string
 	Role      string
+	IssuerRef string `json:",omitempty"` // one of several issuers in the mount
+	RootFile  string `json:",omitempty"` // the root, where the mount does not have it
 	Auth      VaultAuth
+	// RotateSecretID is the age at which the secret id of an AppRole is
+	// replaced; zero: never.
+	RotateSecretID time.Duration `json:",omitempty"`
 
 	Rate float64 // orders a second; 0: no limit
 }
 
 // VaultAuth is how an issuer of type vault logs in.
 type VaultAuth struct {
-	Method       string // approle, token, cert or kubernetes
+	Method       string // approle, token, cert, kubernetes or jwt
 	Mount        string // path of the auth method; empty: the method's name
 	RoleIDFile   string
 	SecretIDFile string

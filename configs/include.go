@@ -145,7 +145,10 @@ func (l *loader) matches(s settings) (files []match) {
 		}
 		names, err := l.glob(dir, strings.Split(strings.Trim(path.Clean(pattern), "/"), "/"), false)
 		if err != nil {
-			l.unread(x.at, "include "+quote(pattern)+" cannot be looked up", err, "expected a directory that renewer may read")
+			if at, ok := errors.AsType[*fs.PathError](err); ok {
+				dir = at.Path
+			}
+			l.unread(x.at, "include "+quote(pattern)+": "+quote(dir)+" cannot be read", err, "expected a directory that renewer may read")
 		}
 		if !hasMeta(pattern) && slices.Contains(names, path.Clean(l.file)) {
 			l.fault(x.at, "the fleet file includes itself", "expected other files")
@@ -162,38 +165,48 @@ func (l *loader) matches(s settings) (files []match) {
 
 func hasMeta(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
 
-// glob is filepath.Glob that does not take a directory that cannot be read for
-// an empty one: its certificates would be let go of. A name that begins with a
-// dot has to be asked for, as in a shell: editors leave such files. What comes
-// after a wildcard need not be there.
+// glob is filepath.Glob that does not take what cannot be read for what is not
+// there: its certificates would be let go of. A name that begins with a dot has to
+// be asked for, as in a shell: editors leave such files. What comes after a
+// wildcard need not be there; what a directory lists is there.
 func (l *loader) glob(dir string, segments []string, wild bool) ([]string, error) {
-	absent := func(err error) bool {
-		return errors.Is(err, fs.ErrNotExist) || wild && errors.Is(err, syscall.ENOTDIR)
+	if len(segments) == 0 {
+		return []string{dir}, nil
 	}
-	for i, segment := range segments {
-		if !hasMeta(segment) {
-			dir = filepath.Join(dir, segment)
-			continue
-		}
-		entries, err := fs.ReadDir(l.disk, dir)
-		if absent(err) {
-			return nil, nil
-		}
-		var out []string
-		for _, e := range entries {
-			if ok, _ := path.Match(segment, e.Name()); !ok || e.Name()[0] == '.' && segment[0] != '.' {
-				continue
-			}
-			below, err := l.glob(filepath.Join(dir, e.Name()), segments[i+1:], true)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, below...)
-		}
-		return out, err
+	segment, rest := segments[0], segments[1:]
+	if !wild && !hasMeta(segment) {
+		return l.glob(filepath.Join(dir, segment), rest, false)
 	}
-	if _, err := fs.Stat(l.disk, dir); wild && absent(err) {
+	entries, err := fs.ReadDir(l.disk, dir)
+	if wild && errors.Is(err, syscall.ENOTDIR) || !wild && l.absent(dir, err) {
 		return nil, nil
 	}
-	return []string{dir}, nil
+	var out []string
+	for _, e := range entries {
+		if ok, _ := path.Match(segment, e.Name()); !ok || e.Name()[0] == '.' && segment[0] != '.' {
+			continue
+		}
+		below, err := l.glob(filepath.Join(dir, e.Name()), rest, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, below...)
+	}
+	return out, err
+}
+
+// absent reports whether err is that a directory is not there: neither it nor
+// one above is a link that leads nowhere.
+func (l *loader) absent(dir string, err error) bool {
+	for errors.Is(err, fs.ErrNotExist) {
+		if _, err = fs.Lstat(l.disk, dir); err == nil {
+			return false
+		}
+		above := filepath.Dir(dir)
+		if _, err := fs.Stat(l.disk, above); err == nil || above == dir {
+			return true
+		}
+		dir = above
+	}
+	return false
 }

@@ -14,7 +14,7 @@ import (
 
 // broken is a file system in which one path cannot be opened.
 type broken struct {
-	fstest.MapFS
+	fs.FS
 	path string
 	err  error
 }
@@ -23,17 +23,48 @@ func (b broken) Open(name string) (fs.File, error) {
 	if name == b.path {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: b.err}
 	}
-	return b.MapFS.Open(name)
+	return b.FS.Open(name)
 }
 
 func (b broken) ReadDir(name string) ([]fs.DirEntry, error) {
 	if name == b.path {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: b.err}
 	}
-	return b.MapFS.ReadDir(name)
+	return fs.ReadDir(b.FS, name)
 }
 
-func (b broken) Stat(name string) (fs.FileInfo, error) { return b.MapFS.Stat(name) }
+func (b broken) Stat(name string) (fs.FileInfo, error) { return fs.Stat(b.FS, name) }
+
+// A link that leads nowhere is there, whatever it stands for.
+func TestLinksThatLeadNowhereAreFaults(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ pattern, link, want string }{
+		{"fleet.d/*.yaml", "fleet.d/web.yaml", `"DIR/fleet.d/web.yaml" cannot be read: no such file or directory`},
+		{"fleet.d/*/certificates.yaml", "fleet.d/b", `include "fleet.d/*/certificates.yaml": "DIR/fleet.d/b" cannot be read: no such file or directory`},
+		{"fleet.d/*/certificates.yaml", "fleet.d/a/certificates.yaml", `"DIR/fleet.d/a/certificates.yaml" cannot be read: no such file or directory`},
+		{"mounted/*.yaml", "mounted", `include "mounted/*.yaml": "DIR/mounted" cannot be read: no such file or directory`},
+		{"mounted/sub/*.yaml", "mounted", `include "mounted/sub/*.yaml": "DIR/mounted/sub" cannot be read: no such file or directory`},
+		{"none/sub/*.yaml", "else", ""},
+		{"fleet.d/*/none.yaml", "else", ""},
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "renewer.yaml")
+		for _, err := range []error{
+			os.MkdirAll(filepath.Join(dir, "fleet.d", "a"), 0o700),
+			os.WriteFile(filepath.Join(dir, "fleet.d", "README"), nil, 0o600),
+			os.Symlink("nowhere", filepath.Join(dir, c.link)),
+			os.WriteFile(file, []byte("include: ["+c.pattern+"]\nstate_dir: /s\n"), 0o600),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := Load(file)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), strings.ReplaceAll(c.want, "DIR", dir))) {
+			t.Errorf("%s with %s: %v", c.pattern, c.link, err)
+		}
+	}
+}
 
 // What cannot be read is never taken for what is not there: its certificates
 // would be let go of.
@@ -50,7 +81,7 @@ func TestWhatCannotBeReadIsAFault(t *testing.T) {
 		want string
 	}{
 		{"none", nil, ""},
-		{"fleet.d", fs.ErrPermission, `f.yaml:1:11: include "fleet.d/*.yaml" cannot be looked up: permission denied; expected a directory that renewer may read`},
+		{"fleet.d", fs.ErrPermission, `f.yaml:1:11: include "fleet.d/*.yaml": "fleet.d" cannot be read: permission denied; expected a directory that renewer may read`},
 		{"fleet.d/hosts.yaml", fs.ErrPermission, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: permission denied; expected a file that renewer may read`},
 		{"fleet.d/hosts.yaml", fs.ErrNotExist, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: file does not exist; expected a file that is there, or a pattern such as *.yaml where there may be none`},
 	} {

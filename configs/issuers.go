@@ -35,8 +35,8 @@ var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 		"address": urlReader, "namespace": text("a namespace"), "ca_cert": pathOf(true),
 		"mount": text("the path of a PKI mount"), "role": text("the name of a role"),
 		"auth": readVaultAuth, "rate": rateReader,
-		"rotate_secret_id": soon("rotate_secret_id", duration(time.Minute, mostLifetime)),
-		"issuer_ref":       soon("issuer_ref", text("the name of an issuer of the mount")), "root_file": soon("root_file", pathOf(true)),
+		"rotate_secret_id": duration(time.Minute, mostLifetime),
+		"issuer_ref":       text("the name of an issuer of the mount"), "root_file": pathOf(true),
 	},
 	"acme":    acmeSchema,
 	"command": {"sign": argv, "revoke": argv, "root_file": pathOf(true), "timeout": timeoutReader},
@@ -164,6 +164,12 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		l.fault(at, "an issuer of type step-ca logs in with one of password_file and x5c", "expected exactly one of them")
 		return nil, false
 	}
+	auth := get[VaultAuth](s, "auth")
+	if s.has("rotate_secret_id") && (auth.Method != "approle" || auth.Wrapped) {
+		l.fault(s["rotate_secret_id"].at, "rotate_secret_id is for an AppRole whose secret id is in a file",
+			"expected auth: {method: approle, role_id_file: FILE, secret_id_file: FILE} without wrapped, or no rotate_secret_id")
+		return nil, false
+	}
 	x5c := get[settings](s, "x5c")
 	if s.has("x5c") && (!x5c.has("cert") || !x5c.has("key")) {
 		l.fault(s["x5c"].at, "x5c is not complete", "expected {cert: FILE, key: FILE}")
@@ -175,14 +181,14 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		Provisioner: get[string](s, "provisioner"), PasswordFile: get[string](s, "password_file"),
 		X5CCert: get[string](x5c, "cert"), X5CKey: get[string](x5c, "key"),
 		Address: get[string](s, "address"), Namespace: get[string](s, "namespace"),
-		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: get[VaultAuth](s, "auth"),
+		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: auth,
+		IssuerRef: get[string](s, "issuer_ref"), RootFile: get[string](s, "root_file"), RotateSecretID: get[time.Duration](s, "rotate_secret_id"),
 		Rate: get[float64](s, "rate"), RotateAt: get[renewer.Share](s, "rotate_at"), StandbyRoot: get[bool](s, "standby_root"),
 	}, true
 }
 
 func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 	method, s, ok := l.variant(at, n, &authVariants)
-	l.refuse(s["method"].at.or(at), "auth method "+method)
 	return VaultAuth{
 		Method: method, Mount: get[string](s, "mount"), RoleIDFile: get[string](s, "role_id_file"), SecretIDFile: get[string](s, "secret_id_file"),
 		Wrapped: get[bool](s, "wrapped"), TokenFile: get[string](s, "token_file"), Cert: get[string](s, "cert"),

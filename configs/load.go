@@ -53,6 +53,10 @@ func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
 // Stat implements fs.StatFS: opening a pipe would wait for its other end.
 func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
+// Lstat and ReadLink implement fs.ReadLinkFS.
+func (disk) Lstat(name string) (fs.FileInfo, error) { return os.Lstat(name) }
+func (disk) ReadLink(name string) (string, error)   { return os.Readlink(name) }
+
 // readFile reads a file, and one byte more than most of one that is larger.
 func readFile(disk fs.FS, name string, most int) ([]byte, error) {
 	f, err := disk.Open(name)

@@ -52,7 +52,11 @@ func (l *loader) what() string {
 func (l *loader) wrong() int { return len(l.faults) - l.refused }
 
 func (l *loader) fault(at pos, what, expected string) {
-	l.faults = append(l.faults, Fault{File: l.nameOf(at), Line: int(at.line), Column: int(at.column), What: what, Expected: expected, file: at.file})
+	l.faults = append(l.faults, l.faultAt(at, what, expected))
+}
+
+func (l *loader) faultAt(at pos, what, expected string) Fault {
+	return Fault{File: l.nameOf(at), Line: int(at.line), Column: int(at.column), What: what, Expected: expected, file: at.file}
 }
 
 // nameOf returns the name of the file that a place is in.

@@ -29,7 +29,6 @@ type resolver struct {
 	turn     int                            // that of the entry
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
 	count    int                            // of placements
-	looked   map[string]error               // files of roots
 	own      map[string][]string            // trust of those that trust their issuer alone, by issuer
 	hosts    []*Host                        // of the entry
 	spare    *draft                         // of an entry that is done
@@ -45,7 +44,7 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
-		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, looked: map[string]error{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
 		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))

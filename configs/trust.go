@@ -48,22 +48,57 @@ func written(names []string) string {
 	return strings.Join(out, ", ")
 }
 
-// trustFile reports whether a name of trust is a file of roots, which has to
-// hold some. A command that only reads need not be allowed to read it.
+// trustFile reports whether a name of trust is a file of roots, and notes where it is
+// named first. What is in it is no matter of the fleet file: see Unusable.
 func (r *resolver) trustFile(at pos, name string) bool {
 	file, ok := renewer.IsTrustFile(name)
-	if !ok {
-		return false
+	if ok && !slices.ContainsFunc(r.fleet.roots, func(f rootFile) bool { return f.path == file }) {
+		r.fleet.roots = append(r.fleet.roots, rootFile{file, r.faultAt(at, "", "")})
 	}
-	err, looked := r.looked[file]
-	if !looked && !strings.HasPrefix(file, credentials) {
-		_, err = readRoots(r.disk, file)
-		r.looked[file] = err
+	return ok
+}
+
+// rootFile is a file of roots that trust: names, and where.
+type rootFile struct {
+	path  string
+	named Fault
+}
+
+// HasRootFiles reports whether any trust: names a file of roots.
+func (f *Fleet) HasRootFiles() bool { return len(f.roots) > 0 }
+
+// Unusable says what is wrong now with the files of roots that trust: names, and which
+// entries it concerns: what those have in place stays until it is put right. A
+// command that only reads need not be allowed to read them.
+func (f *Fleet) Unusable() Faults { return f.unusable(disk{}) }
+
+func (f *Fleet) unusable(disk fs.FS) (out Faults) {
+	for _, file := range f.roots {
+		if strings.HasPrefix(file.path, credentials) {
+			continue
+		}
+		_, err := readRoots(disk, file.path)
+		if err == nil || f.reading && errors.Is(err, fs.ErrPermission) {
+			continue
+		}
+		var entries []string
+		for i := range f.Certificates {
+			c := &f.Certificates[i]
+			if slices.Contains(c.Trust, renewer.TrustFile(file.path)) && !slices.Contains(entries, c.Entry) {
+				entries = append(entries, c.Entry)
+			}
+		}
+		if len(entries) == 0 {
+			continue // all their hosts are retired
+		}
+		if more := len(entries) - 3; more > 0 {
+			entries = append(entries[:3], fmt.Sprintf("%d more", more))
+		}
+		bad := file.named
+		bad.What, bad.Expected, bad.err = "trust of "+strings.Join(entries, ", ")+": "+err.Error(), renewer.Hint(err), err
+		out = append(out, bad)
 	}
-	if err != nil && (!r.reading || !errors.Is(err, fs.ErrPermission)) {
-		r.fault(at, err.Error(), renewer.Hint(err))
-	}
-	return true
+	return out.sort()
 }
 
 // ReadRoots reads a file of roots that trust: names. An error has a hint.

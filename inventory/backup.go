@@ -86,7 +86,9 @@ func copyAll(from *bolt.Tx, db *bolt.DB) error {
 			}
 		}
 	}
-	return db.Update(func(tx *bolt.Tx) error { return bMeta.of(tx).Put(keyCopied, []byte{1}) })
+	return db.Update(func(tx *bolt.Tx) error {
+		return errors.Join(bMeta.of(tx).Put(keyCopied, []byte{1}), bMeta.of(tx).Delete(keyFleet))
+	})
 }
 
 // Restore makes the inventory dst from the backup src. A copy of src is

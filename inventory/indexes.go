@@ -3,6 +3,7 @@ package inventory
 import (
 	"bytes"
 	"encoding/binary"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -47,9 +48,14 @@ func dropMoved(tx *bolt.Tx, name string, old, next place) error {
 	return nil
 }
 
-// stub is what stays of the record of a certificate that left the fleet file.
+// stub is what stays of the record of a certificate that left the fleet file: its
+// numbers and, as long as it has anything in place, all that it is should it come back.
 func stub(rec renewer.Record) renewer.Record {
-	return renewer.Record{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer, Latest: rec.Latest, Rollouts: rec.Rollouts, Departed: rec.Departed}
+	if len(rec.Departed) == 0 {
+		return renewer.Record{Name: rec.Name, Entry: rec.Entry, Issuer: rec.Issuer, Latest: rec.Latest, Rollouts: rec.Rollouts}
+	}
+	rec.Placements, rec.Rollout, rec.Asked, rec.NextAt = nil, nil, nil, time.Time{}
+	return rec
 }
 
 // remove takes a certificate out of every list; it is no error if there is none.

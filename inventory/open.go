@@ -146,6 +146,10 @@ func (i *Inventory) takeUp(err error) error {
 	if err != nil {
 		return err
 	}
+	rows := map[string]renewer.Row{}
+	if err := i.Rows(time.Time{}, func(row renewer.Row) bool { rows[row.Name] = row; return true }); err != nil {
+		return err
+	}
 	for batch := range slices.Chunk(names, takeUpAtOnce) {
 		changes := make([]renewer.Change, 0, len(batch))
 		for _, name := range batch {
@@ -154,7 +158,12 @@ func (i *Inventory) takeUp(err error) error {
 				return err
 			}
 			rec.Restored()
-			changes = append(changes, renewer.Change{Record: &rec})
+			change := renewer.Change{Record: &rec}
+			if row, listed := rows[name]; listed {
+				row = row.Restored(rec)
+				change.Row = &row
+			}
+			changes = append(changes, change)
 		}
 		if _, err := i.Commit(context.Background(), changes...); err != nil {
 			return err

@@ -10,9 +10,9 @@ import (
 	"renewer/renewer"
 )
 
-// Record returns the record of a certificate. Of one that was removed only
-// Name, Entry, Issuer, Latest and Rollouts are left, so that its numbers go on
-// if it comes back. ok is false if there never was one.
+// Record returns the record of a certificate. Of one that was removed its numbers
+// are left, so that they go on if it comes back, and, where something of it is still in
+// place (Departed), what it was. ok is false if there never was one.
 func (i *Inventory) Record(name string) (rec renewer.Record, ok bool, err error) {
 	err = i.view(func(tx *bolt.Tx) (err error) {
 		if rec, ok, err = recordOf(tx, name); ok || err != nil {

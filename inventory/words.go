@@ -29,5 +29,6 @@ var words = []string{
 	"recovered", "expiring", "removed", "0.67", "0.05", "issue: never issued", "never issued",
 
 	"content", "settles", "unseen",
-	"wait", "why", "since", "until", "asked", "dirs", "workers",
+	"wait", "why", "since", "until", "asked", "dirs",
+	"role", "activates", "settle", "workers",
 }

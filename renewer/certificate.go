@@ -197,6 +197,7 @@ type Activation struct {
 	Container string   // docker
 	Timeout   time.Duration
 	Bring     bool          `json:"-"` // start what does not run: it did before an activation that failed
+	Dirs      []string      `json:"-"` // the placements' directories: nothing is done for one that another renewer keeps
 	Budget    time.Duration // from stop to proven, restore included; 0: none
 }
 

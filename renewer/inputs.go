@@ -1,6 +1,7 @@
 package renewer
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,6 +48,7 @@ type Planned struct {
 
 func (p Planned) apply(a *applied) bool {
 	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
+	changed = a.Record.noteRole(a.Certificate) || changed
 	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
 	waits := p.Open != nil && !p.Room && (!p.Close || !a.Open())
 	if p.Close {
@@ -174,8 +176,8 @@ func (l Looked) apply(a *applied) bool {
 		a.found(&st, l)
 	case l.Look.Seen.Disk.Leaf != "" || l.Look.Err == nil:
 		st.Unseen = ""
-	default:
-		st.Unseen = UnseenTried
+	case errors.Is(l.Look.Err, ErrLocal):
+		st.Reprobe = l.Look.At.Add(Backoff(1, st.Revision)) // it is this machine that could not look
 	}
 	a.ch.Events = append(a.ch.Events, st.Observe(l.Look, a.Certificate.Name, l.Host)...)
 	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil && st.Dirs == nil { // a version before did not say

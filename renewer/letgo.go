@@ -3,7 +3,6 @@ package renewer
 import (
 	"maps"
 	"slices"
-	"time"
 )
 
 // DroppedRoot has a root that was found in ca files stay there no longer by
@@ -32,7 +31,7 @@ type LetGo struct {
 
 func (l LetGo) apply(a *applied) bool {
 	a.Record.Departed, a.ch.Events = nil, append(a.ch.Events, l.Events...)
-	if l.Removed {
+	if l.Removed { // should it come back, it is as if never issued
 		a.ch.Remove = a.Certificate.Name
 	}
 	return true
@@ -63,43 +62,4 @@ func (rec *Record) dropForeign(root string) (hosts []string) {
 	return hosts
 }
 
-// Departures are the placements that left the entry, those too that the record
-// does not say so of yet: see forget.
-func (rec Record) Departures(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) []Departed {
-	stay := 0
-	for i := range c.Placements {
-		if _, placed := rec.Placements[c.Placements[i].Host]; placed {
-			stay++
-		}
-	}
-	if stay == len(rec.Placements) {
-		return rec.Departed
-	}
-	rec.Placements, rec.Departed = maps.Clone(rec.Placements), slices.Clone(rec.Departed)
-	rec.forget(c, generation, retired, now)
-	return rec.Departed
-}
-
 func root1(id string) RootSet { return RootSet{id} }
-
-// ForgottenOf is a placement that left the fleet file, to be let go.
-func ForgottenOf(certificate string, d Departed) Forgotten {
-	return Forgotten{Certificate: certificate, Host: d.Host, Generation: d.Generation, Issuer: d.Issuer, NotAfter: d.NotAfter, Accepted: []string{}}
-}
-
-// OrphanRow is the row of a certificate that left the fleet file and is still in
-// place; g is what is in place, nil where that is not known.
-func OrphanRow(name string, left []Departed, g *Generation) Row {
-	row := Row{Name: name, Status: StatusOrphaned, SANs: []string{}, Hosts: []HostRow{}}
-	for _, d := range left {
-		if row.NotAfter.IsZero() || d.NotAfter.Before(row.NotAfter) {
-			row.Issuer, row.Generation, row.NotBefore, row.NotAfter = d.Issuer, d.Generation, d.IssuedAt, d.NotAfter
-		}
-		row.Hosts = append(row.Hosts, HostRow{Name: d.Host, State: HostActivated, Generation: d.Generation})
-	}
-	if g != nil {
-		row.Serial, row.Fingerprint, row.CommonName, row.SANs, row.Key = g.Serial, g.Fingerprint, g.CommonName, g.SANs, g.Request.Key
-		row.NotBefore = g.NotBefore
-	}
-	return row
-}

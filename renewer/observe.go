@@ -47,7 +47,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 			p.loaded() // who serves this leaf has started since it was placed, and read all of it
 		}
 		p.Unactivated = false
-		recovered := !p.Matches && was != HostPending
+		recovered := !p.Matches && was != HostPending && was != HostUnknown
 		if was != HostRolledBack || recovered {
 			p.State, p.Error, p.Hint = HostVerified, "", ""
 		}

@@ -28,6 +28,7 @@ type OnDisk struct {
 	Trusts   RootSet   // the roots of the ca file; unknown if that could not be read
 	Roots    []*x509.Certificate
 	Problems []Problem // what differs from the placement
+	Unmarked bool      // no renewer keeps the directory yet, although one has placed it
 }
 
 // Expected is what should be at the live names of a placement.

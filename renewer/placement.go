@@ -163,59 +163,21 @@ func (p Placement) activates() bool { return p.Activate.Kind != ActivateNone && 
 // LoadedRoots returns the roots that whoever uses a placement is known to have
 // loaded, and when those in place will count as loaded by time alone (zero: not
 // by time).
-func (p PlacementState) LoadedRoots(pl Placement, c Certificate) (RootSet, time.Time) {
+func (p PlacementState) LoadedRoots(r Role) (RootSet, time.Time) {
 	var loaded RootSet
 	if p.Loaded != nil {
 		loaded = p.Loaded.Roots
 	}
 	switch {
-	case pl.activates():
+	case r.Activates || !r.Known():
 		return loaded, time.Time{}
-	case pl.Settle(c) == 0:
+	case r.Settle == 0:
 		return p.Roots, time.Time{}
 	case p.PlacedAt.IsZero(): // by a version before, or found in place
 		return p.Roots, time.Time{}
 	default:
-		return loaded, p.PlacedAt.Add(pl.Settle(c))
+		return loaded, p.PlacedAt.Add(r.Settle)
 	}
-}
-
-// Departed is a placement that left the fleet file while its leaf was in
-// place. It still presents that leaf: see package trust.
-type Departed struct {
-	Host       string    `json:"host"`
-	Generation int       `json:"generation,omitempty"`
-	Usages     []Usage   `json:"usages"`
-	Issuer     string    `json:"issuer"`
-	Under      RootSet   `json:"under"`
-	IssuedAt   time.Time `json:"issued_at"`
-	NotAfter   time.Time `json:"not_after"`
-}
-
-// forget drops what is known of hosts that left the entry. What they had in place
-// (generation finds it; nil for none) goes on to count until it expires, unless
-// the host is retired. It reports whether anything changed.
-func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
-	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
-		_, back := c.Placement(d.Host)
-		return back || retired(d.Host) || !now.Before(d.NotAfter)
-	})
-	changed := len(departed) != len(rec.Departed)
-	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
-		if _, stays := c.Placement(host); stays {
-			continue
-		}
-		st := rec.Placements[host]
-		delete(rec.Placements, host)
-		changed = true
-		if g := generation(st.Generation); g != nil && st.Placed() && !retired(host) && g.Counts(now) {
-			departed = append(departed, Departed{
-				Host: host, Generation: g.Number, Usages: g.Usages, Issuer: g.Request.Issuer, Under: g.Under, IssuedAt: g.IssuedAt, NotAfter: g.NotAfter,
-			})
-		}
-	}
-	rec.Departed = departed
-	return changed
 }
 
 // noteUnwanted keeps since when roots in a ca file are no longer asked for by the

@@ -32,8 +32,10 @@ type Record struct {
 	// Rollouts counts the rollouts so far and makes their names.
 	Rollouts   int                       `json:"rollouts"`
 	Placements map[string]PlacementState `json:"placements,omitempty"` // by host
-	// Departed are placements that left the fleet file with a leaf in place.
+	// Departed are placements that left the fleet file with something in place, and
+	// Role is what the entry said last of what they are to their peers.
 	Departed []Departed `json:"departed,omitempty"`
+	Role     Role       `json:"role,omitzero"`
 	Rollout  *Rollout   `json:"rollout,omitempty"` // under way, or blocked
 	// Asked is a renewal that is requested and not begun; nil for none.
 	Asked *Overrides `json:"asked,omitempty"`
@@ -61,6 +63,7 @@ const (
 	HostRolledBack HostState = "rolled_back"
 	HostBlocked    HostState = "blocked"
 	HostDrifted    HostState = "drifted"
+	HostUnknown    HostState = "unknown" // a backup was restored, and nobody has looked since
 )
 
 // PlacementState is what was last known of one placement.
@@ -164,6 +167,7 @@ const (
 	StatusBlocked  Status = "blocked"  // only a person can go on
 	StatusExpired  Status = "expired"
 	StatusRevoked  Status = "revoked"
+	StatusUnknown  Status = "unknown"  // a backup was restored, and nobody has looked at a host since
 	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
@@ -261,6 +265,8 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 			}
 		case HostBlocked:
 			return StatusBlocked
+		case HostUnknown:
+			return StatusUnknown
 		case HostPending, "":
 			if c.IsBundle() {
 				return StatusPending
@@ -284,35 +290,65 @@ func (rec Record) Clone() Record {
 	return rec
 }
 
-// Unseen says that a placement may be another one than the record has.
+// Unseen says what is recorded of a placement and was never seen there; empty where
+// it was, or where renewer itself put it there since. ProbedAt is when somebody tried
+// to look: as long as that is zero, nothing is decided.
 type Unseen string
 
-// After a backup was restored nothing is done to a placement before somebody
-// has looked, or tried to.
+// What nobody has seen.
 const (
-	UnseenRestored Unseen = "restored"
-	UnseenTried    Unseen = "tried"
+	UnseenRestored Unseen = "restored" // all of it: a backup was restored, and time has gone on since it was made
+	UnseenRoots    Unseen = "roots"    // the roots of its ca file: a version before placed it
 )
 
+// unseen forgets what a look would have to tell.
+func (p *PlacementState) unseen(what Unseen) {
+	p.Unseen, p.ProbedAt, p.Reprobe = what, time.Time{}, time.Time{}
+}
+
+// Anew reports whether the placement is to be found out about anew: what is there may
+// be another thing altogether.
+func (p PlacementState) Anew() bool { return p.Unseen != "" && p.Unseen != UnseenRoots }
+
+// LookDue reports whether somebody has to look, outside of the probe schedule.
+func (p PlacementState) LookDue(now time.Time) bool {
+	if !p.Reprobe.IsZero() {
+		return !p.Reprobe.After(now)
+	}
+	return p.Unseen != "" && p.ProbedAt.IsZero()
+}
+
 // Restored makes the record that of a backup: what was under way then is not,
-// and what is in place is to be looked at.
+// and what is in place is unknown until somebody looks.
 func (rec *Record) Restored() {
 	if r := rec.Rollout; r != nil && !r.Phase.Over() {
 		rec.Rollout = nil
 	}
 	for host, st := range rec.Placements {
 		if st.Placed() {
-			st.Unseen = UnseenRestored
+			st.unseen(UnseenRestored)
+			st.State, st.Matches, st.Served, st.ServedEnd, st.Error, st.Hint = HostUnknown, false, "", time.Time{}, "", ""
 			rec.Placements[host] = st
 		}
 	}
+}
+
+// Restored is the row of a record that Record.Restored made.
+func (r Row) Restored(rec Record) Row {
+	r.Hosts = slices.Clone(r.Hosts)
+	for i, h := range r.Hosts {
+		if r.Hosts[i] = rec.hostRow(h.Name); r.Hosts[i].State == HostUnknown && r.Status != StatusRevoked {
+			r.Status = StatusUnknown
+		}
+	}
+	return r
 }
 
 // Unseen reports whether a placement is still to be looked at before anything is
 // decided.
 func (rec Record) Unseen() bool {
 	for _, st := range rec.Placements {
-		if st.Unseen == UnseenRestored {
+		if st.Unseen != "" && st.ProbedAt.IsZero() {
 			return true
 		}
 	}
@@ -325,6 +361,9 @@ func (rec *Record) Upgrade() {
 	for host, st := range rec.Placements {
 		if !st.Placed() || st.Origin != OriginUnknown {
 			continue
+		}
+		if !st.Roots.Known() {
+			st.unseen(UnseenRoots)
 		}
 		switch {
 		case st.Generation > 0 || !rec.Adopted && st.Layout != "": // 0 with a layout: of a trust bundle

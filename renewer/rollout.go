@@ -235,12 +235,16 @@ func (r *Rollout) Settled() bool {
 	return true
 }
 
-// awayAfter is how many attempts in a row find nobody before a host counts as
-// one that cannot be reached: the others do not wait for it.
+// awayAfter is how many attempts in a row find nobody before a host between two
+// generations counts as one that cannot be reached: the others do not wait for it.
 const awayAfter = 2
 
-// unreachable reports whether the host was not reached by the last attempts.
-func (s *Step) unreachable() bool { return s.Lost() && s.Attempts >= awayAfter }
+// unreachable reports whether the host was not reached by the last attempts. Where
+// nothing has begun one is enough: what is left to do there can be a rollout of its
+// own at any time.
+func (s *Step) unreachable() bool {
+	return s.Lost() && (s.Attempts >= awayAfter || !s.State.Live())
+}
 
 // Lost reports whether the last try failed because the host was not reached.
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }

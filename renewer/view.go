@@ -286,7 +286,8 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.Trouble()
 	for _, left := range rec.Departed {
-		if now.Before(left.NotAfter) {
+		if !left.Over(now) {
+			left.State, left.Role = nil, Role{}
 			d.Departed = append(d.Departed, left)
 		}
 	}

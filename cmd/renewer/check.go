@@ -29,6 +29,9 @@ would start again.`,
 			if err != nil {
 				return err
 			}
+			if unusable := f.Unusable(); len(unusable) > 0 {
+				return usageError{unusable}
+			}
 			found := checked{File: f.Path, OK: true, Certificates: len(f.Certificates), Hosts: placedOn(f), Issuers: len(f.Issuers)}
 			if err := daemon.CheckPort(f); err != nil {
 				return err
@@ -116,10 +119,14 @@ func (c *cli) down(found checked) error {
 		}
 	}
 	for _, f := range found.Findings {
+		kind, name := "host", f.Host
+		if name == "" {
+			kind, name = "certificate", f.Certificate
+		}
 		if f.Level == renewer.FindingFail {
-			complain("host", f.Host, f.Text, f.Fix)
+			complain(kind, name, f.Text, f.Fix)
 		} else {
-			c.caution(renewer.WithHint(fmt.Errorf("host %s: %s", f.Host, f.Text), f.Fix))
+			c.caution(renewer.WithHint(fmt.Errorf("%s %s: %s", kind, name, f.Text), f.Fix))
 		}
 	}
 	if n > 0 {

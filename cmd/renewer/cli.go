@@ -182,7 +182,17 @@ func (c *cli) inProcess(ctx context.Context, how func(string) (*configs.Fleet, e
 	if err != nil {
 		return err
 	}
+	if held, err := a.FleetFile(ctx); err == nil {
+		c.unusable(held.Unusable)
+	}
 	return errors.Join(do(a), a.Close())
+}
+
+// unusable warns of files of roots.
+func (c *cli) unusable(faults []string) {
+	for _, fault := range faults {
+		c.say("warning: %s; what is in place there stays until it can be used", fault)
+	}
 }
 
 // reader is what needs no fleet file where the inventory is known to have all

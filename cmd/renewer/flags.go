@@ -45,5 +45,5 @@ func (d *duration) Set(s string) error {
 
 var statuses = []string{
 	string(renewer.StatusPending), string(renewer.StatusValid), string(renewer.StatusDue), string(renewer.StatusRenewing),
-	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked), string(renewer.StatusOrphaned),
+	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked), string(renewer.StatusOrphaned), string(renewer.StatusUnknown),
 }

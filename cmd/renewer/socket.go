@@ -79,4 +79,5 @@ func (c *cli) warn(ctx context.Context, client *server.Client, path string) {
 	if fault := daemon.FaultOnDisk(path, held); fault != "" {
 		fmt.Fprintf(c.errOut, "warning: %s; the daemon goes on with the fleet file it has\nhint: renewer check names every fault\n", fault)
 	}
+	c.unusable(held.Unusable)
 }

@@ -51,6 +51,13 @@ func (m *mount) chainPEM() (out []string) {
 func (c *exchange) pki(m *mount, rest string) {
 	verb, name, _ := strings.Cut(rest, "/")
 	switch {
+	case verb == "issuer":
+		ref, rest, _ := strings.Cut(name, "/")
+		if at := m.at(ref); at == nil {
+			c.replay("sign-issuer-ref-unknown")
+		} else {
+			c.pki(at, rest)
+		}
 	case verb == "sign" && name != "":
 		if c.r.Method != http.MethodPut && c.r.Method != http.MethodPost {
 			c.replay("error-method-not-supported")
@@ -74,6 +81,9 @@ func (c *exchange) pki(m *mount, rest string) {
 			m.roles[name] = role
 			body["data"] = shown(role)
 		})
+	case rest == "root/generate/internal" && m.ca != nil:
+		m.second = c.newSigner()
+		c.edit(c.w, "setup-03-root-generate-internal", func(body map[string]any) { c.describe(body, m.second.ca, m) })
 	case rest == "root/generate/internal":
 		m.key = newKey()
 		m.ca = c.certify(authority(c.text("common_name")), m.key.Public(), nil, m.key, duration(c.body["ttl"]))
@@ -149,8 +159,7 @@ func (c *exchange) sign(m *mount, roleName string) {
 		return
 	}
 	if role["issuer_ref"] == second {
-		at := *m
-		at.signer, m = m.second, &at
+		m = m.at(second)
 	}
 	block, _ := pem.Decode([]byte(c.text("csr")))
 	if block == nil {
@@ -203,6 +212,37 @@ func (c *exchange) sign(m *mount, roleName string) {
 		if warnings != nil {
 			body["warnings"] = warnings
 		}
+	})
+}
+
+// at is the mount with one of its issuers as the only one; nil for none.
+func (m *mount) at(ref string) *mount {
+	switch at := *m; {
+	case ref == "default":
+		return &at
+	case ref == second && m.second.ca != nil:
+		at.signer, at.second = m.second, signer{}
+		at.roles = map[string]map[string]any{}
+		for name, role := range m.roles {
+			at.roles[name] = maps.Clone(role)
+			delete(at.roles[name], "issuer_ref")
+		}
+		return &at
+	default:
+		return nil
+	}
+}
+
+// issuer answers issuer/REF/json.
+func (c *exchange) issuer(m *mount, ref string) {
+	at := m.at(ref)
+	if at == nil {
+		c.fails("sign-issuer-ref-unknown", "unable to find PKI issuer for reference: "+ref)
+		return
+	}
+	c.edit(c.w, "read-issuer-json", func(body map[string]any) {
+		data := body["data"].(map[string]any)
+		data["ca_chain"], data["certificate"] = at.chainPEM(), encode("CERTIFICATE", at.ca.Raw)
 	})
 }
 

@@ -16,7 +16,9 @@ func (s *Server) Ready(pki, role string) (roleID, secretID string) {
 	m := &mount{signer: c.newSigner(), roles: map[string]map[string]any{}, issued: map[string]*issued{}}
 	m.roles[role] = map[string]any{"allow_any_name": true, "key_type": "any"}
 	s.mounts[pki] = m
-	s.policy["renewer"] = parsePolicy(fmt.Sprintf(`path "%s/sign/%s" { capabilities = ["update"] } path "%s/revoke" { capabilities = ["update"] }`, pki, role, pki))
+	s.policy["renewer"] = parsePolicy(fmt.Sprintf(`path "%s/sign/%s" { capabilities = ["update"] } path "%s/revoke" { capabilities = ["update"] }
+path "%s/roles/*" { capabilities = ["read"] } path "auth/approle/role/renewer/secret-id" { capabilities = ["update"] }
+path "auth/approle/role/renewer/secret-id/destroy" { capabilities = ["update"] }`, pki, role, pki, pki))
 	r := &authRole{policies: []string{"renewer"}, ttl: 20 * time.Minute, max: time.Hour, roleID: "role-id-renewer", secretIDs: []string{"SECRET-id-renewer"}}
 	s.auths["approle"] = &auth{kind: "approle", roles: map[string]*authRole{"renewer": r}}
 	return r.roleID, r.secretIDs[0]
@@ -63,6 +65,13 @@ func (s *Server) SwitchRole(pki, role string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mounts[pki].roles[role]["issuer_ref"] = second
+}
+
+// Limit sets the max_ttl of a role.
+func (s *Server) Limit(pki, role, ttl string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mounts[pki].roles[role]["max_ttl"] = ttl
 }
 
 // Wrap returns a wrapping token that holds a new secret id of an AppRole.

@@ -35,6 +35,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.Write(w, "sealed-sign")
 		return
 	}
+	if s.bao && r.Header.Get("X-Vault-Namespace") != "" {
+		c.fails("error-mount-unknown-root", "namespace not found")
+		return
+	}
 	data, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if len(data) > 0 && json.Unmarshal(data, &c.body) != nil {
 		c.Write(w, "error-body-not-json")
@@ -69,11 +73,16 @@ func (c *exchange) text(field string) string {
 
 // health speaks of the states with the code that was asked for, as Vault does.
 func (c *exchange) health() {
+	state := "sys-health-unsealed"
 	if c.seal {
-		c.replay("sys-health-sealed")
-		return
+		state = "sys-health-sealed"
 	}
-	c.replay("sys-health-unsealed")
+	c.edit(c.w, state, func(body map[string]any) {
+		if c.bao {
+			body["version"] = "2.6.2"
+			delete(body, "enterprise")
+		}
+	})
 }
 
 // open serves what needs no token.
@@ -87,10 +96,18 @@ func (c *exchange) open() bool {
 		c.unwrap()
 	default:
 		m, rest := c.mountOf(c.path)
-		if m == nil || rest != "cert/ca_chain" || c.r.Method != http.MethodGet {
+		ref, issuer := strings.CutPrefix(rest, "issuer/")
+		ref, issuer2 := strings.CutSuffix(ref, "/json")
+		switch {
+		case m == nil || c.r.Method != http.MethodGet:
+			return false
+		case rest == "cert/ca_chain":
+			c.chain(m)
+		case issuer && issuer2:
+			c.issuer(m, ref)
+		default:
 			return false
 		}
-		c.chain(m)
 	}
 	return true
 }

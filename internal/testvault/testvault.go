@@ -5,10 +5,13 @@
 // better than its recordings. A directory with them is handed to Start; a test
 // of this package sends the recorded requests again and compares.
 //
-// It knows AppRole, token, TLS certificate and Kubernetes logins (the last was
-// not recorded: it answers as AppRole does), policies, wrapped secret ids,
+// It knows AppRole, token, TLS certificate, Kubernetes and JWT logins (the last two
+// were not recorded: they answer as AppRole does), policies, wrapped secret ids,
 // the life of tokens, and of PKI what renewer and the set-up of its tests use.
 // Setting it up goes through the API, with RootToken, as with the real one.
+//
+// StartBao is the same as an OpenBao 2.6 answers, as far as that differs: its
+// version, one text for every 403, and namespaces, of which it has none.
 package testvault
 
 import (
@@ -43,6 +46,7 @@ type Server struct {
 	ahead   time.Duration // its clock before ours
 	faults  []Fault
 	seal    bool
+	bao     bool
 	count   map[string]int // requests by path
 	last    map[string]int // numbers of what was made, by kind
 	mounts  map[string]*mount
@@ -56,8 +60,19 @@ type Server struct {
 // recorded exchanges.
 func Start(t testing.TB, recordings string) *Server {
 	t.Helper()
+	return start(t, recordings, false)
+}
+
+// StartBao runs one that answers as an OpenBao.
+func StartBao(t testing.TB, recordings string) *Server {
+	t.Helper()
+	return start(t, recordings, true)
+}
+
+func start(t testing.TB, recordings string, bao bool) *Server {
+	t.Helper()
 	s := &Server{
-		t: t, dir: recordings, count: map[string]int{}, last: map[string]int{}, mounts: map[string]*mount{}, auths: map[string]*auth{},
+		t: t, dir: recordings, bao: bao, count: map[string]int{}, last: map[string]int{}, mounts: map[string]*mount{}, auths: map[string]*auth{},
 		tokens: map[string]*token{}, wrapped: map[string]map[string]any{}, policy: map[string][]grant{"default": defaultPolicy},
 	}
 	s.tokens[RootToken] = &token{policies: []string{"root"}}
@@ -115,6 +130,9 @@ func (s *Server) edit(w http.ResponseWriter, name string, change func(body map[s
 		}
 	}
 	body := []byte(e.Response.Body)
+	if s.bao && e.Response.Status == http.StatusForbidden {
+		body, change = []byte(`{"errors":["permission denied"]}`), nil
+	}
 	if change != nil {
 		var fields map[string]any
 		if err := json.Unmarshal(body, &fields); err != nil {

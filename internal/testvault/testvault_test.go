@@ -78,7 +78,7 @@ func TestAnswersAreAsRecorded(t *testing.T) {
 		"sign-key-type-not-allowed-ec", "sign-key-type-not-allowed-rsa", "sign-key-type-not-allowed-ed25519", "sign-key-bits-rsa-1024",
 		"sign-csr-junk", "sign-csr-bad-signature", "sign-csr-truncated-der", "sign-mount-without-issuer",
 		"revoke-unknown-serial", "revoke-malformed-serial", "revoke-no-serial", "revoke-denied",
-		"read-cert-ca-chain-json", "read-role-allowed", "read-role-denied",
+		"read-cert-ca-chain-json", "read-issuer-json", "read-role-allowed", "read-role-denied",
 		"sys-health-unsealed", "setup-01-mount-pki", "setup-02-tune-pki-max-lease", "setup-09-policy-renewer", "setup-10-auth-approle-enable",
 		"setup-08-role-docker-write", "setup-11-approle-role-renewer", "setup-12-approle-role-id-read", "setup-13-approle-secret-id-generate", "cert-01-auth-enable", "cert-02-role-renewer",
 	} {

@@ -21,7 +21,7 @@ type token struct {
 
 // auth is an auth method that was enabled.
 type auth struct {
-	kind  string // approle, cert, kubernetes
+	kind  string // approle, cert, kubernetes, jwt
 	roles map[string]*authRole
 	wrong int // logins in a row that were refused
 }
@@ -31,7 +31,7 @@ type authRole struct {
 	ttl, max  time.Duration
 	roleID    string
 	secretIDs []string
-	jwt       string // kubernetes: the one that is let in
+	jwt       string // kubernetes, jwt: the one that is let in
 	trusted   []byte // cert: DER of the CA
 }
 
@@ -132,7 +132,7 @@ func (c *exchange) logIn(path string) {
 		c.replay("auth-approle-login-mount-not-enabled")
 		return
 	}
-	role, recording := a.find(c)
+	roleName, role, recording := a.find(c)
 	if role == nil {
 		if a.wrong++; a.kind == "approle" && a.wrong > 5 {
 			recording = "auth-approle-login-locked-out"
@@ -152,42 +152,43 @@ func (c *exchange) logIn(path string) {
 		auth := body["auth"].(map[string]any)
 		auth["client_token"], auth["lease_duration"] = name, int(t.ttl/time.Second)
 		auth["policies"], auth["token_policies"] = t.policies, t.policies
+		auth["metadata"] = map[string]any{"role_name": roleName}
 	})
 }
 
 // find returns who logs in and the recording of that, or of the refusal.
-func (a *auth) find(c *exchange) (*authRole, string) {
+func (a *auth) find(c *exchange) (string, *authRole, string) {
 	switch a.kind {
 	case "approle":
 		if c.text("secret_id") == "" {
-			return nil, "auth-approle-login-missing-secret-id"
+			return "", nil, "auth-approle-login-missing-secret-id"
 		}
-		for _, r := range a.roles {
+		for name, r := range a.roles {
 			if r.roleID == c.text("role_id") && slices.Contains(r.secretIDs, c.text("secret_id")) {
-				return r, "auth-approle-login-ok"
+				return name, r, "auth-approle-login-ok"
 			}
 		}
-		return nil, "auth-approle-login-bad-secret-id"
+		return "", nil, "auth-approle-login-bad-secret-id"
 	case "cert":
 		if c.r.TLS == nil || len(c.r.TLS.PeerCertificates) == 0 {
-			return nil, "auth-cert-login-no-client-cert"
+			return "", nil, "auth-cert-login-no-client-cert"
 		}
 		leaf := c.r.TLS.PeerCertificates[0]
 		if leaf.NotAfter.Before(c.now()) {
-			return nil, "auth-cert-login-expired-client-cert"
+			return "", nil, "auth-cert-login-expired-client-cert"
 		}
 		for name, r := range a.roles {
 			block, _ := pem.Decode(r.trusted)
 			if ca := parse(block.Bytes); (c.text("name") == "" || c.text("name") == name) && bytes.Equal(ca.RawSubject, leaf.RawIssuer) && leaf.CheckSignatureFrom(ca) == nil {
-				return r, "auth-cert-login-ok"
+				return name, r, "auth-cert-login-ok"
 			}
 		}
-		return nil, "auth-cert-login-unknown-ca"
+		return "", nil, "auth-cert-login-unknown-ca"
 	default:
 		if r := a.roles[c.text("role")]; r != nil && r.jwt == c.text("jwt") {
-			return r, "auth-approle-login-ok"
+			return c.text("role"), r, "auth-approle-login-ok"
 		}
-		return nil, "auth-approle-login-mount-not-enabled"
+		return "", nil, "auth-approle-login-mount-not-enabled"
 	}
 }
 
@@ -247,6 +248,10 @@ func (c *exchange) admitAuth(parts []string) {
 	n := len(parts)
 	for k := 2; k < n; k++ {
 		a := c.auths[strings.Join(parts[1:k], "/")]
+		if a != nil && parts[k] == "config" {
+			c.replay("setup-11-approle-role-renewer")
+			return
+		}
 		if a == nil || parts[k] != "role" && parts[k] != "certs" {
 			continue
 		}
@@ -266,6 +271,9 @@ func (c *exchange) admitAuth(parts []string) {
 			c.edit(c.w, "setup-12-approle-role-id-read", func(body map[string]any) { body["data"] = map[string]any{"role_id": r.roleID} })
 		case rest == "secret-id" && r != nil:
 			c.secretID(r)
+		case rest == "secret-id/destroy" && r != nil:
+			r.secretIDs = slices.DeleteFunc(r.secretIDs, func(id string) bool { return id == c.text("secret_id") })
+			c.replay("setup-11-approle-role-renewer")
 		default:
 			c.replay("error-path-unknown")
 		}

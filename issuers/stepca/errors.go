@@ -1,6 +1,7 @@
 package stepca
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -83,7 +84,7 @@ func (i *Issuer) judge(a *answerError) (renewer.Class, string) {
 	case s == http.StatusUnauthorized:
 		return renewer.ClassReauthenticate, "look at the CA's log" + request(a)
 	default:
-		return renewer.ClassRefused, "change the entry, or what provisioner " + i.cfg.Provisioner + " may sign"
+		return renewer.ClassRefused, i.refusalHint(a.words)
 	}
 }
 
@@ -128,14 +129,36 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 		return renewer.ClassMisconfigured, "if the CA has a new root, set root_fingerprint to it; " + fingerprintHint + "; else something else answers at url", err
 	case errors.As(err, &name):
 		return renewer.ClassMisconfigured, "set url to a name that the CA's certificate has, or add this one to dnsNames in its ca.json", err
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return i.outOfDate(invalid.Cert)
 	case errors.As(err, &invalid):
-		return renewer.ClassMisconfigured, "compare this machine's clock with the dates of the CA's own TLS certificate; restarting step-ca renews it", err
+		return renewer.ClassMisconfigured, "openssl s_client -connect " + i.base.Host + " -showcerts shows the chain that the CA serves", err
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return renewer.ClassMisconfigured, urlHint + "; what answers there does not speak TLS", err
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return renewer.ClassMisconfigured, urlHint, err
 	default:
 		return renewer.ClassRetry, reachHint(i.base.Host), err
+	}
+}
+
+// outOfDate is about a certificate of the server's chain that is not valid now.
+// step-ca makes its own TLS certificate at every start, and nothing above it.
+func (i *Issuer) outOfDate(c *x509.Certificate) (renewer.Class, string, error) {
+	const mis = renewer.ClassMisconfigured
+	switch {
+	case i.now().Before(c.NotAfter):
+		return mis, clockHint, fmt.Errorf("%s: the certificate of %s is not valid before %s", i.base, c.Subject, date(c.NotBefore))
+	case !c.IsCA:
+		return mis, "if this machine's clock is right, restart step-ca: it makes itself a new certificate",
+			fmt.Errorf("%s: the CA's own TLS certificate expired at %s", i.base, date(c.NotAfter))
+	case bytes.Equal(c.RawSubject, c.RawIssuer):
+		return mis, "make a new root and intermediate on the CA (step ca init), then set root_fingerprint",
+			fmt.Errorf("%s: the CA's root %s expired at %s", i.base, c.Subject, date(c.NotAfter))
+	default:
+		return mis, fmt.Sprintf("on the CA: step certificate create %q $(step path)/certs/intermediate_ca.crt $(step path)/secrets/intermediate_ca_key"+
+				" --profile intermediate-ca --ca $(step path)/certs/root_ca.crt --ca-key $(step path)/secrets/root_ca_key --force, then restart step-ca", c.Subject.CommonName),
+			fmt.Errorf("%s: the CA's intermediate %s expired at %s", i.base, c.Subject, date(c.NotAfter))
 	}
 }
 

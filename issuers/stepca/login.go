@@ -2,7 +2,6 @@ package stepca
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -132,16 +131,15 @@ func (i *Issuer) logIn(ctx context.Context, c *connection) (*credentials, error)
 	}
 	named := slices.DeleteFunc(slices.Clone(list), func(p provisioner) bool { return p.Name != i.cfg.Provisioner })
 	if len(named) == 0 {
-		return nil, misconfigured(fmt.Sprintf("set provisioner to one that it has: %s", nameList(list)),
-			"%s has no provisioner %s", i.base, i.cfg.Provisioner)
+		return nil, misconfigured(i.otherProvisioner(list), "%s has no provisioner %s", i.base, i.cfg.Provisioner)
 	}
 	fit := slices.DeleteFunc(slices.Clone(named), func(p provisioner) bool { return p.Type != kind })
 	switch {
 	case len(fit) == 0 && kind == typeX5C:
-		return nil, misconfigured("name an X5C provisioner, or log in with password_file",
+		return nil, misconfigured(i.otherProvisioner(list),
 			"provisioner %s is of type %s, and x5c needs one of type X5C", i.cfg.Provisioner, clean(named[0].Type))
 	case len(fit) == 0:
-		return nil, misconfigured("name a JWK provisioner, or log in with x5c",
+		return nil, misconfigured(i.otherProvisioner(list),
 			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, clean(named[0].Type))
 	case kind == typeX5C:
 		return i.logInX5C(fit[0])
@@ -166,19 +164,27 @@ func provisioners(ctx context.Context, w *wire) (list []provisioner, err error) 
 	return nil, &answerError{what: "has more provisioners than can be looked at"}
 }
 
-// nameList names the provisioners that could be meant.
-func nameList(list []provisioner) string {
-	var names []string
+// otherProvisioner names the provisioners that could be meant, and the way to one
+// where the CA has none, such as one that speaks ACME only.
+func (i *Issuer) otherProvisioner(list []provisioner) string {
+	var names, kinds []string
 	for _, p := range list {
 		if p.Type == typeJWK || p.Type == typeX5C {
 			names = append(names, clean(p.Name)+" ("+p.Type+")")
+		} else {
+			kinds = append(kinds, clean(p.Type))
 		}
 	}
-	if len(names) == 0 {
-		return "none is of type JWK or X5C"
-	}
 	slices.Sort(names)
-	return strings.Join(names[:min(len(names), 10)], ", ")
+	slices.Sort(kinds)
+	switch kinds = slices.Compact(kinds); {
+	case len(names) > 0:
+		return "set provisioner: to one that it has, with password_file: for JWK and x5c: for X5C: " + strings.Join(names[:min(len(names), 10)], ", ")
+	case len(kinds) > 0:
+		return "this CA has provisioners of type " + strings.Join(kinds, ", ") + " alone, and renewer needs JWK or X5C; on the CA: step ca provisioner add renewer --type JWK --create, then restart step-ca"
+	default:
+		return "on the CA: step ca provisioner add renewer --type JWK --create, then restart step-ca"
+	}
 }
 
 // tokensHold reports whether the server will accept a token: it allows a minute

@@ -47,6 +47,10 @@ func call[T any](ctx context.Context, i *Issuer, r request, f func(context.Conte
 	if ctx.Err() != nil { // the caller's end, not the request's
 		return none, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, r.what, ctx.Err())
 	}
+	var refusal *api.ResponseError
+	if errors.As(err, &refusal) {
+		i.identify(ctx)
+	}
 	return none, i.explain(r, err, after)
 }
 
@@ -57,6 +61,13 @@ type answered struct {
 }
 
 func (a *answered) Error() string { return a.says }
+
+// isDenied reports whether a server refused for want of a right, which is also
+// what it says of a token that it does not know any more.
+func isDenied(err error) bool {
+	var said *answered
+	return errors.As(err, &said) && said.status == http.StatusForbidden
+}
 
 // redirected is a standby that leaves the way to the active node to its client.
 type redirected struct{ to string }
@@ -108,19 +119,19 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 	case isTLS(err):
 		i.drop() // ca_cert, or the server, may be right the next time
 		out.Class = renewer.ClassMisconfigured
-		out.Hint = "ca_cert should be the CA of the certificate that Vault serves, and address a name in it"
+		out.Hint = i.fill("ca_cert should be the CA of the certificate that {server} serves, and address a name in it")
 		err = fmt.Errorf("TLS with %s: %w", i.cfg.Address, cause(err))
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
-		out.Hint = "is Vault reachable from here, and not overloaded?"
+		out.Hint = i.fill("is {server} reachable from here, and not overloaded?")
 		err = fmt.Errorf("no answer within %s", i.cfg.timeout)
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &opErr) && opErr.Op == "dial":
-		out.Hint = "is Vault running at " + i.cfg.Address + "? vault status -address " + i.cfg.Address
+		out.Hint = i.fill("is {server} running at " + i.cfg.Address + "? {cli} status -address " + i.cfg.Address)
 		err = cause(err)
 	case isCut(err):
-		out.Hint = "look for a proxy in between, and at Vault's log"
-		err = errors.New("the answer is cut short or is not what Vault answers")
+		out.Hint = i.fill("look for a proxy in between, and at {server}'s log")
+		err = errors.New(i.fill("the answer is cut short or is not what {server} answers"))
 	default:
-		out.Hint = "look for a proxy in between, and at Vault's log"
+		out.Hint = i.fill("look for a proxy in between, and at {server}'s log")
 		err = errors.New(oneLine(cause(err).Error(), r.secrets))
 	}
 	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, r.what, err)
@@ -137,7 +148,7 @@ func (i *Issuer) slip(class renewer.Class) string {
 	if offset < 0 {
 		side = "behind"
 	}
-	return fmt.Sprintf("; Vault's clock is %s %s this machine's", offset.Abs(), side)
+	return fmt.Sprintf("; %s's clock is %s %s this machine's", i.server().name, offset.Abs(), side)
 }
 
 // oneLine makes words of a server fit for a message: hashicorp's lists of
@@ -202,7 +213,7 @@ func isCut(err error) bool {
 		typ    *json.UnmarshalTypeError
 	)
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.As(err, &syntax) || errors.As(err, &typ) ||
-		errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "did not return ClientToken")
+		errors.Is(err, syscall.ECONNRESET)
 }
 
 // drop makes the next request read the files of the connection again.
@@ -216,7 +227,7 @@ func (i *Issuer) drop() {
 // there, retried later.
 func (i *Issuer) misconfigured(hint, format string, args ...any) error {
 	return &renewer.Error{
-		Class: renewer.ClassMisconfigured, Hint: hint,
+		Class: renewer.ClassMisconfigured, Hint: i.fill(hint),
 		Err: fmt.Errorf("issuer %s: "+format, append([]any{i.cfg.Name}, args...)...),
 	}
 }

@@ -10,14 +10,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/api/auth/approle"
-	"github.com/hashicorp/vault/api/auth/kubernetes"
 
 	"renewer/internal/atomicfile"
 	"renewer/renewer"
 )
 
-// hold is how long refused credentials are not offered again. Vault locks an
+// hold is how long refused credentials are not offered again. Servers lock an
 // AppRole out after five wrong tries within fifteen minutes.
 const hold = 5 * time.Minute
 
@@ -80,21 +78,21 @@ func (i *Issuer) prepare(c *conn) (method, error) {
 		return method{with: digest(roleID, secretID), secrets: []string{secretID}, do: func(ctx context.Context, s *session) (*session, error) {
 			return i.appRole(ctx, s, roleID, secretID)
 		}}, nil
-	case "kubernetes":
+	case "kubernetes", "jwt":
 		jwt, err := i.word("jwt_file", a.JWTFile, false) // the kubelet writes it for all in the pod
 		if err != nil {
 			return method{}, err
 		}
-		auth, err := kubernetes.NewKubernetesAuth(a.Role, kubernetes.WithServiceAccountToken(jwt), kubernetes.WithMountPath(a.Mount))
-		if err != nil {
-			return method{}, i.misconfigured("set auth.role", "log in: %w", err)
-		}
 		return method{with: digest(a.Role, jwt), secrets: []string{jwt}, do: func(ctx context.Context, s *session) (*session, error) {
-			return i.logInBy(ctx, s, auth)
+			return i.logInWith(ctx, s, map[string]any{"role": a.Role, "jwt": jwt})
 		}}, nil
 	case "cert":
 		return method{with: credentials(c.files), do: func(ctx context.Context, s *session) (*session, error) {
-			return i.logInBy(ctx, s, certAuth{mount: a.Mount, role: a.Role})
+			body := map[string]any{}
+			if a.Role != "" {
+				body["name"] = a.Role
+			}
+			return i.logInWith(ctx, s, body)
 		}}, nil
 	default:
 		token, err := i.word("token_file", a.TokenFile, true)
@@ -136,11 +134,7 @@ func (i *Issuer) appRole(ctx context.Context, s *session, roleID, secretID strin
 		secretID = inner
 		s.secrets = append(s.secrets, inner)
 	}
-	auth, err := approle.NewAppRoleAuth(roleID, &approle.SecretID{FromString: secretID}, approle.WithMountPath(i.cfg.Auth.Mount))
-	if err != nil {
-		return nil, i.misconfigured("", "log in: %w", err)
-	}
-	return i.logInBy(ctx, s, auth)
+	return i.logInWith(ctx, s, map[string]any{"role_id": roleID, "secret_id": secretID})
 }
 
 // unwrap exchanges a wrapping token for the secret id in it, which can be done
@@ -164,49 +158,42 @@ func (i *Issuer) unwrap(ctx context.Context, s *session, wrapping string) (strin
 		inner, _ = secret.Data["secret_id"].(string)
 	}
 	if inner == "" {
-		return "", i.misconfigured(i.fill(wrapHint), "unwrap the secret id: what %s led to holds no secret id", i.cfg.Auth.SecretIDFile)
+		return "", i.misconfigured(wrapHint, "unwrap the secret id: what %s led to holds no secret id", i.cfg.Auth.SecretIDFile)
 	}
 	i.login.wrapping, i.login.secretID = wrapping, inner
 	return inner, nil
 }
 
-// certAuth logs in with the TLS client certificate.
-type certAuth struct{ mount, role string }
-
-func (c certAuth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	body := map[string]any{}
-	if c.role != "" {
-		body["name"] = c.role
-	}
-	return client.Logical().WriteWithContext(ctx, "auth/"+c.mount+"/login", body)
-}
-
-func (i *Issuer) logInBy(ctx context.Context, s *session, auth api.AuthMethod) (*session, error) {
+// logInWith sends what the auth method asks for.
+func (i *Issuer) logInWith(ctx context.Context, s *session, body map[string]any) (*session, error) {
 	now := i.cfg.now()
-	secret, err := call(ctx, i, request{op: opLogIn, what: "log in", secrets: s.secrets}, func(ctx context.Context) (*api.Secret, error) {
-		return s.client.Auth().Login(ctx, auth)
-	})
+	secret, err := call(ctx, i, request{op: opLogIn, what: "log in", secrets: s.secrets}, write(s.client, "auth/"+i.cfg.Auth.Mount+"/login", body))
 	if err != nil {
 		return nil, err
 	}
-	s.secrets = append(s.secrets, secret.Auth.ClientToken)
+	if secret.Auth == nil || secret.Auth.ClientToken == "" {
+		return nil, i.odd("log in", errors.New("there is no token in it"))
+	}
+	s.client.SetToken(secret.Auth.ClientToken)
+	s.secrets, s.appRole = append(s.secrets, secret.Auth.ClientToken), secret.Auth.Metadata["role_name"]
 	return s.lasting(time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable, now), nil
 }
 
 // lookUp finds out how long a token that was given lasts. One without the
-// default policy may not ask, and is used until it is refused.
+// default policy may not ask, and is used until it is refused; a dead one gets
+// the same answer from some servers.
 func (i *Issuer) lookUp(ctx context.Context, s *session) (*session, error) {
 	now := i.cfg.now()
 	secret, err := call(ctx, i, request{op: opLookUp, what: "look the token up", secrets: s.secrets}, s.client.Auth().Token().LookupSelfWithContext)
-	var denied *answered
-	if errors.As(err, &denied) && denied.status == 403 && renewer.ClassOf(err) != renewer.ClassMisconfigured {
+	if isDenied(err) && renewer.ClassOf(err) != renewer.ClassMisconfigured {
+		s.unproven = true
 		return s.lasting(0, false, now), nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	if secret == nil {
-		return nil, i.misconfigured("", "look the token up: Vault's answer is empty")
+		return nil, i.odd("look the token up", errors.New("it is empty"))
 	}
 	ttl, _ := secret.Data["ttl"].(json.Number)
 	seconds, _ := ttl.Int64()

@@ -39,14 +39,14 @@ func TestRealVault(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	health, err := admin.Sys().HealthWithContext(ctx)
+	health, err := admin.WithNamespace("").Sys().HealthWithContext(ctx) // no namespace has it
 	if err != nil {
 		t.Fatalf("%s does not answer (VAULT_CACERT: the CA of its TLS): %v", address, err)
 	}
 	if !health.Initialized || health.Sealed {
 		t.Fatalf("%s is sealed or not initialized", address)
 	}
-	t.Logf("Vault %s at %s", health.Version, address)
+	t.Logf("%s %s at %s", productOf(health).name, health.Version, address)
 	g.prepare()
 	suite(t, g)
 }

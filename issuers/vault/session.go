@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -14,6 +15,9 @@ type session struct {
 	conn      *conn
 	client    *api.Client
 	secrets   []string // not to be shown: the token and what it was got for
+	appRole   string   // the name of the AppRole that logged in
+	unproven  bool     // of a token that was given: the server would not say whether it is good
+	since     time.Time
 	lease     time.Duration
 	ends      time.Time // zero: never, as far as is known
 	renewAt   time.Time // zero: never
@@ -25,6 +29,9 @@ func (s *session) over(now time.Time) bool { return !s.ends.IsZero() && !now.Bef
 
 // lasting returns the session with a lease that begins now; zero is no end.
 func (s session) lasting(lease time.Duration, renewable bool, now time.Time) *session {
+	if s.since.IsZero() {
+		s.since = now
+	}
 	s.lease, s.renewable, s.ends, s.renewAt = lease, renewable, time.Time{}, time.Time{}
 	if lease > 0 {
 		s.ends, s.renewAt = now.Add(lease), now.Add(lease*2/3)
@@ -41,20 +48,38 @@ func (i *Issuer) current(ctx context.Context) (*session, error) {
 	if s := i.session.Load(); i.usable(s) {
 		return s, nil
 	}
-	answer := i.flight.DoChan("session", func() (any, error) {
-		// It serves all who wait, so it does not end with the first of them.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.cfg.timeout)
-		defer cancel()
+	return i.together(ctx, "current", func(ctx context.Context) (*session, error) {
 		s := i.session.Load()
 		if i.usable(s) {
 			return s, nil
 		}
-		next, err := i.next(ctx, s)
-		if err != nil {
-			return nil, err
+		return i.next(ctx, s)
+	})
+}
+
+// instead returns a session other than one that was refused. Where there is no
+// way to get one, the refused one stays: it may have been refused for what it
+// asked, and the next login may be the one too many of a secret id.
+func (i *Issuer) instead(ctx context.Context, of *session) (*session, error) {
+	return i.together(ctx, "instead", func(ctx context.Context) (*session, error) {
+		if s := i.session.Load(); s != of && i.usable(s) {
+			return s, nil
 		}
-		i.session.Store(next)
-		return next, nil
+		return i.logIn(ctx, false)
+	})
+}
+
+// together has one caller get a session for all that ask for the same.
+func (i *Issuer) together(ctx context.Context, what string, get func(context.Context) (*session, error)) (*session, error) {
+	answer := i.flight.DoChan(what, func() (any, error) {
+		// It serves all who wait, so it does not end with the first of them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.cfg.timeout)
+		defer cancel()
+		s, err := get(ctx)
+		if err == nil {
+			i.session.Store(s)
+		}
+		return s, err
 	})
 	select {
 	case <-ctx.Done():
@@ -132,29 +157,58 @@ func (i *Issuer) renew(ctx context.Context, s *session) (*session, error) {
 		return nil, err
 	}
 	if secret == nil || secret.Auth == nil {
-		return nil, i.misconfigured("", "renew the token: Vault's answer has no token")
+		return nil, i.odd("renew the token", errors.New("there is no token in it"))
 	}
 	return s.lasting(time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable, now), nil
 }
 
-// withToken makes a call with a token. One that Vault refuses is replaced once.
+// futileFor is how long a 403 to one kind of request is taken for what the
+// policy says, after a token of a moment got it too.
+const futileFor = time.Minute
+
+// withToken makes a call with a token. A 403 to a token that was good may mean
+// that it ended or that it may not do this, whatever the words: it is replaced
+// once, and the request made again.
 func withToken(ctx context.Context, i *Issuer, r request, f func(client *api.Client) func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
-	for again := false; ; again = true {
-		s, err := i.current(ctx)
-		if err != nil {
+	begin := i.cfg.now()
+	s, err := i.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.secrets = s.secrets
+	secret, err := call(ctx, i, r, f(s.client))
+	if !isDenied(err) {
+		return secret, err
+	}
+	if s.since.Before(begin) && !i.wasFutile(r.op, begin) {
+		if s, err = i.instead(ctx, s); err != nil {
 			return nil, err
 		}
 		r.secrets = s.secrets
-		secret, err := call(ctx, i, r, f(s.client))
-		if renewer.ClassOf(err) != renewer.ClassReauthenticate {
+		if secret, err = call(ctx, i, r, f(s.client)); !isDenied(err) {
+			i.futile.Delete(r.op)
 			return secret, err
 		}
-		i.session.CompareAndSwap(s, nil)
-		if again {
-			return nil, &renewer.Error{
-				Class: renewer.ClassMisconfigured, Err: err,
-				Hint: i.fill("look at what ends the token at once: token_num_uses, token_bound_cidrs and token_explicit_max_ttl of the role it comes from"),
-			}
+		i.futile.Store(r.op, i.cfg.now())
+	}
+	return nil, i.deniedFor(s, err)
+}
+
+func (i *Issuer) wasFutile(o op, now time.Time) bool {
+	at, ok := i.futile.Load(o)
+	return ok && now.Sub(at.(time.Time)) < futileFor
+}
+
+// deniedFor is a 403 to a token that was got a moment ago.
+func (i *Issuer) deniedFor(s *session, err error) error {
+	switch {
+	case s.unproven:
+		return i.misconfigured(tokenHint+"; or "+signPolicy, "the token in %s has expired, was revoked, or may not do this: %w", i.cfg.Auth.TokenFile, err)
+	case renewer.ClassOf(err) == renewer.ClassReauthenticate:
+		return &renewer.Error{
+			Class: renewer.ClassMisconfigured, Err: err,
+			Hint: "look at what ends the token at once: token_num_uses, token_bound_cidrs and token_explicit_max_ttl of the role it comes from",
 		}
 	}
+	return err
 }

@@ -27,14 +27,20 @@ type ground struct {
 	cfg     Config // works
 	id      string // random
 	appRole string // path of the auth method
+	root    string // file of the root above the intermediates
 	server  *testvault.Server
 	secrets []string
 }
 
-// standIn sets a stand-in up.
+// standIn sets a stand-in of Vault up.
 func standIn(t testing.TB) *ground {
 	t.Helper()
-	s := testvault.Start(t, recordings)
+	return on(t, testvault.Start(t, recordings))
+}
+
+// on sets a stand-in up.
+func on(t testing.TB, s *testvault.Server) *ground {
+	t.Helper()
 	trust := filepath.Join(t.TempDir(), "vault-ca.pem")
 	testpki.WriteFile(t, trust, s.Trust, 0o644)
 	cfg := api.DefaultConfig()
@@ -73,6 +79,7 @@ func (g *ground) prepare() {
 		"common_name": "renewer Test Root CA", "issuer_name": "root-2026", "key_bits": 256, "key_type": "ec", "ttl": "87600h",
 	})
 	rootPEM := ca["certificate"].(string)
+	g.root = g.file("root.pem", rootPEM)
 	g.intermediate(pki, root, rootPEM)
 	g.intermediate(g.id+"-nochain", root, "")
 	for _, m := range []string{pki, g.id + "-nochain", g.id + "-empty"} {
@@ -81,14 +88,20 @@ func (g *ground) prepare() {
 	g.role(pki, "narrow", map[string]any{
 		"allow_ip_sans": false, "allow_subdomains": true, "allowed_domains": []string{"hosts.example.test"}, "key_bits": 256, "key_type": "ec", "max_ttl": "720h", "ttl": "168h",
 	})
+	g.write(pki+"/root/generate/internal", map[string]any{ // another issuer, with a root of its own
+		"common_name": "renewer Test Second CA", "issuer_name": "second", "key_bits": 256, "key_type": "ec", "ttl": "87600h",
+	})
 	g.role(pki, "nostore", map[string]any{"allow_any_name": true, "key_type": "any", "no_store": true})
 	g.role(pki, "lease", map[string]any{"allow_any_name": true, "key_type": "any", "generate_lease": true})
 
 	policy := strings.NewReplacer("PKI", pki, "ID", g.id).Replace(`path "PKI/sign/*" { capabilities = ["update"] }
+path "PKI/issuer/+/sign/docker" { capabilities = ["update"] }
 path "PKI/revoke" { capabilities = ["update"] }
 path "PKI/roles/docker" { capabilities = ["read"] }
 path "ID-nochain/sign/docker" { capabilities = ["update"] }
 path "ID-empty/sign/docker" { capabilities = ["update"] }
+path "auth/ID-approle/role/renewer/secret-id" { capabilities = ["update"] }
+path "auth/ID-approle/role/renewer/secret-id/destroy" { capabilities = ["update"] }
 `)
 	g.write("sys/policies/acl/"+g.id, map[string]any{"policy": policy})
 	g.cleanUp("sys/policies/acl/" + g.id)

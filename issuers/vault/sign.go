@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"renewer/issuers/keptroots"
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
@@ -39,7 +38,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		}
 	}
 	secret, err := withToken(ctx, i, request{op: opSign, what: "sign " + o.Certificate}, func(c *api.Client) func(context.Context) (*api.Secret, error) {
-		return write(c, i.cfg.Mount+"/sign/"+i.cfg.Role, body)
+		return write(c, i.signPath(), body)
 	})
 	if err != nil {
 		return renewer.Chain{}, err
@@ -52,6 +51,14 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		return renewer.Chain{}, i.odd("sign "+o.Certificate, err)
 	}
 	return chain, nil
+}
+
+// signPath is what an order is sent to.
+func (i *Issuer) signPath() string {
+	if i.cfg.IssuerRef == "" {
+		return i.cfg.Mount + "/sign/" + i.cfg.Role
+	}
+	return i.cfg.Mount + "/issuer/" + i.cfg.IssuerRef + "/sign/" + i.cfg.Role
 }
 
 // ask checks an order and makes the request's body out of it.
@@ -113,7 +120,7 @@ func (i *Issuer) parseAnswer(data map[string]any) (renewer.Chain, error) {
 	if err != nil {
 		return renewer.Chain{}, fmt.Errorf("issuing_ca: %w", err)
 	}
-	path := climb(leaf, append(among, issuing...))
+	path := climb(leaf, slices.Concat(among, issuing, i.Intermediates()))
 	if n := len(path); n > 0 && selfSigned(path[n-1]) {
 		path = path[:n-1]
 	}
@@ -189,53 +196,6 @@ func signerOf(c *x509.Certificate, among []*x509.Certificate) *x509.Certificate 
 
 func selfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.IsCA && c.CheckSignatureFrom(c) == nil
-}
-
-// Roots returns the root that the mount's issuer leads to. It needs no token.
-// While Vault is away or sealed it is the one that it had last.
-func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
-	return keptroots.File{Issuer: i.cfg.Name, Path: i.cfg.RootsFile}.Roots(ctx, i.roots, nil)
-}
-
-func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	client, err := i.anonymous(i.cfg.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	// Issuer and what is above it, one PEM text, in any version of Vault.
-	secret, err := call(ctx, i, request{op: opRoots, what: "get the roots"}, read(client, i.cfg.Mount+"/cert/ca_chain"))
-	if err != nil {
-		return nil, err
-	}
-	if secret == nil {
-		return nil, i.misconfigured(i.fill(noCAHint), "get the roots: there is no mount %s, or it has no CA", i.cfg.Mount)
-	}
-	chain, err := certificates(secret.Data["certificate"])
-	if err != nil {
-		return nil, i.odd("get the roots", err)
-	}
-	if len(chain) == 0 {
-		return nil, i.misconfigured(i.fill(noCAHint), "get the roots: the mount %s has no CA", i.cfg.Mount)
-	}
-	path := append([]*x509.Certificate{chain[0]}, climb(chain[0], chain)...)
-	top := path[len(path)-1]
-	if !selfSigned(top) {
-		return nil, i.misconfigured(i.fill(noRootHint),
-			"get the roots: the chain of the mount %s ends at %q, which %q signed, and that root is not in the mount: peers would trust nothing",
-			i.cfg.Mount, top.Subject.String(), top.Issuer.String())
-	}
-	i.rooted.Store(true)
-	below := path[:len(path)-1]
-	i.signers.Store(&below)
-	return []*x509.Certificate{top}, nil
-}
-
-func (i *Issuer) checkRoots(ctx context.Context) error {
-	_, err := i.roots(ctx)
-	return err
 }
 
 // Revoke revokes by serial and, where Vault does not know it (a role with

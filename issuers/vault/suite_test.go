@@ -3,14 +3,18 @@ package vault
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.step.sm/crypto/jose"
 	"go.uber.org/goleak"
 
 	"renewer/internal/testpki"
+	"renewer/internal/testvault"
 	"renewer/issuers/issuertest"
 	"renewer/renewer"
 	"renewer/renewer/engine"
@@ -22,6 +26,8 @@ var (
 	_ engine.Revoker = (*Issuer)(nil)
 	_ engine.LogIn   = (*Issuer)(nil)
 	_ engine.Clocked = (*Issuer)(nil)
+	_ engine.Limited = (*Issuer)(nil)
+	_ engine.Upkeep  = (*Issuer)(nil)
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +40,11 @@ func TestMain(m *testing.M) {
 func TestSuite(t *testing.T) {
 	t.Parallel()
 	suite(t, standIn(t))
+}
+
+func TestSuiteOnOpenBao(t *testing.T) {
+	t.Parallel()
+	suite(t, on(t, testvault.StartBao(t, recordings)))
 }
 
 // suite is what every Vault passes, the stand-in and a real one.
@@ -50,6 +61,10 @@ func suite(t *testing.T, g *ground) {
 	t.Run("revoke", func(t *testing.T) { g.revokes(t) })
 	t.Run("token revoked while in use", func(t *testing.T) { g.losesToken(t) })
 	t.Run("log in finds", func(t *testing.T) { g.logInFinds(t) })
+	t.Run("one of several issuers", func(t *testing.T) { g.namesIssuer(t) })
+	t.Run("root that stays offline", func(t *testing.T) { g.offlineRoot(t) })
+	t.Run("secret id replaced", func(t *testing.T) { g.rotates(t) })
+	t.Run("longest lifetime", func(t *testing.T) { g.knowsLongest(t) })
 }
 
 // ordered is a fault that an order meets.
@@ -78,20 +93,23 @@ func (g *ground) faults() map[string]issuertest.Fault {
 		g.t.Fatalf("log in with a wrapped secret id: %v", err)
 	}
 	m := map[string]issuertest.Fault{
-		"role unknown":           g.ordered(mis, func(c *Config) { c.Role = "nope" }, nil, "corp-vault", "docker@host-b", "nope", "unknown role"),
-		"mount unknown":          g.ordered(mis, func(c *Config) { c.Mount += "-typo" }, nil, g.cfg.Mount+"-typo"),
-		"mount without CA":       g.ordered(mis, func(c *Config) { c.Mount = g.id + "-empty" }, nil, g.id+"-empty"),
-		"root not imported":      g.ordered(mis, func(c *Config) { c.Mount = g.id + "-nochain" }, nil, g.id+"-nochain", "renewer Test Root CA", "not in the mount"),
-		"policy":                 g.ordered(mis, func(c *Config) { c.Auth = poor }, nil, "policy does not allow it"),
-		"leases":                 g.ordered(mis, func(c *Config) { c.Role = "lease" }, nil, "generate_lease"),
-		"wrong secret id":        g.ordered(mis, func(c *Config) { c.Auth = wrong }, nil, "log in", "secret id"),
-		"no auth method":         g.ordered(mis, func(c *Config) { c.Auth.Mount = g.id + "-other" }, nil, "auth/"+g.id+"-other"),
-		"wrapping token used":    g.ordered(mis, func(c *Config) { c.Auth = spent }, nil, "unwrap", spent.SecretIDFile, "used already"),
-		"token revoked":          g.ordered(mis, func(c *Config) { c.Auth = Auth{Method: "token", TokenFile: g.file("token", gone)} }, nil, "expired, was revoked"),
-		"secret id file missing": g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = "/nonexistent/secret-id" }, nil, "secret_id_file", "/nonexistent/secret-id"),
-		"secret id file empty":   g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = g.file("secret-id", "") }, nil, "is empty"),
-		"ca_cert missing":        g.ordered(mis, func(c *Config) { c.CACert = "/nonexistent/ca.pem" }, nil, "ca_cert", "/nonexistent/ca.pem"),
-		"ca_cert is no PEM":      g.ordered(mis, func(c *Config) { c.CACert = g.file("ca.pem", "junk") }, nil, "no certificate"),
+		"role unknown":            g.ordered(mis, func(c *Config) { c.Role = "nope" }, nil, "corp-vault", "docker@host-b", "nope", "unknown role"),
+		"mount unknown":           g.ordered(mis, func(c *Config) { c.Mount += "-typo" }, nil, g.cfg.Mount+"-typo"),
+		"mount without CA":        g.ordered(mis, func(c *Config) { c.Mount = g.id + "-empty" }, nil, g.id+"-empty"),
+		"root not imported":       g.ordered(mis, func(c *Config) { c.Mount = g.id + "-nochain" }, nil, g.id+"-nochain", "renewer Test Root CA", "not in the mount"),
+		"policy":                  g.ordered(mis, func(c *Config) { c.Auth = poor }, nil, "policy does not allow it"),
+		"leases":                  g.ordered(mis, func(c *Config) { c.Role = "lease" }, nil, "generate_lease"),
+		"wrong secret id":         g.ordered(mis, func(c *Config) { c.Auth = wrong }, nil, "log in", "secret id"),
+		"no auth method":          g.ordered(mis, func(c *Config) { c.Auth.Mount = g.id + "-other" }, nil, "auth/"+g.id+"-other"),
+		"wrapping token used":     g.ordered(mis, func(c *Config) { c.Auth = spent }, nil, "unwrap", spent.SecretIDFile, "used already"),
+		"issuer_ref unknown":      g.ordered(mis, func(c *Config) { c.IssuerRef = "nope" }, nil, "has no issuer nope"),
+		"root_file missing":       g.ordered(mis, func(c *Config) { c.RootFile = "/nonexistent/root.pem" }, nil, "root_file", "/nonexistent/root.pem"),
+		"root_file of another CA": g.ordered(mis, func(c *Config) { c.RootFile = g.file("root.pem", string(testpki.New(g.t).PEM())) }, nil, "root_file", "does not hold that root"),
+		"token revoked":           g.ordered(mis, func(c *Config) { c.Auth = Auth{Method: "token", TokenFile: g.file("token", gone)} }, nil, "expired, was revoked"),
+		"secret id file missing":  g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = "/nonexistent/secret-id" }, nil, "secret_id_file", "/nonexistent/secret-id"),
+		"secret id file empty":    g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = g.file("secret-id", "") }, nil, "is empty"),
+		"ca_cert missing":         g.ordered(mis, func(c *Config) { c.CACert = "/nonexistent/ca.pem" }, nil, "ca_cert", "/nonexistent/ca.pem"),
+		"ca_cert is no PEM":       g.ordered(mis, func(c *Config) { c.CACert = g.file("ca.pem", "junk") }, nil, "no certificate"),
 
 		"common name":          g.ordered(refused, narrow, func(o *renewer.Order) { o.SANs = nil }, "host-b.example.com", "not allowed"),
 		"name":                 g.ordered(refused, narrow, func(o *renewer.Order) { good(o); o.SANs = append(o.SANs, "evil.test") }, "evil.test", "not allowed"),
@@ -137,6 +155,7 @@ func (g *ground) waysIn(t *testing.T) {
 		ways["cert"] = Auth{Method: "cert", Mount: path, Cert: cert, Key: key}
 		ways["cert by role"] = Auth{Method: "cert", Mount: path, Role: "renewer", Cert: cert, Key: key}
 	}
+	ways["jwt"] = g.jwtAuth()
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			i := g.issuer(t, func(c *Config) { c.Auth = way })
@@ -162,7 +181,9 @@ func (g *ground) exactNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(renewer.SANs(chain.Leaf), " "); got != "a.example.com b.example.com" {
+	got := renewer.SANs(chain.Leaf)
+	slices.Sort(got) // Vault does so itself, OpenBao keeps the order of the CSR
+	if !slices.Equal(got, []string{"a.example.com", "b.example.com"}) {
 		t.Errorf("the names are %s", got)
 	}
 }
@@ -238,14 +259,18 @@ func (g *ground) losesToken(t *testing.T) {
 // logInFinds is what can be said without an order.
 func (g *ground) logInFinds(t *testing.T) {
 	poor := g.appRoleAuth("poor")
+	gone := g.token("renewer")
+	g.revoke(gone)
+	dead := Auth{Method: "token", TokenFile: g.file("token", gone)}
 	for name, c := range map[string]struct {
 		cfg  func(c *Config)
 		want string
 		hint string
 	}{
-		"policy": {func(c *Config) { c.Auth = poor }, "may not use " + g.cfg.Mount + "/sign/docker", `path "` + g.cfg.Mount + `/sign/docker"`},
-		"root":   {func(c *Config) { c.Mount = g.id + "-nochain" }, "not in the mount", "issuers/import"},
-		"mount":  {func(c *Config) { c.Mount += "-typo" }, g.cfg.Mount + "-typo", "vault secrets list"},
+		"dead token": {func(c *Config) { c.Auth = dead }, "has expired, was revoked", dead.TokenFile},
+		"policy":     {func(c *Config) { c.Auth = poor }, "policy does not allow it", `path "` + g.cfg.Mount + `/sign/docker"`},
+		"root":       {func(c *Config) { c.Mount = g.id + "-nochain" }, "not in the mount", "issuers/import"},
+		"mount":      {func(c *Config) { c.Mount += "-typo" }, g.cfg.Mount + "-typo", "secrets list"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := g.issuer(t, c.cfg).LogIn(t.Context())
@@ -253,5 +278,153 @@ func (g *ground) logInFinds(t *testing.T) {
 				t.Errorf("%v; hint %q", err, renewer.Hint(err))
 			}
 		})
+	}
+}
+
+// jwtAuth is a login with a JWT of a key that the server knows.
+func (g *ground) jwtAuth() Auth {
+	key := testpki.Key(g.t)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	g.must(err)
+	now := time.Now()
+	jwt, err := jose.Signed(signer).Claims(jose.Claims{
+		Issuer: "https://ci.example.test", Subject: "renewer", Audience: jose.Audience{"vault"},
+		IssuedAt: jose.NewNumericDate(now), NotBefore: jose.NewNumericDate(now.Add(-time.Minute)), Expiry: jose.NewNumericDate(now.Add(time.Hour)),
+	}).CompactSerialize()
+	g.must(err)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	g.must(err)
+	path := g.id + "-jwt"
+	g.enable(path, "jwt")
+	g.write("auth/"+path+"/config", map[string]any{"jwt_validation_pubkeys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))}})
+	role := map[string]any{
+		"role_type": "jwt", "bound_audiences": []string{"vault"}, "bound_subject": "renewer", "user_claim": "sub",
+		"token_policies": g.id, "token_ttl": "20m", "token_max_ttl": "1h",
+	}
+	if g.server != nil {
+		role["test_jwt"] = jwt
+	}
+	g.write("auth/"+path+"/role/renewer", role)
+	g.secrets = append(g.secrets, jwt)
+	return Auth{Method: "jwt", Mount: path, Role: "renewer", JWTFile: g.file("jwt", jwt)}
+}
+
+// namesIssuer signs with another issuer than the mount's default.
+func (g *ground) namesIssuer(t *testing.T) {
+	i := g.issuer(t, func(c *Config) { c.IssuerRef = "second" })
+	if err := i.LogIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	chain, roots := g.valid(t, i)
+	others, err := g.issuer(t, nil).Roots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(roots) != 1 || roots[0].Equal(others[0]) {
+		t.Errorf("the leaf is of %s, the root is %s", chain.Leaf.Issuer, roots[0].Subject)
+	}
+}
+
+// valid signs an order, and checks the answer as the engine does.
+func (g *ground) valid(t *testing.T, i *Issuer) (renewer.Chain, []*x509.Certificate) {
+	t.Helper()
+	o := order(t, nil)
+	chain, err := i.Sign(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, err := i.Roots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pki.CheckIssued(o, false, chain, roots, time.Now()); err != nil {
+		t.Error(err)
+	}
+	return chain, roots
+}
+
+// offlineRoot has the root in a file, and another one beside it.
+func (g *ground) offlineRoot(t *testing.T) {
+	root, err := os.ReadFile(g.root)
+	g.must(err)
+	next := testpki.New(g.t)
+	i := g.issuer(t, func(c *Config) {
+		c.Mount, c.RootFile = g.id+"-nochain", g.file("root.pem", string(next.PEM())+string(root))
+	})
+	if err := i.LogIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	chain, roots := g.valid(t, i)
+	if len(roots) != 2 || !roots[1].Equal(next.Root) {
+		t.Fatalf("%d roots", len(roots))
+	}
+	if n := len(chain.Intermediates); n != 1 || chain.Intermediates[0].CheckSignatureFrom(roots[0]) != nil {
+		t.Errorf("%d intermediates", n)
+	}
+}
+
+// rotates replaces a secret id that is old enough.
+func (g *ground) rotates(t *testing.T) {
+	auth := g.appRoleAuth("renewer")
+	read := func() string {
+		text, err := os.ReadFile(auth.SecretIDFile)
+		g.must(err)
+		return strings.TrimSpace(string(text))
+	}
+	i := g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = auth, 30*24*time.Hour })
+	if err := i.LogIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old := read()
+	g.must(i.Upkeep(t.Context()))
+	if read() != old {
+		t.Fatal("a secret id of today was replaced")
+	}
+	past := time.Now().Add(-31 * 24 * time.Hour)
+	g.must(os.Chtimes(auth.SecretIDFile, past, past))
+	g.must(i.Upkeep(t.Context()))
+	if read() == old {
+		t.Fatal("an old secret id was kept")
+	}
+	g.signs(t, i)
+	if err := g.issuer(t, func(c *Config) { c.Auth = auth }).LogIn(t.Context()); err != nil {
+		t.Errorf("with the new secret id: %v", err)
+	}
+	auth.SecretIDFile = g.file("secret-id", old)
+	if err := g.issuer(t, func(c *Config) { c.Auth = auth }).LogIn(t.Context()); err == nil {
+		t.Error("the old secret id logs in still")
+	}
+
+	poor := g.appRoleAuth("poor")
+	g.must(os.Chtimes(poor.SecretIDFile, past, past))
+	old, err := func() (string, error) { b, err := os.ReadFile(poor.SecretIDFile); return string(b), err }()
+	g.must(err)
+	i = g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = poor, 30*24*time.Hour })
+	err = i.Upkeep(t.Context())
+	if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), "policy does not allow it") || renewer.Hint(err) == "" {
+		t.Errorf("without the right: %v", err)
+	}
+	if now, _ := os.ReadFile(poor.SecretIDFile); string(now) != old {
+		t.Error("the secret id was replaced without a right to a new one")
+	}
+	if err := i.Upkeep(t.Context()); err != nil {
+		t.Errorf("it is tried again at once: %v", err)
+	}
+}
+
+func (g *ground) knowsLongest(t *testing.T) {
+	i := g.issuer(t, nil)
+	if _, _, known := i.Longest(); known {
+		t.Error("known before it was asked")
+	}
+	g.must(i.LogIn(t.Context()))
+	if _, _, known := i.Longest(); known {
+		t.Error("the role has no limit of its own")
+	}
+	g.role(g.cfg.Mount, "docker", map[string]any{"allow_any_name": true, "key_type": "any", "max_ttl": "720h"})
+	defer g.role(g.cfg.Mount, "docker", map[string]any{"allow_any_name": true, "key_type": "any"})
+	g.must(i.LogIn(t.Context()))
+	if longest, raise, _ := i.Longest(); longest != 720*time.Hour || !strings.Contains(raise, "/roles/docker max_ttl=") {
+		t.Errorf("it gives %s; %s", longest, raise)
 	}
 }

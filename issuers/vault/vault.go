@@ -1,20 +1,24 @@
-// Package vault is the issuer whose CA is a PKI mount of a Vault server. The
-// calls, the logins and the formats are Vault's own client's; this package
-// says what is asked, keeps a token alive, and tells every way in which Vault
-// says no from the others.
+// Package vault is the issuer whose CA is a PKI mount of a Vault or an OpenBao
+// server. The calls and the formats are Vault's own client's; this package says
+// what is asked, keeps a token alive, and tells every way in which a server says
+// no from the others. Hints name the command of the server that answers.
 //
-// A certificate is signed by MOUNT/sign/ROLE from a CSR: a private key never
-// leaves renewer. The lifetime is asked for as a ttl and never as not_after,
-// which Vault does not hold to the role's max_ttl. What the role shortens or
-// adds shows in the certificate.
+// A certificate is signed by MOUNT/sign/ROLE, or by MOUNT/issuer/REF/sign/ROLE
+// with an issuer_ref, from a CSR: a private key never leaves renewer. The
+// lifetime is asked for as a ttl and never as not_after, which Vault does not
+// hold to the role's max_ttl. What the role shortens or adds shows in the
+// certificate. The root is the mount's, or that of root_file where the mount
+// does not have it.
 //
 // # Logging in
 //
 // New asks nobody. The first order logs in; the token is used until two thirds
 // of its life are over, then it is renewed, and where that gives no new life
 // (the token's max TTL, a token that cannot be renewed) renewer logs in again.
-// A token that is refused before its time is replaced once. Files are read at
-// each login, so a new secret id, token or certificate needs no restart.
+// A 403 is what a token gets that has expired or was revoked, and one that may
+// not do what is asked; servers word it alike. So a token that was good is
+// replaced once and the request made again, whatever the words. Files are read at
+// each login, so a new secret id, token, JWT or certificate needs no restart.
 // Credentials that Vault refused are not offered again for five minutes, since
 // Vault locks an AppRole out after five wrong tries; changed files and LogIn
 // are tried at once.
@@ -23,6 +27,9 @@
 // token. It is used up by the first login; the secret id that it gave is kept
 // in memory and nowhere else. After a restart the file has to hold a new
 // wrapping token: the service that starts renewer should put it there.
+//
+// With RotateSecretID the daemon replaces an AppRole's secret id (Upkeep): the
+// new one logs in first, then it is written, then the old one is destroyed.
 //
 // Nothing is taken from VAULT_* variables, and none that is wrong does harm.
 //
@@ -33,6 +40,12 @@
 //	path "pki/sign/docker" { capabilities = ["update"] }
 //	path "pki/revoke"      { capabilities = ["update"] }  # for renewer revoke
 //	path "pki/roles/docker" { capabilities = ["read"] }   # optional: LogIn finds more
+//	# for rotate_secret_id, of the AppRole renewer:
+//	path "auth/approle/role/renewer/secret-id"         { capabilities = ["update"] }
+//	path "auth/approle/role/renewer/secret-id/destroy" { capabilities = ["update"] }
+//
+// LogIn asks the role to sign what is no CSR: the answer shows that an order
+// would be let through, and nothing is signed.
 //
 // The role must have generate_lease off: Vault revokes a leased certificate
 // when the token that asked for it ends.
@@ -42,10 +55,7 @@
 package vault
 
 import (
-	"context"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"slices"
@@ -55,8 +65,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-
-	"renewer/renewer"
 )
 
 // requestTimeout bounds one request, from dialling to the last byte.
@@ -70,7 +78,12 @@ type Config struct {
 	CACert    string // file of PEM certificates: trust for Vault's own TLS; empty: the system's
 	Mount     string // of the PKI engine, such as pki
 	Role      string // of the PKI engine
+	IssuerRef string // one of several issuers in the mount; empty: the one that the role or the mount says
+	RootFile  string // PEM: the roots, where the mount does not have them; empty: the mount's
 	Auth      Auth
+	// RotateSecretID is the age at which the secret id of an AppRole is
+	// replaced; zero: never.
+	RotateSecretID time.Duration
 	// RootsFile keeps what Roots returned last, for when Vault is away; empty:
 	// nothing is kept.
 	RootsFile string
@@ -82,7 +95,7 @@ type Config struct {
 
 // Auth is how to log in. Method decides which of the rest count.
 type Auth struct {
-	Method string // approle, token, cert or kubernetes
+	Method string // approle, token, cert, kubernetes or jwt
 	Mount  string // path of the auth method below auth/; default: the method's name
 
 	RoleIDFile   string // approle
@@ -93,9 +106,12 @@ type Auth struct {
 
 	Cert, Key string // cert: PEM files
 
-	Role    string // kubernetes, and optionally cert
-	JWTFile string // kubernetes
+	Role    string // kubernetes, jwt, and optionally cert
+	JWTFile string // kubernetes, jwt
 }
+
+// methods are the ways to log in.
+var methods = []string{"approle", "cert", "jwt", "kubernetes", "token"}
 
 // Issuer is a PKI mount. It is safe for many goroutines.
 type Issuer struct {
@@ -106,6 +122,9 @@ type Issuer struct {
 	rooted  atomic.Bool // the mount's chain was seen to reach a root
 	above   atomic.Pointer[above]
 	signers atomic.Pointer[[]*x509.Certificate]
+	product atomic.Pointer[product] // nil: no answer said so yet
+	longest atomic.Int64            // nanoseconds that the role gives at most, as LogIn read it; 0: unknown
+	futile  sync.Map                // op → when a token of a moment got a 403
 	flight  singleflight.Group
 
 	login struct {
@@ -115,6 +134,10 @@ type Issuer struct {
 		until   time.Time
 
 		wrapping, secretID string // the wrapping token that was used up, and what it gave
+	}
+	rotation struct {
+		sync.Mutex
+		after time.Time // no try before
 	}
 }
 
@@ -138,13 +161,17 @@ func New(cfg Config) (*Issuer, error) {
 	case u.Scheme != "https" && (!cfg.plain || !loopback(u.Hostname())):
 		return nil, i.misconfigured("write it as https://"+u.Host, "the address %s is not https", cfg.Address)
 	case !path(cfg.Mount):
-		return nil, i.misconfigured("vault secrets list shows the mounts", "%q is no mount", cfg.Mount)
+		return nil, i.misconfigured("{cli} secrets list shows the mounts", "%q is no mount", cfg.Mount)
 	case !path(cfg.Role) || strings.Contains(cfg.Role, "/"):
-		return nil, i.misconfigured("vault list "+cfg.Mount+"/roles shows the roles", "%q is no role", cfg.Role)
-	case !slices.Contains([]string{"approle", "token", "cert", "kubernetes"}, cfg.Auth.Method):
-		return nil, i.misconfigured("method: approle, token, cert or kubernetes", "there is no auth method %q", cfg.Auth.Method)
+		return nil, i.misconfigured("{cli} list {mount}/roles shows the roles", "%q is no role", cfg.Role)
+	case cfg.IssuerRef != "" && (!path(cfg.IssuerRef) || strings.Contains(cfg.IssuerRef, "/")):
+		return nil, i.misconfigured("{cli} list {mount}/issuers shows the issuers", "issuer_ref: %q is no issuer of a mount", cfg.IssuerRef)
+	case !slices.Contains(methods, cfg.Auth.Method):
+		return nil, i.misconfigured("method: "+strings.Join(methods, ", "), "there is no auth method %q", cfg.Auth.Method)
 	case !path(cfg.Auth.Mount):
-		return nil, i.misconfigured("vault auth list shows the auth methods", "%q is no auth method's path", cfg.Auth.Mount)
+		return nil, i.misconfigured("{cli} auth list shows the auth methods", "%q is no auth method's path", cfg.Auth.Mount)
+	case cfg.RotateSecretID != 0 && (cfg.Auth.Method != "approle" || cfg.Auth.Wrapped):
+		return nil, i.misconfigured("leave rotate_secret_id out", "rotate_secret_id is for an AppRole whose secret id is in a file, not wrapped")
 	}
 	return i, nil
 }
@@ -189,105 +216,4 @@ func (i *Issuer) Intermediates() []*x509.Certificate {
 		return slices.Clone(*s)
 	}
 	return nil
-}
-
-// Health asks whether Vault is up, unsealed and active or able to forward, and
-// whether renewer is logged in or can log in. It also keeps the token alive
-// while nothing is ordered.
-func (i *Issuer) Health(ctx context.Context) error {
-	if err := i.up(ctx); err != nil {
-		return err
-	}
-	_, err := i.current(ctx)
-	return err
-}
-
-// up asks sys/health, which needs no token and knows no namespace.
-func (i *Issuer) up(ctx context.Context) error {
-	client, err := i.anonymous("")
-	if err != nil {
-		return err
-	}
-	h, err := call(ctx, i, request{op: opHealth, what: "ask for its health"}, client.Sys().HealthWithContext)
-	if err != nil {
-		return err
-	}
-	state := func(hint, text string) error {
-		return &renewer.Error{Class: renewer.ClassRetry, Hint: hint, Err: fmt.Errorf("issuer %s: %s", i.cfg.Name, text)}
-	}
-	switch {
-	case !h.Initialized:
-		return state("vault operator init, on the Vault server", "Vault is not initialized")
-	case h.Sealed:
-		return state("vault operator unseal, on the Vault server", "Vault is sealed")
-	case h.RemovedFromCluster != nil && *h.RemovedFromCluster:
-		return state("let address lead to a node of the cluster", "this Vault was removed from its cluster")
-	case h.ReplicationDRMode == "secondary":
-		return state("let address lead to the primary", "this Vault is a disaster-recovery secondary, which serves nobody")
-	case h.Standby && h.HAConnectionHealthy != nil && !*h.HAConnectionHealthy:
-		return state("vault operator members, on the Vault server, shows its nodes", "this Vault is a standby and has no active node")
-	}
-	return nil
-}
-
-// LogIn logs in afresh, whatever is cached, and looks at all that an order
-// needs: the mount's CA, the policy, and the role where it may be read.
-func (i *Issuer) LogIn(ctx context.Context) error {
-	i.drop()
-	if err := i.up(ctx); err != nil {
-		return err
-	}
-	s, err := i.logIn(ctx, true)
-	if err != nil {
-		return err
-	}
-	i.session.Store(s)
-	if err := i.checkRoots(ctx); err != nil {
-		return err
-	}
-	if err := i.checkPolicy(ctx, s); err != nil {
-		return err
-	}
-	return i.checkRole(ctx, s)
-}
-
-func (i *Issuer) checkPolicy(ctx context.Context, s *session) error {
-	path := i.cfg.Mount + "/sign/" + i.cfg.Role
-	may, err := call(ctx, i, request{op: opRead, what: "look at what the token may do", secrets: s.secrets},
-		func(ctx context.Context) ([]string, error) {
-			return s.client.Sys().CapabilitiesSelfWithContext(ctx, path)
-		})
-	var denied *answered
-	switch {
-	case errors.As(err, &denied) && denied.status == 403:
-		return nil // a token without the default policy may not ask; the order will tell
-	case err != nil:
-		return err
-	case slices.Contains(may, "update") || slices.Contains(may, "root"):
-		return nil
-	}
-	return i.misconfigured(i.fill(signPolicy), "log in: the token may not use %s, only %s", path, strings.Join(may, ", "))
-}
-
-func (i *Issuer) checkRole(ctx context.Context, s *session) error {
-	path := i.cfg.Mount + "/roles/" + i.cfg.Role
-	role, err := call(ctx, i, request{op: opRead, what: "read the role", secrets: s.secrets}, read(s.client, path))
-	var denied *answered
-	switch {
-	case errors.As(err, &denied) && denied.status == 403:
-		return nil // reading roles is more than an order needs
-	case err != nil:
-		return err
-	case role == nil:
-		return i.misconfigured(i.fill(roleHint), "log in: the mount %s has no role %s", i.cfg.Mount, i.cfg.Role)
-	case role.Data["generate_lease"] == true:
-		return i.leased()
-	}
-	return nil
-}
-
-func (i *Issuer) leased() error {
-	return i.misconfigured(i.fill("vault patch {mount}/roles/{role} generate_lease=false"),
-		"the role %s of the mount %s ties certificates to the token that asks for them (generate_lease): Vault revokes them when it ends",
-		i.cfg.Role, i.cfg.Mount)
 }

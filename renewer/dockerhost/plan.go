@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/diff"
-
+	"renewer/internal/linediff"
 	"renewer/renewer"
 )
 
@@ -136,16 +135,8 @@ func change(f File, want string, mode fs.FileMode) renewer.FileChange {
 	}
 	return renewer.FileChange{
 		Path: f.Path, Exists: f.Exists, Before: f.Text, After: want, Mode: mode,
-		Diff: string(trimHead(diff.Diff(was, []byte(f.Text), f.Path, []byte(want)))),
+		Diff: linediff.Unified(was, f.Text, f.Path, want),
 	}
-}
-
-// trimHead leaves out the line "diff a b": the two after it say the same.
-func trimHead(d []byte) []byte {
-	if _, rest, ok := strings.Cut(string(d), "\n"); ok && strings.HasPrefix(string(d), "diff ") {
-		return []byte(rest)
-	}
-	return d
 }
 
 // desiredDaemon is daemon.json with its settings, and with hosts as it was.

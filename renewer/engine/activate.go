@@ -212,6 +212,9 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, how.Timeout, fmt.Errorf("not done within %s (timeout: of the entry's activate:)", how.Timeout))
 	defer cancel()
+	for _, j := range jobs {
+		how.Dirs = append(how.Dirs, j.placement.Dir)
+	}
 	how.Bring = j.Kind == renewer.ActRestore && !j.step.Down.IsZero()
 	did, err := reach(limited, func() (Activated, error) { return host.Activate(limited, how) })
 	if limited.Err() != nil && ctx.Err() == nil && renewer.Hint(err) == "" {

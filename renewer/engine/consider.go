@@ -86,13 +86,15 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 	if err != nil {
 		return nil, false, err
 	}
-	en, err := e.entryOf(c, all[0])
+	en, err := e.entryOf(c, &all[0])
 	return en, all[0].Found, err
 }
 
-// entryOf returns what is recorded of a certificate.
-func (e *Engine) entryOf(c renewer.Certificate, known renewer.Recorded) (en *entry, err error) {
+// entryOf returns what is recorded of a certificate. What came back is not found: it
+// is to be recorded as what it is now.
+func (e *Engine) entryOf(c renewer.Certificate, known *renewer.Recorded) (en *entry, err error) {
 	rec := known.Record
+	known.Found = !rec.Rejoin(c, e.Now()) && known.Found
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
 	e.recognize(&rec, c)
 	en = &entry{cert: c, rec: rec, current: known.Current}

@@ -83,6 +83,7 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 		for name, en := range e.entries {
 			if c, ok := f.Certificate(name); ok {
 				en.cert = c
+				en.rec.Rejoin(c, e.Now())
 			}
 		}
 		e.keepAll()

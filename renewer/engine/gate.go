@@ -20,9 +20,15 @@ func (e *Engine) nextLeaf(en *entry) trust.Leaf {
 	return trust.Leaf{Issuer: en.cert.Issuer, Under: e.roots.signing(en.cert.Issuer), IssuedAt: now, NotAfter: now.Add(en.cert.Lifetime)}
 }
 
+// nodeOf is a certificate as a presenter, wherever it is.
+func nodeOf(c renewer.Certificate) trust.Node {
+	p := c.Placements[0]
+	return trust.NewNode(trust.ID{Certificate: c.Name, Host: p.Host}, c.Issuer, c.Role(p))
+}
+
 // renewal is what a certificate brings next, and shows now.
 func (e *Engine) renewal(en *entry) trust.Renewal {
-	r := trust.Renewal{Node: trust.NewNode(en.cert, en.cert.Placements[0]), Next: e.nextLeaf(en)}
+	r := trust.Renewal{Node: nodeOf(en.cert), Next: e.nextLeaf(en)}
 	for _, p := range en.cert.Placements {
 		r.IDs = append(r.IDs, trust.ID{Certificate: en.cert.Name, Host: p.Host})
 		for _, has := range e.shown(en, en.rec.Placements[p.Host]) {
@@ -42,8 +48,10 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 	if !r.Next.Under.Known() {
 		return nil
 	}
-	excused := e.fleet.Rotations[en.cert.Issuer].Without
-	skip := func(id trust.ID) bool { return slices.Contains(without, id.Host) || slices.Contains(excused, id.Host) }
+	of := e.fleet.Rotations[en.cert.Issuer]
+	skip := func(id trust.ID) bool {
+		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) || of.WithoutLeft && e.leftFile(id)
+	}
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }
 
@@ -70,7 +78,10 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
 	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
-	if r.InPlace {
+	switch {
+	case r.Left:
+		w.Text = r.Verifier.String() + " left the fleet file without the root of the new certificate: put its entry back, or renewer forget " + r.Verifier.Certificate
+	case r.InPlace:
 		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"
 	}
 	if w.Until.IsZero() || !end.IsZero() && end.Before(w.Until) {
@@ -85,6 +96,9 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 // hurry has a verifier take its roots now, and reports whether it can be reached
 // at all.
 func (e *Engine) hurry(id trust.ID) bool {
+	if e.leftFile(id) {
+		return false
+	}
 	en, open := e.entries[id.Certificate]
 	if !open {
 		e.unplanned[id.Certificate] = true

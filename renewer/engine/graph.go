@@ -44,17 +44,34 @@ func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer
 	return rec.Departures(c, e.generationOf(&entry{cert: c, rec: rec}), e.retired, e.Now())
 }
 
+// left returns what left the fleet file as the graph has it.
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {
 	for _, d := range list {
-		if !e.fleet.Retired[d.Host] {
-			out = append(out, trust.Left(name, d))
+		if e.fleet.Retired[d.Host] {
+			continue
 		}
+		n := trust.Left(name, d)
+		if d.State != nil {
+			n.Leaves = e.shown(&entry{cert: renewer.Certificate{Name: name, Issuer: d.Issuer, Usages: d.Usages}}, *d.State)
+			if n.Placed {
+				verifies(&n, *d.State, d.Role, d.NotAfter)
+			}
+			n.Foreign = nil // nothing drops them
+		}
+		out = append(out, n)
 	}
 	return out
 }
 
+// leftFile reports whether a placement left the fleet file.
+func (e *Engine) leftFile(id trust.ID) bool {
+	n, ok := e.trusts().Node(id)
+	return ok && n.Left
+}
+
 func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
-	n := trust.NewNode(en.cert, p)
+	role := en.cert.Role(p)
+	n := trust.NewNode(trust.ID{Certificate: en.cert.Name, Host: p.Host}, en.cert.Issuer, role)
 	st := en.rec.Placements[p.Host]
 	n.Leaves = e.shown(en, st)
 	if en.open() && en.rolling != nil {
@@ -76,17 +93,24 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		}
 		return n
 	}
-	if st.Unseen != "" { // what is there may be another thing altogether
-		n.Placed, n.Leaves = true, append(n.Leaves, trust.Leaf{Issuer: en.cert.Issuer, NotAfter: e.Now().Add(en.cert.Lifetime)})
-		return n
+	verifies(&n, st, role, e.Now().Add(en.cert.Lifetime))
+	return n
+}
+
+// verifies takes in the ca file of a placement; until is how long what it shows may
+// count where that is not known.
+func verifies(n *trust.Node, st renewer.PlacementState, r renewer.Role, until time.Time) {
+	n.Placed = true
+	if st.Anew() { // what is there may be another thing altogether
+		n.Leaves = append(n.Leaves, trust.Leaf{Issuer: n.Issuer, NotAfter: until})
+		return
 	}
-	n.Placed, n.Roots, n.Foreign, n.Unwanted = true, st.Roots, st.Foreign, st.Unwanted
+	n.Roots, n.Foreign, n.Unwanted = st.Roots, st.Foreign, st.Unwanted
 	if st.Seen != nil {
 		n.Roots = st.Seen.Roots
 	}
-	n.Loaded, n.Settles = st.LoadedRoots(p, en.cert)
-	n.Assumed = p.Settle(en.cert) > 0
-	return n
+	n.Loaded, n.Settles = st.LoadedRoots(r)
+	n.Assumed = r.Settle > 0
 }
 
 // step returns the step of an open rollout on a host.

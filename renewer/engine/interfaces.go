@@ -45,6 +45,16 @@ type (
 	Succession interface {
 		SignsUnder() renewer.RootSet
 	}
+	// Limited knows the longest lifetime that the issuer gives, as LogIn read it,
+	// and the command that raises it to LIFETIME.
+	Limited interface {
+		Longest() (longest time.Duration, raise string, known bool)
+	}
+	// Upkeep does what is due besides orders, such as replacing what the issuer
+	// logs in with. What fails is tried again at a later call.
+	Upkeep interface {
+		Upkeep(ctx context.Context) error
+	}
 	// Intermediate knows the CAs that it signs with below its roots, as its
 	// last answer showed them; none before that, and where a root signs.
 	Intermediate interface {
@@ -76,8 +86,8 @@ type Store interface {
 	// events with their Seq.
 	Commit(ctx context.Context, changes ...Change) ([]renewer.Event, error)
 	// Record returns one certificate's record; ok is false if there never was
-	// one. Of a removed certificate only Name, Entry, Issuer, Latest and
-	// Rollouts are left: it is as if never issued, but its numbers go on.
+	// one. Of a removed certificate its numbers are left, and what it was as long
+	// as something of it is in place: see Departed.
 	Record(name string) (rec renewer.Record, ok bool, err error)
 	// Recorded returns the record and the current generation of each name, as of
 	// one moment, in less time than one by one. An error says nothing of which

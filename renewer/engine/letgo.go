@@ -245,7 +245,7 @@ func (e *Engine) departed(name string) (map[string][]renewer.Departed, error) {
 	}
 	now := e.Now()
 	for full, list := range gone {
-		gone[full] = slices.DeleteFunc(slices.Clone(list), func(d renewer.Departed) bool { return !now.Before(d.NotAfter) })
+		gone[full] = slices.DeleteFunc(slices.Clone(list), func(d renewer.Departed) bool { return d.Over(now) })
 	}
 	maps.DeleteFunc(gone, func(_ string, list []renewer.Departed) bool { return len(list) == 0 })
 	return gone, nil

@@ -101,7 +101,11 @@ func (rc *rootCache) name(id string) string {
 // refusers names who would refuse what a certificate brings next.
 func (e *Engine) refusers(en *entry) (names []string) {
 	for _, r := range e.refusals(en, nil, 64) {
-		names = append(names, r.Verifier.String())
+		name := r.Verifier.String()
+		if r.Left {
+			name += " (left the fleet file)"
+		}
+		names = append(names, name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -226,7 +230,7 @@ func (e *Engine) renewed(s Subject) ([]renewer.Refusal, error) {
 			base = e.roots.base(c.Issuer)
 			bases[c.Issuer] = base
 		}
-		r := trust.Renewal{Node: trust.NewNode(c, c.Placements[0]), Next: trust.Leaf{Issuer: c.Issuer, Under: base, IssuedAt: now, NotAfter: now.Add(c.Lifetime)}}
+		r := trust.Renewal{Node: nodeOf(c), Next: trust.Leaf{Issuer: c.Issuer, Under: base, IssuedAt: now, NotAfter: now.Add(c.Lifetime)}}
 		for _, p := range c.Placements {
 			r.IDs = append(r.IDs, trust.ID{Certificate: c.Name, Host: p.Host})
 			n, _ := g.Node(trust.ID{Certificate: c.Name, Host: p.Host})

@@ -14,7 +14,9 @@ import (
 // Rotation is what the replacement of an issuer's CA asks of everybody.
 type Rotation struct {
 	Without []string // hosts that its certificates do not wait for
-	Gone    string   // a root that no leaf keeps in a ca file any more; empty: none
+	// WithoutLeft: nor do they wait for what left the fleet file.
+	WithoutLeft bool
+	Gone        string // a root that no leaf keeps in a ca file any more; empty: none
 }
 
 // gone are the roots that no leaf keeps any more.
@@ -75,6 +77,7 @@ type Held struct {
 	Why                     string    // what keeps its rollout; empty: nothing, or none is open
 	Blocked                 bool      // only an operator can end that
 	Hurried                 bool      // an operator's request is under way, or waits for room
+	Left                    bool      // it left the fleet file: nothing changes it any more
 }
 
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
@@ -98,7 +101,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 		switch {
 		case s.Switched:
 			for _, p := range g.Under(s.Issuer, s.From, renewer.NewRootSet(s.To), now) {
-				h := e.held(p.ID, len(out.Presenting))
+				h := e.held(p.ID, p.Left, len(out.Presenting))
 				h.Until = p.NotAfter
 				out.Presenting = append(out.Presenting, h)
 			}
@@ -107,10 +110,30 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 			out.Holding = e.holding(s.Issuer, s.To)
 		default:
 			for _, r := range g.Unready(s.Issuer, renewer.NewRootSet(s.To), now) {
-				h := e.held(r.Verifier, len(out.Lacking))
+				h := e.held(r.Verifier, r.Left, len(out.Lacking))
 				h.InPlace, h.Until = r.InPlace, r.Until
 				out.Lacking = append(out.Lacking, h)
 			}
+		}
+	})
+	return out, err
+}
+
+// Left returns what left the fleet file and takes part in the replacement of a CA:
+// it accepts certificates of the issuer, or presents one under the root that goes.
+func (e *Engine) Left(ctx context.Context, issuer, from string) (out []Held, err error) {
+	add := func(id trust.ID, left bool) {
+		if left && !slices.ContainsFunc(out, func(h Held) bool { return h.Certificate == id.Certificate && h.Host == id.Host }) {
+			out = append(out, e.held(id, true, len(out)))
+		}
+	}
+	err = e.do(ctx, func() {
+		g, now := e.trusts(), e.Now()
+		for _, r := range g.Unready(issuer, renewer.NewRootSet("the next"), now) {
+			add(r.Verifier, r.Left)
+		}
+		for _, p := range g.Under(issuer, from, nil, now) {
+			add(p.ID, p.Left)
 		}
 	})
 	return out, err
@@ -132,7 +155,7 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 	for _, n := range e.trusts().Holders(root) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
 		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
-			out = append(out, e.held(n.ID, len(out)))
+			out = append(out, e.held(n.ID, false, len(out)))
 		}
 	}
 	return out
@@ -143,8 +166,12 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 const mostRead = maxUnderWay
 
 // held says what keeps the nth placement from its change.
-func (e *Engine) held(id trust.ID, nth int) Held {
-	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String()}
+func (e *Engine) held(id trust.ID, left bool, nth int) Held {
+	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String(), Left: left}
+	if left {
+		h.Why, h.Blocked = "it left the fleet file", true
+		return h
+	}
 	c, ok := e.fleet.Certificate(id.Certificate)
 	if _, open := e.entries[id.Certificate]; !ok || !open && nth >= mostRead {
 		h.Hurried = true // when its turn comes

@@ -36,8 +36,8 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 			switch {
 			case en != nil:
 			case err == nil:
+				en, failed = e.entryOf(c, &known[i])
 				found = known[i].Found
-				en, failed = e.entryOf(c, known[i])
 			default: // which of them it is about
 				en, found, failed = e.load(c.Name, c)
 			}

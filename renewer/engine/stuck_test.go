@@ -95,6 +95,21 @@ func TestADeadHostDoesNotKeepTheOthersFromBeingRenewed(t *testing.T) {
 	}
 }
 
+// Lists show what is served as soon as every host that can be reached is proven:
+// the other one is not waited for, and nothing is called expired for it.
+func TestTheCurrentGenerationIsThatOfTheHostsThatCanBeReached(t *testing.T) {
+	scene(t, Alone, three, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		b.machine("b").set(func(m *machine) { m.down = true })
+		_, _ = b.eng.Renew(t.Context(), []string{"web"}, renewer.Overrides{}, true, nil)
+		time.Sleep(10 * time.Second) // less than it takes to try again
+		synctest.Wait()
+		if row := b.row("web"); row.Generation != 2 || row.Status != renewer.StatusRenewing || row.Hosts[1].Generation != 1 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
 func TestTheEndOfACertificateIsNotedWhileItsRenewalWaits(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()

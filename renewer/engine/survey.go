@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -109,7 +110,7 @@ func (e *Engine) targets(names []string) ([]target, error) {
 		}
 		for _, p := range c.Placements {
 			st := en.rec.Placements[p.Host]
-			if st.Unseen == "" && st.MovedTo(p.Dir) {
+			if !st.Anew() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
 			t := target{cert: c, placement: p, state: st}
@@ -149,7 +150,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
 		return t, l
 	}
-	if t.state.Unseen != "" {
+	if t.state.Anew() {
 		if l.Err = e.discover(ctx, &t, fleet, roots); l.Err != nil {
 			return t, l
 		}
@@ -260,35 +261,29 @@ func (s Seen) verification() renewer.Verification {
 	return v
 }
 
-// reprobe looks again, outside of the schedule, at placements that could not
-// be proven last time.
+// reprobe looks, outside of the schedule, at placements that were never seen or could
+// not be proven last time.
 func (e *Engine) reprobe(en *entry, now time.Time) {
 	name := en.cert.Name
 	if e.surveying[name] || e.entries[name] != nil {
 		return
 	}
-	for _, p := range en.cert.Placements {
-		st := en.rec.Placements[p.Host]
-		_, hasTrust := p.Files[renewer.FileCA]
-		unknown := hasTrust && st.Placed() && st.Origin != renewer.OriginForeign && !st.Roots.Known() && st.Reprobe.IsZero() && st.Seen == nil // of a version before
-		if st.Unseen != renewer.UnseenRestored && !unknown && (st.Reprobe.IsZero() || st.Reprobe.After(now)) {
-			continue
-		}
-		targets, err := e.targets([]string{name})
-		if err != nil {
-			e.Log.Error("read the inventory", "certificate", name, "error", err)
-			return
-		}
-		e.surveying[name] = true
-		fleet, ctx := e.fleet, e.workContext
-		e.running++
-		go func() {
-			_, err := e.survey(ctx, fleet, targets)
-			if err != nil && ctx.Err() == nil {
-				e.Log.Error("look again at a placement", "certificate", name, "error", err)
-			}
-			e.outcomes <- nil
-		}()
+	if !slices.ContainsFunc(en.cert.Placements, func(p renewer.Placement) bool { return en.rec.Placements[p.Host].LookDue(now) }) {
 		return
 	}
+	targets, err := e.targets([]string{name})
+	if err != nil {
+		e.Log.Error("read the inventory", "certificate", name, "error", err)
+		return
+	}
+	e.surveying[name] = true
+	fleet, ctx := e.fleet, e.workContext
+	e.running++
+	go func() {
+		_, err := e.survey(ctx, fleet, targets)
+		if err != nil && ctx.Err() == nil {
+			e.Log.Error("look again at a placement", "certificate", name, "error", err)
+		}
+		e.outcomes <- nil
+	}()
 }

@@ -27,6 +27,9 @@ const defaultTimeout = 90 * time.Second
 //	command  the exit status is the result
 //	docker   a container that runs is restarted, or signalled, and awaited
 //
+// Where another renewer keeps the placements' directory by now, nothing is done; a
+// unit or a command is not even started then, where the account may look at the mark.
+//
 // A pid file that outlived its process can name a process that came later:
 // that cannot be told from the file, and a signal goes to it.
 func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
@@ -63,7 +66,10 @@ func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (re
 		}
 		out, err = h.signal(ctx, a)
 	case renewer.ActivateCommand:
-		_, err = h.output(ctx, a.Command)
+		var given []string
+		if given, err = h.given(ctx, a.Dirs); err == nil {
+			_, err = h.output(ctx, a.Command, given...)
+		}
 	case renewer.ActivateDocker:
 		out, err = h.activateContainer(ctx, a, ask)
 	default:
@@ -72,10 +78,15 @@ func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (re
 			Hint: "use systemd, docker, signal or command",
 		}
 	}
-	if err != nil {
-		return out, fmt.Errorf("host %s: activate: %w", h.name, err)
+	if err == nil {
+		return out, nil
 	}
-	return out, nil
+	if !ask && !errors.Is(err, renewer.ErrUnreachable) {
+		if kept := h.allMine(ctx, a.Dirs); errors.Is(kept, renewer.ErrKept) {
+			err = kept
+		}
+	}
+	return out, fmt.Errorf("host %s: activate: %w", h.name, err)
 }
 
 func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
@@ -85,6 +96,11 @@ func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activa
 	}
 	if err != nil {
 		return renewer.Activated{}, err
+	}
+	if a.Signal != AnySignal {
+		if err := h.allMine(ctx, a.Dirs); err != nil {
+			return renewer.Activated{}, err
+		}
 	}
 	err = h.transport.Signal(ctx, pid, a.Signal, writer)
 	switch {

@@ -16,7 +16,7 @@ import (
 // else a copy as r0-HASH8. No live name is touched.
 func (h *Host) Adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
 	revision, err := h.adopt(ctx, p, check)
-	return revision, h.doing("take in", p, err)
+	return revision, h.doing("take in", p, h.kept(ctx, p, err))
 }
 
 func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
@@ -45,6 +45,9 @@ func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[re
 		content[kind] = f.Data
 	}
 	if err := check(content); err != nil {
+		return "", err
+	}
+	if err := pl.claim(); err != nil {
 		return "", err
 	}
 	taken, err := pl.takeOver(slices.Sorted(maps.Values(p.Files)))

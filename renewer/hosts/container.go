@@ -49,6 +49,9 @@ func (h *Host) activateContainer(ctx context.Context, a renewer.Activation, ask 
 	} else if ask {
 		return renewer.Activated{}, nil
 	}
+	if err := h.allMine(ctx, a.Dirs); err != nil {
+		return renewer.Activated{}, err
+	}
 	before := st.StartedAt
 	if a.Action == "kill" && st.Running {
 		before = ""

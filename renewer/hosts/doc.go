@@ -8,7 +8,7 @@
 //	DIR/server-cert.pem            → .renewer/CERT/current/server-cert.pem
 //	DIR/server-key.pem             → .renewer/CERT/current/server-key.pem
 //	DIR/.renewer/CERT/current      → r2-5be01c77
-//	DIR/.renewer/CERT/r0-93a1e0d4/   what was there before renewer
+//	DIR/.renewer/CERT/r0-93a1e0d4/   what was there before renewer, closed unless live
 //	DIR/.renewer/CERT/r1-c0ffee12/
 //	DIR/.renewer/CERT/r2-5be01c77/
 //

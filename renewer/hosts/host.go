@@ -17,22 +17,31 @@ import (
 
 // Host places certificates on one machine. It is safe for many goroutines;
 // what touches the files of one directory is done one after another. A second
-// process must not place into the same directories: the inventory's lock sees
-// to that.
+// renewer that places into the same directory is kept out: see mark.go.
 type Host struct {
 	name      string
 	transport Transport
+	me        func() renewer.Mark
 	systemctl string
 	docker    string
 	date      string
 
-	mu   sync.Mutex
-	dirs map[string]*sync.Mutex // by Placement.Dir
+	mu    sync.Mutex
+	dirs  map[string]*sync.Mutex // by Placement.Dir
+	rooms map[string]string      // the rooms that were last written in, by Placement.Dir
 }
 
-// New returns the host that t reaches. Closing t is the caller's.
+// New returns the host that t reaches, which any renewer may place on that does so
+// without a name: see As. Closing t is the caller's.
 func New(h renewer.Host, t Transport) *Host {
-	return &Host{name: h.Name, transport: t, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}}
+	nameless := func() renewer.Mark { return renewer.Mark{Fleet: "none", Incarnation: "none"} }
+	return &Host{name: h.Name, transport: t, me: nameless, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}, rooms: map[string]string{}}
+}
+
+// As has directories kept for the renewer that me says, from now on.
+func (h *Host) As(me func() renewer.Mark) *Host {
+	h.me = me
+	return h
 }
 
 // Run runs an argument vector on the host; a non-zero exit is an error that
@@ -46,8 +55,8 @@ func (h *Host) Run(ctx context.Context, argv []string) error {
 }
 
 // output is Run with what was printed.
-func (h *Host) output(ctx context.Context, argv []string) (string, error) {
-	out, err := h.transport.Run(ctx, argv)
+func (h *Host) output(ctx context.Context, argv []string, given ...string) (string, error) {
+	out, err := h.transport.Run(ctx, argv, given...)
 	if err != nil {
 		if said := lastLines(out); said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
@@ -84,7 +93,7 @@ func (h *Host) open(ctx context.Context, p renewer.Placement, create bool) (*pla
 		lock.Unlock()
 		return nil, err
 	}
-	return &place{dir: dir, path: p.Dir, base: path.Join(storeDir, p.Certificate), unlock: lock.Unlock}, nil
+	return &place{h: h, dir: dir, path: p.Dir, base: path.Join(storeDir, p.Certificate), me: h.me(), unlock: lock.Unlock}, nil
 }
 
 // validate refuses what would lead out of the directory. The fleet file was

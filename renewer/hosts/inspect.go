@@ -37,6 +37,10 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	}
 	defer pl.close()
 	pl.ahead(slices.Sorted(maps.Values(p.Files)), "", false)
+	claim, _, err := pl.mine()
+	if err != nil {
+		return renewer.OnDisk{}, err
+	}
 	in := inspection{pl: pl, p: p, owner: owner, linked: true}
 	for _, kind := range renewer.FileKinds {
 		if name, ok := p.Files[kind]; ok {
@@ -51,6 +55,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 			return renewer.OnDisk{}, err
 		}
 	}
+	in.out.Unmarked = claim == renewer.ClaimFree && in.out.Revision != ""
 	return in.out, nil
 }
 

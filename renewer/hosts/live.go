@@ -155,7 +155,7 @@ func (pl *place) links() ([]string, error) {
 
 // put makes name a link to target, replacing what is there at once.
 func (pl *place) put(target, name string) error {
-	if err := pl.dir.Link(target, path.Join(pl.base, tempMark+rand.Text()), name); err != nil {
+	if err := pl.dir.Link(target, pl.temp(rand.Text()), name); err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -141,6 +142,14 @@ func (d *localDir) at(op, name string, do func(dir int, base string) error) erro
 	return nil
 }
 
+// anew has the room looked up again if a name lies in it: it may have got another
+// name, and what is done in it then must not be done.
+func (d *localDir) anew(names ...string) {
+	if slices.ContainsFunc(names, inRoom) {
+		d.leave(ownerDir)
+	}
+}
+
 // again makes a call that a signal cut short once more.
 func again(do func() error) error {
 	for {
@@ -193,6 +202,7 @@ func (d *localDir) leave(names ...string) {
 func (d *localDir) Ahead(Ahead) {}
 
 func (d *localDir) Mkdir(name string) error {
+	d.anew(name)
 	return d.at("mkdir", name, func(dir int, base string) error { return unix.Mkdirat(dir, base, 0o700) })
 }
 
@@ -224,6 +234,7 @@ func (d *localDir) Fill(dir string, mode fs.FileMode, files ...File) ([]File, er
 }
 
 func (d *localDir) Link(target, temp, name string) error {
+	d.anew(temp)
 	if err := d.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) }); err != nil {
 		return err
 	}
@@ -231,6 +242,7 @@ func (d *localDir) Link(target, temp, name string) error {
 }
 
 func (d *localDir) Rename(from, to string) error {
+	d.anew(from, to)
 	defer d.leave(from, to)
 	err := d.at("rename", to, func(dir int, base string) error {
 		return d.at("rename", from, func(old int, name string) error { return unix.Renameat(old, name, dir, base) })
@@ -244,6 +256,7 @@ func (d *localDir) Rename(from, to string) error {
 func (d *localDir) Remove(names ...string) error {
 	defer d.leave(names...)
 	for _, name := range names {
+		d.anew(name)
 		if err := d.at("remove", name, remove); err != nil {
 			return err
 		}
@@ -294,6 +307,7 @@ func (d *localDir) Create(files ...File) error {
 }
 
 func (d *localDir) create(f File) error {
+	d.anew(f.Name)
 	return d.at("write", f.Name, func(dir int, base string) error {
 		fd, err := openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)
 		if err != nil {

@@ -29,9 +29,16 @@ const (
 // Run runs argv in a process group of its own, which is killed when ctx ends.
 // What a command leaves running on purpose must not keep its standard output:
 // it is closed pipeGrace after the command ended.
-func (l *local) Run(ctx context.Context, argv []string) ([]byte, error) {
+func (l *local) Run(ctx context.Context, argv []string, given ...string) ([]byte, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("run: empty command")
+	}
+	for _, name := range given {
+		dir, err := l.OpenDir(ctx, name, false)
+		if err != nil {
+			return nil, fmt.Errorf("run %s: %w", argv[0], err)
+		}
+		_ = dir.Close() // nothing was written
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

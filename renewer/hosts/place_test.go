@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,10 +144,21 @@ func takeOverPlainFilesAndBack(t *testing.T, b *bench) {
 	if !ok || rev != st.Previous {
 		t.Errorf("located %q, %v", rev, ok)
 	}
+	copied := func(what string, want fs.FileMode) {
+		t.Helper()
+		info, err := os.Stat(b.path(dir, ".renewer", p.Certificate, st.Previous))
+		must(t, err)
+		equal(t, what, info.Mode().Perm(), want)
+	}
+	copied("the copy of what may have a key that everybody may read", 0o700)
 	must(t, h.Flip(t.Context(), p, st.Revision))
 	equal(t, "served", b.served(p), print(b.new))
+	must(t, h.Prune(t.Context(), p, []string{st.Previous}))
+	copied("that copy when another revision is live", 0o700)
 	must(t, h.Flip(t.Context(), p, st.Previous))
 	equal(t, "served after restore", b.served(p), print(b.old))
+	must(t, h.Prune(t.Context(), p, nil))
+	copied("that copy when it is live again", 0o755)
 }
 
 // The way back of a rollout that failed before its flip.

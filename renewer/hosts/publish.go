@@ -35,7 +35,7 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return have.String(), nil
 		}
 		if found { // the name is needed
-			if err := pl.removeAll(have.String()); err != nil {
+			if err := pl.discard(path.Join(pl.base, have.String())); err != nil {
 				return "", err
 			}
 		}
@@ -48,7 +48,11 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	return r.String(), pl.write(r.String(), files, sum)
+	mode := storeMode
+	if found {
+		mode = restMode
+	}
+	return r.String(), pl.write(r.String(), files, sum, mode)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -76,18 +80,17 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, looks at what is really there,
 // and gives it its name.
-func (pl *place) write(name string, files []File, sum string) (err error) {
-	temp := tempMark + name
-	if err := pl.removeAll(temp); err != nil {
+func (pl *place) write(name string, files []File, sum string, mode fs.FileMode) (err error) {
+	dir := pl.temp(name)
+	if err := pl.removeAll(dir); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = pl.removeAll(temp) // give the space back; what is left is swept by the next Stage
+			_ = pl.removeAll(dir) // give the space back; what is left is swept by the next Stage
 		}
 	}()
-	dir := path.Join(pl.base, temp)
-	got, err := pl.dir.Fill(dir, storeMode, files...)
+	got, err := pl.dir.Fill(dir, mode, files...)
 	if err != nil {
 		return err
 	}
@@ -119,9 +122,8 @@ func Fill(d Dir, dir string, mode fs.FileMode, files []File) (found []File, err 
 	return found, d.Chmod(dir, mode)
 }
 
-// removeAll removes a directory of files, or a link, below base.
-func (pl *place) removeAll(name string) error {
-	full := path.Join(pl.base, name)
+// removeAll removes a directory of files, or a link.
+func (pl *place) removeAll(full string) error {
 	info, err := pl.dir.Lstat(full)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -148,29 +150,31 @@ func (pl *place) removeAll(name string) error {
 		}
 		if !info.Mode.IsDir() {
 			gone = append(gone, below)
-		} else if err := pl.removeAll(path.Join(name, n)); err != nil {
+		} else if err := pl.removeAll(below); err != nil {
 			return err
 		}
 	}
 	return pl.dir.Remove(append(gone, full)...)
 }
 
-// sweep removes what crashes have left under temporary names. The server of a
-// connection that broke may still be at what it was told before, and put files
-// into a directory that is being emptied: it is emptied again then.
+// sweep removes what crashes have left under temporary names; below base only a
+// version before made any. The server of a connection that broke may still be at
+// what it was told before, and put files into a directory that is being emptied: it
+// is emptied again then.
 func (pl *place) sweep() error {
-	names, err := pl.dir.ReadDir(pl.base)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, tempMark) {
-			err := pl.removeAll(name)
+	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + pl.short() + "-"} {
+		names, err := pl.dir.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, name := range names {
+			if !strings.HasPrefix(name, mark) {
+				continue
+			}
+			left := path.Join(dir, name)
+			err := pl.removeAll(left)
 			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
-				err = pl.removeAll(name)
+				err = pl.removeAll(left)
 			}
 			if err != nil {
 				return fmt.Errorf("remove leftover %s: %w", name, err)

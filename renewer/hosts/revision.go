@@ -21,14 +21,18 @@ const (
 	tempMark  = ".tmp-" // starts the name of whatever a crash may leave behind
 	maxFile   = 1 << 20 // bytes; certificates and keys are far smaller
 	storeMode = fs.FileMode(0o755)
+	restMode  = fs.FileMode(0o700) // of a copy of what was found while it is not live: everybody may read a private key in it
 	hashLen   = 8
 )
 
 // place is the open directory of a placement and its revisions below base.
 type place struct {
+	h      *Host
 	dir    Dir
 	path   string // of dir, for messages
 	base   string // .renewer/CERT
+	me     renewer.Mark
+	room   string // in which all that is written is made, once it is claimed: see mark.go
 	unlock func()
 }
 
@@ -42,7 +46,7 @@ func (pl *place) close() {
 // links of ours under other names need the whole directory, which may be large.
 func (pl *place) ahead(names []string, revision string, others bool) {
 	a := Ahead{
-		Lists: []string{pl.base}, Infos: []string{pl.base},
+		Lists: []string{pl.base, ownerDir}, Infos: []string{pl.base},
 		Links: append([]string{path.Join(pl.base, current)}, names...),
 	}
 	if others {

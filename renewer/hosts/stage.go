@@ -16,7 +16,7 @@ import (
 // of crashed calls are removed first.
 func (h *Host) Stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
 	st, err := h.stage(ctx, p, content)
-	return st, h.doing("stage", p, err)
+	return st, h.doing("stage", p, h.kept(ctx, p, err))
 }
 
 func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renewer.FileKind][]byte) (renewer.Staged, error) {
@@ -38,6 +38,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	}
 	names := slices.Sorted(maps.Values(p.Files))
 	pl.ahead(names, "", true)
+	if err := pl.claim(); err != nil {
+		return renewer.Staged{}, err
+	}
 	if err := pl.sweep(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -155,7 +158,7 @@ func union(a, b []string) []string {
 // back goes. When it fails, the names lead to the revision before or to this
 // one, whole, and the same call goes on from there.
 func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) error {
-	return h.doing("flip to "+revision, p, h.flip(ctx, p, revision))
+	return h.doing("flip to "+revision, p, h.kept(ctx, p, h.flip(ctx, p, revision)))
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
@@ -165,6 +168,9 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 	}
 	defer pl.close()
 	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision, true)
+	if err := pl.claim(); err != nil {
+		return err
+	}
 	files, err := pl.whole(revision)
 	if err != nil {
 		return err
@@ -203,6 +209,11 @@ func (pl *place) lead(link, revision string) error {
 	if live, err := pl.live(); err != nil || live == revision {
 		return err
 	}
+	if r, ok := parseRevision(revision); ok && r.n == 0 {
+		if err := pl.dir.Chmod(path.Join(pl.base, revision), storeMode); err != nil {
+			return err
+		}
+	}
 	return pl.put(revision, link)
 }
 
@@ -221,11 +232,13 @@ func (pl *place) tidy(names []string) error {
 		}
 	}
 	gone := slices.DeleteFunc(ours, func(name string) bool { return slices.Contains(names, name) })
+	for _, name := range gone {
+		if err := pl.discard(name); err != nil {
+			return err
+		}
+	}
 	if len(gone) == 0 {
 		return nil
-	}
-	if err := pl.dir.Remove(gone...); err != nil {
-		return err
 	}
 	return pl.dir.Sync(".")
 }
@@ -260,9 +273,10 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 	return nil
 }
 
-// Prune removes all revisions but the live one and those named.
+// Prune removes all revisions but the live one and those named, and closes a copy of
+// what was found: it has the modes that the files had, which may let everybody read.
 func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
-	return h.doing("prune", p, h.prune(ctx, p, keep))
+	return h.doing("prune", p, h.kept(ctx, p, h.prune(ctx, p, keep)))
 }
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
@@ -274,7 +288,10 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		return err
 	}
 	defer pl.close()
-	pl.dir.Ahead(Ahead{Lists: []string{pl.base}, Links: []string{path.Join(pl.base, current)}, Syncs: []string{pl.base}})
+	pl.dir.Ahead(Ahead{Lists: []string{pl.base, ownerDir}, Links: []string{path.Join(pl.base, current)}, Syncs: []string{pl.base}})
+	if err := pl.claim(); err != nil {
+		return err
+	}
 	live, err := pl.live()
 	if err != nil {
 		return err
@@ -283,6 +300,13 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	if err != nil {
 		return err
 	}
+	for _, r := range revs {
+		if r.n == 0 && r.String() != live {
+			if err := pl.dir.Chmod(path.Join(pl.base, r.String()), restMode); err != nil {
+				return err
+			}
+		}
+	}
 	revs = slices.DeleteFunc(revs, func(r revision) bool { return r.String() == live || slices.Contains(keep, r.String()) })
 	var ahead Ahead
 	for _, r := range revs {
@@ -290,18 +314,11 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	}
 	pl.dir.Ahead(ahead)
 	for _, r := range revs {
-		name := r.String()
-		// Renamed first: a crash must not leave half of it under its name.
-		if err := pl.removeAll(tempMark + name); err != nil {
+		name := path.Join(pl.base, r.String())
+		if _, err := pl.dir.ReadDir(name); err != nil { // known by its other name then
 			return err
 		}
-		if _, err := pl.dir.ReadDir(path.Join(pl.base, name)); err != nil { // known by its other name then
-			return err
-		}
-		if err := pl.dir.Rename(path.Join(pl.base, name), path.Join(pl.base, tempMark+name)); err != nil {
-			return err
-		}
-		if err := pl.removeAll(tempMark + name); err != nil {
+		if err := pl.discard(name); err != nil {
 			return err
 		}
 	}

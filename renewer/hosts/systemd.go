@@ -26,7 +26,12 @@ func (h *Host) show(ctx context.Context, unit string, props ...string) (map[stri
 }
 
 func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
-	out, err := h.output(ctx, append([]string{h.systemctl, "--no-ask-password", "--no-pager"}, args...))
+	return h.systemdGiven(ctx, nil, args...)
+}
+
+// systemdGiven is systemd where directories have to be there.
+func (h *Host) systemdGiven(ctx context.Context, given []string, args ...string) (string, error) {
+	out, err := h.output(ctx, append([]string{h.systemctl, "--no-ask-password", "--no-pager"}, args...), given...)
 	if err == nil {
 		return out, nil
 	}
@@ -87,18 +92,22 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool
 	if ask {
 		return out, nil
 	}
+	given, err := h.given(ctx, a.Dirs)
+	if err != nil {
+		return out, err
+	}
 	if len(restart) > 0 {
 		// Without this a unit that used up StartLimitBurst= stays down, however
 		// good its files are now.
-		if _, err := h.systemd(ctx, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
+		if _, err := h.systemdGiven(ctx, given, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
 			return out, h.whetherDown(ctx, err)
 		}
-		if _, err := h.systemd(ctx, append([]string{"restart", "--"}, restart...)...); err != nil {
+		if _, err := h.systemdGiven(ctx, given, append([]string{"restart", "--"}, restart...)...); err != nil {
 			return out, h.whetherDown(ctx, journal(err, restart))
 		}
 	}
 	if len(reload) > 0 {
-		if _, err := h.systemd(ctx, append([]string{"reload", "--"}, reload...)...); err != nil {
+		if _, err := h.systemdGiven(ctx, given, append([]string{"reload", "--"}, reload...)...); err != nil {
 			return out, h.whetherDown(ctx, journal(err, reload))
 		}
 	}

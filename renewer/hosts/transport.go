@@ -20,8 +20,10 @@ type Transport interface {
 	// Run runs an argument vector, never a shell line, and returns the end of
 	// what it printed on standard output; where it failed, that with what stood
 	// on standard error. It ends with ctx, and so does everything that it
-	// started. A non-zero exit is an error.
-	Run(ctx context.Context, argv []string) (output []byte, err error)
+	// started. A non-zero exit is an error. It is run only if every one of the
+	// directories given is there, where a Transport can look at that in the same
+	// step; else it fails.
+	Run(ctx context.Context, argv []string, given ...string) (output []byte, err error)
 	// Signal sends a signal, such as HUP, to a process, or with AnySignal none,
 	// with the rights of a user: who wrote down which process it is must not
 	// reach more by that. os.ErrProcessDone: there is no such process.

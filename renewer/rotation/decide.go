@@ -92,7 +92,7 @@ func left(o Observed, stage, end Stage) Decision {
 // waitFor leaves out the hosts that it goes on without.
 func (r Rotation) waitFor(list []Holder) (out []Holder) {
 	for _, h := range list {
-		if !slices.Contains(r.Without, h.Host) {
+		if !slices.Contains(r.Without, h.Host) && !(r.Compromised && h.Left) {
 			out = append(out, h)
 		}
 	}

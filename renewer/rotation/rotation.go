@@ -94,6 +94,7 @@ type Holder struct {
 	Away        bool      // its host cannot be reached
 	Blocked     bool      // only an operator can change it
 	Until       time.Time // when it is over by itself; zero: not by time
+	Left        bool      // it left the fleet file: Blocked until it is back, or let go
 }
 
 // Observed is what is in place.

@@ -132,6 +132,8 @@ func probed(h *renewer.HostRow) bool {
 	switch h.State {
 	case renewer.HostPending, renewer.HostStaged, renewer.HostActivated:
 		return h.Served != "" || !h.VerifiedAt.IsZero()
+	case renewer.HostUnknown:
+		return false
 	}
 	return true
 }

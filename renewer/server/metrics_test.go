@@ -115,11 +115,13 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	pending := renewer.Row{Name: "new", Issuer: "fleet-ca", Status: renewer.StatusPending, Hosts: []renewer.HostRow{{Name: "host-c", State: renewer.HostPending}}}
 	staged := pending
 	staged.Name, staged.Hosts = "nightly", []renewer.HostRow{{Name: "host-c", State: renewer.HostStaged}}
+	restored := pending
+	restored.Name, restored.Status, restored.Hosts = "restored", renewer.StatusUnknown, []renewer.HostRow{{Name: "host-c", State: renewer.HostUnknown, VerifiedAt: start}}
 	drifted := row("docker@host-c", "host-c")
 	drifted.Hosts[0].Matches, drifted.Hosts[0].State = false, renewer.HostDrifted
 	behind := -312.5
 	m := NewMetrics("1.2.3", &fakeState{
-		rows: []renewer.Row{row("docker@host-b", "host-b"), drifted, pending, staged},
+		rows: []renewer.Row{row("docker@host-b", "host-b"), drifted, pending, staged, restored},
 		issuers: []renewer.IssuerStatus{
 			{Name: "fleet-ca", Up: true, CAs: []renewer.CAStatus{
 				{Subject: "CN=fleet-ca", NotAfter: start.Add(time.Hour)}, {Subject: "CN=fleet-ca", NotAfter: start}, {Subject: `CN=r"oo\t`, NotAfter: start},
@@ -169,6 +171,10 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		// It waits for its window, and nothing wrong is served there.
 		"renewer_certificate_status{certificate=nightly,issuer=fleet-ca,status=pending}": 1,
 		"renewer_placement_state{certificate=nightly,host=host-c,state=staged}":          1,
+
+		"renewer_certificate_status{certificate=restored,issuer=fleet-ca,status=unknown}": 1,
+		"renewer_placement_state{certificate=restored,host=host-c,state=unknown}":         1,
+		"renewer_last_verified_timestamp_seconds{certificate=restored,host=host-c}":       float64(start.Unix()),
 
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=fleet-ca}": t0, // the earlier
 		"renewer_ca_not_after_timestamp_seconds{issuer=fleet-ca,subject=CN=r\"oo\\t}": t0,

@@ -14,6 +14,8 @@ type FleetFile struct {
 	Path  string            `json:"path"`
 	Read  map[string]string `json:"read"`            // the files that were last read, with their configs.Stamp of then
 	Fault string            `json:"fault,omitempty"` // of that reading: an older one holds
+	// Unusable is what is wrong now with files of roots that trust: names.
+	Unusable []string `json:"unusable,omitempty"`
 }
 
 // Service is everything that commands ask of renewer. What a name stands for is

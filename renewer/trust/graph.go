@@ -24,6 +24,7 @@ type Graph struct {
 	shown     [sides]map[string]set            // by root: presenters with a leaf under it
 	rootsOf   [sides]map[string]map[string]int // by issuer: the roots of its presenters' leaves
 	verifiers [sides]map[string]set            // by issuer that they trust
+	left      [sides]set                       // verifiers that left the fleet file
 	holding   map[string]set                   // by root: verifiers with it in place
 	lacking   [sides]map[string]map[string]set // by issuer and roots asked for: who may not have one
 }
@@ -33,7 +34,7 @@ func New() *Graph {
 	g := &Graph{nodes: map[ID]*Node{}, hosts: map[string][]string{}, expires: map[string]time.Time{}, sets: map[string]renewer.RootSet{}, holding: map[string]set{}}
 	for s := range sides {
 		g.shown[s], g.rootsOf[s], g.verifiers[s] = map[string]set{}, map[string]map[string]int{}, map[string]set{}
-		g.lacking[s] = map[string]map[string]set{}
+		g.lacking[s], g.left[s] = map[string]map[string]set{}, set{}
 	}
 	return g
 }
@@ -214,7 +215,9 @@ func (g *Graph) index(n *Node) {
 				}
 			}
 		}
-		if n.Checks[s] && n.Placed {
+		if n.Checks[s] && n.Placed && n.Left {
+			g.left[s][n] = struct{}{}
+		} else if n.Checks[s] && n.Placed {
 			for _, issuer := range n.Trust {
 				put(g.verifiers[s], issuer, n)
 				for under, lacking := range g.lacking[s][issuer] {
@@ -244,6 +247,7 @@ func (g *Graph) unindex(n *Node) {
 				}
 			}
 		}
+		delete(g.left[s], n)
 		for _, issuer := range n.Trust {
 			cut(g.verifiers[s], issuer, n)
 			for _, lacking := range g.lacking[s][issuer] {

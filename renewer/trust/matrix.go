@@ -45,9 +45,9 @@ type presenterKey struct {
 }
 
 type verifierKey struct {
-	trust                           string
-	roots, loaded                   same
-	waits, settled, assumed, marked bool
+	trust                                 string
+	roots, loaded                         same
+	waits, settled, assumed, marked, left bool
 }
 
 // sorted returns all placements by name.
@@ -75,10 +75,10 @@ func (g *Graph) groups(s Side, now time.Time, presents func(*Node, Leaf) bool, c
 				}
 			}
 		}
-		if n.Checks[s] && n.Placed {
+		if n.Checks[s] && n.Placed && !n.over(now) {
 			k := verifierKey{
 				strings.Join(n.Trust, " "), sameSet(n.Roots), sameSet(n.Loaded),
-				now.Before(n.Settles), !n.Settles.IsZero() && !now.Before(n.Settles), n.Assumed, checks(n),
+				now.Before(n.Settles), !n.Settles.IsZero() && !now.Before(n.Settles), n.Assumed, checks(n), n.Left,
 			}
 			v := byFile[k]
 			if v == nil {
@@ -295,7 +295,7 @@ func (g *Graph) Renewed(list []Renewal, now time.Time) []renewer.Refusal {
 			}
 			slices.Sort(p.ids)
 			for _, v := range verifiers {
-				if !slices.Contains(v.node.Trust, r.Issuer) {
+				if !v.node.asked(r.Issuer, r.Now) {
 					continue
 				}
 				found, refused := g.refuses(v.node, r.Next, r.Now, now)
@@ -385,7 +385,7 @@ func (g *Graph) AcceptedBy(id ID, now time.Time) []ID {
 		for _, l := range n.Leaves {
 			for _, root := range l.Under {
 				for v := range g.holding[root] {
-					if n.Shows[s] && v.Checks[s] && g.Accepts(v, l, now) {
+					if n.Shows[s] && v.Checks[s] && !v.over(now) && g.Accepts(v, l, now) {
 						found[v] = struct{}{}
 					}
 				}

@@ -46,6 +46,9 @@ func drawNode(t *rapid.T, now time.Time) Node {
 			n.Foreign = n.Roots[:1]
 		}
 	}
+	if n.Left = rapid.IntRange(0, 2).Draw(t, "left") == 0; n.Left {
+		n.Until = rapid.SampledFrom([]time.Time{{}, now, now.Add(time.Hour)}).Draw(t, "counts until")
+	}
 	return n
 }
 
@@ -70,7 +73,7 @@ func eachPair(g *Graph, now time.Time, f func(s Side, p, v *Node, l Leaf, state 
 	for s := range sides {
 		for _, p := range g.nodes {
 			for _, v := range g.nodes {
-				if !p.Shows[s] || !v.Checks[s] || !v.Placed {
+				if !p.Shows[s] || !v.Checks[s] || !v.Placed || v.over(now) {
 					continue
 				}
 				for _, l := range p.Leaves {
@@ -136,6 +139,45 @@ func TestRenewedIsWhatTheGateSays(t *testing.T) {
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
+// Whoever left the fleet file and is known to accept what is shown refuses what it
+// does not accept afterwards, whatever its trust: said; one whose roots are not known,
+// of its own issuer alone.
+func TestWhatLeftRefusesWhatItDoesNotAccept(t *testing.T) {
+	t.Parallel()
+	now := t0.Add(24 * time.Hour)
+	rapid.Check(t, func(t *rapid.T) {
+		g := drawGraph(t, now)
+		next := renewer.NewRootSet(rapid.SliceOfN(rapid.SampledFrom(someRoots), 1, 2).Draw(t, "next")...)
+		for _, n := range g.nodes {
+			l := Leaf{Issuer: n.Issuer, Under: next, IssuedAt: now, NotAfter: now.Add(time.Hour)}
+			refused := map[ID]bool{}
+			for _, r := range g.Refusals(*n, l, n.Leaves, now, 1000, nobody) {
+				refused[r.Verifier] = r.Left
+			}
+			waits := map[ID]bool{}
+			for _, r := range g.Unready(n.Issuer, next, now) {
+				waits[r.Verifier] = true
+			}
+			for s := range sides {
+				for _, v := range g.nodes {
+					if !n.Shows[s] || !v.Checks[s] || !v.Placed || !v.Left || self(v, n) {
+						continue
+					}
+					works := slices.ContainsFunc(further(n.Leaves, l), func(has Leaf) bool { return g.Accepts(v, has, now) })
+					switch {
+					case v.over(now) && (refused[v.ID] || waits[v.ID]):
+						t.Fatalf("%s counts no longer, and is waited for", v.ID)
+					case !v.over(now) && works && !g.Accepts(v, l, now) && (!refused[v.ID] || !waits[v.ID]):
+						t.Fatalf("%s refuses what %s brings: %v, %v", v.ID, n.ID, refused, waits)
+					case !v.Roots.Known() && refused[v.ID] && !v.asked(n.Issuer, n.Leaves):
+						t.Fatalf("%s is not known to accept anything of %s", v.ID, n.ID)
+					}
+				}
+			}
 		}
 	})
 }
@@ -208,6 +250,13 @@ func TestAcceptedByNamesVerifiers(t *testing.T) {
 	}
 	if got := g.AcceptedBy(old.ID, t0.Add(2*time.Hour)); len(got) != 0 {
 		t.Errorf("an expired one is accepted by %v", got)
+	}
+	// What a version before recorded accepts neither everything nor nothing.
+	for issuer, want := range map[string]int{"a": 1, "z": 0} {
+		p := client("e", leaf(issuer, "A"), "A")
+		if got := g.Refusals(p, leaf(issuer, "B"), p.Leaves, t0, 9, func(id ID) bool { return id != old.ID }); len(got) != want {
+			t.Errorf("of issuer %s: %+v", issuer, got)
+		}
 	}
 }
 

@@ -50,7 +50,16 @@ type Node struct {
 	Assumed  bool            // Loaded is assumed: nothing is activated there
 	Foreign  renewer.RootSet // those of Roots that nobody but their owner drops
 	Unwanted map[string]time.Time
+
+	// Left: it left the fleet file, so nothing changes its files any more. It counts
+	// until Until; zero: until it is let go.
+	Left  bool
+	Until time.Time
 }
+
+// over reports whether a placement that left the fleet file verifies nothing any
+// more.
+func (n *Node) over(now time.Time) bool { return n.Left && !n.Until.IsZero() && !now.Before(n.Until) }
 
 // unknown stands for the roots of a leaf that are not known.
 const unknown = "?"
@@ -64,23 +73,30 @@ func (l Leaf) roots() renewer.RootSet {
 }
 
 // NewNode returns the node of a placement without anything in place.
-func NewNode(c renewer.Certificate, p renewer.Placement) Node {
-	n := Node{ID: ID{c.Name, p.Host}, Issuer: c.Issuer, Trust: c.Trust}
-	n.Shows[Server] = slices.Contains(c.Usages, renewer.UsageServer)
-	n.Shows[Client] = slices.Contains(c.Usages, renewer.UsageClient)
-	if _, has := p.Files[renewer.FileCA]; has {
+func NewNode(id ID, issuer string, r renewer.Role) Node {
+	n := Node{ID: id, Issuer: issuer, Trust: r.Trust}
+	n.Shows[Server] = slices.Contains(r.Usages, renewer.UsageServer)
+	n.Shows[Client] = slices.Contains(r.Usages, renewer.UsageClient)
+	if len(r.Trust) > 0 {
 		n.Checks[Client] = n.Shows[Server]
-		n.Checks[Server] = n.Shows[Client] || c.IsBundle()
+		n.Checks[Server] = n.Shows[Client] || len(r.Usages) == 0
 	}
 	return n
 }
 
-// Left returns the node of a placement that left the fleet file: nobody changes
-// its ca file any more, but it still shows its leaf.
+// Left returns the node of a placement that left the fleet file, with the leaf that
+// it shows. Where a version before recorded it, its ca file is not known: it is
+// taken for a verifier of its own issuer, with roots that are unknown.
 func Left(certificate string, d renewer.Departed) Node {
-	n := Node{ID: ID{certificate, d.Host}, Issuer: d.Issuer, Leaves: []Leaf{{Issuer: d.Issuer, Under: d.Under, IssuedAt: d.IssuedAt, NotAfter: d.NotAfter}}}
-	n.Shows[Server] = slices.Contains(d.Usages, renewer.UsageServer)
-	n.Shows[Client] = slices.Contains(d.Usages, renewer.UsageClient)
+	r := d.Role
+	if !r.Known() {
+		r = renewer.Role{Usages: d.Usages, Trust: []string{d.Issuer}}
+	}
+	n := NewNode(ID{certificate, d.Host}, d.Issuer, r)
+	n.Left, n.Until, n.Placed = true, d.NotAfter, len(r.Trust) > 0
+	if len(d.Usages) > 0 {
+		n.Leaves = []Leaf{{Issuer: d.Issuer, Under: d.Under, IssuedAt: d.IssuedAt, NotAfter: d.NotAfter}}
+	}
 	return n
 }
 

@@ -16,10 +16,12 @@ import (
 func (g *Graph) Unready(issuer string, under renewer.RootSet, now time.Time) (out []Refusal) {
 	next := Leaf{Issuer: issuer, Under: under, NotAfter: now.Add(time.Hour)}
 	for s := range sides {
-		for v := range g.mayLack(s, issuer, under, now) {
-			if shown := g.accepted(s, v, next, now); shown != nil {
-				if r, refused := g.refuses(v, next, shown, now); refused {
-					out = append(out, r)
+		for _, some := range []set{g.mayLack(s, issuer, under, now), g.left[s]} {
+			for v := range some {
+				if shown := g.accepted(s, v, next, now); shown != nil && v.asked(issuer, nil) {
+					if r, refused := g.refuses(v, next, shown, now); refused {
+						out = append(out, r)
+					}
 				}
 			}
 		}
@@ -58,6 +60,7 @@ func (g *Graph) accepted(s Side, v *Node, next Leaf, now time.Time) []Leaf {
 type Showing struct {
 	ID
 	NotAfter time.Time
+	Left     bool // it left the fleet file: nothing renews it
 }
 
 // Under returns the placements that show a leaf of an issuer under a root and under
@@ -75,17 +78,17 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time
 		}
 	}
 	for id, end := range last {
-		out = append(out, Showing{id, end})
+		out = append(out, Showing{id, end, g.nodes[id].Left})
 	}
 	slices.SortFunc(out, func(a, b Showing) int { return cmp.Or(compare(a.ID, b.ID), a.NotAfter.Compare(b.NotAfter)) })
 	return out
 }
 
-// Holders returns the verifiers with a root in their ca file that is not there of
-// their owner's: sorted.
+// Holders returns the verifiers with a root in their ca file that renewer is to take
+// out there: sorted.
 func (g *Graph) Holders(root string) (out []Node) {
 	for n := range g.holding[root] {
-		if n.Placed && (!n.Foreign.Has(root) || g.gone.Has(root)) {
+		if n.Placed && !n.Left && (!n.Foreign.Has(root) || g.gone.Has(root)) {
 			out = append(out, *n)
 		}
 	}

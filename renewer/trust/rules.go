@@ -115,7 +115,7 @@ func (g *Graph) Accepts(v *Node, l Leaf, now time.Time) bool { return g.Verdict(
 // accepted: it protects. But a verifier of unknown roots that accepts what is shown
 // accepts what follows under the same root.
 func (g *Graph) mayAccept(v *Node, l, next Leaf, now time.Time) bool {
-	if !now.Before(l.NotAfter) {
+	if !now.Before(l.NotAfter) || v.over(now) {
 		return false
 	}
 	if !l.Under.Known() || !v.Roots.Known() {
@@ -133,6 +133,7 @@ type Refusal struct {
 	// when it counts as loaded, zero: not by time.
 	InPlace bool
 	Until   time.Time
+	Left    bool // it left the fleet file: nothing will bring the root there
 }
 
 // Refusals returns who would refuse a leaf although they accept what its
@@ -144,19 +145,29 @@ func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int,
 		if !n.Shows[s] || len(shown) == 0 {
 			continue
 		}
-		for v := range g.mayLack(s, n.Issuer, l.Under, now) {
-			if v.ID == n.ID && self(v, &n) || skip(v.ID) {
-				continue
-			}
-			if r, refused := g.refuses(v, l, shown, now); refused {
-				out = append(out, r)
-			}
-			if len(out) >= limit {
-				return out
+		for _, some := range []set{g.mayLack(s, n.Issuer, l.Under, now), g.left[s]} {
+			for v := range some {
+				if v.ID == n.ID && self(v, &n) || !v.asked(n.Issuer, shown) || skip(v.ID) {
+					continue
+				}
+				if r, refused := g.refuses(v, l, shown, now); refused {
+					out = append(out, r)
+				}
+				if len(out) >= limit {
+					return out
+				}
 			}
 		}
 	}
 	return out
+}
+
+// asked reports whether a verifier has to accept what a presenter brings next: its
+// trust: names the issuer. The trust: of one that left the fleet file is changed by
+// nobody, so there it is what its ca file may accept of what is shown now.
+func (n *Node) asked(issuer string, shown []Leaf) bool {
+	return slices.Contains(n.Trust, issuer) ||
+		n.Left && (n.Roots.Known() || slices.ContainsFunc(shown, func(l Leaf) bool { return slices.Contains(n.Trust, l.Issuer) }))
 }
 
 // further returns those of the leaves shown whose acceptance says nothing of the
@@ -173,7 +184,7 @@ func (g *Graph) refuses(v *Node, l Leaf, shown []Leaf, now time.Time) (Refusal, 
 	if g.Accepts(v, l, now) || !slices.ContainsFunc(shown, func(has Leaf) bool { return g.mayAccept(v, has, l, now) }) {
 		return Refusal{}, false
 	}
-	r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under)}
+	r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under), Left: v.Left}
 	if r.InPlace && now.Before(v.Settles) {
 		r.Until = v.Settles
 	}

@@ -29,8 +29,8 @@ func (c contacts) OpenDir(ctx context.Context, path string, create bool) (hosts.
 }
 
 // Run implements hosts.Transport.
-func (c contacts) Run(ctx context.Context, argv []string) ([]byte, error) {
-	out, err := c.Transport.Run(ctx, argv)
+func (c contacts) Run(ctx context.Context, argv []string, given ...string) ([]byte, error) {
+	out, err := c.Transport.Run(ctx, argv, given...)
 	c.tell(ctx, err)
 	return out, err
 }

@@ -16,7 +16,7 @@ type absent struct {
 	err error
 }
 
-func (a *absent) Run(context.Context, []string) ([]byte, error) { return nil, a.err }
+func (a *absent) Run(context.Context, []string, ...string) ([]byte, error) { return nil, a.err }
 
 // Whether a host is up follows every contact, not the looks at its health alone.
 func TestHostsAreUpByAnyContact(t *testing.T) {

@@ -63,7 +63,13 @@ func same(a, b string) bool {
 }
 
 // FleetFile implements server.Service.
-func (a *App) FleetFile(context.Context) (server.FleetFile, error) { return *a.file.Load(), nil }
+func (a *App) FleetFile(context.Context) (server.FleetFile, error) {
+	f := *a.file.Load()
+	for _, bad := range a.parts.Load().fleet.Unusable() {
+		f.Unusable = append(f.Unusable, bad.Error())
+	}
+	return f, nil
+}
 
 // held is what the inventory says of a fleet file that it holds: the version of
 // the program decides what the text means.
@@ -80,11 +86,11 @@ func (a *App) letGo(fleet *configs.Fleet) error {
 }
 
 // hold notes that the inventory has every certificate of the fleet file and no
-// other, if it has: see Glimpse.
+// other, if it has: see Glimpse. What a file of roots is worth is seen by opening it.
 func (a *App) hold() error {
 	fleet := a.parts.Load().fleet
 	names, err := a.store.Names()
-	if err != nil || len(names) != len(fleet.Certificates) {
+	if err != nil || fleet.HasRootFiles() || len(names) != len(fleet.Certificates) {
 		return err
 	}
 	for _, name := range names {

@@ -67,6 +67,7 @@ func vaultConfig(is configs.Issuer) vault.Config {
 	a := is.Auth
 	return vault.Config{
 		Name: is.Name, Address: is.Address, Namespace: is.Namespace, CACert: is.CACert, Mount: is.Mount, Role: is.Role, RootsFile: is.RootsFile,
+		IssuerRef: is.IssuerRef, RootFile: is.RootFile, RotateSecretID: is.RotateSecretID,
 		Auth: vault.Auth{
 			Method: a.Method, Mount: a.Mount, RoleIDFile: a.RoleIDFile, SecretIDFile: a.SecretIDFile, Wrapped: a.Wrapped,
 			TokenFile: a.TokenFile, Cert: a.Cert, Key: a.Key, Role: a.Role, JWTFile: a.JWTFile,

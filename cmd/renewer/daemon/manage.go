@@ -222,7 +222,7 @@ func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerSta
 			}
 		}
 	}
-	var found []renewer.Finding
+	found := p.shortened()
 	doubts := p.doubted(ctx, placements)
 	for _, pl := range placements {
 		found = append(found, findings(pl, doubts[pl.ID()])...)

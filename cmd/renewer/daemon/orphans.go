@@ -76,11 +76,11 @@ func orphansOf(store departures, stays func(string) bool, now time.Time) (rows [
 		return nil, err
 	}
 	for name, list := range left {
-		list = slices.DeleteFunc(list, func(d renewer.Departed) bool { return !now.Before(d.NotAfter) })
+		list = slices.DeleteFunc(list, func(d renewer.Departed) bool { return d.Over(now) })
 		if len(list) == 0 || stays(name) {
 			continue
 		}
-		first := slices.MinFunc(list, func(x, y renewer.Departed) int { return x.NotAfter.Compare(y.NotAfter) })
+		first := slices.MinFunc(list, func(x, y renewer.Departed) int { return ends(x.NotAfter, y.NotAfter) })
 		g, ok, err := store.Generation(name, first.Generation)
 		if err != nil {
 			return nil, err
@@ -91,8 +91,16 @@ func orphansOf(store departures, stays func(string) bool, now time.Time) (rows [
 			rows = append(rows, renewer.OrphanRow(name, list, known))
 		}
 	}
-	slices.SortFunc(rows, func(x, y renewer.Row) int { return cmp.Or(x.NotAfter.Compare(y.NotAfter), cmp.Compare(x.Name, y.Name)) })
+	slices.SortFunc(rows, func(x, y renewer.Row) int { return cmp.Or(ends(x.NotAfter, y.NotAfter), cmp.Compare(x.Name, y.Name)) })
 	return rows, nil
+}
+
+// ends compares times of which zero is none, and so the last.
+func ends(x, y time.Time) int {
+	if x.IsZero() || y.IsZero() {
+		return y.Compare(x)
+	}
+	return x.Compare(y)
 }
 
 // withOrphans is rows with those of what left the fleet file among them, in the
@@ -105,7 +113,7 @@ func withOrphans(store departures, stays func(string) bool, rows func(time.Time,
 		}
 		more := true
 		upTo := func(t time.Time) {
-			for more && len(left) > 0 && (t.IsZero() || left[0].NotAfter.Before(t)) {
+			for more && len(left) > 0 && (t.IsZero() || ends(left[0].NotAfter, t) < 0) {
 				more, left = yield(left[0]), left[1:]
 			}
 		}

@@ -109,6 +109,7 @@ func (a *App) known(name string) (known, error) {
 	}
 	if found {
 		k.rec = rec
+		k.rec.Rejoin(k.cert, time.Now())
 	}
 	if k.current, err = a.generation(name, rec.Current); err != nil {
 		return k, err

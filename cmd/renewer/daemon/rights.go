@@ -91,8 +91,8 @@ func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Di
 func (r rights) Under() hosts.Transport { return r.Transport }
 
 // Run implements hosts.Transport.
-func (r rights) Run(ctx context.Context, argv []string) ([]byte, error) {
-	out, err := r.Transport.Run(ctx, argv)
+func (r rights) Run(ctx context.Context, argv []string, given ...string) ([]byte, error) {
+	out, err := r.Transport.Run(ctx, argv, given...)
 	return out, r.explain(err)
 }
 

@@ -15,7 +15,7 @@ import (
 // refuser is a host whose sudo refuses everything.
 type refuser struct{ hosts.Transport }
 
-func (refuser) Run(context.Context, []string) ([]byte, error) {
+func (refuser) Run(context.Context, []string, ...string) ([]byte, error) {
 	return nil, renewer.WithHint(fmt.Errorf("run date: %w", remote.SudoError{User: "ops"}), "one command")
 }
 

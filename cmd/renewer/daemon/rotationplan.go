@@ -39,6 +39,19 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	v.Plan = p.stages(r, signing.Info().NotAfter.Add(-a.longest(is.Name)))
 	v.Warnings = p.warnings(r)
 	v.Breaks = p.breaks(r, a.down())
+	left, err := a.eng.Left(ctx, is.Name, rotationCA(signing).Root)
+	if err != nil {
+		return v, err
+	}
+	for _, h := range left {
+		switch {
+		case slices.Contains(r.Without, h.Host):
+		case r.Compromised:
+			v.Breaks = append(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
+		default:
+			v.Warnings = append(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		}
+	}
 	if r.Compromised {
 		for _, host := range p.hosts(p.everyone()) {
 			if a.down()[host] && !slices.Contains(v.Without, host) {

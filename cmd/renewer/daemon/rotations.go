@@ -69,7 +69,7 @@ func (r *rotations) engine() map[string]engine.Rotation {
 	defer r.mu.Unlock()
 	out := map[string]engine.Rotation{}
 	for issuer, one := range r.last {
-		if e := (engine.Rotation{Without: one.Without, Gone: one.Gone()}); !one.Stage.Over() || e.Gone != "" {
+		if e := (engine.Rotation{Without: one.Without, WithoutLeft: one.Compromised, Gone: one.Gone()}); !one.Stage.Over() || e.Gone != "" {
 			out[issuer] = e
 		}
 	}

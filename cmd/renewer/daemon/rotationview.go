@@ -99,10 +99,13 @@ func waitTexts(r rotation.Rotation, w rotation.Wait) (out []string) {
 
 // endsText says what ends the waiting.
 func endsText(r rotation.Rotation, w rotation.Wait) string {
-	var away string
+	var away, left string
 	for _, h := range w.For {
 		if h.Away {
 			away = h.Host
+		}
+		if h.Left {
+			left = h.Certificate
 		}
 	}
 	var text string
@@ -114,6 +117,8 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		}
 	case away != "":
 		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away, r.Issuer, away)
+	case left != "":
+		text = fmt.Sprintf("ends when the entry of %s is in the fleet file again; or renewer forget %s", left, left)
 	case len(w.For) > 0 && w.Blocked():
 		text = "ends when the rollout that is blocked is renewed: renewer renew " + firstBlocked(w)
 	case len(w.For) > 0:

@@ -37,7 +37,7 @@ func (h *house) unread(a *App) []renewer.Row {
 	var copied bytes.Buffer
 	must(h.t, a.Backup(h.t.Context(), &copied))
 	must(h.t, os.WriteFile(path, copied.Bytes(), 0o600))
-	inv, err := inventory.Open(path, inventory.Options{})
+	inv, err := inventory.Open(path, inventory.Options{ReadOnly: true})
 	must(h.t, err)
 	rows := rowsOf(h.t, inv.Rows)
 	must(h.t, inv.Close())

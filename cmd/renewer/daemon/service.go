@@ -114,6 +114,9 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 	if err != nil {
 		return result, err
 	}
+	if alone {
+		a.upkeep(ctx)
+	}
 	if err := a.hold(); err != nil {
 		return result, err
 	}

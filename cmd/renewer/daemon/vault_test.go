@@ -6,8 +6,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"renewer/internal/testpki"
 	"renewer/internal/testvault"
@@ -110,4 +112,58 @@ func TestReloadKeepsAnUnwrappedSecretID(t *testing.T) {
 	}
 	must(t, next.close(third))
 	must(t, third.close(nil))
+}
+
+// What a role would shorten is said before it is ordered.
+func TestCheckOnlineNamesWhatTheRoleShortens(t *testing.T) {
+	h, s := vaultHouse(t, "")
+	s.Limit("pki", "docker", "30m")
+	issuers, _, found, err := CheckOnline(t.Context(), h.load())
+	must(t, err)
+	if len(issuers) != 1 || !issuers[0].Up {
+		t.Fatalf("issuers %+v", issuers)
+	}
+	want := renewer.Finding{
+		Check: "lifetime", Certificate: "web", Level: renewer.FindingWarn,
+		Text: "asks for 1h, and issuer corp gives at most 30m: it will live that long only",
+		Fix:  "set lifetime: 30m, or vault patch pki/roles/docker max_ttl=3600s",
+	}
+	if !slices.Contains(found, want) {
+		t.Errorf("found %+v", found)
+	}
+	s.Limit("pki", "docker", "1h")
+	if _, _, found, err = CheckOnline(t.Context(), h.load()); err != nil || slices.ContainsFunc(found, func(f renewer.Finding) bool { return f.Check == "lifetime" }) {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}
+
+// A pass replaces a secret id that is old, and what reads only does not.
+func TestAPassReplacesAnOldSecretID(t *testing.T) {
+	h, _ := vaultHouse(t, "")
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.Replace(string(text), "    role: docker\n", "    role: docker\n    rotate_secret_id: 30d\n", 1)), 0o600))
+	file := filepath.Join(h.dir, "secret-id")
+	old, err := os.ReadFile(file)
+	must(t, err)
+	past := time.Now().Add(-31 * 24 * time.Hour)
+	must(t, os.Chtimes(file, past, past))
+	a := h.open()
+	_, err = a.Status(t.Context())
+	must(t, err)
+	if now, err := os.ReadFile(file); err != nil || string(now) != string(old) {
+		t.Fatalf("status replaced it (%v)", err)
+	}
+	_, err = a.RunOnce(t.Context(), nil)
+	must(t, err)
+	now, err := os.ReadFile(file)
+	must(t, err)
+	if string(now) == string(old) {
+		t.Fatal("it was not replaced")
+	}
+	info, err := os.Stat(file)
+	must(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %s", info.Mode())
+	}
 }

@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -22,7 +23,10 @@ const lineLimit = 100 << 10
 //
 // In front of the command its shell prints mark, so that an answer can be told
 // from what the shell prints while it starts.
-func commandLine(mark string, argv []string) (string, error) {
+//
+// Where directories are given, the command is run only if each of them is there, as
+// far as the account may look.
+func commandLine(mark string, argv []string, given ...string) (string, error) {
 	if len(argv) == 0 || argv[0] == "" {
 		return "", errors.New("run: empty command")
 	}
@@ -34,6 +38,12 @@ func commandLine(mark string, argv []string) (string, error) {
 	line := quoted(argv)
 	if strings.ContainsRune(line, '\n') {
 		line = quoted([]string{"sh", "-c", `eval "$(printf %b "$1")"`, "sh", printed.Replace(quoted(argv))})
+	}
+	for _, dir := range given {
+		if strings.ContainsAny(dir, "\x00\n") {
+			return "", fmt.Errorf("run %q: %q cannot be looked for", argv[0], dir)
+		}
+		line = quoted([]string{"test", "!", "-d", path.Dir(dir), "-o", "-d", dir}) + " && " + line
 	}
 	if len(line) > lineLimit {
 		return "", fmt.Errorf("run %q: %d bytes of arguments are more than a shell takes", argv[0], len(line))

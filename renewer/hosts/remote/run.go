@@ -24,8 +24,8 @@ const termGrace = time.Second
 
 // Run runs argv in the account's home directory, with sudo where the host has
 // it. The shell that sshd hands the line to sees each word as it is.
-func (t *Transport) Run(ctx context.Context, argv []string) ([]byte, error) {
-	return t.run(ctx, t.rights(), argv)
+func (t *Transport) Run(ctx context.Context, argv []string, given ...string) ([]byte, error) {
+	return t.run(ctx, t.rights(), argv, given...)
 }
 
 // rights are whose rights something is done with: those of the login account,
@@ -47,13 +47,13 @@ func (t *Transport) rights() rights {
 	return asLogin
 }
 
-func (t *Transport) run(ctx context.Context, as rights, argv []string) ([]byte, error) {
+func (t *Transport) run(ctx context.Context, as rights, argv []string, given ...string) ([]byte, error) {
 	c, err := t.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { c.release() }()
-	out, err := c.run(ctx, as, argv)
+	out, err := c.run(ctx, as, argv, given...)
 	if errors.Is(err, errNotStarted) && errors.Is(err, ErrLost) && ctx.Err() == nil {
 		again, err := t.acquire(ctx)
 		if err != nil {
@@ -61,7 +61,7 @@ func (t *Transport) run(ctx context.Context, as rights, argv []string) ([]byte, 
 		}
 		c.release()
 		c = again
-		return c.run(ctx, as, argv)
+		return c.run(ctx, as, argv, given...)
 	}
 	return out, err
 }
@@ -69,7 +69,7 @@ func (t *Transport) run(ctx context.Context, as rights, argv []string) ([]byte, 
 // errNotStarted: the command cannot have had an effect.
 var errNotStarted = errors.New("not started")
 
-func (c *conn) run(ctx context.Context, as rights, argv []string) ([]byte, error) {
+func (c *conn) run(ctx context.Context, as rights, argv []string, given ...string) ([]byte, error) {
 	switch {
 	case len(argv) == 0 || argv[0] == "":
 		return nil, errors.New("run: empty command")
@@ -78,10 +78,10 @@ func (c *conn) run(ctx context.Context, as rights, argv []string) ([]byte, error
 	}
 	plain := alone(as != asLogin, argv)
 	limited, cut := c.within(ctx, as, plain)
-	out, err := c.command(ctx, words(as, limited), argv[0])
+	out, err := c.command(ctx, words(as, limited), argv[0], given...)
 	if cut && out != nil && noTimeout(err, out.all) {
 		c.t.noTimeout.Store(true)
-		out, err = c.command(ctx, words(as, plain), argv[0])
+		out, err = c.command(ctx, words(as, plain), argv[0], given...)
 	}
 	if out == nil {
 		return nil, err
@@ -125,8 +125,8 @@ func noTimeout(err error, out *tail) bool {
 
 // command runs words and waits for the end. The output is nil where the command
 // was not started.
-func (c *conn) command(ctx context.Context, words []string, name string) (*output, error) {
-	line, err := commandLine(c.mark, words)
+func (c *conn) command(ctx context.Context, words []string, name string, given ...string) (*output, error) {
+	line, err := commandLine(c.mark, words, c.t.below(given)...)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ const attention = "attention"
 
 var statuses = []string{
 	attention, string(renewer.StatusValid), string(renewer.StatusDue), string(renewer.StatusRenewing), string(renewer.StatusPending),
-	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked), string(renewer.StatusOrphaned),
+	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked), string(renewer.StatusOrphaned), string(renewer.StatusUnknown),
 }
 
 // windows are the times within which certificates expire that can be asked for.

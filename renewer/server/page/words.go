@@ -105,7 +105,7 @@ var classes = map[string]string{
 	string(renewer.StatusPending): idle, string(renewer.StatusValid): good, string(renewer.StatusDue): warn, string(renewer.StatusRenewing): busy,
 	string(renewer.StatusBlocked): bad, string(renewer.StatusExpired): bad, string(renewer.StatusRevoked): bad, string(renewer.StatusOrphaned): idle,
 
-	string(renewer.Accepted): good, string(renewer.Assumed): good, string(renewer.NotLoaded): warn, string(renewer.NoRoot): bad, string(renewer.NotKnown): idle,
+	string(renewer.Accepted): good, string(renewer.Assumed): good, string(renewer.NotLoaded): warn, string(renewer.NoRoot): bad, string(renewer.NotKnown): idle, // StatusUnknown and HostUnknown too
 
 	string(renewer.HostStaged): busy, string(renewer.HostActivated): busy, string(renewer.HostVerified): good,
 	string(renewer.HostRolledBack): warn, string(renewer.HostDrifted): bad,

@@ -1,0 +1,200 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"renewer/renewer"
+)
+
+// leaves takes the entry of a certificate out of the fleet file; its service or
+// client goes on with what it has. The next edit writes it.
+func leaves(name string) func(*world) {
+	return func(w *world) {
+		w.entries = strings.Join(slices.DeleteFunc(strings.SplitAfter(w.entries, "\n"), func(line string) bool {
+			return strings.Contains(line, "name: "+name+",")
+		}), "")
+	}
+}
+
+// returns puts all entries of mutualTLS into the fleet file again.
+func returns(w *world) { w.entries = mutualTLS }
+
+// left is mutualTLS under one CA, of which an entry has left the fleet file.
+func left(t *testing.T, name string) *world {
+	t.Helper()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	w.talk()
+	leaves(name)(w)
+	everyone("a")(w)
+	w.pass("the pass after " + name + " left")
+	return w
+}
+
+// refusedNobody checks that no request was refused so far.
+func (w *world) refusedNobody() {
+	w.t.Helper()
+	if refused := w.refusals(); len(refused) > 0 {
+		w.t.Fatalf("%d requests were refused, the first ones:\n%s", len(refused), strings.Join(refused[:min(5, len(refused))], "\n"))
+	}
+}
+
+// waits returns what the rollout of a certificate waits for, as status shows it.
+func (w *world) waits(name string) (text string) {
+	w.with("show "+name, func(ctx context.Context, a *App) {
+		d, err := a.Show(ctx, name)
+		must(w.t, err)
+		if d.Rollout != nil {
+			text = strings.Join(d.Rollout.Waiting.Texts(), "\n")
+		}
+	})
+	return text
+}
+
+func forgets(name string) func(*world) {
+	return func(w *world) {
+		w.with("forget "+name, func(ctx context.Context, a *App) {
+			_, err := a.Forget(ctx, renewer.ForgetRequest{Name: name})
+			must(w.t, err)
+		})
+	}
+}
+
+// A service that left the fleet file goes on to check its clients, with a ca file
+// that nobody changes any more.
+func TestALeafWaitsForAVerifierThatLeftTheFleetFile(t *testing.T) {
+	for name, edit := range map[string]func(*world){
+		"another issuer":               under([]string{"a", "b"}, "", "issuer: b"),
+		"other files of the CA's name": replaced,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := left(t, "svc")
+			edit(w)
+			for range 3 {
+				w.pass("a pass that waits")
+			}
+			w.refusedNobody()
+			if text := w.waits("cli"); !strings.Contains(text, "svc@here") || !strings.Contains(text, "renewer forget svc") {
+				t.Errorf("cli waits for %q", text)
+			}
+			w.with("plan, impact, trust", func(ctx context.Context, a *App) {
+				steps, err := a.Plan(ctx)
+				must(t, err)
+				if text := fmt.Sprint(steps); !strings.Contains(text, "svc@here") {
+					t.Errorf("plan: %s", text)
+				}
+				i, err := a.Impact(ctx, renewer.ImpactRequest{Target: "cli"})
+				must(t, err)
+				if len(i.Refused) != 1 || !slices.Equal(i.Refused[0].Verifiers, []string{"svc@here"}) {
+					t.Errorf("impact: %+v", i)
+				}
+				tr, err := a.Trust(ctx, renewer.TrustRequest{Names: []string{"svc"}})
+				must(t, err)
+				if !slices.ContainsFunc(tr.Pairs, func(p renewer.TrustPair) bool {
+					return slices.Equal(p.Verifiers, []string{"svc@here"}) && slices.Equal(p.Presenters, []string{"cli@here"})
+				}) {
+					t.Errorf("trust: %+v", tr.Pairs)
+				}
+			})
+			w.rocky = true // it is refused from now on, as was said
+			forgets("svc")(w)
+			w.passes()
+			w.holds("cli", "here", w.rootsOf("cli"))
+		})
+	}
+}
+
+// rootsOf names the CA that signed what is in place.
+func (w *world) rootsOf(name string) string {
+	p, err := readPeer(w.place(name, "here"))
+	must(w.t, err)
+	for known, ca := range w.cas {
+		if p.pair.Leaf.CheckSignatureFrom(ca.Cert) == nil {
+			return known
+		}
+	}
+	return ""
+}
+
+// An entry that comes back is what it was: nothing is issued, and what it waited
+// for goes on.
+func TestAnEntryThatComesBackIsWhatItWas(t *testing.T) {
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := left(t, name)
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.pass("a pass that waits")
+			returns(w)
+			everyone("a")(w)
+			w.passes()
+			w.rests()
+			if row := w.rows()[name]; row.Generation != 1 {
+				t.Errorf("it was issued anew: %+v", row)
+			}
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.passes()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			rollback(name)(w)
+			w.passes()
+			w.refusedNobody()
+		})
+	}
+}
+
+// A CA is replaced when what left the fleet file and checks its certificates is
+// let go, or has come back.
+func TestARotationWaitsForWhatLeftTheFleetFile(t *testing.T) {
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := left(t, name)
+			rotate(renewer.RotateRequest{})(w)
+			for range 3 {
+				w.pass("a pass that waits")
+			}
+			w.refusedNobody()
+			v := w.rotation()
+			if text := strings.Join(v.Waiting, "\n"); v.Stage != "add_root" || !v.Blocked || !strings.Contains(text, name+"@here") || !strings.Contains(v.Ends, "renewer forget "+name) {
+				t.Errorf("%+v", v)
+			}
+			returns(w)
+			everyone("a")(w)
+			w.passes()
+			w.at("done")
+			w.refusedNobody()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+		})
+	}
+}
+
+// A key that is compromised is trusted by nothing that renewer writes, whatever left
+// the fleet file.
+func TestACompromisedCAWaitsForNothingThatLeftTheFleetFile(t *testing.T) {
+	for name, stays := range map[string]string{"svc": "cli", "cli": "svc"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := left(t, name)
+			w.rocky = true // what left is refused, and refuses, as breaks says
+			w.with("ca rotate --compromised --plan", func(ctx context.Context, a *App) {
+				v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Compromised: true, Plan: true}, nil)
+				must(t, err)
+				if text := strings.Join(v.Breaks, "\n"); !strings.Contains(text, name+"@here") || !strings.Contains(text, "renewer forget "+name) {
+					t.Errorf("breaks: %s", text)
+				}
+			})
+			rotate(renewer.RotateRequest{Compromised: true})(w)
+			w.passes()
+			w.at("done")
+			w.endsWith(stays, "b")
+		})
+	}
+}

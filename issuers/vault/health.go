@@ -1,0 +1,125 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"renewer/renewer"
+)
+
+// Health asks whether the server is up, unsealed and active or able to forward,
+// and whether renewer is logged in or can log in. It also keeps the token alive
+// while nothing is ordered.
+func (i *Issuer) Health(ctx context.Context) error {
+	if err := i.up(ctx); err != nil {
+		return err
+	}
+	_, err := i.current(ctx)
+	return err
+}
+
+// up asks sys/health, which needs no token and knows no namespace.
+func (i *Issuer) up(ctx context.Context) error {
+	client, err := i.anonymous("")
+	if err != nil {
+		return err
+	}
+	h, err := call(ctx, i, request{op: opHealth, what: "ask for its health"}, client.Sys().HealthWithContext)
+	if err != nil {
+		return err
+	}
+	i.learn(h)
+	state := func(hint, text string) error {
+		return &renewer.Error{Class: renewer.ClassRetry, Hint: i.fill(hint), Err: fmt.Errorf("issuer %s: %s", i.cfg.Name, i.fill(text))}
+	}
+	switch {
+	case !h.Initialized:
+		return state("{cli} operator init, on the {server} server", "{server} is not initialized")
+	case h.Sealed:
+		return state("{cli} operator unseal, on the {server} server", "{server} is sealed")
+	case h.RemovedFromCluster != nil && *h.RemovedFromCluster:
+		return state("let address lead to a node of the cluster", "this {server} was removed from its cluster")
+	case h.ReplicationDRMode == "secondary":
+		return state("let address lead to the primary", "this {server} is a disaster-recovery secondary, which serves no clients")
+	case h.Standby && h.HAConnectionHealthy != nil && !*h.HAConnectionHealthy:
+		return state("{cli} operator members, on the {server} server, shows its nodes", "this {server} is a standby and has no active node")
+	}
+	return nil
+}
+
+// LogIn logs in afresh, whatever is cached, and looks at all that an order
+// needs: the mount's CA, the role where it may be read, and whether an order
+// would be let through. Without that nothing is confirmed: a server may refuse a
+// dead token in the same words as what a policy does not allow.
+func (i *Issuer) LogIn(ctx context.Context) error {
+	i.drop()
+	if err := i.up(ctx); err != nil {
+		return err
+	}
+	s, err := i.logIn(ctx, true)
+	if err != nil {
+		return err
+	}
+	i.session.Store(s)
+	if err := i.checkRoots(ctx); err != nil {
+		return err
+	}
+	if err := i.checkRole(ctx, s); err != nil {
+		return err
+	}
+	if err := i.checkOrder(ctx, s); err != nil {
+		return err
+	}
+	return i.checkRotation(ctx, s)
+}
+
+// checkOrder asks to have signed what is no CSR. The right and the role are
+// looked at first, so a complaint about the CSR confirms them.
+func (i *Issuer) checkOrder(ctx context.Context, s *session) error {
+	_, err := call(ctx, i, request{op: opSign, what: "ask whether an order would be let through", secrets: s.secrets},
+		write(s.client, i.signPath(), map[string]any{"csr": "renewer check --online", "format": "pem", "exclude_cn_from_sans": true}))
+	switch {
+	case err == nil:
+		return i.odd("ask whether an order would be let through", errors.New("it signed what is no request"))
+	case renewer.ClassOf(err) == refused:
+		return nil
+	case isDenied(err):
+		return i.deniedFor(s, err)
+	}
+	return err
+}
+
+func (i *Issuer) checkRole(ctx context.Context, s *session) error {
+	role, err := call(ctx, i, request{op: opRead, what: "read the role", secrets: s.secrets}, read(s.client, i.cfg.Mount+"/roles/"+i.cfg.Role))
+	switch {
+	case isDenied(err):
+		return nil // reading roles is more than an order needs
+	case err != nil:
+		return err
+	case role == nil:
+		return i.misconfigured(roleHint, "log in: the mount %s has no role %s", i.cfg.Mount, i.cfg.Role)
+	case role.Data["generate_lease"] == true:
+		return i.leased()
+	}
+	if most, ok := role.Data["max_ttl"].(json.Number); ok {
+		seconds, _ := most.Int64() // 0: the mount's own limit holds, which is not known here
+		i.longest.Store(int64(time.Duration(seconds) * time.Second))
+	}
+	return nil
+}
+
+// Longest returns the longest lifetime that the role gives, as LogIn read it,
+// and what raises it.
+func (i *Issuer) Longest() (longest time.Duration, raise string, known bool) {
+	longest = time.Duration(i.longest.Load())
+	return longest, i.fill("{cli} patch {mount}/roles/{role} max_ttl=LIFETIME"), longest > 0
+}
+
+func (i *Issuer) leased() error {
+	return i.misconfigured("{cli} patch {mount}/roles/{role} generate_lease=false",
+		"the role %s of the mount %s ties certificates to the token that asks for them (generate_lease): they are revoked when it ends",
+		i.cfg.Role, i.cfg.Mount)
+}

@@ -1,0 +1,144 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hashicorp/vault/api"
+
+	"renewer/internal/atomicfile"
+	"renewer/renewer"
+)
+
+// rotateAgain is how long after a rotation that failed it is tried again.
+const rotateAgain = time.Hour
+
+// Upkeep replaces the secret id when its file is older than rotate_secret_id.
+// The new one logs in before it is written, and is written before the old one is
+// destroyed: whatever stops in between leaves a file that works.
+func (i *Issuer) Upkeep(ctx context.Context) error {
+	if i.cfg.RotateSecretID == 0 {
+		return nil
+	}
+	i.rotation.Lock()
+	defer i.rotation.Unlock()
+	now := i.cfg.now()
+	file, err := os.Stat(i.cfg.Auth.SecretIDFile)
+	if err != nil {
+		return i.fileError("auth.secret_id_file", err)
+	}
+	if now.Before(i.rotation.after) || now.Before(file.ModTime().Add(i.cfg.RotateSecretID)) {
+		return nil
+	}
+	i.rotation.after = now.Add(rotateAgain)
+	if err := i.rotate(ctx, file.Mode().Perm()); err != nil {
+		return err
+	}
+	i.rotation.after = time.Time{}
+	return nil
+}
+
+func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
+	old, err := i.word("secret_id_file", i.cfg.Auth.SecretIDFile, true)
+	if err != nil {
+		return err
+	}
+	s, err := i.current(ctx)
+	if err != nil {
+		return err
+	}
+	r := request{op: opRotate, what: "get a new secret id"}
+	at := i.secretIDs(s)
+	answer, err := withToken(ctx, i, r, func(c *api.Client) func(context.Context) (*api.Secret, error) {
+		return write(c, at, map[string]any{})
+	})
+	if err != nil {
+		return err
+	}
+	next, _ := answer.Data["secret_id"].(string)
+	if next == "" {
+		return i.odd(r.what, errors.New("there is no secret id in it"))
+	}
+	destroy := func(id string) error {
+		r := request{op: opRotate, what: "destroy a secret id that is not used"}
+		_, err := withToken(ctx, i, r, func(c *api.Client) func(context.Context) (*api.Secret, error) {
+			return func(ctx context.Context) (*api.Secret, error) {
+				return c.Logical().WriteWithContext(ctx, at+"/destroy", map[string]any{"secret_id": id})
+			}
+		})
+		return err
+	}
+	fresh, err := i.logInAs(ctx, next)
+	if err == nil {
+		err = atomicfile.Write(i.cfg.Auth.SecretIDFile, []byte(next+"\n"), mode)
+	}
+	if err != nil {
+		return errors.Join(i.notRotated(err), destroy(next))
+	}
+	i.session.Store(fresh)
+	slog.Info("the secret id of an AppRole was replaced", "issuer", i.cfg.Name, "file", i.cfg.Auth.SecretIDFile)
+	return destroy(old)
+}
+
+// secretIDs is where secret ids of the AppRole that logged in are made.
+func (i *Issuer) secretIDs(s *session) string {
+	return "auth/" + i.cfg.Auth.Mount + "/role/" + s.appRole + "/secret-id"
+}
+
+// logInAs proves a secret id that is in no file yet.
+func (i *Issuer) logInAs(ctx context.Context, secretID string) (*session, error) {
+	c, err := i.connect(false)
+	if err != nil {
+		return nil, err
+	}
+	client, err := i.client(c, i.cfg.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	roleID, err := i.word("role_id_file", i.cfg.Auth.RoleIDFile, false)
+	if err != nil {
+		return nil, err
+	}
+	return i.appRole(ctx, &session{conn: c, client: client, secrets: []string{secretID}}, roleID, secretID)
+}
+
+func (i *Issuer) notRotated(err error) error {
+	return &renewer.Error{
+		Class: renewer.ClassMisconfigured, Hint: renewer.Hint(err),
+		Err: fmt.Errorf("issuer %s: the new secret id is not used, and the one in %s stays: %w", i.cfg.Name, i.cfg.Auth.SecretIDFile, err),
+	}
+}
+
+// checkRotation finds beforehand what would stop a rotation.
+func (i *Issuer) checkRotation(ctx context.Context, s *session) error {
+	if i.cfg.RotateSecretID == 0 {
+		return nil
+	}
+	if dir := filepath.Dir(i.cfg.Auth.SecretIDFile); unix.Access(dir, unix.W_OK) != nil {
+		return i.misconfigured("keep {secret_id_file} in a directory that renewer may write to, or leave rotate_secret_id out",
+			"rotate_secret_id: %s cannot be written to, so no new secret id can be kept there", dir)
+	}
+	path := i.secretIDs(s)
+	may, err := call(ctx, i, request{op: opRead, what: "look at what the token may do", secrets: s.secrets},
+		func(ctx context.Context) ([]string, error) {
+			return s.client.Sys().CapabilitiesSelfWithContext(ctx, path)
+		})
+	switch {
+	case isDenied(err):
+		return nil // a token without the default policy may not ask
+	case err != nil:
+		return err
+	case slices.Contains(may, "update") || slices.Contains(may, "root"):
+		return nil
+	}
+	return i.misconfigured(fmt.Sprintf(`allow it in the policy: path %q { capabilities = ["update"] }, and the same for %s/destroy; or leave rotate_secret_id out`, path, path),
+		"rotate_secret_id: the token may not use %s", path)
+}

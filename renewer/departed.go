@@ -1,0 +1,170 @@
+package renewer
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// What left the fleet file and is in place still.
+
+// Role is how the placements of an entry take part in the trust between peers. A
+// record keeps it, because what left the fleet file has no entry. The zero Role is
+// unknown.
+type Role struct {
+	Usages []Usage  `json:"usages,omitempty"` // none: a trust bundle
+	Trust  []string `json:"trust,omitempty"`  // issuers whose presenters it accepts; none: it has no ca file
+	// Activates: the service is made to load its files. Where it is not, roots count
+	// as loaded Settle after they were placed.
+	Activates bool          `json:"activates,omitempty"`
+	Settle    time.Duration `json:"settle,omitempty"`
+}
+
+// Known reports whether the role is known at all.
+func (r Role) Known() bool { return len(r.Usages)+len(r.Trust) > 0 }
+
+func (r Role) same(o Role) bool {
+	return r.Activates == o.Activates && r.Settle == o.Settle && slices.Equal(r.Usages, o.Usages) && slices.Equal(r.Trust, o.Trust)
+}
+
+// Role returns the role of a placement of the certificate.
+func (c Certificate) Role(p Placement) Role {
+	r := Role{Usages: c.Usages, Activates: p.activates(), Settle: p.Settle(c)}
+	if _, has := p.Files[FileCA]; has {
+		r.Trust = c.Trust
+	}
+	return r
+}
+
+// noteRole keeps the role of the entry. It reports whether anything changed.
+func (rec *Record) noteRole(c Certificate) bool {
+	if len(c.Placements) == 0 {
+		return false
+	}
+	role := c.Role(c.Placements[0])
+	if rec.Role.same(role) {
+		return false
+	}
+	rec.Role = role
+	return true
+}
+
+// Departed is a placement that left the fleet file while its leaf, or its trust
+// bundle, was in place. It presents and verifies as it did, with files that renewer
+// does not change any more: see package trust.
+type Departed struct {
+	Host string `json:"host"`
+	// What it presents, and until when it counts; zero: until it is let go, as a
+	// trust bundle does.
+	Generation int       `json:"generation,omitempty"`
+	Usages     []Usage   `json:"usages"`
+	Issuer     string    `json:"issuer"`
+	Under      RootSet   `json:"under"`
+	IssuedAt   time.Time `json:"issued_at"`
+	NotAfter   time.Time `json:"not_after"`
+	// State is the placement as it was, taken up again should it come back; nil
+	// (and Role unknown) where a version before recorded it: its roots are unknown.
+	State *PlacementState `json:"state,omitempty"`
+	Role  Role            `json:"role,omitzero"`
+}
+
+// Over reports whether it counts no longer.
+func (d Departed) Over(now time.Time) bool { return !d.NotAfter.IsZero() && !now.Before(d.NotAfter) }
+
+// forget drops what is known of hosts that left the entry. What they had in place
+// (generation finds it; nil for none) goes on to count until it expires, unless
+// the host is retired. It reports whether anything changed.
+func (rec *Record) forget(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) bool {
+	departed := slices.DeleteFunc(slices.Clone(rec.Departed), func(d Departed) bool {
+		_, back := c.Placement(d.Host)
+		return back || retired(d.Host) || d.Over(now)
+	})
+	changed := len(departed) != len(rec.Departed)
+	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
+		if _, stays := c.Placement(host); stays {
+			continue
+		}
+		st := rec.Placements[host]
+		delete(rec.Placements, host)
+		changed = true
+		d := Departed{Host: host, Issuer: rec.Issuer, State: &st, Role: rec.Role}
+		switch g := generation(st.Generation); {
+		case retired(host) || !st.Placed():
+			continue
+		case rec.Role.Known() && len(rec.Role.Usages) == 0: // a trust bundle
+		case !g.Counts(now):
+			continue
+		default:
+			d.Generation, d.Usages, d.Issuer, d.Under, d.IssuedAt, d.NotAfter = g.Number, g.Usages, g.Request.Issuer, g.Under, g.IssuedAt, g.NotAfter
+		}
+		departed = append(departed, d)
+	}
+	rec.Departed = departed
+	return changed
+}
+
+// Rejoin takes up placements that left the entry and are in it again as what they
+// were. They are looked at before they are called valid. It reports whether there
+// are any.
+func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
+	var stay []Departed
+	for _, d := range rec.Departed {
+		_, back := c.Placement(d.Host)
+		if _, has := rec.Placements[d.Host]; !back || has || d.State == nil {
+			stay = append(stay, d)
+			continue
+		}
+		if !changed {
+			changed, rec.Placements = true, maps.Clone(rec.Placements)
+		}
+		if rec.Placements == nil {
+			rec.Placements = map[string]PlacementState{}
+		}
+		st := *d.State
+		st.State, st.Matches, st.Error, st.Hint, st.Failures, st.Reprobe = HostActivated, false, "", "", 0, now
+		rec.Placements[d.Host] = st
+	}
+	if changed {
+		rec.Departed = stay
+	}
+	return changed
+}
+
+// Departures are the placements that left the entry, those too that the record
+// does not say so of yet: see forget.
+func (rec Record) Departures(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) []Departed {
+	stay := 0
+	for i := range c.Placements {
+		if _, placed := rec.Placements[c.Placements[i].Host]; placed {
+			stay++
+		}
+	}
+	if stay == len(rec.Placements) {
+		return rec.Departed
+	}
+	rec.Placements, rec.Departed = maps.Clone(rec.Placements), slices.Clone(rec.Departed)
+	rec.forget(c, generation, retired, now)
+	return rec.Departed
+}
+
+// ForgottenOf is a placement that left the fleet file, to be let go.
+func ForgottenOf(certificate string, d Departed) Forgotten {
+	return Forgotten{Certificate: certificate, Host: d.Host, Generation: d.Generation, Issuer: d.Issuer, NotAfter: d.NotAfter, Accepted: []string{}}
+}
+
+// OrphanRow is the row of a certificate that left the fleet file and is still in
+// place; g is what is in place, nil where that is not known.
+func OrphanRow(name string, left []Departed, g *Generation) Row {
+	row := Row{Name: name, Status: StatusOrphaned, SANs: []string{}, Hosts: []HostRow{}}
+	for _, d := range left {
+		if row.NotAfter.IsZero() || d.NotAfter.Before(row.NotAfter) {
+			row.Issuer, row.Generation, row.NotBefore, row.NotAfter = d.Issuer, d.Generation, d.IssuedAt, d.NotAfter
+		}
+		row.Hosts = append(row.Hosts, HostRow{Name: d.Host, State: HostActivated, Generation: d.Generation})
+	}
+	if g != nil {
+		row.Serial, row.Fingerprint, row.CommonName, row.SANs, row.Key = g.Serial, g.Fingerprint, g.CommonName, g.SANs, g.Request.Key
+		row.NotBefore = g.NotBefore
+	}
+	return row
+}

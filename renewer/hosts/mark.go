@@ -1,0 +1,281 @@
+package hosts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+)
+
+// A directory is kept by one renewer (renewer.Mark). Its mark is a directory of
+// that name, the room: DIR/.renewer/.owner/TOKEN. All that is written into the
+// directory is made in the room and gets its name by a rename out of it, and what
+// is removed goes through it as well. So the kernel compares the mark in the very
+// call that changes something: who keeps the directory no longer has no room any
+// more. The mark is made by renaming a directory that has a room over .owner, which
+// fails where one is there; and it changes hands by renaming the room, which only one
+// can do. Who did empties it before anything else, so that a rename that had looked
+// up the room before finds nothing to rename.
+const (
+	ownerDir  = storeDir + "/.owner"
+	whoLink   = "renewer" // in the room: since when, and which renewer that is, for people
+	roomTries = 3         // of several who come at the same time, one is first each time
+)
+
+// inRoom reports whether a name lies in a room, which has to be looked up anew for
+// each thing that is done.
+func inRoom(name string) bool { return strings.HasPrefix(name, ownerDir+"/") }
+
+// keeper is the mark of the directory; nil for none.
+func (pl *place) keeper() (*renewer.Mark, error) {
+	names, err := pl.dir.ReadDir(ownerDir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, ok := renewer.ParseToken(names[0])
+	if !ok || len(names) > 1 {
+		full := path.Join(pl.path, ownerDir)
+		return nil, misconfigured(fmt.Errorf("%s holds %q, which does not say which renewer keeps the directory", full, names[0]),
+			"if no other renewer places certificates there, on the host: rm -r "+full)
+	}
+	return &m, nil
+}
+
+// who adds to a mark what people read.
+func (pl *place) who(m renewer.Mark) renewer.Mark {
+	text, err := pl.dir.Readlink(path.Join(ownerDir, m.Token(), whoLink))
+	since, name, ok := strings.Cut(text, " ")
+	if err == nil && ok {
+		m.Name = name
+		m.Since, _ = time.Parse(time.RFC3339, since) // where it is none, it is not said
+	}
+	return m
+}
+
+// mine tells whether this renewer keeps the directory; a KeptError says who else
+// does. Nothing is changed.
+func (pl *place) mine() (renewer.Claim, *renewer.Mark, error) {
+	found, err := pl.keeper()
+	if err != nil {
+		return renewer.ClaimRefused, nil, err
+	}
+	claim := pl.me.Claims(found)
+	if claim == renewer.ClaimRefused {
+		return claim, found, &renewer.KeptError{Host: pl.h.name, Dir: pl.path, Keeper: pl.who(*found), Me: pl.me}
+	}
+	return claim, found, nil
+}
+
+// claim makes sure that this renewer keeps the directory, before anything is
+// written there.
+func (pl *place) claim() error {
+	for try := 1; ; try++ {
+		claim, found, err := pl.mine()
+		switch {
+		case err != nil:
+			return err
+		case claim == renewer.ClaimMine:
+			pl.enter(*found)
+			return nil
+		}
+		if err = pl.take(found, pl.me); err == nil {
+			pl.enter(pl.me)
+			return nil
+		}
+		if try == roomTries || errors.Is(err, renewer.ErrUnreachable) {
+			return err
+		}
+	}
+}
+
+// enter notes which room is written in.
+func (pl *place) enter(m renewer.Mark) {
+	pl.room = path.Join(ownerDir, m.Token())
+	pl.h.mu.Lock()
+	defer pl.h.mu.Unlock()
+	pl.h.rooms[pl.path] = path.Join(pl.path, pl.room)
+}
+
+// take puts a mark in the place of the one that was found, nil for none. A link can
+// hold a text, whoever the directory belongs to, and is there as a whole or not at all.
+func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
+	room := path.Join(ownerDir, m.Token())
+	who := time.Now().UTC().Format(time.RFC3339) + " " + m.Name
+	if found == nil {
+		if err := pl.ensureDir(storeDir); err != nil {
+			return err
+		}
+		temp := storeDir + "/" + tempMark + "owner-" + m.Incarnation
+		if err := pl.removeAll(temp); err != nil {
+			return err
+		}
+		made := path.Join(temp, m.Token())
+		for _, dir := range []string{temp, made} {
+			if err := pl.dir.Mkdir(dir); err != nil {
+				return err
+			}
+			if err := pl.dir.Chmod(dir, storeMode); err != nil {
+				return err
+			}
+		}
+		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
+			return err
+		}
+		return pl.dir.Rename(temp, ownerDir)
+	}
+	if found.Token() != m.Token() {
+		if err := pl.dir.Rename(path.Join(ownerDir, found.Token()), room); err != nil {
+			return err
+		}
+	}
+	names, err := pl.dir.ReadDir(room)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := pl.removeAll(path.Join(room, name)); err != nil {
+			return err
+		}
+	}
+	return pl.dir.Link(who, path.Join(room, tempMark+whoLink), path.Join(room, whoLink))
+}
+
+// temp is a name in the room, of this placement's.
+func (pl *place) temp(name string) string {
+	return path.Join(pl.room, tempMark+pl.short()+"-"+name)
+}
+
+// short stands for the certificate in names: its own may be as long as a name can be.
+func (pl *place) short() string {
+	sum := sha256.Sum256([]byte(pl.base))
+	return hex.EncodeToString(sum[:hashLen/2])
+}
+
+// discard removes what lies under a name of the directory. It is renamed first: a
+// crash must not leave half of it under its name.
+func (pl *place) discard(name string) error {
+	temp := pl.temp("gone-" + path.Base(name))
+	if err := pl.removeAll(temp); err != nil {
+		return err
+	}
+	if err := pl.dir.Rename(name, temp); err != nil {
+		return err
+	}
+	return pl.removeAll(temp)
+}
+
+// kept explains an error of something that was done in the room: it may be another
+// renewer's by now.
+func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, renewer.ErrKept) {
+		return err
+	}
+	if _, _, kept := h.look(ctx, p.Dir); errors.Is(kept, renewer.ErrKept) {
+		return kept
+	}
+	return err
+}
+
+// look looks at the mark of a directory.
+func (h *Host) look(ctx context.Context, name string) (renewer.Claim, *renewer.Mark, error) {
+	dir, err := h.transport.OpenDir(ctx, name, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return renewer.ClaimFree, nil, nil
+	}
+	if err != nil {
+		return renewer.ClaimRefused, nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	pl := &place{h: h, dir: dir, path: name, me: h.me()}
+	claim, found, err := pl.mine()
+	if err == nil && found != nil {
+		who := pl.who(*found)
+		found = &who
+	}
+	return claim, found, err
+}
+
+// given are the rooms that have to be there for something to be done to a service:
+// those that were written in last. A KeptError says that one is not this renewer's.
+func (h *Host) given(ctx context.Context, dirs []string) (rooms []string, err error) {
+	for _, dir := range dirs {
+		h.mu.Lock()
+		room := h.rooms[dir]
+		h.mu.Unlock()
+		if room == "" { // before this process
+			_, found, err := h.look(ctx, dir)
+			if err != nil {
+				return nil, err
+			}
+			if found == nil {
+				continue
+			}
+			room = path.Join(dir, ownerDir, found.Token())
+		}
+		rooms = append(rooms, room)
+	}
+	return rooms, nil
+}
+
+// allMine looks whether this renewer keeps all directories.
+func (h *Host) allMine(ctx context.Context, dirs []string) error {
+	for _, dir := range dirs {
+		if _, _, err := h.look(ctx, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Keeper looks which renewer keeps a placement's directory; nil for none. It
+// changes nothing. A renewer.KeptError says that it is another one.
+func (h *Host) Keeper(ctx context.Context, p renewer.Placement) (*renewer.Mark, error) {
+	_, found, err := h.look(ctx, p.Dir)
+	return found, err
+}
+
+// Keep marks a placement's directory as kept by this renewer, unless it is kept by
+// another one, or is not there.
+func (h *Host) Keep(ctx context.Context, p renewer.Placement) error {
+	return h.doing("mark the directory of", p, h.take(ctx, p, func(pl *place) error { return pl.claim() }))
+}
+
+// TakeOver marks it whoever keeps it, and returns who did, nil for nobody.
+func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.Mark, err error) {
+	err = h.take(ctx, p, func(pl *place) error {
+		claim, found, err := pl.mine()
+		var kept *renewer.KeptError
+		switch {
+		case errors.As(err, &kept):
+			was = &kept.Keeper
+		case err != nil:
+			return err
+		case claim == renewer.ClaimMine:
+			return nil
+		}
+		return pl.take(found, pl.me.After(found))
+	})
+	return was, h.doing("take over the directory of", p, err)
+}
+
+func (h *Host) take(ctx context.Context, p renewer.Placement, do func(*place) error) error {
+	pl, err := h.open(ctx, p, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer pl.close()
+	return do(pl)
+}
