@@ -205,7 +205,7 @@ func (c *cli) showCA(info local.Info) {
 // strictPeers says who refuses this CA, and what to do.
 func strictPeers(info local.Info) error {
 	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		daemon.StrictFix(info.Issuer))
+		daemon.StrictFix(info.Issuer, info.StrictPeers...))
 }
 
 func pathLength(n int) any {

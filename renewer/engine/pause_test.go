@@ -311,6 +311,8 @@ func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(12 * time.Hour)
+				b.stop()
+				b.start(Asked) // which tries again at once, in vain
 				stuck, err := b.eng.Restoring(context.Background(), "web", "a")
 				if err != nil || !stuck {
 					t.Fatalf("stuck %t, %v", stuck, err)

@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"renewer/configs"
 	"renewer/issuers/local"
@@ -109,8 +111,12 @@ func accept(fleet *configs.Fleet, issuer string, ca *local.Authority) error {
 	return nil
 }
 
-// StrictFix is the way to have a CA that peers which verify strictly accept.
-func StrictFix(issuer string) string {
+// StrictFix is the way to have a CA that peers which verify strictly accept, by why they
+// refuse the one that is there.
+func StrictFix(issuer string, faults ...string) string {
+	if slices.ContainsFunc(faults, func(fault string) bool { return strings.Contains(fault, pki.EmptySubject) }) {
+		return "renewer ca rotate " + issuer + " replaces it with a CA that has a name"
+	}
 	return "renewer ca reissue " + issuer + " signs the same key and name with the extensions that are missing"
 }
 
@@ -125,10 +131,11 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		for _, root := range roots {
 			for _, fault := range pki.StrictFaults(root) {
 				f.Level = renewer.FindingWarn
-				f.Text = fmt.Sprintf("peers that verify strictly, such as Python 3.13 and later, refuse the CA of issuer %s: of %s, %s", is.Name, root.Subject, fault)
+				f.Text = fmt.Sprintf("peers that verify strictly, such as Python 3.13 and later, refuse the CA of issuer %s: of %s, %s",
+					is.Name, cmp.Or(root.Subject.String(), "the root with serial "+renewer.SerialHex(root)), fault)
 				f.Fix = "have the CA signed anew with what is missing (RFC 5280)"
 				if is.Type == "local" {
-					f.Fix = StrictFix(is.Name)
+					f.Fix = StrictFix(is.Name, fault)
 				}
 			}
 		}
