@@ -218,12 +218,12 @@ func loginFaults() map[string]issuertest.Fault {
 			must(t, os.WriteFile(cfg.PasswordFile, []byte(content), 0o600))
 		}
 	}
-	skewed := func(ahead time.Duration, contains string) issuertest.Fault {
+	skewed := func(ahead time.Duration, contains ...string) issuertest.Fault {
 		return signed(mis, func(t *testing.T) *stepca.Issuer {
 			i := open(t, configOf(shared))
 			i.SetClock(ahead)
 			return i
-		}, "401", contains)
+		}, append(contains, "401")...)
 	}
 	return map[string]issuertest.Fault{
 		"wrong fingerprint": loggingIn(func(_ *testing.T, cfg *stepca.Config) { cfg.RootFingerprint = strings.Repeat("ab", 32) },
@@ -242,11 +242,11 @@ func loginFaults() map[string]issuertest.Fault {
 			t.Cleanup(s.Close)
 			cfg.URL = s.URL
 		}, "404", "not one of a step-ca"),
-		"our clock 5 minutes ahead": skewed(5*time.Minute, "5m0s behind this machine's"),
-		"our clock 7 minutes late":  skewed(-7*time.Minute, "7m0s ahead of this machine's"),
-		"login with a wrong clock": {Class: mis, Contains: []string{"5m0s behind this machine's"}, Provoke: func(t *testing.T) error {
+		"our clock 5 minutes ahead": skewed(5*time.Minute+30*time.Second, "clock is 5m", "behind this machine's"),
+		"our clock 7 minutes late":  skewed(-7*time.Minute-30*time.Second, "clock is 7m", "ahead of this machine's"),
+		"login with a wrong clock": {Class: mis, Contains: []string{"clock is 5m", "behind this machine's"}, Provoke: func(t *testing.T) error {
 			i := open(t, configOf(shared))
-			i.SetClock(5 * time.Minute)
+			i.SetClock(5*time.Minute + 30*time.Second)
 			return i.LogIn(t.Context())
 		}},
 	}
