@@ -65,6 +65,9 @@ type Issuer struct {
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
 
+	// longest lifetime that the provisioner signs for, in nanoseconds; 0: unknown.
+	longest atomic.Int64
+
 	// signers are the CAs between the server's own certificate and the root.
 	signers atomic.Pointer[[]*x509.Certificate]
 
