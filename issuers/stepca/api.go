@@ -60,6 +60,14 @@ type provisioner struct {
 	Name string `json:"name"`
 	jwkProvisioner
 	Roots []byte // of an X5C provisioner, PEM
+	most  time.Duration
+}
+
+// limits are a provisioner's own; those of the whole CA are not shown.
+type limits struct {
+	Claims struct {
+		Most string `json:"maxTLSCertDuration"`
+	} `json:"claims"`
 }
 
 type jwkProvisioner struct {
@@ -81,6 +89,10 @@ func (p *provisioner) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*p = provisioner{Type: head.Type, Name: head.Name}
+	var own limits
+	if json.Unmarshal(text, &own) == nil {
+		p.most, _ = time.ParseDuration(own.Claims.Most) // or none
+	}
 	switch upper := strings.ToUpper(head.Type); upper { // ca.json may have it otherwise
 	case typeJWK:
 		p.Type = upper

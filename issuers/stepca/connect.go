@@ -113,14 +113,18 @@ func newTransport(cfg *tls.Config) *http.Transport {
 
 // chain takes the certificates out of an answer: the leaf, then what is above
 // it without a root.
-func (res signResponse) chain() (renewer.Chain, error) {
+func (i *Issuer) chain(res signResponse) (renewer.Chain, error) {
 	texts := res.Chain
 	if len(texts) == 0 {
 		texts = []string{res.Leaf, res.CA}
 	}
 	var chain renewer.Chain
 	for k, text := range texts {
-		c, err := parseCertificate(text)
+		parse := i.authority
+		if k == 0 {
+			parse = parseCertificate
+		}
+		c, err := parse(text)
 		switch {
 		case text == "":
 			return renewer.Chain{}, &answerError{what: "has no certificate"}
@@ -133,6 +137,19 @@ func (res signResponse) chain() (renewer.Chain, error) {
 		}
 	}
 	return chain, nil
+}
+
+// authority parses a certificate above a leaf, which is the same for one order after
+// another.
+func (i *Issuer) authority(text string) (*x509.Certificate, error) {
+	if known := i.above.Load(); known != nil && known.text == text {
+		return known.cert, nil
+	}
+	c, err := parseCertificate(text)
+	if err == nil {
+		i.above.Store(&parsed{text, c})
+	}
+	return c, err
 }
 
 func contains(certs []*x509.Certificate, c *x509.Certificate) bool {

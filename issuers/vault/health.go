@@ -131,14 +131,14 @@ type limit struct {
 	raise   string
 }
 
-// Longest returns the longest lifetime that role and mount give, as LogIn read it,
-// and what raises it.
-func (i *Issuer) Longest() (longest time.Duration, raise string, known bool) {
+// Longest returns the longest lifetime that role and mount give, as LogIn read it.
+// A certificate that asks for more gets that.
+func (i *Issuer) Longest() (l renewer.LifetimeLimit, known bool) {
 	most := i.longest.Load()
 	if most == nil || most.seconds == 0 {
-		return 0, "", false
+		return l, false
 	}
-	return time.Duration(most.seconds) * time.Second, i.fill(most.raise), true
+	return renewer.LifetimeLimit{Longest: time.Duration(most.seconds) * time.Second, Raise: i.fill(most.raise)}, true
 }
 
 func (i *Issuer) leased() error {

@@ -191,17 +191,17 @@ func (g *ground) rotatesOnlyWhatLasts(t *testing.T) {
 
 func (g *ground) knowsLongest(t *testing.T) {
 	i := g.issuer(t, nil)
-	if _, _, known := i.Longest(); known {
+	if _, known := i.Longest(); known {
 		t.Error("known before it was asked")
 	}
 	g.must(i.LogIn(t.Context()))
-	if longest, raise, _ := i.Longest(); longest != 87600*time.Hour || !strings.Contains(raise, "secrets tune -max-lease-ttl=LIFETIME "+g.cfg.Mount) {
-		t.Errorf("the mount gives %s; %s", longest, raise)
+	if l, _ := i.Longest(); l.Longest != 87600*time.Hour || !strings.Contains(l.Raise, "secrets tune -max-lease-ttl=LIFETIME "+g.cfg.Mount) {
+		t.Errorf("the mount gives %+v", l)
 	}
 	g.role(g.cfg.Mount, "docker", map[string]any{"allow_any_name": true, "key_type": "any", "max_ttl": "720h"})
 	defer g.role(g.cfg.Mount, "docker", map[string]any{"allow_any_name": true, "key_type": "any"})
 	g.must(i.LogIn(t.Context()))
-	if longest, raise, _ := i.Longest(); longest != 720*time.Hour || !strings.Contains(raise, "/roles/docker max_ttl=") {
-		t.Errorf("it gives %s; %s", longest, raise)
+	if l, _ := i.Longest(); l.Longest != 720*time.Hour || !strings.Contains(l.Raise, "/roles/docker max_ttl=") {
+		t.Errorf("it gives %+v", l)
 	}
 }
