@@ -131,8 +131,8 @@ func aFirewall(t *testing.T, b *testhosts.Host, o operator) {
 	}
 	run(t, b, append([]string{"iptables", "-D"}, rule...)...)
 	answers(t, b, o, "with the firewall open")
-	o.mustThroughKills(5, "renew", "docker@host-b")
-	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation == first.Generation || r.Hosts[0].Served != r.Fingerprint {
+	o.mustThroughKills(5, "run", "--once") // which goes on with it
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != first.Generation+1 || r.Hosts[0].Served != r.Fingerprint {
 		t.Errorf("row %+v", r)
 	}
 }

@@ -258,7 +258,7 @@ func (t *transition) probed() {
 	default:
 		t.proven(HostVerified)
 		t.enter(StepVerified)
-		t.s.Error, t.s.Hint = "", ""
+		t.s.Error, t.s.Hint, t.s.Workers = "", "", nil
 		t.event(EventVerified, t.o.Served+t.away(), nil)
 		for _, w := range t.o.Warnings {
 			t.event(EventNotChecked, w, nil)

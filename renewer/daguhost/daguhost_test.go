@@ -315,3 +315,16 @@ func TestWorkerNames(t *testing.T) {
 		}
 	}
 }
+
+// Clients without an address dial what the coordinator advertises: its host, if nothing else.
+func TestAdvertised(t *testing.T) {
+	t.Parallel()
+	for exec, want := range map[string]string{
+		"coordinator": "host-b", "coordinator -A dagu": "dagu", "coordinator --coordinator.advertise=dagu.example.com": "dagu.example.com",
+	} {
+		f, err := inspect(t.Context(), machine{unit: shown("", exec), files: map[string]string{"/etc/hostname": "host-b\n"}}, worker(), "dagu-coordinator.service")
+		if err != nil || f.Advertised() != want {
+			t.Errorf("%s: %q, %v", exec, f.Advertised(), err)
+		}
+	}
+}

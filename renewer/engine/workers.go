@@ -42,24 +42,19 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 		return
 	}
 	listed, unknown := false, ""
-	for _, c := range j.fleet.Certificates {
-		for _, p := range c.Placements {
-			if c.PeerGroup != j.cert.PeerGroup || p.Probe.Kind != renewer.ProbeGRPCHealth {
-				continue
-			}
-			list, err := e.workersOf(ctx, j, lister, c, p)
-			if err != nil {
-				unknown = c.Name + " on " + p.Host + " does not tell: " + err.Error()
-			}
-			for _, w := range list {
-				switch {
-				case !w.Live:
-				case slices.Contains(names, w.Name()):
-					listed = true
-					work.Active += w.Tasks
-				case w.Tasks > 0 && unknown == "":
-					unknown = fmt.Sprintf("%s lists no worker %s; %s is busy, and may be it", c.Name, names[0], w.ID)
-				}
+	for _, p := range j.coordinators() {
+		list, err := e.workersOf(ctx, j, lister, p)
+		if err != nil {
+			unknown = p.Certificate + " on " + p.Host + " does not tell: " + err.Error()
+		}
+		for _, w := range list {
+			switch {
+			case !w.Live:
+			case slices.Contains(names, w.Name()):
+				listed = true
+				work.Active += w.Tasks
+			case w.Tasks > 0 && unknown == "":
+				unknown = fmt.Sprintf("%s lists no worker %s; %s is busy, and may be it", p.Certificate, names[0], w.ID)
 			}
 		}
 	}
@@ -68,9 +63,22 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 	}
 }
 
+// coordinators are what may be one for a job: the gRPC servers of its peer group.
+func (j job) coordinators() (out []renewer.Placement) {
+	for _, c := range j.fleet.Certificates {
+		for _, p := range c.Placements {
+			if c.PeerGroup == j.cert.PeerGroup && p.Probe.Kind == renewer.ProbeGRPCHealth {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
 // workersOf asks one coordinator as it is now. One that is not there, or refuses
 // connections, has none: it gives up what it does not hear of within its lease.
-func (e *Engine) workersOf(ctx context.Context, j job, lister WorkerLister, c renewer.Certificate, p renewer.Placement) ([]renewer.Worker, error) {
+func (e *Engine) workersOf(ctx context.Context, j job, lister WorkerLister, p renewer.Placement) ([]renewer.Worker, error) {
+	c, _ := j.fleet.Certificate(p.Certificate)
 	rec, _, err := e.Store.Record(c.Name)
 	if err != nil {
 		return nil, err
@@ -141,6 +149,7 @@ func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out 
 	if half := j.step.Half(); !half.IsZero() {
 		until = half
 	}
+	others := slices.DeleteFunc(j.coordinators(), func(p renewer.Placement) bool { return p.ID() == j.placement.ID() })
 	missing := slices.Clone(j.step.Workers)
 	var before map[string]uint64 // as the first answer has it: it may be of before the restart
 	for {
@@ -158,6 +167,15 @@ func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out 
 			} else if w.Heard > before[w.ID] {
 				missing = slices.DeleteFunc(missing, func(name string) bool { return name == w.Name() })
 			}
+		}
+		for _, p := range others { // some may have gone over to another one
+			if len(missing) == 0 {
+				break
+			}
+			list, _ := e.workersOf(ctx, j, lister, p)
+			missing = slices.DeleteFunc(missing, func(name string) bool {
+				return slices.ContainsFunc(list, func(w renewer.Worker) bool { return w.Live && w.Name() == name })
+			})
 		}
 		if len(missing) == 0 || !e.Now().Add(pauseForWorkers).Before(until) || ctx.Err() != nil {
 			break

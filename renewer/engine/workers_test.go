@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +164,45 @@ func TestWorkersAreSeenBackBeforeACoordinatorIsProven(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if row := b.row("server"); row.Hosts[0].State != renewer.HostVerified {
 			t.Errorf("later: %+v", row)
+		}
+	})
+}
+
+// foremen is a prober that two coordinators list their workers to.
+type foremen struct {
+	eyes
+	list func(certificate string) []renewer.Worker
+}
+
+func (p foremen) Workers(_ context.Context, r ProbeRequest) ([]renewer.Worker, error) {
+	return p.list(r.Placement.Certificate), nil
+}
+
+// A worker that has gone over to another coordinator meanwhile is not missed.
+func TestAWorkerThatHasAnotherCoordinatorNow(t *testing.T) {
+	var left atomic.Bool
+	certs := func(b *bench) []renewer.Certificate {
+		second := b.cert("second", month, "c")
+		second.SANs, second.PeerGroup, second.Placements[0].Probe.Kind = []string{"c"}, "g", renewer.ProbeGRPCHealth
+		all := append(dagu(&foreman{})(b), second)
+		b.prober = foremen{list: func(certificate string) []renewer.Worker {
+			if (certificate == "second") == left.Load() {
+				return []renewer.Worker{alive("b@1", 1)}
+			}
+			return nil
+		}}
+		return all
+	}
+	scene(t, Asked, certs, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		m.then(func() { left.Store(true) })
+		res, err := b.eng.Renew(context.Background(), []string{"server"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if row := b.row("server"); res.Failed() || row.Hosts[0].State != renewer.HostVerified || row.Generation != 2 {
+			t.Errorf("%+v, row %+v", res, row)
 		}
 	})
 }

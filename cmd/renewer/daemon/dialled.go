@@ -30,7 +30,7 @@ func dropped(c renewer.Certificate, live *x509.Certificate, others []renewer.Cer
 		if !covered && live.VerifyHostname(d.name) == nil {
 			out = append(out, renewer.Doubt{
 				Sure: true, Peer: true, Unit: d.by, Text: fmt.Sprintf("it dials %s, which %s would not cover any more", d.name, c.Name),
-				Fix: "add " + d.name + " to sans: of " + c.Entry + ", or have the client dial another name first",
+				Fix: "add " + d.name + " to sans: of " + c.Entry + ", or have clients dial another name first (worker.coordinators, coordinator.advertise)",
 			})
 		}
 	}
