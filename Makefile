@@ -102,10 +102,13 @@ bench: ## the benchmarks, as ratios to a floor measured in the same run
 	  $$(grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u) \
 	  | $(GO) run ./internal/benchtable
 
+bench-hosts: ## 50 real sshds that are 20 ms away, beside rsync, scp + ssh and Ansible (root)
+	@RENEWER_BENCH_HOSTS=1 $(GO) test -run '^$$' -bench '^BenchmarkHosts50$$' -benchtime 1x ./renewer/hosts/remote | $(GO) run ./internal/benchtable
+
 # The benchmarks of docs/benchmarks.md, once each: minutes.
 table: ## the table of docs/benchmarks.md, measured now
 	@$(MAKE) --no-print-directory bench BENCHTIME=1x \
-	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Trust10000|Start|Load10000|Load100000)$$'
+	  BENCH='^Benchmark(FromNothing|IssueAndRecord|RenewAll|ProbeRound|Idle100000|List.*10000|Port10000|Trust10000|Start|Load10000|Load100000|Distance|Push200|LocalPlacement|TLSProbe)$$'
 
 # Caches of its own, so it downloads and compiles everything: like a clone's first build.
 weight: ## what the product costs a newcomer: binary, packages, downloads, processor time of a cold build (minutes)

@@ -21,7 +21,7 @@ func main() {
 }
 
 func run(in io.Reader, out io.Writer) error {
-	results, err := parse(in)
+	results, err := parse(in, out)
 	if err != nil {
 		return err
 	}

@@ -32,10 +32,10 @@ func (r result) floor() time.Duration {
 // processors is the -8 that go test adds to a benchmark's name.
 var processors = regexp.MustCompile(`-[0-9]+$`)
 
-// parse reads the benchmark format of the Go project
+// parse reads the benchmark format, and passes on what begins with "note: ". It is that of the Go project
 // (golang.org/design/14313-benchmark-format): NAME COUNT, then pairs of a value
 // and its unit.
-func parse(in io.Reader) (results []result, err error) {
+func parse(in io.Reader, notes io.Writer) (results []result, err error) {
 	where, failed := "", []string(nil)
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -44,6 +44,8 @@ func parse(in io.Reader) (results []result, err error) {
 		switch {
 		case strings.HasPrefix(line, "pkg: "):
 			where = strings.TrimPrefix(words[1], "renewer/")
+		case strings.HasPrefix(line, "note: "):
+			fmt.Fprintln(notes, line)
 		case strings.HasPrefix(line, "FAIL\t"), strings.HasPrefix(line, "--- FAIL"), strings.HasPrefix(line, "panic:"):
 			failed = append(failed, line)
 		case len(words) >= 4 && strings.HasPrefix(words[0], "Benchmark"):

@@ -37,6 +37,13 @@ var goals = map[string]map[string]float64{
 	"renewer/engine IssueAndRecord":                {"x-floor": 1.7},
 	"renewer/engine ProbeRound":                    {"cpu-ms/round": 500},
 	"renewer/engine RenewAll":                      {"cpu-ms/renewal": 6, "MB-peak": 60},
+	"renewer/hosts LocalPlacement/1":               {"x-floor": 2},
+	"renewer/hosts LocalPlacement/50":              {"x-floor": 2},
+	"renewer/hosts LocalPlacement/1000":            {"x-floor": 2},
+	"renewer/hosts/remote Distance":                {"trips": 18, "packets": 70, "kB": 16, "ms": 500, "x-floor": 2.5},
+	"renewer/hosts/remote Hosts50":                 {"of-rsync": 0.42, "sshd-x-floor": 1.25},
+	"renewer/hosts/remote Push200":                 {"MB-peak": 45},
+	"renewer/hosts/remote TLSProbe":                {"x-floor": 1.4},
 	"renewer/server/page Page10000":                {"x-floor": 2.5},
 }
 

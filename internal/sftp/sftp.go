@@ -7,8 +7,9 @@
 // taken for more than it says. Every request ends with its context; one that was
 // given up may still be done.
 //
-// Several goroutines may ask at the same time. What stands in one [Batch] is
-// sent at once, in its order, and costs one journey.
+// What stands in one [Batch] is sent at once, in its order, and costs one journey.
+// The server does it in that order where it is OpenSSH's, and what failed holds up
+// nothing that stands behind it. Several goroutines may have batches under way.
 package sftp
 
 import (
@@ -102,38 +103,68 @@ type Client struct {
 
 	mu   sync.Mutex // guards what follows
 	next uint32
-	due  map[uint32]chan<- answer
+	due  map[uint32]due
 	why  error
 }
 
+// due is who waits for an answer: the nth request of a batch.
+type due struct {
+	b *Batch
+	n int
+}
+
 type answer struct {
+	come bool
 	kind byte
 	body []byte // behind the number of the request
 	err  error
 }
 
+// is notes an answer; the client's lock is held.
+func (d due) is(a answer) {
+	a.come = true
+	d.b.answers[d.n] = a
+	select {
+	case d.b.news <- struct{}{}:
+	default: // there are some already
+	}
+}
+
 // New shakes hands. A goroutine reads from r until it ends, which closing w has
-// to bring about.
-func New(r io.Reader, w io.WriteCloser) (*Client, error) {
-	hello := []byte{0, 0, 0, 5, typeInit, 0, 0, 0, 3}
-	if _, err := w.Write(hello); err != nil {
+// to bring about. first, if there is one, are requests that are sent with the
+// greeting; they must not write.
+func New(r io.Reader, w io.WriteCloser, first func(*Batch)) (*Client, error) {
+	c := &Client{w: w, extensions: map[string]string{}, over: make(chan struct{}), due: map[uint32]due{}}
+	b := c.Batch()
+	b.packets = []byte{0, 0, 0, 5, typeInit, 0, 0, 0, 3}
+	if first != nil {
+		first(b)
+	}
+	if err := b.Send(); err != nil {
 		return nil, err
 	}
 	kind, body, err := readPacket(r)
+	if err == nil {
+		err = c.greeted(kind, body)
+	}
 	if err != nil {
+		c.end(err) // for those who asked first
 		return nil, err
 	}
+	go c.read(r)
+	return c, nil
+}
+
+func (c *Client) greeted(kind byte, body []byte) error {
 	b := reader{body}
 	if version := b.uint32(); kind != typeVersion || version != 3 || b.bad() {
-		return nil, fmt.Errorf("%w: it begins with packet %d", ErrProtocol, kind)
+		return fmt.Errorf("%w: it begins with packet %d", ErrProtocol, kind)
 	}
-	c := &Client{w: w, extensions: map[string]string{}, over: make(chan struct{}), due: map[uint32]chan<- answer{}}
 	for len(b.rest) > 0 && !b.bad() {
 		name := b.text(nameLimit)
 		c.extensions[name] = b.text(nameLimit)
 	}
-	go c.read(r)
-	return c, nil
+	return nil
 }
 
 // Extension is the version of an extension that the server has; empty for none.
@@ -155,8 +186,8 @@ func (c *Client) end(why error) {
 		c.why = why
 		close(c.over)
 	}
-	for id, to := range c.due {
-		to <- answer{err: c.why}
+	for id, d := range c.due {
+		d.is(answer{err: c.why})
 		delete(c.due, id)
 	}
 }
@@ -172,27 +203,28 @@ func (c *Client) read(r io.Reader) {
 			_ = c.w.Close()
 			return
 		}
-		to := c.asked(body)
-		if to == nil {
+		if !c.answered(kind, body) {
 			c.end(fmt.Errorf("%w: it answers what nobody asked", ErrProtocol))
 			_ = c.w.Close()
 			return
 		}
-		to <- answer{kind: kind, body: body[4:]}
 	}
 }
 
-// asked is who waits for an answer; nil for nobody.
-func (c *Client) asked(body []byte) chan<- answer {
+// answered hands an answer to who waits for it; false: that is nobody.
+func (c *Client) answered(kind byte, body []byte) bool {
 	if len(body) < 4 {
-		return nil
+		return false
 	}
+	id := binary.BigEndian.Uint32(body)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := binary.BigEndian.Uint32(body)
-	to := c.due[id]
-	delete(c.due, id)
-	return to
+	d, ok := c.due[id]
+	if ok {
+		delete(c.due, id)
+		d.is(answer{kind: kind, body: body[4:]})
+	}
+	return ok
 }
 
 func readPacket(r io.Reader) (kind byte, body []byte, err error) {
@@ -212,84 +244,129 @@ func readPacket(r io.Reader) (kind byte, body []byte, err error) {
 	return head[4], body, err
 }
 
-// Batch is a list of requests that are sent at once.
+// Batch is a list of requests that are sent at once. One goroutine makes it,
+// sends it and waits for its replies.
 type Batch struct {
 	c       *Client
 	packets []byte
-	waiting []chan answer
+	numbers []int // where in packets the number of each request stands
+
+	news    chan struct{}
+	answers []answer // under the client's lock
 }
 
 // Batch begins a list.
 func (c *Client) Batch() *Batch { return &Batch{c: c} }
 
-// add appends a request; its answer is had by the number that it has in the
-// batch.
-func (b *Batch) add(kind byte, body func(*writer)) int {
-	to := make(chan answer, 1)
-	c := b.c
-	c.mu.Lock()
-	id := c.next
-	c.next++
-	if c.why != nil {
-		to <- answer{err: c.why}
-	} else {
-		c.due[id] = to
-	}
-	c.mu.Unlock()
-	start := len(b.packets)
-	w := writer{append(b.packets, 0, 0, 0, 0, kind)}
-	w.uint32(id)
-	body(&w)
-	binary.BigEndian.PutUint32(w.b[start:], uint32(len(w.b)-start-4))
-	b.packets = w.b
-	b.waiting = append(b.waiting, to)
-	return len(b.waiting) - 1
+// Empty reports whether nothing was added.
+func (b *Batch) Empty() bool { return len(b.numbers) == 0 }
+
+// Reply is what a request of a batch is answered with, once that was sent.
+type Reply[T any] struct {
+	b    *Batch
+	n    int
+	kind byte
+	read func(*Client, *reader) (T, error) // nil for a kind that says no more
 }
 
-// Send sends what was added.
+// add appends a request.
+func add[T any](b *Batch, kind, want byte, read func(*Client, *reader) (T, error), body func(*writer)) Reply[T] {
+	start := len(b.packets)
+	w := writer{append(b.packets, 0, 0, 0, 0, kind, 0, 0, 0, 0)}
+	body(&w)
+	binary.BigEndian.PutUint32(w.b[start:], uint32(len(w.b)-start-4))
+	b.packets, b.numbers = w.b, append(b.numbers, start+5)
+	return Reply[T]{b, len(b.numbers) - 1, want, read}
+}
+
+// Send sends what was added. Who waits for a reply gets the error too.
 func (b *Batch) Send() error {
-	_, err := b.c.w.Write(b.packets)
-	b.packets = nil
-	if err != nil {
-		b.c.end(fmt.Errorf("%w: %w", ErrEnded, err))
+	b.news, b.answers = make(chan struct{}, 1), make([]answer, len(b.numbers))
+	c := b.c
+	c.mu.Lock()
+	err := c.why
+	for n, at := range b.numbers {
+		binary.BigEndian.PutUint32(b.packets[at:], c.next)
+		if err != nil {
+			due{b, n}.is(answer{err: err})
+		} else {
+			c.due[c.next] = due{b, n}
+		}
+		c.next++
 	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if _, err = c.w.Write(b.packets); err != nil {
+		c.end(fmt.Errorf("%w: %w", ErrEnded, err))
+	}
+	b.packets, b.numbers = nil, nil
 	return err
 }
 
-// wait returns an answer of a kind. A status that is none of CodeOK is an error.
-func (b *Batch) wait(ctx context.Context, n int, kind byte) (*reader, error) {
-	var a answer
-	select {
-	case a = <-b.waiting[n]:
-	default:
+func (b *Batch) wait(ctx context.Context, n int) (answer, error) {
+	for {
+		b.c.mu.Lock()
+		a := b.answers[n]
+		b.c.mu.Unlock()
+		if a.come {
+			return a, a.err
+		}
 		select {
-		case a = <-b.waiting[n]:
+		case <-b.news:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return a, context.Cause(ctx)
 		}
 	}
-	if a.err != nil {
-		return nil, a.err
+}
+
+// Get waits for the reply. A refusal is a [StatusError].
+func (r Reply[T]) Get(ctx context.Context) (value T, err error) {
+	a, err := r.b.wait(ctx, r.n)
+	if err != nil {
+		return value, err
 	}
-	r := &reader{a.body}
+	c, body := r.b.c, &reader{a.body}
 	switch a.kind {
 	case typeStatus:
-		code, message := r.uint32(), ""
-		if len(r.rest) > 0 {
-			message = r.text(nameLimit)
+		code, message := body.uint32(), ""
+		if len(body.rest) > 0 {
+			message = body.text(nameLimit)
 		}
 		switch {
-		case r.bad():
+		case body.bad():
 		case code != CodeOK:
-			return nil, &StatusError{code, message}
-		case kind == typeStatus:
-			return r, nil
+			return value, &StatusError{code, message}
+		case r.kind == typeStatus:
+			return value, nil
 		}
-	case kind:
-		return r, nil
+	case r.kind:
+		return r.read(c, body)
 	}
-	return nil, b.c.broke("an answer of type %d to a question of type %d", a.kind, kind)
+	return value, c.broke("an answer of type %d to a question of type %d", a.kind, r.kind)
 }
+
+// One sends one request and waits for its reply.
+func One[T any](ctx context.Context, c *Client, ask func(*Batch) Reply[T]) (T, error) {
+	b := c.Batch()
+	r := ask(b)
+	_ = b.Send() // Get tells
+	return r.Get(ctx)
+}
+
+// All waits until everything of a list was done; the first refusal is the error.
+func All(ctx context.Context, replies ...Reply[None]) (first error) {
+	for _, r := range replies {
+		if _, err := r.Get(ctx); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// None is what a change is answered with where it was made.
+type None = struct{}
 
 // broke ends the session of a server that does not keep to the protocol.
 func (c *Client) broke(format string, args ...any) error {
@@ -297,12 +374,4 @@ func (c *Client) broke(format string, args ...any) error {
 	c.end(err)
 	_ = c.w.Close()
 	return err
-}
-
-// one sends one request and waits for its answer.
-func (c *Client) one(ctx context.Context, kind, want byte, body func(*writer)) (*reader, error) {
-	b := c.Batch()
-	n := b.add(kind, body)
-	_ = b.Send() // wait tells
-	return b.wait(ctx, n, want)
 }

@@ -35,7 +35,7 @@ func openssh(t *testing.T) *Client {
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	c, err := New(out, in)
+	c, err := New(out, in, nil)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close(); _ = cmd.Wait() })
 	return c
@@ -52,9 +52,14 @@ func TestAgainstOpenSSH(t *testing.T) {
 	t.Parallel()
 	c, ctx, dir := openssh(t), t.Context(), t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	i, err := c.Mkdir(ctx, in("d"), 0o700)
+	_, err := One(ctx, c, func(b *Batch) Reply[None] { return b.Mkdir(in("d"), 0o700) })
 	must(t, err)
-	if i.Mode != fs.ModeDir|0o700 || int(i.UID) != os.Geteuid() {
+	lstat := func(name string) Info {
+		i, err := One(ctx, c, func(b *Batch) Reply[Info] { return b.Lstat(in(name)) })
+		must(t, err)
+		return i
+	}
+	if i := lstat("d"); i.Mode != fs.ModeDir|0o700 || int(i.UID) != os.Geteuid() {
 		t.Errorf("made %+v", i)
 	}
 	big := bytes.Repeat([]byte("0123456789"), 20_000)
@@ -68,28 +73,33 @@ func TestAgainstOpenSSH(t *testing.T) {
 	if err := c.Create(ctx, files, true); !errors.As(err, &path) || path.Path != files[0].Name {
 		t.Errorf("created twice: %v", err)
 	}
-	for _, f := range files {
-		h, err := c.Open(ctx, f.Name, Read)
-		must(t, err)
-		info, data, err := h.ReadAll(ctx, 1<<20)
-		must(t, err)
-		h.Forget()
-		if info.Mode != f.Mode || !bytes.Equal(data, f.Data) {
-			t.Errorf("%s: %v, %d bytes", f.Name, info, len(data))
+	whole := func(files []NewFile) {
+		t.Helper()
+		for _, f := range files {
+			info, data, err := c.ReadAll(ctx, f.Name, 1<<20)
+			must(t, err)
+			if info.Mode != f.Mode || !bytes.Equal(data, f.Data) {
+				t.Errorf("%s: %v, %d bytes", f.Name, info, len(data))
+			}
 		}
 	}
-	must(t, c.Link(ctx, "a", in("d/temp"), in("d/link"), nil))
-	target, err := c.ReadLink(ctx, in("d/link"))
+	whole(files)
+	parent, err := One(ctx, c, func(b *Batch) Reply[*File] { return b.Open(in("d")+"/.", Read) })
 	must(t, err)
-	real, err := c.RealPath(ctx, in("d/link"))
-	must(t, err)
-	if target != "a" || real != in("d/a") {
-		t.Errorf("link to %q, really %q", target, real)
+	b := c.Batch()
+	done := []Reply[None]{b.Symlink("a", in("d/temp")), b.Rename(in("d/temp"), in("d/link")), b.Sync(parent)}
+	target, real := b.ReadLink(in("d/link")), b.RealPath(in("d/link"))
+	must(t, b.Send())
+	must(t, All(ctx, done...))
+	if got, err := target.Get(ctx); err != nil || got != "a" {
+		t.Errorf("link to %q, error %v", got, err)
 	}
-	parent, err := c.Open(ctx, in("d"), Read)
+	if got, err := real.Get(ctx); err != nil || got != in("d/a") {
+		t.Errorf("really %q, error %v", got, err)
+	}
+	_, err = One(ctx, c, func(b *Batch) Reply[None] { return b.Rename(in("d/link"), in("d/empty")) })
 	must(t, err)
-	must(t, c.Rename(ctx, in("d/link"), in("d/empty"), parent))
-	list, err := c.List(ctx, in("d"))
+	list, err := c.ReadDir(ctx, in("d"))
 	must(t, err)
 	names := make([]string, 0, len(list))
 	for _, e := range list {
@@ -99,49 +109,74 @@ func TestAgainstOpenSSH(t *testing.T) {
 	if !slices.Equal(names, []string{"a", "b", "empty"}) {
 		t.Errorf("listed %v", names)
 	}
-	i, err = c.Lstat(ctx, in("d/empty"))
-	must(t, err)
-	if i.Mode&fs.ModeSymlink == 0 {
+	if i := lstat("d/empty"); i.Mode&fs.ModeSymlink == 0 {
 		t.Errorf("lstat of a link: %v", i.Mode)
 	}
-	if _, err := c.Stat(ctx, in("none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := One(ctx, c, func(b *Batch) Reply[Info] { return b.Stat(in("none")) }); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("stat of nothing: %v", err)
 	}
-	room, err := c.Room(ctx, dir)
+	room, err := One(ctx, c, func(b *Batch) Reply[Room] { return b.Room(dir) })
 	must(t, err)
 	if room.Free == 0 {
 		t.Errorf("room %+v", room)
 	}
-	must(t, c.Remove(ctx, Gone{Name: in("d/empty")}))
-	if err := c.Remove(ctx, Gone{in("d"), true}); err == nil {
+	b = c.Batch()
+	gone, kept := b.Remove(in("d/empty")), b.Rmdir(in("d"))
+	must(t, b.Send())
+	must(t, All(ctx, gone))
+	if _, err := kept.Get(ctx); err == nil {
 		t.Error("removed a directory that holds something")
 	}
 	for n := range files {
+		files[n].Name = in("temp/" + filepath.Base(files[n].Name))
+	}
+	r := Revision{Temp: in("temp"), Name: in("whole"), Mode: 0o755, Files: files, Sync: true, Parent: parent}
+	b = c.Batch()
+	left := b.Begin(in("left"), []string{in("left/x")})
+	must(t, b.Send())
+	must(t, c.Abandon(ctx, left))
+	if _, err := os.Lstat(in("left")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was abandoned: %v", err)
+	}
+	must(t, c.Publish(ctx, r, nil))
+	for n := range files {
 		files[n].Name = in("whole/" + filepath.Base(files[n].Name))
 	}
-	found, err := c.Fill(ctx, in("whole"), 0o755, files, true)
-	must(t, err)
-	for n, f := range found {
-		if f.Name != files[n].Name || f.Mode != files[n].Mode || !bytes.Equal(f.Data, files[n].Data) {
-			t.Errorf("filled with %s %v, %d bytes", f.Name, f.Mode, len(f.Data))
-		}
-	}
-	i, err = c.Lstat(ctx, in("whole"))
-	must(t, err)
-	if i.Mode != fs.ModeDir|0o755 {
-		t.Errorf("mode of what was filled: %v", i.Mode)
-	}
-	if _, err := c.Fill(ctx, in("whole"), 0o755, files, true); err == nil {
-		t.Error("filled twice")
+	whole(files)
+	if i := lstat("whole"); i.Mode != fs.ModeDir|0o755 {
+		t.Errorf("mode of what was published: %v", i.Mode)
 	}
 	for n := range 250 { // more than one answer holds
 		must(t, os.WriteFile(in(fmt.Sprint("n", n)), nil, 0o600))
 	}
-	list, err = c.List(ctx, dir)
+	list, err = c.ReadDir(ctx, dir)
 	must(t, err)
 	if len(list) != 252 {
 		t.Errorf("listed %d", len(list))
 	}
+}
+
+// What is asked with the greeting is answered as everything is.
+func TestAskedWithTheGreeting(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	go func() {
+		_, _, _ = readPacket(far)
+		kind, body, _ := readPacket(far)
+		if kind == typeLstat {
+			_, _ = far.Write([]byte{0, 0, 0, 5, typeVersion, 0, 0, 0, 3})
+			_, _ = far.Write(packet(typeAttrs, binary.BigEndian.Uint32(body), 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7))
+		}
+	}()
+	var first Reply[Info]
+	c, err := New(near, near, func(b *Batch) { first = b.Lstat("x") })
+	must(t, err)
+	i, err := first.Get(t.Context())
+	must(t, err)
+	if i.Size != 7 {
+		t.Errorf("told %+v", i)
+	}
+	must(t, c.Close())
 }
 
 // serve answers requests as told; nil ends the session.
@@ -170,7 +205,7 @@ func serve(t *testing.T, answer func(kind byte, id uint32) []byte) *Client {
 			}
 		}
 	}()
-	c, err := New(near, near)
+	c, err := New(near, near, nil)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close(); <-done })
 	return c
@@ -207,8 +242,11 @@ func TestHostileServers(t *testing.T) {
 			return handle(id)
 		}
 	}
-	listing := func(c *Client) error { _, err := c.List(t.Context(), "/"); return err }
-	stat := func(c *Client) error { _, err := c.Lstat(t.Context(), "/"); return err }
+	listing := func(c *Client) error { _, err := c.ReadDir(t.Context(), "/"); return err }
+	stat := func(c *Client) error {
+		_, err := One(t.Context(), c, func(b *Batch) Reply[Info] { return b.Lstat("/") })
+		return err
+	}
 	for name, c := range map[string]struct {
 		answer func(byte, uint32) []byte
 		ask    func(*Client) error
@@ -239,9 +277,7 @@ func TestHostileServers(t *testing.T) {
 			}
 			return handle(id)
 		}, func(c *Client) error {
-			f, err := c.Open(t.Context(), "f", Read)
-			must(t, err)
-			_, _, err = f.ReadAll(t.Context(), 10)
+			_, _, err := c.ReadAll(t.Context(), "f", 10)
 			return err
 		}, ErrProtocol},
 	} {
@@ -266,10 +302,11 @@ func TestSilentServer(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, io.ErrNoProgress)
 	defer cancel()
-	if _, err := c.Lstat(ctx, "/"); !errors.Is(err, io.ErrNoProgress) {
+	if _, err := One(ctx, c, func(b *Batch) Reply[Info] { return b.Lstat("/") }); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("error %v", err)
 	}
-	must(t, c.Remove(t.Context(), Gone{Name: "/x"}))
+	_, err := One(t.Context(), c, func(b *Batch) Reply[None] { return b.Remove("/x") })
+	must(t, err)
 }
 
 func FuzzAnswers(f *testing.F) {
@@ -288,13 +325,11 @@ func FuzzAnswers(f *testing.F) {
 			return packet(kind, id, body...)
 		})
 		ctx := t.Context()
-		_, _ = c.Lstat(ctx, "x")
-		_, _ = c.List(ctx, "x")
-		_, _ = c.RealPath(ctx, "x")
-		if h, err := c.Open(ctx, "x", Read); err == nil {
-			_, _, _ = h.ReadAll(ctx, 100)
-		}
+		_, _ = One(ctx, c, func(b *Batch) Reply[Info] { return b.Lstat("x") })
+		_, _ = One(ctx, c, func(b *Batch) Reply[string] { return b.RealPath("x") })
+		_, _ = c.ReadDir(ctx, "x")
+		_, _, _ = c.ReadAll(ctx, "x", 100)
 		_ = c.Create(ctx, []NewFile{{Name: "x", Data: []byte("x")}}, true)
-		_, _ = c.Fill(ctx, "d", 0o755, []NewFile{{Name: "d/x", Data: []byte("x")}}, true)
+		_ = c.Publish(ctx, Revision{Temp: "d", Name: "e", Mode: 0o755, Files: []NewFile{{Name: "d/x", Data: []byte("x")}}, Sync: true}, nil)
 	})
 }

@@ -20,7 +20,7 @@ func (h *Host) Adopt(ctx context.Context, p renewer.Placement, check func(map[re
 }
 
 func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, h.toWrite(p))
 	const hint = "dir: and files: of the entry say where what is in place lies"
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", renewer.WithHint(fmt.Errorf("directory %s is missing", p.Dir), hint)
@@ -38,7 +38,7 @@ func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[re
 		if s.path == "" {
 			return "", renewer.WithHint(fmt.Errorf("%s is missing", name), hint)
 		}
-		f, err := pl.readFile(s.path)
+		f, err := readFile(pl.dir, s.path)
 		if err != nil {
 			return "", err
 		}

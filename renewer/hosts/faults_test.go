@@ -68,7 +68,7 @@ func (f *faults) do(op string, effect func() error) error {
 	return err
 }
 
-func (f *faults) OpenDir(ctx context.Context, path string, create bool) (d Dir, err error) {
+func (f *faults) OpenDir(ctx context.Context, path string, create bool, _ ...Ahead) (d Dir, err error) {
 	err = f.do("open "+path, func() error {
 		inner, err := f.Transport.OpenDir(ctx, path, create)
 		d = &faultyDir{inner, f}
@@ -132,8 +132,15 @@ func (d *faultyDir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-func (d *faultyDir) Fill(dir string, mode fs.FileMode, files ...File) ([]File, error) {
-	return Fill(d, dir, mode, files)
+func (d *faultyDir) Publish(temp, name string, mode fs.FileMode, files ...File) error {
+	return Publish(d, temp, name, mode, files)
+}
+
+func (d *faultyDir) Discard(name, temp string, _ []string) error {
+	if err := d.Rename(name, temp); err != nil {
+		return err
+	}
+	return RemoveAll(d, temp)
 }
 
 // Link and Rename do not sync: nothing here loses power.

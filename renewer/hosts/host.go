@@ -26,16 +26,20 @@ type Host struct {
 	docker    string
 	date      string
 
-	mu    sync.Mutex
-	dirs  map[string]*sync.Mutex // by Placement.Dir
-	rooms map[string]string      // the rooms that were last written in, by Placement.Dir
+	mu     sync.Mutex
+	dirs   map[string]*sync.Mutex // by Placement.Dir
+	rooms  map[string]string      // the rooms that were last written in, by Placement.Dir
+	staged map[string]string      // by directory and certificate: the revision that Stage left, until a Flip
 }
 
 // New returns the host that t reaches, which any renewer may place on that does so
 // without a name: see As. Closing t is the caller's.
 func New(h renewer.Host, t Transport) *Host {
 	nameless := func() renewer.Mark { return renewer.Mark{Fleet: "none", Incarnation: "none"} }
-	return &Host{name: h.Name, transport: t, me: nameless, systemctl: "systemctl", docker: "docker", date: "date", dirs: map[string]*sync.Mutex{}, rooms: map[string]string{}}
+	return &Host{
+		name: h.Name, transport: t, me: nameless, systemctl: "systemctl", docker: "docker", date: "date",
+		dirs: map[string]*sync.Mutex{}, rooms: map[string]string{}, staged: map[string]string{},
+	}
 }
 
 // As has directories kept for the renewer that me says, from now on.
@@ -76,7 +80,7 @@ func (h *Host) Check(ctx context.Context) error {
 
 // open locks and opens the directory of a placement. The error wraps
 // fs.ErrNotExist if there is none and create is false.
-func (h *Host) open(ctx context.Context, p renewer.Placement, create bool) (*place, error) {
+func (h *Host) open(ctx context.Context, p renewer.Placement, create bool, first Ahead) (*place, error) {
 	if err := validate(p); err != nil {
 		return nil, err
 	}
@@ -88,12 +92,12 @@ func (h *Host) open(ctx context.Context, p renewer.Placement, create bool) (*pla
 	}
 	h.mu.Unlock()
 	lock.Lock()
-	dir, err := h.transport.OpenDir(ctx, p.Dir, create)
+	dir, err := h.transport.OpenDir(ctx, p.Dir, create, first)
 	if err != nil {
 		lock.Unlock()
 		return nil, err
 	}
-	return &place{h: h, dir: dir, path: p.Dir, base: path.Join(storeDir, p.Certificate), me: h.me(), unlock: lock.Unlock}, nil
+	return &place{h: h, dir: dir, path: p.Dir, base: baseOf(p), me: h.me(), real: map[string]bool{}, unlock: lock.Unlock}, nil
 }
 
 // validate refuses what would lead out of the directory. The fleet file was

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -28,7 +26,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	if err != nil {
 		return renewer.OnDisk{}, err
 	}
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, h.toLook(p))
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
 	}
@@ -36,7 +34,6 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 		return renewer.OnDisk{}, err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), "", false)
 	claim, _, err := pl.mine()
 	if err != nil {
 		return renewer.OnDisk{}, err
@@ -66,6 +63,7 @@ type inspection struct {
 	owner  Owner
 	out    renewer.OnDisk
 	linked bool // every name is a link of ours
+	files  []File
 
 	leaf     *x509.Certificate
 	leafName string
@@ -102,7 +100,7 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 		in.linked = false
 		in.problem(renewer.ProblemForeign, "%s is a plain file, not renewer's link", name)
 	}
-	f, err := in.pl.readFile(s.path)
+	f, err := readFile(in.pl.dir, s.path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
 		in.problem(renewer.ProblemUnreadable, "%s cannot be read: %v", name, err)
 		return nil
@@ -110,6 +108,7 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	if err != nil {
 		return err
 	}
+	in.files = append(in.files, f)
 	if want := in.p.Modes[kind].Perm(); f.Mode != want {
 		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
 		problem := &in.out.Problems[len(in.out.Problems)-1]
@@ -185,7 +184,7 @@ func (in *inspection) revision() error {
 	live, err := in.pl.live()
 	in.out.Revision = live
 	if err == nil && live != "" && len(in.out.Problems) == 0 {
-		_, err = in.pl.whole(live)
+		_, err = in.pl.whole(live, in.files...) // they lie there: each name leads through what is live
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {
 		return err
@@ -203,7 +202,7 @@ func (h *Host) Whole(ctx context.Context, p renewer.Placement, revision string) 
 }
 
 func (h *Host) whole(ctx context.Context, p renewer.Placement, revision string) (bool, error) {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -228,7 +227,7 @@ func (h *Host) Locate(ctx context.Context, p renewer.Placement, fingerprint stri
 }
 
 func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, error) {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -311,7 +310,7 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 	if _, ok := parseRevision(revision); !ok {
 		return nil, fmt.Errorf("%q is not the name of a revision", revision)
 	}
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{})
 	if err != nil {
 		return nil, err
 	}

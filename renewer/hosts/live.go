@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -24,24 +25,37 @@ type seen struct {
 // that one rename moves all names.
 func (pl *place) linkTarget(name string) string { return path.Join(pl.base, current, name) }
 
+// link is what a name leads to, if it is a symbolic link.
+func (pl *place) link(name string) (target string, is bool, err error) {
+	target, err = pl.dir.Readlink(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, renewer.ErrUnreachable) {
+		return target, err == nil, err
+	}
+	info, lerr := pl.dir.Lstat(name)
+	if lerr == nil && info.Mode&fs.ModeSymlink == 0 {
+		return "", false, nil
+	}
+	return "", false, cmp.Or(lerr, err)
+}
+
 // look tells what lies under a live name. What cannot be taken over is an
 // error: a directory, or a link that leads out of the placement's directory.
 func (pl *place) look(name string) (seen, error) {
-	info, err := pl.dir.Lstat(name)
+	target, is, err := pl.link(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return seen{}, nil
 	}
 	if err != nil {
 		return seen{}, err
 	}
-	s := seen{exists: true}
-	if info.Mode&fs.ModeSymlink != 0 {
-		if s.target, err = pl.dir.Readlink(name); err != nil {
-			return seen{}, err
-		}
-		s.ours = s.target == pl.linkTarget(name)
+	s := seen{exists: true, target: target, ours: is && target == pl.linkTarget(name)}
+	var where string
+	var info Info
+	if s.ours {
+		where, info, err = pl.through(name)
+	} else {
+		where, info, err = pl.resolve(name)
 	}
-	where, info, err := pl.resolve(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return s, nil
@@ -54,6 +68,30 @@ func (pl *place) look(name string) (seen, error) {
 	}
 	s.path = where
 	return s, nil
+}
+
+// through is resolve for a link of ours, whose way is known.
+func (pl *place) through(name string) (string, Info, error) {
+	live, err := pl.live()
+	if live == "" || err != nil {
+		return pl.resolve(name)
+	}
+	rev := path.Join(pl.base, live)
+	for _, dir := range []string{storeDir, pl.base, rev} {
+		if pl.real[dir] {
+			continue
+		}
+		if info, err := pl.dir.Lstat(dir); err != nil || !info.Mode.IsDir() {
+			return pl.resolve(name)
+		}
+		pl.real[dir] = true
+	}
+	where := path.Join(rev, name)
+	info, err := pl.dir.Lstat(where)
+	if err == nil && info.Mode&fs.ModeSymlink != 0 {
+		return pl.resolve(name)
+	}
+	return where, info, err
 }
 
 // resolve follows the links of a name by hand, so that no transport can be
@@ -123,30 +161,54 @@ func (pl *place) live() (string, error) {
 	return target, nil
 }
 
-// links returns the names in the directory that are links of ours.
-func (pl *place) links() ([]string, error) {
-	names, err := pl.dir.ReadDir(".")
+// names are those of a revision's files, sorted; none for no revision.
+func (pl *place) names(revision string) ([]string, error) {
+	if revision == "" {
+		return nil, nil
+	}
+	names, err := pl.dir.ReadDir(path.Join(pl.base, revision))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	slices.Sort(names)
+	return names, err
+}
+
+// linked returns the names under which a revision is seen when it is live.
+func (pl *place) linked(live string) ([]string, error) {
+	names, err := pl.names(live)
 	if err != nil {
 		return nil, err
 	}
+	return pl.links(names)
+}
+
+// allLinks returns the names in the directory that are links.
+func (pl *place) allLinks() (out []string, err error) {
+	names, err := pl.dir.ReadDir(".")
+	for _, name := range names {
+		info, err := pl.dir.Lstat(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone meanwhile
+			return nil, err
+		}
+		if info.Mode&fs.ModeSymlink != 0 {
+			out = append(out, name)
+		}
+	}
+	return out, err
+}
+
+// links returns those of names that are links of ours.
+func (pl *place) links(names []string) ([]string, error) {
+	pl.dir.Ahead(Ahead{Links: names})
 	slices.Sort(names)
 	var out []string
 	for _, name := range names {
-		info, err := pl.dir.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // gone meanwhile
-		}
-		if err != nil {
+		target, is, err := pl.link(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if info.Mode&fs.ModeSymlink == 0 {
-			continue
-		}
-		target, err := pl.dir.Readlink(name)
-		if err != nil {
-			return nil, err
-		}
-		if target == pl.linkTarget(name) {
+		if is && target == pl.linkTarget(name) {
 			out = append(out, name)
 		}
 	}

@@ -12,31 +12,45 @@ import (
 )
 
 // BenchmarkLocalPlacement is a renewal on this machine, staged, flipped, looked at
-// and pruned, in CPU time. The floor, turn by turn in the same run, makes the
-// same files, links and syncs and looks at nothing.
+// and pruned, in CPU time, where there are as many placements. The floor, turn by
+// turn in the same run, makes the same files, links and syncs and looks at nothing.
 func BenchmarkLocalPlacement(b *testing.B) {
+	for _, hosts := range []int{1, 50, 1000} {
+		b.Run(fmt.Sprint(hosts), func(b *testing.B) { localPlacements(b, hosts) })
+	}
+}
+
+func localPlacements(b *testing.B, hosts int) {
 	pki := newBench(b)
-	p := placement()
-	p.Dir = filepath.Join(b.TempDir(), "tls")
-	must(b, os.MkdirAll(p.Dir, 0o755))
-	lean := filepath.Join(b.TempDir(), "lean")
+	root, lean := b.TempDir(), filepath.Join(b.TempDir(), "lean")
 	must(b, os.MkdirAll(lean, 0o755))
-	h := New(renewer.Host{Name: "host-a"}, Local("/"))
-	old, next := pki.content(b, p, pki.old), pki.content(b, p, pki.new)
+	all, placements := make([]*Host, hosts), make([]renewer.Placement, hosts)
+	old, next := pki.content(b, placement(), pki.old), pki.content(b, placement(), pki.new)
+	place := func(n int, content map[renewer.FileKind][]byte) {
+		st, err := all[n].Stage(b.Context(), placements[n], content)
+		must(b, err)
+		must(b, all[n].Flip(b.Context(), placements[n], st.Revision))
+	}
+	for n := range hosts {
+		all[n], placements[n] = New(renewer.Host{Name: fmt.Sprint("host-", n)}, Local("/")), placement()
+		placements[n].Dir = filepath.Join(root, fmt.Sprint(n), "tls")
+		must(b, os.MkdirAll(placements[n].Dir, 0o755))
+		place(n, old)
+	}
 	var ours, floor time.Duration
 	n := 0
 	for b.Loop() {
-		content := old
-		if n++; n%2 == 0 {
-			content = next
+		content := next
+		if n/hosts%2 == 1 {
+			content = old
 		}
+		at := n % hosts
+		n++
 		start := cpu(b)
-		st, err := h.Stage(b.Context(), p, content)
+		place(at, content)
+		_, err := all[at].Inspect(b.Context(), placements[at])
 		must(b, err)
-		must(b, h.Flip(b.Context(), p, st.Revision))
-		_, err = h.Inspect(b.Context(), p)
-		must(b, err)
-		must(b, h.Prune(b.Context(), p, nil))
+		must(b, all[at].Prune(b.Context(), placements[at], nil))
 		middle := cpu(b)
 		leanPlacement(b, lean, n, content)
 		ours += middle - start

@@ -37,16 +37,28 @@ const (
 // each thing that is done.
 func inRoom(name string) bool { return strings.HasPrefix(name, ownerDir+"/") }
 
-// keeper is the mark of the directory; nil for none.
+// roomOf is the room of who has a mark.
+func roomOf(m renewer.Mark) string { return path.Join(ownerDir, m.Token()) }
+
+// keeper is the mark of the directory; nil for none. There is one room alone, so
+// mostly it is enough to look for one's own.
 func (pl *place) keeper() (*renewer.Mark, error) {
-	names, err := pl.dir.ReadDir(ownerDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
-		return nil, nil
-	}
 	full := path.Join(pl.path, ownerDir)
 	none := func(what string) (*renewer.Mark, error) {
 		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
 			"if no other renewer places certificates there, on the host: rm -r "+full)
+	}
+	i, err := pl.dir.Lstat(roomOf(pl.me))
+	if err == nil && i.Mode.IsDir() {
+		m := pl.me
+		return &m, nil
+	}
+	var names []string
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		names, err = pl.dir.ReadDir(ownerDir)
+	}
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil, nil
 	}
 	if err != nil {
 		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
@@ -113,7 +125,7 @@ func (pl *place) claim() error {
 
 // enter notes which room is written in.
 func (pl *place) enter(m renewer.Mark) {
-	pl.room = path.Join(ownerDir, m.Token())
+	pl.room = roomOf(m)
 	pl.h.mu.Lock()
 	defer pl.h.mu.Unlock()
 	pl.h.rooms[pl.path] = path.Join(pl.path, pl.room)
@@ -122,14 +134,14 @@ func (pl *place) enter(m renewer.Mark) {
 // take puts a mark in the place of the one that was found, nil for none. A link can
 // hold a text, whoever the directory belongs to, and is there as a whole or not at all.
 func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
-	room := path.Join(ownerDir, m.Token())
+	room := roomOf(m)
 	who := strings.Join([]string{time.Now().UTC().Format(time.RFC3339), cmp.Or(m.Place, "-"), m.Name}, " ")
 	if found == nil {
 		if err := pl.ensureDir(storeDir); err != nil {
 			return err
 		}
 		temp := storeDir + "/" + tempMark + "owner-" + m.Incarnation
-		if err := pl.removeAll(temp); err != nil {
+		if err := RemoveAll(pl.dir, temp); err != nil {
 			return err
 		}
 		made := path.Join(temp, m.Token())
@@ -149,7 +161,7 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 			err = pl.dir.Rename(temp, ownerDir)
 		}
 		if err != nil {
-			return errors.Join(err, pl.removeAll(temp)) // somebody else came first
+			return errors.Join(err, RemoveAll(pl.dir, temp)) // somebody else came first
 		}
 		return nil
 	}
@@ -163,35 +175,37 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		return err
 	}
 	for _, name := range names {
-		if err := pl.removeAll(path.Join(room, name)); err != nil {
+		if err := RemoveAll(pl.dir, path.Join(room, name)); err != nil {
 			return err
 		}
 	}
 	return pl.dir.Link(who, path.Join(room, tempMark+whoLink), path.Join(room, whoLink))
 }
 
+// newName is what is being published next.
+const newName = "new"
+
 // temp is a name in the room, of this placement's.
-func (pl *place) temp(name string) string {
-	return path.Join(pl.room, tempMark+pl.short()+"-"+name)
+func (pl *place) temp(name string) string { return tempIn(pl.room, pl.base, name) }
+
+func tempIn(room, base, name string) string {
+	return path.Join(room, tempMark+short(base)+"-"+name)
 }
 
 // short stands for the certificate in names: its own may be as long as a name can be.
-func (pl *place) short() string {
-	sum := sha256.Sum256([]byte(pl.base))
+func short(base string) string {
+	sum := sha256.Sum256([]byte(base))
 	return hex.EncodeToString(sum[:hashLen/2])
 }
 
-// discard removes what lies under a name of the directory. It is renamed first: a
-// crash must not leave half of it under its name.
-func (pl *place) discard(name string) error {
+// discard removes what lies under a name of the directory, files of likely names if
+// it is one. It is renamed first: a crash must not leave half of it under its name.
+func (pl *place) discard(name string, likely ...string) error {
 	temp := pl.temp("gone-" + path.Base(name))
-	if err := pl.removeAll(temp); err != nil {
+	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
-	if err := pl.dir.Rename(name, temp); err != nil {
-		return err
-	}
-	return pl.removeAll(temp)
+	return pl.dir.Discard(name, temp, likely)
 }
 
 // kept explains an error of something that was done in the room: it may be another
@@ -289,7 +303,7 @@ func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.
 }
 
 func (h *Host) take(ctx context.Context, p renewer.Placement, do func(*place) error) error {
-	pl, err := h.open(ctx, p, false)
+	pl, err := h.open(ctx, p, false, Ahead{Lists: []string{ownerDir}})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -49,11 +49,10 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return "", err
 		}
 	}
-	mode := storeMode
 	if found {
-		mode = restMode
+		return r.String(), pl.write(pl.temp(r.String()), r.String(), restMode, files)
 	}
-	return r.String(), pl.write(r.String(), files, sum, mode)
+	return r.String(), pl.write(pl.temp(newName), r.String(), storeMode, files)
 }
 
 // ensureDir makes a directory that service users may pass through.
@@ -77,53 +76,51 @@ func (pl *place) ensureDir(name string) error {
 	return nil
 }
 
-// write fills a private temporary directory, looks at what is really there,
-// and gives it its name.
-func (pl *place) write(name string, files []File, sum string, mode fs.FileMode) (err error) {
-	dir := pl.temp(name)
-	if err := pl.removeAll(dir); err != nil {
+// write fills a private temporary directory, which gets its mode and its name when
+// all of it is there.
+func (pl *place) write(temp, name string, mode fs.FileMode, files []File) (err error) {
+	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = pl.removeAll(dir) // give the space back; what is left is swept by the next Stage
-		}
-	}()
-	got, err := pl.dir.Fill(dir, mode, files...)
-	if err != nil {
+	if err := pl.dir.Publish(temp, path.Join(pl.base, name), mode, files...); err != nil {
+		_ = RemoveAll(pl.dir, temp) // give the space back; what is left is swept by the next Stage
 		return err
 	}
-	if digest(got) != sum {
-		return errors.New("what was read back is not what was written: content, mode or owner differ")
-	}
-	return pl.dir.Rename(dir, path.Join(pl.base, name))
+	return nil
 }
 
-// Fill is what Dir.Fill does, step by step, for a Dir that has no better way.
-func Fill(d Dir, dir string, mode fs.FileMode, files []File) (found []File, err error) {
-	if err := d.Mkdir(dir); err != nil {
-		return nil, err
+// Publish is what Dir.Publish does, step by step, for a Dir that has no better way.
+func Publish(d Dir, temp, name string, mode fs.FileMode, files []File) error {
+	if err := d.Mkdir(temp); err != nil {
+		return err
 	}
 	below := make([]File, 0, len(files))
 	for _, f := range files {
-		f.Name = path.Join(dir, f.Name)
+		f.Name = path.Join(temp, f.Name)
 		below = append(below, f)
 	}
 	if err := d.Create(below...); err != nil {
-		return nil, err
+		return err
 	}
-	if err := d.Sync(dir); err != nil {
-		return nil, err
+	if err := d.Sync(temp); err != nil {
+		return err
 	}
-	if found, err = (&place{dir: d, path: "."}).read(dir); err != nil {
-		return nil, fmt.Errorf("read back: %w", err)
+	found, err := readDir(d, temp)
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
 	}
-	return found, d.Chmod(dir, mode)
+	if digest(found) != digest(files) {
+		return errors.New("what was read back is not what was written: content, mode or owner differ")
+	}
+	if err := d.Chmod(temp, mode); err != nil {
+		return err
+	}
+	return d.Rename(temp, name)
 }
 
-// removeAll removes a directory of files, or a link.
-func (pl *place) removeAll(full string) error {
-	info, err := pl.dir.Lstat(full)
+// RemoveAll removes a directory, or what else is there, if anything is.
+func RemoveAll(d Dir, name string) error {
+	info, err := d.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -131,16 +128,16 @@ func (pl *place) removeAll(full string) error {
 		return err
 	}
 	if !info.Mode.IsDir() {
-		return pl.dir.Remove(full)
+		return d.Remove(name)
 	}
-	names, err := pl.dir.ReadDir(full)
+	names, err := d.ReadDir(name)
 	if err != nil {
 		return err
 	}
 	gone := make([]string, 0, len(names)+1)
 	for _, n := range names {
-		below := path.Join(full, n)
-		info, err := pl.dir.Lstat(below)
+		below := path.Join(name, n)
+		info, err := d.Lstat(below)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -149,11 +146,11 @@ func (pl *place) removeAll(full string) error {
 		}
 		if !info.Mode.IsDir() {
 			gone = append(gone, below)
-		} else if err := pl.removeAll(below); err != nil {
+		} else if err := RemoveAll(d, below); err != nil {
 			return err
 		}
 	}
-	return pl.dir.Remove(append(gone, full)...)
+	return d.Remove(append(gone, name)...)
 }
 
 // sweep removes what crashes have left under temporary names; below base only a
@@ -161,7 +158,7 @@ func (pl *place) removeAll(full string) error {
 // what it was told before, and put files into a directory that is being emptied: it
 // is emptied again then.
 func (pl *place) sweep() error {
-	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + pl.short() + "-"} {
+	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + short(pl.base) + "-"} {
 		names, err := pl.dir.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -171,9 +168,9 @@ func (pl *place) sweep() error {
 				continue
 			}
 			left := path.Join(dir, name)
-			err := pl.removeAll(left)
+			err := RemoveAll(pl.dir, left)
 			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
-				err = pl.removeAll(left)
+				err = RemoveAll(pl.dir, left)
 			}
 			if err != nil {
 				return fmt.Errorf("remove leftover %s: %w", name, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -34,6 +35,8 @@ type place struct {
 	me     renewer.Mark
 	room   string // in which all that is written is made, once it is claimed: see mark.go
 	unlock func()
+
+	real map[string]bool // directories below that are no links
 }
 
 func (pl *place) close() {
@@ -41,37 +44,27 @@ func (pl *place) close() {
 	pl.unlock()
 }
 
-// ahead tells the transport what is going to be looked at: the live names and
-// their links, what is live and, if it is not empty, one more revision. The
-// links of ours under other names need the whole directory, which may be large.
-func (pl *place) ahead(names []string, revision string, others bool) {
+func baseOf(p renewer.Placement) string { return path.Join(storeDir, p.Certificate) }
+
+// toLook is what a placement looks at: whose the directory is, its live names,
+// what is live, and other revisions.
+func (h *Host) toLook(p renewer.Placement, revisions ...string) Ahead {
+	base, names := baseOf(p), slices.Sorted(maps.Values(p.Files))
 	a := Ahead{
-		Lists: []string{pl.base, ownerDir}, Infos: []string{pl.base},
-		Links: append([]string{path.Join(pl.base, current)}, names...),
+		Infos: []string{storeDir, base, roomOf(h.me())},
+		Links: append([]string{path.Join(base, current)}, names...),
 	}
-	if others {
-		a.Lists = append(a.Lists, ".")
-		a.Syncs = []string{pl.base}
-	} else {
-		a.Infos = append(append(a.Infos, storeDir), names...)
+	for _, dir := range append([]string{current}, revisions...) {
+		a.Trees = append(a.Trees, Tree{path.Join(base, dir), names})
 	}
-	pl.dir.Ahead(a)
-	if revision != "" {
-		pl.readAhead(revision, names)
-	}
-	if live, err := pl.live(); err == nil && live != "" && live != revision {
-		pl.readAhead(live, names)
-	}
+	return a
 }
 
-// readAhead tells that a directory below base is going to be read.
-func (pl *place) readAhead(name string, files []string) {
-	dir := path.Join(pl.base, name)
-	a := Ahead{Lists: []string{dir}}
-	for _, f := range files {
-		a.Files = append(a.Files, path.Join(dir, f))
-	}
-	pl.dir.Ahead(a)
+// toWrite is toLook and what is needed to write there.
+func (h *Host) toWrite(p renewer.Placement, revisions ...string) Ahead {
+	a := h.toLook(p, revisions...)
+	a.Lists, a.Syncs = []string{baseOf(p), roomOf(h.me())}, []string{baseOf(p)}
+	return a
 }
 
 // digest identifies files whatever their order, as lower-case hex.
@@ -125,15 +118,20 @@ func (pl *place) revisions() ([]revision, error) {
 }
 
 // read returns the files of a directory below base as they are on disk.
-func (pl *place) read(name string) ([]File, error) {
-	dir := path.Join(pl.base, name)
-	names, err := pl.dir.ReadDir(dir)
+func (pl *place) read(name string) ([]File, error) { return readDir(pl.dir, path.Join(pl.base, name)) }
+
+func readDir(d Dir, dir string, read ...File) ([]File, error) {
+	names, err := d.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	files := make([]File, 0, len(names))
 	for _, name := range names {
-		f, err := pl.readFile(path.Join(dir, name))
+		if n := slices.IndexFunc(read, func(f File) bool { return f.Name == name }); n >= 0 {
+			files = append(files, read[n])
+			continue
+		}
+		f, err := readFile(d, path.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
@@ -143,28 +141,29 @@ func (pl *place) read(name string) ([]File, error) {
 }
 
 // readFile reads what is no link. Owner and mode are those of what was read.
-func (pl *place) readFile(name string) (File, error) {
-	info, err := pl.dir.Lstat(name)
+func readFile(d Dir, name string) (File, error) {
+	info, err := d.Lstat(name)
 	if err != nil {
 		return File{}, err
 	}
 	if !info.Mode.IsRegular() {
-		return File{}, fmt.Errorf("%s is not a regular file: %w", path.Join(pl.path, name), errDamaged)
+		return File{}, fmt.Errorf("%s is not a regular file: %w", name, errDamaged)
 	}
-	info, data, err := pl.dir.ReadFile(name, maxFile)
+	info, data, err := d.ReadFile(name, maxFile)
 	if err != nil {
 		return File{}, err
 	}
 	return File{Name: path.Base(name), Mode: info.Mode.Perm(), Owner: info.Owner, Data: data}, nil
 }
 
-// whole reads a revision and refuses one that is not what its name says.
-func (pl *place) whole(name string) ([]File, error) {
+// whole reads a revision and refuses one that is not what its name says; read are
+// files of it that were read just now, and are not read again.
+func (pl *place) whole(name string, read ...File) ([]File, error) {
 	r, ok := parseRevision(name)
 	if !ok {
 		return nil, fmt.Errorf("%q is not the name of a revision", name)
 	}
-	files, err := pl.read(name)
+	files, err := readDir(pl.dir, path.Join(pl.base, name), read...)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
 		return nil, fmt.Errorf("%w: revision %s: %w", renewer.ErrNoRevision, name, err)
 	}

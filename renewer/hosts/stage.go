@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,10 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err != nil {
 		return renewer.Staged{}, err
 	}
-	pl, err := h.open(ctx, p, true)
+	names := slices.Sorted(maps.Values(p.Files))
+	first := h.toWrite(p)
+	first.Next = &Next{tempIn(roomOf(h.me()), baseOf(p), newName), namesOf(files), owner}
+	pl, err := h.open(ctx, p, true, first)
 	if err != nil {
 		return renewer.Staged{}, err
 	}
@@ -36,8 +40,6 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err := h.runsBeside(ctx, p.Activate); err != nil {
 		return renewer.Staged{}, err
 	}
-	names := slices.Sorted(maps.Values(p.Files))
-	pl.ahead(names, "", true)
 	if err := pl.claim(); err != nil {
 		return renewer.Staged{}, err
 	}
@@ -59,6 +61,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 		return renewer.Staged{}, err
 	}
 	st.Live = st.Revision == taken.revision && taken.linked
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.staged[path.Join(p.Dir, p.Certificate)] = st.Revision
 	return st, nil
 }
 
@@ -82,7 +87,17 @@ func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byt
 		}
 		files = append(files, File{Name: p.Files[kind], Mode: mode.Perm(), Owner: owner, Data: data})
 	}
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return files, nil
+}
+
+func namesOf(files []File) []string {
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, f.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // found is what takeOver saw.
@@ -101,7 +116,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 	if err != nil {
 		return found{}, err
 	}
-	ours, err := pl.links()
+	ours, err := pl.linked(live)
 	if err != nil {
 		return found{}, err
 	}
@@ -122,7 +137,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		if !s.ours {
 			out.foreign = append(out.foreign, name)
 		}
-		f, err := pl.readFile(s.path)
+		f, err := readFile(pl.dir, s.path)
 		if err != nil {
 			return found{}, err
 		}
@@ -130,7 +145,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		files = append(files, f)
 	}
 	if live != "" && len(out.foreign) == 0 {
-		_, err := pl.whole(live)
+		_, err := pl.whole(live, files...)
 		if err == nil {
 			out.revision = live
 			return out, nil
@@ -162,12 +177,13 @@ func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) e
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {
-	pl, err := h.open(ctx, p, false)
+	first := h.toWrite(p, revision)
+	first.Recent = h.justStaged(p, revision)
+	pl, err := h.open(ctx, p, false, first)
 	if err != nil {
 		return err
 	}
 	defer pl.close()
-	pl.ahead(slices.Sorted(maps.Values(p.Files)), revision, true)
 	if err := pl.claim(); err != nil {
 		return err
 	}
@@ -175,10 +191,7 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 	if err != nil {
 		return err
 	}
-	names := make([]string, 0, len(files))
-	for _, f := range files {
-		names = append(names, f.Name)
-	}
+	names := namesOf(files)
 	if err := pl.claimed(p, names); err != nil {
 		return err
 	}
@@ -198,10 +211,26 @@ func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) e
 			}
 		}
 	}
+	before, err := pl.names(taken.revision)
+	if err != nil {
+		return err
+	}
 	if err := pl.lead(link, revision); err != nil {
 		return err
 	}
-	return pl.tidy(names)
+	// Where all names stay and this is not done again, no link of ours leads nowhere.
+	return pl.tidy(names, taken.revision == revision || !slices.Equal(before, names))
+}
+
+// justStaged reports, once, whether a revision is what Stage left last: what that
+// has read and written needs no second look, if it was a moment ago.
+func (h *Host) justStaged(p renewer.Placement, revision string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := path.Join(p.Dir, p.Certificate)
+	just := h.staged[key] == revision
+	delete(h.staged, key)
+	return just
 }
 
 // lead makes `current` name a revision, if it does not yet.
@@ -218,9 +247,16 @@ func (pl *place) lead(link, revision string) error {
 }
 
 // tidy makes the links of the live revision complete and removes those of
-// ours that lead nowhere now.
-func (pl *place) tidy(names []string) error {
-	ours, err := pl.links()
+// ours that lead nowhere now, which may have any name.
+func (pl *place) tidy(names []string, any bool) error {
+	among := names
+	if any {
+		var err error
+		if among, err = pl.allLinks(); err != nil {
+			return err
+		}
+	}
+	ours, err := pl.links(among)
 	if err != nil {
 		return err
 	}
@@ -280,7 +316,9 @@ func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) er
 }
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
-	pl, err := h.open(ctx, p, false)
+	base := baseOf(p)
+	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{roomOf(h.me())}, Links: []string{path.Join(base, current)}}
+	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -288,7 +326,6 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		return err
 	}
 	defer pl.close()
-	pl.dir.Ahead(Ahead{Lists: []string{pl.base, ownerDir}, Links: []string{path.Join(pl.base, current)}, Syncs: []string{pl.base}})
 	if err := pl.claim(); err != nil {
 		return err
 	}
@@ -300,27 +337,27 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	if err != nil {
 		return err
 	}
+	likely := slices.Sorted(maps.Values(p.Files))
 	for _, r := range revs {
-		if r.n == 0 && r.String() != live {
-			if err := pl.dir.Chmod(path.Join(pl.base, r.String()), restMode); err != nil {
-				return err
-			}
+		name := path.Join(base, r.String())
+		switch {
+		case r.String() == live:
+		case !slices.Contains(keep, r.String()):
+			err = pl.discard(name, likely...)
+		case r.n == 0:
+			err = pl.shut(name)
 		}
-	}
-	revs = slices.DeleteFunc(revs, func(r revision) bool { return r.String() == live || slices.Contains(keep, r.String()) })
-	var ahead Ahead
-	for _, r := range revs {
-		ahead.Lists = append(ahead.Lists, path.Join(pl.base, r.String()))
-	}
-	pl.dir.Ahead(ahead)
-	for _, r := range revs {
-		name := path.Join(pl.base, r.String())
-		if _, err := pl.dir.ReadDir(name); err != nil { // known by its other name then
-			return err
-		}
-		if err := pl.discard(name); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shut keeps others out of a copy of what was found.
+func (pl *place) shut(name string) error {
+	if i, err := pl.dir.Lstat(name); err != nil || i.Mode.Perm() == restMode {
+		return err
+	}
+	return pl.dir.Chmod(name, restMode)
 }

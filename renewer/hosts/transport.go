@@ -15,8 +15,9 @@ const AnySignal = "0"
 type Transport interface {
 	// OpenDir opens the directory at an absolute path below the host's root;
 	// with create it makes what is missing of it, mode 0755. The way there
-	// may lead through symbolic links. The Dir is good until ctx ends.
-	OpenDir(ctx context.Context, path string, create bool) (Dir, error)
+	// may lead through symbolic links. first is what will be looked at first,
+	// see Dir.Ahead. The Dir is good until ctx ends.
+	OpenDir(ctx context.Context, path string, create bool, first ...Ahead) (Dir, error)
 	// Run runs an argument vector, never a shell line, and returns the end of
 	// what it printed on standard output; where it failed, that with what stood
 	// on standard error. It ends with ctx, and so does everything that it
@@ -56,9 +57,8 @@ type Info struct {
 // that can tell refuses to be led out of its directory. Several goroutines may
 // use it, as long as none of them changes what another looks at.
 type Dir interface {
-	// Ahead tells what will be looked at next, so that a Dir for which every
-	// look is a journey can make one of all. It does not wait; what fails
-	// is told to who looks.
+	// Ahead looks at what will be needed next, so that a Dir for which every
+	// look is a journey can make one of all. What fails is told to who needs it.
 	Ahead(a Ahead)
 	// Mkdir makes a directory with mode 0700.
 	Mkdir(name string) error
@@ -75,9 +75,10 @@ type Dir interface {
 	ReadDir(name string) ([]string, error)
 	Lstat(name string) (Info, error)
 	Readlink(name string) (string, error)
-	// Fill makes a directory of files as Create does, at first for its owner
-	// alone, and returns what is in it then. Only after that it gets its mode.
-	Fill(dir string, mode fs.FileMode, files ...File) (found []File, err error)
+	// Publish makes a directory of files as Create does, under temp and for its
+	// owner alone, looks whether they are there as they are to be and nothing
+	// else, and gives it its mode and its name then. An error may leave temp.
+	Publish(temp, name string, mode fs.FileMode, files ...File) error
 	// Link puts a link under a name, whatever is there, at once, and has that on
 	// disk. temp is a name that nobody else uses.
 	Link(target, temp, name string) error
@@ -86,6 +87,9 @@ type Dir interface {
 	// Remove removes files, links and directories that are empty by then, one
 	// after another.
 	Remove(names ...string) error
+	// Discard renames a directory of files, most of them of likely names, and
+	// removes it. An error may leave temp.
+	Discard(name, temp string, likely []string) error
 	// Sync makes what happened in a directory durable; a transport that
 	// cannot returns nil and says so in its documentation, here and where
 	// something is to be on disk.
@@ -95,11 +99,29 @@ type Dir interface {
 
 // Ahead names what will be looked at in a Dir.
 type Ahead struct {
-	Lists []string // for ReadDir
-	Infos []string // for Lstat
-	Links []string // for Readlink
-	Files []string // for Lstat and ReadFile
-	Syncs []string // directories in which something is going to change
+	Recent bool     // first, what was seen in this directory seconds ago still counts
+	Lists  []string // for ReadDir
+	Infos  []string // for Lstat
+	Links  []string // for Readlink
+	Trees  []Tree
+	Syncs  []string // directories in which something is going to change
+	Next   *Next    // what is going to be published, as far as it is known
+}
+
+// Next is a directory that Publish is going to make, of files that have no content yet.
+// Where it is not published after all, it is gone when the Dir is closed.
+type Next struct {
+	Temp  string // its parent is one of Lists
+	Files []string
+	Owner Owner
+}
+
+// Tree is a directory that only renewer writes in, and files in it: for all of the
+// above and ReadFile. Where Dir is one of Links, they are the names in the directory
+// beside it that the link names.
+type Tree struct {
+	Dir   string
+	Files []string
 }
 
 // File is one file with everything that makes it what it is.

@@ -22,8 +22,8 @@ func (c contacts) tell(ctx context.Context, err error) {
 }
 
 // OpenDir implements hosts.Transport.
-func (c contacts) OpenDir(ctx context.Context, path string, create bool) (hosts.Dir, error) {
-	d, err := c.Transport.OpenDir(ctx, path, create)
+func (c contacts) OpenDir(ctx context.Context, path string, create bool, first ...hosts.Ahead) (hosts.Dir, error) {
+	d, err := c.Transport.OpenDir(ctx, path, create, first...)
 	c.tell(ctx, err)
 	return d, err
 }

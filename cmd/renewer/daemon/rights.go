@@ -82,8 +82,8 @@ func (r rights) explain(err error) error {
 }
 
 // OpenDir implements hosts.Transport.
-func (r rights) OpenDir(ctx context.Context, path string, create bool) (hosts.Dir, error) {
-	d, err := r.Transport.OpenDir(ctx, path, create)
+func (r rights) OpenDir(ctx context.Context, path string, create bool, first ...hosts.Ahead) (hosts.Dir, error) {
+	d, err := r.Transport.OpenDir(ctx, path, create, first...)
 	return d, r.explain(err)
 }
 

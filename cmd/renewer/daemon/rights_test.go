@@ -19,7 +19,7 @@ func (refuser) Run(context.Context, []string, ...string) ([]byte, error) {
 	return nil, renewer.WithHint(fmt.Errorf("run date: %w", remote.SudoError{User: "ops"}), "one command")
 }
 
-func (refuser) OpenDir(context.Context, string, bool) (hosts.Dir, error) {
+func (refuser) OpenDir(context.Context, string, bool, ...hosts.Ahead) (hosts.Dir, error) {
 	return nil, errors.New("no such file")
 }
 

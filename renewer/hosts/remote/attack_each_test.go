@@ -73,8 +73,8 @@ type inTime struct {
 	swaps int
 }
 
-func (a *inTime) OpenDir(ctx context.Context, name string, create bool) (hosts.Dir, error) {
-	d, err := a.Transport.OpenDir(ctx, name, create)
+func (a *inTime) OpenDir(ctx context.Context, name string, create bool, first ...hosts.Ahead) (hosts.Dir, error) {
+	d, err := a.Transport.OpenDir(ctx, name, create, first...)
 	if err != nil || name != a.v.dir {
 		return d, err
 	}
@@ -151,8 +151,15 @@ func (d *inTimeDir) Create(files ...hosts.File) error {
 	return nil
 }
 
-func (d *inTimeDir) Fill(dir string, mode fs.FileMode, files ...hosts.File) ([]hosts.File, error) {
-	return hosts.Fill(d, dir, mode, files)
+func (d *inTimeDir) Publish(temp, name string, mode fs.FileMode, files ...hosts.File) error {
+	return hosts.Publish(d, temp, name, mode, files)
+}
+
+func (d *inTimeDir) Discard(name, temp string, _ []string) error {
+	if err := d.Rename(name, temp); err != nil {
+		return err
+	}
+	return hosts.RemoveAll(d, temp)
 }
 
 func (d *inTimeDir) Link(target, temp, name string) error {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io/fs"
 	"net"
@@ -83,6 +84,43 @@ func BenchmarkHost(b *testing.B) {
 	floor := cpu.took["floor"]
 	b.ReportMetric(float64(whole-floor)/float64(floor), "x-floor")
 	b.ReportMetric(float64((whole-floor).Microseconds())/float64(n), "cpu-µs/host")
+}
+
+// BenchmarkTLSProbe is one visit of the TLS probe with a client certificate, the files
+// on disk among it. The floor, turn by turn in the same run, is a handshake that
+// verifies and is ended. Both in CPU time of this process alone.
+func BenchmarkTLSProbe(b *testing.B) {
+	ca := testpki.New(b)
+	pair := ca.Leaf(b, testpki.Options{SANs: []string{"127.0.0.1"}})
+	_, address := elsewhere(b, b.TempDir(), ca, pair)
+	client := ca.Leaf(b, testpki.Options{SANs: []string{"127.0.0.1"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	content, err := pki.Content(benchFiles, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+	must(b, err)
+	root, p, roots := b.TempDir(), benchPlacement, []*x509.Certificate{ca.Root}
+	must(b, os.MkdirAll(root+p.Dir, 0o755))
+	prepare(b, hosts.Local(root), p, content)
+	p.Probe = renewer.Probe{Kind: renewer.ProbeTLS, Address: address, Mutual: true}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.Root)
+	prober, h := probes.New(), hosts.New(renewer.Host{Name: "host-b"}, hosts.Local(root))
+	var cpu parts
+	n := 0
+	for b.Loop() {
+		n++
+		cpu.start(b)
+		c, err := tls.Dial("tcp", address, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{client.TLS}})
+		must(b, err)
+		must(b, c.Close())
+		cpu.end(b, "floor")
+		_, err = prober.Probe(b.Context(), renewer.ProbeRequest{
+			Placement: p, Expect: renewer.Expected{Leaf: renewer.Fingerprint(pair.Cert.Raw), Roots: renewer.RootSetOf(roots), Origin: renewer.OriginIssued},
+			Roots: roots, Client: &client.TLS, Host: h,
+		})
+		must(b, err)
+		cpu.end(b, "probe")
+	}
+	b.ReportMetric(float64(cpu.took["probe"].Microseconds())/float64(n), "cpu-µs/visit")
+	b.ReportMetric(float64(cpu.took["probe"])/float64(cpu.took["floor"]), "x-floor")
 }
 
 // parts adds up the CPU time of the parts of each turn.

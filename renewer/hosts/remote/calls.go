@@ -10,27 +10,6 @@ import (
 	"renewer/internal/sftp"
 )
 
-// answer is what a call to the SFTP server will have returned.
-type answer[T any] struct {
-	come  chan struct{} // closed when what follows is there
-	value T
-	err   error
-}
-
-func newAnswer[T any]() *answer[T] { return &answer[T]{come: make(chan struct{})} }
-
-func (a *answer[T]) is(value T, err error) {
-	a.value, a.err = value, err
-	close(a.come)
-}
-
-// known is an answer that needs no call.
-func known[T any](value T, err error) *answer[T] {
-	a := newAnswer[T]()
-	a.is(value, err)
-	return a
-}
-
 // ask asks the host something within the client's timeout.
 func ask[T any](d *dir, do func(ctx context.Context) (T, error)) (T, error) {
 	ctx, cancel := d.c.t.client.limit(d.ctx)
@@ -58,7 +37,7 @@ func (d *dir) judge(f *files, err error) error {
 	return d.c.broken(err)
 }
 
-// call is ask about a name.
+// call asks about a name.
 func call[T any](d *dir, op, name string, do func(ctx context.Context, full string) (T, error)) (T, error) {
 	if !fs.ValidPath(name) {
 		var none T
@@ -69,46 +48,30 @@ func call[T any](d *dir, op, name string, do func(ctx context.Context, full stri
 	return v, pathError(op, full, err)
 }
 
-// wait gives an answer that somebody asked for the time to come.
-func wait[T any](d *dir, a *answer[T]) (T, error) {
-	select {
-	case <-a.come:
-	default:
-		select {
-		case <-a.come:
-		case <-d.ctx.Done():
-			var none T
-			return none, d.c.broken(context.Cause(d.ctx))
-		}
-	}
-	return a.value, a.err
+// one asks one thing about a name.
+func one[T any](d *dir, op, name string, request func(b *sftp.Batch, full string) sftp.Reply[T]) (T, error) {
+	return call(d, op, name, func(ctx context.Context, full string) (T, error) {
+		b := d.batch()
+		r := request(b, full)
+		_ = b.Send() // Get tells
+		return r.Get(ctx)
+	})
 }
 
-// workers make calls, each one at a time, and stay for the next: a goroutine
-// that is new to it has to grow its stack first.
-type workers struct {
-	jobs chan func()
-	over chan struct{}   // the session was given up
-	lost <-chan struct{} // the connection has ended
+// batch begins a list of requests; what is needed no more is closed with it.
+func (d *dir) batch() *sftp.Batch {
+	b := d.f.Batch()
+	d.seen.closes(b)
+	return b
 }
 
-func (w *workers) run(job func()) {
-	select {
-	case w.jobs <- job:
-	default:
-		go w.work(job)
-	}
-}
-
-func (w *workers) work(job func()) {
-	for {
-		job()
-		select {
-		case job = <-w.jobs:
-		case <-w.over:
-			return
-		case <-w.lost:
-			return
-		}
-	}
+// change changes something under a name, at once.
+func (d *dir) change(op, name string, requests func(b *sftp.Batch, full string) []sftp.Reply[sftp.None]) error {
+	_, err := call(d, op, name, func(ctx context.Context, full string) (sftp.None, error) {
+		b := d.batch()
+		all := requests(b, full)
+		_ = b.Send() // All tells
+		return sftp.None{}, sftp.All(ctx, all...)
+	})
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -28,14 +29,14 @@ const (
 
 // conn is one connection that was logged in.
 type conn struct {
-	t      *Transport
-	client *ssh.Client
-	to     target
-	mark   string        // what the account's shell prints in front of an answer
-	free   func()        // gives the host to jump over free
-	over   chan struct{} // closed when the connection has ended
-	slots  chan struct{} // one for each session
-	start  chan struct{} // one may start the SFTP session
+	t *Transport
+	*link
+	to    target
+	mark  string        // what the account's shell prints in front of an answer
+	free  func()        // gives the host to jump over free
+	over  chan struct{} // closed when the connection has ended
+	slots chan struct{} // one for each session
+	start chan struct{} // one may start the SFTP session
 
 	mu     sync.Mutex // guards what follows
 	why    error      // it ended; nil while it has not
@@ -47,9 +48,9 @@ type conn struct {
 	beside bool                   // a command ran beside the SFTP session
 }
 
-func newConn(t *Transport, client *ssh.Client, to target, free func()) *conn {
+func newConn(t *Transport, l *link, to target, free func()) *conn {
 	c := &conn{
-		t: t, client: client, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
+		t: t, link: l, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
 		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{}, ways: map[string]way{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
@@ -98,8 +99,26 @@ func (c *conn) end(why error, holds func() bool) {
 	}
 }
 
-// watch ends with the connection.
+// watch ends with the connection. Meanwhile it asks the host whether it is there.
 func (c *conn) watch() {
+	tick := time.NewTicker(c.t.client.Keepalive)
+	defer tick.Stop()
+	for alive := true; alive; {
+		select {
+		case <-c.closed:
+			alive = false
+		case <-tick.C:
+			alive = c.keepAlive()
+		case r := <-c.requests:
+			if r != nil && r.WantReply {
+				_ = r.Reply(false, nil)
+			}
+		case ch := <-c.channels:
+			if ch != nil {
+				_ = ch.Reject(ssh.Prohibited, "")
+			}
+		}
+	}
 	c.fail(c.client.Wait())
 	c.free()
 	close(c.over)
@@ -108,25 +127,28 @@ func (c *conn) watch() {
 	}
 }
 
-// keepAlive asks the host whether it is there, and ends the connection if it
-// does not say so in time.
-func (c *conn) keepAlive() {
-	tick := time.NewTicker(c.t.client.Keepalive)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.over:
-			return
-		case <-tick.C:
-		}
-		late := time.AfterFunc(c.t.client.patience(), func() { c.fail(errSilent) })
-		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
-		late.Stop()
-		if err != nil {
-			c.fail(err)
-			return
-		}
+// keepAlive ends the connection if the host does not answer in time.
+func (c *conn) keepAlive() bool {
+	late := time.AfterFunc(c.t.client.patience(), func() { c.fail(errSilent) })
+	defer late.Stop()
+	_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+	if err != nil {
+		c.fail(err)
 	}
+	return err == nil
+}
+
+// noticed is a stream that tells when it was closed, as the library does when the
+// connection has ended: no goroutine has to wait for that alone.
+type noticed struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (n *noticed) Close() error {
+	n.once.Do(func() { close(n.closed) })
+	return n.Conn.Close()
 }
 
 // reason is why the connection ended; nil while it has not.
@@ -249,7 +271,7 @@ func (t *Transport) RunsBeside(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	if _, err := c.sftp(ctx, t.rights()); err != nil {
+	if _, _, err := c.sftp(ctx, t.rights(), nil); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)

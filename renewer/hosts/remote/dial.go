@@ -29,12 +29,14 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, doing(err)
 	}
-	client, err := shake(ctx, raw, to, known, keys)
+	stream := &noticed{Conn: raw, closed: make(chan struct{})}
+	c, err := shake(ctx, stream, to, known, keys)
 	if err != nil {
 		free()
 		return nil, doing(err)
 	}
-	return newConn(t, client, to, free), nil
+	c.closed = stream.closed
+	return newConn(t, c, to, free), nil
 }
 
 // reach opens the stream to the host, through the host to jump over if there
@@ -68,8 +70,18 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 	return raw, over.release, nil
 }
 
+// link is a connection that was logged in. What the host asks comes here, where
+// ssh.NewClient has three goroutines that wait for it: with some hundred hosts, that
+// is much of the memory.
+type link struct {
+	client   *ssh.Client
+	channels <-chan ssh.NewChannel
+	requests <-chan *ssh.Request
+	closed   <-chan struct{} // its stream was
+}
+
 // shake does the handshake, which knows no context: closing the stream ends it.
-func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys []ssh.Signer) (*ssh.Client, error) {
+func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys []ssh.Signer) (*link, error) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	safe := ssh.SupportedAlgorithms()
 	talk := &talk{to: to, keys: keys}
@@ -93,7 +105,7 @@ func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys [
 		_ = raw.Close()
 		return nil, talk.explain(err)
 	}
-	return ssh.NewClient(c, channels, requests), nil
+	return &link{client: &ssh.Client{Conn: c}, channels: channels, requests: requests}, nil
 }
 
 func withoutSHA1MAC(macs []string) (out []string) {

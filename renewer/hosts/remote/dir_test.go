@@ -105,17 +105,25 @@ func TestDir(t *testing.T) {
 	must(t, err)
 	equal(t, "target after the rename", target, "x")
 	key.Name = "key"
-	found, err := d.Fill("whole", 0o755, key)
-	must(t, err)
-	if len(found) != 1 || found[0].Mode != key.Mode || found[0].Owner != key.Owner || !bytes.Equal(found[0].Data, big) {
-		t.Errorf("filled with %d files", len(found))
+	must(t, d.Publish(".temp", "whole", 0o755, key))
+	for _, again := range []hosts.Dir{d, open(t, tr, "/a/b")} { // as it is remembered, and as it is
+		info, got, err = again.ReadFile("whole/key", int64(len(big)))
+		must(t, err)
+		equal(t, "what was published", info, hosts.Info{Mode: key.Mode, Owner: key.Owner})
+		if !bytes.Equal(got, big) {
+			t.Error("published something else")
+		}
+		info, err = again.Lstat("whole")
+		must(t, err)
+		equal(t, "mode of what was published", info.Mode, fs.ModeDir|0o755)
 	}
-	info, err = d.Lstat("whole")
-	must(t, err)
-	equal(t, "mode of what was filled", info.Mode, fs.ModeDir|0o755)
-	if _, err := d.Fill("whole", 0o755, key); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("filled twice: %v", err)
+	must(t, d.Mkdir(".temp"))
+	if err := d.Publish(".temp", "whole", 0o755, key); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("published over what is there: %v", err)
 	}
+	must(t, hosts.RemoveAll(d, ".temp"))
+	must(t, d.Publish(".temp", "gone", 0o755, key))
+	must(t, d.Discard("gone", ".temp", []string{"other"}))
 	must(t, d.Remove("whole/key", "whole"))
 	names, err := d.ReadDir(".")
 	must(t, err)

@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +33,7 @@ func (d *dir) explain(err error, name string, creates bool) error {
 		}
 	}
 	const least = 64 << 10 // less than a certificate and a directory need
-	room, rerr := call(d, "statvfs", ".", func(ctx context.Context, full string) (sftp.Room, error) { return d.f.Room(ctx, full) })
+	room, rerr := one(d, "statvfs", ".", (*sftp.Batch).Room)
 	switch {
 	case rerr != nil:
 		return err

@@ -20,41 +20,40 @@ import (
 // files is the SFTP session of a connection.
 type files struct {
 	*sftp.Client
-	calls  *workers
 	syncs  bool        // the server has fsync@openssh.com
 	silent atomic.Bool // it did not answer in time, and was given up for that
 	end    func()
 	users  int // under the connection's lock; see conn.evict
 }
 
-// sftp returns the SFTP session with some rights, starting one if there is none.
-func (c *conn) sftp(ctx context.Context, as rights) (*files, error) {
+// sftp returns the SFTP session with some rights, starting one if there is none;
+// first is asked with its greeting then, and was sent.
+func (c *conn) sftp(ctx context.Context, as rights, first func(*sftp.Batch)) (f *files, sent bool, err error) {
 	select { // one starts it, the others wait
 	case c.start <- struct{}{}:
 		defer func() { <-c.start }()
 	case <-c.over:
-		return nil, c.broken(ErrLost)
+		return nil, false, c.broken(ErrLost)
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
 	c.mu.Lock()
-	f := c.files[as]
+	f = c.files[as]
 	if f != nil {
 		f.users++
 	}
 	c.mu.Unlock()
 	if f != nil {
-		return f, nil
+		return f, false, nil
 	}
-	f, err := c.startSFTP(ctx, as)
-	if err != nil {
-		return nil, err
+	if f, err = c.startSFTP(ctx, as, first); err != nil {
+		return nil, false, err
 	}
 	c.mu.Lock()
 	c.files[as] = f
 	f.users++
 	c.mu.Unlock()
-	return f, nil
+	return f, first != nil, nil
 }
 
 // unused says that a session is not used any more by who got it from sftp.
@@ -101,11 +100,11 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 	c.t.mu.Lock()
 	server := cmp.Or(c.t.cfg.SFTPServer, c.t.sftpServer, hosts.SFTPPlaces[0])
 	c.t.mu.Unlock()
-	f, err := c.serve(ctx, asRoot, server, "-d", dir)
+	f, err := c.serve(ctx, asRoot, server, nil, "-d", dir)
 	if err != nil {
 		return nil, err
 	}
-	real, err := f.RealPath(ctx, ".")
+	real, err := sftp.One(ctx, f.Client, func(b *sftp.Batch) sftp.Reply[string] { return b.RealPath(".") })
 	if err == nil && real != dir {
 		err = fmt.Errorf("%s was changed meanwhile: it led to %s", dir, real)
 	}
@@ -118,10 +117,10 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 
 // startSFTP starts the subsystem, or the server as a command. Its usual place
 // is tried before the host is searched for it, which costs a command.
-func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
+func (c *conn) startSFTP(ctx context.Context, as rights, first func(*sftp.Batch)) (*files, error) {
 	server := c.t.cfg.SFTPServer
 	if server != "" || as == asLogin {
-		f, err := c.serve(ctx, as, server)
+		f, err := c.serve(ctx, as, server, first)
 		if server != "" || !errors.Is(err, sftp.ErrProtocol) {
 			return f, err
 		}
@@ -134,11 +133,14 @@ func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
 	if server == "" {
 		server = hosts.SFTPPlaces[0]
 	}
-	f, err := c.serve(ctx, as, server)
+	f, err := c.serve(ctx, as, server, first)
 	var failed *startError
 	if errors.As(err, &failed) {
-		out, _ := c.run(ctx, asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)) // fails if any is missing
-		there := strings.Fields(string(out))
+		var there []string
+		out, _ := c.command(ctx, words(asLogin, append([]string{"ls", "-d"}, hosts.SFTPPlaces...)), "ls") // fails if any is missing
+		if out != nil {
+			there = strings.Fields(string(out.answer.bytes()))
+		}
 		at := slices.IndexFunc(hosts.SFTPPlaces, func(s string) bool { return slices.Contains(there, s) })
 		switch {
 		case at < 0:
@@ -147,7 +149,7 @@ func (c *conn) startSFTP(ctx context.Context, as rights) (*files, error) {
 			return nil, err
 		}
 		server = hosts.SFTPPlaces[at]
-		f, err = c.serve(ctx, as, server)
+		f, err = c.serve(ctx, as, server, first)
 	}
 	if err == nil {
 		c.t.mu.Lock()
@@ -175,7 +177,7 @@ func (e *startError) Error() string {
 func (e *startError) Unwrap() error { return e.err }
 
 // serve starts a server and shakes hands with it.
-func (c *conn) serve(ctx context.Context, as rights, server string, more ...string) (*files, error) {
+func (c *conn) serve(ctx context.Context, as rights, server string, first func(*sftp.Batch), more ...string) (*files, error) {
 	s, end, err := c.session(ctx)
 	if err != nil {
 		return nil, err
@@ -183,7 +185,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string, more ...stri
 	ctx, cancel := c.t.client.limit(ctx)
 	defer cancel()
 	said := &tail{limit: outputKept}
-	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said, more) }, nil)
+	f, err := await(ctx, func() (*files, error) { return c.begin(s, as, server, said, first, more) }, nil)
 	if err != nil {
 		end()
 		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
@@ -191,8 +193,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string, more ...stri
 		}
 		return nil, c.explainStart(as, server, said.line(), err)
 	}
-	f.calls = &workers{jobs: make(chan func()), over: make(chan struct{}), lost: c.over}
-	f.end = sync.OnceFunc(func() { close(f.calls.over); _ = f.Close(); end() })
+	f.end = sync.OnceFunc(func() { _ = f.Close(); end() })
 	if f.Extension("posix-rename@openssh.com") == "" {
 		f.end()
 		return nil, misconfigured(errors.New("the SFTP server cannot rename onto an existing name (posix-rename@openssh.com)"),
@@ -204,7 +205,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string, more ...stri
 
 // begin starts the server on a session. Without -u it would create files that
 // others can read.
-func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more []string) (*files, error) {
+func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
 	in, err := s.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -215,7 +216,7 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more 
 	}
 	s.Stderr = said
 	if server == "" {
-		err = s.RequestSubsystem("sftp")
+		err = s.RequestSubsystem("sftp") // sshd takes nothing before that
 	} else {
 		var line string
 		if line, err = commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...))); err == nil {
@@ -233,7 +234,7 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, more 
 		return nil, err
 	}
 	to := newGather(in)
-	client, err := sftp.New(out, to)
+	client, err := sftp.New(out, to, first)
 	if err != nil {
 		_ = to.Close() // nothing is sent any more
 		// It has ended, or ends now that its input has; what it said says why.

@@ -3,11 +3,10 @@ package remote
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
-	"time"
+	"slices"
 
 	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
@@ -36,16 +35,22 @@ func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
 	defer root.end()
 	for _, f := range files {
 		temp := ".tmp-" + rand.Text()
-		h, err := root.Open(ctx, temp, sftp.Write|sftp.Create|sftp.Exclusive)
+		h, err := sftp.One(ctx, root.Client, func(b *sftp.Batch) sftp.Reply[*sftp.File] {
+			return b.Open(temp, sftp.Write|sftp.Create|sftp.Exclusive)
+		})
 		if err != nil {
 			return err
 		}
-		if err := d.f.Rename(ctx, path.Join(at, temp), f.Name, nil); err != nil {
-			h.Forget()
-			_ = root.Remove(ctx, sftp.Gone{Name: temp}) // in what is open
+		_, err = sftp.One(ctx, d.f.Client, func(b *sftp.Batch) sftp.Reply[sftp.None] { return b.Rename(path.Join(at, temp), f.Name) })
+		if err != nil {
+			b := root.Batch()
+			b.Close(h)
+			gone := b.Remove(temp) // in what is open
+			_ = b.Send()
+			_, _ = gone.Get(ctx)
 			return err
 		}
-		if err := h.Fill(ctx, f, root.syncs); err != nil {
+		if err := root.Fill(ctx, h, f, root.syncs); err != nil {
 			return err
 		}
 	}
@@ -56,17 +61,12 @@ func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
 // out only what that user could not read wherever it lies. So a copy of it with
 // its owner and mode tells them nothing.
 func (d *dir) readForeign(ctx context.Context, full string, most int) (content, error) {
-	root, err := d.c.sftp(ctx, besideRoot)
+	root, _, err := d.c.sftp(ctx, besideRoot, nil)
 	if err != nil {
 		return content{}, err
 	}
 	defer d.c.unused(root)
-	f, err := root.Open(ctx, full, sftp.Read)
-	if err != nil {
-		return content{}, d.judge(root, err)
-	}
-	defer f.Forget()
-	i, data, err := f.ReadAll(ctx, most)
+	i, data, err := root.ReadAll(ctx, full, most)
 	if err != nil {
 		return content{}, d.judge(root, err)
 	}
@@ -80,61 +80,16 @@ func (d *dir) readForeign(ctx context.Context, full string, most int) (content, 
 	return content{about(i).Info, data}, nil
 }
 
-// way is what was found out about the way to a directory.
-type way struct {
-	path  string
-	as    rights
-	found time.Time
-}
-
-// waysKept is how long the way to a directory is taken for what it was: a
-// placement is staged, flipped and looked at in one go. Who could change it
-// is root, or the user with whose rights what is done there is done.
-const waysKept = 10 * time.Second
-
-func (c *conn) wayTo(name string) (way, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w, ok := c.ways[name]
-	return w, ok && time.Since(w.found) < waysKept
-}
-
-func (c *conn) keepWay(name string, w way) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for n, w := range c.ways {
-		if time.Since(w.found) >= waysKept {
-			delete(c.ways, n)
-		}
-	}
-	c.ways[name] = w
-}
-
-func (c *conn) loseWay(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.ways, name)
-}
-
-// settle looks at the way to the directory, and finds out with whose rights to
-// work in it.
-func (d *dir) settle(ctx context.Context) error {
-	d.as = d.c.t.rights()
-	if d.as != asRoot {
-		return nil
-	}
-	parts := []string{d.path}
-	for at := d.path; at != "/"; {
-		at = path.Dir(at)
-		parts = append([]string{at}, parts...)
-	}
-	infos, err := d.f.LstatAll(ctx, parts)
-	if err != nil {
-		return err
-	}
+// settle looks at the way to the directory, part by part from the top, and finds
+// out with whose rights to work in it.
+func (d *dir) settle(ctx context.Context, infos []sftp.Reply[sftp.Info]) error {
 	var way hosts.Way
-	for n, part := range parts {
-		if err := way.Through(part, about(infos[n]).Info); err != nil {
+	for n, part := range wayTo(d.path) {
+		i, err := infos[n].Get(ctx)
+		if err != nil {
+			return &fs.PathError{Op: "lstat", Path: part, Err: err}
+		}
+		if err := way.Through(part, about(i).Info); err != nil {
 			return err
 		}
 	}
@@ -144,7 +99,7 @@ func (d *dir) settle(ctx context.Context) error {
 	if way.Owner.UID == 0 {
 		return nil
 	}
-	f, err := d.c.sftp(ctx, asUser(way.Owner.UID))
+	f, _, err := d.c.sftp(ctx, asUser(way.Owner.UID), nil)
 	if err != nil {
 		return err
 	}
@@ -153,4 +108,21 @@ func (d *dir) settle(ctx context.Context) error {
 	return nil
 }
 
-var errNotRegular = errors.New("not a regular file")
+// wayTo are the directories on the way to one, it among them.
+func wayTo(full string) []string {
+	out := []string{full}
+	for full != "/" {
+		full = path.Dir(full)
+		out = append(out, full)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// lookAtParts asks what they are.
+func lookAtParts(b *sftp.Batch, full string) (out []sftp.Reply[sftp.Info]) {
+	for _, part := range wayTo(full) {
+		out = append(out, b.Lstat(part))
+	}
+	return out
+}

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"io"
-	"runtime"
 	"sync"
 )
 
@@ -10,28 +9,23 @@ import (
 // too.
 const gathered = 256 << 10
 
-// lets is how often others who are about to write are let go first. With two
-// processors or more once is not enough.
-const lets = 3
-
-// gather is the way to the SFTP server. What several goroutines write in the
-// same moment goes as one packet: a packet costs more than a request. The order
-// stays. A Write that returns was not sent yet; after one that failed, every
-// Write fails.
+// gather is the way to the SFTP server. Who writes does not wait for a host that
+// takes nothing: its request ends with its context. What is written in the meantime
+// goes in one piece. The order stays. A Write that returns was not sent yet; after
+// one that failed, every Write fails.
 type gather struct {
 	to io.WriteCloser
 
 	mu      sync.Mutex
 	change  sync.Cond // of what follows
 	waiting []byte
+	sending bool // a goroutine is at it
 	err     error
 }
 
-// newGather starts a goroutine, which Close or an error of to ends.
 func newGather(to io.WriteCloser) *gather {
 	g := &gather{to: to}
 	g.change.L = &g.mu
-	go g.send()
 	return g
 }
 
@@ -44,52 +38,51 @@ func (g *gather) Write(p []byte) (int, error) {
 	if g.err != nil {
 		return 0, g.err
 	}
-	if len(g.waiting) == 0 {
-		g.change.Broadcast()
-	}
 	g.waiting = append(g.waiting, p...)
+	g.begin()
 	return len(p), nil
 }
 
-func (g *gather) send() {
-	defer g.to.Close()
-	var sent []byte
-	for {
-		g.mu.Lock()
-		for len(g.waiting) == 0 && g.err == nil {
-			g.change.Wait()
-		}
-		g.mu.Unlock()
-		for range lets {
-			runtime.Gosched()
-		}
-		g.mu.Lock()
-		now := g.waiting
-		g.waiting = sent[:0]
-		err := g.err
-		g.mu.Unlock()
-		if err != nil {
-			return
-		}
-		g.change.Broadcast()
-		if _, err = g.to.Write(now); err != nil {
-			g.fail(err)
-		}
-		sent = now
+func (g *gather) begin() {
+	if !g.sending {
+		g.sending = true
+		go g.send()
 	}
 }
 
-func (g *gather) fail(err error) {
+// send ends when there is nothing to send.
+func (g *gather) send() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.err == nil {
-		g.err = err
+	for len(g.waiting) > 0 && g.err == nil {
+		now := g.waiting
+		g.waiting = nil
+		g.change.Broadcast()
+		g.mu.Unlock()
+		_, err := g.to.Write(now)
+		g.mu.Lock()
+		if err != nil && g.err == nil {
+			g.err = err
+			g.change.Broadcast()
+		}
 	}
-	g.change.Broadcast()
+	if g.err != nil { // sending stays: the stream is closed once
+		g.mu.Unlock()
+		_ = g.to.Close()
+		g.mu.Lock()
+		return
+	}
+	g.sending = false
 }
 
 // Close gives up what was not sent. The stream is closed by who writes to it.
 func (g *gather) Close() error {
-	g.fail(io.ErrClosedPipe)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil {
+		g.err = io.ErrClosedPipe
+		g.change.Broadcast()
+		g.begin()
+	}
 	return nil
 }

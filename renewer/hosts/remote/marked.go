@@ -52,7 +52,7 @@ type unmarked struct {
 }
 
 func newUnmarked(mark string, r io.Reader) *unmarked {
-	return &unmarked{mark: mark + "\n", r: bufio.NewReader(r), noise: tail{limit: outputKept}}
+	return &unmarked{mark: mark + "\n", r: bufio.NewReaderSize(r, 256), noise: tail{limit: outputKept}}
 }
 
 // Read is used by one goroutine.

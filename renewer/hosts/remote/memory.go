@@ -1,7 +1,6 @@
 package remote
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -14,25 +13,37 @@ import (
 	"renewer/renewer/hosts"
 )
 
-// memory is what a Dir has asked since it was opened and not changed itself:
+// memory is what was asked about a directory and not changed by renewer since:
 // each request costs a round trip, and placing asks for most things several
-// times, some of them ahead. A Dir lives for one call of a Host, so what others
-// change meanwhile could have gone unseen without it too.
+// times. It is that of one call of a Host. Where the next one follows at once
+// and says so (hosts.Ahead.Recent), it is taken over.
 type memory struct {
 	mu    sync.Mutex
-	infos map[string]*answer[info]
-	lists map[string]*answer[[]string]
-	links map[string]*answer[string]
-	data  map[string]*answer[content]
+	infos map[string]told[info]
+	lists map[string]told[[]string]
+	links map[string]told[string]
+	data  map[string]content
 
-	handles map[string]*answer[*sftp.File] // directories that are open, to be synced
-	age     int                            // counts changes
+	before  *memory               // of the call before, without one of its own
+	session *files                // what follows is open there
+	handles map[string]*sftp.File // directories, to be synced
+	closing []*sftp.File          // needed no more
+}
+
+// told is an answer: that a name is missing is one too.
+type told[T any] struct {
+	value T
+	err   error
 }
 
 // info is what SFTP tells of a name, itself and not what it leads to.
 type info struct {
 	hosts.Info
 	size int64
+}
+
+func about(i sftp.Info) info {
+	return info{Info: hosts.Info{Mode: i.Mode, Owner: hosts.Owner{UID: int(i.UID), GID: int(i.GID)}}, size: int64(min(i.Size, 1<<62))}
 }
 
 // content is a file as it was read.
@@ -46,81 +57,79 @@ const contentKept = 64 << 10
 
 func newMemory() *memory {
 	return &memory{
-		infos: map[string]*answer[info]{}, lists: map[string]*answer[[]string]{}, links: map[string]*answer[string]{},
-		data: map[string]*answer[content]{}, handles: map[string]*answer[*sftp.File]{},
+		infos: map[string]told[info]{}, lists: map[string]told[[]string]{}, links: map[string]told[string]{},
+		data: map[string]content{}, handles: map[string]*sftp.File{},
 	}
 }
 
-// remember returns what a map holds under a name, else has it asked for. That
-// a name is missing is kept too; after another error who comes later asks again.
-func remember[T any](d *dir, in map[string]*answer[T], name string, find func(ctx context.Context) (T, error)) *answer[T] {
-	m := d.seen
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if a, ok := in[name]; ok {
-		return a
-	}
-	a := newAnswer[T]()
-	in[name] = a
-	d.f.calls.run(func() {
-		value, err := ask(d, find)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			m.mu.Lock()
-			if in[name] == a {
-				delete(in, name)
-			}
-			m.mu.Unlock()
-		}
-		a.is(value, err)
-	})
-	return a
+// anew knows nothing but what is open, and what was known.
+func (m *memory) anew() *memory {
+	n := newMemory()
+	n.session, n.handles, n.closing = m.session, m.handles, m.closing
+	m.before, m.handles, m.closing = nil, nil, nil
+	n.before = m
+	return n
 }
 
-func (m *memory) changes() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.age
-}
-
-// listed keeps what a listing tells of the names in a directory, if nothing was
-// changed since it was asked for.
-func (m *memory) listed(dir string, names map[string]info, age int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.age != age {
+// recall takes over what was known before and not asked since.
+func (m *memory) recall() {
+	b := m.before
+	if m.before = nil; b == nil {
 		return
 	}
-	for name, i := range names {
-		m.infos[path.Join(dir, name)] = known(i, nil)
+	older(m.infos, b.infos)
+	older(m.lists, b.lists)
+	older(m.links, b.links)
+	older(m.data, b.data)
+}
+
+func older[T any](to, from map[string]T) {
+	for name, v := range from {
+		if _, ok := to[name]; !ok {
+			to[name] = v
+		}
 	}
 }
 
-// list is the listing of a directory, nil if it was not asked for.
-func (m *memory) list(dir string) *answer[[]string] {
+// of gives the session's own handles; those of another one are gone.
+func (m *memory) of(f *files) {
+	if m.session != f {
+		m.session, m.handles, m.closing = f, map[string]*sftp.File{}, nil
+	}
+}
+
+// lookUp returns what a map holds under a name.
+func lookUp[T any](m *memory, in map[string]told[T], name string) (told[T], bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.lists[dir]
+	t, ok := in[name]
+	return t, ok
+}
+
+// keep notes an answer, if it is one.
+func keep[T any](m *memory, in map[string]told[T], name string, value T, err error) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		in[name] = told[T]{value, err}
+	}
 }
 
 // missing reports whether the listing of its directory lacks a name.
 func (m *memory) missing(name string) bool {
-	list := m.list(path.Dir(name))
-	if list == nil || name == "." {
-		return false
-	}
-	select {
-	case <-list.come:
-		return list.err == nil && !slices.Contains(list.value, path.Base(name))
-	default:
-		return false
-	}
+	list, ok := lookUp(m, m.lists, path.Dir(name))
+	return ok && name != "." && (list.err != nil || !slices.Contains(list.value, path.Base(name)))
 }
 
-// is notes what a name is, if it is known from making it.
-func (m *memory) is(name string, i info) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.infos[name] = known(i, nil)
+// listed keeps a listing, and what it tells of each name.
+func (m *memory) listed(dir string, found []sftp.Entry) []string {
+	names := make([]string, 0, len(found))
+	for _, e := range found {
+		names = append(names, e.Name)
+		keep(m, m.infos, path.Join(dir, e.Name), about(e.Info), nil)
+	}
+	keep(m, m.lists, dir, names, nil)
+	return names
 }
 
 // forget drops what a change of a name may have made untrue: of itself, of
@@ -128,81 +137,102 @@ func (m *memory) is(name string, i info) {
 func (m *memory) forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.age++
-	delete(m.lists, path.Dir(name))
-	drop(m.infos, name)
-	drop(m.lists, name)
-	drop(m.links, name)
-	drop(m.data, name)
-	for have, a := range m.handles {
-		if have == name || strings.HasPrefix(have, name+"/") {
-			closeHandle(a)
+	m.drop(name)
+	for have, h := range m.handles {
+		if below(have, name) {
+			m.closing = append(m.closing, h)
 			delete(m.handles, have)
 		}
+	}
+}
+
+func (m *memory) drop(name string) {
+	for ; m != nil; m = m.before {
+		delete(m.lists, path.Dir(name))
+		drop(m.infos, name)
+		drop(m.lists, name)
+		drop(m.links, name)
+		drop(m.data, name)
+	}
+}
+
+// put says that a name has something else under it from now on.
+func (m *memory) put(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, listed := m.lists[path.Dir(name)]
+	m.drop(name)
+	if base := path.Base(name); listed && dir.err == nil {
+		if !slices.Contains(dir.value, base) {
+			dir.value = append(slices.Clone(dir.value), base)
+		}
+		m.lists[path.Dir(name)] = dir
 	}
 }
 
 // move keeps what is known of a name, and of all below it, under another name
 // that it has got.
 func (m *memory) move(from, to string) {
+	infos, lists, links, data := maps.Clone(m.infos), maps.Clone(m.lists), maps.Clone(m.links), maps.Clone(m.data)
+	m.forget(from)
+	m.put(to)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.age++
-	delete(m.lists, path.Dir(from))
-	delete(m.lists, path.Dir(to))
-	rename(m.infos, from, to)
-	rename(m.lists, from, to)
-	rename(m.links, from, to)
-	rename(m.data, from, to)
-	rename(m.handles, from, to)
+	rename(m.infos, infos, from, to)
+	rename(m.lists, lists, from, to)
+	rename(m.links, links, from, to)
+	rename(m.data, data, from, to)
 }
 
-// rename leaves out what is still being asked by the old name.
-func rename[T any](in map[string]*answer[T], from, to string) {
-	moved := map[string]*answer[T]{}
-	for have, a := range in {
-		rest, below := strings.CutPrefix(have, from)
-		if !below || rest != "" && rest[0] != '/' {
-			continue
+func rename[T any](in, was map[string]T, from, to string) {
+	for have, v := range was {
+		if have == from || strings.HasPrefix(have, from+"/") {
+			in[to+have[len(from):]] = v
 		}
-		select {
-		case <-a.come:
-			if a.err == nil {
-				moved[to+rest] = a
-			}
-		default:
-		}
-	}
-	drop(in, from)
-	drop(in, to)
-	maps.Copy(in, moved)
-}
-
-// letGo closes what is open.
-func (m *memory) letGo() {
-	m.mu.Lock()
-	open := m.handles
-	m.handles = map[string]*answer[*sftp.File]{}
-	m.mu.Unlock()
-	for _, a := range open {
-		closeHandle(a)
-	}
-}
-
-func closeHandle(a *answer[*sftp.File]) {
-	select {
-	case <-a.come:
-		if a.value != nil {
-			a.value.Forget()
-		}
-	default: // it goes with the session
 	}
 }
 
 func drop[T any](from map[string]T, name string) {
 	for have := range from {
-		if have == name || name == "." || strings.HasPrefix(have, name+"/") {
+		if below(have, name) {
 			delete(from, have)
 		}
 	}
+}
+
+// below reports whether one name is another one, or lies below it.
+func below(name, top string) bool {
+	return name == top || top == "." || strings.HasPrefix(name, top+"/")
+}
+
+// closes adds to a batch what is needed no more.
+func (m *memory) closes(b *sftp.Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.closing {
+		b.Close(f)
+	}
+	m.closing = nil
+}
+
+// letGo closes all that is open.
+func (m *memory) letGo() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session == nil {
+		return
+	}
+	for _, f := range m.handles {
+		m.closing = append(m.closing, f)
+	}
+	m.handles = map[string]*sftp.File{}
+	if len(m.closing) == 0 {
+		return
+	}
+	b := m.session.Batch()
+	for _, f := range m.closing {
+		b.Close(f)
+	}
+	m.closing = nil
+	_ = b.Send() // it ends with the session
 }

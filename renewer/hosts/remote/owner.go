@@ -93,13 +93,13 @@ func (c *conn) self(ctx context.Context, dir string) (o hosts.Owner, err error) 
 // selfByFile makes a directory below the first one of the path that is there,
 // and removes it again.
 func (c *conn) selfByFile(ctx context.Context, at string) (o hosts.Owner, err error) {
-	f, err := c.sftp(ctx, c.t.rights())
+	f, _, err := c.sftp(ctx, c.t.rights(), nil)
 	if err != nil {
 		return o, err
 	}
 	d := &dir{ctx: ctx, c: c, f: f, seen: newMemory(), path: path.Join("/", c.t.cfg.Root, at)}
 	for {
-		_, err := ask(d, func(ctx context.Context) (sftp.Info, error) { return f.Stat(ctx, d.path) })
+		_, err := one(d, "stat", ".", (*sftp.Batch).Stat)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || d.path == "/" {
 			break
 		}

@@ -31,6 +31,11 @@ import (
 // user that runs the tests; more are lines of its configuration.
 func sshd(t testing.TB, more ...string) (cfg Config) {
 	t.Helper()
+	return sshdCounted(t, &sshdCPU{}, more...)
+}
+
+func sshdCounted(t testing.TB, spent *sshdCPU, more ...string) (cfg Config) {
+	t.Helper()
 	const binary = "/usr/sbin/sshd"
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("OpenSSH's server is not installed: %v", err)
@@ -70,10 +75,13 @@ Subsystem sftp internal-sftp
 				t.Error(err)
 				return
 			}
+			spent.running.Add(1)
 			work.Go(func() {
+				defer spent.running.Done()
 				cmd := exec.Command(binary, "-i", "-f", dir+"/sshd_config", "-E", dir+"/log")
 				cmd.Stdin, cmd.Stdout = stream, stream
 				_ = cmd.Run() // with 255 where the client cuts the connection; what matters is seen at the client
+				spent.ended(cmd)
 				stream.Close()
 			})
 		}
@@ -252,5 +260,33 @@ func failures(t *testing.T, tr *Transport) {
 	must(t, syscall.Mount("tmpfs", at, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	if err := d.Mkdir("dir"); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("read-only: error %v", err)
+	}
+}
+
+// What is opened before it is known what it is may turn out to be a pipe, which holds
+// up the server: that is said at once, and everything else goes on.
+func TestAPipeInTheStore(t *testing.T) {
+	t.Parallel()
+	tr := reach(t, client(t), sshd(t))
+	root := t.TempDir()
+	write(t, root+"/store/file", "x")
+	must(t, syscall.Mkfifo(root+"/store/pipe", 0o600))
+	t.Cleanup(func() { // the server is let go
+		f, err := os.OpenFile(root+"/store/pipe", os.O_RDWR, 0)
+		must(t, err)
+		f.Close()
+	})
+	start := time.Now()
+	d, err := tr.OpenDir(t.Context(), root, false, hosts.Ahead{Trees: []hosts.Tree{{Dir: "store", Files: []string{"pipe", "file"}}}})
+	must(t, err)
+	defer d.Close()
+	if _, _, err := d.ReadFile("store/pipe", 10); !errors.Is(err, errNotRegular) {
+		t.Errorf("read the pipe: %v", err)
+	}
+	_, data, err := d.ReadFile("store/file", 10)
+	must(t, err)
+	equal(t, "the file", string(data), "x")
+	if took := time.Since(start); took >= tr.client.Timeout {
+		t.Errorf("it took %s", took)
 	}
 }

@@ -2,6 +2,8 @@ package remote
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +27,23 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf = slices.Delete(t.buf, 0, extra)
 	}
 	return len(p), nil
+}
+
+// ReadFrom reads with little room, as mostly nothing comes: io.Copy would hold
+// 32 KiB for each session.
+func (t *tail) ReadFrom(r io.Reader) (all int64, err error) {
+	var room [512]byte
+	for {
+		n, err := r.Read(room[:])
+		_, _ = t.Write(room[:n])
+		all += int64(n)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+	}
 }
 
 func (t *tail) bytes() []byte {

@@ -118,7 +118,6 @@ func (t *Transport) connect(a *attempt) {
 			a.conn.fail(errClosed)
 		}
 		t.client.Log.Debug("host connected", "host", t.cfg.Name, "took", time.Since(start))
-		t.work.Go(a.conn.keepAlive)
 		t.work.Go(a.conn.watch)
 	}
 }
