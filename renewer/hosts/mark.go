@@ -43,22 +43,18 @@ func roomOf(m renewer.Mark) string { return path.Join(ownerDir, m.Token()) }
 // keeper is the mark of the directory; nil for none. There is one room alone, so
 // mostly it is enough to look for one's own.
 func (pl *place) keeper() (*renewer.Mark, error) {
+	if i, err := pl.dir.Lstat(roomOf(pl.me)); err == nil && i.Mode.IsDir() {
+		m := pl.me
+		return &m, nil
+	}
+	names, err := pl.dir.ReadDir(ownerDir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil, nil
+	}
 	full := path.Join(pl.path, ownerDir)
 	none := func(what string) (*renewer.Mark, error) {
 		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
 			"if no other renewer places certificates there, on the host: rm -r "+full)
-	}
-	i, err := pl.dir.Lstat(roomOf(pl.me))
-	if err == nil && i.Mode.IsDir() {
-		m := pl.me
-		return &m, nil
-	}
-	var names []string
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		names, err = pl.dir.ReadDir(ownerDir)
-	}
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
-		return nil, nil
 	}
 	if err != nil {
 		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
