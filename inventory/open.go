@@ -42,7 +42,7 @@ type Options struct {
 // safe for many goroutines.
 type Inventory struct {
 	path  string
-	onto  string // Options.Machine
+	onto  string   // Options.Machine
 	file  *os.File // of db, and closed by it
 	db    *bolt.DB
 	now   func() time.Time

@@ -118,7 +118,7 @@ func (d *inTimeDir) swapped(name string, last bool, op func() error) (part strin
 	} else {
 		exchange := func() error { return unix.Renameat2(unix.AT_FDCWD, at, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE) }
 		must(d.a.t, exchange())
-		defer exchange() //nolint:errcheck // what was done may have taken one of them away
+		defer exchange() // what was done may have taken one of them away
 	}
 	d.a.swaps++
 	err = op()

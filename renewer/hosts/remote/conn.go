@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -182,6 +183,25 @@ func (c *conn) broken(err error) error {
 // session opens a session within the client's timeout. A host that says nothing
 // in that time is taken for dead; one that has no session free is asked again.
 func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
+	return session(ctx, c, c.client.NewSession)
+}
+
+// stream is a session that nothing was started in, and what the host asks there.
+type stream struct {
+	ssh.Channel
+	requests <-chan *ssh.Request
+}
+
+// stream opens one. The library's own has a goroutine that waits for requests, of
+// which there is one, at the end.
+func (c *conn) stream(ctx context.Context) (*stream, func(), error) {
+	return session(ctx, c, func() (*stream, error) {
+		ch, requests, err := c.client.OpenChannel("session", nil)
+		return &stream{ch, requests}, err
+	})
+}
+
+func session[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (s T, end func(), err error) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
@@ -189,32 +209,31 @@ func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
 		select {
 		case c.slots <- struct{}{}:
 		case <-c.over:
-			return nil, nil, c.broken(ErrLost)
+			return s, nil, c.broken(ErrLost)
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+			return s, nil, context.Cause(ctx)
 		}
 	}
 	free := func() { <-c.slots }
 	limited, cancel := c.t.client.limit(ctx)
 	defer cancel()
-	s, err := c.open(limited)
-	if err != nil {
+	if s, err = opened(limited, c, open); err != nil {
 		free()
 		var refused *ssh.OpenChannelError
 		if !errors.As(err, &refused) && ctx.Err() == nil {
 			c.fail(err) // silent or gone: the library has no one error for that
 		}
-		return nil, nil, c.broken(err)
+		return s, nil, c.broken(err)
 	}
 	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
 }
 
-// open asks for a session until there is one. A host that has refused one is not
+// opened asks for a session until there is one. A host that has refused one is not
 // silent, whenever the time is up.
-func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
+func opened[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (none T, err error) {
 	var refused *ssh.OpenChannelError
 	for pause := refusedPause; ; pause = min(2*pause, longestPause) {
-		s, err := c.ask(ctx)
+		s, err := asked(ctx, c, open)
 		var no *ssh.OpenChannelError
 		if errors.As(err, &no) && (no.Reason == ssh.ConnectionFailed || no.Reason == ssh.ResourceShortage) {
 			refused = no
@@ -227,18 +246,18 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 		case <-next.C:
 		case <-c.over:
 			next.Stop()
-			return nil, ErrLost
+			return none, ErrLost
 		case <-ctx.Done():
 			next.Stop()
-			return nil, misconfigured(fmt.Errorf("the host opens no further session: %w", refused), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+			return none, misconfigured(fmt.Errorf("the host opens no further session: %w", refused), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
 		}
 	}
 }
 
-// ask asks for a session once. The library forgets a request that is sent while
+// asked asks for a session once. The library forgets a request that is sent while
 // a connection ends, and waits for its answer for ever (mux.openChannel, after
 // dropAll); so the end of the connection counts here.
-func (c *conn) ask(ctx context.Context) (*ssh.Session, error) {
+func asked[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})
@@ -250,7 +269,7 @@ func (c *conn) ask(ctx context.Context) (*ssh.Session, error) {
 		case <-done:
 		}
 	}()
-	return await(ctx, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+	return await(ctx, open, func(s T) { _ = s.Close() })
 }
 
 // besidePatience is how long a session that was closed may still count at the

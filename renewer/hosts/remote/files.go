@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -178,7 +179,7 @@ func (e *startError) Unwrap() error { return e.err }
 
 // serve starts a server and shakes hands with it.
 func (c *conn) serve(ctx context.Context, as rights, server string, first func(*sftp.Batch), more ...string) (*files, error) {
-	s, end, err := c.session(ctx)
+	s, end, err := c.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -205,23 +206,15 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 
 // begin starts the server on a session. Without -u it would create files that
 // others can read.
-func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
-	in, err := s.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := s.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	s.Stderr = said
-	if server == "" {
-		err = s.RequestSubsystem("sftp") // sshd takes nothing before that
-	} else {
-		var line string
-		if line, err = commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...))); err == nil {
-			err = s.Start(line)
+func (c *conn) begin(s *stream, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
+	var out io.Reader = s
+	request, what := "subsystem", "sftp"
+	if server != "" {
+		line, err := commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...)))
+		if err != nil {
+			return nil, err
 		}
+		request, what = "exec", line
 		behind := newUnmarked(c.mark, out)
 		defer func() {
 			if !behind.found {
@@ -230,10 +223,16 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, first
 		}()
 		out = behind
 	}
+	ok, err := s.SendRequest(request, true, ssh.Marshal(struct{ What string }{what})) // sshd takes nothing before its answer
+	if err == nil && !ok {
+		err = errors.New("the host refuses it")
+	}
 	if err != nil {
 		return nil, err
 	}
-	to := newGather(in)
+	spoken := make(chan struct{})
+	go func() { defer close(spoken); _, _ = io.Copy(said, s.Stderr()) }() // ends with the session
+	to := newGather(closing{s})
 	client, err := sftp.New(out, to, first)
 	if err != nil {
 		_ = to.Close() // nothing is sent any more
@@ -243,13 +242,39 @@ func (c *conn) begin(s *ssh.Session, as rights, server string, said *tail, first
 		}
 		switch {
 		case server != "":
-			err = cmp.Or(s.Wait(), err)
-		case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
-			err = errors.New("it has ended")
+			err = cmp.Or(s.exit(), err)
+		case !errors.Is(err, sftp.ErrProtocol): // else a shell may have printed that: see startSFTP
+			err = cmp.Or(s.exit(), errors.New("it has ended"))
 		}
+		<-spoken
 		return nil, err
 	}
 	return &files{Client: client}, nil
+}
+
+// closing closes the input of what runs in a session.
+type closing struct{ ssh.Channel }
+
+func (c closing) Close() error { return c.CloseWrite() }
+
+// exit waits for the end of what ran, and is how it ended (RFC 4254, section 6.10);
+// nil where it ended well, or that is not said.
+func (s *stream) exit() (how error) {
+	for r := range s.requests {
+		switch r.Type {
+		case "exit-status":
+			var is struct{ Status uint32 }
+			if ssh.Unmarshal(r.Payload, &is) == nil && is.Status != 0 {
+				how = fmt.Errorf("exit status %d", is.Status)
+			}
+		case "exit-signal":
+			how = errors.New("it was killed")
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+	return how
 }
 
 func (c *conn) explainStart(as rights, server, said string, err error) error {
