@@ -30,6 +30,9 @@ type Options struct {
 	// NoSync leaves out every fsync. For tests alone: a power cut then
 	// damages the file.
 	NoSync bool
+	// Machine says which machine this is, so that a copy of the inventory that is
+	// opened on another one is noticed; empty: that is not known.
+	Machine string
 	// Now is the clock for events without a time; nil means time.Now.
 	Now func() time.Time
 }
@@ -38,6 +41,7 @@ type Options struct {
 // safe for many goroutines.
 type Inventory struct {
 	path  string
+	onto  string // Options.Machine
 	file  *os.File // of db, and closed by it
 	db    *bolt.DB
 	now   func() time.Time
@@ -75,7 +79,7 @@ func Open(path string, o Options) (*Inventory, error) {
 	if err := checkPages(path, f, false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	i := &Inventory{path: path, file: f, now: o.Now, noSync: o.NoSync, torn: !whole}
+	i := &Inventory{path: path, onto: o.Machine, file: f, now: o.Now, noSync: o.NoSync, torn: !whole}
 	if i.db, err = openBolt(f, path, o.ReadOnly, o.NoSync); err != nil {
 		return nil, err
 	}
@@ -127,20 +131,25 @@ func (i *Inventory) checkSchema() error {
 	return i.takeUp(nil)
 }
 
-// takeUp makes the inventory of a backup, which time has gone on since: see
-// renewer.Record.Restored. After a crash it begins again.
+// takeUp makes the inventory of a backup, or of another machine's, which time has
+// gone on since: see renewer.Record.Restored. After a crash it begins again.
 func (i *Inventory) takeUp(err error) error {
 	if err != nil || i.db.IsReadOnly() {
 		return err
 	}
-	copied := false
+	copied, whole := false, false
 	err = i.view(func(tx *bolt.Tx) error {
-		copied = bMeta.of(tx).Get(keyCopied) != nil
+		id, err := identityOf(tx)
+		whole = id.Fleet != "" && (id.Machine != "" || i.onto == "")
+		copied = bMeta.of(tx).Get(keyCopied) != nil || id.became(i.onto)
 		i.erasure.remains.Store(hasRemains(tx))
-		return nil
-	})
-	if err != nil || !copied {
 		return err
+	})
+	if err != nil || !copied && whole {
+		return err
+	}
+	if !copied {
+		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.onto, false) })
 	}
 	names, err := i.Names()
 	if err != nil {
@@ -169,7 +178,9 @@ func (i *Inventory) takeUp(err error) error {
 			return err
 		}
 	}
-	return i.update(func(tx *bolt.Tx) error { return bMeta.of(tx).Delete(keyCopied) })
+	return i.update(func(tx *bolt.Tx) error {
+		return errors.Join(settle(tx, i.onto, true), bMeta.of(tx).Delete(keyCopied))
+	})
 }
 
 // takeUpAtOnce is how many records of a backup are changed in one transaction.

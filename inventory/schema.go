@@ -58,7 +58,7 @@ func create(tx *bolt.Tx, now time.Time) error {
 	if err := bMeta.of(tx).Put(keyCreated, []byte(now.UTC().Format(time.RFC3339))); err != nil {
 		return err
 	}
-	return stamp(tx)
+	return errors.Join(stamp(tx), settle(tx, "", true))
 }
 
 func makeBuckets(tx *bolt.Tx) error {

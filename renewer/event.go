@@ -37,6 +37,7 @@ const (
 	EventIssuerDown        EventType = "issuer_down"
 	EventIssuerUp          EventType = "issuer_up"
 	EventAdopted           EventType = "adopted"            // what was in place is generation 0
+	EventTakenOver         EventType = "taken_over"         // a directory that another renewer kept
 	EventRootDropped       EventType = "root_dropped"       // a foreign root leaves a ca file, by name
 	EventForgotten         EventType = "forgotten"          // what left the fleet file is let go
 	EventRevoked           EventType = "revoked"            // at the issuer, and from now on here

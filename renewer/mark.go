@@ -3,7 +3,6 @@ package renewer
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,10 +14,11 @@ type Mark struct {
 	Fleet       string `json:"fleet"`       // of an inventory, its backups and its clones
 	Incarnation string `json:"incarnation"` // another one after a restore, and on another machine
 	Term        int    `json:"term"`        // a higher one of the same fleet takes over
-	// Former are incarnations whose place this one took: nothing can be done by them.
-	Former []string  `json:"former,omitempty"`
-	Name   string    `json:"name"` // for people: machine and state directory
-	Since  time.Time `json:"since,omitzero"`
+	// Place is a state directory on a machine, where only one renewer can run at a time;
+	// empty: not known.
+	Place string    `json:"place,omitempty"`
+	Name  string    `json:"name"` // for people: machine and state directory
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Claim is what a renewer may do about a directory.
@@ -29,7 +29,7 @@ const (
 	ClaimRefused Claim = iota // somebody else keeps it
 	ClaimMine
 	ClaimFree // nobody keeps it yet
-	ClaimOver // it was kept by one that this renewer comes after
+	ClaimOver // it was kept by one that this renewer comes after, or took the place of
 )
 
 // Claims says what the mark that was found, nil for none, lets this renewer do.
@@ -37,12 +37,12 @@ func (m Mark) Claims(found *Mark) Claim {
 	switch {
 	case found == nil:
 		return ClaimFree
-	case found.Fleet != m.Fleet:
-		return ClaimRefused
-	case found.Term < m.Term, slices.Contains(m.Former, found.Incarnation):
+	case found.Fleet == m.Fleet && found.Term < m.Term:
 		return ClaimOver
-	case found.Incarnation == m.Incarnation:
+	case found.Fleet == m.Fleet && found.Incarnation == m.Incarnation:
 		return ClaimMine
+	case m.Place != "" && found.Place == m.Place:
+		return ClaimOver
 	default:
 		return ClaimRefused
 	}
@@ -123,9 +123,4 @@ type TakenOver struct {
 	From  string `json:"from,omitempty"` // who kept it; empty: nobody, or this renewer
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
-}
-
-// Failed reports whether some were not taken over.
-func Failed(list []TakenOver) bool {
-	return slices.ContainsFunc(list, func(t TakenOver) bool { return t.Error != "" })
 }

@@ -81,6 +81,7 @@ type PlacementView struct {
 // SystemStatus is what `renewer status` shows.
 type SystemStatus struct {
 	Daemon   DaemonStatus    `json:"daemon"`
+	Keeper   Mark            `json:"keeper"` // which renewer this is
 	Issuers  []IssuerStatus  `json:"issuers"`
 	Hosts    []HostStatus    `json:"hosts"`
 	Channels []ChannelStatus `json:"channels,omitempty"`

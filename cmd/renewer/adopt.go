@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,18 +15,39 @@ import (
 
 func newAdopt(c *cli) *cobra.Command {
 	var certificate string
+	var takeOver, all bool
 	cmd := &cobra.Command{
-		Use:   "adopt HOST --certificate NAME",
-		Short: "Take what is in place into the inventory",
+		Use:   "adopt HOST --certificate NAME | --take-over HOST | --take-over --all",
+		Short: "Take what is in place into the inventory, or take over from another renewer",
 		Long: `Takes the files that are in place on a host into the inventory as generation 0,
 once they are found right and proven to be served. Nothing is issued, nothing is
 restarted, and no live file is touched; a copy is kept on the host as the way
 back of the next renewal. Do it before the daemon knows the entry: what it finds
-in the fleet file and not in the inventory it issues.`,
-		Example:           "  renewer adopt host-b --certificate docker",
-		Args:              cobra.ExactArgs(1),
+in the fleet file and not in the inventory it issues.
+
+Each directory is kept by one renewer: a copy of it, such as a restored backup beside
+the old machine, is refused, and so is another fleet. With --take-over this renewer
+keeps the directories of a host, or of all hosts, from now on, and the other one is
+refused. Stop that one first.`,
+		Example: "  renewer adopt host-b --certificate docker\n  renewer adopt --take-over host-b\n  renewer adopt --take-over --all",
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case all && !takeOver:
+				return usageError{renewer.WithHint(errors.New("adopt --all without --take-over is not supported yet"), "renewer adopt HOST --certificate NAME, or renewer adopt --take-over --all")}
+			case takeOver && certificate != "":
+				return usageError{renewer.WithHint(errors.New("--take-over is for the directories of a host, and not for one certificate"), "renewer adopt --take-over HOST")}
+			case all:
+				return cobra.NoArgs(cmd, args)
+			case takeOver && len(args) != 1:
+				return usageError{renewer.WithHint(errors.New("--take-over needs the name of one host, or --all"), "renewer adopt --take-over HOST, or renewer adopt --take-over --all")}
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if takeOver {
+				return c.takeOver(cmd.Context(), strings.Join(args, ""))
+			}
 			if certificate == "" {
 				return usageError{renewer.WithHint(errors.New("no certificate is named"), "renewer adopt "+args[0]+" --certificate NAME")}
 			}
@@ -43,6 +68,41 @@ in the fleet file and not in the inventory it issues.`,
 		},
 	}
 	cmd.Flags().StringVar(&certificate, "certificate", "", "`NAME` of its entry in the fleet file")
+	cmd.Flags().BoolVar(&takeOver, "take-over", false, "keep the directories of HOST from now on, whichever renewer did")
+	cmd.Flags().BoolVar(&all, "all", false, "with --take-over: those of every host")
 	complete(cmd, "certificate", func() []string { names, _ := c.certificates(0)(cmd, nil, ""); return names })
 	return cmd
+}
+
+// takeOver takes over the directories of a host; of all for an empty name.
+func (c *cli) takeOver(ctx context.Context, host string) error {
+	return c.with(ctx, func(s server.Service) error {
+		list, err := s.TakeOver(ctx, host)
+		if err != nil {
+			return err
+		}
+		if err := c.object(list, func() error {
+			for _, t := range list {
+				switch {
+				case t.Error != "":
+				case t.From != "":
+					c.say("%s: this renewer keeps %s now; before, it was %s", t.Host, t.Dir, t.From)
+				default:
+					c.say("%s: this renewer keeps %s", t.Host, t.Dir)
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, t := range list {
+			if t.Error != "" {
+				c.complain(renewer.WithHint(fmt.Errorf("%s: %s was not taken over: %s", t.Host, t.Dir, t.Error), t.Hint))
+			}
+		}
+		if slices.ContainsFunc(list, func(t renewer.TakenOver) bool { return t.Error != "" }) {
+			return exitError(exitFailed)
+		}
+		return nil
+	})
 }

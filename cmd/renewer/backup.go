@@ -76,7 +76,9 @@ func newRestore(c *cli) *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Put a backup of the inventory in place",
 		Long: `Checks a backup in full and puts it in place of the inventory, which is kept
-beside it. The daemon must not run.`,
+beside it. The daemon must not run. In another state directory or on another machine
+the restored inventory is a copy: hosts that the old one keeps refuse it until
+renewer adopt --take-over --all, once the old one is stopped.`,
 		Example: "  renewer restore /var/backups/renewer.db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

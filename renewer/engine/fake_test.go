@@ -252,6 +252,8 @@ func (m *machine) disk(p renewer.Placement) (OnDisk, error) {
 	return d, nil
 }
 
+func (m *machine) Keep(context.Context, renewer.Placement) error { return nil }
+
 func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) error {
 	unlock, err := m.enter("prune", p.Certificate)
 	defer unlock()

@@ -140,7 +140,9 @@ type (
 
 // Host is a machine to place certificates on. Everything is idempotent: after
 // an error or a crash the same call is made again. Calls for several
-// placements may run at once. An error says what was done to which path.
+// placements may run at once. An error says what was done to which path. What looks
+// at or changes a directory that another renewer keeps fails with renewer.ErrKept, and
+// nothing is done.
 type Host interface {
 	// Stage writes content beside what is live, as
 	// DIR/.renewer/CERT/rN-HASH8, and finds an equal one that is there
@@ -170,6 +172,9 @@ type Host interface {
 	// that has no objection, makes sure that a whole revision holds it: the live
 	// one, or else a copy as r0-HASH8. No live name is touched.
 	Adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (revision string, err error)
+	// Keep marks the placement's directory as kept by this renewer, unless another
+	// one keeps it.
+	Keep(ctx context.Context, p renewer.Placement) error
 	// Prune removes all revisions but the live one and those named.
 	Prune(ctx context.Context, p renewer.Placement, keep []string) error
 	// Run runs an argument vector on the host; a non-zero exit is an error

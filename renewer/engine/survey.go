@@ -23,6 +23,7 @@ type target struct {
 	state     renewer.PlacementState
 	gen       *renewer.Generation
 	expect    renewer.Expected
+	keep      bool           // a directory that no renewer keeps yet is marked
 	found     *renewer.Found // what a restored inventory does not know; nil where it is as it says
 }
 
@@ -113,7 +114,7 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			if !st.Anew() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
-			t := target{cert: c, placement: p, state: st}
+			t := target{cert: c, placement: p, state: st, keep: e.onItsOwn}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
 			if !st.Roots.Known() {
 				t.expect.AtLeast = e.wanted(en)(p.Host)
@@ -171,6 +172,11 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Content = t.expect.Content(t.placement, l.Seen.Disk)
 		l.Under = pki.Under(l.Seen.Disk.Chain, roots.all())
 		roots.learn(l.Seen.Disk.Roots...)
+	}
+	if t.keep && l.Err == nil && l.Seen.Disk.Unmarked { // of a version before
+		if err := req.Host.(Host).Keep(ctx, t.placement); err != nil {
+			e.Log.Warn("mark a directory", "certificate", t.cert.Name, "host", t.placement.Host, "error", err)
+		}
 	}
 	if l.Err = t.asked(ctx, req.Host.(Host), l); l.Err == nil && t.state.Origin == renewer.OriginForeign {
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("what is in place is not what renewer wrote")}

@@ -11,6 +11,7 @@
 //	DIR/.renewer/CERT/r0-93a1e0d4/   what was there before renewer, closed unless live
 //	DIR/.renewer/CERT/r1-c0ffee12/
 //	DIR/.renewer/CERT/r2-5be01c77/
+//	DIR/.renewer/.owner/MARK/        which renewer keeps DIR: see mark.go
 //
 // A revision is named by its number and by the start of a SHA-256 over the
 // names, modes, owners and content of its files, so that whether it is whole

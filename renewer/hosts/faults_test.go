@@ -28,6 +28,8 @@ type faults struct {
 	way  string // how it fails
 	look func(op string)
 
+	within func() // in the middle of a rename
+
 	mu sync.Mutex
 	Count
 }
@@ -45,11 +47,22 @@ func (f *faults) do(op string, effect func() error) error {
 	if f.at > 0 && (n == f.at && f.way == Once || n > f.at && f.way == Crash) {
 		return fmt.Errorf("%s: %w", op, errInjected)
 	}
+	f.within = func() {}
+	if f.way == PauseWithin {
+		f.within = func() {
+			if n == f.at {
+				f.look(op + ", half")
+			}
+		}
+	}
 	err := effect()
+	if f.way == PauseWithin {
+		return err
+	}
 	if f.look != nil && n >= f.at { // up to there it is as without a fault
 		f.look(op)
 	}
-	if n == f.at {
+	if n == f.at && f.way != Pause {
 		return fmt.Errorf("%s: %w", op, errInjected)
 	}
 	return err
@@ -133,6 +146,7 @@ func (d *faultyDir) Discard(name, temp string, _ []string) error {
 // Link and Rename do not sync: nothing here loses power.
 func (d *faultyDir) Link(target, temp, name string) error {
 	inner := d.Dir.(*localDir)
+	inner.anew(temp)
 	err := d.f.do("symlink "+temp, func() error {
 		return inner.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) })
 	})
@@ -145,9 +159,16 @@ func (d *faultyDir) Link(target, temp, name string) error {
 func (d *faultyDir) Rename(from, to string) error {
 	inner := d.Dir.(*localDir)
 	err := d.f.do("rename to "+to, func() error {
+		inner.anew(from, to)
 		defer inner.leave(from, to)
 		return inner.at("rename", to, func(dir int, base string) error {
-			return inner.at("rename", from, func(old int, name string) error { return unix.Renameat(old, name, dir, base) })
+			return inner.at("rename", from, func(old int, name string) error {
+				if inRoom(from) { // what is removed at that very moment may go still: see mark.go
+					d.f.Within = append(d.f.Within, d.f.Ops)
+					d.f.within()
+				}
+				return unix.Renameat(old, name, dir, base)
+			})
 		})
 	})
 	if err != nil {
@@ -416,7 +437,9 @@ func (s scenario) clean(t *testing.T, b *bench, h *Host) {
 	if !st.Live && !strings.HasPrefix(st.Previous, "r0-") {
 		t.Errorf("the same content is not found live: %+v", st)
 	}
-	for _, name := range b.tree(t, dir, ".renewer", p.Certificate) {
+	rooms := b.tree(t, dir, ownerDir)
+	equal(t, "rooms", len(rooms), 1)
+	for _, name := range append(b.tree(t, dir, storeDir, p.Certificate), b.tree(t, dir, ownerDir, rooms[0])...) {
 		if strings.HasPrefix(name, tempMark) {
 			t.Errorf("left behind: %s", name)
 		}

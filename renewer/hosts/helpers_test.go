@@ -119,9 +119,13 @@ func placement() renewer.Placement {
 
 func (b *bench) content(t testing.TB, p renewer.Placement, pair testpki.Pair) map[renewer.FileKind][]byte {
 	t.Helper()
-	c, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{b.ca.Root})
+	c, err := contentOf(b, p, pair)
 	must(t, err)
 	return c
+}
+
+func contentOf(b *bench, p renewer.Placement, pair testpki.Pair) (map[renewer.FileKind][]byte, error) {
+	return pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{b.ca.Root})
 }
 
 // path is a path of the host as this process sees it.

@@ -29,8 +29,9 @@ type Machine interface {
 
 // Count tells of the operations of a transport.
 type Count struct {
-	Ops   int
-	Wrote []int // which of them changed something
+	Ops    int
+	Wrote  []int // which of them changed something
+	Within []int // which of them PauseWithin knows
 }
 
 // The ways to fail: one operation has no effect and everything works again
@@ -39,6 +40,14 @@ type Count struct {
 const (
 	Once  = "once"
 	Crash = "crash"
+)
+
+// Pause is no failure: look is called, and the operation goes on. PauseWithin is the
+// same in the middle of a rename, where there is such a moment: the directories
+// are looked up, and nothing is renamed yet.
+const (
+	Pause       = "pause"
+	PauseWithin = "pause within"
 )
 
 // here is this machine without anything in between.

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,11 +22,14 @@ import (
 // call that changes something: who keeps the directory no longer has no room any
 // more. The mark is made by renaming a directory that has a room over .owner, which
 // fails where one is there; and it changes hands by renaming the room, which only one
-// can do. Who did empties it before anything else, so that a rename that had looked
-// up the room before finds nothing to rename.
+// can do. Who did empties it before anything else, so that a rename out of it that had
+// looked up the room before finds nothing to rename. One into it, for something to be
+// removed, has no such thing: if its call is under way while the room changes hands, it
+// may be done still. What is live is never removed, so that costs a way back at most.
+// Neither is the mark compared where who may enter the copy of what was found changes.
 const (
 	ownerDir  = storeDir + "/.owner"
-	whoLink   = "renewer" // in the room: since when, and which renewer that is, for people
+	whoLink   = "renewer" // in the room: since when, and the renewer's place and name
 	roomTries = 3         // of several who come at the same time, one is first each time
 )
 
@@ -42,32 +46,37 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 	if i, err := pl.dir.Lstat(roomOf(pl.me)); err == nil && i.Mode.IsDir() {
 		m := pl.me
 		return &m, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	} else if errors.Is(err, renewer.ErrUnreachable) {
 		return nil, err
 	}
 	names, err := pl.dir.ReadDir(ownerDir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
 		return nil, nil
 	}
+	full := path.Join(pl.path, ownerDir)
+	none := func(what string) (*renewer.Mark, error) {
+		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+			"if no other renewer places certificates there, on the host: rm -r "+full)
+	}
 	if err != nil {
+		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
+			return none("is no directory")
+		}
 		return nil, err
 	}
 	m, ok := renewer.ParseToken(names[0])
 	if !ok || len(names) > 1 {
-		full := path.Join(pl.path, ownerDir)
-		return nil, misconfigured(fmt.Errorf("%s holds %q, which does not say which renewer keeps the directory", full, names[0]),
-			"if no other renewer places certificates there, on the host: rm -r "+full)
+		return none(fmt.Sprintf("holds %q", names))
 	}
 	return &m, nil
 }
 
-// who adds to a mark what people read.
+// who adds to a mark what is not compared by the kernel.
 func (pl *place) who(m renewer.Mark) renewer.Mark {
 	text, err := pl.dir.Readlink(path.Join(ownerDir, m.Token(), whoLink))
-	since, name, ok := strings.Cut(text, " ")
-	if err == nil && ok {
-		m.Name = name
-		m.Since, _ = time.Parse(time.RFC3339, since) // where it is none, it is not said
+	if parts := strings.SplitN(text, " ", 3); err == nil && len(parts) == 3 {
+		m.Since, _ = time.Parse(time.RFC3339, parts[0]) // where it is none, it is not said
+		m.Place, m.Name = parts[1], parts[2]
 	}
 	return m
 }
@@ -80,10 +89,14 @@ func (pl *place) mine() (renewer.Claim, *renewer.Mark, error) {
 		return renewer.ClaimRefused, nil, err
 	}
 	claim := pl.me.Claims(found)
-	if claim == renewer.ClaimRefused {
-		return claim, found, &renewer.KeptError{Host: pl.h.name, Dir: pl.path, Keeper: pl.who(*found), Me: pl.me}
+	if claim != renewer.ClaimRefused {
+		return claim, found, nil
 	}
-	return claim, found, nil
+	who := pl.who(*found)
+	if claim = pl.me.Claims(&who); claim == renewer.ClaimRefused {
+		err = &renewer.KeptError{Host: pl.h.name, Dir: pl.path, Keeper: who, Me: pl.me}
+	}
+	return claim, &who, err
 }
 
 // claim makes sure that this renewer keeps the directory, before anything is
@@ -120,7 +133,7 @@ func (pl *place) enter(m renewer.Mark) {
 // hold a text, whoever the directory belongs to, and is there as a whole or not at all.
 func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 	room := roomOf(m)
-	who := time.Now().UTC().Format(time.RFC3339) + " " + m.Name
+	who := strings.Join([]string{time.Now().UTC().Format(time.RFC3339), cmp.Or(m.Place, "-"), m.Name}, " ")
 	if found == nil {
 		if err := pl.ensureDir(storeDir); err != nil {
 			return err
@@ -141,7 +154,14 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		return pl.dir.Rename(temp, ownerDir)
+		err := pl.dir.Rename(temp, ownerDir)
+		if err != nil && pl.dir.Remove(ownerDir) == nil { // it was empty, and not every server renames over that
+			err = pl.dir.Rename(temp, ownerDir)
+		}
+		if err != nil {
+			return errors.Join(err, RemoveAll(pl.dir, temp)) // somebody else came first
+		}
+		return nil
 	}
 	if found.Token() != m.Token() {
 		if err := pl.dir.Rename(path.Join(ownerDir, found.Token()), room); err != nil {
@@ -189,7 +209,7 @@ func (pl *place) discard(name string, likely ...string) error {
 // kept explains an error of something that was done in the room: it may be another
 // renewer's by now.
 func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, renewer.ErrKept) {
+	if err == nil || errors.Is(err, renewer.ErrKept) || errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
 	if _, _, kept := h.look(ctx, p.Dir); errors.Is(kept, renewer.ErrKept) {
@@ -266,14 +286,14 @@ func (h *Host) Keep(ctx context.Context, p renewer.Placement) error {
 func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.Mark, err error) {
 	err = h.take(ctx, p, func(pl *place) error {
 		claim, found, err := pl.mine()
-		var kept *renewer.KeptError
 		switch {
-		case errors.As(err, &kept):
-			was = &kept.Keeper
-		case err != nil:
+		case err != nil && !errors.Is(err, renewer.ErrKept):
 			return err
 		case claim == renewer.ClaimMine:
 			return nil
+		case found != nil && found.Incarnation != pl.me.Incarnation:
+			who := pl.who(*found)
+			was = &who
 		}
 		return pl.take(found, pl.me.After(found))
 	})

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,13 +59,11 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 func (pl *place) ensureDir(name string) error {
 	info, err := pl.dir.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := pl.dir.Mkdir(name); err != nil {
-			return err
+		made := pl.dir.Mkdir(name)
+		if info, err = pl.dir.Lstat(name); err != nil { // it may be another renewer's by now
+			return cmp.Or(made, err)
 		}
-		if err := pl.dir.Sync(path.Dir(name)); err != nil {
-			return err
-		}
-		info, err = pl.dir.Lstat(name)
+		err = pl.dir.Sync(path.Dir(name))
 	}
 	switch {
 	case err != nil:

@@ -80,6 +80,7 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)
 	mux.HandleFunc("POST /v1/hosts/{name}/setup", a.hostSetup)
 	mux.HandleFunc("POST /v1/hosts/{name}/adopt", a.adopt)
+	mux.HandleFunc("POST /v1/take-over", a.takeOver)
 	mux.HandleFunc("POST /v1/doctor", a.doctor)
 	mux.HandleFunc("POST /v1/channels/{name}/test", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := a.asked(r)

@@ -58,6 +58,20 @@ func (a *api) adopt(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func (a *api) takeOver(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Host string `json:"host"`
+	}
+	if err := body(w, r, &req); err != nil {
+		a.failed(w, r, err)
+		return
+	}
+	a.log.Info("taking over requested", "host", req.Host)
+	streamEvents(a, w, r, func(func(renewer.Event)) ([]renewer.TakenOver, error) {
+		return a.service.TakeOver(a.acts, req.Host)
+	})
+}
+
 func (a *api) doctor(w http.ResponseWriter, r *http.Request) {
 	var req struct {
 		Host string `json:"host"`

@@ -131,6 +131,11 @@ func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.A
 	return act[renewer.Adoption](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/adopt", map[string]string{"certificate": certificate}, nil)
 }
 
+// TakeOver implements Service.
+func (c *Client) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
+	return act[[]renewer.TakenOver](ctx, c, "/v1/take-over", map[string]string{"host": host}, nil)
+}
+
 // Revoke implements Service.
 func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
 	return act[[]renewer.Revoked](ctx, c, "/v1/revoke", r, progress)

@@ -42,6 +42,9 @@ type Service interface {
 	// Adopt takes what is in place on a host into the inventory as generation 0,
 	// once it is found right and proven. Nothing live is touched.
 	Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error)
+	// TakeOver has the directories of a host (all hosts for an empty name) kept by
+	// this renewer, whoever keeps them.
+	TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error)
 	// Revoke revokes at the issuer what the name stands for. What could not be
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)

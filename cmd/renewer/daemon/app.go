@@ -37,6 +37,7 @@ type Options struct {
 	pace     notify.Pace
 
 	issuerNews time.Duration // 0: as usual
+	machine    string        // empty: this one
 }
 
 func (o Options) log() *slog.Logger {
@@ -56,6 +57,7 @@ type App struct {
 
 	store  engine.Store
 	eng    *engine.Engine
+	mark   atomic.Pointer[renewer.Mark]     // which renewer this is
 	parts  atomic.Pointer[parts]            // of the fleet file that holds now
 	file   atomic.Pointer[server.FleetFile] // as it was last read
 	health health
@@ -89,10 +91,13 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 		}
 	}()
 	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
+	if err = a.identify(fleet.StateDir); err != nil {
+		return nil, err
+	}
 	if a.rotations, err = newRotations(inv); err != nil {
 		return nil, err
 	}
-	p, err := build(fleet, nil, a.health.met, a.rotations.trusted, o.log())
+	p, err := build(fleet, nil, a.health.met, a.rotations.trusted, a.me, o.log())
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +155,7 @@ func openInventory(stateDir string, o Options) (*inventory.Inventory, func() err
 		}
 		path, gone = filepath.Join(dir, "inventory.db"), func() error { return os.RemoveAll(dir) }
 	}
-	inv, err := inventory.Open(path, inventory.Options{})
+	inv, err := inventory.Open(path, inventory.Options{Machine: cmp.Or(o.machine, thisMachine())})
 	if err != nil {
 		return nil, nil, errors.Join(err, gone())
 	}

@@ -182,6 +182,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	if len(names) == 0 {
 		return found, nil
 	}
+	found = append(found, parts.keeperFindings(ctx, directories(parts.fleet, host), true)...)
 	blocked, err := a.blockedFindings(names, host)
 	if err != nil {
 		return nil, err

@@ -205,24 +205,28 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 }
 
 // CheckOnline logs in afresh at every issuer, reaches every host of a fleet file,
-// and looks there whether what is activated would start again. It needs no state.
+// and looks there whether what is activated would start again, and which renewer keeps
+// the directories. It needs no state.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, []renewer.Finding, error) {
-	p, err := build(fleet, nil, nil, nil, slog.New(slog.DiscardHandler))
+	me, isKnown := whoIs(ctx, fleet)
+	p, err := build(fleet, nil, nil, nil, func() renewer.Mark { return me }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	var h health
 	h.askWith(ctx, p, logIn)
 	issuers, hosts := h.all()
+	down := func(pl renewer.Placement) bool {
+		return !slices.ContainsFunc(hosts, func(h renewer.HostStatus) bool { return h.Name == pl.Host && h.Up })
+	}
 	var placements []renewer.Placement
 	for _, c := range fleet.Certificates {
-		for _, pl := range c.Placements {
-			if slices.ContainsFunc(hosts, func(h renewer.HostStatus) bool { return h.Name == pl.Host && h.Up }) {
-				placements = append(placements, pl)
-			}
-		}
+		placements = append(placements, c.Placements...)
 	}
-	found := p.shortened()
+	placements = slices.DeleteFunc(placements, down)
+	found := slices.DeleteFunc(p.keeperFindings(ctx, slices.DeleteFunc(directories(fleet, ""), down), isKnown),
+		func(f renewer.Finding) bool { return f.Level == renewer.FindingOK })
+	found = append(found, p.shortened()...)
 	doubts := p.doubted(ctx, placements)
 	for _, pl := range placements {
 		found = append(found, findings(pl, doubts[pl.ID()])...)

@@ -28,8 +28,9 @@ type parts struct {
 
 // build makes the parts of a fleet file; was is what holds so far, nil at the
 // start, and met is told how each contact with a host ended; nil for nobody.
-// trusted is that of newIssuer.
-func build(fleet *configs.Fleet, was *parts, met func(host string, err error), trusted func(issuer string) []string, log *slog.Logger) (*parts, error) {
+// trusted is that of newIssuer, and me says which renewer this is; nil where nothing is
+// placed.
+func build(fleet *configs.Fleet, was *parts, met func(host string, err error), trusted func(issuer string) []string, me func() renewer.Mark, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
 		if keeps(was, is) {
@@ -68,6 +69,9 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), t
 			t = contacts{t, h.Name, met}
 		}
 		host := hosts.New(h.Host, t)
+		if me != nil {
+			host.As(me)
+		}
 		if p.hosts[h.Name] = host; h.Root == "" || h.Root == "/" { // below another root systemd's paths mean nothing
 			p.hosts[h.Name] = machine{host, p}
 		}

@@ -111,7 +111,7 @@ func TestRetiredHostsAreLeftAlone(t *testing.T) {
 	fleet, err := configs.Parse("f", []byte("state_dir: "+t.TempDir()+"\nissuers: {ca: {type: local}}\nhosts: {here: {type: local}, old: {retired: true}}\n"+
 		"certificates: [{name: web, profile: files, issuer: ca, hosts: [here, old], dir: /srv/web, per_host: true}]\n"))
 	must(t, err)
-	p, err := build(fleet, nil, nil, nil, nil)
+	p, err := build(fleet, nil, nil, nil, nil, nil)
 	must(t, err)
 	f := p.engineFleet()
 	if _, ok := f.Hosts["old"]; ok || !f.Retired["old"] || len(f.Certificates) != 1 || f.Certificates[0].Name != "web@here" {

@@ -168,7 +168,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if was.fleet.StateDir != fleet.StateDir {
 		return renewer.WithHint(errors.New("state_dir changed, which needs a restart"), "restart renewer")
 	}
-	next, err := build(fleet, was, a.health.met, a.rotations.trusted, a.opts.log())
+	next, err := build(fleet, was, a.health.met, a.rotations.trusted, a.me, a.opts.log())
 	if err != nil {
 		return err
 	}

@@ -91,12 +91,12 @@ func TestVaultGivesAVerifiedService(t *testing.T) {
 func TestReloadKeepsAnUnwrappedSecretID(t *testing.T) {
 	h, s := vaultHouse(t, ", wrapped: true")
 	must(t, os.WriteFile(filepath.Join(h.dir, "secret-id"), []byte(s.Wrap("renewer")), 0o600))
-	first, err := build(h.load(), nil, nil, nil, nil)
+	first, err := build(h.load(), nil, nil, nil, nil, nil)
 	must(t, err)
 	must(t, first.issuers["corp"].Health(t.Context()))
 	changed := h.load()
 	changed.Issuers[0].Rate = 5
-	next, err := build(changed, first, nil, nil, nil)
+	next, err := build(changed, first, nil, nil, nil, nil)
 	must(t, err)
 	must(t, first.close(next))
 	must(t, next.issuers["corp"].Health(t.Context()))
@@ -105,7 +105,7 @@ func TestReloadKeepsAnUnwrappedSecretID(t *testing.T) {
 	}
 	other := h.load()
 	other.Issuers[0].Role = "other"
-	third, err := build(other, next, nil, nil, nil)
+	third, err := build(other, next, nil, nil, nil, nil)
 	must(t, err)
 	if third.issuers["corp"] == next.issuers["corp"] {
 		t.Error("the issuer of another role was kept")

@@ -26,7 +26,7 @@ func instead(t *testing.T, script string) string {
 // Shells that print while they start, on either stream, change no answer.
 func TestNoisyShells(t *testing.T) {
 	t.Parallel()
-	const obey = `eval "$SSH_ORIGINAL_COMMAND"`
+	obey := `[ "$SSH_ORIGINAL_COMMAND" != internal-sftp ] || exec ` + realServer(t) + "\n" + `eval "$SSH_ORIGINAL_COMMAND"`
 	for name, noise := range map[string]string{
 		"standard error":       `echo "-bash: warning: setlocale: LC_ALL: cannot change locale (xx_XX.UTF-8)" >&2`,
 		"standard output":      "echo uid=7 gid=7; echo Welcome",
@@ -35,19 +35,21 @@ func TestNoisyShells(t *testing.T) {
 		"much":                 "yes uid=7 gid=7 | head -c 40000",
 		"bytes that mean more": `printf '\000\377\033[31m\r\n'`,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cfg := sshd(t, instead(t, noise+"\n"+obey))
-			cfg.SFTPServer = realServer(t)
-			tr := reach(t, client(t), cfg)
-			o, err := tr.Owner(t.Context(), "", "", "/")
-			must(t, err)
-			equal(t, "who", o, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
-			out, err := tr.Run(t.Context(), []string{"sh", "-c", "echo answer; echo aside >&2"})
-			must(t, err)
-			equal(t, "answer", string(out), "answer\n")
-			placeOverOpenSSH(t, tr)
-		})
+		for _, server := range []string{"", realServer(t)} {
+			t.Run(name+", server "+server, func(t *testing.T) {
+				t.Parallel()
+				cfg := sshd(t, instead(t, noise+"\n"+obey))
+				cfg.SFTPServer = server
+				tr := reach(t, client(t), cfg)
+				o, err := tr.Owner(t.Context(), "", "", "/")
+				must(t, err)
+				equal(t, "who", o, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
+				out, err := tr.Run(t.Context(), []string{"sh", "-c", "echo answer; echo aside >&2"})
+				must(t, err)
+				equal(t, "answer", string(out), "answer\n")
+				placeOverOpenSSH(t, tr)
+			})
+		}
 	}
 }
 
@@ -129,20 +131,27 @@ func TestPlacementOverForcedSFTP(t *testing.T) {
 	placeOverOpenSSH(t, tr)
 }
 
-// A host that gives a connection one session cannot activate: that is found
-// while staging, and files alone are placed there.
-func TestOneSession(t *testing.T) {
+// A host that gives a connection one session, or runs no commands, cannot activate:
+// that is found while staging, and files alone are placed there.
+func TestWhatCannotActivateIsNotStaged(t *testing.T) {
 	t.Parallel()
-	cfg := sshd(t, "MaxSessions 1")
-	tr := reach(t, client(t), cfg)
-	placeOverOpenSSH(t, tr)
-	p := benchPlacement
-	p.Dir, p.Activate = t.TempDir(), renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"true"}}
-	content := map[renewer.FileKind][]byte{renewer.FileCA: []byte("x"), renewer.FileCert: []byte("x"), renewer.FileKey: []byte("x")}
-	_, err := hosts.New(renewer.Host{Name: "host-b"}, tr).Stage(t.Context(), p, content)
-	refused(t, err, "no further session", "MaxSessions")
-	if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
-		t.Errorf("left %v, %v", left, err)
+	for config, says := range map[string][2]string{
+		"MaxSessions 1":              {"no further session", "MaxSessions"},
+		"ForceCommand internal-sftp": {"runs no commands", "ForceCommand internal-sftp"},
+	} {
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			tr := reach(t, client(t), sshd(t, config))
+			placeOverOpenSSH(t, tr)
+			p := benchPlacement
+			p.Dir, p.Activate = t.TempDir(), renewer.Activation{Kind: renewer.ActivateCommand, Command: []string{"true"}}
+			content := map[renewer.FileKind][]byte{renewer.FileCA: []byte("x"), renewer.FileCert: []byte("x"), renewer.FileKey: []byte("x")}
+			_, err := hosts.New(renewer.Host{Name: "host-b"}, tr).Stage(t.Context(), p, content)
+			refused(t, err, says[0], says[1])
+			if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+				t.Errorf("left %v, %v", left, err)
+			}
+		})
 	}
 }
 
@@ -173,6 +182,23 @@ func TestWordsInOtherShells(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			equal(t, "words", string(out), "mark\n"+strings.Join(words, "\x00")+"\x00")
+
+			room := filepath.Join(t.TempDir(), "it's !ours", `r\oom $HOME`)
+			for _, runs := range []bool{true, false, true} { // its parent cannot be seen; it is gone; it is there
+				line, err := commandLine("mark", []string{"echo", "ran"}, room)
+				must(t, err)
+				argv[len(argv)-1] = line
+				cmd := exec.Command(file, argv...)
+				out, err := cmd.CombinedOutput()
+				if got := err == nil && string(out) == "mark\nran\n"; got != runs || err != nil && string(out) != "mark\n" {
+					t.Errorf("ran %v, want %v: %s, %v", got, runs, out, err)
+				}
+				if runs {
+					must(t, os.MkdirAll(filepath.Dir(room), 0o755))
+				} else {
+					must(t, os.Mkdir(room, 0o755))
+				}
+			}
 		})
 	}
 }

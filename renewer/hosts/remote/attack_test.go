@@ -53,7 +53,7 @@ func newVictim(t *testing.T) *victim {
 	must(t, os.Chown(v.dir, mal, mal))
 	must(t, os.Mkdir(v.private, 0o700))
 	// Whatever a name in the directory of mal may be, there is one in root's.
-	for _, name := range append([]string{"secret", "readable", ".renewer", "docker@host-b", "current", "r0-00000000", "r1-00000000", ".tmp-r1-00000000", ".tmp-link"}, v.names...) {
+	for _, name := range append([]string{"secret", "readable", ".renewer", "docker@host-b", "current", "r0-00000000", "r1-00000000", ".tmp-r1-00000000", ".tmp-link", ".owner"}, v.names...) {
 		must(t, os.WriteFile(v.private+"/"+name, []byte(secret), 0o600))
 	}
 	must(t, os.Chmod(v.private+"/readable", 0o644))
@@ -82,9 +82,7 @@ func (v *victim) look(t *testing.T) string {
 // check looks whether anything of root's was read, changed or removed.
 func (v *victim) check(t *testing.T, what string) {
 	t.Helper()
-	if now := v.look(t); now != v.before {
-		t.Fatalf("%s changed what is root's:\n%s\nbefore:\n%s", what, now, v.before)
-	}
+	v.unchanged(t, what)
 	_ = filepath.WalkDir(v.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return nil
@@ -104,6 +102,13 @@ func (v *victim) check(t *testing.T, what string) {
 		}
 		return nil
 	})
+}
+
+func (v *victim) unchanged(t *testing.T, what string) {
+	t.Helper()
+	if now := v.look(t); now != v.before {
+		t.Fatalf("%s changed what is root's:\n%s\nbefore:\n%s", what, now, v.before)
+	}
 }
 
 // holds reports whether a file is root's own one, to which a name led a moment
@@ -145,7 +150,7 @@ func (v *victim) adversary(ctx context.Context, swapped, rest time.Duration) (sw
 		for _, name := range v.names {
 			names = append(names, v.dir+"/"+name)
 		}
-		for _, pattern := range []string{"/.renewer", "/.renewer/*", "/.renewer/*/*", "/.renewer/*/.*/*", "/.renewer/*/*/*"} {
+		for _, pattern := range []string{"/.renewer", "/.renewer/*", "/.renewer/*/*", "/.renewer/*/*/*", "/.renewer/.owner/*/*/*"} {
 			found, _ := filepath.Glob(v.dir + pattern)
 			names = append(names, found...)
 		}
@@ -215,62 +220,11 @@ func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast boo
 	}
 	for round := range rounds {
 		v := newVictim(t)
-		p := benchPlacement
-		p.Dir = v.dir
-		if owner == "mal" {
-			p.Owner, p.Group = strconv.Itoa(mal), strconv.Itoa(mal)
-		}
-		// What was there before belongs to mal; the pid file names a process of root's.
-		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
-		content := func(pair testpki.Pair) map[renewer.FileKind][]byte {
-			c, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
-			must(t, err)
-			return c
-		}
-		for kind, data := range content(pair) {
-			file := v.dir + "/" + p.Files[kind]
-			must(t, os.WriteFile(file, data, 0o644))
-			must(t, os.Chown(file, mal, mal))
-		}
-		must(t, os.WriteFile(v.dir+"/pid", []byte(strconv.Itoa(root.Process.Pid)), 0o644))
-		must(t, os.Chown(v.dir+"/pid", mal, mal))
+		job := v.hire(t, ca, owner, root.Process.Pid)
 		ctx, stop := context.WithCancel(t.Context())
 		var work sync.WaitGroup
 		work.Go(func() { swaps += v.adversary(ctx, time.Duration(1+round%7)*unit/10, time.Duration(round%4*3)*unit) })
-		next := content(ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}}))
-		var st renewer.Staged
-		for _, step := range []struct {
-			name string
-			do   func() error
-		}{
-			{"adopt", func() error {
-				_, err := h.Adopt(ctx, p, func(map[renewer.FileKind][]byte) error { return nil })
-				return err
-			}},
-			{"stage", func() (err error) { st, err = h.Stage(ctx, p, next); return err }},
-			{"flip", func() error {
-				if st.Revision == "" {
-					return fs.ErrNotExist
-				}
-				return h.Flip(ctx, p, st.Revision)
-			}},
-			{"inspect", func() error { _, err := h.Inspect(ctx, p); return err }},
-			{"stage again", func() (err error) { st, err = h.Stage(ctx, p, content(pair)); return err }},
-			{"prune", func() error { return h.Prune(ctx, p, nil) }},
-			{"write", func() error { return h.WriteFile(ctx, v.dir+"/daemon.json", []byte("{}"), 0o644) }},
-			{"read", func() error {
-				data, _, err := h.ReadFile(ctx, v.dir+"/daemon.json")
-				if bytes.Contains(data, []byte(secret)) {
-					t.Error("what only root may read was read")
-				}
-				return err
-			}},
-			{"remove", func() error { return h.Remove(ctx, v.dir+"/daemon.json") }},
-			{"signal", func() error {
-				_, err := h.Activate(ctx, renewer.Activation{Kind: renewer.ActivateSignal, PIDFile: v.dir + "/pid", Signal: "TERM"})
-				return err
-			}},
-		} {
+		for _, step := range job.steps(ctx, t, h) {
 			if err := step.do(); err == nil {
 				done[step.name]++
 			}
@@ -293,6 +247,84 @@ func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast boo
 	t.Logf("%d rounds, %d swaps, without effect; done in spite of them: %s", rounds, swaps, strings.Join(what, ", "))
 	if swaps < rounds {
 		t.Errorf("only %d swaps", swaps)
+	}
+}
+
+// job is all that renewer does in the directory of a victim.
+type job struct {
+	v          *victim
+	p          renewer.Placement
+	pair, next map[renewer.FileKind][]byte
+}
+
+// hire puts into the directory what is to be taken over, and belongs to mal; the pid
+// file names a process of root's.
+func (v *victim) hire(t *testing.T, ca *testpki.CA, owner string, pid int) job {
+	t.Helper()
+	j := job{v: v, p: benchPlacement}
+	j.p.Dir = v.dir
+	if owner == "mal" {
+		j.p.Owner, j.p.Group = strconv.Itoa(mal), strconv.Itoa(mal)
+	}
+	content := func() map[renewer.FileKind][]byte {
+		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+		c, err := pki.Content(j.p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+		must(t, err)
+		return c
+	}
+	j.pair, j.next = content(), content()
+	put := func(name string, data []byte) {
+		must(t, os.WriteFile(v.dir+"/"+name, data, 0o644))
+		must(t, os.Chown(v.dir+"/"+name, mal, mal))
+	}
+	for kind, data := range j.pair {
+		put(j.p.Files[kind], data)
+	}
+	put("pid", []byte(strconv.Itoa(pid)))
+	return j
+}
+
+type step struct {
+	name string
+	do   func() error
+}
+
+func (j job) steps(ctx context.Context, t *testing.T, h *hosts.Host) []step {
+	v, p := j.v, j.p
+	var st renewer.Staged
+	return []step{
+		{"adopt", func() error {
+			_, err := h.Adopt(ctx, p, func(map[renewer.FileKind][]byte) error { return nil })
+			return err
+		}},
+		{"stage", func() (err error) { st, err = h.Stage(ctx, p, j.next); return err }},
+		{"flip", func() error {
+			if st.Revision == "" {
+				return fs.ErrNotExist
+			}
+			return h.Flip(ctx, p, st.Revision)
+		}},
+		{"inspect", func() error { _, err := h.Inspect(ctx, p); return err }},
+		{"stage again", func() (err error) { st, err = h.Stage(ctx, p, j.pair); return err }},
+		{"take over", func() error {
+			h.As(func() renewer.Mark { return renewer.Mark{Fleet: "another", Incarnation: "another"} })
+			_, err := h.TakeOver(ctx, p)
+			return err
+		}},
+		{"prune", func() error { return h.Prune(ctx, p, nil) }},
+		{"write", func() error { return h.WriteFile(ctx, v.dir+"/daemon.json", []byte("{}"), 0o644) }},
+		{"read", func() error {
+			data, _, err := h.ReadFile(ctx, v.dir+"/daemon.json")
+			if bytes.Contains(data, []byte(secret)) {
+				t.Error("what only root may read was read")
+			}
+			return err
+		}},
+		{"remove", func() error { return h.Remove(ctx, v.dir+"/daemon.json") }},
+		{"signal", func() error {
+			_, err := h.Activate(ctx, renewer.Activation{Kind: renewer.ActivateSignal, PIDFile: v.dir + "/pid", Signal: "TERM"})
+			return err
+		}},
 	}
 }
 

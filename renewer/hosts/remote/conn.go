@@ -276,8 +276,8 @@ func asked[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (T
 // host, where there should be room for a second one.
 const besidePatience = 2 * time.Second
 
-// RunsBeside reports an error where the host gives a connection one session:
-// files could be placed, and then no command would run.
+// RunsBeside reports an error where the host gives a connection one session, or the
+// account runs no commands: files could be placed, and then no command would run.
 func (t *Transport) RunsBeside(ctx context.Context) error {
 	c, err := t.acquire(ctx)
 	if err != nil {
@@ -295,11 +295,9 @@ func (t *Transport) RunsBeside(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, min(besidePatience, t.client.Timeout), t.client.late)
 	defer cancel()
-	_, end, err := c.session(limited)
-	if err != nil {
+	if _, err := c.command(limited, words(asLogin, []string{"true"}), "true"); err != nil {
 		return err
 	}
-	end()
 	c.mu.Lock()
 	c.beside = true
 	c.mu.Unlock()

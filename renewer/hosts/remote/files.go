@@ -121,7 +121,12 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 func (c *conn) startSFTP(ctx context.Context, as rights, first func(*sftp.Batch)) (*files, error) {
 	server := c.t.cfg.SFTPServer
 	if server != "" || as == asLogin {
-		return c.serve(ctx, as, server, first)
+		f, err := c.serve(ctx, as, server, first)
+		if server != "" || !errors.Is(err, sftp.ErrProtocol) {
+			return f, err
+		}
+		// What the account's shell prints while it starts stands in front of the subsystem
+		// too. A command has a mark.
 	}
 	c.t.mu.Lock()
 	server = c.t.sftpServer
@@ -235,10 +240,13 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 		if errors.Is(err, errNoise) {
 			return nil, err
 		}
-		if exit := s.exit(); exit != nil {
-			err = exit
+		switch {
+		case server != "":
+			err = cmp.Or(s.exit(), err)
+			<-spoken
+		case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
+			err = errors.New("it has ended")
 		}
-		<-spoken
 		return nil, err
 	}
 	return &files{Client: client}, nil
