@@ -54,6 +54,8 @@ type Issuer struct {
 	CRLDir         string        // where a local CA keeps its CRL
 	RotateAt       renewer.Share `json:",omitempty"` // of its life, when a local CA is replaced by itself; 0: never
 	StandbyRoot    bool          `json:",omitempty"` // the next root of a local CA is trusted ahead of time
+	MaxLifetime    time.Duration `json:",omitempty"` // that a local CA signs for
+	AllowedNames   []string      `json:",omitempty"` // that a local CA signs; empty: any
 	RootsFile      string        // where its roots are kept for when it is away
 
 	// step-ca

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,16 @@ import (
 
 const aURL = "an https:// URL without user, query or fragment"
 
+const anAllowedName = "a DNS name, such as *.example.com or host-*, an IP address or a prefix such as 10.0.0.0/8"
+
+// isAllowedName: an asterisk stands for any part of a label.
+func isAllowedName(s string) bool {
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return true
+	}
+	return isIP(s) || isDNSName(strings.ReplaceAll(s, "*", "x"))
+}
+
 var rateForm = pattern.New(`^([1-9][0-9]{0,5})/([smh])$`)
 
 // issuerVariants are the keys of each type of issuer.
@@ -25,6 +36,7 @@ var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 	"local": {
 		"passphrase_file": pathOf(true), "ca_cert": pathOf(true), "ca_key": pathOf(true),
 		"rotate_at": share(1, 99), "standby_root": boolean,
+		"max_lifetime": duration(time.Minute, mostLifetime), "allowed_names": set("names", 1, textLike(anAllowedName, isAllowedName)),
 	},
 	"step-ca": {
 		"url": urlReader, "root_fingerprint": named(fingerprintForm, "the SHA-256 of the root: 64 hex digits"),
@@ -184,6 +196,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: auth,
 		IssuerRef: get[string](s, "issuer_ref"), RootFile: get[string](s, "root_file"), RotateSecretID: get[time.Duration](s, "rotate_secret_id"),
 		Rate: get[float64](s, "rate"), RotateAt: get[renewer.Share](s, "rotate_at"), StandbyRoot: get[bool](s, "standby_root"),
+		MaxLifetime: get[time.Duration](s, "max_lifetime"), AllowedNames: texts(s, "allowed_names"),
 	}, true
 }
 

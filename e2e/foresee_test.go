@@ -25,6 +25,30 @@ func dockerHost(t *testing.T) (*testhosts.Host, operator) {
 	return hosts[0], o
 }
 
+// TestLookBeforeTouching is about one host, which is right again after each part.
+func TestLookBeforeTouching(t *testing.T) {
+	b, o := dockerHost(t)
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *testhosts.Host, operator)
+	}{
+		{"an edit that nobody restarted for", anEditThatNobodyRestartedFor},
+		{"a cause that has gone", aCauseThatHasGone},
+		{"a firewall", aFirewall},
+		{"a failure in the daemon's words", aFailureInTheDaemonsWords},
+		{"what systemd would refuse", whatSystemdWouldRefuse},
+		{"killed again and again", killedAgainAndAgain},
+		{"a way back that is stuck", aWayBackThatIsStuck},
+		{"a slow stop", aSlowStop},
+		{"a service that is started later", aServiceThatIsStartedLater},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			part.test(t, b, o.with(t))
+			answers(t, b, o.with(t), "in the end")
+		})
+	}
+}
+
 // answers fails the test if docker does not answer a client of renewer.
 func answers(t *testing.T, h *testhosts.Host, o operator, when string) {
 	t.Helper()
@@ -35,8 +59,7 @@ func answers(t *testing.T, h *testhosts.Host, o operator, when string) {
 
 // An edit of daemon.json that nobody restarted for is seen before a restart: dockerd
 // is never away, plan, check --online and doctor say it, and the printed fix works.
-func TestAnEditThatNobodyRestartedForIsSeenBefore(t *testing.T) {
-	b, o := dockerHost(t)
+func anEditThatNobodyRestartedFor(t *testing.T, b *testhosts.Host, o operator) {
 	was := lastStart(t, b)
 	first := o.row("docker@host-b")
 	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
@@ -54,6 +77,9 @@ func TestAnEditThatNobodyRestartedForIsSeenBefore(t *testing.T) {
 			t.Errorf("%v: %v\n%s", argv, err, out)
 		}
 	}
+	if out := o.must("plan"); !strings.Contains(out, `would not start again: "hosts"`) {
+		t.Errorf("plan: %s", out)
+	}
 	// Not by force either.
 	if out, err := o.try("renew", "docker@host-b", "--force"); err == nil {
 		t.Errorf("forced: %s", out)
@@ -69,9 +95,8 @@ func TestAnEditThatNobodyRestartedForIsSeenBefore(t *testing.T) {
 }
 
 // A cause that has gone unblocks by itself.
-func TestACauseThatHasGoneUnblocksByItself(t *testing.T) {
-	b, o := dockerHost(t)
-	was := lastStart(t, b)
+func aCauseThatHasGone(t *testing.T, b *testhosts.Host, o operator) {
+	was, first := lastStart(t, b), o.row("docker@host-b")
 	run(t, b, "cp", "/etc/docker/daemon.json", "/root/daemon.json")
 	if err := b.WriteFile(t.Context(), "/etc/docker/daemon.json", []byte("{\n  \"tlsverify\": true\n  \"debug\": true\n}\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -87,14 +112,13 @@ func TestACauseThatHasGoneUnblocksByItself(t *testing.T) {
 		if err != nil {
 			t.Log(out)
 		}
-		return r.Status == "valid" && r.Generation == 2
+		return r.Status == "valid" && r.Generation == first.Generation+1
 	})
 }
 
 // A firewall is not blamed on the new certificate: no restart, and it goes on when
 // it is opened.
-func TestAFirewallCostsNoRestart(t *testing.T) {
-	b, o := dockerHost(t)
+func aFirewall(t *testing.T, b *testhosts.Host, o operator) {
 	was, first := lastStart(t, b), o.row("docker@host-b")
 	rule := []string{"INPUT", "-p", "tcp", "--dport", "2376", "-j", "DROP"}
 	run(t, b, append([]string{"iptables", "-I"}, rule...)...)
@@ -108,14 +132,13 @@ func TestAFirewallCostsNoRestart(t *testing.T) {
 	run(t, b, append([]string{"iptables", "-D"}, rule...)...)
 	answers(t, b, o, "with the firewall open")
 	o.mustThroughKills(5, "renew", "docker@host-b")
-	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation != 2 || r.Hosts[0].Served != r.Fingerprint {
+	if r := o.row("docker@host-b"); r.Status != "valid" || r.Generation == first.Generation || r.Hosts[0].Served != r.Fingerprint {
 		t.Errorf("row %+v", r)
 	}
 }
 
 // A dockerd that takes its time to stop is waited for as long as its unit allows.
-func TestADaemonThatTakesItsTimeToStop(t *testing.T) {
-	b, o := dockerHost(t)
+func aSlowStop(t *testing.T, b *testhosts.Host, o operator) {
 	if err := b.WriteFile(t.Context(), "/etc/systemd/system/docker.service.d/slow.conf", []byte("[Service]\nExecStop=/bin/sleep 80\nTimeoutStopSec=90\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +149,13 @@ func TestADaemonThatTakesItsTimeToStop(t *testing.T) {
 		t.Errorf("it took %s, so it was not stopped as its unit says", took)
 	}
 	answers(t, b, o, "after a slow stop")
+	run(t, b, "rm", "/etc/systemd/system/docker.service.d/slow.conf")
+	run(t, b, "systemctl", "daemon-reload")
 }
 
 // A failed start is explained with the daemon's own words, and the old certificate
 // goes on being served.
-func TestAFailureIsToldInTheDaemonsWords(t *testing.T) {
-	b, o := dockerHost(t)
+func aFailureInTheDaemonsWords(t *testing.T, b *testhosts.Host, o operator) {
 	live := run(t, b, "readlink", "/etc/docker/tls/.renewer/docker@host-b/current")
 	if err := b.WriteFile(t.Context(), "/etc/systemd/system/docker.service.d/picky.conf", []byte(
 		"[Service]\nExecStartPre=/bin/sh -c 'test \"$(readlink /etc/docker/tls/.renewer/docker@host-b/current)\" = "+live+" || { echo the licence is not for this certificate >&2; exit 1; }'\n"), 0o644); err != nil {
@@ -143,11 +167,12 @@ func TestAFailureIsToldInTheDaemonsWords(t *testing.T) {
 		t.Errorf("renew: %v\n%s", err, out)
 	}
 	answers(t, b, o, "after a restore")
+	run(t, b, "rm", "/etc/systemd/system/docker.service.d/picky.conf")
+	run(t, b, "systemctl", "daemon-reload")
 }
 
 // What would not start is refused for each of the ways that are sure.
-func TestWhatSystemdWouldRefuseIsRefusedBefore(t *testing.T) {
-	b, o := dockerHost(t)
+func whatSystemdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 	const dropIn = "/etc/systemd/system/docker.service.d/zz-odd.conf"
 	for says, text := range map[string]string{
 		"its program /usr/bin/nowhere/dockerd is not there": "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
@@ -241,8 +266,7 @@ func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
 
 // The controller is killed again and again while a renewal waits and goes on: the old
 // certificate is served until the new one is.
-func TestKilledWhileItLooksBefore(t *testing.T) {
-	b, o := dockerHost(t)
+func killedAgainAndAgain(t *testing.T, b *testhosts.Host, o operator) {
 	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
 	was := lastStart(t, b)
 	for i := range 20 { // with those of the other tests 50
@@ -302,5 +326,74 @@ func TestSetUpWithAFirewall(t *testing.T) {
 	}
 	if err := dials(); err != nil {
 		t.Errorf("it was taken back, and yet: %v", err)
+	}
+}
+
+// What makes dockerd fail while it is restarted keeps the way back from its end, too.
+// The fix that doctor prints ends both.
+func aWayBackThatIsStuck(t *testing.T, b *testhosts.Host, o operator) {
+	was := o.row("docker@host-b")
+	const culprit = "/etc/systemd/system/docker.service.d/culprit.conf"
+	for path, text := range map[string]string{
+		"/usr/local/sbin/culprit": "#!/bin/sh\ngrep -q 2375 /etc/docker/daemon.json || sed -i 's|^{|{ \"hosts\": [\"tcp://0.0.0.0:2375\"],|' /etc/docker/daemon.json\n",
+		culprit:                   "[Service]\nExecStartPre=/usr/local/sbin/culprit\n",
+	} {
+		if err := b.WriteFile(t.Context(), path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	if out, err := o.try("renew", "docker@host-b"); err == nil {
+		t.Errorf("renewed: %s", out)
+	}
+	run(t, b, "rm", culprit)
+	run(t, b, "systemctl", "daemon-reload")
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "renewer host setup host-b") {
+		t.Errorf("doctor: %v\n%s", err, out)
+	}
+	o.must("host", "setup", "host-b", "--yes")
+	answers(t, b, o, "after the printed fix")
+	if r := o.row("docker@host-b"); r.Hosts[0].Served != was.Fingerprint {
+		t.Errorf("row %+v", r)
+	}
+	o.must("renew", "docker@host-b")
+	answers(t, b, o, "after another renewal")
+}
+
+// A service that does not run yet when its first certificate is placed is named with
+// the command that starts it, and seen within seconds when it is. Doctor looks into
+// containers: a file alone stays old after a renewal, and a key may be of another user.
+func aServiceThatIsStartedLater(t *testing.T, b *testhosts.Host, o operator) {
+	if err := b.WriteFile(t.Context(), "/etc/systemd/system/app.service", []byte("[Service]\nExecStart=/bin/sleep infinity\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	o.fleet([]*testhosts.Host{b}, guideOfOne+"  - {name: app, issuer: fleet-ca, profile: files, hosts: [host-b], dir: /srv/app/tls, activate: {systemd: {units: [app.service]}}}\n")
+	if out, err := o.try("run", "--once"); err == nil || !strings.Contains(out, "systemctl start app.service") {
+		t.Errorf("nothing says how to start it: %v\n%s", err, out)
+	}
+	start(t, o.exe, "--config", filepath.Join(o.dir, "renewer.yaml"), "run")
+	<-time.After(5 * time.Second)
+	if r := o.row("app"); r.Status != "blocked" || r.Hosts[0].State != "blocked" {
+		t.Errorf("before it is started: %+v", r)
+	}
+	run(t, b, "systemctl", "start", "app.service")
+	await(t, "it is seen", 15*time.Second, func() bool { return o.row("app").Hosts[0].State == "verified" })
+
+	if out := o.must("doctor", "host-b"); strings.Contains(out, "container-key") || strings.Contains(out, "single-file-mount") {
+		t.Errorf("without containers: %s", out)
+	}
+	for _, options := range [][]string{
+		{"--name=alone", "-v", "/srv/app/tls/tls.crt:/tls.crt:ro"}, {"--name=user", "--user=1000", "-v", "/srv/app/tls:/tls:ro"}, {"--name=root", "-v", "/srv/app:/app:ro"},
+	} {
+		if _, err := b.StartContainer(t.Context(), options...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := o.must("doctor", "host-b")
+	for _, says := range []string{"alone has /srv/app/tls/tls.crt", "user runs as 1000, and /srv/app/tls/tls.key is readable for user 0 alone (mode 0400)"} {
+		if !strings.Contains(out, says) {
+			t.Errorf("without %q: %s", says, out)
+		}
 	}
 }

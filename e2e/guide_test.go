@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,4 +68,101 @@ func TestTheGuide(t *testing.T) {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 	t.Run("clients never notice", func(t *testing.T) { clientsNeverNotice(t, o.with(t), hosts[1]) })
+}
+
+// theGuide is what somebody has done by the guide, with keys that cost less: a CA with an
+// encrypted key, a certificate, daemon.json and the override, which names a program that
+// is elsewhere on Debian.
+const theGuide = `set -eu
+cd "$(mktemp -d)"
+key() { openssl ecparam -genkey -name prime256v1 -noout; }
+key | openssl ec -aes256 -passout pass:sesame -out ca-key.pem
+printf '[req]\ndistinguished_name=dn\nx509_extensions=ca\n[dn]\n[ca]\nsubjectKeyIdentifier=hash\nbasicConstraints=critical,CA:true\n' >ca.cnf
+openssl req -new -x509 -days 3650 -key ca-key.pem -passin pass:sesame -sha256 -out ca.pem -subj "/C=US/ST=Washington/L=Pasco/O=MyOrg/CN=Docker CA" -config ca.cnf
+key >server-key.pem
+openssl req -subj "/CN=host-b" -sha256 -new -key server-key.pem -out server.csr -config ca.cnf
+printf 'subjectAltName = DNS:host-b,IP:%s,IP:127.0.0.1\nextendedKeyUsage = serverAuth\n' "$1" >ext.cnf
+openssl x509 -req -days 1825 -sha256 -in server.csr -CA ca.pem -CAkey ca-key.pem -passin pass:sesame -CAcreateserial -out server-cert.pem -extfile ext.cnf
+mkdir -p /etc/docker/tls /etc/systemd/system/docker.service.d
+cp ca.pem server-cert.pem server-key.pem /etc/docker/tls/
+chmod 0400 /etc/docker/tls/server-key.pem
+chmod 0444 /etc/docker/tls/ca.pem /etc/docker/tls/server-cert.pem
+cp ca.pem ca-key.pem /root/
+`
+
+const guidesDaemonJSON = `{
+  "tls": true,
+  "tlsverify": true,
+  "tlscacert": "/etc/docker/tls/ca.pem",
+  "tlscert": "/etc/docker/tls/server-cert.pem",
+  "tlskey": "/etc/docker/tls/server-key.pem"
+}
+`
+
+const guidesOverride = `[Service]
+ExecStart=
+ExecStart=/usr/bin/dockerd -H fd:// -H tcp://0.0.0.0:2376
+`
+
+// TestAfterTheGuide takes over what the guide left on a Debian host, whose dockerd does
+// not start by it: the cause is named with the line to change, and with that done all is
+// adopted and renewed without a container that ends.
+func TestAfterTheGuide(t *testing.T) {
+	hosts := testhosts.Start(t, "host-b")
+	b := hosts[0]
+	run(t, b, "sh", "-c", theGuide, "sh", b.Address)
+	const override = "/etc/systemd/system/docker.service.d/override.conf"
+	for path, text := range map[string]string{"/etc/docker/daemon.json": guidesDaemonJSON, override: guidesOverride} {
+		if err := b.WriteFile(t.Context(), path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, b, "systemctl", "daemon-reload")
+	if out, err := b.Run(t.Context(), "systemctl", "restart", "docker"); err == nil {
+		t.Errorf("dockerd starts by the guide: %s", out)
+	}
+	o := newOperator(t)
+	o.fleet(hosts, guideOfOne)
+	config := filepath.Join(o.dir, "renewer.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, config, strings.Replace(string(text), "{type: local}}\n", "{type: local, passphrase_file: "+o.dir+"/pass}}\n", 1))
+	write(t, o.dir+"/pass", "sesame\n")
+	for _, name := range []string{"ca.pem", "ca-key.pem"} {
+		write(t, filepath.Join(o.dir, name), run(t, b, "cat", "/root/"+name)+"\n")
+	}
+	if out := o.must("ca", "import", "--cert", o.dir+"/ca.pem", "--key", o.dir+"/ca-key.pem", "--passphrase-file", o.dir+"/pass"); !strings.Contains(out, "it has no keyUsage") {
+		t.Errorf("the guide's CA: %s", out)
+	}
+	const fix = "write /usr/sbin/dockerd in place of /usr/bin/dockerd in " + override + ", then systemctl daemon-reload"
+	for _, argv := range [][]string{{"doctor", "host-b"}, {"host", "check", "host-b"}, {"host", "setup", "host-b", "--yes"}} {
+		if out, err := o.try(argv...); err == nil || !strings.Contains(out, "docker.service starts /usr/bin/dockerd, which is not there") || !strings.Contains(out, fix) {
+			t.Errorf("%v: %v\n%s", argv, err, out)
+		}
+	}
+	run(t, b, "sed", "-i", "s|/usr/bin/dockerd|/usr/sbin/dockerd|", override)
+	run(t, b, "systemctl", "daemon-reload")
+	restart(t, b)
+	id, err := b.StartContainer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := b.ContainerPID(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.must("adopt", "host-b", "--certificate", "docker@host-b")
+	if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, "live-restore is off and a restart would end 1 containers") {
+		t.Errorf("a renewal that would end a container: %v\n%s", err, out)
+	}
+	o.must("host", "setup", "host-b", "--yes")
+	o.must("run", "--once")
+	o.must("renew", "docker@host-b")
+	answers(t, b, o, "after the guide was taken over")
+	if after, err := b.ContainerPID(t.Context(), id); err != nil || after != before {
+		t.Errorf("the container had process %s, and has %s, %v", before, after, err)
+	}
+	o.must("doctor", "host-b")
 }

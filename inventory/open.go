@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -155,6 +156,11 @@ func (i *Inventory) takeUp(err error) error {
 	if err != nil {
 		return err
 	}
+	removed, err := i.Departed()
+	if err != nil {
+		return err
+	}
+	names = slices.AppendSeq(names, maps.Keys(removed))
 	rows := map[string]renewer.Row{}
 	if err := i.Rows(time.Time{}, func(row renewer.Row) bool { rows[row.Name] = row; return true }); err != nil {
 		return err
@@ -168,6 +174,9 @@ func (i *Inventory) takeUp(err error) error {
 			}
 			rec.Restored()
 			change := renewer.Change{Record: &rec}
+			if _, gone := removed[name]; gone {
+				change.Remove = name
+			}
 			if row, listed := rows[name]; listed {
 				row = row.Restored(rec)
 				change.Row = &row

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -272,6 +274,43 @@ func TestRemovedNamesKeepTheirNumbers(t *testing.T) {
 	names, _ = i.Names()
 	equal(t, "back", names, []string{"docker"})
 	sound(t, i)
+}
+
+// What has something in place still keeps what it was, and a restored backup says that
+// it may be another thing by now.
+func TestWhatLeftKeepsWhatItWas(t *testing.T) {
+	t.Parallel()
+	i := open(t)
+	c := issued("docker", 3, day(90))
+	st := renewer.PlacementState{State: renewer.HostVerified, Revision: "r3-1", Generation: 3, Roots: renewer.NewRootSet("A"), Origin: renewer.OriginIssued}
+	c.Record.Departed = []renewer.Departed{
+		{Host: "a", Generation: 3, Issuer: "fleet-ca", NotAfter: day(90), State: &st, Role: renewer.Role{Trust: []string{"fleet-ca"}, Settle: time.Hour}},
+		{Host: "b", Generation: 2, Issuer: "fleet-ca", NotAfter: day(90), Usages: []renewer.Usage{renewer.UsageClient}}, // of a version before
+	}
+	c.Record.Role = renewer.Role{Usages: []renewer.Usage{renewer.UsageServer}, Activates: true}
+	c.Remove = "docker"
+	commit(t, i, c)
+	sound(t, i)
+	rec, _, err := i.Record("docker")
+	if err != nil || rec.Current != c.Record.Current || rec.Rollout != nil || len(rec.Placements) > 0 {
+		t.Errorf("%+v, %v", rec, err)
+	}
+	equal(t, "departed", rec.Departed, c.Record.Departed)
+	equal(t, "role", rec.Role, c.Record.Role)
+	file := filepath.Join(t.TempDir(), "copy.db")
+	out, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = errors.Join(i.Backup(out), out.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := openAt(t, file)
+	rec, _, err = restored.Record("docker")
+	if err != nil || rec.Departed[0].State.Unseen != renewer.UnseenRestored || rec.Departed[1].State != nil {
+		t.Errorf("%+v, %v", rec.Departed, err)
+	}
+	sound(t, restored)
 }
 
 func TestCommitRefuses(t *testing.T) {

@@ -79,7 +79,10 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 		_, back := c.Placement(d.Host)
 		return back || retired(d.Host) || d.Over(now)
 	})
-	changed := len(departed) != len(rec.Departed)
+	changed, role := len(departed) != len(rec.Departed), rec.Role
+	if !role.Known() && len(c.Placements) > 0 {
+		role = c.Role(c.Placements[0])
+	}
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if _, stays := c.Placement(host); stays {
 			continue
@@ -87,11 +90,11 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 		st := rec.Placements[host]
 		delete(rec.Placements, host)
 		changed = true
-		d := Departed{Host: host, Issuer: rec.Issuer, State: &st, Role: rec.Role}
+		d := Departed{Host: host, Issuer: rec.Issuer, State: &st, Role: role}
 		switch g := generation(st.Generation); {
 		case retired(host) || !st.Placed():
 			continue
-		case rec.Role.Known() && len(rec.Role.Usages) == 0: // a trust bundle
+		case role.Known() && len(role.Usages) == 0: // a trust bundle
 		case !g.Counts(now):
 			continue
 		default:
@@ -128,6 +131,23 @@ func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
 		rec.Departed = stay
 	}
 	return changed
+}
+
+// Inherit returns the record of an entry whose files are the very ones of what left
+// the fleet file under the name of rec: what was of that is of this one.
+func (rec Record) Inherit(c Certificate, now time.Time) Record {
+	from := rec.Name
+	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
+	rec.Placements, rec.Rollout, rec.Asked, rec.NextAt = nil, nil, nil, time.Time{}
+	rec.Rejoin(c, now)
+	rec.Departed = nil // what is elsewhere stays with the name that it had
+	for host, st := range rec.Placements {
+		if st.Revisions = nil; len(st.Names) == 0 {
+			st.Names = []string{from}
+		}
+		rec.Placements[host] = st
+	}
+	return rec
 }
 
 // Departures are the placements that left the entry, those too that the record

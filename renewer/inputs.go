@@ -38,8 +38,9 @@ func (b Begun) apply(a *applied) bool {
 // and the time alone.
 type Planned struct {
 	Decision
-	New        bool // there was no record yet
-	Room       bool // for Open, if it does not take the place of another
+	New        bool   // there was no record yet
+	From       string // it has the files of what left under this name; empty: of none
+	Room       bool   // for Open, if it does not take the place of another
 	Base       RootSet
 	Generation func(number int) *Generation
 	Retired    func(host string) bool
@@ -50,6 +51,9 @@ func (p Planned) apply(a *applied) bool {
 	changed := a.Record.forget(a.Certificate, p.Generation, p.Retired, a.now) || p.New
 	changed = a.Record.noteRole(a.Certificate) || changed
 	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
+	if p.From != "" {
+		a.event(EventAdopted, "", a.Record.Current, "it was called "+p.From+", whose files it has")
+	}
 	waits := p.Open != nil && !p.Room && (!p.Close || !a.Open())
 	if p.Close {
 		a.supersede(p.Why)

@@ -27,10 +27,12 @@ func (r Revised) apply(a *applied) bool {
 type LetGo struct {
 	Events  []Event
 	Removed bool
+	Stays   func(host string) bool // nil: nothing
 }
 
 func (l LetGo) apply(a *applied) bool {
-	a.Record.Departed, a.ch.Events = nil, append(a.ch.Events, l.Events...)
+	a.Record.Departed = slices.DeleteFunc(slices.Clone(a.Record.Departed), func(d Departed) bool { return l.Stays == nil || !l.Stays(d.Host) })
+	a.ch.Events = append(a.ch.Events, l.Events...)
 	if l.Removed { // should it come back, it is as if never issued
 		a.ch.Remove = a.Certificate.Name
 	}

@@ -103,7 +103,7 @@ func (p *PlacementState) stopped(answers bool) {
 	next.Roots, p.Loaded = p.Roots, &next
 }
 
-// keptDirs is how many earlier directories are remembered.
+// keptDirs is how many earlier directories, or names, are remembered.
 const keptDirs = 2
 
 // in notes where the live names are. Revisions of another directory are no way
@@ -114,6 +114,14 @@ func (p *PlacementState) in(dir string) {
 	}
 	earlier := slices.DeleteFunc(slices.Clone(p.Dirs), func(d string) bool { return d == dir })
 	p.Dirs = append([]string{dir}, earlier[:min(len(earlier), keptDirs)]...)
+}
+
+// under notes the name under which the live names were placed, if it was renamed.
+func (p *PlacementState) under(name string) {
+	if len(p.Names) > 0 {
+		earlier := slices.DeleteFunc(slices.Clone(p.Names), func(n string) bool { return n == name })
+		p.Names = append([]string{name}, earlier[:min(len(earlier), keptDirs)]...)
+	}
 }
 
 // MovedTo reports whether a directory is another one than that of the live names.

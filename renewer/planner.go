@@ -14,6 +14,10 @@ type Observed struct {
 	// Under are the roots that the current generation leads to, Trusted those
 	// that the issuers of the entry have now; either may be unknown.
 	Under, Trusted RootSet
+	// Gone are roots that no leaf keeps anywhere any more.
+	Gone RootSet
+	// SignsSince is when the CA of the entry's issuer took the place of another one.
+	SignsSince time.Time
 	// RootsFirst: what the certificate's renewal brings would be refused by a
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.
@@ -85,6 +89,12 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 		}
 		next := plan(c, o, now)
 		next.Close, next.Why = true, why
+		if why == returned && next.Open != nil {
+			next.Open.Reasons = append(next.Open.Reasons, Reason{ReasonReturned, returned})
+		}
+		if g := o.Current; r.unsigned() && r.newRoots(c, o) && g != nil && g.RevokedAt.IsZero() && now.Before(g.NotAfter) && o.Record.Asked == nil {
+			next.Open = planPlacements(c, o) // roots wait for no issuer
+		}
 		return next
 	}
 	return plan(c, o, now)
@@ -103,6 +113,10 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 		return "every host is right again"
 	case r.newRoots(c, o):
 		return "other roots are to be trusted"
+	case r.unsigned() && o.SignsSince.After(r.EndedAt):
+		return "another CA signs now"
+	case o.stranded() && r.returned(o):
+		return returned
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
 		return "what is in place was revoked"
 	case o.Current != nil && o.Current.KeyCompromised && !r.because(ReasonKeyCompromised):
@@ -185,6 +199,13 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 	r.revise(c, o, now)
 	return Decision{Adapt: &r}, true
 }
+
+// stranded reports whether what is in place leads to roots alone that its peers do not
+// have any more: there is nothing that a block protects.
+func (o Observed) stranded() bool { return len(o.Under) > 0 && len(o.Under.Without(o.Gone)) == 0 }
+
+// returned is why a blocked rollout gives way to one more.
+const returned = "it is back, and its peers refuse what it has"
 
 // requested is why a rollout gives way to a renewal.
 const requested = "renewal requested by operator"

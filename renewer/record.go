@@ -76,6 +76,9 @@ type PlacementState struct {
 	// Dirs are where it was placed, the directory of the live names first; none:
 	// unknown. Earlier ones may have the keys of generations still.
 	Dirs []string `json:"dirs,omitempty"`
+	// Names are those of the certificate under which its revisions lie there, that of
+	// the live names first; none: it was never renamed.
+	Names []string `json:"names,omitempty"`
 	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
 	// the roots of the ca file. Roots of a file that nobody has compared yet are
 	// unknown; Digest is what a version before kept of them.
@@ -329,6 +332,14 @@ func (rec *Record) Restored() {
 			st.unseen(UnseenRestored)
 			st.State, st.Matches, st.Served, st.ServedEnd, st.Error, st.Hint = HostUnknown, false, "", time.Time{}, "", ""
 			rec.Placements[host] = st
+		}
+	}
+	rec.Departed = slices.Clone(rec.Departed)
+	for i, d := range rec.Departed { // should it come back
+		if d.State != nil {
+			st := *d.State
+			st.Unseen = UnseenRestored
+			rec.Departed[i].State = &st
 		}
 	}
 }

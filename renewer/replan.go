@@ -102,8 +102,9 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 		return len(want.Without(st.Seen.Roots)) > 0 && o.rootsFirst()
 	}
 	number, known := r.Delivers()
-	another := !known || !st.Has(number)
-	return another && st.Placed() && st.Has(st.Generation) && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
+	another := !known || st.Generation != number
+	ours := st.Origin == OriginIssued || st.Origin == OriginAdopted // whatever was seen there: the leaf of before is put back with the roots
+	return another && st.Placed() && ours && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
 		st.Layout == p.Layout() && o.rootsFirst()
 }
 
@@ -119,6 +120,26 @@ func (r *Rollout) newRoots(c Certificate, o Observed) bool {
 		}
 		return hasTrust && st.Placed() && st.Roots.Known() && len(want.Without(st.Roots).Without(tried)) > 0
 	})
+}
+
+// returned reports whether all that failed was seen to be served since, with what was
+// there before. It says so once: the next failure is of something else.
+func (r *Rollout) returned(o Observed) bool {
+	failed := false
+	for _, s := range r.Steps {
+		st := o.Record.Placements[s.Host]
+		if s.State.failed() && (!st.Matches || !st.VerifiedAt.After(s.EndedAt)) {
+			return false
+		}
+		failed = failed || s.State.failed()
+	}
+	return failed && !r.because(ReasonReturned)
+}
+
+// unsigned reports whether it ended, or stands, before its issuer signed anything.
+func (r *Rollout) unsigned() bool {
+	_, signed := r.Delivers()
+	return !signed
 }
 
 // cut takes out the live steps that nobody can end: of a host that left the

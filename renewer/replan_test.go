@@ -216,3 +216,40 @@ func TestARequestIsAReasonToPlan(t *testing.T) {
 		t.Errorf("without room: %+v, %+v", s.Record, ch.Events)
 	}
 }
+
+// An order that is refused holds up nothing but the certificate: roots are placed all the
+// same, and another CA of its issuer is asked again.
+func TestARefusedOrderHoldsUpNoRootsAndIsAskedOfAnotherCA(t *testing.T) {
+	c := entry("web", "a", "b")
+	r := Issue(c, Reason{ReasonRoot, "a test"})
+	r.Phase, r.EndedAt = PhaseBlocked, t0
+	rec := inPlace(c, 1)
+	for host, st := range rec.Placements {
+		st.Roots = NewRootSet("old")
+		rec.Placements[host] = st
+	}
+	rec.Rollout = r
+	roots := NewRootSet("old")
+	o := Observed{
+		Record: rec, Current: generation(c, 1, t0), Under: NewRootSet("old"), Trusted: NewRootSet("narrow"),
+		Roots: func(string) RootSet { return roots },
+	}
+	if d := Plan(c, o, t0); d.Open != nil || d.Close {
+		t.Errorf("blocked, and nothing has changed: %+v", d)
+	}
+	roots = NewRootSet("old", "next")
+	if d := Plan(c, o, t0); d.Open == nil || !d.Close || d.Open.Kind != KindPlace || d.Open.Generation != 1 || len(d.Open.Steps) != 2 {
+		t.Errorf("other roots: %+v", d)
+	}
+	if d := Plan(c, o, t0.AddDate(1, 0, 0)); d.Open == nil || d.Open.Kind != KindIssue {
+		t.Errorf("other roots, and what is in place has expired: %+v", d)
+	}
+	roots, o.SignsSince = NewRootSet("old"), t0.Add(-1)
+	if d := Plan(c, o, t0); d.Open != nil {
+		t.Errorf("it is the CA that refused: %+v", d)
+	}
+	o.SignsSince = t0.Add(1)
+	if d := Plan(c, o, t0); d.Open == nil || d.Open.Kind != KindIssue {
+		t.Errorf("another CA: %+v", d)
+	}
+}

@@ -90,6 +90,7 @@ const (
 	ReasonDrift          ReasonCode = "drift"       // the probe saw something else
 	ReasonBehind         ReasonCode = "behind"      // the host could not be reached when the others got it
 	ReasonInterrupted    ReasonCode = "interrupted" // the host was lost between two generations
+	ReasonReturned       ReasonCode = "returned"    // its peers went on without it, and it is back
 	// No activation was proven since the files were placed.
 	ReasonUnactivated ReasonCode = "unactivated"
 )

@@ -47,10 +47,14 @@ type RotationView struct {
 	Waiting []string `json:"waiting,omitempty"`
 	Ends    string   `json:"ends,omitempty"`
 	Blocked bool     `json:"blocked,omitempty"` // it needs manual action
-	OldKey  string   `json:"old_key,omitempty"` // kept or destroyed, once signing is switched
+	// LeftBehind is what hosts that it went on without have still of the old CA.
+	LeftBehind []string `json:"left_behind,omitempty"`
+	OldKey     string   `json:"old_key,omitempty"` // kept or destroyed, once signing is switched
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.
 	TrustedNowhere float64 `json:"trusted_nowhere_seconds,omitempty"`
+	// TrustedBy had left the fleet file by then, with the old root in its ca file.
+	TrustedBy []string `json:"trusted_by,omitempty"`
 
 	Plan     []RotationStep `json:"plan,omitempty"`
 	Breaks   []string       `json:"breaks,omitempty"`   // who will refuse whom

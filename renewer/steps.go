@@ -98,7 +98,11 @@ func reprobes(c Certificate, rec Record, now time.Time) []PlanStep {
 	for _, p := range c.Placements {
 		st := rec.Placements[p.Host]
 		if !st.Reprobe.IsZero() && !st.Reprobe.After(now) {
-			steps = append(steps, PlanStep{Certificate: c.Name, Host: p.Host, Action: "verify", Reason: "it could not be proven: " + st.Error})
+			why := "it could not be proven: " + st.Error
+			if st.Failures == 0 && st.State == HostActivated {
+				why = "it is not verified yet"
+			}
+			steps = append(steps, PlanStep{Certificate: c.Name, Host: p.Host, Action: "verify", Reason: why})
 		}
 	}
 	return steps

@@ -109,6 +109,7 @@ func (t *transition) place() {
 	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
 	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
+	t.p.under(t.Certificate.Name)
 	t.p.in(t.o.Dir)
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen

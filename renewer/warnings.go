@@ -57,6 +57,13 @@ func BeyondDates(asked time.Duration, notBefore, notAfter, now time.Time) (out [
 	return out
 }
 
+// LifetimeLimit is the longest lifetime that an issuer gives.
+type LifetimeLimit struct {
+	Longest time.Duration
+	Raise   string // the command that raises it to LIFETIME
+	Refuses bool   // what asks for more; else that gets as much as there is
+}
+
 // days writes a long duration in days, as the fleet file does.
 func days(d time.Duration) string {
 	if d < 48*time.Hour {

@@ -23,5 +23,5 @@ func (w Worker) Name() string {
 	return w.ID
 }
 
-// ErrNotDagu: what was asked for its workers is no coordinator.
+// ErrNotDagu says that what was asked for its workers is no coordinator.
 var ErrNotDagu = errors.New("it is no Dagu coordinator")

@@ -24,7 +24,7 @@ func newCA(c *cli) *cobra.Command {
 		Long: `Makes, shows, imports or replaces the CA of a local issuer. ISSUER may be left out
 where the fleet file has one local issuer.`,
 	})
-	cmd.AddCommand(newCAInit(c), newCAShow(c), newCAImport(c), newCARotate(c), newCAReissue(c))
+	cmd.AddCommand(newCAInit(c), newCAShow(c), newCAImport(c), newCARotate(c), newCAReissue(c), newCAExport(c))
 	for _, sub := range cmd.Commands() {
 		sub.Args = cobra.MaximumNArgs(1)
 		sub.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -35,14 +35,31 @@ where the fleet file has one local issuer.`,
 }
 
 func newCAInit(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:     "init [ISSUER]",
-		Short:   "Make the CA of a local issuer",
-		Example: "  renewer ca init fleet-ca",
+	var below string
+	var pathLen int
+	cmd := &cobra.Command{
+		Use:   "init [ISSUER] [--intermediate-of ISSUER]",
+		Short: "Make the CA of a local issuer",
+		Long: `Makes the CA of a local issuer: one that signs itself or, with --intermediate-of,
+one that the CA of another local issuer signs. That one needs a path length: make it
+with --path-length 1. Its key is not needed any more afterwards, and can be kept
+offline.`,
+		Example: `  renewer ca init fleet-ca
+  renewer ca init root-ca --path-length 1
+  renewer ca init fleet-ca --intermediate-of root-ca`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			return c.forIssuer(args, daemon.CAInit)
+			if pathLen < 0 || pathLen > 8 {
+				return usagef("--path-length is %d; expected 0 to 8", pathLen)
+			}
+			return c.forIssuer(args, func(f *configs.Fleet, name string) (local.Info, error) {
+				return daemon.CAInitBelow(f, name, below, pathLen)
+			})
 		},
 	}
+	cmd.Flags().StringVar(&below, "intermediate-of", "", "have it signed by the CA of this local `ISSUER`")
+	cmd.Flags().IntVar(&pathLen, "path-length", 0, "how many CAs may stand below it")
+	complete(cmd, "intermediate-of", c.fromFleet(localIssuers))
+	return cmd
 }
 
 func newCAShow(c *cli) *cobra.Command {
@@ -59,10 +76,7 @@ func newCAShow(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			info, err := daemon.CAShow(f, name)
-			if err != nil {
-				return err
-			}
+			info, fault := daemon.CAShow(f, name)
 			shown := struct {
 				daemon.CAInfo
 				Rotation *renewer.RotationView `json:"rotation,omitempty"`
@@ -78,8 +92,13 @@ func newCAShow(c *cli) *cobra.Command {
 			if err != nil { // the CA can be shown all the same
 				c.complain(err)
 			}
-			return c.object(shown, func() error {
-				c.showCA(info.Info)
+			if fault != nil && info.Issuer == "" && shown.Rotation == nil {
+				return fault
+			}
+			err = c.object(shown, func() error {
+				if info.Issuer != "" {
+					c.showCA(info.Info)
+				}
 				for _, other := range info.Others {
 					c.facts(other.Role, other.Subject, "SHA-256", other.Fingerprint, "expires", other.NotAfter, "key", other.Key)
 				}
@@ -89,6 +108,7 @@ func newCAShow(c *cli) *cobra.Command {
 				}
 				return nil
 			})
+			return cmp.Or(fault, err)
 		},
 	}
 }
@@ -143,7 +163,7 @@ as after renewer ca rotate.`,
 	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
 	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
-	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: return when the replacement is over")
+	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: "+waitUsage)
 	return cmd
 }
 
@@ -185,7 +205,7 @@ func (c *cli) showCA(info local.Info) {
 // strictPeers says who refuses this CA, and what to do.
 func strictPeers(info local.Info) error {
 	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		daemon.StrictFix(info.Issuer))
+		daemon.StrictFix(info.Issuer, info.StrictPeers...))
 }
 
 func pathLength(n int) any {

@@ -14,6 +14,8 @@ import (
 	"renewer/renewer/server"
 )
 
+const waitUsage = "return when it is over; exit 1 if it is blocked or, without a daemon, waits for a time"
+
 func newCARotate(c *cli) *cobra.Command {
 	var req renewer.RotateRequest
 	var keep, lifetime duration
@@ -62,7 +64,7 @@ reached are replaced. It says first who will refuse whom.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
-	flags.BoolVar(&req.Wait, "wait", false, "return when it is over; exit 1 if it is blocked")
+	flags.BoolVar(&req.Wait, "wait", false, waitUsage)
 	flags.BoolVar(&req.Now, "now", false, "issue certificates anew at once, whatever their window")
 	flags.BoolVar(&req.Compromised, "compromised", false, "the key of the CA is compromised: switch first, then drop the old root")
 	flags.BoolVar(&yes, "yes", false, "with --compromised: do not ask")
@@ -95,7 +97,7 @@ key has signed leads to both.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
-	flags.BoolVar(&req.Wait, "wait", false, "return when it is over; exit 1 if it is blocked")
+	flags.BoolVar(&req.Wait, "wait", false, waitUsage)
 	flags.Var(&lifetime, "lifetime", "life of the new certificate, such as 3650d (default ten years)")
 	return cmd
 }
@@ -155,13 +157,20 @@ func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRe
 		return c.showRotationPlan(v)
 	})
 	if err == nil && req.Wait && v.EndedAt.IsZero() {
-		if !v.Blocked {
-			return nil // it waits for a window or a time, as said
-		}
-		c.complain(renewer.WithHint(fmt.Errorf("%s: %s is blocked: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")), v.Ends))
+		c.complain(notOver(v))
 		return exitError(exitFailed)
 	}
 	return err
+}
+
+// notOver says why a rotation that was waited for is not over: it is blocked or, where no
+// daemon goes on with it, what is left waits for a window or a time.
+func notOver(v renewer.RotationView) error {
+	if v.Blocked {
+		return renewer.WithHint(fmt.Errorf("%s: %s is blocked: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")), v.Ends)
+	}
+	return renewer.WithHint(fmt.Errorf("%s: %s is not over, and no daemon goes on with it: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")),
+		"start the daemon, or have renewer run --once do the rest then; renewer ca show "+v.Issuer+" shows where it is")
 }
 
 func (c *cli) showRotation(v renewer.RotationView) {
@@ -171,9 +180,14 @@ func (c *cli) showRotation(v renewer.RotationView) {
 	}
 	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
-		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "old key", v.OldKey)
+		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "left behind", strings.Join(v.LeftBehind, "\n"), "old key", v.OldKey)
+	where := "trusted nowhere, "
+	if len(v.TrustedBy) > 0 {
+		where = "trusted nowhere else, "
+		c.facts("left", strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+" had left the fleet file, with the old root in its ca file")
+	}
 	if v.TrustedNowhere > 0 {
-		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
+		c.facts("old root", where+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}
 }
 

@@ -79,8 +79,11 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt,
 		"serial", d.Serial, "SHA-256", d.Fingerprint, "last error", d.LastError, "hint", d.Hint)
 	for _, left := range d.Departed {
-		c.facts("left", fmt.Sprintf("%s, which is not in the entry any more, has generation %d in place until %s; renewer forget %s lets go of it",
-			left.Host, left.Generation, plain(left.NotAfter), d.Name))
+		what := fmt.Sprintf("has generation %d in place until %s", left.Generation, plain(left.NotAfter))
+		if left.NotAfter.IsZero() {
+			what = "has its trust bundle in place"
+		}
+		c.facts("left", fmt.Sprintf("%s, which is not in the entry any more, %s; renewer forget %s lets go of it", left.Host, what, d.Name))
 	}
 	if r := d.Rollout; r != nil {
 		var reasons []string

@@ -261,8 +261,9 @@ func newForget(c *cli) *cobra.Command {
 		Short: "Let go of what left the fleet file and is still in place",
 		Long: `A certificate, or a host of one, that left the fleet file stays in place on its
 host, and renewer goes on to count it until it expires: the roots that it needs
-stay in the ca files of its peers, and it is listed as orphaned. This lets go of
-it now, after it has shown where it is and who accepts it. Its files stay.
+stay in the ca files of its peers, a certificate that it would refuse waits for it,
+and it is listed as orphaned. A trust bundle counts until it is let go. This lets go
+of it now, after it has shown where it is and who accepts it. Its files stay.
 
 NAME is that of a certificate, or of an entry for all its hosts. On a terminal it
 asks first.`,
@@ -288,7 +289,7 @@ func (c *cli) forget(ctx context.Context, s server.Service, name string, yes boo
 		return err
 	}
 	if !yes && c.in != nil && isTerminal(c.in) && c.format.table() {
-		if err := c.confirm(ctx, "let go of it? who accepts it may refuse it from now on"); err != nil {
+		if err := c.confirm(ctx, "let go of it? from now on its peers may refuse it, and it may refuse them"); err != nil {
 			return err
 		}
 	}

@@ -222,6 +222,10 @@ type hinted struct {
 func (e hinted) Hint() string  { return e.hint }
 func (e hinted) Unwrap() error { return e.error }
 
+// unsetCredentials is how a path begins that is of a credential, where a command
+// was started without any.
+const unsetCredentials = "${CREDENTIALS_DIRECTORY}/"
+
 // explain names the file that was meant instead of the temporary one, and the
 // fix.
 func explain(verb, path string, err error) error {
@@ -233,6 +237,9 @@ func explain(verb, path string, err error) error {
 		return fmt.Errorf("%s %s: %w", verb, path, err)
 	}
 	err = fmt.Errorf("%s %s: %w", verb, path, errno)
+	if name, ok := strings.CutPrefix(path, unsetCredentials); ok {
+		return hinted{err, "systemd sets CREDENTIALS_DIRECTORY for renewer's service alone; elsewhere: systemd-run --pty -p LoadCredential=" + name + ":FILE renewer ..."}
+	}
 	for _, w := range fixes {
 		if errno == w.errno {
 			return hinted{err, fmt.Sprintf(w.hint, filepath.Dir(path))}

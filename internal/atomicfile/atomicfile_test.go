@@ -277,3 +277,12 @@ func TestReadPassphrase(t *testing.T) {
 		t.Error("read a file that is not there")
 	}
 }
+
+// A credential that is not there outside of the service says how to have it.
+func TestACredentialWithoutTheServiceIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := atomicfile.ReadPassphrase("${CREDENTIALS_DIRECTORY}/ca-passphrase")
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(renewer.Hint(err), "LoadCredential=ca-passphrase:FILE") {
+		t.Errorf("%v", err)
+	}
+}

@@ -148,3 +148,26 @@ func TestLease(t *testing.T) {
 		cancel()
 	})
 }
+
+// One process with both roles runs what it is given itself.
+func TestAllInOne(t *testing.T) {
+	t.Parallel()
+	_, co, _ := cluster(t)
+	co.Local = true
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	testpki.WriteFile(t, filepath.Join(co.Dir, "one.run"), []byte("0.1"), 0o600)
+	go func() { over <- All(ctx, co) }()
+	await(t, "it is over", func() bool {
+		text, err := os.ReadFile(filepath.Join(co.Dir, "one.done"))
+		return err == nil && string(text) == Succeeded
+	})
+	await(t, "it serves", func() bool {
+		_, err := os.Stat(registryFile(co.Registry))
+		return err == nil
+	})
+	cancel()
+	if err := <-over; err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
+}

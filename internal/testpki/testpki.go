@@ -44,7 +44,8 @@ type CA struct {
 type Options struct {
 	CommonName string             // default: the first of SANs, else "test"
 	SANs       []string           // DNS names and IP addresses
-	Usages     []x509.ExtKeyUsage // default: server and client
+	Usages     []x509.ExtKeyUsage // default: server and client; of a CA: any
+	Permitted  []string           // of a CA: the only DNS domains that it may sign
 	NotBefore  time.Time          // default: a minute ago, or an hour before an earlier NotAfter
 	NotAfter   time.Time          // default: an hour from now
 	Key        crypto.Signer      // default: a new P-256 key
@@ -193,7 +194,8 @@ func (o Options) sign(t testing.TB, parent *CA, isCA bool) (*x509.Certificate, c
 		NotBefore: o.NotBefore, NotAfter: o.NotAfter, BasicConstraintsValid: true, IsCA: isCA,
 	}
 	if isCA {
-		tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+		tmpl.KeyUsage, tmpl.ExtKeyUsage = x509.KeyUsageCertSign|x509.KeyUsageCRLSign, o.Usages
+		tmpl.PermittedDNSDomains, tmpl.PermittedDNSDomainsCritical = o.Permitted, len(o.Permitted) > 0
 	} else {
 		tmpl.KeyUsage = x509.KeyUsageDigitalSignature
 		tmpl.ExtKeyUsage = o.Usages

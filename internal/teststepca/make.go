@@ -49,7 +49,7 @@ func Make(dir string, o Options) (*CA, error) {
 	if err := c.makeChain(w, o.IntermediateLife); err != nil {
 		return nil, err
 	}
-	provisioners, err := c.makeProvisioners(w)
+	provisioners, err := c.makeProvisioners(w, o.OwnLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,24 @@ func (c *CA) NewIntermediate() error {
 	return w.err
 }
 
+// Federate has the CA vouch for the roots in further PEM files. A CA that runs takes
+// them at its next start.
+func (c *CA) Federate(files ...string) error {
+	text, err := os.ReadFile(c.ConfigFile)
+	if err != nil {
+		return err
+	}
+	var cfg map[string]any
+	if err := json.Unmarshal(text, &cfg); err != nil {
+		return fmt.Errorf("%s: %w", c.ConfigFile, err)
+	}
+	cfg["federatedRoots"] = files
+	if text, err = json.MarshalIndent(cfg, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(c.ConfigFile, text, 0o600)
+}
+
 func (c *CA) makeIntermediate(w *writer, life time.Duration) error {
 	key, intermediate, err := newAuthority("Test step Intermediate", 0, life, c.Root, c.rootKey)
 	if err != nil {
@@ -113,7 +131,7 @@ func (c *CA) makeIntermediate(w *writer, life time.Duration) error {
 }
 
 // makeProvisioners returns both of them as ca.json has them.
-func (c *CA) makeProvisioners(w *writer) ([]any, error) {
+func (c *CA) makeProvisioners(w *writer, limit time.Duration) ([]any, error) {
 	jwk, err := jose.GenerateJWK("EC", "P-256", "ES256", "sig", "", 0)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of the provisioner: %w", err)
@@ -146,8 +164,12 @@ func (c *CA) makeProvisioners(w *writer) ([]any, error) {
 	}
 	w.write(c.X5CCertFile, pki.PEM(leaf))
 	w.write(c.X5CKeyFile, text)
+	own := map[string]any{"type": "JWK", "name": Provisioner, "key": jwk.Public(), "encryptedKey": sealed}
+	if limit > 0 {
+		own["claims"] = map[string]any{"maxTLSCertDuration": limit.String(), "defaultTLSCertDuration": limit.String()}
+	}
 	return []any{
-		map[string]any{"type": "JWK", "name": Provisioner, "key": jwk.Public(), "encryptedKey": sealed},
+		own,
 		map[string]any{"type": "X5C", "name": X5CProvisioner, "roots": pki.PEM(root)},
 		map[string]any{"type": "ACME", "name": "acme"},
 	}, nil

@@ -40,6 +40,8 @@ type Options struct {
 	IntermediateLife time.Duration
 	// MaxLifetime of a leaf; default: 31 days.
 	MaxLifetime time.Duration
+	// OwnLimit is a limit of the JWK provisioner's own; default: none.
+	OwnLimit time.Duration
 	// Federated are PEM files of further roots, those of other CAs.
 	Federated []string
 	// NoDatabase leaves the database out: nothing can be revoked.

@@ -23,9 +23,10 @@ import (
 // mount is a PKI engine. Its default issuer is its own.
 type mount struct {
 	signer
-	second signer // another issuer in it, which roles may name
-	roles  map[string]map[string]any
-	issued map[string]*issued
+	second  signer        // another issuer in it, which roles may name
+	longest time.Duration // max_lease_ttl; signing is not held to it here
+	roles   map[string]map[string]any
+	issued  map[string]*issued
 }
 
 // signer is an issuer of a mount.
@@ -81,6 +82,9 @@ func (c *exchange) pki(m *mount, rest string) {
 			m.roles[name] = role
 			body["data"] = shown(role)
 		})
+	case rest == "config/issuers" && c.text("default") == second:
+		m.signer, m.second = m.second, m.signer
+		c.replay("setup-09-policy-renewer")
 	case rest == "root/generate/internal" && m.ca != nil:
 		m.second = c.newSigner()
 		c.edit(c.w, "setup-03-root-generate-internal", func(body map[string]any) { c.describe(body, m.second.ca, m) })

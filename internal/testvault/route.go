@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // ServeHTTP answers as Vault does.
@@ -126,13 +127,19 @@ func (c *exchange) closed() {
 		c.replay("token-revoke-self-ok")
 	case c.path == "sys/capabilities-self":
 		c.capabilities()
+	case parts[0] == "sys" && parts[1] == "mounts" && parts[len(parts)-1] == "tune" && c.r.Method == http.MethodGet:
+		m := c.mounts[strings.Join(parts[2:len(parts)-1], "/")]
+		c.edit(c.w, "read-role-allowed", func(body map[string]any) { // not recorded
+			body["data"] = map[string]any{"max_lease_ttl": int(m.longest / time.Second)}
+		})
 	case parts[0] == "sys" && parts[1] == "mounts" && parts[len(parts)-1] == "tune":
 		c.replay("setup-02-tune-pki-max-lease")
 	case parts[0] == "sys" && parts[1] == "mounts" && c.r.Method == http.MethodDelete:
 		delete(c.mounts, tail(2))
 		c.replay("setup-01-mount-pki")
 	case parts[0] == "sys" && parts[1] == "mounts":
-		c.mounts[tail(2)] = &mount{roles: map[string]map[string]any{}, issued: map[string]*issued{}}
+		config, _ := c.body["config"].(map[string]any)
+		c.mounts[tail(2)] = &mount{longest: duration(config["max_lease_ttl"]), roles: map[string]map[string]any{}, issued: map[string]*issued{}}
 		c.replay("setup-01-mount-pki")
 	case parts[0] == "sys" && parts[1] == "auth" && c.r.Method == http.MethodDelete:
 		delete(c.auths, tail(2))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,12 +28,14 @@ type auth struct {
 }
 
 type authRole struct {
-	policies  []string
-	ttl, max  time.Duration
-	roleID    string
-	secretIDs []string
-	jwt       string // kubernetes, jwt: the one that is let in
-	trusted   []byte // cert: DER of the CA
+	policies   []string
+	ttl, max   time.Duration
+	roleID     string
+	secretIDs  []string
+	secretUses int
+	secretTTL  time.Duration
+	jwt        string // kubernetes, jwt: the one that is let in
+	trusted    []byte // cert: DER of the CA
 }
 
 // grant is one path of a policy.
@@ -257,6 +260,9 @@ func (c *exchange) admitAuth(parts []string) {
 		}
 		r := a.roles[parts[k+1]]
 		switch rest := strings.Join(parts[k+2:], "/"); {
+		case rest == "" && r != nil && c.body["token_policies"] == nil: // what is not said stays
+			r.secret(c.body)
+			c.replay("setup-11-approle-role-renewer")
 		case rest == "" && c.r.Method == http.MethodPut:
 			c.last["role"]++
 			r = &authRole{roleID: fmt.Sprintf("role-id-%d", c.last["role"]), jwt: c.text("test_jwt"), trusted: []byte(c.text("certificate"))}
@@ -265,6 +271,7 @@ func (c *exchange) admitAuth(parts []string) {
 			if r.ttl == 0 {
 				r.ttl = 768 * time.Hour
 			}
+			r.secret(c.body)
 			a.roles[parts[k+1]] = r
 			c.replay("setup-11-approle-role-renewer")
 		case rest == "role-id" && r != nil:
@@ -282,12 +289,26 @@ func (c *exchange) admitAuth(parts []string) {
 	c.replay("error-path-unknown")
 }
 
+// secret sets how long secret ids last, as far as the body says so. They are not held
+// to it here.
+func (r *authRole) secret(body map[string]any) {
+	if n, ok := body["secret_id_num_uses"].(string); ok {
+		r.secretUses, _ = strconv.Atoi(n)
+	}
+	if _, ok := body["secret_id_ttl"]; ok {
+		r.secretTTL = duration(body["secret_id_ttl"])
+	}
+}
+
 func (c *exchange) secretID(r *authRole) {
 	if c.r.Header.Get("X-Vault-Wrap-TTL") == "" {
 		c.last["secret"]++
 		id := fmt.Sprintf("SECRET-id-%d", c.last["secret"])
 		r.secretIDs = append(r.secretIDs, id)
-		c.edit(c.w, "setup-13-approle-secret-id-generate", func(body map[string]any) { body["data"].(map[string]any)["secret_id"] = id })
+		c.edit(c.w, "setup-13-approle-secret-id-generate", func(body map[string]any) {
+			data := body["data"].(map[string]any)
+			data["secret_id"], data["secret_id_num_uses"], data["secret_id_ttl"] = id, r.secretUses, int(r.secretTTL/time.Second)
+		})
 		return
 	}
 	name := c.wrap(r)

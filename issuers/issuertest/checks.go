@@ -3,11 +3,6 @@ package issuertest
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"renewer/renewer"
+	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 )
 
 // slack is for the time that an order takes and for whole seconds.
@@ -56,7 +53,7 @@ var checks = []struct {
 }
 
 func (h Harness) order(kind renewer.KeyType, sans []string, life time.Duration, usages ...renewer.Usage) (renewer.Order, error) {
-	key, err := newKey(kind)
+	key, err := pki.NewKey(kind)
 	name := "host-b.example.com"
 	if len(sans) > 0 {
 		name = sans[len(sans)-1]
@@ -204,8 +201,22 @@ func checkCancelled(ctx context.Context, i Issuer, h Harness) error {
 	if _, err := i.Sign(ctx, o); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("sign with a cancelled context gave %v", err)
 	}
-	if err := i.Health(ctx); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("health with a cancelled context gave %v", err)
+	calls := map[string]func() error{
+		"health": func() error { return i.Health(ctx) },
+		"roots":  func() error { _, err := i.Roots(ctx); return err },
+	}
+	if revoker, ok := i.(engine.Revoker); ok {
+		calls["revoke"] = func() error {
+			return revoker.Revoke(ctx, renewer.Revocation{Certificate: "docker@host-b", Serial: "0a1b"})
+		}
+	}
+	if l, ok := i.(engine.LogIn); ok {
+		calls["log in"] = func() error { return l.LogIn(ctx) }
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("%s with a cancelled context gave %v", name, err)
+		}
 	}
 	return nil
 }
@@ -229,7 +240,7 @@ func checkSameKey(ctx context.Context, i Issuer, h Harness) error {
 }
 
 func checkConcurrent(ctx context.Context, i Issuer, h Harness) error {
-	const n = 8
+	const n = 20
 	serials := make([]string, n)
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range n {
@@ -260,7 +271,7 @@ func (h Harness) checkFault(f Fault, err error) error {
 	if err == nil {
 		return errors.New("nothing went wrong")
 	}
-	var errs []error
+	errs := []error{checkText(err)}
 	if got := renewer.ClassOf(err); got != f.Class {
 		errs = append(errs, fmt.Errorf("class %s, want %s: %w", got, f.Class, err))
 	}
@@ -280,22 +291,6 @@ func (h Harness) checkFault(f Fault, err error) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func newKey(kind renewer.KeyType) (crypto.Signer, error) {
-	switch kind {
-	case renewer.ECDSAP256:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case renewer.ECDSAP384:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case renewer.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	case renewer.RSA2048:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	default:
-		return nil, fmt.Errorf("the suite makes no keys of type %s", kind)
-	}
 }
 
 func asText(usages []renewer.Usage) []string {

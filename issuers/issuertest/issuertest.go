@@ -41,6 +41,19 @@ type Harness struct {
 	Secrets []string
 	// Faults are the ways in which things go wrong, by name.
 	Faults map[string]Fault
+
+	// What follows is nil where an issuer has no such thing.
+
+	// Outage returns an issuer that works and keeps its roots, and has its server
+	// go away and come back.
+	Outage func(t *testing.T) (i Issuer, down, up func())
+	// Replace returns an issuer, and gives it another root, or one more.
+	Replace func(t *testing.T) (i Issuer, replace func())
+	// Limited returns an issuer and the longest lifetime that it gives.
+	Limited func(t *testing.T) (i Issuer, longest time.Duration)
+	// Watched returns a new issuer whose server calls onCall before it answers a
+	// request.
+	Watched func(t *testing.T, onCall func()) Issuer
 }
 
 // Fault is one way in which things go wrong.
@@ -61,6 +74,17 @@ func Run(t *testing.T, h Harness) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if err := c.check(t.Context(), issuer, h); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, s := range scenarios {
+		if !s.has(h) {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			if err := s.check(t, h); err != nil {
 				t.Error(err)
 			}
 		})

@@ -49,7 +49,10 @@ func (i *issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	return chain, nil
 }
 
-func (i *issuer) Roots(context.Context) ([]*x509.Certificate, error) {
+func (i *issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	if !i.deaf && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	return []*x509.Certificate{i.ca.Root}, nil
 }
 
@@ -174,5 +177,139 @@ func TestFaultsAreJudged(t *testing.T) {
 		if got := h.checkFault(f, err); got == nil || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v: got %v, want %q", err, got, want)
 		}
+	}
+}
+
+// A text that cannot be read in a log is found.
+func TestTextsAreJudged(t *testing.T) {
+	t.Parallel()
+	if err := checkText(renewer.WithHint(errors.New("issuer a: sign b: no such name"), "set sans: to ...")); err != nil {
+		t.Errorf("a good text: %v", err)
+	}
+	for name, err := range map[string]error{
+		"two lines":     errors.New("issuer a: first\nsecond"),
+		"a bad verb":    errors.New("issuer a: %!d(string=x)"),
+		"a sentence":    fmt.Errorf("issuer a: %s", "refused."),
+		"said twice":    errors.New("issuer a: sign b: sign b: refused"),
+		"a broken hint": renewer.WithHint(errors.New("issuer a: refused"), "do this\nand that"),
+	} {
+		if checkText(err) == nil {
+			t.Errorf("%s was not found", name)
+		}
+	}
+}
+
+// switchable is an honest issuer that can be away, and of another root.
+type switchable struct {
+	*issuer
+	away   error
+	most   time.Duration
+	forget bool // its roots, while it is away
+	stuck  bool // it stays away
+	calls  func()
+}
+
+func (s *switchable) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	if s.calls != nil { // a server answers in a goroutine of its own
+		answered := make(chan struct{})
+		go func() { s.calls(); close(answered) }()
+		select {
+		case <-ctx.Done():
+		case <-answered:
+		}
+	}
+	if s.away != nil {
+		return renewer.Chain{}, s.away
+	}
+	if s.most > 0 {
+		o.Lifetime = min(o.Lifetime, s.most)
+	}
+	return s.issuer.Sign(ctx, o)
+}
+
+func (s *switchable) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	if s.away != nil && s.forget {
+		return nil, s.away
+	}
+	return s.issuer.Roots(ctx)
+}
+
+func (s *switchable) Health(ctx context.Context) error {
+	if s.away != nil {
+		return s.away
+	}
+	return s.issuer.Health(ctx)
+}
+
+func TestScenariosFindMisbehaviour(t *testing.T) {
+	t.Parallel()
+	away := &renewer.Error{Class: renewer.ClassRetry, Hint: "look at it", Err: errors.New("connection refused")}
+	cases := map[string]struct {
+		scenario string
+		spoil    func(s *switchable)
+		away     error
+		want     string // empty: it is well
+	}{
+		"an honest one, away":       {"renewal during an outage", nil, away, ""},
+		"forgets its roots":         {"renewal during an outage", func(s *switchable) { s.forget = true }, away, "roots are not those"},
+		"away for ever":             {"renewal during an outage", func(s *switchable) { s.stuck = true }, away, "after: "},
+		"calls it a refusal":        {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRefused, Hint: "no", Err: errors.New("no")}, "class refused"},
+		"names no way out":          {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRetry, Err: errors.New("gone")}, `hint ""`},
+		"another root":              {"root change", nil, nil, ""},
+		"the same root":             {"root change", func(s *switchable) { s.stuck = true }, nil, "same as before"},
+		"within its limit":          {"lifetime limits", func(s *switchable) { s.most = 30 * 24 * time.Hour }, nil, ""},
+		"less than its limit":       {"lifetime limits", func(s *switchable) { s.most = 24 * time.Hour }, nil, "of 720h0m0s it gives"},
+		"no limit at all":           {"lifetime limits", nil, nil, "asked for 1440h0m0s it gives"},
+		"heeds the context":         {"cancelled at each call", nil, nil, ""},
+		"does not heed the context": {"cancelled at each call", func(s *switchable) { s.deaf = true }, nil, "cancelled, sign gave"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			make := func() *switchable {
+				s := &switchable{issuer: newIssuer(t)}
+				if c.spoil != nil {
+					c.spoil(s)
+				}
+				return s
+			}
+			h := Harness{
+				Outage: func(*testing.T) (Issuer, func(), func()) {
+					s := make()
+					return s, func() { s.away = c.away }, func() {
+						if !s.stuck {
+							s.away = nil
+						}
+					}
+				},
+				Replace: func(t *testing.T) (Issuer, func()) {
+					s := make()
+					return s, func() {
+						if !s.stuck {
+							s.ca = testpki.New(t).Intermediate(t, testpki.Options{CommonName: "Next"})
+						}
+					}
+				},
+				Limited: func(*testing.T) (Issuer, time.Duration) { return make(), 30 * 24 * time.Hour },
+				Watched: func(_ *testing.T, onCall func()) Issuer {
+					s := make()
+					s.calls = onCall
+					return s
+				},
+			}.withDefaults()
+			for _, s := range scenarios {
+				if s.name != c.scenario {
+					continue
+				}
+				switch err := s.check(t, h); {
+				case c.want == "" && err != nil:
+					t.Error(err)
+				case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+					t.Errorf("gave %v, want %q", err, c.want)
+				}
+				return
+			}
+			t.Fatalf("no scenario is named %s", c.scenario)
+		})
 	}
 }

@@ -25,11 +25,12 @@ import (
 // CreateOptions may be left zero.
 type CreateOptions struct {
 	CommonName string        // default: "renewer NAME CA"
-	Lifetime   time.Duration // default: ten years
+	Lifetime   time.Duration // default: ten years; below a parent five, but not beyond its end
+	PathLen    int           // how many CAs may stand below it
+	Parent     *Authority    // signs it; nil: it signs itself
 }
 
-// Create makes a self-signed ECDSA P-256 CA with path length 0, and returns it
-// opened. It overwrites nothing.
+// Create makes an ECDSA P-256 CA and returns it opened. It overwrites nothing.
 //
 // The key is written first, then the certificate. A crash between the two
 // leaves a key alone, and the next Create goes on with that key.
@@ -41,6 +42,9 @@ func Create(cfg Config, o CreateOptions) (*Authority, error) {
 		return nil, misconfigured("give the CA a shorter common name",
 			"the common name %q has %d characters; at most %d are allowed (RFC 5280)", o.CommonName, len(o.CommonName), maxCommonName)
 	}
+	if err := o.Parent.mayHaveBelow(o.PathLen + 1); err != nil {
+		return nil, err
+	}
 	passphrase, err := prepare(cfg)
 	if err != nil {
 		return nil, err
@@ -49,28 +53,42 @@ func Create(cfg Config, o CreateOptions) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := selfSign(o, signer, time.Now())
+	certs, err := certify(o, signer, time.Now())
 	if err != nil {
 		return nil, misconfigured("", "sign the CA certificate of issuer %s: %w", cfg.Name, err)
 	}
-	if err := writeCertificates(cfg, cert); err != nil {
+	if err := writeCertificates(cfg, certs...); err != nil {
 		return nil, err
 	}
-	return newAuthority(cfg, pki.PEM(cert), cfg.CertFile, privateKey{signer: signer, file: cfg.KeyFile, encrypted: passphrase != nil})
+	return newAuthority(cfg, pki.PEM(certs...), cfg.CertFile, privateKey{signer: signer, file: cfg.KeyFile, encrypted: passphrase != nil})
+}
+
+// certify returns the certificate of a new CA, and what is above it.
+func certify(o CreateOptions, signer crypto.Signer, now time.Time) ([]*x509.Certificate, error) {
+	if o.Parent != nil {
+		return o.Parent.signBelow(o, signer.Public())
+	}
+	cert, err := selfSign(o, signer, now)
+	return []*x509.Certificate{cert}, err
 }
 
 func selfSign(o CreateOptions, signer crypto.Signer, now time.Time) (*x509.Certificate, error) {
+	tmpl := authorityTemplate(o, now)
+	return x509util.CreateCertificate(tmpl, tmpl, signer.Public(), signer)
+}
+
+func authorityTemplate(o CreateOptions, now time.Time) *x509.Certificate {
 	now = now.Truncate(time.Second)
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: o.CommonName},
 		NotBefore: now.Add(-backdate), NotAfter: now.AddDate(10, 0, 0),
-		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		BasicConstraintsValid: true, IsCA: true, MaxPathLen: o.PathLen, MaxPathLenZero: o.PathLen == 0,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	if o.Lifetime > 0 {
 		tmpl.NotAfter = now.Add(o.Lifetime)
 	}
-	return x509util.CreateCertificate(tmpl, tmpl, signer.Public(), signer)
+	return tmpl
 }
 
 // prepare makes the directories, removes what a crash left half written,
@@ -132,17 +150,25 @@ func keptKey(cfg Config, data, passphrase []byte) (crypto.Signer, error) {
 	return key.signer, nil
 }
 
-// writeKey writes a new key file: PKCS #8, encrypted (PBES2, AES-256-CBC,
-// PBKDF2 with HMAC-SHA-256) if there is a passphrase.
-func writeKey(cfg Config, signer crypto.Signer, passphrase []byte) error {
+// encodeKey returns a key as PEM of PKCS #8, encrypted (PBES2, AES-256-CBC, PBKDF2
+// with HMAC-SHA-256) if there is a passphrase.
+func encodeKey(cfg Config, signer crypto.Signer, passphrase []byte) ([]byte, error) {
 	block, err := pemutil.Serialize(signer, pemutil.WithPKCS8(true))
-	if err == nil && passphrase != nil {
+	if err == nil && len(passphrase) > 0 {
 		block, err = pemutil.EncryptPKCS8PrivateKey(rand.Reader, block.Bytes, passphrase, x509.PEMCipherAES256)
 	}
 	if err != nil {
-		return misconfigured("", "encode the key of issuer %s: %w", cfg.Name, err)
+		return nil, misconfigured("", "encode the key of issuer %s: %w", cfg.Name, err)
 	}
-	err = atomicfile.WriteNew(cfg.KeyFile, pem.EncodeToMemory(block), 0o600)
+	return pem.EncodeToMemory(block), nil
+}
+
+func writeKey(cfg Config, signer crypto.Signer, passphrase []byte) error {
+	text, err := encodeKey(cfg, signer, passphrase)
+	if err != nil {
+		return err
+	}
+	err = atomicfile.WriteNew(cfg.KeyFile, text, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return exists(cfg, cfg.KeyFile)
 	}

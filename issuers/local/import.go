@@ -26,6 +26,11 @@ func Import(cfg Config, certFile, keyFile string, passphrase func() ([]byte, err
 	if err != nil {
 		return nil, err
 	}
+	return takeOver(cfg, own, certFile, keyFile, passphrase, func(*Authority) error { return nil })
+}
+
+// takeOver is Import once there is room. own is the issuer's passphrase.
+func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func() ([]byte, error), accept func(*Authority) error) (*Authority, error) {
 	if passphrase != nil {
 		passphrase = sync.OnceValues(passphrase)
 	}
@@ -56,6 +61,9 @@ func Import(cfg Config, certFile, keyFile string, passphrase func() ([]byte, err
 		return nil, err
 	}
 	if err := a.validAt(time.Now()); err != nil {
+		return nil, err
+	}
+	if err := accept(a); err != nil {
 		return nil, err
 	}
 	if err := storeKey(cfg, key, own); err != nil {

@@ -2,7 +2,9 @@ package local
 
 import (
 	"crypto/x509"
+	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"renewer/renewer"
@@ -13,6 +15,17 @@ import (
 // limits. It reads the certificate file alone: neither a key nor a passphrase
 // is needed, and nothing is signed with the CA.
 func Judge(cfg Config) (func(renewer.Request) error, error) {
+	path, err := pathOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, clock: time.Now}
+	return a.Judge()
+}
+
+// pathOf reads the certificate file alone: the signing CA, and what is above it up
+// to the root.
+func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	text, err := readCertificateFile(cfg.CertFile)
 	if err != nil {
 		return nil, fileError(cfg, err)
@@ -28,28 +41,35 @@ func Judge(cfg Config) (func(renewer.Request) error, error) {
 	if path == nil {
 		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
 	}
-	if err := checkChain(path, cfg.CertFile); err != nil {
-		return nil, err
-	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], clock: time.Now}
-	return a.judge()
+	return path, checkChain(path, cfg.CertFile)
 }
 
-func (a *Authority) judge() (func(renewer.Request) error, error) {
-	now := a.clock()
-	trial, err := pki.NewTrial(a.path(), now)
+// Judge returns what Sign would say now of a request; see the function Judge. What the
+// limits make of a request is tried once.
+func (a *Authority) Judge() (func(renewer.Request) error, error) {
+	trial, err := pki.NewTrial(a.path(), a.clock())
 	if err != nil {
 		return nil, misconfigured("", "issuer %s: %w", a.name, err)
 	}
-	valid := a.validAt(now)
+	var tried sync.Map
 	return func(r renewer.Request) error {
-		if valid != nil {
-			return valid
-		}
-		if err := a.setValidity(new(x509.Certificate), renewer.Order{Certificate: "it", Request: r}, now); err != nil {
+		now := a.clock()
+		if err := a.validAt(now); err != nil {
 			return err
 		}
-		if err := trial.Refuses(r); err != nil {
+		if err := a.policy.refuses(a.name, "it", r); err != nil {
+			return err
+		}
+		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil || trial == nil {
+			return err
+		}
+		key := fmt.Sprintln(r.CommonName, r.SANs, r.Usages)
+		said, known := tried.Load(key)
+		if !known {
+			said = trial.Refuses(r)
+			tried.Store(key, said)
+		}
+		if err, _ := said.(error); err != nil {
 			return refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err)
 		}
 		return nil

@@ -38,6 +38,16 @@ func TestLint(t *testing.T) {
 	}
 	a := testAuthority(t)
 	lintCertificate(t, registry, "CA", a.root)
+	root, err := Create(testConfig(t), CreateOptions{PathLen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	below, err := Create(testConfig(t), CreateOptions{Parent: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lintCertificate(t, registry, "root", root.root)
+	lintCertificate(t, registry, "intermediate", below.chain[0])
 
 	keys := map[string]crypto.Signer{}
 	keys["rsa"], _ = rsa.GenerateKey(rand.Reader, 2048)

@@ -39,6 +39,7 @@ type Config struct {
 	KeyFile        string
 	PassphraseFile string // of the key; empty: the key is not encrypted
 	CRLDir         string // where Revoke and CRL keep their list; empty: beside CertFile
+	Policy         Policy
 }
 
 // Authority is a local CA that was loaded. It is safe for many goroutines and
@@ -51,6 +52,7 @@ type Authority struct {
 	constrained bool                // what it may sign is limited somewhere in the chain
 	leftOut     []*x509.Certificate // of the file: others of the same key, and what is above those
 	encrypted   bool
+	policy      Policy
 	keyFile     string
 	crlFile     string
 	cas         *softcas.SoftCAS
@@ -128,7 +130,7 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err := checkChain(path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, keyFile: key.file, clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, policy: cfg.Policy, keyFile: key.file, clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}

@@ -17,6 +17,7 @@ import (
 	"go.step.sm/crypto/x509util"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // The next CA lies beside the signing one: ca.next.pem and ca-key.next.pem beside
@@ -43,8 +44,16 @@ func (c Config) Files() []string {
 
 // NextOptions may be left zero.
 type NextOptions struct {
-	Key      renewer.KeyType // default: that of the signing CA
-	Lifetime time.Duration   // default: ten years
+	Key      renewer.KeyType        // default: that of the signing CA
+	Lifetime time.Duration          // default: ten years
+	Accept   func(*Authority) error // asked before anything is written; its error is returned
+}
+
+func (o NextOptions) accept(a *Authority) error {
+	if o.Accept == nil {
+		return nil
+	}
+	return o.Accept(a)
 }
 
 // CreateNext makes the next CA, unless there is one, and returns it. Its name is
@@ -55,20 +64,30 @@ func CreateNext(cfg Config, o NextOptions) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, passphrase, err := prepareNext(cfg)
-	if err != nil {
-		return nil, err
-	}
 	if o.Key == "" {
 		o.Key = renewer.KeyType(keyType(signing.chain[0].PublicKey))
+	}
+	if err := signing.mustBeRoot(); err != nil {
+		return nil, err
 	}
 	signer, err := generate(o.Key)
 	if err != nil {
 		return nil, misconfigured("give --key ecdsa-p256", "make the next key of issuer %s: %w", cfg.Name, err)
 	}
-	cert, err := selfSign(CreateOptions{CommonName: successor(signing.chain[0].Subject.CommonName, cfg.Name), Lifetime: o.Lifetime}, signer, time.Now())
+	cert, err := selfSign(CreateOptions{CommonName: successor(signing.chain[0].Subject.CommonName, cfg.Name), Lifetime: o.Lifetime, PathLen: max(signing.chain[0].MaxPathLen, 0)}, signer, time.Now())
 	if err != nil {
 		return nil, misconfigured("", "sign the next CA certificate of issuer %s: %w", cfg.Name, err)
+	}
+	would, err := newAuthority(cfg.next(), pki.PEM(cert), cfg.next().CertFile, privateKey{signer: signer})
+	if err == nil {
+		err = o.accept(would)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, passphrase, err := prepareNext(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if err := writeKey(n, signer, passphrase); err != nil {
 		return nil, err
@@ -129,30 +148,30 @@ func prepareNext(cfg Config) (Config, []byte, error) {
 	return n, passphrase, nil
 }
 
-// ImportNext takes a CA that was made elsewhere as the next one; see Import.
-func ImportNext(cfg Config, certFile, keyFile string, passphrase func() ([]byte, error)) (*Authority, error) {
+// ImportNext takes a CA that was made elsewhere as the next one; see Import. accept is
+// asked before anything is written.
+func ImportNext(cfg Config, certFile, keyFile string, passphrase func() ([]byte, error), accept func(*Authority) error) (*Authority, error) {
 	signing, err := Open(cfg)
 	if err != nil {
 		return nil, err
 	}
-	n, _, err := prepareNext(cfg)
+	n, own, err := prepareNext(cfg)
 	if err != nil {
 		return nil, err
 	}
-	a, err := Import(n, certFile, keyFile, passphrase)
-	if err != nil {
-		return nil, err
-	}
-	if a.chain[0].Equal(signing.chain[0]) {
-		return nil, errors.Join(misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s signs with this CA already: %s", cfg.Name, subject(a.chain[0])), DropNext(cfg))
-	}
-	return a, nil
+	return takeOver(n, own, certFile, keyFile, passphrase, func(a *Authority) error {
+		if a.chain[0].Equal(signing.chain[0]) {
+			return misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s signs with this CA already: %s", cfg.Name, subject(a.chain[0]))
+		}
+		return accept(a)
+	})
 }
 
 // Reissue makes the next CA out of the signing one: the same key and name, with the
 // extensions that strict peers ask for, and a longer life. What the CA has signed
-// leads to both.
-func Reissue(cfg Config, lifetime time.Duration) (*Authority, error) {
+// leads to both. Only the lifetime of the options can be chosen; it may not end before
+// that of the CA, as certificates have to fit.
+func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	signing, err := Open(cfg)
 	if err != nil {
 		return nil, err
@@ -162,10 +181,6 @@ func Reissue(cfg Config, lifetime time.Duration) (*Authority, error) {
 		return nil, misconfigured("have it signed anew there, then: renewer ca import "+cfg.Name+" --as-next --cert FILE --key FILE",
 			"issuer %s: %s was signed by %s, and only that can sign it anew", cfg.Name, subject(was), subject(signing.root))
 	}
-	n, _, err := prepareNext(cfg)
-	if err != nil {
-		return nil, err
-	}
 	now := time.Now().Truncate(time.Second)
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{}, RawSubject: was.RawSubject, SubjectKeyId: signing.authority, // leaves name both
@@ -174,15 +189,29 @@ func Reissue(cfg Config, lifetime time.Duration) (*Authority, error) {
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	constrain(tmpl, was)
-	if lifetime > 0 {
-		tmpl.NotAfter = now.Add(lifetime)
+	if o.Lifetime > 0 {
+		tmpl.NotAfter = now.Add(o.Lifetime)
 	}
-	if !tmpl.NotAfter.After(was.NotAfter) {
-		tmpl.NotAfter = was.NotAfter // never a shorter one: leaves have to fit
+	if tmpl.NotAfter.Before(was.NotAfter) && o.Lifetime > 0 {
+		return nil, misconfigured("give a longer --lifetime, or none: renewer ca reissue "+cfg.Name,
+			"issuer %s: with this lifetime the CA would expire at %s, before the one that it has, at %s", cfg.Name, date(tmpl.NotAfter), date(was.NotAfter))
+	} else if tmpl.NotAfter.Before(was.NotAfter) {
+		tmpl.NotAfter = was.NotAfter
 	}
 	cert, err := x509util.CreateCertificate(tmpl, tmpl, signing.cas.Signer.Public(), signing.cas.Signer)
 	if err != nil {
 		return nil, misconfigured("", "sign the CA certificate of issuer %s anew: %w", cfg.Name, err)
+	}
+	would, err := newAuthority(cfg.next(), pki.PEM(cert), cfg.next().CertFile, privateKey{signer: signing.cas.Signer})
+	if err == nil {
+		err = o.accept(would)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, _, err := prepareNext(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if err := writeCertificates(n, cert); err != nil {
 		return nil, err
@@ -204,19 +233,39 @@ func constrain(tmpl, was *x509.Certificate) {
 // that was reissued has the key of the signing CA.
 func OpenNext(cfg Config) (*Authority, error) {
 	n := cfg.next()
-	if _, err := os.Lstat(n.CertFile); err != nil {
-		return nil, fileError(cfg, err)
+	next, _, err := NextRoot(cfg)
+	if err != nil {
+		return nil, err
 	}
 	if _, err := os.Lstat(n.KeyFile); errors.Is(err, fs.ErrNotExist) {
+		signs, _, err := ends(cfg, cfg.CertFile)
+		if err != nil {
+			return nil, err
+		}
+		if own, ok := signs.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(next.PublicKey) {
+			return nil, misconfigured(orCancel(cfg), "issuer %s has a next CA (%s), and its key is gone: %s", cfg.Name, n.CertFile, n.KeyFile)
+		}
 		n.KeyFile = cfg.KeyFile
 	}
-	return Open(n)
+	a, err := Open(n)
+	if err != nil {
+		return nil, misconfigured(renewer.Hint(err)+"; or "+orCancel(cfg), "%w", err)
+	}
+	return a, nil
+}
+
+// orCancel is what to do about a file of the next CA.
+func orCancel(cfg Config) string {
+	return "put the file back as it was; or take it back and begin again: renewer ca rotate " + cfg.Name + " --cancel"
 }
 
 // NextRoot returns the root of the next CA without its key, and the certificate
 // that will sign; fs.ErrNotExist where there is none.
 func NextRoot(cfg Config) (signs, root *x509.Certificate, err error) {
-	return ends(cfg, cfg.next().CertFile)
+	if signs, root, err = ends(cfg, cfg.next().CertFile); err != nil {
+		err = misconfigured(orCancel(cfg), "%w", err)
+	}
+	return signs, root, err
 }
 
 // ends returns the ends of the chain in a file that renewer wrote: first the CA, last

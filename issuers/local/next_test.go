@@ -54,7 +54,7 @@ func TestASwitchThatIsCutShortIsCompleted(t *testing.T) {
 	t.Parallel()
 	for kind, next := range map[string]func(cfg local.Config) (*local.Authority, error){
 		"created":  func(cfg local.Config) (*local.Authority, error) { return local.CreateNext(cfg, local.NextOptions{}) },
-		"reissued": func(cfg local.Config) (*local.Authority, error) { return local.Reissue(cfg, 0) },
+		"reissued": func(cfg local.Config) (*local.Authority, error) { return local.Reissue(cfg, local.NextOptions{}) },
 		"rsa": func(cfg local.Config) (*local.Authority, error) {
 			return local.CreateNext(cfg, local.NextOptions{Key: renewer.RSA2048})
 		},
@@ -172,7 +172,7 @@ func TestAReissuedCAVouchesForWhatItHasSigned(t *testing.T) {
 	must(t, err)
 	chain, err := was.Sign(t.Context(), order(testpki.Key(t)))
 	must(t, err)
-	a, err := local.Reissue(cfg, 20*365*24*time.Hour)
+	a, err := local.Reissue(cfg, local.NextOptions{Lifetime: 20 * 365 * 24 * time.Hour})
 	must(t, err)
 	must(t, local.Switch(cfg, fingerprint(a)))
 	opensslAccepts(t, a, chain, "sslserver", "-x509_strict")
@@ -188,10 +188,42 @@ func TestAReissuedCAVouchesForWhatItHasSigned(t *testing.T) {
 			t.Errorf("extension %s is missing, or critical is not %t", want.oid, want.critical)
 		}
 	}
-	if _, err := local.Reissue(cfg, time.Hour); err != nil { // never a shorter life
+	if next, err := local.Reissue(cfg, local.NextOptions{}); err != nil { // without a choice never a shorter life
 		t.Error(err)
-	} else if next, _, _ := local.NextRoot(cfg); next.NotAfter.Before(c.NotAfter) {
-		t.Errorf("it lives until %s", next.NotAfter)
+	} else if next.Root().NotAfter.Before(c.NotAfter) {
+		t.Errorf("it lives until %s", next.Root().NotAfter)
+	}
+}
+
+// What is not accepted is not written.
+func TestANextCAThatIsNotAcceptedIsNotWritten(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "")
+	_, err := local.Create(cfg, local.CreateOptions{})
+	must(t, err)
+	other := config(t, "")
+	_, err = local.Create(other, local.CreateOptions{})
+	must(t, err)
+	no, asked := errors.New("no"), 0
+	o := local.NextOptions{Accept: func(a *local.Authority) error {
+		asked++
+		judge, err := a.Judge()
+		must(t, err)
+		if err := judge(renewer.Request{CommonName: "web", Usages: []renewer.Usage{renewer.UsageServer}, Lifetime: time.Hour}); err != nil {
+			t.Error(err)
+		}
+		return no
+	}}
+	_, err1 := local.CreateNext(cfg, o)
+	_, err2 := local.Reissue(cfg, o)
+	_, err3 := local.ImportNext(cfg, other.CertFile, other.KeyFile, nil, o.Accept)
+	for _, err := range []error{err1, err2, err3} {
+		if !errors.Is(err, no) {
+			t.Error(err)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(filepath.Dir(cfg.CertFile), "*.next.*")); len(files) > 0 || asked != 3 {
+		t.Errorf("asked %d times, written: %v", asked, files)
 	}
 }
 
@@ -231,8 +263,12 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			_, err := local.CreateNext(cfg, local.NextOptions{Key: "dsa-1024"})
 			return err
 		}, `a CA has no key of type "dsa-1024"`},
+		"signed anew for a shorter life": {func(_ *testing.T, cfg local.Config) error {
+			_, err := local.Reissue(cfg, local.NextOptions{Lifetime: time.Hour})
+			return err
+		}, "before the one that it has"},
 		"the same CA": {func(_ *testing.T, cfg local.Config) error {
-			_, err := local.ImportNext(cfg, cfg.CertFile, cfg.KeyFile, nil)
+			_, err := local.ImportNext(cfg, cfg.CertFile, cfg.KeyFile, nil, func(*local.Authority) error { return nil })
 			return err
 		}, "signs with this CA already"},
 		"an intermediate signed anew": {func(t *testing.T, cfg local.Config) error {
@@ -241,20 +277,26 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			must(t, os.MkdirAll(filepath.Dir(other.CertFile), 0o700))
 			testpki.WriteFile(t, other.CertFile, testpki.PEM(sub.Cert, sub.Root), 0o644)
 			testpki.WriteFile(t, other.KeyFile, testpki.KeyPEM(t, sub.Key), 0o600)
-			_, err := local.Reissue(other, 0)
+			_, err := local.Reissue(other, local.NextOptions{})
 			return err
 		}, "CA CN=Sub was signed by CA CN=Test Root"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := config(t, passphrase)
+			secret := ""
+			if strings.HasPrefix(name, "wrong passphrase") { // an encrypted key is dear
+				secret = passphrase
+			}
+			cfg := config(t, secret)
 			was, err := local.Create(cfg, local.CreateOptions{})
 			must(t, err)
 			err = c.provoke(t, cfg)
 			if err == nil || !strings.Contains(err.Error(), c.want) || renewer.Hint(err) == "" {
 				t.Fatalf("%v, hint %q", err, renewer.Hint(err))
 			}
-			testpki.WriteFile(t, cfg.PassphraseFile, []byte(passphrase), 0o600)
+			if secret != "" {
+				testpki.WriteFile(t, cfg.PassphraseFile, []byte(secret), 0o600)
+			}
 			if a, err := local.Open(cfg); err != nil || fingerprint(a) != fingerprint(was) {
 				t.Errorf("nothing was to be switched: %v", err)
 			}

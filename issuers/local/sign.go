@@ -40,7 +40,10 @@ func (a *Authority) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, e
 	if err != nil {
 		return renewer.Chain{}, err
 	}
-	if err := a.setValidity(tmpl, o, now); err != nil {
+	if err := a.policy.refuses(a.name, o.Certificate, o.Request); err != nil {
+		return renewer.Chain{}, err
+	}
+	if tmpl.NotBefore, tmpl.NotAfter, err = a.validity(o, now); err != nil {
 		return renewer.Chain{}, err
 	}
 	tmpl.AuthorityKeyId = a.authority
@@ -140,22 +143,23 @@ func plainDNS(name string) bool {
 	return true
 }
 
-func (a *Authority) setValidity(tmpl *x509.Certificate, o renewer.Order, now time.Time) error {
+// validity is how long a certificate holds, if the CA and what is above it do.
+func (a *Authority) validity(o renewer.Order, now time.Time) (from, end time.Time, err error) {
 	if o.Lifetime < time.Second {
-		return refused("set lifetime to a second or more", "the order for %s has the lifetime %s", o.Certificate, o.Lifetime)
+		return from, end, refused("set lifetime to a second or more", "the order for %s has the lifetime %s", o.Certificate, o.Lifetime)
 	}
-	tmpl.NotBefore, tmpl.NotAfter = now.Add(-backdate), now.Add(o.Lifetime)
-	for _, c := range append([]*x509.Certificate{a.root}, a.chain...) {
-		if tmpl.NotBefore.Before(c.NotBefore) {
-			tmpl.NotBefore = c.NotBefore
+	from, end = now.Add(-backdate), now.Add(o.Lifetime)
+	for _, c := range a.path() {
+		if from.Before(c.NotBefore) {
+			from = c.NotBefore
 		}
-		if tmpl.NotAfter.After(c.NotAfter) {
-			return refused("set a shorter lifetime for "+o.Certificate+", or replace the CA with one that lives longer",
+		if end.After(c.NotAfter) {
+			return from, end, refused("set a shorter lifetime for "+o.Certificate+", or replace the CA with one that lives longer",
 				"%s would end at %s, after its issuer %s (%s), which ends at %s",
-				o.Certificate, date(tmpl.NotAfter), a.name, subject(c), date(c.NotAfter))
+				o.Certificate, date(end), a.name, subject(c), date(c.NotAfter))
 		}
 	}
-	return nil
+	return from, end, nil
 }
 
 // checkConstraints asks as a peer would, where the CA limits what it signs:

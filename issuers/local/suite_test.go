@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,7 +25,60 @@ func TestSuite(t *testing.T) {
 		Keys:    []renewer.KeyType{renewer.ECDSAP256, renewer.ECDSAP384, renewer.Ed25519, renewer.RSA2048},
 		Secrets: []string{passphrase, wrongPassphrase, "SECRET-BYTES"},
 		Faults:  faults(),
+		Replace: func(t *testing.T) (issuertest.Issuer, func()) {
+			_, cfg := create(t)
+			return reopened{cfg}, func() {
+				next, err := local.CreateNext(cfg, local.NextOptions{})
+				if err == nil {
+					err = local.Switch(cfg, next.Info().Fingerprint)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		Limited: func(t *testing.T) (issuertest.Issuer, time.Duration) {
+			cfg := config(t, "")
+			cfg.Policy.MaxLifetime = 30 * 24 * time.Hour
+			a, err := local.Create(cfg, local.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a, cfg.Policy.MaxLifetime
+		},
 	})
+}
+
+func TestSuiteBelowARoot(t *testing.T) {
+	t.Parallel()
+	issuertest.Run(t, issuertest.Harness{New: func(t *testing.T) issuertest.Issuer { _, a, _ := below(t); return a }})
+}
+
+// reopened opens the CA for each call, as who sees other files does.
+type reopened struct{ cfg local.Config }
+
+func (r reopened) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	a, err := local.Open(r.cfg)
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	return a.Sign(ctx, o)
+}
+
+func (r reopened) Roots(ctx context.Context) ([]*x509.Certificate, error) {
+	a, err := local.Open(r.cfg)
+	if err != nil {
+		return nil, err
+	}
+	return a.Roots(ctx)
+}
+
+func (r reopened) Health(ctx context.Context) error {
+	a, err := local.Open(r.cfg)
+	if err != nil {
+		return err
+	}
+	return a.Health(ctx)
 }
 
 // opened is a fault of the files: a CA is made, spoiled, and opened.

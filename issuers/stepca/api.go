@@ -30,10 +30,11 @@ func newSignRequest(csr []byte, token string, lifetime time.Duration) signReques
 	return signRequest{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), token, lifetime.String()}
 }
 
+// signResponse has each certificate twice: they are parsed where they are needed.
 type signResponse struct {
-	Leaf  certificate   `json:"crt"`
-	CA    certificate   `json:"ca"`
-	Chain []certificate `json:"certChain"`
+	Leaf  string   `json:"crt"`
+	CA    string   `json:"ca"`
+	Chain []string `json:"certChain"`
 }
 
 type revokeRequest struct {
@@ -59,6 +60,14 @@ type provisioner struct {
 	Name string `json:"name"`
 	jwkProvisioner
 	Roots []byte // of an X5C provisioner, PEM
+	most  time.Duration
+}
+
+// limits are a provisioner's own; those of the whole CA are not shown.
+type limits struct {
+	Claims struct {
+		Most string `json:"maxTLSCertDuration"`
+	} `json:"claims"`
 }
 
 type jwkProvisioner struct {
@@ -80,6 +89,10 @@ func (p *provisioner) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*p = provisioner{Type: head.Type, Name: head.Name}
+	var own limits
+	if json.Unmarshal(text, &own) == nil {
+		p.most, _ = time.ParseDuration(own.Claims.Most) // or none
+	}
 	switch upper := strings.ToUpper(head.Type); upper { // ca.json may have it otherwise
 	case typeJWK:
 		p.Type = upper
@@ -99,12 +112,16 @@ func (c *certificate) UnmarshalJSON(text []byte) (err error) {
 	if err := json.Unmarshal(text, &s); err != nil || s == "" {
 		return err
 	}
-	block, _ := pem.Decode([]byte(s))
-	if block == nil {
-		return errors.New("no PEM")
-	}
-	c.Certificate, err = x509.ParseCertificate(block.Bytes)
+	c.Certificate, err = parseCertificate(s)
 	return err
+}
+
+func parseCertificate(text string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("no PEM")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 // call asks one thing of the server, through what wire lets pass.
@@ -124,13 +141,5 @@ func call(ctx context.Context, via *wire, path string, query url.Values, request
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "renewer")
-	res, err := via.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }() // it was only read
-	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
-		return &answerError{what: "is not what was asked for"} // and not shown: it may hold anything
-	}
-	return nil
+	return via.ask(req, answer)
 }

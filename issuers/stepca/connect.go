@@ -113,21 +113,43 @@ func newTransport(cfg *tls.Config) *http.Transport {
 
 // chain takes the certificates out of an answer: the leaf, then what is above
 // it without a root.
-func (res signResponse) chain() (renewer.Chain, error) {
-	certs := res.Chain
-	if len(certs) == 0 {
-		certs = []certificate{res.Leaf, res.CA}
+func (i *Issuer) chain(res signResponse) (renewer.Chain, error) {
+	texts := res.Chain
+	if len(texts) == 0 {
+		texts = []string{res.Leaf, res.CA}
 	}
-	if slices.ContainsFunc(certs, func(k certificate) bool { return k.Certificate == nil }) {
-		return renewer.Chain{}, &answerError{what: "has no certificate"}
-	}
-	chain := renewer.Chain{Leaf: certs[0].Certificate}
-	for _, k := range certs[1:] {
-		if !bytes.Equal(k.RawSubject, k.RawIssuer) {
-			chain.Intermediates = append(chain.Intermediates, k.Certificate)
+	var chain renewer.Chain
+	for k, text := range texts {
+		parse := i.authority
+		if k == 0 {
+			parse = parseCertificate
+		}
+		c, err := parse(text)
+		switch {
+		case text == "":
+			return renewer.Chain{}, &answerError{what: "has no certificate"}
+		case err != nil:
+			return renewer.Chain{}, &answerError{what: "has a certificate that cannot be read"}
+		case k == 0:
+			chain.Leaf = c
+		case !bytes.Equal(c.RawSubject, c.RawIssuer):
+			chain.Intermediates = append(chain.Intermediates, c)
 		}
 	}
 	return chain, nil
+}
+
+// authority parses a certificate above a leaf, which is the same for one order after
+// another.
+func (i *Issuer) authority(text string) (*x509.Certificate, error) {
+	if known := i.above.Load(); known != nil && known.text == text {
+		return known.cert, nil
+	}
+	c, err := parseCertificate(text)
+	if err == nil {
+		i.above.Store(&parsed{text, c})
+	}
+	return c, err
 }
 
 func contains(certs []*x509.Certificate, c *x509.Certificate) bool {

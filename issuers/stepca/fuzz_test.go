@@ -63,7 +63,7 @@ func FuzzAnswer(f *testing.F) {
 		err = call(t.Context(), w, "/sign", nil, newSignRequest(nil, token, 0), &res)
 		if err == nil {
 			var chain renewer.Chain
-			if chain, err = res.chain(); err == nil && chain.Leaf == nil {
+			if chain, err = i.chain(res); err == nil && chain.Leaf == nil {
 				err = errors.New("neither a leaf nor an error")
 				t.Error(err)
 			}

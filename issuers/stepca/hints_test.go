@@ -79,3 +79,18 @@ func TestTheHintedLifetimeIsSigned(t *testing.T) {
 	o.Lifetime = 24 * time.Hour
 	sign(t, i, o)
 }
+
+// A provisioner's own limit is known after a login; that of the whole CA is not shown.
+func TestTheProvisionersOwnLimitIsKnown(t *testing.T) {
+	t.Parallel()
+	i := open(t, configOf(start(t, teststepca.Options{OwnLimit: 48 * time.Hour})))
+	must(t, i.LogIn(t.Context()))
+	if l, known := i.Longest(); !known || l.Longest != 48*time.Hour || !l.Refuses || !strings.Contains(l.Raise, "provisioner update renewer --x509-max-dur LIFETIME") {
+		t.Errorf("%+v, %v", l, known)
+	}
+	i = open(t, configOf(shared))
+	must(t, i.LogIn(t.Context()))
+	if l, known := i.Longest(); known {
+		t.Errorf("%+v", l)
+	}
+}

@@ -4,11 +4,23 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"renewer/renewer"
 )
 
-// backdate is by how much step-ca dates certificates back unless it is told
+// backdate is by how much step-ca dates certificates back unless ca.json says
 // otherwise. What it says of a maximum has that on top.
 const backdate = time.Minute
+
+// Longest returns the longest lifetime that the provisioner signs for, as the last
+// login showed it: where the provisioner has a limit of its own.
+func (i *Issuer) Longest() (l renewer.LifetimeLimit, known bool) {
+	most := time.Duration(i.longest.Load())
+	return renewer.LifetimeLimit{
+		Longest: most, Refuses: true,
+		Raise: "step ca provisioner update " + i.cfg.Provisioner + " --x509-max-dur LIFETIME, on the CA",
+	}, most > 0
+}
 
 // refusalHint says how to mend an order that was refused with these words.
 func (i *Issuer) refusalHint(words string) string {

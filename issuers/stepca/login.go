@@ -141,7 +141,10 @@ func (i *Issuer) logIn(ctx context.Context, c *connection) (*credentials, error)
 	case len(fit) == 0:
 		return nil, misconfigured(i.otherProvisioner(list),
 			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, clean(named[0].Type))
-	case kind == typeX5C:
+	}
+	i.longest.Store(int64(fit[0].most))
+	switch kind {
+	case typeX5C:
 		return i.logInX5C(fit[0])
 	default:
 		return i.logInJWK(fit)

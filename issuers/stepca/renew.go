@@ -73,7 +73,7 @@ func (i *Issuer) renew(ctx context.Context, o renewer.Order) (renewer.Chain, err
 	if err := call(ctx, i.wire(transport), "/renew", nil, struct{}{}, &res); err != nil {
 		return renewer.Chain{}, err
 	}
-	return res.chain()
+	return i.chain(res)
 }
 
 // signInstead reports whether a renewal failed for a reason that a token may not

@@ -65,6 +65,11 @@ type Issuer struct {
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
 
+	// longest lifetime that the provisioner signs for, in nanoseconds; 0: unknown.
+	longest atomic.Int64
+
+	above atomic.Pointer[parsed] // the CA of the last answer
+
 	// signers are the CAs between the server's own certificate and the root.
 	signers atomic.Pointer[[]*x509.Certificate]
 
@@ -73,6 +78,11 @@ type Issuer struct {
 	login chan struct{}
 	conn  atomic.Pointer[connection]
 	creds atomic.Pointer[credentials]
+}
+
+type parsed struct {
+	text string
+	cert *x509.Certificate
 }
 
 // New checks the configuration alone.
@@ -121,7 +131,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		if err := call(within, c.wire, "/sign", nil, newSignRequest(csr, token, o.Lifetime), &res); err != nil {
 			return err
 		}
-		chain, err = res.chain()
+		chain, err = i.chain(res)
 		return err
 	})
 	if err != nil {

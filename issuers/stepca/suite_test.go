@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -48,7 +49,31 @@ func TestSuite(t *testing.T) {
 		Adds:    true, // its default template has both usages, and a name where there is none
 		Secrets: []string{teststepca.Password, wrongPassword, "eyJ", "PRIVATE KEY"},
 		Faults:  faults,
+		Outage: func(t *testing.T) (issuertest.Issuer, func(), func()) {
+			ca := start(t, teststepca.Options{})
+			return open(t, keeping(t, configOf(ca))), func() { must(t, ca.Stop()) }, func() { must(t, ca.Start()) }
+		},
+		Replace: func(t *testing.T) (issuertest.Issuer, func()) { // the pinned root stays, another one is trusted with it
+			ca := start(t, teststepca.Options{})
+			return open(t, configOf(ca)), func() {
+				file := filepath.Join(t.TempDir(), "next.pem")
+				testpki.WriteFile(t, file, testpki.New(t).PEM(), 0o600)
+				must(t, errors.Join(ca.Stop(), ca.Federate(file), ca.Start()))
+			}
+		},
+		Limited: func(t *testing.T) (issuertest.Issuer, time.Duration) {
+			return open(t, configOf(start(t, teststepca.Options{MaxLifetime: 24 * time.Hour}))), 24 * time.Hour
+		},
+		Watched: func(t *testing.T, onCall func()) issuertest.Issuer {
+			return behind(t, front(t, shared, func(http.ResponseWriter, *http.Request) bool { onCall(); return false }))
+		},
 	})
+}
+
+// keeping has the roots kept.
+func keeping(t *testing.T, cfg stepca.Config) stepca.Config {
+	cfg.RootsFile = filepath.Join(t.TempDir(), "roots", "corp-step.pem")
+	return cfg
 }
 
 func TestSuiteWithX5C(t *testing.T) {
@@ -193,12 +218,12 @@ func loginFaults() map[string]issuertest.Fault {
 			must(t, os.WriteFile(cfg.PasswordFile, []byte(content), 0o600))
 		}
 	}
-	skewed := func(ahead time.Duration, contains string) issuertest.Fault {
+	skewed := func(ahead time.Duration, contains ...string) issuertest.Fault {
 		return signed(mis, func(t *testing.T) *stepca.Issuer {
 			i := open(t, configOf(shared))
 			i.SetClock(ahead)
 			return i
-		}, "401", contains)
+		}, append(contains, "401")...)
 	}
 	return map[string]issuertest.Fault{
 		"wrong fingerprint": loggingIn(func(_ *testing.T, cfg *stepca.Config) { cfg.RootFingerprint = strings.Repeat("ab", 32) },
@@ -217,11 +242,11 @@ func loginFaults() map[string]issuertest.Fault {
 			t.Cleanup(s.Close)
 			cfg.URL = s.URL
 		}, "404", "not one of a step-ca"),
-		"our clock 5 minutes ahead": skewed(5*time.Minute, "5m0s behind this machine's"),
-		"our clock 7 minutes late":  skewed(-7*time.Minute, "7m0s ahead of this machine's"),
-		"login with a wrong clock": {Class: mis, Contains: []string{"5m0s behind this machine's"}, Provoke: func(t *testing.T) error {
+		"our clock 5 minutes ahead": skewed(5*time.Minute+30*time.Second, "clock is 5m", "behind this machine's"),
+		"our clock 7 minutes late":  skewed(-7*time.Minute-30*time.Second, "clock is 7m", "ahead of this machine's"),
+		"login with a wrong clock": {Class: mis, Contains: []string{"clock is 5m", "behind this machine's"}, Provoke: func(t *testing.T) error {
 			i := open(t, configOf(shared))
-			i.SetClock(5 * time.Minute)
+			i.SetClock(5*time.Minute + 30*time.Second)
 			return i.LogIn(t.Context())
 		}},
 	}

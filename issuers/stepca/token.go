@@ -21,7 +21,7 @@ const (
 
 // claims are what step-ca looks at beside the registered ones (RFC 7519).
 type claims struct {
-	Subject      string        `json:"sub"`
+	Subject      string        `json:"-"` // goes with the registered ones
 	SANs         []string      `json:"sans,omitempty"`
 	Root         string        `json:"sha,omitempty"`
 	Confirmation *confirmation `json:"cnf,omitempty"`
@@ -47,12 +47,15 @@ func claimsOf(o renewer.Order, csr []byte) claims {
 func (i *Issuer) token(creds *credentials, path string, c claims) (string, error) {
 	c.Root = strings.ToLower(i.cfg.RootFingerprint)
 	now := i.now()
-	registered := jose.Claims{
-		ID: rand.Text(), Issuer: i.cfg.Provisioner,
+	payload := struct { // at once: each set of claims is encoded, decoded and merged
+		jose.Claims
+		claims
+	}{jose.Claims{
+		ID: rand.Text(), Issuer: i.cfg.Provisioner, Subject: c.Subject,
 		Audience:  jose.Audience{i.base.ResolveReference(&url.URL{Path: path, Fragment: creds.fragment}).String()},
 		NotBefore: jose.NewNumericDate(now), IssuedAt: jose.NewNumericDate(now), Expiry: jose.NewNumericDate(now.Add(tokenLifetime)),
-	}
-	text, err := jose.Signed(creds.signer).Claims(registered).Claims(c).CompactSerialize()
+	}, c}
+	text, err := jose.Signed(creds.signer).Claims(payload).CompactSerialize()
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}

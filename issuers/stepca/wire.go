@@ -58,28 +58,35 @@ func asAnswer(err error) (*answerError, bool) {
 	return a, ok
 }
 
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+// ask decodes the answer to a request.
+func (w *wire) ask(req *http.Request, answer any) error {
 	begin := w.issuer.now()
 	res, err := w.next.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer res.Body.Close()
 	w.issuer.noteClock(res.Header.Get("Date"), begin)
 	w.issuer.noteSigners(res.TLS)
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	var body bytes.Buffer
+	body.Grow(int(min(max(res.ContentLength, 0), maxAnswer)) + bytes.MinRead) // which spares growing
+	_, err = body.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read the answer: %w", err)
-	case len(body) > maxAnswer:
-		return nil, &answerError{what: fmt.Sprintf("has more than %d bytes", maxAnswer)}
+		return fmt.Errorf("read the answer: %w", err)
+	case body.Len() > maxAnswer:
+		return &answerError{what: fmt.Sprintf("has more than %d bytes", maxAnswer)}
 	case res.StatusCode < 200 || res.StatusCode > 299:
-		return nil, w.bad(res, body)
-	case !json.Valid(body):
-		return nil, &answerError{status: res.StatusCode, kind: contentType(res)}
+		return w.bad(res, body.Bytes())
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	return res, nil
+	switch err := json.Unmarshal(body.Bytes(), answer); {
+	case err == nil:
+		return nil
+	case !json.Valid(body.Bytes()):
+		return &answerError{status: res.StatusCode, kind: contentType(res)}
+	default:
+		return &answerError{what: "is not what was asked for"} // and not shown: it may hold anything
+	}
 }
 
 // bad describes an answer that is not a success.
@@ -90,7 +97,8 @@ func (w *wire) bad(res *http.Response, body []byte) error {
 	}
 	var said struct{ Message string }
 	if json.Unmarshal(body, &said) == nil {
-		a.words = clean(said.Message)
+		// What every 403 begins with says nothing.
+		a.words = strings.TrimSuffix(strings.TrimPrefix(clean(said.Message), "The request was forbidden by the certificate authority: "), ".")
 	}
 	return a
 }

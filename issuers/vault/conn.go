@@ -209,11 +209,6 @@ func retryAfter(text string, now time.Time) time.Duration {
 // afterKey is where a request's context holds what the answer asks for.
 type afterKey struct{}
 
-// read is a GET as call wants it; nil for what is not there.
-func read(client *api.Client, path string) func(context.Context) (*api.Secret, error) {
-	return func(ctx context.Context) (*api.Secret, error) { return client.Logical().ReadWithContext(ctx, path) }
-}
-
 // write is a PUT as call wants it.
 func write(client *api.Client, path string, body map[string]any) func(context.Context) (*api.Secret, error) {
 	return func(ctx context.Context) (*api.Secret, error) {

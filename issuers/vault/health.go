@@ -2,10 +2,11 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"renewer/renewer"
 )
@@ -55,6 +56,9 @@ func (i *Issuer) up(ctx context.Context) error {
 // would be let through. Without that nothing is confirmed: a server may refuse a
 // dead token in the same words as what a policy does not allow.
 func (i *Issuer) LogIn(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	i.drop()
 	if err := i.up(ctx); err != nil {
 		return err
@@ -92,8 +96,9 @@ func (i *Issuer) checkOrder(ctx context.Context, s *session) error {
 	return err
 }
 
+// checkRole looks at what the role and the mount say, as far as the policy lets it.
 func (i *Issuer) checkRole(ctx context.Context, s *session) error {
-	role, err := call(ctx, i, request{op: opRead, what: "read the role", secrets: s.secrets}, read(s.client, i.cfg.Mount+"/roles/"+i.cfg.Role))
+	role, err := i.mayRead(ctx, s, i.cfg.Mount+"/roles/"+i.cfg.Role)
 	switch {
 	case isDenied(err):
 		return nil // reading roles is more than an order needs
@@ -104,18 +109,36 @@ func (i *Issuer) checkRole(ctx context.Context, s *session) error {
 	case role.Data["generate_lease"] == true:
 		return i.leased()
 	}
-	if most, ok := role.Data["max_ttl"].(json.Number); ok {
-		seconds, _ := most.Int64() // 0: the mount's own limit holds, which is not known here
-		i.longest.Store(int64(time.Duration(seconds) * time.Second))
+	most := limit{seconds: number(role.Data["max_ttl"]), raise: "{cli} patch {mount}/roles/{role} max_ttl=LIFETIME"}
+	if mount, err := i.mayRead(ctx, s, "sys/mounts/"+i.cfg.Mount+"/tune"); err == nil && mount != nil {
+		if n := number(mount.Data["max_lease_ttl"]); n > 0 && (most.seconds == 0 || n < most.seconds) {
+			most = limit{seconds: n, raise: "{cli} secrets tune -max-lease-ttl=LIFETIME {mount}/"}
+		}
 	}
+	i.longest.Store(&most)
 	return nil
 }
 
-// Longest returns the longest lifetime that the role gives, as LogIn read it,
-// and what raises it.
-func (i *Issuer) Longest() (longest time.Duration, raise string, known bool) {
-	longest = time.Duration(i.longest.Load())
-	return longest, i.fill("{cli} patch {mount}/roles/{role} max_ttl=LIFETIME"), longest > 0
+func (i *Issuer) mayRead(ctx context.Context, s *session, path string) (*api.Secret, error) {
+	return call(ctx, i, request{op: opRead, what: "read " + path, secrets: s.secrets}, func(ctx context.Context) (*api.Secret, error) {
+		return s.client.Logical().ReadWithContext(ctx, path)
+	})
+}
+
+// limit is the longest lifetime that is given; 0 where that is unknown.
+type limit struct {
+	seconds int64
+	raise   string
+}
+
+// Longest returns the longest lifetime that role and mount give, as LogIn read it.
+// A certificate that asks for more gets that.
+func (i *Issuer) Longest() (l renewer.LifetimeLimit, known bool) {
+	most := i.longest.Load()
+	if most == nil || most.seconds == 0 {
+		return l, false
+	}
+	return renewer.LifetimeLimit{Longest: time.Duration(most.seconds) * time.Second, Raise: i.fill(most.raise)}, true
 }
 
 func (i *Issuer) leased() error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -195,8 +194,6 @@ func (i *Issuer) lookUp(ctx context.Context, s *session) (*session, error) {
 	if secret == nil {
 		return nil, i.odd("look the token up", errors.New("it is empty"))
 	}
-	ttl, _ := secret.Data["ttl"].(json.Number)
-	seconds, _ := ttl.Int64()
 	renewable, _ := secret.Data["renewable"].(bool)
-	return s.lasting(time.Duration(seconds)*time.Second, renewable, now), nil
+	return s.lasting(time.Duration(number(secret.Data["ttl"]))*time.Second, renewable, now), nil
 }

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,9 +32,9 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 	i.rotation.Lock()
 	defer i.rotation.Unlock()
 	now := i.cfg.now()
-	file, err := os.Stat(i.cfg.Auth.SecretIDFile)
+	file, err := i.secretIDFile()
 	if err != nil {
-		return i.fileError("auth.secret_id_file", err)
+		return err
 	}
 	if now.Before(i.rotation.after) || now.Before(file.ModTime().Add(i.cfg.RotateSecretID)) {
 		return nil
@@ -44,6 +45,20 @@ func (i *Issuer) Upkeep(ctx context.Context) error {
 	}
 	i.rotation.after = time.Time{}
 	return nil
+}
+
+// secretIDFile is the file that is replaced. A link is left alone: what it leads to is
+// somebody else's, such as a secret that Kubernetes mounts.
+func (i *Issuer) secretIDFile() (os.FileInfo, error) {
+	file, err := os.Lstat(i.cfg.Auth.SecretIDFile)
+	switch {
+	case err != nil:
+		return nil, i.fileError("auth.secret_id_file", err)
+	case !file.Mode().IsRegular():
+		return nil, i.misconfigured("name the file itself, or leave rotate_secret_id out",
+			"rotate_secret_id: %s is not a file but leads to one (%s), and is not replaced", i.cfg.Auth.SecretIDFile, file.Mode().Type())
+	}
+	return file, nil
 }
 
 func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
@@ -76,6 +91,10 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 		})
 		return err
 	}
+	if number(answer.Data["secret_id_num_uses"]) == 1 {
+		return errors.Join(i.misconfigured("{cli} write auth/{auth}/role/"+s.appRole+" secret_id_num_uses=0, or leave rotate_secret_id out",
+			"rotate_secret_id: the secret ids of the AppRole %s log in once, so a new one could not be proven and kept", s.appRole), destroy(next))
+	}
 	fresh, err := i.logInAs(ctx, next)
 	if err == nil {
 		err = atomicfile.Write(i.cfg.Auth.SecretIDFile, []byte(next+"\n"), mode)
@@ -85,7 +104,18 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 	}
 	i.session.Store(fresh)
 	slog.Info("the secret id of an AppRole was replaced", "issuer", i.cfg.Name, "file", i.cfg.Auth.SecretIDFile)
-	return destroy(old)
+	if lasts := time.Duration(number(answer.Data["secret_id_ttl"])) * time.Second; lasts > 0 && lasts <= i.cfg.RotateSecretID {
+		err = i.misconfigured("set rotate_secret_id to less, or {cli} write auth/{auth}/role/"+s.appRole+" secret_id_ttl=0",
+			"the secret ids of the AppRole %s last %s: they expire before rotate_secret_id (%s) replaces them", s.appRole, lasts, i.cfg.RotateSecretID)
+	}
+	return errors.Join(err, destroy(old))
+}
+
+// number is one of an answer; 0 for anything else.
+func number(v any) int64 {
+	n, _ := v.(json.Number)
+	whole, _ := n.Int64()
+	return whole
 }
 
 // secretIDs is where secret ids of the AppRole that logged in are made.
@@ -121,6 +151,9 @@ func (i *Issuer) notRotated(err error) error {
 func (i *Issuer) checkRotation(ctx context.Context, s *session) error {
 	if i.cfg.RotateSecretID == 0 {
 		return nil
+	}
+	if _, err := i.secretIDFile(); err != nil {
+		return err
 	}
 	if dir := filepath.Dir(i.cfg.Auth.SecretIDFile); unix.Access(dir, unix.W_OK) != nil {
 		return i.misconfigured("keep {secret_id_file} in a directory that renewer may write to, or leave rotate_secret_id out",

@@ -29,7 +29,7 @@ const (
 	roleHint   = "{cli} list {mount}/roles shows the roles; check role of issuer {issuer}"
 	noCAHint   = "{cli} secrets list shows the mounts, {cli} list {mount}/issuers their CAs; check mount and issuer_ref of issuer {issuer}{in_namespace}"
 	noRootHint = "put the root beside it: {cli} write {mount}/issuers/import/cert pem_bundle=@root.pem; or set root_file: of issuer {issuer} to it"
-	tokenHint  = "put a valid one into {token_file}: {cli} token create -policy=renewer -period=24h"
+	tokenHint  = "put a valid one into {token_file}: {cli} token create -policy=renewer -period=24h" //nolint:gosec // a command, and no credential
 	wrapHint   = "a wrapping token works once, and renewer forgets what it gave when it ends: " +
 		"put a new one into {secret_id_file} ({cli} write -wrap-ttl=5m -f auth/{auth}/role/ROLE/secret-id) whenever renewer starts; " +
 		"if renewer had not used this one, somebody else has its secret id: revoke that"

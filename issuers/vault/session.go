@@ -203,7 +203,7 @@ func (i *Issuer) wasFutile(o op, now time.Time) bool {
 func (i *Issuer) deniedFor(s *session, err error) error {
 	switch {
 	case s.unproven:
-		return i.misconfigured(tokenHint+"; or "+signPolicy, "the token in %s has expired, was revoked, or may not do this: %w", i.cfg.Auth.TokenFile, err)
+		return i.misconfigured(tokenHint+"; or "+renewer.Hint(err), "the token in %s has expired, was revoked, or may not do this: %w", i.cfg.Auth.TokenFile, err)
 	case renewer.ClassOf(err) == renewer.ClassReauthenticate:
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: err,

@@ -88,9 +88,13 @@ func (g *ground) prepare() {
 	g.role(pki, "narrow", map[string]any{
 		"allow_ip_sans": false, "allow_subdomains": true, "allowed_domains": []string{"hosts.example.test"}, "key_bits": 256, "key_type": "ec", "max_ttl": "720h", "ttl": "168h",
 	})
-	g.write(pki+"/root/generate/internal", map[string]any{ // another issuer, with a root of its own
-		"common_name": "renewer Test Second CA", "issuer_name": "second", "key_bits": 256, "key_type": "ec", "ttl": "87600h",
-	})
+	g.second(pki)
+	two := g.id + "-two"
+	g.mount(two)
+	g.intermediate(two, root, rootPEM)
+	g.second(two)
+	g.role(two, "docker", map[string]any{"allow_any_name": true, "key_type": "any"})
+	g.role(pki, "limited", map[string]any{"allow_any_name": true, "key_type": "any", "max_ttl": "720h"})
 	g.role(pki, "nostore", map[string]any{"allow_any_name": true, "key_type": "any", "no_store": true})
 	g.role(pki, "lease", map[string]any{"allow_any_name": true, "key_type": "any", "generate_lease": true})
 
@@ -98,7 +102,9 @@ func (g *ground) prepare() {
 path "PKI/issuer/+/sign/docker" { capabilities = ["update"] }
 path "PKI/revoke" { capabilities = ["update"] }
 path "PKI/roles/docker" { capabilities = ["read"] }
+path "sys/mounts/PKI/tune" { capabilities = ["read"] }
 path "ID-nochain/sign/docker" { capabilities = ["update"] }
+path "ID-two/sign/docker" { capabilities = ["update"] }
 path "ID-empty/sign/docker" { capabilities = ["update"] }
 path "auth/ID-approle/role/renewer/secret-id" { capabilities = ["update"] }
 path "auth/ID-approle/role/renewer/secret-id/destroy" { capabilities = ["update"] }
@@ -124,6 +130,14 @@ func (g *ground) mount(path string) {
 	ctx := context.Background()
 	g.must(g.admin.Sys().MountWithContext(ctx, path, &api.MountInput{Type: "pki", Description: "renewer's tests", Config: api.MountConfigInput{MaxLeaseTTL: "87600h"}}))
 	g.t.Cleanup(func() { g.clean(path, g.admin.Sys().UnmountWithContext(ctx, path)) })
+}
+
+// second makes another issuer in a mount, with a root of its own.
+func (g *ground) second(mount string) {
+	g.t.Helper()
+	g.write(mount+"/root/generate/internal", map[string]any{
+		"common_name": "renewer Test Second CA", "issuer_name": "second", "key_bits": 256, "key_type": "ec", "ttl": "87600h",
+	})
 }
 
 // intermediate makes a CA below root; above is imported with it.

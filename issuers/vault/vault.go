@@ -40,6 +40,7 @@
 //	path "pki/sign/docker" { capabilities = ["update"] }
 //	path "pki/revoke"      { capabilities = ["update"] }  # for renewer revoke
 //	path "pki/roles/docker" { capabilities = ["read"] }   # optional: LogIn finds more
+//	path "sys/mounts/pki/tune" { capabilities = ["read"] } # optional: the mount's longest lifetime
 //	# for rotate_secret_id, of the AppRole renewer:
 //	path "auth/approle/role/renewer/secret-id"         { capabilities = ["update"] }
 //	path "auth/approle/role/renewer/secret-id/destroy" { capabilities = ["update"] }
@@ -123,7 +124,7 @@ type Issuer struct {
 	above   atomic.Pointer[above]
 	signers atomic.Pointer[[]*x509.Certificate]
 	product atomic.Pointer[product] // nil: no answer said so yet
-	longest atomic.Int64            // nanoseconds that the role gives at most, as LogIn read it; 0: unknown
+	longest atomic.Pointer[limit]   // as LogIn read it; nil: it did not
 	futile  sync.Map                // op → when a token of a moment got a 403
 	flight  singleflight.Group
 

@@ -1,6 +1,7 @@
 package daguhost
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -26,6 +27,11 @@ func (m machine) ReadFile(_ context.Context, path string) ([]byte, fs.FileMode, 
 		return nil, 0, fs.ErrNotExist
 	}
 	return []byte(text), 0o644, nil
+}
+
+func (m machine) Has(_ context.Context, path string) (bool, error) {
+	_, ok := m.files[path]
+	return ok, nil
 }
 
 func (m machine) Output(_ context.Context, argv []string) (string, error) {
@@ -255,16 +261,23 @@ func TestDoubtsOfDagu(t *testing.T) {
 	for name, tc := range map[string]struct {
 		env       string
 		sure, odd bool
+		exec      string // empty: worker
+		files     map[string]string
 	}{
-		"as it should be":        {env: workerEnv},
-		"nothing set":            {env: ""},
-		"insecure: false alone":  {env: "DAGU_PEER_INSECURE=false", sure: true},
-		"insecure: true":         {env: "DAGU_PEER_INSECURE=true"},
-		"a CA alone":             {env: "DAGU_PEER_INSECURE=false DAGU_PEER_CLIENT_CA_FILE=/ca"},
-		"no verification at all": {env: "DAGU_PEER_INSECURE=false DAGU_PEER_SKIP_TLS_VERIFY=true"},
-		"a certificate, no key":  {env: "DAGU_PEER_CERT_FILE=/c", odd: true},
+		"a coordinator with the files that are placed": {env: workerEnv, exec: "coordinator"},
+		"a coordinator with a file that is not there":  {env: workerEnv, exec: "coordinator --peer.cert-file=/old.crt", sure: true},
+		"a coordinator with a file that is there":      {env: workerEnv, exec: "coordinator --peer.cert-file=/old.crt", files: map[string]string{"/old.crt": ""}},
+		"start-all with a file that is not there":      {env: workerEnv, exec: "start-all --peer.key-file=/old.key", sure: true},
+		"a worker with a file that is not there":       {env: workerEnv, exec: "worker --peer.cert-file=/old.crt"},
+		"as it should be":                              {env: workerEnv},
+		"nothing set":                                  {env: ""},
+		"insecure: false alone":                        {env: "DAGU_PEER_INSECURE=false", sure: true},
+		"insecure: true":                               {env: "DAGU_PEER_INSECURE=true"},
+		"a CA alone":                                   {env: "DAGU_PEER_INSECURE=false DAGU_PEER_CLIENT_CA_FILE=/ca"},
+		"no verification at all":                       {env: "DAGU_PEER_INSECURE=false DAGU_PEER_SKIP_TLS_VERIFY=true"},
+		"a certificate, no key":                        {env: "DAGU_PEER_CERT_FILE=/c", odd: true},
 	} {
-		f, err := inspect(t.Context(), machine{unit: shown(tc.env, "worker")}, worker(), "dagu-worker.service")
+		f, err := inspect(t.Context(), machine{unit: shown(tc.env, cmp.Or(tc.exec, "worker")), files: tc.files}, worker(), "dagu-worker.service")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,8 @@ import (
 type Machine interface {
 	// ReadFile returns a file; fs.ErrNotExist if there is none.
 	ReadFile(ctx context.Context, path string) ([]byte, fs.FileMode, error)
+	// Has reports whether there is a file, or a link that leads to one.
+	Has(ctx context.Context, path string) (bool, error)
 	// Output runs an argument vector and returns what it printed; a non-zero
 	// exit is an error.
 	Output(ctx context.Context, argv []string) (string, error)

@@ -9,6 +9,14 @@ func (f Facts) Doubts() (out []renewer.Doubt) {
 	if !f.Loaded {
 		return nil
 	}
+	if f.Serves { // a worker goes on, and tries again
+		for _, file := range f.Missing {
+			out = append(out, renewer.Doubt{
+				Sure: true, Unit: f.Unit, Text: file.Value + " (" + file.From + ") is not there: a coordinator does not start without it",
+				Fix: "put the path right there: renewer show " + f.Certificate + " --config-snippet prints what to set",
+			})
+		}
+	}
 	one := (s.CertFile.Value == "") != (s.KeyFile.Value == "")
 	switch {
 	case s.Insecure.From != "" && !s.Insecure.on(true) && s.CertFile.Value == "" && s.KeyFile.Value == "" && s.ClientCAFile.Value == "" && !s.SkipTLSVerify.on(false):

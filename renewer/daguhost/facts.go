@@ -14,11 +14,16 @@ import (
 
 // Facts is what was seen of the unit of a placement.
 type Facts struct {
-	Unit     string // empty: none is activated
-	Loaded   bool
-	User     string // that it runs as; root if it does not say
-	Settings Settings
-	Works    bool   // it runs a worker
+	Certificate string
+	Unit        string // empty: none is activated
+	Loaded      bool
+	User        string // that it runs as; root if it does not say
+	Settings    Settings
+	Works       bool // it runs a worker
+	Serves      bool // it runs a coordinator
+	// Missing are files that the settings name, and that are not there nor about to be
+	// placed; each with where it is set.
+	Missing  []Setting
 	Hostname string // what Dagu tells others to dial where coordinator.advertise does not say; empty: not known
 	// KeyErr: the user cannot read the key. KeyUnknown: that could not be tried.
 	KeyErr, KeyUnknown error
@@ -50,7 +55,7 @@ func InspectAll(ctx context.Context, m Machine, p renewer.Placement) ([]Facts, e
 }
 
 func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (Facts, error) {
-	f := Facts{Unit: unit}
+	f := Facts{Certificate: p.Certificate, Unit: unit}
 	f.Hostname = hostname(ctx, m)
 	props, err := show(ctx, m, f.Unit)
 	if err != nil {
@@ -63,14 +68,16 @@ func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (
 	if !f.Loaded {
 		return f, nil
 	}
+	argv := arguments(props["ExecStart"])
+	f.Works = len(argv) > 0 && slices.Contains(argv[1:], "worker")
+	f.Serves = len(argv) > 0 && (slices.Contains(argv[1:], "coordinator") || slices.Contains(argv[1:], "start-all"))
 	env, err := environment(ctx, m, props)
 	if err != nil {
 		return f, err
 	}
-	argv := arguments(props["ExecStart"])
-	f.Works = len(argv) > 0 && slices.Contains(argv[1:], "worker")
 	flags := fromFlags("the command of "+f.Unit, argv)
 	sources := []source{flags, fromEnvironment("the environment of "+f.Unit, env)}
+	f.Settings = merge(sources...) // all that is known where the file cannot be read
 	for _, file := range configFiles(ctx, m, f.User, env, flags.values) {
 		text, _, err := m.ReadFile(ctx, file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -87,8 +94,26 @@ func inspect(ctx context.Context, m Machine, p renewer.Placement, unit string) (
 		break
 	}
 	f.Settings = merge(sources...)
+	f.Missing = missing(ctx, m, p, f.Settings)
 	f.KeyErr, f.KeyUnknown = readable(ctx, m, f.User, p)
 	return f, ctx.Err()
+}
+
+// missing looks for the files of settings; what cannot be looked at may well be there.
+func missing(ctx context.Context, m Machine, p renewer.Placement, s Settings) (out []Setting) {
+	for _, file := range []Setting{s.CertFile, s.KeyFile, s.ClientCAFile} {
+		placed := false
+		for _, name := range p.Files {
+			placed = placed || path.Clean(file.Value) == path.Join(p.Dir, name)
+		}
+		if placed || !path.IsAbs(file.Value) {
+			continue
+		}
+		if has, err := m.Has(ctx, path.Clean(file.Value)); err == nil && !has {
+			out = append(out, file)
+		}
+	}
+	return out
 }
 
 // hostname is the machine's name: as the kernel has it or, where that cannot be read, as
@@ -102,12 +127,18 @@ func hostname(ctx context.Context, m Machine) string {
 	return ""
 }
 
-// WorkerNames are the names by which coordinators know the workers of a placement:
-// worker.id, or the host's own.
+// WorkerNames are the names of the workers of a placement (see renewer.Worker): by
+// worker.id, or their host's. Where Dagu's own file cannot be read, for want of rights
+// mostly, the unit has the word.
 func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []string, err error) {
-	units, err := InspectAll(ctx, m, p)
-	for _, f := range units {
+	if p.Activate.Kind != renewer.ActivateSystemd {
+		return nil, nil
+	}
+	for _, unit := range p.Activate.Units {
+		f, err := inspect(ctx, m, p, unit)
 		switch {
+		case !f.Loaded && err != nil:
+			return nil, err
 		case !f.Works:
 		case f.Settings.WorkerID.Value != "":
 			names = append(names, renewer.Worker{ID: f.Settings.WorkerID.Value}.Name())
@@ -117,7 +148,7 @@ func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []s
 			names = append(names, f.Hostname)
 		}
 	}
-	return names, err
+	return names, ctx.Err()
 }
 
 func showUnit(unit string) []string {

@@ -235,14 +235,17 @@ func refused(c Case) verdict {
 	if !c.Facts.DropIn.Exists {
 		dropIn = c.Facts.DropIn.Path + " is missing"
 	}
-	const fix = "renewer host setup %s writes the drop-in and restarts dockerd"
+	fix := "renewer host setup " + c.Placement.Host + " writes the drop-in and restarts dockerd"
+	if _, err := Plan(c.Facts, c.Placement); err != nil {
+		fix = renewer.Hint(err) // setup would refuse, with this
+	}
 	switch {
 	case c.Facts.ListenErr != nil:
 		return unknown("install ss (iproute2) there", "whether something listens on port %s is not known: %v", port, c.Facts.ListenErr)
 	case len(c.Facts.Listening) == 0:
-		return bad(fmt.Sprintf(fix, c.Placement.Host), "nothing listens on port %s of the host, so connections are refused; %s", port, dropIn)
+		return bad(fix, "nothing listens on port %s of the host, so connections are refused; %s", port, dropIn)
 	case len(outside) == 0:
-		return bad(fmt.Sprintf(fix, c.Placement.Host), "port %s is open to the host itself alone (%s), so connections from elsewhere are refused; %s", port, strings.Join(c.Facts.Listening, ", "), dropIn)
+		return bad(fix, "port %s is open to the host itself alone (%s), so connections from elsewhere are refused; %s", port, strings.Join(c.Facts.Listening, ", "), dropIn)
 	case c.Probed && errors.Is(c.ProbeErr, syscall.ECONNREFUSED):
 		return bad("is "+address+" the address of this host? a firewall may refuse it too: iptables -L -n, ufw status verbose",
 			"%s refuses connections, although the host listens on %s", address, strings.Join(outside, ", "))

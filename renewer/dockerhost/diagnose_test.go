@@ -114,14 +114,17 @@ func TestDiagnose(t *testing.T) {
 		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free space"},
 		{"a single file in a container", func(c *Case) {
 			c.Facts.Containers = []renewer.Container{
-				{Name: "app", Sources: []string{"/etc/docker/tls"}}, {Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}},
-				{Name: "old", Sources: []string{"/etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem"}}, {Name: "x", Sources: []string{"/srv/ca.pem"}},
+				{Name: "app", Sources: []string{"/etc/docker/tls"}},
+				{Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}},
+				{Name: "old", Sources: []string{"/etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem"}},
+				{Name: "x", Sources: []string{"/srv/ca.pem"}},
 			}
 		}, "single-file-mount", renewer.FindingWarn, "old has /etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem; web has /etc/docker/tls/server-key.pem mounted as a single file", "mount the directory"},
 		{"a key that a container's user may not read", func(c *Case) {
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{
-				{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}, {Name: "root", Sources: []string{"/etc/docker/tls"}},
+				{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}},
+				{Name: "root", Sources: []string{"/etc/docker/tls"}},
 				{Name: "ca", User: "1000", Sources: []string{"/etc/docker/tls/ca.pem"}},
 			}
 		}, "container-key", renewer.FindingWarn, "app runs as 1000, and /etc/docker/tls/server-key.pem is readable for user 0 alone (mode 0400)", `owner: "1000"`},

@@ -13,6 +13,7 @@ type pending struct {
 	*entry // as it is then; nil for what has no record any more
 	name   string
 	change Change
+	with   []Change // in the same transaction, before it
 	done   func()
 }
 
@@ -58,7 +59,7 @@ func (e *Engine) record(batch []pending) error {
 	for some := range slices.Chunk(batch, recordAtOnce) {
 		changes := make([]Change, 0, len(some))
 		for _, p := range some {
-			changes = append(changes, p.change)
+			changes = append(append(changes, p.with...), p.change)
 		}
 		events, err := e.Store.Commit(context.Background(), changes...)
 		if err != nil {
@@ -94,6 +95,12 @@ func (e *Engine) load(name string, c renewer.Certificate) (*entry, bool, error) 
 // is to be recorded as what it is now.
 func (e *Engine) entryOf(c renewer.Certificate, known *renewer.Recorded) (en *entry, err error) {
 	rec := known.Record
+	if h, is := e.heirs[c.Name]; is {
+		known.Found, rec = false, h.rec.Inherit(c, e.Now())
+		if known.Current, err = e.generation(c.Name, rec.Current); err != nil {
+			return nil, err
+		}
+	}
 	known.Found = !rec.Rejoin(c, e.Now()) && known.Found
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
 	e.recognize(&rec, c)
@@ -125,10 +132,15 @@ func (e *Engine) generationOf(en *entry) func(int) *renewer.Generation {
 }
 
 func (e *Engine) generation(name string, number int) (*renewer.Generation, error) {
-	g, ok, err := e.Store.Generation(name, number)
+	from := name
+	if h, is := e.heirs[name]; is {
+		from = h.from
+	}
+	g, ok, err := e.Store.Generation(from, number)
 	if err != nil || !ok {
 		return nil, err
 	}
+	g.Certificate = name
 	return &g, nil
 }
 
@@ -138,6 +150,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 		Trusted:    e.roots.signing(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
 		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
+	o.Gone, o.SignsSince = e.fleet.gone(), e.fleet.Rotations[en.cert.Issuer].Switched
 	if en.current != nil {
 		o.Under = e.roots.under(en.current)
 	}
@@ -172,7 +185,12 @@ func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bo
 		return pending{}, false, nil // planned when somebody has looked
 	}
 	p, ok = e.compare(&entry{c, was.rec, was.current, was.rolling}, found, e.observed(en), before...)
-	return p, ok, nil
+	with, gone, err := e.inherited(name)
+	if p.with = with; ok && gone != nil {
+		done := p.done
+		p.done = func() { delete(e.heirs, name); gone(); done() }
+	}
+	return p, ok, err
 }
 
 // compare plans for a certificate by what is known of it, after what comes before;
@@ -191,7 +209,7 @@ func (e *Engine) compare(en *entry, found bool, o renewer.Observed, before ...re
 		e.room--
 	}
 	p, ok = e.apply(en, append(before, renewer.Planned{
-		Decision: d, New: !found, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
+		Decision: d, New: !found, From: e.heirs[c.Name].from, Room: e.room >= 0, Base: e.roots.base(c.Trust...), Generation: e.generationOf(en), Retired: e.retired,
 		Waits: func(s renewer.State) renewer.Waits { return e.waitsOf(entryOf(s), now) },
 	})...)
 	if p.rec.Asked != nil && !p.open() && !e.onItsOwn { // else it is in the due index
@@ -212,7 +230,7 @@ func (e *Engine) apply(en *entry, in ...renewer.Input) (p pending, changed bool)
 		ch.Row = &row
 	}
 	ch.Roots = e.unstored(ch.Roots)
-	return pending{next, next.cert.Name, ch, func() { e.holds(next, ch) }}, changed
+	return pending{entry: next, name: next.cert.Name, change: ch, done: func() { e.holds(next, ch) }}, changed
 }
 
 // holds takes in an entry that is recorded.
@@ -250,7 +268,7 @@ func (e *Engine) row(en *entry) renewer.Row {
 
 // letGo takes a certificate that left the fleet file out of every list.
 func (e *Engine) letGo(name string) (pending, bool, error) {
-	if en, ok := e.entries[name]; ok && (e.canEnd(en) || e.working(en.rec.Rollout)) {
+	if e.busy(name) {
 		e.stale[name] = true // that ends first
 		return pending{}, false, nil
 	}
@@ -261,6 +279,12 @@ func (e *Engine) letGo(name string) (pending, bool, error) {
 	gone := &entry{cert: renewer.Certificate{Name: name, Entry: rec.Entry, Issuer: rec.Issuer}, rec: rec}
 	p, _ := e.apply(gone, renewer.Removed{Generation: e.generationOf(gone), Retired: e.retired})
 	return p, true, nil
+}
+
+// busy reports whether something is done for a certificate, or has to be ended.
+func (e *Engine) busy(name string) bool {
+	en, open := e.entries[name]
+	return open && (e.canEnd(en) || e.working(en.rec.Rollout))
 }
 
 // canEnd reports whether a host is between two generations that the fleet

@@ -95,6 +95,8 @@ type Engine struct {
 	gatesAt    time.Time                  // when all of these were asked last
 	since      time.Time                  // rollouts that were started before may have others of their entry that ended before
 	running    int                        // tasks under way
+	heirs      map[string]heir            // entries that were renamed, until that is recorded
+	taken      map[string]map[string]bool // by the name that left: hosts whose files are those of heirs
 	graph      *trust.Graph               // see trusts
 	stored     map[string]bool            // the roots that the inventory has
 	urgent     map[string]bool            // verifiers that somebody waits for who is about to expire: no window

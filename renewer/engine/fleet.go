@@ -86,6 +86,9 @@ func (e *Engine) SetFleet(ctx context.Context, f Fleet, mode Mode) error {
 				en.rec.Rejoin(c, e.Now())
 			}
 		}
+		if err := e.findHeirs(); err != nil {
+			return fmt.Errorf("read what left the fleet file: %w", err)
+		}
 		e.keepAll()
 		if mode == Asked {
 			return nil
@@ -136,7 +139,7 @@ func (e *Engine) checkAll() error {
 	}
 	names := e.unsettled()
 	for _, name := range known {
-		if _, ok := e.fleet.byName[name]; !ok {
+		if _, ok := e.fleet.byName[name]; !ok && e.taken[name] == nil { // which goes with its heir
 			names = append(names, name)
 		}
 	}

@@ -50,7 +50,7 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 	}
 	of := e.fleet.Rotations[en.cert.Issuer]
 	skip := func(id trust.ID) bool {
-		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) || of.WithoutLeft && e.leftFile(id)
+		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) && !e.isBack(id) || of.WithoutLeft && e.leftFile(id)
 	}
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }

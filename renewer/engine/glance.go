@@ -95,7 +95,7 @@ func (e *Engine) Glance(ctx context.Context) error {
 		return nil
 	}
 	e.Log.Info("somebody is gone or back; looking", "certificates", len(names))
-	_, err = e.Survey(ctx, names)
+	err = e.Survey(ctx, names)
 	return err
 }
 

@@ -47,14 +47,16 @@ func (e *Engine) departures(c renewer.Certificate, rec renewer.Record) []renewer
 // left returns what left the fleet file as the graph has it.
 func (e *Engine) left(name string, list []renewer.Departed) (out []trust.Node) {
 	for _, d := range list {
-		if e.fleet.Retired[d.Host] {
+		if e.fleet.Retired[d.Host] || e.taken[name][d.Host] {
 			continue
 		}
 		n := trust.Left(name, d)
 		if d.State != nil {
-			n.Leaves = e.shown(&entry{cert: renewer.Certificate{Name: name, Issuer: d.Issuer, Usages: d.Usages}}, *d.State)
+			st := *d.State
+			st.Unseen = "" // a backup knows it as well as what was made of it: nothing has changed it since
+			n.Leaves = e.shown(&entry{cert: renewer.Certificate{Name: name, Issuer: d.Issuer, Usages: d.Usages}}, st)
 			if n.Placed {
-				verifies(&n, *d.State, d.Role, d.NotAfter)
+				verifies(&n, st, d.Role, d.NotAfter)
 			}
 			n.Foreign = nil // nothing drops them
 		}

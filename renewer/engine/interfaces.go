@@ -45,10 +45,9 @@ type (
 	Succession interface {
 		SignsUnder() renewer.RootSet
 	}
-	// Limited knows the longest lifetime that the issuer gives, as LogIn read it,
-	// and the command that raises it to LIFETIME.
+	// Limited knows the longest lifetime that the issuer gives, as LogIn read it.
 	Limited interface {
-		Longest() (longest time.Duration, raise string, known bool)
+		Longest() (l renewer.LifetimeLimit, known bool)
 	}
 	// Upkeep does what is due besides orders, such as replacing what the issuer
 	// logs in with. What fails is tried again at a later call.

@@ -300,13 +300,13 @@ func TestProbesGoOnWhileTheIssuerIsAway(t *testing.T) {
 		b.pass()
 		b.ca.breakWith(&renewer.Error{Class: renewer.ClassMisconfigured, Err: errors.New("its files are gone")})
 		time.Sleep(time.Hour) // what was minted has ended
-		seen, err := b.eng.Survey(context.Background(), nil)
+		seen, err := b.eng.Verify(context.Background(), nil)
 		must(t, err)
 		if v := seen[0]; !v.OK || len(v.Problems) != 0 || b.row("web").Status != renewer.StatusValid {
 			t.Errorf("verification %+v, row %+v", v, b.row("web"))
 		}
 		b.refuseNew("a", strings.Repeat("0", 64))
-		seen, err = b.eng.Survey(context.Background(), nil)
+		seen, err = b.eng.Verify(context.Background(), nil)
 		must(t, err)
 		if seen[0].OK || b.row("web").Status == renewer.StatusValid {
 			t.Errorf("a service that is down: %+v", seen)

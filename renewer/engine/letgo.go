@@ -169,9 +169,9 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 				f.Accepted = append(f.Accepted, id.String())
 			}
 			out = append(out, f)
-			text := "let go on request; it stays in place, and nothing accepts it"
+			text := "let go on request; it stays in place, and nothing waits for it any more"
 			if len(f.Accepted) > 0 {
-				text = "let go on request; it stays in place, and these may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
+				text = "let go on request; it stays in place, nothing waits for it any more, and these may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
 			}
 			in.Events = append(in.Events, renewer.Event{
 				Time: now, Type: renewer.EventForgotten, Certificate: full, Host: d.Host, Generation: d.Generation, Message: text,

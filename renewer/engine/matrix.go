@@ -139,6 +139,9 @@ func leaver(rec renewer.Record) renewer.Certificate {
 func (e *Engine) forgetSteps() (steps []renewer.PlanStep, err error) {
 	leaving, err := e.leaving()
 	for _, rec := range leaving {
+		if e.taken[rec.Name] != nil {
+			continue
+		}
 		steps = append(steps, renewer.PlanStep{Certificate: rec.Name, Action: "forget", Reason: "it left the fleet file; its files stay where they are"})
 	}
 	return steps, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,53 @@ func TestAPassAndThePauseBetweenHosts(t *testing.T) {
 	}
 }
 
+// What was seen of a host that a rollout is at work on is not called right: it is
+// looked at again, and said after a while.
+func TestVerifyDuringARollout(t *testing.T) {
+	for name, ends := range map[string]bool{"it ends": true, "it goes on": false} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, Asked, one, func(t *testing.T, b *bench) {
+				b.pass()
+				flipped, goOn := make(chan struct{}), make(chan struct{})
+				m := b.machine("a")
+				flips := 0
+				m.mu.Lock()
+				m.fail = func(call, _ string) error {
+					if call == "flip" {
+						flips++
+					}
+					return nil
+				}
+				m.after = func() {
+					if flips == 1 {
+						flips++
+						close(flipped)
+						<-goOn
+					}
+				}
+				m.mu.Unlock()
+				renewed := make(chan error, 1)
+				go func() {
+					_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+					renewed <- err
+				}()
+				<-flipped
+				release := sync.OnceFunc(func() { close(goOn) })
+				if ends {
+					time.AfterFunc(2*time.Second, release)
+				}
+				found, err := b.eng.Verify(context.Background(), nil)
+				must(t, err)
+				if v := found[0]; len(found) != 1 || v.OK != ends || ends && (v.Generation != 2 || v.OnDisk != b.row("web").Fingerprint) || !ends && !containsAll(strings.Join(v.Problems, " "), "a rollout is at work on it") {
+					t.Errorf("%+v", found)
+				}
+				release()
+				must(t, <-renewed)
+			})
+		})
+	}
+}
+
 // A renewal that is asked for while the last one is taken back begins when that
 // is over.
 func TestARenewalDuringARestore(t *testing.T) {
@@ -122,7 +170,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 		synctest.Wait()
 		b.refuseNew("a", "")
 		close(goOn)
-		if res := <-first; res.Rollouts[0].Result != renewer.ResultBlocked {
+		if res := <-first; len(res.Rollouts) != 1 || res.Rollouts[0].Rollout != "web#3" { // that was blocked, and the one after it
 			t.Errorf("the first: %+v", res)
 		}
 		got := <-second
@@ -263,6 +311,8 @@ func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(12 * time.Hour)
+				b.stop()
+				b.start(Asked) // which tries again at once, in vain
 				stuck, err := b.eng.Restoring(context.Background(), "web", "a")
 				if err != nil || !stuck {
 					t.Fatalf("stuck %t, %v", stuck, err)

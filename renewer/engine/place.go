@@ -194,17 +194,21 @@ func (e *Engine) readBack(ctx context.Context, j job, g *renewer.Generation) ([]
 		if !ok {
 			continue
 		}
-		for _, dir := range append([]string{p.Dir}, j.placements[p.Host].Dirs...) {
-			p.Dir = dir
-			revision, ok, err := host.Locate(ctx, p, g.Fingerprint)
-			if err == nil && ok {
-				var text []byte
-				if text, err = host.ReadKey(ctx, p, revision); err == nil {
-					return text, nil
+		st := j.placements[p.Host]
+		dirs := append([]string{p.Dir}, st.Dirs...)
+		for _, name := range append([]string{p.Certificate}, st.Names...) {
+			for _, dir := range dirs {
+				p.Certificate, p.Dir = name, dir
+				revision, ok, err := host.Locate(ctx, p, g.Fingerprint)
+				if err == nil && ok {
+					var text []byte
+					if text, err = host.ReadKey(ctx, p, revision); err == nil {
+						return text, nil
+					}
 				}
-			}
-			if err != nil {
-				failed = fmt.Errorf("read the key of generation %d back from %s: %w", g.Number, p.Host, err)
+				if err != nil {
+					failed = fmt.Errorf("read the key of generation %d back from %s: %w", g.Number, p.Host, err)
+				}
 			}
 		}
 	}

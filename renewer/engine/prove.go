@@ -307,6 +307,17 @@ func newCredentials(now func() time.Time) *credentials {
 	return &credentials{now: now, turn: make(chan struct{}, 1), held: map[string]credential{}}
 }
 
+// CredentialRequest is what an issuer is asked for so that a probe can present it.
+func CredentialRequest(issuer string, usage renewer.Usage) renewer.Request {
+	var sans []string
+	if usage == renewer.UsageServer {
+		sans = []string{"renewer.invalid"} // a name that nobody has (RFC 2606)
+	}
+	return renewer.Request{
+		Issuer: issuer, CommonName: "renewer probe", SANs: sans, Usages: []renewer.Usage{usage}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
+	}
+}
+
 // wrong mints a certificate that no server may take for a client's; why not,
 // where the issuer always adds the usage clientAuth.
 func (cr *credentials) wrong(ctx context.Context, issuer string, v sight) (*tls.Certificate, string) {
@@ -359,14 +370,7 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 	}
 	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
-	var sans []string
-	if usage == renewer.UsageServer {
-		sans = []string{"renewer.invalid"} // a name that nobody has (RFC 2606)
-	}
-	order := renewer.Order{Certificate: "probe", Key: key, Request: renewer.Request{
-		Issuer: issuer, CommonName: "renewer probe", SANs: sans, Usages: []renewer.Usage{usage}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
-	}}
-	chain, err := sign(ctx, is, order)
+	chain, err := sign(ctx, is, renewer.Order{Certificate: "probe", Key: key, Request: CredentialRequest(issuer, usage)})
 	if err != nil {
 		return nil, &mintError{fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)}
 	}

@@ -10,14 +10,14 @@ import (
 	"renewer/renewer"
 )
 
-// inOrder sorts results by certificate. What a rollout left behind is said by the
-// one that goes on with it, where there is one.
+// inOrder sorts results by certificate. Of each the last rollout says how it ended:
+// a pass may have had several.
 func inOrder(list []renewer.RolloutResult) (out []renewer.RolloutResult) {
 	slices.SortFunc(list, func(a, b renewer.RolloutResult) int { // NAME#9 comes before NAME#10
 		return cmp.Or(cmp.Compare(a.Certificate, b.Certificate), cmp.Compare(len(a.Rollout), len(b.Rollout)), cmp.Compare(a.Rollout, b.Rollout))
 	})
 	for i, r := range list {
-		if i+1 == len(list) || list[i+1].Certificate != r.Certificate || r.Result != renewer.ResultWaiting {
+		if i+1 == len(list) || list[i+1].Certificate != r.Certificate {
 			out = append(out, r)
 		}
 	}
@@ -54,7 +54,7 @@ func (e *Engine) RunOnce(ctx context.Context, f Fleet, progress func(renewer.Eve
 	if result, err := e.rested(ctx, w, progress); err != nil {
 		return result, err
 	}
-	if _, err := e.Survey(ctx, nil); err != nil {
+	if err := e.Survey(ctx, nil); err != nil {
 		return renewer.RunResult{}, err
 	}
 	return e.rested(ctx, w, progress)

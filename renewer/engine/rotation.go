@@ -13,21 +13,48 @@ import (
 
 // Rotation is what the replacement of an issuer's CA asks of everybody.
 type Rotation struct {
-	Without []string // hosts that its certificates do not wait for
-	// WithoutLeft: nor do they wait for what left the fleet file.
-	WithoutLeft bool
-	Gone        string // a root that no leaf keeps in a ca file any more; empty: none
+	Without     []string  // hosts that its certificates do not wait for
+	WithoutLeft bool      // nor do they wait for what left the fleet file
+	Gone        []string  // roots that no leaf keeps in a ca file any more
+	Spare       bool      // but for the ca files of those hosts
+	Switched    time.Time // when its CA began to sign; zero: not yet
 }
 
 // gone are the roots that no leaf keeps any more.
 func (f *Fleet) gone() renewer.RootSet {
 	var out []string
 	for _, r := range f.Rotations {
-		if r.Gone != "" {
-			out = append(out, r.Gone)
-		}
+		out = append(out, r.Gone...)
 	}
 	return renewer.NewRootSet(out...)
+}
+
+// banned is gone as trust.Graph has it.
+func (f *Fleet) banned() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range f.Rotations {
+		for _, root := range r.Gone {
+			if out[root] = nil; r.Spare {
+				out[root] = r.Without
+			}
+		}
+	}
+	return out
+}
+
+// isBack reports whether a placement that was gone on without was seen as it should be
+// since: it is a peer like any other again.
+func (e *Engine) isBack(id trust.ID) bool {
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if !ok {
+		return false
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil || !en.rec.Placements[id.Host].Matches {
+		return false
+	}
+	s, _ := e.step(en, id.Host)
+	return !s.Lost()
 }
 
 // Rotate takes over the rotations that are under way, and the roots that their
@@ -55,7 +82,7 @@ func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issu
 		was := e.fleet.gone()
 		e.fleet.Rotations = rotations
 		if e.graph != nil {
-			e.graph.Ban(e.fleet.gone())
+			e.graph.Ban(e.fleet.banned())
 		}
 		if !was.Same(e.fleet.gone()) {
 			roots.moved.Add(1)
@@ -74,7 +101,7 @@ type Held struct {
 	InPlace                 bool      // it has the root, and is not known to have loaded it
 	Until                   time.Time // when it is over by itself; zero: not by time
 	Lost                    bool      // the host could not be reached last
-	Why                     string    // what keeps its rollout; empty: nothing, or none is open
+	Why, Hint               string    // what keeps its rollout, or is wrong there; empty: nothing
 	Blocked                 bool      // only an operator can end that
 	Hurried                 bool      // an operator's request is under way, or waits for room
 	Left                    bool      // it left the fleet file: nothing changes it any more
@@ -83,7 +110,8 @@ type Held struct {
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
 // their roots.
 type Succeeding struct {
-	Issuer, From, To    string
+	Issuer, To          string
+	From                []string
 	Switched, Cancelled bool
 }
 
@@ -100,12 +128,14 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 		g, now := e.trusts(), e.Now()
 		switch {
 		case s.Switched:
-			for _, p := range g.Under(s.Issuer, s.From, renewer.NewRootSet(s.To), now) {
-				h := e.held(p.ID, p.Left, len(out.Presenting))
-				h.Until = p.NotAfter
-				out.Presenting = append(out.Presenting, h)
+			for _, root := range s.From {
+				for _, p := range g.Under(s.Issuer, root, renewer.NewRootSet(s.To), now) {
+					h := e.held(p.ID, p.Left, len(out.Presenting))
+					h.Until = p.NotAfter
+					out.Presenting = append(out.Presenting, h)
+				}
+				out.Holding = append(out.Holding, e.holding(s.Issuer, root)...)
 			}
-			out.Holding = e.holding(s.Issuer, s.From)
 		case s.Cancelled:
 			out.Holding = e.holding(s.Issuer, s.To)
 		default:
@@ -139,23 +169,27 @@ func (e *Engine) Left(ctx context.Context, issuer, from string) (out []Held, err
 	return out, err
 }
 
-// Hurry has verifiers take their roots now, whatever their window.
-func (e *Engine) Hurry(ctx context.Context, verifiers []Held) error {
-	return e.do(ctx, func() {
+// Hurry has verifiers take their roots now, whatever their window, and reports whether
+// that is news to any.
+func (e *Engine) Hurry(ctx context.Context, verifiers []Held) (news bool, err error) {
+	err = e.do(ctx, func() {
 		for _, h := range verifiers {
 			if e.onItsOwn {
+				was := e.urgent[h.Certificate]
 				e.hurry(trust.ID{Certificate: h.Certificate, Host: h.Host})
+				news = news || e.urgent[h.Certificate] != was
 			}
 		}
 	})
+	return news, err
 }
 
 // holding are the verifiers with a root that nothing but this issuer has there.
 func (e *Engine) holding(issuer, root string) (out []Held) {
-	for _, n := range e.trusts().Holders(root) {
+	for _, n := range e.trusts().Holders(root, e.Now()) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
-		if slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
-			out = append(out, e.held(n.ID, false, len(out)))
+		if n.Left || slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
+			out = append(out, e.held(n.ID, n.Left, len(out)))
 		}
 	}
 	return out
@@ -184,6 +218,8 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 	h.Hurried = en.rec.Asked != nil
 	r := en.rec.Rollout
 	if r == nil {
+		st := en.rec.Placements[id.Host]
+		h.Why, h.Hint, h.Blocked = st.Error, st.Hint, st.State == renewer.HostBlocked
 		return h
 	}
 	h.Hurried = h.Hurried || r.Requested
@@ -191,8 +227,8 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 		h.Lost = s.Lost()
 	}
 	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
-	if why, _ := r.Trouble(); why != "" {
-		h.Why = why
+	if why, hint := r.Trouble(); why != "" {
+		h.Why, h.Hint = why, hint
 	} else if waits := e.waitsOf(en, e.Now()); len(waits) > 0 {
 		h.Why = waits.String()
 	}

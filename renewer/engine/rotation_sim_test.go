@@ -100,7 +100,7 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 	for !d.last.Stage.Over() && d.last.Stage != "" {
 		ca, next, _ := d.both()
 		look := func() Progress {
-			at, err := e.Succession(context.Background(), Succeeding{Issuer: "ca", From: d.last.From.Root, To: d.last.To.Root, Switched: next == nil})
+			at, err := e.Succession(context.Background(), Succeeding{Issuer: "ca", From: []string{d.last.From.Root}, To: d.last.To.Root, Switched: next == nil})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -229,7 +229,7 @@ func TestARotationWaitsForAHostWithoutRoom(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 			line.step(t, b.eng, simLife)
 		}
-		at, err := b.eng.Succession(context.Background(), Succeeding{Issuer: "ca", From: line.last.From.Root, To: line.last.To.Root})
+		at, err := b.eng.Succession(context.Background(), Succeeding{Issuer: "ca", From: []string{line.last.From.Root}, To: line.last.To.Root})
 		must(t, err)
 		if line.last.Stage != rotation.AddRoot || len(at.Lacking) != 1 || at.Lacking[0].Name != "c@b" || !strings.Contains(at.Lacking[0].Why, "no space left") {
 			t.Errorf("stage %s, %+v", line.last.Stage, at)

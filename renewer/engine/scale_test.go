@@ -173,7 +173,7 @@ func BenchmarkProbeRound(b *testing.B) {
 	var took time.Duration
 	for b.Loop() {
 		begin := cpuTime(b)
-		seen, err := r.eng.Survey(context.Background(), nil)
+		seen, err := r.eng.Verify(context.Background(), nil)
 		check(b, err)
 		for _, v := range seen {
 			if !v.OK {

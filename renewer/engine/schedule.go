@@ -26,7 +26,7 @@ func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, glanc
 	}))
 	c.Schedule(probe, cron.FuncJob(func() {
 		before()
-		if _, err := e.Survey(ctx, nil); err != nil && ctx.Err() == nil {
+		if err := e.Survey(ctx, nil); err != nil && ctx.Err() == nil {
 			e.Log.Error("look at the fleet", "error", err)
 		}
 	}))

@@ -10,8 +10,25 @@ import (
 )
 
 // Restoring reports whether what a host had before is being put back there, and that
-// has failed so far: the next try is a while away.
+// fails: it is tried once more, at once, and the next try is a while away.
 func (e *Engine) Restoring(ctx context.Context, name, host string) (stuck bool, err error) {
+	err = e.try(ctx, func() error {
+		c, ok := e.fleet.Certificate(name)
+		if !ok {
+			return nil
+		}
+		en, _, err := e.load(name, c)
+		if err == nil && en.open() && en.rec.Rollout.Restoring() && e.entries[name] == nil {
+			e.keep(en) // begun before this process
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if err := e.await(ctx, []string{name}, (*renewer.Rollout).Restoring, nil); err != nil {
+		return false, err
+	}
 	err = e.do(ctx, func() {
 		if en, open := e.entries[name]; open && !e.working(en.rec.Rollout) {
 			s, ok := en.rec.Rollout.Step(host)

@@ -71,7 +71,7 @@ func TestASetupOfAFurtherHost(t *testing.T) {
 			t.Errorf("row %+v", row)
 		}
 		must(t, b.machine("b").restart())
-		_, err := b.eng.Survey(context.Background(), []string{"docker"})
+		err := b.eng.Survey(context.Background(), []string{"docker"})
 		must(t, err)
 		if row := b.row("docker"); row.Status != renewer.StatusValid {
 			t.Errorf("once it is served: %+v", row)

@@ -23,7 +23,7 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 	for _, root := range e.roots.all() {
 		e.graph.Know(renewer.RootID(root.Raw), root.NotAfter)
 	}
-	e.graph.Ban(e.fleet.gone())
+	e.graph.Ban(e.fleet.banned())
 	n := 0
 	for chunk := range slices.Chunk(e.fleet.Certificates, stockAtOnce) {
 		names := make([]string, 0, len(chunk))

@@ -206,7 +206,7 @@ func TestAnUnprovenHostLeavesTheEntry(t *testing.T) {
 	scene(t, Alone, three, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("b").set(func(m *machine) { m.down = true })
-		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+		if err := b.eng.Survey(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if row := b.row("web"); row.Status != renewer.StatusBlocked {
@@ -218,7 +218,7 @@ func TestAnUnprovenHostLeavesTheEntry(t *testing.T) {
 			t.Errorf("row %+v", row)
 		}
 		time.Sleep(time.Hour) // past the time of the next look at it
-		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+		if err := b.eng.Survey(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		looks := b.machine("a").count("probe")
@@ -246,7 +246,7 @@ func TestVerifyOnlyLooks(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		b.start(Asked)
 		orders := b.ca.count()
-		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+		if err := b.eng.Survey(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -273,7 +273,7 @@ func TestALookThatARolloutOvertookIsForgotten(t *testing.T) {
 		}
 		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
-		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]Seen{{targets[0], look}})) }))
+		must(t, b.eng.do(context.Background(), func() { must(t, b.eng.observe([]Seen{{target: targets[0], Look: look}})) }))
 		if row := b.row("web"); row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
 			t.Errorf("row %+v", row)
 		}

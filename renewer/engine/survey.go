@@ -31,6 +31,7 @@ type target struct {
 type Seen struct {
 	target
 	renewer.Look
+	moving bool // a rollout was at work on it: what was seen is over by now, or will be
 }
 
 // Placement returns what was looked at.
@@ -44,13 +45,47 @@ func (s Seen) Placed() bool { return s.state.Revision != "" }
 
 // Survey looks at every placement of the named certificates (all if none) that
 // is not on its way, records what it saw, and plans what has to be put right.
-func (e *Engine) Survey(ctx context.Context, names []string) ([]renewer.Verification, error) {
-	seen, err := e.Looks(ctx, names)
-	out := make([]renewer.Verification, 0, len(seen))
-	for _, f := range seen {
-		out = append(out, f.verification())
+func (e *Engine) Survey(ctx context.Context, names []string) error {
+	_, err := e.Looks(ctx, names)
+	return err
+}
+
+// While a rollout is at work on a placement Verify looks again, for a while.
+const (
+	verifyAgain = time.Second
+	verifyMost  = 5
+)
+
+// Verify is Survey with what was found. A placement that a rollout is at work on is
+// not called right, whatever was seen.
+func (e *Engine) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
+	var out []renewer.Verification
+	for n := 0; ; n++ {
+		seen, err := e.Looks(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		var again []string
+		for _, f := range seen {
+			v := f.verification()
+			if n == 0 {
+				out = append(out, v)
+			} else if i := slices.IndexFunc(out, func(o renewer.Verification) bool { return o.Certificate == v.Certificate && o.Host == v.Host }); i >= 0 {
+				out[i] = v
+			}
+			if f.moving {
+				again = append(again, v.Certificate)
+			}
+		}
+		if names = slices.Compact(again); len(names) == 0 || n == verifyMost {
+			return out, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(verifyAgain):
+		}
 	}
-	return out, err
 }
 
 // Looks is Survey with all that was seen.
@@ -113,6 +148,9 @@ func (e *Engine) targets(names []string) ([]target, error) {
 			st := en.rec.Placements[p.Host]
 			if !st.Anew() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
+			}
+			if len(st.Names) > 0 {
+				p.Certificate = st.Names[0] // until it is placed under its new name
 			}
 			t := target{cert: c, placement: p, state: st, keep: e.onItsOwn}
 			t.expect = renewer.Expected{Roots: st.Roots, Digest: st.Digest, Origin: st.Origin}
@@ -225,9 +263,8 @@ func (e *Engine) observe(results []Seen) error {
 		st := en.rec.Placements[f.placement.Host]
 		news := !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision
 		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || news {
-			if results[i].Err != nil && (e.traffic.WorkingOn(name, f.placement.Host) || news) {
+			if results[i].moving = e.traffic.WorkingOn(name, f.placement.Host) || news; results[i].moving {
 				results[i].Err = nil
-				results[i].Seen.NotChecked = append(f.Seen.NotChecked, "a rollout is at work on it: "+f.Err.Error())
 			}
 			continue
 		}
@@ -261,7 +298,10 @@ func (s Seen) verification() renewer.Verification {
 	if s.gen != nil {
 		v.Expected = s.gen.Fingerprint
 	}
-	if s.Err != nil {
+	switch {
+	case s.moving:
+		v.OK, v.Problems = false, append(v.Problems, "a rollout is at work on it")
+	case s.Err != nil:
 		v.Problems = append(v.Problems, s.Err.Error())
 	}
 	return v

@@ -218,7 +218,7 @@ func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
 		m.mu.Lock()
 		m.places["web"].served = "something else"
 		m.mu.Unlock()
-		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+		if err := b.eng.Survey(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -239,7 +239,7 @@ func TestALostKeyMeansANewCertificate(t *testing.T) {
 		m.mu.Lock()
 		delete(m.places, "web")
 		m.mu.Unlock()
-		if _, err := b.eng.Survey(context.Background(), nil); err != nil {
+		if err := b.eng.Survey(context.Background(), nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -387,7 +387,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
 				must(t, err)
 				for range 48 {
 					time.Sleep(30 * time.Minute)
-					_, err := b.eng.Survey(context.Background(), nil)
+					err := b.eng.Survey(context.Background(), nil)
 					must(t, err)
 					if name == "the entry names the right file" { // nothing is mended by a reload, or by a pass
 						must(t, b.eng.SetFleet(context.Background(), b.fleet, Again))
@@ -402,7 +402,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
 				}
 				put(b)
 				time.Sleep(time.Minute)
-				_, err = b.eng.Survey(context.Background(), nil)
+				err = b.eng.Survey(context.Background(), nil)
 				must(t, err)
 				synctest.Wait()
 				if row := b.row("web"); row.Status != renewer.StatusValid || !row.Hosts[0].Matches {
@@ -758,7 +758,7 @@ func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
 		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		for range 5 {
-			_, err := b.eng.Survey(context.Background(), nil)
+			err := b.eng.Survey(context.Background(), nil)
 			must(t, err)
 			time.Sleep(time.Hour)
 		}
@@ -872,13 +872,13 @@ func TestAGuardHoldsAWorkerThatHasRuns(t *testing.T) {
 		if row := b.row("worker"); row.Generation != 1 || row.Hosts[0].State != renewer.HostStaged {
 			t.Fatalf("row %+v", row)
 		}
-		_, err = b.eng.Survey(context.Background(), nil) // what waits, for days maybe, is watched meanwhile
+		err = b.eng.Survey(context.Background(), nil) // what waits, for days maybe, is watched meanwhile
 		must(t, err)
 		if row := b.row("worker"); row.Hosts[0].State != renewer.HostStaged || !row.Hosts[0].Matches {
 			t.Errorf("row %+v", row)
 		}
 		m.set(func(m *machine) { m.places["worker"].served = "something else" })
-		_, err = b.eng.Survey(context.Background(), nil)
+		err = b.eng.Survey(context.Background(), nil)
 		must(t, err)
 		if row := b.row("worker"); row.Hosts[0].State != renewer.HostDrifted || row.Hosts[0].Matches || row.Severity(time.Now()) == "" {
 			t.Errorf("row %+v", row)

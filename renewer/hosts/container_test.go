@@ -163,7 +163,7 @@ func TestContainersThatHaveFiles(t *testing.T) {
 				testdocker.Ill:      {"/srv/tls2", "data"},
 				testdocker.Stopped:  {"/srv/tls"},
 			}
-			got, err := b.Host.Containers(t.Context(), "/srv/tls")
+			got, err := b.Containers(t.Context(), "/srv/tls")
 			must(t, err)
 			slices.SortFunc(got, func(a, b renewer.Container) int { return strings.Compare(a.Name, b.Name) })
 			want := []renewer.Container{

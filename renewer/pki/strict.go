@@ -11,6 +11,9 @@ var (
 	oidSAN              = asn1.ObjectIdentifier{2, 5, 29, 17}
 )
 
+// EmptySubject is the strict fault that signing a CA anew by the same name keeps.
+const EmptySubject = "its subject is empty"
+
 // StrictFaults says why peers that verify strictly refuse a certificate which
 // others accept: those with OpenSSL's X509_V_FLAG_X509_STRICT, such as Python from
 // 3.13 on by default. The rules are those of RFC 5280 that this flag enforces.
@@ -35,7 +38,7 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 			out = append(out, "it has no subject key identifier")
 		}
 		if emptySubject {
-			out = append(out, "its subject is empty")
+			out = append(out, EmptySubject)
 		}
 	} else if emptySubject && !critical[oidSAN.String()] {
 		out = append(out, "its subject is empty and its names are not critical")

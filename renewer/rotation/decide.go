@@ -28,7 +28,7 @@ func (w Wait) Blocked() bool {
 	return w.Err != nil || len(w.For) > 0 && !slices.ContainsFunc(w.For, moving)
 }
 
-var errNextGone = errors.New("its files are gone")
+var errNextGone = errors.New("its file holds another one")
 
 // Decide returns the stage of a rotation as of now. It is pure: the same answer
 // for the same arguments.
@@ -41,10 +41,10 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 		return after(r, o, now)
 	case !r.CancelledAt.IsZero():
 		return left(o, Cancel, Cancelled)
-	case o.Next != r.To.Fingerprint:
-		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign: %w", r.To.Subject, errNextGone)}}
 	case o.NextErr != nil:
 		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign yet: %w", r.To.Subject, o.NextErr), For: r.waitFor(o.Lacking)}}
+	case o.Next != r.To.Fingerprint:
+		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign: %w", r.To.Subject, errNextGone)}}
 	}
 	wait := Wait{For: r.waitFor(o.Lacking), Until: o.SwitchBy}
 	if end := ends(wait.For); !end.IsZero() && (wait.Until.IsZero() || end.Before(wait.Until)) {
@@ -56,13 +56,13 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 
 // after decides once signing is switched.
 func after(r Rotation, o Observed, now time.Time) Decision {
-	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == "" {
-		return Decision{Stage: Reissue, Wait: Wait{For: presenting, Until: ends(presenting)}}
+	if presenting := r.waitFor(o.Presenting); len(presenting) > 0 && r.Gone() == nil {
+		return Decision{Stage: Reissue, Wait: Wait{For: presenting, Err: o.SigningErr, Until: ends(presenting)}}
 	}
 	if r.Trusts(now) {
 		return Decision{Stage: Keep, Wait: Wait{Until: r.KeepUntil()}}
 	}
-	if r.From.Root == r.To.Root {
+	if len(r.Old()) == 0 {
 		return Decision{Stage: Done}
 	}
 	return left(Observed{Holding: r.waitFor(o.Holding)}, DropRoot, Done)
@@ -83,16 +83,17 @@ func ends(list []Holder) (last time.Time) {
 
 // left is the last stage: it lasts until nobody holds the root any more.
 func left(o Observed, stage, end Stage) Decision {
-	if len(o.Holding) == 0 {
+	holding := slices.DeleteFunc(slices.Clone(o.Holding), func(h Holder) bool { return h.Left }) // from which nothing takes it
+	if len(holding) == 0 {
 		return Decision{Stage: end}
 	}
-	return Decision{Stage: stage, Wait: Wait{For: o.Holding}}
+	return Decision{Stage: stage, Wait: Wait{For: holding}}
 }
 
 // waitFor leaves out the hosts that it goes on without.
 func (r Rotation) waitFor(list []Holder) (out []Holder) {
 	for _, h := range list {
-		if !slices.Contains(r.Without, h.Host) && !(r.Compromised && h.Left) {
+		if !slices.Contains(r.Without, h.Host) && (!r.Compromised || !h.Left) {
 			out = append(out, h)
 		}
 	}

@@ -1,6 +1,9 @@
 package rotation
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Stage is where a rotation is.
 type Stage string
@@ -46,10 +49,12 @@ type Rotation struct {
 	Kind        Kind          `json:"kind"`
 	Why         string        `json:"why"`
 	From        CA            `json:"from"`
+	Before      []CA          `json:"before,omitempty"` // the ones before From, of a rotation that this one took over from
 	To          CA            `json:"to"`
 	Stage       Stage         `json:"stage"`
 	Now         bool          `json:"now,omitempty"` // certificates are issued anew without waiting for windows
 	Compromised bool          `json:"compromised,omitempty"`
+	ToldAt      time.Time     `json:"told_at,omitzero"`  // when Compromised was said, if that was not at the start
 	Without     []string      `json:"without,omitempty"` // hosts that it goes on without
 	Keep        time.Duration `json:"keep,omitempty"`    // how long after the switch the old root is trusted at least
 	StartedAt   time.Time     `json:"started_at"`
@@ -61,6 +66,7 @@ type Rotation struct {
 	Said        string        `json:"said,omitempty"`          // what it needs of an operator, as it was last said
 	Listed      bool          `json:"listed,omitempty"`        // the old CA's certificates are all on its last CRL
 	KeyGone     bool          `json:"key_destroyed,omitempty"` // the old key was removed
+	Left        []string      `json:"left,omitempty"`          // what had left the fleet file with the old root in its ca file, when it was over
 }
 
 // KeepUntil is until when the old root is trusted at least; zero where that was
@@ -76,13 +82,50 @@ func (r Rotation) KeepUntil() time.Time {
 // under it may be left.
 func (r Rotation) Trusts(now time.Time) bool { return now.Before(r.KeepUntil()) }
 
-// Gone is the root that no leaf keeps in a ca file any more: whoever presents one is
-// refused from now on. Empty for none.
-func (r Rotation) Gone() string {
-	if (r.Stage == DropRoot || r.Stage == Done) && (r.Compromised || len(r.Without) > 0) && r.From.Root != r.To.Root {
-		return r.From.Root
+// Old are the CAs whose roots are to go: From, and those that were on their way out
+// when this rotation took over.
+func (r Rotation) Old() (list []CA) {
+	for _, c := range append([]CA{r.From}, r.Before...) {
+		if c.Root != r.To.Root {
+			list = append(list, c)
+		}
 	}
-	return ""
+	return list
+}
+
+// Gone are the roots that no leaf keeps in a ca file any more: whoever presents one is
+// refused from now on.
+func (r Rotation) Gone() (roots []string) {
+	if (r.Stage == DropRoot || r.Stage == Done) && (r.Compromised || len(r.Without) > 0) {
+		for _, c := range r.Old() {
+			roots = append(roots, c.Root)
+		}
+	}
+	return roots
+}
+
+// TakeOver has a rotation go on for one whose CA signs and cannot sign what is left:
+// what was asked for with that one holds, and its old CAs are to go as well.
+func (r Rotation) TakeOver(from Rotation) Rotation {
+	r.Before = append(slices.Clone(from.Before), from.From)
+	r.Now, r.Keep = r.Now || from.Now, max(r.Keep, from.Keep)
+	for _, host := range from.Without {
+		if !slices.Contains(r.Without, host) {
+			r.Without = append(r.Without, host)
+		}
+	}
+	if from.Compromised && !r.Compromised {
+		r.Compromised, r.ToldAt = true, from.CompromisedAt()
+	}
+	return r
+}
+
+// CompromisedAt is when it was said that the key is compromised.
+func (r Rotation) CompromisedAt() time.Time {
+	if r.ToldAt.IsZero() {
+		return r.StartedAt
+	}
+	return r.ToldAt
 }
 
 // Holder is a placement that a stage waits for.
@@ -91,6 +134,7 @@ type Holder struct {
 	Certificate string
 	Host        string
 	Why         string    // what is waited for, as a sentence that begins with Name
+	Hint        string    // what to do about that; empty: nothing is known
 	Away        bool      // its host cannot be reached
 	Blocked     bool      // only an operator can change it
 	Until       time.Time // when it is over by itself; zero: not by time
@@ -102,6 +146,8 @@ type Observed struct {
 	Signing    string    // SHA-256 of the certificate that signs now
 	Next       string    // and of the next one; empty: none
 	NextErr    error     // why signing cannot be switched: the next CA cannot be opened
+	SigningErr error     // why the CA that signs cannot sign what Presenting is to get
+	Hurried    bool      // some of all these are done now whatever their window, from now on
 	SwitchBy   time.Time // from then on the CA cannot sign a certificate of full life
 	Lacking    []Holder  // verifiers without the next root in place and loaded
 	Presenting []Holder  // placements that present a leaf under the old root and not under the new one

@@ -17,7 +17,7 @@ type Graph struct {
 	nodes   map[ID]*Node
 	hosts   map[string][]string  // by certificate
 	expires map[string]time.Time // notAfter of roots
-	gone    renewer.RootSet      // see Ban
+	gone    map[string][]string  // see Ban
 	sets    map[string]renewer.RootSet
 	order   []*Node // sorted; nil: to be sorted when somebody asks
 
@@ -43,8 +43,23 @@ func New() *Graph {
 func (g *Graph) Know(root string, notAfter time.Time) { g.expires[root] = notAfter }
 
 // Ban says which roots no leaf keeps in a ca file any more, whoever shows one: an
-// operator had them go.
-func (g *Graph) Ban(roots renewer.RootSet) { g.gone = roots }
+// operator had them go. But for the ca files of the hosts that are named with a root:
+// what was gone on without is still each other's peer there.
+func (g *Graph) Ban(roots map[string][]string) { g.gone = roots }
+
+// goneAt are the roots that no leaf keeps in the ca files of a host.
+func (g *Graph) goneAt(host string) (out renewer.RootSet) {
+	if len(g.gone) == 0 {
+		return nil
+	}
+	var roots []string
+	for root, spared := range g.gone {
+		if !slices.Contains(spared, host) {
+			roots = append(roots, root)
+		}
+	}
+	return renewer.NewRootSet(roots...)
+}
 
 // Node returns what is known of a placement.
 func (g *Graph) Node(id ID) (Node, bool) {

@@ -84,11 +84,11 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time
 	return out
 }
 
-// Holders returns the verifiers with a root in their ca file that renewer is to take
-// out there: sorted.
-func (g *Graph) Holders(root string) (out []Node) {
+// Holders returns the verifiers with a root in their ca file that is not there of
+// their owner's: sorted. From one that left the fleet file nothing takes it.
+func (g *Graph) Holders(root string, now time.Time) (out []Node) {
 	for n := range g.holding[root] {
-		if n.Placed && !n.Left && (!n.Foreign.Has(root) || g.gone.Has(root)) {
+		if n.Placed && !n.over(now) && (!n.Foreign.Has(root) || g.goneAt(n.Host).Has(root)) {
 			out = append(out, *n)
 		}
 	}

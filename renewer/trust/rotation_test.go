@@ -72,7 +72,7 @@ func TestABannedRootIsKeptForNobody(t *testing.T) {
 		{set("corp", "old"), set("new"), set("new")},
 		{set("old"), set("new", "old"), set("corp", "new", "old")},
 	} {
-		g.Ban(c.banned)
+		g.Ban(banned(c.banned))
 		if got := g.Wanted(cli, c.base, now); !got.Same(c.want) {
 			t.Errorf("without %v: %v, want %v", c.banned, got, c.want)
 		}
@@ -83,11 +83,23 @@ func TestABannedRootIsKeptForNobody(t *testing.T) {
 	if held := g.Under("ca", "old", set("old"), now); len(held) != 0 {
 		t.Errorf("%v", held)
 	}
+	g.Ban(banned(set("old"), "h"))
+	if got := g.Wanted(cli, set("new"), now); !got.Same(set("corp", "new", "old")) {
+		t.Errorf("on a host that is gone on without: %v", got)
+	}
 	g.Ban(nil)
-	if held := g.Holders("corp"); len(held) != 0 {
+	if held := g.Holders("corp", now); len(held) != 0 {
 		t.Errorf("%v", held)
 	}
-	if held := g.Holders("old"); len(held) != 1 {
+	if held := g.Holders("old", now); len(held) != 1 {
 		t.Errorf("%v", held)
 	}
+}
+
+func banned(roots renewer.RootSet, spared ...string) map[string][]string {
+	out := map[string][]string{}
+	for _, root := range roots {
+		out[root] = spared
+	}
+	return out
 }

@@ -22,7 +22,8 @@ func (g *Graph) Wanted(n Node, base renewer.RootSet, now time.Time) renewer.Root
 }
 
 func (g *Graph) wanted(n Node, base renewer.RootSet, now time.Time) renewer.RootSet {
-	want := base.With(n.Foreign.Without(g.gone))
+	gone := g.goneAt(n.Host)
+	want := base.With(n.Foreign.Without(gone))
 	var kept renewer.RootSet
 	for s := range sides {
 		if !n.Checks[s] {
@@ -48,7 +49,7 @@ func (g *Graph) wanted(n Node, base renewer.RootSet, now time.Time) renewer.Root
 			}
 		}
 	}
-	return want.With(renewer.NewRootSet(kept...).Without(g.gone))
+	return want.With(renewer.NewRootSet(kept...).Without(gone))
 }
 
 // self: a placement checks what it shows itself only when it is both ends.
@@ -130,7 +131,7 @@ func (g *Graph) mayAccept(v *Node, l, next Leaf, now time.Time) bool {
 type Refusal struct {
 	Verifier ID
 	// InPlace: the root is in its ca file, but not known to be loaded; Until is
-	// when it counts as loaded, zero: not by time.
+	// when it counts as loaded, or counts no longer; zero: not by time.
 	InPlace bool
 	Until   time.Time
 	Left    bool // it left the fleet file: nothing will bring the root there
@@ -187,6 +188,8 @@ func (g *Graph) refuses(v *Node, l Leaf, shown []Leaf, now time.Time) (Refusal, 
 	r := Refusal{Verifier: v.ID, InPlace: v.Roots.Meets(l.Under), Left: v.Left}
 	if r.InPlace && now.Before(v.Settles) {
 		r.Until = v.Settles
+	} else if v.Left {
+		r.Until = v.Until
 	}
 	return r, true
 }

@@ -92,12 +92,14 @@ func (a *App) NotifyTest(ctx context.Context, channel string) error {
 // log has of them.
 const issuerNews = 10 * time.Second
 
-// watchIssuers records when an issuer goes down or comes up again.
+// watchIssuers records when an issuer goes down or comes up again, and has what waits
+// for one that works again tried at once, however short it was down.
 func (a *App) watchIssuers(ctx context.Context) error {
 	down, err := a.knownDown()
 	if err != nil {
 		a.opts.log().Error("read the log", "error", err)
 	}
+	a.health.wereDown(down)
 	tick := time.NewTicker(cmp.Or(a.opts.issuerNews, issuerNews))
 	defer tick.Stop()
 	for {
@@ -110,12 +112,12 @@ func (a *App) watchIssuers(ctx context.Context) error {
 				continue
 			}
 			down[ev.Issuer] = ev.Type == renewer.EventIssuerDown
-			if ev.Type == renewer.EventIssuerUp {
-				if err := a.eng.IssuerUp(ctx, ev.Issuer); err != nil && ctx.Err() == nil {
-					a.opts.log().Error("ask an issuer again that is up", "issuer", ev.Issuer, "error", err)
-				}
-			}
 			a.opts.log().Warn(string(ev.Type), "issuer", ev.Issuer, "error", ev.Error, "hint", ev.Hint)
+		}
+		for _, issuer := range a.health.recovered() {
+			if err := a.eng.IssuerUp(ctx, issuer); err != nil && ctx.Err() == nil {
+				a.opts.log().Error("ask an issuer again that is up", "issuer", issuer, "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():

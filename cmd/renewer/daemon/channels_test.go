@@ -76,6 +76,43 @@ func (r *receiver) hears(t *testing.T, want ...string) {
 	}
 }
 
+// An issuer that was down for a moment only, with one order in it: what waits for its
+// next try does not wait for that when the issuer works again.
+func TestAnOrderThatFailedIsTriedWhenItsIssuerWorksAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/out, lifetime: 1h}\n  - {name: api, profile: files, issuer: ca, hosts: [here], dir: DIR/api, lifetime: 1h}\n")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, h.file, Options{issuerNews: 500 * time.Millisecond}, make(chan os.Signal)) }()
+	defer func() {
+		cancel()
+		must(t, <-done)
+	}()
+	svc := h.reach(t)
+	has := func(name string, generation int) func() bool {
+		return func() bool {
+			st, err := svc.Show(ctx, name)
+			return err == nil && st.Status == renewer.StatusValid && st.Generation == generation
+		}
+	}
+	until(t, has("web", 1))
+	ca := filepath.Join(h.dir, "state", "issuers", "ca", "ca.pem")
+	must(t, os.Rename(ca, ca+".away"))
+	res, err := svc.Renew(ctx, renewer.RenewRequest{Names: []string{"web"}}, nil)
+	must(t, err)
+	if !res.Failed() {
+		t.Fatalf("without its CA: %+v", res)
+	}
+	must(t, os.Rename(ca+".away", ca))
+	_, err = svc.Renew(ctx, renewer.RenewRequest{Names: []string{"api"}}, nil)
+	must(t, err)
+	begin := time.Now()
+	until(t, has("web", 2))
+	if took := time.Since(begin); took > renewer.BackoffFirst/2 {
+		t.Errorf("it waited for its backoff: %s", took)
+	}
+}
+
 // The daemon, an issuer whose key is taken away, a certificate that is replaced
 // by hand, and a reload meanwhile: each is told, and each is told to be over.
 func TestTheDaemonTellsOfTroubleAndOfItsEnd(t *testing.T) {

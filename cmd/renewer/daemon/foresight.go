@@ -31,7 +31,7 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 	if p.Activate.Kind != renewer.ActivateSystemd {
 		return nil, nil
 	}
-	owner := ""
+	owner, runs := "", map[string]bool{}
 	for i, name := range p.Activate.Units {
 		unit, err := unithost.Inspect(ctx, m, name)
 		if err != nil {
@@ -43,6 +43,7 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 		if unit.Load == "loaded" && !unit.Runs() {
 			continue
 		}
+		runs[name] = true
 		out = append(out, unit.Doubts(p, owner)...)
 		if len(unit.Argv) > 0 && path.Base(unit.Argv[0]) == "dockerd" && !unit.Elsewhere {
 			var files []string
@@ -64,7 +65,9 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			return out, err
 		}
 		for _, unit := range units {
-			out = append(out, unit.Doubts()...)
+			if runs[unit.Unit] {
+				out = append(out, unit.Doubts()...)
+			}
 		}
 	}
 	return append(out, m.refusedByName(ctx, p)...), nil

@@ -25,6 +25,46 @@ type health struct {
 	mu      sync.Mutex
 	issuers map[string]renewer.IssuerStatus
 	hosts   map[string]renewer.HostStatus
+	failed  map[string]bool // issuers that were down at any time since recovered
+}
+
+// found takes over how an issuer is. It is called with mu held.
+func (h *health) found(st renewer.IssuerStatus) {
+	if h.issuers[st.Name] = st; !st.Up {
+		h.wasDown(st.Name)
+	}
+}
+
+func (h *health) wasDown(issuer string) {
+	if h.failed == nil {
+		h.failed = map[string]bool{}
+	}
+	h.failed[issuer] = true
+}
+
+// wereDown takes in which issuers were down when the last daemon ended.
+func (h *health) wereDown(down map[string]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for issuer, was := range down {
+		if was {
+			h.wasDown(issuer)
+		}
+	}
+}
+
+// recovered returns the issuers that were down since it was last asked, however
+// short, and are up.
+func (h *health) recovered() (names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range h.failed {
+		if h.issuers[name].Up {
+			names = append(names, name)
+			delete(h.failed, name)
+		}
+	}
+	return names
 }
 
 // ask asks every issuer and every host of a fleet.
@@ -63,13 +103,14 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, st := range issuers {
-		if was, ok := h.issuers[name]; ok && was.Up == st.Up {
-			st.Since = was.Since
-			issuers[name] = st
-		}
-	}
+	were := h.issuers
 	h.issuers, h.hosts = issuers, hosts
+	for name, st := range issuers {
+		if was, ok := were[name]; ok && was.Up == st.Up {
+			st.Since = was.Since
+		}
+		h.found(st)
+	}
 }
 
 // askAgain is how long after its first bad answer an issuer that was up is
@@ -81,31 +122,36 @@ const askAgain = 5 * time.Second
 func (h *health) askIssuers(ctx context.Context, p *parts) {
 	var g errgroup.Group
 	g.SetLimit(8)
-	for name, is := range p.issuers {
+	for name := range p.issuers {
 		g.Go(func() error {
-			ask := func() renewer.IssuerStatus { return askIssuer(ctx, name, p.typeOf(name), is, askHealth) }
-			st := ask()
-			if !st.Up && h.up(name) {
-				select {
-				case <-ctx.Done():
-				case <-time.After(askAgain):
-					st = ask()
-				}
-			}
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			was, ok := h.issuers[name]
-			if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
-				return nil
-			}
-			if was.Up == st.Up {
-				st.Since = was.Since
-			}
-			h.issuers[name] = st
+			h.askAnew(ctx, p, name)
 			return nil
 		})
 	}
 	_ = g.Wait() // the answers carry their errors
+}
+
+// askAnew asks an issuer that was asked before.
+func (h *health) askAnew(ctx context.Context, p *parts, name string) {
+	ask := func() renewer.IssuerStatus { return askIssuer(ctx, name, p.typeOf(name), p.issuers[name], askHealth) }
+	st := ask()
+	if !st.Up && h.up(name) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgain):
+			st = ask()
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, ok := h.issuers[name]
+	if !ok || ctx.Err() != nil { // not asked at the start yet, or left with a reload
+		return
+	}
+	if was.Up == st.Up {
+		st.Since = was.Since
+	}
+	h.found(st)
 }
 
 func (h *health) up(issuer string) bool {
@@ -123,7 +169,7 @@ func (h *health) askDown(ctx context.Context, p *parts) {
 			if st = askIssuer(ctx, st.Name, st.Type, is, askHealth); st.Up {
 				h.mu.Lock()
 				if _, ok := h.issuers[st.Name]; ok { // not after a reload without it
-					h.issuers[st.Name] = st
+					h.found(st)
 				}
 				h.mu.Unlock()
 			}
@@ -201,7 +247,7 @@ func (h *health) issued(issuer string, err error) {
 		return // refusing one order is no sign of ill health
 	}
 	st.Found(err, time.Now())
-	h.issuers[issuer] = st
+	h.found(st)
 }
 
 func (h *health) all() ([]renewer.IssuerStatus, []renewer.HostStatus) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"reflect"
 
 	"renewer/configs"
 	"renewer/issuers/keptroots"
@@ -60,7 +61,10 @@ func (f trustFile) Health(ctx context.Context) error {
 }
 
 func localConfig(is configs.Issuer) local.Config {
-	return local.Config{Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile, CRLDir: is.CRLDir}
+	return local.Config{
+		Name: is.Name, CertFile: is.CACert, KeyFile: is.CAKey, PassphraseFile: is.PassphraseFile, CRLDir: is.CRLDir,
+		Policy: local.Policy{MaxLifetime: is.MaxLifetime, Names: is.AllowedNames},
+	}
 }
 
 func vaultConfig(is configs.Issuer) vault.Config {
@@ -83,5 +87,5 @@ func keeps(was *parts, is configs.Issuer) bool {
 	}
 	old, ok := was.fleet.Issuer(is.Name)
 	old.Rate, is.Rate = 0, 0
-	return ok && old == is
+	return ok && reflect.DeepEqual(old, is)
 }

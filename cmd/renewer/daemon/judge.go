@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/pki"
 )
 
@@ -26,37 +30,93 @@ func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	return out
 }
 
-// CheckRequests returns what the CAs at hand would not sign of a fleet file, an
-// error for each reason with the first certificate that it concerns.
-func CheckRequests(fleet *configs.Fleet) (out []error) {
-	judge := judges(fleet)
-	more := map[string]int{} // by issuer and reason
-	var order []string
-	first := map[string]error{}
+// requestsTo calls f with what an issuer is asked for: by its entries and, where that is
+// its part, for the client certificates that probes present.
+func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r renewer.Request)) {
 	for _, c := range fleet.Certificates {
-		if judge[c.Issuer] == nil {
-			continue
+		if c.Issuer == issuer && !c.IsBundle() {
+			f("certificate "+c.Name, c.Request())
 		}
-		if err := judge[c.Issuer](c.Request()); err != nil {
-			key := c.Issuer + err.Error()
-			if more[key]++; more[key] == 1 {
-				order = append(order, key)
-				first[key] = renewer.WithHint(fmt.Errorf("certificate %s: %w", c.Name, err), renewer.Hint(err))
-			}
+		presents := func(p renewer.Placement) bool { return p.Probe.Kind.Served() && p.Probe.Mutual && p.Probe.Client == "" }
+		if len(c.Trust) > 0 && c.Trust[0] == issuer && slices.ContainsFunc(c.Placements, presents) {
+			f("the client certificate for the probe of "+c.Name, engine.CredentialRequest(issuer, renewer.UsageClient))
 		}
 	}
-	for _, key := range order {
-		if err := first[key]; more[key] > 1 {
-			out = append(out, renewer.WithHint(fmt.Errorf("%w (and %d more)", err, more[key]-1), renewer.Hint(err)))
-		} else {
-			out = append(out, err)
+}
+
+// CheckRequests returns what the CAs at hand would not sign of a fleet file, an
+// error for each reason with the first request that it concerns.
+func CheckRequests(fleet *configs.Fleet) (out []error) {
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		if judge, err := local.Judge(localConfig(is)); err == nil {
+			out = append(out, refusals(fleet, is.Name, judge)...)
 		}
 	}
 	return out
 }
 
-// StrictFix is the way to have a CA that peers which verify strictly accept.
-func StrictFix(issuer string) string {
+func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {
+	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
+	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
+		err := judge(r)
+		if err == nil {
+			return
+		}
+		if i, known := first[err.Error()]; known {
+			more[i]++
+			return
+		}
+		first[err.Error()] = len(out)
+		out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
+	})
+	for i, n := range more {
+		out[i] = renewer.WithHint(fmt.Errorf("%w (and %d more)", out[i], n), renewer.Hint(out[i]))
+	}
+	return out
+}
+
+// cannotSign says what a CA would not sign first of all that its issuer is asked for; nil
+// for nothing. hint is what to do where that is up to the CA or the entries.
+func cannotSign(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error, hint string) (first error) {
+	more := 0
+	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
+		switch err := judge(r); {
+		case err == nil:
+		case first != nil:
+			more++
+		case renewer.ClassOf(err) == renewer.ClassRefused:
+			first = renewer.WithHint(fmt.Errorf("%s: %w", whose, err), hint)
+		default:
+			first = fmt.Errorf("%s: %w", whose, err)
+		}
+	})
+	if more > 0 {
+		return renewer.WithHint(fmt.Errorf("%w (and %d more)", first, more), renewer.Hint(first))
+	}
+	return first
+}
+
+// accept refuses a next CA that cannot sign what its issuer is asked for.
+func accept(fleet *configs.Fleet, issuer string, ca *local.Authority) error {
+	judge, err := ca.Judge()
+	if err == nil {
+		err = cannotSign(fleet, issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, for ten years or --lifetime; or change what the entry asks for")
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be the next CA of issuer %s: %w", ca.Info().Subject, issuer, err)
+	}
+	return nil
+}
+
+// StrictFix is the way to have a CA that peers which verify strictly accept, by why they
+// refuse the one that is there.
+func StrictFix(issuer string, faults ...string) string {
+	if slices.ContainsFunc(faults, func(fault string) bool { return strings.Contains(fault, pki.EmptySubject) }) {
+		return "renewer ca rotate " + issuer + " replaces it with a CA that has a name"
+	}
 	return "renewer ca reissue " + issuer + " signs the same key and name with the extensions that are missing"
 }
 
@@ -71,10 +131,11 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		for _, root := range roots {
 			for _, fault := range pki.StrictFaults(root) {
 				f.Level = renewer.FindingWarn
-				f.Text = fmt.Sprintf("peers that verify strictly, such as Python 3.13 and later, refuse the CA of issuer %s: of %s, %s", is.Name, root.Subject, fault)
+				f.Text = fmt.Sprintf("peers that verify strictly, such as Python 3.13 and later, refuse the CA of issuer %s: of %s, %s",
+					is.Name, cmp.Or(root.Subject.String(), "the root with serial "+renewer.SerialHex(root)), fault)
 				f.Fix = "have the CA signed anew with what is missing (RFC 5280)"
 				if is.Type == "local" {
-					f.Fix = StrictFix(is.Name)
+					f.Fix = StrictFix(is.Name, fault)
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ type lazyCA struct {
 
 	successor *local.Authority // the next CA, once somebody asked; opening costs much where its key is encrypted
 	opened    []os.FileInfo    // the files of that
+
+	judges map[*local.Authority]func(renewer.Request) error // of both
 }
 
 func (l *lazyCA) open() (*local.Authority, error) {
@@ -73,6 +76,31 @@ func (l *lazyCA) openNext() (*local.Authority, error) {
 	}
 	l.successor, l.opened = next, now
 	return next, nil
+}
+
+// judge says what the CA would sign, judgeNext what the next one would.
+func (l *lazyCA) judge() (func(renewer.Request) error, error) { return l.judged(l.open()) }
+
+func (l *lazyCA) judgeNext() (func(renewer.Request) error, error) { return l.judged(l.openNext()) }
+
+func (l *lazyCA) judged(ca *local.Authority, err error) (func(renewer.Request) error, error) {
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.judges[ca]; f != nil {
+		return f, nil
+	}
+	maps.DeleteFunc(l.judges, func(has *local.Authority, _ func(renewer.Request) error) bool {
+		return has != l.ca && has != l.successor
+	})
+	f, err := ca.Judge()
+	if l.judges == nil {
+		l.judges = map[*local.Authority]func(renewer.Request) error{}
+	}
+	l.judges[ca] = f
+	return f, err
 }
 
 // lost says what to do about a CA that was there before: another one would be

@@ -73,6 +73,12 @@ func localIssuer(fleet *configs.Fleet, name string) (local.Config, error) {
 
 // CAInit makes the CA of a local issuer; an empty name means the only one.
 func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
+	return CAInitBelow(fleet, issuer, "", 0)
+}
+
+// CAInitBelow is CAInit with a path length and, unless it is empty, the issuer whose
+// CA signs the new one.
+func CAInitBelow(fleet *configs.Fleet, issuer, below string, pathLen int) (local.Info, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
 		return local.Info{}, err
@@ -80,7 +86,17 @@ func CAInit(fleet *configs.Fleet, issuer string) (local.Info, error) {
 	if err := prepareStateDir(fleet.StateDir); err != nil {
 		return local.Info{}, err
 	}
-	ca, err := local.Create(cfg, local.CreateOptions{})
+	o := local.CreateOptions{PathLen: pathLen}
+	if below != "" {
+		parent, err := localIssuer(fleet, below)
+		if err != nil {
+			return local.Info{}, err
+		}
+		if o.Parent, err = local.Open(parent); err != nil {
+			return local.Info{}, err
+		}
+	}
+	ca, err := local.Create(cfg, o)
 	if err != nil {
 		return local.Info{}, err
 	}
@@ -102,7 +118,8 @@ type OtherCA struct {
 	Key         string    `json:"key"` // kept or destroyed
 }
 
-// CAShow describes the CA of a local issuer.
+// CAShow describes the CA of a local issuer. What cannot be read of those before and
+// after it is in the error, beside the rest.
 func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -116,11 +133,15 @@ func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
 	if next, _, err := local.NextRoot(cfg); err == nil {
 		info.Others = append(info.Others, otherCA("next", next, true))
 	}
-	before, err := local.OldCAs(cfg)
+	_, err = local.OpenNext(cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	before, failed := local.OldCAs(cfg)
 	for _, old := range before {
 		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
 	}
-	return info, err
+	return info, errors.Join(err, failed)
 }
 
 func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
@@ -132,6 +153,8 @@ func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
 }
 
 // CAImportNext takes a CA that was made elsewhere as the next one of a local issuer.
+// Whether it may take over from a rotation that is blocked is looked at by what then asks
+// for the rotation, which knows the fleet file that holds.
 func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase func() ([]byte, error)) error {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
@@ -141,10 +164,10 @@ func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, i
 	if err != nil {
 		return err
 	}
-	if v.Stage != "" && v.EndedAt.IsZero() {
+	if v.Stage != "" && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
 		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
 	}
-	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase)
+	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(ca *local.Authority) error { return accept(fleet, issuer, ca) })
 	return err
 }
 

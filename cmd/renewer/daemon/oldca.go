@@ -76,7 +76,7 @@ func (a *App) recordOld(ctx context.Context, issuer string, one rotation.Rotatio
 
 // listOld puts every certificate of a compromised CA that has not expired on its
 // last CRL.
-func (a *App) listOld(ctx context.Context, is configs.Issuer, one rotation.Rotation) (int, error) {
+func (a *App) listOld(ctx context.Context, is configs.Issuer, was rotation.CA) (int, error) {
 	cfg := localConfig(is)
 	before, err := local.OldCAs(cfg)
 	if err != nil {
@@ -84,12 +84,12 @@ func (a *App) listOld(ctx context.Context, is configs.Issuer, one rotation.Rotat
 	}
 	var old *x509.Certificate
 	for _, o := range before {
-		if renewer.Fingerprint(o.Cert.Raw) == one.From.Fingerprint {
+		if renewer.Fingerprint(o.Cert.Raw) == was.Fingerprint {
 			old = o.Cert
 		}
 	}
 	if old == nil {
-		return 0, fmt.Errorf("the certificate of %s is not there any more: %w", one.From.Subject, fs.ErrNotExist)
+		return 0, fmt.Errorf("the certificate of %s is not there any more: %w", was.Subject, fs.ErrNotExist)
 	}
 	var serials []string
 	err = a.inv.EachGeneration(func(g renewer.Generation) error {
@@ -106,7 +106,7 @@ func (a *App) listOld(ctx context.Context, is configs.Issuer, one rotation.Rotat
 	if err != nil {
 		return 0, err
 	}
-	ca, err := local.OpenOld(cfg, one.From.Fingerprint)
+	ca, err := local.OpenOld(cfg, was.Fingerprint)
 	if err != nil {
 		return 0, err
 	}

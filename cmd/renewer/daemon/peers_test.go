@@ -68,6 +68,7 @@ type service struct {
 	dir    string
 	addr   string
 	mutual bool
+	hung   atomic.Bool // it neither answers nor loads
 	slow   atomic.Bool // it loads some time after it was told to
 	busy   sync.Mutex  // until it has
 	has    atomic.Pointer[peer]
@@ -123,6 +124,10 @@ const slowness = 300 * time.Millisecond
 func (s *service) obey(told io.Writer) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
+	if s.hung.Load() {
+		_, _ = fmt.Fprintln(told, "loaded")
+		return
+	}
 	slow := s.slow.Load()
 	if slow {
 		_, _ = fmt.Fprintln(told, "loaded")
@@ -160,7 +165,7 @@ func (s *service) answer(raw net.Conn) {
 	defer raw.Close()
 	_ = raw.SetDeadline(time.Now().Add(requestTimeout))
 	has := s.has.Load()
-	if has == nil {
+	if has == nil || s.hung.Load() {
 		return
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, CurvePreferences: cheap, Certificates: []tls.Certificate{*has.pair}}

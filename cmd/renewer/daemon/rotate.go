@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
-	"strings"
 	"time"
 
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/rotation"
 )
 
@@ -70,25 +68,59 @@ func (a *App) rotatable(r renewer.RotateRequest) (configs.Issuer, error) {
 func (a *App) startRotation(ctx context.Context, is configs.Issuer, r renewer.RotateRequest) error {
 	a.rotations.stepping.Lock()
 	defer a.rotations.stepping.Unlock()
-	if one, wait, ok := a.rotations.of(is.Name); ok && !one.Stage.Over() {
-		return a.amendRotation(ctx, one, wait, r)
+	was, wait, ok := a.rotations.of(is.Name)
+	underWay := ok && !was.Stage.Over()
+	var unfit error
+	if underWay {
+		var err error
+		if unfit, err = a.cannotGoOn(is, was); err != nil {
+			return err
+		}
+		if unfit == nil {
+			err := a.amendRotation(ctx, was, wait, r)
+			if err != nil && r.Kind == string(rotation.Imported) && !was.SwitchedAt.IsZero() {
+				err = errors.Join(err, local.DropNext(localConfig(is))) // it was brought for this
+			}
+			return err
+		}
 	}
-	one, err := a.nextCA(is, r)
+	one, err := a.nextCA(is, r, false)
 	if err != nil {
 		return err
 	}
-	one.Why = "requested by operator"
+	one.Why = requestedWhy
 	if r.Compromised {
-		one.Why = "its key is compromised"
+		one.Why = compromisedWhy
 	}
 	one.Now, one.Compromised, one.Without, one.Keep = r.Now, r.Compromised, r.Without, r.Keep
+	if underWay {
+		one = one.TakeOver(was)
+		one.Why += "; it takes over: " + unfit.Error()
+	}
 	return a.recordStart(ctx, one)
+}
+
+// Why a CA is replaced.
+const (
+	requestedWhy   = "requested by operator"
+	compromisedWhy = "its key is compromised"
+)
+
+// cannotGoOn says why a rotation under way cannot come to its end: its CA signs, and
+// cannot sign all that is asked for. Another one may take over.
+func (a *App) cannotGoOn(is configs.Issuer, one rotation.Rotation) (why, err error) {
+	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
+	ca, err := lazy.open()
+	if err != nil || ca.Info().Fingerprint != one.To.Fingerprint {
+		return nil, err
+	}
+	return a.signingErr(is.Name, one.To, lazy)
 }
 
 func (a *App) recordStart(ctx context.Context, one rotation.Rotation) error {
 	now := time.Now().UTC()
 	one.Stage, one.StartedAt, one.StageAt = rotation.AddRoot, now, now
-	if one.From.Root == one.To.Root && one.Compromised {
+	if len(one.Old()) == 0 && one.Compromised {
 		return renewer.WithHint(fmt.Errorf("%s is under the same root as %s, which stays trusted", one.To.Subject, one.From.Subject),
 			"import a CA under another root: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
 	}
@@ -101,94 +133,13 @@ func (a *App) recordStart(ctx context.Context, one rotation.Rotation) error {
 	return a.rotated(ctx, one.Issuer)
 }
 
-// amendRotation takes a second request into the rotation under way.
-func (a *App) amendRotation(ctx context.Context, one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest) error {
-	text := strings.Join(waitTexts(one, wait), "; ")
-	if text != "" {
-		text = ": " + text
-	}
-	under := fmt.Errorf("the CA of issuer %s is being replaced since %s, and is at stage %s%s", one.Issuer, one.StartedAt.Format(time.RFC3339), one.Stage, text)
-	hint := "renewer ca show " + one.Issuer + " shows it; --wait waits for its end, --without HOST goes on without a host"
-	if one.SwitchedAt.IsZero() {
-		hint += ", --cancel takes it back"
-	}
-	more := slices.DeleteFunc(slices.Clone(r.Without), func(host string) bool { return slices.Contains(one.Without, host) })
-	now, compromised := r.Now && !one.Now, r.Compromised && !one.Compromised
-	switch {
-	case !one.CancelledAt.IsZero():
-		return renewer.WithHint(under, "renewer ca show "+one.Issuer+" shows when that is over; then give the command again")
-	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
-		return renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
-			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")
-	case r.Key != "" || r.Keep > 0 || r.Kind != string(one.Kind) && r.Kind != string(rotation.Made):
-		return renewer.WithHint(under, hint)
-	case len(more) == 0 && !now && !compromised:
-		if r.Wait {
-			return nil // it is only waited for
-		}
-		return renewer.WithHint(under, hint)
-	}
-	one.Without, one.Now, one.Compromised = append(slices.Clone(one.Without), more...), one.Now || r.Now, one.Compromised || r.Compromised
-	var said []string
-	if len(more) > 0 {
-		said = append(said, "it goes on without "+strings.Join(more, ", "))
-	}
-	if now {
-		said = append(said, "certificates are issued anew now, whatever their window")
-	}
-	if compromised {
-		said = append(said, "the key of "+one.From.Subject+" is compromised")
-	}
-	one.Said = ""
-	err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", one.Stage, strings.Join(said, "; "))})
-	if err != nil {
-		return err
-	}
-	return a.rotated(ctx, one.Issuer)
-}
-
-// nextCA returns the next CA beside the signing one, and makes it where it is not
-// there yet.
-func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest) (one rotation.Rotation, err error) {
-	cfg := localConfig(is)
-	signing, err := local.Open(cfg)
-	if err != nil {
-		return one, err
-	}
-	next, err := local.OpenNext(cfg)
-	kind := rotation.Kind(r.Kind)
-	switch missing := errors.Is(err, fs.ErrNotExist); {
-	case err != nil && !missing:
-		return one, err
-	case !missing && (r.Key != "" && next.Info().Key != string(r.Key) || kind == rotation.Reissued && next.Info().Key != signing.Info().Key):
-		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with a key of type %s", is.Name, next.Info().Subject, next.Info().Key),
-			"renewer ca rotate "+is.Name+" uses it; renewer ca rotate "+is.Name+" --cancel removes it")
-	case !missing:
-	case kind == rotation.Imported:
-		return one, err
-	case kind == rotation.Reissued:
-		next, err = local.Reissue(cfg, r.Lifetime)
-	default:
-		next, err = local.CreateNext(cfg, local.NextOptions{Key: r.Key, Lifetime: r.Lifetime})
-	}
-	if err != nil {
-		return one, err
-	}
-	return rotation.Rotation{Issuer: is.Name, Kind: kind, From: rotationCA(signing), To: rotationCA(next)}, nil
-}
-
-func rotationCA(a *local.Authority) rotation.CA {
-	i := a.Info()
-	return rotation.CA{Subject: i.Subject, Fingerprint: i.Fingerprint, Root: renewer.RootID(a.Root().Raw), Key: i.Key, NotAfter: i.NotAfter}
-}
-
 // cancelRotation takes a rotation back: the next CA is removed, and its root leaves
 // the ca files.
 func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	a.rotations.stepping.Lock()
 	defer a.rotations.stepping.Unlock()
 	cfg := localConfig(is)
-	one, wait, ok := a.rotations.of(is.Name)
+	one, _, ok := a.rotations.of(is.Name)
 	if !ok || one.Stage.Over() {
 		if _, _, err := local.NextRoot(cfg); err != nil {
 			return renewer.WithHint(fmt.Errorf("the CA of issuer %s is not being replaced", is.Name), "renewer ca show "+is.Name+" shows it")
@@ -211,7 +162,7 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	}
 	if one.CancelledAt.IsZero() {
 		one.CancelledAt = time.Now().UTC()
-		err := a.recordRotation(ctx, one, wait, renewer.Event{Type: renewer.EventCARotationCancelled, Message: "taken back by operator: " + stageText(one, rotation.Cancel)})
+		err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationCancelled, Message: "taken back by operator: " + stageText(one, rotation.Cancel)})
 		if err != nil {
 			return err
 		}
@@ -219,48 +170,9 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	if err := local.DropNext(cfg); err != nil {
 		return err
 	}
-	return a.rotated(ctx, is.Name)
-}
-
-// awaitRotation waits until a rotation is over or needs somebody. Without a daemon it
-// makes the passes itself.
-func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() error) (renewer.RotationView, error) {
-	for passes := 0; ; passes++ {
-		moved := a.rotations.change()
-		one, wait, _ := a.rotations.of(is.Name)
-		if err := tell(); err != nil || one.Stage.Over() || wait.Blocked() {
-			return a.rotationView(is.Name), err
-		}
-		if a.daemon.Load() == nil {
-			if _, err := a.RunOnce(ctx, nil); err != nil {
-				return a.rotationView(is.Name), err
-			}
-			after, _, _ := a.rotations.of(is.Name)
-			if after.Stage == one.Stage { // a pass did all that could be done now
-				return a.rotationView(is.Name), tell()
-			}
-			continue
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return a.rotationView(is.Name), ctx.Err()
-		}
-	}
-}
-
-// rotationProgress returns what hands events that were not told yet to somebody.
-func (a *App) rotationProgress(issuer string, after uint64, progress func(renewer.Event)) func() error {
-	return func() error {
-		if progress == nil {
-			return nil
-		}
-		events, err := a.store.Events(renewer.EventFilter{After: after})
-		for _, e := range events {
-			if after = max(after, e.Seq); e.Issuer == issuer {
-				progress(e)
-			}
-		}
+	if err := a.rotated(ctx, is.Name); err != nil {
 		return err
 	}
+	_, err = a.stepRotation(ctx, is) // it is over where no ca file has the root
+	return err
 }

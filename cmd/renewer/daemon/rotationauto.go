@@ -33,7 +33,7 @@ func (a *App) beginRotation(ctx context.Context, is configs.Issuer) (began bool,
 		return false, err
 	}
 	if is.StandbyRoot && missing {
-		if _, err := local.CreateNext(cfg, local.NextOptions{}); err != nil {
+		if _, err := local.CreateNext(cfg, local.NextOptions{Accept: func(ca *local.Authority) error { return accept(a.parts.Load().fleet, is.Name, ca) }}); err != nil {
 			return false, err
 		}
 		return true, a.rotated(ctx, is.Name)
@@ -43,7 +43,7 @@ func (a *App) beginRotation(ctx context.Context, is configs.Issuer) (began bool,
 	if is.RotateAt == 0 || time.Now().Before(at) {
 		return false, nil
 	}
-	one, err := a.nextCA(is, renewer.RotateRequest{Kind: string(rotation.Made)})
+	one, err := a.nextCA(is, renewer.RotateRequest{Kind: string(rotation.Made)}, false)
 	if err != nil {
 		return false, err
 	}

@@ -2,8 +2,7 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"fmt"
 	"slices"
 	"time"
 
@@ -24,26 +23,24 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	}
 	info := ca.Info()
 	o.Signing = info.Fingerprint
-	switch signs, _, err := local.NextRoot(localConfig(is)); {
-	case err == nil:
+	signs, _, err := local.NextRoot(localConfig(is)) // where it signs, or was taken back, there is none
+	if err == nil {
 		o.Next = renewer.Fingerprint(signs.Raw)
-		if next, err := lazy.openNext(); err != nil {
-			o.NextErr = err
-		} else {
-			o.NextErr = next.Health(ctx)
+		var judge func(renewer.Request) error
+		if judge, err = lazy.judgeNext(); err == nil {
+			err = cannotSign(a.parts.Load().fleet, is.Name, judge, "change what the entry asks for, or renewer ca rotate "+is.Name+" --cancel")
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		o.NextErr = err
 	}
+	o.NextErr = err
 	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))
 	at, err := a.eng.Succession(ctx, engine.Succeeding{
-		Issuer: is.Name, From: one.From.Root, To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
+		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
 	})
 	if err != nil {
 		return o, err
 	}
 	if acting && (one.Now || one.Compromised) {
-		if err := a.hurryRotation(ctx, one, at); err != nil {
+		if o.Hurried, err = a.hurryRotation(ctx, one, at); err != nil {
 			return o, err
 		}
 	}
@@ -58,6 +55,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	for _, h := range at.Presenting {
 		o.Presenting = append(o.Presenting, holder(h, h.Name+" presents a certificate under "+one.From.Subject, down))
 	}
+	if slices.ContainsFunc(o.Presenting, func(h rotation.Holder) bool { return h.Blocked }) {
+		if o.SigningErr, err = a.signingErr(is.Name, one.To, lazy); err != nil {
+			return o, err
+		}
+	}
 	whose := one.From.Subject
 	if o.Signing != one.To.Fingerprint {
 		whose = one.To.Subject
@@ -68,6 +70,26 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	return o, nil
 }
 
+func rootsOf(list []rotation.CA) (roots []string) {
+	for _, ca := range list {
+		roots = append(roots, ca.Root)
+	}
+	return roots
+}
+
+// signingErr says why the CA that signs cannot sign what its issuer is asked for.
+func (a *App) signingErr(issuer string, ca rotation.CA, lazy *lazyCA) (why, err error) {
+	judge, err := lazy.judge()
+	if err != nil {
+		return nil, err
+	}
+	err = cannotSign(a.parts.Load().fleet, issuer, judge, "renewer ca rotate "+issuer+" makes a CA without limits, which takes its place (or renewer ca import "+issuer+" --as-next); or change what the entry asks for")
+	if err == nil {
+		return nil, nil
+	}
+	return fmt.Errorf("%s signs, and cannot sign what is asked for: %w", ca.Subject, err), nil
+}
+
 func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
 	away := h.Lost || down[h.Host]
 	switch {
@@ -76,7 +98,7 @@ func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
 	case away:
 		why += ": " + h.Host + " cannot be reached"
 	}
-	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left}
+	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left}
 }
 
 // down are the hosts that did not answer last.
@@ -99,8 +121,9 @@ func (a *App) longest(issuer string) (life time.Duration) {
 	return life
 }
 
-// hurryRotation has what a rotation waits for done whatever its window.
-func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engine.Progress) error {
+// hurryRotation has what a rotation waits for done whatever its window, and reports
+// whether that is news to anybody.
+func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engine.Progress) (news bool, err error) {
 	switch one.Stage {
 	case rotation.AddRoot:
 		return a.eng.Hurry(ctx, at.Lacking)
@@ -108,7 +131,7 @@ func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engin
 		return a.eng.Hurry(ctx, at.Holding)
 	case rotation.Reissue:
 	default:
-		return nil
+		return false, nil
 	}
 	var names []string
 	for _, h := range at.Presenting {
@@ -117,15 +140,17 @@ func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engin
 		}
 	}
 	if len(names) == 0 {
-		return nil
+		return false, nil
 	}
 	if _, err := a.eng.Renew(ctx, names, renewer.Overrides{}, false, nil); err == nil {
-		return nil
+		return true, nil
 	}
 	for _, name := range names { // one that is busy now is asked with the next step
-		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err != nil && ctx.Err() == nil {
+		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err == nil {
+			news = true
+		} else if ctx.Err() == nil {
 			a.opts.log().Debug("issue anew", "certificate", name, "error", err)
 		}
 	}
-	return ctx.Err()
+	return news, ctx.Err()
 }

@@ -2,44 +2,52 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
 	"renewer/configs"
-	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/rotation"
 )
 
-// planRotation says what a rotation would do, and changes nothing.
-func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.RotateRequest) (renewer.RotationView, error) {
-	cfg := localConfig(is)
-	signing, err := local.Open(cfg)
-	if err != nil {
-		return renewer.RotationView{}, err
+// planRotation says what a rotation would do, or the one under way will still do, and
+// changes nothing.
+func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.RotateRequest) (v renewer.RotationView, err error) {
+	one, wait, ok := a.rotations.of(is.Name)
+	goesOn := ok && !one.Stage.Over()
+	if goesOn {
+		unfit, err := a.cannotGoOn(is, one)
+		if err != nil {
+			return v, err
+		}
+		goesOn = unfit == nil
 	}
-	v := renewer.RotationView{Issuer: is.Name, Kind: r.Kind, Stage: "planned", From: viewCA(rotationCA(signing)), Compromised: r.Compromised, Without: r.Without}
-	switch next, err := local.OpenNext(cfg); {
-	case err == nil:
-		v.To = viewCA(rotationCA(next))
-	case !errors.Is(err, fs.ErrNotExist):
-		return v, err
-	}
-	if one, _, ok := a.rotations.of(is.Name); ok && !one.Stage.Over() {
+	if goesOn {
+		if one, _, err = amended(one, wait, r); err != nil {
+			return v, err
+		}
 		v = a.rotationView(is.Name)
+		v.Compromised, v.Without = one.Compromised, one.Without
+		r.Kind, r.Keep, r.Compromised, r.Now, r.Without = string(one.Kind), one.Keep, one.Compromised, one.Now, one.Without
+	} else {
+		if one, err = a.nextCA(is, r, true); err != nil {
+			return v, err
+		}
+		v = renewer.RotationView{Issuer: is.Name, Kind: r.Kind, Stage: "planned", From: viewCA(one.From), To: viewCA(one.To), Compromised: r.Compromised, Without: r.Without}
 	}
 	if a.daemon.Load() == nil {
 		a.health.ask(ctx, a.parts.Load())
 	}
 	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised}
-	v.Plan = p.stages(r, signing.Info().NotAfter.Add(-a.longest(is.Name)))
+	v.Plan = p.stages(r, one.From.NotAfter.Add(-a.longest(is.Name)))
+	if goesOn {
+		v.Plan = ahead(v.Plan, one)
+	}
 	v.Warnings = p.warnings(r)
 	v.Breaks = p.breaks(r, a.down())
-	left, err := a.eng.Left(ctx, is.Name, rotationCA(signing).Root)
+	left, err := a.eng.Left(ctx, is.Name, one.From.Root)
 	if err != nil {
 		return v, err
 	}
@@ -60,6 +68,16 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		}
 	}
 	return v, nil
+}
+
+// ahead leaves out the stages that a rotation has behind it.
+func ahead(plan []renewer.RotationStep, one rotation.Rotation) []renewer.RotationStep {
+	at := one.Stage
+	if at == rotation.AddRoot && !one.SwitchedAt.IsZero() {
+		at = rotation.Reissue
+	}
+	i := slices.IndexFunc(plan, func(s renewer.RotationStep) bool { return s.Stage == string(at) })
+	return plan[max(i, 0):]
 }
 
 type rotationPlan struct {
@@ -182,8 +200,12 @@ func (p rotationPlan) warnings(r renewer.RotateRequest) (out []string) {
 	if len(assumed) > 0 {
 		out = append(out, "nothing tells these to load a new root, so that they have is assumed after a while: "+strings.Join(assumed, ", "))
 	}
-	if unmanaged && r.Keep == 0 && !r.Compromised {
-		out = append(out, "clients that renewer does not manage are not known; they need the new root and a new certificate before the old root leaves: --keep 30d keeps it that long")
+	if unmanaged && !r.Compromised {
+		keep := "--keep 30d leaves it there that long"
+		if r.Keep > 0 {
+			keep = "it stays " + configs.FormatDuration(r.Keep)
+		}
+		out = append(out, "clients that renewer does not manage are not listed; they need the new root before the switch, and a certificate of the new CA before the old root leaves: "+keep)
 	}
 	return out
 }

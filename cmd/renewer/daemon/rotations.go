@@ -55,12 +55,15 @@ func (r *rotations) of(issuer string) (one rotation.Rotation, wait rotation.Wait
 }
 
 // trusted names the CAs before that are trusted because somebody asked for it.
-func (r *rotations) trusted(issuer string) []string {
+func (r *rotations) trusted(issuer string) (list []string) {
 	one, _, ok := r.of(issuer)
 	if !ok || !one.Trusts(time.Now()) {
 		return nil
 	}
-	return []string{one.From.Fingerprint}
+	for _, ca := range one.Old() {
+		list = append(list, ca.Fingerprint)
+	}
+	return list
 }
 
 // engine is what they ask of the engine.
@@ -69,9 +72,11 @@ func (r *rotations) engine() map[string]engine.Rotation {
 	defer r.mu.Unlock()
 	out := map[string]engine.Rotation{}
 	for issuer, one := range r.last {
-		if e := (engine.Rotation{Without: one.Without, WithoutLeft: one.Compromised, Gone: one.Gone()}); !one.Stage.Over() || e.Gone != "" {
-			out[issuer] = e
+		e := engine.Rotation{WithoutLeft: one.Compromised, Gone: one.Gone(), Spare: !one.Compromised, Switched: one.SwitchedAt}
+		if !one.Stage.Over() || e.Gone != nil {
+			e.Without = one.Without
 		}
+		out[issuer] = e
 	}
 	return out
 }
@@ -118,6 +123,13 @@ func (r *rotations) put(one rotation.Rotation, wait rotation.Wait) {
 	r.last[one.Issuer], r.wait[one.Issuer] = one, wait
 	close(r.moved)
 	r.moved = make(chan struct{})
+}
+
+// waits notes what the rotation of an issuer waits for, whatever it has come to meanwhile.
+func (r *rotations) waits(issuer string, wait rotation.Wait) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wait[issuer] = wait
 }
 
 // record writes a rotation with the events that explain it, and only then lets it

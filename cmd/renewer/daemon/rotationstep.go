@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (a *App) stepRotations(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(errs...)
 }
 
-// stepRotation takes a rotation through the stages that are over already.
+// stepRotation takes a rotation through the stages that are over already, and reports
+// whether there is something to do now that there was not.
 func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool, err error) {
 	for {
 		one, _, ok := a.rotations.of(is.Name)
@@ -45,8 +47,9 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		}
 		o, err := a.observeRotation(ctx, is, one, true)
 		if err != nil {
-			return changed, err
+			return changed, errors.Join(ctx.Err(), a.waitRotation(ctx, one, rotation.Wait{Err: err}))
 		}
+		changed = changed || o.Hurried
 		if !one.CancelledAt.IsZero() && o.Next == one.To.Fingerprint { // the command was cut short
 			if err := local.DropNext(localConfig(is)); err != nil {
 				return changed, err
@@ -69,12 +72,16 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 			d = rotation.Decide(one, o, time.Now())
 		}
 		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
-			n, err := a.listOld(ctx, is, one)
-			if err != nil && !errors.Is(err, local.ErrNoCRL) {
-				return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+			var said []renewer.Event
+			for _, old := range one.Old() {
+				n, err := a.listOld(ctx, is, old)
+				if err != nil && !errors.Is(err, local.ErrNoCRL) {
+					return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
+				}
+				said = append(said, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, old.Subject)})
 			}
 			one.Listed = true
-			if err := a.recordRotation(ctx, one, d.Wait, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, one.From.Subject)}); err != nil {
+			if err := a.recordRotation(ctx, one, d.Wait, said...); err != nil {
 				return changed, err
 			}
 		}
@@ -92,8 +99,9 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 	}
 }
 
-// rotated tells the engine.
+// rotated tells the engine, and has what is shown of the issuer follow.
 func (a *App) rotated(ctx context.Context, issuer string) error {
+	a.health.askAnew(ctx, a.parts.Load(), issuer)
 	return a.eng.Rotate(ctx, a.rotations.engine(), issuer)
 }
 
@@ -114,12 +122,20 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 	r.Stage, r.StageAt = d.Stage, now.UTC()
 	switch d.Stage {
 	case rotation.Done, rotation.Cancelled:
-		r.EndedAt = now.UTC()
+		r.EndedAt, r.Left = now.UTC(), nil
+		for _, h := range o.Holding {
+			if h.Left && r.From.Root != r.To.Root {
+				r.Left = append(r.Left, h.Name)
+			}
+		}
 		kind, text := renewer.EventCARotationDone, fmt.Sprintf("%s is the CA of every host; the key of %s is kept", r.To.Subject, r.From.Subject)
 		if d.Stage == rotation.Cancelled {
 			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
 		} else if r.Compromised {
-			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.StartedAt).Round(time.Second))
+			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
+		}
+		if len(r.Left) > 0 {
+			text += ", but for what left the fleet file: " + strings.Join(r.Left, ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:
@@ -161,7 +177,7 @@ func (a *App) waitRotation(ctx context.Context, one rotation.Rotation, wait rota
 	_, was, _ := a.rotations.of(one.Issuer)
 	said, now := blockedText(was), blockedText(wait)
 	if now == "" || now == said || now == one.Said {
-		if now != said || len(was.For) != len(wait.For) {
+		if !slices.Equal(was.For, wait.For) || now != said {
 			a.rotations.put(one, wait)
 		}
 		return nil

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -16,23 +17,36 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	if !ok {
 		return renewer.RotationView{}, unknown(fmt.Errorf("%s has no issuer %q", a.parts.Load().fleet.Path, issuer))
 	}
-	if err := a.lookAtRotation(ctx, is); err != nil {
-		return renewer.RotationView{}, err
+	a.lookAtRotation(ctx, is)
+	v := a.rotationView(issuer)
+	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && len(one.Without) > 0 {
+		o, err := a.observeRotation(ctx, is, one, false)
+		if err != nil {
+			return v, err
+		}
+		for _, h := range append(o.Presenting, o.Holding...) {
+			v.LeftBehind = append(v.LeftBehind, h.Why)
+		}
 	}
-	return a.rotationView(issuer), nil
+	return v, nil
 }
 
-// lookAtRotation finds out what a rotation waits for where no daemon knows it.
-func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) error {
+// lookAtRotation finds out what a rotation waits for now. What cannot be read of the CAs
+// is part of that.
+func (a *App) lookAtRotation(ctx context.Context, is configs.Issuer) {
 	one, _, ok := a.rotations.of(is.Name)
-	if a.daemon.Load() != nil || !ok || one.Stage.Over() {
-		return nil
+	if !ok || one.Stage.Over() {
+		return
 	}
 	o, err := a.observeRotation(ctx, is, one, false)
-	if err == nil {
-		a.rotations.put(one, rotation.Decide(one, o, time.Now()).Wait)
+	if ctx.Err() != nil {
+		return
 	}
-	return err
+	wait := rotation.Wait{Err: err}
+	if err == nil {
+		wait = rotation.Decide(one, o, time.Now()).Wait
+	}
+	a.rotations.waits(is.Name, wait)
 }
 
 // rotationView is what people see of the rotation of an issuer; its zero value where
@@ -43,9 +57,9 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 		return renewer.RotationView{Issuer: issuer}
 	}
 	v := renewer.RotationView{
-		Issuer: one.Issuer, Kind: string(one.Kind), Why: one.Why, Stage: string(one.Stage), Since: one.StageAt,
+		Issuer: one.Issuer, Kind: string(one.Kind), Why: one.Why, Stage: string(stageOf(one)), Since: one.StageAt,
 		From: viewCA(one.From), To: viewCA(one.To), Compromised: one.Compromised, Without: one.Without, KeepUntil: one.KeepUntil(),
-		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt,
+		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt, TrustedBy: one.Left,
 	}
 	if !one.SwitchedAt.IsZero() {
 		if v.OldKey = "kept"; one.KeyGone {
@@ -53,12 +67,21 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 		}
 	}
 	if one.Compromised && one.Stage == rotation.Done {
-		v.TrustedNowhere = one.EndedAt.Sub(one.StartedAt).Seconds()
+		v.TrustedNowhere = one.EndedAt.Sub(one.CompromisedAt()).Seconds()
 	}
 	if !one.Stage.Over() {
 		v.Waiting, v.Ends, v.Blocked = waitTexts(one, wait), endsText(one, wait), wait.Blocked()
 	}
 	return v
+}
+
+// stageOf is the stage that a rotation is shown at: it is taken back from the moment that
+// an operator said so.
+func stageOf(one rotation.Rotation) rotation.Stage {
+	if one.Stage == rotation.AddRoot && !one.CancelledAt.IsZero() {
+		return rotation.Cancel
+	}
+	return one.Stage
 }
 
 // issuerStatuses is what was last known of the issuers, with the replacement of their
@@ -97,30 +120,38 @@ func waitTexts(r rotation.Rotation, w rotation.Wait) (out []string) {
 	return out
 }
 
-// endsText says what ends the waiting.
+// endsText says what ends the waiting. Of what is waited for, that comes first which
+// does not change by itself.
 func endsText(r rotation.Rotation, w rotation.Wait) string {
-	var away, left string
-	for _, h := range w.For {
-		if h.Away {
-			away = h.Host
+	stuck := func(is func(rotation.Holder) bool) (h rotation.Holder, found bool) {
+		if i := slices.IndexFunc(w.For, is); i >= 0 {
+			return w.For[i], true
 		}
-		if h.Left {
-			left = h.Certificate
-		}
+		return h, false
 	}
+	away, isAway := stuck(func(h rotation.Holder) bool { return h.Away })
+	left, hasLeft := stuck(func(h rotation.Holder) bool { return h.Left })
+	blocked, isBlocked := stuck(func(h rotation.Holder) bool { return h.Blocked })
+	failing, isFailing := stuck(func(h rotation.Holder) bool { return h.Hint != "" })
 	var text string
 	switch {
 	case w.Err != nil:
-		text = "ends when the files of the CA are put right"
+		text = "ends when that is put right"
 		if hint := renewer.Hint(w.Err); hint != "" {
 			text += ": " + hint
 		}
-	case away != "":
-		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away, r.Issuer, away)
-	case left != "":
-		text = fmt.Sprintf("ends when the entry of %s is in the fleet file again; or renewer forget %s", left, left)
-	case len(w.For) > 0 && w.Blocked():
-		text = "ends when the rollout that is blocked is renewed: renewer renew " + firstBlocked(w)
+	case isAway:
+		text = fmt.Sprintf("ends when %s can be reached; or renewer ca rotate %s --without %s; or retired: true in the fleet file", away.Host, r.Issuer, away.Host)
+	case hasLeft:
+		text = fmt.Sprintf("ends when the entry of %s is in the fleet file again; or renewer forget %s", left.Certificate, left.Certificate)
+	case isBlocked:
+		text = fmt.Sprintf("ends when %s is put right", blocked.Name)
+		if blocked.Hint != "" {
+			text += " (" + blocked.Hint + ")"
+		}
+		text += fmt.Sprintf("; renewer renew %s tries at once; or renewer ca rotate %s --without %s", blocked.Certificate, r.Issuer, blocked.Host)
+	case isFailing:
+		text = fmt.Sprintf("ends when %s is put right (%s); it is tried again by itself", failing.Name, failing.Hint)
 	case len(w.For) > 0:
 		text = "ends by itself when they have it"
 		if r.Stage == rotation.Reissue || r.Stage == rotation.DropRoot || r.Stage == rotation.Cancel {
@@ -131,13 +162,4 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		text += ", at the latest at " + w.Until.UTC().Format(time.RFC3339)
 	}
 	return text
-}
-
-func firstBlocked(w rotation.Wait) string {
-	for _, h := range w.For {
-		if h.Blocked {
-			return h.Certificate
-		}
-	}
-	return ""
 }

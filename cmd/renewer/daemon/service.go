@@ -89,7 +89,7 @@ func (a *App) Verify(ctx context.Context, names []string) ([]renewer.Verificatio
 			return nil, err
 		}
 	}
-	return a.eng.Survey(ctx, names)
+	return a.eng.Verify(ctx, names)
 }
 
 // Events implements server.Service.

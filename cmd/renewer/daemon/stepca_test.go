@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"renewer/internal/teststepca"
 	"renewer/renewer"
@@ -15,7 +16,12 @@ import (
 // stepHouse is a fleet file whose issuer is a step-ca, with a TLS service.
 func stepHouse(t *testing.T, login string) (*house, *teststepca.CA) {
 	t.Helper()
-	ca, err := teststepca.Start(t.TempDir(), teststepca.Options{})
+	return stepHouseOf(t, login, teststepca.Options{})
+}
+
+func stepHouseOf(t *testing.T, login string, o teststepca.Options) (*house, *teststepca.CA) {
+	t.Helper()
+	ca, err := teststepca.Start(t.TempDir(), o)
 	must(t, err)
 	t.Cleanup(func() { must(t, ca.Stop()) })
 	h := &house{t: t, dir: t.TempDir()}
@@ -97,5 +103,20 @@ func TestACAThatIsAwayCostsEvents(t *testing.T) {
 	row := a.row(t, "web")
 	if res.Failed() || row.Generation != 2 || row.Status != renewer.StatusValid || row.Hosts[0].Served != row.Fingerprint || row.Fingerprint == first.Fingerprint {
 		t.Errorf("with the CA back: %+v, %+v", res, row)
+	}
+}
+
+// What a provisioner would refuse is said before it is ordered.
+func TestCheckOnlineNamesWhatTheProvisionerRefuses(t *testing.T) {
+	h, _ := stepHouseOf(t, jwkLogin, teststepca.Options{OwnLimit: 30 * time.Minute})
+	_, _, found, err := CheckOnline(t.Context(), h.load())
+	must(t, err)
+	want := renewer.Finding{
+		Check: "lifetime", Certificate: "web", Level: renewer.FindingFail,
+		Text: "asks for 1h, and issuer corp gives at most 30m: it will be refused",
+		Fix:  "set lifetime: 30m, or step ca provisioner update renewer --x509-max-dur 3600s, on the CA",
+	}
+	if !slices.Contains(found, want) {
+		t.Errorf("found %+v", found)
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -195,6 +196,160 @@ func TestACompromisedCAWaitsForNothingThatLeftTheFleetFile(t *testing.T) {
 			w.passes()
 			w.at("done")
 			w.endsWith(stays, "b")
+			if by := w.rotation().TrustedBy; !slices.Equal(by, []string{name + "@here"}) {
+				t.Errorf("the old root is trusted by %v", by)
+			}
+		})
+	}
+}
+
+// renames calls an entry otherwise, with the same files.
+func renames(from, to string) func(*world) {
+	return func(w *world) {
+		w.entries = strings.Replace(w.entries, "name: "+from+",", "name: "+to+",", 1)
+	}
+}
+
+// An entry that is renamed is what it was: nothing is issued, no root becomes
+// somebody else's, and the name that it had is in no list.
+func TestARenamedEntryIsWhatItWas(t *testing.T) {
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, strings.Replace(mutualTLS, "name: cli,", "name: cli, common_name: cli,", 1), false)
+			everyone("a")(w)
+			w.passes()
+			renew(name)(w)
+			w.talk()
+			renames(name, "api")(w)
+			everyone("a")(w)
+			w.with("plan", func(ctx context.Context, a *App) {
+				if steps, err := a.Plan(ctx); err != nil || len(steps) != 1 || steps[0].Action != "verify" {
+					t.Errorf("plan: %+v, %v", steps, err)
+				}
+			})
+			w.passes()
+			w.rests()
+			rows := w.rows()
+			if row, left := rows["api"], rows[name]; row.Generation != 2 || row.Status != renewer.StatusValid || left.Name != "" {
+				t.Errorf("%+v, %+v", row, left)
+			}
+			w.with("trust", func(ctx context.Context, a *App) {
+				tr, err := a.Trust(ctx, renewer.TrustRequest{})
+				must(t, err)
+				if text := fmt.Sprintf("%+v", tr); strings.Contains(text, name+"@here") || len(tr.Roots) != 1 || len(tr.Roots[0].Foreign) > 0 {
+					t.Errorf("trust: %s", text)
+				}
+			})
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.passes()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			w.rests()
+			renames("api", name)(w) // and back
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.passes()
+			w.rests()
+			was := w.rows()[name].Generation
+			renew(name)(w)
+			rollback(name)(w) // its key is under the other name
+			w.passes()
+			w.refusedNobody()
+			w.rests()
+			if rows := w.rows(); rows[name].Generation != was || rows["api"].Name != "" {
+				t.Errorf("rolled back to %d: %+v", was, rows)
+			}
+		})
+	}
+}
+
+// A renamed entry and another issuer in one edit, for each kind of peers: nobody is
+// refused, and the roots of before leave as they do under one name.
+func TestARenamedEntryWithAnotherIssuerRefusesNobody(t *testing.T) {
+	for kind, entries := range map[string]string{"mutual TLS": mutualTLS, "both in one": bothInOne, "a trust bundle": trustBundle} {
+		for _, name := range []string{"svc", "cli"} {
+			t.Run(kind+", "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, entries, false)
+				cli := func(issuer string) string {
+					if entries == trustBundle {
+						return "trust: [" + issuer + "]"
+					}
+					return "issuer: " + issuer
+				}
+				under([]string{"a"}, "issuer: a", cli("a"))(w)
+				w.passes()
+				w.talk()
+				renames(name, "api")(w)
+				under([]string{"a", "b"}, "issuer: b", cli("b"))(w)
+				w.passes()
+				w.refusedNobody()
+				w.endsWith("svc", "b")
+				w.endsWith("cli", "b")
+				w.rests()
+				if rows := w.rows(); len(rows) != 2 {
+					t.Errorf("%+v", rows)
+				}
+			})
+		}
+	}
+}
+
+// What somebody changed in place does not keep a placement that is both from taking
+// the added roots first.
+func TestADriftedPlacementThatIsBothTakesTheRootsFirst(t *testing.T) {
+	for what, change := range map[string]func(w *world, file string){
+		"a mode": func(w *world, file string) { must(w.t, os.Chmod(file, 0o600)) },
+		"a root": func(w *world, _ string) { w.add(evil(w.t), "svc", "ca.crt") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bothInOne, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			change(w, w.in("svc", "ca.crt"))
+			w.rocky = true // verify fails
+			w.with("verify", func(ctx context.Context, a *App) {
+				_, err := a.Verify(ctx, nil)
+				must(t, err)
+			})
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.passes()
+			w.refusedNobody()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+		})
+	}
+}
+
+// A rollout that waits does not keep an entry from being renamed: what it brought is
+// not in place, and the new name waits for the same.
+func TestAnEntryIsRenamedWhileItsRolloutWaits(t *testing.T) {
+	for _, name := range []string{"svc", "cli"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			other := map[string]string{"svc": "cli", "cli": "svc"}[name]
+			w := left(t, other)
+			edit := under([]string{"a", "b"}, "issuer: b", "issuer: b")
+			edit(w)
+			w.pass("a pass that waits")
+			renames(name, "api")(w)
+			edit(w)
+			w.pass("the new name waits")
+			if text := w.waits("api"); !strings.Contains(text, "renewer forget "+other) {
+				t.Errorf("it waits for %q", text)
+			}
+			w.entries = strings.Replace(mutualTLS, "name: "+name+",", "name: api,", 1)
+			edit(w)
+			w.passes()
+			w.refusedNobody()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			if rows := w.rows(); len(rows) != 2 || rows[name].Name != "" {
+				t.Errorf("%+v", rows)
+			}
+			w.rests()
 		})
 	}
 }

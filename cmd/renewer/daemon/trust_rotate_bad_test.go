@@ -11,6 +11,7 @@ import (
 	"renewer/internal/testpki"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/rotation"
 )
 
 // refuses checks that a request is refused, and leaves everything as it was.
@@ -56,6 +57,35 @@ func TestAReissueUnderWayIsNoRotation(t *testing.T) {
 	rotate(renewer.RotateRequest{Kind: "reissue"})(w)
 	refuses(w, renewer.RotateRequest{Issuer: "a", Compromised: true}, "that has the same key", "renewer ca rotate a --cancel")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Now: true}, "that has the same key", "renewer ca rotate a --cancel")
+}
+
+// A plan of another request than the one under way is none; of the same one it has what
+// is still ahead.
+func TestThePlanOfARotationUnderWayIsWhatIsAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	w.want(w.local("a"), "issuer: a", "issuer: a")
+	w.passes()
+	rotate(renewer.RotateRequest{Keep: time.Hour})(w)
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Plan: true}, "is being replaced since", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Key: renewer.Ed25519, Plan: true}, "is being replaced since", "renewer ca show a")
+	stages := func() (out []string) {
+		w.with("ca rotate --plan", func(ctx context.Context, a *App) {
+			v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Plan: true}, nil)
+			must(t, err)
+			for _, s := range v.Plan {
+				out = append(out, s.Stage)
+			}
+		})
+		return out
+	}
+	if got := strings.Join(stages(), " "); got != "add_root switch reissue keep drop_root" {
+		t.Error(got)
+	}
+	w.passes()
+	if got := strings.Join(stages(), " "); got != "keep drop_root" {
+		t.Error(got)
+	}
 }
 
 // A passphrase that opens neither key, or not the next one: nothing is switched, it is
@@ -173,8 +203,8 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			}
 			shows("svc", "a")(w)
 			rotate(r)(w)
-			w.passes()
-			if v := w.rotation(); v.Stage != "done" {
+			w.pass("one pass does it all")
+			if v := w.rotation(); v.Stage != "done" || strings.Contains(v.Why, "compromised (before: requested by operator)") != r.Compromised {
 				t.Errorf("%+v", v)
 			}
 			w.endsWith("svc", "b")
@@ -184,4 +214,62 @@ func TestARotationKeepsToWindowsUnlessItIsHurried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Of several that are waited for, the one that does not change by itself is named, with
+// what to do.
+func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
+	t.Parallel()
+	r := rotation.Rotation{Issuer: "a", Stage: rotation.AddRoot}
+	moving := rotation.Holder{Name: "cli@b", Certificate: "cli", Host: "b"}
+	blocked := rotation.Holder{Name: "svc@c", Certificate: "svc", Host: "c", Blocked: true, Hint: "start it"}
+	away := rotation.Holder{Name: "svc@d", Certificate: "svc", Host: "d", Away: true, Blocked: true}
+	failing := rotation.Holder{Name: "cli@e", Certificate: "cli", Host: "e", Hint: "make room"}
+	for want, list := range map[string][]rotation.Holder{
+		"ends by itself when they have it":                                                                             {moving},
+		"ends when cli@e is put right (make room); it is tried again by itself":                                        {moving, failing},
+		"ends when svc@c is put right (start it); renewer renew svc tries at once; or renewer ca rotate a --without c": {moving, failing, blocked},
+		"ends when d can be reached; or renewer ca rotate a --without d; or retired: true in the fleet file":           {moving, blocked, away},
+	} {
+		if got := endsText(r, rotation.Wait{For: list}); got != want {
+			t.Errorf("%s\nnot: %s", got, want)
+		}
+	}
+}
+
+// Whatever is wrong with the files of its CAs: a rotation is shown, with the file and
+// what to do; it is said once, and goes on when that is put right.
+func TestARotationIsShownWhateverIsWrongWithItsFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS, false)
+	everyone("a")(w)
+	w.passes()
+	rotate(renewer.RotateRequest{})(w)
+	w.rocky = true
+	for _, c := range []struct{ file, text, says string }{
+		{"ca.next.pem", "-----BEGIN CERTIFICATE-----\n", "ca.next.pem"},
+		{"ca.next.pem", "", "ca.next.pem"},
+		{"ca-key.next.pem", "", "its key is gone"},
+		{"ca-key.next.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.next.pem"},
+		{"ca-key.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.pem"},
+		{"ca.pem", "-----BEGIN CERTIFICATE-----\n", "ca.pem"},
+	} {
+		file := w.in("state", "issuers", "a", c.file)
+		was, err := os.ReadFile(file)
+		must(t, err)
+		must(t, os.Remove(file))
+		if c.text != "" {
+			testpki.WriteFile(t, file, []byte(c.text), 0o600)
+		}
+		if v := w.rotation(); v.Stage != "add_root" || !v.Blocked || len(v.Waiting) == 0 || !strings.Contains(v.Waiting[0], c.says) || v.Ends == "" {
+			t.Errorf("%s %q: %+v", c.file, c.text, v)
+		}
+		if info, err := CAShow(w.load(), "a"); c.file != "ca.next.pem" && (err == nil || !strings.Contains(err.Error(), c.file)) {
+			t.Errorf("%s %q: %+v, %v", c.file, c.text, info, err)
+		}
+		testpki.WriteFile(t, file, was, 0o600)
+	}
+	w.passes()
+	w.at("done")
+	w.endsWith("svc", "b")
 }

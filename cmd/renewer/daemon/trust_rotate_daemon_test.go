@@ -58,6 +58,8 @@ func TestTheDaemonRotatesByItself(t *testing.T) {
 					must(t, err)
 					if len(st.Issuers) != 1 || st.Issuers[0].Rotation == nil || st.Issuers[0].Rotation.Stage != "done" {
 						t.Errorf("%+v", st.Issuers)
+					} else if cas := st.Issuers[0].CAs; len(cas) != 1 || !cas[0].NotAfter.Equal(v.To.NotAfter) {
+						t.Errorf("the CA that signs is %+v, and shown is %+v", v.To, cas)
 					}
 				})
 				w.know("state/issuers/a/ca.pem")

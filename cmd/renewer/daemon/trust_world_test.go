@@ -195,6 +195,13 @@ func (w *world) pass(doing string) (left []renewer.PlanStep) {
 		if res.Failed() && !w.rocky {
 			w.t.Fatalf("%s exits 1: %+v", doing, res.Rollouts)
 		}
+		told := map[string]bool{}
+		for _, r := range res.Rollouts {
+			if told[r.Certificate] {
+				w.t.Errorf("%s says twice how %s ended: %+v", doing, r.Certificate, res.Rollouts)
+			}
+			told[r.Certificate] = true
+		}
 		left, err = a.Plan(ctx)
 		must(w.t, err)
 	})

@@ -22,21 +22,21 @@ func (a *App) upkeep(ctx context.Context) {
 	}
 }
 
-// shortened are the certificates whose issuer would give them a shorter life
-// than they ask for, one finding an issuer and lifetime.
+// shortened are the certificates that ask for a longer life than their issuer gives,
+// one finding an issuer and lifetime.
 func (p *parts) shortened() (out []renewer.Finding) {
 	for _, is := range p.fleet.Issuers {
 		limited, ok := engine.Can[engine.Limited](p.issuers[is.Name])
 		if !ok {
 			continue
 		}
-		longest, raise, known := limited.Longest()
+		limit, known := limited.Longest()
 		if !known {
 			continue
 		}
 		more, order := map[time.Duration]int{}, []renewer.Certificate{}
 		for _, c := range p.fleet.Certificates {
-			if c.Issuer != is.Name || c.Lifetime <= longest {
+			if c.Issuer != is.Name || c.Lifetime <= limit.Longest {
 				continue
 			}
 			if more[c.Lifetime]++; more[c.Lifetime] == 1 {
@@ -44,11 +44,13 @@ func (p *parts) shortened() (out []renewer.Finding) {
 			}
 		}
 		for _, c := range order {
-			f := renewer.Finding{
-				Check: "lifetime", Certificate: c.Name, Level: renewer.FindingWarn,
-				Text: fmt.Sprintf("asks for %s, and issuer %s gives at most %s: it will live that long only", configs.FormatDuration(c.Lifetime), is.Name, configs.FormatDuration(longest)),
-				Fix:  fmt.Sprintf("set lifetime: %s, or %s", configs.FormatDuration(longest), strings.ReplaceAll(raise, "LIFETIME", fmt.Sprintf("%ds", c.Lifetime/time.Second))),
+			most, outcome := configs.FormatDuration(limit.Longest), "it will live that long only"
+			f := renewer.Finding{Check: "lifetime", Certificate: c.Name, Level: renewer.FindingWarn}
+			if limit.Refuses {
+				f.Level, outcome = renewer.FindingFail, "it will be refused"
 			}
+			f.Text = fmt.Sprintf("asks for %s, and issuer %s gives at most %s: %s", configs.FormatDuration(c.Lifetime), is.Name, most, outcome)
+			f.Fix = fmt.Sprintf("set lifetime: %s, or %s", most, strings.ReplaceAll(limit.Raise, "LIFETIME", fmt.Sprintf("%ds", c.Lifetime/time.Second)))
 			if n := more[c.Lifetime] - 1; n > 0 {
 				f.Text += fmt.Sprintf(" (and %d more)", n)
 			}

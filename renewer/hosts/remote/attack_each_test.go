@@ -155,11 +155,8 @@ func (d *inTimeDir) Publish(temp, name string, mode fs.FileMode, files ...hosts.
 	return hosts.Publish(d, temp, name, mode, files)
 }
 
-func (d *inTimeDir) Discard(name, temp string, _ []string) error {
-	if err := d.Rename(name, temp); err != nil {
-		return err
-	}
-	return hosts.RemoveAll(d, temp)
+func (d *inTimeDir) Discard(name, temp string, likely []string) error {
+	return d.change(name, false, func() error { return d.Dir.Discard(name, temp, likely) })
 }
 
 func (d *inTimeDir) Link(target, temp, name string) error {

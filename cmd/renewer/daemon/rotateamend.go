@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"renewer/renewer"
+	"renewer/renewer/rotation"
+)
+
+// amendRotation takes a second request into the rotation under way.
+func (a *App) amendRotation(ctx context.Context, one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest) error {
+	next, said, err := amended(one, wait, r)
+	if err != nil || len(said) == 0 {
+		return err // or it is only waited for
+	}
+	next.Said = ""
+	err = a.recordRotation(ctx, next, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", next.Stage, strings.Join(said, "; "))})
+	if err != nil {
+		return err
+	}
+	return a.rotated(ctx, next.Issuer)
+}
+
+// amended is the rotation under way after a second request, and what is new of it. Such
+// a request may only let it go on faster.
+func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest) (next rotation.Rotation, said []string, err error) {
+	text := strings.Join(waitTexts(one, wait), "; ")
+	if text != "" {
+		text = ": " + text
+	}
+	under := fmt.Errorf("the CA of issuer %s is being replaced since %s, and is at stage %s%s", one.Issuer, one.StartedAt.Format(time.RFC3339), stageOf(one), text)
+	hint := "renewer ca show " + one.Issuer + " shows it; --wait waits for its end, --without HOST goes on without a host"
+	if one.SwitchedAt.IsZero() {
+		hint += ", --cancel takes it back"
+	}
+	more := slices.DeleteFunc(slices.Clone(r.Without), func(host string) bool { return slices.Contains(one.Without, host) })
+	now, compromised := r.Now && !one.Now, r.Compromised && !one.Compromised
+	switch {
+	case !one.CancelledAt.IsZero():
+		return one, nil, renewer.WithHint(under, "renewer ca show "+one.Issuer+" shows when that is over; then give the command again")
+	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
+		return one, nil, renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
+			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")
+	case r.Key != "" || r.Lifetime > 0 || r.Keep > 0 || r.Kind != string(one.Kind) && r.Kind != string(rotation.Made),
+		len(more) == 0 && !now && !compromised && !r.Wait && !r.Plan:
+		return one, nil, renewer.WithHint(under, hint)
+	}
+	one.Without, one.Now = append(slices.Clone(one.Without), more...), one.Now || r.Now
+	if len(more) > 0 {
+		said = append(said, "it goes on without "+strings.Join(more, ", "))
+	}
+	if now {
+		said = append(said, "certificates are issued anew now, whatever their window")
+	}
+	if compromised {
+		one.Compromised, one.ToldAt, one.Why = true, time.Now().UTC(), compromisedWhy+" (before: "+one.Why+")"
+		said = append(said, "the key of "+one.From.Subject+" is compromised")
+	}
+	return one, said, nil
+}

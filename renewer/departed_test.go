@@ -1,0 +1,105 @@
+package renewer
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func departedEntry(usages []Usage, hosts ...string) Certificate {
+	c := Certificate{Name: "web", Entry: "web", Issuer: "ca", Usages: usages, Trust: []string{"ca"}}
+	for _, h := range hosts {
+		c.Placements = append(c.Placements, Placement{Certificate: "web", Host: h, Dir: "/srv", Files: map[FileKind]string{FileCA: "ca.crt"}})
+	}
+	return c
+}
+
+// Whatever leaves an entry and returns is what it was, but that it is looked at
+// first; what does not return, stays departed; and the record of before is not changed.
+func TestWhatLeavesAndReturnsIsWhatItWas(t *testing.T) {
+	t.Parallel()
+	hosts := []string{"a", "b", "c"}
+	rapid.Check(t, func(t *rapid.T) {
+		usages := rapid.SampledFrom([][]Usage{nil, {UsageServer}, {UsageClient}}).Draw(t, "usages")
+		was := Record{Name: "web", Issuer: "ca", Current: 2, Placements: map[string]PlacementState{}}
+		for _, h := range hosts {
+			if rapid.Bool().Draw(t, "placed on "+h) {
+				was.Placements[h] = PlacementState{
+					State: HostVerified, Matches: true, Generation: rapid.IntRange(1, 2).Draw(t, "generation"), Revision: "r1-" + h, Origin: OriginIssued,
+					Roots: NewRootSet("A"), Dirs: []string{"/srv"}, Layout: "l",
+				}
+			}
+		}
+		if len(was.Placements) > 0 {
+			was.noteRole(departedEntry(usages, hosts...))
+		}
+		before := fmt.Sprintf("%+v", was)
+		some := rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 3, rapid.ID[string])
+		generation := func(n int) *Generation {
+			if usages == nil {
+				return nil
+			}
+			return &Generation{Number: n, Request: Request{Issuer: "ca"}, Usages: usages, NotAfter: t0.Add(time.Hour)}
+		}
+		none := func(string) bool { return false }
+		rec := was.Clone()
+		rec.forget(departedEntry(usages, some.Draw(t, "stay")...), generation, none, t0)
+		back := departedEntry(usages, some.Draw(t, "return")...)
+		rec.Rejoin(back, t0.Add(time.Minute))
+		rec.forget(back, generation, none, t0.Add(2*time.Minute))
+		for _, h := range hosts {
+			then, had := was.Placements[h]
+			now, has := rec.Placements[h]
+			_, in := back.Placement(h)
+			left := 0
+			for _, d := range rec.Departed {
+				if d.Host == h {
+					left++
+				}
+			}
+			switch {
+			case has != (had && in) || left != map[bool]int{true: 1}[had && !in]:
+				t.Fatalf("%s: had %t, in the entry %t: %+v", h, had, in, rec)
+			case has && (now.Generation != then.Generation || now.Revision != then.Revision || now.Origin != then.Origin || !now.Roots.Same(then.Roots)):
+				t.Fatalf("%s was %+v and is %+v", h, then, now)
+			case has && now.Reprobe.IsZero() != now.Matches:
+				t.Fatalf("%s is called what it was, and is not looked at: %+v", h, now)
+			}
+		}
+		if after := fmt.Sprintf("%+v", was); after != before {
+			t.Fatalf("the record of before was %s and is %s", before, after)
+		}
+	})
+}
+
+func TestATrustBundleCountsUntilItIsLetGo(t *testing.T) {
+	t.Parallel()
+	rec := Record{Name: "roots", Placements: map[string]PlacementState{"a": {Revision: "r0-1", Roots: NewRootSet("A")}}}
+	rec.noteRole(departedEntry(nil, "a"))
+	rec.forget(Certificate{Name: "roots"}, func(int) *Generation { return nil }, func(string) bool { return false }, t0)
+	if len(rec.Departed) != 1 || rec.Departed[0].Over(t0.AddDate(50, 0, 0)) || !rec.Departed[0].Role.Known() {
+		t.Errorf("%+v", rec.Departed)
+	}
+}
+
+// An entry that inherits has only what is at its own files, under the name that they
+// have there until they are placed anew.
+func TestInheritTakesWhatItsFilesAre(t *testing.T) {
+	t.Parallel()
+	st := PlacementState{Revision: "r3-1", Generation: 3, Revisions: []Revision{{Name: "r2-1"}}, Roots: NewRootSet("A"), Origin: OriginIssued}
+	old := Record{Name: "old", Entry: "old", Current: 3, Latest: 4, Rollouts: 7, Departed: []Departed{{Host: "a", State: &st}, {Host: "b", State: &st}}}
+	rec := old.Inherit(departedEntry([]Usage{UsageServer}, "a"), t0)
+	a, has := rec.Placements["a"]
+	if rec.Name != "web" || rec.Current != 3 || rec.Latest != 4 || rec.Rollouts != 7 || len(rec.Placements) != 1 || len(rec.Departed) != 0 {
+		t.Errorf("%+v", rec)
+	}
+	if !has || !slices.Equal(a.Names, []string{"old"}) || len(a.Revisions) != 0 || !a.Has(3) {
+		t.Errorf("%+v", a)
+	}
+	if len(old.Departed) != 2 || old.Name != "old" || st.Names != nil {
+		t.Errorf("what was inherited from was changed: %+v", old)
+	}
+}
