@@ -46,6 +46,8 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 	if i, err := pl.dir.Lstat(roomOf(pl.me)); err == nil && i.Mode.IsDir() {
 		m := pl.me
 		return &m, nil
+	} else if errors.Is(err, renewer.ErrUnreachable) {
+		return nil, err
 	}
 	names, err := pl.dir.ReadDir(ownerDir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {

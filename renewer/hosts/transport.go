@@ -54,8 +54,7 @@ type Info struct {
 // Dir is one directory and what lies below it, by relative slash-separated
 // names. The names given to it have no symbolic link in them but the last
 // part, as far as the caller can know; no method follows one there, and a Dir
-// that can tell refuses to be led out of its directory. Several goroutines may
-// use it, as long as none of them changes what another looks at.
+// that can tell refuses to be led out of its directory. One goroutine uses it.
 type Dir interface {
 	// Ahead looks at what will be needed next, so that a Dir for which every
 	// look is a journey can make one of all. What fails is told to who needs it.

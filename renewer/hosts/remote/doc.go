@@ -57,13 +57,19 @@
 //
 // # What it costs
 //
-// Every request is a journey. What will be looked at is therefore asked for
-// ahead (hosts.Ahead) and kept while the Dir is open, files that are only read
-// are closed without waiting, and requests of the same moment travel in one SSH
-// packet. A revision is made, filled, synced and looked at in three journeys, a
-// link put and synced in one. The way to a directory is kept for some seconds.
-// Where the order decides what a crash leaves behind, nothing else that writes
-// is under way.
+// Every request is a journey, so requests go as lists. What a placement looks at
+// (hosts.Ahead) is asked in one journey, together with the way to the directory and
+// the greeting of the SFTP server; what that has opened is read in a second one. A
+// revision is begun with that second one, filled and read back in the next, and named
+// in the last. A link is put and synced in one, a revision is removed in one. So a
+// renewal makes 17 journeys one after the other, 7 of which are SSH's own.
+//
+// What was seen counts while the Dir is open, and for the call that follows within
+// seconds and says so (Flip after Stage, Prune after Inspect); a proof always looks
+// again. Where a list is wrong, because something else is there, what is missing is
+// asked one by one. Where the order decides what a crash leaves behind, nothing else
+// that writes is under way. Only what is in renewer's own store is opened before it is
+// known what it is: a pipe there holds up the session, which is given up at once.
 //
 // # What SFTP cannot do
 //

@@ -243,10 +243,10 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 		switch {
 		case server != "":
 			err = cmp.Or(s.exit(), err)
-		case !errors.Is(err, sftp.ErrProtocol): // else a shell may have printed that: see startSFTP
-			err = cmp.Or(s.exit(), errors.New("it has ended"))
+			<-spoken
+		case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
+			err = errors.New("it has ended")
 		}
-		<-spoken
 		return nil, err
 	}
 	return &files{Client: client}, nil
