@@ -202,13 +202,16 @@ func (a *applied) found(st *PlacementState, l Looked) {
 			g.Number = a.Current.Number
 		default:
 			g.Number = a.Record.Latest + 1
+			if r := a.Record.Rollout; r != nil && r.Phase == PhaseOrdering {
+				g.Number++ // what is being ordered has the next one
+			}
 		}
 		st.Generation = g.Number
 		if a.Record.Latest < g.Number {
 			a.Record.Latest, a.ch.Generation = g.Number, &g
 			a.event(EventAdopted, l.Host, g.Number, g.described()+": it is newer than the restored backup").Time = l.Look.At
 		}
-		if g.Number > a.Record.Current {
+		if g.Number > a.Record.Current && (a.Current == nil || !g.NotBefore.Before(a.Current.NotBefore)) {
 			a.Record.Current, a.Current = g.Number, &g
 		}
 	}

@@ -47,7 +47,7 @@ type Outcome struct {
 	Previous   string        // stage: what is live
 	Live       bool          // stage: Revision is the live one
 	Layout     string        // stage
-	Roots      RootSet       // stage: of the ca file
+	Roots      RootSet       // stage: of the ca file; failed: wanted there
 	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
 	WasForeign bool          // stage: renewer did not write what is live
 	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet

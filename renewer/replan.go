@@ -109,15 +109,18 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 }
 
 // newRoots reports whether a host is to get a root that neither it nor the
-// blocked rollout had: the block was for something else.
+// blocked rollout had, on any host: the block was for something else.
 func (r *Rollout) newRoots(c Certificate, o Observed) bool {
+	if o.Record.KeyLost { // without its key nothing is placed with them
+		return false
+	}
+	var tried RootSet
+	for _, s := range r.Steps {
+		tried = tried.With(s.Roots)
+	}
 	return slices.ContainsFunc(c.Placements, func(p Placement) bool {
 		st, want := o.Record.Placements[p.Host], o.Roots.On(p.Host)
 		_, hasTrust := p.Files[FileCA]
-		tried := RootSet(nil)
-		if s, ok := r.Step(p.Host); ok {
-			tried = s.Roots
-		}
 		return hasTrust && st.Placed() && st.Roots.Known() && len(want.Without(st.Roots).Without(tried)) > 0
 	})
 }

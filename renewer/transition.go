@@ -15,7 +15,7 @@ func (t *transition) ordered() {
 	case o.Err == nil:
 		g := o.Generation
 		r.Phase, r.Attempts, r.NextAt, r.Wait, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, nil, "", ""
-		r.Generation, t.Record.Latest, t.Record.KeyLost = g.Number, g.Number, false
+		r.Generation, t.Record.Latest, t.Record.KeyLost = g.Number, max(g.Number, t.Record.Latest), false
 		t.Rolling, t.ch.Generation, t.ch.Key = g, g, o.Key
 		t.event(EventIssued, fmt.Sprintf("serial %s, valid until %s", g.Serial, g.NotAfter.Format(time.RFC3339)), nil)
 		for _, w := range o.Warnings {
@@ -71,6 +71,15 @@ func (t *transition) staged() {
 		t.r.Error, t.r.Hint = o.Err.Error(), Hint(o.Err)
 		t.close(PhaseBlocked, o.Err.Error())
 		return
+	case o.Missing == MissingKey && s.Pass == PassRoots: // of what is in place, which another certificate would not bring back
+		t.again(EventStageFailed)
+		return
+	case o.Missing == MissingKey && t.r.because(ReasonKeyLost): // another one was ordered for that, and its key is lost as well
+		t.fail(o.Err)
+		t.enter(StepBlocked)
+		s.Roots = o.Roots
+		t.event(EventStageFailed, "what is in place stays", o.Err)
+		return
 	case o.Missing == MissingKey:
 		t.Record.KeyLost = true
 		t.fail(o.Err)
@@ -80,6 +89,7 @@ func (t *transition) staged() {
 	case o.End == EndRefused: // by the preflight: it must not go live
 		t.fail(o.Err)
 		t.enter(StepBlocked)
+		s.Roots = o.Roots // tried, see newRoots
 		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
 		t.event(EventStageFailed, "what is in place stays", o.Err)
 		return

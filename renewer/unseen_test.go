@@ -52,3 +52,49 @@ func TestWhatWasNeverSeenIsLookedAtOnce(t *testing.T) {
 		t.Errorf("a backup says more than when it was last proven: %+v", st)
 	}
 }
+
+// What is found after a backup was restored gets a number that nothing else has: not
+// what is being ordered meanwhile, nor what was found on another host.
+func TestWhatIsFoundHasANumberOfItsOwn(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	cert := renewer.Certificate{Name: "web", Usages: []renewer.Usage{renewer.UsageServer}, Placements: []renewer.Placement{{Host: "a", Dir: "/d"}, {Host: "b", Dir: "/d"}}}
+	rec := renewer.Record{Name: "web", Current: 1, Latest: 1, Rollouts: 1, Placements: map[string]renewer.PlacementState{}}
+	for _, host := range []string{"a", "b"} {
+		rec.Placements[host] = renewer.PlacementState{Revision: "r1-aa", Generation: 1}
+	}
+	rec.Restored()
+	rec.Rollout = renewer.Issue(cert)
+	rec.Rollout.ID = "web#1"
+	gen := func(number int, fingerprint string, age time.Duration) *renewer.Generation {
+		return &renewer.Generation{Certificate: "web", Number: number, Fingerprint: fingerprint, NotBefore: now.Add(-age), NotAfter: now.Add(time.Hour)}
+	}
+	state := renewer.State{Certificate: cert, Record: rec, Current: gen(1, "01", time.Hour)}
+	numbers := map[int]string{1: "01"}
+	take := func(in renewer.Input) {
+		var ch renewer.Change
+		state, ch = renewer.Apply(state, now, in)
+		if g := ch.Generation; g == nil {
+			t.Fatalf("%+v is not recorded", in)
+		} else if was, taken := numbers[g.Number]; taken && was != g.Fingerprint {
+			t.Errorf("%d is %s and %s", g.Number, was, g.Fingerprint)
+		} else {
+			numbers[g.Number] = g.Fingerprint
+		}
+	}
+	found := func(host, fingerprint string, age time.Duration) renewer.Looked {
+		return renewer.Looked{Host: host, Look: renewer.Look{At: now}, Found: &renewer.Found{Dir: "/d", Revision: "r3-" + fingerprint, Generation: gen(0, fingerprint, age), Fresh: true}}
+	}
+	ordered := gen(rec.Latest+1, "ff", 0) // asked for before anybody looked
+	take(found("a", "03", time.Minute))
+	current := state.Record.Current
+	take(found("b", "02", 2*time.Minute))
+	if state.Record.Current != current {
+		t.Errorf("the older one is current")
+	}
+	latest := state.Record.Latest
+	take(renewer.Outcome{Action: renewer.Action{Certificate: "web", Rollout: "web#1", Kind: renewer.ActOrder}, At: now, Generation: ordered})
+	if state.Record.Latest < latest {
+		t.Errorf("the last number falls from %d to %d", latest, state.Record.Latest)
+	}
+}

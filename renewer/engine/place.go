@@ -23,7 +23,7 @@ var errKeyLost = errors.New("no host has its key any more")
 func (e *Engine) stage(ctx context.Context, j job) renewer.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
-	out := renewer.Outcome{Action: j.Action, Layout: j.placement.Layout()}
+	out := renewer.Outcome{Action: j.Action, Layout: j.placement.Layout(), Roots: j.want}
 	if err := e.stageOn(ctx, j, &out); err != nil {
 		out.Err = fmt.Errorf("stage %s on %s: %w", j.Certificate, j.Host, err)
 		if errors.Is(err, errKeyLost) {
@@ -40,6 +40,11 @@ func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error
 	}
 	if found, err := j.strangers(ctx, host, out); err != nil || found {
 		return err
+	}
+	if j.state.Anew() { // whoever keeps it now, or whatever keeps it from being looked at, comes first
+		if _, err := host.Inspect(ctx, j.placement); err != nil {
+			return err
+		}
 	}
 	if j.step.Pass == renewer.PassRoots && j.state.Origin == renewer.OriginForeign {
 		return j.addRoots(ctx, host, out)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -275,7 +276,7 @@ func (e *Engine) observe(results []Seen) error {
 	}
 	var batch []pending
 	for _, name := range order {
-		p, _ := e.apply(entries[name], inputs[name]...)
+		p := e.looked(entries[name], inputs[name])
 		if e.entries[name] == nil && p.open() {
 			p.done = nil // a look goes on with nothing that was left under way
 		}
@@ -288,6 +289,39 @@ func (e *Engine) observe(results []Seen) error {
 		e.consider(order)
 	}
 	return nil
+}
+
+// looked takes looks in. A change has one generation, so each that was found has a
+// change of its own: the oldest first, so that the newest is current, and one that
+// several hosts have is one number.
+func (e *Engine) looked(en *entry, looks []renewer.Input) (p pending) {
+	slices.SortStableFunc(looks, func(a, b renewer.Input) int {
+		x, y := foundBy(a), foundBy(b)
+		return cmp.Or(x.NotBefore.Compare(y.NotBefore), cmp.Compare(x.Fingerprint, y.Fingerprint))
+	})
+	var with []Change
+	for len(looks) > 0 {
+		n := 1
+		for n < len(looks) && foundBy(looks[n]).Fingerprint == "" {
+			n++
+		}
+		next, _ := e.apply(en, looks[:n]...)
+		if looks = looks[n:]; len(looks) > 0 && (next.change.Record != nil || len(next.change.Events) > 0) {
+			with = append(with, next.change)
+		}
+		en, p = next.entry, next
+	}
+	p.with = with
+	return p
+}
+
+// foundBy is the generation that a look found and the inventory does not know; the
+// zero one for none.
+func foundBy(in renewer.Input) (none renewer.Generation) {
+	if l, ok := in.(renewer.Looked); ok && l.Found != nil && l.Found.Fresh && l.Found.Generation != nil {
+		return *l.Found.Generation
+	}
+	return none
 }
 
 func (s Seen) verification() renewer.Verification {

@@ -1,0 +1,115 @@
+package renewer_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"renewer/renewer"
+)
+
+// However the steps of a certificate end, planning it again and again while nothing
+// changes and no time goes by comes to rest: nothing is ordered for ever, and no
+// rollout that brought nothing is planned again at once.
+func TestNoPassIsWithoutEnd(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		hosts := rapid.IntRange(1, 3).Draw(t, "hosts")
+		cert := renewer.Certificate{Name: "web", Usages: []renewer.Usage{renewer.UsageServer, renewer.UsageClient}, Issuer: "b", Trust: []string{"b"}, Lifetime: time.Hour, Pace: renewer.Pace{Canary: rapid.IntRange(0, 1).Draw(t, "canary"), MaxParallel: 1}}
+		old, next := renewer.NewRootSet("aa"), renewer.NewRootSet("aa", "bb")
+		rec := renewer.Record{Name: "web", Current: 1, Latest: 1, Placements: map[string]renewer.PlacementState{}}
+		for i := range hosts {
+			p := renewer.Placement{Certificate: "web", Host: fmt.Sprintf("h%d", i), Dir: "/d", Files: map[renewer.FileKind]string{renewer.FileCA: "ca.crt"}}
+			cert.Placements = append(cert.Placements, p)
+			rec.Placements[p.Host] = renewer.PlacementState{Generation: 1, Revision: "r1-aa", Layout: p.Layout(), Origin: renewer.OriginIssued, Roots: old, State: renewer.HostVerified, Matches: true}
+		}
+		request := cert.Request()
+		if rapid.Bool().Draw(t, "another issuer") {
+			request.Issuer = "a"
+		}
+		current := &renewer.Generation{Certificate: "web", Number: 1, Request: request, NotBefore: start, IssuedAt: start, NotAfter: start.Add(time.Hour), RenewAt: start.Add(40 * time.Minute)}
+		rootsFirst := rapid.Bool().Draw(t, "roots first")
+		ends := map[string]renewer.Outcome{
+			"done":         {},
+			"refused":      {Err: &renewer.Error{Class: renewer.ClassRefused, Err: errors.New("too long")}, Roots: next},
+			"kept":         {Err: &renewer.KeptError{Host: "h0", Dir: "/d"}},
+			"unreachable":  {Err: fmt.Errorf("no route: %w", renewer.ErrUnreachable)},
+			"no key":       {Err: errors.New("no key"), Missing: renewer.MissingKey, Roots: next},
+			"no revision":  {Err: errors.New("gone"), Missing: renewer.MissingRevision},
+			"failed":       {Err: errors.New("disk full")},
+			"out of files": {Err: fmt.Errorf("open: %w", renewer.ErrLocal)},
+		}
+		pick := func(label string, of ...string) renewer.Outcome {
+			return ends[rapid.SampledFrom(of).Draw(t, label)]
+		}
+		how := map[renewer.ActionKind]renewer.Outcome{
+			renewer.ActOrder:    pick("order", "done", "done", "refused", "failed"),
+			renewer.ActStage:    pick("stage", "done", "refused", "kept", "unreachable", "no key", "failed", "out of files"),
+			renewer.ActActivate: pick("activate", "done", "failed", "unreachable", "no revision"),
+			renewer.ActProbe:    pick("probe", "done", "failed"),
+			renewer.ActRestore:  pick("restore", "done", "failed", "no revision"),
+			renewer.ActReprobe:  pick("reprobe", "done", "failed"),
+		}
+		own := rapid.Bool().Draw(t, "the new key is lost as well")
+		state := renewer.State{Certificate: cert, Record: rec, Current: current}
+		var events []renewer.Event
+		now, orders, done := start.Add(time.Minute), 0, 0
+		for n := 0; ; n++ {
+			if n > 300 {
+				t.Fatalf("no end after %d orders and %d actions: %+v\n%+v", orders, done, state.Record, events[:20])
+			}
+			o := renewer.Observed{
+				Record: state.Record, Current: state.Current, Rolling: state.Rolling, Trusted: renewer.NewRootSet("bb"),
+				Roots:      func(string) renewer.RootSet { return next },
+				RootsFirst: func() bool { return rootsFirst },
+			}
+			before := state.Record.Rollouts
+			var acted bool
+			var planned renewer.Change
+			state, planned = renewer.Apply(state, now, renewer.Planned{Decision: renewer.Plan(cert, o, now), Room: true, Base: next, Generation: func(int) *renewer.Generation { return state.Current }, Retired: func(string) bool { return false }, Waits: func(renewer.State) renewer.Waits { return nil }})
+			events = append(events, planned.Events...)
+			if state.Open() {
+				for _, a := range state.Record.Rollout.Next(cert, renewer.Conditions{Now: now, WindowOpen: true}).Actions {
+					out := how[a.Kind]
+					out.Action, out.At = a, now
+					step, _ := state.Record.Rollout.Step(a.Host)
+					switch {
+					case a.Kind == renewer.ActOrder:
+						orders++
+						if out.Err == nil {
+							g := *current
+							g.Number, g.Request, g.Under = state.Record.Latest+1, cert.Request(), renewer.NewRootSet("bb")
+							out.Generation, out.Key = &g, &renewer.SealedKey{}
+						}
+					case a.Kind == renewer.ActStage && out.Missing != "" && !own && step.Pass != renewer.PassRoots && state.Record.Rollout.Kind == renewer.KindIssue:
+						out.Err, out.Missing = nil, ""
+						fallthrough
+					case a.Kind == renewer.ActStage && out.Err == nil:
+						out.Roots, out.Layout, out.Previous = next, cert.Placements[0].Layout(), state.Record.Placements[a.Host].Revision
+						out.Revision = fmt.Sprintf("r%d-%d", state.Record.Rollouts, n)
+					}
+					if a.Kind == renewer.ActActivate {
+						state, _ = renewer.Apply(state, now, renewer.Begun{Action: a})
+					}
+					var ch renewer.Change
+					state, ch = renewer.Apply(state, now, out)
+					events = append(events, ch.Events...)
+					acted, done = true, done+1
+					if !state.Open() {
+						break
+					}
+				}
+			}
+			if !acted && state.Record.Rollouts == before {
+				break
+			}
+		}
+		if orders > 3 {
+			t.Fatalf("%d orders in one moment", orders)
+		}
+	})
+}
