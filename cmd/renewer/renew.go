@@ -72,12 +72,19 @@ func interrupted(err error) error {
 	return err
 }
 
-// progress shows events as they happen: always to a terminal, else with -v.
+// progress shows events as they happen: always to a terminal, else with -v. Who will
+// refuse a certificate, said before its rollout, is shown anyway.
 func (c *cli) progress() func(renewer.Event) {
-	if c.quiet || !c.verbose && !isTerminal(c.errOut) {
-		return func(renewer.Event) {}
+	all := c.verbose || isTerminal(c.errOut)
+	return func(e renewer.Event) {
+		switch foretold := e.Type == renewer.EventRefused && e.Rollout == ""; {
+		case c.quiet:
+		case foretold:
+			fmt.Fprintf(c.errOut, "warning: %s: %s\n", e.Certificate, e.Message)
+		case all:
+			fmt.Fprintln(c.errOut, progressLine(e))
+		}
 	}
-	return func(e renewer.Event) { fmt.Fprintln(c.errOut, progressLine(e)) }
 }
 
 func progressLine(e renewer.Event) string {

@@ -99,8 +99,16 @@ func (rc *rootCache) name(id string) string {
 }
 
 // refusers names who would refuse what a certificate brings next.
-func (e *Engine) refusers(en *entry) (names []string) {
-	for _, r := range e.refusals(en, nil, 64) {
+func (e *Engine) refusers(en *entry) []string {
+	return refusers(e.refusals(en, nil, 64), func(trust.ID) bool { return true })
+}
+
+// refusers names those of the verifiers that are meant.
+func refusers(list []trust.Refusal, means func(trust.ID) bool) (names []string) {
+	for _, r := range list {
+		if !means(r.Verifier) {
+			continue
+		}
 		name := r.Verifier.String()
 		if r.Left {
 			name += " (left the fleet file)"

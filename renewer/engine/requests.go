@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/trust"
 )
 
 // inOrder sorts results by certificate. Of each the last rollout says how it ended:
@@ -76,10 +78,48 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 // rest. It is planned like any other reason to renew: what is at work on a host, or
 // has begun before, ends first.
 func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
+	refused, err := e.foretold(ctx, names, o)
+	if err != nil {
+		return renewer.RunResult{}, err
+	}
+	for _, ev := range refused {
+		if progress != nil {
+			progress(ev)
+		}
+	}
 	return e.request(ctx, names, wait, progress, func(name string) (p pending, err error) {
 		p, _, err = e.planOne(name, renewer.Requested{Overrides: o})
 		return p, err
 	})
+}
+
+// foretold says who will refuse what is renewed, by the function that keeps the gate,
+// before it is passed. No rollout has begun for these events.
+func (e *Engine) foretold(ctx context.Context, names []string, o renewer.Overrides) (events []renewer.Event, err error) {
+	if !o.Force && len(o.Without) == 0 {
+		return nil, nil
+	}
+	err = e.try(ctx, func() error {
+		for _, name := range names {
+			c, ok := e.fleet.Certificate(name)
+			if !ok {
+				continue // said when it is asked for
+			}
+			en, _, err := e.load(name, c)
+			if err != nil {
+				return err
+			}
+			who := refusers(e.refusals(en, nil, 64), func(id trust.ID) bool { return o.Force || slices.Contains(o.Without, id.Host) })
+			if len(who) > 0 {
+				events = append(events, renewer.Event{
+					Time: e.Now().UTC(), Type: renewer.EventRefused, Certificate: name,
+					Message: "these are not waited for, and will refuse it until they have loaded its root: " + strings.Join(who, ", "),
+				})
+			}
+		}
+		return nil
+	})
+	return events, err
 }
 
 // hurryBack ends the backoff of what is being put back: somebody may have mended what
