@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,9 +70,10 @@ func newCAShow(c *cli) *cobra.Command {
 		Short:   "Show the CA of a local issuer, and how its replacement stands",
 		Example: "  renewer ca show",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c.reading = true
 			f, err := c.fleet()
 			if err != nil {
-				return err
+				return c.showRotationOnly(cmd.Context(), args, err)
 			}
 			name, err := localIssuer(f, args)
 			if err != nil {
@@ -81,7 +84,6 @@ func newCAShow(c *cli) *cobra.Command {
 				daemon.CAInfo
 				Rotation *renewer.RotationView `json:"rotation,omitempty"`
 			}{CAInfo: info}
-			c.reading = true
 			err = c.with(cmd.Context(), func(s server.Service) error {
 				v, err := s.Rotation(cmd.Context(), name)
 				if v.Stage != "" {
@@ -111,6 +113,53 @@ func newCAShow(c *cli) *cobra.Command {
 			return cmp.Or(fault, err)
 		},
 	}
+}
+
+// showRotationOnly shows what the daemon knows of a CA whose fleet file has a fault: which
+// one signs, until when, and its replacement.
+func (c *cli) showRotationOnly(ctx context.Context, args []string, fault error) error {
+	client, err := c.daemon(ctx)
+	if err != nil || client == nil {
+		return fault
+	}
+	st, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, is := range st.Issuers {
+		if is.Type != "local" || len(args) == 1 && is.Name != args[0] {
+			continue
+		}
+		names = append(names, is.Name)
+	}
+	if len(names) != 1 {
+		return fault
+	}
+	v, err := client.Rotation(ctx, names[0])
+	if err != nil {
+		return err
+	}
+	is := st.Issuers[slices.IndexFunc(st.Issuers, func(is renewer.IssuerStatus) bool { return is.Name == names[0] })]
+	shown := struct {
+		Issuer   string                `json:"issuer"`
+		CAs      []renewer.CAStatus    `json:"cas"`
+		Rotation *renewer.RotationView `json:"rotation,omitempty"`
+	}{Issuer: is.Name, CAs: is.CAs}
+	if v.Stage != "" {
+		shown.Rotation = &v
+	}
+	return c.object(shown, func() error {
+		c.facts("issuer", is.Name)
+		for _, ca := range is.CAs {
+			c.facts("subject", ca.Subject, "not after", ca.NotAfter)
+		}
+		if shown.Rotation != nil {
+			c.heading("Rotation")
+			c.showRotation(v)
+		}
+		return nil
+	})
 }
 
 func newCAImport(c *cli) *cobra.Command {

@@ -51,9 +51,24 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 	}
 	of := e.fleet.Rotations[en.cert.Issuer]
 	skip := func(id trust.ID) bool {
-		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) && !e.isBack(id) || of.WithoutLeft && e.leftFile(id)
+		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) && !e.isBack(id) || of.WithoutLeft && (e.leftFile(id) || e.notServing(id, r.Next.Under))
 	}
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
+}
+
+// notServing reports whether one of the roots is in the ca file of a placement, and only
+// its service is not as it should be: it loads the root when it starts.
+func (e *Engine) notServing(id trust.ID, roots renewer.RootSet) bool {
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if !ok {
+		return false
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil {
+		return false
+	}
+	st := en.rec.Placements[id.Host]
+	return st.State == renewer.HostBlocked && st.Seen == nil && st.Roots.Meets(roots)
 }
 
 // gate says why what a rollout brings may not go live yet; zero if it may. The

@@ -14,7 +14,7 @@ import (
 // Rotation is what the replacement of an issuer's CA asks of everybody.
 type Rotation struct {
 	Without     []string  // hosts that its certificates do not wait for
-	WithoutLeft bool      // nor do they wait for what left the fleet file
+	WithoutLeft bool      // nor do they wait for what left the fleet file, or for a stopped service with the root in place
 	Gone        []string  // roots that no leaf keeps in a ca file any more
 	Spare       bool      // but for the ca files of those hosts
 	Switched    time.Time // when its CA began to sign; zero: not yet
@@ -105,6 +105,7 @@ type Held struct {
 	Blocked                 bool      // only an operator can end that
 	Hurried                 bool      // an operator's request is under way, or waits for room
 	Left                    bool      // it left the fleet file: nothing changes it any more
+	Replaced                bool      // its files have a leaf under the new root
 }
 
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
@@ -131,7 +132,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 			for _, root := range s.From {
 				for _, p := range g.Under(s.Issuer, root, renewer.NewRootSet(s.To), now) {
 					h := e.held(p.ID, p.Left, len(out.Presenting))
-					h.Until = p.NotAfter
+					h.Until, h.Replaced = p.NotAfter, !p.Left && e.replaced(p.ID, s.To)
 					out.Presenting = append(out.Presenting, h)
 				}
 				out.Holding = append(out.Holding, e.holding(s.Issuer, root)...)
@@ -147,6 +148,22 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 		}
 	})
 	return out, err
+}
+
+// replaced reports whether the files of a placement have a leaf under a root, whatever
+// its service presents.
+func (e *Engine) replaced(id trust.ID, root string) bool {
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if !ok {
+		return false
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil {
+		return false
+	}
+	st := en.rec.Placements[id.Host]
+	g := e.generationOf(en)(st.Generation)
+	return st.Placed() && st.Seen == nil && g != nil && e.leafOf(g).Under.Has(root)
 }
 
 // Left returns what left the fleet file and takes part in the replacement of a CA:

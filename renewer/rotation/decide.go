@@ -40,7 +40,7 @@ func Decide(r Rotation, o Observed, now time.Time) Decision {
 	case switched:
 		return after(r, o, now)
 	case !r.CancelledAt.IsZero():
-		return left(o, Cancel, Cancelled)
+		return left(Observed{Holding: r.waitFor(o.Holding)}, Cancel, Cancelled)
 	case o.NextErr != nil:
 		return Decision{Stage: AddRoot, Wait: Wait{Err: fmt.Errorf("the next CA %s cannot sign yet: %w", r.To.Subject, o.NextErr), For: r.waitFor(o.Lacking)}}
 	case o.Next != r.To.Fingerprint:
@@ -93,7 +93,7 @@ func left(o Observed, stage, end Stage) Decision {
 // waitFor leaves out the hosts that it goes on without.
 func (r Rotation) waitFor(list []Holder) (out []Holder) {
 	for _, h := range list {
-		if !slices.Contains(r.Without, h.Host) && (!r.Compromised || !h.Left) {
+		if !slices.Contains(r.Without, h.Host) && (!r.Compromised || !h.Left && !h.Stuck()) {
 			out = append(out, h)
 		}
 	}

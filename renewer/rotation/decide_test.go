@@ -34,6 +34,15 @@ func gone(hosts ...string) []Holder {
 	return list
 }
 
+// stopped are placements whose files are replaced, and whose service is not there.
+func stopped(hosts ...string) []Holder {
+	list := on(hosts...)
+	for i := range list {
+		list[i].Replaced, list[i].Blocked = true, true
+	}
+	return list
+}
+
 func switched(r Rotation) Rotation {
 	r.Stage, r.SwitchedAt = Reissue, start.Add(time.Hour)
 	return r
@@ -52,31 +61,34 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 		sw    bool
 		wait  int
 	}{
-		"a verifier lacks the root":      {begun(), with(before, func(o *Observed) { o.Lacking = on("a", "b") }), 0, AddRoot, false, 2},
-		"everybody has it":               {begun(), before, 0, AddRoot, true, 0},
-		"goes on without a host":         {changed(begun(), func(r *Rotation) { r.Without = []string{"b"} }), with(before, func(o *Observed) { o.Lacking = on("b") }), 0, AddRoot, true, 0},
-		"it cannot sign for long":        {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start }), 0, AddRoot, true, 1},
-		"it can sign for a while":        {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start.Add(1) }), 0, AddRoot, false, 1},
-		"compromised":                    {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.Lacking = on("a") }), 0, AddRoot, true, 1},
-		"the next CA is another":         {begun(), with(before, func(o *Observed) { o.Next = "" }), 0, AddRoot, false, 0},
-		"the next CA cannot sign":        {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.NextErr = errors.New("passphrase") }), 0, AddRoot, false, 0},
-		"taken back":                     {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(before, func(o *Observed) { o.Holding = on("a") }), 0, Cancel, false, 1},
-		"taken back, and gone":           {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), before, 0, Cancelled, false, 0},
-		"a crash after the switch":       {begun(), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
-		"taken back too late":            {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
-		"all are issued anew":            {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
-		"one comes back to it":           {changed(switched(begun()), func(r *Rotation) { r.Stage = DropRoot }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("b") }), 0, Reissue, false, 1},
-		"the old root is kept":           {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 119 * time.Minute, Keep, false, 0},
-		"it was kept":                    {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 2 * time.Hour, DropRoot, false, 1},
-		"kept though compromised":        {changed(switched(begun()), func(r *Rotation) { r.Keep, r.Compromised = time.Hour, true }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, DropRoot, false, 1},
-		"nobody holds it":                {switched(begun()), after, 0, Done, false, 0},
-		"nobody but one without":         {changed(switched(begun()), func(r *Rotation) { r.Without = []string{"a"} }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("a") }), 0, Done, false, 0},
-		"one left the fleet file":        {begun(), with(before, func(o *Observed) { o.Lacking = gone("a") }), 0, AddRoot, false, 1},
-		"what left presents one":         {switched(begun()), with(after, func(o *Observed) { o.Presenting = gone("a") }), 0, Reissue, false, 1},
-		"what left holds it":             {switched(begun()), with(after, func(o *Observed) { o.Holding = append(on("b"), gone("a")...) }), 0, DropRoot, false, 1},
-		"what left holds it alone":       {switched(begun()), with(after, func(o *Observed) { o.Holding = gone("a") }), 0, Done, false, 0},
-		"compromised, and what left too": {changed(switched(begun()), func(r *Rotation) { r.Compromised = true }), with(after, func(o *Observed) { o.Presenting, o.Holding = gone("a"), gone("a") }), 0, Done, false, 0},
-		"both under one root":            {changed(switched(begun()), func(r *Rotation) { r.To.Root = r.From.Root }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, Done, false, 0},
+		"a verifier lacks the root":             {begun(), with(before, func(o *Observed) { o.Lacking = on("a", "b") }), 0, AddRoot, false, 2},
+		"everybody has it":                      {begun(), before, 0, AddRoot, true, 0},
+		"goes on without a host":                {changed(begun(), func(r *Rotation) { r.Without = []string{"b"} }), with(before, func(o *Observed) { o.Lacking = on("b") }), 0, AddRoot, true, 0},
+		"it cannot sign for long":               {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start }), 0, AddRoot, true, 1},
+		"it can sign for a while":               {begun(), with(before, func(o *Observed) { o.Lacking, o.SwitchBy = on("a"), start.Add(1) }), 0, AddRoot, false, 1},
+		"compromised":                           {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.Lacking = on("a") }), 0, AddRoot, true, 1},
+		"the next CA is another":                {begun(), with(before, func(o *Observed) { o.Next = "" }), 0, AddRoot, false, 0},
+		"the next CA cannot sign":               {changed(begun(), func(r *Rotation) { r.Compromised = true }), with(before, func(o *Observed) { o.NextErr = errors.New("passphrase") }), 0, AddRoot, false, 0},
+		"taken back":                            {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(before, func(o *Observed) { o.Holding = on("a") }), 0, Cancel, false, 1},
+		"taken back, and gone":                  {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), before, 0, Cancelled, false, 0},
+		"a crash after the switch":              {begun(), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
+		"taken back too late":                   {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
+		"all are issued anew":                   {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
+		"one comes back to it":                  {changed(switched(begun()), func(r *Rotation) { r.Stage = DropRoot }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("b") }), 0, Reissue, false, 1},
+		"the old root is kept":                  {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 119 * time.Minute, Keep, false, 0},
+		"it was kept":                           {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 2 * time.Hour, DropRoot, false, 1},
+		"kept though compromised":               {changed(switched(begun()), func(r *Rotation) { r.Keep, r.Compromised = time.Hour, true }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, DropRoot, false, 1},
+		"nobody holds it":                       {switched(begun()), after, 0, Done, false, 0},
+		"nobody but one without":                {changed(switched(begun()), func(r *Rotation) { r.Without = []string{"a"} }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("a") }), 0, Done, false, 0},
+		"one left the fleet file":               {begun(), with(before, func(o *Observed) { o.Lacking = gone("a") }), 0, AddRoot, false, 1},
+		"what left presents one":                {switched(begun()), with(after, func(o *Observed) { o.Presenting = gone("a") }), 0, Reissue, false, 1},
+		"what left holds it":                    {switched(begun()), with(after, func(o *Observed) { o.Holding = append(on("b"), gone("a")...) }), 0, DropRoot, false, 1},
+		"what left holds it alone":              {switched(begun()), with(after, func(o *Observed) { o.Holding = gone("a") }), 0, Done, false, 0},
+		"compromised, and what left too":        {changed(switched(begun()), func(r *Rotation) { r.Compromised = true }), with(after, func(o *Observed) { o.Presenting, o.Holding = gone("a"), gone("a") }), 0, Done, false, 0},
+		"compromised, and a service is stopped": {changed(switched(begun()), func(r *Rotation) { r.Compromised = true }), with(after, func(o *Observed) { o.Presenting, o.Holding = stopped("a"), on("b") }), 0, DropRoot, false, 1},
+		"a service is stopped":                  {switched(begun()), with(after, func(o *Observed) { o.Presenting = stopped("a") }), 0, Reissue, false, 1},
+		"taken back without a host":             {changed(begun(), func(r *Rotation) { r.CancelledAt, r.Without = start, []string{"a"} }), with(before, func(o *Observed) { o.Holding = on("a") }), 0, Cancelled, false, 0},
+		"both under one root":                   {changed(switched(begun()), func(r *Rotation) { r.To.Root = r.From.Root }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, Done, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +100,23 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 				t.Errorf("%+v", d.Wait)
 			}
 		})
+	}
+}
+
+// What was asked for with a rotation that was taken back does not hold; the root of its
+// next CA, which never signed, is to go.
+func TestARotationThatTakesOverFromOneTakenBack(t *testing.T) {
+	t.Parallel()
+	was := begun()
+	was.CancelledAt, was.Now, was.Keep, was.Without = start, true, time.Hour, []string{"a"}
+	r := begun()
+	r.To = CA{Subject: "CN=third", Fingerprint: "third", Root: "third-root"}
+	r = r.TakeOver(was)
+	if r.Now || r.Keep != 0 || r.Without != nil || r.Compromised {
+		t.Errorf("%+v", r)
+	}
+	if old := r.Old(); len(old) != 2 || old[0].Root != "old-root" || old[0].TakenBack || old[1].Root != "new-root" || !old[1].TakenBack {
+		t.Errorf("%+v", old)
 	}
 }
 

@@ -40,6 +40,7 @@ type CA struct {
 	Root        string    `json:"root"`               // ID of the root above it, or of itself
 	Key         string    `json:"key"`
 	NotAfter    time.Time `json:"not_after"`
+	TakenBack   bool      `json:"taken_back,omitempty"` // it never signed
 }
 
 // Rotation is the record of one. What an operator asked for, and when what was
@@ -105,8 +106,14 @@ func (r Rotation) Gone() (roots []string) {
 }
 
 // TakeOver has a rotation go on for one whose CA signs and cannot sign what is left:
-// what was asked for with that one holds, and its old CAs are to go as well.
+// what was asked for with that one holds, and its old CAs are to go as well. Of one that
+// was taken back only that remains: its next CA's root is an old one.
 func (r Rotation) TakeOver(from Rotation) Rotation {
+	if !from.CancelledAt.IsZero() {
+		from.To.TakenBack = true
+		r.Before = append(slices.Clone(from.Before), from.To)
+		return r
+	}
 	r.Before = append(slices.Clone(from.Before), from.From)
 	r.Now, r.Keep = r.Now || from.Now, max(r.Keep, from.Keep)
 	for _, host := range from.Without {
@@ -139,7 +146,11 @@ type Holder struct {
 	Blocked     bool      // only an operator can change it
 	Until       time.Time // when it is over by itself; zero: not by time
 	Left        bool      // it left the fleet file: Blocked until it is back, or let go
+	Replaced    bool      // its files have the certificate that it is to present
 }
+
+// Stuck reports whether its files are as they should be, and only its service is not.
+func (h Holder) Stuck() bool { return h.Replaced && h.Blocked && !h.Away }
 
 // Observed is what is in place.
 type Observed struct {

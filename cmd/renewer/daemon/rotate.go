@@ -73,13 +73,16 @@ func (a *App) startRotation(ctx context.Context, is configs.Issuer, r renewer.Ro
 	var unfit error
 	if underWay {
 		var err error
-		if unfit, err = a.cannotGoOn(is, was); err != nil {
+		if unfit, err = a.cannotGoOn(is, was, r); err != nil {
 			return err
 		}
 		if unfit == nil {
 			err := a.amendRotation(ctx, was, wait, r)
 			if err != nil && r.Kind == string(rotation.Imported) && !was.SwitchedAt.IsZero() {
 				err = errors.Join(err, local.DropNext(localConfig(is))) // it was brought for this
+			}
+			if err == nil && !was.CancelledAt.IsZero() {
+				_, err = a.stepRotation(ctx, is) // it may be over with that
 			}
 			return err
 		}
@@ -106,15 +109,26 @@ const (
 	compromisedWhy = "its key is compromised"
 )
 
-// cannotGoOn says why a rotation under way cannot come to its end: its CA signs, and
-// cannot sign all that is asked for. Another one may take over.
-func (a *App) cannotGoOn(is configs.Issuer, one rotation.Rotation) (why, err error) {
+// cannotGoOn says why a rotation under way gives way to the one that is asked for: it is
+// being taken back, or its CA signs and cannot sign all that is asked for.
+func (a *App) cannotGoOn(is configs.Issuer, one rotation.Rotation, r renewer.RotateRequest) (why, err error) {
+	if !one.CancelledAt.IsZero() {
+		if onlyWithout(r) {
+			return nil, nil
+		}
+		return fmt.Errorf("%s was taken back", one.To.Subject), nil
+	}
 	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
 	ca, err := lazy.open()
 	if err != nil || ca.Info().Fingerprint != one.To.Fingerprint {
 		return nil, err
 	}
 	return a.signingErr(is.Name, one.To, lazy)
+}
+
+// onlyWithout reports whether a request only names hosts that are not to be waited for.
+func onlyWithout(r renewer.RotateRequest) bool {
+	return len(r.Without) > 0 && r.Kind == string(rotation.Made) && !r.Now && !r.Compromised && r.Key == "" && r.Lifetime == 0 && r.Keep == 0
 }
 
 func (a *App) recordStart(ctx context.Context, one rotation.Rotation) error {

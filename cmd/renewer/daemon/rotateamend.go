@@ -18,7 +18,7 @@ func (a *App) amendRotation(ctx context.Context, one rotation.Rotation, wait rot
 		return err // or it is only waited for
 	}
 	next.Said = ""
-	err = a.recordRotation(ctx, next, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", next.Stage, strings.Join(said, "; "))})
+	err = a.recordRotation(ctx, next, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", stageOf(next), strings.Join(said, "; "))})
 	if err != nil {
 		return err
 	}
@@ -34,14 +34,12 @@ func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest)
 	}
 	under := fmt.Errorf("the CA of issuer %s is being replaced since %s, and is at stage %s%s", one.Issuer, one.StartedAt.Format(time.RFC3339), stageOf(one), text)
 	hint := "renewer ca show " + one.Issuer + " shows it; --wait waits for its end, --without HOST goes on without a host"
-	if one.SwitchedAt.IsZero() {
+	if one.SwitchedAt.IsZero() && one.CancelledAt.IsZero() {
 		hint += ", --cancel takes it back"
 	}
 	more := slices.DeleteFunc(slices.Clone(r.Without), func(host string) bool { return slices.Contains(one.Without, host) })
 	now, compromised := r.Now && !one.Now, r.Compromised && !one.Compromised
 	switch {
-	case !one.CancelledAt.IsZero():
-		return one, nil, renewer.WithHint(under, "renewer ca show "+one.Issuer+" shows when that is over; then give the command again")
 	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
 		return one, nil, renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
 			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")

@@ -98,7 +98,7 @@ func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
 	case away:
 		why += ": " + h.Host + " cannot be reached"
 	}
-	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left}
+	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left, Replaced: h.Replaced}
 }
 
 // down are the hosts that did not answer last.

@@ -18,7 +18,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	one, wait, ok := a.rotations.of(is.Name)
 	goesOn := ok && !one.Stage.Over()
 	if goesOn {
-		unfit, err := a.cannotGoOn(is, one)
+		unfit, err := a.cannotGoOn(is, one, r)
 		if err != nil {
 			return v, err
 		}
@@ -30,6 +30,9 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		}
 		v = a.rotationView(is.Name)
 		v.Compromised, v.Without = one.Compromised, one.Without
+		if !one.CancelledAt.IsZero() {
+			return v, nil
+		}
 		r.Kind, r.Keep, r.Compromised, r.Now, r.Without = string(one.Kind), one.Keep, one.Compromised, one.Now, one.Without
 	} else {
 		if one, err = a.nextCA(is, r, true); err != nil {

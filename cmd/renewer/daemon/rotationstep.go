@@ -74,6 +74,9 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
 			var said []renewer.Event
 			for _, old := range one.Old() {
+				if old.TakenBack {
+					continue
+				}
 				n, err := a.listOld(ctx, is, old)
 				if err != nil && !errors.Is(err, local.ErrNoCRL) {
 					return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
@@ -142,7 +145,11 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 		if d.Stage != rotation.Reissue && r.ReissuedAt.IsZero() && !r.SwitchedAt.IsZero() {
 			r.ReissuedAt = now.UTC()
 		}
-		events = append(events, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", d.Stage, stageText(r, d.Stage))})
+		text := stageText(r, d.Stage)
+		if stuck := stuckOf(o.Presenting); r.Compromised && d.Stage == rotation.DropRoot && len(stuck) > 0 {
+			text += "; replaced there, and not known to be loaded: " + strings.Join(namesOf(stuck), ", ")
+		}
+		events = append(events, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%s: %s", d.Stage, text)})
 	}
 	return r, events
 }
@@ -162,6 +169,11 @@ func stageText(r rotation.Rotation, s rotation.Stage) string {
 		return "the root of " + r.To.Subject + " leaves every ca file again"
 	}
 	return ""
+}
+
+// stuckOf are those whose service alone is not as it should be.
+func stuckOf(list []rotation.Holder) []rotation.Holder {
+	return slices.DeleteFunc(slices.Clone(list), func(h rotation.Holder) bool { return !h.Stuck() })
 }
 
 func namesOf(list []rotation.Holder) (names []string) {

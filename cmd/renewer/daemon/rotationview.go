@@ -19,13 +19,15 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	}
 	a.lookAtRotation(ctx, is)
 	v := a.rotationView(issuer)
-	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && len(one.Without) > 0 {
+	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && (len(one.Without) > 0 || one.Compromised) {
 		o, err := a.observeRotation(ctx, is, one, false)
 		if err != nil {
 			return v, err
 		}
 		for _, h := range append(o.Presenting, o.Holding...) {
-			v.LeftBehind = append(v.LeftBehind, h.Why)
+			if !h.Left || len(one.Without) > 0 { // else TrustedBy has it
+				v.LeftBehind = append(v.LeftBehind, h.Why)
+			}
 		}
 	}
 	return v, nil

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -73,5 +74,95 @@ func TestAHostThatIsBackGetsItsRootsFirst(t *testing.T) {
 		if strings.Contains(refused, "cli on far") { // it and svc were on, and there, all the time
 			t.Error(refused)
 		}
+	}
+}
+
+// A rotation that is taken back waits for a host that is off and has the next root. It
+// gives way: to another one, which takes that root out of the ca files as well; or it is
+// over without that host. When the host is back, nothing is left of it there.
+func TestARotationBeingTakenBackGivesWay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		r    renewer.RotateRequest
+		ends string
+		at   string
+	}{
+		"compromised":  {renewer.RotateRequest{Compromised: true, Without: []string{"far"}}, "c", "done"},
+		"another one":  {renewer.RotateRequest{Without: []string{"far"}, Now: true}, "c", "done"},
+		"without host": {renewer.RotateRequest{Without: []string{"far"}}, "a", "cancelled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, strings.Replace(strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), "timeout: 3s", "timeout: 1s", 1), false)
+			way := w.addFar()
+			everyone("a")(w)
+			w.passes()
+			svc := w.services["svc"]
+			svc.hung.Store(true) // it does not load the next root
+			rotate(renewer.RotateRequest{})(w)
+			w.without("svc")
+			w.holds("cli", "far", "a b")
+			way.shut.Store(true)
+			cancel(w)
+			svc.hung.Store(false)
+			must(t, svc.load())
+			w.without("far")
+			if v := w.rotation(); v.Stage != "cancel" || !v.Blocked || !strings.Contains(v.Ends, "--without far") {
+				t.Errorf("%+v", v)
+			}
+			rotate(c.r)(w)
+			w.without("far")
+			w.at(c.at)
+			w.holds("cli", "here", c.ends)
+			way.shut.Store(false)
+			w.rocky = true
+			w.passes()
+			w.endsWith("svc", c.ends)
+			w.endsWith("cli", c.ends)
+			if left := w.rotation().LeftBehind; len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// The key is compromised while a service is stopped on a host that can be reached. Its
+// files are replaced, so the old root leaves every ca file and its certificates are
+// revoked; what is not known to have loaded its new one is named.
+func TestACompromisedCAIsReplacedWhileAServiceIsStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, strings.Replace(mutualTLS, "timeout: 3s", "timeout: 1s", 1), false)
+	everyone("a")(w)
+	w.passes()
+	svc := w.services["svc"]
+	w.entries = strings.Replace(w.entries, "ACTIVATE-SVC", "{signal: {pid_file: DIR/stopped.pid, signal: HUP}}", 1)
+	everyone("a")(w)
+	svc.hung.Store(true)
+	rotate(renewer.RotateRequest{Compromised: true})(w)
+	w.without("svc")
+	w.at("done") // no ca file has the old root
+	w.holds("cli", "here", "b")
+	if left := w.rotation().LeftBehind; len(left) != 1 || !strings.Contains(left[0], "svc@here presents a certificate under CN=a CA") {
+		t.Errorf("left behind: %q", left)
+	}
+	var said string
+	w.with("what was said", func(_ context.Context, a *App) {
+		events, err := a.store.Events(renewer.EventFilter{})
+		must(t, err)
+		for _, e := range events {
+			said += e.Message + "\n"
+		}
+	})
+	for _, want := range []string{"certificates of CN=a CA are on its CRL", "replaced there, and not known to be loaded: svc@here"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in\n%s", want, said)
+		}
+	}
+	svc.hung.Store(false)
+	must(t, svc.load())
+	w.rocky = true
+	w.passes()
+	if left := w.rotation().LeftBehind; len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }
