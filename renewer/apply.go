@@ -16,7 +16,7 @@ type State struct {
 func (s *State) Open() bool { return s.Record.Rollout != nil && !s.Record.Rollout.Phase.Over() }
 
 // Input is what happened to a certificate or was decided about it: Outcome, Begun,
-// Planned, Requested, Replaced, Retried, Looked, Adopted, Rewritten, DroppedRoot, Revised,
+// Planned, Requested, Replaced, Retried, Looked, Bare, Adopted, Rewritten, DroppedRoot, Revised,
 // LetGo or Removed.
 type Input interface {
 	apply(a *applied) (changed bool)

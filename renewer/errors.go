@@ -84,6 +84,10 @@ func EndingOf(err error) Ending {
 	}
 }
 
+// ErrOpenToOthers is what errors.Is finds where a directory is not worked in because
+// others can change it: nothing was ever placed there, unless it was opened since.
+var ErrOpenToOthers = errors.New("while root works in it")
+
 // ErrNoRevision is what errors.Is finds where a host no longer has a revision as
 // it was written: trying again does not help.
 var ErrNoRevision = errors.New("no such revision")

@@ -162,6 +162,22 @@ type Looked struct {
 	Found *Found // by the first look after a backup was restored; nil: nothing that renewer wrote
 }
 
+// Bare is a look at a placement where nothing was ever placed that found nothing.
+type Bare struct{ Host string }
+
+func (b Bare) apply(a *applied) bool {
+	st := a.Record.Placements[b.Host]
+	if st.Placed() || st.Origin != OriginUnknown {
+		return false
+	}
+	st.Origin = OriginNone
+	if st.State == "" {
+		st.State = HostPending
+	}
+	a.Record.Placements[b.Host] = st
+	return true
+}
+
 // Found is what lies at a placement that an inventory from a backup may not know:
 // something that renewer wrote after the backup was made.
 type Found struct {

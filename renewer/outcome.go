@@ -51,6 +51,7 @@ type Outcome struct {
 	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
 	WasForeign bool          // stage: renewer did not write what is live
 	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
+	Bare       bool          // stage: a look found no files at all where nothing was placed yet
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
 	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before

@@ -57,8 +57,9 @@ func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool
 		}
 		want := o.Roots.On(s.Host)
 		pass := s.Pass
+		begun := s.Previous != "" && s.Previous != o.Record.Placements[s.Host].Revision // what is live is this rollout's already
 		switch first := !r.Quiet && r.rootsFirst(c, o, s.Host, want); {
-		case first && pass == PassWhole && s.Previous == "":
+		case first && pass == PassWhole && !begun:
 			pass = PassRoots
 		case !first && pass == PassRoots:
 			pass = PassWhole

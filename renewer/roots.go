@@ -68,6 +68,7 @@ const (
 	OriginIssued  Origin = "issued"  // written by renewer, exactly as it wanted them then
 	OriginAdopted Origin = "adopted" // there before renewer, compared with the entry and taken over
 	OriginForeign Origin = "foreign" // somebody else's
+	OriginNone    Origin = "none"    // there are none, as of the last look: nothing was placed yet
 )
 
 // Seen is what the last look found at a placement's live names where that is

@@ -60,6 +60,9 @@ func orderBackoff(attempts int, what string, err error) time.Duration {
 
 func (t *transition) staged() {
 	s, o := t.s, t.o
+	if o.Bare && !t.p.Placed() {
+		t.p.Origin = OriginNone
+	}
 	switch {
 	case o.Found != nil: // nothing is written before it is known who accepts what is there
 		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending

@@ -120,7 +120,7 @@ func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (fo
 		return false, nil
 	}
 	disk, err := host.Inspect(ctx, j.placement)
-	if err != nil || disk.Leaf == "" && len(disk.Trusts) == 0 {
+	if out.Bare = bare(disk, err); err != nil || out.Bare {
 		return false, err
 	}
 	j.roots.learn(disk.Roots...)
@@ -129,6 +129,12 @@ func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (fo
 		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
 	}
 	return true, nil
+}
+
+// bare reports whether a look saw nothing that anybody presents or trusts, or was refused
+// by a directory that is not worked in: what others can change there protects nothing.
+func bare(disk OnDisk, err error) bool {
+	return errors.Is(err, renewer.ErrOpenToOthers) || err == nil && disk.Leaf == "" && len(disk.Trusts) == 0
 }
 
 // addRoots stages what is in place with roots added, and nothing else changed.

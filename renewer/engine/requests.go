@@ -250,11 +250,37 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 		case !now.Before(g.NotAfter):
 			failed = fmt.Errorf("%s: generation %d expired at %s", en.cert.Name, g.Number, g.NotAfter.Format(time.RFC3339))
 		default:
-			return &g, nil
+			if failed = e.dropped(g, now); failed == nil {
+				return &g, nil
+			}
 		}
 		break // an older one is no better
 	}
 	return nil, renewer.WithHint(failed, "renewer renew "+en.cert.Name+" issues a new one")
+}
+
+// dropped says why nothing goes back to a generation because its CA was replaced; nil
+// if it may. A root that is in no ca file any more would come back into all of them.
+func (e *Engine) dropped(g renewer.Generation, now time.Time) error {
+	under, by := e.roots.under(&g), e.fleet.Rotations[g.Request.Issuer]
+	revoked := renewer.NewRootSet(by.Revoked...)
+	if under.Meets(revoked) || slices.ContainsFunc(g.Chain, func(der []byte) bool { return revoked.Has(renewer.Fingerprint(der)) }) {
+		return fmt.Errorf("%s: generation %d was revoked: the key of the CA that it is from is compromised", g.Certificate, g.Number)
+	}
+	base := e.roots.base(g.Request.Issuer)
+	if len(under) == 0 || !base.Known() || under.Meets(base) {
+		return nil
+	}
+	if g.Number == 0 && !under.Meets(renewer.NewRootSet(by.Replaced...)) { // it was there before renewer, under a CA that is not the issuer's
+		return nil
+	}
+	for _, root := range under {
+		held := func(n trust.Node) bool { return !n.Left }
+		if !e.fleet.gone().Has(root) && slices.ContainsFunc(e.trusts().Holders(root, now), held) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: generation %d is under %s, which was replaced as the CA of issuer %s, and is in no ca file any more", g.Certificate, g.Number, e.roots.name(under[0]), g.Request.Issuer)
 }
 
 // request changes the named certificates in one transaction, and waits for

@@ -17,6 +17,8 @@ type Rotation struct {
 	WithoutLeft bool      // nor do they wait for what left the fleet file, or for a stopped service with the root in place
 	Gone        []string  // roots that no leaf keeps in a ca file any more
 	Spare       bool      // but for the ca files of those hosts
+	Replaced    []string  // roots of the CAs that it replaced, once its CA signs
+	Revoked     []string  // and, of those whose key is compromised, the CAs and their roots by SHA-256
 	Switched    time.Time // when its CA began to sign; zero: not yet
 }
 

@@ -25,6 +25,7 @@ type target struct {
 	gen       *renewer.Generation
 	expect    renewer.Expected
 	keep      bool           // a directory that no renewer keeps yet is marked
+	bare      bool           // nothing was ever placed there, and nothing is
 	found     *renewer.Found // what a restored inventory does not know; nil where it is as it says
 }
 
@@ -187,6 +188,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err, l.At = renewer.Local(l.Err), e.Now()
 	}()
 	if t.state.Revision == "" {
+		t.bare = t.nothingThere(ctx, fleet)
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
 		return t, l
 	}
@@ -226,6 +228,18 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	return t, l
 }
 
+// nothingThere reports whether a look at a placement where nothing was placed yet finds
+// nothing, whatever keeps its first certificate from it: what is not there accepts no
+// peer, and none waits for it.
+func (t target) nothingThere(ctx context.Context, fleet *Fleet) bool {
+	host, ok := fleet.Hosts[t.placement.Host]
+	if !ok || t.state.Origin == renewer.OriginForeign {
+		return false
+	}
+	disk, err := host.Inspect(ctx, t.placement)
+	return bare(disk, err)
+}
+
 // asked asks the host whether the service runs, where that decides what was seen:
 // something else answers although the files are right, or files are all that was
 // looked at since they were placed, which proves no activation.
@@ -254,7 +268,7 @@ func (e *Engine) observe(results []Seen) error {
 		name := f.cert.Name
 		delete(e.surveying, name)
 		c, wanted := e.fleet.Certificate(name)
-		if f.state.Revision == "" || !wanted {
+		if f.state.Revision == "" && !f.bare || !wanted {
 			continue
 		}
 		en, _, err := e.load(name, c)
@@ -262,6 +276,9 @@ func (e *Engine) observe(results []Seen) error {
 			return err
 		}
 		st := en.rec.Placements[f.placement.Host]
+		if f.bare && (st.Placed() || st.Origin != renewer.OriginUnknown) {
+			continue
+		}
 		news := !st.ProbedAt.Equal(f.state.ProbedAt) || st.Revision != f.state.Revision
 		if en.open() && en.rec.Rollout.InHand(f.placement.Host) || news {
 			if results[i].moving = e.traffic.WorkingOn(name, f.placement.Host) || news; results[i].moving {
@@ -271,6 +288,10 @@ func (e *Engine) observe(results []Seen) error {
 		}
 		if entries[name] == nil {
 			entries[name], order = en, append(order, name)
+		}
+		if f.bare {
+			inputs[name] = append(inputs[name], renewer.Bare{Host: f.placement.Host})
+			continue
 		}
 		inputs[name] = append(inputs[name], renewer.Looked{Host: f.placement.Host, Look: f.Look, Found: f.found})
 	}

@@ -150,7 +150,7 @@ func (w *Way) Through(name string, info Info) error {
 	}
 	err := &renewer.Error{
 		Class: renewer.ClassMisconfigured,
-		Err:   fmt.Errorf("%s of user %d has mode %04o: others can change it while root works in it", name, uid, info.Mode.Perm()),
+		Err:   fmt.Errorf("%s of user %d has mode %04o: others can change it %w", name, uid, info.Mode.Perm(), renewer.ErrOpenToOthers),
 		Hint:  "on the host: chmod go-w " + name,
 	}
 	if info.Mode&fs.ModeSticky == 0 {

@@ -105,6 +105,21 @@ func (r Rotation) Gone() (roots []string) {
 	return roots
 }
 
+// Revoked are the CAs whose certificates are all void because their key is
+// compromised, and the roots of those that go: nothing goes back to them.
+func (r Rotation) Revoked() (ids []string) {
+	if !r.Compromised {
+		return nil
+	}
+	for _, c := range r.Old() {
+		ids = append(ids, c.Root)
+	}
+	for _, c := range append([]CA{r.From}, r.Before...) {
+		ids = append(ids, c.Fingerprint)
+	}
+	return ids
+}
+
 // TakeOver has a rotation go on for one whose CA signs and cannot sign what is left:
 // what was asked for with that one holds, and its old CAs are to go as well. Of one that
 // was taken back only that remains: its next CA's root is an old one.

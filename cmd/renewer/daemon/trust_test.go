@@ -209,6 +209,12 @@ var scenarios = []scenario{
 		start: everyone("a"), steps: then(everyone("b"), rollback("cli"), all(shows("cli", "a"), renew("cli"))), svc: "b", cli: "b",
 	},
 	{
+		name: "rollbacks of services that are each other's clients", entries: bothInOne,
+		start: everyone("a"), steps: then(
+			everyone("b"), under([]string{"a", "b"}, "issuer: b", "issuer: b"), rollback("svc"), all(shows("svc", "a"), rollback("cli")), all(shows("cli", "a"), renew("svc", "cli")), renew("svc", "cli"),
+		), svc: "b", cli: "b",
+	},
+	{
 		name: "rollbacks in the midst of the change", rocky: true,
 		start: everyone("a"), steps: then(all(everyone("b"), onePass, rollback("svc"), onePass, rollback("cli")), renew("svc", "cli")), svc: "b", cli: "b",
 	},
