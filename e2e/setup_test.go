@@ -49,19 +49,20 @@ func TestSetUpOneHostOfASharedCertificate(t *testing.T) {
 	}
 	o.must("doctor")
 
-	// A second renewer, with another CA, is told whose the certificate is.
+	// A second renewer is told who keeps the directory.
 	two := newOperator(t)
 	two.fleet(hosts, "  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}\n")
 	two.must("ca", "init")
 	for _, argv := range [][]string{{"host", "check", "host-b"}, {"host", "setup", "host-b", "--yes"}, {"doctor", "host-b"}} {
-		if out, _ := two.try(argv...); !strings.Contains(out, "renewer adopt host-b --certificate docker@host-b") {
+		if out, _ := two.try(argv...); !strings.Contains(out, "renewer adopt --take-over host-b") {
 			t.Errorf("%v:\n%s", argv, out)
 		}
 	}
-	// Its CA is another one: with the CA itself, adopting works as it is said.
+	// With the CA itself, taking over and adopting work as they are said.
 	three := newOperator(t)
 	three.fleet(hosts, "  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}\n")
 	three.must("ca", "import", "fleet-ca", "--cert", o.dir+"/state/issuers/fleet-ca/ca.pem", "--key", o.dir+"/state/issuers/fleet-ca/ca-key.pem")
+	three.must("adopt", "--take-over", "host-b")
 	three.must("adopt", "host-b", "--certificate", "docker@host-b")
 	if out := three.must("host", "check", "host-b"); strings.Contains(out, "adopt") {
 		t.Errorf("after it was adopted: %s", out)
