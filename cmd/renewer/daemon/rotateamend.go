@@ -42,6 +42,9 @@ func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest)
 	switch {
 	case !one.CancelledAt.IsZero():
 		return one, nil, renewer.WithHint(under, "renewer ca show "+one.Issuer+" shows when that is over; then give the command again")
+	case compromised && len(one.Replaced()) == 0:
+		return one, nil, renewer.WithHint(fmt.Errorf("%w; %s has the same key", under, one.To.Subject),
+			"let it come to its end; then import a CA with another key: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
 	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
 		return one, nil, renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
 			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")

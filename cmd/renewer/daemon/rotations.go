@@ -73,6 +73,9 @@ func (r *rotations) engine() map[string]engine.Rotation {
 	out := map[string]engine.Rotation{}
 	for issuer, one := range r.last {
 		e := engine.Rotation{WithoutLeft: one.Compromised, Gone: one.Gone(), Spare: !one.Compromised, Switched: one.SwitchedAt}
+		if one.Anew {
+			e.Anew = one.SwitchedAt
+		}
 		if !one.Stage.Over() || e.Gone != nil {
 			e.Without = one.Without
 		}
