@@ -18,6 +18,9 @@ type Observed struct {
 	Gone RootSet
 	// SignsSince is when the CA of the entry's issuer took the place of another one.
 	SignsSince time.Time
+	// SignsAnew is that time where what the other CA signed is to be issued anew
+	// although it leads to the same root.
+	SignsAnew time.Time
 	// RootsFirst: what the certificate's renewal brings would be refused by a
 	// verifier that has not its root yet. Its own placements then take the added
 	// roots alone, first, so that no two of them wait for each other.

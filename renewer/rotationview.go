@@ -53,8 +53,10 @@ type RotationView struct {
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.
 	TrustedNowhere float64 `json:"trusted_nowhere_seconds,omitempty"`
-	// TrustedBy had left the fleet file by then, with the old root in its ca file.
+	// TrustedBy had the old root in its ca file still when it was over: it was gone on
+	// without, had left the fleet file, or needs it for another issuer.
 	TrustedBy []string `json:"trusted_by,omitempty"`
+	SameRoot  bool     `json:"same_root,omitempty"` // it is above both CAs, and stays trusted
 
 	Plan     []RotationStep `json:"plan,omitempty"`
 	Breaks   []string       `json:"breaks,omitempty"`   // who will refuse whom

@@ -202,6 +202,8 @@ type RenewRequest struct {
 // RunResult is how a pass or a request ended, one entry a rollout.
 type RunResult struct {
 	Rollouts []RolloutResult `json:"rollouts"`
+	// Blocked are the replacements of CAs that need manual action.
+	Blocked []RotationView `json:"blocked_rotations,omitempty"`
 }
 
 // Then is what came of a request and of one after it: of each certificate the last
@@ -214,7 +216,7 @@ func (r RunResult) Then(next RunResult) RunResult {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b RolloutResult) int { return cmp.Compare(a.Certificate, b.Certificate) })
-	return RunResult{Rollouts: all}
+	return RunResult{Rollouts: all, Blocked: next.Blocked}
 }
 
 // RolloutResult is how one rollout stands.
@@ -242,7 +244,7 @@ const (
 
 // Failed reports whether anything failed or is blocked.
 func (r RunResult) Failed() bool {
-	return slices.ContainsFunc(r.Rollouts, func(x RolloutResult) bool { return x.Result == ResultFailed || x.Result == ResultBlocked })
+	return len(r.Blocked) > 0 || slices.ContainsFunc(r.Rollouts, func(x RolloutResult) bool { return x.Result == ResultFailed || x.Result == ResultBlocked })
 }
 
 // Unreached reports whether anything waits for a host, an address or an issuer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 )
 
 const waitUsage = "return when it is over; exit 1 if it is blocked or, without a daemon, waits for a time"
+
+// caKeys are the types of the key of a CA.
+var caKeys = []string{"ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072", "rsa-4096"}
 
 func newCARotate(c *cli) *cobra.Command {
 	var req renewer.RotateRequest
@@ -46,6 +50,10 @@ reached are replaced. It says first who will refuse whom.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			begins := req.Now || req.Compromised || len(req.Without) > 0 || keep != 0 || key != "" || lifetime != 0
 			switch {
+			case req.Plan && req.Wait:
+				return usagef("expected one of --plan and --wait")
+			case key != "" && !slices.Contains(caKeys, key):
+				return usagef("a CA has no key of type %q; expected %s", key, strings.Join(caKeys, ", "))
 			case req.Cancel && req.DestroyOld || (req.Cancel || req.DestroyOld) && (begins || req.Plan):
 				return usagef("--cancel and --destroy-old stand alone")
 			case req.Compromised && keep != 0:
@@ -91,6 +99,9 @@ as after renewer ca rotate; no certificate has to be issued anew, because what t
 key has signed leads to both.`,
 		Example: "  renewer ca reissue fleet-ca --lifetime 3650d --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if req.Plan && req.Wait {
+				return usagef("expected one of --plan and --wait")
+			}
 			req.Lifetime = time.Duration(lifetime)
 			return c.rotateIssuer(cmd.Context(), args, &req, func(s server.Service) error { return c.rotate(cmd.Context(), s, req) })
 		},
@@ -181,13 +192,14 @@ func (c *cli) showRotation(v renewer.RotationView) {
 	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
 		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "left behind", strings.Join(v.LeftBehind, "\n"), "old key", v.OldKey)
-	where := "trusted nowhere, "
 	if len(v.TrustedBy) > 0 {
-		where = "trusted nowhere else, "
-		c.facts("left", strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+" had left the fleet file, with the old root in its ca file")
+		c.facts("old root", "trusted nowhere else than by "+strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+", when it was over")
+	}
+	if v.SameRoot && v.Compromised && v.Stage == "done" {
+		c.facts("old root", "trusted still, as the root of both: what looks at no CRL accepts what the old key signs")
 	}
 	if v.TrustedNowhere > 0 {
-		c.facts("old root", where+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
+		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}
 }
 

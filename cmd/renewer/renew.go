@@ -111,8 +111,15 @@ func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 	out := listOf(c, []string{"certificate", "generation", "result", "why"}, func(x renewer.RolloutResult) []any {
 		return []any{x.Certificate, x.Generation, state(x.Result), cmp.Or(x.Error, x.Waiting.String())}
 	})
-	if e := out.all(r.Rollouts, "nothing to do"); e != nil || err != nil {
+	nothing := "nothing to do"
+	if len(r.Blocked) > 0 {
+		nothing = "nothing can be done"
+	}
+	if e := out.all(r.Rollouts, nothing); e != nil || err != nil {
 		return errors.Join(err, e)
+	}
+	for _, v := range r.Blocked {
+		c.complain(notOver(v))
 	}
 	hints := map[string]bool{}
 	for _, x := range r.Rollouts {

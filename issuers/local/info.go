@@ -34,6 +34,9 @@ type Info struct {
 // Root returns the root that the CA leads to.
 func (a *Authority) Root() *x509.Certificate { return a.root }
 
+// Cert returns the certificate that signs.
+func (a *Authority) Cert() *x509.Certificate { return a.chain[0] }
+
 // Info returns what the CA is.
 func (a *Authority) Info() Info {
 	c := a.chain[0]

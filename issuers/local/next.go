@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -268,6 +270,45 @@ func NextRoot(cfg Config) (signs, root *x509.Certificate, err error) {
 	return signs, root, err
 }
 
+// Signing returns the certificate that signs now, without its key.
+func Signing(cfg Config) (*x509.Certificate, error) {
+	signs, _, err := SigningRoot(cfg)
+	return signs, err
+}
+
+// SigningRoot is Signing, with the root above.
+func SigningRoot(cfg Config) (signs, root *x509.Certificate, err error) {
+	return ends(cfg, cfg.CertFile)
+}
+
+// LeadsTo reports whether a CA is above the one that signs, or above the next one.
+func LeadsTo(cfg Config, ca *x509.Certificate) (bool, error) {
+	for _, file := range []string{cfg.CertFile, cfg.next().CertFile} {
+		data, err := readCertificateFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, fileError(cfg, err)
+		}
+		certs, err := parseCertificates(data, file)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(certs[1:], func(c *x509.Certificate) bool { return Twins(c, ca) }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Twins reports whether two CAs have the same name and key: what one has signed leads to
+// both.
+func Twins(a, b *x509.Certificate) bool {
+	key, ok := a.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b.PublicKey) && bytes.Equal(a.RawSubject, b.RawSubject)
+}
+
 // ends returns the ends of the chain in a file that renewer wrote: first the CA, last
 // its root.
 func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
@@ -286,8 +327,10 @@ func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
 // beside one.
 func DropNext(cfg Config) error {
 	n := cfg.next()
-	if err := settle(cfg); err != nil {
-		return err
+	if _, err := os.Lstat(n.CertFile); err != nil { // a key alone may be the one that signs; else a Switch has not begun
+		if err := settle(cfg); err != nil {
+			return err
+		}
 	}
 	for _, file := range []string{n.CertFile, n.KeyFile} {
 		if err := remove(file); err != nil {

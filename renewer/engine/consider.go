@@ -151,6 +151,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	o.Gone, o.SignsSince = e.fleet.gone(), e.fleet.Rotations[en.cert.Issuer].Switched
+	o.SignsAnew = e.fleet.Rotations[en.cert.Issuer].Anew
 	if en.current != nil {
 		o.Under = e.roots.under(en.current)
 	}

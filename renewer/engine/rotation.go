@@ -20,6 +20,7 @@ type Rotation struct {
 	Replaced    []string  // roots of the CAs that it replaced, once its CA signs
 	Revoked     []string  // and, of those whose key is compromised, the CAs and their roots by SHA-256
 	Switched    time.Time // when its CA began to sign; zero: not yet
+	Anew        time.Time // what was issued before is issued anew, though it leads to the same root
 }
 
 // gone are the roots that no leaf keeps any more.
@@ -116,13 +117,16 @@ type Succeeding struct {
 	Issuer, To          string
 	From                []string
 	Switched, Cancelled bool
+	Anew                time.Time // leaves under To are old as well if they were issued before
+	Own                 []string  // those of From that signed themselves: they go where other issuers brought them as well
 }
 
 // Progress is how far it is. What is not asked for at its stage is left out.
 type Progress struct {
-	Lacking    []Held // verifiers without the new root in place and loaded, before signing is switched
-	Presenting []Held // placements that present a leaf under the old root and not under the new one, after it
-	Holding    []Held // verifiers with the root that is to go
+	Lacking    []Held   // verifiers without the new root in place and loaded, before signing is switched
+	Presenting []Held   // placements that present a leaf under the old root and not under the new one, after it
+	Holding    []Held   // verifiers with the root that is to go
+	Trusting   []string // all that have it, whoever brought it there
 }
 
 // Succession says how far a CA that follows another one is.
@@ -132,12 +136,22 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 		switch {
 		case s.Switched:
 			for _, root := range s.From {
-				for _, p := range g.Under(s.Issuer, root, renewer.NewRootSet(s.To), now) {
-					h := e.held(p.ID, p.Left, len(out.Presenting))
-					h.Until, h.Replaced = p.NotAfter, !p.Left && e.replaced(p.ID, s.To)
-					out.Presenting = append(out.Presenting, h)
+				out.Presenting = append(out.Presenting, e.showing(g.Under(s.Issuer, root, renewer.NewRootSet(s.To), time.Time{}, now), s.To)...)
+				holding := e.holding(s.Issuer, root)
+				out.Holding = append(out.Holding, holding...)
+				for _, h := range e.uses(root, s.To) {
+					same := func(o Held) bool { return o.Name == h.Name }
+					if slices.Contains(s.Own, root) && !slices.ContainsFunc(holding, same) && !slices.ContainsFunc(out.Presenting, same) {
+						h.Why, h.Hint, h.Blocked = "another issuer leads to it", "renewer trust shows which; replace the CA of that one first", true
+						out.Holding = append(out.Holding, h)
+					}
 				}
-				out.Holding = append(out.Holding, e.holding(s.Issuer, root)...)
+				for _, n := range g.Holders(root, now) {
+					out.Trusting = append(out.Trusting, n.ID.String())
+				}
+			}
+			if !s.Anew.IsZero() {
+				out.Presenting = append(out.Presenting, e.showing(g.Under(s.Issuer, s.To, nil, s.Anew, now), "")...)
 			}
 		case s.Cancelled:
 			out.Holding = e.holding(s.Issuer, s.To)
@@ -168,6 +182,49 @@ func (e *Engine) replaced(id trust.ID, root string) bool {
 	return st.Placed() && st.Seen == nil && g != nil && e.leafOf(g).Under.Has(root)
 }
 
+// Users returns the placements that need the key of a CA that signed before still: of
+// one that signed itself all that lead to it and that trust it, of another one those that
+// show what an issuer had signed before a time, or under a root that is not its own now.
+func (e *Engine) Users(ctx context.Context, issuer, root, signing string, own bool, before time.Time) (out []Held, err error) {
+	err = e.do(ctx, func() {
+		if own {
+			out = e.uses(root, signing)
+			return
+		}
+		others := renewer.NewRootSet(signing)
+		if root == signing {
+			others = nil
+		} else {
+			before = time.Time{}
+		}
+		out = e.showing(e.trusts().Under(issuer, root, others, before, e.Now()), "")
+	})
+	return out, err
+}
+
+// uses are the placements that show a leaf under a root and not under the other one, and
+// those with it in their ca file: of whatever issuer.
+func (e *Engine) uses(root, other string) []Held {
+	g, now := e.trusts(), e.Now()
+	out := e.showing(g.Under("", root, renewer.NewRootSet(other), time.Time{}, now), "")
+	for _, n := range g.Holders(root, now) {
+		if h := e.held(n.ID, n.Left, len(out)); !slices.ContainsFunc(out, func(o Held) bool { return o.Name == h.Name }) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// showing says of each when it is over, and whether its files lead to another root by now.
+func (e *Engine) showing(list []trust.Showing, to string) (out []Held) {
+	for _, p := range list {
+		h := e.held(p.ID, p.Left, len(out))
+		h.Until, h.Replaced = p.NotAfter, to != "" && !p.Left && e.replaced(p.ID, to)
+		out = append(out, h)
+	}
+	return out
+}
+
 // Left returns what left the fleet file and takes part in the replacement of a CA:
 // it accepts certificates of the issuer, or presents one under the root that goes.
 func (e *Engine) Left(ctx context.Context, issuer, from string) (out []Held, err error) {
@@ -181,7 +238,7 @@ func (e *Engine) Left(ctx context.Context, issuer, from string) (out []Held, err
 		for _, r := range g.Unready(issuer, renewer.NewRootSet("the next"), now) {
 			add(r.Verifier, r.Left)
 		}
-		for _, p := range g.Under(issuer, from, nil, now) {
+		for _, p := range g.Under(issuer, from, nil, time.Time{}, now) {
 			add(p.ID, p.Left)
 		}
 	})

@@ -53,7 +53,8 @@ type Rotation struct {
 	Before      []CA          `json:"before,omitempty"` // the ones before From, of a rotation that this one took over from
 	To          CA            `json:"to"`
 	Stage       Stage         `json:"stage"`
-	Now         bool          `json:"now,omitempty"` // certificates are issued anew without waiting for windows
+	Now         bool          `json:"now,omitempty"`  // certificates are issued anew without waiting for windows
+	Anew        bool          `json:"anew,omitempty"` // another key under the same root: what was signed before is issued anew
 	Compromised bool          `json:"compromised,omitempty"`
 	ToldAt      time.Time     `json:"told_at,omitzero"`  // when Compromised was said, if that was not at the start
 	Without     []string      `json:"without,omitempty"` // hosts that it goes on without
@@ -67,7 +68,7 @@ type Rotation struct {
 	Said        string        `json:"said,omitempty"`          // what it needs of an operator, as it was last said
 	Listed      bool          `json:"listed,omitempty"`        // the old CA's certificates are all on its last CRL
 	KeyGone     bool          `json:"key_destroyed,omitempty"` // the old key was removed
-	Left        []string      `json:"left,omitempty"`          // what had left the fleet file with the old root in its ca file, when it was over
+	Left        []string      `json:"left,omitempty"`          // what had the old root in its ca file still, when it was over
 }
 
 // KeepUntil is until when the old root is trusted at least; zero where that was
@@ -92,6 +93,14 @@ func (r Rotation) Old() (list []CA) {
 		}
 	}
 	return list
+}
+
+// Replaced are the CAs whose certificates are issued anew.
+func (r Rotation) Replaced() []CA {
+	if r.Anew {
+		return append([]CA{r.From}, r.Before...)
+	}
+	return r.Old()
 }
 
 // Gone are the roots that no leaf keeps in a ca file any more: whoever presents one is
@@ -130,6 +139,7 @@ func (r Rotation) TakeOver(from Rotation) Rotation {
 		return r
 	}
 	r.Before = append(slices.Clone(from.Before), from.From)
+	r.Anew = r.Anew || slices.ContainsFunc(r.Before, func(c CA) bool { return c.Root == r.To.Root })
 	r.Now, r.Keep = r.Now || from.Now, max(r.Keep, from.Keep)
 	for _, host := range from.Without {
 		if !slices.Contains(r.Without, host) {
@@ -178,4 +188,5 @@ type Observed struct {
 	Lacking    []Holder  // verifiers without the next root in place and loaded
 	Presenting []Holder  // placements that present a leaf under the old root and not under the new one
 	Holding    []Holder  // verifiers with the root that is to go in their ca file
+	Trusting   []string  // all with an old root in their ca file, whoever brought it there
 }

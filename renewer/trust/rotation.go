@@ -63,14 +63,14 @@ type Showing struct {
 	Left     bool // it left the fleet file: nothing renews it
 }
 
-// Under returns the placements that show a leaf of an issuer under a root and under
-// none of the others: sorted.
-func (g *Graph) Under(issuer, root string, others renewer.RootSet, now time.Time) (out []Showing) {
+// Under returns the placements that show a leaf of an issuer (empty: of any) under a
+// root and under none of the others, and issued before a time unless that is zero: sorted.
+func (g *Graph) Under(issuer, root string, others renewer.RootSet, before, now time.Time) (out []Showing) {
 	last := map[ID]time.Time{}
 	for s := range sides {
 		for n := range g.shown[s][root] {
 			for _, l := range n.Leaves {
-				of := l.Issuer == issuer || n.Issuer == issuer
+				of := (issuer == "" || l.Issuer == issuer || n.Issuer == issuer) && (before.IsZero() || l.IssuedAt.Before(before))
 				if of && l.Under.Has(root) && !l.Under.Meets(others) && now.Before(l.NotAfter) && l.NotAfter.After(last[n.ID]) {
 					last[n.ID] = l.NotAfter
 				}

@@ -77,10 +77,10 @@ func TestABannedRootIsKeptForNobody(t *testing.T) {
 			t.Errorf("without %v: %v, want %v", c.banned, got, c.want)
 		}
 	}
-	if held := g.Under("ca", "old", set("new"), now); len(held) != 1 || held[0].String() != "svc@h" {
+	if held := g.Under("ca", "old", set("new"), time.Time{}, now); len(held) != 1 || held[0].String() != "svc@h" {
 		t.Errorf("%v", held)
 	}
-	if held := g.Under("ca", "old", set("old"), now); len(held) != 0 {
+	if held := g.Under("ca", "old", set("old"), time.Time{}, now); len(held) != 0 {
 		t.Errorf("%v", held)
 	}
 	g.Ban(banned(set("old"), "h"))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,11 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		if !old.Key && (one.KeyGone || one.From.Fingerprint != print) { // else this was cut short before it was recorded
 			continue
 		}
+		if old.Key {
+			if err := a.needsKey(ctx, is, old, one); err != nil {
+				return err
+			}
+		}
 		if err := destroy(ctx, cfg, print, old.Key); err != nil {
 			return err
 		}
@@ -50,6 +56,30 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a CA that signed before", is.Name), "renewer ca show "+is.Name+" shows what it has")
 	}
 	return nil
+}
+
+// needsKey says what leads still to a CA that signed before. What was gone on without was
+// let go by an operator.
+func (a *App) needsKey(ctx context.Context, is configs.Issuer, old local.Old, one rotation.Rotation) error {
+	cfg := localConfig(is)
+	signing, root, err := local.SigningRoot(cfg)
+	if err != nil || local.Twins(signing, old.Cert) {
+		return err
+	}
+	users, err := a.eng.Users(ctx, is.Name, renewer.RootID(old.Root.Raw), renewer.RootID(root.Raw), old.Cert.Equal(old.Root), one.SwitchedAt)
+	if err != nil {
+		return err
+	}
+	users = slices.DeleteFunc(users, func(h engine.Held) bool { return slices.Contains(one.Without, h.Host) || h.Left && one.Compromised })
+	if len(users) == 0 {
+		return nil
+	}
+	var names []string
+	for _, h := range users {
+		names = append(names, h.Name)
+	}
+	return renewer.WithHint(fmt.Errorf("the key of %s is kept: %s lead to it or trust it still", old.Cert.Subject, strings.Join(renewer.Members(names, mostWaits), ", ")),
+		"renewer trust shows because of which issuer; give the command again when that is over")
 }
 
 // destroy removes a key after its last CRL.

@@ -134,9 +134,9 @@ func onlyWithout(r renewer.RotateRequest) bool {
 func (a *App) recordStart(ctx context.Context, one rotation.Rotation) error {
 	now := time.Now().UTC()
 	one.Stage, one.StartedAt, one.StageAt = rotation.AddRoot, now, now
-	if len(one.Old()) == 0 && one.Compromised {
-		return renewer.WithHint(fmt.Errorf("%s is under the same root as %s, which stays trusted", one.To.Subject, one.From.Subject),
-			"import a CA under another root: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
+	if len(one.Replaced()) == 0 && one.Compromised {
+		return renewer.WithHint(fmt.Errorf("%s has the same key as %s", one.To.Subject, one.From.Subject),
+			"import a CA with another key: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
 	}
 	err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{
 		Type: renewer.EventCARotationStarted, Message: fmt.Sprintf("%s takes the place of %s: %s", one.To.Subject, one.From.Subject, one.Why),
@@ -166,11 +166,11 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 		}
 		return a.rotated(ctx, is.Name)
 	}
-	signing, err := local.Open(cfg)
+	signing, err := local.Signing(cfg) // its key is not needed
 	if err != nil {
 		return err
 	}
-	if signing.Info().Fingerprint == one.To.Fingerprint {
+	if renewer.Fingerprint(signing.Raw) == one.To.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("%s signs already: what it signed is in place", one.To.Subject),
 			"let it come to its end; to go back, then: renewer ca rotate "+is.Name)
 	}

@@ -40,6 +40,9 @@ func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest)
 	more := slices.DeleteFunc(slices.Clone(r.Without), func(host string) bool { return slices.Contains(one.Without, host) })
 	now, compromised := r.Now && !one.Now, r.Compromised && !one.Compromised
 	switch {
+	case compromised && len(one.Replaced()) == 0:
+		return one, nil, renewer.WithHint(fmt.Errorf("%w; %s has the same key", under, one.To.Subject),
+			"let it come to its end; then import a CA with another key: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
 	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
 		return one, nil, renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
 			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"strings"
 
 	"renewer/configs"
 	"renewer/issuers/local"
@@ -20,9 +22,13 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 	if err != nil {
 		return one, err
 	}
+	if err := a.mustBeLowest(is, signing); err != nil {
+		return one, err
+	}
 	var to rotation.CA
+	var twins bool
 	take := func(ca *local.Authority) error {
-		to = rotationCA(ca)
+		to, twins = rotationCA(ca), local.Twins(ca.Cert(), signing.Cert())
 		if err := accept(a.parts.Load().fleet, is.Name, ca); err != nil || !plan {
 			return err
 		}
@@ -57,7 +63,41 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 	if err != nil && !errors.Is(err, errPlanned) {
 		return one, err
 	}
-	return rotation.Rotation{Issuer: is.Name, Kind: kind, From: rotationCA(signing), To: to}, nil
+	from := rotationCA(signing)
+	return rotation.Rotation{Issuer: is.Name, Kind: kind, From: from, To: to, Anew: from.Root == to.Root && !twins}, nil
+}
+
+// mustBeLowest refuses to replace a CA that others of the fleet are below: what they
+// sign, and every ca file that is for them, leads to it, whatever signs for this issuer.
+func (a *App) mustBeLowest(is configs.Issuer, signing *local.Authority) error {
+	var below []string
+	for _, other := range a.parts.Load().fleet.Issuers {
+		if other.Type != "local" || other.Name == is.Name {
+			continue
+		}
+		leads, err := local.LeadsTo(localConfig(other), signing.Cert())
+		if err != nil {
+			return err
+		}
+		if leads {
+			below = append(below, other.Name)
+		}
+	}
+	if len(below) == 0 {
+		return nil
+	}
+	first, top := below[0], is.Name+"-2"
+	next := first + "-2"
+	for _, name := range []*string{&top, &next} {
+		for _, taken := a.parts.Load().fleet.Issuer(*name); taken; _, taken = a.parts.Load().fleet.Issuer(*name) {
+			*name += "-2"
+		}
+	}
+	dir := filepath.Join(a.parts.Load().fleet.StateDir, "issuers", next)
+	return renewer.WithHint(
+		fmt.Errorf("%s of issuer %s cannot be replaced yet: the CA of %s is below it, and what that signs would go on leading to it", signing.Info().Subject, is.Name, strings.Join(below, ", ")),
+		fmt.Sprintf("put %[1]s under another root first: add the issuers %[2]s: {type: local} and %[3]s: {type: local} to the fleet file; then renewer ca init %[2]s --path-length 1; renewer ca init %[3]s --intermediate-of %[2]s; renewer ca import %[1]s --as-next --cert %[4]s --key %[5]s --wait",
+			first, top, next, filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca-key.pem")))
 }
 
 var errPlanned = errors.New("it is only planned")

@@ -17,12 +17,16 @@ import (
 // hurried where that was asked for.
 func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotation.Rotation, acting bool) (o rotation.Observed, err error) {
 	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
-	ca, err := lazy.open()
+	if one.CancelledAt.IsZero() { // else no key is needed any more
+		if _, err := lazy.open(); err != nil {
+			return o, err
+		}
+	}
+	ca, err := local.Signing(localConfig(is))
 	if err != nil {
 		return o, err
 	}
-	info := ca.Info()
-	o.Signing = info.Fingerprint
+	o.Signing = renewer.Fingerprint(ca.Raw)
 	signs, _, err := local.NextRoot(localConfig(is)) // where it signs, or was taken back, there is none
 	if err == nil {
 		o.Next = renewer.Fingerprint(signs.Raw)
@@ -32,13 +36,25 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		}
 	}
 	o.NextErr = err
-	o.SwitchBy = info.NotAfter.Add(-a.longest(is.Name))
-	at, err := a.eng.Succession(ctx, engine.Succeeding{
+	o.SwitchBy = ca.NotAfter.Add(-a.longest(is.Name))
+	s := engine.Succeeding{
 		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
-	})
+	}
+	for _, old := range one.Old() {
+		if old.Root == old.Fingerprint[:min(len(old.Root), len(old.Fingerprint))] {
+			s.Own = append(s.Own, old.Root)
+		}
+	}
+	if one.Anew {
+		if s.Anew = one.SwitchedAt; s.Anew.IsZero() {
+			s.Anew = time.Now()
+		}
+	}
+	at, err := a.eng.Succession(ctx, s)
 	if err != nil {
 		return o, err
 	}
+	o.Trusting = at.Trusting
 	if acting && (one.Now || one.Compromised) {
 		if o.Hurried, err = a.hurryRotation(ctx, one, at); err != nil {
 			return o, err

@@ -43,7 +43,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	if a.daemon.Load() == nil {
 		a.health.ask(ctx, a.parts.Load())
 	}
-	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised}
+	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised, sameRoot: one.From.Root == one.To.Root, anew: one.Anew}
 	v.Plan = p.stages(r, one.From.NotAfter.Add(-a.longest(is.Name)))
 	if goesOn {
 		v.Plan = ahead(v.Plan, one)
@@ -84,10 +84,12 @@ func ahead(plan []renewer.RotationStep, one rotation.Rotation) []renewer.Rotatio
 }
 
 type rotationPlan struct {
-	fleet   *configs.Fleet
-	issuer  string
-	now     time.Time
-	hurried bool
+	fleet    *configs.Fleet
+	issuer   string
+	now      time.Time
+	hurried  bool
+	sameRoot bool // the next CA is under the root that is trusted already
+	anew     bool // and has another key
 }
 
 // placed is a placement with its entry.
@@ -161,6 +163,10 @@ func (p rotationPlan) step(stage rotation.Stage, what string, list []placed, tru
 
 func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []renewer.RotationStep {
 	verifiers, presenters := p.verifiers(), p.presenters()
+	added, dropped := "the new root goes into every ca file", "the old root leaves every ca file"
+	if p.sameRoot {
+		verifiers, added, dropped = nil, "none: both are under the same root", "none: the root stays"
+	}
 	sw := renewer.RotationStep{
 		Stage: "switch", What: "the next CA signs", Hosts: []string{},
 		When: "when all of them have loaded the new root, at " + switchBy.UTC().Format(time.RFC3339) + " at the latest",
@@ -169,16 +175,16 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 		sw.When = "at once: nothing is signed with the old key any more"
 	}
 	leaves := p.step(rotation.Reissue, fmt.Sprintf("%d certificates are issued anew", count(presenters)), presenters, false)
-	if r.Kind == string(rotation.Reissued) {
+	if r.Kind == string(rotation.Reissued) || p.sameRoot && !p.anew {
 		leaves = p.step(rotation.Reissue, "none: what was signed with the key leads to the new root too", nil, false)
 	}
 	out := []renewer.RotationStep{
-		p.step(rotation.AddRoot, "the new root goes into every ca file", verifiers, true), sw, leaves,
+		p.step(rotation.AddRoot, added, verifiers, true), sw, leaves,
 	}
 	if r.Keep > 0 && !r.Compromised {
 		out = append(out, renewer.RotationStep{Stage: string(rotation.Keep), What: "the old root stays trusted", Hosts: []string{}, When: configs.FormatDuration(r.Keep) + " after the switch"})
 	}
-	return append(out, p.step(rotation.DropRoot, "the old root leaves every ca file", verifiers, true))
+	return append(out, p.step(rotation.DropRoot, dropped, verifiers, true))
 }
 
 // count is how many certificates placements are of.
@@ -203,7 +209,7 @@ func (p rotationPlan) warnings(r renewer.RotateRequest) (out []string) {
 	if len(assumed) > 0 {
 		out = append(out, "nothing tells these to load a new root, so that they have is assumed after a while: "+strings.Join(assumed, ", "))
 	}
-	if unmanaged && !r.Compromised {
+	if unmanaged && !r.Compromised && !p.sameRoot {
 		keep := "--keep 30d leaves it there that long"
 		if r.Keep > 0 {
 			keep = "it stays " + configs.FormatDuration(r.Keep)
@@ -227,6 +233,9 @@ func (p rotationPlan) breaks(r renewer.RotateRequest, down map[string]bool) (out
 		out = append(out, fmt.Sprintf("%s is gone on without: its %s will refuse the new certificates and be refused, until it is back", host, strings.Join(ids, ", ")))
 	}
 	slices.Sort(out)
+	if r.Compromised && p.sameRoot {
+		return append(out, "the root above both CAs stays trusted: what looks at no CRL accepts what the compromised key signs, until that CA expires; have it revoked by the CA above it")
+	}
 	if r.Compromised {
 		out = append(out, "clients and servers that renewer does not manage refuse, and are refused, until they have the new root and a new certificate")
 	}

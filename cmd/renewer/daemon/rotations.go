@@ -76,6 +76,9 @@ func (r *rotations) engine() map[string]engine.Rotation {
 		if !one.SwitchedAt.IsZero() {
 			e.Replaced, e.Revoked = rootsOf(one.Old()), one.Revoked()
 		}
+		if one.Anew {
+			e.Anew = one.SwitchedAt
+		}
 		if !one.Stage.Over() || e.Gone != nil {
 			e.Without = one.Without
 		}

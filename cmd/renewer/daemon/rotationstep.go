@@ -73,7 +73,7 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 		}
 		if one.Compromised && !one.Listed && !one.SwitchedAt.IsZero() && d.Stage != rotation.Reissue {
 			var said []renewer.Event
-			for _, old := range one.Old() {
+			for _, old := range one.Replaced() {
 				if old.TakenBack {
 					continue
 				}
@@ -81,7 +81,11 @@ func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool
 				if err != nil && !errors.Is(err, local.ErrNoCRL) {
 					return changed, a.waitRotation(ctx, one, rotation.Wait{Err: err})
 				}
-				said = append(said, renewer.Event{Type: renewer.EventCARotationStage, Message: fmt.Sprintf("%d certificates of %s are on its CRL", n, old.Subject)})
+				text := fmt.Sprintf("%d certificates of %s are on its CRL", n, old.Subject)
+				if err != nil {
+					text = fmt.Sprintf("%s may not sign a CRL: its %d certificates are on none", old.Subject, n)
+				}
+				said = append(said, renewer.Event{Type: renewer.EventCARotationStage, Message: text})
 			}
 			one.Listed = true
 			if err := a.recordRotation(ctx, one, d.Wait, said...); err != nil {
@@ -126,19 +130,21 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 	switch d.Stage {
 	case rotation.Done, rotation.Cancelled:
 		r.EndedAt, r.Left = now.UTC(), nil
-		for _, h := range o.Holding {
-			if h.Left && r.From.Root != r.To.Root {
-				r.Left = append(r.Left, h.Name)
-			}
+		if d.Stage == rotation.Done {
+			r.Left = o.Trusting
 		}
 		kind, text := renewer.EventCARotationDone, fmt.Sprintf("%s is the CA of every host; the key of %s is kept", r.To.Subject, r.From.Subject)
 		if d.Stage == rotation.Cancelled {
 			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
+		} else if r.Compromised && len(r.Old()) == 0 {
+			text = fmt.Sprintf("%s is the CA of every host; the root above %s is trusted still: what looks at no CRL accepts what its key signs", r.To.Subject, r.From.Subject)
+		} else if r.Compromised && len(r.Left) > 0 {
+			text = fmt.Sprintf("%s is the CA of every host that was not gone on without; the root of %s is trusted nowhere else", r.To.Subject, r.From.Subject)
 		} else if r.Compromised {
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}
 		if len(r.Left) > 0 {
-			text += ", but for what left the fleet file: " + strings.Join(r.Left, ", ")
+			text += "; these have that root still: " + strings.Join(renewer.Members(r.Left, mostWaits), ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:

@@ -19,7 +19,7 @@ func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView
 	}
 	a.lookAtRotation(ctx, is)
 	v := a.rotationView(issuer)
-	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && (len(one.Without) > 0 || one.Compromised) {
+	if one, _, ok := a.rotations.of(issuer); ok && one.Stage == rotation.Done && (len(one.Without) > 0 || one.Compromised) && len(one.Replaced()) > 0 {
 		o, err := a.observeRotation(ctx, is, one, false)
 		if err != nil {
 			return v, err
@@ -63,12 +63,13 @@ func (a *App) rotationView(issuer string) renewer.RotationView {
 		From: viewCA(one.From), To: viewCA(one.To), Compromised: one.Compromised, Without: one.Without, KeepUntil: one.KeepUntil(),
 		StartedAt: one.StartedAt, SwitchedAt: one.SwitchedAt, EndedAt: one.EndedAt, TrustedBy: one.Left,
 	}
+	v.SameRoot = one.From.Root != "" && one.From.Root == one.To.Root
 	if !one.SwitchedAt.IsZero() {
 		if v.OldKey = "kept"; one.KeyGone {
 			v.OldKey = "destroyed"
 		}
 	}
-	if one.Compromised && one.Stage == rotation.Done {
+	if one.Compromised && one.Stage == rotation.Done && len(one.Left) == 0 && len(one.Old()) > 0 {
 		v.TrustedNowhere = one.EndedAt.Sub(one.CompromisedAt()).Seconds()
 	}
 	if !one.Stage.Over() {
@@ -98,6 +99,19 @@ func (a *App) issuerStatuses() []renewer.IssuerStatus {
 	return issuers
 }
 
+// blockedRotations are those that only manual action brings on: waiting for a host, or
+// for what left the fleet file, is none of that.
+func (a *App) blockedRotations() (list []renewer.RotationView) {
+	for _, is := range a.parts.Load().fleet.Issuers {
+		one, wait, ok := a.rotations.of(is.Name)
+		apart := slices.ContainsFunc(wait.For, func(h rotation.Holder) bool { return h.Away || h.Left })
+		if ok && !one.Stage.Over() && (wait.Err != nil || wait.Blocked() && !apart) {
+			list = append(list, a.rotationView(is.Name))
+		}
+	}
+	return list
+}
+
 func viewCA(c rotation.CA) renewer.RotationCA {
 	return renewer.RotationCA{Subject: c.Subject, Fingerprint: c.Fingerprint, Key: c.Key, NotAfter: c.NotAfter}
 }
@@ -116,7 +130,7 @@ func waitTexts(r rotation.Rotation, w rotation.Wait) (out []string) {
 		}
 		out = append(out, h.Why)
 	}
-	if r.Stage == rotation.Keep {
+	if r.Stage == rotation.Keep && !r.KeepUntil().IsZero() {
 		out = append(out, stageText(r, rotation.Keep))
 	}
 	return out

@@ -120,6 +120,7 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 	if err := a.hold(); err != nil {
 		return result, err
 	}
+	result.Blocked = a.blockedRotations()
 	return a.withTroubled(ctx, result)
 }
 
