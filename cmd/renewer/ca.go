@@ -212,7 +212,7 @@ func (c *cli) strictPeers(info local.Info) error {
 		}
 	}
 	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		fix)
+		cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
 }
 
 func pathLength(n int) any {

@@ -197,7 +197,7 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		}
 		slices.Sort(faults)
 		for _, fault := range slices.Compact(faults) {
-			fix := "change it where that signs (" + cmp.Or(is.Role, is.Provisioner, is.Type) + "), with the extension that is missing; then renewer renew the certificates"
+			fix := strictFixElsewhere(is, fault)
 			if is.Type == "local" {
 				fix = cmp.Or(fixOfCA, "the CA has been replaced since: renewer renew --all issues the certificates anew")
 			}
@@ -208,6 +208,23 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		}
 	}
 	return found
+}
+
+// strictFixElsewhere is what to do about a fault of pki.ChainFaults where renewer does
+// not sign.
+func strictFixElsewhere(is configs.Issuer, fault string) string {
+	at := cmp.Or(is.Mount, is.Provisioner)
+	switch {
+	case strings.HasPrefix(fault, "of the intermediate"):
+		return strings.TrimSpace("have the intermediate signed anew by the CA above it, with what is missing, and put it in place at the "+is.Type+" issuer "+at) + "; then: renewer renew --all"
+	case is.Role != "":
+		at = "role " + is.Role + " of mount " + at
+	case at != "":
+		at = "the template of provisioner " + at
+	default:
+		at = "what signs for this " + is.Type + " issuer"
+	}
+	return "change " + at + " so that its certificates have what is missing (RFC 5280); then: renewer renew --all"
 }
 
 // strictlyRefused are the faults of the chains in place, by issuer.

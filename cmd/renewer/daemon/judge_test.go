@@ -36,6 +36,14 @@ func TestStrictFix(t *testing.T) {
 	if got := strictFixBelow(h, "corp", path); !strings.HasPrefix(got, "only CN=renewer root-ca CA can sign it anew") || !strings.Contains(got, "renewer ca import corp --as-next --cert FILE --key FILE") {
 		t.Errorf("below another CA: %s", got)
 	}
+	for fault, want := range map[string]string{
+		"of the intermediate CN=Sub, signed by CN=Top, it has no keyUsage":         "and put it in place at the vault issuer pki; then: renewer renew --all",
+		"of the certificate, signed by CN=Sub, it has no authority key identifier": "change role docker of mount pki so that",
+	} {
+		if got := strictFixElsewhere(configs.Issuer{Type: "vault", Mount: "pki", Role: "docker"}, fault); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", fault, got)
+		}
+	}
 	_ = os.Remove(corp.CACert)
 	if got := StrictFix(h, corp); got != "" {
 		t.Errorf("without a CA: %s", got)
