@@ -65,7 +65,7 @@ attack: ## 200 rounds of a service's user who swaps names while root works in th
 # -v, because the first run builds the hosts' tree for two minutes and says so.
 e2e: build ## tests against real Docker hosts over SSH (root, Debian or Ubuntu; installs what it needs)
 	@e2e/install
-	@PATH="$(CURDIR)/bin/tools/prometheus/usr/bin:$$PATH" $(GO) test -tags e2e -v -count 1 -timeout 20m -run '$(E2E)' ./e2e
+	@PATH="$(CURDIR)/bin/tools/prometheus/usr/bin:$$PATH" $(GO) test -tags e2e -v -count 1 -timeout 25m -run '$(E2E)' ./e2e
 
 test-vault: ## the Vault issuer's tests against a real Vault or OpenBao: VAULT_ADDR, VAULT_TOKEN (VAULT_CACERT, VAULT_NAMESPACE); cleans up after itself
 	@: "$${VAULT_ADDR:?names the Vault to test against, such as http://127.0.0.1:8200 of vault server -dev}"

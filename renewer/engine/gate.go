@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -81,6 +82,8 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	switch {
 	case r.Left:
 		w.Text = r.Verifier.String() + " left the fleet file without the root of the new certificate: put its entry back, or renewer forget " + r.Verifier.Certificate
+	case r.Unnamed:
+		w.Text = fmt.Sprintf("%s accepts what is in place, and its trust: does not name %s: add it there, or renewer renew %s --force", r.Verifier, en.cert.Issuer, en.cert.Name)
 	case r.InPlace:
 		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"
 	}

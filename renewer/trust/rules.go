@@ -135,6 +135,7 @@ type Refusal struct {
 	InPlace bool
 	Until   time.Time
 	Left    bool // it left the fleet file: nothing will bring the root there
+	Unnamed bool // its trust: does not name the issuer of the leaf, so neither will anything
 }
 
 // Refusals returns who would refuse a leaf although they accept what its
@@ -146,13 +147,18 @@ func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int,
 		if !n.Shows[s] || len(shown) == 0 {
 			continue
 		}
-		for _, some := range []set{g.mayLack(s, n.Issuer, l.Under, now), g.left[s]} {
+		some, seen := []set{g.left[s]}, set{}
+		for _, issuer := range issuers(&Node{Issuer: n.Issuer, Leaves: shown}) {
+			some = append(some, g.mayLack(s, issuer, l.Under, now))
+		}
+		for _, some := range some {
 			for v := range some {
-				if v.ID == n.ID && self(v, &n) || !v.asked(n.Issuer, shown) || skip(v.ID) {
+				if _, known := seen[v]; known || v.ID == n.ID && self(v, &n) || !v.asked(n.Issuer, shown) || skip(v.ID) {
 					continue
 				}
 				if r, refused := g.refuses(v, l, shown, now); refused {
-					out = append(out, r)
+					r.Unnamed = !v.Left && !slices.Contains(v.Trust, n.Issuer)
+					out, seen[v] = append(out, r), struct{}{}
 				}
 				if len(out) >= limit {
 					return out
@@ -164,11 +170,11 @@ func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int,
 }
 
 // asked reports whether a verifier has to accept what a presenter brings next: its
-// trust: names the issuer. The trust: of one that left the fleet file is changed by
-// nobody, so there it is what its ca file may accept of what is shown now.
+// trust: names the issuer, or that of what is shown now. The trust: of one that left the
+// fleet file is changed by nothing, so there its ca file says it too.
 func (n *Node) asked(issuer string, shown []Leaf) bool {
-	return slices.Contains(n.Trust, issuer) ||
-		n.Left && (n.Roots.Known() || slices.ContainsFunc(shown, func(l Leaf) bool { return slices.Contains(n.Trust, l.Issuer) }))
+	return slices.Contains(n.Trust, issuer) || n.Left && n.Roots.Known() ||
+		slices.ContainsFunc(shown, func(l Leaf) bool { return slices.Contains(n.Trust, l.Issuer) })
 }
 
 // further returns those of the leaves shown whose acceptance says nothing of the

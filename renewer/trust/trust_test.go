@@ -114,6 +114,34 @@ func TestALeafWaitsForEveryVerifierThatAcceptsWhatIsShown(t *testing.T) {
 	}
 }
 
+// An entry whose issuer: is changed alone breaks nothing that works now: who accepts its
+// leaf is asked, whether its trust: names the new issuer or not.
+func TestALeafOfAnotherIssuerWaitsForWhoAcceptsWhatIsShown(t *testing.T) {
+	t.Parallel()
+	moved := client("c", leaf("a", "A"), "A", "B")
+	moved.Issuer = "b"
+	both := server("s", leaf("a", "A"), "A")
+	both.Trust = []string{"a", "b"}
+	ready := server("s", leaf("a", "A"), "A", "B")
+	ready.Trust = both.Trust
+	for name, tc := range map[string]struct {
+		verifier         Node
+		refused, unnamed bool
+	}{
+		"it names the old issuer alone":       {server("s", leaf("a", "A"), "A"), true, true},
+		"it names both, and lacks the root":   {both, true, false},
+		"it names both":                       {ready, false, false},
+		"it names neither":                    {server("s", leaf("z", "Z"), "A"), false, false},
+		"it has never accepted what is there": {server("s", leaf("a", "A"), "Z"), false, false},
+	} {
+		g := graph(moved, tc.verifier)
+		got := g.Refusals(moved, leaf("b", "B"), moved.Leaves, t0, 9, nobody)
+		if len(got) > 1 || (len(got) == 1) != tc.refused || tc.refused && got[0].Unnamed != tc.unnamed {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func unseen(n Node) Node {
 	n.Roots, n.Loaded = nil, nil
 	return n
