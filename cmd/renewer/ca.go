@@ -247,14 +247,20 @@ func (c *cli) showCA(info local.Info) {
 		c.say("left out: %s, which has the same key or is above one that has", left)
 	}
 	if len(info.StrictPeers) > 0 {
-		c.caution(strictPeers(info))
+		c.caution(c.strictPeers(info))
 	}
 }
 
 // strictPeers says who refuses this CA, and what to do.
-func strictPeers(info local.Info) error {
+func (c *cli) strictPeers(info local.Info) error {
+	fix := ""
+	if f, err := c.fleet(); err == nil {
+		if i := slices.IndexFunc(f.Issuers, func(is configs.Issuer) bool { return is.Name == info.Issuer }); i >= 0 {
+			fix = daemon.StrictFix(f, f.Issuers[i])
+		}
+	}
 	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		daemon.StrictFix(info.Issuer, info.StrictPeers...))
+		cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
 }
 
 func pathLength(n int) any {

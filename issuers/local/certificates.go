@@ -169,7 +169,7 @@ func selfSigned(c *x509.Certificate) bool {
 }
 
 // signedBy lets a SHA-1 signature pass: it is on a root, where it proves
-// nothing, or it is refused by the peer.
+// nothing, or takeOver refuses it.
 func signedBy(c, by *x509.Certificate) bool {
 	err := by.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
 	var insecure x509.InsecureAlgorithmError

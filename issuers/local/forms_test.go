@@ -85,6 +85,43 @@ func TestImportOfACombinedFileThatOthersCanRead(t *testing.T) {
 	}
 }
 
+// A certificate that Go does not read for another reason than its curve is not said
+// to have an unknown curve, and SHA-1 below a root is named.
+func TestImportNamesTheTrueReason(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		req  []string // of the root
+		sha1 bool     // the CA is an intermediate, signed with it
+		says string
+	}{
+		"a negative serial": {req: []string{"-set_serial", "-5"}, says: "negative serial number"},
+		"critical key identifier": {
+			req: []string{"-addext", "subjectKeyIdentifier=critical,hash"}, says: "subject key identifier incorrectly marked critical",
+		},
+		"a malformed name": {req: []string{"-addext", "subjectAltName=URI:http://%zz"}, says: "cannot parse URI"},
+		"SHA-1":            {sha1: true, says: "CA CN=Sub is signed with ECDSA-SHA1, which peers refuse"},
+	} {
+		dir := t.TempDir()
+		ec := []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"}
+		openssl(t, dir, append(ec, "key.pem")...)
+		openssl(t, dir, append([]string{"req", "-x509", "-key", "key.pem", "-subj", "/CN=Odd CA", "-days", "10", "-out", "ca.pem"}, tc.req...)...)
+		if tc.sha1 {
+			openssl(t, dir, "req", "-new", "-key", "key.pem", "-subj", "/CN=Sub", "-out", "csr.pem")
+			openssl(t, dir, append(ec, "root-key.pem")...)
+			openssl(t, dir, "req", "-x509", "-key", "root-key.pem", "-subj", "/CN=Top", "-days", "10", "-out", "root.pem")
+			testpki.WriteFile(t, filepath.Join(dir, "ext"), []byte("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n"), 0o600)
+			openssl(t, dir, "x509", "-req", "-in", "csr.pem", "-CA", "root.pem", "-CAkey", "root-key.pem", "-sha1", "-days", "5", "-set_serial", "3", "-extfile", "ext", "-out", "sub.pem")
+			sub, _ := os.ReadFile(filepath.Join(dir, "sub.pem"))
+			root, _ := os.ReadFile(filepath.Join(dir, "root.pem"))
+			testpki.WriteFile(t, filepath.Join(dir, "ca.pem"), append(sub, root...), 0o600)
+		}
+		_, err := local.Import(config(t, ""), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem"), nil)
+		if err == nil || !strings.Contains(err.Error(), tc.says) || renewer.Hint(err) == "" {
+			t.Errorf("%s: got %v; hint %s", name, err, renewer.Hint(err))
+		}
+	}
+}
+
 // What TLS peers do not understand is named as what it is, and the command of the
 // hint makes of it what is imported.
 func TestImportNamesWhatCannotBeUsed(t *testing.T) {

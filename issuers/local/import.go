@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // Import takes over a CA that something else made, such as openssl, and
@@ -62,6 +63,12 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	}
 	if err := a.validAt(time.Now()); err != nil {
 		return nil, err
+	}
+	for _, c := range a.path() {
+		if pki.Weak(c) && c != a.root {
+			return nil, misconfigured("have it signed anew by "+c.Issuer.String()+" with SHA-256 or more",
+				"%s: %s is signed with %s, which peers refuse of what is below a root", certFile, subject(c), c.SignatureAlgorithm)
+		}
 	}
 	if err := accept(a); err != nil {
 		return nil, err

@@ -150,8 +150,8 @@ func unknownKey(name, file, whose string) error {
 
 // unparsable explains a certificate that crypto/x509 refuses to read.
 func unparsable(der []byte, file string, n int, err error) error {
-	if name := pki.KeyAlgorithm(der); strings.HasPrefix(name, "ECDSA") {
+	if name := pki.KeyAlgorithm(der); strings.HasPrefix(name, "ECDSA") && !strings.HasPrefix(name, "ECDSA on P-") {
 		return unknownKey(name, file, fmt.Sprintf("certificate %d", n))
 	}
-	return misconfigured("openssl x509 -in "+file+" -noout -text shows what openssl makes of it", "%s: certificate %d cannot be read: %w", file, n, err)
+	return misconfigured("openssl x509 -in "+file+" -noout -text shows what openssl makes of it; have it signed anew without that fault", "%s: certificate %d cannot be read by Go programs, such as dockerd: %w", file, n, err)
 }

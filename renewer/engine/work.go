@@ -241,7 +241,7 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	}
 	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout, gen.Under = j.rollout.ID, under
-	return &gen, &sealed, append(notes, gen.Warnings(j.current)...), nil
+	return &gen, &sealed, append(append(notes, gen.Warnings(j.current)...), pki.StrictWarnings(chain, j.current)...), nil
 }
 
 // previous is the chain that an issuer may renew an order by: of the same key,

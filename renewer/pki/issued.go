@@ -36,6 +36,9 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	for _, more := range renewer.BeyondDates(o.Lifetime, chain.Leaf.NotBefore, chain.Leaf.NotAfter, now) {
 		return nil, refusal(o, "%s (strict: true)", more)
 	}
+	for _, fault := range ChainFaults(chain) {
+		return nil, refusal(o, "is refused by peers that verify strictly: %s (strict: true)", fault)
+	}
 	return under, nil
 }
 
@@ -108,6 +111,9 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 // What holds now holds until the leaf ends: no CA above it ends earlier. What this
 // process signed itself is asked only where its CA has limits.
 func asPeers(chain renewer.Chain, roots []*x509.Certificate, usages []renewer.Usage, now time.Time) error {
+	if err := netscapeRefuses(chain.Leaf, usages); err != nil {
+		return err
+	}
 	limited := len(chain.Leaf.UnhandledCriticalExtensions) > 0
 	for below, ca := range chain.Intermediates {
 		limited = limited || Limited(ca, below)
@@ -145,6 +151,11 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 		}
 		return nil
 	}
+	for _, c := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
+		if Weak(c) && !bytes.Equal(c.RawSubject, c.RawIssuer) {
+			return nil, refuse("is refused by peers: %s is signed with %s by %s, which has to sign it with SHA-256 or more", c.Subject, c.SignatureAlgorithm, c.Issuer)
+		}
+	}
 	child := chain.Leaf
 	for _, parent := range chain.Intermediates {
 		if err := checkSignature(chain, child, parent); err != nil {
@@ -176,8 +187,7 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 // signer verified as it was made: see renewer.Chain. What is in doubt is verified.
 func checkSignature(chain renewer.Chain, child, parent *x509.Certificate) error {
 	verified := child == chain.Leaf && chain.SignedBy != nil && chain.SignedBy.Equal(parent)
-	weak := child.SignatureAlgorithm <= x509.SHA1WithRSA || child.SignatureAlgorithm == x509.ECDSAWithSHA1
-	if verified && !weak && parent.IsCA && parent.KeyUsage&x509.KeyUsageCertSign != 0 {
+	if verified && !Weak(child) && child.SignatureAlgorithm != x509.UnknownSignatureAlgorithm && parent.IsCA && parent.KeyUsage&x509.KeyUsageCertSign != 0 {
 		return nil
 	}
 	return child.CheckSignatureFrom(parent)

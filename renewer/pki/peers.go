@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net"
@@ -54,7 +55,7 @@ func mayGive(path []*x509.Certificate, usages []renewer.Usage) error {
 	for _, ca := range path[1:] {
 		for _, u := range usages {
 			if !signsFor(ca, u) {
-				return fmt.Errorf("the CA %s may sign for %s only, not for %s (extendedKeyUsage)", ca.Subject, list(renewer.UsagesOf(ca)), u)
+				return fmt.Errorf("the CA %s may sign for %s only, not for %s (extendedKeyUsage)", ca.Subject, usagesOf(ca), u)
 			}
 		}
 		if cn := leaf.Subject.CommonName; len(leaf.DNSNames) == 0 && strings.Contains(cn, ".") && net.ParseIP(cn) == nil && !permitsDNS(ca, cn) {
@@ -64,10 +65,40 @@ func mayGive(path []*x509.Certificate, usages []renewer.Usage) error {
 	return nil
 }
 
-// signsFor reports whether a CA may give a usage: a CA without any may give all.
+// signsFor reports whether a CA may give a usage: one without extendedKeyUsage may
+// give all, and anyExtendedKeyUsage stands for none (OpenSSL, of roots too).
 func signsFor(ca *x509.Certificate, u renewer.Usage) bool {
 	has := renewer.UsagesOf(ca)
-	return len(has) == 0 || slices.Contains(has, u) || slices.Contains(has, "any")
+	return len(has) == 0 || slices.Contains(has, u)
+}
+
+// usagesOf lists what a CA may sign for.
+func usagesOf(ca *x509.Certificate) string {
+	has := renewer.UsagesOf(ca)
+	if i := slices.Index(has, "any"); i >= 0 {
+		has[i] = "any (anyExtendedKeyUsage, which OpenSSL does not count)"
+	}
+	return list(has)
+}
+
+// netscapeRefuses looks at the certificate type of Netscape, as OpenSSL still does
+// of a leaf: bit 0 is for clients, bit 1 for servers.
+func netscapeRefuses(leaf *x509.Certificate, usages []renewer.Usage) error {
+	for _, e := range leaf.Extensions {
+		var kind asn1.BitString
+		if !e.Id.Equal(oidNetscapeType) {
+			continue
+		}
+		if _, err := asn1.Unmarshal(e.Value, &kind); err != nil {
+			return errors.New("its nsCertType cannot be read")
+		}
+		for bit, u := range []renewer.Usage{renewer.UsageClient, renewer.UsageServer} {
+			if kind.At(bit) == 0 && slices.Contains(usages, u) {
+				return fmt.Errorf("its nsCertType is not for %s, which OpenSSL looks at", u)
+			}
+		}
+	}
+	return nil
 }
 
 // permitsDNS is RFC 5280, section 4.2.1.10, for one DNS name.
@@ -88,8 +119,8 @@ func Limited(ca *x509.Certificate, below int) bool {
 
 // Limits says what a CA may sign where that is not everything.
 func Limits(ca *x509.Certificate) (out []string) {
-	if usages := renewer.UsagesOf(ca); len(usages) > 0 && !slices.Contains(usages, "any") {
-		out = append(out, "usages: only "+list(usages))
+	if len(renewer.UsagesOf(ca)) > 0 {
+		out = append(out, "usages: only "+usagesOf(ca))
 	}
 	ranges := func(in []*net.IPNet) (out []string) {
 		for _, r := range in {

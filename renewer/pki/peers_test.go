@@ -74,7 +74,23 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 			request: func(r *renewer.Request) { r.Usages = []renewer.Usage{"client", "server"} }, refused: "not for server",
 		},
 		"a CA for any usage": {
-			ca: ca(t, "Any", nil, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
+			ca:      ca(t, "Any", nil, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
+			refused: "the CA CN=Any may sign for any (anyExtendedKeyUsage, which OpenSSL does not count) only, not for server",
+		},
+		"below an intermediate for any usage": {
+			ca:      ca(t, "Any", good, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
+			refused: "the CA CN=Any may sign for any",
+		},
+		"a CA for any usage and for servers": {
+			ca: ca(t, "Any", nil, func(c *x509.Certificate) {
+				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny, x509.ExtKeyUsageServerAuth}
+			}),
+		},
+		"Netscape's type for clients": {ca: good, bend: netscape(0x80), refused: "its nsCertType is not for server", late: true},
+		"Netscape's type for servers": {ca: good, bend: netscape(0x40)},
+		"Netscape's type for servers, asked for both": {
+			ca: good, bend: netscape(0x40), request: func(r *renewer.Request) { r.Usages = []renewer.Usage{"client", "server"} },
+			refused: "its nsCertType is not for client", late: true,
 		},
 		"a CA with a usage of its own": {
 			ca:      ca(t, "Own", nil, func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 9, 9}} }),
@@ -148,6 +164,7 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 			}
 			o := renewer.Order{Certificate: "h", Request: r, Key: key}
 			chain := renewer.Chain{Leaf: signed(t, leaf, tc.ca, key.Public()), Intermediates: tc.ca.Chain}
+			opensslSays(t, chain, tc.ca.Root, r.Usages, tc.refused)
 			for _, by := range []*x509.Certificate{nil, tc.ca.Cert} { // what this process signed itself is no exception
 				chain.SignedBy = by
 				says(t, func() error {
@@ -165,6 +182,78 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// netscape adds nsCertType: bit 0 is for clients, bit 1 for servers.
+func netscape(bits byte) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 16, 840, 1, 113730, 1, 1}, Value: []byte{3, 2, 6, bits}}}
+	}
+}
+
+// opensslSays asks openssl where the purpose is what is refused.
+func opensslSays(t *testing.T, chain renewer.Chain, root *x509.Certificate, usages []renewer.Usage, refused string) {
+	t.Helper()
+	if refused != "" && !strings.Contains(refused, "any") && !strings.Contains(refused, "nsCertType") {
+		return
+	}
+	dir := t.TempDir()
+	testpki.WriteFile(t, filepath.Join(dir, "root"), pki.PEM(root), 0o600)
+	testpki.WriteFile(t, filepath.Join(dir, "chain"), pki.PEM(append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...)...), 0o600)
+	accepted := true
+	for _, u := range usages {
+		out, err := exec.Command("openssl", "verify", "-purpose", "ssl"+string(u), "-CAfile", filepath.Join(dir, "root"), "-untrusted", filepath.Join(dir, "chain"), filepath.Join(dir, "chain")).CombinedOutput()
+		if err != nil {
+			t.Logf("%s", out)
+			accepted = false
+		}
+	}
+	if accepted != (refused == "") {
+		t.Errorf("openssl accepts it: %v", accepted)
+	}
+}
+
+// What strict peers refuse below a root is a warning once, and refused under strict.
+func TestStrictFaultsBelowARoot(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	root := ca(t, "Root", nil, nil)
+	key := testpki.Key(t)
+	for name, tc := range map[string]struct {
+		by   *testpki.CA
+		want string
+	}{
+		"good":                             {ca(t, "Sub", root, nil), ""},
+		"an intermediate without keyUsage": {ca(t, "Sub", root, func(c *x509.Certificate) { c.KeyUsage = 0 }), "of the intermediate CN=Sub, signed by CN=Root, it has no keyUsage"},
+		"an intermediate without the key identifier": {ca(t, "Sub", mute(root), nil), "of the intermediate CN=Sub, signed by CN=Root, it has no authority key identifier"},
+		"a leaf without the key identifier":          {mute(root), "of the certificate, signed by CN=Root, it has no authority key identifier"},
+	} {
+		o := renewer.Order{Certificate: "h", Key: key, Request: renewer.Request{Issuer: "corp", CommonName: "h", SANs: []string{"h"}, Usages: []renewer.Usage{"server"}, Lifetime: time.Hour}}
+		chain := renewer.Chain{Intermediates: tc.by.Chain, Leaf: signed(t, &x509.Certificate{
+			Subject: pkix.Name{CommonName: "h"}, DNSNames: []string{"h"}, ExtKeyUsage: testpki.ServerUsage, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
+		}, tc.by, key.Public())}
+		if got := strings.Join(pki.ChainFaults(chain), "; "); got != tc.want {
+			t.Errorf("%s: got %q", name, got)
+		}
+		if got := pki.StrictWarnings(chain, nil); (len(got) > 0) != (tc.want != "") {
+			t.Errorf("%s: warnings %q", name, got)
+		}
+		g := renewer.NewGeneration("h", 1, o.Request, chain, renewer.Renewal{}, now)
+		if got := pki.StrictWarnings(chain, &g); len(got) > 0 {
+			t.Errorf("%s: the next one says it again: %q", name, got)
+		}
+		_, err := pki.CheckIssued(o, false, chain, []*x509.Certificate{root.Root}, now)
+		says(t, err, "")
+		_, err = pki.CheckIssued(o, true, chain, []*x509.Certificate{root.Root}, now)
+		says(t, err, tc.want)
+	}
+}
+
+// mute is a CA that leaves out its key identifier in what it signs.
+func mute(by *testpki.CA) *testpki.CA {
+	c := *by.Cert
+	c.SubjectKeyId = nil
+	return &testpki.CA{Cert: &c, Key: by.Key, Root: by.Root, Chain: by.Chain}
 }
 
 func says(t *testing.T, err error, want string) {

@@ -3,12 +3,17 @@ package pki
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"fmt"
+	"slices"
+
+	"renewer/renewer"
 )
 
 var (
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
 	oidKeyUsage         = asn1.ObjectIdentifier{2, 5, 29, 15}
 	oidSAN              = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidNetscapeType     = asn1.ObjectIdentifier{2, 16, 840, 1, 113730, 1, 1}
 )
 
 // EmptySubject is the strict fault that signing a CA anew by the same name keeps.
@@ -47,4 +52,45 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 		out = append(out, "it has no authority key identifier")
 	}
 	return out
+}
+
+// ChainFaults are the StrictFaults of a leaf and of the intermediates above it, with
+// whose they are and who signed that: only who signed it can mend it.
+func ChainFaults(chain renewer.Chain) (out []string) {
+	for _, c := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
+		if c == nil || string(c.RawSubject) == string(c.RawIssuer) {
+			continue // a root is not sent
+		}
+		whose := "the certificate"
+		if c.IsCA {
+			whose = "the intermediate " + c.Subject.String()
+		}
+		for _, fault := range StrictFaults(c) {
+			out = append(out, fmt.Sprintf("of %s, signed by %s, %s", whose, c.Issuer, fault))
+		}
+	}
+	return out
+}
+
+// StrictWarnings say what strict peers refuse of a chain that they did not refuse of
+// the one before.
+func StrictWarnings(chain renewer.Chain, before *renewer.Generation) (out []string) {
+	faults := ChainFaults(chain)
+	if len(faults) > 0 && before != nil {
+		if was, err := before.Parse(); err == nil {
+			known := ChainFaults(was)
+			faults = slices.DeleteFunc(faults, func(fault string) bool { return slices.Contains(known, fault) })
+		}
+	}
+	for _, fault := range faults {
+		out = append(out, "peers that verify strictly, such as Python 3.13 and later, refuse it: "+fault)
+	}
+	return out
+}
+
+// Weak reports whether a signature is by a hash that peers do not take any more: MD5
+// or SHA-1. On a root it proves nothing, and harms nothing.
+func Weak(c *x509.Certificate) bool {
+	return c.SignatureAlgorithm != x509.UnknownSignatureAlgorithm && c.SignatureAlgorithm <= x509.SHA1WithRSA ||
+		c.SignatureAlgorithm == x509.DSAWithSHA1 || c.SignatureAlgorithm == x509.ECDSAWithSHA1
 }

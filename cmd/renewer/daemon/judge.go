@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,35 +112,136 @@ func accept(fleet *configs.Fleet, issuer string, ca *local.Authority) error {
 	return nil
 }
 
-// StrictFix is the way to have a CA that peers which verify strictly accept, by why they
-// refuse the one that is there.
-func StrictFix(issuer string, faults ...string) string {
-	if slices.ContainsFunc(faults, func(fault string) bool { return strings.Contains(fault, pki.EmptySubject) }) {
-		return "renewer ca rotate " + issuer + " replaces it with a CA that has a name"
+// StrictFix is the way to have a local CA that peers which verify strictly accept;
+// empty where they do.
+func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
+	path, err := local.Certificates(localConfig(is))
+	if err != nil {
+		return ""
 	}
-	return "renewer ca reissue " + issuer + " signs the same key and name with the extensions that are missing"
+	top := len(path) - 1
+	faults := pki.StrictFaults(path[top])
+	switch {
+	case top > 0:
+		return strictFixBelow(fleet, is.Name, path)
+	case slices.Contains(faults, pki.EmptySubject):
+		return "renewer ca rotate " + is.Name + " replaces it with a CA that has a name"
+	case len(faults) > 0:
+		return "renewer ca reissue " + is.Name + " signs the same key and name with the extensions that are missing"
+	}
+	return ""
 }
 
-// strictFindings are the CAs that strict peers refuse.
+// strictFixBelow is that of a CA below another: only what is above it signs it anew.
+func strictFixBelow(fleet *configs.Fleet, name string, path []*x509.Certificate) string {
+	faulty := slices.IndexFunc(path, func(c *x509.Certificate) bool { return len(pki.StrictFaults(c)) > 0 })
+	if faulty < 0 {
+		return ""
+	}
+	if above := issuerOf(fleet, path[1]); above.Name != "" {
+		anew := name + "-anew"
+		fix := fmt.Sprintf("have another one signed by issuer %s: add %s: {type: local} to the issuers, then renewer ca init %[2]s --intermediate-of %[1]s; "+
+			"renewer ca export %[2]s --with-key --out %[2]s.pem; renewer ca import %[3]s --as-next --cert %[2]s.pem --key %[2]s.pem", above.Name, anew, name)
+		if first := StrictFix(fleet, above); first != "" {
+			fix = "first: " + first + "; when that is done, " + fix
+		}
+		return fix
+	}
+	return fmt.Sprintf("only %s can sign it anew: do so where that was done, with the extensions that are missing (RFC 5280: critical basicConstraints and keyUsage, subject and authority key identifier), then: "+
+		"renewer ca import %s --as-next --cert FILE --key FILE", cmp.Or(path[faulty].Issuer.String(), "its signer"), name)
+}
+
+// issuerOf is the local issuer whose signing CA has the name and key of ca, and its
+// key at hand; the zero value for none.
+func issuerOf(fleet *configs.Fleet, ca *x509.Certificate) configs.Issuer {
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		path, err := local.Certificates(localConfig(is))
+		if err == nil && (path[0].Equal(ca) || pki.Twins(path[0], ca)) {
+			return is
+		}
+	}
+	return configs.Issuer{}
+}
+
+// strictFindings are the CAs that strict peers refuse, and what is in place.
 func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
-	for _, is := range a.parts.Load().fleet.Issuers {
+	fleet := a.parts.Load().fleet
+	placed := a.strictlyRefused(fleet)
+	for _, is := range fleet.Issuers {
 		roots := a.rootsOf(ctx, []string{is.Name})
 		if len(roots) == 0 {
 			continue // that is said where the issuer is looked at
 		}
-		f := renewer.Finding{Check: "strict-peers", Level: renewer.FindingOK, Text: "peers that verify strictly accept the CA of issuer " + is.Name}
-		for _, root := range roots {
-			for _, fault := range pki.StrictFaults(root) {
-				f.Level = renewer.FindingWarn
-				f.Text = fmt.Sprintf("peers that verify strictly, such as Python 3.13 and later, refuse the CA of issuer %s: of %s, %s",
-					is.Name, cmp.Or(root.Subject.String(), "the root with serial "+renewer.SerialHex(root)), fault)
-				f.Fix = "have the CA signed anew with what is missing (RFC 5280)"
-				if is.Type == "local" {
-					f.Fix = StrictFix(is.Name, fault)
-				}
+		fixOfCA := "have the CA signed anew with what is missing (RFC 5280)"
+		faults := placed[is.Name]
+		if is.Type == "local" {
+			fixOfCA = StrictFix(fleet, is)
+			if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 {
+				faults = append(faults, pki.ChainFaults(renewer.Chain{Intermediates: path[:len(path)-1]})...)
 			}
 		}
-		found = append(found, f)
+		warn := func(fix, format string, args ...any) {
+			found = append(found, renewer.Finding{
+				Check: "strict-peers", Level: renewer.FindingWarn, Fix: fix,
+				Text: "peers that verify strictly, such as Python 3.13 and later, refuse " + fmt.Sprintf(format, args...),
+			})
+		}
+		before := len(found)
+		for _, root := range roots {
+			if faults := pki.StrictFaults(root); len(faults) > 0 {
+				warn(fixOfCA, "the CA of issuer %s: of %s, %s", is.Name, cmp.Or(root.Subject.String(), "the root with serial "+renewer.SerialHex(root)), strings.Join(faults, "; "))
+			}
+		}
+		slices.Sort(faults)
+		for _, fault := range slices.Compact(faults) {
+			fix := strictFixElsewhere(is, fault)
+			if is.Type == "local" {
+				fix = cmp.Or(fixOfCA, "the CA has been replaced since: renewer renew --all issues the certificates anew")
+			}
+			warn(fix, "what issuer %s gives: %s", is.Name, fault)
+		}
+		if len(found) == before {
+			found = append(found, renewer.Finding{Check: "strict-peers", Level: renewer.FindingOK, Text: "peers that verify strictly accept the CA of issuer " + is.Name})
+		}
 	}
 	return found
+}
+
+// strictFixElsewhere is what to do about a fault of pki.ChainFaults where renewer does
+// not sign.
+func strictFixElsewhere(is configs.Issuer, fault string) string {
+	at := cmp.Or(is.Mount, is.Provisioner)
+	switch {
+	case strings.HasPrefix(fault, "of the intermediate"):
+		return strings.TrimSpace("have the intermediate signed anew by the CA above it, with what is missing, and put it in place at the "+is.Type+" issuer "+at) + "; then: renewer renew --all"
+	case is.Role != "":
+		at = "role " + is.Role + " of mount " + at
+	case at != "":
+		at = "the template of provisioner " + at
+	default:
+		at = "what signs for this " + is.Type + " issuer"
+	}
+	return "change " + at + " so that its certificates have what is missing (RFC 5280); then: renewer renew --all"
+}
+
+// strictlyRefused are the faults of the chains in place, by issuer.
+func (a *App) strictlyRefused(fleet *configs.Fleet) map[string][]string {
+	out := map[string][]string{}
+	for _, c := range fleet.Certificates {
+		rec, ok, err := a.store.Record(c.Name)
+		if err != nil || !ok {
+			continue
+		}
+		g, ok, err := a.store.Generation(c.Name, rec.Current)
+		if err != nil || !ok || len(g.Chain) == 0 {
+			continue
+		}
+		if chain, err := g.Parse(); err == nil {
+			out[g.Request.Issuer] = append(out[g.Request.Issuer], pki.ChainFaults(chain)...)
+		}
+	}
+	return out
 }
