@@ -2,6 +2,7 @@ package renewer
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -23,5 +24,19 @@ func TestKeepingWhatADriftWasHealedOver(t *testing.T) {
 	p.keep(Revision{Name: "r4-b", Generation: 3, Roots: NewRootSet("t"), Origin: OriginIssued, Layout: "l"}, "r3-b")
 	if got := names(); !slices.Equal(got, []string{"r0-c", "r3-b", "r4-b"}) {
 		t.Errorf("what is replaced is kept until the new one is proven: %v", got)
+	}
+}
+
+// The files of an earlier directory are not kept any more, and a plan says so.
+func TestAPlanSaysWhichDirectoryIsLeft(t *testing.T) {
+	t.Parallel()
+	st := PlacementState{Dirs: []string{"/srv/old", "/srv/older"}}
+	if got := leaves(st, "/srv/new"); !strings.Contains(got, "/srv/old is left") {
+		t.Errorf("moved: %q", got)
+	}
+	for name, got := range map[string]string{"not moved": leaves(st, "/srv/old"), "never placed": leaves(PlacementState{}, "/srv/new")} {
+		if got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }

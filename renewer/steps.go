@@ -62,7 +62,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 			for _, id := range dropped {
 				add(s.Host, "drop_root", "root "+o.rootName(id)+": no certificate that is in place needs it here")
 			}
-			add(s.Host, "push", reason)
+			add(s.Host, "push", reason+leaves(o.Record.Placements[s.Host], p.Dir))
 			fallthrough
 		case StepStaged, StepActivating:
 			if s.State != StepActivating && r.shut(c, k) {
@@ -81,6 +81,15 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		}
 	}
 	return steps
+}
+
+// leaves says which files are not kept any more once a placement is in another directory:
+// no root is added there, so who reads them still is refused when a peer's CA changes.
+func leaves(st PlacementState, dir string) string {
+	if !st.MovedTo(dir) {
+		return ""
+	}
+	return "; " + st.Dirs[0] + " is left as it is: nothing should read it any more"
 }
 
 // rootChanges returns the roots that the ca file on a host gets and loses.
