@@ -165,6 +165,7 @@ func (e *Engine) Roots(ctx context.Context) (out []renewer.TrustRoot, err error)
 type Subject struct {
 	Certificates []string
 	Host, Issuer string
+	Below        []string // issuers whose CA was signed by that of Issuer
 	Root         renewer.TrustRoot
 }
 
@@ -192,7 +193,7 @@ func (e *Engine) suppose(s Subject, c renewer.ImpactCase) trust.Suppose {
 	case s.Host != "":
 		out.Leaves = func(n *trust.Node, _ trust.Leaf) bool { return n.Host == s.Host }
 	case s.Issuer != "":
-		out.Leaves = func(_ *trust.Node, l trust.Leaf) bool { return l.Issuer == s.Issuer }
+		out.Leaves = func(_ *trust.Node, l trust.Leaf) bool { return l.Issuer == s.Issuer || slices.Contains(s.Below, l.Issuer) }
 		out.End = e.roots.lastEnd(s.Issuer)
 	default:
 		out.Leaves = func(n *trust.Node, _ trust.Leaf) bool { return slices.Contains(s.Certificates, n.Certificate) }

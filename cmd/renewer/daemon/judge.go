@@ -45,8 +45,9 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 	}
 }
 
-// CheckRequests returns what the CAs at hand would not sign of a fleet file, an
-// error for each reason with the first request that it concerns.
+// CheckRequests returns what the CAs at hand would not do of a fleet file: what they
+// would not sign, an error for each reason with the first request that it concerns, and
+// that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
 	for _, is := range fleet.Issuers {
 		if is.Type != "local" {
@@ -54,6 +55,11 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 		}
 		if judge, err := local.Judge(localConfig(is)); err == nil {
 			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
+		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
+			out = append(out, renewer.WithHint(
+				fmt.Errorf("issuer %s: rotate_at and standby_root need a CA that signs itself, and %s was signed by %s", is.Name, path[0].Subject, path[1].Subject),
+				"leave them out; have the next one signed there, then: renewer ca import "+is.Name+" --as-next --cert FILE --key FILE"))
 		}
 	}
 	return out

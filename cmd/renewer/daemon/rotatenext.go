@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,21 +68,29 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 	return rotation.Rotation{Issuer: is.Name, Kind: kind, From: from, To: to, Anew: from.Root == to.Root && !twins}, nil
 }
 
+// below returns the other local issuers whose signing or next CA leads to a CA of this one.
+func (a *App) below(issuer string, ca *x509.Certificate) (names []string, err error) {
+	for _, other := range a.parts.Load().fleet.Issuers {
+		if other.Type != "local" || other.Name == issuer {
+			continue
+		}
+		leads, err := local.LeadsTo(localConfig(other), ca)
+		if err != nil {
+			return nil, err
+		}
+		if leads {
+			names = append(names, other.Name)
+		}
+	}
+	return names, nil
+}
+
 // mustBeLowest refuses to replace a CA that others of the fleet are below: what they
 // sign, and every ca file that is for them, leads to it, whatever signs for this issuer.
 func (a *App) mustBeLowest(is configs.Issuer, signing *local.Authority) error {
-	var below []string
-	for _, other := range a.parts.Load().fleet.Issuers {
-		if other.Type != "local" || other.Name == is.Name {
-			continue
-		}
-		leads, err := local.LeadsTo(localConfig(other), signing.Cert())
-		if err != nil {
-			return err
-		}
-		if leads {
-			below = append(below, other.Name)
-		}
+	below, err := a.below(is.Name, signing.Cert())
+	if err != nil {
+		return err
 	}
 	if len(below) == 0 {
 		return nil

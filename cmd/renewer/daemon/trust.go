@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"renewer/configs"
+	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 )
@@ -98,6 +99,13 @@ func (a *App) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impa
 		r.Case = renewer.ImpactRenewed
 	case !slices.Contains([]renewer.ImpactCase{renewer.ImpactRenewed, renewer.ImpactExpired, renewer.ImpactRevoked, renewer.ImpactRemoved}, r.Case):
 		return renewer.Impact{}, fmt.Errorf("an impact has no case %q", r.Case)
+	}
+	if is, ok := a.parts.Load().fleet.Issuer(s.Issuer); ok && is.Type == "local" && r.Case != renewer.ImpactRenewed {
+		if path, err := local.Certificates(localConfig(is)); err == nil { // else there is no CA that others could be below
+			if s.Below, err = a.below(is.Name, path[0]); err != nil {
+				return renewer.Impact{}, err
+			}
+		}
 	}
 	out, err := a.eng.Impact(ctx, s, r.Case)
 	if out.Kind, out.Name = kind, name; err == nil {
