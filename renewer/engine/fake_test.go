@@ -72,6 +72,12 @@ func (m *machine) enter(call, certificate string) (unlock func(), err error) {
 		return m.mu.Unlock, errDown
 	}
 	if m.fail != nil {
+		defer func() {
+			if bug := recover(); bug != nil {
+				m.mu.Unlock()
+				panic(bug)
+			}
+		}()
 		err = m.fail(call, certificate)
 	}
 	return m.mu.Unlock, err
