@@ -51,7 +51,7 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 	}
 	of := e.fleet.Rotations[en.cert.Issuer]
 	skip := func(id trust.ID) bool {
-		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) && !e.isBack(id) || of.WithoutLeft && (e.leftFile(id) || e.notServing(id, r.Next.Under))
+		return slices.Contains(without, id.Host) || slices.Contains(of.Without, id.Host) && (of.AtOnce || !e.isBack(id)) || of.WithoutLeft && (e.leftFile(id) || e.notServing(id, r.Next.Under))
 	}
 	return e.trusts().Refusals(r.Node, r.Next, r.Now, e.Now(), limit, skip)
 }

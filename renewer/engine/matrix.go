@@ -193,7 +193,9 @@ func (e *Engine) suppose(s Subject, c renewer.ImpactCase) trust.Suppose {
 	case s.Host != "":
 		out.Leaves = func(n *trust.Node, _ trust.Leaf) bool { return n.Host == s.Host }
 	case s.Issuer != "":
-		out.Leaves = func(_ *trust.Node, l trust.Leaf) bool { return l.Issuer == s.Issuer || slices.Contains(s.Below, l.Issuer) }
+		out.Leaves = func(_ *trust.Node, l trust.Leaf) bool {
+			return l.Issuer == s.Issuer || slices.Contains(s.Below, l.Issuer)
+		}
 		out.End = e.roots.lastEnd(s.Issuer)
 	default:
 		out.Leaves = func(n *trust.Node, _ trust.Leaf) bool { return slices.Contains(s.Certificates, n.Certificate) }

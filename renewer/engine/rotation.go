@@ -14,6 +14,7 @@ import (
 // Rotation is what the replacement of an issuer's CA asks of everybody.
 type Rotation struct {
 	Without     []string  // hosts that its certificates do not wait for
+	AtOnce      bool      // whether those hosts answer or not: the key is compromised, and certificates are under it still
 	WithoutLeft bool      // nor do they wait for what left the fleet file, or for a stopped service with the root in place
 	Gone        []string  // roots that no leaf keeps in a ca file any more
 	Spare       bool      // but for the ca files of those hosts
@@ -147,7 +148,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 					}
 				}
 				for _, n := range g.Holders(root, now) {
-					out.Trusting = append(out.Trusting, n.ID.String())
+					out.Trusting = append(out.Trusting, n.String())
 				}
 			}
 			if !s.Anew.IsZero() {

@@ -76,6 +76,7 @@ func (r *rotations) engine() map[string]engine.Rotation {
 		if !one.SwitchedAt.IsZero() {
 			e.Replaced, e.Revoked = rootsOf(one.Old()), one.Revoked()
 		}
+		e.AtOnce = one.Compromised && !one.Stage.Over()
 		if one.Anew {
 			e.Anew = one.SwitchedAt
 		}

@@ -82,11 +82,11 @@ func TestARotationIsNotOverWhileAnotherIssuerLeadsToTheRoot(t *testing.T) {
 	_, err := local.Create(local.Config{Name: "b", CertFile: w.in("state", "issuers", "b", "ca.pem"), KeyFile: w.in("state", "issuers", "b", "ca-key.pem")}, local.CreateOptions{})
 	must(t, err)
 	w.with("ca rotate top", func(ctx context.Context, a *App) { // before the entries follow
-		v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "top", Kind: "rotate", Compromised: true}, nil)
+		_, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "top", Kind: "rotate", Compromised: true}, nil)
 		must(t, err)
 		_, err = a.stepRotations(ctx)
 		must(t, err)
-		if v = a.rotationView("top"); v.Stage != "drop_root" || v.TrustedNowhere > 0 || len(v.Waiting) == 0 {
+		if v := a.rotationView("top"); v.Stage != "drop_root" || v.TrustedNowhere > 0 || len(v.Waiting) == 0 {
 			t.Errorf("%+v", v)
 		}
 	})

@@ -85,7 +85,7 @@ func TestARotationDoesNotWaitForWhatWasNeverPlaced(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, mutualTLS, false)
 			must(t, os.Mkdir(w.in("open"), 0o700))
-			must(t, os.Chmod(w.in("open"), 0o777)) //nolint:gosec // on purpose
+			must(t, os.Chmod(w.in("open"), 0o777))
 			w.cas["a"] = writeCA(t, w.in("state", "issuers", "a"), testpki.NewWith(t, testpki.Options{
 				CommonName: "a CA", NotAfter: time.Now().AddDate(9, 0, 0), Permitted: []string{"localhost", "here"},
 			}))
