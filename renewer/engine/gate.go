@@ -59,12 +59,8 @@ func (e *Engine) refusals(en *entry, without []string, limit int) []trust.Refusa
 // notServing reports whether one of the roots is in the ca file of a placement, and only
 // its service is not as it should be: it loads the root when it starts.
 func (e *Engine) notServing(id trust.ID, roots renewer.RootSet) bool {
-	c, ok := e.fleet.Certificate(id.Certificate)
-	if !ok {
-		return false
-	}
-	en, _, err := e.load(id.Certificate, c)
-	if err != nil {
+	en := e.inFile(id)
+	if en == nil {
 		return false
 	}
 	st := en.rec.Placements[id.Host]

@@ -46,15 +46,25 @@ func (f *Fleet) banned() map[string][]string {
 	return out
 }
 
+// inFile returns the entry of a placement; nil for one that left the fleet file, or that
+// cannot be read.
+func (e *Engine) inFile(id trust.ID) *entry {
+	c, ok := e.fleet.Certificate(id.Certificate)
+	if !ok {
+		return nil
+	}
+	en, _, err := e.load(id.Certificate, c)
+	if err != nil {
+		return nil
+	}
+	return en
+}
+
 // isBack reports whether a placement that was gone on without was seen as it should be
 // since: it is a peer like any other again.
 func (e *Engine) isBack(id trust.ID) bool {
-	c, ok := e.fleet.Certificate(id.Certificate)
-	if !ok {
-		return false
-	}
-	en, _, err := e.load(id.Certificate, c)
-	if err != nil || !en.rec.Placements[id.Host].Matches {
+	en := e.inFile(id)
+	if en == nil || !en.rec.Placements[id.Host].Matches {
 		return false
 	}
 	s, _ := e.step(en, id.Host)
@@ -170,12 +180,8 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 // replaced reports whether the files of a placement have a leaf under a root, whatever
 // its service presents.
 func (e *Engine) replaced(id trust.ID, root string) bool {
-	c, ok := e.fleet.Certificate(id.Certificate)
-	if !ok {
-		return false
-	}
-	en, _, err := e.load(id.Certificate, c)
-	if err != nil {
+	en := e.inFile(id)
+	if en == nil {
 		return false
 	}
 	st := en.rec.Placements[id.Host]
