@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"renewer/configs"
@@ -65,6 +66,10 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		why := h.Name + " does not have the root of " + one.To.Subject + " yet"
 		if h.InPlace {
 			why = h.Name + " has the root of " + one.To.Subject + ", and is not known to have loaded it"
+		}
+		if h.Blocked && !h.Left && one.Kind != rotation.Reissued && reissueMends(ca) {
+			h.Hint += fmt.Sprintf("; if it verifies strictly it refuses %s: renewer ca rotate %[2]s --cancel, renewer ca reissue %[2]s --wait, and then rotate", one.From.Subject, is.Name)
+			h.Hint = strings.TrimPrefix(h.Hint, "; ")
 		}
 		o.Lacking = append(o.Lacking, holder(h, why, down))
 	}

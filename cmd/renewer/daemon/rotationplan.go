@@ -9,6 +9,7 @@ import (
 
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/rotation"
 )
 
@@ -44,6 +45,9 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		a.health.ask(ctx, a.parts.Load())
 	}
 	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised, sameRoot: one.From.Root == one.To.Root, anew: one.Anew}
+	if p.lacking, err = a.lacking(ctx, one); err != nil {
+		return v, err
+	}
 	v.Plan = p.stages(r, one.From.NotAfter.Add(-a.longest(is.Name)))
 	if goesOn {
 		v.Plan = ahead(v.Plan, one)
@@ -73,6 +77,20 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	return v, nil
 }
 
+// lacking names the placements that the next CA waits for; nil where it is not there yet,
+// or signs.
+func (a *App) lacking(ctx context.Context, one rotation.Rotation) (map[string]bool, error) {
+	if one.To.Fingerprint == "" || !one.SwitchedAt.IsZero() {
+		return nil, nil
+	}
+	at, err := a.eng.Succession(ctx, engine.Succeeding{Issuer: one.Issuer, To: one.To.Root})
+	names := map[string]bool{}
+	for _, h := range at.Lacking {
+		names[h.Name] = true
+	}
+	return names, err
+}
+
 // ahead leaves out the stages that a rotation has behind it.
 func ahead(plan []renewer.RotationStep, one rotation.Rotation) []renewer.RotationStep {
 	at := one.Stage
@@ -90,6 +108,8 @@ type rotationPlan struct {
 	hurried  bool
 	sameRoot bool // the next CA is under the root that is trusted already
 	anew     bool // and has another key
+
+	lacking map[string]bool // placements without the next root, where the next CA is there already; nil: it is not
 }
 
 // placed is a placement with its entry.
@@ -164,8 +184,15 @@ func (p rotationPlan) step(stage rotation.Stage, what string, list []placed, tru
 func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []renewer.RotationStep {
 	verifiers, presenters := p.verifiers(), p.presenters()
 	added, dropped := "the new root goes into every ca file", "the old root leaves every ca file"
-	if p.sameRoot {
-		verifiers, added, dropped = nil, "none: both are under the same root", "none: the root stays"
+	dropping := verifiers
+	switch reissued := r.Kind == string(rotation.Reissued); {
+	case p.sameRoot:
+		verifiers, dropping, added, dropped = nil, nil, "none: both are under the same root", "none: the root stays"
+	case reissued:
+		dropping, added, dropped = nil, "the new root takes the place of the old one in every ca file", "none: it is gone already"
+	case p.lacking != nil:
+		verifiers = slices.DeleteFunc(slices.Clone(verifiers), func(pl placed) bool { return !p.lacking[pl.ID()] })
+		added = "the new root, which is there already, goes into the ca files without it"
 	}
 	sw := renewer.RotationStep{
 		Stage: "switch", What: "the next CA signs", Hosts: []string{},
@@ -184,7 +211,7 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 	if r.Keep > 0 && !r.Compromised {
 		out = append(out, renewer.RotationStep{Stage: string(rotation.Keep), What: "the old root stays trusted", Hosts: []string{}, When: configs.FormatDuration(r.Keep) + " after the switch"})
 	}
-	return append(out, p.step(rotation.DropRoot, dropped, verifiers, true))
+	return append(out, p.step(rotation.DropRoot, dropped, dropping, true))
 }
 
 // count is how many certificates placements are of.
