@@ -172,6 +172,7 @@ type Holder struct {
 	Until       time.Time // when it is over by itself; zero: not by time
 	Left        bool      // it left the fleet file: Blocked until it is back, or let go
 	Replaced    bool      // its files have the certificate that it is to present
+	Kept        time.Time // an operator rolled it back, and it is renewed then; zero: not that
 }
 
 // Stuck reports whether its files are as they should be, and only its service is not.

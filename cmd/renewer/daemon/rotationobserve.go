@@ -118,8 +118,10 @@ func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
 		why += ": " + h.Why
 	case away:
 		why += ": " + h.Host + " cannot be reached"
+	case !h.Kept.IsZero():
+		why += ": it was rolled back, and is renewed at " + h.Kept.UTC().Format(time.RFC3339)
 	}
-	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left, Replaced: h.Replaced}
+	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left, Replaced: h.Replaced, Kept: h.Kept}
 }
 
 // down are the hosts that did not answer last.

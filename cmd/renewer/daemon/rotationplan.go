@@ -45,8 +45,15 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		a.health.ask(ctx, a.parts.Load())
 	}
 	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised, sameRoot: one.From.Root == one.To.Root, anew: one.Anew}
-	if p.lacking, err = a.lacking(ctx, one); err != nil {
+	lacking, presenting, err := a.affected(ctx, one)
+	if err != nil {
 		return v, err
+	}
+	if one.To.Fingerprint != "" && one.SwitchedAt.IsZero() {
+		p.lacking = map[string]bool{}
+		for _, h := range lacking {
+			p.lacking[h.Name] = true
+		}
 	}
 	v.Plan = p.stages(r, one.From.NotAfter.Add(-a.longest(is.Name)))
 	if goesOn {
@@ -54,17 +61,15 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	}
 	v.Warnings = p.warnings(r)
 	v.Breaks = p.breaks(r, a.down())
-	left, err := a.eng.Left(ctx, is.Name, one.From.Root)
-	if err != nil {
-		return v, err
-	}
-	for _, h := range left {
+	for _, h := range append(lacking, presenting...) {
 		switch {
 		case slices.Contains(r.Without, h.Host):
-		case r.Compromised:
-			v.Breaks = append(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
-		default:
-			v.Warnings = append(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		case h.Left && r.Compromised:
+			v.Breaks = add(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
+		case h.Left:
+			v.Warnings = add(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		case !h.Kept.IsZero() && !p.hurried:
+			v.Warnings = add(v.Warnings, fmt.Sprintf("%s was rolled back, and keeps its certificate until %s: renewer renew %s replaces it then at once, and --now all of them", h.Name, h.Kept.UTC().Format(time.RFC3339), h.Certificate))
 		}
 	}
 	if r.Compromised {
@@ -77,18 +82,30 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	return v, nil
 }
 
-// lacking names the placements that the next CA waits for; nil where it is not there yet,
-// or signs.
-func (a *App) lacking(ctx context.Context, one rotation.Rotation) (map[string]bool, error) {
-	if one.To.Fingerprint == "" || !one.SwitchedAt.IsZero() {
-		return nil, nil
+// affected are the placements that do not have the root of the next CA yet, and those
+// that present what is replaced.
+func (a *App) affected(ctx context.Context, one rotation.Rotation) (lacking, presenting []engine.Held, err error) {
+	before, err := a.eng.Succession(ctx, engine.Succeeding{Issuer: one.Issuer, To: one.To.Root})
+	if err != nil {
+		return nil, nil, err
 	}
-	at, err := a.eng.Succession(ctx, engine.Succeeding{Issuer: one.Issuer, To: one.To.Root})
-	names := map[string]bool{}
-	for _, h := range at.Lacking {
-		names[h.Name] = true
+	s := engine.Succeeding{Issuer: one.Issuer, To: one.To.Root, Switched: true}
+	if one.Anew {
+		s.Anew = time.Now()
 	}
-	return names, err
+	if one.Kind != rotation.Reissued {
+		s.From = rootsOf(one.Old())
+	}
+	after, err := a.eng.Succession(ctx, s)
+	return before.Lacking, after.Presenting, err
+}
+
+// add appends what is not in a list yet.
+func add(list []string, text string) []string {
+	if slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
 }
 
 // ahead leaves out the stages that a rotation has behind it.
