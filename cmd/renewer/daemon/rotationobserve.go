@@ -28,6 +28,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		return o, err
 	}
 	o.Signing = renewer.Fingerprint(ca.Raw)
+	ours := func(c rotation.CA) bool { return c.Fingerprint == o.Signing }
+	if !slices.ContainsFunc(append([]rotation.CA{one.From, one.To}, one.Before...), ours) {
+		before, _ := local.OldCAs(localConfig(is)) // what cannot be read is left out
+		o.Followed = slices.ContainsFunc(before, func(old local.Old) bool { return renewer.Fingerprint(old.Cert.Raw) == one.To.Fingerprint })
+	}
 	signs, _, err := local.NextRoot(localConfig(is)) // where it signs, or was taken back, there is none
 	if err == nil {
 		o.Next = renewer.Fingerprint(signs.Raw)
@@ -39,7 +44,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	o.NextErr = err
 	o.SwitchBy = ca.NotAfter.Add(-a.longest(is.Name))
 	s := engine.Succeeding{
-		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
+		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: one.Switched(o), Cancelled: !one.CancelledAt.IsZero(),
 	}
 	for _, old := range one.Old() {
 		if old.Root == old.Fingerprint[:min(len(old.Root), len(old.Fingerprint))] {
@@ -82,7 +87,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		}
 	}
 	whose := one.From.Subject
-	if o.Signing != one.To.Fingerprint {
+	if !one.Switched(o) {
 		whose = one.To.Subject
 	}
 	for _, h := range at.Holding {

@@ -122,6 +122,53 @@ func TestARotationNamesWhatWasRolledBack(t *testing.T) {
 	}
 }
 
+// A backup of a rotation that is restored when another CA signs than any of its own: what
+// is left of it is its old root, and it ends by itself.
+func TestARotationOfARestoredBackupEndsAfterTheNextOne(t *testing.T) {
+	for name, keep := range map[string]time.Duration{"at keep": time.Hour, "at its beginning": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			rotate(renewer.RotateRequest{Keep: keep})(w)
+			if keep > 0 {
+				w.passes()
+				w.at("keep")
+			}
+			file := w.backup()
+			w.passes()
+			over := func() { // as if it were an hour later
+				w.with("an hour later", func(ctx context.Context, a *App) {
+					if one, wait, _ := a.rotations.of("a"); one.Keep > 0 {
+						one.Keep = time.Nanosecond
+						must(t, a.recordRotation(ctx, one, wait))
+					}
+				})
+				w.passes()
+			}
+			over()
+			rotate(renewer.RotateRequest{})(w)
+			w.passes()
+			w.at("done")
+			w.restore(file)
+			w.passes()
+			if keep > 0 {
+				w.at("keep")
+				refuses(w, renewer.RotateRequest{Issuer: "a", Cancel: true}, "signs already", "renewer ca rotate a")
+			}
+			over()
+			w.at("done")
+			w.endsWith("svc", "c")
+			w.endsWith("cli", "c")
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("%q", refused)
+			}
+		})
+	}
+}
+
 // A new entry that never got a certificate, because the CA that signs cannot sign it or
 // its directory cannot be written, has nothing in place: a rotation does not wait for it.
 func TestARotationDoesNotWaitForWhatWasNeverPlaced(t *testing.T) {
