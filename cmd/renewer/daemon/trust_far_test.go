@@ -203,6 +203,13 @@ func TestACAIsReplacedWithoutAHostThatIsGone(t *testing.T) {
 			if name == "retired" {
 				return
 			}
+			w.with("impact", func(ctx context.Context, a *App) {
+				i, err := a.Impact(ctx, renewer.ImpactRequest{Target: "host:far"})
+				must(t, err)
+				if text := strings.Join(i.Notes, "; "); len(i.Refused) > 0 || !strings.Contains(text, "svc@here is refused by cli@far already: renewer trust shows it") {
+					t.Errorf("the impact of far: %+v", i)
+				}
+			})
 			// It comes back after all, with an old leaf and an old bundle.
 			w.saysWhoRefuses("cli@far", "svc@here")
 			way.shut.Store(false)
