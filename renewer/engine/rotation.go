@@ -130,6 +130,7 @@ type Succeeding struct {
 	From                []string
 	Switched, Cancelled bool
 	Anew                time.Time // leaves under To are old as well if they were issued before
+	Loaded              bool      // a root counts until no service has it loaded
 	Own                 []string  // those of From that signed themselves: they go where other issuers brought them as well
 }
 
@@ -160,6 +161,14 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 				}
 				for _, n := range g.Holders(root, now) {
 					out.Trusting = append(out.Trusting, n.String())
+				}
+				if !s.Loaded {
+					continue
+				}
+				for _, id := range g.Loading(root, now) {
+					h := e.held(id, e.leftFile(id), len(out.Holding))
+					h.Replaced = true
+					out.Holding, out.Trusting = append(out.Holding, h), append(out.Trusting, h.Name)
 				}
 			}
 			if !s.Anew.IsZero() {

@@ -44,7 +44,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	o.NextErr = err
 	o.SwitchBy = ca.NotAfter.Add(-a.longest(is.Name))
 	s := engine.Succeeding{
-		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: one.Switched(o), Cancelled: !one.CancelledAt.IsZero(),
+		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: one.Switched(o), Cancelled: !one.CancelledAt.IsZero(), Loaded: one.Compromised,
 	}
 	for _, old := range one.Old() {
 		if old.Root == old.Fingerprint[:min(len(old.Root), len(old.Fingerprint))] {
@@ -91,7 +91,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		whose = one.To.Subject
 	}
 	for _, h := range at.Holding {
-		o.Holding = append(o.Holding, holder(h, h.Name+" has the root of "+whose+" still", down))
+		why := h.Name + " has the root of " + whose + " still"
+		if h.Replaced {
+			why = h.Name + " is not known to have loaded that the root of " + whose + " is gone"
+		}
+		o.Holding = append(o.Holding, holder(h, why, down))
 	}
 	return o, nil
 }

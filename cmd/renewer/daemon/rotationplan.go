@@ -68,6 +68,8 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 			v.Breaks = add(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
 		case h.Left:
 			v.Warnings = add(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		case h.Blocked && r.Compromised && !a.down()[h.Host]: // else the host is named
+			v.Breaks = add(v.Breaks, fmt.Sprintf("%s is not as it should be (%s): it will refuse the new certificates and be refused, until its service has loaded its files", h.Name, h.Why))
 		case !h.Kept.IsZero() && !p.hurried:
 			v.Warnings = add(v.Warnings, fmt.Sprintf("%s was rolled back, and keeps its certificate until %s: renewer renew %s replaces it then at once, and --now all of them", h.Name, h.Kept.UTC().Format(time.RFC3339), h.Certificate))
 		}

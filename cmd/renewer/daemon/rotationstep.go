@@ -148,7 +148,7 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}
 		if len(r.Left) > 0 {
-			text += "; these have that root still: " + strings.Join(renewer.Members(r.Left, mostWaits), ", ")
+			text += "; these have that root in place or loaded still: " + strings.Join(renewer.Members(r.Left, mostWaits), ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:
