@@ -126,6 +126,22 @@ func TestARotationBeingTakenBackGivesWay(t *testing.T) {
 	}
 }
 
+// The key is compromised, and a host that is gone on without answers all the same: nothing
+// waits for what it cannot be known to have loaded.
+func TestACompromisedCAIsReplacedWithoutAHostThatAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS+"  - {name: kept, usages: [client], default_sans: false, hosts: [far], dir: DIR/kept, issuer: a, settle: 24h, reloads: {trust: restart}}\n", false)
+	w.addFar()
+	everyone("a")(w)
+	w.passes()
+	rotate(renewer.RotateRequest{Compromised: true, Without: []string{"far"}})(w)
+	w.without("far")
+	w.at("done")
+	w.holds("svc", "here", "b")
+	w.holds("cli", "here", "b")
+	shows("svc", "b")(w)
+}
+
 // The key is compromised while a service is stopped on a host that can be reached. Its
 // files are replaced, so the old root leaves every ca file and its certificates are
 // revoked; what is not known to have loaded its new one is named.
