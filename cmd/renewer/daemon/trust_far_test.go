@@ -203,7 +203,14 @@ func TestACAIsReplacedWithoutAHostThatIsGone(t *testing.T) {
 			if name == "retired" {
 				return
 			}
-			w.with("impact", func(ctx context.Context, a *App) {
+			w.with("verify and impact", func(ctx context.Context, a *App) {
+				found, err := a.Verify(ctx, nil)
+				must(t, err)
+				for _, v := range found {
+					if v.Unreachable != (v.Host == "far") || v.OK && v.Unreachable {
+						t.Errorf("%+v", v)
+					}
+				}
 				i, err := a.Impact(ctx, renewer.ImpactRequest{Target: "host:far"})
 				must(t, err)
 				if text := strings.Join(i.Notes, "; "); len(i.Refused) > 0 || !strings.Contains(text, "svc@here is refused by cli@far already: renewer trust shows it") {
