@@ -66,7 +66,9 @@ func (t *transition) staged() {
 	switch {
 	case o.Found != nil: // nothing is written before it is known who accepts what is there
 		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending
-		t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		if o.Previous == "" {
+			t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		}
 		return
 	case o.Missing == MissingKey && t.r.Kind == KindRollback:
 		t.fail(o.Err)

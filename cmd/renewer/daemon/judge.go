@@ -125,17 +125,22 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 	if err != nil {
 		return ""
 	}
-	top := len(path) - 1
-	faults := pki.StrictFaults(path[top])
 	switch {
-	case top > 0:
+	case len(path) > 1:
 		return strictFixBelow(fleet, is.Name, path)
-	case slices.Contains(faults, pki.EmptySubject):
+	case slices.Contains(pki.StrictFaults(path[0]), pki.EmptySubject):
 		return "renewer ca rotate " + is.Name + " replaces it with a CA that has a name"
-	case len(faults) > 0:
+	case reissueMends(path[0]):
 		return "renewer ca reissue " + is.Name + " signs the same key and name with the extensions that are missing"
 	}
 	return ""
+}
+
+// reissueMends reports whether strict peers refuse a CA that signs, and not the same one
+// signed anew.
+func reissueMends(ca *x509.Certificate) bool {
+	faults := pki.StrictFaults(ca)
+	return len(faults) > 0 && !slices.Contains(faults, pki.EmptySubject) && ca.CheckSignatureFrom(ca) == nil
 }
 
 // strictFixBelow is that of a CA below another: only what is above it signs it anew.

@@ -353,3 +353,41 @@ func TestAnEntryIsRenamedWhileItsRolloutWaits(t *testing.T) {
 		})
 	}
 }
+
+// What is let go, or was on a retired host, and comes back, has files that renewer wrote:
+// they are called nobody else's, and their root goes when another one takes its place.
+func TestWhatWasLetGoAndComesBackIsNotForeign(t *testing.T) {
+	for name, gone := range map[string]func(*world){
+		"let go": func(w *world) { leaves("cli")(w); everyone("a")(w); w.pass("without it"); forgets("cli")(w) },
+		"retired": func(w *world) {
+			w.hosts = strings.Replace(w.hosts, "far: {address", "far: {retired: true, address", 1)
+			everyone("a")(w)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, strings.Replace(farService, "{name: cli, usages: [client],", "{name: cli, usages: [client], hosts: [far], ", 1), false)
+			w.addFar()
+			entries, hosts := w.entries, w.hosts
+			everyone("a")(w)
+			w.passes()
+			gone(w)
+			w.pass("without it")
+			w.entries, w.hosts = entries, hosts
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.rocky = true
+			w.passes()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			w.with("history", func(_ context.Context, a *App) {
+				events, err := a.store.Events(renewer.EventFilter{})
+				must(t, err)
+				for _, e := range events {
+					if e.Type == renewer.EventFound {
+						t.Errorf("%+v", e)
+					}
+				}
+			})
+		})
+	}
+}
