@@ -139,7 +139,7 @@ func keepOrMakeKey(cfg Config, passphrase []byte) (crypto.Signer, error) {
 // keptKey accepts only what Create itself would have written: another key was
 // put there by somebody for another purpose.
 func keptKey(cfg Config, data, passphrase []byte) (crypto.Signer, error) {
-	key, err := parseKey(data, cfg.KeyFile, passphrase)
+	key, err := parseKey(cfg, data, cfg.KeyFile, passphrase)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,6 @@ func (a *Authority) mustBeRoot() error {
 	if a.chain[0] == a.root {
 		return nil
 	}
-	return misconfigured("have a new one signed there, then: renewer ca import "+a.name+" --as-next --cert FILE --key FILE",
+	return misconfigured(fromAbove(a.name),
 		"issuer %s: %s was signed by %s, and only that can replace it", a.name, subject(a.chain[0]), subject(a.root))
 }

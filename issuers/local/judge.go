@@ -19,7 +19,7 @@ func Judge(cfg Config) (func(renewer.Request) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, clock: time.Now}
+	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, instead: cfg.instead(path), clock: time.Now}
 	return a.Judge()
 }
 
@@ -30,10 +30,10 @@ func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, fileError(cfg, err)
 	}
-	if text, err = material(text, cfg.CertFile, nil); err != nil {
+	if text, err = inPlace(cfg, text, cfg.CertFile); err != nil {
 		return nil, err
 	}
-	certs, err := parseCertificates(text, cfg.CertFile)
+	certs, err := parseCertificates(cfg, text, cfg.CertFile)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	if path == nil {
 		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
 	}
-	return path, checkChain(path, cfg.CertFile)
+	return path, checkChain(cfg, path, cfg.CertFile)
 }
 
 // Judge returns what Sign would say now of a request; see the function Judge. What the

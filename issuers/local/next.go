@@ -161,6 +161,7 @@ func ImportNext(cfg Config, certFile, keyFile string, passphrase func() ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	n.from.next = true
 	return takeOver(n, own, certFile, keyFile, passphrase, func(a *Authority) error {
 		if a.chain[0].Equal(signing.chain[0]) {
 			return misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s signs with this CA already: %s", cfg.Name, subject(a.chain[0]))
@@ -180,7 +181,7 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	}
 	was := signing.chain[0]
 	if was != signing.root {
-		return nil, misconfigured("have it signed anew there, then: renewer ca import "+cfg.Name+" --as-next --cert FILE --key FILE",
+		return nil, misconfigured(fromAbove(cfg.Name),
 			"issuer %s: %s was signed by %s, and only that can sign it anew", cfg.Name, subject(was), subject(signing.root))
 	}
 	now := time.Now().Truncate(time.Second)
@@ -291,7 +292,7 @@ func LeadsTo(cfg Config, ca *x509.Certificate) (bool, error) {
 		if err != nil {
 			return false, fileError(cfg, err)
 		}
-		certs, err := parseCertificates(data, file)
+		certs, err := parseCertificates(cfg, data, file)
 		if err != nil {
 			return false, err
 		}
@@ -316,7 +317,7 @@ func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
 	if err != nil {
 		return nil, nil, fileError(cfg, err)
 	}
-	certs, err := parseCertificates(data, file)
+	certs, err := parseCertificates(cfg, data, file)
 	if err != nil {
 		return nil, nil, err
 	}
