@@ -210,10 +210,7 @@ func TestJudgeKnowsTheLimitsOfACA(t *testing.T) {
 	openssl(t, dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem", "-out", "ca.pem", "-days", "10", "-subj", "/CN=Clients",
 		"-addext", "extendedKeyUsage=clientAuth", "-addext", "nameConstraints=critical,permitted;DNS:corp.example")
 	cfg := local.Config{Name: "ca", CertFile: filepath.Join(dir, "ca.pem"), KeyFile: filepath.Join(dir, "nowhere")}
-	judge, err := local.Judge(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := local.Judge(cfg)
 	request := func(life time.Duration, name string, usages ...renewer.Usage) renewer.Request {
 		return renewer.Request{CommonName: "x", SANs: []string{name}, Usages: usages, Lifetime: life}
 	}

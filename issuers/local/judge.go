@@ -11,16 +11,18 @@ import (
 	"renewer/renewer/pki"
 )
 
-// Judge returns what Sign would say of a request because of the CA's dates and
-// limits. It reads the certificate file alone: neither a key nor a passphrase
-// is needed, and nothing is signed with the CA.
-func Judge(cfg Config) (func(renewer.Request) error, error) {
-	path, err := pathOf(cfg)
-	if err != nil {
-		return nil, err
+// Judge returns what Sign would say of a request: all reasons at once, because of the
+// policy and the CA's dates and limits. It reads the certificate file alone: neither a
+// key nor a passphrase is needed, and nothing is signed with the CA. Where there is no
+// CA that can be read, which is said where one is needed, the policy holds alone.
+func Judge(cfg Config) func(renewer.Request) error {
+	if path, err := pathOf(cfg); err == nil {
+		a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, instead: cfg.instead(path), clock: time.Now}
+		if judge, err := a.Judge(); err == nil {
+			return judge
+		}
 	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, instead: cfg.instead(path), clock: time.Now}
-	return a.Judge()
+	return func(r renewer.Request) error { return cfg.Policy.refuses(cfg.Name, "it", r).err() }
 }
 
 // pathOf reads the certificate file alone: the signing CA, and what is above it up
@@ -54,14 +56,15 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 	var tried sync.Map
 	return func(r renewer.Request) error {
 		now := a.clock()
+		why := a.policy.refuses(a.name, "it", r)
 		if err := a.validAt(now); err != nil {
-			return err
+			return append(several{err}, why...).err()
 		}
-		if err := a.policy.refuses(a.name, "it", r); err != nil {
-			return err
+		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil {
+			why = append(why, err)
 		}
-		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil || trial == nil {
-			return err
+		if trial == nil {
+			return why.err()
 		}
 		key := fmt.Sprintln(r.CommonName, r.SANs, r.Usages)
 		said, known := tried.Load(key)
@@ -70,9 +73,9 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 			tried.Store(key, said)
 		}
 		if err, _ := said.(error); err != nil {
-			return refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err)
+			why = append(why, refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err))
 		}
-		return nil
+		return why.err()
 	}, nil
 }
 

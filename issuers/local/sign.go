@@ -40,7 +40,7 @@ func (a *Authority) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, e
 	if err != nil {
 		return renewer.Chain{}, err
 	}
-	if err := a.policy.refuses(a.name, o.Certificate, o.Request); err != nil {
+	if err := a.policy.refuses(a.name, o.Certificate, o.Request).err(); err != nil {
 		return renewer.Chain{}, err
 	}
 	if tmpl.NotBefore, tmpl.NotAfter, err = a.validity(o, now); err != nil {
