@@ -222,14 +222,17 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	return OpenNext(cfg)
 }
 
-// constrain keeps what a CA may sign.
+// constrain keeps what a CA may sign. The usage "any" limits nothing, but at OpenSSL,
+// which does not count it: it is left out.
 func constrain(tmpl, was *x509.Certificate) {
 	tmpl.PermittedDNSDomainsCritical = was.PermittedDNSDomainsCritical
 	tmpl.PermittedDNSDomains, tmpl.ExcludedDNSDomains = was.PermittedDNSDomains, was.ExcludedDNSDomains
 	tmpl.PermittedIPRanges, tmpl.ExcludedIPRanges = was.PermittedIPRanges, was.ExcludedIPRanges
 	tmpl.PermittedEmailAddresses, tmpl.ExcludedEmailAddresses = was.PermittedEmailAddresses, was.ExcludedEmailAddresses
 	tmpl.PermittedURIDomains, tmpl.ExcludedURIDomains = was.PermittedURIDomains, was.ExcludedURIDomains
-	tmpl.ExtKeyUsage, tmpl.UnknownExtKeyUsage = was.ExtKeyUsage, was.UnknownExtKeyUsage
+	if !slices.Contains(was.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		tmpl.ExtKeyUsage, tmpl.UnknownExtKeyUsage = was.ExtKeyUsage, was.UnknownExtKeyUsage
+	}
 }
 
 // OpenNext opens the next CA; the error is fs.ErrNotExist where there is none. One

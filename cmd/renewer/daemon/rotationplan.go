@@ -48,7 +48,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	if goesOn {
 		v.Plan = ahead(v.Plan, one)
 	}
-	v.Warnings = p.warnings(r)
+	v.Warnings = append(p.warnings(r), staysStrict(is, r)...)
 	v.Breaks = p.breaks(r, a.down())
 	left, err := a.eng.Left(ctx, is.Name, one.From.Root)
 	if err != nil {
