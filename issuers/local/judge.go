@@ -2,7 +2,9 @@ package local
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +31,9 @@ func Judge(cfg Config) func(renewer.Request) error {
 // to the root.
 func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	text, err := readCertificateFile(cfg.CertFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noCA(cfg, err)
+	}
 	if err != nil {
 		return nil, fileError(cfg, err)
 	}
@@ -73,7 +78,7 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 			tried.Store(key, said)
 		}
 		if err, _ := said.(error); err != nil {
-			why = append(why, refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err))
+			why = append(why, refused(a.limitsHint(), "peers would refuse what issuer %s signs: %w", a.name, err))
 		}
 		return why.err()
 	}, nil

@@ -5,11 +5,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"go.step.sm/crypto/pemutil"
 
 	"renewer/internal/atomicfile"
+	"renewer/renewer"
 	"renewer/renewer/pki"
 )
 
@@ -34,6 +36,9 @@ func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(pat
 // readPassphrase refuses an empty one.
 func readPassphrase(cfg Config) ([]byte, error) {
 	data, err := atomicfile.ReadPassphrase(cfg.PassphraseFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = renewer.WithHint(err, "write the passphrase into it, with mode 0600; or set passphrase_file of issuer "+cfg.Name+" to the file that has it")
+	}
 	if err != nil {
 		return nil, fileError(cfg, fmt.Errorf("passphrase: %w", err))
 	}

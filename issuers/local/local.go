@@ -55,6 +55,7 @@ type Authority struct {
 	leftOut     []*x509.Certificate // of the file: others of the same key, what is above those, and what is below the CA
 	encrypted   bool
 	policy      Policy
+	certFile    string
 	keyFile     string
 	instead     string // what to do once it is not valid any more
 	crlFile     string
@@ -133,7 +134,7 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err := checkChain(cfg, path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, policy: cfg.Policy, keyFile: key.file, instead: cfg.instead(path), clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, policy: cfg.Policy, certFile: cfg.CertFile, keyFile: key.file, instead: cfg.instead(path), clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}
@@ -190,6 +191,10 @@ func (a *Authority) validAt(now time.Time) error {
 	return nil
 }
 
+func noCA(cfg Config, err error) error {
+	return misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" --cert FILE --key FILE takes over an existing one", "issuer %s has no CA: %w", cfg.Name, err)
+}
+
 // readFiles says which half is missing, and what to do about it.
 func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	certPEM, certErr := readCertificateFile(cfg.CertFile)
@@ -203,8 +208,7 @@ func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	noCert, noKey := errors.Is(certErr, fs.ErrNotExist), errors.Is(keyErr, fs.ErrNotExist)
 	switch {
 	case noCert && noKey:
-		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" takes over an existing one",
-			"issuer %s has no CA: %w", cfg.Name, certErr)
+		return nil, nil, noCA(cfg, certErr)
 	case noCert:
 		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or put the certificate back from a backup",
 			"issuer %s has a key (%s) and no certificate: %w", cfg.Name, cfg.KeyFile, certErr)

@@ -111,6 +111,16 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
+// whole is the most that is written in days, or for little in hours, minutes or seconds.
+func whole(d time.Duration) string {
+	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute} {
+		if d >= unit {
+			return seconds(d.Truncate(unit))
+		}
+	}
+	return seconds(d)
+}
+
 // seconds writes a duration as the fleet file has it, in its largest whole unit.
 func seconds(d time.Duration) string {
 	for _, u := range []struct {

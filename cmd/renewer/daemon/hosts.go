@@ -171,6 +171,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	found := []renewer.Finding{}
 	if host == "" {
 		found = append(found, a.inventoryFindings(ctx)...)
+		found = append(found, a.issuerFindings(ctx)...)
 		found = append(found, a.strictFindings(ctx)...)
 	}
 	var names []string
