@@ -35,11 +35,11 @@ func (p Policy) refuses(issuer, certificate string, r renewer.Request) (why seve
 	if len(p.Names) == 0 {
 		return why
 	}
-	names := r.SANs
-	if (plainDNS(r.CommonName) || isAddress(r.CommonName)) && !slices.Contains(names, r.CommonName) {
-		names = append(slices.Clone(names), r.CommonName) // what OpenSSL would take for one
+	if cn := r.CommonName; (plainDNS(cn) || isAddress(cn)) && !p.allows(cn) && !slices.Contains(r.SANs, cn) {
+		why = append(why, refused(fmt.Sprintf("set common_name to a name that is, or add %s to allowed_names of issuer %s", cn, issuer),
+			"%s has the common name %s, which can be taken for the name of a host, and is not among allowed_names of issuer %s", certificate, cn, issuer))
 	}
-	if other := slices.DeleteFunc(slices.Clone(names), p.allows); len(other) > 0 {
+	if other := slices.DeleteFunc(slices.Clone(r.SANs), p.allows); len(other) > 0 {
 		list, them, are := strings.Join(other, ", "), "them", "are"
 		if len(other) == 1 {
 			them, are = "it", "is"
