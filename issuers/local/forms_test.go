@@ -146,6 +146,17 @@ func TestImportNamesWhatIsNoCA(t *testing.T) {
 			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))
 		}
 	}
+	certFile := filepath.Join(dir, "ca.pem")
+	testpki.WriteFile(t, certFile, ca.PEM(), 0o644)
+	for says, files := range map[string][2]string{
+		"holds no certificate but a private key": {keyFile, certFile}, // the two are swapped
+		"holds no private key":                   {certFile, certFile},
+		"no such file or directory":              {filepath.Join(dir, "nowhere"), keyFile},
+	} {
+		if _, err := local.Import(config(t, ""), files[0], files[1], nil); err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(renewer.Hint(err), "name the file") {
+			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))
+		}
+	}
 }
 
 // Of several certificates with the key of the CA, the self-signed one that lasts

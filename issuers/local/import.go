@@ -42,6 +42,10 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	if err != nil {
 		return nil, err
 	}
+	if !hasCertificate(cert.text) {
+		_, err := parseCertificates(cfg, cert.text, certFile)
+		return nil, renewer.WithHint(err, "name the file of the certificate: --cert FILE")
+	}
 	if keyFile == "" && !hasKey(cert.text) {
 		return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
 	}
@@ -106,7 +110,13 @@ func foreign(cfg Config, flag, file string, read func(string) ([]byte, error), o
 
 // openForeignKey says of a key that was encrypted in its container that it is encrypted.
 func openForeignKey(cfg Config, file string, o opener) (privateKey, error) {
-	m, err := foreign(cfg, "--key", file, readKeyFile, o)
+	m, err := foreign(cfg, "--key", file, func(file string) ([]byte, error) {
+		data, err := readKeyFile(file)
+		if all, failed := readCertificateFile(file); failed == nil && hasCertificate(pki.Plain(all)) && !hasKey(all) {
+			return all, nil // others may read it: there is no key in it
+		}
+		return data, err
+	}, o)
 	if err != nil {
 		return privateKey{}, err
 	}

@@ -115,7 +115,7 @@ func keyBlock(data []byte, file string) (*pem.Block, error) {
 		}
 	}
 	if key == nil {
-		return nil, misconfigured("it should be PEM: -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
+		return nil, misconfigured("name the file of the key: --key FILE; in PEM it begins with -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
 	}
 	return key, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/asn1"
 	"encoding/pem"
+	"strings"
 
 	"renewer/renewer/pki"
 )
@@ -27,7 +28,7 @@ type opener struct {
 func readMaterial(cfg Config, data []byte, file string, o opener) (material, error) {
 	text := pki.Plain(data)
 	if block, _ := pem.Decode(text); block != nil {
-		return material{text: text}, wrongBlocks(text, file)
+		return material{text: text}, wrongBlocks(cfg, text, file)
 	}
 	var outer asn1.RawValue
 	if _, err := asn1.Unmarshal(data, &outer); err != nil || outer.Tag != asn1.TagSequence || !outer.IsCompound {
@@ -40,7 +41,7 @@ func readMaterial(cfg Config, data []byte, file string, o opener) (material, err
 	if m, is, err := fromPKCS12(cfg, data, file, o); is {
 		return m, err
 	}
-	text, err := fromDER(data, file, outer)
+	text, err := fromDER(cfg, data, file, outer)
 	return material{text: text}, err
 }
 
@@ -51,11 +52,11 @@ func inPlace(cfg Config, data []byte, file string) ([]byte, error) {
 }
 
 // wrongBlocks names containers that renewer does not open.
-func wrongBlocks(text []byte, file string) error {
+func wrongBlocks(cfg Config, text []byte, file string) error {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "PKCS7", "CMS":
-			return misconfigured("openssl pkcs7 -in "+file+" -print_certs -out NEW.pem", "%s is PKCS #7", file)
+			return pkcs7(cfg, file, "")
 		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
 			return misconfigured("give the certificate that was made for it", "%s is a certificate request", file)
 		}
@@ -63,9 +64,14 @@ func wrongBlocks(text []byte, file string) error {
 	return nil
 }
 
+func pkcs7(cfg Config, file, form string) error {
+	_, _, key := cfg.origin()
+	return misconfigured("write its certificates as PEM: openssl pkcs7"+form+" -in "+file+" -print_certs -out NEW.pem; "+cfg.take("NEW.pem", key), "%s is PKCS #7", file)
+}
+
 // fromDER tells the forms by their first fields: RFC 5280, RFC 5958, RFC 8017,
 // RFC 5915, RFC 5652.
-func fromDER(data []byte, file string, outer asn1.RawValue) ([]byte, error) {
+func fromDER(cfg Config, data []byte, file string, outer asn1.RawValue) ([]byte, error) {
 	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	var first, second asn1.RawValue
 	rest, err := asn1.Unmarshal(outer.Bytes, &first)
@@ -79,7 +85,7 @@ func fromDER(data []byte, file string, outer asn1.RawValue) ([]byte, error) {
 	switch {
 	case err != nil:
 	case first.Tag == asn1.TagOID:
-		return nil, misconfigured("openssl pkcs7 -inform DER -in "+file+" -print_certs -out NEW.pem", "%s is PKCS #7", file)
+		return nil, pkcs7(cfg, file, " -inform DER")
 	case version >= 0 && second.Tag == asn1.TagSequence:
 		return encode("PRIVATE KEY", outer.FullBytes), nil
 	case version == 0 && second.Tag == asn1.TagInteger:
@@ -102,6 +108,17 @@ func fromDER(data []byte, file string, outer asn1.RawValue) ([]byte, error) {
 	}
 	return nil, misconfigured("renewer reads PEM, DER and PKCS #12; openssl asn1parse -inform DER -in "+file+" shows what is in it",
 		"%s is neither a certificate nor a key", file)
+}
+
+// hasCertificate reports whether a PEM text has a certificate, or something else that is
+// taken for one.
+func hasCertificate(text []byte) bool {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") && !strings.HasSuffix(block.Type, "PARAMETERS") {
+			return true
+		}
+	}
+	return false
 }
 
 // hasKey reports whether a PEM text has a private key.
