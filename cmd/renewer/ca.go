@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -244,7 +245,7 @@ func (c *cli) showCA(info local.Info) {
 		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
 		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
 	for _, left := range info.LeftOut {
-		c.say("left out: %s, which has the same key or is above one that has", left)
+		c.say("left out: %s, which the CA does not need", left)
 	}
 	if len(info.StrictPeers) > 0 {
 		c.caution(c.strictPeers(info))
@@ -296,7 +297,11 @@ func localIssuer(f *configs.Fleet, args []string) (string, error) {
 
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
-		return atomicfile.ReadPassphrase(file)
+		b, err := atomicfile.ReadPassphrase(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = renewer.WithHint(err, "name the file that is meant: --passphrase-file FILE")
+		}
+		return b, err
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
 		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted, and there is no terminal to ask for its passphrase", key), "give --passphrase-file FILE")

@@ -269,6 +269,9 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	}
 	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout, gen.Under = j.rollout.ID, under
+	if to, err := j.roots.certs(under); err == nil { // they are known: the chain was checked with them
+		gen.EndBy(pki.End(chain, to))
+	}
 	return &gen, &sealed, append(append(notes, gen.Warnings(j.current)...), pki.StrictWarnings(chain, j.current)...), nil
 }
 

@@ -15,17 +15,12 @@ import (
 	"renewer/renewer/pki"
 )
 
-// judges say what a local issuer would refuse, before anything is signed. An
-// issuer without a CA, or with one that cannot be read, has none: that is said
-// where the CA is needed.
+// judges say what a local issuer would refuse, before anything is signed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
 	for _, is := range fleet.Issuers {
-		if is.Type != "local" {
-			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out[is.Name] = judge
+		if is.Type == "local" {
+			out[is.Name] = local.Judge(localConfig(is))
 		}
 	}
 	return out
@@ -45,17 +40,15 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 	}
 }
 
-// CheckRequests returns what the CAs at hand would not do of a fleet file: what they
-// would not sign, an error for each reason with the first request that it concerns, and
-// that nothing replaces an intermediate by itself.
+// CheckRequests returns what the local issuers would not do of a fleet file: what their
+// policies and the CAs at hand would not sign, an error for each reason with the first
+// request that it concerns, and that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
 	for _, is := range fleet.Issuers {
 		if is.Type != "local" {
 			continue
 		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out = append(out, refusals(fleet, is.Name, judge)...)
-		}
+		out = append(out, refusals(fleet, is.Name, local.Judge(localConfig(is)))...)
 		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
 			out = append(out, renewer.WithHint(
 				fmt.Errorf("issuer %s: rotate_at and standby_root need a CA that signs itself, and %s was signed by %s", is.Name, path[0].Subject, path[1].Subject),
@@ -68,21 +61,30 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {
 	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
 	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
-		err := judge(r)
-		if err == nil {
-			return
+		for _, err := range each(judge(r)) {
+			if i, known := first[err.Error()]; known {
+				more[i]++
+				continue
+			}
+			first[err.Error()] = len(out)
+			out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 		}
-		if i, known := first[err.Error()]; known {
-			more[i]++
-			return
-		}
-		first[err.Error()] = len(out)
-		out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 	})
 	for i, n := range more {
 		out[i] = renewer.WithHint(fmt.Errorf("%w (and %d more)", out[i], n), renewer.Hint(out[i]))
 	}
 	return out
+}
+
+// each takes an error apart that says several things.
+func each(err error) []error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the error itself, and not one that it wraps
+		return several.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // cannotSign says what a CA would not sign first of all that its issuer is asked for; nil
