@@ -30,7 +30,7 @@ var ErrRate = errors.New("the issuer's rate is used up")
 // days: it is asked again with the same key, no sooner than RetryAfter. Nothing is wrong,
 // unless the class is ClassMisconfigured: then the answer was of no use, and another one
 // is waited for.
-var ErrLater = errors.New("the issuer has not signed it yet")
+var ErrLater = errors.New("not signed yet")
 
 // Error carries what somebody decides on: the class, and the way out for a
 // person. Either may be empty.

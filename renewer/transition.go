@@ -66,16 +66,17 @@ func (t *transition) later() {
 	r, o, was := t.r, t.o, t.r.Wait
 	r.Wait = &Wait{Kind: WaitIssuer, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
 	r.Attempts, r.NextAt = 0, o.At.Add(max(LaterInterval, min(RetryAfter(o.Err), BackoffMax)))
+	failed := r.Error
 	r.Error, r.Hint = "", ""
-	news := !was.For(WaitIssuer) || was.Why != r.Wait.Why
 	if was.For(WaitIssuer) {
 		r.Wait.Since = was.Since
 	}
-	if ClassOf(o.Err) == ClassMisconfigured {
-		if r.Error, r.Hint = r.Wait.Why, r.Wait.Hint; news {
+	switch {
+	case ClassOf(o.Err) == ClassMisconfigured:
+		if r.Error, r.Hint = r.Wait.Why, r.Wait.Hint; r.Error != failed {
 			t.event(EventRenewalFailed, "another answer of the issuer is waited for", o.Err)
 		}
-	} else if news {
+	case !was.For(WaitIssuer), failed != "": // its words may change from one time to the next
 		t.event(EventRolloutWaiting, r.Wait.Why, nil)
 	}
 }

@@ -193,7 +193,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
-	if err != nil {
+	if out.Err = err; err != nil && !errors.Is(err, renewer.ErrLater) {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Key, out.Warnings = gen, key, warnings
