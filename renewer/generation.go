@@ -96,6 +96,16 @@ var usageOIDs = map[Usage]asn1.ObjectIdentifier{
 	UsageServer: {1, 3, 6, 1, 5, 5, 7, 3, 1}, UsageClient: {1, 3, 6, 1, 5, 5, 7, 3, 2},
 }
 
+// UsageOf returns the usage with an OID or, where renewer does not ask for it, the OID.
+func UsageOf(id asn1.ObjectIdentifier) Usage {
+	for u, known := range usageOIDs {
+		if known.Equal(id) {
+			return u
+		}
+	}
+	return Usage(id.String())
+}
+
 // csr signs without a random source (RFC 6979 for ECDSA), so that the same order is the
 // same CSR, byte by byte, each time it is made.
 func (o Order) csr(tmpl *x509.CertificateRequest) ([]byte, error) {

@@ -73,7 +73,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 			Err: fmt.Errorf("issuer %s: %s: nothing is signed by files for %s", i.cfg.Name, doing, o.Lifetime),
 		}
 	}
-	csr, err := i.request(o)
+	csr, err := pki.EncodeRequest(o)
 	if err != nil {
 		return renewer.Chain{}, i.refused(doing, "", err)
 	}
@@ -135,19 +135,6 @@ func (i *Issuer) Health(ctx context.Context) error {
 	}
 	return nil
 }
-
-// request is the file of an order: what the CSR cannot say stands before it.
-func (i *Issuer) request(o renewer.Order) ([]byte, error) {
-	csr, err := o.RequestPEM()
-	if err != nil {
-		return nil, err
-	}
-	return append(fmt.Appendf(nil, "%s%s\nCertificate: %s\n", LifetimeHeader, o.Lifetime, o.Certificate), csr...), nil
-}
-
-// LifetimeHeader begins the line before a CSR that says how long the certificate is to
-// live, as Go writes a duration. It is a wish, and signed by nobody.
-const LifetimeHeader = "Lifetime: "
 
 func (i *Issuer) path(certificate, ending string) string {
 	return filepath.Join(i.cfg.Dir, certificate+ending)

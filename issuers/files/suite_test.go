@@ -64,13 +64,12 @@ func (o *offline) sign(certificate string) error {
 	if err != nil {
 		return err
 	}
-	line, _, _ := strings.Cut(strings.TrimPrefix(string(text), files.LifetimeHeader), "\n")
-	life, err := time.ParseDuration(line)
+	wish, err := pki.DecodeRequest(text)
 	if err != nil {
 		return err
 	}
 	out, err := exec.Command("openssl", "x509", "-req", "-in", asked, "-CA", o.dir+"/root.pem", "-CAkey", o.dir+"/ca-key.pem", "-copy_extensions", "copyall",
-		"-days", strconv.Itoa(min(o.most, int(life/day))), "-out", filepath.Join(o.cfg.Dir, certificate+".crt")).CombinedOutput()
+		"-days", strconv.Itoa(min(o.most, int(wish.Lifetime/day))), "-out", filepath.Join(o.cfg.Dir, certificate+".crt")).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
