@@ -96,7 +96,11 @@ func program(dir, mode string, more []string) (code int, err error) {
 			return 1, errors.New("connection refused")
 		}
 	}
-	chain, err := sign(dir, mode, in)
+	seconds, err := strconv.Atoi(os.Getenv("RENEWER_LIFETIME"))
+	if err != nil {
+		return 1, err
+	}
+	chain, err := sign(dir, mode, time.Duration(seconds)*time.Second, in)
 	if err != nil {
 		return 1, err
 	}
@@ -108,12 +112,7 @@ func program(dir, mode string, more []string) (code int, err error) {
 }
 
 // sign signs a CSR as it asks, with the intermediate in DIR/ca.pem.
-func sign(dir, mode string, csrPEM []byte) ([]byte, error) {
-	seconds, err := strconv.Atoi(os.Getenv("RENEWER_LIFETIME"))
-	if err != nil {
-		return nil, err
-	}
-	life := time.Duration(seconds) * time.Second
+func sign(dir, mode string, life time.Duration, csrPEM []byte) ([]byte, error) {
 	block, _ := pem.Decode(csrPEM)
 	if block == nil {
 		return nil, errors.New("no CSR")
