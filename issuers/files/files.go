@@ -26,6 +26,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"renewer/internal/atomicfile"
 	"renewer/issuers/keptroots"
 	"renewer/renewer"
@@ -68,10 +70,8 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	case o.CommonName == "" && len(o.SANs) == 0:
 		return renewer.Chain{}, i.refused(doing, "set common_name or sans", errors.New("the order has neither a common name nor a SAN"))
 	case o.Lifetime < shortest:
-		return renewer.Chain{}, &renewer.Error{
-			Class: renewer.ClassMisconfigured, Hint: "set lifetime to an hour or more; for a probe, name the certificate that it presents: client: NAME",
-			Err: fmt.Errorf("issuer %s: %s: nothing is signed by files for %s", i.cfg.Name, doing, o.Lifetime),
-		}
+		return renewer.Chain{}, wrong("set lifetime to an hour or more; for a probe, name the certificate that it presents: client: NAME",
+			fmt.Errorf("issuer %s: %s: nothing is signed by files for %s", i.cfg.Name, doing, o.Lifetime))
 	}
 	csr, err := pki.EncodeRequest(o)
 	if err != nil {
@@ -130,7 +130,7 @@ func (i *Issuer) Health(ctx context.Context) error {
 	if _, err := i.Roots(ctx); err != nil {
 		return err
 	}
-	if err := i.dir(); err != nil {
+	if err := i.usable(); err != nil {
 		return i.away("look at its directory", err)
 	}
 	return nil
@@ -140,16 +140,26 @@ func (i *Issuer) path(certificate, ending string) string {
 	return filepath.Join(i.cfg.Dir, certificate+ending)
 }
 
-// dir makes the directory and sees that files can be made in it.
-func (i *Issuer) dir() error {
-	if err := os.Mkdir(i.cfg.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+// usable reports whether files can be made in the directory, or it itself.
+func (i *Issuer) usable() error {
+	dir := i.cfg.Dir
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir = filepath.Dir(dir)
+		if above, missing := os.Stat(dir); missing == nil {
+			info, err = above, nil
+		}
 	}
-	f, err := os.CreateTemp(i.cfg.Dir, ".renewer-tmp-")
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case !info.IsDir():
+		return &fs.PathError{Op: "write to", Path: dir, Err: unix.ENOTDIR}
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // write writes the CSR, unless it is there. What was signed before for another one is out
@@ -159,7 +169,10 @@ func (i *Issuer) write(asked, signed string, csr []byte) error {
 	if err == nil && bytes.Equal(has, csr) {
 		return nil
 	}
-	if err := i.dir(); err != nil {
+	if err := os.Mkdir(i.cfg.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := atomicfile.Clean(i.cfg.Dir); err != nil {
 		return err
 	}
 	if err := os.Rename(signed, signed+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
