@@ -31,6 +31,9 @@ type Harness struct {
 	Keys []renewer.KeyType
 	// Lifetime is asked for; default: an hour.
 	Lifetime time.Duration
+	// Shortest is the least lifetime that it gives; default: five minutes, for what
+	// probes present.
+	Shortest time.Duration
 	// Backdate is how far before now it lets certificates begin at most;
 	// default: five minutes.
 	Backdate time.Duration
@@ -108,6 +111,9 @@ func (h Harness) withDefaults() Harness {
 	}
 	if h.Lifetime == 0 {
 		h.Lifetime = time.Hour
+	}
+	if h.Shortest == 0 {
+		h.Shortest = 5 * time.Minute
 	}
 	if h.Backdate == 0 {
 		h.Backdate = 5 * time.Minute

@@ -7,6 +7,8 @@ import (
 	"reflect"
 
 	"renewer/configs"
+	"renewer/issuers/command"
+	"renewer/issuers/files"
 	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
@@ -33,6 +35,10 @@ func newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.
 		})
 	case "vault":
 		return vault.New(vaultConfig(is))
+	case "command":
+		return command.New(command.Config{Name: is.Name, Sign: is.Sign, Revoke: is.RevokeWith, RootFile: is.RootFile, Timeout: is.Timeout}), nil
+	case "files":
+		return files.New(files.Config{Name: is.Name, Dir: is.Dir, RootFile: is.RootFile}), nil
 	default:
 		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 	}
