@@ -7,6 +7,8 @@ import (
 	"reflect"
 
 	"renewer/configs"
+	"renewer/inventory/seal"
+	"renewer/issuers/acme"
 	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
@@ -18,8 +20,10 @@ import (
 // newIssuer makes the issuer of a fleet file. It asks nobody: one that cannot
 // be reached keeps no other from working. trusted names the CAs that signed for it
 // before and are trusted still, by the SHA-256 of their certificates.
-func newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
+func (p *parts) newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
 	switch is.Type {
+	case "acme":
+		return acme.New(p.acmeConfig(is))
 	case "local":
 		ca := &lazyCA{cfg: localConfig(is), kept: keptroots.File{Issuer: is.Name, Path: is.RootsFile}}
 		if trusted != nil {
@@ -77,6 +81,17 @@ func vaultConfig(is configs.Issuer) vault.Config {
 			TokenFile: a.TokenFile, Cert: a.Cert, Key: a.Key, Role: a.Role, JWTFile: a.JWTFile,
 		},
 	}
+}
+
+func (p *parts) acmeConfig(is configs.Issuer) acme.Config {
+	a := is.ACME
+	c := a.Challenge
+	cfg := acme.Config{
+		Name: is.Name, Directory: a.Directory, Email: a.Email, CACert: is.CACert, EABKeyID: a.EABKeyIDFile, EABHMAC: a.EABHMACFile,
+		Roots: a.Roots, Profile: a.Profile, PreferredChain: a.PreferredChain, StateFile: a.StateFile, Seal: seal.Box{Options: sealOf(p.fleet)},
+		Challenge: acme.Challenge{Type: c.Type, Listen: c.Listen, Exec: c.Exec},
+	}
+	return cfg
 }
 
 // keeps reports whether the issuer of the fleet file so far can serve the next
