@@ -29,8 +29,10 @@ import (
 )
 
 const (
-	// callTimeout bounds one call of this package, all its requests together.
-	callTimeout = 50 * time.Second
+	// callTimeout bounds one call of this package, all its requests together, and
+	// orderTimeout one of Sign.
+	callTimeout  = 30 * time.Second
+	orderTimeout = 4 * time.Minute
 	// System is what Config.Roots says of the roots of this machine: those of public CAs.
 	System = "system"
 )
@@ -69,8 +71,8 @@ type Issuer struct {
 	cfg    Config
 	solver solver
 	now    func() time.Time
-	// timeout of one call; callTimeout but for tests.
-	timeout time.Duration
+	// timeout of a call, and of an order; callTimeout and orderTimeout but for tests.
+	timeout, patience time.Duration
 
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
@@ -92,13 +94,12 @@ func New(cfg Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, login: make(chan struct{}, 1)}, nil
+	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, patience: orderTimeout, login: make(chan struct{}, 1)}, nil
 }
 
 // within bounds one call. It ends before the caller's deadline, so that what the call
 // knows by then can still be said.
-func (i *Issuer) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	timeout := i.timeout
+func (i *Issuer) within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if end, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(end)*9/10)
 	}
@@ -107,7 +108,7 @@ func (i *Issuer) within(ctx context.Context) (context.Context, context.CancelFun
 
 // Health reports whether the server is there and has the directory that it had.
 func (i *Issuer) Health(ctx context.Context) error {
-	within, cancel := i.within(ctx)
+	within, cancel := i.within(ctx, i.timeout)
 	defer cancel()
 	var err error
 	if s := i.session.Load(); s != nil {
@@ -124,7 +125,7 @@ func (i *Issuer) Health(ctx context.Context) error {
 // LogIn reads the directory, whatever is known of it, and looks whether the account, the
 // profile and the challenge can be used. The account is made where there is none.
 func (i *Issuer) LogIn(ctx context.Context) error {
-	within, cancel := i.within(ctx)
+	within, cancel := i.within(noted(ctx), i.timeout)
 	defer cancel()
 	i.session.Store(nil)
 	s, err := i.loggedIn(within)
@@ -135,7 +136,7 @@ func (i *Issuer) LogIn(ctx context.Context) error {
 		err = i.solver.check(within)
 	}
 	if err != nil {
-		return i.failed(ctx, "log in", err)
+		return i.failed(ctx, "log in", i.limited(within, err))
 	}
 	return nil
 }
@@ -155,6 +156,10 @@ func (i *Issuer) Intermediates() []*x509.Certificate {
 	}
 	return nil
 }
+
+// OrderTimeout is how long a call of Sign may take: names are proven meanwhile, and a
+// record in the DNS takes its time to be seen everywhere.
+func (i *Issuer) OrderTimeout() time.Duration { return i.patience + 10*time.Second }
 
 // GivesLifetime says that the server decides how long a certificate lives.
 func (i *Issuer) GivesLifetime() bool { return true }

@@ -98,8 +98,7 @@ func (j *job) choose(a acme.Authorization) (challenge, error) {
 // await waits until an authorization is valid.
 func (j *job) await(ctx context.Context, a acme.Authorization) error {
 	for p := new(patience); ; {
-		noting, n := noted(ctx)
-		is, err := j.s.client.GetAuthorization(noting, j.s.account, a.Location)
+		is, err := j.s.client.GetAuthorization(ctx, j.s.account, a.Location)
 		switch {
 		case err != nil:
 			return err
@@ -108,7 +107,7 @@ func (j *job) await(ctx context.Context, a acme.Authorization) error {
 		case is.Status != acme.StatusPending:
 			return errors.Join(j.unproven(is), j.drop(j.order.Certificate))
 		}
-		if err := p.pause(ctx, n, "the validation of "+a.IdentifierValue()+" is under way"); err != nil {
+		if err := p.pause(ctx, "the validation of "+a.IdentifierValue()+" is under way"); err != nil {
 			return err
 		}
 	}

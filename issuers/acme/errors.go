@@ -36,9 +36,14 @@ func refused(hint, format string, args ...any) error {
 	return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
 
-// later is an error that passes by itself.
-func later(after time.Duration, hint, format string, args ...any) error {
+// retry is an error that may pass.
+func retry(after time.Duration, hint, format string, args ...any) error {
 	return &renewer.Error{Class: renewer.ClassRetry, After: after, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+// later is no error: the server has the order, or wants to be left alone for a while.
+func later(after time.Duration, hint, format string, args ...any) error {
+	return retry(after, hint, "%w: %w", renewer.ErrLater, fmt.Errorf(format, args...))
 }
 
 // asProblem returns the problem document that an error holds.

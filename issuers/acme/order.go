@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -24,10 +25,7 @@ const (
 	// A server that does not say when it wants to be asked again is asked soon, and then
 	// more and more rarely.
 	firstPoll, longestPoll = 100 * time.Millisecond, 5 * time.Second
-	// pendingPause is after how long an order that was left is looked at again.
-	pendingPause = 30 * time.Second
-
-	profileHint = "set profile to one of those, or leave it out"
+	profileHint            = "set profile to one of those, or leave it out"
 )
 
 // Sign has the order signed, or goes on with what an earlier call began.
@@ -40,7 +38,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	if err != nil {
 		return renewer.Chain{}, i.failed(ctx, doing, err)
 	}
-	within, cancel := i.within(ctx)
+	within, cancel := i.within(noted(ctx), i.patience)
 	defer cancel()
 	var chain renewer.Chain
 	err = i.asAccount(within, func(s *session) error {
@@ -49,7 +47,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		return err
 	})
 	if err != nil {
-		return renewer.Chain{}, i.failed(ctx, doing, err)
+		return renewer.Chain{}, i.failed(ctx, doing, i.limited(within, err))
 	}
 	i.signers.Store(&chain.Intermediates)
 	return chain, nil
@@ -142,29 +140,28 @@ func (j *job) make(ctx context.Context) error {
 		end := j.now().Add(j.order.Lifetime).Truncate(time.Second)
 		o.NotAfter = &end
 	}
-	noting, n := noted(ctx)
-	made, err := j.s.client.NewOrder(noting, j.s.account, o)
+	made, err := j.s.client.NewOrder(ctx, j.s.account, o)
 	if p, ok := asProblem(err); ok && o.NotAfter != nil && p.Type == acme.ProblemTypeMalformed {
 		o.NotAfter = nil // RFC 8555, section 7.4: a server need not let orders say so
-		if made, err = j.s.client.NewOrder(noting, j.s.account, o); err == nil {
+		if made, err = j.s.client.NewOrder(ctx, j.s.account, o); err == nil {
 			j.undated.Store(true)
 		}
 	}
 	if err != nil {
-		return j.limited(err, n)
+		return err
 	}
 	j.is = made
 	return j.save(j.order.Certificate, order{URL: made.Location, Names: j.names, Profile: j.cfg.Profile, Expires: made.Expires})
 }
 
-// limited adds to a rate limit for how long the server wants to be left alone.
-func (i *Issuer) limited(err error, n *note) error {
+// limited is a rate limit, until the server wants to be asked again; other errors stay.
+func (i *Issuer) limited(ctx context.Context, err error) error {
 	p, ok := asProblem(err)
-	if !ok || p.Type != acme.ProblemTypeRateLimited || n.after == 0 {
+	if !ok || p.Type != acme.ProblemTypeRateLimited {
 		return err
 	}
-	_, hint, _ := i.judgeProblem(p)
-	return later(n.after, hint, "%s: %s", i.cfg.Directory, words(p))
+	_, hint, pause := i.judgeProblem(p)
+	return later(cmp.Or(asked(ctx), pause), hint, "%s: %s", i.cfg.Directory, words(p))
 }
 
 // hasProfile refuses a profile that the server does not have, before it is asked for.
@@ -191,13 +188,12 @@ func (j *job) finalize(ctx context.Context) error {
 	if err := j.save(j.order.Certificate, order{URL: j.is.Location, Names: j.names, Profile: j.cfg.Profile, Key: j.key, Expires: j.is.Expires}); err != nil {
 		return err
 	}
-	noting, n := noted(ctx)
-	is, err := j.s.client.FinalizeOrder(noting, j.s.account, j.is, csr)
+	is, err := j.s.client.FinalizeOrder(ctx, j.s.account, j.is, csr)
 	if _, ok := asProblem(err); ok && is.Status != acme.StatusInvalid {
 		if class, _, _ := j.judgeProblem(mustProblem(err)); class == renewer.ClassRefused {
-			return errors.Join(j.limited(err, n), j.drop(j.order.Certificate))
+			return errors.Join(err, j.drop(j.order.Certificate))
 		}
-		return j.limited(err, n)
+		return err
 	}
 	if err != nil && is.Status != acme.StatusProcessing && is.Status != acme.StatusInvalid {
 		return err
@@ -225,8 +221,7 @@ func csr(o renewer.Order, names []string) ([]byte, error) {
 // leave asks how the order is until it has left a state.
 func (j *job) leave(ctx context.Context, state string) error {
 	for p := new(patience); ; {
-		noting, n := noted(ctx)
-		is, err := j.s.client.GetOrder(noting, j.s.account, j.is)
+		is, err := j.s.client.GetOrder(ctx, j.s.account, j.is)
 		if err != nil {
 			return err
 		}
@@ -235,7 +230,7 @@ func (j *job) leave(ctx context.Context, state string) error {
 			j.is = is
 			return nil
 		}
-		if err := p.pause(ctx, n, "the order is "+state); err != nil {
+		if err := p.pause(ctx, "the order is "+state); err != nil {
 			return err
 		}
 	}
@@ -246,14 +241,11 @@ type patience struct{ last time.Duration }
 
 // pause waits until the server wants to be asked again. Where that is beyond the
 // deadline, the order is left for a later call.
-func (p *patience) pause(ctx context.Context, n *note, why string) error {
+func (p *patience) pause(ctx context.Context, why string) error {
 	p.last = min(max(2*p.last, firstPoll), longestPoll)
-	wait := p.last
-	if n.after > 0 {
-		wait = n.after
-	}
+	wait := cmp.Or(asked(ctx), p.last)
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < wait+time.Second {
-		return later(max(n.after, pendingPause), "nothing; the order is looked at again", "%s, and is left for later", why)
+		return later(wait, "", "%s", why)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -273,5 +265,5 @@ func (j *job) invalid() error {
 	if j.is.Error != nil {
 		return *j.is.Error
 	}
-	return later(validationPause, j.solver.hint(), "the order is invalid, and the server does not say why")
+	return retry(validationPause, j.solver.hint(), "the order is invalid, and the server does not say why")
 }

@@ -80,12 +80,12 @@ func (j *job) download(ctx context.Context) (renewer.Chain, error) {
 	for _, o := range offered {
 		certs, err := pki.DecodeCertificates(o.ChainPEM)
 		if err != nil || len(certs) == 0 {
-			return renewer.Chain{}, later(0, "look at the log of the ACME server", "what the server gives as the certificate holds none: %w", errors.Join(err))
+			return renewer.Chain{}, retry(0, "look at the log of the ACME server", "what the server gives as the certificate holds none: %w", errors.Join(err))
 		}
 		chains = append(chains, renewer.Chain{Leaf: certs[0], Intermediates: certs[1:]})
 	}
 	if len(chains) == 0 {
-		return renewer.Chain{}, later(0, "look at the log of the ACME server", "the server gives no certificate")
+		return renewer.Chain{}, retry(0, "look at the log of the ACME server", "the server gives no certificate")
 	}
 	roots, err := j.roots()
 	if err != nil {
@@ -103,7 +103,7 @@ func (j *job) download(ctx context.Context) (renewer.Chain, error) {
 func pick(chains []renewer.Chain, preferred string, roots []*x509.Certificate) (chain renewer.Chain, found bool) {
 	if preferred != "" {
 		for _, c := range chains {
-			if top := last(c); top.Issuer.CommonName == preferred || top.Subject.CommonName == preferred && selfSigned(top) {
+			if top := last(c); top.Issuer.CommonName == preferred || top.Subject.CommonName == preferred && pki.SelfSigned(top) {
 				return withoutRoot(c), true
 			}
 		}
@@ -123,11 +123,9 @@ func last(c renewer.Chain) *x509.Certificate {
 	return c.Leaf
 }
 
-func selfSigned(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, c.RawSubject) }
-
 // withoutRoot leaves out a root that the server sends: peers have it.
 func withoutRoot(c renewer.Chain) renewer.Chain {
-	c.Intermediates = slices.DeleteFunc(slices.Clone(c.Intermediates), selfSigned)
+	c.Intermediates = slices.DeleteFunc(slices.Clone(c.Intermediates), pki.SelfSigned)
 	return c
 }
 

@@ -43,10 +43,16 @@ type note struct{ after time.Duration }
 
 type noteKey struct{}
 
-// noted returns a context under which answers are noted.
-func noted(ctx context.Context) (context.Context, *note) {
-	n := &note{}
-	return context.WithValue(ctx, noteKey{}, n), n
+// noted returns a context under which answers are noted: those of one call, which come
+// one after another.
+func noted(ctx context.Context) context.Context { return context.WithValue(ctx, noteKey{}, &note{}) }
+
+// asked is for how long the server wanted to be left alone when it answered last.
+func asked(ctx context.Context) time.Duration {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		return n.after
+	}
+	return 0
 }
 
 // answerError is an answer that is none of an ACME server.

@@ -49,6 +49,12 @@ type (
 	Limited interface {
 		Longest() (l renewer.LifetimeLimit, known bool)
 	}
+	// Deferred may sign an order days after it came (renewer.ErrLater). The key of such
+	// an order is recorded before Sign is called, so that a restart does not lose it.
+	// OrderTimeout is how long a call of Sign may take; 0: as long as any other's.
+	Deferred interface {
+		OrderTimeout() time.Duration
+	}
 	// Upkeep does what is due besides orders, such as replacing what the issuer
 	// logs in with. What fails is tried again at a later call.
 	Upkeep interface {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -142,7 +143,7 @@ func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()
 		pause.least = renewer.RetryAfter(err)
-		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || ctx.Err() != nil) {
+		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || errors.Is(err, renewer.ErrLater) || ctx.Err() != nil) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
@@ -192,7 +193,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
-	if err != nil {
+	if out.Err = err; err != nil && !errors.Is(err, renewer.ErrLater) {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Key, out.Warnings = gen, key, warnings
@@ -200,24 +201,29 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
 		out.NewRoots = ders(roots)
 	}
-	if ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
+	if ctx.Err() == nil && (gen != nil || err != nil && !errors.Is(err, renewer.ErrRate) && !errors.Is(err, renewer.ErrLater)) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
 }
 
 func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {
-	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
-	defer cancel()
 	issuer, ok := j.fleet.Issuers[j.cert.Issuer]
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
 	}
-	key, notes, err := e.orderKey(ctx, j)
+	within := orderTimeout
+	slow, later := Can[Deferred](issuer)
+	if later {
+		within = max(within, slow.OrderTimeout())
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	key, recorded, notes, err := e.orderKey(ctx, j)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	number := j.latest + 1
+	number := cmp.Or(j.rollout.Ordered, j.latest+1)
 	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return nil, nil, nil, err
@@ -225,6 +231,9 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	sealed, err := e.Keys.Seal(j.Certificate, number, text) // before the issuer is asked for what could not be kept
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if later && !recorded {
+		return nil, &sealed, nil, nil // recorded before the issuer is asked: it is the one that its answer is for
 	}
 	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
 	if order.Previous, err = previous(j, order); err != nil {
@@ -284,11 +293,22 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 }
 
 // orderKey returns the key of the rollout: that of an earlier try, so that an
-// issuer that is away for hours costs one key, or another one.
-func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []string, err error) {
-	if key = e.made.get(j.rollout.ID); key != nil {
+// issuer that is away for hours costs one key, or another one. recorded reports whether
+// it is in the inventory.
+func (e *Engine) orderKey(ctx context.Context, j job) (key signer, recorded bool, notes []string, err error) {
+	if key = e.made.get(j.rollout.ID); key == nil && j.rollout.Ordered > 0 {
+		text, err := e.storedKey(j, j.rollout.Ordered)
+		if err == nil && text != nil {
+			key, err = pki.DecodeKey(text)
+		}
+		if err != nil {
+			return nil, false, nil, err
+		}
+	}
+	if key != nil {
 		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
-			return key, nil, err
+			e.made.put(j.rollout.ID, key)
+			return key, j.rollout.Ordered > 0, nil, err
 		}
 		key = nil
 	}
@@ -298,15 +318,15 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 		case errors.Is(err, errKeyLost):
 			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+": this one has a new key")
 		case err != nil:
-			return nil, nil, err
+			return nil, false, nil, err
 		default:
 			if key, err = pki.DecodeKey(text); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			}
 			if pki.KeyTypeOf(key.Public()) != j.cert.Key {
 				key = nil // the entry asks for another kind now
 			} else if bad, err := e.compromised(j.Certificate, key); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			} else if bad {
 				key = nil
 			}
@@ -314,9 +334,9 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 	}
 	if key == nil {
 		if key, err = pki.NewKey(j.cert.Key); err != nil {
-			return nil, nil, fmt.Errorf("make a key: %w", err)
+			return nil, false, nil, fmt.Errorf("make a key: %w", err)
 		}
 	}
 	e.made.put(j.rollout.ID, key)
-	return key, notes, nil
+	return key, false, notes, nil
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"renewer/internal/cleanenv"
+	"renewer/internal/procgroup"
 	"renewer/renewer"
 )
 
@@ -41,9 +42,7 @@ func (l *local) Run(ctx context.Context, argv []string, given ...string) ([]byte
 		_ = dir.Close() // nothing was written
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = pipeGrace
+	procgroup.Own(cmd, pipeGrace)
 	cmd.Env = cleanenv.Of(os.Environ())
 	cmd.Dir = "/"
 	answer, all := &tail{limit: outputKept}, &tail{limit: outputKept}
