@@ -52,6 +52,9 @@ type Options struct {
 	// RetryAfter is what it says while it is busy, in seconds; 0: it does not say.
 	RetryAfter int
 	Blocked    []string // names that it refuses
+	ShortLived bool     // there is a profile shortlived
+	// Like has it ask the same DNS server as another one, and validate at the same ports.
+	Like *Server
 	// Front gets every request before pebble does; it returns true where it answered.
 	Front func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -88,16 +91,22 @@ func Start(t testing.TB, o Options) *Server {
 		}
 	})
 	dir := t.TempDir()
-	s := &Server{DNS: StartDNS(t), CACert: filepath.Join(dir, "tls.pem"), Roots: filepath.Join(dir, "roots.pem")}
-	ip := s.DNS.IP.String()
-	s.HTTPPort, s.TLSPort, s.Address = free(t, ip), free(t, ip), free(t, ip)
+	s := &Server{CACert: filepath.Join(dir, "tls.pem"), Roots: filepath.Join(dir, "roots.pem")}
+	if o.Like != nil {
+		s.DNS, s.HTTPPort, s.TLSPort = o.Like.DNS, o.Like.HTTPPort, o.Like.TLSPort
+	} else {
+		s.DNS = StartDNS(t)
+		s.HTTPPort, s.TLSPort = free(t, s.DNS.IP), free(t, s.DNS.IP)
+	}
+	s.Address = free(t, s.DNS.IP)
 	s.Directory = "https://" + s.Address + "/dir"
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	s.ca = ca.New(quiet, store, "", "ecdsa", o.AlternateRoots, 1, map[string]ca.Profile{
-		"default":    {Description: "the default", PromoteCommonName: true, ValidityPeriod: uint64(90 * 24 * 3600)},
-		"shortlived": {Description: "160 hours", ValidityPeriod: uint64(ShortLived / time.Second)},
-	})
+	profiles := map[string]ca.Profile{"default": {Description: "the default", PromoteCommonName: true, ValidityPeriod: 90 * 24 * 3600}}
+	if o.ShortLived { // without a profile in an order, pebble takes any
+		profiles["shortlived"] = ca.Profile{Description: "160 hours", ValidityPeriod: uint64(ShortLived / time.Second)}
+	}
+	s.ca = ca.New(quiet, store, "", "ecdsa", o.AlternateRoots, 1, profiles)
 	validator := va.New(quiet, port(s.HTTPPort), port(s.TLSPort), false, s.DNS.Address, store)
 	if o.EAB {
 		must(t, store.AddExternalAccountKeyByID(EABKeyID, EABHMAC))
@@ -162,8 +171,8 @@ func Leftovers() []goleak.Option {
 	return []goleak.Option{goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")}
 }
 
-func free(t testing.TB, ip string) string {
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(ip, "0"))
+func free(t testing.TB, ip net.IP) string {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(ip.String(), "0"))
 	must(t, err)
 	defer l.Close()
 	return l.Addr().String()
@@ -194,5 +203,14 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Become has what this server is answered by another one from now on: its CA was replaced.
+func (s *Server) Become(other *Server) {
+	s.Down()
+	s.handler = other.handler
+	if err := s.Up(); err != nil {
+		panic(err)
 	}
 }

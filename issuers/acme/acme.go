@@ -85,7 +85,8 @@ type Issuer struct {
 	login   chan struct{}
 	session atomic.Pointer[session]
 
-	mu sync.Mutex // of the state file
+	mu   sync.Mutex      // of the state file
+	busy map[string]bool // certificates that are being ordered
 }
 
 // New checks the configuration alone.
@@ -94,7 +95,7 @@ func New(cfg Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, patience: orderTimeout, login: make(chan struct{}, 1)}, nil
+	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, patience: orderTimeout, login: make(chan struct{}, 1), busy: map[string]bool{}}, nil
 }
 
 // within bounds one call. It ends before the caller's deadline, so that what the call

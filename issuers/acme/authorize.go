@@ -22,13 +22,14 @@ type solver interface {
 	// check finds without a challenge what would keep one from being answered.
 	check(ctx context.Context) error
 	// hint is what to look at when the server could not validate a name.
-	hint() string
+	hint(c challenge) string
 }
 
 // challenge is one for a name, with the account that answers it.
 type challenge struct {
 	acme.Challenge
-	account acme.Account
+	account  acme.Account
+	wildcard bool
 }
 
 // authorize proves every name of the order that is not proven yet.
@@ -54,7 +55,7 @@ func (j *job) authorize(ctx context.Context) (err error) {
 			continue
 		case acme.StatusPending:
 		default:
-			return errors.Join(j.unproven(a), j.drop(j.order.Certificate))
+			return errors.Join(j.unproven(a), j.drop())
 		}
 		c, err := j.choose(a)
 		if err != nil {
@@ -87,7 +88,7 @@ func (j *job) choose(a acme.Authorization) (challenge, error) {
 	var offered []string
 	for _, c := range a.Challenges {
 		if c.Type == j.solver.kind() {
-			return challenge{c, j.s.account}, nil
+			return challenge{c, j.s.account, a.Wildcard}, nil
 		}
 		offered = append(offered, c.Type)
 	}
@@ -105,7 +106,7 @@ func (j *job) await(ctx context.Context, a acme.Authorization) error {
 		case is.Status == acme.StatusValid:
 			return nil
 		case is.Status != acme.StatusPending:
-			return errors.Join(j.unproven(is), j.drop(j.order.Certificate))
+			return errors.Join(j.unproven(is), j.drop())
 		}
 		if err := p.pause(ctx, "the validation of "+a.IdentifierValue()+" is under way"); err != nil {
 			return err
@@ -115,9 +116,13 @@ func (j *job) await(ctx context.Context, a acme.Authorization) error {
 
 // unproven is why a name was not validated, in the server's words.
 func (j *job) unproven(a acme.Authorization) error {
+	j.over = true
 	said := "the server does not say why"
-	hint := j.solver.hint()
+	hint := j.solver.hint(challenge{Challenge: acme.Challenge{Identifier: a.Identifier}})
 	for _, c := range a.Challenges {
+		if c.Type == j.solver.kind() {
+			hint = j.solver.hint(challenge{c, j.s.account, a.Wildcard})
+		}
 		if c.Error != nil && (c.Type == j.solver.kind() || a.Status != acme.StatusInvalid) {
 			said = words(*c.Error)
 			if c.Error.Type == acme.ProblemTypeCAA {

@@ -146,7 +146,7 @@ func (i *Issuer) judgeProblem(p acme.Problem) (class renewer.Class, hint string,
 	case acme.ProblemTypeAccountDoesNotExist:
 		return renewer.ClassMisconfigured, "rm " + i.cfg.StateFile + " has a new account made at the next order", 0
 	case acme.ProblemTypeConnection, acme.ProblemTypeDNS, acme.ProblemTypeTLS, acme.ProblemTypeIncorrectResponse:
-		return renewer.ClassRetry, i.solver.hint(), validationPause
+		return renewer.ClassRetry, i.solver.hint(challenge{}), validationPause
 	case acme.ProblemTypeCAA:
 		return renewer.ClassRetry, "the CAA records of the name have to allow this CA: dig CAA NAME", validationPause
 	case acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier:

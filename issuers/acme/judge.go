@@ -37,7 +37,7 @@ func names(cfg Config, r renewer.Request) ([]string, error) {
 			out = append(out, name)
 		}
 	}
-	if err := provable(cfg.Challenge.Type, out); err != nil {
+	if err := provable(cfg.Challenge, out); err != nil {
 		return nil, err
 	}
 	if cfg.Public() {
@@ -56,7 +56,8 @@ func isName(s string) bool {
 
 // provable refuses names that a type of challenge cannot prove (RFC 8555, section 8.3;
 // RFC 8737; RFC 8738, section 7).
-func provable(kind string, names []string) error {
+func provable(c Challenge, names []string) error {
+	kind := c.Type
 	dns := kind == DNS01 || kind == DNSPersist01
 	for _, name := range names {
 		_, err := netip.ParseAddr(name)
@@ -64,7 +65,9 @@ func provable(kind string, names []string) error {
 		case ip && dns:
 			return refused("take http-01 or tls-alpn-01, or leave the address out: default_sans: false, and sans: with the names", "%s cannot prove the IP address %s", kind, name)
 		case !dns && strings.HasPrefix(name, "*."):
-			return refused("take challenge: {dns-01: …} or {dns-persist-01: {}}", "%s cannot prove the wildcard %s", kind, name)
+			return refused("take challenge: {dns-01: {…}} or {dns-persist-01: {}}", "%s cannot prove the wildcard %s", kind, name)
+		case c.RFC2136.Server != "" && !c.RFC2136.covers(name):
+			return refused("take another issuer for this name, with the zone that it is in", "%s is not in the zone %s, whose name server takes the updates", name, c.RFC2136.Zone)
 		}
 	}
 	return nil

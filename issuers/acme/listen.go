@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -140,11 +141,11 @@ func (s *portSolver) kind() string {
 	return HTTP01
 }
 
-func (s *portSolver) hint() string {
+func (s *portSolver) hint(c challenge) string {
 	if s.secure {
-		return "port 443 of the name has to reach " + s.at + " of this machine from where the CA is: openssl s_client -connect NAME:443 -alpn " + acmez.ACMETLS1Protocol
+		return "port 443 of the name has to reach " + s.at + " of this machine from where the CA is: openssl s_client -connect " + cmp.Or(c.Identifier.Value, "NAME") + ":443 -alpn " + acmez.ACMETLS1Protocol
 	}
-	return "port 80 of the name has to reach " + s.at + " of this machine from where the CA is: curl -v http://NAME" + wellKnown + "x"
+	return "port 80 of the name has to reach " + s.at + " of this machine from where the CA is: curl -v http://" + cmp.Or(c.Identifier.Value, "NAME") + wellKnown + "x"
 }
 
 func (s *portSolver) present(_ context.Context, c challenge) error {

@@ -40,9 +40,13 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	}
 	within, cancel := i.within(noted(ctx), i.patience)
 	defer cancel()
+	mine := i.claim(o.Certificate)
+	if mine {
+		defer i.unclaim(o.Certificate)
+	}
 	var chain renewer.Chain
 	err = i.asAccount(within, func(s *session) error {
-		j := &job{Issuer: i, s: s, order: o, names: names, key: keyOf(o)}
+		j := &job{Issuer: i, s: s, order: o, names: names, key: keyOf(o), mine: mine}
 		chain, err = j.obtain(within)
 		return err
 	})
@@ -70,6 +74,9 @@ type job struct {
 	order renewer.Order
 	names []string
 	key   string
+	mine  bool // see claim
+	// resumed: an earlier call made the order. over: the server gave it up.
+	resumed, over bool
 	is    acme.Order
 }
 
@@ -91,13 +98,17 @@ func (j *job) obtain(ctx context.Context) (renewer.Chain, error) {
 		case acme.StatusValid:
 			chain, err := j.download(ctx)
 			if err == nil {
-				err = j.drop(j.order.Certificate)
+				err = j.drop()
 			}
 			return chain, err
 		case acme.StatusInvalid:
 			err = j.invalid()
 		default:
 			err = fmt.Errorf("the order is %q, which is no state of an order", clean(j.is.Status))
+		}
+		if err != nil && j.resumed && j.over { // for what an earlier call was cut off in
+			j.resumed, j.over = false, false
+			err = j.make(ctx)
 		}
 		if err != nil {
 			return renewer.Chain{}, err
@@ -107,7 +118,7 @@ func (j *job) obtain(ctx context.Context) (renewer.Chain, error) {
 
 // begin goes on with the order that is under way, or makes one.
 func (j *job) begin(ctx context.Context) error {
-	was, err := j.saved(j.order.Certificate)
+	was, err := j.saved()
 	if err != nil {
 		return err
 	}
@@ -116,6 +127,7 @@ func (j *job) begin(ctx context.Context) error {
 		begun := j.is.Status == acme.StatusProcessing || j.is.Status == acme.StatusValid
 		switch p, isProblem := asProblem(err); {
 		case err == nil && j.is.Status != acme.StatusInvalid && (!begun || was.Key == j.key):
+			j.resumed = true
 			return nil
 		case err != nil && (!isProblem || p.Status >= 500 || p.Type == acme.ProblemTypeRateLimited || p.Type == acme.ProblemTypeAccountDoesNotExist):
 			return err
@@ -151,7 +163,7 @@ func (j *job) make(ctx context.Context) error {
 		return err
 	}
 	j.is = made
-	return j.save(j.order.Certificate, order{URL: made.Location, Names: j.names, Profile: j.cfg.Profile, Expires: made.Expires})
+	return j.save("")
 }
 
 // limited is a rate limit, until the server wants to be asked again; other errors stay.
@@ -185,13 +197,13 @@ func (j *job) finalize(ctx context.Context) error {
 	if err != nil {
 		return refused("", "make the CSR: %w", err)
 	}
-	if err := j.save(j.order.Certificate, order{URL: j.is.Location, Names: j.names, Profile: j.cfg.Profile, Key: j.key, Expires: j.is.Expires}); err != nil {
+	if err := j.save(j.key); err != nil {
 		return err
 	}
 	is, err := j.s.client.FinalizeOrder(ctx, j.s.account, j.is, csr)
 	if _, ok := asProblem(err); ok && is.Status != acme.StatusInvalid {
 		if class, _, _ := j.judgeProblem(mustProblem(err)); class == renewer.ClassRefused {
-			return errors.Join(err, j.drop(j.order.Certificate))
+			return errors.Join(err, j.drop())
 		}
 		return err
 	}
@@ -259,11 +271,12 @@ func (p *patience) pause(ctx context.Context, why string) error {
 
 // invalid is an order that the server gave up. The next call begins another.
 func (j *job) invalid() error {
-	if err := j.drop(j.order.Certificate); err != nil {
+	j.over = true
+	if err := j.drop(); err != nil {
 		return err
 	}
 	if j.is.Error != nil {
 		return *j.is.Error
 	}
-	return retry(validationPause, j.solver.hint(), "the order is invalid, and the server does not say why")
+	return retry(validationPause, j.solver.hint(challenge{}), "the order is invalid, and the server does not say why")
 }

@@ -90,28 +90,53 @@ func readState(file string) (*state, error) {
 	return st, nil
 }
 
-// saved returns the order of a certificate that is under way; zero for none.
-func (i *Issuer) saved(certificate string) (o order, err error) {
-	err = i.with(func(a *account) (bool, error) { o = a.Orders[certificate]; return false, nil })
+// claim has a certificate ordered by one call alone. A second one, for another key, makes
+// an order of its own, and keeps nothing of it.
+func (i *Issuer) claim(certificate string) (mine bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	mine = !i.busy[certificate]
+	i.busy[certificate] = true
+	return mine
+}
+
+func (i *Issuer) unclaim(certificate string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.busy, certificate)
+}
+
+// saved returns the order that is under way; zero for none.
+func (j *job) saved() (o order, err error) {
+	if !j.mine {
+		return o, nil
+	}
+	err = j.with(func(a *account) (bool, error) { o = a.Orders[j.order.Certificate]; return false, nil })
 	return o, err
 }
 
-// save notes how far an order is.
-func (i *Issuer) save(certificate string, o order) error {
-	return i.with(func(a *account) (bool, error) {
+// save notes how far the order is, and for which key it is about to be finalized.
+func (j *job) save(key string) error {
+	if !j.mine {
+		return nil
+	}
+	return j.with(func(a *account) (bool, error) {
 		if a.Orders == nil {
 			a.Orders = map[string]order{}
 		}
-		a.Orders[certificate] = o
+		a.Orders[j.order.Certificate] = order{URL: j.is.Location, Names: j.names, Profile: j.cfg.Profile, Key: key, Expires: j.is.Expires}
 		return true, nil
 	})
 }
 
 // drop forgets an order that is over.
-func (i *Issuer) drop(certificate string) error {
-	return i.with(func(a *account) (bool, error) {
-		_, there := a.Orders[certificate]
-		delete(a.Orders, certificate)
+func (j *job) drop() error {
+	if !j.mine {
+		return nil
+	}
+	return j.with(func(a *account) (bool, error) {
+		_, there := a.Orders[j.order.Certificate]
+		delete(a.Orders, j.order.Certificate)
 		return there, nil
 	})
 }

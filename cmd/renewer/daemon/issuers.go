@@ -15,6 +15,7 @@ import (
 	"renewer/issuers/vault"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/hosts"
 )
 
 // newIssuer makes the issuer of a fleet file. It asks nobody: one that cannot
@@ -89,7 +90,13 @@ func (p *parts) acmeConfig(is configs.Issuer) acme.Config {
 	cfg := acme.Config{
 		Name: is.Name, Directory: a.Directory, Email: a.Email, CACert: is.CACert, EABKeyID: a.EABKeyIDFile, EABHMAC: a.EABHMACFile,
 		Roots: a.Roots, Profile: a.Profile, PreferredChain: a.PreferredChain, StateFile: a.StateFile, Seal: seal.Box{Options: sealOf(p.fleet)},
-		Challenge: acme.Challenge{Type: c.Type, Listen: c.Listen, Exec: c.Exec},
+		Challenge: acme.Challenge{
+			Type: c.Type, Listen: c.Listen, Exec: c.Exec, RFC2136: acme.RFC2136{Server: c.Server, Zone: c.Zone, TSIGFile: c.TSIGFile},
+			Run: func(ctx context.Context, argv []string) ([]byte, error) { return hosts.Local("").Run(ctx, argv) },
+		},
+	}
+	if c.Host != "" {
+		cfg.Challenge.Files = webroot{p, c.Host, c.Dir}
 	}
 	return cfg
 }
