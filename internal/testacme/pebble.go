@@ -4,6 +4,7 @@
 package testacme
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,12 +12,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -163,9 +166,6 @@ func (s *Server) Down() {
 	}
 }
 
-// Manage asks pebble's management interface.
-func (s *Server) Manage(r *http.Request, w http.ResponseWriter) { s.manage.ServeHTTP(w, r) }
-
 // Leftovers are goroutines of pebble that do not end.
 func Leftovers() []goleak.Option {
 	return []goleak.Option{goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")}
@@ -212,5 +212,22 @@ func (s *Server) Become(other *Server) {
 	s.handler = other.handler
 	if err := s.Up(); err != nil {
 		panic(err)
+	}
+}
+
+// Suggest has it want a certificate renewed between two times (ARI).
+func (s *Server) Suggest(t testing.TB, leaf *x509.Certificate, start, end time.Time, why string) {
+	t.Helper()
+	info, err := json.Marshal(map[string]any{"suggestedWindow": map[string]time.Time{"start": start, "end": end}, "explanationURL": why})
+	must(t, err)
+	body, err := json.Marshal(map[string]any{
+		"certificate": string(pki.PEM(leaf)), "ariResponse": string(info),
+	})
+	must(t, err)
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/set-renewal-info/", bytes.NewReader(body))
+	r.Header.Set("User-Agent", "renewer")
+	s.manage.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Fatalf("pebble answers %d %s", w.Code, w.Body)
 	}
 }

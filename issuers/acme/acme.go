@@ -21,7 +21,6 @@ package acme
 import (
 	"context"
 	"crypto/x509"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -112,10 +111,11 @@ func (i *Issuer) Health(ctx context.Context) error {
 	within, cancel := i.within(ctx, i.timeout)
 	defer cancel()
 	var err error
-	if s := i.session.Load(); s != nil {
+	s := i.session.Load()
+	if s != nil {
 		_, err = s.wire.directory(within)
-	} else {
-		_, err = i.connect(within)
+	} else if s, err = i.connect(within); err == nil {
+		s.close()
 	}
 	if err != nil {
 		return i.failed(ctx, "read the directory", err)
@@ -168,9 +168,7 @@ func (i *Issuer) GivesLifetime() bool { return true }
 // Close lets go of idle connections. The issuer can still be used.
 func (i *Issuer) Close() error {
 	if s := i.session.Load(); s != nil {
-		if t, ok := s.wire.base.(*http.Transport); ok {
-			t.CloseIdleConnections()
-		}
+		s.close()
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ type job struct {
 	mine  bool // see claim
 	// resumed: an earlier call made the order. over: the server gave it up.
 	resumed, over bool
-	is    acme.Order
+	is            acme.Order
 }
 
 // obtain takes the order from wherever it is to its certificate. Each state is saved

@@ -156,6 +156,12 @@ type session struct {
 	account acme.Account
 }
 
+func (s *session) close() {
+	if t, ok := s.wire.base.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+}
+
 // connect reads the directory; nobody is logged in by that.
 func (i *Issuer) connect(ctx context.Context) (*session, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()

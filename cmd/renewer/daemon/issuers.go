@@ -24,7 +24,7 @@ import (
 func (p *parts) newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
 	switch is.Type {
 	case "acme":
-		return acme.New(p.acmeConfig(is))
+		return p.newACME(is)
 	case "local":
 		ca := &lazyCA{cfg: localConfig(is), kept: keptroots.File{Issuer: is.Name, Path: is.RootsFile}}
 		if trusted != nil {
@@ -84,21 +84,25 @@ func vaultConfig(is configs.Issuer) vault.Config {
 	}
 }
 
-func (p *parts) acmeConfig(is configs.Issuer) acme.Config {
-	a := is.ACME
-	c := a.Challenge
-	cfg := acme.Config{
+// acmeConfig is all of it that stands in the fleet file.
+func acmeConfig(is configs.Issuer) acme.Config {
+	a, c := is.ACME, is.ACME.Challenge
+	return acme.Config{
 		Name: is.Name, Directory: a.Directory, Email: a.Email, CACert: is.CACert, EABKeyID: a.EABKeyIDFile, EABHMAC: a.EABHMACFile,
-		Roots: a.Roots, Profile: a.Profile, PreferredChain: a.PreferredChain, StateFile: a.StateFile, Seal: seal.Box{Options: sealOf(p.fleet)},
-		Challenge: acme.Challenge{
-			Type: c.Type, Listen: c.Listen, Exec: c.Exec, RFC2136: acme.RFC2136{Server: c.Server, Zone: c.Zone, TSIGFile: c.TSIGFile},
-			Run: func(ctx context.Context, argv []string) ([]byte, error) { return hosts.Local("").Run(ctx, argv) },
-		},
+		Roots: a.Roots, Profile: a.Profile, PreferredChain: a.PreferredChain, StateFile: a.StateFile,
+		Challenge: acme.Challenge{Type: c.Type, Listen: c.Listen, Exec: c.Exec, RFC2136: acme.RFC2136{Server: c.Server, Zone: c.Zone, TSIGFile: c.TSIGFile}},
 	}
-	if c.Host != "" {
+}
+
+// newACME gives it what seals, what runs commands, and the host that serves answers.
+func (p *parts) newACME(is configs.Issuer) (engine.Issuer, error) {
+	cfg := acmeConfig(is)
+	cfg.Seal = seal.Box{Options: sealOf(p.fleet)}
+	cfg.Challenge.Run = func(ctx context.Context, argv []string) ([]byte, error) { return hosts.Local("").Run(ctx, argv) }
+	if c := is.ACME.Challenge; c.Host != "" {
 		cfg.Challenge.Files = webroot{p, c.Host, c.Dir}
 	}
-	return cfg
+	return acme.New(cfg)
 }
 
 // keeps reports whether the issuer of the fleet file so far can serve the next

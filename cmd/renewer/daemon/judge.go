@@ -9,23 +9,26 @@ import (
 	"strings"
 
 	"renewer/configs"
+	"renewer/issuers/acme"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/pki"
 )
 
-// judges say what a local issuer would refuse, before anything is signed. An
-// issuer without a CA, or with one that cannot be read, has none: that is said
-// where the CA is needed.
+// judges say what an issuer would refuse, before anything is signed. A local one
+// without a CA, or with one that cannot be read, has none: that is said where the CA is
+// needed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
 	for _, is := range fleet.Issuers {
-		if is.Type != "local" {
-			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out[is.Name] = judge
+		switch is.Type {
+		case "acme":
+			out[is.Name] = acme.Judge(acmeConfig(is))
+		case "local":
+			if judge, err := local.Judge(localConfig(is)); err == nil {
+				out[is.Name] = judge
+			}
 		}
 	}
 	return out
@@ -49,12 +52,13 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 // would not sign, an error for each reason with the first request that it concerns, and
 // that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
+	judge := judges(fleet)
 	for _, is := range fleet.Issuers {
+		if judge := judge[is.Name]; judge != nil {
+			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
 		if is.Type != "local" {
 			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out = append(out, refusals(fleet, is.Name, judge)...)
 		}
 		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
 			out = append(out, renewer.WithHint(
