@@ -77,8 +77,9 @@ type Issuer struct {
 	clock atomic.Pointer[time.Duration]
 	// signers are the CAs between the last leaf and its root.
 	signers atomic.Pointer[[]*x509.Certificate]
-	// undated is set once the server did not let an order say when it ends.
-	undated atomic.Bool
+	// undated is the shortest lifetime, in nanoseconds, that the server did not let an
+	// order ask for; 0: none.
+	undated atomic.Int64
 
 	// login serializes logging in; a channel, so that a waiting call can be cancelled.
 	login   chan struct{}

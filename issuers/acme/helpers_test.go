@@ -2,7 +2,12 @@ package acme_test
 
 import (
 	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -83,4 +88,13 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+var quiet = log.New(io.Discard, "", 0)
+
+// poolOf trusts the CA alone.
+func poolOf(ca *teststepca.CA) *http.Transport {
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Root)
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 }

@@ -46,8 +46,11 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	}
 	var chain renewer.Chain
 	err = i.asAccount(within, func(s *session) error {
-		j := &job{Issuer: i, s: s, order: o, names: names, key: keyOf(o), mine: mine}
+		j := &job{Issuer: i, s: s, order: o, names: names, key: keyOf(o), mine: mine, longer: -1}
 		chain, err = j.obtain(within)
+		if err != nil && j.longer >= 0 {
+			i.undated.Store(j.longer) // that was not it
+		}
 		return err
 	})
 	if err != nil {
@@ -77,7 +80,11 @@ type job struct {
 	mine  bool // see claim
 	// resumed: an earlier call made the order. over: the server gave it up.
 	resumed, over bool
-	is            acme.Order
+	// dated: the order says when the certificate is to expire. longer is what undated
+	// was before this job changed it; less than 0: it did not.
+	dated  bool
+	longer int64
+	is     acme.Order
 }
 
 // obtain takes the order from wherever it is to its certificate. Each state is saved
@@ -105,6 +112,9 @@ func (j *job) obtain(ctx context.Context) (renewer.Chain, error) {
 			err = j.invalid()
 		default:
 			err = fmt.Errorf("the order is %q, which is no state of an order", clean(j.is.Status))
+		}
+		if err != nil && j.tooLong(err) {
+			err = j.make(ctx)
 		}
 		if err != nil && j.resumed && j.over { // for what an earlier call was cut off in
 			j.resumed, j.over = false, false
@@ -148,22 +158,32 @@ func (j *job) make(ctx context.Context) error {
 		}
 		o.Identifiers = append(o.Identifiers, id)
 	}
-	if !j.cfg.Public() && j.cfg.Profile == "" && !j.undated.Load() {
+	refused := time.Duration(j.undated.Load())
+	if j.dated = !j.cfg.Public() && j.cfg.Profile == "" && (refused == 0 || j.order.Lifetime < refused); j.dated {
 		end := j.now().Add(j.order.Lifetime).Truncate(time.Second)
 		o.NotAfter = &end
 	}
 	made, err := j.s.client.NewOrder(ctx, j.s.account, o)
-	if p, ok := asProblem(err); ok && o.NotAfter != nil && p.Type == acme.ProblemTypeMalformed {
-		o.NotAfter = nil // RFC 8555, section 7.4: a server need not let orders say so
-		if made, err = j.s.client.NewOrder(ctx, j.s.account, o); err == nil {
-			j.undated.Store(true)
-		}
+	if err != nil && j.tooLong(err) {
+		return j.make(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	j.is = made
 	return j.save("")
+}
+
+// tooLong reports whether an order may have failed because it says when the certificate
+// is to expire: a server need not let it (RFC 8555, section 7.4), and step-ca has an
+// internal error where that is later than it signs for. The next one does not say so.
+func (j *job) tooLong(err error) bool {
+	kind := problemOf(err)
+	if !j.dated || kind != acme.ProblemTypeMalformed && kind != acme.ProblemTypeServerInternal {
+		return false
+	}
+	j.dated, j.longer = false, j.undated.Swap(int64(j.order.Lifetime))
+	return true
 }
 
 // limited is a rate limit, until the server wants to be asked again; other errors stay.
