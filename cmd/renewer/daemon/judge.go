@@ -9,17 +9,21 @@ import (
 	"strings"
 
 	"renewer/configs"
+	"renewer/issuers/acme"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/pki"
 )
 
-// judges say what a local issuer would refuse, before anything is signed.
+// judges say what an issuer would refuse, before anything is signed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
 	for _, is := range fleet.Issuers {
-		if is.Type == "local" {
+		switch is.Type {
+		case "acme":
+			out[is.Name] = acme.Judge(acmeConfig(is))
+		case "local":
 			out[is.Name] = local.Judge(localConfig(is))
 		}
 	}
@@ -44,11 +48,14 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 // policies and the CAs at hand would not sign, an error for each reason with the first
 // request that it concerns, and that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
+	judge := judges(fleet)
 	for _, is := range fleet.Issuers {
+		if judge := judge[is.Name]; judge != nil {
+			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
 		if is.Type != "local" {
 			continue
 		}
-		out = append(out, refusals(fleet, is.Name, local.Judge(localConfig(is)))...)
 		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
 			out = append(out, renewer.WithHint(
 				fmt.Errorf("issuer %s: rotate_at and standby_root need a CA that signs itself, and %s was signed by %s", is.Name, path[0].Subject, path[1].Subject),
