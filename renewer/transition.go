@@ -155,6 +155,8 @@ func (t *transition) place() {
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
 	t.p.under(t.Certificate.Name)
 	t.p.in(t.o.Dir)
+	p, _ := t.Certificate.Placement(s.Host)
+	t.p.Machine = p.Machine
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen
 		seen.Roots, t.p.Seen = s.Roots, &seen

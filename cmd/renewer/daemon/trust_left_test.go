@@ -391,3 +391,42 @@ func TestWhatWasLetGoAndComesBackIsNotForeign(t *testing.T) {
 		})
 	}
 }
+
+// A host that is given another name in the fleet file is the machine that it was: nothing
+// of the earlier name is left.
+func TestARenamedHostIsWhatItWas(t *testing.T) {
+	for name, entries := range map[string]string{
+		"a client of two hosts":  farClient,
+		"a certificate per host": strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1),
+		"the service":            farService,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, entries, false)
+			w.addFar()
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			w.hosts = strings.Replace(w.hosts, "far:", "distant:", 1)
+			w.entries = strings.ReplaceAll(w.entries, "far]", "distant]")
+			everyone("a")(w)
+			w.pass("a pass after the host was renamed")
+			w.pass("another one")
+			rows := w.rows()
+			if row := rows["cli"]; row.Name != "" && row.Generation != 1 {
+				t.Errorf("it was issued anew: %+v", row) // as that is which has the host's name in it
+			}
+			if row, listed := rows["cli@far"]; listed {
+				t.Errorf("%+v", row)
+			}
+			w.refusedNobody()
+			w.with("trust", func(ctx context.Context, a *App) {
+				tr, err := a.Trust(ctx, renewer.TrustRequest{})
+				must(t, err)
+				if text := fmt.Sprint(tr.Pairs); strings.Contains(text, "@far") {
+					t.Errorf("the matrix has the earlier name: %s", text)
+				}
+			})
+		})
+	}
+}
