@@ -149,6 +149,10 @@ func (i *Inventory) takeUp(err error) error {
 	if err != nil || !copied && whole {
 		return err
 	}
+	if copied && whole {
+		slog.Warn("the inventory is a backup or a copy, and has not seen what happened since: its hosts are looked at first, and directories that the original keeps are refused",
+			"file", i.path, "hint", "if the original does not run any more: renewer adopt --take-over --all")
+	}
 	if !copied {
 		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.here, false) })
 	}
