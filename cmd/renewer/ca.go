@@ -298,7 +298,7 @@ func localIssuer(f *configs.Fleet, args []string) (string, error) {
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
 		b, err := atomicfile.ReadPassphrase(file)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
 			err = renewer.WithHint(err, "name the file that is meant: --passphrase-file FILE")
 		}
 		return b, err
