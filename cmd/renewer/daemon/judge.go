@@ -26,6 +26,20 @@ func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	return out
 }
 
+// missing are the local issuers whose CA cannot be read, with why.
+func missing(fleet *configs.Fleet) map[string]error {
+	out := map[string]error{}
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		if _, err := local.Certificates(localConfig(is)); err != nil {
+			out[is.Name] = err
+		}
+	}
+	return out
+}
+
 // requestsTo calls f with what an issuer is asked for: by its entries and, where that is
 // its part, for the client certificates that probes present.
 func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r renewer.Request)) {
