@@ -154,6 +154,21 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 	return ""
 }
 
+// NextStrictFaults are those of the next CA of an issuer, and of its root.
+func NextStrictFaults(fleet *configs.Fleet, issuer string) (faults []string) {
+	is, _ := fleet.Issuer(issuer)
+	signs, root, err := local.NextRoot(localConfig(is))
+	if err != nil {
+		return nil // who goes on with it says why
+	}
+	for _, c := range slices.CompactFunc([]*x509.Certificate{signs, root}, (*x509.Certificate).Equal) {
+		for _, fault := range pki.StrictFaults(c) {
+			faults = append(faults, cmp.Or(c.Subject.String(), "the CA with serial "+renewer.SerialHex(c))+": "+fault)
+		}
+	}
+	return faults
+}
+
 // strictFixBelow is that of a CA below another: only what is above it signs it anew.
 func strictFixBelow(fleet *configs.Fleet, name string, path []*x509.Certificate) string {
 	faulty := slices.IndexFunc(path, func(c *x509.Certificate) bool { return len(pki.StrictFaults(c)) > 0 })
