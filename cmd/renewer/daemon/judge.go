@@ -92,7 +92,7 @@ func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) e
 
 // each takes an error apart that says several things.
 func each(err error) []error {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the error itself, and not one that it wraps
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return several.Unwrap()
 	}
 	if err == nil {
