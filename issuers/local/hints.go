@@ -92,7 +92,7 @@ func (c Config) reextend(ca *x509.Certificate) string {
 // in another way where it is one that they know.
 func unknownKey(cfg Config, name, file, whose string) error {
 	first, cert, key := cfg.origin()
-	rewrite := ""
+	var rewrite string
 	switch {
 	case strings.Contains(name, "explicit") && strings.Contains(name, "of P-"):
 		rewrite = "write the key with the name of its curve: " + first + "openssl pkey -in " + key + " -ec_param_enc named_curve -out NEW-KEY.pem"

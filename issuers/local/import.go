@@ -96,7 +96,7 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 // foreign reads a file that a flag names.
 func foreign(cfg Config, flag, file string, read func(string) ([]byte, error), o opener) (m material, err error) {
 	data, err := read(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil && renewer.Hint(err) == "" {
 		err = renewer.WithHint(err, "name the file that is meant: "+flag+" FILE")
 	}
 	if err == nil {

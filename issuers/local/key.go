@@ -36,7 +36,7 @@ func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(pat
 // readPassphrase refuses an empty one.
 func readPassphrase(cfg Config) ([]byte, error) {
 	data, err := atomicfile.ReadPassphrase(cfg.PassphraseFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
 		err = renewer.WithHint(err, "write the passphrase into it, with mode 0600; or set passphrase_file of issuer "+cfg.Name+" to the file that has it")
 	}
 	if err != nil {

@@ -33,7 +33,11 @@ func readMaterial(cfg Config, data []byte, file string, o opener) (material, err
 	var outer asn1.RawValue
 	if _, err := asn1.Unmarshal(data, &outer); err != nil || outer.Tag != asn1.TagSequence || !outer.IsCompound {
 		if bytes.Contains(text, []byte("BEGIN ")) {
-			return material{}, misconfigured("openssl x509 -in "+file+" -noout shows what openssl makes of it; each line of PEM is a line of the file, and five hyphens stand on each side of BEGIN CERTIFICATE",
+			show := "openssl x509 -in "
+			if bytes.Contains(text, []byte("PRIVATE KEY")) {
+				show = "openssl pkey -in "
+			}
+			return material{}, misconfigured(show+file+" -noout shows what openssl makes of it; each line of PEM is a line of the file, and five hyphens stand on each side of BEGIN and END",
 				"%s looks like PEM, and is damaged", file)
 		}
 		return material{text: text}, nil // who reads it says what is missing

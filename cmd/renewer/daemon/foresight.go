@@ -156,7 +156,7 @@ func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map
 // foretell adds to the steps of a plan what would keep them from being done.
 func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 	p := a.parts.Load()
-	judge := judges(p.fleet)
+	judge, without := judges(p.fleet), missing(p.fleet)
 	var restarted []renewer.Placement
 	for i, s := range steps {
 		c, ok := p.fleet.Certificate(s.Certificate)
@@ -164,6 +164,8 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 			continue
 		}
 		switch pl, there := c.Placement(s.Host); {
+		case s.Action == "issue" && without[c.Issuer] != nil:
+			steps[i].Reason += "; it will fail: " + without[c.Issuer].Error() + " (" + renewer.Hint(without[c.Issuer]) + ")"
 		case s.Action == "issue" && judge[c.Issuer] != nil:
 			if refused := judge[c.Issuer](c.Request()); refused != nil {
 				steps[i].Reason += "; it will fail: " + refused.Error()

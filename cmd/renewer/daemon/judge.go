@@ -30,6 +30,20 @@ func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	return out
 }
 
+// missing are the local issuers whose CA cannot be read, with why.
+func missing(fleet *configs.Fleet) map[string]error {
+	out := map[string]error{}
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		if _, err := local.Certificates(localConfig(is)); err != nil {
+			out[is.Name] = err
+		}
+	}
+	return out
+}
+
 // requestsTo calls f with what an issuer is asked for: by its entries and, where that is
 // its part, for the client certificates that probes present.
 func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r renewer.Request)) {
@@ -85,7 +99,7 @@ func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) e
 
 // each takes an error apart that says several things.
 func each(err error) []error {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the error itself, and not one that it wraps
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return several.Unwrap()
 	}
 	if err == nil {
@@ -150,6 +164,21 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 func reissueMends(ca *x509.Certificate) bool {
 	faults := pki.StrictFaults(ca)
 	return len(faults) > 0 && !slices.Contains(faults, pki.EmptySubject) && ca.CheckSignatureFrom(ca) == nil
+}
+
+// NextStrictFaults are those of the next CA of an issuer, and of its root.
+func NextStrictFaults(fleet *configs.Fleet, issuer string) (faults []string) {
+	is, _ := fleet.Issuer(issuer)
+	signs, root, err := local.NextRoot(localConfig(is))
+	if err != nil {
+		return nil // who goes on with it says why
+	}
+	for _, c := range slices.CompactFunc([]*x509.Certificate{signs, root}, (*x509.Certificate).Equal) {
+		for _, fault := range pki.StrictFaults(c) {
+			faults = append(faults, cmp.Or(c.Subject.String(), "the CA with serial "+renewer.SerialHex(c))+": "+fault)
+		}
+	}
+	return faults
 }
 
 // strictFixBelow is that of a CA below another: only what is above it signs it anew.
