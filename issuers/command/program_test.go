@@ -71,6 +71,11 @@ func program(dir, mode string, more []string) (code int, err error) {
 	case "later":
 		fmt.Fprintln(os.Stderr, "waits for approval")
 		return 75, nil
+	case "approved":
+		if _, err := os.Stat(filepath.Join(dir, os.Getenv("RENEWER_CERTIFICATE"))); err != nil {
+			fmt.Fprintln(os.Stderr, "waits for approval")
+			return 75, nil
+		}
 	case "junk":
 		fmt.Println("<html>Please log in</html>")
 		return 0, nil
