@@ -45,6 +45,9 @@ func (r Request) Same(other Request) bool {
 // process: an issuer gets its public half, or a CSR that it signed.
 type Order struct {
 	Certificate string
+	// Generation is the number that it is to have: each order of a certificate has another
+	// one, and the same for as long as it takes.
+	Generation int
 	Request
 	Key crypto.Signer
 	// Previous is the chain that this key had before, where a renewal keeps the

@@ -62,7 +62,7 @@ func program(dir, mode string, more []string) (code int, err error) {
 		if mode == "fails and leaves a child" {
 			return 1, nil
 		}
-		time.Sleep(time.Hour)
+		_ = child.Wait()
 	case "fail":
 		fmt.Fprint(os.Stderr, "\x1b[31mHTTP 503:\tthe CA\nis away\x1b[0m.\n")
 		return 3, nil
@@ -71,6 +71,11 @@ func program(dir, mode string, more []string) (code int, err error) {
 	case "later":
 		fmt.Fprintln(os.Stderr, "waits for approval")
 		return 75, nil
+	case "approved":
+		if _, err := os.Stat(filepath.Join(dir, os.Getenv("RENEWER_CERTIFICATE"))); err != nil {
+			fmt.Fprintln(os.Stderr, "waits for approval")
+			return 75, nil
+		}
 	case "junk":
 		fmt.Println("<html>Please log in</html>")
 		return 0, nil

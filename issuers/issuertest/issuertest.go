@@ -56,6 +56,9 @@ type Harness struct {
 	Replace func(t *testing.T) (i Issuer, replace func())
 	// Limited returns an issuer and the longest lifetime that it gives.
 	Limited func(t *testing.T) (i Issuer, longest time.Duration)
+	// Later returns a way to open an issuer, as each start of renewer does, that signs an
+	// order only after sign was called for its certificate.
+	Later func(t *testing.T) (open func() Issuer, sign func(certificate string))
 	// Watched returns a new issuer whose server calls onCall before it answers a
 	// request.
 	Watched func(t *testing.T, onCall func()) Issuer

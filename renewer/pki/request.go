@@ -29,7 +29,7 @@ func EncodeRequest(o renewer.Order) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(fmt.Appendf(nil, "Certificate: %s\n%s%s\n", o.Certificate, lifetimeLine, o.Lifetime), csr...), nil
+	return append(fmt.Appendf(nil, "Certificate: %s\nGeneration: %d\n%s%s\n", o.Certificate, o.Generation, lifetimeLine, o.Lifetime), csr...), nil
 }
 
 // DecodeRequest returns the order of such a file, or of any CSR in PEM, for whoever has

@@ -10,6 +10,7 @@ import (
 
 	"renewer/configs"
 	"renewer/issuers/acme"
+	"renewer/issuers/files"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
@@ -67,6 +68,9 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 		if judge := judge[is.Name]; judge != nil {
 			out = append(out, refusals(fleet, is.Name, judge)...)
 		}
+		if is.Type == "files" {
+			out = append(out, tooShort(fleet, is.Name)...)
+		}
 		if is.Type != "local" {
 			continue
 		}
@@ -74,6 +78,17 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 			out = append(out, renewer.WithHint(
 				fmt.Errorf("issuer %s: rotate_at and standby_root need a CA that signs itself, and %s was signed by %s", is.Name, path[0].Subject, path[1].Subject),
 				"leave them out; have the next one signed there, then: renewer ca import "+is.Name+" --as-next --cert FILE --key FILE"))
+		}
+	}
+	return out
+}
+
+// tooShort names the entries whose certificates would have expired on the way to an offline CA.
+func tooShort(fleet *configs.Fleet, issuer string) (out []error) {
+	for _, c := range fleet.Certificates {
+		if c.Issuer == issuer && !c.IsBundle() && c.Lifetime < files.Shortest {
+			out = append(out, renewer.WithHint(fmt.Errorf("certificate %s: issuer %s signs by files, for an hour or more, and not for %s", c.Name, issuer, c.Lifetime),
+				"set lifetime: to more than the way to the CA and back takes"))
 		}
 	}
 	return out
