@@ -150,7 +150,7 @@ func (h *house) rootsIn(parts ...string) (names []string) {
 // revisions returns the directories of a generation's revisions, newest last.
 func (h *house) revisions(of string) []string {
 	h.t.Helper()
-	found, err := filepath.Glob(filepath.Join(h.dir, of, ".renewer", "*", "r*"))
+	found, err := filepath.Glob(filepath.Join(h.dir, of, ".renewer", "[^.]*", "r*"))
 	must(h.t, err)
 	return found
 }

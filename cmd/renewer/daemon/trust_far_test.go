@@ -20,12 +20,12 @@ import (
 const (
 	// farClient is mutualTLS with a client on another host too.
 	farClient = `
-  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 20s}}, SVC}
   - {name: cli, usages: [client], default_sans: false, hosts: [here, far], dir: DIR/cli, CLI}
 `
 	// farService is mutualTLS with the service on another host.
 	farService = `
-  - {name: svc, usages: [server], common_name: localhost, hosts: [far], dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
+  - {name: svc, usages: [server], common_name: localhost, hosts: [far], dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 20s}}, SVC}
   - {name: cli, usages: [client], default_sans: false, dir: DIR/cli, CLI}
 `
 )

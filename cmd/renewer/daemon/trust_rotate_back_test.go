@@ -16,7 +16,7 @@ var farPair = strings.Replace(farService, "{name: cli, usages: [client],", "{nam
 // itself, although its rollout is blocked: its peers refuse what it has anyway.
 func TestAServiceThatWasGoneOnWithoutIsBroughtOverWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, strings.Replace(farService, "timeout: 3s", "timeout: 1s", 1), false)
+	w := newWorld(t, strings.Replace(farService, "timeout: 20s", "timeout: 3s", 1), false)
 	w.addFar()
 	everyone("a")(w)
 	w.passes()
@@ -93,7 +93,7 @@ func TestARotationBeingTakenBackGivesWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, strings.Replace(strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), "timeout: 3s", "timeout: 1s", 1), false)
+			w := newWorld(t, strings.Replace(strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1), "timeout: 20s", "timeout: 3s", 1), false)
 			way := w.addFar()
 			everyone("a")(w)
 			w.passes()
@@ -131,7 +131,7 @@ func TestARotationBeingTakenBackGivesWay(t *testing.T) {
 // revoked; what is not known to have loaded its new one is named.
 func TestACompromisedCAIsReplacedWhileAServiceIsStopped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, strings.Replace(mutualTLS, "timeout: 3s", "timeout: 1s", 1), false)
+	w := newWorld(t, strings.Replace(mutualTLS, "timeout: 20s", "timeout: 3s", 1), false)
 	everyone("a")(w)
 	w.passes()
 	svc := w.services["svc"]

@@ -16,7 +16,7 @@ import (
 // its socket.
 func (w *world) daemon(do func(ctx context.Context, s server.Service)) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	run, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 1)

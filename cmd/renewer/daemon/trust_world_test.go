@@ -22,24 +22,24 @@ import (
 const (
 	// mutualTLS is a service and a client that authenticate each other.
 	mutualTLS = `
-  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 20s}}, SVC}
   - {name: cli, usages: [client], default_sans: false, dir: DIR/cli, CLI}
 `
 	// trustBundle is a service for clients without a certificate: they have
 	// a trust bundle alone.
 	trustBundle = `
-  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: false, timeout: 3s}}, SVC}
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: false, timeout: 20s}}, SVC}
   - {name: cli, profile: ca-bundle, dir: DIR/cli, CLI}
 `
 	// probedAsClient is mutualTLS, proven with the certificate of the client.
 	probedAsClient = `
-  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, client: cli, timeout: 3s}}, SVC}
+  - {name: svc, usages: [server], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, client: cli, timeout: 20s}}, SVC}
   - {name: cli, usages: [client], default_sans: false, dir: DIR/cli, CLI}
 `
 	// bothInOne are two services that are each other's clients.
 	bothInOne = `
-  - {name: svc, usages: [server, client], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 3s}}, SVC}
-  - {name: cli, usages: [server, client], common_name: localhost, dir: DIR/cli, activate: ACTIVATE-CLI, probe: {tls: {address: "ADDRESS-CLI", server_name: localhost, mutual: true, timeout: 3s}}, CLI}
+  - {name: svc, usages: [server, client], common_name: localhost, dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, timeout: 20s}}, SVC}
+  - {name: cli, usages: [server, client], common_name: localhost, dir: DIR/cli, activate: ACTIVATE-CLI, probe: {tls: {address: "ADDRESS-CLI", server_name: localhost, mutual: true, timeout: 20s}}, CLI}
 `
 )
 
