@@ -16,8 +16,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"socket_group":         "expected no such key: the socket is for its owner and root",
 	"allowed_hosts":        noSuchKey,
 	"recipients":           "expected identity_file alone",
-	"issuer type command":  "expected type: local, step-ca, vault or acme",
-	"issuer type files":    "expected type: local, step-ca, vault or acme",
 	"host type kubernetes": "expected type: ssh or local",
 	"activate kubernetes":  "expected activate: systemd, signal, command, docker or none",
 	"via":                  noSuchKey,

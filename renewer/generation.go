@@ -45,6 +45,9 @@ func (r Request) Same(other Request) bool {
 // process: an issuer gets its public half, or a CSR that it signed.
 type Order struct {
 	Certificate string
+	// Generation is the number that it is to have: each order of a certificate has another
+	// one, and the same for as long as it takes.
+	Generation int
 	Request
 	Key crypto.Signer
 	// Previous is the chain that this key had before, where a renewal keeps the
@@ -94,6 +97,16 @@ func (o Order) RequestPEM() ([]byte, error) {
 // usageOIDs are those of RFC 5280, section 4.2.1.12.
 var usageOIDs = map[Usage]asn1.ObjectIdentifier{
 	UsageServer: {1, 3, 6, 1, 5, 5, 7, 3, 1}, UsageClient: {1, 3, 6, 1, 5, 5, 7, 3, 2},
+}
+
+// UsageOf returns the usage with an OID or, where renewer does not ask for it, the OID.
+func UsageOf(id asn1.ObjectIdentifier) Usage {
+	for u, known := range usageOIDs {
+		if known.Equal(id) {
+			return u
+		}
+	}
+	return Usage(id.String())
 }
 
 // csr signs without a random source (RFC 6979 for ECDSA), so that the same order is the

@@ -77,7 +77,7 @@ func (t *transition) later() {
 			t.event(EventRenewalFailed, "another answer of the issuer is waited for", o.Err)
 		}
 	case !was.For(WaitIssuer), failed != "": // its words may change from one time to the next
-		t.event(EventRolloutWaiting, r.Wait.Why, nil)
+		t.event(EventOrderWaiting, r.Wait.Why, nil)
 	}
 }
 

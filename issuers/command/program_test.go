@@ -62,7 +62,7 @@ func program(dir, mode string, more []string) (code int, err error) {
 		if mode == "fails and leaves a child" {
 			return 1, nil
 		}
-		time.Sleep(time.Hour)
+		_ = child.Wait()
 	case "fail":
 		fmt.Fprint(os.Stderr, "\x1b[31mHTTP 503:\tthe CA\nis away\x1b[0m.\n")
 		return 3, nil
@@ -71,6 +71,11 @@ func program(dir, mode string, more []string) (code int, err error) {
 	case "later":
 		fmt.Fprintln(os.Stderr, "waits for approval")
 		return 75, nil
+	case "approved":
+		if _, err := os.Stat(filepath.Join(dir, os.Getenv("RENEWER_CERTIFICATE"))); err != nil {
+			fmt.Fprintln(os.Stderr, "waits for approval")
+			return 75, nil
+		}
 	case "junk":
 		fmt.Println("<html>Please log in</html>")
 		return 0, nil
@@ -96,7 +101,11 @@ func program(dir, mode string, more []string) (code int, err error) {
 			return 1, errors.New("connection refused")
 		}
 	}
-	chain, err := sign(dir, mode, in)
+	seconds, err := strconv.Atoi(os.Getenv("RENEWER_LIFETIME"))
+	if err != nil {
+		return 1, err
+	}
+	chain, err := sign(dir, mode, time.Duration(seconds)*time.Second, in)
 	if err != nil {
 		return 1, err
 	}
@@ -108,12 +117,7 @@ func program(dir, mode string, more []string) (code int, err error) {
 }
 
 // sign signs a CSR as it asks, with the intermediate in DIR/ca.pem.
-func sign(dir, mode string, csrPEM []byte) ([]byte, error) {
-	seconds, err := strconv.Atoi(os.Getenv("RENEWER_LIFETIME"))
-	if err != nil {
-		return nil, err
-	}
-	life := time.Duration(seconds) * time.Second
+func sign(dir, mode string, life time.Duration, csrPEM []byte) ([]byte, error) {
 	block, _ := pem.Decode(csrPEM)
 	if block == nil {
 		return nil, errors.New("no CSR")

@@ -42,21 +42,22 @@ func (i *Issuer) run(ctx context.Context, doing string, argv, env []string, stdi
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	var exit *exec.ExitError
+	exited := errors.As(err, &exit) && exit.Exited() // by itself, whatever it left running
 	switch {
 	case err == nil:
 		return out.data, nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, doing, ctx.Err())
-	case within.Err() != nil && !(errors.As(err, &exit) && exit.Exited()):
+	case within.Err() != nil && !exited:
 		return nil, i.failed(doing, "raise timeout: of issuer "+i.cfg.Name+", or find out what "+argv[0]+" waits for",
 			fmt.Errorf("%s was killed: it took longer than %s%s", argv[0], i.cfg.Timeout, lastWords(said.data)))
 	case errors.Is(err, exec.ErrWaitDelay): // it ended well, and left a process with its output
 		return out.data, nil
 	case out.full: // its next write ended it
 		return nil, i.misconfigured(doing, "its standard output is for the certificate and what is above it, in PEM", fmt.Errorf("%s printed more than %d bytes", argv[0], maxOutput))
-	case errors.As(err, &exit) && exit.ExitCode() == exitLater:
+	case exited && exit.ExitCode() == exitLater:
 		return said.data, errLater
-	case errors.As(err, &exit):
+	case exit != nil:
 		return nil, i.failed(doing, "run it by hand with a CSR on its standard input, or see what it says",
 			fmt.Errorf("%s: %w%s", argv[0], err, lastWords(said.data)))
 	default:

@@ -42,6 +42,12 @@ func TestSuite(t *testing.T) {
 			cfg := config(t, "sign")
 			return command.New(cfg), func() { authority(t, filepath.Dir(cfg.RootFile)) }
 		},
+		Later: func(t *testing.T) (func() issuertest.Issuer, func(string)) {
+			cfg := config(t, "approved")
+			return func() issuertest.Issuer { return command.New(cfg) }, func(certificate string) {
+				testpki.WriteFile(t, filepath.Join(cfg.Sign[2], certificate), nil, 0o600)
+			}
+		},
 		Limited: func(t *testing.T) (issuertest.Issuer, time.Duration) {
 			return command.New(config(t, "limited")), 24 * time.Hour
 		},

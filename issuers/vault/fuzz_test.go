@@ -2,9 +2,10 @@ package vault
 
 import (
 	"encoding/json"
-	"renewer/renewer/pki"
 	"strings"
 	"testing"
+
+	"renewer/renewer/pki"
 )
 
 // FuzzParseAnswer: whatever a server says, what is taken from it is whole.

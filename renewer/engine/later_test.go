@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,7 +67,7 @@ func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 		if requests != 1 || times < 5*24*50 || times > 5*24*61 {
 			t.Errorf("asked %d times with %d requests", times, requests)
 		}
-		if ev := b.events(renewer.EventRenewalFailed, renewer.EventRolloutWaiting, renewer.EventRolloutPlanned); len(ev) != 2 {
+		if ev := b.events(renewer.EventRenewalFailed, renewer.EventOrderWaiting, renewer.EventRolloutPlanned); len(ev) != 2 {
 			t.Errorf("events %+v", ev)
 		}
 		b.ca.breakWith(later(renewer.ClassMisconfigured, "web.crt is half-written"))
@@ -87,8 +88,37 @@ func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 	})
 }
 
-// A key that was compromised meanwhile is replaced, and so is the request; an entry that
-// asks for something else is another order.
+// The current certificate stays in place meanwhile, and its approach to its expiry is told.
+func TestAnOrderThatIsNotSignedInTimeIsTold(t *testing.T) {
+	certs := func(b *bench) []renewer.Certificate {
+		b.fleet.Issuers["ca"] = &slow{flaky: b.ca}
+		return one(b)
+	}
+	scene(t, Alone, certs, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		first := b.row("web")
+		b.ca.breakWith(later(renewer.ClassRetry, "waits for web.crt"))
+		time.Sleep(time.Until(first.NotAfter) - time.Hour)
+		synctest.Wait()
+		row := b.row("web")
+		if row.Generation != 1 || row.Hosts[0].Served != first.Fingerprint || row.Status != renewer.StatusRenewing || !row.Late(time.Now()) || row.Severity(time.Now()) != renewer.SeverityCritical {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventExpiring); len(ev) < 2 || !strings.Contains(ev[0].Message, "waits for web.crt") {
+			t.Errorf("events %+v", ev)
+		}
+		time.Sleep(2 * time.Hour) // expired, it is ordered still
+		b.ca.breakWith(nil)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusValid || row.Generation != 2 {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
+// An entry that asks for something else is another order; what does not change the request
+// keeps it.
 func TestAnOrderThatWaitsFollowsItsEntry(t *testing.T) {
 	var ca *slow
 	certs := func(b *bench) []renewer.Certificate {

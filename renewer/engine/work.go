@@ -235,13 +235,19 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	if later && !recorded {
 		return nil, &sealed, nil, nil // recorded before the issuer is asked: it is the one that its answer is for
 	}
-	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
+	order := renewer.Order{Certificate: j.Certificate, Generation: number, Request: j.cert.Request(), Key: key}
 	if order.Previous, err = previous(j, order); err != nil {
 		return nil, nil, nil, err
 	}
 	chain, err := sign(ctx, issuer, order)
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if g := j.current; g != nil && chain.Leaf != nil && renewer.Fingerprint(chain.Leaf.Raw) == g.Fingerprint {
+		return nil, nil, nil, &renewer.Error{
+			Class: renewer.ClassMisconfigured, Hint: "with rekey: false each renewal has the same CSR; what signs must not answer from what it signed before",
+			Err: fmt.Errorf("issuer %s gave the certificate that is in place already", j.cert.Issuer),
+		}
 	}
 	now := e.Now()
 	under, err := e.check(ctx, j, order, chain, now)

@@ -9,6 +9,8 @@ import (
 	"renewer/configs"
 	"renewer/inventory/seal"
 	"renewer/issuers/acme"
+	"renewer/issuers/command"
+	"renewer/issuers/files"
 	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
@@ -38,6 +40,10 @@ func (p *parts) newIssuer(is configs.Issuer, trusted func(issuer string) []strin
 		})
 	case "vault":
 		return vault.New(vaultConfig(is))
+	case "command":
+		return command.New(command.Config{Name: is.Name, Sign: is.Sign, Revoke: is.RevokeWith, RootFile: is.RootFile, Timeout: is.Timeout}), nil
+	case "files":
+		return files.New(files.Config{Name: is.Name, Dir: is.Dir, RootFile: is.RootFile}), nil
 	default:
 		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 	}
