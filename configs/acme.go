@@ -122,7 +122,7 @@ func readACMEChallenge(l *loader, at pos, n *yaml.Node) (any, bool) {
 func (l *loader) acme(at pos, s settings) *ACME {
 	a := &ACME{
 		Directory: get[string](s, "directory"), Email: get[string](s, "email"), Profile: get[string](s, "profile"),
-		PreferredChain: get[string](s, "preferred_chain"), Challenge: get[ACMEChallenge](s, "challenge"),
+		PreferredChain: get[string](s, "preferred_chain"), Challenge: getOr(s, "challenge", ACMEChallenge{Type: "http-01", Listen: ":80"}),
 	}
 	// A server that needs a CA of its own for its TLS is a private one, and mostly
 	// signs with that.

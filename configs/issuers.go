@@ -59,7 +59,7 @@ var issuerVariants = newVariants("an issuer", "type", "", map[string]schema{
 var required = map[string][]string{
 	"an issuer of type step-ca": {"url", "root_fingerprint", "provisioner"},
 	"an issuer of type vault":   {"address", "mount", "role", "auth"},
-	"an issuer of type acme":    {"directory", "challenge"},
+	"an issuer of type acme":    {"directory"},
 	"an issuer of type command": {"sign", "root_file"},
 	"an issuer of type files":   {"dir", "root_file"},
 	"auth of method approle":    {"role_id_file", "secret_id_file"},

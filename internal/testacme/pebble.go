@@ -87,7 +87,7 @@ var settings sync.Once
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	settings.Do(func() { // pebble reads them from the environment alone
-		for k, v := range map[string]string{"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5", "PEBBLE_AUTHZREUSE": "0"} {
+		for k, v := range map[string]string{"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"} {
 			if os.Getenv(k) == "" {
 				must(t, os.Setenv(k, v))
 			}

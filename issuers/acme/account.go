@@ -67,7 +67,13 @@ func (i *Issuer) register(ctx context.Context, s *session) error {
 		return i.deactivated(made.Status)
 	}
 	s.account.Location = made.Location
-	return i.with(func(a *account) (bool, error) { a.URL, a.Bind = made.Location, binding; return true, nil })
+	return i.with(func(a *account) (bool, error) {
+		a.URL, a.Bind, a.CAs = made.Location, binding, nil
+		if s.dir.Meta != nil {
+			a.CAs = s.dir.Meta.CAAIdentities
+		}
+		return true, nil
+	})
 }
 
 // accountKey opens the key of the account, and makes and saves one where there is none.
@@ -123,6 +129,24 @@ func (i *Issuer) bind(ctx context.Context, s *session, asked *acme.Account) (key
 		return "", misconfigured(eabHint, "eab.hmac_file: %s holds no key in base64url", i.cfg.EABHMAC)
 	}
 	return keyID, nil
+}
+
+// verified makes a session with an account that the server knows. Without a state
+// directory there is no account, and none is made.
+func (i *Issuer) verified(ctx context.Context) error {
+	if !i.hasState() {
+		s, err := i.connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		return i.hasProfile(s.dir)
+	}
+	s, err := i.loggedIn(ctx)
+	if err != nil {
+		return err
+	}
+	return i.verify(ctx, s)
 }
 
 // verify looks whether the server still knows the account, and has the profile.
@@ -183,7 +207,7 @@ func (i *Issuer) deactivated(status string) error {
 	return misconfigured("rm "+i.cfg.StateFile+" has a new account made at the next order", "the ACME account is %s", status)
 }
 
-// hasState reports whether there is a place for an account.
+// hasState reports whether there is a place for an account: a state directory.
 func (i *Issuer) hasState() bool {
 	_, err := os.Stat(filepath.Dir(filepath.Dir(filepath.Dir(i.cfg.StateFile))))
 	return !errors.Is(err, fs.ErrNotExist)

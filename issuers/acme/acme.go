@@ -130,10 +130,7 @@ func (i *Issuer) LogIn(ctx context.Context) error {
 	within, cancel := i.within(noted(ctx), i.timeout)
 	defer cancel()
 	i.session.Store(nil)
-	s, err := i.loggedIn(within)
-	if err == nil {
-		err = i.verify(within, s)
-	}
+	err := i.verified(within)
 	if err == nil {
 		err = i.solver.check(within)
 	}

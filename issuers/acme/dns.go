@@ -80,17 +80,24 @@ func record(c challenge) Record {
 	return Record{c.DNSPersist01TXTRecordName() + ".", c.DNSPersist01TXTRecordValue(c.account, c.IssuerDomainNames[0], c.wildcard)}
 }
 
-// Persistent returns the records that dns-persist-01 needs for names, once LogIn made the
+// Persistent returns the records that dns-persist-01 needs for names, once there is an
 // account; none for other challenges. One of a wildcard serves the name too.
-func (i *Issuer) Persistent(names []string) (out []Record) {
-	s := i.session.Load()
-	if s == nil || i.cfg.Challenge.Type != DNSPersist01 || s.dir.Meta == nil || len(s.dir.Meta.CAAIdentities) == 0 {
-		return nil
+func Persistent(cfg Config, names []string) (out []Record, err error) {
+	if cfg.Challenge.Type != DNSPersist01 {
+		return nil, nil
+	}
+	st, err := readState(cfg.StateFile)
+	if err != nil {
+		return nil, err
+	}
+	a := st.Accounts[cfg.Directory]
+	if a == nil || a.URL == "" || len(a.CAs) == 0 {
+		return nil, nil
 	}
 	at := map[string]int{}
 	for _, name := range names {
 		base, wildcard := strings.CutPrefix(strings.ToLower(name), "*.")
-		c := challenge{Challenge: acme.Challenge{Identifier: acme.Identifier{Type: "dns", Value: base}, IssuerDomainNames: s.dir.Meta.CAAIdentities}, account: s.account, wildcard: wildcard}
+		c := challenge{Challenge: acme.Challenge{Identifier: acme.Identifier{Type: "dns", Value: base}, IssuerDomainNames: a.CAs}, account: acme.Account{Location: a.URL}, wildcard: wildcard}
 		k, known := at[base]
 		switch {
 		case !known:
@@ -99,5 +106,5 @@ func (i *Issuer) Persistent(names []string) (out []Record) {
 			out[k] = record(c)
 		}
 	}
-	return out
+	return out, nil
 }

@@ -221,23 +221,26 @@ func (j *job) finalize(ctx context.Context) error {
 		return err
 	}
 	is, err := j.s.client.FinalizeOrder(ctx, j.s.account, j.is, csr)
-	if _, ok := asProblem(err); ok && is.Status != acme.StatusInvalid {
-		if class, _, _ := j.judgeProblem(mustProblem(err)); class == renewer.ClassRefused {
-			return errors.Join(err, j.drop())
-		}
+	is.Location = cmp.Or(is.Location, j.is.Location)
+	problem, isProblem := asProblem(err)
+	switch class, _, _ := j.judgeProblem(problem); {
+	case err == nil, is.Status == acme.StatusProcessing, is.Status == acme.StatusInvalid:
+		j.is = is
+		return nil
+	case isProblem && class == renewer.ClassRefused:
+		return errors.Join(err, j.drop())
+	case isProblem || is.Status != acme.StatusReady:
 		return err
 	}
-	if err != nil && is.Status != acme.StatusProcessing && is.Status != acme.StatusInvalid {
+	// It is being finalized already: for a call that was cut off.
+	if err := new(patience).pause(ctx, "the order is being finalized"); err != nil {
 		return err
 	}
-	if is.Location == "" {
-		is.Location = j.is.Location
+	if j.is, err = j.s.client.GetOrder(ctx, j.s.account, is); err == nil && j.is.Status == acme.StatusReady {
+		err = errors.New("the server neither finalizes the order nor says why")
 	}
-	j.is = is
-	return nil
+	return err
 }
-
-func mustProblem(err error) acme.Problem { p, _ := asProblem(err); return p }
 
 // csr has the names and, where it is one of them, the common name: a server refuses any
 // other, and a public one leaves it out of the certificate.

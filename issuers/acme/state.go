@@ -19,9 +19,10 @@ type state struct {
 }
 
 type account struct {
-	URL  string `json:"url,omitempty"` // empty: the server does not know it yet
-	Key  []byte `json:"key"`           // sealed, PEM
-	Bind string `json:"eab,omitempty"` // key id of the external account that it was made for
+	URL  string   `json:"url,omitempty"` // empty: the server does not know it yet
+	Key  []byte   `json:"key"`           // sealed, PEM
+	Bind string   `json:"eab,omitempty"` // key id of the external account that it was made for
+	CAs  []string `json:"cas,omitempty"` // names that records in the DNS have for the CA
 	// Orders are under way, by certificate.
 	Orders map[string]order `json:"orders,omitempty"`
 }

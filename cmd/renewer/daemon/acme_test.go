@@ -2,11 +2,17 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,4 +161,100 @@ func between(text, from, to string) string {
 	_, text, _ = strings.Cut(text, from)
 	text, _, _ = strings.Cut(text, to)
 	return text
+}
+
+// check --online makes the account, and says which record it needs; an order is proven by
+// that record alone.
+func TestCheckNamesTheRecordOfDNSPersist(t *testing.T) {
+	h, s := acmeHouse(t, testacme.Options{}, "challenge: {dns-persist-01: {}}")
+	fleet := h.load()
+	if records, err := NeededRecords(fleet); err != nil || len(records) > 0 {
+		t.Errorf("without an account: %v %v", records, err)
+	}
+	_, _, found, err := CheckOnline(context.Background(), fleet)
+	must(t, err)
+	records, err := NeededRecords(fleet)
+	must(t, err)
+	if len(records["corp"]) != 1 || !slices.ContainsFunc(found, func(f renewer.Finding) bool { return strings.Contains(f.Fix, records["corp"][0]) }) {
+		t.Fatalf("records %v, found %+v", records, found)
+	}
+	a := h.open()
+	res, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	if !res.Failed() || !strings.Contains(res.Rollouts[0].Hint, records["corp"][0]) {
+		t.Errorf("without the record: %+v", res)
+	}
+	value, _ := strconv.Unquote(strings.SplitN(records["corp"][0], " IN TXT ", 2)[1])
+	s.DNS.Set("_validation-persist.web.example.com.", value)
+	a = h.again(a)
+	_, err = a.Renew(context.Background(), renewer.RenewRequest{Names: []string{"web"}}, nil)
+	must(t, err)
+	if row := a.row(t, "web"); row.Status != renewer.StatusValid {
+		t.Errorf("with the record: %+v", row)
+	}
+}
+
+// The answer to http-01 is put on a host whose web server has port 80.
+func TestAnAnswerIsServedByAHost(t *testing.T) {
+	h, s := acmeHouse(t, testacme.Options{}, `challenge: {http-01: {host: here, dir: WEBROOT}}`)
+	webroot := filepath.Join(h.dir, "www")
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.Replace(string(text), "WEBROOT", webroot, 1)), 0o600))
+	a := h.open()
+	res, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	if !res.Failed() || !strings.Contains(res.Rollouts[0].Error, webroot) || !strings.Contains(res.Rollouts[0].Hint, "make the directory") {
+		t.Errorf("without the directory: %+v", res)
+	}
+	must(t, os.Mkdir(webroot, 0o755))
+	l, err := net.Listen("tcp", s.HTTPPort)
+	must(t, err)
+	web := &http.Server{Handler: http.FileServer(http.Dir(webroot))}
+	go func() { _ = web.Serve(l) }()
+	defer web.Close()
+	a = h.again(a)
+	_, err = a.Renew(context.Background(), renewer.RenewRequest{Names: []string{"web"}}, nil)
+	must(t, err)
+	if row := a.row(t, "web"); row.Status != renewer.StatusValid {
+		t.Errorf("row %+v", row)
+	}
+	if left, err := os.ReadDir(filepath.Join(webroot, ".well-known/acme-challenge")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+// A probe that would present a certificate of such an issuer proves what is served all the
+// same, and nothing is ordered for it.
+func TestAProbeMakesNoOrderAtAnACMEServer(t *testing.T) {
+	var orders atomic.Int32
+	h, _ := acmeHouse(t, testacme.Options{Front: func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/order-plz" {
+			orders.Add(1)
+		}
+		return false
+	}}, byHTTP)
+	out := filepath.Join(h.dir, "out")
+	strict := serveConfig(t, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(out, "tls.crt"), filepath.Join(out, "tls.key"))
+		text, failed := os.ReadFile(filepath.Join(out, "ca.crt"))
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(text)
+		return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}, errors.Join(err, failed)
+	}})
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.NewReplacer(", mutual: false", "", ", files: {ca: null}", "", between(string(text), `address: "`, `"`), strict).Replace(string(text))), 0o600))
+	if refused := CheckRequests(h.load()); len(refused) > 0 {
+		t.Errorf("check: %v", refused)
+	}
+	a := h.open()
+	res, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	if row := a.row(t, "web"); res.Failed() || row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
+		t.Errorf("result %+v, row %+v", res, row)
+	}
+	if n := orders.Load(); n != 1 {
+		t.Errorf("%d orders", n)
+	}
 }

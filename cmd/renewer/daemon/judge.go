@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -94,10 +97,62 @@ func tooShort(fleet *configs.Fleet, issuer string) (out []error) {
 	return out
 }
 
+// NeededRecords are the TXT records that have to be in the DNS for good, by issuer and as
+// a zone file has them: those of ACME's dns-persist-01, once there is an account.
+func NeededRecords(fleet *configs.Fleet) (map[string][]string, error) {
+	needed, err := neededRecords(fleet)
+	out := map[string][]string{}
+	for name, records := range needed {
+		for _, r := range records {
+			out[name] = append(out[name], r.String())
+		}
+	}
+	return out, err
+}
+
+func neededRecords(fleet *configs.Fleet) (map[string][]acme.Record, error) {
+	out := map[string][]acme.Record{}
+	for _, is := range fleet.Issuers {
+		if is.ACME == nil {
+			continue
+		}
+		var names []string
+		requestsTo(fleet, is.Name, func(_ string, r renewer.Request) { names = append(names, r.SANs...) })
+		records, err := acme.Persistent(acmeConfig(is), names)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", is.Name, err)
+		}
+		if len(records) > 0 {
+			out[is.Name] = records
+		}
+	}
+	return out, nil
+}
+
+// missingRecords are those that the DNS does not have, as this machine sees it.
+func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.Finding, err error) {
+	needed, err := neededRecords(fleet)
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		for _, r := range needed[name] {
+			values, _ := net.DefaultResolver.LookupTXT(ctx, r.Name)
+			if !slices.Contains(values, r.Value) {
+				found = append(found, renewer.Finding{
+					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that is not seen from here", Fix: "add to the DNS: " + r.String(),
+				})
+			}
+		}
+	}
+	return found, err
+}
+
 func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {
 	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
 	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
-		for _, err := range each(judge(r)) {
+		refused := judge(r)
+		if errors.Is(refused, renewer.ErrNoNames) && r.CommonName == engine.CredentialRequest(issuer, renewer.UsageClient).CommonName {
+			return // without it the probe presents nothing, and the history says so
+		}
+		for _, err := range each(refused) {
 			if i, known := first[err.Error()]; known {
 				more[i]++
 				continue
