@@ -4,11 +4,15 @@ import (
 	"crypto/rand"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
+
+	"go.step.sm/crypto/pemutil"
 )
 
 // FuzzOpen hands any two files to what Open does after reading them: it
@@ -101,5 +105,23 @@ func TestOddlyEncryptedKeys(t *testing.T) {
 		if supported, unsupported := encryption(block); !supported || (unsupported != nil) != (i > 0) {
 			t.Errorf("%d: %v, %v", i, supported, unsupported)
 		}
+	}
+}
+
+// A wrong passphrase is one, also where the padding looks right by chance: one in 256.
+func TestAWrongPassphraseIsAlwaysOne(t *testing.T) {
+	t.Parallel()
+	block, err := pemutil.Serialize(testpki.New(t).Key, pemutil.WithPassword([]byte("right")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(block)
+	for i := range 2000 {
+		if _, err := parseKey(Config{Name: "fleet-ca"}, text, "ca-key.pem", fmt.Appendf(nil, "wrong %d", i)); !errors.Is(err, errWrongPassphrase) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if _, err := parseKey(Config{Name: "fleet-ca"}, text, "ca-key.pem", []byte("right")); err != nil {
+		t.Error(err)
 	}
 }
