@@ -13,6 +13,7 @@ import (
 	"renewer/renewer"
 
 	"go.step.sm/crypto/pemutil"
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
 )
 
 // FuzzOpen hands any two files to what Open does after reading them: it
@@ -124,4 +125,28 @@ func TestAWrongPassphraseIsAlwaysOne(t *testing.T) {
 	if _, err := parseKey(Config{Name: "fleet-ca"}, text, "ca-key.pem", []byte("right")); err != nil {
 		t.Error(err)
 	}
+}
+
+// FuzzContainer reads any bytes as PKCS #12, as far as they are not encrypted.
+func FuzzContainer(f *testing.F) {
+	ca := testpki.New(f)
+	for _, e := range []*pkcs12.Encoder{pkcs12.Passwordless, pkcs12.LegacyDES} {
+		passphrase := "x"
+		if e == pkcs12.Passwordless {
+			passphrase = ""
+		}
+		store, err := e.Encode(ca.Key, ca.Cert, nil, passphrase)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(store)
+	}
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		bags, _ := containerOf(data)
+		for _, bag := range bags {
+			if bag.ID.Equal(oidKeyBag) { // what is encrypted may ask for more time than there is
+				_ = algorithmIn([]safeBag{bag}, nil)
+			}
+		}
+	})
 }
