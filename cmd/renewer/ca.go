@@ -34,6 +34,7 @@ where the fleet file has one local issuer.`,
 			return c.fromFleet(localIssuers)(), cobra.ShellCompDirectiveNoFileComp
 		}
 	}
+	cmd.AddCommand(newCASignRequests(c)) // whose argument is a directory
 	return cmd
 }
 

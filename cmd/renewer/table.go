@@ -34,7 +34,7 @@ var colourOf = map[string]text.Color{
 	string(renewer.StatusOrphaned): text.FgYellow,
 	string(renewer.Accepted):       text.FgGreen, string(renewer.Assumed): text.FgGreen, string(renewer.NotLoaded): text.FgYellow,
 	string(renewer.NoRoot): text.FgRed,
-	"down":                 text.FgRed, "differs": text.FgRed,
+	"down":                 text.FgRed, "differs": text.FgRed, "unreachable": text.FgRed,
 	string(renewer.FindingWarn): text.FgYellow, string(renewer.FindingUnknown): text.FgYellow, string(renewer.FindingFail): text.FgRed,
 }
 

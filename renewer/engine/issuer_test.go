@@ -373,3 +373,31 @@ func TestProbesGoOnWhileTheIssuerIsAway(t *testing.T) {
 		}
 	})
 }
+
+// An issuer that answers with what it signed before renews nothing: that is a failure, and
+// no new generation.
+func TestTheSameCertificateAgainIsNoRenewal(t *testing.T) {
+	scene(t, Asked, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Rekey = false
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		b.pass()
+		first := b.row("web")
+		g, _, err := b.store.Generation("web", 1)
+		must(t, err)
+		chain, err := g.Parse()
+		must(t, err)
+		b.ca.again = &chain
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if !res.Failed() || !strings.Contains(res.Rollouts[0].Error, "in place already") || res.Rollouts[0].Hint == "" {
+			t.Errorf("result %+v", res)
+		}
+		b.ca.again = nil
+		b.pass()
+		if row := b.row("web"); row.Generation != 2 || row.Serial == first.Serial || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
+		}
+	})
+}

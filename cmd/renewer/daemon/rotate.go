@@ -184,7 +184,7 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	if err != nil {
 		return err
 	}
-	if renewer.Fingerprint(signing.Raw) == one.To.Fingerprint {
+	if now := renewer.Fingerprint(signing.Raw); now == one.To.Fingerprint || !one.SwitchedAt.IsZero() && now != one.From.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("%s signs already: what it signed is in place", one.To.Subject),
 			"let it come to its end; to go back, then: renewer ca rotate "+is.Name)
 	}
