@@ -4,11 +4,16 @@ import (
 	"crypto/rand"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
 	"renewer/internal/testpki"
 	"renewer/renewer"
+
+	"go.step.sm/crypto/pemutil"
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
 )
 
 // FuzzOpen hands any two files to what Open does after reading them: it
@@ -102,4 +107,46 @@ func TestOddlyEncryptedKeys(t *testing.T) {
 			t.Errorf("%d: %v, %v", i, supported, unsupported)
 		}
 	}
+}
+
+// A wrong passphrase is one, also where the padding looks right by chance: one in 256.
+func TestAWrongPassphraseIsAlwaysOne(t *testing.T) {
+	t.Parallel()
+	block, err := pemutil.Serialize(testpki.New(t).Key, pemutil.WithPassword([]byte("right")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(block)
+	for i := range 2000 {
+		if _, err := parseKey(Config{Name: "fleet-ca"}, text, "ca-key.pem", fmt.Appendf(nil, "wrong %d", i)); !errors.Is(err, errWrongPassphrase) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if _, err := parseKey(Config{Name: "fleet-ca"}, text, "ca-key.pem", []byte("right")); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzContainer reads any bytes as PKCS #12, as far as they are not encrypted.
+func FuzzContainer(f *testing.F) {
+	ca := testpki.New(f)
+	for _, e := range []*pkcs12.Encoder{pkcs12.Passwordless, pkcs12.LegacyDES} {
+		passphrase := "x"
+		if e == pkcs12.Passwordless {
+			passphrase = ""
+		}
+		store, err := e.Encode(ca.Key, ca.Cert, nil, passphrase)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(store)
+	}
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		bags, _ := containerOf(data)
+		for _, bag := range bags {
+			if bag.ID.Equal(oidKeyBag) { // what is encrypted may ask for more time than there is
+				_ = algorithmIn([]safeBag{bag}, nil)
+			}
+		}
+	})
 }

@@ -17,15 +17,27 @@ import (
 type source struct {
 	cert, key string
 	pkcs12    bool // both, in one container
+	legacy    bool // which is encrypted so that OpenSSL 3 opens it only if told
 	next      bool // of an issuer that has a CA
 }
 
 // origin returns the files that openssl is given, and what has to be done first.
 func (c Config) origin() (first, cert, key string) {
 	if c.from.pkcs12 {
-		return "openssl pkcs12 -in " + c.from.cert + " -nodes -out NEW-ALL.pem; ", "NEW-ALL.pem", "NEW-ALL.pem"
+		return c.unpack(c.from.cert) + "; ", "NEW-ALL.pem", "NEW-ALL.pem"
 	}
 	return "", cmp.Or(c.from.cert, c.CertFile), cmp.Or(c.from.key, c.from.cert, c.KeyFile)
+}
+
+// unpack is the command that writes what is in PKCS #12 as PEM.
+func (c Config) unpack(file string) string { return c.openPKCS12(file) + " -nodes -out NEW-ALL.pem" }
+
+func (c Config) openPKCS12(file string) string {
+	legacy := ""
+	if c.from.legacy {
+		legacy = " -legacy"
+	}
+	return "openssl pkcs12" + legacy + " -in " + file
 }
 
 // take is the command that puts into place what openssl wrote.

@@ -50,7 +50,7 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 		return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
 	}
 	keyFile = cfg.from.key
-	cfg.from.pkcs12 = cert.pkcs12 && keyFile == certFile
+	cfg.from.pkcs12, cfg.from.legacy = cert.pkcs12 && keyFile == certFile, cert.legacy
 	key, err := openForeignKey(cfg, keyFile, o)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	if key.encrypted && own == nil {
 		plain := "openssl pkey -in " + keyFile + " -out NEW-KEY.pem; " + cfg.take(certFile, "NEW-KEY.pem")
 		if cfg.from.pkcs12 {
-			plain = "openssl pkcs12 -in " + keyFile + " -nodes -out NEW-ALL.pem; " + cfg.take("NEW-ALL.pem", "NEW-ALL.pem")
+			plain = cfg.unpack(keyFile) + "; " + cfg.take("NEW-ALL.pem", "NEW-ALL.pem")
 		}
 		return nil, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file; or, to store it in the clear, decrypt it first: "+plain,
 			"%s is encrypted, and issuer %s has no passphrase_file to keep it so", keyFile, cfg.Name)

@@ -69,16 +69,16 @@ func parseKey(cfg Config, data []byte, file string, passphrase []byte) (privateK
 		return privateKey{}, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file", "%s: %w", file, errNoPassphrase)
 	}
 	if k.encrypted {
-		der, wrong := pemutil.DecryptPEMBlock(block, passphrase)
-		if wrong != nil {
-			return privateKey{}, misconfigured("check passphrase_file of issuer "+cfg.Name+"; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
-				"%s: %w", file, errWrongPassphrase)
-		}
+		der, _ := pemutil.DecryptPEMBlock(block, passphrase) // nil where it is the wrong one, or what cannot be parsed
 		block = &pem.Block{Type: strings.TrimPrefix(block.Type, "ENCRYPTED "), Bytes: der}
 	}
 	parsed, err := pemutil.Parse(pem.EncodeToMemory(block), pemutil.WithFilename(file))
 	if name := pki.PrivateKeyAlgorithm(block.Bytes); err != nil && name != "" {
 		return privateKey{}, unknownKey(cfg, name, file, "this CA")
+	}
+	if err != nil && k.encrypted {
+		return privateKey{}, misconfigured("check passphrase_file of issuer "+cfg.Name+"; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
+			"%s: %w", file, errWrongPassphrase)
 	}
 	if err != nil {
 		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows what openssl makes of it",

@@ -210,3 +210,20 @@ func TestHintForAnExpiredCA(t *testing.T) {
 		t.Errorf("in place: %v; hint %s", err, hint)
 	}
 }
+
+// PKCS #12 that is encrypted as before RFC 8018 is written as PEM by the command of the hint,
+// and that is named as what it is.
+func TestImportOfPKCS12ThatIsEncryptedAsBefore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	openssl(t, dir, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-out", "key.pem")
+	openssl(t, dir, "req", "-x509", "-key", "key.pem", "-subj", "/CN=Odd CA", "-days", "10", "-out", "ca.pem")
+	openssl(t, dir, "pkcs12", "-export", "-legacy", "-inkey", "key.pem", "-in", "ca.pem", "-passout", "pass:"+passphrase, "-out", "ca.p12")
+	_, err := local.Import(config(t, ""), filepath.Join(dir, "ca.p12"), "", ask(passphrase))
+	if err == nil || !strings.Contains(err.Error(), "is PKCS #12 that cannot be read") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := typed(t, dir, renewer.Hint(err), config(t, "")); err == nil || !strings.Contains(err.Error(), "is ECDSA on secp256k1,") {
+		t.Errorf("as the hint says, %s: %v", renewer.Hint(err), err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 type material struct {
 	text   []byte
 	pkcs12 bool
+	legacy bool // see source
 	sealed bool // only a passphrase opened it
 }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -19,7 +20,8 @@ func fromPKCS12(cfg Config, data []byte, file string, o opener) (m material, is 
 	if !is {
 		return m, false, nil
 	}
-	cfg.from.pkcs12, m.pkcs12 = true, true
+	m.pkcs12, m.legacy = true, bytes.Contains(data, rc2)
+	cfg.from.pkcs12, cfg.from.legacy = true, m.legacy
 	passphrase := []byte(nil)
 	key, cert, above, err := pkcs12.DecodeChain(data, "")
 	for _, next := range []func() ([]byte, error){func() ([]byte, error) { return o.own, nil }, o.ask} {
@@ -36,7 +38,7 @@ func fromPKCS12(cfg Config, data []byte, file string, o opener) (m material, is 
 		}
 	}
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return m, true, misconfigured("openssl pkcs12 -in "+file+" -noout asks for the passphrase and tries it", "%s: %w", file, errWrongPassphrase)
+		return m, true, misconfigured(cfg.openPKCS12(file)+" -noout asks for the passphrase and tries it", "%s: %w", file, errWrongPassphrase)
 	}
 	if name := algorithmIn(bags, passphrase); err != nil && name != "" {
 		return m, true, unknownKey(cfg, name, file, "this CA")
@@ -46,7 +48,7 @@ func fromPKCS12(cfg Config, data []byte, file string, o opener) (m material, is 
 		der, err = x509.MarshalPKCS8PrivateKey(key)
 	}
 	if err != nil {
-		return m, true, misconfigured("write what is in it as PEM, and import that: openssl pkcs12 -in "+file+" -nodes -out NEW-ALL.pem; "+cfg.take("NEW-ALL.pem", "NEW-ALL.pem"),
+		return m, true, misconfigured("write what is in it as PEM, and import that: "+cfg.unpack(file)+"; "+cfg.take("NEW-ALL.pem", "NEW-ALL.pem"),
 			"%s is PKCS #12 that cannot be read: %w", file, err)
 	}
 	m.text = slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pki.PEM(append([]*x509.Certificate{cert}, above...)...))
@@ -94,6 +96,9 @@ func containerOf(data []byte) (bags []safeBag, is bool) {
 	}
 	return bags, true
 }
+
+// rc2 is the identifier of pbeWithSHAAnd40BitRC2-CBC (RFC 7292, appendix C), in DER.
+var rc2 = []byte{0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01, 0x06}
 
 var (
 	oidKeyBag      = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 1}

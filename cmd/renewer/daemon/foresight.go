@@ -165,7 +165,7 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 		}
 		switch pl, there := c.Placement(s.Host); {
 		case s.Action == "issue" && without[c.Issuer] != nil:
-			steps[i].Reason += "; it will fail: " + without[c.Issuer].Error() + " (" + renewer.Hint(without[c.Issuer]) + ")"
+			steps[i].Reason += "; it will fail: " + without[c.Issuer].Error()
 		case s.Action == "issue" && judge[c.Issuer] != nil:
 			if refused := judge[c.Issuer](c.Request()); refused != nil {
 				steps[i].Reason += "; it will fail: " + refused.Error()
