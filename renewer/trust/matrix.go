@@ -265,15 +265,18 @@ func (g *Graph) Renewed(list []Renewal, now time.Time) []renewer.Refusal {
 	for _, r := range list {
 		r.Now = further(r.Now, r.Next)
 		var shown strings.Builder
+		counts := false
 		for _, l := range r.Now {
+			shown.WriteString(l.Issuer + ":") // which says who is asked, also where it has expired
 			if now.Before(l.NotAfter) {
+				counts = true
 				shown.WriteString(strings.Join(l.roots(), " ") + ";")
 			}
 		}
 		k := key{r.Issuer, strings.Join(r.Next.roots(), " "), shown.String(), r.Shows}
 		if had := known[k]; had != nil {
 			had.IDs = append(had.IDs, r.IDs...)
-		} else if shown.Len() > 0 && r.Next.Under.Known() {
+		} else if counts && r.Next.Under.Known() {
 			r.IDs = slices.Clone(r.IDs)
 			known[k], kinds = &r, append(kinds, &r)
 		}
