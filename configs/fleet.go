@@ -45,7 +45,8 @@ type Fleet struct {
 // Issuer is one entry of issuers. Which fields are set depends on Type.
 type Issuer struct {
 	Name string
-	Type string // local, step-ca, vault, command or files
+	Type string // local, step-ca, vault, acme, command or files
+	ACME *ACME  `json:",omitempty"`
 
 	// local: the CA's files.
 	PassphraseFile string

@@ -187,8 +187,14 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		l.fault(s["x5c"].at, "x5c is not complete", "expected {cert: FILE, key: FILE}")
 		return nil, false
 	}
+	var acme *ACME
+	if kind == "acme" {
+		if acme = l.acme(at, s); acme == nil {
+			return nil, false
+		}
+	}
 	return Issuer{
-		Type: kind, PassphraseFile: get[string](s, "passphrase_file"), CACert: get[string](s, "ca_cert"), CAKey: get[string](s, "ca_key"),
+		Type: kind, ACME: acme, PassphraseFile: get[string](s, "passphrase_file"), CACert: get[string](s, "ca_cert"), CAKey: get[string](s, "ca_key"),
 		URL: get[string](s, "url"), RootFingerprint: strings.ToLower(get[string](s, "root_fingerprint")),
 		Provisioner: get[string](s, "provisioner"), PasswordFile: get[string](s, "password_file"),
 		X5CCert: get[string](x5c, "cert"), X5CKey: get[string](x5c, "key"),
@@ -213,10 +219,13 @@ func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 // locate fills in where an issuer's files are unless the fleet file says so.
 func (i *Issuer) locate(stateDir string) {
 	i.RootsFile = filepath.Join(stateDir, "roots", i.Name+".pem") // not beside a local CA: both would be gone together
+	dir := filepath.Join(stateDir, "issuers", i.Name)
+	if i.ACME != nil {
+		i.ACME.StateFile = filepath.Join(dir, "acme.json")
+	}
 	if i.Type != "local" {
 		return
 	}
-	dir := filepath.Join(stateDir, "issuers", i.Name)
 	i.CRLDir = dir
 	if i.CACert == "" {
 		i.CACert = filepath.Join(dir, "ca.pem")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,9 @@ would start again.`,
 				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
+			if found.Records, err = daemon.NeededRecords(f); err != nil {
+				return err
+			}
 			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
 				return err
 			}
@@ -73,6 +77,8 @@ type checked struct {
 	IssuerStatus []renewer.IssuerStatus `json:"issuer_status,omitempty"`
 	HostStatus   []renewer.HostStatus   `json:"host_status,omitempty"`
 	Findings     []renewer.Finding      `json:"findings,omitempty"`
+	// Records are those that have to be in the DNS, by issuer (dns-persist-01).
+	Records map[string][]string `json:"records,omitempty"`
 }
 
 func placedOn(f *configs.Fleet) int {
@@ -95,6 +101,11 @@ func (c *cli) showChecked(found checked, online bool) error {
 	}
 	fmt.Fprintf(c.out, "%s: %s (%s on %s, %s)\n", found.File, verdict, count(found.Certificates, "certificate"),
 		count(found.Hosts, "host"), count(found.Issuers, "issuer"))
+	for _, name := range slices.Sorted(maps.Keys(found.Records)) {
+		for _, r := range found.Records[name] {
+			fmt.Fprintf(c.out, "issuer %s needs in the DNS: %s\n", name, r)
+		}
+	}
 	if !online {
 		return nil
 	}

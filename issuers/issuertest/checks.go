@@ -64,6 +64,9 @@ func (h Harness) order(kind renewer.KeyType, sans []string, life time.Duration, 
 }
 
 func (h Harness) sign(ctx context.Context, i Issuer, kind renewer.KeyType, sans []string, life time.Duration, usages ...renewer.Usage) error {
+	if h.ServersOnly {
+		usages = []renewer.Usage{renewer.UsageServer}
+	}
 	o, err := h.order(kind, sans, life, usages...)
 	if err != nil {
 		return err

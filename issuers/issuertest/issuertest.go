@@ -40,6 +40,8 @@ type Harness struct {
 	// Adds says that the issuer is known to add names and usages; what is
 	// missing is a failure all the same.
 	Adds bool
+	// ServersOnly says that it signs nothing for clients, as public CAs.
+	ServersOnly bool
 	// Secrets must not stand in any error or hint.
 	Secrets []string
 	// Faults are the ways in which things go wrong, by name.

@@ -55,6 +55,15 @@ type (
 	Deferred interface {
 		OrderTimeout() time.Duration
 	}
+	// OwnLifetime is an issuer that decides how long a certificate lives: that it is less
+	// than what was asked for is no fault.
+	OwnLifetime interface {
+		GivesLifetime() bool
+	}
+	// Suggests knows until when it wants a certificate renewed.
+	Suggests interface {
+		RenewBy(ctx context.Context, leaf *x509.Certificate) (renewer.Suggestion, error)
+	}
 	// Upkeep does what is due besides orders, such as replacing what the issuer
 	// logs in with. What fails is tried again at a later call.
 	Upkeep interface {

@@ -285,11 +285,14 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	if err != nil {
 		return nil, err
 	}
+	is := j.fleet.Issuers[j.cert.Issuer]
+	if own, ok := Can[OwnLifetime](is); ok && own.GivesLifetime() && chain.Leaf != nil {
+		order.Lifetime = max(chain.Leaf.NotAfter.Sub(now), 1)
+	}
 	under, err := pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
 	if err == nil {
 		return under, nil
 	}
-	is := j.fleet.Issuers[j.cert.Issuer]
 	newer, asked := is.Roots(ctx)
 	if asked != nil || renewer.RootSetOf(newer).Same(renewer.RootSetOf(roots)) {
 		return nil, err

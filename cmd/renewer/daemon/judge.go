@@ -5,10 +5,13 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
+	"net"
 	"slices"
 	"strings"
 
 	"renewer/configs"
+	"renewer/issuers/acme"
 	"renewer/issuers/files"
 	"renewer/issuers/local"
 	"renewer/renewer"
@@ -16,17 +19,19 @@ import (
 	"renewer/renewer/pki"
 )
 
-// judges say what a local issuer would refuse, before anything is signed. An
-// issuer without a CA, or with one that cannot be read, has none: that is said
-// where the CA is needed.
+// judges say what an issuer would refuse, before anything is signed. A local one
+// without a CA, or with one that cannot be read, has none: that is said where the CA is
+// needed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
 	for _, is := range fleet.Issuers {
-		if is.Type != "local" {
-			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out[is.Name] = judge
+		switch is.Type {
+		case "acme":
+			out[is.Name] = acme.Judge(acmeConfig(is))
+		case "local":
+			if judge, err := local.Judge(localConfig(is)); err == nil {
+				out[is.Name] = judge
+			}
 		}
 	}
 	return out
@@ -50,15 +55,16 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 // would not sign, an error for each reason with the first request that it concerns, and
 // that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
+	judge := judges(fleet)
 	for _, is := range fleet.Issuers {
 		if is.Type == "files" {
 			out = append(out, tooShort(fleet, is.Name)...)
 		}
+		if judge := judge[is.Name]; judge != nil {
+			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
 		if is.Type != "local" {
 			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out = append(out, refusals(fleet, is.Name, judge)...)
 		}
 		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
 			out = append(out, renewer.WithHint(
@@ -78,6 +84,54 @@ func tooShort(fleet *configs.Fleet, issuer string) (out []error) {
 		}
 	}
 	return out
+}
+
+// NeededRecords are the TXT records that have to be in the DNS for good, by issuer and as
+// a zone file has them: those of ACME's dns-persist-01, once there is an account.
+func NeededRecords(fleet *configs.Fleet) (map[string][]string, error) {
+	needed, err := neededRecords(fleet)
+	out := map[string][]string{}
+	for name, records := range needed {
+		for _, r := range records {
+			out[name] = append(out[name], r.String())
+		}
+	}
+	return out, err
+}
+
+func neededRecords(fleet *configs.Fleet) (map[string][]acme.Record, error) {
+	out := map[string][]acme.Record{}
+	for _, is := range fleet.Issuers {
+		if is.ACME == nil {
+			continue
+		}
+		var names []string
+		requestsTo(fleet, is.Name, func(_ string, r renewer.Request) { names = append(names, r.SANs...) })
+		records, err := acme.Persistent(acmeConfig(is), names)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", is.Name, err)
+		}
+		if len(records) > 0 {
+			out[is.Name] = records
+		}
+	}
+	return out, nil
+}
+
+// missingRecords are those that the DNS does not have, as this machine sees it.
+func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.Finding, err error) {
+	needed, err := neededRecords(fleet)
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		for _, r := range needed[name] {
+			values, _ := net.DefaultResolver.LookupTXT(ctx, r.Name)
+			if !slices.Contains(values, r.Value) {
+				found = append(found, renewer.Finding{
+					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that is not seen from here", Fix: "add to the DNS: " + r.String(),
+				})
+			}
+		}
+	}
+	return found, err
 }
 
 func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {

@@ -22,6 +22,17 @@ func (a *App) upkeep(ctx context.Context) {
 	}
 }
 
+// suggestions has the renewals brought forward that issuers want sooner.
+func (a *App) suggestions(ctx context.Context) {
+	if !a.suggesting.TryLock() {
+		return // the call before has not asked about all certificates yet
+	}
+	defer a.suggesting.Unlock()
+	if err := a.eng.Suggestions(ctx, a.suggested); err != nil && ctx.Err() == nil {
+		a.opts.log().Error("renewals could not be brought forward as issuers suggest", "error", err)
+	}
+}
+
 // shortened are the certificates that ask for a longer life than their issuer gives,
 // one finding an issuer and lifetime.
 func (p *parts) shortened() (out []renewer.Finding) {
