@@ -32,6 +32,10 @@ var ErrRate = errors.New("the issuer's rate is used up")
 // is waited for.
 var ErrLater = errors.New("not signed yet")
 
+// ErrNoNames says that an issuer signs names that were proven and nothing else, and the
+// order has none: it cannot give what a probe presents for minutes.
+var ErrNoNames = errors.New("the issuer signs names alone")
+
 // Error carries what somebody decides on: the class, and the way out for a
 // person. Either may be empty.
 type Error struct {

@@ -27,9 +27,12 @@ func names(cfg Config, r renewer.Request) ([]string, error) {
 	if len(asked) == 0 && isName(r.CommonName) {
 		asked = []string{r.CommonName}
 	}
+	if slices.ContainsFunc(asked, func(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".invalid") }) {
+		return nil, refused("leave it out of sans:", "%w, and nobody can prove %s (RFC 2606)", renewer.ErrNoNames, strings.Join(asked, ", "))
+	}
 	if len(asked) == 0 {
 		return nil, refused("set sans: to names that are proven with "+cfg.Challenge.Type+"; or set issuer: to one of another type, and for a probe client: to an entry of such an issuer",
-			"an ACME server signs names alone, and there is none: the common name %q is no DNS name", r.CommonName)
+			"%w, and there is none: the common name %q is no DNS name", renewer.ErrNoNames, r.CommonName)
 	}
 	out := make([]string, 0, len(asked))
 	for _, name := range asked {

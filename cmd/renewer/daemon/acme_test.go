@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,5 +221,40 @@ func TestAnAnswerIsServedByAHost(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(webroot, ".well-known/acme-challenge")); err != nil || len(left) > 0 {
 		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+// A probe that would present a certificate of such an issuer proves what is served all the
+// same, and nothing is ordered for it.
+func TestAProbeMakesNoOrderAtAnACMEServer(t *testing.T) {
+	var orders atomic.Int32
+	h, _ := acmeHouse(t, testacme.Options{Front: func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/order-plz" {
+			orders.Add(1)
+		}
+		return false
+	}}, byHTTP)
+	out := filepath.Join(h.dir, "out")
+	strict := serveConfig(t, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(out, "tls.crt"), filepath.Join(out, "tls.key"))
+		text, failed := os.ReadFile(filepath.Join(out, "ca.crt"))
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(text)
+		return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12}, errors.Join(err, failed)
+	}})
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.NewReplacer(", mutual: false", "", ", files: {ca: null}", "", between(string(text), `address: "`, `"`), strict).Replace(string(text))), 0o600))
+	if refused := CheckRequests(h.load()); len(refused) > 0 {
+		t.Errorf("check: %v", refused)
+	}
+	a := h.open()
+	res, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	if row := a.row(t, "web"); res.Failed() || row.Status != renewer.StatusValid || row.Hosts[0].State != renewer.HostVerified {
+		t.Errorf("result %+v, row %+v", res, row)
+	}
+	if n := orders.Load(); n != 1 {
+		t.Errorf("%d orders", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -138,8 +139,8 @@ func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) e
 	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
 	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
 		err := judge(r)
-		if err == nil {
-			return
+		if err == nil || errors.Is(err, renewer.ErrNoNames) && r.CommonName == engine.CredentialRequest(issuer, renewer.UsageClient).CommonName {
+			return // without it the probe presents nothing, and the history says so
 		}
 		if i, known := first[err.Error()]; known {
 			more[i]++
