@@ -53,6 +53,9 @@ type Order struct {
 	// Previous is the chain that this key had before, where a renewal keeps the
 	// key (rekey: false): an issuer may renew by it. Leaf is nil otherwise.
 	Previous Chain
+	// Replaces is the current certificate, of whatever key, where the same issuer signed
+	// it; nil for none.
+	Replaces *x509.Certificate
 }
 
 // CSR returns the PKCS #10 request (RFC 2986) in DER, with the order's common

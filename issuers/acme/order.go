@@ -80,6 +80,7 @@ type job struct {
 	mine  bool // see claim
 	// resumed: an earlier call made the order. over: the server gave it up.
 	resumed, over bool
+	alone         bool // the order says nothing of the certificate that it replaces
 	// dated: the order says when the certificate is to expire. longer is what undated
 	// was before this job changed it; less than 0: it did not.
 	dated  bool
@@ -163,7 +164,15 @@ func (j *job) make(ctx context.Context) error {
 		end := j.now().Add(j.order.Lifetime).Truncate(time.Second)
 		o.NotAfter = &end
 	}
+	// What is renewed when ARI says so counts less for rate limits (RFC 9773, section 5).
+	if was := j.order.Replaces; j.s.dir.RenewalInfo != "" && was != nil && len(was.AuthorityKeyId) > 0 && !j.alone {
+		o.Replaces, _ = acme.ARIUniqueIdentifier(was)
+	}
 	made, err := j.s.client.NewOrder(ctx, j.s.account, o)
+	if _, isProblem := asProblem(err); isProblem && o.Replaces != "" && problemOf(err) != acme.ProblemTypeRateLimited {
+		j.alone = true // it may have been replaced already, or be of another account
+		return j.make(ctx)
+	}
 	if err != nil && j.tooLong(err) {
 		return j.make(ctx)
 	}

@@ -24,16 +24,43 @@ var systemFiles = []string{
 }
 
 // Roots returns the roots that the certificates may lead to: those of the file or, for a
-// public CA, those of this machine. An ACME server does not say which it has.
+// public CA, those of this machine. An ACME server does not say which it has; of a public
+// one they are those that its certificates led to, as soon as there is one, so that the
+// roots of all other CAs are no concern of its peers.
 func (i *Issuer) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	roots, err := i.roots()
+	if err == nil && i.cfg.Public() {
+		err = i.with(func(a *account) (bool, error) {
+			led := func(r *x509.Certificate) bool { return slices.Contains(a.Roots, renewer.Fingerprint(r.Raw)) }
+			if slices.ContainsFunc(roots, led) {
+				roots = slices.DeleteFunc(roots, func(r *x509.Certificate) bool { return !led(r) })
+			}
+			return false, nil
+		})
+	}
 	if err != nil {
 		return nil, i.failed(ctx, "get the roots", err)
 	}
 	return roots, nil
+}
+
+// ledTo notes the roots of this machine that a certificate leads to.
+func (i *Issuer) ledTo(chain renewer.Chain, roots []*x509.Certificate) error {
+	if !i.cfg.Public() {
+		return nil
+	}
+	under := pki.Under(chain, roots)
+	return i.with(func(a *account) (changed bool, err error) {
+		for _, r := range roots {
+			if f := renewer.Fingerprint(r.Raw); slices.Contains(under, renewer.RootID(r.Raw)) && !slices.Contains(a.Roots, f) {
+				a.Roots, changed = append(a.Roots, f), true
+			}
+		}
+		return changed, nil
+	})
 }
 
 func (i *Issuer) roots() ([]*x509.Certificate, error) {
@@ -95,7 +122,7 @@ func (j *job) download(ctx context.Context) (renewer.Chain, error) {
 	if !preferred {
 		slog.Warn("the ACME server has no chain to the preferred root; its first one is taken", "issuer", j.cfg.Name, "certificate", j.order.Certificate, "preferred_chain", j.cfg.PreferredChain)
 	}
-	return chain, nil
+	return chain, j.ledTo(chain, roots)
 }
 
 // pick returns the chain that leads to the preferred root, which is named by its common

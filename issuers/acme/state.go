@@ -23,6 +23,8 @@ type account struct {
 	Key  []byte   `json:"key"`           // sealed, PEM
 	Bind string   `json:"eab,omitempty"` // key id of the external account that it was made for
 	CAs  []string `json:"cas,omitempty"` // names that records in the DNS have for the CA
+	// Roots are those of this machine that certificates led to, by fingerprint.
+	Roots []string `json:"roots,omitempty"`
 	// Orders are under way, by certificate.
 	Orders map[string]order `json:"orders,omitempty"`
 }

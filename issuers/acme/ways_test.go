@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"renewer/internal/testacme"
+	"renewer/internal/testpki"
 	"renewer/issuers/acme"
 	"renewer/renewer"
 	"renewer/renewer/pki"
@@ -225,5 +226,48 @@ func TestRevokesAndSaysSoTwice(t *testing.T) {
 	err = other.Revoke(t.Context(), renewer.Revocation{Certificate: "web", Serial: renewer.SerialHex(next.Leaf), Chain: next})
 	if renewer.ClassOf(err) != refused || renewer.Hint(err) == "" {
 		t.Errorf("with another account: %v", err)
+	}
+}
+
+// Of the roots of a machine only those count that certificates of this CA led to.
+func TestTheRootsOfAPublicCAAreThoseThatItUses(t *testing.T) {
+	s := testacme.Start(t, testacme.Options{})
+	file := filepath.Join(t.TempDir(), "system.pem")
+	other := testpki.New(t).Root
+	must(t, os.WriteFile(file, pki.PEM(other, s.Root(0)), 0o600))
+	t.Setenv("SSL_CERT_FILE", file)
+	cfg := configOf(t, s)
+	cfg.Roots = acme.System
+	i := open(t, cfg)
+	roots, err := i.Roots(t.Context())
+	if must(t, err); len(roots) != 2 {
+		t.Errorf("%d roots before the first certificate", len(roots))
+	}
+	sign(t, i, orderFor(t))
+	roots, err = open(t, cfg).Roots(t.Context())
+	if must(t, err); len(roots) != 1 || !roots[0].Equal(s.Root(0)) {
+		t.Errorf("%d roots after it", len(roots))
+	}
+	must(t, os.WriteFile(file, pki.PEM(other), 0o600)) // the system took it out
+	roots, err = i.Roots(t.Context())
+	if must(t, err); len(roots) != 1 || !roots[0].Equal(other) {
+		t.Errorf("%d roots without it", len(roots))
+	}
+}
+
+// An order says what it replaces, once; a second one for the same certificate does not.
+func TestAnOrderSaysWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	c := &counter{}
+	s := testacme.Start(t, testacme.Options{Front: c.front})
+	i := open(t, configOf(t, s))
+	first := sign(t, i, orderFor(t))
+	for want := 2; want <= 4; want += 2 { // refused the second time, and made without
+		o := orderFor(t)
+		o.Replaces = first.Leaf
+		sign(t, i, o)
+		if n := c.count("order-plz"); n != want {
+			t.Errorf("%d requests for orders, want %d", n, want)
+		}
 	}
 }

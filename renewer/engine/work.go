@@ -266,6 +266,11 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	if order.Previous, err = previous(j, order); err != nil {
 		return nil, nil, nil, err
 	}
+	if g := j.current; g != nil && g.Request.Issuer == j.cert.Issuer && len(g.Chain) > 0 {
+		if was, err := g.Parse(); err == nil {
+			order.Replaces = was.Leaf
+		}
+	}
 	chain, err := sign(ctx, issuer, order)
 	if err != nil {
 		return nil, nil, nil, err

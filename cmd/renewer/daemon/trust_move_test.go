@@ -3,29 +3,83 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	stepacme "github.com/smallstep/certificates/acme"
+
+	"renewer/internal/testacme"
 	"renewer/internal/testpki"
 	"renewer/internal/teststepca"
 	"renewer/internal/testvault"
+	"renewer/renewer/pki"
 )
 
 // issuerKinds are the kinds of issuer that a fleet may move between. Each makes an issuer with a
 // CA of its own, whose root gets the name of the kind in the world, and returns its entry.
-var issuerKinds = []struct {
-	name  string
-	entry func(w *world) string
-}{
-	{"local", func(w *world) string { return w.local("local") }},
-	{"step-ca", stepCAKind},
-	{"vault", vaultKind},
-	{"command", commandKind},
-	{"files", filesKind},
+var issuerKinds = []issuerKind{
+	{name: "local", entry: func(w *world) string { return w.local("local") }},
+	{name: "step-ca", entry: stepCAKind},
+	{name: "vault", entry: vaultKind},
+	{name: "command", entry: commandKind},
+	{name: "files", entry: filesKind},
+	{name: "acme", entry: acmeKind},                    // step-ca's
+	{name: "pebble", entry: pebbleKind, servers: true}, // as public CAs do
+}
+
+type issuerKind struct {
+	name    string
+	entry   func(w *world) string
+	servers bool // it signs for servers alone
+}
+
+// named is mutualTLS for issuers that sign names which they have proven: the probe presents
+// the certificate of the client.
+const named = `
+  - {name: svc, usages: [server], common_name: localhost, default_sans: false, sans: [localhost], dir: DIR/svc, activate: ACTIVATE-SVC, probe: {tls: {address: "ADDRESS-SVC", server_name: localhost, mutual: true, client: cli, timeout: 20s}}, SVC}
+  - {name: cli, usages: [client], common_name: localhost, default_sans: false, sans: [localhost], dir: DIR/cli, CLI}
+`
+
+// validated is where step-ca's ACME provisioner validates http-01, in this process.
+var validated = sync.OnceValues(func() (string, error) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	at := l.Addr().String()
+	stepacme.InsecurePortHTTP01 = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+	return at, l.Close()
+})
+
+func acmeKind(w *world) string {
+	dir := w.in("acme")
+	must(w.t, os.Mkdir(dir, 0o700))
+	listen, err := validated()
+	must(w.t, err)
+	ca, err := teststepca.Start(dir, teststepca.Options{})
+	must(w.t, err)
+	w.t.Cleanup(func() { must(w.t, ca.Stop()) })
+	w.cas["acme"] = &testpki.CA{Cert: ca.Intermediate, Root: ca.Root}
+	testpki.WriteFile(w.t, w.in("acme-root.pem"), testpki.PEM(ca.Root), 0o600)
+	return fmt.Sprintf("acme: {type: acme, directory: %q, ca_cert: DIR/acme-root.pem, roots: DIR/acme-root.pem, challenge: {http-01: {listen: %q}}}", ca.URL+"/acme/acme/directory", listen)
+}
+
+func pebbleKind(w *world) string {
+	s := testacme.Start(w.t, testacme.Options{})
+	text, err := os.ReadFile(s.Roots)
+	must(w.t, err)
+	roots, err := pki.DecodeCertificates(text)
+	must(w.t, err)
+	w.cas["pebble"] = &testpki.CA{Root: roots[0]}
+	return fmt.Sprintf("pebble: {type: acme, directory: %q, ca_cert: %s, roots: %s, challenge: {http-01: {listen: %q}}}", s.Directory, s.CACert, s.Roots, s.HTTPPort)
 }
 
 func stepCAKind(w *world) string {
@@ -92,34 +146,64 @@ func filesKind(w *world) string {
 	return "files: {type: files, dir: DIR/orders, root_file: DIR/offline/ca.pem}"
 }
 
-// move is a fleet that moves from one kind of issuer to another.
-func move(w *world, from, to int) {
+// move is a fleet that moves from one kind of issuer to another. Where one of them signs
+// for servers alone, the client stays under a CA of its own.
+func move(w *world, was, is issuerKind) {
 	w.t.Helper()
-	was, is := issuerKinds[from], issuerKinds[to]
 	first, second := was.entry(w), is.entry(w)
+	under := func(k issuerKind) (svc, cli string) { return "issuer: " + k.name, "issuer: " + k.name }
+	end := is.name
+	if was.servers || is.servers {
+		end = "clients"
+		clients := w.local(end)
+		first += ", " + clients
+		under = func(k issuerKind) (svc, cli string) {
+			return "issuer: " + k.name + ", trust: [clients]", "issuer: clients, trust: [" + k.name + "]"
+		}
+	}
 	scenario{
 		start: func(w *world) {
-			w.want(first, "issuer: "+was.name, "issuer: "+was.name)
+			svc, cli := under(was)
+			w.want(first, svc, cli)
+			w.rocky = true // the certificate that the probe presents is not there at first
 			w.settle()
+			w.rocky = false
 		},
-		steps: then(func(w *world) { w.want(first+", "+second, "issuer: "+is.name, "issuer: "+is.name) }),
-		svc:   is.name, cli: is.name,
+		steps: then(func(w *world) {
+			svc, cli := under(is)
+			w.want(first+", "+second, svc, cli)
+		}),
+		svc: end, cli: is.name,
 	}.play(w)
 }
 
 // A live pair that authenticates each other moves between any two kinds of issuer, and no
 // request is refused.
 func TestAPairMovesBetweenAnyTwoKindsOfIssuer(t *testing.T) {
-	for from := range issuerKinds {
-		for to := range issuerKinds {
+	for from, was := range issuerKinds {
+		for to, is := range issuerKinds {
 			if from == to {
 				continue
 			}
-			t.Run(issuerKinds[from].name+" to "+issuerKinds[to].name, func(t *testing.T) {
+			t.Run(was.name+" to "+is.name, func(t *testing.T) {
 				t.Parallel()
-				move(newWorld(t, mutualTLS, (from+to)%2 == 0), from, to)
+				move(newWorld(t, named, (from+to)%2 == 0), was, is)
 			})
 		}
+	}
+}
+
+// The same where the probe presents a certificate of a moment, if the issuer mints one.
+func TestAPairThatIsProbedWithAMintedCertificateMoves(t *testing.T) {
+	for _, name := range []string{"local to files", "files to local"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pair := []issuerKind{issuerKinds[0], issuerKinds[4]}
+			if name == "files to local" {
+				slices.Reverse(pair)
+			}
+			move(newWorld(t, mutualTLS, true), pair[0], pair[1])
+		})
 	}
 }
 
@@ -131,7 +215,7 @@ func TestAPairMovesToAnOfflineCAWithAKillAtEveryStage(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, mutualTLS, before)
 			w.settle = w.killed(before)
-			move(w, 0, len(issuerKinds)-1)
+			move(w, issuerKinds[0], issuerKinds[4])
 		})
 	}
 }
