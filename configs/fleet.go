@@ -117,6 +117,7 @@ type Host struct {
 	// Retired: the machine is gone for good. No certificate has a placement
 	// there, and those that were on retired hosts alone are no more.
 	Retired bool `json:",omitempty"`
+	machine string
 }
 
 // Channel is one entry of notify. Exactly one way of sending is set.

@@ -88,6 +88,10 @@ func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	u, err := url.Parse(s)
+	if err == nil && u.Scheme == "http" && u.User == nil && isAddress(u.Hostname()) {
+		l.fault(at, l.what()+" is plain HTTP, which can be read and changed on the way", "expected https://"+u.Host+", served with TLS")
+		return nil, false
+	}
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
 		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
 		l.fault(at, l.what()+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password

@@ -170,7 +170,7 @@ type Generation struct {
 	SANs        []string  `json:"sans"`
 	Usages      []Usage   `json:"usages"`
 	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
+	NotAfter    time.Time `json:"not_after"` // of the leaf, or of a CA above it that ends first
 	IssuedAt    time.Time `json:"issued_at"`
 	RenewAt     time.Time `json:"renew_at"`
 	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
@@ -209,6 +209,14 @@ func NewGeneration(name string, number int, req Request, chain Chain, policy Ren
 	}
 	g.Renewal, g.RenewAt = policy, policy.Time(g)
 	return g
+}
+
+// EndBy has a generation end with a CA above it, at t, where that is before its leaf.
+func (g *Generation) EndBy(t time.Time) {
+	if t = t.UTC(); t.Before(g.NotAfter) {
+		g.NotAfter = t
+		g.RenewAt = g.Renewal.Time(*g)
+	}
 }
 
 // usageNames are the extended key usages that issuers are known to add, by

@@ -50,7 +50,7 @@ type Outcome struct {
 	Roots      RootSet       // stage: of the ca file; failed: wanted there
 	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
 	WasForeign bool          // stage: renewer did not write what is live
-	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
+	Found      *Seen         // stage, held: what was found where nothing was placed yet; Previous is its revision where renewer wrote it, and has forgotten
 	Bare       bool          // stage: a look found no files at all where nothing was placed yet
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone

@@ -95,7 +95,9 @@ func (t *transition) staged() {
 	switch {
 	case o.Found != nil: // nothing is written before it is known who accepts what is there
 		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending
-		t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		if o.Previous == "" {
+			t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		}
 		return
 	case o.Missing == MissingKey && t.r.Kind == KindRollback:
 		t.fail(o.Err)
@@ -153,6 +155,8 @@ func (t *transition) place() {
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
 	t.p.under(t.Certificate.Name)
 	t.p.in(t.o.Dir)
+	p, _ := t.Certificate.Placement(s.Host)
+	t.p.Machine = p.Machine
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen
 		seen.Roots, t.p.Seen = s.Roots, &seen

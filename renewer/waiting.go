@@ -152,9 +152,14 @@ func failedTries(n int, next time.Time) string {
 	return fmt.Sprintf("%d attempts failed; the next is at %s", n, date(next))
 }
 
-// window says which window keeps a rollout from activating.
+// window says which window keeps a rollout from activating, or until when it is kept to.
 func (r *Rollout) window(c Certificate, k Conditions) Waiting {
-	return Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
+	w := Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
+	if about := k.Deadline.About; !about.IsZero() && about.Before(w.Until) {
+		w.Text += ", and is waited for until " + date(about) + " at most: what is in place is about to expire then"
+		w.Until = about
+	}
+	return w
 }
 
 // paced says why no further host of a rollout may begin.

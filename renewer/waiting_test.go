@@ -49,6 +49,13 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			},
 			"window window nightly opens 2026-01-01T02:00:00Z",
 		},
+		"a window that opens too late": {
+			func(c *Certificate, r *Rollout, k *Conditions) {
+				c.Window, k.WindowOpen, k.WindowNext, k.Deadline = "nightly", false, t0.Add(2*time.Hour), Deadline{About: t0.Add(time.Hour), Last: t0.Add(90 * time.Minute)}
+				r.Steps[0].State = StepStaged
+			},
+			"window window nightly opens 2026-01-01T02:00:00Z, and is waited for until 2026-01-01T01:00:00Z at most: what is in place is about to expire then",
+		},
 		"a pause": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
 				c.Pace.Pause = time.Minute

@@ -36,9 +36,9 @@ import (
 
 const maxFile = 256 << 10
 
-// shortest is the least lifetime that is asked for here: what probes present for minutes
+// Shortest is the least lifetime that is asked for here: what probes present for minutes
 // would be carried to a CA for nothing.
-const shortest = time.Hour
+const Shortest = time.Hour
 
 // Config says where the directory is.
 type Config struct {
@@ -69,7 +69,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	switch {
 	case o.CommonName == "" && len(o.SANs) == 0:
 		return renewer.Chain{}, i.refused(doing, "set common_name or sans", errors.New("the order has neither a common name nor a SAN"))
-	case o.Lifetime < shortest:
+	case o.Lifetime < Shortest:
 		return renewer.Chain{}, wrong("set lifetime to an hour or more; for a probe, name the certificate that it presents: client: NAME",
 			fmt.Errorf("issuer %s: %s: nothing is signed by files for %s", i.cfg.Name, doing, o.Lifetime))
 	}

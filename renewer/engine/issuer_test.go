@@ -2,12 +2,17 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"renewer/internal/testpki"
 	"renewer/renewer"
 )
 
@@ -191,6 +196,61 @@ func TestFarTooShortIsAnAlertAndNoLoop(t *testing.T) {
 		synctest.Wait()
 		if n := b.ca.count(); n > 30 {
 			t.Errorf("%d orders", n)
+		}
+	})
+}
+
+// ending signs past the end of its CA.
+type ending struct {
+	Issuer
+	ca *testpki.CA
+}
+
+func (e ending) Sign(_ context.Context, o renewer.Order) (renewer.Chain, error) {
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: o.CommonName}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(o.Lifetime),
+		DNSNames: o.SANs, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, e.ca.Cert, o.Key.Public(), e.ca.Key)
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return renewer.Chain{Leaf: leaf}, err
+}
+
+func (e ending) Roots(context.Context) ([]*x509.Certificate, error) {
+	return []*x509.Certificate{e.ca.Root}, nil
+}
+
+// What ends after its CA counts until that does: it is renewed by it, told once, and an
+// alert when little is left.
+func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
+	var ends time.Time
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		ends = time.Now().Add(20 * 24 * time.Hour).Truncate(time.Second)
+		b.ca.Issuer = ending{b.ca.Issuer, testpki.NewWith(b.t, testpki.Options{CommonName: "Ending", NotAfter: ends})}
+		return one(b)
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusValid || !row.NotAfter.Equal(ends) || !row.RenewAt.Before(ends) {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventIssueWarning); len(ev) != 1 || !strings.Contains(ev[0].Message, "after its CA, which ends at "+ends.UTC().Format(time.RFC3339)) {
+			t.Errorf("warnings %+v", ev)
+		}
+		time.Sleep(time.Until(ends) - time.Hour)
+		synctest.Wait()
+		if row := b.row("web"); row.Generation < 2 || row.Status != renewer.StatusBlocked {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) == 0 || !strings.Contains(ev[0].Error, "ends with its CA CN=Ending") {
+			t.Errorf("events %+v", ev)
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusExpired {
+			t.Errorf("row %+v", row)
 		}
 	})
 }

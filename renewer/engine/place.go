@@ -128,6 +128,9 @@ func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (fo
 	out.Found = &renewer.Seen{
 		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
 	}
+	if len(disk.Problems) == 0 && disk.Revision != "" { // what its leaf led to was renewer's to place
+		out.Previous, out.Foreign = disk.Revision, out.Foreign.Without(out.Found.Under)
+	}
 	return true, nil
 }
 

@@ -132,6 +132,15 @@ func runsAs(status string, user int) bool {
 
 // Owner looks names up in /etc/passwd and /etc/group of this machine, also
 // where the host has a root; other name services are not asked.
+// Groups implements Transport.
+func (l *local) Groups(ctx context.Context, user string) ([]int, error) {
+	out, err := l.Run(ctx, []string{"id", "-G", "--", user})
+	if err != nil {
+		return nil, err
+	}
+	return ReadGroups(out)
+}
+
 func (l *local) Owner(_ context.Context, userName, groupName, _ string) (Owner, error) {
 	o := Owner{UID: os.Geteuid(), GID: os.Getegid()}
 	if userName != "" {

@@ -13,15 +13,14 @@ import (
 
 	"renewer/configs"
 	"renewer/issuers/acme"
+	"renewer/issuers/files"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/pki"
 )
 
-// judges say what an issuer would refuse, before anything is signed. A local one
-// without a CA, or with one that cannot be read, has none: that is said where the CA is
-// needed.
+// judges say what an issuer would refuse, before anything is signed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
 	for _, is := range fleet.Issuers {
@@ -29,9 +28,21 @@ func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 		case "acme":
 			out[is.Name] = acme.Judge(acmeConfig(is))
 		case "local":
-			if judge, err := local.Judge(localConfig(is)); err == nil {
-				out[is.Name] = judge
-			}
+			out[is.Name] = local.Judge(localConfig(is))
+		}
+	}
+	return out
+}
+
+// missing are the local issuers whose CA cannot be read, with why.
+func missing(fleet *configs.Fleet) map[string]error {
+	out := map[string]error{}
+	for _, is := range fleet.Issuers {
+		if is.Type != "local" {
+			continue
+		}
+		if _, err := local.Certificates(localConfig(is)); err != nil {
+			out[is.Name] = err
 		}
 	}
 	return out
@@ -51,14 +62,17 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 	}
 }
 
-// CheckRequests returns what the CAs at hand would not do of a fleet file: what they
-// would not sign, an error for each reason with the first request that it concerns, and
-// that nothing replaces an intermediate by itself.
+// CheckRequests returns what the local issuers would not do of a fleet file: what their
+// policies and the CAs at hand would not sign, an error for each reason with the first
+// request that it concerns, and that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
 	judge := judges(fleet)
 	for _, is := range fleet.Issuers {
 		if judge := judge[is.Name]; judge != nil {
 			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
+		if is.Type == "files" {
+			out = append(out, tooShort(fleet, is.Name)...)
 		}
 		if is.Type != "local" {
 			continue
@@ -67,6 +81,17 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 			out = append(out, renewer.WithHint(
 				fmt.Errorf("issuer %s: rotate_at and standby_root need a CA that signs itself, and %s was signed by %s", is.Name, path[0].Subject, path[1].Subject),
 				"leave them out; have the next one signed there, then: renewer ca import "+is.Name+" --as-next --cert FILE --key FILE"))
+		}
+	}
+	return out
+}
+
+// tooShort names the entries whose certificates would have expired on the way to an offline CA.
+func tooShort(fleet *configs.Fleet, issuer string) (out []error) {
+	for _, c := range fleet.Certificates {
+		if c.Issuer == issuer && !c.IsBundle() && c.Lifetime < files.Shortest {
+			out = append(out, renewer.WithHint(fmt.Errorf("certificate %s: issuer %s signs by files, for an hour or more, and not for %s", c.Name, issuer, c.Lifetime),
+				"set lifetime: to more than the way to the CA and back takes"))
 		}
 	}
 	return out
@@ -123,21 +148,34 @@ func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.
 func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {
 	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
 	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
-		err := judge(r)
-		if err == nil || errors.Is(err, renewer.ErrNoNames) && r.CommonName == engine.CredentialRequest(issuer, renewer.UsageClient).CommonName {
+		refused := judge(r)
+		if errors.Is(refused, renewer.ErrNoNames) && r.CommonName == engine.CredentialRequest(issuer, renewer.UsageClient).CommonName {
 			return // without it the probe presents nothing, and the history says so
 		}
-		if i, known := first[err.Error()]; known {
-			more[i]++
-			return
+		for _, err := range each(refused) {
+			if i, known := first[err.Error()]; known {
+				more[i]++
+				continue
+			}
+			first[err.Error()] = len(out)
+			out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 		}
-		first[err.Error()] = len(out)
-		out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 	})
 	for i, n := range more {
 		out[i] = renewer.WithHint(fmt.Errorf("%w (and %d more)", out[i], n), renewer.Hint(out[i]))
 	}
 	return out
+}
+
+// each takes an error apart that says several things.
+func each(err error) []error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return several.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // cannotSign says what a CA would not sign first of all that its issuer is asked for; nil
@@ -180,17 +218,37 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 	if err != nil {
 		return ""
 	}
-	top := len(path) - 1
-	faults := pki.StrictFaults(path[top])
 	switch {
-	case top > 0:
+	case len(path) > 1:
 		return strictFixBelow(fleet, is.Name, path)
-	case slices.Contains(faults, pki.EmptySubject):
+	case slices.Contains(pki.StrictFaults(path[0]), pki.EmptySubject):
 		return "renewer ca rotate " + is.Name + " replaces it with a CA that has a name"
-	case len(faults) > 0:
+	case reissueMends(path[0]):
 		return "renewer ca reissue " + is.Name + " signs the same key and name with the extensions that are missing"
 	}
 	return ""
+}
+
+// reissueMends reports whether strict peers refuse a CA that signs, and not the same one
+// signed anew.
+func reissueMends(ca *x509.Certificate) bool {
+	faults := pki.StrictFaults(ca)
+	return len(faults) > 0 && !slices.Contains(faults, pki.EmptySubject) && ca.CheckSignatureFrom(ca) == nil
+}
+
+// NextStrictFaults are those of the next CA of an issuer, and of its root.
+func NextStrictFaults(fleet *configs.Fleet, issuer string) (faults []string) {
+	is, _ := fleet.Issuer(issuer)
+	signs, root, err := local.NextRoot(localConfig(is))
+	if err != nil {
+		return nil // who goes on with it says why
+	}
+	for _, c := range slices.CompactFunc([]*x509.Certificate{signs, root}, (*x509.Certificate).Equal) {
+		for _, fault := range pki.StrictFaults(c) {
+			faults = append(faults, cmp.Or(c.Subject.String(), "the CA with serial "+renewer.SerialHex(c))+": "+fault)
+		}
+	}
+	return faults
 }
 
 // strictFixBelow is that of a CA below another: only what is above it signs it anew.
