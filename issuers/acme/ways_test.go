@@ -190,7 +190,7 @@ func TestAProfileIsAskedFor(t *testing.T) {
 	must(t, err)
 	roots, err := i.Roots(t.Context())
 	must(t, err)
-	o.CommonName, o.Lifetime = "web", chain.Leaf.NotAfter.Sub(time.Now()) // as the engine takes it
+	o.CommonName, o.Lifetime = "web", time.Until(chain.Leaf.NotAfter) // as the engine takes it
 	if _, err := pki.CheckIssued(o, true, chain, roots, time.Now()); err != nil {
 		t.Errorf("strictly: %v", err)
 	}
