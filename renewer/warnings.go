@@ -25,7 +25,7 @@ func (g Generation) Warnings(before *Generation) []string {
 	}
 	added("SANs", without(g.SANs, g.Request.SANs), without(before.SANs, before.Request.SANs))
 	added("usages", without(texts(g.Usages), texts(g.Request.Usages)), without(texts(before.Usages), texts(before.Request.Usages)))
-	if g.CommonName != g.Request.CommonName && g.CommonName != before.CommonName {
+	if cn := g.CommonName; cn != g.Request.CommonName && cn != before.CommonName && cn != "" && !slices.Contains(g.Request.SANs, cn) {
 		out = append(out, fmt.Sprintf("issuer %s gave the common name %q instead of %q", g.Request.Issuer, g.CommonName, g.Request.CommonName))
 	}
 	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {

@@ -2,7 +2,7 @@ package testacme
 
 import (
 	"context"
-	"math/rand/v2"
+	"crypto/rand"
 	"net"
 	"strings"
 	"sync"
@@ -14,7 +14,7 @@ import (
 // TSIG key of the DNS server.
 const (
 	TSIGName   = "renewer-key."
-	TSIGSecret = "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5LTMyLWJ5dGVz"
+	TSIGSecret = "c2VjcmV0LW9mLXRoZS10ZXN0cy1vbmx5LTMyLWJ5dGVz" //nolint:gosec // of the tests alone
 )
 
 // DNS is an authoritative server of every name, over UDP and TCP: each leads to one
@@ -34,7 +34,7 @@ type DNS struct {
 // StartDNS runs one until the test ends.
 func StartDNS(t testing.TB) *DNS {
 	t.Helper()
-	d := &DNS{Zone: "example.com.", txt: map[string][]string{}, IP: net.IPv4(127, byte(1+rand.IntN(250)), byte(rand.IntN(250)), byte(1+rand.IntN(250)))}
+	d := &DNS{Zone: "example.com.", txt: map[string][]string{}, IP: loopback()}
 	udp, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", net.JoinHostPort(d.IP.String(), "0"))
 	must(t, err)
 	d.Address = udp.LocalAddr().String()
@@ -60,6 +60,13 @@ func StartDNS(t testing.TB) *DNS {
 		all.Wait()
 	})
 	return d
+}
+
+// loopback is one of the addresses of this machine that another server hardly has.
+func loopback() net.IP {
+	n := make([]byte, 3)
+	_, _ = rand.Read(n) // never fails
+	return net.IPv4(127, n[0]%250+1, n[1], n[2]%250+1)
 }
 
 // accept takes updates too, which the library refuses by itself.
@@ -119,7 +126,7 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	if r.Opcode == dns.OpcodeUpdate {
 		m.Rcode = d.update(w, r)
 		if t := r.IsTsig(); t != nil && w.TsigStatus() == nil {
-			m.SetTsig(t.Hdr.Name, t.Algorithm, 300, int64(t.TimeSigned)) //nolint:gosec // a time
+			m.SetTsig(t.Hdr.Name, t.Algorithm, 300, int64(t.TimeSigned))
 		}
 		_ = w.WriteMsg(m)
 		return

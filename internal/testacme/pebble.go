@@ -14,8 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -103,7 +102,7 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	s.Address = free(t, s.DNS.IP)
 	s.Directory = "https://" + s.Address + "/dir"
-	quiet := log.New(io.Discard, "", 0)
+	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	store := db.NewMemoryStore()
 	profiles := map[string]ca.Profile{"default": {Description: "the default", PromoteCommonName: true, ValidityPeriod: 90 * 24 * 3600}}
 	if o.ShortLived { // without a profile in an order, pebble takes any
@@ -147,7 +146,7 @@ func (s *Server) Up() error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	s.server, s.ended = &http.Server{Handler: s.handler, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}, make(chan struct{})
+	s.server, s.ended = &http.Server{Handler: s.handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}, make(chan struct{})
 	go func(srv *http.Server, ended chan struct{}) {
 		defer close(ended)
 		_ = srv.Serve(tls.NewListener(l, s.config))
@@ -224,7 +223,7 @@ func (s *Server) Suggest(t testing.TB, leaf *x509.Certificate, start, end time.T
 		"certificate": string(pki.PEM(leaf)), "ariResponse": string(info),
 	})
 	must(t, err)
-	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/set-renewal-info/", bytes.NewReader(body))
+	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/set-renewal-info/", bytes.NewReader(body))
 	r.Header.Set("User-Agent", "renewer")
 	s.manage.ServeHTTP(w, r)
 	if w.Code != http.StatusOK {

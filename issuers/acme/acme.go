@@ -85,7 +85,7 @@ type Issuer struct {
 	login   chan struct{}
 	session atomic.Pointer[session]
 
-	mu   sync.Mutex      // of the state file
+	mu   sync.Mutex
 	busy map[string]bool // certificates that are being ordered
 }
 

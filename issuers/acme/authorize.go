@@ -71,7 +71,7 @@ func (j *job) authorize(ctx context.Context) (err error) {
 		if c.Status != acme.StatusPending {
 			continue // the server was told by an earlier call
 		}
-		if _, err := j.s.client.InitiateChallenge(ctx, j.s.account, c.Challenge); err != nil {
+		if _, err := j.s.client.InitiateChallenge(ctx, j.s.account, c.Challenge); err != nil && !j.begun(ctx, open[k], err) {
 			return fmt.Errorf("%s: %w", open[k].IdentifierValue(), err)
 		}
 	}
@@ -81,6 +81,20 @@ func (j *job) authorize(ctx context.Context) (err error) {
 		}
 	}
 	return j.leave(ctx, acme.StatusPending)
+}
+
+// begun reports whether a challenge was not taken because an earlier call, that was cut
+// off, has told the server of it meanwhile.
+func (j *job) begun(ctx context.Context, a acme.Authorization, err error) bool {
+	if _, isProblem := asProblem(err); !isProblem {
+		return false
+	}
+	is, err := j.s.client.GetAuthorization(ctx, j.s.account, a.Location)
+	if err != nil {
+		return false
+	}
+	c, err := j.choose(is)
+	return err == nil && c.Status != acme.StatusPending
 }
 
 // choose returns the challenge of the type that the fleet file names.

@@ -113,7 +113,7 @@ func (i *Issuer) failed(ctx context.Context, doing string, err error) error {
 		err = fmt.Errorf("%s: %s", i.cfg.Directory, words(problem))
 	case errors.Is(err, context.DeadlineExceeded):
 		out.Hint = i.reachHint()
-		err = fmt.Errorf("no answer from %s within %s: %w", i.cfg.Directory, i.timeout, context.DeadlineExceeded)
+		err = fmt.Errorf("no answer from %s in time: %w", i.cfg.Directory, context.DeadlineExceeded)
 	case errors.As(err, &answer):
 		out.Class, out.Hint, out.After = judgeAnswer(answer)
 		err = fmt.Errorf("%s: %w", i.cfg.Directory, answer)

@@ -5,8 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -90,7 +89,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-var quiet = log.New(io.Discard, "", 0)
+var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
 // poolOf trusts the CA alone.
 func poolOf(ca *teststepca.CA) *http.Transport {

@@ -6,8 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -60,7 +59,7 @@ func acquire(at string, secure bool) (*port, error) {
 		return nil, cannotListen(at, err)
 	}
 	p := &port{users: 1, answers: map[string]answer{}, ended: make(chan struct{})}
-	p.server = &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0)}
+	p.server = &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	if secure {
 		l = tls.NewListener(l, &tls.Config{GetCertificate: p.certificate, NextProtos: []string{acmez.ACMETLS1Protocol}, MinVersion: tls.VersionTLS12})
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"renewer/internal/atomicfile"
@@ -45,11 +46,20 @@ func (o order) goesOn(names []string, profile, key string, now time.Time) bool {
 	return o.URL != "" && slices.Equal(o.Names, names) && o.Profile == profile && (o.Key == "" || o.Key == key) && (o.Expires.IsZero() || now.Before(o.Expires))
 }
 
+// files are the locks of state files: after a reload there are two issuers with one file.
+var files sync.Map
+
+func lockOf(file string) *sync.Mutex {
+	m, _ := files.LoadOrStore(file, new(sync.Mutex))
+	return m.(*sync.Mutex)
+}
+
 // with reads the state file, calls f, and writes the file if f returns true. It is read
 // each time: that an operator removes it is how another account is asked for.
 func (i *Issuer) with(f func(a *account) (changed bool, err error)) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	mu := lockOf(i.cfg.StateFile)
+	mu.Lock()
+	defer mu.Unlock()
 	st, err := readState(i.cfg.StateFile)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
 	"testing"
 	"time"
 
@@ -169,7 +168,7 @@ func faults() map[string]issuertest.Fault {
 			must(t, os.WriteFile(cfg.StateFile, []byte("{"), 0o600))
 		}, "acme.json is damaged"),
 		"no roots": ordered(mis, testacme.Options{}, func(_ *testing.T, _ *testacme.Server, cfg *acme.Config) { cfg.Roots = "/nonexistent/roots.pem" }, "/nonexistent/roots.pem"),
-		"slow": {Class: retry, Contains: []string{"corp-acme", "no answer", "within"}, Provoke: func(t *testing.T) error {
+		"slow": {Class: retry, Contains: []string{"corp-acme", "no answer", "in time"}, Provoke: func(t *testing.T) error {
 			s := testacme.Start(t, testacme.Options{Front: func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }})
 			i := open(t, configOf(t, s))
 			i.SetTimeout(200 * time.Millisecond)

@@ -185,8 +185,15 @@ func TestAProfileIsAskedFor(t *testing.T) {
 	s := testacme.Start(t, testacme.Options{ShortLived: true})
 	cfg := configOf(t, s)
 	cfg.Profile = "shortlived"
-	chain, err := open(t, cfg).Sign(t.Context(), orderFor(t))
+	i, o := open(t, cfg), orderFor(t)
+	chain, err := i.Sign(t.Context(), o)
 	must(t, err)
+	roots, err := i.Roots(t.Context())
+	must(t, err)
+	o.CommonName, o.Lifetime = "web", time.Until(chain.Leaf.NotAfter) // as the engine takes it
+	if _, err := pki.CheckIssued(o, true, chain, roots, time.Now()); err != nil {
+		t.Errorf("strictly: %v", err)
+	}
 	if life := chain.Leaf.NotAfter.Sub(chain.Leaf.NotBefore); life < testacme.ShortLived-time.Minute || life > testacme.ShortLived {
 		t.Errorf("it lives %s", life)
 	}

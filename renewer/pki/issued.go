@@ -80,7 +80,8 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 			return nil, refuse("has the %s %s, which nobody asked for (strict: true)", compared.what, strings.Join(extra, ", "))
 		}
 	}
-	if leaf.Subject.CommonName != o.CommonName && strict {
+	// A public CA leaves it out, or makes it one of the names: that adds nothing.
+	if cn := leaf.Subject.CommonName; cn != o.CommonName && strict && cn != "" && !slices.Contains(o.SANs, cn) {
 		return nil, refuse("has the common name %q instead of %q (strict: true)", leaf.Subject.CommonName, o.CommonName)
 	}
 	if err := bounded(chain); err != nil {
