@@ -85,6 +85,10 @@ func newCAShow(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			fault := renewer.WithHint(errors.New(v.Fault), v.Hint)
+			if v.Fault != "" && v.Subject == "" && v.Rotation == nil {
+				return fault
+			}
 			err = c.object(v, func() error {
 				if v.Subject != "" {
 					c.showCA(v.CAInfo, v.StrictFix)
@@ -99,7 +103,7 @@ func newCAShow(c *cli) *cobra.Command {
 				return nil
 			})
 			if v.Fault != "" {
-				return renewer.WithHint(errors.New(v.Fault), v.Hint)
+				return fault
 			}
 			return err
 		},
