@@ -12,8 +12,11 @@ import (
 func (t *transition) ordered() {
 	r, o := t.r, t.o
 	switch {
+	case o.Err == nil && o.Generation == nil:
+		r.Ordered, t.ch.Key = o.Key.Generation, o.Key
 	case o.Err == nil:
 		g := o.Generation
+		r.Ordered = 0
 		r.Phase, r.Attempts, r.NextAt, r.Wait, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, nil, "", ""
 		r.Generation, t.Record.Latest, t.Record.KeyLost = g.Number, max(g.Number, t.Record.Latest), false
 		t.Rolling, t.ch.Generation, t.ch.Key = g, g, o.Key
@@ -26,6 +29,8 @@ func (t *transition) ordered() {
 			t.event(EventRolloutWaiting, o.Err.Error(), nil)
 		}
 		r.NextAt, r.Wait = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), &Wait{Kind: WaitRate, Since: o.At}
+	case errors.Is(o.Err, ErrLater):
+		t.later()
 	case o.End == EndLocal:
 		if !r.Wait.For(WaitLocal) {
 			r.Wait = &Wait{Kind: WaitLocal, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
@@ -49,6 +54,30 @@ func (t *transition) ordered() {
 		r.NextAt = o.At.Add(orderBackoff(r.Attempts, r.ID, o.Err))
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		t.event(EventRenewalFailed, fmt.Sprintf("attempt %d, next %s", r.Attempts, r.NextAt.UTC().Format(time.RFC3339)), o.Err)
+	}
+}
+
+// LaterInterval is how often an issuer that takes its time is asked.
+const LaterInterval = time.Minute
+
+// later waits for an issuer that has not signed yet, however long that takes: asked at
+// equal intervals, and told when what it says changes.
+func (t *transition) later() {
+	r, o, was := t.r, t.o, t.r.Wait
+	r.Wait = &Wait{Kind: WaitIssuer, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
+	r.Attempts, r.NextAt = 0, o.At.Add(max(LaterInterval, min(RetryAfter(o.Err), BackoffMax)))
+	failed := r.Error
+	r.Error, r.Hint = "", ""
+	if was.For(WaitIssuer) {
+		r.Wait.Since = was.Since
+	}
+	switch {
+	case ClassOf(o.Err) == ClassMisconfigured:
+		if r.Error, r.Hint = r.Wait.Why, r.Wait.Hint; r.Error != failed {
+			t.event(EventRenewalFailed, "another answer of the issuer is waited for", o.Err)
+		}
+	case !was.For(WaitIssuer), failed != "": // its words may change from one time to the next
+		t.event(EventOrderWaiting, r.Wait.Why, nil)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	WaitPause       WaitKind = "pause"       // between two hosts
 	WaitGuard       WaitKind = "guard"       // what the service runs
 	WaitRate        WaitKind = "rate"        // of the issuer
+	WaitIssuer      WaitKind = "issuer"      // it has the order, and has not signed it yet
 	WaitPace        WaitKind = "pace"        // canary, max_parallel, or one that failed, of the rollout or of its entry
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
@@ -110,6 +111,9 @@ func (n *Next) wait(w Waiting) {
 
 // ordering says what an order waits for.
 func (r *Rollout) ordering() Waiting {
+	if r.Wait.For(WaitIssuer) {
+		return Waiting{Kind: WaitIssuer, Text: r.Wait.Why, Since: r.Wait.Since, Until: r.NextAt}
+	}
 	if r.Wait.For(WaitRate) || r.Error == "" {
 		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
 	}

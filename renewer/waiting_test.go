@@ -33,6 +33,9 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		"the issuer's rate, as once": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt = PhaseOrdering, t0.Add(time.Minute)
 		}, "rate the issuer's rate lets it through at 2026-01-01T00:01:00Z"},
+		"an issuer that takes its time": {func(_ *Certificate, r *Rollout, _ *Conditions) {
+			r.Phase, r.NextAt, r.Wait = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitIssuer, Why: "waits for web.crt"}
+		}, "issuer waits for web.crt"},
 		"an order that failed": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Phase, r.NextAt, r.Attempts, r.Error = PhaseOrdering, t0.Add(time.Minute), 3, "down"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ where the fleet file has one local issuer.`,
 			return c.fromFleet(localIssuers)(), cobra.ShellCompDirectiveNoFileComp
 		}
 	}
+	cmd.AddCommand(newCASignRequests(c)) // whose argument is a directory
 	return cmd
 }
 
@@ -150,6 +152,7 @@ as after renewer ca rotate.`,
 				if err := daemon.CAImportNext(cmd.Context(), s, f, req.Issuer, cert, key, ask); err != nil {
 					return err
 				}
+				c.remarks(local.Info{Issuer: req.Issuer, StrictPeers: daemon.NextStrictFaults(f, req.Issuer)}, "renewer ca rotate "+req.Issuer+" --cancel takes it back; then have it signed anew with what is missing (RFC 5280)")
 				req.Kind = "import"
 				return c.rotate(cmd.Context(), s, req)
 			})
@@ -192,18 +195,17 @@ func (c *cli) showCA(info local.Info, strictFix string) {
 		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
 		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
 		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
-	for _, left := range info.LeftOut {
-		c.say("left out: %s, which has the same key or is above one that has", left)
-	}
-	if len(info.StrictPeers) > 0 {
-		c.caution(strictPeers(info, strictFix))
-	}
+	c.remarks(info, cmp.Or(strictFix, "have it signed anew with what is missing (RFC 5280)"))
 }
 
-// strictPeers says who refuses this CA, and what to do.
-func strictPeers(info local.Info, fix string) error {
-	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
+// remarks say what was left out of an import, and who refuses the CA.
+func (c *cli) remarks(info local.Info, fix string) {
+	for _, left := range info.LeftOut {
+		c.say("left out: %s, which the CA does not need", left)
+	}
+	if len(info.StrictPeers) > 0 {
+		c.caution(renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")), fix))
+	}
 }
 
 func pathLength(n int) any {
@@ -239,7 +241,11 @@ func localIssuer(f *configs.Fleet, args []string) (string, error) {
 
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
-		return atomicfile.ReadPassphrase(file)
+		b, err := atomicfile.ReadPassphrase(file)
+		if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
+			err = renewer.WithHint(err, "name the file that is meant: --passphrase-file FILE")
+		}
+		return b, err
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
 		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted, and there is no terminal to ask for its passphrase", key), "give --passphrase-file FILE")

@@ -44,7 +44,7 @@ type end struct{ renewer.Row }
 func (e end) colour(now time.Time) text.Color {
 	left, life := e.NotAfter.Sub(now), e.NotAfter.Sub(e.NotBefore)
 	switch {
-	case left < life/10:
+	case left < life/10 && (e.RenewAt.IsZero() || !now.Before(e.RenewAt)): // life may be dated back by years
 		return text.FgRed
 	case !e.RenewAt.IsZero() && !now.Before(e.RenewAt):
 		return text.FgYellow

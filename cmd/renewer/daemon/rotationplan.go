@@ -59,7 +59,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 	if goesOn {
 		v.Plan = ahead(v.Plan, one)
 	}
-	v.Warnings = p.warnings(r)
+	v.Warnings = append(p.warnings(r), staysStrict(is, r)...)
 	v.Breaks = p.breaks(r, a.down())
 	for _, h := range append(lacking, presenting...) {
 		switch {
