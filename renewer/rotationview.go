@@ -73,3 +73,41 @@ type RotationStep struct {
 	Restarts   int      `json:"restarts"`
 	When       string   `json:"when"`
 }
+
+// CAInfo describes a CA.
+type CAInfo struct {
+	Issuer      string    `json:"issuer"`
+	Subject     string    `json:"subject"`
+	Root        string    `json:"root"` // Subject, if the CA is self-signed
+	Serial      string    `json:"serial"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	Key         string    `json:"key"`           // ecdsa-p256, rsa-4096, ed25519, …
+	PathLen     int       `json:"path_length"`   // CAs allowed below it; -1: no limit
+	Encrypted   bool      `json:"key_encrypted"` // in its file
+	CanSignCRL  bool      `json:"can_sign_crl"`  // keyUsage has cRLSign (RFC 5280, section 6.3.3 f)
+	Limits      []string  `json:"limits"`        // what it may sign, where that is not everything
+	StrictPeers []string  `json:"strict_peers"`  // why peers that verify strictly refuse it: see pki.StrictFaults
+	LeftOut     []string  `json:"left_out,omitempty"`
+}
+
+// OtherCA is a CA of an issuer that does not sign now.
+type OtherCA struct {
+	Role        string    `json:"role"` // next or old
+	Subject     string    `json:"subject"`
+	Fingerprint string    `json:"fingerprint_sha256"`
+	NotAfter    time.Time `json:"not_after"`
+	Key         string    `json:"key"` // kept or destroyed
+}
+
+// CAView is the CA of a local issuer, those before and after it, and how its replacement
+// stands: nil where there never was one.
+type CAView struct {
+	CAInfo
+	StrictFix string        `json:"strict_fix,omitempty"` // has strict peers accept it
+	Others    []OtherCA     `json:"others,omitempty"`
+	Rotation  *RotationView `json:"rotation,omitempty"`
+	Fault     string        `json:"fault,omitempty"` // what cannot be read of all that
+	Hint      string        `json:"hint,omitempty"`
+}

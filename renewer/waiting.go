@@ -156,7 +156,7 @@ func failedTries(n int, next time.Time) string {
 func (r *Rollout) window(c Certificate, k Conditions) Waiting {
 	w := Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
 	if about := k.Deadline.About; !about.IsZero() && about.Before(w.Until) {
-		w.Text += ", and is waited for until " + date(about) + " at most: what is in place is about to expire then"
+		w.Text += "; waits until " + date(about) + " at most" // as at the gate
 		w.Until = about
 	}
 	return w

@@ -54,7 +54,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 				c.Window, k.WindowOpen, k.WindowNext, k.Deadline = "nightly", false, t0.Add(2*time.Hour), Deadline{About: t0.Add(time.Hour), Last: t0.Add(90 * time.Minute)}
 				r.Steps[0].State = StepStaged
 			},
-			"window window nightly opens 2026-01-01T02:00:00Z, and is waited for until 2026-01-01T01:00:00Z at most: what is in place is about to expire then",
+			"window window nightly opens 2026-01-01T02:00:00Z; waits until 2026-01-01T01:00:00Z at most",
 		},
 		"a pause": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {

@@ -2,11 +2,9 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,95 +71,45 @@ func newCAShow(c *cli) *cobra.Command {
 		Example: "  renewer ca show",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.reading = true
-			f, err := c.fleet()
-			if err != nil {
-				return c.showRotationOnly(cmd.Context(), args, err)
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
 			}
-			name, err := localIssuer(f, args)
-			if err != nil {
-				return err
-			}
-			info, fault := daemon.CAShow(f, name)
-			shown := struct {
-				daemon.CAInfo
-				Rotation *renewer.RotationView `json:"rotation,omitempty"`
-			}{CAInfo: info}
-			err = c.with(cmd.Context(), func(s server.Service) error {
-				v, err := s.Rotation(cmd.Context(), name)
-				if v.Stage != "" {
-					shown.Rotation = &v
-				}
+			var v renewer.CAView
+			err := c.with(cmd.Context(), func(s server.Service) (err error) {
+				v, err = s.CA(cmd.Context(), name)
 				return err
 			})
-			if err != nil { // the CA can be shown all the same
+			if f, faulty := c.fleet(); err != nil && v.Issuer == "" && renewer.ClassOf(err) != renewer.ClassUnknown && faulty == nil { // it can be shown all the same
 				c.complain(err)
+				v, err = daemon.CAShow(f, name)
 			}
-			if fault != nil && info.Issuer == "" && shown.Rotation == nil {
+			if err != nil {
+				return err
+			}
+			fault := renewer.WithHint(errors.New(v.Fault), v.Hint)
+			if v.Fault != "" && v.Subject == "" && v.Rotation == nil {
 				return fault
 			}
-			err = c.object(shown, func() error {
-				if info.Issuer != "" {
-					c.showCA(info.Info)
+			err = c.object(v, func() error {
+				if v.Subject != "" {
+					c.showCA(v.CAInfo, v.StrictFix)
 				}
-				for _, other := range info.Others {
+				for _, other := range v.Others {
 					c.facts(other.Role, other.Subject, "SHA-256", other.Fingerprint, "expires", other.NotAfter, "key", other.Key)
 				}
-				if shown.Rotation != nil {
+				if v.Rotation != nil {
 					c.heading("Rotation")
-					c.showRotation(*shown.Rotation)
+					c.showRotation(*v.Rotation)
 				}
 				return nil
 			})
-			return cmp.Or(fault, err)
+			if v.Fault != "" {
+				return fault
+			}
+			return err
 		},
 	}
-}
-
-// showRotationOnly shows what the daemon knows of a CA whose fleet file has a fault: which
-// one signs, until when, and its replacement.
-func (c *cli) showRotationOnly(ctx context.Context, args []string, fault error) error {
-	client, err := c.daemon(ctx)
-	if err != nil || client == nil {
-		return fault
-	}
-	st, err := client.Status(ctx)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, is := range st.Issuers {
-		if is.Type != "local" || len(args) == 1 && is.Name != args[0] {
-			continue
-		}
-		names = append(names, is.Name)
-	}
-	if len(names) != 1 {
-		return fault
-	}
-	v, err := client.Rotation(ctx, names[0])
-	if err != nil {
-		return err
-	}
-	is := st.Issuers[slices.IndexFunc(st.Issuers, func(is renewer.IssuerStatus) bool { return is.Name == names[0] })]
-	shown := struct {
-		Issuer   string                `json:"issuer"`
-		CAs      []renewer.CAStatus    `json:"cas"`
-		Rotation *renewer.RotationView `json:"rotation,omitempty"`
-	}{Issuer: is.Name, CAs: is.CAs}
-	if v.Stage != "" {
-		shown.Rotation = &v
-	}
-	return c.object(shown, func() error {
-		c.facts("issuer", is.Name)
-		for _, ca := range is.CAs {
-			c.facts("subject", ca.Subject, "not after", ca.NotAfter)
-		}
-		if shown.Rotation != nil {
-			c.heading("Rotation")
-			c.showRotation(v)
-		}
-		return nil
-	})
 }
 
 func newCAImport(c *cli) *cobra.Command {
@@ -234,25 +182,20 @@ func (c *cli) forIssuer(args []string, do func(*configs.Fleet, string) (local.In
 		return err
 	}
 	return c.object(info, func() error {
-		c.showCA(info)
+		is, _ := f.Issuer(name)
+		c.showCA(info, daemon.StrictFix(f, is))
 		return nil
 	})
 }
 
 // showCA shows a CA, and says who will refuse it.
-func (c *cli) showCA(info local.Info) {
+func (c *cli) showCA(info local.Info, strictFix string) {
 	c.facts("issuer", info.Issuer, "subject", info.Subject, "root", info.Root, "key", info.Key, "key encrypted", info.Encrypted,
 		"not before", info.NotBefore, "not after", end{renewer.Row{NotBefore: info.NotBefore, NotAfter: info.NotAfter}},
 		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
 		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
 		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
-	fix := ""
-	if f, err := c.fleet(); err == nil {
-		if i := slices.IndexFunc(f.Issuers, func(is configs.Issuer) bool { return is.Name == info.Issuer }); i >= 0 {
-			fix = daemon.StrictFix(f, f.Issuers[i])
-		}
-	}
-	c.remarks(info, cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
+	c.remarks(info, cmp.Or(strictFix, "have it signed anew with what is missing (RFC 5280)"))
 }
 
 // remarks say what was left out of an import, and who refuses the CA.

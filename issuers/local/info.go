@@ -7,29 +7,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
-	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
 
-// Info describes a CA for `renewer ca show`.
-type Info struct {
-	Issuer      string    `json:"issuer"`
-	Subject     string    `json:"subject"`
-	Root        string    `json:"root"` // Subject, if the CA is self-signed
-	Serial      string    `json:"serial"`
-	Fingerprint string    `json:"fingerprint_sha256"`
-	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
-	Key         string    `json:"key"`           // ecdsa-p256, rsa-4096, ed25519, …
-	PathLen     int       `json:"path_length"`   // CAs allowed below it; -1: no limit
-	Encrypted   bool      `json:"key_encrypted"` // in its file
-	CanSignCRL  bool      `json:"can_sign_crl"`  // keyUsage has cRLSign (RFC 5280, section 6.3.3 f)
-	Limits      []string  `json:"limits"`        // what it may sign, where that is not everything
-	StrictPeers []string  `json:"strict_peers"`  // why peers that verify strictly refuse it: see pki.StrictFaults
-	LeftOut     []string  `json:"left_out,omitempty"`
-}
+// Info describes a CA.
+type Info = renewer.CAInfo
 
 // Root returns the root that the CA leads to.
 func (a *Authority) Root() *x509.Certificate { return a.root }

@@ -38,7 +38,7 @@ func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error
 	if err != nil {
 		return err
 	}
-	if found, err := j.strangers(ctx, host, out); err != nil || found {
+	if found, err := e.strangers(ctx, j, host, out); err != nil || found {
 		return err
 	}
 	if j.state.Anew() { // whoever keeps it now, or whatever keeps it from being looked at, comes first
@@ -115,7 +115,7 @@ func (j job) bundle(ctx context.Context, host Host, out *renewer.Outcome) ([]*x5
 
 // strangers looks, before anything is placed for the first time, whether files of
 // somebody else's are there: who accepts them has to accept what takes their place.
-func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (found bool, err error) {
+func (e *Engine) strangers(ctx context.Context, j job, host Host, out *renewer.Outcome) (found bool, err error) {
 	if j.state.Placed() || j.state.Origin == renewer.OriginForeign {
 		return false, nil
 	}
@@ -128,10 +128,14 @@ func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (fo
 	out.Found = &renewer.Seen{
 		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
 	}
-	if len(disk.Problems) == 0 && disk.Revision != "" { // what its leaf led to was renewer's to place
+	if len(disk.Problems) > 0 || disk.Revision == "" {
+		return true, nil
+	}
+	gens, err := e.Store.Generations(j.cert.Name)
+	if slices.ContainsFunc(gens, func(g renewer.Generation) bool { return g.Fingerprint == disk.Leaf }) { // it was let go: what it led to was renewer's to place
 		out.Previous, out.Foreign = disk.Revision, out.Foreign.Without(out.Found.Under)
 	}
-	return true, nil
+	return true, err
 }
 
 // bare reports whether a look saw nothing that anybody presents or trusts, or was refused

@@ -73,8 +73,8 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("POST /v1/renew", a.renew)
 	mux.HandleFunc("POST /v1/revoke", a.revoke)
 	mux.HandleFunc("POST /v1/rotate", a.rotate)
-	mux.HandleFunc("GET /v1/issuers/{name}/rotation", answer(a, func(ctx context.Context, r *http.Request) (renewer.RotationView, error) {
-		return a.service.Rotation(ctx, r.PathValue("name"))
+	mux.HandleFunc("GET /v1/ca", answer(a, func(ctx context.Context, r *http.Request) (renewer.CAView, error) {
+		return a.service.CA(ctx, r.FormValue("issuer"))
 	}))
 	mux.HandleFunc("POST /v1/verify", a.verify)
 	mux.HandleFunc("POST /v1/hosts/{name}/plan", a.hostPlan)

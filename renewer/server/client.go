@@ -146,9 +146,9 @@ func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, progress f
 	return act[renewer.RotationView](ctx, c, "/v1/rotate", r, progress)
 }
 
-// Rotation implements Service.
-func (c *Client) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
-	return get[renewer.RotationView](ctx, c, "/v1/issuers/"+url.PathEscape(issuer)+"/rotation", nil)
+// CA implements Service.
+func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
+	return get[renewer.CAView](ctx, c, "/v1/ca", url.Values{"issuer": {issuer}})
 }
 
 // Verify implements Service.

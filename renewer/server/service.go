@@ -51,9 +51,9 @@ type Service interface {
 	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
 	// says how it stands. With Wait it returns when that is over or needs manual action.
 	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
-	// Rotation is how the replacement of an issuer's CA stands; without a stage
-	// where there never was one.
-	Rotation(ctx context.Context, issuer string) (renewer.RotationView, error)
+	// CA describes the CA of a local issuer, the only one for an empty name, and how its
+	// replacement stands. What cannot be read of it is in the answer.
+	CA(ctx context.Context, issuer string) (renewer.CAView, error)
 	// Verify probes every placement of the names (all if none) now.
 	Verify(ctx context.Context, names []string) ([]renewer.Verification, error)
 	// Trust returns who accepts whom, from what is in place.

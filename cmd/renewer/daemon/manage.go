@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"renewer/configs"
@@ -55,20 +57,24 @@ func Init(dir string) (fleetFile string, err error) {
 // localIssuer returns the named local issuer; an empty name means the only one.
 func localIssuer(fleet *configs.Fleet, name string) (local.Config, error) {
 	var found []configs.Issuer
+	var names []string
 	for _, is := range fleet.Issuers {
-		if is.Type == "local" && (name == "" || is.Name == name) {
+		if is.Type != "local" {
+			continue
+		}
+		if names = append(names, is.Name); name == "" || is.Name == name {
 			found = append(found, is)
 		}
 	}
 	switch {
 	case len(found) == 1:
 		return localConfig(found[0]), nil
-	case name != "":
-		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has no local issuer %s", fleet.Path, name), "its issuers are under issuers:")
-	case len(found) == 0:
+	case len(names) == 0:
 		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has no local issuer", fleet.Path), "add one: issuers: {fleet-ca: {type: local}}")
+	case name != "":
+		return local.Config{}, fmt.Errorf("%s has no local issuer %q; it has: %s", fleet.Path, name, strings.Join(names, ", "))
 	default:
-		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has %d local issuers", fleet.Path, len(found)), "name the one that is meant")
+		return local.Config{}, fmt.Errorf("%s has %d local issuers; name one of: %s", fleet.Path, len(found), strings.Join(names, ", "))
 	}
 }
 
@@ -104,49 +110,58 @@ func CAInitBelow(fleet *configs.Fleet, issuer, below string, pathLen int) (local
 	return ca.Info(), nil
 }
 
-// CAInfo is the CA of a local issuer, and those before and after it.
-type CAInfo struct {
-	local.Info
-	Others []OtherCA `json:"others,omitempty"`
+// CA implements server.Service.
+func (a *App) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
+	v, err := CAShow(a.parts.Load().fleet, issuer)
+	if err != nil {
+		return v, err
+	}
+	r, err := a.Rotation(ctx, cmp.Or(v.Issuer, issuer))
+	if r.Stage != "" {
+		v.Rotation = &r
+	}
+	if v.Fault == "" && err != nil {
+		v.Fault, v.Hint = err.Error(), renewer.Hint(err)
+	}
+	return v, ctx.Err()
 }
 
-// OtherCA is a CA of an issuer that does not sign now.
-type OtherCA struct {
-	Role        string    `json:"role"` // next or old
-	Subject     string    `json:"subject"`
-	Fingerprint string    `json:"fingerprint_sha256"`
-	NotAfter    time.Time `json:"not_after"`
-	Key         string    `json:"key"` // kept or destroyed
-}
-
-// CAShow describes the CA of a local issuer. What cannot be read of those before and
-// after it is in the error, beside the rest.
-func CAShow(fleet *configs.Fleet, issuer string) (CAInfo, error) {
+// CAShow describes the CA of a local issuer, without its replacement. What cannot be read
+// is said beside the rest.
+func CAShow(fleet *configs.Fleet, issuer string) (v renewer.CAView, err error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
-		return CAInfo{}, err
+		return v, unknown(err)
+	}
+	v.Issuer = cfg.Name
+	fault := func(err error) {
+		if err != nil && v.Fault == "" {
+			v.Fault, v.Hint = err.Error(), renewer.Hint(err)
+		}
 	}
 	ca, err := local.Open(cfg)
-	if err != nil {
-		return CAInfo{}, err
+	if fault(err); err == nil {
+		v.CAInfo = ca.Info()
 	}
-	info := CAInfo{Info: ca.Info()}
+	if is, ok := fleet.Issuer(cfg.Name); ok {
+		v.StrictFix = StrictFix(fleet, is)
+	}
 	if next, _, err := local.NextRoot(cfg); err == nil {
-		info.Others = append(info.Others, otherCA("next", next, true))
+		v.Others = append(v.Others, otherCA("next", next, true))
 	}
-	_, err = local.OpenNext(cfg)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	if _, err := local.OpenNext(cfg); !errors.Is(err, fs.ErrNotExist) {
+		fault(err)
 	}
-	before, failed := local.OldCAs(cfg)
+	before, err := local.OldCAs(cfg)
+	fault(err)
 	for _, old := range before {
-		info.Others = append(info.Others, otherCA("old", old.Cert, old.Key))
+		v.Others = append(v.Others, otherCA("old", old.Cert, old.Key))
 	}
-	return info, errors.Join(err, failed)
+	return v, nil
 }
 
-func otherCA(role string, c *x509.Certificate, key bool) OtherCA {
-	o := OtherCA{Role: role, Subject: c.Subject.String(), Fingerprint: renewer.Fingerprint(c.Raw), NotAfter: c.NotAfter.UTC(), Key: "kept"}
+func otherCA(role string, c *x509.Certificate, key bool) renewer.OtherCA {
+	o := renewer.OtherCA{Role: role, Subject: c.Subject.String(), Fingerprint: renewer.Fingerprint(c.Raw), NotAfter: c.NotAfter.UTC(), Key: "kept"}
 	if !key {
 		o.Key = "destroyed"
 	}
@@ -161,11 +176,11 @@ func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, i
 	if err != nil {
 		return err
 	}
-	v, err := s.Rotation(ctx, issuer)
+	ca, err := s.CA(ctx, issuer)
 	if err != nil {
 		return err
 	}
-	if v.Stage != "" && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
+	if v := ca.Rotation; v != nil && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
 		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
 	}
 	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(ca *local.Authority) error { return accept(fleet, issuer, ca) })

@@ -70,9 +70,9 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 
 // removeNext is how a next CA that nothing waits for is removed.
 func removeNext(is configs.Issuer) string {
-	text := "remove it: renewer ca rotate " + is.Name + " --cancel"
+	text := "renewer ca rotate " + is.Name + " --cancel removes it"
 	if is.StandbyRoot {
-		text = "take standby_root out of the fleet file and " + text
+		text = "take standby_root out of the fleet file, then " + text
 	}
 	return text
 }

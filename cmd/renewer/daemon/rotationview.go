@@ -11,7 +11,8 @@ import (
 	"renewer/renewer/rotation"
 )
 
-// Rotation implements server.Service.
+// Rotation is how the replacement of an issuer's CA stands; without a stage where there
+// never was one.
 func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
 	is, ok := a.parts.Load().fleet.Issuer(issuer)
 	if !ok {

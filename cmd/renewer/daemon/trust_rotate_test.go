@@ -174,7 +174,7 @@ func TestAStandbyRootIsTrustedAheadAndUsedWhenItsTimeHasCome(t *testing.T) {
 		w.endsWith("cli", "a b")
 		for _, r := range []renewer.RotateRequest{{Key: renewer.Ed25519}, {Kind: "reissue"}} {
 			r.Issuer = "a"
-			refuses(w, r, "has a next CA already: CN=a CA 2 with another key", "take standby_root out of the fleet file and remove it: renewer ca rotate a --cancel")
+			refuses(w, r, "has a next CA already: CN=a CA 2 with another key", "take standby_root out of the fleet file, then renewer ca rotate a --cancel removes it")
 		}
 		if plan := w.plan(renewer.RotateRequest{}); plan[0].Placements != 0 || plan[0].Restarts != 0 || plan[3].Placements != 2 {
 			t.Errorf("the next root is in every ca file: %+v", plan)
