@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -169,7 +170,9 @@ func (j *job) make(ctx context.Context) error {
 		o.Replaces, _ = acme.ARIUniqueIdentifier(was)
 	}
 	made, err := j.s.client.NewOrder(ctx, j.s.account, o)
-	if _, isProblem := asProblem(err); isProblem && o.Replaces != "" && problemOf(err) != acme.ProblemTypeRateLimited {
+	if p, _ := asProblem(err); o.Replaces != "" && (p.Status == http.StatusNotFound || slices.Contains([]string{
+		acme.ProblemTypeAlreadyReplaced, acme.ProblemTypeMalformed, acme.ProblemTypeUnauthorized,
+	}, p.Type)) {
 		j.alone = true // it may have been replaced already, or be of another account
 		return j.make(ctx)
 	}

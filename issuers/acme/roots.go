@@ -74,7 +74,8 @@ func (i *Issuer) roots() ([]*x509.Certificate, error) {
 	const hint = "install the package ca-certificates, or set SSL_CERT_FILE"
 	for _, file := range files {
 		if _, err := os.Stat(file); err == nil {
-			return readRoots(file, hint)
+			roots, err := readRoots(file, hint)
+			return slices.DeleteFunc(roots, func(r *x509.Certificate) bool { return i.now().After(r.NotAfter) }), err
 		}
 	}
 	return nil, misconfigured(hint, "this machine has no file of roots, and roots is %s", System)

@@ -1,8 +1,12 @@
 package acme_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,5 +281,45 @@ func TestAnOrderSaysWhatItReplaces(t *testing.T) {
 		if n := c.count("order-plz"); n != want {
 			t.Errorf("%d requests for orders, want %d", n, want)
 		}
+	}
+}
+
+// A server that does not let orders say when the certificate is to expire decides that
+// itself, and is not asked again for as long a lifetime.
+func TestAServerThatTakesNoDates(t *testing.T) {
+	t.Parallel()
+	var dated, orders atomic.Int32
+	s := testacme.Start(t, testacme.Options{Front: func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/order-plz" {
+			return false
+		}
+		orders.Add(1)
+		body, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var jws struct{ Payload string }
+		text := []byte{}
+		if err == nil && json.Unmarshal(body, &jws) == nil {
+			text, _ = base64.RawURLEncoding.DecodeString(jws.Payload)
+		}
+		if !bytes.Contains(text, []byte("notAfter")) {
+			return false
+		}
+		dated.Add(1)
+		w.Header().Set("Content-Type", problem)
+		w.Header().Set("Replay-Nonce", "bm9uY2U")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(acmeURN + `malformed", "detail": "NotBefore and NotAfter are not supported"}`))
+		return true
+	}})
+	i := open(t, configOf(t, s))
+	for range 2 {
+		chain, err := i.Sign(t.Context(), orderFor(t))
+		must(t, err)
+		if life := time.Until(chain.Leaf.NotAfter); life < 89*24*time.Hour {
+			t.Errorf("it lives %s", life)
+		}
+	}
+	if dated.Load() != 1 || orders.Load() < 3 {
+		t.Errorf("%d orders, %d with a date", orders.Load(), dated.Load())
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -256,5 +258,55 @@ func TestAProbeMakesNoOrderAtAnACMEServer(t *testing.T) {
 	}
 	if n := orders.Load(); n != 1 {
 		t.Errorf("%d orders", n)
+	}
+}
+
+// Whatever an ACME server answers to a renewal, the certificate in place is served on; what
+// it asks to be left alone for is no failure, and no try follows at once.
+func TestAnACMEServerThatDoesNotSignCostsEvents(t *testing.T) {
+	var answer atomic.Pointer[string]
+	var orders atomic.Int32
+	h, _ := acmeHouse(t, testacme.Options{Front: func(w http.ResponseWriter, r *http.Request) bool {
+		body := answer.Load()
+		if r.URL.Path != "/order-plz" || body == nil {
+			return false
+		}
+		orders.Add(1)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.Header().Set("Retry-After", "3600")
+		w.Header().Set("Replay-Nonce", "bm9uY2U")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, *body)
+		return true
+	}}, byHTTP)
+	a := h.open()
+	_, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	first := a.row(t, "web")
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.Replace(string(text), "sans: [web.example.com]", "sans: [web.example.com, more.example.com]", 1)), 0o600))
+	for _, c := range []struct {
+		problem string
+		failed  bool
+	}{{"rateLimited", false}, {"userActionRequired", true}, {"rejectedIdentifier", true}} {
+		body := `{"type": "urn:ietf:params:acme:error:` + c.problem + `", "detail": "not today"}`
+		answer.Store(&body)
+		orders.Store(0)
+		a = h.again(a)
+		res, err := a.RunOnce(context.Background(), nil)
+		must(t, err)
+		if res.Failed() != c.failed || len(res.Rollouts) != 1 {
+			t.Errorf("%s: %+v", c.problem, res)
+		}
+		if text := fmt.Sprintf("%+v", res); !strings.Contains(text, "not today ("+c.problem+")") {
+			t.Errorf("%s is not said: %s", c.problem, text)
+		}
+		if n := orders.Load(); n != 1 {
+			t.Errorf("%s: %d orders", c.problem, n)
+		}
+		if row := a.row(t, "web"); row.Generation != 1 || row.Hosts[0].Served != first.Fingerprint {
+			t.Errorf("%s: %+v", c.problem, row)
+		}
 	}
 }
