@@ -61,25 +61,29 @@ func TestLogin(t *testing.T) {
 	open := testssh.NewKey(t)
 	must(t, os.Chmod(open.File, 0o644))
 	public := filepath.Join(t.TempDir(), "id.pub")
-	must(t, os.WriteFile(public, ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()), 0o600))
+	must(t, os.WriteFile(public, ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()), 0o644))
 	for name, c := range map[string]struct {
 		file  string
 		agent []*testssh.Key // nil: no agent
 		err   string         // empty: login succeeds
 		hint  string
 	}{
-		"identity file":             {s.Login.File, nil, "", ""},
-		"agent":                     {"", []*testssh.Key{stranger, s.Login}, "", ""},
-		"encrypted, agent has it":   {encrypted(t, s.Login), []*testssh.Key{stranger, s.Login}, "", ""},
-		"encrypted, no agent":       {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
-		"encrypted, another agent":  {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
-		"nothing":                   {"", nil, "no key to log in with", "identity_file"},
-		"agent without keys":        {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
-		"another key":               {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
-		"missing":                   {"/no/such/file", nil, "identity file", "identity_file"},
-		"readable by others":        {open.File, nil, "has mode 0644", "chmod 0600"},
-		"the public half":           {public, nil, "not a private key", "not to the .pub"},
-		"the agent has another key": {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
+		"identity file":                 {s.Login.File, nil, "", ""},
+		"agent":                         {"", []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, agent has it":       {encrypted(t, s.Login), []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, no agent":           {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
+		"encrypted, another agent":      {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
+		"nothing":                       {"", nil, "no key to log in with", "identity_file"},
+		"agent without keys":            {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
+		"another key":                   {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
+		"missing":                       {"/no/such/file", nil, "identity file", "identity_file"},
+		"readable by others":            {open.File, nil, "has mode 0644", "chmod 0600"},
+		"the public half":               {public, nil, "is a public key", "not the .pub"},
+		"the public half, with others":  {public, []*testssh.Key{stranger}, "ssh-agent does not have the private one", "ssh-add"},
+		"the public half, agent has it": {public, []*testssh.Key{stranger, s.Login}, "", ""},
+		"open to others, agent has it":  {open.File, []*testssh.Key{s.Login, open}, "may not log in", "authorized_keys"},
+		"the .pub alone is there":       {strings.TrimSuffix(public, ".pub"), []*testssh.Key{stranger, s.Login}, "", ""},
+		"the agent has another key":     {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,7 @@ import (
 type talk struct {
 	to       target
 	keys     []ssh.Signer
+	skipped  []error  // what was named and is no key
 	allowed  []string // ways to log in that the host offered last
 	accepted []string // those that it took, without being content with them
 	asked    string   // a question that only a person can answer
@@ -86,6 +87,9 @@ func (t *talk) refused() error {
 		shown = append(shown, ssh.FingerprintSHA256(k.PublicKey()))
 	}
 	err := fmt.Errorf("user %s may not log in with %s%s", t.to.user, strings.Join(shown, ", "), t.quote())
+	if len(t.skipped) > 0 {
+		err = fmt.Errorf("%w; not used: %w", err, listed(t.skipped))
+	}
 	if len(t.allowed) > 0 && !slices.Contains(t.allowed, "publickey") {
 		return misconfigured(fmt.Errorf("%w: the host takes no keys, only %s", err, strings.Join(t.allowed, ", ")), "allow it in the host's sshd_config: PubkeyAuthentication yes")
 	}
