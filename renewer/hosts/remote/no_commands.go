@@ -50,7 +50,7 @@ func startFiles(user string) string {
 // endless explains a session that was cut for what the shell printed.
 func (c *conn) endless(err error) error {
 	return misconfigured(fmt.Errorf("the shell of account %s %w", c.to.user, err),
-		fmt.Sprintf("on the host look for what prints that in %s; ssh -p %s %s@%s true | head -c 300 shows it", startFiles(c.to.user), c.to.port, c.to.user, c.to.host))
+		fmt.Sprintf("on the host look for what prints that in %s; ssh -p %s %s@%s true 2>&1 | head -c 300 shows it", startFiles(c.to.user), c.to.port, c.to.user, c.to.host))
 }
 
 // hangs adds to an error of a time that is up where to look, as the shell has not come to
