@@ -14,7 +14,7 @@ import (
 func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 	user, group := p.Owner, p.Group
 	if user == "" && p.Activate.Kind == renewer.ActivateSystemd && len(p.Activate.Units) > 0 {
-		props, err := h.show(ctx, p.Activate.Units[0], "User", "Group")
+		props, err := h.show(ctx, p.Activate.Units[0], ownerProps...)
 		if err != nil {
 			err = fmt.Errorf("find the owner of the files: %w", err)
 			if !errors.Is(err, renewer.ErrUnreachable) && renewer.Hint(err) == "" {
