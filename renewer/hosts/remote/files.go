@@ -292,7 +292,7 @@ func (c *conn) explainStart(as rights, server, said string, err error) error {
 		return misconfigured(fmt.Errorf("a directory belongs to user %s, who has no name on the host: %w", as, &startError{server: server, err: errors.New(said)}),
 			fmt.Sprintf("give the user a name (on the host: useradd -M -s /usr/sbin/nologin -u %s NAME), or add Defaults runas_allow_unknown_id to its sudoers", string(as[1:])))
 	case as != asLogin && sudoRefused(said):
-		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server)
+		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server, said)
 	}
 	return misconfigured(&startError{server: server, err: exitError(err), said: said},
 		"set sftp_server: to the host's; and nothing that the account's shell starts up with may print")

@@ -214,7 +214,7 @@ func (c *conn) explainRun(err error, as rights, argv []string, out *tail) error 
 	said := out.line()
 	switch {
 	case as != asLogin && sudoRefused(said):
-		return c.sudoError(err, as, argv[0])
+		return c.sudoError(err, as, argv[0], said)
 	case exit.ExitStatus() == 127, as != asLogin && strings.Contains(said, "sudo: "+argv[0]+": command not found"):
 		return renewer.WithHint(err, "install it on the host, or give the command's full path; with sudo: true the host needs sudo too")
 	}
@@ -241,11 +241,14 @@ func exitError(err error) error {
 	return &exited{fmt.Sprintf("exit status %d", exit.ExitStatus()), exit}
 }
 
+// wantsTerminal is what sudo says for requiretty.
+const wantsTerminal = "sudo: sorry, you must have a tty"
+
 // sudoRefused reports whether sudo itself would not run a command (sudo(8),
 // DIAGNOSTICS).
 func sudoRefused(said string) bool {
 	for _, s := range []string{
-		"sudo: a password is required", "sudo: a terminal is required", "sudo: sorry, you must have a tty", "is not in the sudoers file",
+		"sudo: a password is required", "sudo: a terminal is required", wantsTerminal, "is not in the sudoers file",
 		"may not run sudo on", "is not allowed to execute", "is not allowed to run sudo", "sudo: account validation failure",
 	} {
 		if strings.Contains(said, s) {
@@ -256,7 +259,11 @@ func sudoRefused(said string) bool {
 }
 
 // sudoError tells what to allow. sftp-server as root may write every file.
-func (c *conn) sudoError(err error, as rights, program string) error {
+func (c *conn) sudoError(err error, as rights, program, said string) error {
+	if strings.Contains(said, wantsTerminal) {
+		return misconfigured(fmt.Errorf("%w: %w", err, SudoError{User: c.to.user, Terminal: true}),
+			"put this line into /etc/sudoers.d/renewer on the host (visudo -f): "+sudoers.NoTerminal(c.to.user))
+	}
 	if !path.IsAbs(program) {
 		program = "/usr/bin/" + program
 	}
@@ -268,7 +275,7 @@ func (c *conn) sudoError(err error, as rights, program string) error {
 	if program != server {
 		allowed += ", " + program
 	}
-	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{c.to.user}),
+	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{User: c.to.user}),
 		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(%s) NOPASSWD: %s", c.to.user, runas(as), allowed))
 }
 
