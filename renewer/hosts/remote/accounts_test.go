@@ -322,3 +322,24 @@ func TestWordsInOtherShells(t *testing.T) {
 		})
 	}
 }
+
+// A directory of a service's user takes sessions of its own: a host that gives too few is not
+// asked until the time is up, and the error says how many.
+func TestTooFewSessionsForAnOwnersDirectory(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 || exec.Command("sudo", "-n", "-u", "#65534", "true").Run() != nil {
+		t.Skip("this needs root and sudo")
+	}
+	dir, err := os.MkdirTemp("", "renewer-sessions-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chown(dir, mal, mal))
+	cfg := sshd(t, "MaxSessions 1")
+	cfg.Sudo = true
+	tr := reach(t, client(t, func(o *Options) { o.Timeout = time.Minute }), cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err = tr.OpenDir(ctx, dir, false)
+	refused(t, err, "opens no further session", "MaxSessions in its sshd_config to 3 or more")
+	must(t, ctx.Err())
+}
