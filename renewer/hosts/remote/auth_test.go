@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -170,6 +171,41 @@ func TestUserCertificate(t *testing.T) {
 	write(t, cl.ssh("config"), "CertificateFile ~/staff-cert.pub\n")
 	cfg.IdentityFile = ""
 	must(t, oneRun(t, reach(t, cl, cfg)))
+}
+
+// What a host refuses a certificate for, it does not say; what can be seen in it is.
+func TestUserCertificateThatIsRefused(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ca, own := testssh.NewKey(t).Signer, testssh.NewKey(t)
+	authority := filepath.Join(t.TempDir(), "ca.pub")
+	must(t, os.WriteFile(authority, ssh.MarshalAuthorizedKey(ca.PublicKey()), 0o644))
+	cfg := sshd(t, "TrustedUserCAKeys "+authority, "KbdInteractiveAuthentication yes")
+	cfg.IdentityFile = own.File
+	sign := func(c ssh.Certificate) {
+		c.Key, c.CertType, c.KeyId = own.Signer.PublicKey(), ssh.UserCert, "fleet"
+		must(t, c.SignCert(rand.Reader, ca))
+		must(t, os.WriteFile(own.File+"-cert.pub", ssh.MarshalAuthorizedKey(&c), 0o600))
+	}
+	day := uint64(24 * time.Hour / time.Second)
+	today := uint64(now.Unix())
+	for _, c := range []struct {
+		cert      ssh.Certificate
+		err, hint string
+	}{
+		{ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidBefore: today - day}, `certificate "fleet" expired at 2`, "-n " + cfg.User + " "},
+		{ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidAfter: today + day, ValidBefore: ssh.CertTimeInfinity}, `certificate "fleet" is valid from 2`, "ssh-keygen -s"},
+		{ssh.Certificate{ValidPrincipals: []string{"ops", "web"}, ValidBefore: ssh.CertTimeInfinity}, "is for ops, web, and not for " + cfg.User, "ssh-keygen -s"},
+		{ssh.Certificate{ValidBefore: ssh.CertTimeInfinity}, "names no user", "ssh-keygen -s"},
+	} {
+		sign(c.cert)
+		refused(t, oneRun(t, reach(t, client(t), cfg)), c.err, c.hint)
+	}
+	sign(ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidBefore: ssh.CertTimeInfinity})
+	must(t, oneRun(t, reach(t, client(t), cfg)))
+	other := sshd(t, "KbdInteractiveAuthentication yes")
+	other.IdentityFile = own.File
+	refused(t, oneRun(t, reach(t, client(t), other)), `may not log in with certificate "fleet" of SHA256:`, "TrustedUserCAKeys")
 }
 
 // As ssh(1): the usual files where nothing is named, a public key in place of

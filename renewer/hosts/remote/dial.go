@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// dial connects and logs in, until ctx ends.
-func (t *Transport) dial(ctx context.Context) (*conn, error) {
+// dial connects and logs in, until ctx ends. reached says that there is a stream.
+func (t *Transport) dial(ctx context.Context, reached *atomic.Bool) (*conn, error) {
 	to, err := t.client.resolve(t.cfg)
 	if err != nil {
 		return nil, err
@@ -29,6 +30,7 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, doing(err)
 	}
+	reached.Store(true)
 	stream := &noticed{Conn: raw, closed: make(chan struct{})}
 	c, err := shake(ctx, stream, to, known, &talk{to: to, keys: keys, skipped: skipped})
 	if err != nil {
