@@ -72,7 +72,7 @@ func newStrictHost(t *testing.T) *strictHost {
 		must(t, err)
 		must(t, os.WriteFile(h.dir+"/"+name, append(text, line...), 0o644))
 	}
-	must(t, os.WriteFile(h.dir+"/systemctl", []byte(systemctl), 0o755)) //nolint:gosec // it is run by others
+	must(t, os.WriteFile(h.dir+"/systemctl", []byte(systemctl), 0o755))
 	must(t, os.WriteFile(h.dir+"/authorized_keys", ssh.MarshalAuthorizedKey(login.Signer.PublicKey()), 0o644))
 	must(t, os.WriteFile(h.dir+"/sshd_config", fmt.Appendf(nil, "HostKey %s\nAuthorizedKeysFile %s/authorized_keys\nStrictModes no\nUsePAM no\nSubsystem sftp internal-sftp\n", host.File, h.dir), 0o644))
 	h.allow(t, strictUser+" ALL = (ALL) /bin/false\n")
@@ -112,7 +112,7 @@ func (h *strictHost) serve(t *testing.T, l net.Listener) {
 				return
 			}
 			work.Go(func() {
-				cmd := exec.Command("unshare", "-m", "sh", "-c", line) //nolint:noctx // it ends with its stream
+				cmd := exec.Command("unshare", "-m", "sh", "-c", line)
 				cmd.Stdin, cmd.Stdout, cmd.Stderr = stream, stream, os.Stderr
 				_ = cmd.Run() // what matters is seen at the client
 				_ = stream.Close()
