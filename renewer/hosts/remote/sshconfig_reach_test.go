@@ -255,3 +255,33 @@ func TestBindAddressAndFamily(t *testing.T) {
 		t.Error("BindInterface is done and not tested")
 	}
 }
+
+// What is done without of the SSH files of the account can be asked for, with its place.
+func TestRemarks(t *testing.T) {
+	t.Parallel()
+	cl := client(t)
+	key := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(testssh.NewKey(t).Signer.PublicKey())))
+	write(t, cl.ssh("known_hosts"), "box "+key+"\nhalf ssh-ed25519\n@revoked box AAAA\n")
+	write(t, cl.ssh("config"), "Host box\nIdentityFile ${RENEWER_TEST_NONE}/k\nBindInterface lo\nRevokedHostKeys ~/revoked\n")
+	write(t, cl.Home+"/revoked", "# old\nAAAA\n")
+	tr := reach(t, cl, Config{Name: "box"})
+	for range 2 { // however often
+		var texts []string
+		for _, r := range tr.Remarks() {
+			texts = append(texts, strings.ReplaceAll(r.Text, cl.Home, "~"))
+			if r.Fix == "" {
+				t.Errorf("%q has no fix", r.Text)
+			}
+		}
+		equal(t, "remarks", strings.Join(texts, "\n"), strings.Join([]string{
+			"~/.ssh/known_hosts:2 is skipped: it is not understood (there is no whole key in it)",
+			"~/.ssh/known_hosts:3 is skipped: it revokes a key that cannot be read from it (there is no whole key in it)",
+			"~/revoked:2 is skipped: it revokes a key that cannot be read from it (there is no whole key in it)",
+			"renewer does not do what the ssh configuration says with bindinterface (~/.ssh/config:3)",
+			"a value of the ssh configuration is not used: ${RENEWER_TEST_NONE}/k: the environment variable RENEWER_TEST_NONE is not set for renewer",
+		}, "\n"))
+	}
+	write(t, cl.ssh("known_hosts"), "box "+key+"\n")
+	write(t, cl.ssh("config"), "")
+	equal(t, "remarks", len(tr.Remarks()), 0)
+}
