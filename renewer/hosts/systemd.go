@@ -98,9 +98,10 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool
 	}
 	if len(restart) > 0 {
 		// Without this a unit that used up StartLimitBurst= stays down, however
-		// good its files are now.
-		if _, err := h.systemdGiven(ctx, given, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
-			return out, h.whetherDown(ctx, err)
+		// good its files are now. A unit that systemd has let go of since is not known
+		// to it then, and has nothing to be reset.
+		if _, err := h.systemdGiven(ctx, given, append([]string{"reset-failed", "--"}, restart...)...); errors.Is(err, renewer.ErrUnreachable) {
+			return out, err
 		}
 		if _, err := h.systemdGiven(ctx, given, append([]string{"restart", "--"}, restart...)...); err != nil {
 			return out, h.whetherDown(ctx, journal(err, restart))

@@ -39,6 +39,8 @@ type Transport interface {
 	// are written as; an empty group is the user's own. Where that can only be
 	// seen from a file, one is made below dir for a moment.
 	Owner(ctx context.Context, user, group, dir string) (Owner, error)
+	// Groups are the numbers of all groups of a user, by name or number.
+	Groups(ctx context.Context, user string) ([]int, error)
 	// Close gives up the connection.
 	Close() error
 }

@@ -212,6 +212,30 @@ func TestOwner(t *testing.T) {
 	}
 }
 
+// Who files are written as is asked once, also where connections come and go.
+func TestTheAccountIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	s, tr := host(t, testssh.Options{})
+	asked := filepath.Join(t.TempDir(), "asked")
+	must(t, os.WriteFile(filepath.Join(s.Bin, "id"), []byte("#!/bin/sh\necho >>"+asked+"\nexec /usr/bin/id\n"), 0o755))
+	for range 3 {
+		for range 2 {
+			got, err := tr.Owner(t.Context(), "", "", "/")
+			must(t, err)
+			equal(t, "owner", got, hosts.Owner{UID: os.Geteuid(), GID: os.Getegid()})
+		}
+		c, err := tr.acquire(t.Context())
+		must(t, err)
+		c.fail(errIdle)
+		<-c.over
+		c.release()
+	}
+	times, err := os.ReadFile(asked)
+	must(t, err)
+	equal(t, "times that it was asked", len(times), 1)
+	equal(t, "connections", s.Connections(), 3)
+}
+
 // Whatever the words are, the shell gives them back.
 func FuzzCommandLine(f *testing.F) {
 	for _, s := range []string{"", "plain", "it's", `\`, `'\''`, "a\nb", "$(id) `id` $HOME * ? [a] ~ ! # & | ; < > ( ) { }", "\xff\xfe", "-n", "é\u2028"} {
