@@ -39,7 +39,7 @@ type Message struct {
 // plain is the message without what hosts and issuers may have put into it to
 // steer who shows it.
 func (m Message) plain() Message {
-	m.Title, m.Text = plaintext.Text(m.Title), plaintext.Text(m.Text)
+	m.Title, m.Text = plaintext.Short(plaintext.Text(m.Title)), plaintext.Short(plaintext.Text(m.Text))
 	for _, list := range []*[]Trouble{&m.Open, &m.Resolved, &m.Notices} {
 		*list = slices.Clone(*list)
 		for i := range *list {

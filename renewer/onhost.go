@@ -2,6 +2,8 @@ package renewer
 
 import (
 	"crypto/x509"
+	"io/fs"
+	"math"
 	"time"
 )
 
@@ -29,6 +31,24 @@ type OnDisk struct {
 	Roots    []*x509.Certificate
 	Problems []Problem // what differs from the placement
 	Unmarked bool      // no renewer keeps the directory yet, although one has placed it
+	Key      *KeyFile  // the private key, as what was opened is; nil: there is none, or it was not seen
+}
+
+// KeyFile is who may read a file with a private key.
+type KeyFile struct {
+	UID, GID int
+	Mode     fs.FileMode
+}
+
+// Room is what is left on a file system, in bytes.
+type Room struct{ Free, Used uint64 }
+
+// Full is the share of it that is used, in percent, as df(1) has it.
+func (r Room) Full() int {
+	if r.Used == 0 {
+		return 0
+	}
+	return int(math.Ceil(float64(r.Used) * 100 / (float64(r.Used) + float64(r.Free))))
 }
 
 // Expected is what should be at the live names of a placement.

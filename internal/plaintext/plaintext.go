@@ -36,7 +36,35 @@ func steers(r rune) bool {
 	return unicode.Is(unicode.Bidi_Control, r)
 }
 
-// Writer is a sink for text. With Colours the sequences that colour it pass.
+// longestRun is what one letter or digit may stand in a row in what people read: more says
+// nothing, and a host can fill a screen with it.
+const longestRun = 32
+
+// Short returns s with each longer run cut.
+func Short(s string) string {
+	var out strings.Builder
+	kept, last, run := 0, utf8.RuneError, 0
+	for i, r := range s {
+		if r != last {
+			last, run = r, 0
+		}
+		if run++; run <= longestRun || !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			continue
+		}
+		if run == longestRun+1 {
+			out.WriteString(s[kept:i] + "…")
+		}
+		kept = i + utf8.RuneLen(r)
+	}
+	if kept == 0 {
+		return s
+	}
+	out.WriteString(s[kept:])
+	return out.String()
+}
+
+// Writer is a sink for text that people read: runs are cut, as far as they come in one
+// write. With Colours the sequences that colour it pass.
 type Writer struct {
 	To      io.Writer
 	Colours bool
@@ -78,16 +106,16 @@ func unfinished(text []byte, colours bool) int {
 
 func (w *Writer) clean(text []byte) string {
 	if !w.Colours {
-		return Text(string(text))
+		return Short(Text(string(text)))
 	}
 	var out strings.Builder
 	for {
 		at := bytes.IndexByte(text, 0x1b)
 		if at < 0 {
-			out.WriteString(Text(string(text)))
+			out.WriteString(Short(Text(string(text))))
 			return out.String()
 		}
-		out.WriteString(Text(string(text[:at])))
+		out.WriteString(Short(Text(string(text[:at]))))
 		text = text[at:]
 		if n, ok := colour(text); ok {
 			out.Write(text[:n])

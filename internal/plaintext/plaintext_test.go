@@ -24,6 +24,29 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestShort(t *testing.T) {
+	t.Parallel()
+	x := strings.Repeat("x", longestRun)
+	for text, want := range map[string]string{
+		"":                                    "",
+		x:                                     x,
+		x + "x":                               x + "…",
+		"a " + strings.Repeat(x, 1000) + " b": "a " + x + "… b",
+		x + "xy" + x + "xx y":                 x + "…y" + x + "… y",
+		strings.Repeat("é", 100) + ".":        strings.Repeat("é", longestRun) + "….",
+		strings.Repeat("─", 200):              strings.Repeat("─", 200), // rules of tables
+		strings.Repeat(" ", 200) + "\n":       strings.Repeat(" ", 200) + "\n",
+	} {
+		if got := Short(text); got != want {
+			t.Errorf("%q became %q", text, got)
+		}
+		var out strings.Builder
+		if _, err := (&Writer{To: &out}).Write([]byte(text)); err != nil || out.String() != want {
+			t.Errorf("%q is written as %q, %v", text, out.String(), err)
+		}
+	}
+}
+
 // However it is cut into writes, nothing that steers gets through, and colours
 // do where they may.
 func TestWriter(t *testing.T) {

@@ -150,8 +150,8 @@ func (b *Batch) change(kind byte, body func(*writer)) Reply[None] {
 
 // Room is what statvfs@openssh.com tells of a file system.
 type Room struct {
-	Free, FreeInodes, Inodes uint64
-	ReadOnly                 bool
+	Free, Used, FreeInodes, Inodes uint64
+	ReadOnly                       bool
 }
 
 // Room tells how much of a file system is free.
@@ -164,7 +164,7 @@ func (b *Batch) Room(name string) Reply[Room] {
 		if r.bad() {
 			return Room{}, c.broke("figures cut short")
 		}
-		return Room{Free: f[1] * f[4], Inodes: f[5], FreeInodes: f[7], ReadOnly: f[9]&1 != 0}, nil
+		return Room{Free: f[1] * f[4], Used: f[1] * (f[2] - f[3]), Inodes: f[5], FreeInodes: f[7], ReadOnly: f[9]&1 != 0}, nil
 	}, func(w *writer) { w.text("statvfs@openssh.com"); w.text(name) })
 }
 

@@ -25,39 +25,35 @@ func Under(left string, argv ...string) []string {
 
 // File returns a file for /etc/sudoers.d that lets user run the commands as
 // root, or as a user whose files they are about, each with these arguments alone; limited are allowed under timeout(1)
-// as well, which ends what its caller gave up.
+// as well, which ends what its caller gave up. Nothing in it has a name that another file could
+// have too: files for several accounts, or of several fleets, lie beside each other. An account of a program has no
+// terminal, so none is required of it (requiretty).
 func File(user string, commands, limited [][]string) string {
-	var b strings.Builder
-	b.WriteString(alias("RENEWER", slices.Concat(commands, limited)))
-	names := "RENEWER"
-	if len(limited) > 0 {
-		var under [][]string
-		for _, argv := range limited {
-			for digits := 1; digits <= 3; digits++ {
-				under = append(under, Under(strings.Repeat(Digit, digits)+"."+strings.Repeat(Digit, 3), argv...))
+	var lines []string
+	add := func(commands [][]string) {
+		for _, argv := range commands {
+			if strings.ContainsAny(strings.Join(argv, ""), "\r\n") {
+				continue // sudoers has no way to say it
+			}
+			for _, program := range where(argv[0]) {
+				if line := command(program, argv[1:]); !slices.Contains(lines, line) {
+					lines = append(lines, line)
+				}
 			}
 		}
-		b.WriteString(alias("RENEWER_TIMEOUT", under))
-		names += ", RENEWER_TIMEOUT"
 	}
-	fmt.Fprintf(&b, "%s ALL = (ALL) NOPASSWD: %s\n", name(user), names)
-	return b.String()
+	add(commands)
+	add(limited)
+	for _, argv := range limited {
+		for digits := 1; digits <= 3; digits++ {
+			add([][]string{append([]string{"timeout", "-k", "1.000", strings.Repeat(Digit, digits) + "." + strings.Repeat(Digit, 3)}, argv...)})
+		}
+	}
+	return fmt.Sprintf("%s\n%s ALL = (ALL) NOPASSWD: \\\n    %s\n", NoTerminal(user), name(user), strings.Join(lines, ", \\\n    "))
 }
 
-func alias(called string, commands [][]string) string {
-	var lines []string
-	for _, argv := range commands {
-		if strings.ContainsAny(strings.Join(argv, ""), "\r\n") {
-			continue // sudoers has no way to say it
-		}
-		for _, program := range where(argv[0]) {
-			if line := command(program, argv[1:]); !slices.Contains(lines, line) {
-				lines = append(lines, line)
-			}
-		}
-	}
-	return "Cmnd_Alias " + called + " = \\\n    " + strings.Join(lines, ", \\\n    ") + "\n"
-}
+// NoTerminal is the line that takes requiretty from an account.
+func NoTerminal(user string) string { return "Defaults:" + name(user) + " !requiretty" }
 
 func command(program string, args []string) string {
 	words := []string{name(program)}

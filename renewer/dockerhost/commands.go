@@ -40,15 +40,14 @@ func listeners(port string) []string {
 // what an account that uses sudo has to be allowed.
 func Commands(p renewer.Placement) [][]string {
 	if p.Probe.Kind != renewer.ProbeDocker {
-		return append([][]string{showServices(), diskFree(p.Dir)}, keyOwner(p)...)
+		return [][]string{showServices()}
 	}
 	unit := unitOf(p)
 	out := [][]string{
-		showUnit(unit), showSockets(), diskFree(p.Dir), journal(unit), askSwarm(), systemctl("daemon-reload"),
+		showUnit(unit), showSockets(), journal(unit), askSwarm(), systemctl("daemon-reload"),
 		systemctl("reset-failed", "--", unit), systemctl("restart", "--", unit), systemctl("reload", "--", unit),
 	}
 	out = append(append(out, showEnvironment(unit)), firewallCommands()...)
-	out = append(out, keyOwner(p)...)
 	for _, program := range validators {
 		out = append(out, validate(program, DaemonJSON))
 	}

@@ -81,7 +81,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	f.Room = inspectRoom(ctx, m, p)
 	if p.Probe.Kind != renewer.ProbeDocker {
 		f.UnitEnv = inspectUnits(ctx, m)
-		f.Containers, f.Key = inspectContainers(ctx, m, p)
+		f.Containers, f.Key = inspectContainers(ctx, m, p, f.Disk)
 		return f, nil
 	}
 	if f.Unit, err = inspectUnit(ctx, m, unitOf(p)); err != nil {
@@ -98,7 +98,7 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 		f.Docker, f.Swarm, f.DockerErr = inspectDocker(ctx, m)
 	}
 	if f.Docker.Running {
-		f.Containers, f.Key = inspectContainers(ctx, m, p)
+		f.Containers, f.Key = inspectContainers(ctx, m, p, f.Disk)
 	}
 	ours, err := m.Has(ctx, firewallFile)
 	if err == nil && ours {

@@ -31,6 +31,8 @@ type Machine interface {
 	Containers(ctx context.Context, dir string) ([]renewer.Container, error)
 	// Inspect looks at the live files of a placement.
 	Inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk, error)
+	// Room tells how much is left on the file system of a directory.
+	Room(ctx context.Context, dir string) (renewer.Room, error)
 	// Clock returns the machine's time, in whole seconds.
 	Clock(ctx context.Context) (time.Time, error)
 }

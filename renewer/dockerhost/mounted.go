@@ -12,35 +12,22 @@ import (
 	"renewer/renewer"
 )
 
-// KeyFile is the private key of a placement as stat(1) sees it; Known: it does.
+// KeyFile is the private key of a placement as it was seen; Known: it was.
 type KeyFile struct {
 	Known    bool
 	UID, GID int
 	Mode     fs.FileMode
 }
 
-// keyOwner is empty where a placement has no key.
-func keyOwner(p renewer.Placement) [][]string {
-	key := p.Files[renewer.FileKey]
-	if key == "" {
-		return nil
-	}
-	return [][]string{{"stat", "-L", "-c", "%u %g %a", "--", path.Join(p.Dir, key)}}
-}
-
-// inspectContainers asks Docker for the containers with files of a placement, and
-// stat(1) for who may read its key. Where there is no Docker there is nothing to say.
-func inspectContainers(ctx context.Context, m Machine, p renewer.Placement) (found []renewer.Container, key KeyFile) {
+// inspectContainers asks Docker for the containers with files of a placement. Where there
+// is no Docker, or none has one, it says nothing about the key either.
+func inspectContainers(ctx context.Context, m Machine, p renewer.Placement, disk renewer.OnDisk) (found []renewer.Container, key KeyFile) {
 	found, err := m.Containers(ctx, p.Dir)
 	if err != nil || len(found) == 0 {
 		return nil, key
 	}
-	for _, stat := range keyOwner(p) {
-		out, err := m.Output(ctx, stat)
-		var mode uint32
-		if n, scanErr := fmt.Sscanf(out, "%d %d %o", &key.UID, &key.GID, &mode); err == nil && scanErr == nil && n == 3 {
-			key.Known, key.Mode = true, fs.FileMode(mode).Perm()
-		}
+	if k := disk.Key; k != nil {
+		key = KeyFile{true, k.UID, k.GID, k.Mode.Perm()}
 	}
 	return found, key
 }

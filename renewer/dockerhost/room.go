@@ -2,35 +2,23 @@ package dockerhost
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"renewer/renewer"
 )
 
-// Room is what is left on the file system of a placement's directory (df(1), -P).
+// Room is what is left on the file system of a placement's directory.
 type Room struct {
 	Known bool
 	Free  int64 // KiB
 	Full  int   // percent
 }
 
-func diskFree(dir string) []string { return []string{"df", "-P", "-k", dir} }
-
-func inspectRoom(ctx context.Context, m Machine, p renewer.Placement) (r Room) {
-	out, err := m.Output(ctx, diskFree(p.Dir))
+func inspectRoom(ctx context.Context, m Machine, p renewer.Placement) Room {
+	r, err := m.Room(ctx, p.Dir)
 	if err != nil {
-		return r // the directory is not there, or there is no df
+		return Room{} // the directory is not there, or the SFTP server does not say it
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	cols := strings.Fields(lines[len(lines)-1])
-	if len(cols) < 6 { // file system, size, used, free, percent, mount point
-		return r
-	}
-	free, err1 := strconv.ParseInt(cols[3], 10, 64)
-	full, err2 := strconv.Atoi(strings.TrimSuffix(cols[4], "%"))
-	r.Known, r.Free, r.Full = err1 == nil && err2 == nil, free, full
-	return r
+	return Room{true, int64(r.Free >> 10), r.Full()}
 }
 
 // leastRoom is many times what the revisions of a certificate take.

@@ -2,6 +2,7 @@ package dockerhost
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,28 +96,43 @@ func (m mounting) Containers(context.Context, string) ([]renewer.Container, erro
 	return m.boxes, nil
 }
 
-func TestAKeyAsStatSeesIt(t *testing.T) {
+func TestTheKeyOfAPlacementIsAsItWasSeen(t *testing.T) {
 	t.Parallel()
 	boxes := []renewer.Container{{Name: "app"}}
-	if _, key := inspectContainers(t.Context(), mounting{said{out: "1000 7 640\n"}, boxes}, placement()); key != (KeyFile{true, 1000, 7, 0o640}) {
+	disk := renewer.OnDisk{Key: &renewer.KeyFile{UID: 1000, GID: 7, Mode: 0o640}}
+	if _, key := inspectContainers(t.Context(), mounting{said{}, boxes}, placement(), disk); key != (KeyFile{true, 1000, 7, 0o640}) {
 		t.Errorf("%+v", key)
 	}
-	if _, key := inspectContainers(t.Context(), mounting{said{out: "stat: cannot statx\n"}, boxes}, placement()); key.Known {
+	if _, key := inspectContainers(t.Context(), mounting{said{}, boxes}, placement(), renewer.OnDisk{}); key.Known {
+		t.Errorf("%+v", key)
+	}
+	if _, key := inspectContainers(t.Context(), mounting{said{}, nil}, placement(), disk); key.Known {
 		t.Errorf("%+v", key)
 	}
 }
 
+// roomy is a machine that knows how much is left.
+type roomy struct {
+	said
+	room renewer.Room
+	err  error
+}
+
+func (r roomy) Room(context.Context, string) (renewer.Room, error) { return r.room, r.err }
+
 func TestRoomAsDfSaysIt(t *testing.T) {
 	t.Parallel()
-	const head = "Filesystem     1024-blocks    Used Available Capacity Mounted on\n"
-	for text, want := range map[string]Room{
-		head + "/dev/sda1        41152736 8123456  31024896      21% /\n": {true, 31024896, 21},
-		head + "tmpfs 1024 1024 0 100% /a b\n":                            {true, 0, 100},
-		"df: /nowhere: No such file or directory\n":                       {},
-		"": {},
+	for room, want := range map[renewer.Room]Room{
+		{Free: 31024896 << 10, Used: 8123456 << 10}: {true, 31024896, 21},
+		{Used: 1 << 20}:          {true, 0, 100},
+		{}:                       {true, 0, 0},
+		{Free: 1 << 40, Used: 1}: {true, 1 << 30, 1},
 	} {
-		if got := inspectRoom(t.Context(), said{out: text}, placement()); got != want {
-			t.Errorf("%q: %+v", text, got)
+		if got := inspectRoom(t.Context(), roomy{room: room}, placement()); got != want {
+			t.Errorf("%+v: %+v", room, got)
 		}
+	}
+	if got := inspectRoom(t.Context(), roomy{err: errors.New("no such directory")}, placement()); got.Known {
+		t.Errorf("%+v", got)
 	}
 }

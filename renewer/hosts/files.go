@@ -207,6 +207,17 @@ func (h *Host) about(what, name string, err error) error {
 	return err
 }
 
+// Room tells how much is left on the file system of a directory.
+func (h *Host) Room(ctx context.Context, dir string) (renewer.Room, error) {
+	d, err := h.transport.OpenDir(ctx, dir, false)
+	if err != nil {
+		return renewer.Room{}, h.about("look at", dir, err)
+	}
+	defer d.Close()
+	room, err := d.Room()
+	return room, h.about("look at", dir, err)
+}
+
 // Has reports whether there is a file under an absolute path, or a link.
 func (h *Host) Has(ctx context.Context, name string) (bool, error) {
 	dir, err := h.dirOf(ctx, name, false)

@@ -109,6 +109,9 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 		return err
 	}
 	in.files = append(in.files, f)
+	if kind == renewer.FileKey {
+		in.out.Key = &renewer.KeyFile{UID: f.Owner.UID, GID: f.Owner.GID, Mode: f.Mode}
+	}
 	if want := in.p.Modes[kind].Perm(); f.Mode != want {
 		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
 		problem := &in.out.Problems[len(in.out.Problems)-1]

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"renewer/renewer"
 )
 
 // localDir is a Dir that the kernel keeps inside its directory: every name is
@@ -37,6 +39,19 @@ func (d *localDir) at(op, name string, do func(dir int, base string) error) erro
 		return &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	return nil
+}
+
+func (d *localDir) Room() (r renewer.Room, err error) {
+	err = d.at("statfs", ".", func(dir int, _ string) error {
+		var s unix.Statfs_t
+		if err := unix.Fstatfs(dir, &s); err != nil {
+			return err
+		}
+		unit := uint64(s.Frsize)
+		r = renewer.Room{Free: s.Bavail * unit, Used: (s.Blocks - s.Bfree) * unit}
+		return nil
+	})
+	return r, err
 }
 
 // anew has the room looked up again if a name lies in it: it may have got another

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io/fs"
 	"net"
+
+	"renewer/renewer"
 )
 
 // AnySignal is no signal: that one could be sent is all that is found (kill(2)).
@@ -96,6 +98,8 @@ type Dir interface {
 	// cannot returns nil and says so in its documentation, here and where
 	// something is to be on disk.
 	Sync(name string) error
+	// Room tells how much is left on the file system.
+	Room() (renewer.Room, error)
 	Close() error
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"renewer/renewer/daguhost"
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
+	"renewer/renewer/hosts"
+	"renewer/renewer/hosts/remote"
 	"renewer/renewer/probes"
 )
 
@@ -183,6 +186,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	if len(names) == 0 {
 		return found, nil
 	}
+	found = append(found, parts.sshFindings(host)...)
 	found = append(found, parts.keeperFindings(ctx, directories(parts.fleet, host), true)...)
 	blocked, err := a.blockedFindings(names, host)
 	if err != nil {
@@ -200,6 +204,24 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	}
 	trusted, err := a.trustFindings(ctx, host) // by what was just seen
 	return append(found, trusted...), err
+}
+
+// sshFindings are what of this account's SSH files is done without, each once.
+func (p *parts) sshFindings(host string) (found []renewer.Finding) {
+	told := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.transports)) {
+		t, ok := hosts.Find[*remote.Transport](p.transports[name])
+		if !ok || host != "" && name != host {
+			continue
+		}
+		for _, r := range t.Remarks() {
+			if !told[r.Text] {
+				told[r.Text] = true
+				found = append(found, renewer.Finding{Check: "ssh-files", Host: name, Level: renewer.FindingWarn, Text: r.Text, Fix: r.Fix})
+			}
+		}
+	}
+	return found
 }
 
 // blockedFindings are the rollouts that only a person can go on with. The hosts

@@ -26,7 +26,8 @@ func Sudoers(fleet *configs.Fleet, host string) (string, error) {
 		return "", err
 	}
 	head := fmt.Sprintf("# What renewer runs as root on %s, by its fleet file. On the host: visudo -f /etc/sudoers.d/renewer\n"+
-		"# The SFTP server may write every file, so this is as good as root; the rest is what else an auditor will see.\n", host)
+		"# The SFTP server may write every file, so this is as good as root; the rest is what else an auditor will see.\n"+
+		"# Of several fleets that keep files on one host, each has a file of its own there.\n", host)
 	return head + sudoers.File(name, commands, limited), nil
 }
 
@@ -76,7 +77,8 @@ type rights struct {
 }
 
 func (r rights) explain(err error) error {
-	if !errors.As(err, new(remote.SudoError)) {
+	var sudo remote.SudoError
+	if !errors.As(err, &sudo) || sudo.Terminal { // for which one line does, that is in the hint
 		return err
 	}
 	return renewer.WithHint(err, fmt.Sprintf("renewer host sudoers %s prints all that has to be allowed there: put it into /etc/sudoers.d/renewer on the host (visudo -f)", r.host))

@@ -2,14 +2,15 @@ package remote
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
-	"renewer/internal/testssh"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -58,11 +59,11 @@ func TestNoisyShells(t *testing.T) {
 func TestMark(t *testing.T) {
 	t.Parallel()
 	answer := strings.Repeat("0123456789", 8<<10)
-	for _, noise := range []string{"", "noise", "noise\n", strings.Repeat("noise\n", 7<<10), "mar", "mark"} {
-		text := noise + "mark\n" + answer
+	for _, before := range []string{"", "noise", "noise\n", strings.Repeat("noise\n", 7<<10), "mar", "mark"} {
+		text := before + "mark\n" + answer
 		for _, size := range []int{1, 7, 4096, 32 << 10, 1 << 20} {
 			var out bytes.Buffer
-			w := newMarked("mark", &out)
+			w := newMarked("mark", &out, &noise{})
 			for rest := text; rest != ""; {
 				n := min(size, len(rest))
 				m, err := w.Write([]byte(rest[:n]))
@@ -71,10 +72,10 @@ func TestMark(t *testing.T) {
 				rest = rest[n:]
 			}
 			if !w.found || out.String() != answer {
-				t.Errorf("noise of %d in parts of %d: found %v, %d bytes behind", len(noise), size, w.found, out.Len())
+				t.Errorf("noise of %d in parts of %d: found %v, %d bytes behind", len(before), size, w.found, out.Len())
 			}
 			if size > 4096 { // one reader is like the other
-				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text)))
+				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text), &noise{}))
 				must(t, err)
 				equal(t, "read", string(got) == answer, true)
 			}
@@ -82,12 +83,105 @@ func TestMark(t *testing.T) {
 	}
 }
 
-// A shell that never comes to the command is no flood of memory.
-func TestEndlessNoise(t *testing.T) {
+// A shell that never comes to the command is cut at the bound, whatever is wanted of it, and
+// what it prints is shown with the files to look at. Nothing else is tried, and the command
+// is not run later.
+func TestEndlessShells(t *testing.T) {
 	t.Parallel()
-	_, tr := host(t, testssh.Options{Noise: strings.Repeat("noise\n", noiseLimit)}, func(c *Config) { c.SFTPServer = "/usr/lib/openssh/sftp-server" })
-	_, err := tr.OpenDir(t.Context(), "/", false)
-	refused(t, err, "prints more than", "set sftp_server")
+	for stream, prints := range map[string]string{
+		"out": "yes 'no end'", "err": "yes 'no end' >&2", "no lines": `yes 'no end' | tr -d '\n'`, "both": "yes 'no end' & yes 'no end' >&2",
+	} {
+		for wanted, ask := range map[string]func(*Transport, string) error{
+			"command": func(tr *Transport, file string) error {
+				_, err := tr.Run(t.Context(), []string{"touch", file})
+				return err
+			},
+			"files": func(tr *Transport, _ string) error { _, err := tr.OpenDir(t.Context(), "/", false); return err },
+			"server": func(tr *Transport, _ string) error {
+				tr.cfg.SFTPServer = realServer(t)
+				_, err := tr.OpenDir(t.Context(), "/", false)
+				return err
+			},
+			"docker": func(tr *Transport, _ string) error {
+				c, err := tr.DialDocker(t.Context(), "/run/docker.sock")
+				must(t, err)
+				defer c.Close()
+				_, err = c.Read(make([]byte, 1))
+				return err
+			},
+		} {
+			if stream+wanted == "errfiles" { // sshd passes nothing on of what a subsystem prints there
+				continue
+			}
+			t.Run(stream+" "+wanted, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				write(t, dir+"/shell", prints+"\neval \"$SSH_ORIGINAL_COMMAND\"\n")
+				config := instead(t, "echo started >>"+dir+"/log\nsh "+dir+"/shell\necho ended >>"+dir+"/log")
+				err := ask(reach(t, client(t), sshd(t, config)), dir+"/done")
+				refused(t, err, "prints without end while it starts: \"no end", ".bashrc")
+				if text := err.Error(); len(text) > 400 || strings.Contains(text, "no SFTP server") {
+					t.Errorf("error %q", text)
+				}
+				for deadline := time.Now().Add(10 * time.Second); ; {
+					data, err := os.ReadFile(dir + "/log")
+					must(t, err)
+					started := strings.Count(string(data), "started")
+					if most := map[bool]int{true: 2, false: 1}[wanted == "files"]; started > most { // the subsystem, and a command
+						t.Fatalf("%d shells were started", started)
+					}
+					if strings.Count(string(data), "ended") == started {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatalf("they have not ended: %q", data)
+					}
+				}
+				if _, err := os.Stat(dir + "/done"); err == nil {
+					t.Error("the command was run after it was given up")
+				}
+			})
+		}
+	}
+}
+
+// A shell that waits is named where the time is up.
+func TestShellsThatNeverComeToTheCommand(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		shell string
+		ask   func(*Transport) error
+	}{
+		"command": {"exec sleep 100", func(tr *Transport) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			_, err := tr.Run(ctx, []string{"true"})
+			return err
+		}},
+		"files": {"exec sleep 100", func(tr *Transport) error { _, err := tr.OpenDir(t.Context(), "/", false); return err }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cl := client(t, func(o *Options) { o.Timeout = 4 * time.Second })
+			tr := reach(t, cl, sshd(t, instead(t, c.shell)))
+			_, err := tr.acquire(t.Context()) // before any time counts
+			must(t, err)
+			if err := c.ask(tr); err == nil || !strings.Contains(renewer.Hint(err), ".bashrc") {
+				t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+			}
+		})
+	}
+}
+
+// What a command prints is its own affair: more than the bound is no noise.
+func TestMuchOutputOfACommand(t *testing.T) {
+	t.Parallel()
+	tr := reach(t, client(t), sshd(t))
+	out, err := tr.Run(t.Context(), []string{"sh", "-c", "yes aside | head -c 300000 >&2; yes answer | head -c 300000; echo end"})
+	must(t, err)
+	if !strings.HasSuffix(string(out), "end\n") {
+		t.Errorf("answer ends in %q", out[max(0, len(out)-20):])
+	}
 }
 
 // Accounts that may not run commands: what the host says is shown, with the way
@@ -95,11 +189,13 @@ func TestEndlessNoise(t *testing.T) {
 func TestAccountsWithoutCommands(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ config, err, hint string }{
-		"nologin":       {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
-		"false":         {"ForceCommand /bin/false", "runs no commands", "usermod -s"},
-		"a greeting":    {instead(t, "echo 'Please use the portal \033[31m.'"), "Please use the portal", "usermod -s"},
-		"forced SFTP":   {"ForceCommand internal-sftp", "sftp connections only", "ForceCommand internal-sftp"},
-		"exits quietly": {"ForceCommand /bin/true", "runs no commands", "usermod -s"},
+		"nologin":         {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
+		"false":           {"ForceCommand /bin/false", "runs no commands", "usermod -s"},
+		"exit in .bashrc": {instead(t, "exit 0"), "runs no commands", "exit, exec and logout in ~"},
+		"a forced server": {"ForceCommand " + realServer(t), "runs no commands", "ForceCommand"},
+		"a greeting":      {instead(t, "echo 'Please use the portal \033[31m.'"), "Please use the portal", "usermod -s"},
+		"forced SFTP":     {"ForceCommand internal-sftp", "sftp connections only", "ForceCommand internal-sftp"},
+		"exits quietly":   {"ForceCommand /bin/true", "runs no commands", "ForceCommand in its sshd_config"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +205,30 @@ func TestAccountsWithoutCommands(t *testing.T) {
 			as[*NoCommandsError](t, err)
 			if strings.Contains(err.Error(), "\x1b") {
 				t.Errorf("raw bytes of the host in %q", err)
+			}
+		})
+	}
+}
+
+// The same where files are wanted: what is said is that, and not that a program is missing.
+func TestAccountsWithoutCommandsAndFilesAsRoot(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ config, err, hint string }{
+		"nologin":         {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
+		"exit in .bashrc": {instead(t, "exit 0"), "runs no commands", "exit, exec and logout in ~"},
+		"another command": {"ForceCommand /bin/date", "the host says: ", "sshd -T -C user="},
+		"forced SFTP":     {"ForceCommand internal-sftp", "sftp connections only", "sudo: true needs commands"},
+		"a forced server": {"ForceCommand " + realServer(t), "sftp connections only", "sudo: true needs commands"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := sshd(t, c.config)
+			cfg.Sudo = true
+			_, err := reach(t, client(t), cfg).OpenDir(t.Context(), "/", false)
+			refused(t, err, c.err, c.hint)
+			as[*NoCommandsError](t, err)
+			if hint := renewer.Hint(err); strings.Contains(hint, "install") {
+				t.Errorf("hint %q", hint)
 			}
 		})
 	}
@@ -201,4 +321,25 @@ func TestWordsInOtherShells(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A directory of a service's user takes sessions of its own: a host that gives too few is not
+// asked until the time is up, and the error says how many.
+func TestTooFewSessionsForAnOwnersDirectory(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 || exec.Command("sudo", "-n", "-u", "#65534", "true").Run() != nil {
+		t.Skip("this needs root and sudo")
+	}
+	dir, err := os.MkdirTemp("", "renewer-sessions-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chown(dir, mal, mal))
+	cfg := sshd(t, "MaxSessions 1")
+	cfg.Sudo = true
+	tr := reach(t, client(t, func(o *Options) { o.Timeout = time.Minute }), cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err = tr.OpenDir(ctx, dir, false)
+	refused(t, err, "opens no further session", "MaxSessions in its sshd_config to 3 or more")
+	must(t, ctx.Err())
 }

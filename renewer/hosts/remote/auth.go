@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,12 +24,13 @@ const keyLimit = 64 << 10
 
 // login finds the keys to log in with, in the order of ssh(1): those that are
 // named before the others of the agent, and each with its certificates first.
-// An encrypted file, or a public key, stands for its key in the agent. hangUp
-// ends what is needed while logging in.
-func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, hangUp func(), err error) {
+// A file stands for its key in the agent, if the agent has that. skipped says what was
+// named and cannot be used. hangUp ends what is needed while logging in.
+func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, skipped []error, hangUp func(), err error) {
 	held, hangUp, agentErr := askAgent(ctx, t.agent)
 	var named []ssh.Signer
-	var skipped []error
+	skipped = t.unset
+	usual := c.usualIdentities()
 	for _, file := range t.identities {
 		key, err := identity(file, held)
 		switch {
@@ -36,8 +38,9 @@ func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, hangUp
 			named = append(named, key)
 		case t.identityGiven:
 			hangUp()
-			return nil, nil, err
-		case !errors.Is(err, fs.ErrNotExist): // as ssh(1) does with what its configuration names
+			return nil, nil, nil, err
+		case errors.Is(err, fs.ErrNotExist) && (file == "none" || slices.Contains(usual, file)): // as every account
+		default: // as ssh(1) does with what its configuration names
 			skipped = append(skipped, err)
 		}
 	}
@@ -51,12 +54,15 @@ func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, hangUp
 	}
 	if len(keys) == 0 {
 		hangUp()
-		return nil, nil, noKey(agentErr, skipped)
+		if agentErr == nil && len(held) > 0 {
+			agentErr = fmt.Errorf("ssh-agent holds %d, and IdentitiesOnly keeps to the files that are named", len(held))
+		}
+		return nil, nil, nil, noKey(agentErr, skipped)
 	}
 	for i, key := range keys {
 		keys[i] = withoutSHA1(key)
 	}
-	return append(certified(keys, t), keys...), hangUp, nil
+	return append(certified(keys, t), keys...), skipped, hangUp, nil
 }
 
 func noKey(agentErr error, skipped []error) error {
@@ -66,9 +72,18 @@ func noKey(agentErr error, skipped []error) error {
 		why, hint = errors.New("ssh-agent holds none"), "run ssh-add FILE, or set identity_file:"
 	}
 	if len(skipped) > 0 {
-		why, hint = errors.Join(append(skipped, why)...), cmp.Or(renewer.Hint(skipped[0]), hint)
+		hint = cmp.Or(renewer.Hint(skipped[0]), hint)
 	}
-	return misconfigured(fmt.Errorf("no key to log in with: %w", why), hint)
+	return misconfigured(fmt.Errorf("no key to log in with: %w", listed(append(slices.Clip(skipped), why))), hint)
+}
+
+// listed are errors in one line.
+func listed(errs []error) error {
+	err := errs[0]
+	for _, next := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, next)
+	}
+	return err
 }
 
 // askAgent returns the keys of an ssh-agent(1), which are used until hangUp.
@@ -89,40 +104,34 @@ func askAgent(ctx context.Context, socket string) (held []ssh.Signer, hangUp fun
 	return held, func() { _ = conn.Close() }, nil
 }
 
-// identity is the key of a file, or the one of the agent that it stands for.
+// identity is the key of a file, or the one of the agent that it stands for: then the file
+// need not be more than the public key, nor be there where the one with .pub is.
 func identity(file string, held []ssh.Signer) (ssh.Signer, error) {
+	public := publicKey(file)
+	if len(held) > 0 {
+		for _, public := range []ssh.PublicKey{public, publicHalf(file), publicKey(file + ".pub")} {
+			if key := find(held, public); key != nil {
+				return key, nil
+			}
+		}
+	}
+	if public != nil {
+		return nil, misconfigured(fmt.Errorf("identity file %s is a public key, and ssh-agent does not have the private one", file),
+			fmt.Sprintf("run ssh-add %s for the agent at SSH_AUTH_SOCK, or name the private key (not the .pub)", strings.TrimSuffix(file, ".pub")))
+	}
 	key, err := readIdentity(file)
 	var encrypted *ssh.PassphraseMissingError
-	isEncrypted := errors.As(err, &encrypted)
-	if err == nil || !isEncrypted && !errors.Is(err, errNoPrivateKey) {
-		return key, err
+	if errors.As(err, &encrypted) {
+		return nil, misconfigured(fmt.Errorf("identity file %s is encrypted and ssh-agent does not have its key: %w", file, err),
+			"run ssh-add "+file+" for the agent at SSH_AUTH_SOCK, or use a key without passphrase that only renewer can read")
 	}
-	public := publicKey(file)
-	if isEncrypted && encrypted.PublicKey != nil {
-		public = encrypted.PublicKey
-	}
-	if isEncrypted && public == nil {
-		public = publicKey(file + ".pub")
-	}
-	if key := find(held, public); key != nil {
-		return key, nil
-	}
-	if !isEncrypted {
-		return nil, err
-	}
-	return nil, misconfigured(fmt.Errorf("identity file %s is encrypted and ssh-agent does not have its key: %w", file, err),
-		"run ssh-add "+file+" for the agent at SSH_AUTH_SOCK, or use a key without passphrase that only renewer can read")
+	return key, err
 }
 
 // publicKey reads a public key, or a certificate, as ssh-keygen(1) writes it;
 // nil if there is none.
 func publicKey(file string) ssh.PublicKey {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, keyLimit))
+	data, err := readKey(file)
 	if err != nil {
 		return nil
 	}
@@ -131,6 +140,33 @@ func publicKey(file string) ssh.PublicKey {
 		return nil
 	}
 	return key
+}
+
+// publicHalf is that of a private key, as far as it is known without a passphrase.
+func publicHalf(file string) ssh.PublicKey {
+	data, err := readKey(file)
+	if err != nil {
+		return nil
+	}
+	defer clear(data)
+	key, err := ssh.ParsePrivateKey(data)
+	var encrypted *ssh.PassphraseMissingError
+	switch {
+	case err == nil:
+		return key.PublicKey()
+	case errors.As(err, &encrypted):
+		return encrypted.PublicKey
+	}
+	return nil
+}
+
+func readKey(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, keyLimit))
 }
 
 // certified returns signers for the user certificates that belong to keys:

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -61,25 +62,29 @@ func TestLogin(t *testing.T) {
 	open := testssh.NewKey(t)
 	must(t, os.Chmod(open.File, 0o644))
 	public := filepath.Join(t.TempDir(), "id.pub")
-	must(t, os.WriteFile(public, ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()), 0o600))
+	must(t, os.WriteFile(public, ssh.MarshalAuthorizedKey(s.Login.Signer.PublicKey()), 0o644))
 	for name, c := range map[string]struct {
 		file  string
 		agent []*testssh.Key // nil: no agent
 		err   string         // empty: login succeeds
 		hint  string
 	}{
-		"identity file":             {s.Login.File, nil, "", ""},
-		"agent":                     {"", []*testssh.Key{stranger, s.Login}, "", ""},
-		"encrypted, agent has it":   {encrypted(t, s.Login), []*testssh.Key{stranger, s.Login}, "", ""},
-		"encrypted, no agent":       {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
-		"encrypted, another agent":  {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
-		"nothing":                   {"", nil, "no key to log in with", "identity_file"},
-		"agent without keys":        {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
-		"another key":               {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
-		"missing":                   {"/no/such/file", nil, "identity file", "identity_file"},
-		"readable by others":        {open.File, nil, "has mode 0644", "chmod 0600"},
-		"the public half":           {public, nil, "not a private key", "not to the .pub"},
-		"the agent has another key": {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
+		"identity file":                 {s.Login.File, nil, "", ""},
+		"agent":                         {"", []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, agent has it":       {encrypted(t, s.Login), []*testssh.Key{stranger, s.Login}, "", ""},
+		"encrypted, no agent":           {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
+		"encrypted, another agent":      {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
+		"nothing":                       {"", nil, "no key to log in with", "identity_file"},
+		"agent without keys":            {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
+		"another key":                   {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
+		"missing":                       {"/no/such/file", nil, "identity file", "identity_file"},
+		"readable by others":            {open.File, nil, "has mode 0644", "chmod 0600"},
+		"the public half":               {public, nil, "is a public key", "not the .pub"},
+		"the public half, with others":  {public, []*testssh.Key{stranger}, "ssh-agent does not have the private one", "ssh-add"},
+		"the public half, agent has it": {public, []*testssh.Key{stranger, s.Login}, "", ""},
+		"open to others, agent has it":  {open.File, []*testssh.Key{s.Login, open}, "may not log in", "authorized_keys"},
+		"the .pub alone is there":       {strings.TrimSuffix(public, ".pub"), []*testssh.Key{stranger, s.Login}, "", ""},
+		"the agent has another key":     {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -166,6 +171,41 @@ func TestUserCertificate(t *testing.T) {
 	write(t, cl.ssh("config"), "CertificateFile ~/staff-cert.pub\n")
 	cfg.IdentityFile = ""
 	must(t, oneRun(t, reach(t, cl, cfg)))
+}
+
+// What a host refuses a certificate for, it does not say; what can be seen in it is.
+func TestUserCertificateThatIsRefused(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ca, own := testssh.NewKey(t).Signer, testssh.NewKey(t)
+	authority := filepath.Join(t.TempDir(), "ca.pub")
+	must(t, os.WriteFile(authority, ssh.MarshalAuthorizedKey(ca.PublicKey()), 0o644))
+	cfg := sshd(t, "TrustedUserCAKeys "+authority, "KbdInteractiveAuthentication yes")
+	cfg.IdentityFile = own.File
+	sign := func(c ssh.Certificate) {
+		c.Key, c.CertType, c.KeyId = own.Signer.PublicKey(), ssh.UserCert, "fleet"
+		must(t, c.SignCert(rand.Reader, ca))
+		must(t, os.WriteFile(own.File+"-cert.pub", ssh.MarshalAuthorizedKey(&c), 0o600))
+	}
+	day := uint64(24 * time.Hour / time.Second)
+	today := uint64(now.Unix())
+	for _, c := range []struct {
+		cert      ssh.Certificate
+		err, hint string
+	}{
+		{ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidBefore: today - day}, `certificate "fleet" expired at 2`, "-n " + cfg.User + " "},
+		{ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidAfter: today + day, ValidBefore: ssh.CertTimeInfinity}, `certificate "fleet" is valid from 2`, "ssh-keygen -s"},
+		{ssh.Certificate{ValidPrincipals: []string{"ops", "web"}, ValidBefore: ssh.CertTimeInfinity}, "is for ops, web, and not for " + cfg.User, "ssh-keygen -s"},
+		{ssh.Certificate{ValidBefore: ssh.CertTimeInfinity}, "names no user", "ssh-keygen -s"},
+	} {
+		sign(c.cert)
+		refused(t, oneRun(t, reach(t, client(t), cfg)), c.err, c.hint)
+	}
+	sign(ssh.Certificate{ValidPrincipals: []string{cfg.User}, ValidBefore: ssh.CertTimeInfinity})
+	must(t, oneRun(t, reach(t, client(t), cfg)))
+	other := sshd(t, "KbdInteractiveAuthentication yes")
+	other.IdentityFile = own.File
+	refused(t, oneRun(t, reach(t, client(t), other)), `may not log in with certificate "fleet" of SHA256:`, "TrustedUserCAKeys")
 }
 
 // As ssh(1): the usual files where nothing is named, a public key in place of

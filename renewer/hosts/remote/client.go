@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -32,13 +33,15 @@ type Client struct {
 	allHosts  string // known hosts of the whole machine
 	allConfig string // ssh_config of the whole machine
 	known     cache[*knownHosts]
+	revoked   cache[*knownHosts]
 	sshConfig cache[[]directive]
 	told      sync.Map // what of ssh_config is not done, by what and where
+	names     resolver
 }
 
 // NewClient returns the client of an account.
 func NewClient(o Options) *Client {
-	c := &Client{Options: o, allHosts: "/etc/ssh/ssh_known_hosts", allConfig: "/etc/ssh/ssh_config"}
+	c := &Client{Options: o, allHosts: "/etc/ssh/ssh_known_hosts", allConfig: "/etc/ssh/ssh_config", names: net.DefaultResolver}
 	if u, err := user.Current(); err == nil {
 		c.account = u.Username
 		c.Home = cmp.Or(c.Home, os.Getenv("HOME"), u.HomeDir)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -37,6 +38,8 @@ type conn struct {
 	free  func()        // gives the host to jump over free
 	over  chan struct{} // closed when the connection has ended
 	slots chan struct{} // one for each session
+	doing atomic.Int32  // commands that run
+	ended atomic.Int32  // sessions that have ended
 	start chan struct{} // one may start the SFTP session
 
 	mu     sync.Mutex // guards what follows
@@ -183,7 +186,12 @@ func (c *conn) broken(err error) error {
 // session opens a session within the client's timeout. A host that says nothing
 // in that time is taken for dead; one that has no session free is asked again.
 func (c *conn) session(ctx context.Context) (*ssh.Session, func(), error) {
-	return session(ctx, c, c.client.NewSession)
+	s, end, err := session(ctx, c, c.client.NewSession)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.doing.Add(1)
+	return s, sync.OnceFunc(func() { c.doing.Add(-1); end() }), nil
 }
 
 // stream is a session that nothing was started in, and what the host asks there.
@@ -225,13 +233,15 @@ func session[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) 
 		}
 		return s, nil, c.broken(err)
 	}
-	return s, sync.OnceFunc(func() { _ = s.Close(); free() }), nil
+	return s, sync.OnceFunc(func() { _ = s.Close(); c.ended.Add(1); free() }), nil
 }
 
 // opened asks for a session until there is one. A host that has refused one is not
-// silent, whenever the time is up.
+// silent, whenever the time is up. It is asked again for as long as one may become free: while a
+// command runs, and for a moment after a session has ended.
 func opened[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (none T, err error) {
 	var refused *ssh.OpenChannelError
+	since, ended := time.Now(), c.ended.Load()
 	for pause := refusedPause; ; pause = min(2*pause, longestPause) {
 		s, err := asked(ctx, c, open)
 		var no *ssh.OpenChannelError
@@ -241,6 +251,11 @@ func opened[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (
 			return s, err
 		}
 		c.evict()
+		if now := c.ended.Load(); now != ended || c.doing.Load() > 0 {
+			since, ended = time.Now(), now
+		} else if time.Since(since) > besidePatience {
+			return none, c.tooFew(refused)
+		}
 		next := time.NewTimer(pause)
 		select {
 		case <-next.C:
@@ -249,9 +264,18 @@ func opened[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (
 			return none, ErrLost
 		case <-ctx.Done():
 			next.Stop()
-			return none, misconfigured(fmt.Errorf("the host opens no further session: %w", refused), "MaxSessions in its sshd_config has to be 2 or more; sshd's log says why else")
+			return none, c.tooFew(refused)
 		}
 	}
+}
+
+// tooFew says how many sessions a connection has to have (MaxSessions of sshd_config(5)).
+func (c *conn) tooFew(refused error) error {
+	hint := "set MaxSessions in its sshd_config to 2 or more (its default is 10): one is for files, one for commands; sshd's log says why else"
+	if c.t.cfg.Sudo {
+		hint = "set MaxSessions in its sshd_config to 3 or more (its default is 10): a directory of another user than root needs two for files, and one is for commands; sshd's log says why else"
+	}
+	return misconfigured(fmt.Errorf("the host opens no further session: %w", refused), hint)
 }
 
 // asked asks for a session once. The library forgets a request that is sent while

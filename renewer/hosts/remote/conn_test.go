@@ -213,7 +213,18 @@ func TestConnectTimeout(t *testing.T) {
 	cfg.Port = l.Addr().(*net.TCPAddr).Port
 	tr := reach(t, client(t, func(o *Options) { o.Timeout = 100 * time.Millisecond }), cfg)
 	start := time.Now()
-	if err := oneRun(t, tr); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("connect to 127.0.0.1:%d: not done within 100ms", cfg.Port)) {
+	says := func(err error, what string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(renewer.Hint(err), fmt.Sprintf("ssh -v -p %d 127.0.0.1", cfg.Port)) {
+			t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+		}
+	}
+	says(oneRun(t, tr), fmt.Sprintf("connect to 127.0.0.1:%d: not done within 100ms: it accepts the connection", cfg.Port))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = reach(t, client(t), cfg).Run(ctx, []string{"true"}) // whoever asks has less patience
+	says(err, "connect to 127.0.0.1: the time is up: it accepts the connection")
+	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	if took := time.Since(start); took > 5*time.Second {

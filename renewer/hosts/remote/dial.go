@@ -5,22 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// dial connects and logs in, until ctx ends.
-func (t *Transport) dial(ctx context.Context) (*conn, error) {
+// dial connects and logs in, until ctx ends. reached says that there is a stream.
+func (t *Transport) dial(ctx context.Context, reached *atomic.Bool) (*conn, error) {
 	to, err := t.client.resolve(t.cfg)
 	if err != nil {
 		return nil, err
 	}
-	doing := func(err error) error { return fmt.Errorf("connect to %s: %w", to.address(), err) }
-	known, err := t.client.hostKeys(to.known, to.host, to.port, to.alias)
+	doing := func(err error) error { return to.without(fmt.Errorf("connect to %s: %w", to.address(), err)) }
+	known, err := t.client.hostKeys(ctx, to)
 	if err != nil {
 		return nil, doing(err)
 	}
-	keys, hangUp, err := t.client.login(ctx, to)
+	keys, skipped, hangUp, err := t.client.login(ctx, to)
 	if err != nil {
 		return nil, doing(err)
 	}
@@ -29,8 +30,9 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, doing(err)
 	}
+	reached.Store(true)
 	stream := &noticed{Conn: raw, closed: make(chan struct{})}
-	c, err := shake(ctx, stream, to, known, keys)
+	c, err := shake(ctx, stream, to, known, &talk{to: to, keys: keys, skipped: skipped})
 	if err != nil {
 		free()
 		return nil, doing(err)
@@ -51,7 +53,7 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 		return raw, func() {}, err
 	}
 	if jump == nil {
-		raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.address())
+		raw, err := to.dial(ctx)
 		return raw, func() {}, err
 	}
 	over, err := jump.acquire(ctx)
@@ -70,6 +72,19 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 	return raw, over.release, nil
 }
 
+// dial connects over TCP, from the address and in the family that the ssh configuration says.
+func (t target) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	if t.bind != "" {
+		from, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(t.bind, "0"))
+		if err != nil {
+			return nil, misconfigured(fmt.Errorf("BindAddress %s: %w", t.bind, err), "name an address of this machine in BindAddress of the ssh configuration")
+		}
+		d.LocalAddr = from
+	}
+	return d.DialContext(ctx, firstOf(t.network, "tcp"), t.address())
+}
+
 // link is a connection that was logged in. What the host asks comes here, where
 // ssh.NewClient has three goroutines that wait for it: with some hundred hosts, that
 // is much of the memory.
@@ -81,14 +96,13 @@ type link struct {
 }
 
 // shake does the handshake, which knows no context: closing the stream ends it.
-func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, keys []ssh.Signer) (*link, error) {
+func shake(ctx context.Context, raw net.Conn, to target, known *hostKeys, talk *talk) (*link, error) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	safe := ssh.SupportedAlgorithms()
-	talk := &talk{to: to, keys: keys}
 	c, channels, requests, err := ssh.NewClientConn(raw, to.address(), &ssh.ClientConfig{
 		Config:            ssh.Config{KeyExchanges: safe.KeyExchanges, Ciphers: safe.Ciphers, MACs: withoutSHA1MAC(safe.MACs)},
 		User:              to.user,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(keys...), ssh.KeyboardInteractive(talk.answer)},
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(talk.keys...), ssh.KeyboardInteractive(talk.answer)},
 		AuthCallback:      talk.next,
 		BannerCallback:    talk.banner,
 		HostKeyCallback:   known.check,

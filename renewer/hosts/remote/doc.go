@@ -22,8 +22,11 @@
 // What the fleet file does not say, ~/.ssh/config and /etc/ssh/ssh_config do:
 // Host, Match (all, final, canonical, host, originalhost, user, localuser, exec),
 // Include; HostName, Port, User, HostKeyAlias, IdentityFile, IdentitiesOnly,
-// IdentityAgent, CertificateFile, ProxyJump, ProxyCommand, UserKnownHostsFile and
-// GlobalKnownHostsFile. What else would change the way to a host is told once.
+// IdentityAgent, CertificateFile, ProxyJump, ProxyCommand, AddressFamily, BindAddress,
+// CanonicalizeHostname with what belongs to it, UserKnownHostsFile, GlobalKnownHostsFile,
+// KnownHostsCommand and RevokedHostKeys (keys as text); a tilde, tokens and ${VARIABLES}
+// where ssh(1) replaces them. What else would change the way to a host is told once, and
+// said again in the error where the host is not reached.
 // Where nothing names a key, the agent's and the usual files are tried.
 //
 // # Rights

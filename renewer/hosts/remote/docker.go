@@ -53,11 +53,12 @@ func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
 	}
 	p := &pipe{c: c, argv: argv, session: s, said: &tail{limit: outputKept}, done: make(chan struct{})}
 	p.close = sync.OnceFunc(func() { end(); c.release() })
-	s.Stderr = p.said
+	p.noise = &noise{cut: func(error) { go end() }}
+	s.Stderr = aside{p.noise, p.said}
 	if p.in, err = s.StdinPipe(); err == nil {
 		var out io.Reader
 		out, err = s.StdoutPipe()
-		p.out = newUnmarked(c.mark, out)
+		p.out = newUnmarked(c.mark, out, p.noise)
 	}
 	if err == nil {
 		_, err = await(ctx, func() (struct{}, error) { return struct{}{}, s.Start(line) }, nil)
@@ -82,6 +83,7 @@ type pipe struct {
 	in      io.WriteCloser
 	out     io.Reader
 	said    *tail
+	noise   *noise
 	close   func()
 
 	done  chan struct{} // closed when the command has ended
@@ -116,6 +118,9 @@ func (p *pipe) Write(b []byte) (int, error) {
 
 // explain says why the command failed, in terms of a connection to a socket.
 func (p *pipe) explain() error {
+	if err := p.noise.tooMuch(); err != nil {
+		return p.c.endless(err)
+	}
 	if p.ended == nil {
 		return nil
 	}

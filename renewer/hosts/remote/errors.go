@@ -39,9 +39,15 @@ func (e notReached) Unwrap() error      { return e.error }
 func (notReached) Is(target error) bool { return target == renewer.ErrUnreachable }
 
 // SudoError is wrapped by errors of what sudo refused on the host.
-type SudoError struct{ User string }
+type SudoError struct {
+	User     string
+	Terminal bool // it wants one
+}
 
 func (e SudoError) Error() string {
+	if e.Terminal {
+		return fmt.Sprintf("sudo wants a terminal of %s (requiretty in sudoers), and a program has none", e.User)
+	}
 	return fmt.Sprintf("sudo does not let %s do this without a password", e.User)
 }
 

@@ -189,7 +189,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 	if err != nil {
 		end()
 		if err := c.broken(err); errors.Is(err, ErrLost) || ctx.Err() != nil {
-			return nil, err
+			return nil, c.hangs(err)
 		}
 		return nil, c.explainStart(as, server, said.line(), err)
 	}
@@ -206,6 +206,8 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 // begin starts the server on a session.
 func (c *conn) begin(s *stream, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
 	var out io.Reader = s
+	var behind *unmarked
+	noise := &noise{cut: func(error) { go s.Close() }}
 	request, what := "subsystem", "sftp"
 	if server != "" {
 		line, err := commandLine(c.mark, words(as, hosts.SFTPServer(server, more...)))
@@ -213,12 +215,7 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 			return nil, err
 		}
 		request, what = "exec", line
-		behind := newUnmarked(c.mark, out)
-		defer func() {
-			if !behind.found {
-				_, _ = said.Write(behind.noise.bytes())
-			}
-		}()
+		behind = newUnmarked(c.mark, out, noise)
 		out = behind
 	}
 	ok, err := s.SendRequest(request, true, ssh.Marshal(struct{ What string }{what})) // sshd takes nothing before its answer
@@ -229,25 +226,35 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 		return nil, err
 	}
 	spoken := make(chan struct{})
-	go func() { defer close(spoken); _, _ = io.Copy(said, s.Stderr()) }() // ends with the session
+	go func() { defer close(spoken); _, _ = io.Copy(aside{noise, said}, s.Stderr()) }() // ends with the session
 	to := newGather(closing{s})
 	client, err := sftp.New(out, to, first)
-	if err != nil {
-		_ = to.Close() // nothing is sent any more
-		// It has ended, or ends now that its input has; what it said says why.
-		if errors.Is(err, errNoise) {
-			return nil, err
-		}
-		switch {
-		case server != "":
-			err = cmp.Or(s.exit(), err)
-			<-spoken
-		case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
-			err = errors.New("it has ended")
-		}
-		return nil, err
+	if err == nil {
+		noise.ended()
+		return &files{Client: client}, nil
 	}
-	return &files{Client: client}, nil
+	_ = to.Close() // nothing is sent any more
+	// It has ended, or ends now that its input has; what it said says why.
+	switch {
+	case noise.tooMuch() != nil:
+		return nil, c.endless(noise.tooMuch())
+	case server != "":
+		how := s.exit()
+		<-spoken
+		if err := noise.tooMuch(); err != nil {
+			return nil, c.endless(err)
+		}
+		if behind.found {
+			return nil, cmp.Or(how, err)
+		}
+		if errors.Is(err, errSpeaksSFTP) {
+			_, _ = said.Write([]byte(err.Error()))
+		}
+		return nil, c.noCommands(server, lineOf(append(behind.last.bytes(), said.bytes()...)), how)
+	case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
+		err = errors.New("it has ended")
+	}
+	return nil, err
 }
 
 // closing closes the input of what runs in a session.
@@ -277,13 +284,15 @@ func (s *stream) exit() (how error) {
 
 func (c *conn) explainStart(as rights, server, said string, err error) error {
 	switch {
+	case errors.As(err, new(*endlessError)), errors.As(err, new(*NoCommandsError)):
+		return err
 	case server == "":
 		return misconfigured(&startError{err: err, said: said}, "enable it on the host: Subsystem sftp internal-sftp in sshd_config")
 	case strings.Contains(said, "unknown user "+string(as)):
 		return misconfigured(fmt.Errorf("a directory belongs to user %s, who has no name on the host: %w", as, &startError{server: server, err: errors.New(said)}),
 			fmt.Sprintf("give the user a name (on the host: useradd -M -s /usr/sbin/nologin -u %s NAME), or add Defaults runas_allow_unknown_id to its sudoers", string(as[1:])))
 	case as != asLogin && sudoRefused(said):
-		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server)
+		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server, said)
 	}
 	return misconfigured(&startError{server: server, err: exitError(err), said: said},
 		"set sftp_server: to the host's; and nothing that the account's shell starts up with may print")

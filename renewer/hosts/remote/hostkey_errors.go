@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -12,7 +13,7 @@ import (
 // shownKey is a host key that was refused.
 type shownKey struct {
 	Host        string // as known_hosts has it: host or [host]:port
-	File        string // the known_hosts file
+	File        string // the known_hosts file, or the command that prints one; empty: there is none that is kept
 	Fingerprint string // SHA256:…, as ssh-keygen -l prints it
 	Line        string // what would make the key known
 }
@@ -51,13 +52,29 @@ func (e *RevokedHostKeyError) Error() string {
 
 // Unwrap gives the class and the way out.
 func (e *UnknownHostKeyError) Unwrap() error {
-	return wayOut("verify the key (on the host: %s), then add this line to %s: %s", e.fingerprintCommand(), e.File, e.Line)
+	return wayOut("verify the key (on the host: %s), then %s: %s", e.fingerprintCommand(), e.adding(), e.Line)
+}
+
+// adding says where the line belongs.
+func (e *shownKey) adding() string {
+	switch {
+	case e.File == "":
+		return "add this line to a file that known_hosts_file: of the host in the fleet file names (none is kept now: UserKnownHostsFile is /dev/null)"
+	case !filepath.IsAbs(e.File):
+		return "have " + e.File + " print this line"
+	}
+	return "add this line to " + e.File
 }
 
 // Unwrap gives the class and the way out.
 func (e *ChangedHostKeyError) Unwrap() error {
-	return wayOut("somebody may be in between. If the host was set up anew, verify its key (on the host: %s), then run: ssh-keygen -R '%s' -f %s, and add this line: %s",
-		e.fingerprintCommand(), e.Host, e.Known[0].Filename, e.Line)
+	old := e.Known[0].Filename
+	away := fmt.Sprintf("run: ssh-keygen -R '%s' -f %s", e.Host, old)
+	if !filepath.IsAbs(old) {
+		away = "have " + old + " print the other key no more"
+	}
+	return wayOut("somebody may be in between. If the host was set up anew, verify its key (on the host: %s), then %s, and %s: %s",
+		e.fingerprintCommand(), away, e.adding(), e.Line)
 }
 
 // Unwrap gives the class and the way out.

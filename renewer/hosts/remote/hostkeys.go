@@ -2,10 +2,12 @@ package remote
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -16,10 +18,11 @@ import (
 // hostKeys is what is known about the keys of one host.
 type hostKeys struct {
 	name        string // as known_hosts has it: host or [host]:port
+	host        string
 	principal   string // the host's name in a certificate
-	file        string // to which a new line belongs
+	place       string // to which a new line belongs
 	from        []*knownHosts
-	files       []string // the names of from
+	ask         func(ssh.PublicKey) error // KnownHostsCommand, about the key that is shown; nil: there is none, or it was asked
 	plain       []knownhosts.KnownKey
 	authorities []ssh.PublicKey
 	// portless: the keys are those of a line without the port, which counts
@@ -27,18 +30,21 @@ type hostKeys struct {
 	portless bool
 }
 
-// hostKeys looks a host up in files. An alias is looked up as it is, without the port
+// hostKeys looks a host up. An alias is looked up as it is, without the port
 // (ssh_config(5), HostKeyAlias).
-func (c *Client) hostKeys(files []string, host, port, alias string) (*hostKeys, error) {
-	if len(files) == 0 {
+func (c *Client) hostKeys(ctx context.Context, to target) (*hostKeys, error) {
+	if len(to.known) == 0 && to.askHosts == nil {
 		return nil, misconfigured(errors.New("no file of known hosts"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
 	}
-	host = strings.ToLower(host)
-	h := &hostKeys{file: files[0], principal: cmp.Or(alias, host), name: alias}
-	if alias == "" {
-		h.name = knownhosts.Normalize(net.JoinHostPort(host, port))
+	host := strings.ToLower(to.host)
+	h := &hostKeys{host: host, principal: cmp.Or(to.alias, host), name: to.alias}
+	if to.alias == "" {
+		h.name = knownhosts.Normalize(net.JoinHostPort(host, to.port))
 	}
-	for _, f := range files {
+	for _, f := range to.known {
+		if f != os.DevNull && h.place == "" {
+			h.place = f
+		}
 		k, err := c.known.get(f, c.readKnownHosts)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // then no host is known
@@ -46,13 +52,42 @@ func (c *Client) hostKeys(files []string, host, port, alias string) (*hostKeys, 
 		if err != nil {
 			return nil, err
 		}
-		h.from, h.files = append(h.from, k), append(h.files, f)
+		h.from = append(h.from, k)
 	}
+	if to.revoked != "" {
+		k, err := c.revoked.get(to.revoked, c.readRevoked)
+		if err != nil { // as with ssh(1): better no host than one that is revoked
+			return nil, misconfigured(fmt.Errorf("RevokedHostKeys %s: %w", to.revoked, err), "write the public keys into it as text, one a line, readable for renewer")
+		}
+		h.from = append(h.from, k)
+	}
+	if to.askHosts != nil {
+		k, err := to.askHosts.ask(ctx, h.name, nil)
+		if err != nil {
+			return nil, err
+		}
+		rest := slices.Clip(h.from)
+		h.from, h.place = append(rest, k), to.askHosts.name()
+		h.ask = func(key ssh.PublicKey) error {
+			k, err := to.askHosts.ask(ctx, h.name, key)
+			if err == nil {
+				h.from = append(rest, k)
+				h.lookUp()
+			}
+			return err
+		}
+	}
+	h.lookUp()
+	return h, nil
+}
+
+// lookUp gathers the lines for the host.
+func (h *hostKeys) lookUp() {
+	h.plain, h.authorities, h.portless = nil, nil, false
 	if h.find(h.name); len(h.plain) == 0 && len(h.authorities) == 0 && h.name != h.principal {
 		h.portless = true
-		h.find(host)
+		h.find(h.host)
 	}
-	return h, nil
 }
 
 // find gathers the lines for a name.
@@ -106,6 +141,12 @@ func (h *hostKeys) algorithms() []string {
 
 // check is an ssh.HostKeyCallback.
 func (h *hostKeys) check(_ string, _ net.Addr, key ssh.PublicKey) error {
+	if ask := h.ask; ask != nil {
+		h.ask = nil
+		if err := ask(key); err != nil {
+			return err
+		}
+	}
 	if cert, ok := key.(*ssh.Certificate); ok {
 		return h.checkCertificate(cert)
 	}
@@ -117,7 +158,7 @@ func (h *hostKeys) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 			return nil
 		}
 	}
-	shown := shownKey{Host: h.name, File: h.file, Fingerprint: ssh.FingerprintSHA256(key), Line: h.name + " " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
+	shown := shownKey{Host: h.name, File: h.place, Fingerprint: ssh.FingerprintSHA256(key), Line: h.name + " " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
 	if len(h.plain) == 0 || h.portless {
 		return &UnknownHostKeyError{shown}
 	}
@@ -152,10 +193,10 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 var nowhere = &net.TCPAddr{IP: net.IPv4zero}
 
 func (h *hostKeys) revoked(key ssh.PublicKey) error {
-	for i, k := range h.from {
+	for _, k := range h.from {
 		if at, ok := k.revoked[string(key.Marshal())]; ok {
 			return &RevokedHostKeyError{
-				shownKey: shownKey{Host: h.name, File: h.files[i], Fingerprint: ssh.FingerprintSHA256(key)}, At: at,
+				shownKey: shownKey{Host: h.name, File: k.name, Fingerprint: ssh.FingerprintSHA256(key)}, At: at,
 			}
 		}
 	}

@@ -198,7 +198,7 @@ func TestHostKeyAlgorithms(t *testing.T) {
 		write(t, c.ssh("known_hosts"), text)
 		// Rewritten within the clock's grain: not what is tested here.
 		c.known = cache[*knownHosts]{}
-		h, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22", "")
+		h, err := c.hostKeys(t.Context(), target{known: []string{c.ssh("known_hosts")}, host: "host-b", port: "22"})
 		must(t, err)
 		return h.algorithms()
 	}
@@ -234,7 +234,7 @@ func TestSkippedLineIsToldOnce(t *testing.T) {
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	write(t, c.ssh("known_hosts"), "# fine\n\nhalf.example ssh-ed25519\n@revoked * ssh-ed25519 AAAA\n")
 	for range 3 {
-		_, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22", "")
+		_, err := c.hostKeys(t.Context(), target{known: []string{c.ssh("known_hosts")}, host: "host-b", port: "22"})
 		must(t, err)
 	}
 	for _, at := range []string{"known_hosts:3", "known_hosts:4"} {

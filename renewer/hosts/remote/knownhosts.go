@@ -21,6 +21,7 @@ type knownHosts struct {
 	lines   []knownLine
 	revoked map[string]int // lines with @revoked, by the bytes of the key, whatever host they name
 	skipped []skippedLine
+	name    string // of the file, or of what printed it
 }
 
 // knownLine has a key, or with authority that of an SSH authority, for hosts.
@@ -51,25 +52,51 @@ func (c *Client) readKnownHosts(file string) (*knownHosts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read known hosts: %w", err)
 	}
-	for _, s := range k.skipped {
-		what := "line of known hosts is skipped: it is not understood"
-		if s.revokes {
-			what = "line of known hosts is skipped: it revokes a key that cannot be read from it"
-		}
-		c.Log.Warn(what, "line", fmt.Sprintf("%s:%d", file, s.at), "error", s.why)
-	}
+	c.tellSkipped(k)
 	return k, nil
 }
 
-func parseKnownHosts(r io.Reader, file string) (*knownHosts, error) {
-	k := &knownHosts{revoked: map[string]int{}}
+func (c *Client) tellSkipped(k *knownHosts) {
+	for _, s := range k.skipped {
+		c.Log.Warn("line of known hosts is skipped: "+s.what(), "line", fmt.Sprintf("%s:%d", k.name, s.at), "error", s.why)
+	}
+}
+
+func (s skippedLine) what() string {
+	if s.revokes {
+		return "it revokes a key that cannot be read from it"
+	}
+	return "it is not understood"
+}
+
+// readRevoked reads the file of RevokedHostKeys, if it has keys as text, one a line.
+func (c *Client) readRevoked(file string) (*knownHosts, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(data, []byte("SSHKRL\n")) {
+		return nil, errors.New("it is a key revocation list in binary form, which renewer does not read")
+	}
+	k := &knownHosts{revoked: map[string]int{}, name: file}
+	for n, line := range bytes.Split(data, []byte("\n")) {
+		if fields := bytes.Fields(line); len(fields) > 0 && fields[0][0] != '#' {
+			k.add(append([]byte("@revoked "), line...), n+1)
+		}
+	}
+	c.tellSkipped(k)
+	return k, nil
+}
+
+func parseKnownHosts(r io.Reader, name string) (*knownHosts, error) {
+	k := &knownHosts{revoked: map[string]int{}, name: name}
 	lines := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		text, err := lines.ReadBytes('\n')
 		if n == 1 {
 			text = bytes.TrimPrefix(text, []byte("\ufeff"))
 		}
-		k.add(text, file, n)
+		k.add(text, n)
 		if errors.Is(err, io.EOF) {
 			return k, nil
 		}
@@ -81,7 +108,7 @@ func parseKnownHosts(r io.Reader, file string) (*knownHosts, error) {
 
 // add takes one line in. A key that is revoked needs no more than its bytes:
 // neither its type nor the names in front of it have to be understood.
-func (k *knownHosts) add(text []byte, file string, at int) {
+func (k *knownHosts) add(text []byte, at int) {
 	fields := strings.Fields(string(text))
 	if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 		return
@@ -110,7 +137,7 @@ func (k *knownHosts) add(text []byte, file string, at int) {
 		k.skipped = append(k.skipped, skippedLine{at, false, err})
 		return
 	}
-	k.lines = append(k.lines, knownLine{fields[0], mark != "", knownhosts.KnownKey{Key: key, Filename: file, Line: at}})
+	k.lines = append(k.lines, knownLine{fields[0], mark != "", knownhosts.KnownKey{Key: key, Filename: k.name, Line: at}})
 }
 
 // minKey is less than the bytes of any key: a name or a comment may look like base64.

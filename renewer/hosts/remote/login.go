@@ -3,8 +3,10 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -13,6 +15,7 @@ import (
 type talk struct {
 	to       target
 	keys     []ssh.Signer
+	skipped  []error  // what was named and is no key
 	allowed  []string // ways to log in that the host offered last
 	accepted []string // those that it took, without being content with them
 	asked    string   // a question that only a person can answer
@@ -54,7 +57,8 @@ func (t *talk) explain(err error) error {
 	case strings.Contains(text, "Too many authentication failures"):
 		return misconfigured(fmt.Errorf("user %s may not log in: the host took none of the first keys of %d%s", t.to.user, len(t.keys), t.quote()),
 			"name the right one: identity_file:, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config")
-	case errors.Is(err, errQuestion), strings.Contains(text, "unable to authenticate"), strings.Contains(text, "no common public key signature algorithm"):
+	case errors.Is(err, errQuestion), strings.Contains(text, "unable to authenticate"), strings.Contains(text, "no common public key signature algorithm"),
+		strings.Contains(text, "unexpected message type 51 (expected 60)"): // keyboard-interactive, which the host offers, is refused without a question
 		return t.refused()
 	}
 	if t.said != "" {
@@ -81,13 +85,50 @@ func (t *talk) wantsMore() error {
 }
 
 func (t *talk) refused() error {
-	var shown []string
+	var shown, faults []string
+	certified := false
 	for _, k := range t.keys {
-		shown = append(shown, ssh.FingerprintSHA256(k.PublicKey()))
+		print := ssh.FingerprintSHA256(k.PublicKey())
+		if cert, ok := k.PublicKey().(*ssh.Certificate); ok {
+			certified = true
+			print = fmt.Sprintf("certificate %q of %s", cert.KeyId, ssh.FingerprintSHA256(cert.Key))
+			if fault := certificateFault(cert, t.to.user, time.Now()); fault != "" {
+				faults = append(faults, fmt.Sprintf("certificate %q %s", cert.KeyId, fault))
+			}
+		}
+		shown = append(shown, print)
 	}
 	err := fmt.Errorf("user %s may not log in with %s%s", t.to.user, strings.Join(shown, ", "), t.quote())
-	if len(t.allowed) > 0 && !slices.Contains(t.allowed, "publickey") {
+	if len(t.skipped) > 0 {
+		err = fmt.Errorf("%w; not used: %w", err, listed(t.skipped))
+	}
+	switch {
+	case len(t.allowed) > 0 && !slices.Contains(t.allowed, "publickey"):
 		return misconfigured(fmt.Errorf("%w: the host takes no keys, only %s", err, strings.Join(t.allowed, ", ")), "allow it in the host's sshd_config: PubkeyAuthentication yes")
+	case len(faults) > 0:
+		return misconfigured(fmt.Errorf("%w: %s", err, strings.Join(faults, "; ")),
+			fmt.Sprintf("have the SSH authority sign the key again: ssh-keygen -s AUTHORITY -I NAME -n %s -V +52w KEY.pub", t.to.user))
+	case certified:
+		return misconfigured(err, fmt.Sprintf("name the authority in TrustedUserCAKeys of the host's sshd_config, put the public key into ~%s/.ssh/authorized_keys, or set user:", t.to.user))
 	}
 	return misconfigured(err, fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", t.to.user))
+}
+
+// certificateFault is why a host can refuse a user certificate, as far as it is to be seen
+// in it; empty if nothing is.
+func certificateFault(c *ssh.Certificate, user string, now time.Time) string {
+	at := func(seconds uint64) string {
+		return time.Unix(int64(min(seconds, math.MaxInt64)), 0).UTC().Format(time.RFC3339)
+	}
+	switch unix := uint64(max(0, now.Unix())); {
+	case c.ValidBefore != ssh.CertTimeInfinity && unix >= c.ValidBefore:
+		return "expired at " + at(c.ValidBefore)
+	case unix < c.ValidAfter:
+		return "is valid from " + at(c.ValidAfter) + " on only"
+	case len(c.ValidPrincipals) == 0:
+		return "names no user"
+	case !slices.Contains(c.ValidPrincipals, user):
+		return fmt.Sprintf("is for %s, and not for %s", strings.Join(c.ValidPrincipals, ", "), user)
+	}
+	return ""
 }

@@ -103,3 +103,8 @@ func (d *dir) read(ctx context.Context, full string, most int64) (content, error
 func tooLarge(full string, limit int64) error {
 	return renewer.WithHint(pathError("read", full, fmt.Errorf("larger than %d bytes", limit)), "this is no certificate, key or pid file; is the path right?")
 }
+
+func (d *dir) Room() (renewer.Room, error) {
+	room, err := one(d, "statvfs", ".", (*sftp.Batch).Room)
+	return renewer.Room{Free: room.Free, Used: room.Used}, err
+}

@@ -30,7 +30,7 @@ func (t *Transport) Reach(ctx context.Context) error {
 	}
 	raw, free, err := t.reach(ctx, to)
 	if err != nil {
-		return notReached{fmt.Errorf("connect to %s: %w", to.address(), err)}
+		return notReached{to.without(fmt.Errorf("connect to %s: %w", to.address(), err))}
 	}
 	defer free()
 	if _, over := raw.(*proxied); over {
@@ -40,7 +40,7 @@ func (t *Transport) Reach(ctx context.Context) error {
 		err = closed
 	}
 	if err != nil {
-		return notReached{fmt.Errorf("connect to %s: %w", to.address(), err)}
+		return notReached{to.without(fmt.Errorf("connect to %s: %w", to.address(), err))}
 	}
 	return nil
 }

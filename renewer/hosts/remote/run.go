@@ -134,46 +134,31 @@ func (c *conn) command(ctx context.Context, words []string, name string, given .
 		return nil, fmt.Errorf("run %s: %w: %w", name, errNotStarted, err)
 	}
 	defer end()
-	out := &output{&tail{limit: outputKept}, &tail{limit: outputKept}}
-	stdout := newMarked(c.mark, io.MultiWriter(out.answer, out.all))
-	s.Stdout, s.Stderr = stdout, out.all
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	out, noise := &output{&tail{limit: outputKept}, &tail{limit: outputKept}}, &noise{cut: cut}
+	stdout := newMarked(c.mark, io.MultiWriter(out.answer, out.all), noise)
+	s.Stdout, s.Stderr = stdout, aside{noise, out.all}
 	ended := make(chan struct{})
 	_, err = await(ctx, func() (struct{}, error) { defer close(ended); return struct{}{}, s.Run(line) }, nil)
+	if err := noise.tooMuch(); err != nil {
+		return nil, c.endless(err)
+	}
 	select {
 	case <-ended:
 	case <-ctx.Done():
 		stop(s, ended)
-		return out, &givenUpError{name, context.Cause(ctx)}
+		err := error(&givenUpError{name, context.Cause(ctx)})
+		if noise.before() {
+			err = c.hangs(err)
+		}
+		return out, err
 	}
 	var exit *ssh.ExitError
 	if !stdout.found && (err == nil || errors.As(err, &exit)) {
-		return nil, c.noCommands(name, lineOf(append(stdout.noise.bytes(), out.all.bytes()...)))
+		return nil, c.noCommands(name, lineOf(append(stdout.last.bytes(), out.all.bytes()...)), err)
 	}
 	return out, err
-}
-
-// NoCommandsError is wrapped by errors of an account that logs in and runs
-// nothing that it is told to.
-type NoCommandsError struct {
-	User string
-	Said string // by the host
-}
-
-func (e *NoCommandsError) Error() string {
-	if e.Said == "" {
-		return fmt.Sprintf("the account %s runs no commands", e.User)
-	}
-	return fmt.Sprintf("the account %s runs no commands; the host says: %s", e.User, e.Said)
-}
-
-// noCommands explains why not even the mark in front of a command was printed.
-func (c *conn) noCommands(name, said string) error {
-	user := c.to.user
-	hint := fmt.Sprintf("the account needs a shell; on the host: usermod -s /bin/sh %s", user)
-	if strings.Contains(said, "sftp connections only") { // sshd, for ForceCommand internal-sftp
-		hint = fmt.Sprintf("ForceCommand internal-sftp in sshd_config keeps %s from it: leave that out for this account, or use activate: none and a probe that asks the service", user)
-	}
-	return misconfigured(fmt.Errorf("run %s: %w", name, &NoCommandsError{user, said}), hint)
 }
 
 // givenUpError is what a command whose time was up ended with.
@@ -229,7 +214,7 @@ func (c *conn) explainRun(err error, as rights, argv []string, out *tail) error 
 	said := out.line()
 	switch {
 	case as != asLogin && sudoRefused(said):
-		return c.sudoError(err, as, argv[0])
+		return c.sudoError(err, as, argv[0], said)
 	case exit.ExitStatus() == 127, as != asLogin && strings.Contains(said, "sudo: "+argv[0]+": command not found"):
 		return renewer.WithHint(err, "install it on the host, or give the command's full path; with sudo: true the host needs sudo too")
 	}
@@ -256,11 +241,14 @@ func exitError(err error) error {
 	return &exited{fmt.Sprintf("exit status %d", exit.ExitStatus()), exit}
 }
 
+// wantsTerminal is what sudo says for requiretty.
+const wantsTerminal = "sudo: sorry, you must have a tty"
+
 // sudoRefused reports whether sudo itself would not run a command (sudo(8),
 // DIAGNOSTICS).
 func sudoRefused(said string) bool {
 	for _, s := range []string{
-		"sudo: a password is required", "sudo: a terminal is required", "sudo: sorry, you must have a tty", "is not in the sudoers file",
+		"sudo: a password is required", "sudo: a terminal is required", wantsTerminal, "is not in the sudoers file",
 		"may not run sudo on", "is not allowed to execute", "is not allowed to run sudo", "sudo: account validation failure",
 	} {
 		if strings.Contains(said, s) {
@@ -271,7 +259,11 @@ func sudoRefused(said string) bool {
 }
 
 // sudoError tells what to allow. sftp-server as root may write every file.
-func (c *conn) sudoError(err error, as rights, program string) error {
+func (c *conn) sudoError(err error, as rights, program, said string) error {
+	if strings.Contains(said, wantsTerminal) {
+		return misconfigured(fmt.Errorf("%w: %w", err, SudoError{User: c.to.user, Terminal: true}),
+			"put this line into /etc/sudoers.d/renewer on the host (visudo -f): "+sudoers.NoTerminal(c.to.user))
+	}
 	if !path.IsAbs(program) {
 		program = "/usr/bin/" + program
 	}
@@ -283,7 +275,7 @@ func (c *conn) sudoError(err error, as rights, program string) error {
 	if program != server {
 		allowed += ", " + program
 	}
-	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{c.to.user}),
+	return misconfigured(fmt.Errorf("%w: %w", err, SudoError{User: c.to.user}),
 		fmt.Sprintf("put this line into /etc/sudoers.d/renewer on the host (visudo -f): %s ALL=(%s) NOPASSWD: %s", c.to.user, runas(as), allowed))
 }
 

@@ -131,6 +131,16 @@ func TestSudo(t *testing.T) {
 	}
 }
 
+func TestSudoThatWantsATerminal(t *testing.T) {
+	t.Parallel()
+	_, tr := host(t, testssh.Options{SudoSays: "sudo: sorry, you must have a tty to run sudo"}, func(c *Config) { c.Sudo = true })
+	_, err := tr.Run(t.Context(), []string{"true"})
+	refused(t, err, "requiretty", "(visudo -f): Defaults:renewer !requiretty")
+	equal(t, "terminal", as[SudoError](t, err).Terminal, true)
+	_, err = tr.OpenDir(t.Context(), "/", false)
+	refused(t, err, "requiretty", "(visudo -f): Defaults:renewer !requiretty")
+}
+
 // Where sudo lets the user run some programs alone, timeout(1) is not among
 // them: commands run without it.
 func TestSudoForSomePrograms(t *testing.T) {

@@ -85,13 +85,6 @@ const (
 	blockEnds   = "include)"
 )
 
-func (c *Client) homed(name string) string {
-	if rest, ok := strings.CutPrefix(name, "~/"); ok {
-		return filepath.Join(c.Home, rest)
-	}
-	return name
-}
-
 // parseDirective takes a line apart: a key, perhaps an equals sign, and words
 // that may stand in double quotes.
 func parseDirective(line string) (d directive, ok bool) {
@@ -156,7 +149,8 @@ type settings struct {
 	values map[string][]directive
 	final  bool // the second pass, for Match final
 	again  bool // there has to be one
-	told   func(what, at string)
+	jumps  bool // the fleet file names a host to jump over
+	undone []string
 }
 
 // severally are the keys of which every value counts.
@@ -169,21 +163,37 @@ func (s *settings) first(key string) string {
 	return ""
 }
 
-// read goes over files, the user's before the machine's, and once more for
-// Match final.
-func (s *settings) read(files ...[]directive) {
-	for _, s.final = range []bool{false, true} {
-		if s.named = s.alias; s.final {
-			s.fixed = strings.ToLower(s.host())
-			s.named = s.fixed
-		}
-		for _, file := range files {
-			s.pass(file)
-		}
-		if !s.again {
-			return
-		}
+// all are the words behind a key.
+func (s *settings) all(key string) []string {
+	if all := s.values[key]; len(all) > 0 {
+		return all[0].args
 	}
+	return nil
+}
+
+// indirect: something is between here and the host.
+func (s *settings) indirect() bool {
+	proxy := s.values["proxy"]
+	return s.jumps || len(proxy) > 0 && !strings.EqualFold(proxy[0].rest, "none")
+}
+
+// read goes over files, the user's before the machine's, and once more for
+// Match final and for a name that was made canonical.
+func (s *settings) read(files ...[]directive) error {
+	s.named = s.alias
+	for _, file := range files {
+		s.pass(file)
+	}
+	name, canonical, err := s.canonical()
+	if err != nil || !s.again && !canonical {
+		return err
+	}
+	s.final, s.fixed = true, strings.ToLower(name)
+	s.named = s.fixed
+	for _, file := range files {
+		s.pass(file)
+	}
+	return nil
 }
 
 func (s *settings) pass(file []directive) {
@@ -242,14 +252,14 @@ func (s *settings) match(d directive) bool {
 		case "host", "originalhost", "user", "localuser", "exec":
 			if !given {
 				if len(args) == 0 {
-					s.told("Match without a value", d.at)
+					s.notDone("Match without a value", d.at)
 					return false
 				}
 				value, args = args[0], args[1:]
 			}
 			holds = s.criterion(name, value)
 		default:
-			s.told("Match "+name, d.at)
+			s.notDone("Match "+name, d.at)
 			return false
 		}
 		if holds == not {
@@ -297,6 +307,10 @@ func (s *settings) expand(text string) string {
 }
 
 func (s *settings) tokens(t target) *strings.Replacer {
+	return strings.NewReplacer(s.tokenPairs(t)...)
+}
+
+func (s *settings) tokenPairs(t target) []string {
 	here, _ := os.Hostname() // where it has none, the token is empty
 	short, _, _ := strings.Cut(here, ".")
 	jump := ""
@@ -304,8 +318,10 @@ func (s *settings) tokens(t target) *strings.Replacer {
 		jump = proxy[0].rest
 	}
 	sum := sha1.Sum([]byte(here + t.host + t.port + t.user + jump)) //nolint:gosec // so ssh_config(5) has it
-	return strings.NewReplacer("%%", "%", "%C", hex.EncodeToString(sum[:]), "%d", s.c.Home, "%h", t.host, "%i", strconv.Itoa(os.Getuid()), "%j", jump,
-		"%k", firstOf(t.alias, s.alias), "%L", short, "%l", here, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", s.c.account)
+	return []string{
+		"%%", "%", "%C", hex.EncodeToString(sum[:]), "%d", s.c.Home, "%h", t.host, "%i", strconv.Itoa(os.Getuid()), "%j", jump,
+		"%k", firstOf(t.alias, s.alias), "%L", short, "%l", here, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", s.c.account,
+	}
 }
 
 func firstOf(texts ...string) string {

@@ -119,6 +119,11 @@ func TestSSHConfigIsReadAsSSHSays(t *testing.T) {
 		"an include by a pattern":               "Include DIR/mo*\n",
 		"a name that is only known in capitals": "host box\nPORT 2\nhostname X.Example\n",
 		"tabs and spaces":                       "\tHost\tbox \n \t Port\t 2 \n",
+		"canonical without domains":             "CanonicalizeHostname yes\nMatch canonical\nPort 2\nMatch all\nUser u\n",
+		"canonical, and Host in a second pass":  "CanonicalizeHostname always\nHost box\nHostName x.y.example\nHost x.y.example\nPort 2\n",
+		"canonical, over a command":             "CanonicalizeHostname yes\nCanonicalDomains invalid\nProxyCommand nc a b\nMatch canonical\nPort 2\n",
+		"not canonical":                         "CanonicalizeHostname no\nMatch canonical\nPort 2\n",
+		"an address is canonical":               "CanonicalizeHostname yes\nHostName ::0001\nMatch canonical host ::1\nPort 2\n",
 		"IgnoreUnknown":                         "IgnoreUnknown Made*\nMadeUp yes\nPort 2\n",
 	} {
 		t.Run(name, func(t *testing.T) {

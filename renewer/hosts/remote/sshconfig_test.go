@@ -63,13 +63,13 @@ func TestWhatOfSSHConfigIsNotDone(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	write(t, c.ssh("config"), "Match tagged x\n  User y\nHost web\n  BindAddress 10.0.0.1\n  HostName w\nHost *\n  KnownHostsCommand /bin/x\n")
+	write(t, c.ssh("config"), "Match tagged x\n  User y\nHost web\n  BindInterface eth0\n  HostName w\nHost *\n  VerifyHostKeyDNS yes\n")
 	for range 2 {
 		got, err := c.resolve(Config{Address: "web", User: "root"})
 		must(t, err)
 		equal(t, "host", got.host, "w")
 	}
-	for _, what := range []string{"Match tagged", "bindaddress", "knownhostscommand", "config:1", "config:4"} {
+	for _, what := range []string{"Match tagged", "bindinterface", "verifyhostkeydns", "config:1", "config:4"} {
 		equal(t, what, strings.Count(log.String(), what), 1)
 	}
 	write(t, c.ssh("config"), "Include config\n")

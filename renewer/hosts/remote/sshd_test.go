@@ -214,6 +214,16 @@ func placeOverOpenSSH(t *testing.T, tr *Transport) {
 	key, err := os.Stat(dir + "/key.pem")
 	must(t, err)
 	equal(t, "mode of the key", key.Mode().Perm(), 0o400)
+	if got.Key == nil || *got.Key != (renewer.KeyFile{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o400}) {
+		t.Errorf("the key is seen as %+v", got.Key)
+	}
+	room, err := h.Room(t.Context(), dir)
+	must(t, err)
+	var fs syscall.Statfs_t
+	must(t, syscall.Statfs(dir, &fs))
+	if all := (fs.Blocks - fs.Bfree + fs.Bavail) * uint64(fs.Frsize); room.Free == 0 || room.Free+room.Used > all+all/10 || room.Free+room.Used < all-all/10 {
+		t.Errorf("room %+v of %d", room, all)
+	}
 	must(t, h.Check(t.Context()))
 }
 

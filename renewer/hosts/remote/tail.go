@@ -31,12 +31,16 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // ReadFrom reads with little room, as mostly nothing comes: io.Copy would hold
 // 32 KiB for each session.
-func (t *tail) ReadFrom(r io.Reader) (all int64, err error) {
+func (t *tail) ReadFrom(r io.Reader) (int64, error) { return readSmall(t, r) }
+
+func readSmall(to io.Writer, r io.Reader) (all int64, err error) {
 	var room [512]byte
 	for {
 		n, err := r.Read(room[:])
-		_, _ = t.Write(room[:n])
 		all += int64(n)
+		if _, werr := to.Write(room[:n]); werr != nil {
+			return all, werr
+		}
 		if errors.Is(err, io.EOF) {
 			return all, nil
 		}

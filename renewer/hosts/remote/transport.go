@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
 
@@ -52,9 +53,36 @@ var _ hosts.Transport = (*Transport)(nil)
 // attempt is a dial that several may wait for. It is nobody's own: who gives
 // up waiting does not end it.
 type attempt struct {
-	done chan struct{}
-	conn *conn
-	err  error
+	done    chan struct{}
+	conn    *conn
+	err     error
+	reached atomic.Bool // there is a stream to the host
+}
+
+// late says of an error of a time that is up how far it came.
+func (a *attempt) late(t *Transport, err error) error {
+	at := t.cfg.Address
+	if t.cfg.Port != 0 {
+		at = fmt.Sprintf("-p %d %s", t.cfg.Port, at)
+	}
+	far, hint := "the host does not answer", "is it up, and does every firewall on the way let SSH through? ssh -v "+at+" shows how far it comes"
+	if a.reached.Load() {
+		far, hint = "it accepts the connection and does not finish SSH's handshake", "ssh -v "+at+" shows how far it comes; a host short of memory, or another program than sshd at that port, does this"
+	}
+	return renewer.WithHint(fmt.Errorf("%w: %s", err, far), hint)
+}
+
+// timeUp is a deadline that has passed, in words.
+type timeUp struct{ error }
+
+func (timeUp) Error() string   { return "the time is up" }
+func (t timeUp) Unwrap() error { return t.error }
+
+func inWords(why error) error {
+	if why == context.DeadlineExceeded { //nolint:errorlint // alone it says no more
+		return timeUp{why}
+	}
+	return why
 }
 
 // Transport returns the transport to a host; nothing is dialled yet. The jumps
@@ -92,7 +120,7 @@ func (t *Transport) acquire(ctx context.Context) (*conn, error) {
 		select {
 		case <-a.done:
 		case <-ctx.Done():
-			return nil, notReached{fmt.Errorf("connect to %s: %w", t.cfg.Address, context.Cause(ctx))}
+			return nil, notReached{a.late(t, fmt.Errorf("connect to %s: %w", t.cfg.Address, inWords(context.Cause(ctx))))}
 		}
 		if a.err != nil {
 			return nil, notReached{a.err}
@@ -104,7 +132,9 @@ func (t *Transport) connect(a *attempt) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeoutCause(t.ctx, t.client.Timeout, fmt.Errorf("not done within %s", t.client.Timeout))
 	defer cancel()
-	a.conn, a.err = t.dial(ctx)
+	if a.conn, a.err = t.dial(ctx, &a.reached); a.err != nil && ctx.Err() != nil && t.ctx.Err() == nil {
+		a.err = a.late(t, a.err)
+	}
 	t.mu.Lock()
 	t.attempt = nil
 	closed := t.closed
