@@ -48,6 +48,7 @@ type machine struct {
 	words     string          // of its journal
 	slow      func(ctx context.Context, call string)
 	after     func() // an activation, with nothing locked
+	kept      error  // another renewer keeps its directories
 	only      string // the one fingerprint that the service can serve; empty: any
 }
 
@@ -258,7 +259,14 @@ func (m *machine) disk(p renewer.Placement) (OnDisk, error) {
 	return d, nil
 }
 
-func (m *machine) Keep(context.Context, renewer.Placement) error { return nil }
+func (m *machine) Keep(context.Context, renewer.Placement) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return errDown
+	}
+	return m.kept
+}
 
 func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) error {
 	unlock, err := m.enter("prune", p.Certificate)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 // Bounds of one effect.
 const (
+	keepTimeout  = 15 * time.Second
 	orderTimeout = time.Minute
 	stageTimeout = time.Minute
 	tries        = 3 // of an effect whose error may pass at once, before the rollout's own backoff
@@ -190,6 +192,11 @@ func sign(ctx context.Context, is Issuer, o renewer.Order) (renewer.Chain, error
 // together with the key.
 func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
+	if e.made.get(j.rollout.ID) == nil { // an earlier try has asked
+		if out.Err = j.kept(ctx); out.Err != nil {
+			return out
+		}
+	}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
 	if err != nil {
@@ -204,6 +211,27 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
+}
+
+// kept refuses an order whose certificate has no place to go to: all directories that
+// can be looked at are kept by another renewer. Mostly the first one answers for all.
+// What else keeps a host from answering is for its own step to say.
+func (j job) kept(ctx context.Context) (refused error) {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	for _, p := range j.cert.Placements {
+		host, ok := j.fleet.Hosts[p.Host]
+		if !ok {
+			continue
+		}
+		switch err := host.Keep(ctx, p); {
+		case err == nil:
+			return nil
+		case errors.Is(err, renewer.ErrKept):
+			refused = cmp.Or(refused, err)
+		}
+	}
+	return refused
 }
 
 func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {

@@ -86,9 +86,10 @@ type Dir interface {
 	// Remove removes files, links and directories that are empty by then, one
 	// after another.
 	Remove(names ...string) error
-	// Discard renames a directory of files, most of them of likely names, and
-	// removes it. An error may leave temp.
-	Discard(name, temp string, likely []string) error
+	// Discard puts a link into a directory of files, as Link does, under the name
+	// gone; only then it renames the directory and removes it with its files, most of
+	// them of likely names. An error may leave temp.
+	Discard(name, temp, gone string, likely []string) error
 	// Sync makes what happened in a directory durable; a transport that
 	// cannot returns nil and says so in its documentation, here and where
 	// something is to be on disk.
