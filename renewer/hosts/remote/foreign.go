@@ -83,7 +83,7 @@ func (d *dir) readForeign(ctx context.Context, full string, most int) (content, 
 // settle looks at the way to the directory, part by part from the top, and finds
 // out with whose rights to work in it.
 func (d *dir) settle(ctx context.Context, infos []sftp.Reply[sftp.Info]) error {
-	var way hosts.Way
+	way := hosts.Way{Alone: func(o hosts.Owner) bool { return d.c.alone(ctx, o) }}
 	for n, part := range wayTo(d.path) {
 		i, err := infos[n].Get(ctx)
 		if err != nil {
