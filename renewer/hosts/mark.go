@@ -52,25 +52,27 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 		return nil, err
 	}
 	names, err := pl.dir.ReadDir(ownerDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+	if err == nil && len(names) == 1 {
+		if m, ok := renewer.ParseToken(names[0]); ok {
+			return &m, nil
+		}
+	}
+	info, there := pl.dir.Lstat(ownerDir) // SFTP says of what is no directory that there is none
+	full, what := path.Join(pl.path, ownerDir), fmt.Sprintf("holds %q", names)
+	switch {
+	case errors.Is(there, fs.ErrNotExist):
+		return nil, nil
+	case there != nil:
+		return nil, there
+	case !info.Mode.IsDir():
+		what = "is no directory"
+	case err != nil:
+		return nil, err
+	case len(names) == 0:
 		return nil, nil
 	}
-	full := path.Join(pl.path, ownerDir)
-	none := func(what string) (*renewer.Mark, error) {
-		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
-			"if no other renewer places certificates there, on the host: rm -r "+full)
-	}
-	if err != nil {
-		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
-			return none("is no directory")
-		}
-		return nil, err
-	}
-	m, ok := renewer.ParseToken(names[0])
-	if !ok || len(names) > 1 {
-		return none(fmt.Sprintf("holds %q", names))
-	}
-	return &m, nil
+	return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+		"if no other renewer places certificates there, on the host: rm -r "+full)
 }
 
 // who adds to a mark what is not compared by the kernel.
@@ -157,8 +159,8 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 			return err
 		}
 		err := pl.dir.Rename(temp, ownerDir)
-		if err != nil && pl.dir.Remove(ownerDir) == nil { // it was empty, and not every server renames over that
-			err = pl.dir.Rename(temp, ownerDir)
+		if i, there := pl.dir.Lstat(ownerDir); err != nil && there == nil && i.Mode.IsDir() && pl.dir.Remove(ownerDir) == nil {
+			err = pl.dir.Rename(temp, ownerDir) // it was empty, and not every server renames over that
 		}
 		if err != nil {
 			return errors.Join(err, RemoveAll(pl.dir, temp)) // somebody else came first
@@ -230,8 +232,12 @@ func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
 	if err == nil || errors.Is(err, renewer.ErrKept) || errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
-	if _, _, kept := h.look(ctx, p.Dir); errors.Is(kept, renewer.ErrKept) {
+	_, found, kept := h.look(ctx, p.Dir)
+	switch {
+	case errors.Is(kept, renewer.ErrKept):
 		return kept
+	case errors.Is(err, fs.ErrExist) && renewer.Hint(err) == "" && found != nil:
+		return renewer.WithHint(err, "another process is at work in "+p.Dir+" as "+found.String()+": stop the renewer that runs with a copy of that state directory, then try again")
 	}
 	return err
 }

@@ -27,20 +27,21 @@ func (d *dir) explain(err error, name string, creates bool) error {
 	if status.Code != sftp.CodeFailure {
 		return err
 	}
-	if creates {
-		if _, lerr := d.Lstat(name); lerr == nil {
+	const least = 64 << 10 // less than a certificate and a directory need
+	exists := func() error {
+		if _, there := d.Lstat(name); creates && there == nil {
 			return because(err, fs.ErrExist)
 		}
+		return err
 	}
-	const least = 64 << 10 // less than a certificate and a directory need
 	room, rerr := one(d, "statvfs", ".", (*sftp.Batch).Room)
 	switch {
 	case rerr != nil:
-		return err
+		return exists()
 	case room.ReadOnly:
 		return because(err, syscall.EROFS)
 	case room.Free < least, room.Inodes > 0 && room.FreeInodes == 0:
 		return because(err, fmt.Errorf("%w (%d bytes and %d inodes are free)", syscall.ENOSPC, room.Free, room.FreeInodes))
 	}
-	return err
+	return exists()
 }
