@@ -106,6 +106,11 @@ func (pl *place) mine() (renewer.Claim, *renewer.Mark, error) {
 // claim makes sure that this renewer keeps the directory, before anything is
 // written there.
 func (pl *place) claim() error {
+	if by, ok := pl.dir.(byName); ok {
+		if err := by.Alone(storeDir, ownerDir, roomOf(pl.me), pl.base); err != nil {
+			return err
+		}
+	}
 	for try := 1; ; try++ {
 		claim, found, err := pl.mine()
 		switch {
@@ -124,6 +129,10 @@ func (pl *place) claim() error {
 		}
 	}
 }
+
+// byName is a Dir that finds what lies below it by its path each time. Alone refuses to
+// work in directories there that another user than the Dir's may change.
+type byName interface{ Alone(dirs ...string) error }
 
 // enter notes which room is written in.
 func (pl *place) enter(m renewer.Mark) {

@@ -19,7 +19,7 @@ func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) er
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	base := baseOf(p)
-	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{roomOf(h.me())}, Links: []string{path.Join(base, current)}}
+	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{storeDir, ownerDir, base, roomOf(h.me())}, Links: []string{path.Join(base, current)}}
 	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -125,8 +125,9 @@ func stepInto(dir int, name string, create bool) (fd int, target string, err err
 // there is done so that a link of theirs gains nothing.
 type Way struct {
 	Owner  Owner            // of the first part that is not root's
+	From   string           // that part
 	Alone  func(Owner) bool // see [Transport]; nil: not known
-	shared error // the last part is one where everybody may put what is theirs, as /tmp
+	shared error            // the last part is one where everybody may put what is theirs, as /tmp
 }
 
 // Through adds a part. The error says whose it is, and how to mend it.
@@ -138,7 +139,7 @@ func (w *Way) Through(name string, info Info) error {
 	uid := info.Owner.UID
 	switch {
 	case uid != 0 && w.Owner.UID == 0:
-		w.Owner = info.Owner
+		w.Owner, w.From = info.Owner, name
 	case uid != 0 && uid != w.Owner.UID:
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured,

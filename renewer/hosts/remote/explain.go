@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 	"syscall"
 
 	"renewer/internal/sftp"
@@ -21,27 +23,45 @@ func (d *dir) explain(err error, name string, creates bool) error {
 		d.c.loseWay(d.asked) // perhaps the directory has gone
 	}
 	if status.Code == sftp.CodePermission && d.as != asRoot && d.c.t.cfg.Sudo {
-		return renewer.WithHint(err, fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; what root once made in it is to be theirs too: sudo chown -hR '%s' %s/.renewer",
-			d.path, d.as, string(d.as[1:]), d.path))
+		return d.notAllowed(err, name)
 	}
 	if status.Code != sftp.CodeFailure {
 		return err
 	}
-	const least = 64 << 10 // less than a certificate and a directory need
-	exists := func() error {
-		if _, there := d.Lstat(name); creates && there == nil {
+	if creates {
+		if _, lerr := d.Lstat(name); lerr == nil {
 			return because(err, fs.ErrExist)
 		}
-		return err
 	}
+	const least = 64 << 10 // less than a certificate and a directory need
 	room, rerr := one(d, "statvfs", ".", (*sftp.Batch).Room)
 	switch {
 	case rerr != nil:
-		return exists()
+		return err
 	case room.ReadOnly:
 		return because(err, syscall.EROFS)
 	case room.Free < least, room.Inodes > 0 && room.FreeInodes == 0:
 		return because(err, fmt.Errorf("%w (%d bytes and %d inodes are free)", syscall.ENOSPC, room.Free, room.FreeInodes))
 	}
-	return exists()
+	return err
+}
+
+// notAllowed says what keeps the user from it in whose directory renewer works.
+func (d *dir) notAllowed(err error, name string) error {
+	at := "."
+	for _, part := range strings.Split("./"+name, "/") {
+		at = path.Join(at, part)
+		if i, lerr := d.Lstat(at); lerr != nil {
+			break
+		} else if asUser(i.Owner.UID) != d.as {
+			return renewer.WithHint(err, d.giveBack(at))
+		}
+	}
+	return renewer.WithHint(err, fmt.Sprintf("renewer works in %s as user %s, to whom all of it belongs: lsattr -d shows the attributes i and a of what cannot be changed, which chattr -ia takes away", d.path, d.as))
+}
+
+// giveBack is the hint that makes the user's what lies in their directory and is not.
+func (d *dir) giveBack(name string) string {
+	whose := path.Join(d.path, strings.Split(name, "/")[0])
+	return fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; on the host: sudo chown -hR %s %s", d.from, d.as, string(d.as[1:]), whose)
 }
