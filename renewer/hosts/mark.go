@@ -152,7 +152,8 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 			return err
 		}
 		temp := storeDir + "/" + tempMark + "owner-" + m.Incarnation
-		if err := RemoveAll(pl.dir, temp); err != nil {
+		temp, err := pl.free(temp)
+		if err != nil {
 			return err
 		}
 		made := path.Join(temp, m.Token())
@@ -167,7 +168,7 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		err := pl.dir.Rename(temp, ownerDir)
+		err = pl.dir.Rename(temp, ownerDir)
 		if i, there := pl.dir.Lstat(ownerDir); err != nil && there == nil && i.Mode.IsDir() && pl.dir.Remove(ownerDir) == nil {
 			err = pl.dir.Rename(temp, ownerDir) // it was empty, and not every server renames over that
 		}
@@ -186,8 +187,10 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		return err
 	}
 	for _, name := range names {
-		if err := RemoveAll(pl.dir, path.Join(room, name)); err != nil {
-			return err
+		full := path.Join(room, name)
+		err := RemoveAll(pl.dir, full)
+		if err != nil && (errors.Is(err, renewer.ErrUnreachable) || !strings.Contains(name, goneMark)) { // nothing is renamed out of what is gone
+			return pl.leftover(full, err)
 		}
 	}
 	return pl.dir.Link(who, path.Join(room, tempMark+whoLink), path.Join(room, whoLink))
@@ -195,6 +198,9 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 
 // newName is what is being published next.
 const newName = "new"
+
+// goneMark is in the names of what is being removed.
+const goneMark = "gone-"
 
 // goneName is a link in a revision that is being removed, and makes it one that is not whole.
 const goneName = ".gone"
@@ -216,17 +222,24 @@ func short(base string) string {
 // must not leave half of it under its name.
 func (pl *place) discard(r revision, likely ...string) error {
 	name := path.Join(pl.base, r.String())
-	temp := pl.temp("gone-" + r.String())
-	if err := RemoveAll(pl.dir, temp); err != nil {
+	temp, err := pl.free(pl.temp(goneMark + r.String()))
+	if err != nil {
 		return err
 	}
-	return pl.dir.Discard(name, temp, goneName, likely)
+	if err = pl.dir.Discard(name, temp, goneName, likely); err == nil {
+		return nil
+	}
+	at := temp
+	if _, missing := pl.dir.Lstat(temp); missing != nil {
+		at = name
+	}
+	return pl.leftover(at, err)
 }
 
 // unlink removes a link of ours.
 func (pl *place) unlink(name string) error {
-	temp := pl.temp("gone-" + name)
-	if err := RemoveAll(pl.dir, temp); err != nil {
+	temp, err := pl.free(pl.temp(goneMark + name))
+	if err != nil {
 		return err
 	}
 	if err := pl.dir.Rename(name, temp); err != nil {

@@ -518,6 +518,67 @@ func TestFullDiskInTheDirectoryOfTheService(t *testing.T) {
 	}
 }
 
+// What cannot be removed costs no renewal and no taking over. Prune says what it is, with
+// the commands that remove it.
+func TestLeftoversThatCannotBeRemoved(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	for name, tr := range map[string]hosts.Transport{"local": hosts.Local(""), "ssh": reach(t, client(t), cfg)} {
+		for _, owner := range []int{0, mal} {
+			t.Run(fmt.Sprint(name, ", directory of ", owner), func(t *testing.T) {
+				base, err := os.MkdirTemp("", "renewer-left-")
+				must(t, err)
+				defer os.RemoveAll(base)
+				must(t, os.Chmod(base, 0o755))
+				dir := base + "/certs"
+				must(t, os.Mkdir(dir, 0o755))
+				must(t, os.Chown(dir, owner, owner))
+				p := benchPlacement
+				p.Dir, p.Owner, p.Group = dir, strconv.Itoa(owner), strconv.Itoa(owner)
+				h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+				ca, said := testpki.New(t), error(nil)
+				bring := func() {
+					pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+					content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+					must(t, err)
+					st, err := h.Stage(t.Context(), p, content)
+					must(t, err)
+					must(t, h.Flip(t.Context(), p, st.Revision))
+					said = h.Prune(t.Context(), p, nil)
+				}
+				bring()
+				must(t, said)
+				key, err := filepath.EvalSymlinks(dir + "/key.pem")
+				must(t, err)
+				if out, err := exec.Command("chattr", "+i", key).CombinedOutput(); err != nil {
+					t.Skipf("files cannot be made immutable here: %v: %s", err, out)
+				}
+				defer exec.Command("chattr", "-R", "-i", dir).Run()
+				for range 3 {
+					if bring(); !strings.Contains(renewer.Hint(said), "chattr -R -ia "+dir) {
+						t.Fatalf("said %v, hint %q", said, renewer.Hint(said))
+					}
+				}
+				h.As(func() renewer.Mark { return renewer.Mark{Fleet: "another", Incarnation: "another"} })
+				_, err = h.TakeOver(t.Context(), p)
+				must(t, err)
+				bring()
+				_, command, _ := strings.Cut(renewer.Hint(said), "then ")
+				if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v: %s", command, err, out)
+				}
+				bring()
+				must(t, said)
+			})
+		}
+	}
+}
+
 // A host whose directories belong to many users needs a session for each; they
 // give way to each other, and to commands.
 func TestDirectoriesOfManyUsers(t *testing.T) {

@@ -57,11 +57,14 @@ func (d *dir) notAllowed(err error, name string) error {
 			return renewer.WithHint(err, d.giveBack(at))
 		}
 	}
-	return renewer.WithHint(err, fmt.Sprintf("renewer works in %s as user %s, to whom all of it belongs: lsattr -d shows the attributes i and a of what cannot be changed, which chattr -ia takes away", d.path, d.as))
+	return renewer.WithHint(err, fmt.Sprintf("renewer works in %s as user %s, to whom all of it belongs; on the host: lsattr -d %s shows the attributes i and a of what cannot be changed, which chattr -ia takes away", d.path, d.as, path.Join(d.path, path.Dir(name))))
 }
 
 // giveBack is the hint that makes the user's what lies in their directory and is not.
 func (d *dir) giveBack(name string) string {
-	whose := path.Join(d.path, strings.Split(name, "/")[0])
-	return fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; on the host: sudo chown -hR %s %s", d.from, d.as, string(d.as[1:]), whose)
+	first, how := strings.Split(name, "/")[0], "-hR"
+	if first == "." {
+		how = "-h"
+	}
+	return fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; on the host: sudo chown %s %s %s", d.from, d.as, how, string(d.as[1:]), path.Join(d.path, first))
 }
