@@ -138,16 +138,21 @@ func (i *Inventory) takeUp(err error) error {
 	if err != nil || i.db.IsReadOnly() {
 		return err
 	}
-	copied, whole := false, false
+	copied, backup, whole := false, false, false
 	err = i.view(func(tx *bolt.Tx) error {
 		id, err := identityOf(tx)
 		whole = id.Fleet != "" && !id.lacks(i.here)
-		copied = bMeta.of(tx).Get(keyCopied) != nil || id.copied(i.here)
+		backup = bMeta.of(tx).Get(keyCopied) != nil
+		copied = backup || id.copied(i.here)
 		i.erasure.remains.Store(hasRemains(tx))
 		return err
 	})
 	if err != nil || !copied && whole {
 		return err
+	}
+	if copied && !backup {
+		slog.Warn("the inventory is a copy: its hosts are looked at first, and directories that the original keeps are refused",
+			"file", i.path, "hint", "if the original does not run any more: renewer adopt --take-over --all")
 	}
 	if !copied {
 		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.here, false) })

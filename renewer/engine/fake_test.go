@@ -366,6 +366,7 @@ type flaky struct {
 	last    renewer.Order
 	asked   []time.Time
 	bend    func(o *renewer.Order) // signs something else than was asked for
+	again   *renewer.Chain         // what it signed before, and gives again
 	logins  int
 	cured   bool // logging in helps
 }
@@ -381,13 +382,16 @@ func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error
 	f.mu.Lock()
 	f.orders++
 	f.last, f.asked = o, append(f.asked, time.Now())
-	err, bend := f.err, f.bend
+	err, bend, again := f.err, f.bend, f.again
 	if err == nil && f.after != nil {
 		err = f.after(f.orders)
 	}
 	f.mu.Unlock()
 	if err != nil {
 		return renewer.Chain{}, err
+	}
+	if again != nil {
+		return *again, nil
 	}
 	if bend != nil {
 		bend(&o)

@@ -144,7 +144,7 @@ func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()
 		pause.least = renewer.RetryAfter(err)
-		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || ctx.Err() != nil) {
+		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || errors.Is(err, renewer.ErrLater) || ctx.Err() != nil) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
@@ -199,7 +199,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
-	if err != nil {
+	if out.Err = err; err != nil && !errors.Is(err, renewer.ErrLater) {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Key, out.Warnings = gen, key, warnings
@@ -207,7 +207,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
 		out.NewRoots = ders(roots)
 	}
-	if ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
+	if ctx.Err() == nil && (gen != nil || err != nil && !errors.Is(err, renewer.ErrRate) && !errors.Is(err, renewer.ErrLater)) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
@@ -235,17 +235,22 @@ func (j job) kept(ctx context.Context) (refused error) {
 }
 
 func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {
-	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
-	defer cancel()
 	issuer, ok := j.fleet.Issuers[j.cert.Issuer]
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
 	}
-	key, notes, err := e.orderKey(ctx, j)
+	within := orderTimeout
+	slow, later := Can[Deferred](issuer)
+	if later {
+		within = max(within, slow.OrderTimeout())
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	key, recorded, notes, err := e.orderKey(ctx, j)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	number := j.latest + 1
+	number := cmp.Or(j.rollout.Ordered, j.latest+1)
 	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return nil, nil, nil, err
@@ -254,13 +259,22 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
+	if later && !recorded {
+		return nil, &sealed, nil, nil // recorded before the issuer is asked: it is the one that its answer is for
+	}
+	order := renewer.Order{Certificate: j.Certificate, Generation: number, Request: j.cert.Request(), Key: key}
 	if order.Previous, err = previous(j, order); err != nil {
 		return nil, nil, nil, err
 	}
 	chain, err := sign(ctx, issuer, order)
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if g := j.current; g != nil && chain.Leaf != nil && renewer.Fingerprint(chain.Leaf.Raw) == g.Fingerprint {
+		return nil, nil, nil, &renewer.Error{
+			Class: renewer.ClassMisconfigured, Hint: "with rekey: false each renewal has the same CSR; what signs must not answer from what it signed before",
+			Err: fmt.Errorf("issuer %s gave the certificate that is in place already", j.cert.Issuer),
+		}
 	}
 	now := e.Now()
 	under, err := e.check(ctx, j, order, chain, now)
@@ -269,6 +283,9 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	}
 	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout, gen.Under = j.rollout.ID, under
+	if to, err := j.roots.certs(under); err == nil { // they are known: the chain was checked with them
+		gen.EndBy(pki.End(chain, to))
+	}
 	return &gen, &sealed, append(append(notes, gen.Warnings(j.current)...), pki.StrictWarnings(chain, j.current)...), nil
 }
 
@@ -298,11 +315,14 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	if err != nil {
 		return nil, err
 	}
+	is := j.fleet.Issuers[j.cert.Issuer]
+	if own, ok := Can[OwnLifetime](is); ok && own.GivesLifetime() && chain.Leaf != nil {
+		order.Lifetime = max(chain.Leaf.NotAfter.Sub(now), 1)
+	}
 	under, err := pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
 	if err == nil {
 		return under, nil
 	}
-	is := j.fleet.Issuers[j.cert.Issuer]
 	newer, asked := is.Roots(ctx)
 	if asked != nil || renewer.RootSetOf(newer).Same(renewer.RootSetOf(roots)) {
 		return nil, err
@@ -312,11 +332,22 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 }
 
 // orderKey returns the key of the rollout: that of an earlier try, so that an
-// issuer that is away for hours costs one key, or another one.
-func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []string, err error) {
-	if key = e.made.get(j.rollout.ID); key != nil {
+// issuer that is away for hours costs one key, or another one. recorded reports whether
+// it is in the inventory.
+func (e *Engine) orderKey(ctx context.Context, j job) (key signer, recorded bool, notes []string, err error) {
+	if key = e.made.get(j.rollout.ID); key == nil && j.rollout.Ordered > 0 {
+		text, err := e.storedKey(j, j.rollout.Ordered)
+		if err == nil && text != nil {
+			key, err = pki.DecodeKey(text)
+		}
+		if err != nil {
+			return nil, false, nil, err
+		}
+	}
+	if key != nil {
 		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
-			return key, nil, err
+			e.made.put(j.rollout.ID, key)
+			return key, j.rollout.Ordered > 0, nil, err
 		}
 		key = nil
 	}
@@ -326,15 +357,15 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 		case errors.Is(err, errKeyLost):
 			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+": this one has a new key")
 		case err != nil:
-			return nil, nil, err
+			return nil, false, nil, err
 		default:
 			if key, err = pki.DecodeKey(text); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			}
 			if pki.KeyTypeOf(key.Public()) != j.cert.Key {
 				key = nil // the entry asks for another kind now
 			} else if bad, err := e.compromised(j.Certificate, key); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			} else if bad {
 				key = nil
 			}
@@ -342,9 +373,9 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 	}
 	if key == nil {
 		if key, err = pki.NewKey(j.cert.Key); err != nil {
-			return nil, nil, fmt.Errorf("make a key: %w", err)
+			return nil, false, nil, fmt.Errorf("make a key: %w", err)
 		}
 	}
 	e.made.put(j.rollout.ID, key)
-	return key, notes, nil
+	return key, false, notes, nil
 }

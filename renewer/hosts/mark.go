@@ -347,7 +347,7 @@ func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.
 }
 
 func (h *Host) take(ctx context.Context, p renewer.Placement, do func(*place) error) error {
-	pl, err := h.open(ctx, p, false, Ahead{Lists: []string{ownerDir}, Infos: []string{roomOf(h.me())}})
+	pl, err := h.open(ctx, p, false, Ahead{Infos: []string{roomOf(h.me())}}) // mostly it is its own
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -41,6 +41,8 @@ type Transport interface {
 	// Alone reports whether nobody else than a user, and root, is in a group; false
 	// where that cannot be found out.
 	Alone(ctx context.Context, o Owner) bool
+	// Groups are the numbers of all groups of a user, by name or number.
+	Groups(ctx context.Context, user string) ([]int, error)
 	// Close gives up the connection.
 	Close() error
 }

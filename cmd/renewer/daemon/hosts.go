@@ -171,6 +171,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	found := []renewer.Finding{}
 	if host == "" {
 		found = append(found, a.inventoryFindings(ctx)...)
+		found = append(found, a.issuerFindings(ctx)...)
 		found = append(found, a.strictFindings(ctx)...)
 	}
 	var names []string
@@ -243,7 +244,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	}
 	if g := s.Generation(); g != nil {
 		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {
-			kase.Leaf = leaf
+			kase.Leaf, kase.Life = leaf, min(g.NotAfter.Sub(g.IssuedAt), c.Lifetime)
 		}
 	}
 	kase.Clients = a.clientsOf(ctx, c, p.Host)
