@@ -159,3 +159,66 @@ func TestNoPassIsWithoutEnd(t *testing.T) {
 		}
 	})
 }
+
+// What leads to where it came from is repeated ever more seldom; what an operator asks
+// for, or follows from something that was found wrong, is not held up by that.
+func TestARolloutThatLeavesWhatItFoundIsNotRepeatedAtOnce(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	p := renewer.Placement{Certificate: "web", Host: "h", Dir: "/d", Files: map[renewer.FileKind]string{renewer.FileCA: "ca.crt"}}
+	cert := renewer.Certificate{Name: "web", Placements: []renewer.Placement{p}, Pace: renewer.Pace{MaxParallel: 1}}
+	has, wants := renewer.NewRootSet("aa"), renewer.NewRootSet("aa", "bb")
+	state := renewer.State{Certificate: cert, Record: renewer.Record{Name: "web", Placements: map[string]renewer.PlacementState{
+		"h": {Revision: "r1-aa", Layout: p.Layout(), Origin: renewer.OriginIssued, Roots: has, State: renewer.HostVerified, Matches: true},
+	}}}
+	place := func() bool {
+		o := renewer.Observed{Record: state.Record, Roots: func(string) renewer.RootSet { return wants }}
+		d := renewer.Plan(cert, o, now)
+		if d.Open == nil {
+			return false
+		}
+		state, _ = renewer.Apply(state, now, renewer.Planned{Decision: d, Room: true, Generation: func(int) *renewer.Generation { return nil }, Retired: func(string) bool { return false }, Waits: func(renewer.State) renewer.Waits { return nil }})
+		for state.Open() {
+			for _, a := range state.Record.Rollout.Next(cert, renewer.Conditions{Now: now, WindowOpen: true}).Actions {
+				out := renewer.Outcome{Action: a, At: now, Revision: "r1-aa", Previous: "r1-aa", Layout: p.Layout(), Roots: has}
+				if a.Kind == renewer.ActActivate {
+					state, _ = renewer.Apply(state, now, renewer.Begun{Action: a})
+				}
+				state, _ = renewer.Apply(state, now, out)
+			}
+		}
+		return true
+	}
+	var pauses []time.Duration
+	for last := now; len(pauses) < 4; last = now {
+		for !place() {
+			if next := state.Record.NextAt; next.IsZero() || !next.After(now) {
+				t.Fatalf("not looked at again: %s", next)
+			}
+			now = state.Record.NextAt
+		}
+		pauses = append(pauses, now.Sub(last))
+	}
+	for i, least := range []time.Duration{0, 45 * time.Second, 90 * time.Second, 3 * time.Minute} {
+		if pauses[i] < least || pauses[i] > 2*least {
+			t.Errorf("placed after pauses of %s", pauses)
+		}
+	}
+	state, _ = renewer.Apply(state, now, renewer.Looked{Host: "h", Look: renewer.Look{At: now, Kind: renewer.ProbeFile, Err: &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("another leaf")}}})
+	if !place() {
+		t.Error("what was found wrong is not mended")
+	}
+	if place() {
+		t.Error("repeated at once")
+	}
+	state, _ = renewer.Apply(state, now, renewer.Requested{})
+	for range 3 {
+		if !place() {
+			t.Error("what was requested waits")
+		}
+		state, _ = renewer.Apply(state, now, renewer.Requested{})
+	}
+	if n := state.Record.Placements["h"].Same; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}

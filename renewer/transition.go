@@ -150,7 +150,7 @@ func (t *transition) place() {
 	if t.o.Settle > 0 && t.p.Loaded != nil && !t.o.At.Before(t.p.PlacedAt.Add(t.o.Settle)) {
 		t.p.loaded() // what was in place until now
 	}
-	if same := t.p.Generation == s.Generation && t.p.Revision == s.Revision && t.p.Layout == s.Layout && t.p.Roots.Same(s.Roots); same && t.r.Kind == KindPlace && !s.Again {
+	if same := t.p.Generation == s.Generation && t.p.Revision == s.Revision && t.p.Layout == s.Layout && t.p.Roots.Same(s.Roots); same && t.r.Kind == KindPlace && !t.r.Requested && !s.Again {
 		t.p.Same++
 	} else if !same {
 		t.p.Same = 0
