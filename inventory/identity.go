@@ -84,9 +84,11 @@ func (id identity) put(tx *bolt.Tx) error {
 	return bMeta.of(tx).Put(keyIdentity, v)
 }
 
-// copied reports whether an inventory that is opened here is a copy of what it was.
+// copied reports whether an inventory that is opened here is a copy of what it was. A
+// machine that says nothing of itself is another one than one that did: so is what an
+// image of its disk was made into, before it has a number of its own.
 func (o origin) copied(here origin) bool {
-	return o.Machine != "" && here.Machine != "" && o.Machine != here.Machine || o.File.other(here.File)
+	return o.Machine != "" && o.Machine != here.Machine || o.File.other(here.File)
 }
 
 // lacks reports whether something of it is known only now.

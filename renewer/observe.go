@@ -37,6 +37,9 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	case l.Differs:
 		p.Seen = &Seen{Content: l.Content, Leaf: l.Seen.Disk.Leaf, Under: l.Under, NotAfter: l.Seen.Disk.NotAfter.Unix(), Roots: l.Seen.Disk.Trusts}
 	}
+	if l.Err != nil {
+		p.Same = 0 // what is done next is about something else
+	}
 	p.ProbedAt, p.Served, p.ServedEnd = l.At, l.Seen.Served, l.Seen.NotAfter
 	if l.Err == nil && p.Unactivated && !l.Kind.Served() { // it runs, and is to load what is there
 		p.State, p.Error, p.Hint, p.Reprobe = HostActivated, "", "", time.Time{}

@@ -124,6 +124,16 @@ func (p *PlacementState) under(name string) {
 	}
 }
 
+// again is when what was placed last may be placed once more for what the placement
+// lacks: a rollout that leads to where it came from would be wanted again at once,
+// and its service activated without end.
+func (p PlacementState) again() time.Time {
+	if p.Same == 0 {
+		return time.Time{}
+	}
+	return p.PlacedAt.Add(Backoff(p.Same, p.Revision))
+}
+
 // MovedTo reports whether a directory is another one than that of the live names.
 func (p PlacementState) MovedTo(dir string) bool { return len(p.Dirs) > 0 && p.Dirs[0] != dir }
 

@@ -96,7 +96,7 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 			next.Open.Reasons = append(next.Open.Reasons, Reason{ReasonReturned, returned})
 		}
 		if g := o.Current; r.unsigned() && r.newRoots(c, o) && g != nil && g.RevokedAt.IsZero() && now.Before(g.NotAfter) && o.Record.Asked == nil {
-			next.Open = planPlacements(c, o) // roots wait for no issuer
+			next.Open = planPlacements(c, o, now) // roots wait for no issuer
 		}
 		return next
 	}
@@ -114,7 +114,7 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 		return "the entry changed"
 	case r.Kind != KindIssue && o.right(c):
 		return "every host is right again"
-	case r.newRoots(c, o):
+	case !now.Before(r.again()) && r.newRoots(c, o):
 		return "other roots are to be trusted"
 	case r.unsigned() && o.SignsSince.After(r.EndedAt):
 		return "another CA signs now"
@@ -232,7 +232,7 @@ func plan(c Certificate, o Observed, now time.Time) Decision {
 			return Decision{Open: r}
 		}
 	}
-	return Decision{Open: planPlacements(c, o)}
+	return Decision{Open: planPlacements(c, o, now)}
 }
 
 // Issue returns the rollout of a new generation to every host.
@@ -266,10 +266,10 @@ func Rollback(c Certificate, generation int) *Rollout {
 
 // planPlacements finds the hosts that have the right generation in the wrong
 // way; nil if there are none.
-func planPlacements(c Certificate, o Observed) *Rollout {
+func planPlacements(c Certificate, o Observed, now time.Time) *Rollout {
 	var r *Rollout
 	for _, p := range c.Placements {
-		reason, ok := placementReason(p, o)
+		reason, ok := placementReason(p, o, now)
 		if !ok {
 			continue
 		}
@@ -302,6 +302,9 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 		earliest(rec.Rollout.Due(c, rolling))
 	} else if rec.Rollout != nil {
 		earliest(RetryBlocked(*rec.Rollout, current))
+		if again := rec.Rollout.again(); again.After(now) {
+			earliest(again)
+		}
 	}
 	if current != nil {
 		if rec.Rollout == nil {
@@ -317,8 +320,11 @@ func NextAt(c Certificate, rec Record, current, rolling *Generation, now time.Ti
 		earliest(nextThreshold(*current, now))
 	}
 	for _, p := range c.Placements {
-		if !open {
-			earliest(rec.Placements[p.Host].Reprobe)
+		if st := rec.Placements[p.Host]; !open {
+			earliest(st.Reprobe)
+			if again := st.again(); again.After(now) {
+				earliest(again)
+			}
 		}
 	}
 	return next

@@ -64,13 +64,15 @@ func keyCompromised(g Generation) Reason {
 	return Reason{ReasonKeyCompromised, fmt.Sprintf("the key of generation %d is in other hands", g.Number)}
 }
 
-func placementReason(p Placement, o Observed) (Reason, bool) {
+func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 	st, known := o.Record.Placements[p.Host]
 	_, hasTrust := p.Files[FileCA]
 	want := o.Roots.On(p.Host)
 	switch {
 	case !known || !st.Placed():
 		return Reason{ReasonHostAdded, p.Host + " does not have it yet"}, true
+	case now.Before(st.again()):
+		return Reason{}, false
 	case st.Interrupted != nil:
 		return Reason{ReasonInterrupted, p.Host + " was lost between two generations"}, true
 	case st.Origin == OriginForeign:
@@ -79,7 +81,7 @@ func placementReason(p Placement, o Observed) (Reason, bool) {
 		return Reason{ReasonBehind, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
 	case st.Layout != "" && st.Layout != p.Layout():
 		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
-	case hasTrust && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
+	case hasTrust && !st.Anew() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true

@@ -99,7 +99,10 @@ type PlacementState struct {
 	Seen     *Seen     `json:"seen,omitempty"`
 	Loaded   *Loaded   `json:"loaded,omitempty"` // nil: unknown
 	PlacedAt time.Time `json:"placed_at,omitzero"`
-	Unseen   Unseen    `json:"unseen,omitempty"`
+	// Same counts the rollouts of kind place in a row that nobody asked for, that left what
+	// they found, and without a look in between that found anything wrong; see again.
+	Same   int    `json:"again,omitempty"`
+	Unseen Unseen `json:"unseen,omitempty"`
 	// Interrupted is the step that a rollout left here when the host was lost
 	// between two generations; nil for none.
 	Interrupted *Step     `json:"interrupted,omitempty"`

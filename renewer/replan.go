@@ -72,7 +72,7 @@ func (r *Rollout) revise(c Certificate, o Observed, now time.Time) (changed bool
 	if r.Kind != KindPlace || r.Quiet {
 		return changed
 	}
-	more := planPlacements(c, o)
+	more := planPlacements(c, o, now)
 	if more == nil {
 		return changed
 	}
@@ -108,6 +108,10 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 	return another && st.Placed() && ours && st.Roots.Known() && len(want.Without(st.Roots)) > 0 &&
 		st.Layout == p.Layout() && o.rootsFirst()
 }
+
+// again is when a blocked rollout may give way to one like it: should that end as it
+// did, it would be wanted again at once.
+func (r *Rollout) again() time.Time { return r.StartedAt.Add(BackoffFirst) }
 
 // newRoots reports whether a host is to get a root that neither it nor the
 // blocked rollout had, on any host: the block was for something else.

@@ -150,7 +150,12 @@ func (t *transition) place() {
 	if t.o.Settle > 0 && t.p.Loaded != nil && !t.o.At.Before(t.p.PlacedAt.Add(t.o.Settle)) {
 		t.p.loaded() // what was in place until now
 	}
-	t.p.State, t.p.Generation, t.p.Revision = HostActivated, s.Generation, s.Revision
+	if same := t.p.Generation == s.Generation && t.p.Revision == s.Revision && t.p.Layout == s.Layout && t.p.Roots.Same(s.Roots); same && t.r.Kind == KindPlace && !t.r.Requested && !s.Again {
+		t.p.Same++
+	} else if !same {
+		t.p.Same = 0
+	}
+	t.p.State, t.p.Generation, t.p.Revision, t.p.Unseen = HostActivated, s.Generation, s.Revision, ""
 	t.p.Layout, t.p.Roots, t.p.Digest, t.p.Foreign = s.Layout, s.Roots, "", s.Foreign
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
 	t.p.under(t.Certificate.Name)

@@ -83,6 +83,9 @@ func (g *Beginning) Of(r Revision) bool {
 	return g != nil && g.temp == r.Temp && slices.Equal(g.names, r.names())
 }
 
+// At reports whether it is a directory of that name.
+func (g *Beginning) At(name string) bool { return g != nil && g.temp == name }
+
 // Made reports whether the directory was made, as one that was not there; what was
 // opened is for the caller to close where it was not.
 func (g *Beginning) Made(ctx context.Context) (made bool, open []*File, err error) {

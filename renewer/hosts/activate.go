@@ -130,6 +130,9 @@ func (h *Host) readPID(ctx context.Context, file string) (pid, writer int, err e
 	if err != nil {
 		return 0, 0, fmt.Errorf("pid file %s: %w", file, err)
 	}
+	if err := h.theirsAlone(ctx, file, info, "and so choose which process gets a signal"); err != nil {
+		return 0, 0, err
+	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
 	if err != nil || n <= 1 {
 		return 0, 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")

@@ -85,7 +85,9 @@ func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info
 	case !info.Mode.IsRegular():
 		err = errors.New("not a regular file")
 	default:
-		info, data, err = dir.ReadFile(base, maxPlain)
+		if info, data, err = dir.ReadFile(base, maxPlain); err == nil && info.Owner.UID == 0 {
+			err = h.theirsAlone(ctx, name, info, "and so choose what root goes by")
+		}
 	}
 	return data, info, target, err
 }

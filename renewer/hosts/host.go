@@ -30,6 +30,7 @@ type Host struct {
 	dirs   map[string]*sync.Mutex // by Placement.Dir
 	rooms  map[string]string      // the rooms that were last written in, by Placement.Dir
 	staged map[string]string      // by directory and certificate: the revision that Stage left, until a Flip
+	left   map[string]error       // likewise: what Stage could not remove, until a Prune
 }
 
 // New returns the host that t reaches, which any renewer may place on that does so
@@ -38,7 +39,7 @@ func New(h renewer.Host, t Transport) *Host {
 	nameless := func() renewer.Mark { return renewer.Mark{Fleet: "none", Incarnation: "none"} }
 	return &Host{
 		name: h.Name, transport: t, me: nameless, systemctl: "systemctl", docker: "docker", date: "date",
-		dirs: map[string]*sync.Mutex{}, rooms: map[string]string{}, staged: map[string]string{},
+		dirs: map[string]*sync.Mutex{}, rooms: map[string]string{}, staged: map[string]string{}, left: map[string]error{},
 	}
 }
 

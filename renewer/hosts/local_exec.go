@@ -167,6 +167,26 @@ func (l *local) Owner(_ context.Context, userName, groupName, _ string) (Owner, 
 	return o, err
 }
 
+func (l *local) Alone(_ context.Context, o Owner) bool { return alone(o) }
+
+// alone goes by the files of this machine, as all that looks up names here.
+func alone(o Owner) bool {
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return false
+	}
+	groups, err := os.ReadFile("/etc/group")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(groups)) {
+		if OwnGroup(o, string(passwd), line) {
+			return true
+		}
+	}
+	return false
+}
+
 // lookupUser returns -1 for the group of a number that has no name.
 func lookupUser(name string) (uid, gid int, err error) {
 	u, err := user.Lookup(name)

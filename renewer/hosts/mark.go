@@ -52,25 +52,27 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 		return nil, err
 	}
 	names, err := pl.dir.ReadDir(ownerDir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+	if err == nil && len(names) == 1 {
+		if m, ok := renewer.ParseToken(names[0]); ok {
+			return &m, nil
+		}
+	}
+	info, there := pl.dir.Lstat(ownerDir) // SFTP says of what is no directory that there is none
+	full, what := path.Join(pl.path, ownerDir), fmt.Sprintf("holds %q", names)
+	switch {
+	case errors.Is(there, fs.ErrNotExist):
+		return nil, nil
+	case there != nil:
+		return nil, there
+	case !info.Mode.IsDir():
+		what = "is no directory"
+	case err != nil:
+		return nil, err
+	case len(names) == 0:
 		return nil, nil
 	}
-	full := path.Join(pl.path, ownerDir)
-	none := func(what string) (*renewer.Mark, error) {
-		return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
-			"if no other renewer places certificates there, on the host: rm -r "+full)
-	}
-	if err != nil {
-		if info, known := pl.dir.Lstat(ownerDir); known == nil && !info.Mode.IsDir() {
-			return none("is no directory")
-		}
-		return nil, err
-	}
-	m, ok := renewer.ParseToken(names[0])
-	if !ok || len(names) > 1 {
-		return none(fmt.Sprintf("holds %q", names))
-	}
-	return &m, nil
+	return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+		"if no other renewer places certificates there, on the host: rm -r "+full)
 }
 
 // who adds to a mark what is not compared by the kernel.
@@ -104,6 +106,11 @@ func (pl *place) mine() (renewer.Claim, *renewer.Mark, error) {
 // claim makes sure that this renewer keeps the directory, before anything is
 // written there.
 func (pl *place) claim() error {
+	if by, ok := pl.dir.(byName); ok {
+		if err := by.Alone(storeDir, ownerDir, roomOf(pl.me), pl.base); err != nil {
+			return err
+		}
+	}
 	for try := 1; ; try++ {
 		claim, found, err := pl.mine()
 		switch {
@@ -123,6 +130,10 @@ func (pl *place) claim() error {
 	}
 }
 
+// byName is a Dir that finds what lies below it by its path each time. Alone refuses to
+// work in directories there that another user than the Dir's may change.
+type byName interface{ Alone(dirs ...string) error }
+
 // enter notes which room is written in.
 func (pl *place) enter(m renewer.Mark) {
 	pl.room = roomOf(m)
@@ -141,7 +152,8 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 			return err
 		}
 		temp := storeDir + "/" + tempMark + "owner-" + m.Incarnation
-		if err := RemoveAll(pl.dir, temp); err != nil {
+		temp, err := pl.free(temp)
+		if err != nil {
 			return err
 		}
 		made := path.Join(temp, m.Token())
@@ -156,9 +168,9 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		if err := pl.dir.Link(who, path.Join(made, tempMark+whoLink), path.Join(made, whoLink)); err != nil {
 			return err
 		}
-		err := pl.dir.Rename(temp, ownerDir)
-		if err != nil && pl.dir.Remove(ownerDir) == nil { // it was empty, and not every server renames over that
-			err = pl.dir.Rename(temp, ownerDir)
+		err = pl.dir.Rename(temp, ownerDir)
+		if i, there := pl.dir.Lstat(ownerDir); err != nil && there == nil && i.Mode.IsDir() && pl.dir.Remove(ownerDir) == nil {
+			err = pl.dir.Rename(temp, ownerDir) // it was empty, and not every server renames over that
 		}
 		if err != nil {
 			return errors.Join(err, RemoveAll(pl.dir, temp)) // somebody else came first
@@ -175,8 +187,10 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 		return err
 	}
 	for _, name := range names {
-		if err := RemoveAll(pl.dir, path.Join(room, name)); err != nil {
-			return err
+		full := path.Join(room, name)
+		err := RemoveAll(pl.dir, full)
+		if err != nil && (errors.Is(err, renewer.ErrUnreachable) || !strings.Contains(name, goneMark)) { // nothing is renamed out of what is gone
+			return pl.leftover(full, err)
 		}
 	}
 	return pl.dir.Link(who, path.Join(room, tempMark+whoLink), path.Join(room, whoLink))
@@ -184,6 +198,9 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 
 // newName is what is being published next.
 const newName = "new"
+
+// goneMark is in the names of what is being removed.
+const goneMark = "gone-"
 
 // goneName is a link in a revision that is being removed, and makes it one that is not whole.
 const goneName = ".gone"
@@ -205,17 +222,24 @@ func short(base string) string {
 // must not leave half of it under its name.
 func (pl *place) discard(r revision, likely ...string) error {
 	name := path.Join(pl.base, r.String())
-	temp := pl.temp("gone-" + r.String())
-	if err := RemoveAll(pl.dir, temp); err != nil {
+	temp, err := pl.free(pl.temp(goneMark + r.String()))
+	if err != nil {
 		return err
 	}
-	return pl.dir.Discard(name, temp, goneName, likely)
+	if err = pl.dir.Discard(name, temp, goneName, likely); err == nil {
+		return nil
+	}
+	at := temp
+	if _, missing := pl.dir.Lstat(temp); missing != nil {
+		at = name
+	}
+	return pl.leftover(at, err)
 }
 
 // unlink removes a link of ours.
 func (pl *place) unlink(name string) error {
-	temp := pl.temp("gone-" + name)
-	if err := RemoveAll(pl.dir, temp); err != nil {
+	temp, err := pl.free(pl.temp(goneMark + name))
+	if err != nil {
 		return err
 	}
 	if err := pl.dir.Rename(name, temp); err != nil {
@@ -230,8 +254,12 @@ func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
 	if err == nil || errors.Is(err, renewer.ErrKept) || errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
-	if _, _, kept := h.look(ctx, p.Dir); errors.Is(kept, renewer.ErrKept) {
+	_, found, kept := h.look(ctx, p.Dir)
+	switch {
+	case errors.Is(kept, renewer.ErrKept):
 		return kept
+	case errors.Is(err, fs.ErrExist) && renewer.Hint(err) == "" && found != nil:
+		return renewer.WithHint(err, "another process is at work in "+p.Dir+" as "+found.String()+": stop the renewer that runs with a copy of that state directory, then try again")
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -13,13 +14,15 @@ import (
 
 // Prune removes all revisions but the live one and those named, and closes a copy of
 // what was found: it has the modes that the files had, which may let everybody read.
+// One that cannot be removed does not keep the others; so is what Stage could not remove
+// an error of Prune alone, which no renewal depends on.
 func (h *Host) Prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	return h.doing("prune", p, h.kept(ctx, p, h.prune(ctx, p, keep)))
 }
 
 func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) error {
 	base := baseOf(p)
-	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{roomOf(h.me())}, Links: []string{path.Join(base, current)}}
+	first := Ahead{Recent: true, Lists: []string{base}, Infos: []string{storeDir, ownerDir, base, roomOf(h.me())}, Links: []string{path.Join(base, current)}}
 	pl, err := h.open(ctx, p, false, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -39,21 +42,29 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 	if err != nil {
 		return err
 	}
+	key := path.Join(p.Dir, p.Certificate)
+	h.mu.Lock()
+	left := h.left[key]
+	delete(h.left, key)
+	h.mu.Unlock()
 	likely := slices.Sorted(maps.Values(p.Files))
 	for _, r := range revs {
 		name := path.Join(base, r.String())
 		switch {
 		case r.String() == live:
 		case !slices.Contains(keep, r.String()):
-			err = pl.discard(r, likely...)
+			if err := pl.discard(r, likely...); errors.Is(err, renewer.ErrUnreachable) {
+				return err
+			} else if err != nil {
+				left = cmp.Or(left, err)
+			}
 		case r.n == 0:
-			err = pl.shut(name)
-		}
-		if err != nil {
-			return err
+			if err := pl.shut(name); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return left
 }
 
 // shut keeps others out of a copy of what was found.

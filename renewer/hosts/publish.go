@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,8 +79,9 @@ func (pl *place) ensureDir(name string) error {
 
 // write fills a private temporary directory, which gets its mode and its name when
 // all of it is there.
-func (pl *place) write(temp, name string, mode fs.FileMode, files []File) (err error) {
-	if err := RemoveAll(pl.dir, temp); err != nil {
+func (pl *place) write(temp, name string, mode fs.FileMode, files []File) error {
+	temp, err := pl.free(temp)
+	if err != nil {
 		return err
 	}
 	if err := pl.dir.Publish(temp, path.Join(pl.base, name), mode, files...); err != nil {
@@ -153,29 +155,54 @@ func RemoveAll(d Dir, name string) error {
 	return d.Remove(append(gone, name)...)
 }
 
+// free is a temporary name under which nothing lies: another one where that cannot be
+// removed.
+func (pl *place) free(temp string) (string, error) {
+	err := RemoveAll(pl.dir, temp)
+	if err == nil || errors.Is(err, renewer.ErrUnreachable) {
+		return temp, err
+	}
+	return temp + "-" + strings.ToLower(rand.Text()[:hashLen]), nil
+}
+
+// leftover is the error of something that cannot be removed. It costs space, and no
+// renewal.
+func (pl *place) leftover(name string, err error) error {
+	full := path.Join(pl.path, name)
+	err = fmt.Errorf("remove leftover %s: %w", full, err)
+	if errors.Is(err, renewer.ErrUnreachable) {
+		return err
+	}
+	return renewer.WithHint(err, "renewals go on without that; on the host: lsattr -R "+full+" shows the attributes i and a of what cannot be removed; then chattr -R -ia "+full+" && rm -r "+full)
+}
+
 // sweep removes what crashes have left under temporary names; below base only a
 // version before made any. The server of a connection that broke may still be at
 // what it was told before, and put files into a directory that is being emptied: it
-// is emptied again then.
-func (pl *place) sweep() error {
+// is emptied again then. What cannot be removed is left: only a host that cannot be
+// reached any more is an error; the rest is what Prune says of it.
+func (pl *place) sweep() (left, err error) {
 	for dir, mark := range map[string]string{pl.base: tempMark, pl.room: tempMark + short(pl.base) + "-"} {
 		names, err := pl.dir.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return left, err
 		}
 		for _, name := range names {
 			if !strings.HasPrefix(name, mark) {
 				continue
 			}
-			left := path.Join(dir, name)
-			err := RemoveAll(pl.dir, left)
+			full := path.Join(dir, name)
+			err := RemoveAll(pl.dir, full)
 			for again := 0; again < 2 && err != nil && !errors.Is(err, renewer.ErrUnreachable); again++ {
-				err = RemoveAll(pl.dir, left)
+				err = RemoveAll(pl.dir, full)
 			}
 			if err != nil {
-				return fmt.Errorf("remove leftover %s: %w", name, err)
+				left = cmp.Or(left, pl.leftover(full, err))
+			}
+			if errors.Is(err, renewer.ErrUnreachable) {
+				return left, left
 			}
 		}
 	}
-	return nil
+	return left, nil
 }

@@ -51,7 +51,7 @@ func baseOf(p renewer.Placement) string { return path.Join(storeDir, p.Certifica
 func (h *Host) toLook(p renewer.Placement, revisions ...string) Ahead {
 	base, names := baseOf(p), slices.Sorted(maps.Values(p.Files))
 	a := Ahead{
-		Infos: []string{storeDir, base, roomOf(h.me())},
+		Infos: []string{storeDir, ownerDir, base, roomOf(h.me())},
 		Links: append([]string{path.Join(base, current)}, names...),
 	}
 	for _, dir := range append([]string{current}, revisions...) {

@@ -43,7 +43,8 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	if err := pl.claim(); err != nil {
 		return renewer.Staged{}, err
 	}
-	if err := pl.sweep(); err != nil {
+	left, err := pl.sweep()
+	if err != nil {
 		return renewer.Staged{}, err
 	}
 	taken, err := pl.takeOver(names)
@@ -64,6 +65,9 @@ func (h *Host) stage(ctx context.Context, p renewer.Placement, content map[renew
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.staged[path.Join(p.Dir, p.Certificate)] = st.Revision
+	if delete(h.left, path.Join(p.Dir, p.Certificate)); left != nil {
+		h.left[path.Join(p.Dir, p.Certificate)] = left
+	}
 	return st, nil
 }
 

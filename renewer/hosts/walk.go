@@ -18,7 +18,7 @@ import (
 // followed. Where this process is root every part has to be safe: see [Way].
 func walk(dir string, create bool) (fd int, err error) {
 	const maxLinks = 40
-	var way Way
+	way := Way{Alone: alone}
 	fd, err = openat(unix.AT_FDCWD, "/", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
@@ -124,8 +124,10 @@ func stepInto(dir int, name string, create bool) (fd int, target string, err err
 // to whom what follows belongs: that is whose the service is, and what is done
 // there is done so that a link of theirs gains nothing.
 type Way struct {
-	Owner  Owner // of the first part that is not root's
-	shared error // the last part is one where everybody may put what is theirs, as /tmp
+	Owner  Owner            // of the first part that is not root's
+	From   string           // that part
+	Alone  func(Owner) bool // see [Transport]; nil: not known
+	shared error            // the last part is one where everybody may put what is theirs, as /tmp
 }
 
 // Through adds a part. The error says whose it is, and how to mend it.
@@ -137,7 +139,7 @@ func (w *Way) Through(name string, info Info) error {
 	uid := info.Owner.UID
 	switch {
 	case uid != 0 && w.Owner.UID == 0:
-		w.Owner = info.Owner
+		w.Owner, w.From = info.Owner, name
 	case uid != 0 && uid != w.Owner.UID:
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured,
@@ -145,7 +147,7 @@ func (w *Way) Through(name string, info Info) error {
 			Hint:  fmt.Sprintf("give both to one of them; on the host: chown %d %s", w.Owner.UID, name),
 		}
 	}
-	if info.Mode.Perm()&0o022 == 0 {
+	if !othersWrite(info, w.Alone) {
 		return nil
 	}
 	err := &renewer.Error{

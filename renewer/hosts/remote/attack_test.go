@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -407,9 +408,94 @@ func TestWayThatOthersCanChange(t *testing.T) {
 	}
 }
 
-// What root made in such a directory before is in the way once; the hint says
-// what to run, and that works.
-func TestWhatRootMadeInTheDirectoryOfTheService(t *testing.T) {
+// Where a directory changes hands, what renewer made in it before is in the way once;
+// the hint says what to run, and that works.
+func TestDirectoryThatChangesHands(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	for name, c := range map[string]struct{ before, after int }{"to the service": {0, mal}, "to root": {mal, 0}} {
+		for first, tr := range map[string]hosts.Transport{"placed locally": hosts.Local(""), "placed over SSH": reach(t, client(t), cfg)} {
+			if c.after == 0 && first == "placed locally" {
+				continue // that leaves nothing of another user than root
+			}
+			t.Run(name+", "+first, func(t *testing.T) {
+				v := newVictim(t)
+				must(t, os.Chown(v.dir, c.before, c.before))
+				must(t, place(t, tr, v.dir))
+				must(t, os.Chown(v.dir, c.after, c.after))
+				again := reach(t, client(t), cfg)
+				err := place(t, again, v.dir)
+				refused(t, err, "/.renewer", "sudo chown -hR")
+				_, command, _ := strings.Cut(renewer.Hint(err), "sudo ")
+				must(t, exec.Command("sh", "-c", strings.ReplaceAll(command, "sudo ", "")).Run())
+				must(t, place(t, again, v.dir))
+			})
+		}
+	}
+}
+
+// place places a new certificate in a directory.
+func place(t *testing.T, tr hosts.Transport, dir string) error {
+	t.Helper()
+	p := benchPlacement
+	p.Dir, p.Owner, p.Group = dir, strconv.Itoa(mal), strconv.Itoa(mal)
+	ca := testpki.New(t)
+	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+	pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+	content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+	must(t, err)
+	st, err := h.Stage(t.Context(), p, content)
+	if err != nil {
+		return err
+	}
+	return h.Flip(t.Context(), p, st.Revision)
+}
+
+// Files that lay in the directory of the service before are taken over with the owner,
+// group and mode that they have, whosever they are.
+func TestFilesFoundInTheDirectoryOfTheService(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	const shadow, other = 42, 1
+	for name, tr := range map[string]hosts.Transport{"local": hosts.Local(""), "ssh": reach(t, client(t), cfg)} {
+		for _, c := range []struct {
+			uid, gid int
+			mode     os.FileMode
+		}{{mal, mal, 0o600}, {mal, 0, 0o400}, {mal, shadow, 0o640}, {0, 0, 0o400}, {0, 0, 0o640}, {0, mal, 0o640}, {other, other, 0o600}} {
+			t.Run(fmt.Sprintf("%s, %d:%d %04o", name, c.uid, c.gid, c.mode), func(t *testing.T) {
+				v := newVictim(t)
+				for _, file := range benchPlacement.Files {
+					must(t, os.RemoveAll(v.dir+"/"+file))
+					must(t, os.WriteFile(v.dir+"/"+file, []byte("found "+file), 0o600))
+					must(t, os.Chown(v.dir+"/"+file, c.uid, c.gid))
+					must(t, os.Chmod(v.dir+"/"+file, c.mode))
+				}
+				must(t, place(t, tr, v.dir))
+				kept, err := filepath.Glob(v.dir + "/.renewer/docker@host-b/r0-*/key.pem")
+				must(t, err)
+				equal(t, "copies of the key", len(kept), 1)
+				info, err := os.Stat(kept[0])
+				must(t, err)
+				owner := info.Sys().(*syscall.Stat_t)
+				equal(t, "owner", hosts.Owner{UID: int(owner.Uid), GID: int(owner.Gid)}, hosts.Owner{UID: c.uid, GID: c.gid})
+				equal(t, "mode", info.Mode().Perm(), c.mode)
+			})
+		}
+	}
+}
+
+// A file that root makes there and cannot fill is a full disk, and not a file that exists.
+func TestFullDiskInTheDirectoryOfTheService(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give directories away")
@@ -418,32 +504,79 @@ func TestWhatRootMadeInTheDirectoryOfTheService(t *testing.T) {
 	cfg := sshd(t)
 	cfg.Sudo = true
 	v := newVictim(t)
-	p := benchPlacement
-	p.Dir, p.Owner, p.Group = v.dir, strconv.Itoa(mal), strconv.Itoa(mal)
-	ca := testpki.New(t)
-	stage := func(tr hosts.Transport) error {
-		h := hosts.New(renewer.Host{Name: "host-b"}, tr)
-		pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
-		content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
-		must(t, err)
-		st, err := h.Stage(t.Context(), p, content)
-		if err != nil {
-			return err
+	full := v.dir + "/full"
+	must(t, os.Mkdir(full, 0o755))
+	if err := syscall.Mount("tmpfs", full, "tmpfs", 0, "size=128k,mode=755,uid="+strconv.Itoa(mal)); err != nil {
+		t.Skipf("cannot mount a file system here: %v", err)
+	}
+	defer func() { must(t, syscall.Unmount(full, syscall.MNT_DETACH)) }()
+	d, err := reach(t, client(t), cfg).OpenDir(t.Context(), full, false)
+	must(t, err)
+	defer d.Close()
+	if err := d.Create(hosts.File{Name: "file", Mode: 0o400, Data: make([]byte, 256<<10)}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: %v", err)
+	}
+}
+
+// What cannot be removed costs no renewal and no taking over. Prune says what it is, with
+// the commands that remove it.
+func TestLeftoversThatCannotBeRemoved(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give directories away")
+	}
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	for name, tr := range map[string]hosts.Transport{"local": hosts.Local(""), "ssh": reach(t, client(t), cfg)} {
+		for _, owner := range []int{0, mal} {
+			t.Run(fmt.Sprint(name, ", directory of ", owner), func(t *testing.T) {
+				base, err := os.MkdirTemp("", "renewer-left-")
+				must(t, err)
+				defer os.RemoveAll(base)
+				must(t, os.Chmod(base, 0o755))
+				dir := base + "/certs"
+				must(t, os.Mkdir(dir, 0o755))
+				must(t, os.Chown(dir, owner, owner))
+				p := benchPlacement
+				p.Dir, p.Owner, p.Group = dir, strconv.Itoa(owner), strconv.Itoa(owner)
+				h := hosts.New(renewer.Host{Name: "host-b"}, tr)
+				ca, said := testpki.New(t), error(nil)
+				bring := func() {
+					pair := ca.Leaf(t, testpki.Options{SANs: []string{"host-b"}})
+					content, err := pki.Content(p.Files, renewer.Chain{Leaf: pair.Cert}, pair.Key, []*x509.Certificate{ca.Root})
+					must(t, err)
+					st, err := h.Stage(t.Context(), p, content)
+					must(t, err)
+					must(t, h.Flip(t.Context(), p, st.Revision))
+					said = h.Prune(t.Context(), p, nil)
+				}
+				bring()
+				must(t, said)
+				key, err := filepath.EvalSymlinks(dir + "/key.pem")
+				must(t, err)
+				if out, err := exec.Command("chattr", "+i", key).CombinedOutput(); err != nil {
+					t.Skipf("files cannot be made immutable here: %v: %s", err, out)
+				}
+				defer exec.Command("chattr", "-R", "-i", dir).Run()
+				for range 3 {
+					if bring(); !strings.Contains(renewer.Hint(said), "chattr -R -ia "+dir) {
+						t.Fatalf("said %v, hint %q", said, renewer.Hint(said))
+					}
+				}
+				h.As(func() renewer.Mark { return renewer.Mark{Fleet: "another", Incarnation: "another"} })
+				_, err = h.TakeOver(t.Context(), p)
+				must(t, err)
+				bring()
+				_, command, _ := strings.Cut(renewer.Hint(said), "then ")
+				if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v: %s", command, err, out)
+				}
+				bring()
+				must(t, said)
+			})
 		}
-		return h.Flip(t.Context(), p, st.Revision)
 	}
-	must(t, stage(hosts.Local(""))) // as root
-	tr := reach(t, client(t), cfg)
-	err := stage(tr)
-	if err == nil {
-		t.Fatal("worked in what is root's")
-	}
-	_, command, ok := strings.Cut(renewer.Hint(err), "sudo ")
-	if !ok {
-		t.Fatalf("hint %q of %v", renewer.Hint(err), err)
-	}
-	must(t, exec.Command("sh", "-c", command).Run())
-	must(t, stage(tr))
 }
 
 // A host whose directories belong to many users needs a session for each; they

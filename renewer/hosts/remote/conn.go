@@ -48,6 +48,7 @@ type conn struct {
 	idle   *time.Timer
 	files  map[rights]*files
 	owners map[string]hosts.Owner // looked up before
+	notOf  map[member]bool        // of whom it is known that they may not give a file to that group
 	ways   map[string]way         // by the directories that they lead to
 	beside bool                   // a command ran beside the SFTP session
 }
@@ -55,7 +56,7 @@ type conn struct {
 func newConn(t *Transport, l *link, to target, free func()) *conn {
 	c := &conn{
 		t: t, link: l, to: to, mark: "renewer-" + rand.Text(), free: free, over: make(chan struct{}),
-		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, files: map[rights]*files{}, ways: map[string]way{},
+		slots: make(chan struct{}, sessionsAtOnce), start: make(chan struct{}, 1), owners: map[string]hosts.Owner{}, notOf: map[member]bool{}, files: map[rights]*files{}, ways: map[string]way{},
 	}
 	c.idle = time.AfterFunc(t.client.Idle, c.expire)
 	return c

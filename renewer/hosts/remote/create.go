@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
@@ -26,6 +27,18 @@ func (d *dir) Create(made ...hosts.File) error {
 		}
 	}
 	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Create(ctx, own, d.f.syncs) })
+	if d.notTheirs(err, own) { // all of them were made
+		var again []string
+		for _, f := range own {
+			name := strings.TrimPrefix(f.Name, d.path+"/")
+			d.seen.forget(name)
+			again = append(again, name)
+		}
+		if err := d.Remove(again...); err != nil {
+			return err
+		}
+		return d.Create(made...)
+	}
 	for len(foreign) > 0 && err == nil {
 		at := path.Dir(foreign[0].Name)
 		same := slices.IndexFunc(foreign, func(f sftp.NewFile) bool { return path.Dir(f.Name) != at })
@@ -35,7 +48,9 @@ func (d *dir) Create(made ...hosts.File) error {
 		now := foreign[:same]
 		foreign = foreign[same:]
 		_, err = ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.createForeign(ctx, now) })
-		err = pathError("create", now[0].Name, bare(err))
+		if filled := (*fs.PathError)(nil); !errors.As(err, &filled) {
+			err = pathError("create", now[0].Name, err)
+		}
 	}
 	return d.explain(err, made[0].Name, takesNew(err))
 }
@@ -45,9 +60,39 @@ func (d *dir) new(name string, f hosts.File) sftp.NewFile {
 }
 
 // foreign reports whether a file is to belong to another user than all that the
-// session makes.
+// session makes, or to a group that this user may not give it to.
 func (d *dir) foreign(owner hosts.Owner) bool {
-	return d.as != d.c.t.rights() && asUser(owner.UID) != d.as
+	if d.as == d.c.t.rights() {
+		return false
+	}
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	return asUser(owner.UID) != d.as || d.c.notOf[member{d.as, owner.GID}]
+}
+
+// member is a user and a group.
+type member struct {
+	user rights
+	gid  int
+}
+
+// notTheirs notes the group of a file that the session's user may not give it to, as
+// only its members may: root has to.
+func (d *dir) notTheirs(err error, files []sftp.NewFile) bool {
+	var p *fs.PathError
+	if d.as == d.c.t.rights() || !errors.As(err, &p) || p.Op != "chown" || !errors.Is(err, fs.ErrPermission) {
+		return false
+	}
+	n := slices.IndexFunc(files, func(f sftp.NewFile) bool { return f.Name == p.Path })
+	if n < 0 {
+		return false
+	}
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	key := member{d.as, files[n].GID}
+	known := d.c.notOf[key]
+	d.c.notOf[key] = true
+	return !known
 }
 
 // takesNew reports whether an error is about making a file, and not about what
@@ -79,7 +124,7 @@ func (d *dir) Publish(temp, name string, mode fs.FileMode, files ...hosts.File) 
 		begun = nil
 	}
 	_, err := ask(d, func(ctx context.Context) (nothing, error) { return nothing{}, d.f.Publish(ctx, r, begun) })
-	if errors.Is(err, sftp.ErrMode) {
+	if errors.Is(err, sftp.ErrMode) || d.notTheirs(err, r.Files) {
 		d.seen.forget(temp)
 		if err := hosts.RemoveAll(d, temp); err != nil {
 			return err

@@ -20,6 +20,7 @@ type dir struct {
 	f     *files // the session with them
 	asked string // the path that it was opened by
 	path  string
+	from  string // on the way there, the first directory of the user with whose rights; empty: of none
 	seen  *memory
 	begun *sftp.Beginning // what is going to be published
 	end   func()
@@ -64,7 +65,7 @@ func (t *Transport) OpenDir(ctx context.Context, name string, create bool, first
 
 // again opens a directory that was open a moment ago.
 func (d *dir) again(w way, a hosts.Ahead) (err error) {
-	d.path, d.as = w.path, w.as
+	d.path, d.as, d.from = w.path, w.as, w.from
 	if d.f, _, err = d.c.sftp(d.ctx, d.as, nil); err != nil {
 		return err
 	}
@@ -96,6 +97,7 @@ func (d *dir) Close() error {
 type way struct {
 	path  string
 	as    rights
+	from  string
 	found time.Time
 	seen  *memory // nil while the directory is open
 }
@@ -112,7 +114,7 @@ func (c *conn) takeWay(name string) (way, bool) {
 	if !ok || time.Since(w.found) >= waysKept {
 		return w, false
 	}
-	c.ways[name] = way{w.path, w.as, w.found, nil}
+	c.ways[name] = way{w.path, w.as, w.from, w.found, nil}
 	return w, true
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 	"syscall"
 
 	"renewer/internal/sftp"
@@ -21,8 +23,7 @@ func (d *dir) explain(err error, name string, creates bool) error {
 		d.c.loseWay(d.asked) // perhaps the directory has gone
 	}
 	if status.Code == sftp.CodePermission && d.as != asRoot && d.c.t.cfg.Sudo {
-		return renewer.WithHint(err, fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; what root once made in it is to be theirs too: sudo chown -hR '%s' %s/.renewer",
-			d.path, d.as, string(d.as[1:]), d.path))
+		return d.notAllowed(err, name)
 	}
 	if status.Code != sftp.CodeFailure {
 		return err
@@ -43,4 +44,27 @@ func (d *dir) explain(err error, name string, creates bool) error {
 		return because(err, fmt.Errorf("%w (%d bytes and %d inodes are free)", syscall.ENOSPC, room.Free, room.FreeInodes))
 	}
 	return err
+}
+
+// notAllowed says what keeps the user from it in whose directory renewer works.
+func (d *dir) notAllowed(err error, name string) error {
+	at := "."
+	for _, part := range strings.Split("./"+name, "/") {
+		at = path.Join(at, part)
+		if i, lerr := d.Lstat(at); lerr != nil {
+			break
+		} else if asUser(i.Owner.UID) != d.as {
+			return renewer.WithHint(err, d.giveBack(at))
+		}
+	}
+	return renewer.WithHint(err, fmt.Sprintf("renewer works in %s as user %s, to whom all of it belongs; on the host: lsattr -d %s shows the attributes i and a of what cannot be changed, which chattr -ia takes away", d.path, d.as, path.Join(d.path, path.Dir(name))))
+}
+
+// giveBack is the hint that makes the user's what lies in their directory and is not.
+func (d *dir) giveBack(name string) string {
+	first, how := strings.Split(name, "/")[0], "-hR"
+	if first == "." {
+		how = "-h"
+	}
+	return fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; on the host: sudo chown %s %s %s", d.from, d.as, how, string(d.as[1:]), path.Join(d.path, first))
 }

@@ -3,12 +3,15 @@ package remote
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"renewer/internal/sftp"
+	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
 
@@ -58,8 +61,8 @@ func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
 }
 
 // readForeign reads what the directory's owner may not: root does, and hands
-// out only what that user could not read wherever it lies. So a copy of it with
-// its owner and mode tells them nothing.
+// out only what that user could not read wherever it lies, and nobody else could but
+// its owner. So a copy of it with its owner and mode tells nobody anything.
 func (d *dir) readForeign(ctx context.Context, full string, most int) (content, error) {
 	root, _, err := d.c.sftp(ctx, besideRoot, nil)
 	if err != nil {
@@ -70,20 +73,46 @@ func (d *dir) readForeign(ctx context.Context, full string, most int) (content, 
 	if err != nil {
 		return content{}, d.judge(root, err)
 	}
-	const forOthers = 0o044
+	const group, all = 0o040, 0o004
 	switch {
 	case !i.Mode.IsRegular():
 		return content{}, errNotRegular
-	case asUser(int(i.UID)) == d.as || i.Mode.Perm()&forOthers != 0:
-		return content{}, fmt.Errorf("user %s may not read it where it lies: %w", d.as, fs.ErrPermission)
+	case asUser(int(i.UID)) == d.as || i.Mode.Perm()&all != 0, i.Mode.Perm()&group != 0 && !d.c.alone(ctx, about(i).Owner):
+		return content{}, renewer.WithHint(fmt.Errorf("user %s may not read it where it lies, and its mode %04o lets others: %w", d.as, i.Mode.Perm(), fs.ErrPermission),
+			"on the host, unless it is a link to another place: sudo chmod go-rwx "+full)
 	}
 	return content{about(i).Info, data}, nil
+}
+
+// Alone refuses directories below this one that are not of the user who works in it:
+// what was made here while the directory was somebody else's. Root would work in them by
+// their names, and that user could put something else there; another user may not.
+func (d *dir) Alone(dirs ...string) error {
+	if d.as != asRoot && d.from == "" {
+		return nil
+	}
+	for _, name := range dirs {
+		i, err := d.lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case d.as != asRoot && asUser(i.Owner.UID) != d.as:
+			return misconfigured(fmt.Errorf("%s belongs to user %d, and %s to user %s", path.Join(d.path, name), i.Owner.UID, d.from, d.as), d.giveBack(name))
+		case d.as != asRoot:
+		case i.Mode.IsDir() && (i.Owner.UID != 0 || i.Mode.Perm()&0o022 != 0):
+			store := path.Join(d.path, strings.Split(name, "/")[0])
+			return misconfigured(fmt.Errorf("%s of user %d has mode %04o, and %s is root's: others could change what root does there", path.Join(d.path, name), i.Owner.UID, i.Mode.Perm(), d.path),
+				fmt.Sprintf("on the host: sudo chown -hR 0 %s && sudo chmod -R go-w %s", store, store))
+		}
+	}
+	return nil
 }
 
 // settle looks at the way to the directory, part by part from the top, and finds
 // out with whose rights to work in it.
 func (d *dir) settle(ctx context.Context, infos []sftp.Reply[sftp.Info]) error {
-	var way hosts.Way
+	way := hosts.Way{Alone: func(o hosts.Owner) bool { return d.c.alone(ctx, o) }}
 	for n, part := range wayTo(d.path) {
 		i, err := infos[n].Get(ctx)
 		if err != nil {
@@ -104,7 +133,7 @@ func (d *dir) settle(ctx context.Context, infos []sftp.Reply[sftp.Info]) error {
 		return err
 	}
 	d.c.unused(d.f)
-	d.as, d.f = asUser(way.Owner.UID), f
+	d.as, d.f, d.from = asUser(way.Owner.UID), f, way.From
 	return nil
 }
 

@@ -28,6 +28,7 @@ func (d *dir) ReadDir(name string) ([]string, error) {
 		keep(d.seen, d.seen.lists, name, nil, bare(err))
 		return nil, err
 	}
+	found = slices.DeleteFunc(found, func(e sftp.Entry) bool { return d.begun.At(path.Join(d.path, name, e.Name)) })
 	return d.seen.listed(name, found), nil
 }
 
@@ -44,7 +45,7 @@ func (d *dir) lstat(name string) (info, error) {
 	if t, ok := lookUp(d.seen, d.seen.infos, name); ok {
 		return t.value, pathError("lstat", path.Join(d.path, name), t.err)
 	}
-	if fs.ValidPath(name) && d.seen.missing(name) {
+	if fs.ValidPath(name) && (d.seen.missing(name) || d.begun.At(path.Join(d.path, name))) { // what is begun is nobody else's business
 		return info{}, pathError("lstat", path.Join(d.path, name), fs.ErrNotExist)
 	}
 	i, err := one(d, "lstat", name, (*sftp.Batch).Lstat)

@@ -41,7 +41,7 @@ func (d *dir) open(root string, create bool, a hosts.Ahead) error {
 			return err
 		}
 	}
-	d.c.keepWay(d.asked, way{path: d.path, as: d.as, found: time.Now()})
+	d.c.keepWay(d.asked, way{path: d.path, as: d.as, from: d.from, found: time.Now()})
 	return d.ahead(a)
 }
 

@@ -164,6 +164,27 @@ func (c *conn) lookGroup(ctx context.Context, name string) (int, error) {
 	return strconv.Atoi(fields[2])
 }
 
+// Alone asks the host's name services for all users.
+func (t *Transport) Alone(ctx context.Context, o hosts.Owner) bool {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return false
+	}
+	defer c.release()
+	ctx, cancel := t.client.limit(ctx)
+	defer cancel()
+	return c.alone(ctx, o)
+}
+
+func (c *conn) alone(ctx context.Context, o hosts.Owner) bool {
+	group, err := c.run(ctx, asLogin, []string{"getent", "group", strconv.Itoa(o.GID)})
+	if err != nil {
+		return false
+	}
+	users, err := c.run(ctx, asLogin, []string{"getent", "passwd"})
+	return err == nil && len(users) < outputKept && hosts.OwnGroup(o, string(users), string(group)) // else some were cut off
+}
+
 // getent returns the fields of an entry; nil if there is none.
 func (c *conn) getent(ctx context.Context, database, key string) ([]string, error) {
 	if strings.HasPrefix(key, "-") || strings.ContainsAny(key, ":\n") {
