@@ -15,7 +15,7 @@ const (
 	EndDone    Ending = "done"
 	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
 	EndFailed  Ending = "failed"  // it may work the next time
-	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; nothing was done
+	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; the service was not touched
 	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
 	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
 )
@@ -38,7 +38,7 @@ type Outcome struct {
 	Err      error   // nil if it was done or held by a guard
 	Missing  Missing // failed
 	NotBegun bool    // activate, failed or lost: nothing was flipped
-	Held     Held    // activate, held
+	Held     Held    // activate, restore: held
 
 	Generation *Generation   // order: what was issued
 	Key        *SealedKey    // order: the private key of Generation

@@ -97,6 +97,9 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 	if err != nil {
 		return out, err
 	}
+	if err := pl.startsWith(after); err != nil {
+		return out, err
+	}
 	for _, c := range []struct {
 		file File
 		want string
@@ -126,6 +129,19 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 		out.Notes = append(out.Notes, pl.notes...)
 	}
 	return out.Sealed(), nil
+}
+
+// startsWith refuses a daemon.json that dockerd would not start with though it has the
+// settings: what is wrong in it is its owner's to put right.
+func (pl *planner) startsWith(after document) error {
+	r := reading{path: pl.f.Daemon.Path, d: after, options: pl.f.Options, flags: slices.Concat(pl.cmd.flags, pl.cmd.env)}
+	r.missing = slices.DeleteFunc(slices.Clone(pl.f.Missing), func(name string) bool { return places(pl.p, name) })
+	for _, f := range r.faults() {
+		if !f.seen {
+			return misconfigured(f.fix, "dockerd would not start: %s", f.text)
+		}
+	}
+	return nil
 }
 
 func change(f File, want string, mode fs.FileMode) renewer.FileChange {
