@@ -164,6 +164,16 @@ func TestDiagnose(t *testing.T) {
 		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
 		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
 		{"not set up", func(c *Case) { c.Facts.Daemon = File{Path: DaemonJSON} }, "daemon-config", renewer.FindingFail, "not set up for these files: /etc/docker/daemon.json", "renewer host check host-b"},
+		{"only live-restore is missing, the guide's file", func(c *Case) {
+			c.Facts.Daemon, c.Facts.Docker.LiveRestore = without(c.Facts.Daemon, liveRestoreKey), false
+		}, "daemon-config", renewer.FindingOK, "as they should be", ""},
+		{"live-restore was taken out of the file", func(c *Case) { c.Facts.Daemon = without(c.Facts.Daemon, liveRestoreKey) }, "daemon-config", renewer.FindingWarn, "off after the next restart", "host setup host-b"},
+		{"an option that dockerd has not", func(c *Case) {
+			c.Facts.Options, c.Facts.Daemon = parseOptions(help2010(t)), with(c.Facts.Daemon, "live-restor", true)
+		}, "daemon-config", renewer.FindingFail, `dockerd has no option "live-restor"`, `write "live-restore"`},
+		{"a profile that is not there", func(c *Case) {
+			c.Facts.Missing, c.Facts.Daemon = []string{"/etc/s.json"}, with(c.Facts.Daemon, "seccomp-profile", "/etc/s.json")
+		}, "daemon-config", renewer.FindingFail, "/etc/s.json, which is not there", "put the file there"},
 		{"syntax error", func(c *Case) { c.Facts.Daemon = file(DaemonJSON, "{") }, "daemon-config", renewer.FindingFail, "/etc/docker/daemon.json:1:1", "by hand"},
 		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not read them yet", "daemon-reload"},
 		{"client refused", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeRejected, alert) }, "client-refused", renewer.FindingFail, "bad certificate", "clientAuth"},
@@ -352,4 +362,14 @@ func TestDiagnoseAFreshHost(t *testing.T) {
 			}
 		}
 	}
+}
+
+func with(f File, key string, value any) File {
+	f.Text = string(document(f.Text).set(key, value))
+	return f
+}
+
+func without(f File, key string) File {
+	f.Text = string(document(f.Text).remove(key))
+	return f
 }

@@ -16,6 +16,7 @@ import (
 	"renewer/renewer/dockerhost"
 	"renewer/renewer/engine"
 	"renewer/renewer/probes"
+	"renewer/renewer/unithost"
 )
 
 // dockerPlacement returns the certificate that the Docker daemon of a host
@@ -69,6 +70,9 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 		return plan, false, err
 	}
 	plan, err = dockerhost.Plan(facts, p)
+	if err == nil && plan.Restart {
+		err = startsAgain(ctx, m, p)
+	}
 	if err == nil && r.Firewall {
 		wall, failed := dockerhost.InspectWall(ctx, m)
 		if failed != nil {
@@ -80,6 +84,21 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was placed by something else, and this inventory knows nothing of it: "+dockerhost.Foreign(p))
 	}
 	return plan.Sealed(), dockerhost.Unusable(p, facts.Disk) != "", err
+}
+
+// startsAgain refuses a setup whose restart systemd would certainly not let succeed,
+// whatever dockerd is given. What cannot be looked at refuses nothing.
+func startsAgain(ctx context.Context, m dockerhost.Machine, p renewer.Placement) error {
+	for _, name := range p.Activate.Units {
+		unit, err := unithost.Inspect(ctx, m, name)
+		if err != nil {
+			continue
+		}
+		if held := renewer.Doubted(unit.Doubts(p, unit.User)); held.Why != "" {
+			return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: held.Hint, Err: fmt.Errorf("host %s: %s", p.Host, held.Why)}
+		}
+	}
+	return nil
 }
 
 // HostSetup implements server.Service: the certificate first, because dockerd
