@@ -18,6 +18,7 @@ type Case struct {
 	Leaf      *x509.Certificate   // of the current generation; nil: there is none
 	Roots     []*x509.Certificate // that the ca file should have; nil: not known
 	Placed    bool                // by this inventory, or adopted into it
+	PlacedAt  time.Time           // by our clock; zero: not by this inventory
 	// Facts are of the machine; Err says that it could not be looked at.
 	Facts Facts
 	Err   error

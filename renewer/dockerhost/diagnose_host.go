@@ -139,6 +139,8 @@ func dockerUnit(c Case) verdict {
 		return bad("install Docker: apt-get install docker.io", "there is no unit %s", u.Name)
 	case u.Load != "loaded":
 		return bad("systemctl unmask "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+	case u.NoProgram != "" && u.Active != "active" && u.Active != "reloading":
+		return bad(u.rightProgram(), "%s does not run (%s, %s): it starts %s, which is not there", u.Name, u.Active, u.Sub, u.NoProgram)
 	case u.Active == "inactive":
 		return bad("if it was not stopped on purpose: systemctl start "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
 	case u.Active != "active" && u.Active != "reloading":

@@ -120,7 +120,15 @@ func TestDiagnose(t *testing.T) {
 				{Name: "x", Sources: []string{"/srv/ca.pem"}},
 			}
 		}, "single-file-mount", renewer.FindingWarn, "old has /etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem; web has /etc/docker/tls/server-key.pem mounted as a single file", "mount the directory"},
+		{"a single file in a container, and a renewal since", func(c *Case) {
+			c.PlacedAt = c.Facts.Ours.Add(-time.Hour)
+			c.Facts.Containers = []renewer.Container{
+				{Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-2 * time.Hour)},
+				{Name: "new", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-time.Minute)},
+			}
+		}, "single-file-mount", renewer.FindingWarn, "web has /etc/docker/tls/server-key.pem mounted as a single file, and was started before the last renewal: it still has the old file", "start the container again"},
 		{"a key that a container's user may not read", func(c *Case) {
+			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{
 				{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}},
@@ -128,7 +136,12 @@ func TestDiagnose(t *testing.T) {
 				{Name: "ca", User: "1000", Sources: []string{"/etc/docker/tls/ca.pem"}},
 			}
 		}, "container-key", renewer.FindingWarn, "app runs as 1000, and /etc/docker/tls/server-key.pem is readable for user 0 alone (mode 0400)", `owner: "1000"`},
+		{"the daemon's own key", func(c *Case) {
+			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
+			c.Facts.Containers = []renewer.Container{{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}}
+		}, "container-key", renewer.FindingWarn, "app runs as 1000", "for dockerd alone"},
 		{"a user of an image", func(c *Case) {
+			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{{Name: "app", User: "dagster", Sources: []string{"/etc/docker"}}}
 		}, "container-key", renewer.FindingWarn, "app runs as dagster", "id -u"},

@@ -25,10 +25,9 @@ type Wall struct {
 	IPv6   string // of ip6tables; empty: there is none
 	// Closed is the chain of somebody else's nftables rules that drops by default.
 	Closed string
-	// Taken is a rule of somebody else's that ufw has in the place of the one that closes the port.
-	Taken  func(port string) string
-	Unit   File // ours
-	Active bool // it is loaded
+	UFW    string // what ufw status says, where it is active
+	Unit   File   // ours
+	Active bool   // it is loaded
 	// Live are the rules that the kernel goes by now, by program; LiveErr: some could not be read.
 	Live    map[string]string
 	LiveErr error
@@ -83,7 +82,7 @@ func InspectWall(ctx context.Context, m Machine) (w Wall, err error) {
 			if !strings.Contains(out, "Status: active") {
 				continue
 			}
-			w.Taken = func(port string) string { return takenInUFW(out, port) }
+			w.UFW = out
 		case "nft":
 			out, err := m.Output(ctx, []string{"nft", "list", "chains"})
 			if err != nil {
@@ -139,8 +138,8 @@ func WithWall(plan renewer.HostPlan, w Wall, p renewer.Placement, clients []neti
 		return plan, misconfigured("nft insert rule "+w.Closed+" "+rule+", and the same into /etc/nftables.conf",
 			"the chain %s of the host's own nftables rules drops what it does not know, so the rule belongs there", w.Closed)
 	}
-	if w.Taken != nil && w.Taken(port) != "" {
-		return plan, misconfigured("ufw delete "+w.Taken(port)+" on the host, then the setup again, which lets the clients in",
+	if taken := takenInUFW(w.UFW, port); taken != "" {
+		return plan, misconfigured("ufw delete "+taken+" on the host, then the setup again, which lets the clients in",
 			"ufw lets everybody in to port %s, and keeps that rule where another one would close it", port)
 	}
 	want := wallUnit(w, port, clients)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"slices"
@@ -44,7 +45,13 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			continue
 		}
 		runs[name] = true
-		out = append(out, unit.Doubts(p, owner)...)
+		doubts := unit.Doubts(p, owner)
+		for i, d := range doubts {
+			if strings.HasPrefix(d.Text, "its program ") && strings.HasSuffix(d.Text, "/dockerd is not there") {
+				doubts[i].Fix = cmp.Or(dockerhost.RightProgram(ctx, m, name), d.Fix)
+			}
+		}
+		out = append(out, doubts...)
 		if len(unit.Argv) > 0 && path.Base(unit.Argv[0]) == "dockerd" && !unit.Elsewhere {
 			var files []string
 			for _, f := range unit.EnvFiles {

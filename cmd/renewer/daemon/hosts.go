@@ -258,7 +258,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	c, _ := a.parts.Load().fleet.Certificate(p.Certificate)
 	kase := dockerhost.Case{
 		Placement: p, Now: time.Now(), Usages: c.Usages, Roots: a.rootsOf(ctx, c.Trust),
-		Placed: s.Placed(), Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
+		Placed: s.Placed(), PlacedAt: s.PlacedAt(), Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
 	}
 	if g := s.Generation(); g != nil {
 		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {
