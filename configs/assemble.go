@@ -55,6 +55,7 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 		f.windows[it.name] = w
 	}
 	f.Hosts, f.hosts = l.hosts(get[[]item](s, "hosts"))
+	l.challengeHosts(f, get[[]item](s, "issuers"))
 	f.Profiles = l.profiles(s)
 	f.Channels = l.channels(get[[]setting](s, "notify"))
 	newResolver(l, f, s).certificates(get[[]setting](s, "certificates"))

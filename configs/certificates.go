@@ -209,6 +209,7 @@ func (r *resolver) certificate(d *draft, hosts []*Host, perHost bool) {
 	for i, h := range there {
 		r.placement(d, c, &c.Placements[i], h)
 	}
+	r.publicClients(d, c)
 	r.count += len(there)
 	if perHost {
 		r.fleet.entries[c.Entry] = append(r.fleet.entries[c.Entry], c.Name)

@@ -45,7 +45,8 @@ type Fleet struct {
 // Issuer is one entry of issuers. Which fields are set depends on Type.
 type Issuer struct {
 	Name string
-	Type string // local, step-ca or vault
+	Type string // local, step-ca, vault, acme, command or files
+	ACME *ACME  `json:",omitempty"`
 
 	// local: the CA's files.
 	PassphraseFile string
@@ -72,11 +73,18 @@ type Issuer struct {
 	Mount     string
 	Role      string
 	IssuerRef string `json:",omitempty"` // one of several issuers in the mount
-	RootFile  string `json:",omitempty"` // the root, where the mount does not have it
+	RootFile  string `json:",omitempty"` // the root, where the mount does not have it; of command and files
 	Auth      VaultAuth
 	// RotateSecretID is the age at which the secret id of an AppRole is
 	// replaced; zero: never.
 	RotateSecretID time.Duration `json:",omitempty"`
+
+	// command: what is run, with its arguments.
+	Sign       []string      `json:",omitempty"`
+	RevokeWith []string      `json:",omitempty"`
+	Timeout    time.Duration `json:",omitempty"` // of one run; 0: a minute
+
+	Dir string `json:",omitempty"` // files: where CSRs are written, and certificates awaited
 
 	Rate float64 // orders a second; 0: no limit
 }
@@ -109,6 +117,7 @@ type Host struct {
 	// Retired: the machine is gone for good. No certificate has a placement
 	// there, and those that were on retired hosts alone are no more.
 	Retired bool `json:",omitempty"`
+	machine string
 }
 
 // Channel is one entry of notify. Exactly one way of sending is set.

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -60,6 +61,10 @@ func (l *loader) hosts(list []item) ([]Host, map[string]int) {
 		h.Name = it.name
 		if h.Address == "" {
 			h.Address = it.name
+		}
+		h.machine = h.Type + ":" + h.Root
+		if h.Type != "local" {
+			h.machine = fmt.Sprintf("%s:%s:%d%s", h.Jump, h.Address, h.Port, h.Root)
 		}
 		if h.Jump != "" {
 			jumps = append(jumps, i)

@@ -60,8 +60,8 @@ var required = map[string][]string{
 	"an issuer of type step-ca": {"url", "root_fingerprint", "provisioner"},
 	"an issuer of type vault":   {"address", "mount", "role", "auth"},
 	"an issuer of type acme":    {"directory"},
-	"an issuer of type command": {"sign"},
-	"an issuer of type files":   {"dir"},
+	"an issuer of type command": {"sign", "root_file"},
+	"an issuer of type files":   {"dir", "root_file"},
 	"auth of method approle":    {"role_id_file", "secret_id_file"},
 	"auth of method token":      {"token_file"},
 	"auth of method cert":       {"cert", "key"},
@@ -88,6 +88,10 @@ func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	u, err := url.Parse(s)
+	if err == nil && u.Scheme == "http" && u.User == nil && isAddress(u.Hostname()) {
+		l.fault(at, l.what()+" is plain HTTP, which can be read and changed on the way", "expected https://"+u.Host+", served with TLS")
+		return nil, false
+	}
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
 		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
 		l.fault(at, l.what()+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
@@ -187,13 +191,20 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 		l.fault(s["x5c"].at, "x5c is not complete", "expected {cert: FILE, key: FILE}")
 		return nil, false
 	}
+	var acme *ACME
+	if kind == "acme" {
+		if acme = l.acme(at, s); acme == nil {
+			return nil, false
+		}
+	}
 	return Issuer{
-		Type: kind, PassphraseFile: get[string](s, "passphrase_file"), CACert: get[string](s, "ca_cert"), CAKey: get[string](s, "ca_key"),
+		Type: kind, ACME: acme, PassphraseFile: get[string](s, "passphrase_file"), CACert: get[string](s, "ca_cert"), CAKey: get[string](s, "ca_key"),
 		URL: get[string](s, "url"), RootFingerprint: strings.ToLower(get[string](s, "root_fingerprint")),
 		Provisioner: get[string](s, "provisioner"), PasswordFile: get[string](s, "password_file"),
 		X5CCert: get[string](x5c, "cert"), X5CKey: get[string](x5c, "key"),
 		Address: get[string](s, "address"), Namespace: get[string](s, "namespace"),
 		Mount: get[string](s, "mount"), Role: get[string](s, "role"), Auth: auth,
+		Sign: texts(s, "sign"), RevokeWith: texts(s, "revoke"), Timeout: get[time.Duration](s, "timeout"), Dir: get[string](s, "dir"),
 		IssuerRef: get[string](s, "issuer_ref"), RootFile: get[string](s, "root_file"), RotateSecretID: get[time.Duration](s, "rotate_secret_id"),
 		Rate: get[float64](s, "rate"), RotateAt: get[renewer.Share](s, "rotate_at"), StandbyRoot: get[bool](s, "standby_root"),
 		MaxLifetime: get[time.Duration](s, "max_lifetime"), AllowedNames: texts(s, "allowed_names"),
@@ -212,10 +223,13 @@ func readVaultAuth(l *loader, at pos, n *yaml.Node) (any, bool) {
 // locate fills in where an issuer's files are unless the fleet file says so.
 func (i *Issuer) locate(stateDir string) {
 	i.RootsFile = filepath.Join(stateDir, "roots", i.Name+".pem") // not beside a local CA: both would be gone together
+	dir := filepath.Join(stateDir, "issuers", i.Name)
+	if i.ACME != nil {
+		i.ACME.StateFile = filepath.Join(dir, "acme.json")
+	}
 	if i.Type != "local" {
 		return
 	}
-	dir := filepath.Join(stateDir, "issuers", i.Name)
 	i.CRLDir = dir
 	if i.CACert == "" {
 		i.CACert = filepath.Join(dir, "ca.pem")

@@ -16,9 +16,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"socket_group":         "expected no such key: the socket is for its owner and root",
 	"allowed_hosts":        noSuchKey,
 	"recipients":           "expected identity_file alone",
-	"issuer type acme":     "expected type: local, step-ca or vault",
-	"issuer type command":  "expected type: local, step-ca or vault",
-	"issuer type files":    "expected type: local, step-ca or vault",
 	"host type kubernetes": "expected type: ssh or local",
 	"activate kubernetes":  "expected activate: systemd, signal, command, docker or none",
 	"via":                  noSuchKey,
@@ -57,30 +54,6 @@ var watchSchema = schema{
 	"starttls": enum("smtp", "imap", "postgresql"), "ca_cert": pathOf(true),
 	"host": text("the name of a host"), "file": pathOf(false), "expiring": duration(day, mostLifetime),
 }
-
-var acmeSchema = schema{
-	"directory": urlReader, "email": text("a mail address"), "ca_cert": pathOf(true),
-	"eab":   object("eab", schema{"kid_file": pathOf(true), "hmac_file": pathOf(true)}),
-	"roots": text("system, or a file"), "profile": text("the name of a profile of the server"), "preferred_chain": text("the common name of a root"),
-	"challenge": func(l *loader, at pos, n *yaml.Node) (any, bool) {
-		_, s, ok := l.choice(at, n, "challenge", challengeSchema, schema{})
-		return s, ok
-	},
-}
-
-var challengeSchema = schema{
-	"http-01":     object("http-01", schema{"listen": aListener, "host": text("the name of a host"), "dir": pathOf(false)}),
-	"tls-alpn-01": object("tls-alpn-01", schema{"listen": aListener}),
-	"dns-01": object("dns-01", schema{
-		"rfc2136": object("rfc2136", schema{"server": text("the address of a name server"), "zone": text("a zone"), "tsig_file": pathOf(true)}),
-		"exec":    argv,
-	}),
-	"dns-persist-01": object("dns-persist-01", schema{}),
-}
-
-var aListener = textLike("[host]:port, such as :80", func(s string) bool {
-	return isHostPort(s, 1) || strings.HasPrefix(s, ":") && isHostPort("host"+s, 1)
-})
 
 var workloadsSchema = schema{
 	"workloads": set("workloads", 1, textLike("a workload such as deployment/NAME", func(s string) bool {

@@ -29,7 +29,7 @@ func (r *resolver) placed(d *draft) {
 func (r *resolver) placement(d *draft, c *renewer.Certificate, p *renewer.Placement, h *Host) {
 	before := r.wrong()
 	*p = d.placed
-	p.Certificate, p.Host = c.Name, h.Name
+	p.Certificate, p.Host, p.Machine = c.Name, h.Name, h.machine
 	p.Dir = r.dir(d, h)
 	p.Activate = r.activation(d, h)
 	p.Guard = r.guard(d, c, p.Activate, h)

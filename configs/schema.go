@@ -109,7 +109,7 @@ var eventTypes = []string{
 	string(renewer.EventRenewalFailed), string(renewer.EventRolloutBlocked), string(renewer.EventRolledBack),
 	string(renewer.EventExpiring), string(renewer.EventExpired), string(renewer.EventDrifted),
 	string(renewer.EventUnreachable), string(renewer.EventRecovered), string(renewer.EventRolloutDone),
-	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventLifetimeTooShort), string(renewer.EventIssuerDown),
+	string(renewer.EventRestoreFailed), string(renewer.EventIssueWarning), string(renewer.EventOrderWaiting), string(renewer.EventLifetimeTooShort), string(renewer.EventIssuerDown),
 	string(renewer.EventBudgetExceeded), string(renewer.EventRevoked),
 	string(renewer.EventCARotationWaiting), string(renewer.EventCARotationStarted), string(renewer.EventCARotationDone),
 }

@@ -96,4 +96,19 @@ func TestTwoControllersOnOneHost(t *testing.T) {
 	first.must("adopt", "--take-over", "--all")
 	first.must("renew", "docker")
 	refused(second, first, "renew", "docker")
+
+	// A plain copy of the state, on the same machine.
+	third := newOperator(t)
+	third.fleet(hosts, entries)
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(first.dir, "state"), third.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	before = restarts()
+	issued := third.must("history", "-o", "csv")
+	refused(third, first, "renew", "docker")
+	if now := third.must("history", "-o", "csv"); strings.Count(now, "issued") != strings.Count(issued, "issued") {
+		t.Errorf("who is refused orders a certificate:\n%s\nbefore:\n%s", now, issued)
+	}
+	expect(t, restarts(), before)
+	first.must("renew", "docker")
 }

@@ -5,6 +5,7 @@ package inventory
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -21,7 +22,7 @@ func TestFlippedBitAnywhereIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, dir := openAt(t, path), t.TempDir()
+	whole, dir := aside(t, content), filepath.Dir(path)
 	want, noticed := everything(whole)
 	if noticed {
 		t.Fatal("the whole file has errors")

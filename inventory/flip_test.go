@@ -118,8 +118,23 @@ func everyBit(content, entry []byte, bit int) (bits []int) {
 	}
 }
 
-// flipped opens a copy of the file with bits changed. ok is false if that was
-// noticed while opening.
+// aside opens a copy of the file as it is; the file itself is changed meanwhile.
+func aside(t *testing.T, content []byte) *Inventory {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "inventory.db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i, err := Open(path, Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = i.Close() })
+	return i
+}
+
+// flipped opens the file with bits changed. ok is false if that was noticed while
+// opening.
 func flipped(t *testing.T, dir string, content []byte, bits ...int) (i *Inventory, ok bool) {
 	t.Helper()
 	if len(bits) == 0 {
@@ -150,7 +165,7 @@ func TestFlippedBitInAValueIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, dir := openAt(t, path), t.TempDir()
+	whole, dir := aside(t, content), filepath.Dir(path)
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, b := range buckets {
 		values := 0

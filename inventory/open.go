@@ -42,7 +42,7 @@ type Options struct {
 // safe for many goroutines.
 type Inventory struct {
 	path  string
-	onto  string   // Options.Machine
+	here  origin
 	file  *os.File // of db, and closed by it
 	db    *bolt.DB
 	now   func() time.Time
@@ -80,7 +80,7 @@ func Open(path string, o Options) (*Inventory, error) {
 	if err := checkPages(path, f, false); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	i := &Inventory{path: path, onto: o.Machine, file: f, now: o.Now, noSync: o.NoSync, torn: !whole}
+	i := &Inventory{path: path, here: origin{o.Machine, fileIDOf(f)}, file: f, now: o.Now, noSync: o.NoSync, torn: !whole}
 	if i.db, err = openBolt(f, path, o.ReadOnly, o.NoSync); err != nil {
 		return nil, err
 	}
@@ -132,25 +132,30 @@ func (i *Inventory) checkSchema() error {
 	return i.takeUp(nil)
 }
 
-// takeUp makes the inventory of a backup, or of another machine's, which time has
-// gone on since: see renewer.Record.Restored. After a crash it begins again.
+// takeUp makes the inventory of a backup, or a copy, which time has gone on since: see
+// renewer.Record.Restored. After a crash it begins again.
 func (i *Inventory) takeUp(err error) error {
 	if err != nil || i.db.IsReadOnly() {
 		return err
 	}
-	copied, whole := false, false
+	copied, backup, whole := false, false, false
 	err = i.view(func(tx *bolt.Tx) error {
 		id, err := identityOf(tx)
-		whole = id.Fleet != "" && (id.Machine != "" || i.onto == "")
-		copied = bMeta.of(tx).Get(keyCopied) != nil || id.became(i.onto)
+		whole = id.Fleet != "" && !id.lacks(i.here)
+		backup = bMeta.of(tx).Get(keyCopied) != nil
+		copied = backup || id.copied(i.here)
 		i.erasure.remains.Store(hasRemains(tx))
 		return err
 	})
 	if err != nil || !copied && whole {
 		return err
 	}
+	if copied && !backup {
+		slog.Warn("the inventory is a copy: its hosts are looked at first, and directories that the original keeps are refused",
+			"file", i.path, "hint", "if the original does not run any more: renewer adopt --take-over --all")
+	}
 	if !copied {
-		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.onto, false) })
+		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.here, false) })
 	}
 	names, err := i.Names()
 	if err != nil {
@@ -188,7 +193,7 @@ func (i *Inventory) takeUp(err error) error {
 		}
 	}
 	return i.update(func(tx *bolt.Tx) error {
-		return errors.Join(settle(tx, i.onto, true), bMeta.of(tx).Delete(keyCopied))
+		return errors.Join(settle(tx, i.here, true), bMeta.of(tx).Delete(keyCopied))
 	})
 }
 

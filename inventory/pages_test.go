@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,9 +90,9 @@ func TestADamagedPageNumberIsAnErrorThatNamesTheWayOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, r := filepath.Join(t.TempDir(), "inventory.db"), rand.New(rand.NewPCG(1, 2))
+	path, r := i.Path(), rand.New(rand.NewPCG(1, 2))
 	refused := 0
-	for _, at := range numbers(t, i.Path()) {
+	for _, at := range numbers(t, path) {
 		b := append([]byte{}, content...)
 		was := binary.NativeEndian.Uint64(b[at:])
 		next := was ^ 1<<r.IntN(64)

@@ -58,7 +58,7 @@ func create(tx *bolt.Tx, now time.Time) error {
 	if err := bMeta.of(tx).Put(keyCreated, []byte(now.UTC().Format(time.RFC3339))); err != nil {
 		return err
 	}
-	return errors.Join(stamp(tx), settle(tx, "", true))
+	return errors.Join(stamp(tx), settle(tx, origin{}, true))
 }
 
 func makeBuckets(tx *bolt.Tx) error {

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
+	"renewer/internal/procgroup"
 	"renewer/renewer"
 )
 
@@ -40,9 +40,7 @@ func run(ctx context.Context, program string, argv, env []string, stdin []byte) 
 	cmd.Args[0] = argv[0]
 	var out tail
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = bytes.NewReader(stdin), &out, &out, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second // for what holds its output open
+	procgroup.Own(cmd, time.Second)
 	err = cmd.Run()
 	switch {
 	case err == nil:

@@ -71,6 +71,7 @@ var kinds = map[renewer.EventType]kind{
 // notices have no end; each is told once.
 var notices = map[renewer.EventType]kind{
 	renewer.EventIssueWarning: {means: "the issuer gave something else than was asked for", command: "renewer show {certificate}"},
+	renewer.EventOrderWaiting: {means: "an order waits for the issuer to sign it, for as long as that takes", command: "renewer show {certificate}"},
 	renewer.EventRolloutDone:  {means: "a rollout is done and proven", command: "renewer show {certificate}"},
 	renewer.EventRecovered:    {means: "it is served as it should be again", command: "renewer verify {certificate}"},
 
@@ -150,7 +151,7 @@ func ends(e renewer.Event, t Trouble) bool {
 			return t.Generation != e.Generation
 		}
 		return true
-	case renewer.EventIssued:
+	case renewer.EventIssued, renewer.EventOrderWaiting: // the answer that was of no use is gone
 		return t.Kind == renewer.EventRenewalFailed && t.Host == ""
 	case renewer.EventStaged:
 		return t.Kind == renewer.EventRenewalFailed && here

@@ -62,6 +62,7 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 	}{
 		{"a failed order that is repeated", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventRenewalFailed, "")}, []string{"open renewal_failed a"}},
 		{"it was issued before anybody was told", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventIssued, "")}, nil},
+		{"its issuer takes its time", []renewer.Event{ev(renewer.EventRenewalFailed, ""), clean(ev(renewer.EventOrderWaiting, ""))}, nil},
 		{"a host that does not take it", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventIssued, "")}, []string{"open renewal_failed a on h"}},
 		{"and then does", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventStaged, "h")}, nil},
 		{
@@ -175,7 +176,7 @@ func TestAnyInterleaving(t *testing.T) {
 		renewer.EventRenewalFailed, renewer.EventIssued, renewer.EventStageFailed, renewer.EventStaged, renewer.EventRolledBack, renewer.EventRolloutBlocked,
 		renewer.EventRolloutDone, renewer.EventRolloutSuperseded, renewer.EventRolloutPlanned, renewer.EventRestoreFailed, renewer.EventRestored,
 		renewer.EventDrifted, renewer.EventUnreachable, renewer.EventRecovered, renewer.EventVerified, renewer.EventExpired, renewer.EventRemoved,
-		renewer.EventRolloutWaiting, renewer.EventActivated, renewer.EventIssuerDown, renewer.EventIssuerUp,
+		renewer.EventRolloutWaiting, renewer.EventOrderWaiting, renewer.EventActivated, renewer.EventIssuerDown, renewer.EventIssuerUp,
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s, now := newState(0), start

@@ -129,6 +129,7 @@ func (k FileKind) Secret() bool { return k == FileKey || k == FileBundle }
 type Placement struct {
 	Certificate string
 	Host        string
+	Machine     string                   `json:"-"` // that the host is, whatever it is called; empty: not known
 	Dir         string                   // absolute and clean
 	Files       map[FileKind]string      // base names within Dir
 	Modes       map[FileKind]fs.FileMode // permission bits, one for each of Files

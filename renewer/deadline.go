@@ -13,7 +13,11 @@ func (c Certificate) Deadline(g *Generation) Deadline {
 	if g == nil {
 		return Deadline{}
 	}
-	return Deadline{About: g.NotAfter.Add(-c.OverrideBefore), Last: g.NotAfter.Add(-c.OverrideBefore / 2)}
+	before := c.OverrideBefore
+	if given := g.given(); shorter(given, g.Request.Lifetime) { // it is meant for the lifetime of the entry
+		before = min(before, given/10)
+	}
+	return Deadline{About: g.NotAfter.Add(-before), Last: g.NotAfter.Add(-before / 2)}
 }
 
 // Near reports whether what is in place is about to expire.

@@ -107,30 +107,88 @@ func (rec *Record) forget(c Certificate, generation func(number int) *Generation
 }
 
 // Rejoin takes up placements that left the entry and are in it again as what they
-// were. They are looked at before they are called valid. It reports whether there
-// are any.
+// were, under the name that their host has now. They are looked at before they are called
+// valid. It reports whether there are any.
 func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
+	changed = rec.rename(c, now)
 	var stay []Departed
 	for _, d := range rec.Departed {
-		_, back := c.Placement(d.Host)
-		if _, has := rec.Placements[d.Host]; !back || has || d.State == nil {
+		to, back := "", false
+		if d.State != nil {
+			if to = d.State.on(c); to == "" {
+				to = d.Host
+			}
+			_, back = c.Placement(to)
+		}
+		st, has := rec.Placements[to]
+		switch {
+		case has && st.Placed() && st.Machine != "" && st.Machine == d.State.Machine && st.Layout == d.State.Layout: // which took its place
+			changed = true
+			continue
+		case !back || has:
 			stay = append(stay, d)
 			continue
 		}
-		if !changed {
-			changed, rec.Placements = true, maps.Clone(rec.Placements)
-		}
-		if rec.Placements == nil {
+		changed = true
+		if rec.Placements = maps.Clone(rec.Placements); rec.Placements == nil {
 			rec.Placements = map[string]PlacementState{}
 		}
-		st := *d.State
-		st.State, st.Matches, st.Error, st.Hint, st.Failures, st.Reprobe = HostActivated, false, "", "", 0, now
-		rec.Placements[d.Host] = st
+		rec.Placements[to] = d.State.lookedAtAnew(now)
 	}
 	if changed {
 		rec.Departed = stay
 	}
 	return changed
+}
+
+// rename follows hosts that were given other names in the fleet file, which may be names
+// that others had: what is placed stays with its machine. It reports whether there are any.
+func (rec *Record) rename(c Certificate, now time.Time) bool {
+	if rec.Rollout != nil && !rec.Rollout.Phase.Over() {
+		return false
+	}
+	to, taken := map[string]string{}, map[string]bool{}
+	for host, st := range rec.Placements {
+		if p, ok := c.Placement(host); st.Machine == "" || st.Interrupted != nil || ok && p.Machine == st.Machine {
+			continue
+		}
+		if name := st.on(c); name != "" && !taken[name] {
+			to[host], taken[name] = name, true
+		}
+	}
+	for n := -1; n != len(to); { // a name stays with what has it and does not move
+		n = len(to)
+		maps.DeleteFunc(to, func(_, name string) bool {
+			_, has := rec.Placements[name]
+			return has && to[name] == ""
+		})
+	}
+	if len(to) == 0 {
+		return false
+	}
+	was := rec.Placements
+	rec.Placements = maps.Clone(was)
+	maps.DeleteFunc(rec.Placements, func(host string, _ PlacementState) bool { return to[host] != "" })
+	for host, name := range to {
+		st := was[host]
+		rec.Placements[name] = st.lookedAtAnew(now)
+	}
+	return true
+}
+
+// on returns the host of an entry on whose machine the files are; empty for none.
+func (p *PlacementState) on(c Certificate) string {
+	for i := range c.Placements {
+		if at := &c.Placements[i]; p.Machine != "" && at.Machine == p.Machine && at.Layout() == p.Layout {
+			return at.Host
+		}
+	}
+	return ""
+}
+
+func (p PlacementState) lookedAtAnew(now time.Time) PlacementState {
+	p.State, p.Matches, p.Error, p.Hint, p.Failures, p.Reprobe = HostActivated, false, "", "", 0, now
+	return p
 }
 
 // Inherit returns the record of an entry whose files are the very ones of what left

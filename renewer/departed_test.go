@@ -2,7 +2,9 @@ package renewer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,5 +103,67 @@ func TestInheritTakesWhatItsFilesAre(t *testing.T) {
 	}
 	if len(old.Departed) != 2 || old.Name != "old" || st.Names != nil {
 		t.Errorf("what was inherited from was changed: %+v", old)
+	}
+}
+
+// Where what is placed lies is on a machine, whatever the fleet file calls it: a host that
+// is renamed, or names that are exchanged, leave nothing behind; a machine that got another
+// address is the host of its name.
+func TestWhatIsPlacedStaysWithItsMachine(t *testing.T) {
+	t.Parallel()
+	entry := func(hosts ...string) Certificate { // HOST=MACHINE
+		var names, machines []string
+		for _, h := range hosts {
+			name, machine, _ := strings.Cut(h, "=")
+			names, machines = append(names, name), append(machines, machine)
+		}
+		c := departedEntry([]Usage{UsageServer}, names...)
+		for i := range c.Placements {
+			c.Placements[i].Machine = machines[i]
+		}
+		return c
+	}
+	generation := func(n int) *Generation {
+		return &Generation{Number: n, Usages: []Usage{UsageServer}, NotAfter: t0.Add(time.Hour)}
+	}
+	for name, tc := range map[string]struct {
+		now  []string
+		want string // host:the machine on which it was placed, those that left in brackets
+	}{
+		"as it was":                      {[]string{"a=1", "b=2"}, "a:1 b:2"},
+		"renamed":                        {[]string{"a=1", "c=2"}, "a:1 c:2"},
+		"exchanged":                      {[]string{"a=2", "b=1"}, "a:2 b:1"},
+		"moved on by one":                {[]string{"b=1", "c=2"}, "b:1 c:2"},
+		"another address":                {[]string{"a=1", "b=3"}, "a:1 b:2"},
+		"its name is another's now":      {[]string{"a=3", "b=1"}, "a:1 b:2"},
+		"one left":                       {[]string{"a=1"}, "a:1 (b:2)"},
+		"one left, the other is renamed": {[]string{"c=1"}, "c:1 (b:2)"},
+		"its name is known no more":      {[]string{"a=1", "c=3"}, "a:1 (b:2)"},
+	} {
+		for _, recorded := range []bool{false, true} { // that what is not in the entry by name left it
+			c := entry(tc.now...)
+			layout := entry("a=1").Placements[0].Layout()
+			state := func(machine string) PlacementState {
+				return PlacementState{Revision: "r1-1", Generation: 1, Origin: OriginIssued, Layout: layout, Machine: machine}
+			}
+			rec := Record{Name: "web", Placements: map[string]PlacementState{"a": state("1"), "b": state("2")}}
+			rec.noteRole(c)
+			none := func(string) bool { return false }
+			if recorded {
+				rec.forget(c, generation, none, t0)
+			}
+			rec.Rejoin(c, t0)
+			rec.forget(c, generation, none, t0)
+			var got []string
+			for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
+				got = append(got, host+":"+rec.Placements[host].Machine)
+			}
+			for _, d := range rec.Departed {
+				got = append(got, "("+d.Host+":"+d.State.Machine+")")
+			}
+			if text := strings.Join(got, " "); text != tc.want {
+				t.Errorf("%s, recorded %t: %s, want %s", name, recorded, text, tc.want)
+			}
+		}
 	}
 }

@@ -26,6 +26,16 @@ const (
 // one through only after RetryAfter. Nothing is wrong.
 var ErrRate = errors.New("the issuer's rate is used up")
 
+// ErrLater says that the issuer has the order and has not signed it yet, which may take
+// days: it is asked again with the same key, no sooner than RetryAfter. Nothing is wrong,
+// unless the class is ClassMisconfigured: then the answer was of no use, and another one
+// is waited for.
+var ErrLater = errors.New("not signed yet")
+
+// ErrNoNames says that an issuer signs names that were proven and nothing else, and the
+// order has none: it cannot give what a probe presents for minutes.
+var ErrNoNames = errors.New("the issuer signs names alone")
+
 // Error carries what somebody decides on: the class, and the way out for a
 // person. Either may be empty.
 type Error struct {
@@ -73,7 +83,7 @@ func EndingOf(err error) Ending {
 		return EndDone
 	case errors.Is(err, ErrLocal):
 		return EndLocal
-	case errors.Is(err, ErrRate):
+	case errors.Is(err, ErrRate), errors.Is(err, ErrLater):
 		return EndHeld
 	case ClassOf(err) == ClassRefused:
 		return EndRefused

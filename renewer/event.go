@@ -11,6 +11,7 @@ const (
 	EventRolloutPlanned    EventType = "rollout_planned"
 	EventIssued            EventType = "issued"
 	EventIssueWarning      EventType = "issue_warning"
+	EventOrderWaiting      EventType = "order_waiting" // the issuer has the order, and may sign days later
 	EventStaged            EventType = "staged"
 	EventStageFailed       EventType = "stage_failed"
 	EventActivated         EventType = "activated"

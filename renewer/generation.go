@@ -2,13 +2,16 @@ package renewer
 
 import (
 	"crypto"
-	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -42,6 +45,9 @@ func (r Request) Same(other Request) bool {
 // process: an issuer gets its public half, or a CSR that it signed.
 type Order struct {
 	Certificate string
+	// Generation is the number that it is to have: each order of a certificate has another
+	// one, and the same for as long as it takes.
+	Generation int
 	Request
 	Key crypto.Signer
 	// Previous is the chain that this key had before, where a renewal keeps the
@@ -54,7 +60,59 @@ type Order struct {
 func (o Order) CSR() ([]byte, error) {
 	tmpl := &x509.CertificateRequest{Subject: pkix.Name{CommonName: o.CommonName}}
 	tmpl.DNSNames, tmpl.IPAddresses = SplitSANs(o.SANs)
-	der, err := x509.CreateCertificateRequest(rand.Reader, tmpl, o.Key)
+	return o.csr(tmpl)
+}
+
+// RequestPEM returns the CSR in PEM, with the usages asked for as requested extensions
+// too, for issuers that get nothing else (RFC 2986, and RFC 5280, 4.2.1.3 and 4.2.1.12).
+func (o Order) RequestPEM() ([]byte, error) {
+	tmpl := &x509.CertificateRequest{Subject: pkix.Name{CommonName: o.CommonName}}
+	tmpl.DNSNames, tmpl.IPAddresses = SplitSANs(o.SANs)
+	use := asn1.BitString{Bytes: []byte{0x80}, BitLength: 1} // digitalSignature
+	if _, ok := o.Key.Public().(*rsa.PublicKey); ok && slices.Contains(o.Usages, UsageServer) {
+		use = asn1.BitString{Bytes: []byte{0xa0}, BitLength: 3} // and keyEncipherment
+	}
+	var extended []asn1.ObjectIdentifier
+	for _, u := range o.Usages {
+		extended = append(extended, usageOIDs[u])
+	}
+	for _, e := range []struct {
+		id       int
+		critical bool
+		value    any
+	}{{15, true, use}, {37, false, extended}} {
+		der, err := asn1.Marshal(e.value)
+		if err != nil {
+			return nil, fmt.Errorf("make the CSR of %s: %w", o.Certificate, err)
+		}
+		tmpl.ExtraExtensions = append(tmpl.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, e.id}, Critical: e.critical, Value: der})
+	}
+	der, err := o.csr(tmpl)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+}
+
+// usageOIDs are those of RFC 5280, section 4.2.1.12.
+var usageOIDs = map[Usage]asn1.ObjectIdentifier{
+	UsageServer: {1, 3, 6, 1, 5, 5, 7, 3, 1}, UsageClient: {1, 3, 6, 1, 5, 5, 7, 3, 2},
+}
+
+// UsageOf returns the usage with an OID or, where renewer does not ask for it, the OID.
+func UsageOf(id asn1.ObjectIdentifier) Usage {
+	for u, known := range usageOIDs {
+		if known.Equal(id) {
+			return u
+		}
+	}
+	return Usage(id.String())
+}
+
+// csr signs without a random source (RFC 6979 for ECDSA), so that the same order is the
+// same CSR, byte by byte, each time it is made.
+func (o Order) csr(tmpl *x509.CertificateRequest) ([]byte, error) {
+	der, err := x509.CreateCertificateRequest(nil, tmpl, o.Key)
 	if err != nil {
 		return nil, fmt.Errorf("make the CSR of %s: %w", o.Certificate, err)
 	}
@@ -109,7 +167,7 @@ type Generation struct {
 	SANs        []string  `json:"sans"`
 	Usages      []Usage   `json:"usages"`
 	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
+	NotAfter    time.Time `json:"not_after"` // of the leaf, or of a CA above it that ends first
 	IssuedAt    time.Time `json:"issued_at"`
 	RenewAt     time.Time `json:"renew_at"`
 	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
@@ -148,6 +206,14 @@ func NewGeneration(name string, number int, req Request, chain Chain, policy Ren
 	}
 	g.Renewal, g.RenewAt = policy, policy.Time(g)
 	return g
+}
+
+// EndBy has a generation end with a CA above it, at t, where that is before its leaf.
+func (g *Generation) EndBy(t time.Time) {
+	if t = t.UTC(); t.Before(g.NotAfter) {
+		g.NotAfter = t
+		g.RenewAt = g.Renewal.Time(*g)
+	}
 }
 
 // usageNames are the extended key usages that issuers are known to add, by

@@ -200,8 +200,10 @@ func (l Looked) apply(a *applied) bool {
 		st.Reprobe = l.Look.At.Add(Backoff(1, st.Revision)) // it is this machine that could not look
 	}
 	a.ch.Events = append(a.ch.Events, st.Observe(l.Look, a.Certificate.Name, l.Host)...)
-	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil && st.Dirs == nil { // a version before did not say
-		st.in(p.Dir)
+	if p, ok := a.Certificate.Placement(l.Host); ok && l.Look.Err == nil {
+		if st.Machine = p.Machine; st.Dirs == nil { // a version before did not say
+			st.in(p.Dir)
+		}
 	}
 	a.Record.Placements[l.Host] = st
 	return true

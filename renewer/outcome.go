@@ -15,7 +15,7 @@ const (
 	EndDone    Ending = "done"
 	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
 	EndFailed  Ending = "failed"  // it may work the next time
-	EndHeld    Ending = "held"    // not now: a guard, or the rate of the issuer; the service was not touched
+	EndHeld    Ending = "held"    // not now: a guard, the rate of the issuer, or one that takes its time
 	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
 	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
 )
@@ -40,7 +40,7 @@ type Outcome struct {
 	NotBegun bool    // activate, failed or lost: nothing was flipped
 	Held     Held    // activate, restore: held
 
-	Generation *Generation   // order: what was issued
+	Generation *Generation   // order: what was issued; nil without an error: only its key was made
 	Key        *SealedKey    // order: the private key of Generation
 	Warnings   []string      // order: what the issuer added or shortened; probe: what could not be checked
 	Revision   string        // stage: what now lies beside what is live
@@ -50,7 +50,7 @@ type Outcome struct {
 	Roots      RootSet       // stage: of the ca file; failed: wanted there
 	Foreign    RootSet       // stage: those of Roots that were found in the file that was there
 	WasForeign bool          // stage: renewer did not write what is live
-	Found      *Seen         // stage, held: files that renewer did not write were found where nothing was placed yet
+	Found      *Seen         // stage, held: what was found where nothing was placed yet; Previous is its revision where renewer wrote it, and has forgotten
 	Bare       bool          // stage: a look found no files at all where nothing was placed yet
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone

@@ -46,6 +46,36 @@ func (r Renewal) Held(g Generation, now time.Time) time.Time {
 	return r.Time(g)
 }
 
+// Suggestion is until when an issuer wants a certificate renewed at the latest, and why:
+// it may be about to revoke it. Zero: it has no opinion.
+type Suggestion struct {
+	By    time.Time
+	Why   string
+	Again time.Duration // after which it wants to be asked again
+}
+
+// leastKept is how long the second of two certificates is kept whatever an issuer
+// suggests, where the first was not: one that wants every certificate replaced at once
+// must not make a renewal loop.
+const leastKept = 24 * time.Hour
+
+// Sooner returns when a generation is due by a suggestion; ok is false where that is no
+// sooner than it is due anyway. before is the generation before it; nil for none.
+func (s Suggestion) Sooner(g Generation, before *Generation) (at time.Time, ok bool) {
+	at = s.By
+	least := min(leastKept, g.given()/10)
+	if earliest := g.IssuedAt.Add(least); before != nil && g.IssuedAt.Sub(before.IssuedAt) < least && at.Before(earliest) {
+		at = earliest
+	}
+	at = at.UTC().Truncate(time.Second)
+	return at, !s.By.IsZero() && at.Before(g.RenewAt)
+}
+
+// Pick returns a time between two, the same one for a certificate each time.
+func Pick(start, end time.Time, fingerprint string) time.Time {
+	return start.Add(part(max(end.Sub(start), 0), fraction(fingerprint)))
+}
+
 func part(d time.Duration, s Share) time.Duration { return time.Duration(float64(d) * float64(s)) }
 
 // fraction derives a number in [0, 1) from text.

@@ -89,6 +89,13 @@ func placementReason(p Placement, o Observed) (Reason, bool) {
 	return Reason{}, false
 }
 
+// Differs says how a request for the certificate of r is not what r asks for: its names,
+// usages and key; empty where it is.
+func (r Request) Differs(other Request) string {
+	other.Issuer, other.Profile = r.Issuer, r.Profile
+	return strings.Join(changed(r, other), "; ")
+}
+
 // changed says, field by field, how what is wanted differs from what was
 // issued. The lifetime is not compared: it holds from the next renewal on.
 func changed(was, want Request) []string {

@@ -76,6 +76,8 @@ type PlacementState struct {
 	// Dirs are where it was placed, the directory of the live names first; none:
 	// unknown. Earlier ones may have the keys of generations still.
 	Dirs []string `json:"dirs,omitempty"`
+	// Machine is where that is, whatever its host was called then; empty: unknown.
+	Machine string `json:"machine,omitempty"`
 	// Names are those of the certificate under which its revisions lie there, that of
 	// the live names first; none: it was never renamed.
 	Names []string `json:"names,omitempty"`

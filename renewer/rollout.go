@@ -97,11 +97,14 @@ const (
 
 // Rollout is one generation on its way to placements.
 type Rollout struct {
-	ID          string   `json:"id"` // NAME#N
-	Certificate string   `json:"certificate"`
-	Kind        Kind     `json:"kind"`
-	Generation  int      `json:"generation"`
-	Reasons     []Reason `json:"reasons"`
+	ID          string `json:"id"` // NAME#N
+	Certificate string `json:"certificate"`
+	Kind        Kind   `json:"kind"`
+	Generation  int    `json:"generation"`
+	// Ordered is the generation that is being ordered from an issuer which may sign days
+	// later: its key is in the inventory already. 0 otherwise.
+	Ordered int      `json:"ordered,omitempty"`
+	Reasons []Reason `json:"reasons"`
 	// Entry and Request are the fleet file's when it was planned: the first
 	// tells that something changed, the second whether that asks for another
 	// certificate.

@@ -26,13 +26,13 @@ func (Sealed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sealedText)
 func (Sealed) MarshalText() ([]byte, error) { return []byte(sealedText), nil }
 
 // NeedsKey reports whether the private key of a generation may still have to be
-// placed somewhere: an open rollout delivers it, or it is current while a
+// placed somewhere: an open rollout delivers or orders it, or it is current while a
 // placement has another one.
 func (rec Record) NeedsKey(generation int) bool {
 	if generation <= 0 {
 		return false
 	}
-	if r := rec.Rollout; r != nil && r.Generation == generation && !r.Phase.Over() {
+	if r := rec.Rollout; r != nil && !r.Phase.Over() && (r.Generation == generation || r.Ordered == generation) {
 		return true
 	}
 	if generation == rec.Current {

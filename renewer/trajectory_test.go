@@ -56,6 +56,16 @@ func TestTrajectories(t *testing.T) {
 			}
 			return nil
 		}},
+		{name: "order_signed_days_later", hosts: []string{"a"}, fail: func(a Action, nth int) *Outcome {
+			if a.Kind != ActOrder || nth > 5 {
+				return nil
+			}
+			later := fmt.Errorf("issuer offline: %w", ErrLater)
+			return map[int]*Outcome{
+				1: {Key: &SealedKey{Certificate: "web", Generation: 2}}, 2: {Err: later}, 3: {Err: later},
+				4: {Err: &Error{Class: ClassMisconfigured, Err: fmt.Errorf("half-written: %w", ErrLater)}}, 5: {Err: later},
+			}[nth]
+		}},
 		{name: "order_too_short", hosts: []string{"a"}, fail: func(a Action, _ int) *Outcome {
 			if a.Kind == ActOrder {
 				return &Outcome{Err: &Error{Class: ClassRefused, Err: tooShort{errors.New("it ends in an hour")}}}

@@ -12,8 +12,11 @@ import (
 func (t *transition) ordered() {
 	r, o := t.r, t.o
 	switch {
+	case o.Err == nil && o.Generation == nil:
+		r.Ordered, t.ch.Key = o.Key.Generation, o.Key
 	case o.Err == nil:
 		g := o.Generation
+		r.Ordered = 0
 		r.Phase, r.Attempts, r.NextAt, r.Wait, r.Error, r.Hint = PhaseRolling, 0, time.Time{}, nil, "", ""
 		r.Generation, t.Record.Latest, t.Record.KeyLost = g.Number, max(g.Number, t.Record.Latest), false
 		t.Rolling, t.ch.Generation, t.ch.Key = g, g, o.Key
@@ -26,6 +29,8 @@ func (t *transition) ordered() {
 			t.event(EventRolloutWaiting, o.Err.Error(), nil)
 		}
 		r.NextAt, r.Wait = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), &Wait{Kind: WaitRate, Since: o.At}
+	case errors.Is(o.Err, ErrLater):
+		t.later()
 	case o.End == EndLocal:
 		if !r.Wait.For(WaitLocal) {
 			r.Wait = &Wait{Kind: WaitLocal, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
@@ -52,6 +57,30 @@ func (t *transition) ordered() {
 	}
 }
 
+// LaterInterval is how often an issuer that takes its time is asked.
+const LaterInterval = time.Minute
+
+// later waits for an issuer that has not signed yet, however long that takes: asked at
+// equal intervals, and told when what it says changes.
+func (t *transition) later() {
+	r, o, was := t.r, t.o, t.r.Wait
+	r.Wait = &Wait{Kind: WaitIssuer, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
+	r.Attempts, r.NextAt = 0, o.At.Add(max(LaterInterval, min(RetryAfter(o.Err), BackoffMax)))
+	failed := r.Error
+	r.Error, r.Hint = "", ""
+	if was.For(WaitIssuer) {
+		r.Wait.Since = was.Since
+	}
+	switch {
+	case ClassOf(o.Err) == ClassMisconfigured:
+		if r.Error, r.Hint = r.Wait.Why, r.Wait.Hint; r.Error != failed {
+			t.event(EventRenewalFailed, "another answer of the issuer is waited for", o.Err)
+		}
+	case !was.For(WaitIssuer), failed != "": // its words may change from one time to the next
+		t.event(EventOrderWaiting, r.Wait.Why, nil)
+	}
+}
+
 // orderBackoff is Backoff, and never sooner than the issuer asked for; but an
 // issuer cannot ask for more than BackoffMax.
 func orderBackoff(attempts int, what string, err error) time.Duration {
@@ -66,7 +95,9 @@ func (t *transition) staged() {
 	switch {
 	case o.Found != nil: // nothing is written before it is known who accepts what is there
 		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending
-		t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		if o.Previous == "" {
+			t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+		}
 		return
 	case o.Missing == MissingKey && t.r.Kind == KindRollback:
 		t.fail(o.Err)
@@ -124,6 +155,8 @@ func (t *transition) place() {
 	t.p.PlacedAt, t.p.Interrupted = t.o.At, nil
 	t.p.under(t.Certificate.Name)
 	t.p.in(t.o.Dir)
+	p, _ := t.Certificate.Placement(s.Host)
+	t.p.Machine = p.Machine
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen
 		seen.Roots, t.p.Seen = s.Roots, &seen

@@ -174,6 +174,7 @@ type Verification struct {
 	OnDisk      string    `json:"on_disk_sha256"`
 	Served      string    `json:"served_sha256"`
 	Problems    []string  `json:"problems"`
+	Unreachable bool      `json:"unreachable,omitempty"` // its host: nothing was looked at
 	NotChecked  []string  `json:"not_checked,omitempty"`
 	At          time.Time `json:"at"`
 }

@@ -16,6 +16,7 @@ const (
 	WaitPause       WaitKind = "pause"       // between two hosts
 	WaitGuard       WaitKind = "guard"       // what the service runs
 	WaitRate        WaitKind = "rate"        // of the issuer
+	WaitIssuer      WaitKind = "issuer"      // it has the order, and has not signed it yet
 	WaitPace        WaitKind = "pace"        // canary, max_parallel, or one that failed, of the rollout or of its entry
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
@@ -110,6 +111,9 @@ func (n *Next) wait(w Waiting) {
 
 // ordering says what an order waits for.
 func (r *Rollout) ordering() Waiting {
+	if r.Wait.For(WaitIssuer) {
+		return Waiting{Kind: WaitIssuer, Text: r.Wait.Why, Since: r.Wait.Since, Until: r.NextAt}
+	}
 	if r.Wait.For(WaitRate) || r.Error == "" {
 		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
 	}
@@ -148,9 +152,14 @@ func failedTries(n int, next time.Time) string {
 	return fmt.Sprintf("%d attempts failed; the next is at %s", n, date(next))
 }
 
-// window says which window keeps a rollout from activating.
+// window says which window keeps a rollout from activating, or until when it is kept to.
 func (r *Rollout) window(c Certificate, k Conditions) Waiting {
-	return Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
+	w := Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
+	if about := k.Deadline.About; !about.IsZero() && about.Before(w.Until) {
+		w.Text += ", and is waited for until " + date(about) + " at most: what is in place is about to expire then"
+		w.Until = about
+	}
+	return w
 }
 
 // paced says why no further host of a rollout may begin.

@@ -33,6 +33,9 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		"the issuer's rate, as once": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt = PhaseOrdering, t0.Add(time.Minute)
 		}, "rate the issuer's rate lets it through at 2026-01-01T00:01:00Z"},
+		"an issuer that takes its time": {func(_ *Certificate, r *Rollout, _ *Conditions) {
+			r.Phase, r.NextAt, r.Wait = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitIssuer, Why: "waits for web.crt"}
+		}, "issuer waits for web.crt"},
 		"an order that failed": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Phase, r.NextAt, r.Attempts, r.Error = PhaseOrdering, t0.Add(time.Minute), 3, "down"
@@ -45,6 +48,13 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 				r.Steps[0].State = StepStaged
 			},
 			"window window nightly opens 2026-01-01T02:00:00Z",
+		},
+		"a window that opens too late": {
+			func(c *Certificate, r *Rollout, k *Conditions) {
+				c.Window, k.WindowOpen, k.WindowNext, k.Deadline = "nightly", false, t0.Add(2*time.Hour), Deadline{About: t0.Add(time.Hour), Last: t0.Add(90 * time.Minute)}
+				r.Steps[0].State = StepStaged
+			},
+			"window window nightly opens 2026-01-01T02:00:00Z, and is waited for until 2026-01-01T01:00:00Z at most: what is in place is about to expire then",
 		},
 		"a pause": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {

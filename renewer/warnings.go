@@ -30,7 +30,9 @@ func (g Generation) Warnings(before *Generation) []string {
 	}
 	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {
 		told := before.Request.Lifetime == asked && shorter(before.given(), asked) && !shorter(given, before.given())
-		if !told {
+		if chain, err := g.Parse(); !told && err == nil && chain.Leaf.NotAfter.After(g.NotAfter) {
+			out = append(out, fmt.Sprintf("the certificate from issuer %s ends at %s, after its CA, which ends at %s; it is renewed by that", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
+		} else if !told {
 			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second)))
 		}
 	}

@@ -26,7 +26,7 @@ back of the next renewal. Do it before the daemon knows the entry: what it finds
 in the fleet file and not in the inventory it issues.
 
 Each directory is kept by one renewer: a copy of it, such as a restored backup beside
-the old machine, is refused, and so is another fleet. With --take-over this renewer
+the old machine or a copied state directory, is refused, and so is another fleet. With --take-over this renewer
 keeps the directories of a host, or of all hosts, from now on, and the other one is
 refused. Stop that one first.`,
 		Example: "  renewer adopt host-b --certificate docker\n  renewer adopt --take-over host-b\n  renewer adopt --take-over --all",

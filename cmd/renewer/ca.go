@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -33,6 +34,7 @@ where the fleet file has one local issuer.`,
 			return c.fromFleet(localIssuers)(), cobra.ShellCompDirectiveNoFileComp
 		}
 	}
+	cmd.AddCommand(newCASignRequests(c)) // whose argument is a directory
 	return cmd
 }
 
@@ -202,6 +204,7 @@ as after renewer ca rotate.`,
 				if err := daemon.CAImportNext(cmd.Context(), s, f, req.Issuer, cert, key, ask); err != nil {
 					return err
 				}
+				c.remarks(local.Info{Issuer: req.Issuer, StrictPeers: daemon.NextStrictFaults(f, req.Issuer)}, "renewer ca rotate "+req.Issuer+" --cancel takes it back; then have it signed anew with what is missing (RFC 5280)")
 				req.Kind = "import"
 				return c.rotate(cmd.Context(), s, req)
 			})
@@ -243,24 +246,23 @@ func (c *cli) showCA(info local.Info) {
 		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
 		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
 		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
-	for _, left := range info.LeftOut {
-		c.say("left out: %s, which has the same key or is above one that has", left)
-	}
-	if len(info.StrictPeers) > 0 {
-		c.caution(c.strictPeers(info))
-	}
-}
-
-// strictPeers says who refuses this CA, and what to do.
-func (c *cli) strictPeers(info local.Info) error {
 	fix := ""
 	if f, err := c.fleet(); err == nil {
 		if i := slices.IndexFunc(f.Issuers, func(is configs.Issuer) bool { return is.Name == info.Issuer }); i >= 0 {
 			fix = daemon.StrictFix(f, f.Issuers[i])
 		}
 	}
-	return renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")),
-		cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
+	c.remarks(info, cmp.Or(fix, "have it signed anew with what is missing (RFC 5280)"))
+}
+
+// remarks say what was left out of an import, and who refuses the CA.
+func (c *cli) remarks(info local.Info, fix string) {
+	for _, left := range info.LeftOut {
+		c.say("left out: %s, which the CA does not need", left)
+	}
+	if len(info.StrictPeers) > 0 {
+		c.caution(renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")), fix))
+	}
 }
 
 func pathLength(n int) any {
@@ -296,7 +298,11 @@ func localIssuer(f *configs.Fleet, args []string) (string, error) {
 
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
-		return atomicfile.ReadPassphrase(file)
+		b, err := atomicfile.ReadPassphrase(file)
+		if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
+			err = renewer.WithHint(err, "name the file that is meant: --passphrase-file FILE")
+		}
+		return b, err
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
 		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted, and there is no terminal to ask for its passphrase", key), "give --passphrase-file FILE")

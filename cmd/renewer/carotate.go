@@ -165,7 +165,11 @@ func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRe
 	}
 	err = c.object(v, func() error {
 		c.showRotation(v)
-		return c.showRotationPlan(v)
+		err := c.showRotationPlan(v)
+		for _, line := range v.Warnings {
+			fmt.Fprintf(c.out, "note: %s\n", line)
+		}
+		return err
 	})
 	if err == nil && req.Wait && v.EndedAt.IsZero() {
 		c.complain(notOver(v))
@@ -217,9 +221,6 @@ func (c *cli) showRotationPlan(v renewer.RotationView) error {
 	}
 	for _, line := range v.Breaks {
 		fmt.Fprintf(c.out, "breaks: %s\n", line)
-	}
-	for _, line := range v.Warnings {
-		fmt.Fprintf(c.out, "note: %s\n", line)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +19,9 @@ func newCheck(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the fleet file",
-		Long: `Validates the fleet file; it needs no CA and no state. Where the certificate of a
-local CA is there, what that CA may not sign is an error too. With --online it also
+		Long: `Validates the fleet file; it needs no CA and no state. What max_lifetime and
+allowed_names of a local issuer do not allow is an error; where the certificate of its
+CA is there, what that CA may not sign is one too. With --online it also
 logs in at each issuer, reaches each host, and looks whether what is restarted there
 would start again.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
@@ -46,6 +48,9 @@ would start again.`,
 				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
+			if found.Records, err = daemon.NeededRecords(f); err != nil {
+				return err
+			}
 			if err := c.object(found, func() error { return c.showChecked(found, online) }); err != nil {
 				return err
 			}
@@ -69,10 +74,12 @@ type checked struct {
 	Certificates int                    `json:"certificates"`
 	Hosts        int                    `json:"hosts"` // with a placement
 	Issuers      int                    `json:"issuers"`
-	Refused      int                    `json:"refused"` // reasons for which a local CA would not sign
+	Refused      int                    `json:"refused"` // reasons for which a local issuer would not sign
 	IssuerStatus []renewer.IssuerStatus `json:"issuer_status,omitempty"`
 	HostStatus   []renewer.HostStatus   `json:"host_status,omitempty"`
 	Findings     []renewer.Finding      `json:"findings,omitempty"`
+	// Records are those that have to be in the DNS, by issuer (dns-persist-01).
+	Records map[string][]string `json:"records,omitempty"`
 }
 
 func placedOn(f *configs.Fleet) int {
@@ -90,11 +97,16 @@ func (c *cli) showChecked(found checked, online bool) error {
 	if !found.OK {
 		verdict = "the file is valid, and not everything answers"
 		if found.Refused > 0 {
-			verdict = "the file is valid, and a CA refuses what it asks for"
+			verdict = "the file is valid, and an issuer refuses what it asks for"
 		}
 	}
 	fmt.Fprintf(c.out, "%s: %s (%s on %s, %s)\n", found.File, verdict, count(found.Certificates, "certificate"),
 		count(found.Hosts, "host"), count(found.Issuers, "issuer"))
+	for _, name := range slices.Sorted(maps.Keys(found.Records)) {
+		for _, r := range found.Records[name] {
+			fmt.Fprintf(c.out, "issuer %s needs in the DNS: %s\n", name, r)
+		}
+	}
 	if !online {
 		return nil
 	}

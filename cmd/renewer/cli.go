@@ -142,18 +142,22 @@ func (c *cli) load(how func(string) (*configs.Fleet, error)) (*configs.Fleet, er
 	return f, nil
 }
 
-// options are what the daemon package gets from the command line. With -v only
-// the daemon logs more: commands show the same events as progress.
-func (c *cli) options(fleetFile string, usual slog.Level) daemon.Options {
-	level := usual
+// options are what the daemon package gets from the command line.
+func (c *cli) options(fleetFile string) daemon.Options {
+	return daemon.Options{Version: versionText(), Log: slog.Default(), Config: fleetFile, Reading: c.reading}
+}
+
+// daemonLog is the log of the daemon. Commands have notices, and show with -v the same
+// events as progress.
+func (c *cli) daemonLog() *slog.Logger {
+	level := slog.LevelInfo
 	switch {
 	case c.quiet:
 		level = slog.LevelError
-	case c.verbose && usual == slog.LevelInfo:
+	case c.verbose:
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(c.errOut, &slog.HandlerOptions{Level: level}))
-	return daemon.Options{Version: versionText(), Log: log, Config: fleetFile, Reading: c.reading}
+	return slog.New(slog.NewTextHandler(c.errOut, &slog.HandlerOptions{Level: level}))
 }
 
 // with hands the running daemon or, where none runs, the state opened in
@@ -178,7 +182,7 @@ func (c *cli) inProcess(ctx context.Context, how func(string) (*configs.Fleet, e
 	if err != nil {
 		return err
 	}
-	a, err := daemon.Open(ctx, f, c.options(f.Path, slog.LevelWarn))
+	a, err := daemon.Open(ctx, f, c.options(f.Path))
 	if err != nil {
 		return err
 	}
@@ -215,7 +219,7 @@ func (c *cli) read(ctx context.Context, do func(reader) error) error {
 	if err != nil {
 		return err
 	}
-	if g := daemon.OpenGlimpse(path, c.options(path, slog.LevelWarn)); g != nil {
+	if g := daemon.OpenGlimpse(path, c.options(path)); g != nil {
 		return errors.Join(do(g), g.Close())
 	}
 	return c.inProcess(ctx, configs.LoadForReading, func(s server.Service) error { return do(s) })

@@ -168,3 +168,29 @@ func TestShowGivesSupersededGenerationsUnderTheRightColumns(t *testing.T) {
 		}
 	}
 }
+
+// A host that cannot be reached is no difference: it was not looked at, which fails, unless
+// what was looked at differs and that was asked for.
+func TestVerifySaysWhatCouldNotBeLookedAt(t *testing.T) {
+	t.Parallel()
+	right, differs, away := renewer.Verification{Certificate: "a", Host: "here", OK: true}, renewer.Verification{Certificate: "b", Host: "here"}, renewer.Verification{Certificate: "c", Host: "far", Unreachable: true}
+	for _, x := range []struct {
+		found    []renewer.Verification
+		exitCode bool
+		exit     int
+		state    string
+	}{
+		{[]renewer.Verification{right, away}, false, exitFailed, "unreachable"},
+		{[]renewer.Verification{right, away}, true, exitFailed, "unreachable"},
+		{[]renewer.Verification{differs, away}, true, exitFound, "unreachable"},
+		{[]renewer.Verification{right, differs}, false, 0, "differs"},
+		{[]renewer.Verification{right, differs}, true, exitFound, "differs"},
+	} {
+		var out bytes.Buffer
+		c := &cli{out: &out, errOut: io.Discard, format: asCSV, began: true}
+		err := c.verified(x.found, x.exitCode)
+		if code := c.report(err); code != x.exit || !strings.Contains(out.String(), x.state) || code == exitFailed && !strings.Contains(renewer.Hint(err), "renewer host check far") {
+			t.Errorf("%+v: %v (%d)\n%s", x, err, code, &out)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -61,6 +62,7 @@ them, and proves it by looking at what is really served.
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
 			c.colours()
+			slog.SetDefault(slog.New(notices{c: c}))
 		},
 	}
 	flags := root.PersistentFlags()

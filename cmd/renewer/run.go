@@ -38,7 +38,8 @@ trust gate, an issuer that says later, or a host that cannot be reached.`,
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
 			defer signal.Stop(reload)
-			return daemon.Run(cmd.Context(), path, c.options(path, slog.LevelInfo), reload)
+			slog.SetDefault(c.daemonLog())
+			return daemon.Run(cmd.Context(), path, c.options(path), reload)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "one pass over all that is due, then exit")

@@ -34,7 +34,7 @@ var colourOf = map[string]text.Color{
 	string(renewer.StatusOrphaned): text.FgYellow,
 	string(renewer.Accepted):       text.FgGreen, string(renewer.Assumed): text.FgGreen, string(renewer.NotLoaded): text.FgYellow,
 	string(renewer.NoRoot): text.FgRed,
-	"down":                 text.FgRed, "differs": text.FgRed,
+	"down":                 text.FgRed, "differs": text.FgRed, "unreachable": text.FgRed,
 	string(renewer.FindingWarn): text.FgYellow, string(renewer.FindingUnknown): text.FgYellow, string(renewer.FindingFail): text.FgRed,
 }
 
@@ -44,7 +44,7 @@ type end struct{ renewer.Row }
 func (e end) colour(now time.Time) text.Color {
 	left, life := e.NotAfter.Sub(now), e.NotAfter.Sub(e.NotBefore)
 	switch {
-	case left < life/10:
+	case left < life/10 && (e.RenewAt.IsZero() || !now.Before(e.RenewAt)): // life may be dated back by years
 		return text.FgRed
 	case !e.RenewAt.IsZero() && !now.Before(e.RenewAt):
 		return text.FgYellow

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,14 +37,19 @@ func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
 	out := listOf(c, []string{"certificate", "host", "state", "generation", "expected_sha256", "on_disk_sha256", "served_sha256", "problems"},
 		func(v renewer.Verification) []any {
 			agrees := state("ok")
-			if !v.OK {
+			if v.Unreachable {
+				agrees = "unreachable"
+			} else if !v.OK {
 				agrees = "differs"
 			}
 			return []any{v.Certificate, v.Host, agrees, v.Generation, c.short(v.Expected), c.short(v.OnDisk), c.short(v.Served), strings.Join(v.Problems, "; ")}
 		})
-	differ := false
+	differ, hosts := false, []string{}
 	for _, v := range found {
-		differ = differ || !v.OK
+		if v.Unreachable {
+			hosts = append(hosts, v.Host)
+		}
+		differ = differ || !v.OK && !v.Unreachable
 		if v.Problems == nil {
 			v.Problems = []string{}
 		}
@@ -57,6 +64,10 @@ func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
 	}
 	if err := out.end("nothing to verify"); err != nil {
 		return err
+	}
+	if slices.Sort(hosts); len(hosts) > 0 && !(exitCode && differ) {
+		hosts = slices.Compact(hosts)
+		return renewer.WithHint(fmt.Errorf("not everything could be looked at: %s cannot be reached", strings.Join(hosts, ", ")), "renewer host check "+hosts[0]+" says what is in the way")
 	}
 	return foundIf(exitCode && differ)
 }

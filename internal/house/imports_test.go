@@ -36,13 +36,16 @@ var rooms = []room{
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "cmd/renewer/daemon", may: []string{
 		"renewer/engine", "renewer/rotation", "renewer/hosts", "renewer/unithost", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
-		"configs", "inventory", keptRoots, "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, "renewer/pki", leaves,
+		"configs", "inventory", keptRoots, "issuers/acme", "issuers/command", "issuers/files", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, "renewer/pki", leaves,
 	}},
 
 	{path: "configs", may: below},
 	{path: "inventory", may: below},
 	{path: "issuers/issuertest", may: append([]string{"renewer/engine"}, below...)},
 	{path: keptRoots, may: below},
+	{path: "issuers/acme", may: below},
+	{path: "issuers/command", may: append([]string{keptRoots}, below...)},
+	{path: "issuers/files", may: append([]string{keptRoots}, below...)},
 	{path: "issuers/local", may: below},
 	{path: "issuers/stepca", may: append([]string{keptRoots}, below...)},
 	{path: "issuers/vault", may: append([]string{keptRoots}, below...)},
@@ -64,6 +67,7 @@ var rooms = []room{
 	// Test houses know the domain's words.
 	{path: "internal/testdocker", may: below},
 	{path: "internal/testfleet", may: below},
+	{path: "internal/testacme", may: below},
 	{path: "internal/teststepca", may: below},
 	{path: domain, standardOnly: true},
 }

@@ -17,6 +17,12 @@ const Digit = "\x00"
 // byte that no argument has.
 const Any = "\x01"
 
+// Under is a command under timeout(1), which ends it after left, a number of seconds
+// with three digits behind the point, and with all that it started a second later.
+func Under(left string, argv ...string) []string {
+	return append([]string{"timeout", "-k", "1.000", left}, argv...)
+}
+
 // File returns a file for /etc/sudoers.d that lets user run the commands as
 // root, or as a user whose files they are about, each with these arguments alone; limited are allowed under timeout(1)
 // as well, which ends what its caller gave up.
@@ -28,7 +34,7 @@ func File(user string, commands, limited [][]string) string {
 		var under [][]string
 		for _, argv := range limited {
 			for digits := 1; digits <= 3; digits++ {
-				under = append(under, append([]string{"timeout", "-k", "1.000", strings.Repeat(Digit, digits) + "." + strings.Repeat(Digit, 3)}, argv...))
+				under = append(under, Under(strings.Repeat(Digit, digits)+"."+strings.Repeat(Digit, 3), argv...))
 			}
 		}
 		b.WriteString(alias("RENEWER_TIMEOUT", under))
@@ -67,6 +73,7 @@ func command(program string, args []string) string {
 // elsewhere are programs that distributions have in different places.
 var elsewhere = map[string][]string{
 	"ss":      {"/usr/bin/ss", "/usr/sbin/ss"},
+	"docker":  {"/usr/bin/docker", "/usr/local/bin/docker"},
 	"ufw":     {"/usr/sbin/ufw"},
 	"nft":     {"/usr/sbin/nft"},
 	"runuser": {"/usr/sbin/runuser", "/usr/bin/runuser"},

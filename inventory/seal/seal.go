@@ -63,9 +63,9 @@ func Open(store Store, o Options) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, ok := identities[0].(*age.X25519Identity)
-	if !ok {
-		return nil, misconfigured("make one with: age-keygen -o "+o.IdentityFile, "the first identity in %s is not an X25519 one", o.IdentityFile)
+	first, err := recipient(identities, o.IdentityFile)
+	if err != nil {
+		return nil, err
 	}
 	wrapped, err := store.DataKey()
 	if err != nil {
@@ -91,7 +91,7 @@ func Open(store Store, o Options) (*Keys, error) {
 		_, _ = rand.Read(key) // never fails
 	}
 	if !stored {
-		if err := wrap(store, key, first.Recipient()); err != nil {
+		if err := wrap(store, key, first); err != nil {
 			return nil, err
 		}
 	}
@@ -104,6 +104,15 @@ func Open(store Store, o Options) (*Keys, error) {
 		return nil, fmt.Errorf("use the data key: %w", err)
 	}
 	return k, k.takeOver(store, o.Former, identities)
+}
+
+// recipient is that of the first identity, which seals.
+func recipient(identities []age.Identity, file string) (age.Recipient, error) {
+	first, ok := identities[0].(*age.X25519Identity)
+	if !ok {
+		return nil, misconfigured("make one with: age-keygen -o "+file, "the first identity in %s is not an X25519 one", file)
+	}
+	return first.Recipient(), nil
 }
 
 // unwrap opens the data key; asFirst is false if another identity than the
@@ -126,18 +135,23 @@ func unwrap(wrapped []byte, identities []age.Identity) (key []byte, asFirst bool
 }
 
 func wrap(store Store, key []byte, to age.Recipient) error {
+	sealed, err := encrypt(key, to)
+	if err != nil {
+		return fmt.Errorf("seal the data key: %w", err)
+	}
+	return store.SetDataKey(sealed)
+}
+
+func encrypt(plain []byte, to age.Recipient) ([]byte, error) {
 	var sealed bytes.Buffer
 	w, err := age.Encrypt(&sealed, to)
 	if err == nil {
-		_, err = w.Write(key)
+		_, err = w.Write(plain)
 	}
 	if err == nil {
 		err = w.Close()
 	}
-	if err != nil {
-		return fmt.Errorf("seal the data key: %w", err)
-	}
-	return store.SetDataKey(sealed.Bytes())
+	return sealed.Bytes(), err
 }
 
 // Seal seals the PEM key of a generation.

@@ -31,12 +31,17 @@ type Harness struct {
 	Keys []renewer.KeyType
 	// Lifetime is asked for; default: an hour.
 	Lifetime time.Duration
+	// Shortest is the least lifetime that it gives; default: five minutes, for what
+	// probes present.
+	Shortest time.Duration
 	// Backdate is how far before now it lets certificates begin at most;
 	// default: five minutes.
 	Backdate time.Duration
 	// Adds says that the issuer is known to add names and usages; what is
 	// missing is a failure all the same.
 	Adds bool
+	// ServersOnly says that it signs nothing for clients, as public CAs.
+	ServersOnly bool
 	// Secrets must not stand in any error or hint.
 	Secrets []string
 	// Faults are the ways in which things go wrong, by name.
@@ -51,6 +56,9 @@ type Harness struct {
 	Replace func(t *testing.T) (i Issuer, replace func())
 	// Limited returns an issuer and the longest lifetime that it gives.
 	Limited func(t *testing.T) (i Issuer, longest time.Duration)
+	// Later returns a way to open an issuer, as each start of renewer does, that signs an
+	// order only after sign was called for its certificate.
+	Later func(t *testing.T) (open func() Issuer, sign func(certificate string))
 	// Watched returns a new issuer whose server calls onCall before it answers a
 	// request.
 	Watched func(t *testing.T, onCall func()) Issuer
@@ -108,6 +116,9 @@ func (h Harness) withDefaults() Harness {
 	}
 	if h.Lifetime == 0 {
 		h.Lifetime = time.Hour
+	}
+	if h.Shortest == 0 {
+		h.Shortest = 5 * time.Minute
 	}
 	if h.Backdate == 0 {
 		h.Backdate = 5 * time.Minute

@@ -206,6 +206,8 @@ type switchable struct {
 	most   time.Duration
 	forget bool // its roots, while it is away
 	stuck  bool // it stays away
+	waits  error
+	hasty  bool // it does not say that it may sign later
 	calls  func()
 }
 
@@ -241,6 +243,18 @@ func (s *switchable) Health(ctx context.Context) error {
 	return s.issuer.Health(ctx)
 }
 
+// slowly is one that may sign later.
+type slowly struct{ *switchable }
+
+func (slowly) OrderTimeout() time.Duration { return 0 }
+
+func (s slowly) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error) {
+	if s.waits != nil {
+		return renewer.Chain{}, s.waits
+	}
+	return s.switchable.Sign(ctx, o)
+}
+
 func TestScenariosFindMisbehaviour(t *testing.T) {
 	t.Parallel()
 	away := &renewer.Error{Class: renewer.ClassRetry, Hint: "look at it", Err: errors.New("connection refused")}
@@ -260,6 +274,10 @@ func TestScenariosFindMisbehaviour(t *testing.T) {
 		"within its limit":          {"lifetime limits", func(s *switchable) { s.most = 30 * 24 * time.Hour }, nil, ""},
 		"less than its limit":       {"lifetime limits", func(s *switchable) { s.most = 24 * time.Hour }, nil, "of 720h0m0s it gives"},
 		"no limit at all":           {"lifetime limits", nil, nil, "asked for 1440h0m0s it gives"},
+		"signs when it may":         {"signed later", nil, nil, ""},
+		"never signs":               {"signed later", func(s *switchable) { s.stuck = true }, nil, "when it is signed: a: not signed yet"},
+		"calls waiting a failure":   {"signed later", func(s *switchable) { s.waits = errors.New("a: busy") }, nil, "asked 1 times"},
+		"is in a hurry":             {"signed later", func(s *switchable) { s.hasty = true }, nil, "not engine.Deferred"},
 		"heeds the context":         {"cancelled at each call", nil, nil, ""},
 		"does not heed the context": {"cancelled at each call", func(s *switchable) { s.deaf = true }, nil, "cancelled, sign gave"},
 	}
@@ -291,6 +309,23 @@ func TestScenariosFindMisbehaviour(t *testing.T) {
 					}
 				},
 				Limited: func(*testing.T) (Issuer, time.Duration) { return make(), 30 * 24 * time.Hour },
+				Later: func(*testing.T) (func() Issuer, func(string)) {
+					s := make()
+					if s.waits == nil {
+						s.waits = &renewer.Error{Class: renewer.ClassRetry, Hint: "wait", Err: fmt.Errorf("a: %w", renewer.ErrLater)}
+					}
+					open := func() Issuer {
+						if s.hasty {
+							return s
+						}
+						return slowly{s}
+					}
+					return open, func(string) {
+						if !s.stuck {
+							s.waits = nil
+						}
+					}
+				},
 				Watched: func(_ *testing.T, onCall func()) Issuer {
 					s := make()
 					s.calls = onCall

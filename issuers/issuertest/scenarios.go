@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/engine"
 )
 
 // scenarios need more of an issuer than orders; those without it are left out.
@@ -23,6 +24,7 @@ var scenarios = []struct {
 	{"renewal during an outage", func(h Harness) bool { return h.Outage != nil }, checkOutage},
 	{"root change", func(h Harness) bool { return h.Replace != nil }, checkReplace},
 	{"lifetime limits", func(h Harness) bool { return h.Limited != nil }, checkLimits},
+	{"signed later", func(h Harness) bool { return h.Later != nil }, checkLater},
 	{"cancelled at each call", func(h Harness) bool { return h.Watched != nil }, checkEachCall},
 }
 
@@ -116,6 +118,43 @@ func checkLimits(t *testing.T, h Harness) error {
 		return fmt.Errorf("asked for %s it gives %s", o.Lifetime, time.Until(chain.Leaf.NotAfter))
 	case err != nil && (renewer.ClassOf(err) != renewer.ClassRefused || !strings.Contains(renewer.Hint(err), "lifetime")):
 		return fmt.Errorf("%s: class %s, hint %q: %w", o.Lifetime, renewer.ClassOf(err), renewer.Hint(err), err)
+	}
+	return nil
+}
+
+// checkLater has renewer start again at every step of an order that is signed later: with
+// the same key it is the same order, and nothing is lost.
+func checkLater(t *testing.T, h Harness) error {
+	ctx := t.Context()
+	open, sign := h.Later(t)
+	o, err := h.order(h.Keys[0], h.SANs, h.Lifetime, renewer.UsageServer)
+	if err != nil {
+		return err
+	}
+	for n := range 3 {
+		i := open()
+		if _, ok := i.(engine.Deferred); !ok {
+			return errors.New("it is not engine.Deferred, so the key of the order is lost with the process")
+		}
+		_, err := i.Sign(ctx, o)
+		if !errors.Is(err, renewer.ErrLater) || passing("sign", err) != nil {
+			return fmt.Errorf("asked %d times, class %s, hint %q: %w", n+1, renewer.ClassOf(err), renewer.Hint(err), err)
+		}
+		if err := errors.Join(checkText(err), i.Health(ctx)); err != nil {
+			return fmt.Errorf("while it waits: %w", err)
+		}
+	}
+	sign(o.Certificate)
+	for range 2 { // the answer may be lost, too
+		i := open()
+		chain, err := i.Sign(ctx, o)
+		if err != nil {
+			return fmt.Errorf("when it is signed: %w", err)
+		}
+		roots, err := i.Roots(ctx)
+		if err := errors.Join(err, h.checkLeaf(o, chain.Leaf), checkChain(chain, roots, o.Usages)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -87,6 +87,31 @@ func Save(path string, roots []*x509.Certificate) error {
 	return atomicfile.Write(path, text, 0o600)
 }
 
+// Given returns the roots in the root_file of an issuer, which is read each time: another
+// root in it is rolled out as one of any other issuer.
+func Given(issuer, path string) ([]*x509.Certificate, error) {
+	wrong := func(err error) error {
+		return &renewer.Error{
+			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("issuer %s: root_file %s: %w", issuer, path, err),
+			Hint: "put the root of the CA there, in PEM: peers trust what is in it",
+		}
+	}
+	text, err := atomicfile.ReadLimited(path, maxFile)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	roots, err := pki.DecodeCertificates(text)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	for _, c := range roots {
+		if !bytes.Equal(c.RawIssuer, c.RawSubject) {
+			return nil, wrong(fmt.Errorf("%q is no root: %q signed it", c.Subject.String(), c.Issuer.String()))
+		}
+	}
+	return roots, nil
+}
+
 // Load returns the roots that Save wrote; an error wraps fs.ErrNotExist where
 // there are none.
 func Load(path string) ([]*x509.Certificate, error) {

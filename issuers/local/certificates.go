@@ -33,7 +33,7 @@ func readCertificateFile(path string) ([]byte, error) {
 
 // parseCertificates returns the CERTIFICATE blocks of a file, each once. Text
 // between the blocks, which openssl x509 -text writes, is passed over.
-func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
+func parseCertificates(cfg Config, data []byte, file string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	holds := ""
 	for rest := data; ; {
@@ -52,9 +52,9 @@ func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, unparsable(der, file, len(out)+1, err)
+			return nil, unparsable(cfg, der, file, len(out)+1, err)
 		}
-		if err := checkAlgorithms(c, file); err != nil {
+		if err := checkAlgorithms(cfg, c, file); err != nil {
 			return nil, err
 		}
 		if !contains(out, c) {
@@ -72,7 +72,8 @@ func parseCertificates(data []byte, file string) ([]*x509.Certificate, error) {
 
 // orderChain returns the path from the certificate of the key to its root. Of more
 // certificates with that key, cross-signed or renewed, the CA is the self-signed
-// one that lasts longest; leftOut are the others and what is only above those.
+// one that lasts longest; leftOut are the others, what is only above those, and what is
+// below the CA.
 func orderChain(certs []*x509.Certificate, file string, key privateKey) (path, leftOut []*x509.Certificate, err error) {
 	var own []*x509.Certificate
 	for _, c := range certs {
@@ -95,7 +96,7 @@ func orderChain(certs []*x509.Certificate, file string, key privateKey) (path, l
 	for _, c := range certs {
 		switch {
 		case contains(path, c):
-		case contains(related, c):
+		case contains(related, c), slices.ContainsFunc(own, func(ca *x509.Certificate) bool { return contains(paths[c], ca) }):
 			leftOut = append(leftOut, c)
 		default:
 			return nil, nil, misconfigured("leave only the CA and the certificates above it in the file",
@@ -177,22 +178,22 @@ func signedBy(c, by *x509.Certificate) bool {
 }
 
 // checkChain refuses what peers would refuse in a CA (RFC 5280, section 6.1.4).
-func checkChain(path []*x509.Certificate, file string) error {
+func checkChain(cfg Config, path []*x509.Certificate, file string) error {
 	for below, c := range path {
 		switch {
 		case !c.BasicConstraintsValid || !c.IsCA:
-			return misconfigured("openssl req -x509 makes a CA; a certificate of a server or client cannot sign others",
+			return misconfigured(cfg.reextend(c),
 				"%s: %s is not a CA (basicConstraints has no CA:TRUE)", file, subject(c))
 		case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
-			return misconfigured("", "%s: %s may not sign certificates (keyUsage has no keyCertSign)", file, subject(c))
+			return misconfigured(cfg.reextend(c), "%s: %s may not sign certificates (keyUsage has no keyCertSign)", file, subject(c))
 		case len(c.UnhandledCriticalExtensions) > 0:
-			return misconfigured("", "%s: %s has a critical extension (%s) that peers would refuse", file, subject(c), c.UnhandledCriticalExtensions[0])
+			return misconfigured(cfg.reextend(c), "%s: %s has a critical extension (%s) that peers would refuse", file, subject(c), c.UnhandledCriticalExtensions[0])
 		case pki.PathLen(c) >= 0 && pki.PathLen(c) < below:
-			return misconfigured("sign with the intermediate's own issuer, or have the upper CA made anew with a larger path length",
+			return misconfigured("have "+subject(path[0])+" signed by a CA with a larger path length; or "+cfg.anotherCA(),
 				"%s: %s allows %d CAs below it (pathlen) and has %d", file, subject(c), pki.PathLen(c), below)
 		}
 		if err := checkStrength(c.PublicKey); err != nil {
-			return misconfigured("make a new CA with renewer ca init", "%s: %s: %w", file, subject(c), err)
+			return misconfigured(cfg.anotherCA(), "%s: %s: %w", file, subject(c), err)
 		}
 	}
 	return nil

@@ -42,7 +42,7 @@ func Create(cfg Config, o CreateOptions) (*Authority, error) {
 		return nil, misconfigured("give the CA a shorter common name",
 			"the common name %q has %d characters; at most %d are allowed (RFC 5280)", o.CommonName, len(o.CommonName), maxCommonName)
 	}
-	if err := o.Parent.mayHaveBelow(o.PathLen + 1); err != nil {
+	if err := o.Parent.mayHaveBelow(cfg.Name, o.PathLen+1); err != nil {
 		return nil, err
 	}
 	passphrase, err := prepare(cfg)
@@ -139,7 +139,7 @@ func keepOrMakeKey(cfg Config, passphrase []byte) (crypto.Signer, error) {
 // keptKey accepts only what Create itself would have written: another key was
 // put there by somebody for another purpose.
 func keptKey(cfg Config, data, passphrase []byte) (crypto.Signer, error) {
-	key, err := parseKey(data, cfg.KeyFile, passphrase)
+	key, err := parseKey(cfg, data, cfg.KeyFile, passphrase)
 	if err != nil {
 		return nil, err
 	}

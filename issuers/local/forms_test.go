@@ -45,6 +45,7 @@ func TestImportEveryForm(t *testing.T) {
 		"both in one file, named twice":   {both, both, nil},
 		"PKCS #12":                        {p12(pkcs12.Modern, "open"), nil, ask("open")},
 		"PKCS #12 of before":              {p12(pkcs12.LegacyDES, "open"), nil, ask("open")},
+		"PKCS #12 by its own passphrase":  {p12(pkcs12.Modern, passphrase), nil, never(t)},
 		"PKCS #12 without a passphrase":   {p12(pkcs12.Passwordless, ""), nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,7 +57,10 @@ func TestImportEveryForm(t *testing.T) {
 				keyFile = filepath.Join(dir, "key")
 				testpki.WriteFile(t, keyFile, tc.key, 0o600)
 			}
-			cfg := config(t, "")
+			cfg := config(t, passphrase)
+			if tc.ask == nil {
+				cfg = config(t, "")
+			}
 			if _, err := local.Import(cfg, certFile, keyFile, tc.ask); err != nil {
 				t.Fatalf("%v; hint %s", err, renewer.Hint(err))
 			}
@@ -122,60 +126,9 @@ func TestImportNamesTheTrueReason(t *testing.T) {
 	}
 }
 
-// What TLS peers do not understand is named as what it is, and the command of the
-// hint makes of it what is imported.
-func TestImportNamesWhatCannotBeUsed(t *testing.T) {
+// What holds no CA is named as what it is.
+func TestImportNamesWhatIsNoCA(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct {
-		key       []string
-		sign      []string
-		says      string
-		hint      string
-		mends     [][]string // commands as in the hint; they write new.pem and new-key.pem
-		keyStayed bool
-	}{
-		"signed with RSA-PSS parameters": {
-			key: []string{"genrsa", "-out", "key.pem", "2048"}, sign: []string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:20"},
-			says: "is signed by RSA-PSS with parameters that Go programs, such as dockerd, do not know", hint: "-signkey KEY -sha256 -days 3650 -out NEW.pem",
-			mends:     [][]string{{"x509", "-in", "ca.pem", "-signkey", "key.pem", "-sha256", "-days", "3650", "-out", "new.pem"}},
-			keyStayed: true,
-		},
-		"explicit parameters": {
-			key:  []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit", "-out", "key.pem"},
-			says: "is ECDSA with explicit curve parameters", hint: "-ec_param_enc named_curve -out NEW-KEY",
-			mends: [][]string{
-				{"pkey", "-in", "key.pem", "-ec_param_enc", "named_curve", "-out", "new-key.pem"},
-				{"x509", "-in", "ca.pem", "-signkey", "new-key.pem", "-sha256", "-days", "3650", "-out", "new.pem"},
-			},
-		},
-		"secp256k1": {key: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1", "-out", "key.pem"}, says: "is ECDSA on secp256k1", hint: "renewer ca init"},
-		"brainpool": {key: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1", "-out", "key.pem"}, says: "is ECDSA on brainpoolP256r1", hint: "renewer ca init"},
-		"Ed448":     {key: []string{"genpkey", "-algorithm", "ED448", "-out", "key.pem"}, says: "is Ed448", hint: "renewer ca init"},
-		"a PSS key": {key: []string{"genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem"}, says: "is RSA-PSS", hint: "renewer ca init"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			openssl(t, dir, tc.key...)
-			openssl(t, dir, append([]string{"req", "-x509", "-key", "key.pem", "-subj", "/CN=Odd CA", "-days", "10", "-out", "ca.pem"}, tc.sign...)...)
-			certFile, keyFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
-			_, err := local.Import(config(t, ""), certFile, keyFile, nil)
-			if err == nil || !strings.Contains(err.Error(), tc.says) || !strings.Contains(renewer.Hint(err), tc.hint) {
-				t.Fatalf("got %v; hint %s", err, renewer.Hint(err))
-			}
-			for _, command := range tc.mends {
-				openssl(t, dir, command...)
-			}
-			if tc.mends != nil {
-				if !tc.keyStayed {
-					keyFile = filepath.Join(dir, "new-key.pem")
-				}
-				if _, err := local.Import(config(t, ""), filepath.Join(dir, "new.pem"), keyFile, nil); err != nil {
-					t.Errorf("as the hint says: %v", err)
-				}
-			}
-		})
-	}
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "key.pem")
 	ca := testpki.New(t)
@@ -190,6 +143,17 @@ func TestImportNamesWhatCannotBeUsed(t *testing.T) {
 		file := filepath.Join(dir, "ca")
 		testpki.WriteFile(t, file, []byte(text), 0o600)
 		if _, err := local.Import(config(t, ""), file, keyFile, nil); err == nil || !strings.Contains(err.Error(), says) || renewer.Hint(err) == "" {
+			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))
+		}
+	}
+	certFile := filepath.Join(dir, "ca.pem")
+	testpki.WriteFile(t, certFile, ca.PEM(), 0o644)
+	for says, files := range map[string][2]string{
+		"holds no certificate but a private key": {keyFile, certFile}, // the two are swapped
+		"holds no private key":                   {certFile, certFile},
+		"no such file or directory":              {filepath.Join(dir, "nowhere"), keyFile},
+	} {
+		if _, err := local.Import(config(t, ""), files[0], files[1], nil); err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(renewer.Hint(err), "name the file") {
 			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))
 		}
 	}
@@ -218,6 +182,7 @@ func TestImportOfOneKeyWithMoreCertificates(t *testing.T) {
 		"the cross-signed one alone":        {[]*x509.Certificate{cross, old.Cert}, ca, cross, old.Cert, 0},
 		"renewed":                           {[]*x509.Certificate{ca.Cert, renewed}, ca, renewed, renewed, 1},
 		"renewed and cross-signed":          {[]*x509.Certificate{ca.Cert, cross, renewed}, ca, renewed, renewed, 2},
+		"with what is below it":             {[]*x509.Certificate{sub.Cert, ca.Cert}, ca, ca.Cert, ca.Cert, 1},
 		"an intermediate of a renewed root": {[]*x509.Certificate{sub.Cert, ca.Cert, renewed}, sub, sub.Cert, renewed, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -256,10 +221,7 @@ func TestJudgeKnowsTheLimitsOfACA(t *testing.T) {
 	openssl(t, dir, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem", "-out", "ca.pem", "-days", "10", "-subj", "/CN=Clients",
 		"-addext", "extendedKeyUsage=clientAuth", "-addext", "nameConstraints=critical,permitted;DNS:corp.example")
 	cfg := local.Config{Name: "ca", CertFile: filepath.Join(dir, "ca.pem"), KeyFile: filepath.Join(dir, "nowhere")}
-	judge, err := local.Judge(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := local.Judge(cfg)
 	request := func(life time.Duration, name string, usages ...renewer.Usage) renewer.Request {
 		return renewer.Request{CommonName: "x", SANs: []string{name}, Usages: usages, Lifetime: life}
 	}

@@ -29,10 +29,10 @@ func FuzzOpen(f *testing.F) {
 		if costly(keyPEM) {
 			t.Skip("asks for more key derivation than a fuzz target has time for")
 		}
-		k, err := parseKey(keyPEM, "ca-key.pem", passphrase)
+		k, err := parseKey(Config{Name: "fleet-ca"}, keyPEM, "ca-key.pem", passphrase)
 		if err == nil {
 			_, err = newAuthority(Config{Name: "fleet-ca"}, certPEM, "ca.pem", k)
-		} else if _, certErr := parseCertificates(certPEM, "ca.pem"); certErr != nil && renewer.ClassOf(certErr) != renewer.ClassMisconfigured {
+		} else if _, certErr := parseCertificates(Config{Name: "fleet-ca"}, certPEM, "ca.pem"); certErr != nil && renewer.ClassOf(certErr) != renewer.ClassMisconfigured {
 			t.Errorf("class %s: %v", renewer.ClassOf(certErr), certErr)
 		}
 		if err != nil && renewer.ClassOf(err) != renewer.ClassMisconfigured {
@@ -94,7 +94,7 @@ func oddlyEncrypted(t testing.TB) []*pem.Block {
 func TestOddlyEncryptedKeys(t *testing.T) {
 	t.Parallel()
 	for i, block := range oddlyEncrypted(t) {
-		_, err := parseKey(pem.EncodeToMemory(block), filepath.Join("dir", "ca-key.pem"), []byte("x"))
+		_, err := parseKey(Config{Name: "fleet-ca"}, pem.EncodeToMemory(block), filepath.Join("dir", "ca-key.pem"), []byte("x"))
 		if renewer.ClassOf(err) != renewer.ClassMisconfigured || renewer.Hint(err) == "" {
 			t.Errorf("%d: %v", i, err)
 		}

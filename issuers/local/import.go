@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"sync"
@@ -35,29 +36,35 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	if passphrase != nil {
 		passphrase = sync.OnceValues(passphrase)
 	}
-	certPEM, err := readCertificateFile(certFile)
-	if err == nil {
-		certPEM, err = material(certPEM, certFile, passphrase)
-	}
+	cfg.from.cert, cfg.from.key = certFile, cmp.Or(keyFile, certFile)
+	o := opener{own, passphrase}
+	cert, err := foreign(cfg, "--cert", certFile, readCertificateFile, o)
 	if err != nil {
-		return nil, misconfigured(renewer.Hint(err), "import into issuer %s: %w", cfg.Name, err)
+		return nil, err
 	}
-	if keyFile == "" {
-		if !hasKey(certPEM) {
-			return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
-		}
-		keyFile = certFile
+	if !hasCertificate(cert.text) {
+		_, err := parseCertificates(cfg, cert.text, certFile)
+		return nil, renewer.WithHint(err, "name the file of the certificate: --cert FILE")
 	}
-	key, err := openForeignKey(cfg, keyFile, own, passphrase)
+	if keyFile == "" && !hasKey(cert.text) {
+		return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
+	}
+	keyFile = cfg.from.key
+	cfg.from.pkcs12 = cert.pkcs12 && keyFile == certFile
+	key, err := openForeignKey(cfg, keyFile, o)
 	if err != nil {
 		return nil, err
 	}
 	if key.encrypted && own == nil {
-		return nil, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file; or, if it shall be stored in the clear, decrypt it first: openssl pkey -in "+keyFile+" -out PLAIN",
+		plain := "openssl pkey -in " + keyFile + " -out NEW-KEY.pem; " + cfg.take(certFile, "NEW-KEY.pem")
+		if cfg.from.pkcs12 {
+			plain = "openssl pkcs12 -in " + keyFile + " -nodes -out NEW-ALL.pem; " + cfg.take("NEW-ALL.pem", "NEW-ALL.pem")
+		}
+		return nil, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file; or, to store it in the clear, decrypt it first: "+plain,
 			"%s is encrypted, and issuer %s has no passphrase_file to keep it so", keyFile, cfg.Name)
 	}
 	key.encrypted = own != nil
-	a, err := newAuthority(cfg, certPEM, certFile, key)
+	a, err := newAuthority(cfg, cert.text, certFile, key)
 	if err != nil {
 		return nil, err
 	}
@@ -86,23 +93,43 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	return a, nil
 }
 
-func openForeignKey(cfg Config, file string, own []byte, ask func() ([]byte, error)) (privateKey, error) {
-	data, err := readKeyFile(file)
+// foreign reads a file that a flag names.
+func foreign(cfg Config, flag, file string, read func(string) ([]byte, error), o opener) (m material, err error) {
+	data, err := read(file)
+	if err != nil && renewer.Hint(err) == "" {
+		err = renewer.WithHint(err, "name the file that is meant: "+flag+" FILE")
+	}
 	if err == nil {
-		data, err = material(data, file, ask)
+		m, err = readMaterial(cfg, data, file, o)
 	}
 	if err != nil {
-		return privateKey{}, misconfigured(renewer.Hint(err), "import into issuer %s: %w", cfg.Name, err)
+		return m, misconfigured(renewer.Hint(err), "import into issuer %s: %w", cfg.Name, err)
 	}
-	key, err := parseKey(data, file, own)
-	if ask == nil || !errors.Is(err, errNoPassphrase) && !errors.Is(err, errWrongPassphrase) {
-		return key, err
-	}
-	passphrase, err := ask()
+	return m, nil
+}
+
+// openForeignKey says of a key that was encrypted in its container that it is encrypted.
+func openForeignKey(cfg Config, file string, o opener) (privateKey, error) {
+	m, err := foreign(cfg, "--key", file, func(file string) ([]byte, error) {
+		data, err := readKeyFile(file)
+		if all, failed := readCertificateFile(file); failed == nil && hasCertificate(pki.Plain(all)) && !hasKey(all) {
+			return all, nil // others may read it: there is no key in it
+		}
+		return data, err
+	}, o)
 	if err != nil {
-		return privateKey{}, misconfigured("", "ask for the passphrase of %s: %w", file, err)
+		return privateKey{}, err
 	}
-	return parseKey(data, file, passphrase)
+	key, err := parseKey(cfg, m.text, file, o.own)
+	if o.ask != nil && (errors.Is(err, errNoPassphrase) || errors.Is(err, errWrongPassphrase)) {
+		passphrase, failed := o.ask()
+		if failed != nil {
+			return privateKey{}, misconfigured("", "ask for the passphrase of %s: %w", file, failed)
+		}
+		key, err = parseKey(cfg, m.text, file, passphrase)
+	}
+	key.encrypted = key.encrypted || m.sealed
+	return key, err
 }
 
 // storeKey accepts the same key from an earlier Import that was cut short.
@@ -114,7 +141,7 @@ func storeKey(cfg Config, key privateKey, passphrase []byte) error {
 	if err != nil {
 		return fileError(cfg, err)
 	}
-	kept, err := parseKey(data, cfg.KeyFile, passphrase)
+	kept, err := parseKey(cfg, data, cfg.KeyFile, passphrase)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package local
 import (
 	"crypto"
 	"crypto/x509"
+	"fmt"
 	"time"
 
 	"github.com/smallstep/certificates/cas/apiv1"
@@ -12,13 +13,21 @@ import (
 
 // mayHaveBelow refuses where peers would not accept that many CAs below this
 // one. Without a parent there is nothing to ask.
-func (a *Authority) mayHaveBelow(n int) error {
+func (a *Authority) mayHaveBelow(below string, n int) error {
 	if a == nil {
 		return nil
 	}
+	need, option := n, ""
+	if need > 1 {
+		option = fmt.Sprintf(" --path-length %d", need-1)
+	}
+	anew := func(top string) string {
+		return fmt.Sprintf("renewer ca init %s --path-length %d; renewer ca init %s --intermediate-of %[1]s%[4]s", top, need, below, option)
+	}
 	for _, c := range a.path() {
 		if allowed := pki.PathLen(c); allowed >= 0 && allowed < n {
-			return misconfigured("a CA made by renewer ca init "+a.name+" --path-length 1 may have one below it; the path length of one that is there cannot be changed",
+			return misconfigured(fmt.Sprintf("make it below another one: add %[1]s-top: {type: local} to the issuers, then: %[2]s; or, if nothing trusts %[1]s yet, make that anew: mv %[3]s %[3]s.unused; mv %[4]s %[4]s.unused; %[5]s",
+				a.name, anew(a.name+"-top"), a.certFile, a.keyFile, anew(a.name)),
 				"issuer %s: %s may have %d CAs below it (path length)", a.name, subject(c), allowed)
 		}
 		n++
@@ -54,6 +63,6 @@ func (a *Authority) mustBeRoot() error {
 	if a.chain[0] == a.root {
 		return nil
 	}
-	return misconfigured("have a new one signed there, then: renewer ca import "+a.name+" --as-next --cert FILE --key FILE",
+	return misconfigured(fromAbove(a.name),
 		"issuer %s: %s was signed by %s, and only that can replace it", a.name, subject(a.chain[0]), subject(a.root))
 }

@@ -2,7 +2,9 @@ package local
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -11,29 +13,34 @@ import (
 	"renewer/renewer/pki"
 )
 
-// Judge returns what Sign would say of a request because of the CA's dates and
-// limits. It reads the certificate file alone: neither a key nor a passphrase
-// is needed, and nothing is signed with the CA.
-func Judge(cfg Config) (func(renewer.Request) error, error) {
-	path, err := pathOf(cfg)
-	if err != nil {
-		return nil, err
+// Judge returns what Sign would say of a request: all reasons at once, because of the
+// policy and the CA's dates and limits. It reads the certificate file alone: neither a
+// key nor a passphrase is needed, and nothing is signed with the CA. Where there is no
+// CA that can be read, which is said where one is needed, the policy holds alone.
+func Judge(cfg Config) func(renewer.Request) error {
+	if path, err := pathOf(cfg); err == nil {
+		a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, instead: cfg.instead(path), clock: time.Now}
+		if judge, err := a.Judge(); err == nil {
+			return judge
+		}
 	}
-	a := &Authority{name: cfg.Name, chain: path, root: path[len(path)-1], policy: cfg.Policy, clock: time.Now}
-	return a.Judge()
+	return func(r renewer.Request) error { return cfg.Policy.refuses(cfg.Name, "it", r).err() }
 }
 
 // pathOf reads the certificate file alone: the signing CA, and what is above it up
 // to the root.
 func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	text, err := readCertificateFile(cfg.CertFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noCA(cfg, err)
+	}
 	if err != nil {
 		return nil, fileError(cfg, err)
 	}
-	if text, err = material(text, cfg.CertFile, nil); err != nil {
+	if text, err = inPlace(cfg, text, cfg.CertFile); err != nil {
 		return nil, err
 	}
-	certs, err := parseCertificates(text, cfg.CertFile)
+	certs, err := parseCertificates(cfg, text, cfg.CertFile)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +48,7 @@ func pathOf(cfg Config) ([]*x509.Certificate, error) {
 	if path == nil {
 		return nil, misconfigured(importedChain, "%s: %s was signed by %q, whose certificate is not in the file", cfg.CertFile, subject(certs[0]), certs[0].Issuer.String())
 	}
-	return path, checkChain(path, cfg.CertFile)
+	return path, checkChain(cfg, path, cfg.CertFile)
 }
 
 // Judge returns what Sign would say now of a request; see the function Judge. What the
@@ -54,14 +61,15 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 	var tried sync.Map
 	return func(r renewer.Request) error {
 		now := a.clock()
+		why := a.policy.refuses(a.name, "it", r)
 		if err := a.validAt(now); err != nil {
-			return err
+			return append(several{err}, why...).err()
 		}
-		if err := a.policy.refuses(a.name, "it", r); err != nil {
-			return err
+		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil {
+			why = append(why, err)
 		}
-		if _, _, err := a.validity(renewer.Order{Certificate: "it", Request: r}, now); err != nil || trial == nil {
-			return err
+		if trial == nil {
+			return why.err()
 		}
 		key := fmt.Sprintln(r.CommonName, r.SANs, r.Usages)
 		said, known := tried.Load(key)
@@ -70,9 +78,9 @@ func (a *Authority) Judge() (func(renewer.Request) error, error) {
 			tried.Store(key, said)
 		}
 		if err, _ := said.(error); err != nil {
-			return refused(limitsHint(a.name), "peers would refuse what issuer %s signs: %w", a.name, err)
+			why = append(why, refused(a.limitsHint(), "peers would refuse what issuer %s signs: %w", a.name, err))
 		}
-		return nil
+		return why.err()
 	}, nil
 }
 

@@ -5,10 +5,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 
 	"go.step.sm/crypto/pemutil"
 
 	"renewer/internal/atomicfile"
+	"renewer/renewer"
 	"renewer/renewer/pki"
 )
 
@@ -33,6 +36,9 @@ func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(pat
 // readPassphrase refuses an empty one.
 func readPassphrase(cfg Config) ([]byte, error) {
 	data, err := atomicfile.ReadPassphrase(cfg.PassphraseFile)
+	if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
+		err = renewer.WithHint(err, "write the passphrase into it, with mode 0600; or set passphrase_file of issuer "+cfg.Name+" to the file that has it")
+	}
 	if err != nil {
 		return nil, fileError(cfg, fmt.Errorf("passphrase: %w", err))
 	}
@@ -50,7 +56,7 @@ var (
 
 // parseKey reads the one private key of a PEM file. The errors of the parsers
 // below are left out: they speak of bytes that nobody may see.
-func parseKey(data []byte, file string, passphrase []byte) (privateKey, error) {
+func parseKey(cfg Config, data []byte, file string, passphrase []byte) (privateKey, error) {
 	block, err := keyBlock(data, file)
 	if err != nil {
 		return privateKey{}, err
@@ -60,15 +66,19 @@ func parseKey(data []byte, file string, passphrase []byte) (privateKey, error) {
 		return privateKey{}, misconfigured(convertHint(file), "%s: %w", file, err)
 	}
 	if k.encrypted && len(passphrase) == 0 {
-		return privateKey{}, misconfigured("set passphrase_file of the issuer in the fleet file", "%s: %w", file, errNoPassphrase)
+		return privateKey{}, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file", "%s: %w", file, errNoPassphrase)
 	}
-	parsed, err := pemutil.Parse(pem.EncodeToMemory(block), pemutil.WithPassword(passphrase), pemutil.WithFilename(file))
-	if err != nil && k.encrypted {
-		return privateKey{}, misconfigured("check passphrase_file of the issuer; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
-			"%s: %w", file, errWrongPassphrase)
+	if k.encrypted {
+		der, wrong := pemutil.DecryptPEMBlock(block, passphrase)
+		if wrong != nil {
+			return privateKey{}, misconfigured("check passphrase_file of issuer "+cfg.Name+"; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
+				"%s: %w", file, errWrongPassphrase)
+		}
+		block = &pem.Block{Type: strings.TrimPrefix(block.Type, "ENCRYPTED "), Bytes: der}
 	}
-	if name := pki.PrivateKeyAlgorithm(block.Bytes); err != nil && block.Type == "PRIVATE KEY" && name != "" {
-		return privateKey{}, unknownKey(name, file, "this CA")
+	parsed, err := pemutil.Parse(pem.EncodeToMemory(block), pemutil.WithFilename(file))
+	if name := pki.PrivateKeyAlgorithm(block.Bytes); err != nil && name != "" {
+		return privateKey{}, unknownKey(cfg, name, file, "this CA")
 	}
 	if err != nil {
 		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows what openssl makes of it",
@@ -105,7 +115,7 @@ func keyBlock(data []byte, file string) (*pem.Block, error) {
 		}
 	}
 	if key == nil {
-		return nil, misconfigured("it should be PEM: -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
+		return nil, misconfigured("name the file of the key: --key FILE; in PEM it begins with -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
 	}
 	return key, nil
 }

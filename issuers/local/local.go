@@ -40,6 +40,8 @@ type Config struct {
 	PassphraseFile string // of the key; empty: the key is not encrypted
 	CRLDir         string // where Revoke and CRL keep their list; empty: beside CertFile
 	Policy         Policy
+
+	from source
 }
 
 // Authority is a local CA that was loaded. It is safe for many goroutines and
@@ -50,10 +52,12 @@ type Authority struct {
 	root        *x509.Certificate   // chain[0] itself, if that is self-signed
 	authority   []byte              // key identifier of chain[0]
 	constrained bool                // what it may sign is limited somewhere in the chain
-	leftOut     []*x509.Certificate // of the file: others of the same key, and what is above those
+	leftOut     []*x509.Certificate // of the file: others of the same key, what is above those, and what is below the CA
 	encrypted   bool
 	policy      Policy
+	certFile    string
 	keyFile     string
+	instead     string // what to do once it is not valid any more
 	crlFile     string
 	cas         *softcas.SoftCAS
 	clock       func() time.Time
@@ -101,16 +105,16 @@ func open(cfg Config, certPEM, keyPEM []byte) (*Authority, error) {
 // signingKey is the key of the certificate: in its own file or, where Switch was
 // cut short, in that of the next key.
 func signingKey(cfg Config, certPEM, keyPEM, passphrase []byte) (privateKey, error) {
-	key, err := parseKey(keyPEM, cfg.KeyFile, passphrase)
+	key, err := parseKey(cfg, keyPEM, cfg.KeyFile, passphrase)
 	next, missing := readKeyFile(cfg.next().KeyFile)
 	if missing != nil {
 		return key, err
 	}
-	certs, bad := parseCertificates(certPEM, cfg.CertFile)
+	certs, bad := parseCertificates(cfg, certPEM, cfg.CertFile)
 	if bad != nil || err == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return key.belongsTo(c.PublicKey) }) {
 		return key, err
 	}
-	other, failed := parseKey(next, cfg.next().KeyFile, passphrase)
+	other, failed := parseKey(cfg, next, cfg.next().KeyFile, passphrase)
 	if failed == nil && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return other.belongsTo(c.PublicKey) }) {
 		return other, nil
 	}
@@ -119,7 +123,7 @@ func signingKey(cfg Config, certPEM, keyPEM, passphrase []byte) (privateKey, err
 
 // newAuthority checks a certificate file against its key.
 func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (*Authority, error) {
-	certs, err := parseCertificates(certPEM, certFile)
+	certs, err := parseCertificates(cfg, certPEM, certFile)
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +131,10 @@ func newAuthority(cfg Config, certPEM []byte, certFile string, key privateKey) (
 	if err != nil {
 		return nil, err
 	}
-	if err := checkChain(path, certFile); err != nil {
+	if err := checkChain(cfg, path, certFile); err != nil {
 		return nil, err
 	}
-	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, policy: cfg.Policy, keyFile: key.file, clock: time.Now}
+	a := &Authority{name: cfg.Name, root: path[len(path)-1], chain: path, leftOut: leftOut, encrypted: key.encrypted, policy: cfg.Policy, certFile: cfg.CertFile, keyFile: key.file, instead: cfg.instead(path), clock: time.Now}
 	if len(path) > 1 {
 		a.chain = path[:len(path)-1]
 	}
@@ -180,11 +184,15 @@ func (a *Authority) validAt(now time.Time) error {
 			return misconfigured("compare this machine's clock with the CA's dates",
 				"issuer %s: %s is not valid before %s; now is %s", a.name, subject(c), date(c.NotBefore), date(now))
 		case now.After(c.NotAfter):
-			return misconfigured("renewer ca rotate "+a.name+" replaces it",
+			return misconfigured(a.instead,
 				"issuer %s: %s expired at %s", a.name, subject(c), date(c.NotAfter))
 		}
 	}
 	return nil
+}
+
+func noCA(cfg Config, err error) error {
+	return misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" --cert FILE --key FILE takes over an existing one", "issuer %s has no CA: %w", cfg.Name, err)
 }
 
 // readFiles says which half is missing, and what to do about it.
@@ -192,16 +200,15 @@ func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	certPEM, certErr := readCertificateFile(cfg.CertFile)
 	keyPEM, keyErr := readKeyFile(cfg.KeyFile)
 	if certErr == nil {
-		certPEM, certErr = material(certPEM, cfg.CertFile, nil)
+		certPEM, certErr = inPlace(cfg, certPEM, cfg.CertFile)
 	}
 	if keyErr == nil {
-		keyPEM, keyErr = material(keyPEM, cfg.KeyFile, nil)
+		keyPEM, keyErr = inPlace(cfg, keyPEM, cfg.KeyFile)
 	}
 	noCert, noKey := errors.Is(certErr, fs.ErrNotExist), errors.Is(keyErr, fs.ErrNotExist)
 	switch {
 	case noCert && noKey:
-		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" takes over an existing one",
-			"issuer %s has no CA: %w", cfg.Name, certErr)
+		return nil, nil, noCA(cfg, certErr)
 	case noCert:
 		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or put the certificate back from a backup",
 			"issuer %s has a key (%s) and no certificate: %w", cfg.Name, cfg.KeyFile, certErr)

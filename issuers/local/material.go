@@ -2,43 +2,65 @@ package local
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
-	"errors"
-	"fmt"
-	"slices"
 	"strings"
-
-	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"renewer/renewer/pki"
 )
 
-// material returns the PEM of what people have as a CA: PEM as an editor left it,
-// DER, or PKCS #12, which ask opens. Encrypted keys stay encrypted.
-func material(data []byte, file string, ask func() ([]byte, error)) ([]byte, error) {
+// material is what people have as a CA, as PEM. Encrypted keys stay encrypted, but for
+// those in PKCS #12.
+type material struct {
+	text   []byte
+	pkcs12 bool
+	sealed bool // only a passphrase opened it
+}
+
+// opener has the passphrases of PKCS #12: the issuer's own first, since that asks for
+// nothing.
+type opener struct {
+	own []byte
+	ask func() ([]byte, error)
+}
+
+// readMaterial reads PEM as an editor left it, DER, or PKCS #12.
+func readMaterial(cfg Config, data []byte, file string, o opener) (material, error) {
 	text := pki.Plain(data)
 	if block, _ := pem.Decode(text); block != nil {
-		return text, wrongBlocks(text, file)
+		return material{text: text}, wrongBlocks(cfg, text, file)
 	}
 	var outer asn1.RawValue
 	if _, err := asn1.Unmarshal(data, &outer); err != nil || outer.Tag != asn1.TagSequence || !outer.IsCompound {
 		if bytes.Contains(text, []byte("BEGIN ")) {
-			return nil, misconfigured("openssl x509 -in "+file+" -noout shows what openssl makes of it; each line of PEM is a line of the file, and five hyphens stand on each side of BEGIN CERTIFICATE",
+			show := "openssl x509 -in "
+			if bytes.Contains(text, []byte("PRIVATE KEY")) {
+				show = "openssl pkey -in "
+			}
+			return material{}, misconfigured(show+file+" -noout shows what openssl makes of it; each line of PEM is a line of the file, and five hyphens stand on each side of BEGIN and END",
 				"%s looks like PEM, and is damaged", file)
 		}
-		return text, nil // who reads it says what is missing
+		return material{text: text}, nil // who reads it says what is missing
 	}
-	return fromDER(data, file, outer, ask)
+	if m, is, err := fromPKCS12(cfg, data, file, o); is {
+		return m, err
+	}
+	text, err := fromDER(cfg, data, file, outer)
+	return material{text: text}, err
+}
+
+// inPlace is readMaterial of a file in its place, which is asked for no passphrase.
+func inPlace(cfg Config, data []byte, file string) ([]byte, error) {
+	m, err := readMaterial(cfg, data, file, opener{})
+	return m.text, err
 }
 
 // wrongBlocks names containers that renewer does not open.
-func wrongBlocks(text []byte, file string) error {
+func wrongBlocks(cfg Config, text []byte, file string) error {
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
 		case "PKCS7", "CMS":
-			return misconfigured("openssl pkcs7 -in "+file+" -print_certs -out NEW.pem", "%s is PKCS #7", file)
+			return pkcs7(cfg, file, "")
 		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
 			return misconfigured("give the certificate that was made for it", "%s is a certificate request", file)
 		}
@@ -46,9 +68,14 @@ func wrongBlocks(text []byte, file string) error {
 	return nil
 }
 
+func pkcs7(cfg Config, file, form string) error {
+	_, _, key := cfg.origin()
+	return misconfigured("write its certificates as PEM: openssl pkcs7"+form+" -in "+file+" -print_certs -out NEW.pem; "+cfg.take("NEW.pem", key), "%s is PKCS #7", file)
+}
+
 // fromDER tells the forms by their first fields: RFC 5280, RFC 5958, RFC 8017,
-// RFC 5915, RFC 7292, RFC 5652.
-func fromDER(data []byte, file string, outer asn1.RawValue, ask func() ([]byte, error)) ([]byte, error) {
+// RFC 5915, RFC 5652.
+func fromDER(cfg Config, data []byte, file string, outer asn1.RawValue) ([]byte, error) {
 	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	var first, second asn1.RawValue
 	rest, err := asn1.Unmarshal(outer.Bytes, &first)
@@ -62,9 +89,7 @@ func fromDER(data []byte, file string, outer asn1.RawValue, ask func() ([]byte, 
 	switch {
 	case err != nil:
 	case first.Tag == asn1.TagOID:
-		return nil, misconfigured("openssl pkcs7 -inform DER -in "+file+" -print_certs -out NEW.pem", "%s is PKCS #7", file)
-	case version == 3:
-		return fromPKCS12(data, file, ask)
+		return nil, pkcs7(cfg, file, " -inform DER")
 	case version >= 0 && second.Tag == asn1.TagSequence:
 		return encode("PRIVATE KEY", outer.FullBytes), nil
 	case version == 0 && second.Tag == asn1.TagInteger:
@@ -89,69 +114,16 @@ func fromDER(data []byte, file string, outer asn1.RawValue, ask func() ([]byte, 
 		"%s is neither a certificate nor a key", file)
 }
 
-// fromPKCS12 opens a container. Of two that fit, the passphrase that is not
-// asked for comes first.
-func fromPKCS12(data []byte, file string, ask func() ([]byte, error)) ([]byte, error) {
-	key, cert, above, err := pkcs12.DecodeChain(data, "")
-	if errors.Is(err, pkcs12.ErrIncorrectPassword) && ask != nil {
-		passphrase, asked := ask()
-		if asked != nil {
-			return nil, misconfigured("", "ask for the passphrase of %s: %w", file, asked)
+// hasCertificate reports whether a PEM text has a certificate, or something else that is
+// taken for one.
+func hasCertificate(text []byte) bool {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") && !strings.HasSuffix(block.Type, "PARAMETERS") {
+			return true
 		}
-		key, cert, above, err = pkcs12.DecodeChain(data, string(passphrase))
 	}
-	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return nil, misconfigured("openssl pkcs12 -in "+file+" -noout asks for the passphrase and tries it", "%s: %w", file, errWrongPassphrase)
-	}
-	var der []byte
-	if err == nil {
-		der, err = x509.MarshalPKCS8PrivateKey(key)
-	}
-	if err != nil {
-		return nil, misconfigured("openssl pkcs12 -in "+file+" -nodes -out NEW.pem writes what is in it as PEM", "%s is PKCS #12 that cannot be read: %w", file, err)
-	}
-	return slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pki.PEM(append([]*x509.Certificate{cert}, above...)...)), nil
+	return false
 }
 
 // hasKey reports whether a PEM text has a private key.
 func hasKey(text []byte) bool { return pki.KeyBlock(text) != nil }
-
-// checkAlgorithms names what Go, and with it dockerd, does not understand, before
-// its signature is taken for one of another CA.
-func checkAlgorithms(c *x509.Certificate, file string) error {
-	if c.PublicKey == nil || c.PublicKeyAlgorithm == x509.UnknownPublicKeyAlgorithm {
-		return unknownKey(pki.KeyAlgorithm(c.Raw), file, subject(c))
-	}
-	if c.SignatureAlgorithm != x509.UnknownSignatureAlgorithm {
-		return nil
-	}
-	name := pki.SignatureAlgorithm(c.Raw)
-	if name == "RSA-PSS" {
-		name = "RSA-PSS with parameters"
-	}
-	return misconfigured(resign(file)+"; of RSA-PSS the salt has to be as long as the hash: -sigopt rsa_pss_saltlen:digest",
-		"%s: %s is signed by %s that Go programs, such as dockerd, do not know", file, subject(c), name)
-}
-
-// resign has openssl sign a root anew with its own key: the same name, key and
-// extensions.
-func resign(file string) string {
-	return "sign it anew with its own key: openssl x509 -in " + file + " -signkey KEY -sha256 -days 3650 -out NEW.pem"
-}
-
-// unknownKey says of a kind of key that TLS peers do not know what to do.
-func unknownKey(name, file, whose string) error {
-	hint := "make a new CA, with an ECDSA P-256 key: renewer ca init"
-	if strings.Contains(name, "explicit") {
-		hint = "write the key with the name of its curve: openssl pkey -in KEY -ec_param_enc named_curve -out NEW-KEY; then " + strings.Replace(resign(file), "-signkey KEY", "-signkey NEW-KEY", 1)
-	}
-	return misconfigured(hint, "%s: the key of %s is %s, which Go programs, such as dockerd, do not know", file, whose, name)
-}
-
-// unparsable explains a certificate that crypto/x509 refuses to read.
-func unparsable(der []byte, file string, n int, err error) error {
-	if name := pki.KeyAlgorithm(der); strings.HasPrefix(name, "ECDSA") && !strings.HasPrefix(name, "ECDSA on P-") {
-		return unknownKey(name, file, fmt.Sprintf("certificate %d", n))
-	}
-	return misconfigured("openssl x509 -in "+file+" -noout -text shows what openssl makes of it; have it signed anew without that fault", "%s: certificate %d cannot be read by Go programs, such as dockerd: %w", file, n, err)
-}

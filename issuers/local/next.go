@@ -161,6 +161,7 @@ func ImportNext(cfg Config, certFile, keyFile string, passphrase func() ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	n.from.next = true
 	return takeOver(n, own, certFile, keyFile, passphrase, func(a *Authority) error {
 		if a.chain[0].Equal(signing.chain[0]) {
 			return misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s signs with this CA already: %s", cfg.Name, subject(a.chain[0]))
@@ -180,7 +181,7 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	}
 	was := signing.chain[0]
 	if was != signing.root {
-		return nil, misconfigured("have it signed anew there, then: renewer ca import "+cfg.Name+" --as-next --cert FILE --key FILE",
+		return nil, misconfigured(fromAbove(cfg.Name),
 			"issuer %s: %s was signed by %s, and only that can sign it anew", cfg.Name, subject(was), subject(signing.root))
 	}
 	now := time.Now().Truncate(time.Second)
@@ -221,14 +222,17 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	return OpenNext(cfg)
 }
 
-// constrain keeps what a CA may sign.
+// constrain keeps what a CA may sign. The usage "any" limits nothing, but at OpenSSL,
+// which does not count it: it is left out.
 func constrain(tmpl, was *x509.Certificate) {
 	tmpl.PermittedDNSDomainsCritical = was.PermittedDNSDomainsCritical
 	tmpl.PermittedDNSDomains, tmpl.ExcludedDNSDomains = was.PermittedDNSDomains, was.ExcludedDNSDomains
 	tmpl.PermittedIPRanges, tmpl.ExcludedIPRanges = was.PermittedIPRanges, was.ExcludedIPRanges
 	tmpl.PermittedEmailAddresses, tmpl.ExcludedEmailAddresses = was.PermittedEmailAddresses, was.ExcludedEmailAddresses
 	tmpl.PermittedURIDomains, tmpl.ExcludedURIDomains = was.PermittedURIDomains, was.ExcludedURIDomains
-	tmpl.ExtKeyUsage, tmpl.UnknownExtKeyUsage = was.ExtKeyUsage, was.UnknownExtKeyUsage
+	if !slices.Contains(was.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		tmpl.ExtKeyUsage, tmpl.UnknownExtKeyUsage = was.ExtKeyUsage, was.UnknownExtKeyUsage
+	}
 }
 
 // OpenNext opens the next CA; the error is fs.ErrNotExist where there is none. One
@@ -291,7 +295,7 @@ func LeadsTo(cfg Config, ca *x509.Certificate) (bool, error) {
 		if err != nil {
 			return false, fileError(cfg, err)
 		}
-		certs, err := parseCertificates(data, file)
+		certs, err := parseCertificates(cfg, data, file)
 		if err != nil {
 			return false, err
 		}
@@ -316,7 +320,7 @@ func ends(cfg Config, file string) (signs, root *x509.Certificate, err error) {
 	if err != nil {
 		return nil, nil, fileError(cfg, err)
 	}
-	certs, err := parseCertificates(data, file)
+	certs, err := parseCertificates(cfg, data, file)
 	if err != nil {
 		return nil, nil, err
 	}

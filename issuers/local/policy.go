@@ -26,26 +26,52 @@ type Policy struct {
 // that it is refused.
 const unused = ".invalid"
 
-// refuses returns why an order may not be signed.
-func (p Policy) refuses(issuer, certificate string, r renewer.Request) error {
+// refuses returns all reasons for which an order may not be signed.
+func (p Policy) refuses(issuer, certificate string, r renewer.Request) (why several) {
 	if p.MaxLifetime > 0 && r.Lifetime > p.MaxLifetime {
-		return refused(fmt.Sprintf("set lifetime: %s, or raise max_lifetime of issuer %s", seconds(p.MaxLifetime), issuer),
-			"%s would live %s, and issuer %s signs for at most %s (max_lifetime)", certificate, seconds(r.Lifetime), issuer, seconds(p.MaxLifetime))
+		why = append(why, refused(fmt.Sprintf("set lifetime: %s, or raise max_lifetime of issuer %s", seconds(p.MaxLifetime), issuer),
+			"%s would live %s, and issuer %s signs for at most %s (max_lifetime)", certificate, seconds(r.Lifetime), issuer, seconds(p.MaxLifetime)))
 	}
 	if len(p.Names) == 0 {
-		return nil
+		return why
 	}
-	names := r.SANs
-	if plainDNS(r.CommonName) || isAddress(r.CommonName) {
-		names = append(slices.Clone(names), r.CommonName) // what OpenSSL would take for one
+	if cn := r.CommonName; (plainDNS(cn) || isAddress(cn)) && !p.allows(cn) && !slices.Contains(r.SANs, cn) {
+		why = append(why, refused(fmt.Sprintf("set common_name to a name that is, or add %s to allowed_names of issuer %s", cn, issuer),
+			"%s has the common name %s, which can be taken for the name of a host, and is not among allowed_names of issuer %s", certificate, cn, issuer))
 	}
-	for _, name := range names {
-		if !p.allows(name) {
-			return refused(fmt.Sprintf("add %s to allowed_names of issuer %s, or leave the name out", name, issuer),
-				"%s asks for %s, which is not among allowed_names of issuer %s", certificate, name, issuer)
+	if other := slices.DeleteFunc(slices.Clone(r.SANs), p.allows); len(other) > 0 {
+		list, them, are := strings.Join(other, ", "), "them", "are"
+		if len(other) == 1 {
+			them, are = "it", "is"
 		}
+		why = append(why, refused(fmt.Sprintf("add %s to allowed_names of issuer %s, or leave %s out", list, issuer, them),
+			"%s asks for %s, which %s not among allowed_names of issuer %s", certificate, list, are, issuer))
 	}
-	return nil
+	return why
+}
+
+// several are all reasons at once, each with a hint of its own.
+type several []error
+
+func (s several) Error() string {
+	var all []string
+	for _, err := range s {
+		all = append(all, err.Error())
+	}
+	return strings.Join(all, "; ")
+}
+
+func (s several) Unwrap() []error { return s }
+
+// err is nil where there is no reason.
+func (s several) err() error {
+	switch len(s) {
+	case 0:
+		return nil
+	case 1:
+		return s[0]
+	}
+	return s
 }
 
 func (p Policy) allows(name string) bool {
@@ -83,6 +109,16 @@ func covers(allowed, name string) bool {
 func isAddress(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil
+}
+
+// whole is the most that is written in days, or for little in hours, minutes or seconds.
+func whole(d time.Duration) string {
+	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute} {
+		if d >= unit {
+			return seconds(d.Truncate(unit))
+		}
+	}
+	return seconds(d)
 }
 
 // seconds writes a duration as the fleet file has it, in its largest whole unit.

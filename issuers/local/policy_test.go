@@ -19,10 +19,10 @@ func TestPolicyLimitsNamesAndLifetime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	judge, err := local.Judge(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	judge := local.Judge(cfg)
+	empty := config(t, "")
+	empty.Policy = policy
+	early := local.Judge(empty) // before there is a CA
 	for name, c := range map[string]struct {
 		cn   string
 		sans []string
@@ -48,16 +48,32 @@ func TestPolicyLimitsNamesAndLifetime(t *testing.T) {
 			_, err := a.Sign(t.Context(), o)
 			judged := judge(o.Request)
 			if c.hint == "" {
-				if err != nil || judged != nil {
-					t.Errorf("%v; judged before: %v", err, judged)
+				if err != nil || judged != nil || early(o.Request) != nil {
+					t.Errorf("%v; judged before: %v; %v", err, judged, early(o.Request))
 				}
 				return
 			}
-			for _, err := range []error{err, judged} {
+			for _, err := range []error{err, judged, early(o.Request)} {
 				if renewer.ClassOf(err) != renewer.ClassRefused || !strings.Contains(renewer.Hint(err), c.hint) {
 					t.Errorf("%v; hint %q", err, renewer.Hint(err))
 				}
 			}
 		})
+	}
+}
+
+// What the policy does not allow is named at once, all of it.
+func TestPolicyNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "")
+	cfg.Policy = local.Policy{MaxLifetime: time.Hour, Names: []string{"*.example.com"}}
+	err := local.Judge(cfg)(renewer.Request{CommonName: "evil.test", SANs: []string{"a.test", "b.example.com", "10.0.0.1"}, Lifetime: 2 * time.Hour})
+	for _, want := range []string{"it would live 2h", "it has the common name evil.test, which can be taken for the name of a host", "it asks for a.test, 10.0.0.1, which are not among allowed_names"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing: %v", want, err)
+		}
+	}
+	if renewer.ClassOf(err) != renewer.ClassRefused || renewer.Hint(err) == "" {
+		t.Errorf("class %s, hint %q", renewer.ClassOf(err), renewer.Hint(err))
 	}
 }

@@ -40,7 +40,7 @@ func (a *Authority) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, e
 	if err != nil {
 		return renewer.Chain{}, err
 	}
-	if err := a.policy.refuses(a.name, o.Certificate, o.Request); err != nil {
+	if err := a.policy.refuses(a.name, o.Certificate, o.Request).err(); err != nil {
 		return renewer.Chain{}, err
 	}
 	if tmpl.NotBefore, tmpl.NotAfter, err = a.validity(o, now); err != nil {
@@ -154,7 +154,7 @@ func (a *Authority) validity(o renewer.Order, now time.Time) (from, end time.Tim
 			from = c.NotBefore
 		}
 		if end.After(c.NotAfter) {
-			return from, end, refused("set a shorter lifetime for "+o.Certificate+", or replace the CA with one that lives longer",
+			return from, end, refused("set lifetime: "+whole(c.NotAfter.Sub(now))+" or less for "+o.Certificate+"; or "+a.longer(),
 				"%s would end at %s, after its issuer %s (%s), which ends at %s",
 				o.Certificate, date(end), a.name, subject(c), date(c.NotAfter))
 		}
@@ -162,15 +162,27 @@ func (a *Authority) validity(o renewer.Order, now time.Time) (from, end time.Tim
 	return from, end, nil
 }
 
+// longer is how the issuer gets a CA that lasts longer.
+func (a *Authority) longer() string {
+	if len(a.path()) > 1 {
+		return fromAbove(a.name)
+	}
+	return "give the CA a longer life: renewer ca reissue " + a.name
+}
+
 // checkConstraints asks as a peer would, where the CA limits what it signs:
 // signing does not look at that.
 func (a *Authority) checkConstraints(chain renewer.Chain, o renewer.Order, now time.Time) error {
 	if err := pki.Accepted(chain, []*x509.Certificate{a.root}, o.Usages, now); err != nil {
-		return refused(limitsHint(a.name), "peers would refuse %s from issuer %s: %w", o.Certificate, a.name, err)
+		return refused(a.limitsHint(), "peers would refuse %s from issuer %s: %w", o.Certificate, a.name, err)
 	}
 	return nil
 }
 
-func limitsHint(issuer string) string {
-	return "renewer ca show " + issuer + " shows what the CA may sign; ask only for that, or use another CA"
+func (a *Authority) limitsHint() string {
+	another := "replace the CA by one without limits: renewer ca rotate " + a.name
+	if len(a.path()) > 1 {
+		another = fromAbove(a.name)
+	}
+	return "renewer ca show " + a.name + " shows what the CA may sign; ask only for that, or " + another
 }

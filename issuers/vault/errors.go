@@ -120,6 +120,9 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 		i.drop() // ca_cert, or the server, may be right the next time
 		out.Class = renewer.ClassMisconfigured
 		out.Hint = i.fill("ca_cert should be the CA of the certificate that {server} serves, and address a name in it")
+		if record := (tls.RecordHeaderError{}); errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
+			out.Hint = "nothing speaks TLS at this address: give the listener tls_cert_file and tls_key_file in place of tls_disable, or write the address of one that has them"
+		}
 		err = fmt.Errorf("TLS with %s: %w", i.cfg.Address, cause(err))
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
 		out.Hint = i.fill("is {server} reachable from here, and not overloaded?")

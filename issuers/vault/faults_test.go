@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -506,6 +507,18 @@ func TestTokenFile(t *testing.T) {
 	g.signs(t, i)
 	if s := i.session.Load(); s.lease != 0 || s.due(time.Now().AddDate(1, 0, 0)) {
 		t.Errorf("the root token: %+v", s)
+	}
+}
+
+// A listener without TLS is named as that.
+func TestAServerWithoutTLS(t *testing.T) {
+	t.Parallel()
+	g := standIn(t)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	i := g.issuer(t, func(c *Config) { c.Address = strings.Replace(plain.URL, "http:", "https:", 1) })
+	if err := i.LogIn(t.Context()); renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.HasPrefix(renewer.Hint(err), "nothing speaks TLS at this address: ") {
+		t.Errorf("%v; hint %q", err, renewer.Hint(err))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/api"
 
@@ -116,7 +117,10 @@ func (i *Issuer) word(key, file string, secret bool) (string, error) {
 		return "", i.fileError("auth."+key, err)
 	}
 	data = bytes.TrimSpace(data)
-	if len(data) == 0 || bytes.ContainsAny(data, " \t\r\n\x00") {
+	switch {
+	case bytes.ContainsFunc(data, func(c rune) bool { return c > '~' || c < ' ' && !unicode.IsSpace(c) }):
+		return "", i.misconfigured("it should hold one word of letters, digits and signs, in one line", "auth.%s: %s holds what is no text: it is damaged, or another file", key, file)
+	case len(data) == 0 || bytes.ContainsAny(data, " \t\r\n"):
 		return "", i.misconfigured("it should hold one word and nothing else", "auth.%s: %s is empty, or has more than one word", key, file)
 	}
 	return string(data), nil

@@ -33,11 +33,11 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := append([]*x509.Certificate{chain[0]}, climb(chain[0], slices.Concat(chain, given))...)
+	path := append([]*x509.Certificate{chain[0]}, pki.Climb(chain[0], slices.Concat(chain, given))...)
 	top, below := path[len(path)-1], path[:len(path)-1]
 	roots := []*x509.Certificate{top}
 	for _, c := range given {
-		if selfSigned(c) && !c.Equal(top) {
+		if pki.SelfSigned(c) && !c.Equal(top) {
 			roots = append(roots, c)
 		}
 	}
@@ -46,7 +46,7 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 		return nil, i.misconfigured("add that root to root_file: peers trust what is in it",
 			"get the roots: the chain of the mount %s ends at %q, which %q signed, and root_file %s does not hold that root",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String(), i.cfg.RootFile)
-	case !selfSigned(top):
+	case !pki.SelfSigned(top):
 		return nil, i.misconfigured(noRootHint,
 			"get the roots: the chain of the mount %s ends at %q, which %q signed, and that root is not in the mount: peers would trust nothing",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String())

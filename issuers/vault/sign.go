@@ -120,10 +120,7 @@ func (i *Issuer) parseAnswer(data map[string]any) (renewer.Chain, error) {
 	if err != nil {
 		return renewer.Chain{}, fmt.Errorf("issuing_ca: %w", err)
 	}
-	path := climb(leaf, slices.Concat(among, issuing, i.Intermediates()))
-	if n := len(path); n > 0 && selfSigned(path[n-1]) {
-		path = path[:n-1]
-	}
+	path := pki.Between(leaf, slices.Concat(among, issuing, i.Intermediates()))
 	i.above.Store(&above{text: text, path: path})
 	return renewer.Chain{Leaf: leaf, Intermediates: slices.Clone(path)}, nil
 }
@@ -169,33 +166,6 @@ func certificates(v any) ([]*x509.Certificate, error) {
 		}
 	}
 	return out, nil
-}
-
-// climb returns the certificates above c, each having signed the one before,
-// up to a root or as far as they go.
-func climb(c *x509.Certificate, among []*x509.Certificate) (path []*x509.Certificate) {
-	for !selfSigned(c) && len(path) < maxChain {
-		above := signerOf(c, among)
-		if above == nil {
-			break
-		}
-		path = append(path, above)
-		c = above
-	}
-	return path
-}
-
-func signerOf(c *x509.Certificate, among []*x509.Certificate) *x509.Certificate {
-	for _, a := range among {
-		if bytes.Equal(a.RawSubject, c.RawIssuer) && a.IsCA && c.CheckSignatureFrom(a) == nil {
-			return a
-		}
-	}
-	return nil
-}
-
-func selfSigned(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.IsCA && c.CheckSignatureFrom(c) == nil
 }
 
 // Revoke revokes by serial and, where Vault does not know it (a role with

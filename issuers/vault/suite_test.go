@@ -129,6 +129,7 @@ func (g *ground) faults() map[string]issuertest.Fault {
 		"root_file of another CA": g.ordered(mis, func(c *Config) { c.RootFile = g.file("root.pem", string(testpki.New(g.t).PEM())) }, nil, "root_file", "does not hold that root"),
 		"token revoked":           g.ordered(mis, func(c *Config) { c.Auth = Auth{Method: "token", TokenFile: g.file("token", gone)} }, nil, "expired, was revoked"),
 		"secret id file missing":  g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = "/nonexistent/secret-id" }, nil, "secret_id_file", "/nonexistent/secret-id"),
+		"token file is garbage":   g.ordered(mis, func(c *Config) { c.Auth = Auth{Method: "token", TokenFile: g.file("token", "\xd0\x8f\x01\xfe\x00")} }, nil, "token_file", "holds what is no text"),
 		"secret id file empty":    g.ordered(mis, func(c *Config) { c.Auth.SecretIDFile = g.file("secret-id", "") }, nil, "is empty"),
 		"ca_cert missing":         g.ordered(mis, func(c *Config) { c.CACert = "/nonexistent/ca.pem" }, nil, "ca_cert", "/nonexistent/ca.pem"),
 		"ca_cert is no PEM":       g.ordered(mis, func(c *Config) { c.CACert = g.file("ca.pem", "junk") }, nil, "no certificate"),

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"renewer/internal/sudoers"
 	"renewer/renewer"
 )
 
@@ -167,14 +168,14 @@ func as(user string, argv ...string) []string {
 // fleet file the unit's user is not known, and whether it may read its key
 // stays unknown.
 func Commands(p renewer.Placement) [][]string {
-	var out [][]string
+	out := [][]string{passwd(sudoers.Any)} // of whichever user the unit has
 	if p.Activate.Kind == renewer.ActivateSystemd {
 		for _, unit := range p.Activate.Units {
 			out = append(out, showUnit(unit))
 		}
 	}
 	if key, user := p.Files[renewer.FileKey], p.Owner; key != "" && user != "" && user != "root" {
-		out = append(out, passwd(user), as(user, "true"), as(user, "test", "-r", path.Join(p.Dir, key)))
+		out = append(out, as(user, "true"), as(user, "test", "-r", path.Join(p.Dir, key)))
 	}
 	return out
 }
@@ -267,8 +268,9 @@ func configFiles(ctx context.Context, m Machine, user string, env, flags map[str
 		}
 	}
 	home := env["HOME"]
-	if out, err := m.Output(ctx, passwd(user)); home == "" && err == nil {
-		if cols := strings.Split(strings.TrimSpace(out), ":"); len(cols) >= 6 {
+	if home == "" {
+		out, err := m.Output(ctx, passwd(user))
+		if cols := strings.Split(strings.TrimSpace(out), ":"); err == nil && len(cols) >= 6 {
 			home = cols[5]
 		}
 	}

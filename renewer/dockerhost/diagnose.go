@@ -16,6 +16,7 @@ type Case struct {
 	Now       time.Time
 	Usages    []renewer.Usage     // that the entry asks for
 	Leaf      *x509.Certificate   // of the current generation; nil: there is none
+	Life      time.Duration       // that its issuer gave it, at most what is asked for: it may be dated back by years
 	Roots     []*x509.Certificate // that the ca file should have; nil: not known
 	Placed    bool                // by this inventory, or adopted into it
 	PlacedAt  time.Time           // by our clock; zero: not by this inventory

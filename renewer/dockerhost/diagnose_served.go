@@ -37,7 +37,7 @@ func expiry(c Case) verdict {
 	switch {
 	case left <= 0:
 		return bad(fix, "%s ended at %s", what, date)
-	case c.Leaf != nil && left < c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/10:
+	case c.Leaf != nil && left < c.Life/10:
 		return warn(fix, "%s ends at %s, less than a tenth of its life is left", what, date)
 	}
 	return fine("%s is good until %s", what, date)

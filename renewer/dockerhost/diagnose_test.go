@@ -33,7 +33,7 @@ func healthy(t testing.TB) (Case, *testpki.CA) {
 	f.Ours = f.Clock.Add(time.Second)
 	f.Disk = renewer.OnDisk{Leaf: renewer.Fingerprint(leaf.Raw), NotAfter: leaf.NotAfter, Trusts: renewer.RootSetOf([]*x509.Certificate{ca.Root})}
 	return Case{
-		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root},
+		Placement: placement(), Now: f.Ours, Usages: []renewer.Usage{renewer.UsageServer}, Leaf: leaf, Roots: []*x509.Certificate{ca.Root}, Life: leaf.NotAfter.Sub(leaf.NotBefore),
 		Facts: f, Placed: true, Probed: true, Seen: renewer.Observation{Served: f.Disk.Leaf, NotAfter: leaf.NotAfter},
 	}, ca
 }
@@ -95,6 +95,9 @@ func TestDiagnose(t *testing.T) {
 		}, "host-conflict", renewer.FindingFail, "tlsverify", "host setup"},
 		{"expired", func(c *Case) { c.Now = c.Leaf.NotAfter }, "expiry", renewer.FindingFail, "what is served ended", "renewer renew docker@host-b"},
 		{"about to expire", func(c *Case) { c.Now = c.Leaf.NotAfter.Add(-time.Minute) }, "expiry", renewer.FindingWarn, "less than a tenth", "renewer renew"},
+		{"dated back by years", func(c *Case) {
+			c.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"host-b", "10.0.1.2"}, NotBefore: time.Unix(0, 0)}).Cert
+		}, "expiry", renewer.FindingOK, "is good until", ""},
 		{"clock behind", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(-10 * time.Minute) }, "clock", renewer.FindingFail, "10m0s behind", "timedatectl"},
 		{"clock ahead", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(time.Minute) }, "clock", renewer.FindingWarn, "1m0s ahead of", "NTP"},
 		{"live-restore off", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Docker.Containers = false, 2 }, "live-restore", renewer.FindingWarn, "(2 now)", "host setup"},

@@ -54,5 +54,8 @@ func (e *Engine) known(c renewer.Certificate, disk OnDisk, roots *rootCache) (ge
 	}
 	g := renewer.NewGeneration(c.Name, 0, req, disk.Chain, c.Renewal, disk.Chain.Leaf.NotBefore)
 	g.Under = under
+	if to, err := roots.certs(under); err == nil {
+		g.EndBy(pki.End(disk.Chain, to))
+	}
 	return &g, true, nil
 }

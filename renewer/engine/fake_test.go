@@ -48,6 +48,7 @@ type machine struct {
 	words     string          // of its journal
 	slow      func(ctx context.Context, call string)
 	after     func() // an activation, with nothing locked
+	kept      error  // another renewer keeps its directories
 	only      string // the one fingerprint that the service can serve; empty: any
 }
 
@@ -258,7 +259,14 @@ func (m *machine) disk(p renewer.Placement) (OnDisk, error) {
 	return d, nil
 }
 
-func (m *machine) Keep(context.Context, renewer.Placement) error { return nil }
+func (m *machine) Keep(context.Context, renewer.Placement) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return errDown
+	}
+	return m.kept
+}
 
 func (m *machine) Prune(_ context.Context, p renewer.Placement, keep []string) error {
 	unlock, err := m.enter("prune", p.Certificate)
@@ -358,6 +366,7 @@ type flaky struct {
 	last    renewer.Order
 	asked   []time.Time
 	bend    func(o *renewer.Order) // signs something else than was asked for
+	again   *renewer.Chain         // what it signed before, and gives again
 	logins  int
 	cured   bool // logging in helps
 }
@@ -373,13 +382,16 @@ func (f *flaky) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error
 	f.mu.Lock()
 	f.orders++
 	f.last, f.asked = o, append(f.asked, time.Now())
-	err, bend := f.err, f.bend
+	err, bend, again := f.err, f.bend, f.again
 	if err == nil && f.after != nil {
 		err = f.after(f.orders)
 	}
 	f.mu.Unlock()
 	if err != nil {
 		return renewer.Chain{}, err
+	}
+	if again != nil {
+		return *again, nil
 	}
 	if bend != nil {
 		bend(&o)

@@ -49,6 +49,21 @@ type (
 	Limited interface {
 		Longest() (l renewer.LifetimeLimit, known bool)
 	}
+	// Deferred may sign an order days after it came (renewer.ErrLater). The key of such
+	// an order is recorded before Sign is called, so that a restart does not lose it.
+	// OrderTimeout is how long a call of Sign may take; 0: as long as any other's.
+	Deferred interface {
+		OrderTimeout() time.Duration
+	}
+	// OwnLifetime is an issuer that decides how long a certificate lives: that it is less
+	// than what was asked for is no fault.
+	OwnLifetime interface {
+		GivesLifetime() bool
+	}
+	// Suggests knows until when it wants a certificate renewed.
+	Suggests interface {
+		RenewBy(ctx context.Context, leaf *x509.Certificate) (renewer.Suggestion, error)
+	}
 	// Upkeep does what is due besides orders, such as replacing what the issuer
 	// logs in with. What fails is tried again at a later call.
 	Upkeep interface {

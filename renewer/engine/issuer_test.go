@@ -2,12 +2,17 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"renewer/internal/testpki"
 	"renewer/renewer"
 )
 
@@ -195,6 +200,61 @@ func TestFarTooShortIsAnAlertAndNoLoop(t *testing.T) {
 	})
 }
 
+// ending signs past the end of its CA.
+type ending struct {
+	Issuer
+	ca *testpki.CA
+}
+
+func (e ending) Sign(_ context.Context, o renewer.Order) (renewer.Chain, error) {
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: o.CommonName}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(o.Lifetime),
+		DNSNames: o.SANs, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, e.ca.Cert, o.Key.Public(), e.ca.Key)
+	if err != nil {
+		return renewer.Chain{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return renewer.Chain{Leaf: leaf}, err
+}
+
+func (e ending) Roots(context.Context) ([]*x509.Certificate, error) {
+	return []*x509.Certificate{e.ca.Root}, nil
+}
+
+// What ends after its CA counts until that does: it is renewed by it, told once, and an
+// alert when little is left.
+func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
+	var ends time.Time
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		ends = time.Now().Add(20 * 24 * time.Hour).Truncate(time.Second)
+		b.ca.Issuer = ending{b.ca.Issuer, testpki.NewWith(b.t, testpki.Options{CommonName: "Ending", NotAfter: ends})}
+		return one(b)
+	}, func(t *testing.T, b *bench) {
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusValid || !row.NotAfter.Equal(ends) || !row.RenewAt.Before(ends) {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventIssueWarning); len(ev) != 1 || !strings.Contains(ev[0].Message, "after its CA, which ends at "+ends.UTC().Format(time.RFC3339)) {
+			t.Errorf("warnings %+v", ev)
+		}
+		time.Sleep(time.Until(ends) - time.Hour)
+		synctest.Wait()
+		if row := b.row("web"); row.Generation < 2 || row.Status != renewer.StatusBlocked {
+			t.Errorf("row %+v", row)
+		}
+		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) == 0 || !strings.Contains(ev[0].Error, "ends with its CA CN=Ending") {
+			t.Errorf("events %+v", ev)
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if row := b.row("web"); row.Status != renewer.StatusExpired {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
 // A key that stays comes with the chain it had, so that an issuer may renew by
 // that; but never for something else than it was issued for.
 func TestTheChainOfAKeyThatStays(t *testing.T) {
@@ -310,6 +370,34 @@ func TestProbesGoOnWhileTheIssuerIsAway(t *testing.T) {
 		must(t, err)
 		if seen[0].OK || b.row("web").Status == renewer.StatusValid {
 			t.Errorf("a service that is down: %+v", seen)
+		}
+	})
+}
+
+// An issuer that answers with what it signed before renews nothing: that is a failure, and
+// no new generation.
+func TestTheSameCertificateAgainIsNoRenewal(t *testing.T) {
+	scene(t, Asked, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a")
+		c.Rekey = false
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		b.pass()
+		first := b.row("web")
+		g, _, err := b.store.Generation("web", 1)
+		must(t, err)
+		chain, err := g.Parse()
+		must(t, err)
+		b.ca.again = &chain
+		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		if !res.Failed() || !strings.Contains(res.Rollouts[0].Error, "in place already") || res.Rollouts[0].Hint == "" {
+			t.Errorf("result %+v", res)
+		}
+		b.ca.again = nil
+		b.pass()
+		if row := b.row("web"); row.Generation != 2 || row.Serial == first.Serial || row.Status != renewer.StatusValid {
+			t.Errorf("row %+v", row)
 		}
 	})
 }

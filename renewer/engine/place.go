@@ -128,6 +128,9 @@ func (j job) strangers(ctx context.Context, host Host, out *renewer.Outcome) (fo
 	out.Found = &renewer.Seen{
 		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
 	}
+	if len(disk.Problems) == 0 && disk.Revision != "" { // what its leaf led to was renewer's to place
+		out.Previous, out.Foreign = disk.Revision, out.Foreign.Without(out.Found.Under)
+	}
 	return true, nil
 }
 
@@ -172,7 +175,7 @@ func (e *Engine) keyOf(ctx context.Context, j job, chain renewer.Chain) (signer,
 	if key := e.made.get(j.rollout.ID); key != nil && pki.Belongs(key, chain.Leaf) {
 		return key, nil
 	}
-	text, err := e.storedKey(j)
+	text, err := e.storedKey(j, j.gen.Number)
 	if err == nil && text == nil {
 		text, err = e.readBack(ctx, j, j.gen)
 	}
@@ -182,16 +185,16 @@ func (e *Engine) keyOf(ctx context.Context, j job, chain renewer.Chain) (signer,
 	return pki.DecodeKey(text)
 }
 
-// storedKey opens the key that the inventory has of the generation; nil if it
+// storedKey opens the key that the inventory has of a generation; nil if it
 // has none that can be opened.
-func (e *Engine) storedKey(j job) ([]byte, error) {
-	sealed, ok, err := e.Store.Key(j.Certificate, j.gen.Number)
+func (e *Engine) storedKey(j job, number int) ([]byte, error) {
+	sealed, ok, err := e.Store.Key(j.Certificate, number)
 	if err != nil || !ok {
 		return nil, err
 	}
-	text, ok, err := e.Keys.Open(j.Certificate, j.gen.Number, sealed)
+	text, ok, err := e.Keys.Open(j.Certificate, number, sealed)
 	if err == nil && !ok {
-		e.Log.Warn("the sealed key in the inventory cannot be opened; looking for it on the hosts", "certificate", j.Certificate, "generation", j.gen.Number)
+		e.Log.Warn("the sealed key in the inventory cannot be opened", "certificate", j.Certificate, "generation", number)
 	}
 	return text, err
 }

@@ -214,6 +214,9 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 		return req, &mintError{errors.New("no issuer of the fleet file has a root any more that the service accepts")}
 	default:
 		req.Client, err = v.creds.mint(ctx, issuer, renewer.UsageClient, v)
+		if errors.Is(err, renewer.ErrLater) || errors.Is(err, renewer.ErrNoNames) { // too late for a look: what is served can be seen all the same
+			req.NoClient, err = err.Error(), nil
+		}
 	}
 	if err == nil && issuer != "" && p.Probe.Kind != renewer.ProbeTLS {
 		req.Wrong, req.NoWrong = v.creds.wrong(ctx, issuer, v)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"renewer/renewer"
+	"renewer/renewer/trust"
 )
 
 // An entry that is renamed has the very files of what left the fleet file under
@@ -23,14 +24,21 @@ func (e *Engine) findHeirs() error {
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	type spot struct{ host, layout string }
-	at := map[spot]string{}
+	type spot struct{ where, layout string } // a host, or its machine
+	at := map[spot]trust.ID{}
 	for name, rec := range left {
 		for _, d := range rec.Departed {
 			if d.State != nil && d.State.Layout != "" {
-				at[spot{d.Host, d.State.Layout}] = name
+				at[spot{d.Host, d.State.Layout}] = trust.ID{Certificate: name, Host: d.Host}
+				at[spot{d.State.Machine, d.State.Layout}] = trust.ID{Certificate: name, Host: d.Host}
 			}
 		}
+	}
+	was := func(p renewer.Placement) trust.ID {
+		if id, ok := at[spot{p.Machine, p.Layout()}]; ok && p.Machine != "" {
+			return id
+		}
+		return at[spot{p.Host, p.Layout()}]
 	}
 	known, err := e.Store.Names()
 	if err != nil {
@@ -39,7 +47,7 @@ func (e *Engine) findHeirs() error {
 	for _, c := range e.fleet.Certificates {
 		from := ""
 		for i, p := range c.Placements {
-			if name := at[spot{p.Host, p.Layout()}]; i == 0 {
+			if name := was(p).Certificate; i == 0 {
 				from = name
 			} else if name != from {
 				from = ""
@@ -62,7 +70,7 @@ func (e *Engine) findHeirs() error {
 			e.taken[from] = map[string]bool{}
 		}
 		for _, p := range c.Placements {
-			e.taken[from][p.Host] = true
+			e.taken[from][was(p).Host] = true
 		}
 	}
 	return nil

@@ -122,7 +122,8 @@ func (rc *rootCache) all() []*x509.Certificate {
 	return slices.Collect(maps.Values(rc.known))
 }
 
-// certs returns the certificates of a set, in its order.
+// certs returns the certificates of a set, the latest first: of those by one name some
+// peers look at the first alone.
 func (rc *rootCache) certs(set renewer.RootSet) ([]*x509.Certificate, error) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
@@ -134,6 +135,7 @@ func (rc *rootCache) certs(set renewer.RootSet) ([]*x509.Certificate, error) {
 		}
 		out = append(out, c)
 	}
+	slices.SortStableFunc(out, func(a, b *x509.Certificate) int { return b.NotBefore.Compare(a.NotBefore) })
 	return out, nil
 }
 

@@ -120,6 +120,7 @@ type Held struct {
 	Hurried                 bool      // an operator's request is under way, or waits for room
 	Left                    bool      // it left the fleet file: nothing changes it any more
 	Replaced                bool      // its files have a leaf under the new root
+	Kept                    time.Time // it was rolled back, and is renewed then; zero: it was not
 }
 
 // Succeeding is a CA of an issuer that takes the place of another one, by the IDs of
@@ -129,6 +130,7 @@ type Succeeding struct {
 	From                []string
 	Switched, Cancelled bool
 	Anew                time.Time // leaves under To are old as well if they were issued before
+	Loaded              bool      // a root counts until no service has it loaded
 	Own                 []string  // those of From that signed themselves: they go where other issuers brought them as well
 }
 
@@ -159,6 +161,14 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 				}
 				for _, n := range g.Holders(root, now) {
 					out.Trusting = append(out.Trusting, n.String())
+				}
+				if !s.Loaded {
+					continue
+				}
+				for _, id := range g.Loading(root, now) {
+					h := e.held(id, e.leftFile(id), len(out.Holding))
+					h.Replaced = true
+					out.Holding, out.Trusting = append(out.Holding, h), append(out.Trusting, h.Name)
 				}
 			}
 			if !s.Anew.IsZero() {
@@ -232,26 +242,6 @@ func (e *Engine) showing(list []trust.Showing, to string) (out []Held) {
 	return out
 }
 
-// Left returns what left the fleet file and takes part in the replacement of a CA:
-// it accepts certificates of the issuer, or presents one under the root that goes.
-func (e *Engine) Left(ctx context.Context, issuer, from string) (out []Held, err error) {
-	add := func(id trust.ID, left bool) {
-		if left && !slices.ContainsFunc(out, func(h Held) bool { return h.Certificate == id.Certificate && h.Host == id.Host }) {
-			out = append(out, e.held(id, true, len(out)))
-		}
-	}
-	err = e.do(ctx, func() {
-		g, now := e.trusts(), e.Now()
-		for _, r := range g.Unready(issuer, renewer.NewRootSet("the next"), now) {
-			add(r.Verifier, r.Left)
-		}
-		for _, p := range g.Under(issuer, from, nil, time.Time{}, now) {
-			add(p.ID, p.Left)
-		}
-	})
-	return out, err
-}
-
 // Hurry has verifiers take their roots now, whatever their window, and reports whether
 // that is news to any.
 func (e *Engine) Hurry(ctx context.Context, verifiers []Held) (news bool, err error) {
@@ -300,6 +290,9 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 	}
 	h.Hurried = en.rec.Asked != nil
 	r := en.rec.Rollout
+	if en.rec.Held != nil && en.current != nil && !h.Hurried && (r == nil || r.Kind != renewer.KindIssue) {
+		h.Kept = en.current.RenewAt
+	}
 	if r == nil {
 		st := en.rec.Placements[id.Host]
 		h.Why, h.Hint, h.Blocked = st.Error, st.Hint, st.State == renewer.HostBlocked

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 // Bounds of one effect.
 const (
+	keepTimeout  = 15 * time.Second
 	orderTimeout = time.Minute
 	stageTimeout = time.Minute
 	tries        = 3 // of an effect whose error may pass at once, before the rollout's own backoff
@@ -142,7 +144,7 @@ func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()
 		pause.least = renewer.RetryAfter(err)
-		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || ctx.Err() != nil) {
+		if err != nil && (renewer.ClassOf(err) != renewer.ClassRetry || pause.least > soon || errors.Is(err, renewer.ErrRate) || errors.Is(err, renewer.ErrLater) || ctx.Err() != nil) {
 			return v, backoff.Permanent(err)
 		}
 		return v, err
@@ -190,9 +192,14 @@ func sign(ctx context.Context, is Issuer, o renewer.Order) (renewer.Chain, error
 // together with the key.
 func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	out := renewer.Outcome{Action: j.Action}
+	if e.made.get(j.rollout.ID) == nil { // an earlier try has asked
+		if out.Err = j.kept(ctx); out.Err != nil {
+			return out
+		}
+	}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
-	if err != nil {
+	if out.Err = err; err != nil && !errors.Is(err, renewer.ErrLater) {
 		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
 	}
 	out.Generation, out.Key, out.Warnings = gen, key, warnings
@@ -200,24 +207,50 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
 		out.NewRoots = ders(roots)
 	}
-	if ctx.Err() == nil && !errors.Is(err, renewer.ErrRate) {
+	if ctx.Err() == nil && (gen != nil || err != nil && !errors.Is(err, renewer.ErrRate) && !errors.Is(err, renewer.ErrLater)) {
 		e.Observer.Issued(j.cert.Issuer, err, e.Now().Sub(begin))
 	}
 	return out
 }
 
-func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {
-	ctx, cancel := context.WithTimeout(ctx, orderTimeout)
+// kept refuses an order whose certificate has no place to go to: all directories that
+// can be looked at are kept by another renewer. Mostly the first one answers for all.
+// What else keeps a host from answering is for its own step to say.
+func (j job) kept(ctx context.Context) (refused error) {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
+	for _, p := range j.cert.Placements {
+		host, ok := j.fleet.Hosts[p.Host]
+		if !ok {
+			continue
+		}
+		switch err := host.Keep(ctx, p); {
+		case err == nil:
+			return nil
+		case errors.Is(err, renewer.ErrKept):
+			refused = cmp.Or(refused, err)
+		}
+	}
+	return refused
+}
+
+func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewer.SealedKey, []string, error) {
 	issuer, ok := j.fleet.Issuers[j.cert.Issuer]
 	if !ok {
 		return nil, nil, nil, fmt.Errorf("issuer %s is not in the fleet file", j.cert.Issuer)
 	}
-	key, notes, err := e.orderKey(ctx, j)
+	within := orderTimeout
+	slow, later := Can[Deferred](issuer)
+	if later {
+		within = max(within, slow.OrderTimeout())
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	key, recorded, notes, err := e.orderKey(ctx, j)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	number := j.latest + 1
+	number := cmp.Or(j.rollout.Ordered, j.latest+1)
 	text, err := pki.EncodeKey(key)
 	if err != nil {
 		return nil, nil, nil, err
@@ -226,13 +259,22 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	order := renewer.Order{Certificate: j.Certificate, Request: j.cert.Request(), Key: key}
+	if later && !recorded {
+		return nil, &sealed, nil, nil // recorded before the issuer is asked: it is the one that its answer is for
+	}
+	order := renewer.Order{Certificate: j.Certificate, Generation: number, Request: j.cert.Request(), Key: key}
 	if order.Previous, err = previous(j, order); err != nil {
 		return nil, nil, nil, err
 	}
 	chain, err := sign(ctx, issuer, order)
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if g := j.current; g != nil && chain.Leaf != nil && renewer.Fingerprint(chain.Leaf.Raw) == g.Fingerprint {
+		return nil, nil, nil, &renewer.Error{
+			Class: renewer.ClassMisconfigured, Hint: "with rekey: false each renewal has the same CSR; what signs must not answer from what it signed before",
+			Err: fmt.Errorf("issuer %s gave the certificate that is in place already", j.cert.Issuer),
+		}
 	}
 	now := e.Now()
 	under, err := e.check(ctx, j, order, chain, now)
@@ -241,6 +283,9 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	}
 	gen := renewer.NewGeneration(j.Certificate, number, order.Request, chain, j.cert.Renewal, now)
 	gen.Rollout, gen.Under = j.rollout.ID, under
+	if to, err := j.roots.certs(under); err == nil { // they are known: the chain was checked with them
+		gen.EndBy(pki.End(chain, to))
+	}
 	return &gen, &sealed, append(append(notes, gen.Warnings(j.current)...), pki.StrictWarnings(chain, j.current)...), nil
 }
 
@@ -270,11 +315,14 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 	if err != nil {
 		return nil, err
 	}
+	is := j.fleet.Issuers[j.cert.Issuer]
+	if own, ok := Can[OwnLifetime](is); ok && own.GivesLifetime() && chain.Leaf != nil {
+		order.Lifetime = max(chain.Leaf.NotAfter.Sub(now), 1)
+	}
 	under, err := pki.CheckIssued(order, j.cert.Strict, chain, roots, now)
 	if err == nil {
 		return under, nil
 	}
-	is := j.fleet.Issuers[j.cert.Issuer]
 	newer, asked := is.Roots(ctx)
 	if asked != nil || renewer.RootSetOf(newer).Same(renewer.RootSetOf(roots)) {
 		return nil, err
@@ -284,11 +332,22 @@ func (e *Engine) check(ctx context.Context, j job, order renewer.Order, chain re
 }
 
 // orderKey returns the key of the rollout: that of an earlier try, so that an
-// issuer that is away for hours costs one key, or another one.
-func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []string, err error) {
-	if key = e.made.get(j.rollout.ID); key != nil {
+// issuer that is away for hours costs one key, or another one. recorded reports whether
+// it is in the inventory.
+func (e *Engine) orderKey(ctx context.Context, j job) (key signer, recorded bool, notes []string, err error) {
+	if key = e.made.get(j.rollout.ID); key == nil && j.rollout.Ordered > 0 {
+		text, err := e.storedKey(j, j.rollout.Ordered)
+		if err == nil && text != nil {
+			key, err = pki.DecodeKey(text)
+		}
+		if err != nil {
+			return nil, false, nil, err
+		}
+	}
+	if key != nil {
 		if bad, err := e.compromised(j.Certificate, key); err != nil || !bad {
-			return key, nil, err
+			e.made.put(j.rollout.ID, key)
+			return key, j.rollout.Ordered > 0, nil, err
 		}
 		key = nil
 	}
@@ -298,15 +357,15 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 		case errors.Is(err, errKeyLost):
 			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+": this one has a new key")
 		case err != nil:
-			return nil, nil, err
+			return nil, false, nil, err
 		default:
 			if key, err = pki.DecodeKey(text); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			}
 			if pki.KeyTypeOf(key.Public()) != j.cert.Key {
 				key = nil // the entry asks for another kind now
 			} else if bad, err := e.compromised(j.Certificate, key); err != nil {
-				return nil, nil, err
+				return nil, false, nil, err
 			} else if bad {
 				key = nil
 			}
@@ -314,9 +373,9 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, notes []strin
 	}
 	if key == nil {
 		if key, err = pki.NewKey(j.cert.Key); err != nil {
-			return nil, nil, fmt.Errorf("make a key: %w", err)
+			return nil, false, nil, fmt.Errorf("make a key: %w", err)
 		}
 	}
 	e.made.put(j.rollout.ID, key)
-	return key, notes, nil
+	return key, false, notes, nil
 }

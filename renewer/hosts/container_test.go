@@ -26,7 +26,7 @@ func newBoxes(t *testing.T, over func(t testing.TB) Machine) boxes {
 	root, err := os.MkdirTemp("", "r") // a socket's path is short
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(root) })
-	f := testdocker.Start(t, root+dockerSocketPath)
+	f := testdocker.Start(t, root+DockerSocket)
 	tr := over(t).Open(root)
 	t.Cleanup(func() { must(t, tr.Close()) })
 	h := New(renewer.Host{Name: "host-a"}, tr)

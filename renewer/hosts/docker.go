@@ -13,10 +13,10 @@ import (
 
 const (
 	dockerUnit = "docker.service"
-	// dockerSocket is where dockerd listens for its own machine (dockerd(8)).
+	// DockerSocket is where dockerd listens for its own machine (dockerd(8)).
 	// It is always named: DOCKER_HOST or a context may lead elsewhere.
-	dockerSocketPath = "/var/run/docker.sock"
-	dockerSocket     = "unix://" + dockerSocketPath
+	DockerSocket = "/var/run/docker.sock"
+	dockerSocket = "unix://" + DockerSocket
 	// dockerAnswer bounds one question: dockerd that is starting accepts a
 	// connection and answers later.
 	dockerAnswer = 30 * time.Second
@@ -41,11 +41,7 @@ func (h *Host) askDocker(ctx context.Context, label string) (renewer.DockerState
 	if stopped, _ := h.dockerStopped(ctx); stopped {
 		return renewer.DockerState{}, nil
 	}
-	filters := []string{"ps", "--quiet", "--filter", "status=running"}
-	if label != "" {
-		filters = append(filters, "--filter", "label="+label)
-	}
-	out, running, err := h.dockerCommand(ctx, filters...)
+	out, running, err := h.dockerCommand(ctx, listContainers(label)...)
 	if err != nil || !running {
 		return renewer.DockerState{}, err
 	}
@@ -55,7 +51,7 @@ func (h *Host) askDocker(ctx context.Context, label string) (renewer.DockerState
 			st.Matching++
 		}
 	}
-	out, running, err = h.dockerCommand(ctx, "info", "--format", infoFormat)
+	out, running, err = h.dockerCommand(ctx, askInfo...)
 	if err != nil || !running {
 		return renewer.DockerState{}, err
 	}
@@ -71,7 +67,7 @@ func (h *Host) askDocker(ctx context.Context, label string) (renewer.DockerState
 // dockerStopped reports whether systemd has stopped the Docker daemon: a
 // question on its socket would start it. Without systemd the socket alone tells.
 func (h *Host) dockerStopped(ctx context.Context) (stopped bool, state string) {
-	unit, err := h.show(ctx, dockerUnit, "LoadState", "ActiveState")
+	unit, err := h.show(ctx, dockerUnit, dockerProps...)
 	if err != nil || unit["LoadState"] != "loaded" {
 		return false, ""
 	}
@@ -110,7 +106,7 @@ func containerID(s string) bool {
 // dockerCommand runs docker against the machine's own socket; running is false
 // if nobody listens there.
 func (h *Host) dockerCommand(ctx context.Context, args ...string) (out string, running bool, err error) {
-	out, err = h.output(ctx, append([]string{h.docker, "-H", dockerSocket}, args...))
+	out, err = h.output(ctx, called(h.docker, dockerArgs(args...)))
 	switch {
 	case err == nil:
 		return out, true, nil
@@ -126,7 +122,7 @@ func (h *Host) dockerCommand(ctx context.Context, args ...string) (out string, r
 // Clock returns the time of the host, in whole seconds, by date(1). Half of
 // the way there and back is in it: compare in seconds.
 func (h *Host) Clock(ctx context.Context) (time.Time, error) {
-	out, err := h.output(ctx, []string{h.date, "-u", "+%s"})
+	out, err := h.output(ctx, called(h.date, readClock))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("host %s: read the clock: %w", h.name, err)
 	}

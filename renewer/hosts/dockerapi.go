@@ -42,7 +42,7 @@ func (h *Host) dockerAPI() *dockerAPI {
 	return &dockerAPI{wire: &http.Transport{
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return h.transport.DialDocker(ctx, dockerSocketPath)
+			return h.transport.DialDocker(ctx, DockerSocket)
 		},
 	}}
 }

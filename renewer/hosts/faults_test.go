@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -136,7 +137,10 @@ func (d *faultyDir) Publish(temp, name string, mode fs.FileMode, files ...File) 
 	return Publish(d, temp, name, mode, files)
 }
 
-func (d *faultyDir) Discard(name, temp string, _ []string) error {
+func (d *faultyDir) Discard(name, temp, gone string, _ []string) error {
+	if err := d.Link(name, temp, path.Join(name, gone)); err != nil {
+		return err
+	}
 	if err := d.Rename(name, temp); err != nil {
 		return err
 	}
@@ -163,7 +167,7 @@ func (d *faultyDir) Rename(from, to string) error {
 		defer inner.leave(from, to)
 		return inner.at("rename", to, func(dir int, base string) error {
 			return inner.at("rename", from, func(old int, name string) error {
-				if inRoom(from) { // what is removed at that very moment may go still: see mark.go
+				if _, revision := parseRevision(path.Base(from)); revision || inRoom(from) { // a link that leaves the layout may go still: see mark.go
 					d.f.Within = append(d.f.Within, d.f.Ops)
 					d.f.within()
 				}

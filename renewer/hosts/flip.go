@@ -112,7 +112,7 @@ func (pl *place) tidy(names []string, any bool) error {
 	}
 	gone := slices.DeleteFunc(ours, func(name string) bool { return slices.Contains(names, name) })
 	for _, name := range gone {
-		if err := pl.discard(name); err != nil {
+		if err := pl.unlink(name); err != nil {
 			return err
 		}
 	}

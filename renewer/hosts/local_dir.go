@@ -131,7 +131,10 @@ func (d *localDir) Publish(temp, name string, mode fs.FileMode, files ...File) e
 }
 
 // Discard syncs nothing: whether a revision is whole can be told from itself.
-func (d *localDir) Discard(name, temp string, _ []string) error {
+func (d *localDir) Discard(name, temp, gone string, _ []string) error {
+	if err := d.link(name, temp, path.Join(name, gone)); err != nil {
+		return err
+	}
 	if err := d.rename(name, temp); err != nil {
 		return err
 	}
@@ -139,11 +142,18 @@ func (d *localDir) Discard(name, temp string, _ []string) error {
 }
 
 func (d *localDir) Link(target, temp, name string) error {
+	if err := d.link(target, temp, name); err != nil {
+		return err
+	}
+	return d.Sync(path.Dir(name))
+}
+
+func (d *localDir) link(target, temp, name string) error {
 	d.anew(temp)
 	if err := d.at("symlink", temp, func(dir int, base string) error { return unix.Symlinkat(target, dir, base) }); err != nil {
 		return err
 	}
-	return d.Rename(temp, name)
+	return d.rename(temp, name)
 }
 
 func (d *localDir) Rename(from, to string) error {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"renewer/internal/cleanenv"
+	"renewer/internal/procgroup"
 	"renewer/renewer"
 )
 
@@ -41,9 +42,7 @@ func (l *local) Run(ctx context.Context, argv []string, given ...string) ([]byte
 		_ = dir.Close() // nothing was written
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = pipeGrace
+	procgroup.Own(cmd, pipeGrace)
 	cmd.Env = cleanenv.Of(os.Environ())
 	cmd.Dir = "/"
 	answer, all := &tail{limit: outputKept}, &tail{limit: outputKept}
@@ -133,6 +132,15 @@ func runsAs(status string, user int) bool {
 
 // Owner looks names up in /etc/passwd and /etc/group of this machine, also
 // where the host has a root; other name services are not asked.
+// Groups implements Transport.
+func (l *local) Groups(ctx context.Context, user string) ([]int, error) {
+	out, err := l.Run(ctx, []string{"id", "-G", "--", user})
+	if err != nil {
+		return nil, err
+	}
+	return ReadGroups(out)
+}
+
 func (l *local) Owner(_ context.Context, userName, groupName, _ string) (Owner, error) {
 	o := Owner{UID: os.Geteuid(), GID: os.Getegid()}
 	if userName != "" {

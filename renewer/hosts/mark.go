@@ -23,10 +23,12 @@ import (
 // more. The mark is made by renaming a directory that has a room over .owner, which
 // fails where one is there; and it changes hands by renaming the room, which only one
 // can do. Who did empties it before anything else, so that a rename out of it that had
-// looked up the room before finds nothing to rename. One into it, for something to be
-// removed, has no such thing: if its call is under way while the room changes hands, it
-// may be done still. What is live is never removed, so that costs a way back at most.
-// Neither is the mark compared where who may enter the copy of what was found changes.
+// looked up the room before finds nothing to rename. A rename into it, for something to
+// be removed, has no such thing: if its call is under way while the room changes hands,
+// it may be done still. So what makes a revision none any more is a rename out of the
+// room as well, of a link that is put into it (goneName): after that it is nobody's way
+// back, whoever takes it away. That leaves the link of a name of an earlier layout, and
+// that the mark is not compared where who may enter the copy of what was found changes.
 const (
 	ownerDir  = storeDir + "/.owner"
 	whoLink   = "renewer" // in the room: since when, and the renewer's place and name
@@ -183,6 +185,9 @@ func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 // newName is what is being published next.
 const newName = "new"
 
+// goneName is a link in a revision that is being removed, and makes it one that is not whole.
+const goneName = ".gone"
+
 // temp is a name in the room, of this placement's.
 func (pl *place) temp(name string) string { return tempIn(pl.room, pl.base, name) }
 
@@ -196,14 +201,27 @@ func short(base string) string {
 	return hex.EncodeToString(sum[:hashLen/2])
 }
 
-// discard removes what lies under a name of the directory, files of likely names if
-// it is one. It is renamed first: a crash must not leave half of it under its name.
-func (pl *place) discard(name string, likely ...string) error {
-	temp := pl.temp("gone-" + path.Base(name))
+// discard removes a revision, of files of likely names. It is renamed first: a crash
+// must not leave half of it under its name.
+func (pl *place) discard(r revision, likely ...string) error {
+	name := path.Join(pl.base, r.String())
+	temp := pl.temp("gone-" + r.String())
 	if err := RemoveAll(pl.dir, temp); err != nil {
 		return err
 	}
-	return pl.dir.Discard(name, temp, likely)
+	return pl.dir.Discard(name, temp, goneName, likely)
+}
+
+// unlink removes a link of ours.
+func (pl *place) unlink(name string) error {
+	temp := pl.temp("gone-" + name)
+	if err := RemoveAll(pl.dir, temp); err != nil {
+		return err
+	}
+	if err := pl.dir.Rename(name, temp); err != nil {
+		return err
+	}
+	return pl.dir.Remove(temp)
 }
 
 // kept explains an error of something that was done in the room: it may be another
@@ -301,7 +319,7 @@ func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.
 }
 
 func (h *Host) take(ctx context.Context, p renewer.Placement, do func(*place) error) error {
-	pl, err := h.open(ctx, p, false, Ahead{Lists: []string{ownerDir}})
+	pl, err := h.open(ctx, p, false, Ahead{Infos: []string{roomOf(h.me())}}) // mostly it is its own
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

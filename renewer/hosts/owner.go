@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"renewer/renewer"
 )
@@ -14,7 +16,7 @@ import (
 func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 	user, group := p.Owner, p.Group
 	if user == "" && p.Activate.Kind == renewer.ActivateSystemd && len(p.Activate.Units) > 0 {
-		props, err := h.show(ctx, p.Activate.Units[0], "User", "Group")
+		props, err := h.show(ctx, p.Activate.Units[0], ownerProps...)
 		if err != nil {
 			err = fmt.Errorf("find the owner of the files: %w", err)
 			if !errors.Is(err, renewer.ErrUnreachable) && renewer.Hint(err) == "" {
@@ -43,4 +45,42 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 		}
 	}
 	return want, nil
+}
+
+// Owner are the numbers of who will own the files of a placement.
+func (h *Host) Owner(ctx context.Context, p renewer.Placement) (uid, gid int, err error) {
+	o, err := h.owner(ctx, p)
+	return o.UID, o.GID, err
+}
+
+// Account looks up a user by name or number, with the numbers of all their groups
+// and of some more by name.
+func (h *Host) Account(ctx context.Context, user string, more []string) (uid int, groups []int, err error) {
+	o, err := h.transport.Owner(ctx, user, "", "/")
+	if err == nil {
+		groups, err = h.transport.Groups(ctx, user)
+	}
+	for _, name := range more {
+		if err == nil {
+			var g Owner
+			g, err = h.transport.Owner(ctx, "", name, "/")
+			groups = append(groups, g.GID)
+		}
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("host %s: look up %s: %w", h.name, user, err)
+	}
+	return o.UID, groups, nil
+}
+
+// ReadGroups reads what id -G prints.
+func ReadGroups(out []byte) (groups []int, err error) {
+	for text := range strings.FieldsSeq(string(out)) {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, fmt.Errorf("id(1) says %.40q", text)
+		}
+		groups = append(groups, n)
+	}
+	return groups, nil
 }

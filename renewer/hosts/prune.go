@@ -45,7 +45,7 @@ func (h *Host) prune(ctx context.Context, p renewer.Placement, keep []string) er
 		switch {
 		case r.String() == live:
 		case !slices.Contains(keep, r.String()):
-			err = pl.discard(name, likely...)
+			err = pl.discard(r, likely...)
 		case r.n == 0:
 			err = pl.shut(name)
 		}

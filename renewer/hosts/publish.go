@@ -36,7 +36,7 @@ func (pl *place) publish(files []File, found bool) (name string, err error) {
 			return have.String(), nil
 		}
 		if found { // the name is needed
-			if err := pl.discard(path.Join(pl.base, have.String())); err != nil {
+			if err := pl.discard(have); err != nil {
 				return "", err
 			}
 		}

@@ -12,7 +12,7 @@ import (
 
 // show returns properties of a unit (systemctl(1), show), "" for an unset one.
 func (h *Host) show(ctx context.Context, unit string, props ...string) (map[string]string, error) {
-	out, err := h.systemd(ctx, "show", "--property="+strings.Join(props, ","), "--", unit)
+	out, err := h.systemd(ctx, showArgs(unit, props...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (h *Host) systemd(ctx context.Context, args ...string) (string, error) {
 
 // systemdGiven is systemd where directories have to be there.
 func (h *Host) systemdGiven(ctx context.Context, given []string, args ...string) (string, error) {
-	out, err := h.output(ctx, append([]string{h.systemctl, "--no-ask-password", "--no-pager"}, args...), given...)
+	out, err := h.output(ctx, called(h.systemctl, systemctlArgs(args...)), given...)
 	if err == nil {
 		return out, nil
 	}
@@ -57,7 +57,7 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool
 		if !unitName(unit) {
 			return renewer.Activated{}, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
 		}
-		st, err := h.show(ctx, unit, "LoadState", "ActiveState", "SubState", "CanReload")
+		st, err := h.show(ctx, unit, stateProps...)
 		if err != nil {
 			return renewer.Activated{}, err
 		}
@@ -98,9 +98,10 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool
 	}
 	if len(restart) > 0 {
 		// Without this a unit that used up StartLimitBurst= stays down, however
-		// good its files are now.
-		if _, err := h.systemdGiven(ctx, given, append([]string{"reset-failed", "--"}, restart...)...); err != nil {
-			return out, h.whetherDown(ctx, err)
+		// good its files are now. A unit that systemd has let go of since is not known
+		// to it then, and has nothing to be reset.
+		if _, err := h.systemdGiven(ctx, given, append([]string{"reset-failed", "--"}, restart...)...); errors.Is(err, renewer.ErrUnreachable) {
+			return out, err
 		}
 		if _, err := h.systemdGiven(ctx, given, append([]string{"restart", "--"}, restart...)...); err != nil {
 			return out, h.whetherDown(ctx, journal(err, restart))

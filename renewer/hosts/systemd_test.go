@@ -105,15 +105,18 @@ func TestSystemd(t *testing.T) {
 			equalSlices(t, "calls of a question", calls(), nil)
 		}
 	}
-	fail("restart", "Job for runs.service failed because the control process exited with error code.\n")
+	fail("reset-failed", "Failed to reset failed state of unit runs.service: Unit runs.service not loaded.\n")
 	_, err := h.Activate(t.Context(), units("restart", "runs.service"))
+	must(t, err)
+	fail("restart", "Job for runs.service failed because the control process exited with error code.\n")
+	_, err = h.Activate(t.Context(), units("restart", "runs.service"))
 	fails(t, err, "host host-a: activate: systemctl restart runs.service", "exit status 1", "Job for runs.service failed")
 	if !strings.Contains(renewer.Hint(err), "journalctl -n 50 -u runs.service") {
 		t.Errorf("hint: %s", renewer.Hint(err))
 	}
-	fail("reset-failed", "Failed to reset failed state: Access denied\n")
+	fail("restart", "Failed to restart runs.service: Access denied\n")
 	_, err = h.Activate(t.Context(), units("restart", "runs.service"))
-	fails(t, err, "reset-failed", "Access denied")
+	fails(t, err, "restart", "Access denied")
 	fail("show", "System has not been booted with systemd as init system (PID 1). Can't operate.\n")
 	_, err = h.Activate(t.Context(), units("restart", "runs.service"))
 	fails(t, err, "not been booted")

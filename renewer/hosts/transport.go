@@ -38,6 +38,8 @@ type Transport interface {
 	// are written as; an empty group is the user's own. Where that can only be
 	// seen from a file, one is made below dir for a moment.
 	Owner(ctx context.Context, user, group, dir string) (Owner, error)
+	// Groups are the numbers of all groups of a user, by name or number.
+	Groups(ctx context.Context, user string) ([]int, error)
 	// Close gives up the connection.
 	Close() error
 }
@@ -86,9 +88,10 @@ type Dir interface {
 	// Remove removes files, links and directories that are empty by then, one
 	// after another.
 	Remove(names ...string) error
-	// Discard renames a directory of files, most of them of likely names, and
-	// removes it. An error may leave temp.
-	Discard(name, temp string, likely []string) error
+	// Discard puts a link into a directory of files, as Link does, under the name
+	// gone; only then it renames the directory and removes it with its files, most of
+	// them of likely names. An error may leave temp.
+	Discard(name, temp, gone string, likely []string) error
 	// Sync makes what happened in a directory durable; a transport that
 	// cannot returns nil and says so in its documentation, here and where
 	// something is to be on disk.

@@ -77,7 +77,7 @@ func (h *Host) workOfUnits(ctx context.Context, units []string) (renewer.Work, e
 }
 
 func (h *Host) workOfUnit(ctx context.Context, unit string) (running bool, active int, err error) {
-	st, err := h.show(ctx, unit, "ActiveState", "MainPID", "ControlGroup")
+	st, err := h.show(ctx, unit, workProps...)
 	if err != nil {
 		return false, 0, err
 	}

@@ -27,7 +27,7 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 		return g, nil, renewer.WithHint(errors.New("the key is not the certificate's"), "put the pair right, or renewer renew "+c.Name)
 	}
 	order := renewer.Order{Certificate: c.Name, Request: c.Request(), Key: key}
-	order.Lifetime = leaf.NotAfter.Sub(now) // what is left is all that is asked of it
+	order.Lifetime = time.Second // what is left is all that is asked of it
 	under, err := check(order, c.Strict, chain, roots, now)
 	if err != nil {
 		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
@@ -42,6 +42,11 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	note("usages", set(renewer.UsagesOf(leaf)), set(c.Usages))
 	g = renewer.NewGeneration(c.Name, 0, c.Request(), chain, c.Renewal, leaf.NotBefore)
 	g.Under = under
+	to := only(roots, under)
+	g.EndBy(End(chain, to))
+	if ca := endsFirst(chain, to); ca != nil {
+		warnings = append(warnings, fmt.Sprintf("it ends with its CA %s at %s, before its own end", ca.Subject, date(ca.NotAfter)))
+	}
 	return g, warnings, nil
 }
 

@@ -168,8 +168,11 @@ func DecodeKey(text []byte) (crypto.Signer, error) {
 	default:
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	}
+	if name := PrivateKeyAlgorithm(block.Bytes); err != nil && name != "" {
+		return nil, fmt.Errorf("the private key is %s, and cannot be parsed", name) // the cause might quote it
+	}
 	if err != nil {
-		return nil, errors.New("the private key cannot be parsed") // the cause might quote it
+		return nil, errors.New("the private key cannot be parsed")
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

@@ -25,8 +25,9 @@ func (e *unusable) Is(target error) bool {
 
 // CheckIssued compares what an issuer returned with what was asked. An error
 // (refused, and renewer.ErrUnusable) means that the leaf must never be pushed. Warnings
-// say what the issuer added or shortened. The chain has to lead to one of the
-// roots and no certificate in it may end before the leaf.
+// say what the issuer added or shortened. The chain has to lead to one of the roots. Where
+// a CA above the leaf expires first, the leaf is taken until then (see End), and refused
+// under strict.
 //
 // At last the chain is looked at as peers will: see Accepted.
 func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Certificate, now time.Time) (under renewer.RootSet, err error) {
@@ -35,6 +36,9 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	}
 	for _, more := range renewer.BeyondDates(o.Lifetime, chain.Leaf.NotBefore, chain.Leaf.NotAfter, now) {
 		return nil, refusal(o, "%s (strict: true)", more)
+	}
+	if ca := endsFirst(chain, only(roots, under)); ca != nil {
+		return nil, refusal(o, "ends at %s, after its CA %s, which ends at %s (strict: true)", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
 	}
 	for _, fault := range ChainFaults(chain) {
 		return nil, refusal(o, "is refused by peers that verify strictly: %s (strict: true)", fault)
@@ -96,19 +100,47 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 	if err := asPeers(chain, only(roots, under), o.Usages, now); err != nil {
 		return nil, refuse("would be refused by peers: %w", err)
 	}
-	switch given := leaf.NotAfter.Sub(now); {
-	case given < o.Lifetime/10:
+	if end := End(chain, only(roots, under)); end.Sub(now) < o.Lifetime/10 {
+		what := "ends at " + date(end)
+		if ca := endsFirst(chain, only(roots, under)); ca != nil {
+			what = fmt.Sprintf("ends with its CA %s at %s", ca.Subject, date(end))
+		}
 		return nil, &renewer.Error{
 			Class: renewer.ClassRefused, Hint: "raise the issuer's longest lifetime, or ask for less: lifetime of the entry; a CA that is about to end has to be replaced",
-			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s ends at %s: less than a tenth of the %s asked for",
-				o.Certificate, o.Issuer, date(leaf.NotAfter), o.Lifetime)},
+			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s %s: less than a tenth of the %s asked for",
+				o.Certificate, o.Issuer, what, o.Lifetime)},
 		}
 	}
 	return under, nil
 }
 
+// End is until when peers accept a chain that leads to each of the roots: its leaf may end
+// after a CA above it.
+func End(chain renewer.Chain, roots []*x509.Certificate) time.Time {
+	if ca := endsFirst(chain, roots); ca != nil {
+		return ca.NotAfter
+	}
+	return chain.Leaf.NotAfter
+}
+
+// endsFirst is the CA above a leaf that ends first, if that is before the leaf. Of several
+// roots the one that lasts longest counts.
+func endsFirst(chain renewer.Chain, roots []*x509.Certificate) (first *x509.Certificate) {
+	above := slices.Clone(chain.Intermediates)
+	if len(roots) > 0 {
+		above = append(above, slices.MaxFunc(roots, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }))
+	}
+	end := chain.Leaf.NotAfter
+	for _, ca := range above {
+		if ca.NotAfter.Before(end) {
+			first, end = ca, ca.NotAfter
+		}
+	}
+	return first
+}
+
 // asPeers asks as the peers of the leaf will, with the roots that it leads to.
-// What holds now holds until the leaf ends: no CA above it ends earlier. What this
+// What holds now holds at the renew time, which is before the End of the chain. What this
 // process signed itself is asked only where its CA has limits.
 func asPeers(chain renewer.Chain, roots []*x509.Certificate, usages []renewer.Usage, now time.Time) error {
 	if err := netscapeRefuses(chain.Leaf, usages); err != nil {
@@ -145,12 +177,6 @@ func only(roots []*x509.Certificate, set renewer.RootSet) []*x509.Certificate {
 
 // checkChain returns the roots that the chain leads to.
 func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(string, ...any) error) (renewer.RootSet, error) {
-	outlives := func(ca *x509.Certificate) error {
-		if chain.Leaf.NotAfter.After(ca.NotAfter) {
-			return refuse("ends at %s, after its CA %s, which ends at %s", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
-		}
-		return nil
-	}
 	for _, c := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
 		if Weak(c) && !bytes.Equal(c.RawSubject, c.RawIssuer) {
 			return nil, refuse("is refused by peers: %s is signed with %s by %s, which has to sign it with SHA-256 or more", c.Subject, c.SignatureAlgorithm, c.Issuer)
@@ -161,26 +187,24 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 		if err := checkSignature(chain, child, parent); err != nil {
 			return nil, refuse("has a chain that does not hold: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
 		}
-		if err := outlives(parent); err != nil {
-			return nil, err
-		}
 		child = parent
 	}
-	var under []string
-	err := refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
-	for _, root := range roots { // a root and its successor may share name and key: one is enough
+	var outlive, under []string // a root and its successor may share name and key: one that lasts is enough
+	for _, root := range roots {
 		if bytes.Equal(root.RawSubject, child.RawIssuer) && checkSignature(chain, child, root) == nil {
-			if tooShort := outlives(root); tooShort != nil {
-				err = tooShort
-				continue
-			}
 			under = append(under, renewer.RootID(root.Raw))
+			if !chain.Leaf.NotAfter.After(root.NotAfter) {
+				outlive = append(outlive, renewer.RootID(root.Raw))
+			}
 		}
 	}
-	if len(under) > 0 {
+	switch {
+	case len(outlive) > 0:
+		return renewer.NewRootSet(outlive...), nil
+	case len(under) > 0:
 		return renewer.NewRootSet(under...), nil
 	}
-	return nil, err
+	return nil, refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
 }
 
 // checkSignature verifies a signature, but that of a leaf not again which its

@@ -24,7 +24,8 @@ func TestCheckIssued(t *testing.T) {
 	year := now.AddDate(1, 0, 0)
 	root := testpki.NewWith(t, testpki.Options{CommonName: "Root", NotAfter: year})
 	sub := root.Intermediate(t, testpki.Options{CommonName: "Sub", NotAfter: year})
-	short := root.Intermediate(t, testpki.Options{CommonName: "Short", NotAfter: now.Add(time.Hour)})
+	short := root.Intermediate(t, testpki.Options{CommonName: "Short", NotAfter: now.Add(3 * time.Hour)})
+	brief := root.Intermediate(t, testpki.Options{CommonName: "Brief", NotAfter: now.Add(time.Hour)})
 	key := testpki.Key(t)
 	uri, err := url.Parse("spiffe://corp/web")
 	if err != nil {
@@ -52,7 +53,9 @@ func TestCheckIssued(t *testing.T) {
 		"through an intermediate":   {by: sub, above: []*x509.Certificate{sub.Cert}},
 		"without its intermediate":  {by: sub, refused: "leads to CN=Sub, which is none of the issuer's roots"},
 		"a chain in disorder":       {by: sub, above: []*x509.Certificate{root.Root, sub.Cert}, refused: "has a chain that does not hold"},
-		"outlives its intermediate": {by: short, above: []*x509.Certificate{short.Cert}, refused: "after its CA CN=Short"},
+		"outlives its intermediate": {by: short, above: []*x509.Certificate{short.Cert}, warned: "after its CA, which ends at"},
+		"outlives it, strict":       {by: short, above: []*x509.Certificate{short.Cert}, strict: true, refused: "after its CA CN=Short"},
+		"outlives it by far":        {by: brief, above: []*x509.Certificate{brief.Cert}, refused: "ends with its CA CN=Brief at", short: true},
 		"a CA":                      {bend: func(c *x509.Certificate) { c.IsCA = true }, refused: "it is a CA"},
 		"may sign certificates": {
 			bend: func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign; c.IsCA = true }, refused: "it is a CA",
@@ -103,7 +106,17 @@ func TestCheckIssued(t *testing.T) {
 			_, err := pki.CheckIssued(o, tc.strict, chain, []*x509.Certificate{root.Root}, now)
 			var warnings []string
 			if err == nil {
-				warnings = renewer.NewGeneration(o.Certificate, 1, o.Request, chain, renewer.Renewal{}, now).Warnings(nil)
+				g := renewer.NewGeneration(o.Certificate, 1, o.Request, chain, renewer.Renewal{}, now)
+				g.EndBy(pki.End(chain, []*x509.Certificate{root.Root}))
+				warnings = g.Warnings(nil)
+				if again := g.Warnings(&g); len(again) > 0 {
+					t.Errorf("the next one says it again: %q", again)
+				}
+				for _, ca := range append(tc.above, root.Root) {
+					if g.NotAfter.After(ca.NotAfter) || !g.RenewAt.Before(g.NotAfter) {
+						t.Errorf("it ends at %s, after %s, and is renewed at %s", g.NotAfter, ca.Subject, g.RenewAt)
+					}
+				}
 			}
 			if tc.refused == "" {
 				if said := strings.Join(warnings, "; "); err != nil || tc.warned == "" && said != "" || !strings.Contains(said, tc.warned) {
@@ -141,7 +154,7 @@ func TestCheckIssuedBelowARenewedRoot(t *testing.T) {
 		c.Subject.CommonName = "Root"
 		return signed(t, c, &testpki.CA{Cert: c, Key: key}, key.Public())
 	}
-	old, successor := root(now.Add(time.Hour)), root(now.Add(1000*time.Hour))
+	old, successor := root(now.Add(2*time.Hour)), root(now.Add(1000*time.Hour))
 	leaf := &x509.Certificate{DNSNames: []string{"web"}, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(10 * time.Hour)}
 	o := renewer.Order{Certificate: "web", Key: key, Request: renewer.Request{Issuer: "corp", SANs: []string{"web"}, Lifetime: 10 * time.Hour}}
 	chain := renewer.Chain{Leaf: signed(t, leaf, &testpki.CA{Cert: successor, Key: key}, key.Public())}
@@ -150,8 +163,11 @@ func TestCheckIssuedBelowARenewedRoot(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := pki.CheckIssued(o, false, chain, []*x509.Certificate{old}, now); err == nil || !strings.Contains(err.Error(), "after its CA") {
+	if _, err := pki.CheckIssued(o, true, chain, []*x509.Certificate{old}, now); err == nil || !strings.Contains(err.Error(), "after its CA") {
 		t.Errorf("got %v", err)
+	}
+	if end := pki.End(chain, []*x509.Certificate{old, successor}); !end.Equal(chain.Leaf.NotAfter) {
+		t.Errorf("under both it ends at %s", end)
 	}
 }
 

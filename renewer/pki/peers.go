@@ -59,7 +59,7 @@ func mayGive(path []*x509.Certificate, usages []renewer.Usage) error {
 			}
 		}
 		if cn := leaf.Subject.CommonName; len(leaf.DNSNames) == 0 && strings.Contains(cn, ".") && net.ParseIP(cn) == nil && !permitsDNS(ca, cn) {
-			return fmt.Errorf("the CA %s does not permit the common name %s (nameConstraints; OpenSSL takes it for a DNS name, because there is none in sans)", ca.Subject, cn)
+			return fmt.Errorf("the CA %s does not permit the common name %s (nameConstraints): OpenSSL takes it for a DNS name, since sans has no DNS name", ca.Subject, cn)
 		}
 	}
 	return nil

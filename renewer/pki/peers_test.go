@@ -327,6 +327,7 @@ func TestStrictFaultsAreThoseOfOpenSSL(t *testing.T) {
 			}
 		}
 	}
+	anyUsage := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }
 	cases := map[string]struct {
 		bend func(*x509.Certificate)
 		want string
@@ -334,6 +335,7 @@ func TestStrictFaultsAreThoseOfOpenSSL(t *testing.T) {
 		"good":                          {nil, ""},
 		"no keyUsage":                   {bare(asn1.ObjectIdentifier{2, 5, 29, 15}), "it has no keyUsage"},
 		"basicConstraints not critical": {bare(asn1.ObjectIdentifier{2, 5, 29, 19}), "its basicConstraints are not critical"},
+		"for any usage":                 {anyUsage, "its extendedKeyUsage is any, which OpenSSL counts neither for servers nor for clients"},
 		"no subject":                    {bare(asn1.ObjectIdentifier{2, 5, 4, 3}), "its subject is empty"},
 	}
 	for name, tc := range cases {
@@ -376,7 +378,7 @@ func compareStrict(t *testing.T, ca *testpki.CA, want string) {
 	must(t, os.WriteFile(leaf, pki.PEM(signed(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "h"}, DNSNames: []string{"h"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), AuthorityKeyId: []byte{1},
 	}, ca, key.Public())), 0o600))
-	out, err := exec.Command("openssl", "verify", "-x509_strict", "-CAfile", file, leaf).CombinedOutput()
+	out, err := exec.Command("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", file, leaf).CombinedOutput()
 	if (err == nil) != (want == "") {
 		t.Errorf("openssl: %v: %s", err, out)
 	}

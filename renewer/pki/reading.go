@@ -2,10 +2,12 @@ package pki
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"unicode/utf16"
 )
 
@@ -69,7 +71,10 @@ var algorithms = map[string]string{
 	"1.3.101.113": "Ed448", "1.3.101.111": "X448", "1.3.101.110": "X25519", "1.2.840.10046.2.1": "Diffie-Hellman",
 	"1.3.132.0.10": "secp256k1", "1.3.132.0.33": "P-224", "1.2.840.10045.3.1.7": "P-256", "1.3.132.0.34": "P-384", "1.3.132.0.35": "P-521",
 	"1.3.36.3.3.2.8.1.1.7": "brainpoolP256r1", "1.3.36.3.3.2.8.1.1.11": "brainpoolP384r1", "1.3.36.3.3.2.8.1.1.13": "brainpoolP512r1",
+	"1.3.36.3.3.2.8.1.1.8": "brainpoolP256t1", "1.3.36.3.3.2.8.1.1.12": "brainpoolP384t1", "1.3.36.3.3.2.8.1.1.14": "brainpoolP512t1",
 }
+
+var ecPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1} // id-ecPublicKey of RFC 5480
 
 type algorithm struct {
 	ID         asn1.ObjectIdentifier
@@ -78,10 +83,10 @@ type algorithm struct {
 
 // name is what people call it.
 func (a algorithm) name() string {
-	if a.ID.Equal(asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}) { // id-ecPublicKey
+	if a.ID.Equal(ecPublicKey) {
 		var curve asn1.ObjectIdentifier
 		if _, err := asn1.Unmarshal(a.Parameters.FullBytes, &curve); err != nil {
-			return "ECDSA with explicit curve parameters"
+			return "ECDSA with explicit curve parameters, those of " + explicitCurve(a.Parameters.FullBytes)
 		}
 		if name, ok := algorithms[curve.String()]; ok {
 			return "ECDSA on " + name
@@ -92,6 +97,28 @@ func (a algorithm) name() string {
 		return name
 	}
 	return "algorithm " + a.ID.String()
+}
+
+// explicitCurve names the curve whose parameters stand there in full (ECParameters of
+// RFC 3279, section 2.3.5), by the prime of its field.
+func explicitCurve(parameters []byte) string {
+	var p struct {
+		Version int
+		Field   struct {
+			Type  asn1.ObjectIdentifier
+			Prime *big.Int
+		}
+		Curve, Base, Order asn1.RawValue
+		Cofactor           asn1.RawValue `asn1:"optional"`
+	}
+	if _, err := asn1.Unmarshal(parameters, &p); err == nil {
+		for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
+			if curve.Params().P.Cmp(p.Field.Prime) == 0 {
+				return curve.Params().Name
+			}
+		}
+	}
+	return "another curve than P-256, P-384 and P-521"
 }
 
 // KeyAlgorithm names the algorithm of the public key in a certificate (DER) that
@@ -127,17 +154,28 @@ func algorithmsOf(der []byte) (signature, key string) {
 	return c.Signature.name(), c.TBS.Key.Algorithm.name()
 }
 
-// PrivateKeyAlgorithm names the algorithm of a key in PKCS #8; empty if it is none.
+// PrivateKeyAlgorithm names the algorithm of a key in PKCS #8 or SEC 1 (RFC 5915); empty
+// if it is none.
 func PrivateKeyAlgorithm(der []byte) string {
 	var k struct {
 		Version   int
 		Algorithm algorithm
 		Key       []byte
 	}
-	if _, err := asn1.Unmarshal(der, &k); err != nil {
+	if _, err := asn1.Unmarshal(der, &k); err == nil {
+		return k.Algorithm.name()
+	}
+	var ec struct {
+		Version    int
+		Key        []byte
+		Parameters asn1.RawValue  // [0], or none
+		Public     asn1.BitString `asn1:"optional,explicit,tag:1"`
+	}
+	if _, err := asn1.Unmarshal(der, &ec); err != nil || ec.Parameters.Tag != 0 {
 		return ""
 	}
-	return k.Algorithm.name()
+	ec.Parameters.FullBytes = ec.Parameters.Bytes
+	return algorithm{ID: ecPublicKey, Parameters: ec.Parameters}.name()
 }
 
 // unreadable says of a certificate that cannot be parsed what it is.

@@ -2,6 +2,7 @@ package pki_test
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"encoding/binary"
 	"encoding/pem"
 	"testing"
@@ -53,5 +54,31 @@ func TestPEMAsEditorsWriteIt(t *testing.T) {
 	trusted := pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: append(bytes.Clone(pair.Cert.Raw), 0x30, 2, 0x30, 0)})
 	if certs, err := pki.DecodeCertificates(trusted); err != nil || !certs[0].Equal(pair.Cert) {
 		t.Errorf("TRUSTED CERTIFICATE: %v", err)
+	}
+}
+
+// A key that is not understood is named, in PKCS #8 and in SEC 1, and none of it is shown.
+func TestDecodeKeyNamesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	ecKey, secp256k1, secret := asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}, asn1.ObjectIdentifier{1, 3, 132, 0, 10}, make([]byte, 32)
+	type algorithm struct{ ID, Curve asn1.ObjectIdentifier }
+	for kind, key := range map[string]any{
+		"EC PRIVATE KEY": struct {
+			Version int
+			Key     []byte
+			Curve   asn1.ObjectIdentifier `asn1:"explicit,tag:0"`
+		}{1, secret, secp256k1},
+		"PRIVATE KEY": struct {
+			Version   int
+			Algorithm algorithm
+			Key       []byte
+		}{0, algorithm{ecKey, secp256k1}, secret},
+	} {
+		der, err := asn1.Marshal(key)
+		must(t, err)
+		_, err = pki.DecodeKey(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+		if err == nil || err.Error() != "the private key is ECDSA on secp256k1, and cannot be parsed" {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }

@@ -21,7 +21,8 @@ const EmptySubject = "its subject is empty"
 
 // StrictFaults says why peers that verify strictly refuse a certificate which
 // others accept: those with OpenSSL's X509_V_FLAG_X509_STRICT, such as Python from
-// 3.13 on by default. The rules are those of RFC 5280 that this flag enforces.
+// 3.13 on by default. The rules are those of RFC 5280 that this flag enforces, and of a
+// CA what OpenSSL asks of one that signs for servers or clients.
 func StrictFaults(c *x509.Certificate) (out []string) {
 	critical := map[string]bool{}
 	for _, e := range c.Extensions {
@@ -44,6 +45,9 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 		}
 		if emptySubject {
 			out = append(out, EmptySubject)
+		}
+		if slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) && !signsFor(c, renewer.UsageServer) && !signsFor(c, renewer.UsageClient) {
+			out = append(out, "its extendedKeyUsage is any, which OpenSSL counts neither for servers nor for clients")
 		}
 	} else if emptySubject && !critical[oidSAN.String()] {
 		out = append(out, "its subject is empty and its names are not critical")

@@ -33,11 +33,10 @@ var errNextGone = errors.New("its file holds another one")
 // Decide returns the stage of a rotation as of now. It is pure: the same answer
 // for the same arguments.
 func Decide(r Rotation, o Observed, now time.Time) Decision {
-	switched := o.Signing == r.To.Fingerprint
 	switch {
 	case r.Stage.Over():
 		return Decision{Stage: r.Stage}
-	case switched:
+	case r.Switched(o):
 		return after(r, o, now)
 	case !r.CancelledAt.IsZero():
 		return left(Observed{Holding: r.waitFor(o.Holding)}, Cancel, Cancelled)

@@ -160,6 +160,9 @@ func (r Rotation) CompromisedAt() time.Time {
 	return r.ToldAt
 }
 
+// Switched reports whether the next CA signs, or another one after it.
+func (r Rotation) Switched(o Observed) bool { return o.Signing == r.To.Fingerprint || o.Followed }
+
 // Holder is a placement that a stage waits for.
 type Holder struct {
 	Name        string // of the placement
@@ -172,6 +175,7 @@ type Holder struct {
 	Until       time.Time // when it is over by itself; zero: not by time
 	Left        bool      // it left the fleet file: Blocked until it is back, or let go
 	Replaced    bool      // its files have the certificate that it is to present
+	Kept        time.Time // an operator rolled it back, and it is renewed then; zero: not that
 }
 
 // Stuck reports whether its files are as they should be, and only its service is not.
@@ -180,6 +184,7 @@ func (h Holder) Stuck() bool { return h.Replaced && h.Blocked && !h.Away }
 // Observed is what is in place.
 type Observed struct {
 	Signing    string    // SHA-256 of the certificate that signs now
+	Followed   bool      // that is none of this rotation, whose next CA signed before it: the record is of a backup
 	Next       string    // and of the next one; empty: none
 	NextErr    error     // why signing cannot be switched: the next CA cannot be opened
 	SigningErr error     // why the CA that signs cannot sign what Presenting is to get

@@ -260,20 +260,24 @@ func TestAcceptedByNamesVerifiers(t *testing.T) {
 	}
 }
 
-// A leaf that two roots lead to: one of them has to be good, in place and loaded.
-func TestALeafWaitsForOneRootThatIsInPlaceAndLoaded(t *testing.T) {
+// A leaf that several roots lead to: a good one has to be in place, and one be loaded.
+func TestALeafWaitsForARootInPlaceAndOneLoaded(t *testing.T) {
 	t.Parallel()
-	presenter, next := client("c", leaf("a", "O"), "O"), leaf("a", "A", "C")
-	apart := server("s", leaf("a", "O"), "A", "O")
-	apart.Loaded = renewer.NewRootSet("C", "O") // C is out of its file, and A not loaded yet
+	presenter, next := client("c", leaf("a", "O"), "O"), leaf("a", "A", "B", "C")
+	apart := func(loaded string) Node {
+		n := server("s", leaf("a", "O"), "A", "O")
+		n.Loaded = renewer.NewRootSet(loaded, "O") // that is out of its file, and A not loaded yet
+		return n
+	}
 	expired := server("s", leaf("a", "O"), "C", "O")
 	for name, tc := range map[string]struct {
 		verifier Node
 		refused  bool
 	}{
-		"one in place and the other loaded": {apart, true},
-		"the one that has expired":          {expired, true},
-		"the good one":                      {server("s", leaf("a", "O"), "A", "O"), false},
+		"one in place and another loaded": {apart("B"), false},
+		"and that has expired":            {apart("C"), true},
+		"the one that has expired":        {expired, true},
+		"the good one":                    {server("s", leaf("a", "O"), "A", "O"), false},
 	} {
 		g := graph(presenter, tc.verifier)
 		g.Know("C", t0)

@@ -84,6 +84,18 @@ func (g *Graph) Under(issuer, root string, others renewer.RootSet, before, now t
 	return out
 }
 
+// Loading returns the verifiers out of whose ca file a root is, and whose service was not
+// proven to have loaded that: sorted. Where no service is activated, time alone would tell.
+func (g *Graph) Loading(root string, now time.Time) (out []ID) {
+	for id, n := range g.nodes {
+		if n.Placed && !n.over(now) && n.Loaded.Has(root) && n.Roots.Known() && !n.Roots.Has(root) && n.Settles.IsZero() {
+			out = append(out, id)
+		}
+	}
+	slices.SortFunc(out, compare)
+	return out
+}
+
 // Holders returns the verifiers with a root in their ca file that is not there of
 // their owner's: sorted. From one that left the fleet file nothing takes it.
 func (g *Graph) Holders(root string, now time.Time) (out []Node) {

@@ -76,8 +76,9 @@ func (g *Graph) good(root string, now time.Time) bool {
 	return !known || now.Before(end)
 }
 
-// Verdict is how a verifier takes a leaf. Matrix, Impact and the gate have no
-// other way to tell.
+// Verdict is how a verifier takes a leaf: a root of it has to be in place, for when the
+// file is read again, and one be loaded, which need not be the same. Matrix, Impact and
+// the gate have no other way to tell.
 func (g *Graph) Verdict(v *Node, l Leaf, now time.Time) renewer.Acceptance {
 	if !now.Before(l.NotAfter) {
 		return renewer.HasExpired
@@ -89,27 +90,25 @@ func (g *Graph) Verdict(v *Node, l Leaf, now time.Time) renewer.Acceptance {
 	if !v.Settles.IsZero() && !now.Before(v.Settles) {
 		loaded, assumed = v.Roots, true
 	}
-	out := renewer.NoRoot
-	for _, root := range l.Under {
-		switch {
-		case !v.Roots.Has(root):
-		case !g.good(root, now):
-			if out == renewer.NoRoot {
-				out = renewer.HasExpired
-			}
-		case !loaded.Has(root):
-			out = renewer.NotLoaded
-		case assumed:
-			return renewer.Assumed
-		default:
-			return renewer.Accepted
-		}
+	switch {
+	case !v.Roots.Meets(l.Under):
+		return renewer.NoRoot
+	case !g.verifies(v.Roots, l, now):
+		return renewer.HasExpired
+	case !g.verifies(loaded, l, now):
+		return renewer.NotLoaded
+	case assumed:
+		return renewer.Assumed
 	}
-	return out
+	return renewer.Accepted
 }
 
-// Accepts reports whether a verifier takes a leaf: a root of it is in place and
-// loaded, and neither has expired.
+// verifies reports whether a leaf leads to one of the roots that has not expired.
+func (g *Graph) verifies(roots renewer.RootSet, l Leaf, now time.Time) bool {
+	return slices.ContainsFunc(l.Under, func(root string) bool { return roots.Has(root) && g.good(root, now) })
+}
+
+// Accepts reports whether a verifier takes a leaf.
 func (g *Graph) Accepts(v *Node, l Leaf, now time.Time) bool { return g.Verdict(v, l, now).Works() }
 
 // mayAccept is Accepts of what is shown where what is not known counts as
@@ -122,9 +121,7 @@ func (g *Graph) mayAccept(v *Node, l, next Leaf, now time.Time) bool {
 	if !l.Under.Known() || !v.Roots.Known() {
 		return !l.Under.Meets(next.Under)
 	}
-	return slices.ContainsFunc(l.Under, func(root string) bool {
-		return v.Roots.Has(root) && g.good(root, now) && (!v.Loaded.Known() || v.Loaded.Has(root) || !v.Settles.IsZero())
-	})
+	return g.verifies(v.Roots, l, now) && (!v.Loaded.Known() || g.verifies(v.Loaded, l, now) || !v.Settles.IsZero())
 }
 
 // Refusal is a verifier that would refuse a leaf.

@@ -7,9 +7,8 @@ import (
 	"renewer/renewer"
 )
 
-// Doubts says why the unit might not start again with the files of a placement.
-// owner is who the files belong to, where the placement does not say.
-func (f Facts) Doubts(p renewer.Placement, owner string) (out []renewer.Doubt) {
+// Doubts says why the unit might not start again.
+func (f Facts) Doubts() (out []renewer.Doubt) {
 	sure := func(fix, format string, a ...any) {
 		out = append(out, renewer.Doubt{Sure: true, Unit: f.Unit, Text: fmt.Sprintf(format, a...), Fix: fix})
 	}
@@ -36,16 +35,13 @@ func (f Facts) Doubts(p renewer.Placement, owner string) (out []renewer.Doubt) {
 			sure("put the file there, or write EnvironmentFile=-"+n.Path+" with systemctl edit "+f.Unit, "its EnvironmentFile %s is not there", n.Path)
 		}
 	}
-	kind := renewer.FileKey
-	if p.Files[kind] == "" {
-		kind = renewer.FileBundle
+	for _, n := range f.paths {
+		if n.Missing && !n.Optional {
+			sure("make it on the host, or change "+n.Name+"= with systemctl edit "+f.Unit, "%s of its %s= is not there", n.Path, n.Name)
+		}
 	}
-	if p.Owner != "" {
-		owner = p.Owner
-	}
-	mode, user := p.Modes[kind].Perm(), f.User
-	if key := p.Files[kind]; key != "" && owner != "" && !f.AnyKey && user != "root" && user != "0" && user != owner && mode&0o044 == 0 {
-		sure("set owner: "+user+" for "+p.Certificate, "it runs as %s (User=), and %s/%s belongs to %s with mode %04o: it could not read its key", user, p.Dir, key, owner, mode)
+	for _, text := range f.unmet {
+		sure("see systemctl cat "+f.Unit+", and make what it asks for", "%s does not hold", text)
 	}
 	if f.Stale {
 		out = append(out, renewer.Doubt{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,20 @@ type Facts struct {
 	// AnyKey: it reads files by more than its user's rights: credentials,
 	// capabilities, a program with the prefix + or !.
 	AnyKey bool
+	groups []string // of Group= and SupplementaryGroups=
+	secret bool     // it may be given credentials: systemctl does not print them
+	// paths are those that its namespace or its first program starts from; made are
+	// below those that systemd makes, or that a program before, as root, may make.
+	paths    []setting
+	made     []string
+	prepares bool
+	unmet    []string // conditions and assertions that do not hold
+}
+
+// setting is a file or directory that a unit's setting names.
+type setting struct {
+	Needed
+	Name string // WorkingDirectory
 }
 
 // Needed is a file that a start needs.
@@ -38,7 +53,8 @@ type Needed struct {
 }
 
 const props = "LoadState,ActiveState,User,NeedDaemonReload,ExecStartPre,ExecStart,ExecStartEx,EnvironmentFiles,TimeoutStopUSec," +
-	"RootDirectory,RootImage,DynamicUser,LoadCredential,LoadCredentialEncrypted,SetCredential,AmbientCapabilities"
+	"RootDirectory,RootImage,DynamicUser,LoadCredential,LoadCredentialEncrypted,SetCredential,AmbientCapabilities," +
+	"ExecStartPreEx,RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory,ConfigurationDirectory,Group,SupplementaryGroups,WorkingDirectory,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths,BindPaths,BindReadOnlyPaths"
 
 func showUnit(unit string) []string {
 	return []string{"systemctl", "--no-ask-password", "--no-pager", "show", "--property=" + props, "--", unit}
@@ -49,8 +65,9 @@ func showUnit(unit string) []string {
 func Commands(p renewer.Placement) (out [][]string) {
 	if p.Activate.Kind == renewer.ActivateSystemd {
 		for _, unit := range p.Activate.Units {
-			out = append(out, showUnit(unit), journal(unit))
+			out = append(out, showUnit(unit), journal(unit), conditions(unit), credentials(unit))
 		}
+		out = append(out, listWay(p.Dir))
 	}
 	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {
 		out = append(out, listeners(port))
@@ -73,15 +90,32 @@ func Inspect(ctx context.Context, m Machine, unit string) (Facts, error) {
 	if err != nil || f.Elsewhere {
 		return f, err
 	}
+	f.askBus(ctx, m)
 	for _, list := range [][]Needed{f.Programs, f.EnvFiles} {
 		for i := range list {
-			if n := &list[i]; path.IsAbs(n.Path) && !strings.ContainsAny(n.Path, "*?[%$") {
-				has, err := m.Has(ctx, n.Path)
-				n.Missing = err == nil && !has // what cannot be looked at may well be there
-			}
+			list[i].look(ctx, m)
 		}
 	}
+	f.paths = slices.DeleteFunc(f.paths, f.makes)
+	for i := range f.paths {
+		f.paths[i].look(ctx, m)
+	}
 	return f, ctx.Err()
+}
+
+// makes reports whether a start may make what a setting names.
+func (f Facts) makes(s setting) bool {
+	return f.prepares && s.Name != "WorkingDirectory" || slices.ContainsFunc(append(f.made, "/tmp", "/var/tmp"), func(dir string) bool {
+		return s.Path == dir || strings.HasPrefix(s.Path, dir+"/")
+	})
+}
+
+// look finds out whether it is missing; what cannot be looked at may well be there.
+func (n *Needed) look(ctx context.Context, m Machine) {
+	if path.IsAbs(n.Path) && !strings.ContainsAny(n.Path, "*?[%$") {
+		has, err := m.Has(ctx, n.Path)
+		n.Missing = err == nil && !has
+	}
 }
 
 // read understands what systemctl show printed: a list has a line for each.
@@ -107,8 +141,9 @@ func read(unit, out string) Facts {
 			if name == "ExecStart" {
 				f.Argv = argv
 			}
-		case "ExecStartEx":
-			f.AnyKey = f.AnyKey || strings.Contains(value, "privileged") || strings.Contains(value, "no-setuid")
+		case "ExecStartEx", "ExecStartPreEx": // one before may hand the key on
+			rooted := strings.Contains(value, "privileged") || strings.Contains(value, "no-setuid")
+			f.AnyKey, f.prepares = f.AnyKey || rooted, f.prepares || rooted && name == "ExecStartPreEx"
 		case "EnvironmentFiles": // PATH (ignore_errors=yes)
 			file, how, _ := strings.Cut(value, " (ignore_errors=")
 			f.EnvFiles = append(f.EnvFiles, Needed{Path: file, Optional: strings.HasPrefix(how, "yes")})
@@ -118,13 +153,46 @@ func read(unit, out string) Facts {
 			f.Elsewhere = f.Elsewhere || value != "/"
 		case "DynamicUser":
 			f.AnyKey = f.AnyKey || value == "yes"
-		case "LoadCredential", "LoadCredentialEncrypted", "SetCredential":
-			f.AnyKey = true
+		case "LoadCredential", "LoadCredentialEncrypted", "SetCredential": // [unprintable], also where there are none
+			f.secret = true
+		case "Group", "SupplementaryGroups":
+			f.groups = append(f.groups, strings.Fields(value)...)
+		case "WorkingDirectory":
+			dir, optional := strings.CutPrefix(value, "!")
+			f.paths = append(f.paths, setting{Needed{Path: dir, Optional: optional}, name})
+		case "ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "BindReadOnlyPaths":
+			f.paths = append(f.paths, pathsOf(name, value)...)
+		case "RuntimeDirectory", "StateDirectory", "CacheDirectory", "LogsDirectory", "ConfigurationDirectory":
+			for dir := range strings.FieldsSeq(value) {
+				f.made = append(f.made, path.Join(madeBelow[name], dir))
+			}
 		case "AmbientCapabilities":
 			f.AnyKey = f.AnyKey || strings.Contains(value, "cap_dac_")
 		}
 	}
 	return f
+}
+
+// madeBelow is where a start makes directories (systemd.exec(5)).
+var madeBelow = map[string]string{
+	"RuntimeDirectory": "/run", "StateDirectory": "/var/lib", "CacheDirectory": "/var/cache", "LogsDirectory": "/var/log", "ConfigurationDirectory": "/etc",
+}
+
+// pathsOf reads -/maybe /always and, of a bind mount, -/from:/to:rbind. With + it is
+// below a root of the unit's own.
+func pathsOf(name, value string) (out []setting) {
+	for one := range strings.FieldsSeq(value) {
+		one, optional := strings.CutPrefix(one, "-")
+		if from, _, bound := strings.Cut(one, ":"); bound && strings.HasPrefix(name, "Bind") {
+			one = from
+		}
+		one = strings.TrimPrefix(one, "+")
+		if !path.IsAbs(one) {
+			return nil // a path with a space in it, which is printed as it is
+		}
+		out = append(out, setting{Needed{Path: one, Optional: optional}, name})
+	}
+	return out
 }
 
 // command reads { path=… ; argv[]=… ; ignore_errors=no ; … }.

@@ -1,8 +1,11 @@
 package unithost
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -36,14 +39,27 @@ DynamicUser=no
 )
 
 type host struct {
-	says  map[string]string // by the first word after show or --unit
-	files string
-	deny  bool
+	says   map[string]string // by a part of the command
+	files  string
+	deny   bool
+	groups []int
+}
+
+func (h host) Account(_ context.Context, user string, more []string) (int, []int, error) {
+	uid, ok := map[string]int{"dagu": 990, "root": 0}[user]
+	if !ok {
+		return 0, nil, errors.New("no such user")
+	}
+	groups := append([]int{990}, h.groups...)
+	for _, name := range more {
+		groups = append(groups, map[string]int{"ssl-cert": 115}[name])
+	}
+	return uid, groups, nil
 }
 
 func (h host) Output(_ context.Context, argv []string) (string, error) {
-	for unit, out := range h.says {
-		if strings.Contains(strings.Join(argv, " "), unit) {
+	for part, out := range h.says {
+		if strings.Contains(strings.Join(argv, " "), part) {
 			return out, nil
 		}
 	}
@@ -57,13 +73,6 @@ func (h host) Has(_ context.Context, path string) (bool, error) {
 	return strings.Contains(h.files, path+"\n"), nil
 }
 
-func placed(owner string, mode fs.FileMode) renewer.Placement {
-	return renewer.Placement{
-		Certificate: "worker", Dir: "/etc/dagu/tls", Owner: owner,
-		Files: map[renewer.FileKind]string{renewer.FileKey: "worker.key"}, Modes: map[renewer.FileKind]fs.FileMode{renewer.FileKey: mode},
-	}
-}
-
 func TestDoubts(t *testing.T) {
 	t.Parallel()
 	const all = "/usr/sbin/dockerd\n/usr/local/bin/dagu\n/usr/bin/mkdir\n/etc/dagu/env\n"
@@ -71,36 +80,48 @@ func TestDoubts(t *testing.T) {
 		show  string
 		files string
 		deny  bool
-		p     renewer.Placement
-		owner string
+		bus   string // what busctl says of conditions and assertions
+		creds string // and of credentials
 		sure  string // part of the first sure doubt; empty: there is none
 		odd   string
 		fix   string
 	}{
-		"dockerd as it is installed":         {show: dockerShow, files: all, p: placed("", 0o400), owner: "root"},
-		"the guide's path on Debian":         {show: strings.ReplaceAll(dockerShow, "/usr/sbin/dockerd", "/usr/bin/dockerd"), files: all, sure: "its program /usr/bin/dockerd is not there", fix: "command -v dockerd"},
-		"a program that cannot be looked at": {show: dockerShow, deny: true},
-		"a worker as it should be":           {show: workerShow, files: all, p: placed("", 0o400), owner: "dagu"},
-		"no environment file":                {show: workerShow, files: "/usr/local/bin/dagu\n", sure: "its EnvironmentFile /etc/dagu/env is not there", fix: "EnvironmentFile=-/etc/dagu/env"},
-		"an optional one is missing":         {show: dockerShow, files: "/usr/sbin/dockerd\n"},
-		"a key of root":                      {show: workerShow, files: all, p: placed("root", 0o400), owner: "dagu", sure: "it runs as dagu (User=), and /etc/dagu/tls/worker.key belongs to root with mode 0400", fix: "set owner: dagu"},
-		"a key of another unit's user":       {show: workerShow, files: all, p: placed("", 0o400), owner: "web", sure: "belongs to web"},
-		"a key of root for a group":          {show: workerShow, files: all, p: placed("root", 0o440), owner: "dagu"},
-		"a key that systemd hands over":      {show: workerShow + "LoadCredential=key:/etc/dagu/tls/worker.key\n", files: all, p: placed("root", 0o400)},
-		"a program that runs as root":        {show: workerShow + "ExecStartEx={ path=/x ; argv[]=/x ; flags=privileged ; pid=0 }\n", files: all, p: placed("root", 0o400)},
-		"rights to read everything":          {show: workerShow + "AmbientCapabilities=cap_dac_read_search\n", files: all, p: placed("root", 0o400)},
-		"a root of its own":                  {show: workerShow + "RootDirectory=/srv/dagu\n", p: placed("", 0o400)},
-		"a unit that is gone":                {show: "LoadState=not-found\n", sure: "systemd does not know x.service"},
-		"a masked unit":                      {show: "LoadState=masked\n", sure: "is masked", fix: "systemctl unmask x.service"},
-		"a unit that does not parse":         {show: "LoadState=bad-setting\n", sure: `systemd calls x.service "bad-setting"`, fix: "systemd-analyze verify"},
-		"edited and not read":                {show: strings.Replace(dockerShow, "NeedDaemonReload=no", "NeedDaemonReload=yes", 1), files: all, odd: "systemd has not read them yet", fix: "systemctl daemon-reload"},
+		"dockerd as it is installed":          {show: dockerShow, files: all},
+		"the guide's path on Debian":          {show: strings.ReplaceAll(dockerShow, "/usr/sbin/dockerd", "/usr/bin/dockerd"), files: all, sure: "its program /usr/bin/dockerd is not there", fix: "command -v dockerd"},
+		"a program that cannot be looked at":  {show: dockerShow, deny: true},
+		"a worker as it should be":            {show: workerShow, files: all},
+		"no environment file":                 {show: workerShow, files: "/usr/local/bin/dagu\n", sure: "its EnvironmentFile /etc/dagu/env is not there", fix: "EnvironmentFile=-/etc/dagu/env"},
+		"an optional one is missing":          {show: dockerShow, files: "/usr/sbin/dockerd\n"},
+		"no directory to work in":             {show: workerShow + "WorkingDirectory=/srv/none\n", files: all, sure: "/srv/none of its WorkingDirectory= is not there", fix: "systemctl edit x.service"},
+		"one that may be missing":             {show: workerShow + "WorkingDirectory=!/srv/none\n", files: all},
+		"nothing to bind":                     {show: workerShow + "BindReadOnlyPaths=-/srv/a:/b:rbind /srv/none:/c:rbind\n", files: all, sure: "/srv/none of its BindReadOnlyPaths= is not there"},
+		"nothing to write in":                 {show: workerShow + "ReadWritePaths=-/srv/a +/srv/none\n", files: all, sure: "/srv/none of its ReadWritePaths= is not there"},
+		"a path with a space":                 {show: workerShow + "ReadWritePaths=/srv/my dir\n", files: all},
+		"a directory that the start makes":    {show: workerShow + "RuntimeDirectory=dagu\nReadWritePaths=/run/dagu/x\n", files: all},
+		"one that a program as root may make": {show: workerShow + "ExecStartPreEx={ path=/x ; argv[]=/x ; flags=privileged ; pid=0 }\nReadWritePaths=/srv/x\n", files: all},
+		"a condition on a file": {
+			show: workerShow, files: all, sure: "ConditionPathExists=/srv/none does not hold", fix: "systemctl cat x.service",
+			bus: `{"type":"a(sbbsi)","data":[["ConditionPathExists",false,false,"/srv/none",0],["ConditionHost",false,false,"other",0]]}`,
+		},
+		"a condition against a file":      {show: workerShow, files: all + "/srv/off\n", sure: "ConditionPathExists=!/srv/off does not hold", bus: `{"type":"a(sbbsi)","data":[["ConditionPathExists",false,true,"/srv/off",0]]}`},
+		"an assertion":                    {show: workerShow, files: all, sure: "AssertFileNotEmpty=/srv/none does not hold", bus: "{\"type\":\"a(sbbsi)\",\"data\":[]}\n" + `{"type":"a(sbbsi)","data":[["AssertFileNotEmpty",false,false,"/srv/none",0]]}`},
+		"one of two is enough":            {show: workerShow, files: all + "/srv/b\n", bus: `{"type":"a(sbbsi)","data":[["ConditionPathExists",true,false,"/srv/a",0],["ConditionPathExists",true,false,"/srv/b",0]]}`},
+		"none of two":                     {show: workerShow, files: all, sure: "/srv/a or ConditionPathExists=/srv/b does not hold", bus: `{"type":"a(sbbsi)","data":[["ConditionPathExists",true,false,"/srv/a",0],["ConditionPathExists",true,false,"/srv/b",0]]}`},
+		"a credential whose file is gone": {show: workerShow + "LoadCredential=[unprintable]\n", files: all, sure: "/etc/none of its LoadCredential= is not there", creds: creds(`["k","/etc/none"]`, "")},
+		"one that is given otherwise":     {show: workerShow + "LoadCredential=[unprintable]\n", files: all, creds: creds(`["k","/etc/none"]`, `["k",[1]]`)},
+		"an answer that is none":          {show: workerShow, files: all, bus: `{"type":"a(sbbsi)","data":[["x"],[1,2,3,4,5],[]]}` + "\nnull\n[]\n"},
+		"a root of its own":               {show: workerShow + "RootDirectory=/srv/dagu\n"},
+		"a unit that is gone":             {show: "LoadState=not-found\n", sure: "systemd does not know x.service"},
+		"a masked unit":                   {show: "LoadState=masked\n", sure: "is masked", fix: "systemctl unmask x.service"},
+		"a unit that does not parse":      {show: "LoadState=bad-setting\n", sure: `systemd calls x.service "bad-setting"`, fix: "systemd-analyze verify"},
+		"edited and not read":             {show: strings.Replace(dockerShow, "NeedDaemonReload=no", "NeedDaemonReload=yes", 1), files: all, odd: "systemd has not read them yet", fix: "systemctl daemon-reload"},
 	} {
-		f, err := Inspect(t.Context(), host{says: map[string]string{"x.service": tc.show}, files: tc.files, deny: tc.deny}, "x.service")
+		f, err := Inspect(t.Context(), host{says: map[string]string{"show": tc.show, "Conditions": tc.bus, "LoadCredential LoadC": tc.creds}, files: tc.files, deny: tc.deny}, "x.service")
 		if err != nil {
 			t.Fatal(err)
 		}
 		var sure, odd, fix string
-		for _, d := range f.Doubts(tc.p, tc.owner) {
+		for _, d := range f.Doubts() {
 			if d.Sure && sure == "" {
 				sure, fix = d.Text, d.Fix
 			} else if !d.Sure {
@@ -113,6 +134,80 @@ func TestDoubts(t *testing.T) {
 	}
 	if _, err := Inspect(t.Context(), host{}, "x.service"); err == nil {
 		t.Error("no systemd, no error")
+	}
+}
+
+// creds are a loaded and a set credential as busctl prints them.
+func creds(load, set string) string {
+	return `{"type":"a(ss)","data":[` + load + "]}\n" + `{"type":"a(ss)","data":[]}` + "\n" + `{"type":"a(say)","data":[` + set + "]}\n" + `{"type":"a(say)","data":[]}` + "\n"
+}
+
+// Whether a unit's user can read the key that will be in place is judged as the
+// kernel does: by owner, groups and the way there.
+func TestAKeyThatTheUnitCannotRead(t *testing.T) {
+	t.Parallel()
+	const way = "drwxr-xr-x 1 0 0 4096 Nov 28 07:17 /\ndrwxr-xr-x 1 0 0 4096 Nov 28 07:17 /etc\ndrwxr-xr-x 3 0 0 4096 Nov 28 07:17 /etc/dagu\n"
+	const last = "drwxr-xr-x 3 0 0 4096 Nov 28 07:17 /etc/dagu/tls\n"
+	none := creds("", "")
+	for name, tc := range map[string]struct {
+		show, ls, creds string
+		uid, gid        int
+		mode            fs.FileMode
+		groups          []int
+		sure            string
+	}{
+		"its own":                       {uid: 990, mode: 0o400},
+		"root's":                        {mode: 0o400, sure: "/etc/dagu/tls/worker.key belongs to user 0 and group 0 with mode 0400"},
+		"root's for a group it is in":   {gid: 115, mode: 0o440, groups: []int{115}},
+		"for one that the unit adds":    {show: "SupplementaryGroups=adm ssl-cert\n", gid: 115, mode: 0o440},
+		"for one it is not in":          {gid: 115, mode: 0o440, sure: "group 115 with mode 0440"},
+		"for everybody":                 {mode: 0o444},
+		"for all others than the owner": {uid: 990, mode: 0o044, sure: "mode 0044"},
+		"no credentials":                {show: "LoadCredential=[unprintable]\nSetCredential=[unprintable]\n", creds: none, mode: 0o400, sure: "belongs to user 0"},
+		"that systemd hands over":       {show: "LoadCredential=[unprintable]\n", creds: creds(`["key","/etc/dagu/tls/worker.key"]`, ""), mode: 0o400},
+		"that may be handed over":       {show: "LoadCredential=[unprintable]\n", mode: 0o400},
+		"of a program that is root":     {show: "ExecStartEx={ path=/x ; argv[]=/x ; flags=privileged ; pid=0 }\n", mode: 0o400},
+		"copied by one before":          {show: "ExecStartPreEx={ path=/x ; argv[]=/x ; flags=privileged ; pid=0 }\n", mode: 0o400},
+		"with rights to read all":       {show: "AmbientCapabilities=cap_dac_read_search\n", mode: 0o400},
+		"of a user who comes and goes":  {show: "DynamicUser=yes\n", mode: 0o400},
+		"of a number that is root":      {show: "User=root\n", mode: 0o400},
+		"behind a closed directory":     {ls: strings.Replace(way, "drwxr-xr-x 3 0 0", "drwx------ 3 0 0", 1) + last, uid: 990, mode: 0o400, sure: "may not pass /etc/dagu (mode 0700)"},
+		"behind one with a list":        {ls: strings.Replace(way, "drwxr-xr-x 3 0 0", "drwx------+ 3 0 0", 1) + last, uid: 990, mode: 0o400},
+		"in one with a list":            {ls: way + strings.Replace(last, "drwxr-xr-x", "drwxr-xr-x+", 1), mode: 0o400},
+		"behind a link":                 {ls: "lrwxrwxrwx 1 0 0 4 Nov 28 07:17 /etc -> /x\n", uid: 990, mode: 0o400},
+		"behind its own":                {ls: strings.Replace(way, "drwxr-xr-x 3 0 0", "drwx------ 3 990 0", 1) + last, uid: 990, mode: 0o400},
+		"behind one of its group":       {ls: strings.Replace(way, "drwxr-xr-x 3 0 0", "drwxr-s--- 3 0 990", 1) + last, uid: 990, mode: 0o400},
+	} {
+		says := map[string]string{"show": workerShow + tc.show, "ls -ldn -- / /etc /etc/dagu /etc/dagu/tls": cmp.Or(tc.ls, way+last)}
+		if tc.creds != "" {
+			says["LoadCredential LoadC"] = tc.creds
+		}
+		m := host{says: says, groups: tc.groups, files: "/etc/dagu/tls/worker.key\n"}
+		f, err := Inspect(t.Context(), m, "x.service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := renewer.Placement{
+			Certificate: "worker", Dir: "/etc/dagu/tls",
+			Files: map[renewer.FileKind]string{renewer.FileKey: "worker.key"}, Modes: map[renewer.FileKind]fs.FileMode{renewer.FileKey: tc.mode},
+		}
+		doubts, err := f.KeyDoubts(t.Context(), m, p, tc.uid, tc.gid)
+		var said string
+		for _, d := range doubts {
+			said += d.Text
+		}
+		if err != nil || (said == "") != (tc.sure == "") || !strings.Contains(said, tc.sure) {
+			t.Errorf("a key %s: %q, %v", name, said, err)
+		}
+	}
+}
+
+func TestUnitNamesInPathsOfTheBus(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"web.service": "web_2eservice", "web@a-b.service": "web_40a_2db_2eservice", "3.service": "_33_2eservice", "a3.service": "a3_2eservice"} {
+		if got := escape(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
 	}
 }
 
@@ -129,21 +224,39 @@ func TestWhatAUnitNeedsIsRead(t *testing.T) {
 	}
 }
 
-// A failure is explained with the unit's own last words: bounded, in one line, and
-// nothing in them that a terminal acts on.
-func TestWordsAreTheUnitsOwn(t *testing.T) {
+// said is an entry of the journal as journalctl prints it.
+func said(by, level, start, message string) string {
+	text, _ := json.Marshal(message)
+	return fmt.Sprintf(`{"__CURSOR":"s=1","_PID":%q,"PRIORITY":%q,"_SYSTEMD_INVOCATION_ID":%q,"MESSAGE":%s}`+"\n", by, level, start, text)
+}
+
+// A failure is explained with the unit's own words of its last start: errors first,
+// bounded, in one line, and nothing in them that a terminal acts on.
+func TestWordsAreTheUnitsOwnOfItsLastStart(t *testing.T) {
 	t.Parallel()
-	journal := "Starting docker.service - Docker Application Container Engine...\n" +
-		"failed to start daemon: \x1b[31munable to configure\x1b[0m the Docker daemon with file /etc/docker/daemon.json: hosts\n" +
-		"docker.service: Main process exited, code=exited, status=1/FAILURE\ndocker.service: Failed with result 'exit-code'.\n" +
-		"Failed to start docker.service - Docker Application Container Engine.\n" +
-		"docker.service: Scheduled restart job, restart counter is at 3.\nStopped docker.service - Docker.\ndocker.service: Start request repeated too quickly.\n"
-	m := host{says: map[string]string{"--unit=docker.service": journal, "--unit=long": strings.Repeat("é word\n", 3) + strings.Repeat("x", 5000) + "\n"}}
-	if got, want := Words(t.Context(), m, "docker.service"), "failed to start daemon: [31munable to configure [0m the Docker daemon with file /etc/docker/daemon.json: hosts"; got != want {
-		t.Errorf("got %q", got)
-	}
-	if got := Words(t.Context(), m, "long"); len(got) > wordBytes+len("…") {
-		t.Errorf("%d bytes", len(got))
+	for name, tc := range map[string]struct{ journal, want string }{
+		"a failed start": {
+			said("9", "3", "a", "an error of the start before") + said("1", "6", "b", "Starting docker.service - Docker Application Container Engine...") +
+				said("7", "6", "b", "Starting up") + said("7", "6", "b", "failed to start daemon: \x1b[31munable to configure\x1b[0m it: hosts") +
+				said("1", "5", "b", "docker.service: Main process exited, code=exited, status=1/FAILURE") + said("1", "3", "b", "Failed to start docker.service - Docker."),
+			"Starting up; failed to start daemon: [31munable to configure [0m it: hosts",
+		},
+		"errors first":                   {said("7", "6", "b", "one") + said("7", "3", "b", "bad") + said("7", "6", "b", "two"), "bad; one; two"},
+		"a start that has said nothing":  {said("7", "6", "a", "bad key") + said("1", "6", "b", "Started web.service."), "bad key"},
+		"systemd's own, about a start":   {said("7", "6", "a", "old") + `{"_PID":"12","PRIORITY":"3","INVOCATION_ID":"b","_SYSTEMD_INVOCATION_ID":"of systemd","MESSAGE":"web.service: Failed at step CHDIR"}`, "web.service: Failed at step CHDIR"},
+		"repeated":                       {said("7", "6", "b", "again") + said("7", "6", "b", "again"), "again"},
+		"bytes":                          {`{"_PID":"7","MESSAGE":[104,105,27,255]}`, "hi"},
+		"too long for the journal":       {`{"_PID":"7","MESSAGE":null}`, ""},
+		"the end of a line that was cut": {`ESSAGE":"x"}` + "\n" + said("7", "6", "b", "one"), "one"},
+		"the last lines of many":         {said("7", "6", "b", "1") + said("7", "6", "b", "2") + said("7", "6", "b", "3") + said("7", "6", "b", "4") + said("7", "6", "b", "5") + said("7", "6", "b", "6"), "2; 3; 4; 5; 6"},
+		"a long line":                    {said("7", "6", "b", strings.Repeat("é", 400)), strings.Repeat("é", 150) + "…"},
+		"long errors, the last of which fit": {
+			said("7", "3", "b", "1"+strings.Repeat("x", 400)) + said("7", "3", "b", "2"+strings.Repeat("x", 400)) + said("7", "6", "b", "3"), "2" + strings.Repeat("x", 299) + "…",
+		},
+	} {
+		if got := Words(t.Context(), host{says: map[string]string{"--unit=x.service": tc.journal}}, "x.service"); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
 	}
 	if got := Words(t.Context(), host{}, "docker.service"); got != "" {
 		t.Errorf("got %q", got)
@@ -155,7 +268,9 @@ func FuzzShow(f *testing.F) {
 	f.Add(workerShow)
 	f.Add("ExecStart={ path= ; argv[]= }\nTimeoutStopUSec=1e9min 9\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		read("x.service", text).Doubts(placed("", 0o400), "x")
+		read("x.service", text).Doubts()
+		unmet(t.Context(), host{}, text)
+		readEntry(text)
 		lastWords(text)
 	})
 }

@@ -66,6 +66,9 @@ type App struct {
 	notifier  *notify.Notifier
 	rotations *rotations
 
+	suggesting sync.Mutex           // of suggested
+	suggested  map[string]time.Time // when issuers want to be asked again about a certificate
+
 	started time.Time
 	daemon  atomic.Pointer[renewer.DaemonStatus] // nil unless a daemon
 	stop    context.CancelFunc
@@ -90,7 +93,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, closeInventory())
 		}
 	}()
-	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), suggested: map[string]time.Time{}, stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
 	if err = a.identify(fleet.StateDir); err != nil {
 		return nil, err
 	}

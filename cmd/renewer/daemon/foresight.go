@@ -32,26 +32,31 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 	if p.Activate.Kind != renewer.ActivateSystemd {
 		return nil, nil
 	}
-	owner, runs := "", map[string]bool{}
+	runs := map[string]bool{}
 	for i, name := range p.Activate.Units {
 		unit, err := unithost.Inspect(ctx, m, name)
 		if err != nil {
 			return out, err
 		}
-		if i == 0 {
-			owner = unit.User // whom files belong to by default
-		}
 		if unit.Load == "loaded" && !unit.Runs() {
 			continue
 		}
 		runs[name] = true
-		doubts := unit.Doubts(p, owner)
+		doubts := unit.Doubts()
 		for i, d := range doubts {
 			if strings.HasPrefix(d.Text, "its program ") && strings.HasSuffix(d.Text, "/dockerd is not there") {
 				doubts[i].Fix = cmp.Or(dockerhost.RightProgram(ctx, m, name), d.Fix)
 			}
 		}
 		out = append(out, doubts...)
+		key, err := m.keyDoubts(ctx, unit, p)
+		if err != nil {
+			return out, err
+		}
+		for _, d := range key {
+			d.Sure = i == 0 // the files may be for one of them alone
+			out = append(out, d)
+		}
 		if len(unit.Argv) > 0 && path.Base(unit.Argv[0]) == "dockerd" && !unit.Elsewhere {
 			var files []string
 			for _, f := range unit.EnvFiles {
@@ -78,6 +83,19 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 		}
 	}
 	return append(out, m.refusedByName(ctx, p)...), nil
+}
+
+// keyDoubts says whether the unit's user could read its key. Where the host has a root
+// of its own, systemd's paths are others.
+func (m machine) keyDoubts(ctx context.Context, unit unithost.Facts, p renewer.Placement) ([]renewer.Doubt, error) {
+	if h, ok := m.parts.fleet.Host(p.Host); !ok || h.Root != "" && h.Root != "/" {
+		return nil, nil
+	}
+	uid, gid, err := m.Owner(ctx, p)
+	if err != nil {
+		return nil, nil //nolint:nilerr // placing them says so
+	}
+	return unit.KeyDoubts(ctx, m, p, uid, gid)
 }
 
 // refusedByName looks whether clients of a coordinator would refuse its next certificate.
@@ -145,7 +163,7 @@ func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map
 // foretell adds to the steps of a plan what would keep them from being done.
 func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 	p := a.parts.Load()
-	judge := judges(p.fleet)
+	judge, without := judges(p.fleet), missing(p.fleet)
 	var restarted []renewer.Placement
 	for i, s := range steps {
 		c, ok := p.fleet.Certificate(s.Certificate)
@@ -153,6 +171,8 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 			continue
 		}
 		switch pl, there := c.Placement(s.Host); {
+		case s.Action == "issue" && without[c.Issuer] != nil:
+			steps[i].Reason += "; it will fail: " + without[c.Issuer].Error() + " (" + renewer.Hint(without[c.Issuer]) + ")"
 		case s.Action == "issue" && judge[c.Issuer] != nil:
 			if refused := judge[c.Issuer](c.Request()); refused != nil {
 				steps[i].Reason += "; it will fail: " + refused.Error()

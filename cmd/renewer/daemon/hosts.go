@@ -89,12 +89,16 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 // startsAgain refuses a setup whose restart systemd would certainly not let succeed,
 // whatever dockerd is given. What cannot be looked at refuses nothing.
 func startsAgain(ctx context.Context, m dockerhost.Machine, p renewer.Placement) error {
+	host, ok := m.(unithost.Machine)
 	for _, name := range p.Activate.Units {
-		unit, err := unithost.Inspect(ctx, m, name)
+		if !ok {
+			return nil
+		}
+		unit, err := unithost.Inspect(ctx, host, name)
 		if err != nil {
 			continue
 		}
-		if held := renewer.Doubted(unit.Doubts(p, unit.User)); held.Why != "" {
+		if held := renewer.Doubted(unit.Doubts()); held.Why != "" {
 			return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: held.Hint, Err: fmt.Errorf("host %s: %s", p.Host, held.Why)}
 		}
 	}
@@ -190,6 +194,7 @@ func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error
 	found := []renewer.Finding{}
 	if host == "" {
 		found = append(found, a.inventoryFindings(ctx)...)
+		found = append(found, a.issuerFindings(ctx)...)
 		found = append(found, a.strictFindings(ctx)...)
 	}
 	var names []string
@@ -262,7 +267,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	}
 	if g := s.Generation(); g != nil {
 		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {
-			kase.Leaf = leaf
+			kase.Leaf, kase.Life = leaf, min(g.NotAfter.Sub(g.IssuedAt), c.Lifetime)
 		}
 	}
 	kase.Clients = a.clientsOf(ctx, c, p.Host)

@@ -7,19 +7,26 @@ import (
 	"reflect"
 
 	"renewer/configs"
+	"renewer/inventory/seal"
+	"renewer/issuers/acme"
+	"renewer/issuers/command"
+	"renewer/issuers/files"
 	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/issuers/stepca"
 	"renewer/issuers/vault"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/hosts"
 )
 
 // newIssuer makes the issuer of a fleet file. It asks nobody: one that cannot
 // be reached keeps no other from working. trusted names the CAs that signed for it
 // before and are trusted still, by the SHA-256 of their certificates.
-func newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
+func (p *parts) newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
 	switch is.Type {
+	case "acme":
+		return p.newACME(is)
 	case "local":
 		ca := &lazyCA{cfg: localConfig(is), kept: keptroots.File{Issuer: is.Name, Path: is.RootsFile}}
 		if trusted != nil {
@@ -33,6 +40,10 @@ func newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.
 		})
 	case "vault":
 		return vault.New(vaultConfig(is))
+	case "command":
+		return command.New(command.Config{Name: is.Name, Sign: is.Sign, Revoke: is.RevokeWith, RootFile: is.RootFile, Timeout: is.Timeout}), nil
+	case "files":
+		return files.New(files.Config{Name: is.Name, Dir: is.Dir, RootFile: is.RootFile}), nil
 	default:
 		return nil, fmt.Errorf("issuer %s: type %s is not supported yet", is.Name, is.Type)
 	}
@@ -77,6 +88,27 @@ func vaultConfig(is configs.Issuer) vault.Config {
 			TokenFile: a.TokenFile, Cert: a.Cert, Key: a.Key, Role: a.Role, JWTFile: a.JWTFile,
 		},
 	}
+}
+
+// acmeConfig is all of it that stands in the fleet file.
+func acmeConfig(is configs.Issuer) acme.Config {
+	a, c := is.ACME, is.ACME.Challenge
+	return acme.Config{
+		Name: is.Name, Directory: a.Directory, Email: a.Email, CACert: is.CACert, EABKeyID: a.EABKeyIDFile, EABHMAC: a.EABHMACFile,
+		Roots: a.Roots, Profile: a.Profile, PreferredChain: a.PreferredChain, StateFile: a.StateFile,
+		Challenge: acme.Challenge{Type: c.Type, Listen: c.Listen, Exec: c.Exec, RFC2136: acme.RFC2136{Server: c.Server, Zone: c.Zone, TSIGFile: c.TSIGFile}},
+	}
+}
+
+// newACME gives it what seals, what runs commands, and the host that serves answers.
+func (p *parts) newACME(is configs.Issuer) (engine.Issuer, error) {
+	cfg := acmeConfig(is)
+	cfg.Seal = seal.Box{Options: sealOf(p.fleet)}
+	cfg.Challenge.Run = func(ctx context.Context, argv []string) ([]byte, error) { return hosts.Local("").Run(ctx, argv) }
+	if c := is.ACME.Challenge; c.Host != "" {
+		cfg.Challenge.Files = webroot{p, c.Host, c.Dir}
+	}
+	return acme.New(cfg)
 }
 
 // keeps reports whether the issuer of the fleet file so far can serve the next

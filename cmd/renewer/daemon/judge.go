@@ -4,28 +4,45 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"slices"
 	"strings"
 
 	"renewer/configs"
+	"renewer/issuers/acme"
+	"renewer/issuers/files"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
 	"renewer/renewer/pki"
 )
 
-// judges say what a local issuer would refuse, before anything is signed. An
-// issuer without a CA, or with one that cannot be read, has none: that is said
-// where the CA is needed.
+// judges say what an issuer would refuse, before anything is signed.
 func judges(fleet *configs.Fleet) map[string]func(renewer.Request) error {
 	out := map[string]func(renewer.Request) error{}
+	for _, is := range fleet.Issuers {
+		switch is.Type {
+		case "acme":
+			out[is.Name] = acme.Judge(acmeConfig(is))
+		case "local":
+			out[is.Name] = local.Judge(localConfig(is))
+		}
+	}
+	return out
+}
+
+// missing are the local issuers whose CA cannot be read, with why.
+func missing(fleet *configs.Fleet) map[string]error {
+	out := map[string]error{}
 	for _, is := range fleet.Issuers {
 		if is.Type != "local" {
 			continue
 		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out[is.Name] = judge
+		if _, err := local.Certificates(localConfig(is)); err != nil {
+			out[is.Name] = err
 		}
 	}
 	return out
@@ -45,16 +62,20 @@ func requestsTo(fleet *configs.Fleet, issuer string, f func(whose string, r rene
 	}
 }
 
-// CheckRequests returns what the CAs at hand would not do of a fleet file: what they
-// would not sign, an error for each reason with the first request that it concerns, and
-// that nothing replaces an intermediate by itself.
+// CheckRequests returns what the local issuers would not do of a fleet file: what their
+// policies and the CAs at hand would not sign, an error for each reason with the first
+// request that it concerns, and that nothing replaces an intermediate by itself.
 func CheckRequests(fleet *configs.Fleet) (out []error) {
+	judge := judges(fleet)
 	for _, is := range fleet.Issuers {
+		if judge := judge[is.Name]; judge != nil {
+			out = append(out, refusals(fleet, is.Name, judge)...)
+		}
+		if is.Type == "files" {
+			out = append(out, tooShort(fleet, is.Name)...)
+		}
 		if is.Type != "local" {
 			continue
-		}
-		if judge, err := local.Judge(localConfig(is)); err == nil {
-			out = append(out, refusals(fleet, is.Name, judge)...)
 		}
 		if path, err := local.Certificates(localConfig(is)); err == nil && len(path) > 1 && (is.RotateAt > 0 || is.StandbyRoot) {
 			out = append(out, renewer.WithHint(
@@ -65,24 +86,96 @@ func CheckRequests(fleet *configs.Fleet) (out []error) {
 	return out
 }
 
+// tooShort names the entries whose certificates would have expired on the way to an offline CA.
+func tooShort(fleet *configs.Fleet, issuer string) (out []error) {
+	for _, c := range fleet.Certificates {
+		if c.Issuer == issuer && !c.IsBundle() && c.Lifetime < files.Shortest {
+			out = append(out, renewer.WithHint(fmt.Errorf("certificate %s: issuer %s signs by files, for an hour or more, and not for %s", c.Name, issuer, c.Lifetime),
+				"set lifetime: to more than the way to the CA and back takes"))
+		}
+	}
+	return out
+}
+
+// NeededRecords are the TXT records that have to be in the DNS for good, by issuer and as
+// a zone file has them: those of ACME's dns-persist-01, once there is an account.
+func NeededRecords(fleet *configs.Fleet) (map[string][]string, error) {
+	needed, err := neededRecords(fleet)
+	out := map[string][]string{}
+	for name, records := range needed {
+		for _, r := range records {
+			out[name] = append(out[name], r.String())
+		}
+	}
+	return out, err
+}
+
+func neededRecords(fleet *configs.Fleet) (map[string][]acme.Record, error) {
+	out := map[string][]acme.Record{}
+	for _, is := range fleet.Issuers {
+		if is.ACME == nil {
+			continue
+		}
+		var names []string
+		requestsTo(fleet, is.Name, func(_ string, r renewer.Request) { names = append(names, r.SANs...) })
+		records, err := acme.Persistent(acmeConfig(is), names)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: %w", is.Name, err)
+		}
+		if len(records) > 0 {
+			out[is.Name] = records
+		}
+	}
+	return out, nil
+}
+
+// missingRecords are those that the DNS does not have, as this machine sees it.
+func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.Finding, err error) {
+	needed, err := neededRecords(fleet)
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		for _, r := range needed[name] {
+			values, _ := net.DefaultResolver.LookupTXT(ctx, r.Name)
+			if !slices.Contains(values, r.Value) {
+				found = append(found, renewer.Finding{
+					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that is not seen from here", Fix: "add to the DNS: " + r.String(),
+				})
+			}
+		}
+	}
+	return found, err
+}
+
 func refusals(fleet *configs.Fleet, issuer string, judge func(renewer.Request) error) (out []error) {
 	first, more := map[string]int{}, map[int]int{} // by reason, and by place in out
 	requestsTo(fleet, issuer, func(whose string, r renewer.Request) {
-		err := judge(r)
-		if err == nil {
-			return
+		refused := judge(r)
+		if errors.Is(refused, renewer.ErrNoNames) && r.CommonName == engine.CredentialRequest(issuer, renewer.UsageClient).CommonName {
+			return // without it the probe presents nothing, and the history says so
 		}
-		if i, known := first[err.Error()]; known {
-			more[i]++
-			return
+		for _, err := range each(refused) {
+			if i, known := first[err.Error()]; known {
+				more[i]++
+				continue
+			}
+			first[err.Error()] = len(out)
+			out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 		}
-		first[err.Error()] = len(out)
-		out = append(out, renewer.WithHint(fmt.Errorf("%s: %w", whose, err), renewer.Hint(err)))
 	})
 	for i, n := range more {
 		out[i] = renewer.WithHint(fmt.Errorf("%w (and %d more)", out[i], n), renewer.Hint(out[i]))
 	}
 	return out
+}
+
+// each takes an error apart that says several things.
+func each(err error) []error {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return several.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // cannotSign says what a CA would not sign first of all that its issuer is asked for; nil
@@ -125,17 +218,37 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 	if err != nil {
 		return ""
 	}
-	top := len(path) - 1
-	faults := pki.StrictFaults(path[top])
 	switch {
-	case top > 0:
+	case len(path) > 1:
 		return strictFixBelow(fleet, is.Name, path)
-	case slices.Contains(faults, pki.EmptySubject):
+	case slices.Contains(pki.StrictFaults(path[0]), pki.EmptySubject):
 		return "renewer ca rotate " + is.Name + " replaces it with a CA that has a name"
-	case len(faults) > 0:
+	case reissueMends(path[0]):
 		return "renewer ca reissue " + is.Name + " signs the same key and name with the extensions that are missing"
 	}
 	return ""
+}
+
+// reissueMends reports whether strict peers refuse a CA that signs, and not the same one
+// signed anew.
+func reissueMends(ca *x509.Certificate) bool {
+	faults := pki.StrictFaults(ca)
+	return len(faults) > 0 && !slices.Contains(faults, pki.EmptySubject) && ca.CheckSignatureFrom(ca) == nil
+}
+
+// NextStrictFaults are those of the next CA of an issuer, and of its root.
+func NextStrictFaults(fleet *configs.Fleet, issuer string) (faults []string) {
+	is, _ := fleet.Issuer(issuer)
+	signs, root, err := local.NextRoot(localConfig(is))
+	if err != nil {
+		return nil // who goes on with it says why
+	}
+	for _, c := range slices.CompactFunc([]*x509.Certificate{signs, root}, (*x509.Certificate).Equal) {
+		for _, fault := range pki.StrictFaults(c) {
+			faults = append(faults, cmp.Or(c.Subject.String(), "the CA with serial "+renewer.SerialHex(c))+": "+fault)
+		}
+	}
+	return faults
 }
 
 // strictFixBelow is that of a CA below another: only what is above it signs it anew.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,30 +45,13 @@ func nameOf(stateDir string) string {
 	return host + ":" + stateDir
 }
 
-// placeOf tells a state directory from all others, also those of the same path in
-// other containers; empty where that is not known. Only one renewer can run there at
-// a time: so which one kept something before, from an inventory that was lost or that a
-// backup took the place of, does not matter.
-func placeOf(stateDir, machine string) string {
-	info, err := os.Stat(stateDir)
-	if err != nil || machine == "" {
-		return ""
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", machine, st.Ino, stateDir))
-	return hex.EncodeToString(sum[:8])
-}
-
 // identify reads which renewer this is from the inventory.
 func (a *App) identify(stateDir string) error {
 	m, err := a.inv.Identity()
 	if err != nil {
 		return err
 	}
-	m.Name, m.Place = nameOf(stateDir), placeOf(stateDir, cmp.Or(a.opts.machine, thisMachine()))
+	m.Name = nameOf(stateDir)
 	a.mark.Store(&m)
 	return nil
 }
@@ -208,7 +190,7 @@ func whoIs(ctx context.Context, fleet *configs.Fleet) (m renewer.Mark, ok bool) 
 		st, err := d.Status(ctx)
 		return st.Keeper, err == nil && st.Keeper.Fleet != ""
 	}
-	inv, err := inventory.Open(filepath.Join(fleet.StateDir, "inventory.db"), inventory.Options{ReadOnly: true})
+	inv, err := inventory.Open(filepath.Join(fleet.StateDir, "inventory.db"), inventory.Options{ReadOnly: true, Machine: thisMachine()})
 	if err != nil {
 		return m, false
 	}
@@ -216,6 +198,6 @@ func whoIs(ctx context.Context, fleet *configs.Fleet) (m renewer.Mark, ok bool) 
 	if err = cmp.Or(err, inv.Close()); err != nil || m.Fleet == "" {
 		return m, false
 	}
-	m.Name, m.Place = nameOf(fleet.StateDir), placeOf(fleet.StateDir, thisMachine())
+	m.Name = nameOf(fleet.StateDir)
 	return m, true
 }

@@ -18,16 +18,21 @@ type lazyKeys struct {
 	keys  *seal.Keys
 }
 
+// sealOf is the identity that seals: made if it is missing, unless it is the operator's.
+func sealOf(fleet *configs.Fleet) seal.Options {
+	own := filepath.Join(fleet.StateDir, "seal.key")
+	return seal.Options{IdentityFile: fleet.SealIdentityFile, Create: fleet.SealIdentityFile == own}
+}
+
 func (l *lazyKeys) open() (*seal.Keys, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.keys != nil {
 		return l.keys, nil
 	}
-	own := filepath.Join(l.fleet.StateDir, "seal.key") // made if it is missing; another one is the operator's
-	keys, err := seal.Open(l.store, seal.Options{
-		IdentityFile: l.fleet.SealIdentityFile, Create: l.fleet.SealIdentityFile == own, Former: filepath.Join(l.fleet.StateDir, "keys"),
-	})
+	o := sealOf(l.fleet)
+	o.Former = filepath.Join(l.fleet.StateDir, "keys")
+	keys, err := seal.Open(l.store, o)
 	if err == nil {
 		l.keys = keys
 	}

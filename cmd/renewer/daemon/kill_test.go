@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"renewer/configs"
+	"renewer/internal/testacme"
 	"renewer/internal/teststepca"
 	"renewer/renewer"
 	"renewer/renewer/engine"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("RENEWER_TEST_CHILD") != "" {
 		os.Exit(child())
 	}
-	goleak.VerifyTestMain(m, teststepca.Leftovers()...)
+	goleak.VerifyTestMain(m, append(teststepca.Leftovers(), testacme.Leftovers()...)...)
 }
 
 // mortal is a store that kills this process, for good and without a word,

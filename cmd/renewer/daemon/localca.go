@@ -15,6 +15,7 @@ import (
 	"renewer/issuers/keptroots"
 	"renewer/issuers/local"
 	"renewer/renewer"
+	"renewer/renewer/pki"
 )
 
 // lazyCA is a local CA that is opened when it is first needed, and again when
@@ -184,7 +185,8 @@ func (l *lazyCA) CRL(ctx context.Context) ([]byte, error) {
 
 // Roots are kept: what they signed is still served when the CA's files are
 // gone, and has to be proven. The next root comes with them, and those before
-// that are trusted still.
+// that are trusted still. A next root that verifies what this one does takes its place:
+// of two by one name OpenSSL looks at the first alone, and strict peers may refuse that.
 func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 	return l.kept.Roots(ctx, func(ctx context.Context) ([]*x509.Certificate, error) {
 		ca, next, err := l.both()
@@ -196,7 +198,7 @@ func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 			return nil, err
 		}
 		if next != nil && !slices.ContainsFunc(roots, next.Equal) {
-			roots = append(roots, next)
+			roots = append(slices.DeleteFunc(roots, func(root *x509.Certificate) bool { return pki.Twins(root, next) }), next)
 		}
 		var trusted []string
 		if l.trusted != nil {
@@ -217,11 +219,15 @@ func (l *lazyCA) Roots(ctx context.Context) ([]*x509.Certificate, error) {
 
 // SignsUnder implements engine.Succession.
 func (l *lazyCA) SignsUnder() renewer.RootSet {
-	ca, err := l.open()
+	ca, next, err := l.both()
 	if err != nil {
 		return nil // Roots said why
 	}
-	return renewer.NewRootSet(renewer.RootID(ca.Root().Raw))
+	under := renewer.NewRootSet(renewer.RootID(ca.Root().Raw))
+	if next != nil && pki.Twins(ca.Root(), next) {
+		under = under.With(renewer.NewRootSet(renewer.RootID(next.Raw)))
+	}
+	return under
 }
 
 // Intermediates implements engine.Intermediate.

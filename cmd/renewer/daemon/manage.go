@@ -15,6 +15,7 @@ import (
 	"renewer/configs"
 	"renewer/internal/atomicfile"
 	"renewer/inventory"
+	"renewer/issuers/acme"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/server"
@@ -229,8 +230,13 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 
 // CheckOnline logs in afresh at every issuer, reaches every host of a fleet file,
 // and looks there whether what is activated would start again, and which renewer keeps
-// the directories. It needs no state.
+// the directories. It needs no state, but for the account of an ACME server.
 func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerStatus, []renewer.HostStatus, []renewer.Finding, error) {
+	if slices.ContainsFunc(fleet.Issuers, func(is configs.Issuer) bool { return is.ACME != nil && is.ACME.Challenge.Type == acme.DNSPersist01 }) {
+		if err := prepareStateDir(fleet.StateDir); err != nil { // the record names the account, which has to be kept
+			return nil, nil, nil, err
+		}
+	}
 	me, isKnown := whoIs(ctx, fleet)
 	p, err := build(fleet, nil, nil, nil, func() renewer.Mark { return me }, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -250,6 +256,11 @@ func CheckOnline(ctx context.Context, fleet *configs.Fleet) ([]renewer.IssuerSta
 	found := slices.DeleteFunc(p.keeperFindings(ctx, slices.DeleteFunc(directories(fleet, ""), down), isKnown),
 		func(f renewer.Finding) bool { return f.Level == renewer.FindingOK })
 	found = append(found, p.shortened()...)
+	missing, err := missingRecords(ctx, fleet)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	found = append(found, missing...)
 	doubts := p.doubted(ctx, placements)
 	for _, pl := range placements {
 		found = append(found, findings(pl, doubts[pl.ID()])...)

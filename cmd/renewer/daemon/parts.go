@@ -37,7 +37,7 @@ func build(fleet *configs.Fleet, was *parts, met func(host string, err error), t
 			p.issuers[is.Name] = was.issuers[is.Name]
 			continue
 		}
-		issuer, err := newIssuer(is, trusted)
+		issuer, err := p.newIssuer(is, trusted)
 		if err != nil {
 			return nil, err
 		}

@@ -193,6 +193,8 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 		case is.Name != issuer:
 		case is.Type == "step-ca":
 			return "step-ca renews it no more, and lists it at " + is.URL + "/1.0/crl where its CRL is switched on"
+		case is.Type == "command":
+			return "where its CA lists it is up to the program of revoke:"
 		case is.Type == "vault":
 			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
 		default:

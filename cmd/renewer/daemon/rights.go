@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/user"
+	"path"
 
 	"renewer/configs"
 	"renewer/internal/sudoers"
@@ -53,7 +54,7 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 		if !ok {
 			continue
 		}
-		commands = append(commands, hosts.DialDocker())
+		commands = append(commands, hosts.DialDocker(path.Join("/", h.Root, hosts.DockerSocket)))
 		limited = append(limited, hosts.Commands(p)...)
 		limited = append(limited, unithost.Commands(p)...)
 		limited = append(limited, dockerhost.Commands(p)...)

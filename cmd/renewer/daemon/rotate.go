@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"renewer/configs"
 	"renewer/issuers/local"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+	"renewer/renewer/pki"
 	"renewer/renewer/rotation"
 )
 
 // Rotate implements server.Service.
-func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error) {
+func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (v renewer.RotationView, err error) {
 	is, err := a.rotatable(r)
 	if err != nil {
 		return renewer.RotationView{}, err
@@ -38,10 +40,22 @@ func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func
 	}
 	a.rotations.poke()
 	tell := a.rotationProgress(is.Name, after, progress)
-	if err := tell(); err != nil || !r.Wait {
-		return a.rotationView(is.Name), err
+	if err = tell(); err != nil || !r.Wait {
+		v = a.rotationView(is.Name)
+	} else {
+		v, err = a.awaitRotation(ctx, is, tell)
 	}
-	return a.awaitRotation(ctx, is, tell)
+	v.Warnings = append(v.Warnings, staysStrict(is, r)...)
+	return v, err
+}
+
+// staysStrict says what signing a CA anew by the same name does not mend.
+func staysStrict(is configs.Issuer, r renewer.RotateRequest) []string {
+	ca, err := local.Signing(localConfig(is))
+	if r.Kind != string(rotation.Reissued) || err != nil || !slices.Contains(pki.StrictFaults(ca), pki.EmptySubject) {
+		return nil
+	}
+	return []string{"peers that verify strictly, such as Python 3.13 and later, refuse the CA all the same: " + pki.EmptySubject + ", and stays so; renewer ca rotate " + is.Name + " replaces it with a CA that has a name"}
 }
 
 // rotatable returns the issuer that a request is about, if its CA is ours to replace.
@@ -170,7 +184,7 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	if err != nil {
 		return err
 	}
-	if renewer.Fingerprint(signing.Raw) == one.To.Fingerprint {
+	if now := renewer.Fingerprint(signing.Raw); now == one.To.Fingerprint || !one.SwitchedAt.IsZero() && now != one.From.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("%s signs already: what it signed is in place", one.To.Subject),
 			"let it come to its end; to go back, then: renewer ca rotate "+is.Name)
 	}

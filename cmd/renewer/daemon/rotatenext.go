@@ -42,9 +42,9 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 	switch missing := errors.Is(err, fs.ErrNotExist); {
 	case err != nil && !missing:
 		return one, err
-	case !missing && (r.Key != "" && next.Info().Key != string(r.Key) || kind == rotation.Reissued && next.Info().Key != signing.Info().Key):
-		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with a key of type %s", is.Name, next.Info().Subject, next.Info().Key),
-			"renewer ca rotate "+is.Name+" uses it; renewer ca rotate "+is.Name+" --cancel removes it")
+	case !missing && (r.Key != "" && next.Info().Key != string(r.Key) || kind == rotation.Reissued && !local.Twins(next.Cert(), signing.Cert())):
+		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with another key (%s)", is.Name, next.Info().Subject, next.Info().Key),
+			"renewer ca rotate "+is.Name+" uses it; or "+removeNext(is)+", and give the command again")
 	case !missing:
 		switch err = take(next); {
 		case err == nil || errors.Is(err, errPlanned):
@@ -52,7 +52,7 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 		case kind == rotation.Imported:
 			err = errors.Join(err, local.DropNext(cfg))
 		default:
-			err = renewer.WithHint(err, "renewer ca rotate "+is.Name+" --cancel removes it (take standby_root out of the fleet file first); or change what the entry asks for")
+			err = renewer.WithHint(err, removeNext(is)+"; or change what the entry asks for")
 		}
 	case kind == rotation.Imported:
 		return one, err
@@ -66,6 +66,15 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 	}
 	from := rotationCA(signing)
 	return rotation.Rotation{Issuer: is.Name, Kind: kind, From: from, To: to, Anew: from.Root == to.Root && !twins}, nil
+}
+
+// removeNext is how a next CA that nothing waits for is removed.
+func removeNext(is configs.Issuer) string {
+	text := "remove it: renewer ca rotate " + is.Name + " --cancel"
+	if is.StandbyRoot {
+		text = "take standby_root out of the fleet file and " + text
+	}
+	return text
 }
 
 // below returns the other local issuers whose signing or next CA leads to a CA of this one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"renewer/configs"
@@ -27,6 +28,11 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		return o, err
 	}
 	o.Signing = renewer.Fingerprint(ca.Raw)
+	ours := func(c rotation.CA) bool { return c.Fingerprint == o.Signing }
+	if !slices.ContainsFunc(append([]rotation.CA{one.From, one.To}, one.Before...), ours) {
+		before, _ := local.OldCAs(localConfig(is)) // what cannot be read is left out
+		o.Followed = slices.ContainsFunc(before, func(old local.Old) bool { return renewer.Fingerprint(old.Cert.Raw) == one.To.Fingerprint })
+	}
 	signs, _, err := local.NextRoot(localConfig(is)) // where it signs, or was taken back, there is none
 	if err == nil {
 		o.Next = renewer.Fingerprint(signs.Raw)
@@ -38,7 +44,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 	o.NextErr = err
 	o.SwitchBy = ca.NotAfter.Add(-a.longest(is.Name))
 	s := engine.Succeeding{
-		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: o.Signing == one.To.Fingerprint, Cancelled: !one.CancelledAt.IsZero(),
+		Issuer: is.Name, From: rootsOf(one.Old()), To: one.To.Root, Switched: one.Switched(o), Cancelled: !one.CancelledAt.IsZero(), Loaded: one.Compromised,
 	}
 	for _, old := range one.Old() {
 		if old.Root == old.Fingerprint[:min(len(old.Root), len(old.Fingerprint))] {
@@ -66,6 +72,10 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		if h.InPlace {
 			why = h.Name + " has the root of " + one.To.Subject + ", and is not known to have loaded it"
 		}
+		if h.Blocked && !h.Left && one.Kind != rotation.Reissued && reissueMends(ca) {
+			h.Hint += fmt.Sprintf("; if it verifies strictly it refuses %s: renewer ca rotate %[2]s --cancel, renewer ca reissue %[2]s --wait, and then rotate", one.From.Subject, is.Name)
+			h.Hint = strings.TrimPrefix(h.Hint, "; ")
+		}
 		o.Lacking = append(o.Lacking, holder(h, why, down))
 	}
 	for _, h := range at.Presenting {
@@ -77,11 +87,15 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		}
 	}
 	whose := one.From.Subject
-	if o.Signing != one.To.Fingerprint {
+	if !one.Switched(o) {
 		whose = one.To.Subject
 	}
 	for _, h := range at.Holding {
-		o.Holding = append(o.Holding, holder(h, h.Name+" has the root of "+whose+" still", down))
+		why := h.Name + " has the root of " + whose + " still"
+		if h.Replaced {
+			why = h.Name + " is not known to have loaded that the root of " + whose + " is gone"
+		}
+		o.Holding = append(o.Holding, holder(h, why, down))
 	}
 	return o, nil
 }
@@ -113,8 +127,10 @@ func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
 		why += ": " + h.Why
 	case away:
 		why += ": " + h.Host + " cannot be reached"
+	case !h.Kept.IsZero():
+		why += ": it was rolled back, and is renewed at " + h.Kept.UTC().Format(time.RFC3339)
 	}
-	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left, Replaced: h.Replaced}
+	return rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Why: why, Hint: h.Hint, Away: away, Blocked: h.Blocked, Until: h.Until, Left: h.Left, Replaced: h.Replaced, Kept: h.Kept}
 }
 
 // down are the hosts that did not answer last.

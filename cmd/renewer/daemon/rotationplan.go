@@ -9,6 +9,7 @@ import (
 
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/engine"
 	"renewer/renewer/rotation"
 )
 
@@ -44,23 +45,33 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		a.health.ask(ctx, a.parts.Load())
 	}
 	p := rotationPlan{fleet: a.parts.Load().fleet, issuer: is.Name, now: time.Now(), hurried: r.Now || r.Compromised, sameRoot: one.From.Root == one.To.Root, anew: one.Anew}
+	lacking, presenting, err := a.affected(ctx, one)
+	if err != nil {
+		return v, err
+	}
+	if one.To.Fingerprint != "" && one.SwitchedAt.IsZero() {
+		p.lacking = map[string]bool{}
+		for _, h := range lacking {
+			p.lacking[h.Name] = true
+		}
+	}
 	v.Plan = p.stages(r, one.From.NotAfter.Add(-a.longest(is.Name)))
 	if goesOn {
 		v.Plan = ahead(v.Plan, one)
 	}
-	v.Warnings = p.warnings(r)
+	v.Warnings = append(p.warnings(r), staysStrict(is, r)...)
 	v.Breaks = p.breaks(r, a.down())
-	left, err := a.eng.Left(ctx, is.Name, one.From.Root)
-	if err != nil {
-		return v, err
-	}
-	for _, h := range left {
+	for _, h := range append(lacking, presenting...) {
 		switch {
 		case slices.Contains(r.Without, h.Host):
-		case r.Compromised:
-			v.Breaks = append(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
-		default:
-			v.Warnings = append(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		case h.Left && r.Compromised:
+			v.Breaks = add(v.Breaks, fmt.Sprintf("%s left the fleet file: it will refuse the new certificates and be refused; put its entry back first, or renewer forget %s", h.Name, h.Certificate))
+		case h.Left:
+			v.Warnings = add(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
+		case h.Blocked && r.Compromised && !a.down()[h.Host]: // else the host is named
+			v.Breaks = add(v.Breaks, fmt.Sprintf("%s is not as it should be (%s): it will refuse the new certificates and be refused, until its service has loaded its files", h.Name, h.Why))
+		case !h.Kept.IsZero() && !p.hurried:
+			v.Warnings = add(v.Warnings, fmt.Sprintf("%s was rolled back, and keeps its certificate until %s: renewer renew %s replaces it then at once, and --now all of them", h.Name, h.Kept.UTC().Format(time.RFC3339), h.Certificate))
 		}
 	}
 	if r.Compromised {
@@ -71,6 +82,32 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		}
 	}
 	return v, nil
+}
+
+// affected are the placements that do not have the root of the next CA yet, and those
+// that present what is replaced.
+func (a *App) affected(ctx context.Context, one rotation.Rotation) (lacking, presenting []engine.Held, err error) {
+	before, err := a.eng.Succession(ctx, engine.Succeeding{Issuer: one.Issuer, To: one.To.Root})
+	if err != nil {
+		return nil, nil, err
+	}
+	s := engine.Succeeding{Issuer: one.Issuer, To: one.To.Root, Switched: true}
+	if one.Anew {
+		s.Anew = time.Now()
+	}
+	if one.Kind != rotation.Reissued {
+		s.From = rootsOf(one.Old())
+	}
+	after, err := a.eng.Succession(ctx, s)
+	return before.Lacking, after.Presenting, err
+}
+
+// add appends what is not in a list yet.
+func add(list []string, text string) []string {
+	if slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
 }
 
 // ahead leaves out the stages that a rotation has behind it.
@@ -90,6 +127,8 @@ type rotationPlan struct {
 	hurried  bool
 	sameRoot bool // the next CA is under the root that is trusted already
 	anew     bool // and has another key
+
+	lacking map[string]bool // placements without the next root, where the next CA is there already; nil: it is not
 }
 
 // placed is a placement with its entry.
@@ -164,8 +203,15 @@ func (p rotationPlan) step(stage rotation.Stage, what string, list []placed, tru
 func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []renewer.RotationStep {
 	verifiers, presenters := p.verifiers(), p.presenters()
 	added, dropped := "the new root goes into every ca file", "the old root leaves every ca file"
-	if p.sameRoot {
-		verifiers, added, dropped = nil, "none: both are under the same root", "none: the root stays"
+	dropping := verifiers
+	switch reissued := r.Kind == string(rotation.Reissued); {
+	case p.sameRoot:
+		verifiers, dropping, added, dropped = nil, nil, "none: both are under the same root", "none: the root stays"
+	case reissued:
+		dropping, added, dropped = nil, "the new root takes the place of the old one in every ca file", "none: it is gone already"
+	case p.lacking != nil:
+		verifiers = slices.DeleteFunc(slices.Clone(verifiers), func(pl placed) bool { return !p.lacking[pl.ID()] })
+		added = "the new root, which is there already, goes into the ca files without it"
 	}
 	sw := renewer.RotationStep{
 		Stage: "switch", What: "the next CA signs", Hosts: []string{},
@@ -184,7 +230,7 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 	if r.Keep > 0 && !r.Compromised {
 		out = append(out, renewer.RotationStep{Stage: string(rotation.Keep), What: "the old root stays trusted", Hosts: []string{}, When: configs.FormatDuration(r.Keep) + " after the switch"})
 	}
-	return append(out, p.step(rotation.DropRoot, dropped, verifiers, true))
+	return append(out, p.step(rotation.DropRoot, dropped, dropping, true))
 }
 
 // count is how many certificates placements are of.

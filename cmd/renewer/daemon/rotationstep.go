@@ -115,10 +115,12 @@ func (a *App) rotated(ctx context.Context, issuer string) error {
 // advance is the record after a decision, and the events of what changed.
 func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now time.Time) (rotation.Rotation, []renewer.Event) {
 	var events []renewer.Event
-	if o.Signing == r.To.Fingerprint && r.SwitchedAt.IsZero() {
+	if r.Switched(o) && r.SwitchedAt.IsZero() {
 		r.SwitchedAt = now.UTC()
 		text := fmt.Sprintf("%s signs now, in the place of %s", r.To.Subject, r.From.Subject)
-		if n := len(o.Lacking); n > 0 && !r.Compromised {
+		if o.Followed {
+			text = fmt.Sprintf("%s signed in the place of %s, and another CA does since", r.To.Subject, r.From.Subject)
+		} else if n := len(o.Lacking); n > 0 && !r.Compromised {
 			text += fmt.Sprintf("; without the new root are still %d: %s", n, strings.Join(namesOf(o.Lacking[:min(n, mostWaits)]), ", "))
 		}
 		events = append(events, renewer.Event{Type: renewer.EventCARotationSwitched, Message: text})
@@ -136,6 +138,8 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 		kind, text := renewer.EventCARotationDone, fmt.Sprintf("%s is the CA of every host; the key of %s is kept", r.To.Subject, r.From.Subject)
 		if d.Stage == rotation.Cancelled {
 			kind, text = renewer.EventCARotationCancelled, fmt.Sprintf("the root of %s is in no ca file any more", r.To.Subject)
+		} else if o.Followed {
+			text = fmt.Sprintf("the root of %s is in no ca file any more", r.From.Subject)
 		} else if r.Compromised && len(r.Old()) == 0 {
 			text = fmt.Sprintf("%s is the CA of every host; the root above %s is trusted still: what looks at no CRL accepts what its key signs", r.To.Subject, r.From.Subject)
 		} else if r.Compromised && len(r.Left) > 0 {
@@ -144,7 +148,7 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}
 		if len(r.Left) > 0 {
-			text += "; these have that root still: " + strings.Join(renewer.Members(r.Left, mostWaits), ", ")
+			text += "; these have that root in place or loaded still: " + strings.Join(renewer.Members(r.Left, mostWaits), ", ")
 		}
 		events = append(events, renewer.Event{Type: kind, Message: text})
 	default:

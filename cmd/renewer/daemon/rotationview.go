@@ -148,6 +148,7 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 	away, isAway := stuck(func(h rotation.Holder) bool { return h.Away })
 	left, hasLeft := stuck(func(h rotation.Holder) bool { return h.Left })
 	blocked, isBlocked := stuck(func(h rotation.Holder) bool { return h.Blocked })
+	kept, isKept := stuck(func(h rotation.Holder) bool { return !h.Kept.IsZero() })
 	failing, isFailing := stuck(func(h rotation.Holder) bool { return h.Hint != "" })
 	var text string
 	switch {
@@ -168,6 +169,10 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 		text += fmt.Sprintf("; renewer renew %s tries at once; or renewer ca rotate %s --without %s", blocked.Certificate, r.Issuer, blocked.Host)
 	case isFailing:
 		text = fmt.Sprintf("ends when %s is put right (%s); it is tried again by itself", failing.Name, failing.Hint)
+	case isKept:
+		if text = fmt.Sprintf("ends by itself when they are renewed; renewer renew %s does that at once", kept.Certificate); !r.Now {
+			text += fmt.Sprintf(", renewer ca rotate %s --now for all of them", r.Issuer)
+		}
 	case len(w.For) > 0:
 		text = "ends by itself when they have it"
 		if r.Stage == rotation.Reissue || r.Stage == rotation.DropRoot || r.Stage == rotation.Cancel {

@@ -148,7 +148,7 @@ func (a *App) schedule(ctx context.Context) (stop func()) {
 	s := a.parts.Load().fleet.Schedule
 	ctx, cancel := context.WithCancel(ctx)
 	end := a.eng.Schedule(ctx, s.Check, s.Probe,
-		func() { a.health.askIssuers(ctx, a.parts.Load()); a.upkeep(ctx) }, func() { a.health.ask(ctx, a.parts.Load()) })
+		func() { a.health.askIssuers(ctx, a.parts.Load()); a.upkeep(ctx); a.suggestions(ctx) }, func() { a.health.ask(ctx, a.parts.Load()) })
 	return func() { cancel(); end() }
 }
 

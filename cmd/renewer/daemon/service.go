@@ -109,6 +109,7 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 			return renewer.RunResult{}, err
 		}
 		defer a.notifier.Once()
+		a.suggestions(ctx)
 	}
 	result, err := a.passes(ctx, progress)
 	if err != nil {

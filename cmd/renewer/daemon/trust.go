@@ -109,12 +109,39 @@ func (a *App) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impa
 	}
 	out, err := a.eng.Impact(ctx, s, r.Case)
 	if out.Kind, out.Name = kind, name; err == nil {
+		out.Notes, err = a.refusedAlready(ctx, s)
 		out.Notes = append(out.Notes, impactNotes(out)...)
 	}
 	if r.Brief {
 		out = out.Brief()
 	}
 	return out, err
+}
+
+// refusedAlready says who refuses a host, or a certificate, as it is: that is no part of
+// what would be.
+func (a *App) refusedAlready(ctx context.Context, s engine.Subject) (notes []string, err error) {
+	names, notes := s.Certificates, []string{}
+	for _, c := range a.parts.Load().fleet.Certificates {
+		if _, on := c.Placement(s.Host); on {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return notes, nil
+	}
+	t, err := a.eng.Trust(ctx, names)
+	meant := func(id string) bool { return s.Host == "" || strings.HasSuffix(id, "@"+s.Host) }
+	for _, p := range t.Pairs {
+		if p.State != renewer.NoRoot && p.State != renewer.HasExpired || p.Coming || !slices.ContainsFunc(p.Presenters, meant) && !slices.ContainsFunc(p.Verifiers, meant) {
+			continue
+		}
+		if len(notes) == 3 {
+			return append(notes, "and more are refused already"), err
+		}
+		notes = append(notes, fmt.Sprintf("%s is refused by %s already: renewer trust shows it", strings.Join(renewer.Members(p.Presenters, 3), ", "), strings.Join(renewer.Members(p.Verifiers, 3), ", ")))
+	}
+	return notes, err
 }
 
 // impactNotes say what an impact does not show.

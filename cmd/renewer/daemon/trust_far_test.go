@@ -203,6 +203,20 @@ func TestACAIsReplacedWithoutAHostThatIsGone(t *testing.T) {
 			if name == "retired" {
 				return
 			}
+			w.with("verify and impact", func(ctx context.Context, a *App) {
+				found, err := a.Verify(ctx, nil)
+				must(t, err)
+				for _, v := range found {
+					if v.Unreachable != (v.Host == "far") || v.OK && v.Unreachable {
+						t.Errorf("%+v", v)
+					}
+				}
+				i, err := a.Impact(ctx, renewer.ImpactRequest{Target: "host:far"})
+				must(t, err)
+				if text := strings.Join(i.Notes, "; "); len(i.Refused) > 0 || !strings.Contains(text, "svc@here is refused by cli@far already: renewer trust shows it") {
+					t.Errorf("the impact of far: %+v", i)
+				}
+			})
 			// It comes back after all, with an old leaf and an old bundle.
 			w.saysWhoRefuses("cli@far", "svc@here")
 			way.shut.Store(false)

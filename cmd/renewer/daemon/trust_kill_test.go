@@ -22,6 +22,7 @@ func (w *world) killed(before bool) func() {
 		w.t.Helper()
 		for n := range mostKills {
 			w.now(fmt.Sprintf("kill %d", n+1))
+			w.carry()
 			text, _ := w.child("", at, before)
 			w.ask("after it")
 			if w.t.Failed() {

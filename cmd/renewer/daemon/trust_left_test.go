@@ -353,3 +353,80 @@ func TestAnEntryIsRenamedWhileItsRolloutWaits(t *testing.T) {
 		})
 	}
 }
+
+// What is let go, or was on a retired host, and comes back, has files that renewer wrote:
+// they are called nobody else's, and their root goes when another one takes its place.
+func TestWhatWasLetGoAndComesBackIsNotForeign(t *testing.T) {
+	for name, gone := range map[string]func(*world){
+		"let go": func(w *world) { leaves("cli")(w); everyone("a")(w); w.pass("without it"); forgets("cli")(w) },
+		"retired": func(w *world) {
+			w.hosts = strings.Replace(w.hosts, "far: {address", "far: {retired: true, address", 1)
+			everyone("a")(w)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, strings.Replace(farService, "{name: cli, usages: [client],", "{name: cli, usages: [client], hosts: [far], ", 1), false)
+			w.addFar()
+			entries, hosts := w.entries, w.hosts
+			everyone("a")(w)
+			w.passes()
+			gone(w)
+			w.pass("without it")
+			w.entries, w.hosts = entries, hosts
+			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
+			w.rocky = true
+			w.passes()
+			w.endsWith("svc", "b")
+			w.endsWith("cli", "b")
+			w.with("history", func(_ context.Context, a *App) {
+				events, err := a.store.Events(renewer.EventFilter{})
+				must(t, err)
+				for _, e := range events {
+					if e.Type == renewer.EventFound {
+						t.Errorf("%+v", e)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A host that is given another name in the fleet file is the machine that it was: nothing
+// of the earlier name is left.
+func TestARenamedHostIsWhatItWas(t *testing.T) {
+	for name, entries := range map[string]string{
+		"a client of two hosts":  farClient,
+		"a certificate per host": strings.Replace(farClient, "hosts: [here, far]", "hosts: [here, far], per_host: true", 1),
+		"the service":            farService,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, entries, false)
+			w.addFar()
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			w.hosts = strings.Replace(w.hosts, "far:", "distant:", 1)
+			w.entries = strings.ReplaceAll(w.entries, "far]", "distant]")
+			everyone("a")(w)
+			w.pass("a pass after the host was renamed")
+			w.pass("another one")
+			rows := w.rows()
+			if row := rows["cli"]; row.Name != "" && row.Generation != 1 {
+				t.Errorf("it was issued anew: %+v", row) // as that is which has the host's name in it
+			}
+			if row, listed := rows["cli@far"]; listed {
+				t.Errorf("%+v", row)
+			}
+			w.refusedNobody()
+			w.with("trust", func(ctx context.Context, a *App) {
+				tr, err := a.Trust(ctx, renewer.TrustRequest{})
+				must(t, err)
+				if text := fmt.Sprint(tr.Pairs); strings.Contains(text, "@far") {
+					t.Errorf("the matrix has the earlier name: %s", text)
+				}
+			})
+		})
+	}
+}

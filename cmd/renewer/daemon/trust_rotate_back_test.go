@@ -126,6 +126,22 @@ func TestARotationBeingTakenBackGivesWay(t *testing.T) {
 	}
 }
 
+// The key is compromised, and a host that is gone on without answers all the same: nothing
+// waits for what it cannot be known to have loaded.
+func TestACompromisedCAIsReplacedWithoutAHostThatAnswers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mutualTLS+"  - {name: kept, usages: [client], default_sans: false, hosts: [far], dir: DIR/kept, issuer: a, settle: 24h, reloads: {trust: restart}}\n", false)
+	w.addFar()
+	everyone("a")(w)
+	w.passes()
+	rotate(renewer.RotateRequest{Compromised: true, Without: []string{"far"}})(w)
+	w.without("far")
+	w.at("done")
+	w.holds("svc", "here", "b")
+	w.holds("cli", "here", "b")
+	shows("svc", "b")(w)
+}
+
 // The key is compromised while a service is stopped on a host that can be reached. Its
 // files are replaced, so the old root leaves every ca file and its certificates are
 // revoked; what is not known to have loaded its new one is named.
@@ -138,12 +154,25 @@ func TestACompromisedCAIsReplacedWhileAServiceIsStopped(t *testing.T) {
 	w.entries = strings.Replace(w.entries, "ACTIVATE-SVC", "{signal: {pid_file: DIR/stopped.pid, signal: HUP}}", 1)
 	everyone("a")(w)
 	svc.hung.Store(true)
+	w.rocky = true
+	w.pass("one that sees it")
+	w.with("ca rotate --compromised --plan", func(ctx context.Context, a *App) {
+		v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Compromised: true, Plan: true}, nil)
+		must(t, err)
+		if text := strings.Join(v.Breaks, ";"); strings.Count(text, "svc@here is not as it should be (probe svc@here:") != 1 {
+			t.Errorf("breaks: %q", v.Breaks)
+		}
+	})
 	rotate(renewer.RotateRequest{Compromised: true})(w)
 	w.without("svc")
 	w.at("done") // no ca file has the old root
 	w.holds("cli", "here", "b")
-	if left := w.rotation().LeftBehind; len(left) != 1 || !strings.Contains(left[0], "svc@here presents a certificate under CN=a CA") {
-		t.Errorf("left behind: %q", left)
+	v := w.rotation()
+	if left := strings.Join(v.LeftBehind, ";"); !strings.Contains(left, "svc@here presents a certificate under CN=a CA") || !strings.Contains(left, "svc@here is not known to have loaded that the root of CN=a CA is gone") {
+		t.Errorf("left behind: %q", v.LeftBehind)
+	}
+	if v.TrustedNowhere != 0 || strings.Join(v.TrustedBy, " ") != "svc@here" {
+		t.Errorf("the service trusts the old root still: %+v", v)
 	}
 	var said string
 	w.with("what was said", func(_ context.Context, a *App) {

@@ -59,6 +59,20 @@ func TestAReissueUnderWayIsNoRotation(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a", Now: true}, "that has the same key", "renewer ca rotate a --cancel")
 }
 
+// plan is what ca rotate --plan says of issuer a.
+func (w *world) plan(r renewer.RotateRequest) (steps []renewer.RotationStep) {
+	w.t.Helper()
+	if r.Issuer, r.Plan = "a", true; r.Kind == "" {
+		r.Kind = "rotate"
+	}
+	w.with("ca rotate --plan", func(ctx context.Context, a *App) {
+		v, err := a.Rotate(ctx, r, nil)
+		must(w.t, err)
+		steps = v.Plan
+	})
+	return steps
+}
+
 // A plan of another request than the one under way is none; of the same one it has what
 // is still ahead.
 func TestThePlanOfARotationUnderWayIsWhatIsAhead(t *testing.T) {
@@ -70,13 +84,9 @@ func TestThePlanOfARotationUnderWayIsWhatIsAhead(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Plan: true}, "is being replaced since", "renewer ca show a")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Key: renewer.Ed25519, Plan: true}, "is being replaced since", "renewer ca show a")
 	stages := func() (out []string) {
-		w.with("ca rotate --plan", func(ctx context.Context, a *App) {
-			v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Plan: true}, nil)
-			must(t, err)
-			for _, s := range v.Plan {
-				out = append(out, s.Stage)
-			}
-		})
+		for _, s := range w.plan(renewer.RotateRequest{}) {
+			out = append(out, s.Stage)
+		}
 		return out
 	}
 	if got := strings.Join(stages(), " "); got != "add_root switch reissue keep drop_root" {

@@ -71,7 +71,7 @@ func TestANextCAThatCannotSignTheFleetIsRefused(t *testing.T) {
 	writeCA(t, w.in("state", "issuers", "a", "x"), c.make())
 	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca.pem"), w.in("state", "issuers", "a", "ca.next.pem")))
 	must(t, os.Rename(w.in("state", "issuers", "a", "x", "ca-key.pem"), w.in("state", "issuers", "a", "ca-key.next.pem")))
-	refuses(w, renewer.RotateRequest{Issuer: "a"}, c.says, "renewer ca rotate a --cancel removes it")
+	refuses(w, renewer.RotateRequest{Issuer: "a"}, c.says, "remove it: renewer ca rotate a --cancel")
 	w.with("ca import --as-next", func(ctx context.Context, a *App) {
 		if _, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "import"}, nil); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Error(err)

@@ -71,6 +71,104 @@ func TestARollbackWhileTheOldRootIsKept(t *testing.T) {
 	}
 }
 
+// What an operator rolled back keeps its certificate until its renew time, and a rotation
+// waits for it: it says so beforehand and while it does, with the commands that end it.
+func TestARotationNamesWhatWasRolledBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		during bool
+		end    func(*world)
+	}{
+		"before, then renewed":         {end: renew("svc")},
+		"before, then --now":           {end: rotate(renewer.RotateRequest{Now: true})},
+		"during the rotation, --now":   {during: true, end: rotate(renewer.RotateRequest{Now: true})},
+		"during the rotation, renewed": {during: true, end: renew("svc")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			renew("svc")(w)
+			if c.during {
+				rotate(renewer.RotateRequest{})(w)
+			}
+			rollback("svc")(w)
+			w.with("ca rotate --plan", func(ctx context.Context, a *App) {
+				v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Plan: true}, nil)
+				must(t, err)
+				if text := strings.Join(v.Warnings, "; "); !strings.Contains(text, "svc@here was rolled back, and keeps its certificate until 20") || !strings.Contains(text, "renewer renew svc") {
+					t.Errorf("the plan says %q", text)
+				}
+			})
+			if !c.during {
+				rotate(renewer.RotateRequest{})(w)
+			}
+			w.passes()
+			w.at("reissue")
+			v := w.rotation()
+			if text := strings.Join(v.Waiting, "; "); !strings.Contains(text, "svc@here presents a certificate under CN=a CA: it was rolled back, and is renewed at 20") ||
+				!strings.Contains(v.Ends, "renewer renew svc") || !strings.Contains(v.Ends, "renewer ca rotate a --now") || v.Blocked {
+				t.Errorf("it waits for %q, which %s", text, v.Ends)
+			}
+			c.end(w)
+			w.passes()
+			w.at("done")
+			w.endsWith("svc", "b")
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("%q", refused)
+			}
+		})
+	}
+}
+
+// A backup of a rotation that is restored when another CA signs than any of its own: what
+// is left of it is its old root, and it ends by itself.
+func TestARotationOfARestoredBackupEndsAfterTheNextOne(t *testing.T) {
+	for name, keep := range map[string]time.Duration{"at keep": time.Hour, "at its beginning": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, mutualTLS, false)
+			everyone("a")(w)
+			w.passes()
+			w.talk()
+			rotate(renewer.RotateRequest{Keep: keep})(w)
+			if keep > 0 {
+				w.passes()
+				w.at("keep")
+			}
+			file := w.backup()
+			w.passes()
+			over := func() { // as if it were an hour later
+				w.with("an hour later", func(ctx context.Context, a *App) {
+					if one, wait, _ := a.rotations.of("a"); one.Keep > 0 {
+						one.Keep = time.Nanosecond
+						must(t, a.recordRotation(ctx, one, wait))
+					}
+				})
+				w.passes()
+			}
+			over()
+			rotate(renewer.RotateRequest{})(w)
+			w.passes()
+			w.at("done")
+			w.restore(file)
+			w.passes()
+			if keep > 0 {
+				w.at("keep")
+				refuses(w, renewer.RotateRequest{Issuer: "a", Cancel: true}, "signs already", "renewer ca rotate a")
+			}
+			over()
+			w.at("done")
+			w.endsWith("svc", "c")
+			w.endsWith("cli", "c")
+			if refused := w.refusals(); len(refused) > 0 {
+				t.Errorf("%q", refused)
+			}
+		})
+	}
+}
+
 // A new entry that never got a certificate, because the CA that signs cannot sign it or
 // its directory cannot be written, has nothing in place: a rotation does not wait for it.
 func TestARotationDoesNotWaitForWhatWasNeverPlaced(t *testing.T) {

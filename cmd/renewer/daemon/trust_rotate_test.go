@@ -172,6 +172,13 @@ func TestAStandbyRootIsTrustedAheadAndUsedWhenItsTimeHasCome(t *testing.T) {
 	s := scenario{start: issuerWith("standby_root: true"), steps: then(standsBy, func(w *world) {
 		w.endsWith("svc", "a b")
 		w.endsWith("cli", "a b")
+		for _, r := range []renewer.RotateRequest{{Key: renewer.Ed25519}, {Kind: "reissue"}} {
+			r.Issuer = "a"
+			refuses(w, r, "has a next CA already: CN=a CA 2 with another key", "take standby_root out of the fleet file and remove it: renewer ca rotate a --cancel")
+		}
+		if plan := w.plan(renewer.RotateRequest{}); plan[0].Placements != 0 || plan[0].Restarts != 0 || plan[3].Placements != 2 {
+			t.Errorf("the next root is in every ca file: %+v", plan)
+		}
 		issuerWith("standby_root: true, rotate_at: 80%")(w)
 	}), svc: "b c", cli: "b c"}
 	w.settle = func() {

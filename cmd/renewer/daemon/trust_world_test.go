@@ -61,6 +61,7 @@ type world struct {
 	vault    *testvault.Server
 	top      *testpki.CA // above an intermediate
 	settle   func()      // makes passes until nothing is left to do
+	between  func()      // before each pass or kill of settle; nil for nothing
 	rocky    bool        // a request may be refused, and a pass fail
 }
 
@@ -215,11 +216,18 @@ func (w *world) passes() {
 	w.t.Helper()
 	var left []renewer.PlanStep
 	for n := range maxPasses {
+		w.carry()
 		if left = w.pass(passNames[n]); len(left) == 0 {
 			return
 		}
 	}
 	w.t.Fatalf("after %d passes there is still to do: %+v", maxPasses, left)
+}
+
+func (w *world) carry() {
+	if w.between != nil {
+		w.between()
+	}
 }
 
 // endsWith checks that the roots of the named CAs are the only ones in the ca

@@ -3,12 +3,15 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/engine"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // upkeep has each issuer do what is due besides orders.
@@ -19,6 +22,46 @@ func (a *App) upkeep(ctx context.Context) {
 				a.opts.log().Error("the upkeep of an issuer failed; orders go on", "issuer", name, "error", err, "hint", renewer.Hint(err))
 			}
 		}
+	}
+}
+
+// issuerFindings are how the issuers are: one that nothing is asked of is no failure.
+func (a *App) issuerFindings(ctx context.Context) []renewer.Finding {
+	p := a.parts.Load()
+	found := make([]renewer.Finding, len(p.fleet.Issuers))
+	var all errgroup.Group
+	all.SetLimit(8)
+	for i, is := range p.fleet.Issuers {
+		all.Go(func() error {
+			st := askIssuer(ctx, is.Name, is.Type, p.issuers[is.Name], askHealth)
+			if name := "issuer " + is.Name; !strings.HasPrefix(st.Error, name) {
+				st.Error = name + ": " + st.Error
+			}
+			found[i] = renewer.Finding{Check: "issuer", Level: renewer.FindingOK, Text: "issuer " + is.Name + " answers"}
+			switch used := slices.ContainsFunc(p.fleet.Certificates, func(c renewer.Certificate) bool {
+				return c.Issuer == is.Name || slices.Contains(c.Trust, is.Name)
+			}); {
+			case st.Up:
+			case used:
+				found[i].Level, found[i].Text, found[i].Fix = renewer.FindingFail, st.Error, st.Hint
+			default:
+				found[i].Level, found[i].Text, found[i].Fix = renewer.FindingWarn, st.Error+"; no certificate needs it", st.Hint
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // the answers carry their errors
+	return found
+}
+
+// suggestions has the renewals brought forward that issuers want sooner.
+func (a *App) suggestions(ctx context.Context) {
+	if !a.suggesting.TryLock() {
+		return // the call before has not asked about all certificates yet
+	}
+	defer a.suggesting.Unlock()
+	if err := a.eng.Suggestions(ctx, a.suggested); err != nil && ctx.Err() == nil {
+		a.opts.log().Error("renewals could not be brought forward as issuers suggest", "error", err)
 	}
 }
 

@@ -19,13 +19,19 @@ import (
 // serveTLS serves what is in dir at each handshake and returns the address.
 func serveTLS(t *testing.T, dir string) string {
 	t.Helper()
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+	return serveConfig(t, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 			return &pair, err
 		},
 	})
+}
+
+// serveConfig shakes hands, and no more.
+func serveConfig(t *testing.T, cfg *tls.Config) string {
+	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
 	must(t, err)
 	done := make(chan struct{})
 	go func() {

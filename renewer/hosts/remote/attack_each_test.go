@@ -155,8 +155,8 @@ func (d *inTimeDir) Publish(temp, name string, mode fs.FileMode, files ...hosts.
 	return hosts.Publish(d, temp, name, mode, files)
 }
 
-func (d *inTimeDir) Discard(name, temp string, likely []string) error {
-	return d.change(name, false, func() error { return d.Dir.Discard(name, temp, likely) })
+func (d *inTimeDir) Discard(name, temp, gone string, likely []string) error {
+	return d.change(name, false, func() error { return d.Dir.Discard(name, temp, gone, likely) })
 }
 
 func (d *inTimeDir) Link(target, temp, name string) error {

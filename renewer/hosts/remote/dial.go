@@ -16,7 +16,7 @@ func (t *Transport) dial(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	doing := func(err error) error { return fmt.Errorf("connect to %s: %w", to.address(), err) }
-	known, err := t.client.hostKeys(to.known, to.keyName, to.port)
+	known, err := t.client.hostKeys(to.known, to.host, to.port, to.alias)
 	if err != nil {
 		return nil, doing(err)
 	}

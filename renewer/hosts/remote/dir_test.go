@@ -123,7 +123,7 @@ func TestDir(t *testing.T) {
 	}
 	must(t, hosts.RemoveAll(d, ".temp"))
 	must(t, d.Publish(".temp", "gone", 0o755, key))
-	must(t, d.Discard("gone", ".temp", []string{"other"}))
+	must(t, d.Discard("gone", ".temp", ".gone", []string{"other"}))
 	must(t, d.Remove("whole/key", "whole"))
 	names, err := d.ReadDir(".")
 	must(t, err)

@@ -115,6 +115,7 @@ func (r renewal) steps(b testing.TB, cfg Config, done func(step string, took tim
 		name string
 		do   func() error
 	}{
+		{"keep", func() error { return h.Keep(ctx, r.p) }}, // before the order
 		{"stage", func() (err error) { st, err = h.Stage(ctx, r.p, r.content); return err }},
 		{"flip", func() error { return h.Flip(ctx, r.p, st.Revision) }},
 		{"look", func() error { _, err := h.Inspect(ctx, r.p); return err }},
@@ -137,7 +138,8 @@ func shortDir(b testing.TB) string {
 }
 
 // BenchmarkDistance is a renewal on one host that is 20 ms away, over
-// OpenSSH's server: connect and stage, flip, look, prune, close. How many
+// OpenSSH's server: connect and see whose the directory is, stage, flip, look, prune,
+// close. How many
 // journeys it makes one after the other follows from how much longer it takes
 // where the host is farther away. The floor, turn by turn in the same run, is a
 // bare SSH handshake and login, in CPU time of this process.

@@ -28,7 +28,7 @@ func (t *Transport) DialDocker(ctx context.Context, socket string) (net.Conn, er
 	if !path.IsAbs(socket) || path.Clean(socket) != socket {
 		return nil, fmt.Errorf("connect to %q: not an absolute, clean path", socket)
 	}
-	argv := []string{"docker", "-H", "unix://" + path.Join("/", t.cfg.Root, socket), "system", "dial-stdio"}
+	argv := hosts.DialDocker(path.Join("/", t.cfg.Root, socket))
 	c, err := t.acquire(ctx)
 	if err != nil {
 		return nil, err

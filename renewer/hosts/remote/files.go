@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -101,7 +100,7 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 	c.t.mu.Lock()
 	server := cmp.Or(c.t.cfg.SFTPServer, c.t.sftpServer, hosts.SFTPPlaces[0])
 	c.t.mu.Unlock()
-	f, err := c.serve(ctx, asRoot, server, nil, "-d", dir)
+	f, err := c.serve(ctx, asRoot, server, nil, hosts.InDirectory(dir)...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,13 +203,12 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 	return f, nil
 }
 
-// begin starts the server on a session. Without -u it would create files that
-// others can read.
+// begin starts the server on a session.
 func (c *conn) begin(s *stream, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
 	var out io.Reader = s
 	request, what := "subsystem", "sftp"
 	if server != "" {
-		line, err := commandLine(c.mark, words(as, append([]string{path.Clean(server), "-u", "077"}, more...)))
+		line, err := commandLine(c.mark, words(as, hosts.SFTPServer(server, more...)))
 		if err != nil {
 			return nil, err
 		}

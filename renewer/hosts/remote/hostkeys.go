@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,7 @@ import (
 // hostKeys is what is known about the keys of one host.
 type hostKeys struct {
 	name        string // as known_hosts has it: host or [host]:port
-	address     string // host:port
+	principal   string // the host's name in a certificate
 	file        string // to which a new line belongs
 	from        []*knownHosts
 	files       []string // the names of from
@@ -26,13 +27,17 @@ type hostKeys struct {
 	portless bool
 }
 
-// hostKeys looks a host up in files.
-func (c *Client) hostKeys(files []string, host, port string) (*hostKeys, error) {
+// hostKeys looks a host up in files. An alias is looked up as it is, without the port
+// (ssh_config(5), HostKeyAlias).
+func (c *Client) hostKeys(files []string, host, port, alias string) (*hostKeys, error) {
 	if len(files) == 0 {
 		return nil, misconfigured(errors.New("no file of known hosts"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
 	}
-	h := &hostKeys{file: files[0], address: net.JoinHostPort(strings.ToLower(host), port)}
-	h.name = knownhosts.Normalize(h.address)
+	host = strings.ToLower(host)
+	h := &hostKeys{file: files[0], principal: cmp.Or(alias, host), name: alias}
+	if alias == "" {
+		h.name = knownhosts.Normalize(net.JoinHostPort(host, port))
+	}
 	for _, f := range files {
 		k, err := c.known.get(f, c.readKnownHosts)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -43,10 +48,9 @@ func (c *Client) hostKeys(files []string, host, port string) (*hostKeys, error) 
 		}
 		h.from, h.files = append(h.from, k), append(h.files, f)
 	}
-	if h.find(h.name); len(h.plain) == 0 && len(h.authorities) == 0 && port != "22" {
-		h.address = net.JoinHostPort(strings.ToLower(host), "22")
+	if h.find(h.name); len(h.plain) == 0 && len(h.authorities) == 0 && h.name != h.principal {
 		h.portless = true
-		h.find(strings.ToLower(host))
+		h.find(host)
 	}
 	return h, nil
 }
@@ -113,7 +117,7 @@ func (h *hostKeys) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 			return nil
 		}
 	}
-	shown := shownKey{Host: h.name, File: h.file, Fingerprint: ssh.FingerprintSHA256(key), Line: knownhosts.Line([]string{h.name}, key)}
+	shown := shownKey{Host: h.name, File: h.file, Fingerprint: ssh.FingerprintSHA256(key), Line: h.name + " " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))}
 	if len(h.plain) == 0 || h.portless {
 		return &UnknownHostKeyError{shown}
 	}
@@ -134,8 +138,11 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	if !authority(cert.SignatureKey) {
 		return h.check("", nil, cert.Key)
 	}
-	checker := ssh.CertChecker{IsHostAuthority: func(key ssh.PublicKey, _ string) bool { return authority(key) }}
-	if err := checker.CheckHostKey(h.address, nowhere, cert); err != nil {
+	err := new(ssh.CertChecker).CheckCert(h.principal, cert)
+	if cert.CertType != ssh.HostCert {
+		err = errors.New("it is the certificate of a user")
+	}
+	if err != nil {
 		return misconfigured(fmt.Errorf("the certificate of host key %s is not accepted for %s: %w", ssh.FingerprintSHA256(cert.Key), h.name, err),
 			"have the SSH authority sign the host's key again, with this name among its principals")
 	}

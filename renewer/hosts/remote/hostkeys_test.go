@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,55 @@ func TestHostKeys(t *testing.T) {
 	}
 }
 
+// HostKeyAlias is the name that known_hosts has, as it is: no port is put to it, one
+// that it has stays, and another key under it has changed.
+func TestHostKeyAlias(t *testing.T) {
+	t.Parallel()
+	key, other := testssh.NewKey(t).Signer, testssh.NewKey(t).Signer
+	ca := testssh.NewKey(t).Signer
+	signed := certificate(t, ca, key, time.Now().Add(time.Hour), "[web]:2222")
+	for name, c := range map[string]struct {
+		alias, known string
+		keys         []ssh.Signer
+		err          string
+	}{
+		"a name":                       {"web", line("web", key.PublicKey()), []ssh.Signer{key}, ""},
+		"in capitals":                  {"WEB", line("Web", key.PublicKey()), []ssh.Signer{key}, ""},
+		"a name and a port":            {"[web]:2222", line("[web]:2222", key.PublicKey()), []ssh.Signer{key}, ""},
+		"a name and the usual port":    {"[web]:22", "[web]:22 " + strings.TrimPrefix(line("x", key.PublicKey()), "x "), []ssh.Signer{key}, ""},
+		"the name with a port":         {"web", line("[web]:PORT", key.PublicKey()), []ssh.Signer{key}, "is unknown"},
+		"the name without its port":    {"[web]:2222", line("web", key.PublicKey()), []ssh.Signer{key}, "is unknown"},
+		"the address":                  {"web", line("[127.0.0.1]:PORT", key.PublicKey()), []ssh.Signer{key}, "is unknown"},
+		"another key":                  {"web", line("web", other.PublicKey()), []ssh.Signer{key}, "has changed"},
+		"another key, with a port":     {"[web]:2222", line("[web]:2222", other.PublicKey()), []ssh.Signer{key}, "has changed"},
+		"a certificate of that name":   {"[web]:2222", "@cert-authority " + line("[web]:2222", ca.PublicKey()), []ssh.Signer{signed}, ""},
+		"a certificate of another one": {"web", "@cert-authority " + line("web", ca.PublicKey()), []ssh.Signer{signed}, "principal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testssh.Start(t, testssh.Options{HostKeys: c.keys})
+			cfg := config(t, s)
+			cl := client(t)
+			write(t, cl.ssh("config"), "HostKeyAlias "+c.alias+"\n")
+			must(t, os.WriteFile(cfg.KnownHostsFile, []byte(strings.ReplaceAll(c.known, "PORT", strconv.Itoa(s.Port))), 0o600))
+			tr := reach(t, cl, cfg)
+			err := oneRun(t, tr)
+			if c.err == "" {
+				must(t, err)
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Fatalf("error %v, want %q", err, c.err)
+			}
+			var unknown *UnknownHostKeyError
+			if errors.As(err, &unknown) { // what the hint says works
+				must(t, os.WriteFile(unknown.File, []byte(unknown.Line+"\n"), 0o600))
+				must(t, oneRun(t, tr))
+			}
+		})
+	}
+}
+
 // Without known_hosts_file: both usual files count, and a missing one is empty.
 func TestUsualKnownHosts(t *testing.T) {
 	t.Parallel()
@@ -147,7 +198,7 @@ func TestHostKeyAlgorithms(t *testing.T) {
 		write(t, c.ssh("known_hosts"), text)
 		// Rewritten within the clock's grain: not what is tested here.
 		c.known = cache[*knownHosts]{}
-		h, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22")
+		h, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22", "")
 		must(t, err)
 		return h.algorithms()
 	}
@@ -183,7 +234,7 @@ func TestSkippedLineIsToldOnce(t *testing.T) {
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	write(t, c.ssh("known_hosts"), "# fine\n\nhalf.example ssh-ed25519\n@revoked * ssh-ed25519 AAAA\n")
 	for range 3 {
-		_, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22")
+		_, err := c.hostKeys([]string{c.ssh("known_hosts")}, "host-b", "22", "")
 		must(t, err)
 	}
 	for _, at := range []string{"known_hosts:3", "known_hosts:4"} {

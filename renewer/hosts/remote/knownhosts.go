@@ -154,13 +154,18 @@ func (l *knownLine) names(host string) bool {
 	return matchList(strings.Split(l.hosts, ","), host)
 }
 
-// matchList reports whether one of patterns, as ssh_config(5) has them,
-// matches and none with an exclamation mark does.
+// matchList is matches for names of hosts, which are the same in capitals.
 func matchList(patterns []string, s string) bool {
+	return matches(strings.Split(strings.ToLower(strings.Join(patterns, ",")), ","), strings.ToLower(s))
+}
+
+// matches reports whether one of patterns, as ssh_config(5) has them, does, and none
+// with an exclamation mark.
+func matches(patterns []string, s string) bool {
 	found := false
 	for _, p := range patterns {
 		p, not := strings.CutPrefix(p, "!")
-		if p != "" && wildcard(strings.ToLower(p), strings.ToLower(s)) {
+		if p != "" && wildcard(p, s) {
 			if not {
 				return false
 			}

@@ -55,6 +55,22 @@ func (t *Transport) Owner(ctx context.Context, user, group, dir string) (hosts.O
 	return o, nil
 }
 
+// Groups implements hosts.Transport, by id(1) as the login account.
+func (t *Transport) Groups(ctx context.Context, user string) ([]int, error) {
+	c, err := t.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	ctx, cancel := t.client.limit(ctx)
+	defer cancel()
+	out, err := c.run(ctx, asLogin, []string{"id", "-G", "--", user})
+	if err != nil {
+		return nil, err
+	}
+	return hosts.ReadGroups(out)
+}
+
 func (c *conn) owner(ctx context.Context, user, group, dir string) (o hosts.Owner, err error) {
 	switch {
 	case user != "":

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"renewer/internal/sudoers"
 	"renewer/renewer"
 	"renewer/renewer/hosts"
 )
@@ -105,10 +106,8 @@ func (c *conn) within(ctx context.Context, as rights, argv []string) (limited []
 		return argv, false
 	}
 	left := max(0, time.Until(deadline)) + 2*termGrace // TERM first comes from here
-	return append([]string{"timeout", "-k", seconds(termGrace), seconds(left)}, argv...), true
+	return sudoers.Under(strconv.FormatFloat(left.Seconds(), 'f', 3, 64), argv...), true
 }
-
-func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
 
 // noTimeout reports whether a command was not started because timeout(1) was
 // not: sudo lets the user run other programs alone, or there is none.
@@ -309,7 +308,7 @@ func (t *Transport) Signal(ctx context.Context, pid int, name string, user int) 
 	if as == asRoot && user != 0 {
 		as = asUser(user)
 	}
-	out, err := t.run(ctx, as, []string{"kill", "-s", name, strconv.Itoa(pid)})
+	out, err := t.run(ctx, as, hosts.SignalCommand(name, strconv.Itoa(pid)))
 	said := strings.ToLower(string(out))
 	switch {
 	case err == nil:

@@ -1,12 +1,12 @@
 package remote
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,13 +16,14 @@ import (
 type target struct {
 	host, port    string
 	user          string
-	keyName       string // under which known_hosts has the host
+	alias         string // HostKeyAlias: the name that known_hosts has, whatever the port
 	identities    []string
 	certificates  []string // files of CertificateFile
 	identityGiven bool     // by the fleet file: it must be there
 	onlyThese     bool     // IdentitiesOnly: of the agent's keys only these
 	agent         string   // socket of ssh-agent(1)
 	known         []string // files of known hosts
+	userKnown     int      // so many of them are the user's
 	jumps         []string // to be made first, [user@]host[:port] each
 	command       string   // that is the stream to the host
 }
@@ -38,18 +39,20 @@ func (c *Client) resolve(cfg Config) (target, error) {
 	s.read(c.readConfig(c.ssh("config")), c.readConfig(c.allConfig))
 	c.tellNotDone(s)
 	t := target{
-		host: s.host(), port: firstOf(s.first("port"), "22"), user: firstOf(cfg.User, s.first("user"), c.account),
+		host: strings.ToLower(s.host()), port: firstOf(s.first("port"), "22"), user: firstOf(cfg.User, s.first("user"), c.account),
 		agent: c.agentSocket(s), onlyThese: strings.EqualFold(s.first("identitiesonly"), "yes"),
 	}
 	if cfg.Port != 0 {
 		t.port = strconv.Itoa(cfg.Port)
 	}
-	t.keyName = cmp.Or(s.expand(s.first("hostkeyalias")), t.host)
-	in := strings.NewReplacer("%%", "%", "%d", c.Home, "%h", t.host, "%k", t.keyName, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", c.account)
+	t.alias = s.keyAlias()
+	in := s.tokens(t)
 	files := func(key string) (out []string) {
 		for _, d := range s.values[key] {
 			for _, name := range d.args[:min(1, len(d.args))] {
-				out = append(out, c.homed(in.Replace(name)))
+				if name = c.homed(in.Replace(name)); !slices.Contains(out, name) {
+					out = append(out, name)
+				}
 			}
 		}
 		return out
@@ -62,7 +65,7 @@ func (c *Client) resolve(cfg Config) (target, error) {
 			t.identities = append(t.identities, c.ssh(name))
 		}
 	}
-	t.known = c.knownFiles(cfg, s, in)
+	t.known, t.userKnown = c.knownFiles(cfg, s, in)
 	if proxy := s.values["proxy"]; cfg.Jump == nil && len(proxy) > 0 && !strings.EqualFold(proxy[0].rest, "none") {
 		if proxy[0].key == "proxycommand" {
 			t.command = in.Replace(proxy[0].rest)
@@ -98,24 +101,26 @@ func (c *Client) agentSocket(s settings) string {
 }
 
 // knownFiles are the files of known hosts, the one that a new line belongs
-// into first.
-func (c *Client) knownFiles(cfg Config, s settings, in *strings.Replacer) []string {
+// into first. The first few are the user's.
+func (c *Client) knownFiles(cfg Config, s settings, in *strings.Replacer) (files []string, own int) {
 	if cfg.KnownHostsFile != "" {
-		return []string{cfg.KnownHostsFile}
+		return []string{cfg.KnownHostsFile}, 1
 	}
-	of := func(key, usual string) []string {
-		var out []string
-		if all := s.values[key]; len(all) > 0 {
-			for _, name := range all[0].args {
-				if !strings.EqualFold(name, "none") {
-					out = append(out, c.homed(in.Replace(name)))
-				}
-			}
-			return out
+	of := func(key string, usual ...string) []string {
+		all := s.values[key]
+		if len(all) == 0 {
+			return usual
 		}
-		return []string{usual}
+		var out []string
+		for _, name := range all[0].args {
+			if !strings.EqualFold(name, "none") {
+				out = append(out, c.homed(in.Replace(name)))
+			}
+		}
+		return out
 	}
-	return append(of("userknownhostsfile", c.ssh("known_hosts")), of("globalknownhostsfile", c.allHosts)...)
+	files = of("userknownhostsfile", c.ssh("known_hosts"), c.ssh("known_hosts2"))
+	return append(files, of("globalknownhostsfile", c.allHosts, c.allHosts+"2")...), len(files)
 }
 
 // undone are keys of ssh_config(5) that change how a host is reached or

@@ -3,11 +3,14 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/sha1" //nolint:gosec // a token of ssh_config(5)
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,11 +32,12 @@ const (
 // readSSHConfig reads a file and what it includes.
 func (c *Client) readSSHConfig(file string) ([]directive, error) {
 	var out []directive
-	err := c.include(file, 0, &out)
+	err := c.include(file, filepath.Dir(file), 0, &out)
 	return out, err
 }
 
-func (c *Client) include(file string, depth int, out *[]directive) error {
+// include reads a file; what it includes by a relative name lies in dir.
+func (c *Client) include(file, dir string, depth int, out *[]directive) error {
 	if depth > includesDeep {
 		return fmt.Errorf("%s is included too deep: in a circle?", file)
 	}
@@ -59,11 +63,11 @@ func (c *Client) include(file string, depth int, out *[]directive) error {
 		for _, pattern := range d.args {
 			pattern = c.homed(pattern)
 			if !filepath.IsAbs(pattern) {
-				pattern = filepath.Join(filepath.Dir(file), pattern)
+				pattern = filepath.Join(dir, pattern)
 			}
 			found, _ := filepath.Glob(pattern) // a pattern that is none matches nothing, as in ssh(1)
 			for _, f := range found {
-				if err := c.include(f, depth+1, out); err != nil && !os.IsPermission(err) {
+				if err := c.include(f, dir, depth+1, out); err != nil && !os.IsPermission(err) {
 					return err
 				}
 				*out = append(*out, directive{key: blockAgain})
@@ -103,18 +107,42 @@ func parseDirective(line string) (d directive, ok bool) {
 	d.key = strings.ToLower(line[:end])
 	d.rest = strings.TrimLeft(line[end:], space)
 	d.rest = strings.TrimLeft(strings.TrimPrefix(d.rest, "="), space)
-	for rest := d.rest; rest != "" && rest[0] != '#'; rest = strings.TrimLeft(rest, space) {
-		var word string
-		if rest[0] == '"' {
-			word, rest, _ = strings.Cut(rest[1:], `"`)
-		} else if end := strings.IndexAny(rest, space); end >= 0 {
-			word, rest = rest[:end], rest[end:]
-		} else {
-			word, rest = rest, ""
-		}
-		d.args = append(d.args, word)
-	}
+	d.args = splitWords(d.rest)
 	return d, true
+}
+
+// splitWords takes words apart up to a comment. Parts of a word may stand in quotes of
+// either kind; a backslash takes the meaning from a quote, a space and a backslash.
+func splitWords(text string) (out []string) {
+	var word strings.Builder
+	begun, quote := false, byte(0)
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && i+1 < len(text) && (strings.IndexByte(`'"\`, text[i+1]) >= 0 || quote == 0 && text[i+1] == ' '):
+			i++
+			word.WriteByte(text[i])
+			begun = true
+		case quote == 0 && (c == ' ' || c == '\t'):
+			if begun {
+				out = append(out, word.String())
+			}
+			word.Reset()
+			begun = false
+		case quote == 0 && !begun && c == '#':
+			return out
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, begun = c, true
+		case quote != 0 && c == quote:
+			quote = 0
+		default:
+			word.WriteByte(c)
+			begun = true
+		}
+	}
+	if begun {
+		out = append(out, word.String())
+	}
+	return out
 }
 
 // settings are what ssh_config(5) says for one host. Of each key the first
@@ -122,6 +150,8 @@ func parseDirective(line string) (d directive, ok bool) {
 type settings struct {
 	c      *Client
 	alias  string // as it was asked for
+	named  string // what Host is about: the alias, in the second pass the name that it stands for
+	fixed  string // what HostName has said when the second pass begins
 	user   string // of the fleet file, if it has one
 	values map[string][]directive
 	final  bool // the second pass, for Match final
@@ -143,6 +173,10 @@ func (s *settings) first(key string) string {
 // Match final.
 func (s *settings) read(files ...[]directive) {
 	for _, s.final = range []bool{false, true} {
+		if s.named = s.alias; s.final {
+			s.fixed = strings.ToLower(s.host())
+			s.named = s.fixed
+		}
 		for _, file := range files {
 			s.pass(file)
 		}
@@ -163,7 +197,7 @@ func (s *settings) pass(file []directive) {
 		case blockEnds:
 			holds, outer = outer[len(outer)-1], outer[:len(outer)-1]
 		case "host":
-			holds = within(outer) && matchList(d.args, s.alias)
+			holds = within(outer) && matches(d.args, s.named)
 		case "match":
 			holds = within(outer) && s.match(d)
 		default:
@@ -179,6 +213,9 @@ func within(outer []bool) bool { return len(outer) == 0 || outer[len(outer)-1] }
 func (s *settings) set(d directive) {
 	key := d.key
 	if key == "proxycommand" || key == "proxyjump" { // the first of both counts
+		if key == "proxyjump" && strings.EqualFold(d.rest, "none") {
+			return
+		}
 		key = "proxy"
 	}
 	have := s.values[key]
@@ -224,32 +261,51 @@ func (s *settings) match(d directive) bool {
 
 func (s *settings) criterion(name, value string) bool {
 	is := s.alias
+	list := strings.Split(value, ",")
 	switch name {
 	case "host":
 		is = s.host()
 	case "user":
-		is = firstOf(s.user, s.first("user"), s.c.account)
+		return matches(list, firstOf(s.user, s.first("user"), s.c.account))
 	case "localuser":
-		is = s.c.account
+		return matches(list, s.c.account)
 	case "exec":
 		return s.c.exits(s.expand(value))
 	}
-	return matchList(strings.Split(value, ","), is)
+	return matchList(list, is)
 }
 
 // host is what HostName says, so far.
 func (s *settings) host() string {
+	if s.fixed != "" {
+		return s.fixed
+	}
 	if name := s.first("hostname"); name != "" {
 		return strings.NewReplacer("%%", "%", "%h", s.alias).Replace(name)
 	}
 	return s.alias
 }
 
-// expand replaces the tokens of ssh_config(5).
+// keyAlias is the name of the host in known_hosts, if it has one of its own.
+func (s *settings) keyAlias() string { return strings.ToLower(s.first("hostkeyalias")) }
+
+// expand replaces the tokens of ssh_config(5), by what is known so far.
 func (s *settings) expand(text string) string {
-	host := s.host()
-	return strings.NewReplacer("%%", "%", "%d", s.c.Home, "%h", host, "%k", firstOf(s.first("hostkeyalias"), host), "%n", s.alias,
-		"%p", firstOf(s.first("port"), "22"), "%r", firstOf(s.user, s.first("user"), s.c.account), "%u", s.c.account).Replace(text)
+	return s.tokens(target{
+		host: s.host(), port: firstOf(s.first("port"), "22"), user: firstOf(s.user, s.first("user"), s.c.account), alias: firstOf(s.keyAlias(), s.host()),
+	}).Replace(text)
+}
+
+func (s *settings) tokens(t target) *strings.Replacer {
+	here, _ := os.Hostname() // where it has none, the token is empty
+	short, _, _ := strings.Cut(here, ".")
+	jump := ""
+	if proxy := s.values["proxy"]; len(proxy) > 0 && proxy[0].key == "proxyjump" {
+		jump = proxy[0].rest
+	}
+	sum := sha1.Sum([]byte(here + t.host + t.port + t.user + jump)) //nolint:gosec // so ssh_config(5) has it
+	return strings.NewReplacer("%%", "%", "%C", hex.EncodeToString(sum[:]), "%d", s.c.Home, "%h", t.host, "%i", strconv.Itoa(os.Getuid()), "%j", jump,
+		"%k", firstOf(t.alias, s.alias), "%L", short, "%l", here, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", s.c.account)
 }
 
 func firstOf(texts ...string) string {

@@ -2,6 +2,8 @@ package remote
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"renewer/internal/testssh"
+	"renewer/renewer"
 )
 
 func TestFleetFileWinsOverSSHConfig(t *testing.T) {
@@ -30,10 +34,10 @@ Host *.short
 Host *
   User anybody
 `)
-	known := []string{c.ssh("known_hosts"), c.allHosts}
+	known := []string{c.ssh("known_hosts"), c.ssh("known_hosts2"), c.allHosts, c.allHosts + "2"}
 	usual := []string{c.ssh("id_rsa"), c.ssh("id_ecdsa"), c.ssh("id_ed25519")}
 	web := target{
-		host: "web.example.com", port: "2222", user: "deploy", keyName: "web.example.com", known: known,
+		host: "web.example.com", port: "2222", user: "deploy", known: known, userKnown: 2,
 		identities: []string{c.ssh("web"), c.Home + "/deploy-web.example.com"}, jumps: []string{"a@one:22", "two"},
 	}
 	check := func(cfg Config, want target) {
@@ -46,11 +50,11 @@ Host *
 	said := web
 	said.port, said.user, said.identities, said.identityGiven, said.onlyThese, said.jumps = "22", "root", []string{"/key"}, true, true, nil
 	check(Config{Address: "web", Port: 22, User: "root", IdentityFile: "/key", Jump: &Transport{}}, said)
-	check(Config{Address: "b.short"}, target{host: "b.short.example.com", port: "22", user: "anybody", keyName: "fleet", known: known, identities: usual})
-	check(Config{Address: "10.0.0.1"}, target{host: "10.0.0.1", port: "22", user: "anybody", keyName: "10.0.0.1", known: known, identities: usual})
+	check(Config{Address: "b.short"}, target{host: "b.short.example.com", port: "22", user: "anybody", alias: "fleet", known: known, userKnown: 2, identities: usual})
+	check(Config{Address: "10.0.0.1"}, target{host: "10.0.0.1", port: "22", user: "anybody", known: known, userKnown: 2, identities: usual})
 
 	must(t, os.Remove(c.ssh("config")))
-	check(Config{Address: "web"}, target{host: "web", port: "22", user: c.account, keyName: "web", known: known, identities: usual})
+	check(Config{Address: "web"}, target{host: "web", port: "22", user: c.account, known: known, userKnown: 2, identities: usual})
 }
 
 // What cannot be read, and what is not done, is told once; the rest counts: the
@@ -164,6 +168,17 @@ func TestProxyCommand(t *testing.T) {
 		t.Error("the command still runs")
 	}
 
+	must(t, reach(t, c, Config{Name: "box", IdentityFile: cfg.IdentityFile}).Reach(t.Context()))
+	write(t, c.ssh("config"), "Host box\n  ProxyCommand sh -c 'echo no route to it >&2'\n")
+	if err := reach(t, c, Config{Name: "box", IdentityFile: cfg.IdentityFile}).Reach(t.Context()); !errors.Is(err, renewer.ErrUnreachable) || !strings.Contains(err.Error(), "no route to it") {
+		t.Errorf("a glance at a host that the command does not get to: %v", err)
+	}
+	write(t, c.ssh("config"), "Host box\n  ProxyCommand exec sleep 100\n")
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := reach(t, c, Config{Name: "box", IdentityFile: cfg.IdentityFile}).Reach(short); err == nil {
+		t.Error("a glance at a host that says nothing: no error")
+	}
 	write(t, c.ssh("config"), "Host box\n  ProxyCommand sh -c 'echo no route to it >&2'\n")
 	err = oneRun(t, reach(t, c, Config{Name: "box", IdentityFile: cfg.IdentityFile}))
 	if err == nil || !strings.Contains(err.Error(), "no route to it") {

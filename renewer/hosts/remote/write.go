@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 
 	"renewer/internal/sftp"
 	"renewer/renewer/hosts"
@@ -140,9 +141,10 @@ func (d *dir) Remove(names ...string) error {
 }
 
 // Discard sends all of it at once, for files of the names that are likely; others
-// are looked for where the directory is not empty then.
-func (d *dir) Discard(name, temp string, likely []string) error {
-	for _, n := range append([]string{name, temp}, likely...) {
+// are looked for where the directory is not empty then. Where the link cannot be put
+// into the directory, it is in the way of what follows.
+func (d *dir) Discard(name, temp, gone string, likely []string) error {
+	for _, n := range append([]string{name, temp, gone}, likely...) {
 		if !fs.ValidPath(n) {
 			return &fs.PathError{Op: "remove", Path: n, Err: fs.ErrInvalid}
 		}
@@ -150,17 +152,21 @@ func (d *dir) Discard(name, temp string, likely []string) error {
 	if t, known := lookUp(d.seen, d.seen.lists, name); known && t.err == nil {
 		likely = t.value
 	}
-	var renamed, gone sftp.Reply[nothing]
+	var linked, renamed, removed sftp.Reply[nothing]
 	failed, err := call(d, "remove", name, func(ctx context.Context, full string) (failed error, err error) {
 		at, b := path.Join(d.path, temp), d.batch()
+		b.Symlink(name, at)
+		linked = b.Rename(at, path.Join(full, gone))
 		renamed = b.Rename(full, at)
-		for _, f := range likely {
+		for _, f := range slices.Concat(likely, []string{gone}) {
 			b.Remove(path.Join(at, f))
 		}
-		gone = b.Rmdir(at)
+		removed = b.Rmdir(at)
 		_ = b.Send() // Get tells
-		_, err = renamed.Get(ctx)
-		_, failed = gone.Get(ctx)
+		if _, err = linked.Get(ctx); err == nil {
+			_, err = renamed.Get(ctx)
+		}
+		_, failed = removed.Get(ctx)
 		if err == nil {
 			err = fatalOnly(failed)
 		}
