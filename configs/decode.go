@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"renewer/internal/near"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -169,7 +171,7 @@ func (l *loader) unknownKey(key string, at pos, what string, s schema) string {
 		return secretKey(word, s)
 	}
 	l.fault(at, fmt.Sprintf("unknown key %s in %s", quote(key), what), l.suggest(key, s.keys()))
-	meant, _ := nearest(key, s.keys())
+	meant, _ := near.Word(key, s.keys())
 	return meant
 }
 

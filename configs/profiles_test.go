@@ -1,11 +1,11 @@
 package configs
 
 import (
+	"renewer/internal/near"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-	"pgregory.net/rapid"
 )
 
 func TestBuiltinProfiles(t *testing.T) {
@@ -34,23 +34,11 @@ func TestSuggestion(t *testing.T) {
 		"lifetme": "lifetime", "Lifetime": "lifetime", "renew-at": "renew_at", "host": "hosts", "activat": "activate", "isseur": "issuer",
 		"passphrase": "", "x": "", "": "",
 	} {
-		if got, _ := nearest(word, keys); got != want {
+		if got, _ := near.Word(word, keys); got != want {
 			t.Errorf("nearest to %q is %q, want %q", word, got, want)
 		}
 	}
 	if got := oneOf(strings.Split(strings.Repeat("x ", 100), " ")); got != "one of , x" {
 		t.Errorf("oneOf repeats: %q", got)
 	}
-}
-
-func TestEditsAreADistance(t *testing.T) {
-	t.Parallel()
-	word := rapid.StringMatching(`[a-cä]{0,6}`)
-	rapid.Check(t, func(t *rapid.T) {
-		a, b := word.Draw(t, "a"), word.Draw(t, "b")
-		d := edits(a, b)
-		if d != edits(b, a) || (d == 0) != (a == b) || d > max(len([]rune(a)), len([]rune(b))) {
-			t.Fatalf("%d edits from %q to %q, %d back", d, a, b, edits(b, a))
-		}
-	})
 }

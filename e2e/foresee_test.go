@@ -33,6 +33,7 @@ func TestLookBeforeTouching(t *testing.T) {
 		test func(*testing.T, *testhosts.Host, operator)
 	}{
 		{"an edit that nobody restarted for", anEditThatNobodyRestartedFor},
+		{"what dockerd would refuse", whatDockerdWouldRefuse},
 		{"a cause that has gone", aCauseThatHasGone},
 		{"a firewall", aFirewall},
 		{"a failure in the daemon's words", aFailureInTheDaemonsWords},
@@ -92,6 +93,61 @@ func anEditThatNobodyRestartedFor(t *testing.T, b *testhosts.Host, o operator) {
 		t.Errorf("after the fix: %+v", r)
 	}
 	answers(t, b, o, "after the renewal")
+}
+
+// A daemon.json with which dockerd would not start, or would let in who has no certificate, is
+// named before a renewal and before a setup, and dockerd is never away.
+func whatDockerdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
+	const path = "/etc/docker/daemon.json"
+	was, good := lastStart(t, b), run(t, b, "cat", path)
+	edit := func(from, to string) string {
+		if !strings.Contains(good, from) {
+			t.Fatalf("%s has no %s", good, from)
+		}
+		return strings.Replace(good, from, to, 1)
+	}
+	for _, tc := range []struct {
+		says, text string
+		setup      bool // puts it right
+	}{
+		{"must not be restarted: tcp://0.0.0.0:2376 would answer everybody, and without TLS", "{}", true},
+		{"would answer clients without a certificate", edit(`"tlsverify": true`, `"tlsverify": false`), true},
+		{"would take a certificate of every public CA", edit(`"tlscacert": "/etc/docker/tls/ca.pem",`, ""), true},
+		{"is empty", "", true},
+		{`"tlscacert" names /etc/docker/nope/ca.pem, which is not there`, edit("tls/ca.pem", "nope/ca.pem"), true},
+		{`"live-restore" is not true or false`, edit(`"live-restore": true`, `"live-restore": "yes"`), true},
+		{`dockerd has no option "live-restor"`, edit("live-restore", "live-restor"), false},
+		{`"log-level" has "loud"`, edit("{", `{"log-level": "loud", `), false},
+		{`"bip" has "10.0.0.1"`, edit("{", `{"bip": "10.0.0.1", `), false},
+	} {
+		if err := b.WriteFile(t.Context(), path, []byte(tc.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, argv := range [][]string{{"renew", "docker@host-b"}, {"doctor", "host-b"}, {"check", "--online"}} {
+			if out, err := o.try(argv...); err == nil || !strings.Contains(out, tc.says) {
+				t.Errorf("%v, %s: %v\n%s", argv, tc.says, err, out)
+			}
+		}
+		if out := o.must("plan"); !strings.Contains(out, tc.says) {
+			t.Errorf("plan, %s: %s", tc.says, out)
+		}
+		if out, err := o.try("host", "setup", "host-b", "--yes"); !tc.setup && (err == nil || !strings.Contains(out, tc.says)) {
+			t.Errorf("setup, %s: %v\n%s", tc.says, err, out)
+		} else if tc.setup && err != nil {
+			t.Errorf("setup, %s: %v\n%s", tc.says, err, out)
+		}
+		if now := lastStart(t, b); tc.setup { // which may restart it, into what is right
+			was = now
+			run(t, b, "systemctl", "reset-failed", "docker.service") // it is no failure to be started often here
+		} else {
+			expect(t, now, was)
+		}
+		answers(t, b, o, tc.says)
+	}
+	if err := b.WriteFile(t.Context(), path, []byte(good), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.must("renew", "docker@host-b")
 }
 
 // A cause that has gone unblocks by itself.
@@ -299,6 +355,9 @@ func TestSetUpWithAFirewall(t *testing.T) {
 	if out, err := o.try("host", "setup", "host-b", "--firewall"); err == nil || !strings.Contains(out, "renewer-docker-firewall.service") {
 		t.Errorf("the rules are not shown: %v\n%s", err, out)
 	}
+	if out, err := o.try("host", "check", "host-b", "--firewall"); err == nil || !strings.Contains(out, "renewer-docker-firewall.service") {
+		t.Errorf("check does not show the rules: %v\n%s", err, out)
+	}
 	o.mustThroughKills(5, "host", "setup", "host-b", "--firewall", "--yes")
 	o.must("run", "--once")
 	dials := func() error {
@@ -313,6 +372,23 @@ func TestSetUpWithAFirewall(t *testing.T) {
 		t.Errorf("the second time: %s", out)
 	}
 	o.must("doctor", "host-b")
+	for says, rule := range map[string][]string{
+		"INPUT has no rule any more":       {"-F", "INPUT"},
+		"chain RENEWER-2376 is empty":      {"-F", "RENEWER-2376"},
+		"-j ACCEPT\" lets others in first": {"-I", "INPUT", "-p", "tcp", "--dport", "2376", "-j", "ACCEPT"},
+	} {
+		run(t, b, append([]string{"iptables"}, rule...)...)
+		if err := dials(); err != nil {
+			t.Errorf("%s: the port is closed all the same: %v", says, err)
+		}
+		if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, says) {
+			t.Errorf("doctor, %s: %v\n%s", says, err, out)
+		}
+		o.must("host", "setup", "host-b", "--firewall", "--yes")
+		if o.must("doctor", "host-b"); dials() == nil {
+			t.Errorf("%s: a host that is no client reaches the port after the printed fix", says)
+		}
+	}
 	if err := b.Reboot(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,12 @@ package renewer
 // touched.
 type Doubt struct {
 	// Sure: it would not start. Else it looks odd, and nothing is held for it.
-	Sure bool   `json:"sure"`
-	Unit string `json:"unit"`
-	Peer bool   `json:"peer"` // Unit is a client elsewhere, which would refuse the service
-	Text string `json:"text"`
-	Fix  string `json:"fix"`
+	Sure  bool   `json:"sure"`
+	Unit  string `json:"unit"`
+	Peer  bool   `json:"peer"`  // Unit is a client elsewhere, which would refuse the service
+	Opens bool   `json:"opens"` // it would start, and let in who has no certificate
+	Text  string `json:"text"`
+	Fix   string `json:"fix"`
 }
 
 // String says what would happen.
@@ -16,6 +17,8 @@ func (d Doubt) String() string {
 	switch {
 	case !d.Sure:
 		return d.Unit + ": " + d.Text
+	case d.Opens:
+		return d.Unit + " must not be restarted: " + d.Text
 	case d.Peer:
 		return d.Unit + " would refuse it: " + d.Text
 	default:

@@ -155,4 +155,5 @@ type Container struct {
 	Name    string
 	User    string // as it was told to run as, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
 	Sources []string
+	Started time.Time // by the host's clock; zero: not known
 }

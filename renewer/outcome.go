@@ -38,7 +38,7 @@ type Outcome struct {
 	Err      error   // nil if it was done or held by a guard
 	Missing  Missing // failed
 	NotBegun bool    // activate, failed or lost: nothing was flipped
-	Held     Held    // activate, held
+	Held     Held    // activate, restore: held
 
 	Generation *Generation   // order: what was issued; nil without an error: only its key was made
 	Key        *SealedKey    // order: the private key of Generation

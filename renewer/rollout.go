@@ -332,7 +332,12 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 			return was.State, was.Error
 		}
 		return HostStaged, s.Error
-	case StepActivating, StepActivated, StepRestoring, StepRestored:
+	case StepRestoring:
+		if s.Wait.For(WaitPerson) {
+			return HostBlocked, s.Wait.Why
+		}
+		return HostActivated, s.Error
+	case StepActivating, StepActivated, StepRestored:
 		return HostActivated, s.Error
 	default:
 		return was.State, was.Error

@@ -172,12 +172,16 @@ func (t *transition) place() {
 }
 
 // held goes back to waiting: what a guard holds up has not begun, unless an
-// earlier try was cut off.
+// earlier try was cut off. What goes back stays where it is: its files are back, and its
+// service is as it was.
 func (t *transition) held() {
 	s, h := t.s, t.o.Held
 	kind := map[bool]WaitKind{false: WaitGuard, true: WaitPerson}[h.Blocked]
 	news := !s.Wait.For(kind)
-	if !s.Again {
+	switch {
+	case s.State == StepRestoring:
+		s.Attempts = max(s.Attempts, 1) // a setup of the host may end it
+	case !s.Again:
 		s.State = StepStaged
 	}
 	wait := Wait{Kind: kind, Why: h.Why, Since: t.o.At, Until: h.Deadline, Hint: h.Hint}
@@ -325,6 +329,10 @@ func (t *transition) rooted() {
 }
 
 func (t *transition) restored() {
+	if t.o.End == EndHeld {
+		t.held()
+		return
+	}
 	if t.o.Missing == MissingRevision {
 		t.s.Error += "; there is no way back: " + t.o.Err.Error()
 		t.enter(StepBlocked)

@@ -41,7 +41,7 @@ func (w *Wait) For(kind WaitKind) bool { return w != nil && w.Kind == kind }
 
 // hint returns what to do about the step's error or about what it waits for.
 func (s *Step) hint() string {
-	if s.Hint == "" && s.Wait != nil {
+	if s.Wait.For(WaitPerson) || s.Hint == "" && s.Wait != nil {
 		return s.Wait.Hint
 	}
 	return s.Hint

@@ -39,17 +39,19 @@ func newHost(c *cli, ask asker) *cobra.Command {
 }
 
 func newHostCheck(c *cli, ask asker) *cobra.Command {
-	return &cobra.Command{
+	var firewall bool
+	cmd := &cobra.Command{
 		Use:   "check HOST",
 		Short: "Show what a host needs to serve Docker over TLS",
 		Long: `Shows what renewer host setup would do, and changes nothing. It exits with 1 if
 there is something to do, or something in the way.`,
-		Example:           "  renewer host check host-b",
+		Example: `  renewer host check host-b
+  renewer host check host-b --firewall`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd.Context(), func(s hostService) error {
-				plan, err := s.HostPlan(cmd.Context(), renewer.SetupRequest{Host: args[0]})
+				plan, err := s.HostPlan(cmd.Context(), renewer.SetupRequest{Host: args[0], Firewall: firewall})
 				if err != nil {
 					return err
 				}
@@ -59,11 +61,14 @@ there is something to do, or something in the way.`,
 				if plan.Empty() {
 					return nil
 				}
-				c.say("renewer host setup %s does this", args[0])
+				with := map[bool]string{true: " --firewall"}[firewall]
+				c.say("renewer host setup %s%s does this", args[0], with)
 				return exitError(exitFailed)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&firewall, "firewall", false, "also show the rules that setup --firewall writes")
+	return cmd
 }
 
 func newHostSetup(c *cli, ask asker) *cobra.Command {

@@ -49,7 +49,7 @@ func Commands(p renewer.Placement) [][]string {
 	}
 	out = append(append(out, showEnvironment(unit)), firewallCommands()...)
 	for _, program := range validators {
-		out = append(out, validate(program, DaemonJSON))
+		out = append(out, validate(program, DaemonJSON), help(program))
 	}
 	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil {
 		out = append(out, listeners(port))

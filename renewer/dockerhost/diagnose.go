@@ -19,6 +19,7 @@ type Case struct {
 	Life      time.Duration       // that its issuer gave it, at most what is asked for: it may be dated back by years
 	Roots     []*x509.Certificate // that the ca file should have; nil: not known
 	Placed    bool                // by this inventory, or adopted into it
+	PlacedAt  time.Time           // by our clock; zero: not by this inventory
 	// Facts are of the machine; Err says that it could not be looked at.
 	Facts Facts
 	Err   error

@@ -139,6 +139,8 @@ func dockerUnit(c Case) verdict {
 		return bad("install Docker: apt-get install docker.io", "there is no unit %s", u.Name)
 	case u.Load != "loaded":
 		return bad("systemctl unmask "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+	case u.NoProgram != "" && u.Active != "active" && u.Active != "reloading":
+		return bad(u.rightProgram(), "%s does not run (%s, %s): it starts %s, which is not there", u.Name, u.Active, u.Sub, u.NoProgram)
 	case u.Active == "inactive":
 		return bad("if it was not stopped on purpose: systemctl start "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
 	case u.Active != "active" && u.Active != "reloading":
@@ -197,13 +199,20 @@ func daemonConfig(c Case) verdict {
 		return bad(renewer.Hint(err), "%v", err)
 	}
 	var paths []string
+	without := false
 	for _, ch := range plan.Changes {
+		if d, err := parseDocument(c.Facts.Daemon); err == nil && ch.Path == c.Facts.Daemon.Path && string(d.set(liveRestoreKey, true)) == ch.After {
+			without = true // the files are served all the same; live-restore says so
+			continue
+		}
 		paths = append(paths, ch.Path)
 	}
 	switch {
 	case len(paths) > 0:
 		return bad("renewer host check "+c.Placement.Host+" shows what differs, renewer host setup "+c.Placement.Host+" puts it right",
 			"the Docker daemon is not set up for these files: %s", strings.Join(paths, ", "))
+	case without && c.Facts.Docker.LiveRestore:
+		return warn("renewer host setup "+c.Placement.Host+" writes it there", "live-restore is on in the running daemon, and not in %s: it is off after the next restart", c.Facts.Daemon.Path)
 	case c.Facts.Unit.Stale:
 		return warn("systemctl daemon-reload, then a restart when it suits", "files of %s were changed, and systemd has not read them yet", c.Facts.Unit.Name)
 	}

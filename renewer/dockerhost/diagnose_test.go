@@ -123,7 +123,15 @@ func TestDiagnose(t *testing.T) {
 				{Name: "x", Sources: []string{"/srv/ca.pem"}},
 			}
 		}, "single-file-mount", renewer.FindingWarn, "old has /etc/docker/tls/.renewer/docker@host-b/r1-0/ca.pem; web has /etc/docker/tls/server-key.pem mounted as a single file", "mount the directory"},
+		{"a single file in a container, and a renewal since", func(c *Case) {
+			c.PlacedAt = c.Facts.Ours.Add(-time.Hour)
+			c.Facts.Containers = []renewer.Container{
+				{Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-2 * time.Hour)},
+				{Name: "new", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-time.Minute)},
+			}
+		}, "single-file-mount", renewer.FindingWarn, "web has /etc/docker/tls/server-key.pem mounted as a single file, and was started before the last renewal: it still has the old file", "start the container again"},
 		{"a key that a container's user may not read", func(c *Case) {
+			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{
 				{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}},
@@ -131,7 +139,12 @@ func TestDiagnose(t *testing.T) {
 				{Name: "ca", User: "1000", Sources: []string{"/etc/docker/tls/ca.pem"}},
 			}
 		}, "container-key", renewer.FindingWarn, "app runs as 1000, and /etc/docker/tls/server-key.pem is readable for user 0 alone (mode 0400)", `owner: "1000"`},
+		{"the daemon's own key", func(c *Case) {
+			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
+			c.Facts.Containers = []renewer.Container{{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}}
+		}, "container-key", renewer.FindingWarn, "app runs as 1000", "for dockerd alone"},
 		{"a user of an image", func(c *Case) {
+			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{{Name: "app", User: "dagster", Sources: []string{"/etc/docker"}}}
 		}, "container-key", renewer.FindingWarn, "app runs as dagster", "id -u"},
@@ -167,6 +180,16 @@ func TestDiagnose(t *testing.T) {
 		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
 		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
 		{"not set up", func(c *Case) { c.Facts.Daemon = File{Path: DaemonJSON} }, "daemon-config", renewer.FindingFail, "not set up for these files: /etc/docker/daemon.json", "renewer host check host-b"},
+		{"only live-restore is missing, the guide's file", func(c *Case) {
+			c.Facts.Daemon, c.Facts.Docker.LiveRestore = without(c.Facts.Daemon, liveRestoreKey), false
+		}, "daemon-config", renewer.FindingOK, "as they should be", ""},
+		{"live-restore was taken out of the file", func(c *Case) { c.Facts.Daemon = without(c.Facts.Daemon, liveRestoreKey) }, "daemon-config", renewer.FindingWarn, "off after the next restart", "host setup host-b"},
+		{"an option that dockerd has not", func(c *Case) {
+			c.Facts.Options, c.Facts.Daemon = parseOptions(help2010(t)), with(c.Facts.Daemon, "live-restor", true)
+		}, "daemon-config", renewer.FindingFail, `dockerd has no option "live-restor"`, `write "live-restore"`},
+		{"a profile that is not there", func(c *Case) {
+			c.Facts.Missing, c.Facts.Daemon = []string{"/etc/s.json"}, with(c.Facts.Daemon, "seccomp-profile", "/etc/s.json")
+		}, "daemon-config", renewer.FindingFail, "/etc/s.json, which is not there", "put the file there"},
 		{"syntax error", func(c *Case) { c.Facts.Daemon = file(DaemonJSON, "{") }, "daemon-config", renewer.FindingFail, "/etc/docker/daemon.json:1:1", "by hand"},
 		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not read them yet", "daemon-reload"},
 		{"client refused", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeRejected, alert) }, "client-refused", renewer.FindingFail, "bad certificate", "clientAuth"},
@@ -355,4 +378,14 @@ func TestDiagnoseAFreshHost(t *testing.T) {
 			}
 		}
 	}
+}
+
+func with(f File, key string, value any) File {
+	f.Text = string(document(f.Text).set(key, value))
+	return f
+}
+
+func without(f File, key string) File {
+	f.Text = string(document(f.Text).remove(key))
+	return f
 }

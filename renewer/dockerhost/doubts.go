@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"path"
 	"slices"
 	"strings"
@@ -23,6 +22,8 @@ type Start struct {
 	Daemon   File // that --config-file names, or daemon.json
 	named    bool // by --config-file
 	Sockets  []Socket
+	Options  Options
+	Missing  []string // files that it would read and that are not there
 	// Refused is what dockerd --validate says; empty if nothing, or if it cannot.
 	Refused string
 }
@@ -68,11 +69,19 @@ func InspectStart(ctx context.Context, m Machine, unit string, argv, envFiles []
 	if s.Sockets, err = inspectSockets(ctx, m); err != nil {
 		return s, err
 	}
-	if s.Daemon.Exists && len(argv) > 0 && slices.Contains(validators, argv[0]) {
+	if len(argv) > 0 {
+		s.Options = inspectOptions(ctx, m, argv[0])
+	}
+	if s.Daemon.Exists && s.Options.has("validate") {
 		out, err := m.Output(ctx, validate(argv[0], config))
-		const refusal = "unable to configure the Docker daemon" // 23 and later; before, there is no such flag
+		const refusal = "unable to configure the Docker daemon"
 		if i := strings.Index(out, refusal); err != nil && i >= 0 {
 			s.Refused, _, _ = strings.Cut(out[i:], "\n")
+		}
+	}
+	if d, err := parseDocument(s.Daemon); err == nil {
+		if s.Missing, err = missing(ctx, m, s.reading(d)); err != nil {
+			return s, err
 		}
 	}
 	return s, ctx.Err()
@@ -90,12 +99,29 @@ func (s Start) flags() []directive {
 	return slices.Concat(c.flags, env)
 }
 
+func (s Start) reading(d document) reading {
+	return reading{path: s.Daemon.Path, d: d, flags: s.flags(), options: s.Options, missing: s.Missing}
+}
+
+// missing looks for the files that dockerd would read.
+func missing(ctx context.Context, m Machine, r reading) (names []string, err error) {
+	for _, name := range r.files() {
+		has, err := m.Has(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if !has {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // Doubts says why dockerd might not start, or not as the placement needs it.
 func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 	sure := func(fix, format string, a ...any) {
 		out = append(out, renewer.Doubt{Sure: true, Unit: s.Unit, Text: fmt.Sprintf(format, a...), Fix: fix})
 	}
-	setup := "renewer host setup " + p.Host + " puts it right"
 	if s.named && !s.Daemon.Exists {
 		sure("put the file there, or take --config-file out with systemctl edit "+s.Unit, "--config-file names %s, which is not there", s.Daemon.Path)
 		return out
@@ -105,46 +131,125 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 		sure(renewer.Hint(err), "%v", err)
 		return out
 	}
+	if s.Daemon.Exists && strings.TrimSpace(s.Daemon.Text) == "" && s.Options.known() && !s.Options.has("validate") { // later versions take it
+		sure(setupPuts(p), "%s is empty: this dockerd stops with EOF", s.Daemon.Path)
+	}
+	r := s.reading(d)
+	r.missing = slices.DeleteFunc(slices.Clone(s.Missing), func(name string) bool { return places(p, name) })
+	out = append(out, s.bothWays(d, p)...)
+	if s.Refused != "" && len(out) == 0 {
+		sure("put it right there: dockerd --validate --config-file="+s.Daemon.Path+" tries it", "dockerd says: %s", s.Refused)
+	}
+	for _, f := range r.faults() {
+		if !f.seen && s.Refused == "" {
+			sure(f.fix, "%s", f.text)
+		}
+	}
+	listen := addressesOf(r.flags)
+	if _, err := d.get("hosts", &listen); err == nil && len(listen) == 0 {
+		listen = addressesOf(r.flags)
+	}
+	held, given := s.bySockets(listen)
+	out = append(append(out, held...), s.exposed(r, p, append(given, listen...))...)
+	return append(out, s.others(r, p)...)
+}
+
+func setupPuts(p renewer.Placement) string { return "renewer host setup " + p.Host + " puts it right" }
+
+// places reports whether a file is one that renewer keeps at a placement.
+func places(p renewer.Placement, name string) bool {
+	for _, file := range p.Files {
+		if name == path.Join(p.Dir, file) {
+			return true
+		}
+	}
+	return false
+}
+
+// bothWays are directives that are given twice.
+func (s Start) bothWays(d document, p renewer.Placement) (out []renewer.Doubt) {
 	var both []string
-	flags := s.flags()
-	for _, fl := range flags {
+	for _, fl := range s.flags() {
 		if fl.clashes(d) || fl.key == "hosts" && d.has("hosts") {
 			both = append(both, fl.key)
 		}
 	}
 	slices.Sort(both)
 	for _, key := range slices.Compact(both) {
-		sure(fmt.Sprintf("take %q out of %s, or the flag out of the unit; %s", key, s.Daemon.Path, setup),
-			"%q is in %s and a flag of %s: dockerd does not start with both", key, s.Daemon.Path, s.Unit)
+		out = append(out, renewer.Doubt{
+			Sure: true, Unit: s.Unit, Text: fmt.Sprintf("%q is in %s and a flag of %s: dockerd does not start with both", key, s.Daemon.Path, s.Unit),
+			Fix: fmt.Sprintf("take %q out of %s, or the flag out of the unit; %s", key, s.Daemon.Path, setupPuts(p)),
+		})
 	}
-	if s.Refused != "" && len(out) == 0 {
-		sure("put it right there: dockerd --validate --config-file="+s.Daemon.Path+" tries it", "dockerd says: %s", s.Refused)
-	}
-	listen := addressesOf(flags)
-	if _, err := d.get("hosts", &listen); err == nil && len(listen) == 0 {
-		listen = addressesOf(flags)
-	}
-	for _, h := range listen {
-		_, port, ok := tcp(h)
-		if !ok {
+	return out
+}
+
+// bySockets compares the addresses with the socket units that listen: held are ports that
+// dockerd cannot have, given are addresses that it gets from systemd.
+func (s Start) bySockets(listen []string) (held []renewer.Doubt, given []string) {
+	for _, socket := range s.Sockets {
+		at := socket.tcpAddress()
+		_, port, isTCP := tcp(at)
+		if at == "" || !isTCP || !socket.Active {
 			continue
 		}
-		for _, socket := range s.Sockets {
-			at := socket.tcpAddress()
-			if _, held, isTCP := tcp(at); at == "" || !isTCP || held != port || !socket.Active || isLoopback(at) != isLoopback(h) && !isWildcard(at) && !isWildcard(h) {
+		if slices.Contains(socket.Starts, s.Unit) && slices.Contains(listen, "fd://") {
+			given = append(given, at)
+		}
+		for _, h := range listen {
+			_, wanted, ok := tcp(h)
+			if !ok || port != wanted || isLoopback(at) != isLoopback(h) && !isWildcard(at) && !isWildcard(h) {
 				continue
 			}
-			sure("on the host: systemctl disable --now "+socket.Unit+", or take -H "+h+" out", "%s listens on port %s, so dockerd cannot bind %s", socket.Unit, port, h)
+			held = append(held, renewer.Doubt{
+				Sure: true, Unit: s.Unit, Text: fmt.Sprintf("%s listens on port %s, so dockerd cannot bind %s", socket.Unit, port, h),
+				Fix: "on the host: systemctl disable --now " + socket.Unit + ", or take -H " + h + " out",
+			})
 		}
 	}
-	var verify bool
-	_, _ = d.get("tlsverify", &verify)
-	verify = verify || slices.ContainsFunc(flags, func(f directive) bool { return f.key == "tlsverify" && f.value != "false" })
-	if _, port, err := net.SplitHostPort(p.Probe.Address); err == nil && !verify && slices.ContainsFunc(listen, func(h string) bool {
-		_, at, ok := tcp(h)
-		return ok && at == port
-	}) {
-		out = append(out, renewer.Doubt{Unit: s.Unit, Text: fmt.Sprintf("after a restart it would be open to clients without a certificate: %s has no tlsverify", s.Daemon.Path), Fix: setup})
+	return held, given
+}
+
+// exposed are TCP addresses at which dockerd would answer who has no certificate of the
+// fleet. Nothing is restarted into that, though dockerd would start.
+func (s Start) exposed(r reading, p renewer.Placement, listen []string) (out []renewer.Doubt) {
+	for _, h := range listen {
+		if _, _, ok := tcp(h); !ok {
+			continue
+		}
+		how := r.exposure(h)
+		if how == "" {
+			if on, _ := r.boolean("tls"); on && !s.Options.known() && !r.d.has("tlsverify") && !r.flagged("tlsverify") {
+				out = append(out, renewer.Doubt{
+					Unit: s.Unit, Text: "before version 20.10 \"tls\": true alone asks no client for a certificate", Fix: fmt.Sprintf("set \"tlsverify\": true in %s", s.Daemon.Path),
+				})
+			}
+			continue
+		}
+		fix := fmt.Sprintf("set \"tlsverify\": true in %s; %s", s.Daemon.Path, setupPuts(p))
+		switch _, verified := r.tls(); {
+		case verified:
+			fix = fmt.Sprintf("add \"tlscacert\" to %s; %s", s.Daemon.Path, setupPuts(p))
+		case r.flagged("tlsverify"):
+			fix = fmt.Sprintf("take --tlsverify out with systemctl edit %s; %s", s.Unit, setupPuts(p))
+		}
+		return append(out, renewer.Doubt{Sure: r.keeps(p, h), Opens: true, Unit: s.Unit, Text: how, Fix: fix})
+	}
+	return out
+}
+
+// others are files that dockerd has in the place of those that renewer keeps.
+func (s Start) others(r reading, p renewer.Placement) (out []renewer.Doubt) {
+	if p.Probe.Kind != renewer.ProbeDocker {
+		return nil
+	}
+	files := r.files()
+	for _, key := range []string{"tlscert", "tlskey"} {
+		if file := files[key]; file != "" && !places(p, file) && !slices.Contains(s.Missing, file) {
+			out = append(out, renewer.Doubt{
+				Unit: s.Unit, Text: fmt.Sprintf("%q is %s: unless it leads to what renewer keeps in %s, dockerd does not serve that", key, file, p.Dir), Fix: setupPuts(p),
+			})
+		}
 	}
 	return out
 }

@@ -28,6 +28,8 @@ type Facts struct {
 	Unit      Unit
 	Daemon    File // daemon.json, or what --config-file names
 	DropIn    File // ours
+	Options   Options
+	Missing   []string // files that dockerd would read and that are not there
 	Docker    renewer.DockerState
 	Sockets   []Socket // that systemd listens on
 	Swarm     bool     // the daemon is in a swarm
@@ -92,6 +94,14 @@ func Inspect(ctx context.Context, m Machine, p renewer.Placement) (Facts, error)
 	}
 	if f.DropIn, err = readFile(ctx, m, DropIn(p)); err != nil {
 		return f, err
+	}
+	if c, err := commandOf(f.Unit); err == nil && f.Unit.NoProgram == "" {
+		f.Options = inspectOptions(ctx, m, c.program.text)
+		if d, err := parseDocument(f.Daemon); err == nil {
+			if f.Missing, err = missing(ctx, m, reading{d: d}); err != nil {
+				return f, err
+			}
+		}
 	}
 	// A daemon that systemd has stopped is not asked: its socket would start it.
 	if f.Unit.Active == "active" || f.Unit.Active == "reloading" {

@@ -25,8 +25,12 @@ type Wall struct {
 	IPv6   string // of ip6tables; empty: there is none
 	// Closed is the chain of somebody else's nftables rules that drops by default.
 	Closed string
-	Unit   File // ours
-	Active bool // it is loaded
+	UFW    string // what ufw status says, where it is active
+	Unit   File   // ours
+	Active bool   // it is loaded
+	// Live are the rules that the kernel goes by now, by program; LiveErr: some could not be read.
+	Live    map[string]string
+	LiveErr error
 }
 
 var walls = []struct{ tool, path string }{
@@ -41,7 +45,7 @@ func firewallCommands() [][]string {
 	return [][]string{
 		wallState(),
 		{"ufw", "status"},
-		{"nft", "list", "chains"},
+		{"nft", "list", "chains"}, liveRules["nft"], liveRules["iptables"], liveRules["ip6tables"],
 		systemctl("enable", "--now", "--", firewallUnit), systemctl("restart", "--", firewallUnit), systemctl("disable", "--now", "--", firewallUnit),
 	}
 }
@@ -57,7 +61,9 @@ func InspectWall(ctx context.Context, m Machine) (w Wall, err error) {
 		if err != nil {
 			return w, err
 		}
-		w.Active = strings.TrimSpace(state) == "active"
+		if w.Active = strings.TrimSpace(state) == "active"; w.Active {
+			w.inspectLive(ctx, m)
+		}
 	}
 	for _, wall := range walls {
 		has, err := m.Has(ctx, wall.path)
@@ -76,6 +82,7 @@ func InspectWall(ctx context.Context, m Machine) (w Wall, err error) {
 			if !strings.Contains(out, "Status: active") {
 				continue
 			}
+			w.UFW = out
 		case "nft":
 			out, err := m.Output(ctx, []string{"nft", "list", "chains"})
 			if err != nil {
@@ -131,8 +138,12 @@ func WithWall(plan renewer.HostPlan, w Wall, p renewer.Placement, clients []neti
 		return plan, misconfigured("nft insert rule "+w.Closed+" "+rule+", and the same into /etc/nftables.conf",
 			"the chain %s of the host's own nftables rules drops what it does not know, so the rule belongs there", w.Closed)
 	}
+	if taken := takenInUFW(w.UFW, port); taken != "" {
+		return plan, misconfigured("ufw delete "+taken+" on the host, then the setup again, which lets the clients in",
+			"ufw lets everybody in to port %s, and keeps that rule where another one would close it", port)
+	}
 	want := wallUnit(w, port, clients)
-	if want == w.Unit.Text && w.Active {
+	if want == w.Unit.Text && w.Active && w.gap(port) == "" {
 		return plan, nil
 	}
 	if w.Unit.Link {
@@ -144,6 +155,9 @@ func WithWall(plan renewer.HostPlan, w Wall, p renewer.Placement, clients []neti
 	}
 	plan.Changes = append(slices.Clone(plan.Changes), change(w.Unit, want, mode))
 	plan.Notes = slices.DeleteFunc(slices.Clone(plan.Notes), func(n string) bool { return strings.Contains(n, "is not opened in a firewall") })
+	if why := w.gap(port); why != "" {
+		plan.Notes = append(plan.Notes, "the rules are not in force: "+why+"; they are loaded again")
+	}
 	plan.Notes = append(plan.Notes, fmt.Sprintf("port %s is opened to %s alone, by %s; systemctl disable --now %s takes that back", port, strings.Join(list, ", "), w.Tool, firewallUnit))
 	return plan.Sealed(), nil
 }
@@ -153,11 +167,14 @@ func wallUnit(w Wall, port string, clients []netip.Addr) string {
 	var start, stop []string
 	switch w.Tool {
 	case "ufw":
+		// Each goes in front of what is there, so the last comes first.
+		rules := []string{"deny proto tcp to any port " + port}
 		for _, a := range clients {
-			rule := "allow proto tcp from " + a.String() + " to any port " + port
-			start, stop = append(start, w.Path+" "+rule), append(stop, w.Path+" delete "+rule)
+			rules = append(rules, "allow proto tcp from "+a.String()+" to any port "+port)
 		}
-		start, stop = append(start, w.Path+" deny proto tcp to any port "+port), append(stop, w.Path+" delete deny proto tcp to any port "+port)
+		for _, rule := range rules {
+			start, stop = append(start, w.Path+" prepend "+rule), append(stop, w.Path+" delete "+rule)
+		}
 	case "nft":
 		const table = "inet renewer_docker"
 		rule := w.Path + " add rule " + table + " input "
@@ -224,6 +241,10 @@ func firewall(c Case) verdict {
 	switch {
 	case !w.Active:
 		return bad("systemctl enable --now "+firewallUnit+" on the host", "%s does not run: the firewall does not keep others from port %s", firewallUnit, port)
+	case w.gap(port) != "":
+		return bad(again+" loads the rules anew, in front", "the firewall does not keep others from port %s: %s", port, w.gap(port))
+	case w.LiveErr != nil:
+		return unknown(renewer.Hint(w.LiveErr), "whether the firewall's rules for port %s are in force is not known: %v", port, w.LiveErr)
 	case len(c.Clients) > 0 && wallUnit(w, port, c.Clients) != w.Unit.Text:
 		return warn(again+" writes them anew", "the firewall's rules for port %s are not those of the clients known now", port)
 	}

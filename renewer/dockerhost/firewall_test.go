@@ -26,8 +26,8 @@ func TestFirewallRules(t *testing.T) {
 	}{
 		"ufw": {
 			tools: map[string]string{"/usr/sbin/ufw": "Status: active\n", "/usr/sbin/nft": "", "/usr/sbin/iptables": ""},
-			start: []string{"/usr/sbin/ufw allow proto tcp from 10.0.1.9 to any port 2376", "/usr/sbin/ufw allow proto tcp from fd00::9 to any port 2376", "/usr/sbin/ufw deny proto tcp to any port 2376"},
-			stop:  []string{"-/usr/sbin/ufw delete allow proto tcp from 10.0.1.9 to any port 2376", "-/usr/sbin/ufw delete allow proto tcp from fd00::9 to any port 2376", "-/usr/sbin/ufw delete deny proto tcp to any port 2376"},
+			start: []string{"/usr/sbin/ufw prepend deny proto tcp to any port 2376", "/usr/sbin/ufw prepend allow proto tcp from 10.0.1.9 to any port 2376", "/usr/sbin/ufw prepend allow proto tcp from fd00::9 to any port 2376"},
+			stop:  []string{"-/usr/sbin/ufw delete deny proto tcp to any port 2376", "-/usr/sbin/ufw delete allow proto tcp from 10.0.1.9 to any port 2376", "-/usr/sbin/ufw delete allow proto tcp from fd00::9 to any port 2376"},
 		},
 		"nftables, ufw is off": {
 			tools: map[string]string{"/usr/sbin/ufw": "Status: inactive\n", "/usr/sbin/nft": "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n"},
@@ -55,6 +55,10 @@ func TestFirewallRules(t *testing.T) {
 				"-/usr/sbin/iptables -D INPUT -p tcp --dport 2376 -j RENEWER-2376", "-/usr/sbin/iptables -F RENEWER-2376", "-/usr/sbin/iptables -X RENEWER-2376",
 				"-/usr/sbin/ip6tables -D INPUT -p tcp --dport 2376 -j RENEWER-2376", "-/usr/sbin/ip6tables -F RENEWER-2376", "-/usr/sbin/ip6tables -X RENEWER-2376",
 			},
+		},
+		"ufw, with the port open to all": {
+			tools: map[string]string{"/usr/sbin/ufw": "Status: active\n\n--\n2376/tcp                   ALLOW       Anywhere\n"},
+			says:  "ufw lets everybody in to port 2376",
 		},
 		"nothing at all": {says: "there is no firewall on host-b"},
 		"rules of somebody else that drop": {
@@ -143,6 +147,14 @@ func TestSetupWithAFirewall(t *testing.T) {
 	if got := level(clients); got != renewer.FindingWarn {
 		t.Errorf("a client too many: %s", got)
 	}
+	m.flushed = true
+	if got, plan := level(more), walled(t, m, more); got != renewer.FindingFail || plan.Restart || !strings.Contains(strings.Join(plan.Notes, ""), "not in force: nft") {
+		t.Errorf("flushed: %s, %s", got, shown(plan, nil))
+	}
+	must(t, setup(m).Apply(t.Context(), walled(t, m, more)))
+	if got := level(more); got != renewer.FindingOK {
+		t.Errorf("mended: %s", got)
+	}
 	m.walled = false
 	if got := level(more); got != renewer.FindingFail {
 		t.Errorf("stopped: %s", got)
@@ -179,5 +191,81 @@ func TestAFirewallIsTakenBack(t *testing.T) {
 	plan, files := walled(t, m, clients), maps.Clone(m.files)
 	if err := setup(m).Apply(t.Context(), plan); err == nil || m.starts > 0 || !maps.Equal(m.files, files) {
 		t.Errorf("rules that cannot be loaded: %v, %d starts", err, m.starts)
+	}
+}
+
+// Each tool's own listing was taken from a Debian host that setup --firewall had been run on,
+// and after the change that the name says.
+func TestFirewallRulesInForce(t *testing.T) {
+	t.Parallel()
+	unit := func(tool string) Wall {
+		w := Wall{Looked: true, Tool: tool, Path: "/usr/sbin/" + tool, Active: true}
+		if tool == "iptables" {
+			w.IPv6 = "/usr/sbin/ip6tables"
+		}
+		w.Unit = file(firewallFile, wallUnit(w, "2376", clients))
+		return w
+	}
+	const (
+		input  = "-P INPUT ACCEPT\n-P FORWARD DROP\n-N RENEWER-2376\n"
+		jump   = "-A INPUT -p tcp -m tcp --dport 2376 -j RENEWER-2376\n"
+		chain4 = "-A RENEWER-2376 -i lo -j ACCEPT\n-A RENEWER-2376 -s 10.0.1.9/32 -j ACCEPT\n-A RENEWER-2376 -j DROP\n"
+		chain6 = "-A RENEWER-2376 -i lo -j ACCEPT\n-A RENEWER-2376 -s fd00::9/128 -j ACCEPT\n-A RENEWER-2376 -j DROP\n"
+		good6  = input + jump + chain6
+		table  = "table inet renewer_docker {\n\tchain input {\n\t\ttype filter hook input priority filter - 10; policy accept;\n"
+		first  = "\t\tiif \"lo\" accept\n\t\ttcp dport 2376 ip saddr 10.0.1.9 accept\n\t\ttcp dport 2376 ip6 saddr fd00::9 accept\n"
+		drop   = "\t\ttcp dport 2376 drop\n"
+		end    = "\t}\n}\n"
+		head   = "Status: active\n\nTo                         Action      From\n--                         ------      ----\n"
+		allows = "2376/tcp                   ALLOW       10.0.1.9\n"
+		deny   = "2376/tcp                   DENY        Anywhere\n"
+		six    = "2376/tcp                   ALLOW       fd00::9\n2376/tcp (v6)              DENY        Anywhere (v6)\n"
+	)
+	for name, tc := range map[string]struct {
+		tool, rules, rules6 string
+		gap                 string
+	}{
+		"iptables":                         {"iptables", input + jump + chain4, good6, ""},
+		"flushed":                          {"iptables", input + chain4, good6, "iptables: INPUT has no rule any more"},
+		"flushed for IPv6":                 {"iptables", input + jump + chain4, input, "ip6tables: INPUT has no rule"},
+		"the chain is empty":               {"iptables", input + jump, good6, "RENEWER-2376 is empty"},
+		"the chain does not drop":          {"iptables", input + jump + strings.ReplaceAll(chain4, "DROP", "RETURN"), good6, "RENEWER-2376 was changed"},
+		"another client in the chain":      {"iptables", input + jump + "-A RENEWER-2376 -s 10.9.9.9/32 -j ACCEPT\n" + chain4, good6, "was changed"},
+		"the port, for all, in front":      {"iptables", input + "-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT\n" + jump + chain4, good6, `"-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT" lets others in first`},
+		"everything in front":              {"iptables", input + "-A INPUT -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
+		"a network in front":               {"iptables", input + "-A INPUT -s 10.0.0.0/8 -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
+		"all but one in front":             {"iptables", input + "-A INPUT ! -s 10.0.1.9/32 -p tcp -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
+		"ports in front":                   {"iptables", input + "-A INPUT -p tcp -m multiport --dports 22,2000:3000 -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
+		"by another chain":                 {"iptables", input + "-N my\n-A INPUT -p tcp -j my\n-A my -m state --state NEW -j ACCEPT\n" + jump + chain4, good6, `"-A my -m state --state NEW -j ACCEPT"`},
+		"a chain that only returns":        {"iptables", input + "-N f2b\n-A INPUT -p tcp -j f2b\n-A f2b -s 1.2.3.4/32 -j REJECT\n-A f2b -j RETURN\n-A f2b -j ACCEPT\n" + jump + chain4, good6, ""},
+		"what others have in front":        {"iptables", input + "-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -s 10.0.1.9/32 -p tcp -m tcp --dport 2376 -j ACCEPT\n-A INPUT -j LOG\n" + jump + chain4, good6, ""},
+		"behind":                           {"iptables", input + jump + "-A INPUT -j ACCEPT\n" + chain4, good6, ""},
+		"everything is dropped before":     {"iptables", input + "-A INPUT -j DROP\n" + jump + chain4, good6, "INPUT has no rule any more"},
+		"only some come to the chain":      {"iptables", input + "-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 2376 -j RENEWER-2376\n" + chain4, good6, "INPUT has no rule any more"},
+		"nftables":                         {"nft", table + first + drop + end, "", ""},
+		"a table of others before":         {"nft", "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t\taccept\n\t}\n}\n" + table + first + drop + end, "", ""},
+		"the table is gone":                {"nft", "", "", "renewer_docker is gone"},
+		"the rules are flushed":            {"nft", table + end, "", "rules of inet renewer_docker were changed"},
+		"the last rule is gone":            {"nft", table + first + end, "", "were changed"},
+		"a rule was inserted":              {"nft", table + "\t\ttcp dport 2376 accept\n" + first + drop + end, "", "were changed: tcp dport 2376 accept;"},
+		"the chain hangs on another hook":  {"nft", strings.Replace(table, "hook input", "hook output", 1) + first + drop + end, "", "is gone"},
+		"ufw":                              {"ufw", head + allows + deny + six, "", ""},
+		"ufw with others":                  {"ufw", head + "22/tcp                     ALLOW       Anywhere\nOpenSSH                    ALLOW       Anywhere\n2376/udp                   ALLOW       Anywhere\n" + allows + deny + six, "", ""},
+		"ufw is off":                       {"ufw", "Status: inactive\n", "", "it is not active"},
+		"ufw lets all in first":            {"ufw", head + "2376/tcp                   ALLOW IN    Anywhere\n" + allows + deny + six, "", "2376/tcp ALLOW IN Anywhere lets others in first"},
+		"ufw lets all in first, by a span": {"ufw", head + "2000:3000/tcp              LIMIT       Anywhere\n" + allows + deny + six, "", "lets others in first"},
+		"ufw lets a network in first":      {"ufw", head + "Anywhere                   ALLOW       10.0.0.0/8\n" + allows + deny + six, "", "lets others in first"},
+		"ufw lets all of IPv6 in":          {"ufw", head + allows + deny + "2376/tcp (v6)              ALLOW       Anywhere (v6)\n", "", "lets others in first"},
+		"ufw lets all in behind":           {"ufw", head + allows + deny + "2376                       ALLOW       Anywhere\n" + six, "", ""},
+		"ufw without the last rule":        {"ufw", head + allows, "", "the rule that closes the port is gone"},
+	} {
+		w := unit(tc.tool)
+		w.Live = map[string]string{tc.tool: tc.rules}
+		if tc.tool == "iptables" {
+			w.Live["ip6tables"] = tc.rules6
+		}
+		if got := w.gap("2376"); (got == "") != (tc.gap == "") || !strings.Contains(got, tc.gap) {
+			t.Errorf("%s: %q, want %q", name, got, tc.gap)
+		}
 	}
 }

@@ -31,9 +31,10 @@ type machine struct {
 	deaf        bool // a reload does nothing
 	refuse      bool // dockerd does not start with TLS settings, whatever they are
 
-	tools  map[string]string // firewall programs, and what they say
-	walled bool              // the unit of the rules is active
-	broken bool              // it cannot be started
+	tools   map[string]string // firewall programs, and what they say
+	walled  bool              // the unit of the rules is active
+	broken  bool              // it cannot be started
+	flushed bool              // somebody took the rules away
 
 	at     int
 	effect bool // the failing call has its effect
@@ -146,7 +147,12 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 				out += "LISTEN 0 4096 " + a + " *:*\n"
 			}
 			return nil
-		case "ufw", "nft":
+		case "nft":
+			if out = m.tools["/usr/sbin/nft"]; argv[2] == "ruleset" {
+				out = m.ruleset()
+			}
+			return nil
+		case "ufw":
 			out = m.tools["/usr/sbin/"+argv[0]]
 			return nil
 		case "docker":
@@ -178,6 +184,20 @@ func (m *machine) Output(ctx context.Context, argv []string) (out string, err er
 	return out, err
 }
 
+// ruleset is what the unit has given nft.
+func (m *machine) ruleset() string {
+	if !m.walled || m.flushed {
+		return ""
+	}
+	out := "table inet renewer_docker {\n\tchain input {\n\t\ttype filter hook input priority filter - 10; policy accept;\n"
+	for _, e := range service(m.files[firewallFile].text) {
+		if _, rule, ok := strings.Cut(e.value, " add rule inet renewer_docker input "); ok {
+			out += "\t\t" + strings.Replace(rule, "iif lo", `iif "lo"`, 1) + "\n"
+		}
+	}
+	return out + "\t}\n}\n"
+}
+
 // wall is the unit of the firewall's rules.
 func (m *machine) wall(verb string) (string, error) {
 	_, there := m.files[firewallFile]
@@ -192,7 +212,7 @@ func (m *machine) wall(verb string) (string, error) {
 	case !there || m.broken:
 		return "", errors.New("Job for " + firewallUnit + " failed")
 	}
-	m.walled = true
+	m.walled, m.flushed = true, false
 	return "", nil
 }
 

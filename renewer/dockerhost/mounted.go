@@ -52,17 +52,25 @@ func (k KeyFile) readableBy(user string) (readable, known bool) {
 // singleMounts looks for containers that have a managed file alone: a rename does not
 // reach them, so they keep the old file until they are started again.
 func singleMounts(c Case) verdict {
-	var found []string
+	var found, stale []string
 	for _, box := range c.Facts.Containers {
 		for _, source := range box.Sources {
 			inside := strings.HasPrefix(source, path.Join(c.Placement.Dir, ".renewer")+"/")
 			for _, name := range c.Placement.Files {
 				inside = inside || source == path.Join(c.Placement.Dir, name)
 			}
-			if inside {
+			switch placed := c.PlacedAt.Add(c.Facts.Clock.Sub(c.Facts.Ours)); {
+			case inside && !c.PlacedAt.IsZero() && !box.Started.IsZero() && box.Started.Before(placed):
+				stale = append(stale, fmt.Sprintf("%s has %s", box.Name, source))
+			case inside:
 				found = append(found, fmt.Sprintf("%s has %s", box.Name, source))
 			}
 		}
+	}
+	if len(stale) > 0 {
+		slices.Sort(stale)
+		return warn("start the container again, with the directory mounted instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro)",
+			"%s mounted as a single file, and was started before the last renewal: it still has the old file", strings.Join(slices.Compact(stale), "; "))
 	}
 	if len(found) == 0 {
 		return verdict{}
@@ -98,7 +106,10 @@ func containerKey(c Case) verdict {
 	if len(found) == 0 {
 		return verdict{}
 	}
-	if fix == "" {
+	switch {
+	case c.docker():
+		fix = "the key of the Docker daemon is for dockerd alone: give a client of Docker a certificate of its own (profile docker-client), and mount the directory of that"
+	case fix == "":
 		fix = "if it needs the key: owner: with the number of its user (docker exec CONTAINER id -u) for the entry, then renewer renew " + c.Placement.Certificate
 	}
 	slices.Sort(found)

@@ -1,7 +1,7 @@
 package dockerhost
 
 import (
-	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
 	"net"
@@ -72,7 +72,7 @@ func (pl *planner) read() (err error) {
 		return err
 	}
 	if u := pl.f.Unit; u.NoProgram != "" {
-		return misconfigured(cmp.Or(u.where(), "install Docker, or put the path right with systemctl edit "+u.Name),
+		return misconfigured(u.rightProgram(),
 			"%s starts %s, which is not there", u.Name, u.NoProgram)
 	}
 	if pl.daemon, err = parseDocument(pl.f.Daemon); err != nil {
@@ -95,6 +95,9 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 	after := pl.desiredDaemon()
 	dropIn, after, err := pl.desiredDropIn(after)
 	if err != nil {
+		return out, err
+	}
+	if err := pl.startsWith(after); err != nil {
 		return out, err
 	}
 	for _, c := range []struct {
@@ -126,6 +129,19 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 		out.Notes = append(out.Notes, pl.notes...)
 	}
 	return out.Sealed(), nil
+}
+
+// startsWith refuses a daemon.json that dockerd would not start with though it has the
+// settings: what is wrong in it is its owner's to put right.
+func (pl *planner) startsWith(after document) error {
+	r := reading{path: pl.f.Daemon.Path, d: after, options: pl.f.Options, flags: slices.Concat(pl.cmd.flags, pl.cmd.env)}
+	r.missing = slices.DeleteFunc(slices.Clone(pl.f.Missing), func(name string) bool { return places(pl.p, name) })
+	for _, f := range r.faults() {
+		if !f.seen {
+			return misconfigured(f.fix, "dockerd would not start: %s", f.text)
+		}
+	}
+	return nil
 }
 
 func change(f File, want string, mode fs.FileMode) renewer.FileChange {
@@ -194,10 +210,19 @@ func (pl *planner) aboutRestart() {
 	}
 }
 
-// where says which file has the wrong path of dockerd, and the right one.
-func (u Unit) where() string {
+// RightProgram is the fix for a unit whose dockerd is not there; empty for any other.
+func RightProgram(ctx context.Context, m Machine, unit string) string {
+	if u, err := inspectUnit(ctx, m, unit); err == nil && u.NoProgram != "" {
+		return u.rightProgram()
+	}
+	return ""
+}
+
+// rightProgram says which file has the wrong path of dockerd, and the right one.
+func (u Unit) rightProgram() string {
+	const other = "install Docker, or put the path right with systemctl edit "
 	if u.Program == "" {
-		return ""
+		return other + u.Name
 	}
 	for _, f := range slices.Backward(u.Files) {
 		for _, e := range service(f.Text) {
@@ -206,5 +231,5 @@ func (u Unit) where() string {
 			}
 		}
 	}
-	return ""
+	return other + u.Name
 }

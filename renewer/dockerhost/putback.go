@@ -89,6 +89,9 @@ func (w *work) ended(ctx context.Context, cause error, failed []error) error {
 			}
 		}
 		back := "everything is back as it was"
+		if !w.before.Running && w.restart {
+			back += ", and " + unitOf(w.Placement) + " does not run, as before"
+		}
 		if w.keeps && !w.before.LiveRestore {
 			back += ", but that live-restore is on in the daemon until it is restarted, and its containers have gone on"
 		}

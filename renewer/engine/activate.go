@@ -141,11 +141,15 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 	if held.Why == "" {
 		held = e.guard(ctx, jobs) // the last look before the service is touched
 	}
-	if held.Why != "" {
+	hold := func() []renewer.Outcome {
 		for i := range outs {
 			outs[i] = renewer.Outcome{Action: outs[i].Action, End: renewer.EndHeld, Held: held}
 		}
 		return outs
+	}
+	back := jobs[0].Kind == renewer.ActRestore // its files are of use without a restart too
+	if held.Why != "" && !back {
+		return hold()
 	}
 	var flipped []int
 	silent := true
@@ -163,6 +167,9 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 		out.Dir, out.Rereads, out.Settle = j.placement.Dir, j.rereads(), j.placement.Settle(j.cert)
 		flipped = append(flipped, i)
 		silent = silent && out.Rereads
+	}
+	if held.Why != "" && len(flipped) > 0 {
+		return hold()
 	}
 	if len(flipped) == 0 || silent || jobs[0].rollout.Quiet && jobs[0].Kind == renewer.ActActivate {
 		return outs

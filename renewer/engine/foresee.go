@@ -65,10 +65,11 @@ func inItsWords(ctx context.Context, host Host, a renewer.Activation, err error)
 const foresightTimeout = 20 * time.Second
 
 // foresee holds an activation after which the service would not be there, or could
-// not be seen. What goes back is never held up; no force lets it pass.
+// not be seen; no force lets it pass. What goes back is held only by what is sure: then
+// its files are back, and what still runs is left running.
 func (e *Engine) foresee(ctx context.Context, jobs []job) renewer.Held {
 	for _, j := range jobs {
-		if j.Kind != renewer.ActActivate || j.rollout.Quiet || j.rereads() {
+		if j.Kind == renewer.ActActivate && j.rollout.Quiet || j.rereads() {
 			continue
 		}
 		host, err := j.host()
@@ -94,9 +95,9 @@ func (e *Engine) foreseen(ctx context.Context, j job, host Foresight) renewer.He
 	if held := renewer.Doubted(doubts); held.Why != "" {
 		return held
 	}
-	// A first placement, and what is about to expire, go ahead: see hidden.
+	// A first placement, what is about to expire and what goes back go ahead: see hidden.
 	end := j.cert.Deadline(j.current)
-	if j.current == nil || end.Near(e.Now()) {
+	if j.Kind == renewer.ActRestore || j.current == nil || end.Near(e.Now()) {
 		return renewer.Held{}
 	}
 	if err := e.unseen(ctx, j, host); err != nil {

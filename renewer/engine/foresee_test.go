@@ -108,6 +108,54 @@ func TestWhatWouldNotStartAgainIsNotRestarted(t *testing.T) {
 	})
 }
 
+// Going back restarts nothing either that would not start: its files are back, what runs is
+// left running, and it ends by itself when the cause has gone.
+func TestWhatGoesBackIsNotRestartedIntoAFailure(t *testing.T) {
+	scene(t, Asked, oneDocker, func(t *testing.T, b *bench) {
+		if res := b.pass(); res.Failed() {
+			t.Fatalf("result %+v", res)
+		}
+		m := b.machine("a")
+		first := b.row("docker").Fingerprint
+		b.refuseNew("a", first)
+		doubt := []renewer.Doubt{{Sure: true, Opens: true, Unit: "docker.service", Text: "it would be open", Fix: "close it"}}
+		m.set(func(m *machine) {
+			m.fail = func(call, _ string) error {
+				if call == "activate" {
+					m.doubts = doubt // somebody edits it meanwhile
+				}
+				return nil
+			}
+		})
+		_, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
+		must(t, err)
+		row := b.row("docker")
+		if n := m.activated["systemd restart docker.service"]; n != 2 || row.Status != renewer.StatusBlocked || !strings.Contains(row.Hosts[0].Error, "docker.service must not be restarted: it would be open") {
+			t.Fatalf("%d restarts, row %+v", n, row)
+		}
+		if pl := m.places["docker"]; leafOf(pl.revisions[pl.live]) != first {
+			t.Errorf("%s is live, want %s", leafOf(pl.revisions[pl.live]), first)
+		}
+		time.Sleep(5 * renewer.GuardInterval) // each look is one, and no event more
+		events, err := b.store.Events(renewer.EventFilter{Certificate: "docker"})
+		must(t, err)
+		said := 0
+		for _, ev := range events {
+			if ev.Type == renewer.EventRolloutWaiting {
+				said++
+			}
+		}
+		if stuck, err := b.eng.Restoring(context.Background(), "docker", "a"); err != nil || !stuck || said != 1 || m.activated["systemd restart docker.service"] != 2 {
+			t.Errorf("stuck %t, %v; said %d times; %v", stuck, err, said, m.activated)
+		}
+		m.set(func(m *machine) { m.doubts, m.fail = nil, nil })
+		time.Sleep(2 * renewer.GuardInterval)
+		if row := b.row("docker"); row.Hosts[0].State != renewer.HostRolledBack || m.places["docker"].served != first {
+			t.Errorf("row %+v", row)
+		}
+	})
+}
+
 // What listens on its host and cannot be reached from here is not restarted: the
 // certificate is not the cause. It goes on by itself when it can be reached.
 func TestAFirewallIsNotBlamedOnTheCertificate(t *testing.T) {

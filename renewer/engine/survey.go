@@ -42,6 +42,9 @@ func (s Seen) Placement() renewer.Placement { return s.placement }
 // Generation returns what should be there; nil if nothing was ever placed.
 func (s Seen) Generation() *renewer.Generation { return s.gen }
 
+// PlacedAt is when what lies there was put there; zero if this inventory did not.
+func (s Seen) PlacedAt() time.Time { return s.state.PlacedAt }
+
 // Placed reports whether the inventory knows what lies there.
 func (s Seen) Placed() bool { return s.state.Revision != "" }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"renewer/renewer"
 )
@@ -43,6 +44,9 @@ func (h *Host) Containers(ctx context.Context, dir string) ([]renewer.Container,
 			return nil, fmt.Errorf("host %s: look at container %s: %w", h.name, c.ID, err)
 		}
 		box := renewer.Container{Name: strings.TrimPrefix(c.name(), "/"), User: got.Config.User}
+		if got.State != nil {
+			box.Started, _ = time.Parse(time.RFC3339Nano, got.State.StartedAt)
+		}
 		for _, m := range c.Mounts {
 			box.Sources = append(box.Sources, m.Source)
 		}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"slices"
@@ -41,7 +42,13 @@ func (m machine) Doubts(ctx context.Context, p renewer.Placement) (out []renewer
 			continue
 		}
 		runs[name] = true
-		out = append(out, unit.Doubts()...)
+		doubts := unit.Doubts()
+		for i, d := range doubts {
+			if strings.HasPrefix(d.Text, "its program ") && strings.HasSuffix(d.Text, "/dockerd is not there") {
+				doubts[i].Fix = cmp.Or(dockerhost.RightProgram(ctx, m, name), d.Fix)
+			}
+		}
+		out = append(out, doubts...)
 		key, err := m.keyDoubts(ctx, unit, p)
 		if err != nil {
 			return out, err

@@ -19,6 +19,7 @@ import (
 	"renewer/renewer/hosts"
 	"renewer/renewer/hosts/remote"
 	"renewer/renewer/probes"
+	"renewer/renewer/unithost"
 )
 
 // dockerPlacement returns the certificate that the Docker daemon of a host
@@ -72,6 +73,9 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 		return plan, false, err
 	}
 	plan, err = dockerhost.Plan(facts, p)
+	if err == nil && plan.Restart {
+		err = startsAgain(ctx, m, p)
+	}
 	if err == nil && r.Firewall {
 		wall, failed := dockerhost.InspectWall(ctx, m)
 		if failed != nil {
@@ -83,6 +87,25 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was placed by something else, and this inventory knows nothing of it: "+dockerhost.Foreign(p))
 	}
 	return plan.Sealed(), dockerhost.Unusable(p, facts.Disk) != "", err
+}
+
+// startsAgain refuses a setup whose restart systemd would certainly not let succeed,
+// whatever dockerd is given. What cannot be looked at refuses nothing.
+func startsAgain(ctx context.Context, m dockerhost.Machine, p renewer.Placement) error {
+	host, ok := m.(unithost.Machine)
+	for _, name := range p.Activate.Units {
+		if !ok {
+			return nil
+		}
+		unit, err := unithost.Inspect(ctx, host, name)
+		if err != nil {
+			continue
+		}
+		if held := renewer.Doubted(unit.Doubts()); held.Why != "" {
+			return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: held.Hint, Err: fmt.Errorf("host %s: %s", p.Host, held.Why)}
+		}
+	}
+	return nil
 }
 
 // HostSetup implements server.Service: the certificate first, because dockerd
@@ -262,7 +285,7 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	c, _ := a.parts.Load().fleet.Certificate(p.Certificate)
 	kase := dockerhost.Case{
 		Placement: p, Now: time.Now(), Usages: c.Usages, Roots: a.rootsOf(ctx, c.Trust),
-		Placed: s.Placed(), Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
+		Placed: s.Placed(), PlacedAt: s.PlacedAt(), Probed: s.Generation() != nil, Seen: s.Seen, ProbeErr: s.Err,
 	}
 	if g := s.Generation(); g != nil {
 		if leaf, err := x509.ParseCertificate(g.Chain[0]); err == nil {
