@@ -98,6 +98,9 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 		if g := o.Current; r.unsigned() && r.newRoots(c, o) && g != nil && g.RevokedAt.IsZero() && now.Before(g.NotAfter) && o.Record.Asked == nil {
 			next.Open = planPlacements(c, o, now) // roots wait for no issuer
 		}
+		if why == otherRoots && next.Open != nil {
+			next.Open.Same = r.Same + 1
+		}
 		return next
 	}
 	return plan(c, o, now)
@@ -115,7 +118,7 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	case r.Kind != KindIssue && o.right(c):
 		return "every host is right again"
 	case !now.Before(r.again()) && r.newRoots(c, o):
-		return "other roots are to be trusted"
+		return otherRoots
 	case r.unsigned() && o.SignsSince.After(r.EndedAt):
 		return "another CA signs now"
 	case o.stranded() && r.returned(o):
@@ -208,7 +211,10 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 func (o Observed) stranded() bool { return len(o.Under) > 0 && len(o.Under.Without(o.Gone)) == 0 }
 
 // returned is why a blocked rollout gives way to one more.
-const returned = "it is back, and its peers refuse what it has"
+const (
+	returned   = "it is back, and its peers refuse what it has"
+	otherRoots = "other roots are to be trusted"
+)
 
 // requested is why a rollout gives way to a renewal.
 const requested = "renewal requested by operator"

@@ -109,9 +109,14 @@ func (r *Rollout) rootsFirst(c Certificate, o Observed, host string, want RootSe
 		st.Layout == p.Layout() && o.rootsFirst()
 }
 
-// again is when a blocked rollout may give way to one like it: should that end as it
-// did, it would be wanted again at once.
-func (r *Rollout) again() time.Time { return r.StartedAt.Add(BackoffFirst) }
+// again is when a blocked rollout may give way to one for other roots: at once the first
+// time; should the next end as it did, that would be wanted again at once.
+func (r *Rollout) again() time.Time {
+	if r.Same == 0 {
+		return time.Time{}
+	}
+	return r.StartedAt.Add(Backoff(r.Same, r.ID))
+}
 
 // newRoots reports whether a host is to get a root that neither it nor the
 // blocked rollout had, on any host: the block was for something else.

@@ -124,6 +124,9 @@ type Rollout struct {
 	StartedAt time.Time `json:"started_at"`
 	AskedAt   time.Time `json:"asked_at,omitzero"` // when a person hurried it
 	EndedAt   time.Time `json:"ended_at,omitzero"`
+	// Same counts the blocked rollouts in a row that gave way to other roots before it;
+	// see again.
+	Same int `json:"again,omitempty"`
 }
 
 // Step is a rollout on one host.
