@@ -18,7 +18,7 @@ func inspectRoom(ctx context.Context, m Machine, p renewer.Placement) Room {
 	if err != nil {
 		return Room{} // the directory is not there, or the SFTP server does not say it
 	}
-	return Room{true, int64(r.Free >> 10), r.Full()} //nolint:gosec // a size
+	return Room{true, int64(r.Free >> 10), r.Full()}
 }
 
 // leastRoom is many times what the revisions of a certificate take.

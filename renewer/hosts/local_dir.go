@@ -4,12 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"renewer/renewer"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"renewer/renewer"
 )
 
 // localDir is a Dir that the kernel keeps inside its directory: every name is
@@ -46,7 +47,7 @@ func (d *localDir) Room() (r renewer.Room, err error) {
 		if err := unix.Fstatfs(dir, &s); err != nil {
 			return err
 		}
-		unit := uint64(s.Frsize) //nolint:gosec // a size
+		unit := uint64(s.Frsize)
 		r = renewer.Room{Free: s.Bavail * unit, Used: (s.Blocks - s.Bfree) * unit}
 		return nil
 	})

@@ -47,7 +47,7 @@ func (h *hostsCommand) ask(ctx context.Context, host string, key ssh.PublicKey) 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, hostsTimeout, fmt.Errorf("not done within %s", hostsTimeout))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // ssh(1) runs it as well
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.WaitDelay = h.c.environment(), time.Second
 	said, lines := &tail{limit: outputKept}, &atMost{left: fileLimit}
 	cmd.Stderr, cmd.Stdout = said, lines

@@ -119,8 +119,8 @@ func (t *talk) refused() error {
 func certificateFault(c *ssh.Certificate, user string, now time.Time) string {
 	at := func(seconds uint64) string {
 		return time.Unix(int64(min(seconds, math.MaxInt64)), 0).UTC().Format(time.RFC3339)
-	} //nolint:gosec // bounded
-	switch unix := uint64(max(0, now.Unix())); { //nolint:gosec // bounded
+	}
+	switch unix := uint64(max(0, now.Unix())); {
 	case c.ValidBefore != ssh.CertTimeInfinity && unix >= c.ValidBefore:
 		return "expired at " + at(c.ValidBefore)
 	case unix < c.ValidAfter:

@@ -318,8 +318,10 @@ func (s *settings) tokenPairs(t target) []string {
 		jump = proxy[0].rest
 	}
 	sum := sha1.Sum([]byte(here + t.host + t.port + t.user + jump)) //nolint:gosec // so ssh_config(5) has it
-	return []string{"%%", "%", "%C", hex.EncodeToString(sum[:]), "%d", s.c.Home, "%h", t.host, "%i", strconv.Itoa(os.Getuid()), "%j", jump,
-		"%k", firstOf(t.alias, s.alias), "%L", short, "%l", here, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", s.c.account}
+	return []string{
+		"%%", "%", "%C", hex.EncodeToString(sum[:]), "%d", s.c.Home, "%h", t.host, "%i", strconv.Itoa(os.Getuid()), "%j", jump,
+		"%k", firstOf(t.alias, s.alias), "%L", short, "%l", here, "%n", s.alias, "%p", t.port, "%r", t.user, "%u", s.c.account,
+	}
 }
 
 func firstOf(texts ...string) string {
