@@ -222,10 +222,15 @@ func within(outer []bool) bool { return len(outer) == 0 || outer[len(outer)-1] }
 
 func (s *settings) set(d directive) {
 	key := d.key
-	if key == "proxycommand" || key == "proxyjump" { // the first of both counts
-		if key == "proxyjump" && strings.EqualFold(d.rest, "none") {
+	if key == "proxyjump" { // the first counts, and none leaves it to ProxyCommand
+		first := len(s.values[key]) == 0
+		s.values[key] = append(s.values[key], d)
+		if !first || strings.EqualFold(d.rest, "none") {
 			return
 		}
+		key = "proxy"
+	}
+	if key == "proxycommand" { // the first of both counts
 		key = "proxy"
 	}
 	have := s.values[key]
