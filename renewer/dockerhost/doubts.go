@@ -226,10 +226,10 @@ func (s Start) exposed(r reading, p renewer.Placement, listen []string) (out []r
 			}
 			continue
 		}
-		fix := fmt.Sprintf("set \"tlsverify\": true in %s; %s", s.Daemon.Path, setupPuts(p))
+		fix := fmt.Sprintf("%s: \"tlsverify\": true in %s", setupPuts(p), s.Daemon.Path)
 		switch _, verified := r.tls(); {
 		case verified:
-			fix = fmt.Sprintf("add \"tlscacert\" to %s; %s", s.Daemon.Path, setupPuts(p))
+			fix = fmt.Sprintf("%s: \"tlscacert\" in %s", setupPuts(p), s.Daemon.Path)
 		case r.flagged("tlsverify"):
 			fix = fmt.Sprintf("take --tlsverify out with systemctl edit %s; %s", s.Unit, setupPuts(p))
 		}

@@ -205,7 +205,7 @@ func TestWouldDockerdStartAgain(t *testing.T) {
 		"TLS alone asks for certificates too":      {argv: listens, files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}},
 		"TLS alone, before 20.10":                  {argv: listens, help: "      --config-file string    \n      --tls     \n      --tlsverify     \n      --tlscacert string  \n      --tlscert string  \n      --tlskey string  \n", files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}, opens: `has no "tlsverify": true`},
 		"TLS alone, of an unknown version":         {argv: listens, help: "no", files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}, odd: "before version 20.10"},
-		"no settings":                              {argv: listens, files: map[string]string{DaemonJSON: `{}`}, opens: "tcp://0.0.0.0:2376 would answer everybody, and without TLS", fix: `set "tlsverify": true in /etc/docker/daemon.json`},
+		"no settings":                              {argv: listens, files: map[string]string{DaemonJSON: `{}`}, opens: "tcp://0.0.0.0:2376 would answer everybody, and without TLS", fix: `"tlsverify": true in /etc/docker/daemon.json`},
 		"no daemon.json":                           {argv: listens, opens: "would answer everybody, and without TLS"},
 		"verification is off":                      {argv: listens, files: map[string]string{DaemonJSON: "{\n\"tlsverify\": false, " + files + "}"}, opens: `clients without a certificate: /etc/docker/daemon.json:2 has "tlsverify": false`},
 		"TLS is off, and verification on":          {argv: listens, files: map[string]string{DaemonJSON: `{"tls": false, "tlsverify": true, ` + files + `}`}},
