@@ -22,8 +22,8 @@ type member struct {
 	value, end int
 }
 
-// parseDocument checks the text of daemon.json. An empty one is an empty
-// object, as it is to dockerd.
+// parseDocument checks the text of daemon.json. An empty one is read as an empty
+// object, as dockerd does from version 23 on.
 func parseDocument(f File) (document, error) {
 	text := f.Text
 	d := document(text)

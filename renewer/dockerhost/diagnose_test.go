@@ -190,6 +190,7 @@ func TestDiagnose(t *testing.T) {
 		{"a profile that is not there", func(c *Case) {
 			c.Facts.Missing, c.Facts.Daemon = []string{"/etc/s.json"}, with(c.Facts.Daemon, "seccomp-profile", "/etc/s.json")
 		}, "daemon-config", renewer.FindingFail, "/etc/s.json, which is not there", "put the file there"},
+		{"live-restore is on in a swarm", func(c *Case) { c.Facts.Swarm, c.Facts.Docker.LiveRestore = true, false }, "daemon-config", renewer.FindingFail, "the host is in a swarm", `take "live-restore" out`},
 		{"syntax error", func(c *Case) { c.Facts.Daemon = file(DaemonJSON, "{") }, "daemon-config", renewer.FindingFail, "/etc/docker/daemon.json:1:1", "by hand"},
 		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not read them yet", "daemon-reload"},
 		{"client refused", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeRejected, alert) }, "client-refused", renewer.FindingFail, "bad certificate", "clientAuth"},

@@ -1,6 +1,7 @@
 package dockerhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,13 @@ type Start struct {
 	Sockets  []Socket
 	Options  Options
 	Missing  []string // files that it would read and that are not there
+	Swarm    bool     // it is a node of a swarm
 	// Refused is what dockerd --validate says; empty if nothing, or if it cannot.
 	Refused string
 }
+
+// swarmState is what dockerd looks for itself to learn whether it is in a swarm.
+const swarmState = "swarm/docker-state.json"
 
 func showEnvironment(unit string) []string {
 	return systemctl("show", "--property=Environment", "--value", "--", unit)
@@ -80,7 +85,11 @@ func InspectStart(ctx context.Context, m Machine, unit string, argv, envFiles []
 		}
 	}
 	if d, err := parseDocument(s.Daemon); err == nil {
-		if s.Missing, err = missing(ctx, m, s.reading(d)); err != nil {
+		r := s.reading(d)
+		if s.Missing, err = missing(ctx, m, r); err != nil {
+			return s, err
+		}
+		if s.Swarm, err = m.Has(ctx, path.Join(cmp.Or(r.text("data-root"), r.text("graph"), "/var/lib/docker"), swarmState)); err != nil {
 			return s, err
 		}
 	}
@@ -139,6 +148,9 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 	out = append(out, s.bothWays(d, p)...)
 	if s.Refused != "" && len(out) == 0 {
 		sure("put it right there: dockerd --validate --config-file="+s.Daemon.Path+" tries it", "dockerd says: %s", s.Refused)
+	}
+	if on, _ := r.boolean(liveRestoreKey); on && s.Swarm {
+		sure(fmt.Sprintf("take %q out of %s: no node of a swarm has it", liveRestoreKey, s.Daemon.Path), "%q is on, and the host is in a swarm: dockerd does not start with both", liveRestoreKey)
 	}
 	for _, f := range r.faults() {
 		if !f.seen && s.Refused == "" {
@@ -226,10 +238,10 @@ func (s Start) exposed(r reading, p renewer.Placement, listen []string) (out []r
 			}
 			continue
 		}
-		fix := fmt.Sprintf("set \"tlsverify\": true in %s; %s", s.Daemon.Path, setupPuts(p))
+		fix := fmt.Sprintf("%s: \"tlsverify\": true in %s", setupPuts(p), s.Daemon.Path)
 		switch _, verified := r.tls(); {
 		case verified:
-			fix = fmt.Sprintf("add \"tlscacert\" to %s; %s", s.Daemon.Path, setupPuts(p))
+			fix = fmt.Sprintf("%s: \"tlscacert\" in %s", setupPuts(p), s.Daemon.Path)
 		case r.flagged("tlsverify"):
 			fix = fmt.Sprintf("take --tlsverify out with systemctl edit %s; %s", s.Unit, setupPuts(p))
 		}

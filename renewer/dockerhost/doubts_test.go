@@ -25,7 +25,7 @@ type looked struct {
 
 // Has is true of all but what says that it is missing.
 func (l looked) Has(_ context.Context, name string) (bool, error) {
-	return !strings.Contains(name, "nope"), nil
+	return !strings.Contains(name, "nope") && (!strings.HasSuffix(name, swarmState) || l.files["swarm"] == name), nil
 }
 
 func (l looked) ReadFile(_ context.Context, name string) ([]byte, fs.FileMode, error) {
@@ -205,7 +205,7 @@ func TestWouldDockerdStartAgain(t *testing.T) {
 		"TLS alone asks for certificates too":      {argv: listens, files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}},
 		"TLS alone, before 20.10":                  {argv: listens, help: "      --config-file string    \n      --tls     \n      --tlsverify     \n      --tlscacert string  \n      --tlscert string  \n      --tlskey string  \n", files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}, opens: `has no "tlsverify": true`},
 		"TLS alone, of an unknown version":         {argv: listens, help: "no", files: map[string]string{DaemonJSON: `{"tls": true, ` + files + `}`}, odd: "before version 20.10"},
-		"no settings":                              {argv: listens, files: map[string]string{DaemonJSON: `{}`}, opens: "tcp://0.0.0.0:2376 would answer everybody, and without TLS", fix: `set "tlsverify": true in /etc/docker/daemon.json`},
+		"no settings":                              {argv: listens, files: map[string]string{DaemonJSON: `{}`}, opens: "tcp://0.0.0.0:2376 would answer everybody, and without TLS", fix: `"tlsverify": true in /etc/docker/daemon.json`},
 		"no daemon.json":                           {argv: listens, opens: "would answer everybody, and without TLS"},
 		"verification is off":                      {argv: listens, files: map[string]string{DaemonJSON: "{\n\"tlsverify\": false, " + files + "}"}, opens: `clients without a certificate: /etc/docker/daemon.json:2 has "tlsverify": false`},
 		"TLS is off, and verification on":          {argv: listens, files: map[string]string{DaemonJSON: `{"tls": false, "tlsverify": true, ` + files + `}`}},
@@ -219,6 +219,9 @@ func TestWouldDockerdStartAgain(t *testing.T) {
 		"a loopback address of somebody else":      {argv: loopback, files: map[string]string{DaemonJSON: `{}`}, plain: true, odd: "tcp://127.0.0.1:2375 would answer everybody"},
 		"not the probe's, and for all":             {argv: listens, files: map[string]string{DaemonJSON: `{}`}, plain: true, opens: "without TLS"},
 		"only the local socket":                    {argv: "/usr/bin/dockerd -H fd://", files: map[string]string{DaemonJSON: `{}`}},
+		"live-restore in a swarm":                  {argv: listens, files: map[string]string{DaemonJSON: strings.Replace(tls, "{", `{"live-restore": true, `, 1), "swarm": "/var/lib/docker/swarm/docker-state.json"}, sure: "the host is in a swarm", fix: `take "live-restore" out`},
+		"live-restore off in a swarm":              {argv: listens, files: map[string]string{DaemonJSON: tls, "swarm": "/var/lib/docker/swarm/docker-state.json"}},
+		"a swarm elsewhere":                        {argv: listens + " --live-restore --data-root=/d", files: map[string]string{DaemonJSON: tls, "swarm": "/d/swarm/docker-state.json"}, sure: "the host is in a swarm"},
 		"an empty file":                            {argv: listens + " --tlsverify --tlscacert=/c --tlscert=/etc/docker/tls/server-cert.pem --tlskey=/etc/docker/tls/server-key.pem", files: map[string]string{DaemonJSON: " \n"}, sure: "is empty"},
 		"an empty file, for a later version":       {argv: "/usr/bin/dockerd -H fd://", files: map[string]string{DaemonJSON: ""}, later: true},
 		"a file of roots that is not there":        {argv: listens, files: map[string]string{DaemonJSON: strings.Replace(tls, "tls/ca.pem", "nope/ca.pem", 1)}, sure: `"tlscacert" names /etc/docker/nope/ca.pem`},

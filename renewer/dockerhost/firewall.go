@@ -45,7 +45,8 @@ func firewallCommands() [][]string {
 	return [][]string{
 		wallState(),
 		{"ufw", "status"},
-		{"nft", "list", "chains"}, liveRules["nft"], liveRules["iptables"], liveRules["ip6tables"],
+		{"nft", "list", "chains"},
+		liveRules["nft"], liveRules["iptables"], liveRules["ip6tables"],
 		systemctl("enable", "--now", "--", firewallUnit), systemctl("restart", "--", firewallUnit), systemctl("disable", "--now", "--", firewallUnit),
 	}
 }

@@ -51,7 +51,7 @@ func (w Wall) gap(port string) string {
 		if !ok {
 			continue
 		}
-		why := ""
+		var why string
 		switch program {
 		case "ufw":
 			why = gapOfUFW(rules, starts[program], port)

@@ -136,6 +136,10 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 func (pl *planner) startsWith(after document) error {
 	r := reading{path: pl.f.Daemon.Path, d: after, options: pl.f.Options, flags: slices.Concat(pl.cmd.flags, pl.cmd.env)}
 	r.missing = slices.DeleteFunc(slices.Clone(pl.f.Missing), func(name string) bool { return places(pl.p, name) })
+	if on, _ := r.boolean(liveRestoreKey); on && pl.f.Swarm {
+		return misconfigured(fmt.Sprintf("take %q out of %s: no node of a swarm has it", liveRestoreKey, pl.f.Daemon.Path),
+			"dockerd would not start: %q is on, and the host is in a swarm", liveRestoreKey)
+	}
 	for _, f := range r.faults() {
 		if !f.seen {
 			return misconfigured(f.fix, "dockerd would not start: %s", f.text)

@@ -48,8 +48,9 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 			note(w.systemd(ctx, "enable", "--now", "--", firewallUnit))
 		}
 	}
+	var down error
 	if w.restart {
-		note(w.runAsBefore(ctx))
+		down = w.runAsBefore(ctx)
 	}
 	if soften {
 		for _, c := range w.written {
@@ -59,6 +60,12 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 			}
 		}
 	}
+	if unit := unitOf(w.Placement); down != nil && len(failed) == 0 && w.before.Running {
+		w.dropCopies(ctx)
+		return renewer.WithHint(fmt.Errorf("%w; NOT everything is back: the files are, and %s does not start with them either: %w", cause, unit, down),
+			"see why on the host: journalctl -n 50 -u "+unit+"; then systemctl reset-failed "+unit+" and systemctl restart "+unit)
+	}
+	note(down)
 	return w.ended(ctx, cause, failed)
 }
 
@@ -79,15 +86,20 @@ func (w *work) runAsBefore(ctx context.Context) error {
 	return errors.Join(w.systemd(ctx, "stop", "--", unitOf(w.Placement)), w.systemd(ctx, "reset-failed", "--", unitOf(w.Placement)))
 }
 
+// dropCopies takes the copies away once the files are back; one too many does no harm.
+func (w *work) dropCopies(ctx context.Context) {
+	for _, c := range w.copies {
+		if err := w.Machine.Remove(ctx, c); err != nil {
+			return
+		}
+	}
+}
+
 // ended says how the way back went. Copies are of use only where it failed.
 func (w *work) ended(ctx context.Context, cause error, failed []error) error {
 	hint := renewer.Hint(cause)
 	if len(failed) == 0 {
-		for _, c := range w.copies {
-			if err := w.Machine.Remove(ctx, c); err != nil {
-				break // a copy too many does no harm
-			}
-		}
+		w.dropCopies(ctx)
 		back := "everything is back as it was"
 		if !w.before.Running && w.restart {
 			back += ", and " + unitOf(w.Placement) + " does not run, as before"

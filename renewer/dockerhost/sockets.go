@@ -77,7 +77,7 @@ func (pl *planner) bySocket(listen []string) (covered bool, err error) {
 		switch {
 		case !slices.Contains(s.Starts, unit):
 			return false, misconfigured("on the host: systemctl disable --now "+s.Unit+", or use another port for Docker",
-				"%s listens on port %s for %s, so dockerd cannot", s.Unit, pl.port, strings.Join(s.Starts, ", "))
+				"%s listens on port %s%s, so dockerd cannot", s.Unit, pl.port, strings.TrimSuffix(" for "+strings.Join(s.Starts, ", "), " for "))
 		case !slices.Contains(listen, "fd://"):
 			return false, misconfigured("on the host: systemctl disable --now "+s.Unit+"; then dockerd listens itself",
 				"%s listens on port %s for %s, which does not take it: it has no -H fd://", s.Unit, pl.port, unit)

@@ -19,10 +19,11 @@ const (
 )
 
 // journal is what a unit, and systemd about it, said of late: the last tries to start
-// it are all that explains a failure.
+// it are all that explains a failure. No --since: with it, journalctl counts the lines from there
+// on, and prints the oldest.
 func journal(unit string) []string {
 	return []string{
-		"journalctl", "--unit=" + unit, "--since=-20min", "--lines=60", "--no-pager", "--quiet",
+		"journalctl", "--unit=" + unit, "--lines=60", "--no-pager", "--quiet",
 		"--output=json", "--output-fields=MESSAGE,PRIORITY,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID",
 	}
 }
