@@ -86,10 +86,27 @@ func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info
 		err = errors.New("not a regular file")
 	default:
 		if info, data, err = dir.ReadFile(base, maxPlain); err == nil && info.Owner.UID == 0 {
-			err = h.theirsAlone(ctx, name, info, "and so choose what root goes by")
+			err = errors.Join(h.theirsAlone(ctx, name, info, "and so choose what root goes by"), notLedAway(dir, name, info))
+		}
+		if err != nil {
+			data = nil
 		}
 	}
 	return data, info, target, err
+}
+
+// notLedAway refuses what root alone may read in a directory of another user: a link that
+// they put there meanwhile leads to it wherever it lies.
+func notLedAway(dir Dir, name string, read Info) error {
+	if read.Mode.Perm()&0o004 != 0 {
+		return nil
+	}
+	in, err := dir.Lstat(".")
+	if err != nil || in.Owner.UID == 0 {
+		return err
+	}
+	return renewer.WithHint(fmt.Errorf("%s is root's alone, in a directory of user %d: %w", name, in.Owner.UID, fs.ErrPermission),
+		"give it to them, let others read it, or put it into a directory of root's")
 }
 
 // WriteFile puts a file under its absolute path by one rename: readers see the

@@ -205,6 +205,28 @@ func TestSwappedNamesGainNothing(t *testing.T) {
 	}
 }
 
+// A settings file that is root's alone, in a directory of another user, is not read: that
+// user may have led there from any place. One that they may read is.
+func TestWhatIsRootsAloneIsNotReadInADirectoryOfAnother(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 || exec.Command("sudo", "-n", "-u", "#65534", "true").Run() != nil {
+		t.Skip("root's sudo does not let this user do things here")
+	}
+	v := newVictim(t)
+	realServer(t)
+	cfg := sshd(t)
+	cfg.Sudo = true
+	h := hosts.New(renewer.Host{Name: "host-b"}, reach(t, client(t), cfg))
+	must(t, os.WriteFile(v.dir+"/daemon.json", []byte(secret), 0o600))
+	if data, _, err := h.ReadFile(t.Context(), v.dir+"/daemon.json"); !errors.Is(err, fs.ErrPermission) || len(data) > 0 {
+		t.Errorf("%q, %v", data, err)
+	}
+	must(t, os.Chmod(v.dir+"/daemon.json", 0o644))
+	if data, _, err := h.ReadFile(t.Context(), v.dir+"/daemon.json"); err != nil || string(data) != secret {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func attack(t *testing.T, tr hosts.Transport, owner string, rounds int, fast bool) {
 	ca := testpki.New(t)
 	h := hosts.New(renewer.Host{Name: "host-b"}, tr)
