@@ -1,9 +1,10 @@
 package configs
 
 import (
-	"renewer/internal/near"
 	"strings"
 	"testing"
+
+	"renewer/internal/near"
 
 	"go.yaml.in/yaml/v3"
 )

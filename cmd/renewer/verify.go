@@ -65,7 +65,7 @@ func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
 	if err := out.end("nothing to verify"); err != nil {
 		return err
 	}
-	if slices.Sort(hosts); len(hosts) > 0 && !(exitCode && differ) {
+	if slices.Sort(hosts); len(hosts) > 0 && (!exitCode || !differ) {
 		hosts = slices.Compact(hosts)
 		return renewer.WithHint(fmt.Errorf("not everything could be looked at: %s cannot be reached", strings.Join(hosts, ", ")), "renewer host check "+hosts[0]+" says what is in the way")
 	}

@@ -43,6 +43,7 @@ func (s *execSolver) call(ctx context.Context, what string, c challenge) error {
 func (s *execSolver) present(ctx context.Context, c challenge) error {
 	return s.call(ctx, "present", c)
 }
+
 func (s *execSolver) cleanUp(ctx context.Context, c challenge) error {
 	return s.call(ctx, "cleanup", c)
 }

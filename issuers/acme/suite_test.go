@@ -179,7 +179,6 @@ func faults() map[string]issuertest.Fault {
 
 // notOffered answers authorizations without http-01.
 func notOffered() func(w http.ResponseWriter, r *http.Request) bool {
-
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasPrefix(r.URL.Path, "/authZ/") {
 			return false

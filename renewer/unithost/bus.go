@@ -12,8 +12,10 @@ import (
 // Some properties are printed by busctl(1) alone (org.freedesktop.systemd1(5)); by
 // systemctl show they are [unprintable].
 func busGet(unit, face string, props ...string) []string {
-	return append([]string{"busctl", "--json=short", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + escape(unit),
-		"org.freedesktop.systemd1." + face}, props...)
+	return append([]string{
+		"busctl", "--json=short", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/" + escape(unit),
+		"org.freedesktop.systemd1." + face,
+	}, props...)
 }
 
 func conditions(unit string) []string { return busGet(unit, "Unit", "Conditions", "Asserts") }

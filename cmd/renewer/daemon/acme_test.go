@@ -81,26 +81,26 @@ func TestARIBringsARenewalForward(t *testing.T) {
 			t.Fatalf("result %+v, row %+v", res, row)
 		}
 	}
-	pass(1)
-	first := a.row(t, "web")
-	a = h.again(a)
-	pass(1) // nothing suggested
-	if row := a.row(t, "web"); !row.RenewAt.Equal(first.RenewAt) {
-		t.Errorf("renew time %s, and it was %s", row.RenewAt, first.RenewAt)
-	}
-	want := func(generation int, why string) {
+	suggest := func(generation int, in time.Duration, why string) {
 		t.Helper()
 		g, ok, err := a.store.Generation("web", generation)
 		chain, parse := g.Parse()
 		if must(t, errors.Join(err, parse)); !ok {
 			t.Fatalf("no generation %d", generation)
 		}
-		s.Suggest(t, chain.Leaf, time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour), why)
+		s.Suggest(t, chain.Leaf, time.Now().Add(in-24*time.Hour), time.Now().Add(in), why)
 		a = h.again(a)
 	}
-	want(1, "https://ca.test/incident-7")
+	pass(1)
+	first := a.row(t, "web")
+	suggest(1, 1000*24*time.Hour, "")
+	pass(1) // nothing sooner suggested
+	if row := a.row(t, "web"); !row.RenewAt.Equal(first.RenewAt) {
+		t.Errorf("renew time %s, and it was %s", row.RenewAt, first.RenewAt)
+	}
+	suggest(1, -24*time.Hour, "https://ca.test/incident-7")
 	pass(2)
-	want(2, "")
+	suggest(2, -24*time.Hour, "")
 	pass(2)
 	a = h.again(a)
 	pass(2)
