@@ -78,7 +78,7 @@ func TestNoPassIsWithoutEnd(t *testing.T) {
 		state := renewer.State{Certificate: cert, Record: rec, Current: current}
 		var events []renewer.Event
 		now, orders, done, same := start.Add(time.Minute), 0, 0, map[string]int{}
-		wanted := func(host string) renewer.RootSet { // as the graph has it: what nobody has seen is unknown
+		wanted := func(host string) renewer.RootSet { // as the graph has it: what was not seen is unknown
 			if state.Record.Placements[host].Anew() {
 				return next
 			}

@@ -99,7 +99,7 @@ type PlacementState struct {
 	Seen     *Seen     `json:"seen,omitempty"`
 	Loaded   *Loaded   `json:"loaded,omitempty"` // nil: unknown
 	PlacedAt time.Time `json:"placed_at,omitzero"`
-	// Same counts the rollouts of kind place in a row that nobody asked for, that left what
+	// Same counts the rollouts of kind place in a row that were not requested, that left what
 	// they found, and without a look in between that found anything wrong; see again.
 	Same   int    `json:"again,omitempty"`
 	Unseen Unseen `json:"unseen,omitempty"`

@@ -12,7 +12,7 @@ func FuzzTSIGAnswer(f *testing.F) {
 	f.Add(append(signed, 0))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		_, err := k.verify(answer, mac)
-		if err == nil { // nobody without the key can sign one that answers this request
+		if err == nil { // only the key can sign one that answers this request
 			t.Errorf("%x is taken", answer)
 		}
 	})

@@ -28,7 +28,7 @@ func names(cfg Config, r renewer.Request) ([]string, error) {
 		asked = []string{r.CommonName}
 	}
 	if slices.ContainsFunc(asked, func(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".invalid") }) {
-		return nil, refused("leave it out of sans:", "%w, and nobody can prove %s (RFC 2606)", renewer.ErrNoNames, strings.Join(asked, ", "))
+		return nil, refused("leave it out of sans:", "%w, and %s cannot be proven (RFC 2606)", renewer.ErrNoNames, strings.Join(asked, ", "))
 	}
 	if len(asked) == 0 {
 		return nil, refused("set sans: to names that are proven with "+cfg.Challenge.Type+"; or set issuer: to one of another type, and for a probe client: to an entry of such an issuer",

@@ -73,7 +73,7 @@ func TestAnOrderGoesOnAfterACrashAtEachRequest(t *testing.T) {
 	}
 }
 
-// A certificate that was made while nobody listened is fetched, with the key that it was
+// A certificate that was made while renewer was down is fetched, with the key that it was
 // made for, and never taken for another.
 func TestACertificateThatWasMadeMeanwhileIsFetched(t *testing.T) {
 	t.Parallel()

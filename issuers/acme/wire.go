@@ -162,7 +162,7 @@ func (s *session) close() {
 	}
 }
 
-// connect reads the directory; nobody is logged in by that.
+// connect reads the directory; that logs in nowhere.
 func (i *Issuer) connect(ctx context.Context) (*session, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost, transport.IdleConnTimeout, transport.MaxResponseHeaderBytes = 4, 30*time.Second, 64<<10

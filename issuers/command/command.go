@@ -61,7 +61,7 @@ type failure struct {
 	err error
 }
 
-// New asks nobody.
+// New runs nothing.
 func New(cfg Config) *Issuer {
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	return &Issuer{cfg: cfg}

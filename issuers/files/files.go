@@ -1,4 +1,4 @@
-// Package files is the issuer behind a directory: an offline CA, or whoever carries
+// Package files is the issuer behind a directory: an offline CA, or those who carry
 // files. An order is written there as NAME.csr, in PEM, with the names and usages asked for
 // as requested extensions; its certificate is awaited there as NAME.crt, with what is
 // above it, for as long as it takes (renewer.ErrLater).

@@ -140,7 +140,7 @@ func TestWhatDockerdStartsWith(t *testing.T) {
 		if !strings.Contains(found, want) {
 			t.Errorf("%s: %q, want %q", text, found, want)
 		}
-		// Of a dockerd that nobody could ask nothing is sure but its files.
+		// Of a dockerd that could not be asked nothing is sure but its files.
 		if left := faultsOf(t, Options{}, text); len(left) > 0 && !strings.Contains(text, "tls") && !strings.Contains(text, "seccomp") {
 			t.Errorf("%s, of an unknown dockerd: %q", text, left)
 		}

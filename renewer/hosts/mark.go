@@ -26,8 +26,8 @@ import (
 // looked up the room before finds nothing to rename. A rename into it, for something to
 // be removed, has no such thing: if its call is under way while the room changes hands,
 // it may be done still. So what makes a revision none any more is a rename out of the
-// room as well, of a link that is put into it (goneName): after that it is nobody's way
-// back, whoever takes it away. That leaves the link of a name of an earlier layout, and
+// room as well, of a link that is put into it (goneName): after that it can no longer
+// be put back, even when that link is removed. That leaves the link of a name of an earlier layout, and
 // that the mark is not compared where who may enter the copy of what was found changes.
 const (
 	ownerDir  = storeDir + "/.owner"

@@ -40,7 +40,7 @@ type Transport interface {
 	// are written as; an empty group is the user's own. Where that can only be
 	// seen from a file, one is made below dir for a moment.
 	Owner(ctx context.Context, user, group, dir string) (Owner, error)
-	// Alone reports whether nobody else than a user, and root, is in a group; false
+	// Alone reports whether a user, and root, are alone in a group; false
 	// where that cannot be found out.
 	Alone(ctx context.Context, o Owner) bool
 	// Groups are the numbers of all groups of a user, by name or number.

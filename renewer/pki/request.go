@@ -23,7 +23,7 @@ const (
 )
 
 // EncodeRequest returns the file of an order that is carried to a CA: what a CSR cannot say
-// stands before it, signed by nobody, and other software passes over it.
+// stands before it, not signed, and other software passes over it.
 func EncodeRequest(o renewer.Order) ([]byte, error) {
 	csr, err := o.RequestPEM()
 	if err != nil {
@@ -32,7 +32,7 @@ func EncodeRequest(o renewer.Order) ([]byte, error) {
 	return append(fmt.Appendf(nil, "Certificate: %s\nGeneration: %d\n%s%s\n", o.Certificate, o.Generation, lifetimeLine, o.Lifetime), csr...), nil
 }
 
-// DecodeRequest returns the order of such a file, or of any CSR in PEM, for whoever has
+// DecodeRequest returns the order of such a file, or of any CSR in PEM, for the one that has
 // the key of a CA. Its own key signed it. Without its line the lifetime is 0.
 func DecodeRequest(text []byte) (o renewer.Order, err error) {
 	text = Plain(text)

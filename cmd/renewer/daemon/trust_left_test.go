@@ -355,7 +355,7 @@ func TestAnEntryIsRenamedWhileItsRolloutWaits(t *testing.T) {
 }
 
 // What is let go, or was on a retired host, and comes back, has files that renewer wrote:
-// they are called nobody else's, and their root goes when another one takes its place.
+// they are not called foreign, and their root goes when another one takes its place.
 func TestWhatWasLetGoAndComesBackIsNotForeign(t *testing.T) {
 	for name, gone := range map[string]func(*world){
 		"let go": func(w *world) { leaves("cli")(w); everyone("a")(w); w.pass("without it"); forgets("cli")(w) },

@@ -61,8 +61,8 @@ func (d *dir) createForeign(ctx context.Context, files []sftp.NewFile) error {
 }
 
 // readForeign reads what the directory's owner may not: root does, and hands
-// out only what that user could not read wherever it lies, and nobody else could but
-// its owner. So a copy of it with its owner and mode tells nobody anything.
+// out only what that user could not read wherever it lies, and no other but its owner
+// could. So a copy of it with its owner and mode tells nothing new.
 func (d *dir) readForeign(ctx context.Context, full string, most int) (content, error) {
 	root, _, err := d.c.sftp(ctx, besideRoot, nil)
 	if err != nil {

@@ -45,7 +45,7 @@ func (d *dir) lstat(name string) (info, error) {
 	if t, ok := lookUp(d.seen, d.seen.infos, name); ok {
 		return t.value, pathError("lstat", path.Join(d.path, name), t.err)
 	}
-	if fs.ValidPath(name) && (d.seen.missing(name) || d.begun.At(path.Join(d.path, name))) { // what is begun is nobody else's business
+	if fs.ValidPath(name) && (d.seen.missing(name) || d.begun.At(path.Join(d.path, name))) { // what is begun has no other user
 		return info{}, pathError("lstat", path.Join(d.path, name), fs.ErrNotExist)
 	}
 	i, err := one(d, "lstat", name, (*sftp.Batch).Lstat)
