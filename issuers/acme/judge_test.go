@@ -46,7 +46,7 @@ func TestWhatIsRefusedBeforeItIsAsked(t *testing.T) {
 		"a name of another zone":       {update, false, server, []string{"www.example.org"}, "is not in the zone"},
 		"a name that ends alike":       {update, false, server, []string{"notexample.com"}, "is not in the zone"},
 		"the zone itself":              {update, false, server, []string{"example.com", "*.example.com"}, ""},
-		"a name that cannot be had":       {port, false, server, []string{"renewer.invalid"}, "cannot be proven"},
+		"a name that cannot be had":    {port, false, server, []string{"renewer.invalid"}, "cannot be proven"},
 		"no name":                      {port, false, both, nil, "signs names alone"},
 	} {
 		cfg := Config{Name: "ca", Challenge: c.challenge, Roots: "/roots.pem"}
