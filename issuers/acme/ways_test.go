@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -163,6 +164,39 @@ func TestACommandThatFailsSaysWhy(t *testing.T) {
 	_, err := open(t, cfg).Sign(t.Context(), orderFor(t))
 	if err == nil || !strings.Contains(err.Error(), "exit status 1: zone is locked") || renewer.ClassOf(err) != retry || !strings.Contains(renewer.Hint(err), "/usr/local/bin/dns present _acme-challenge.") {
 		t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+	}
+}
+
+// What a command leaves in the DNS is a warning, with the name; the names are proven all the same.
+func TestAFailedCleanUpKeepsNoOrderBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		cleanUp func(ctx context.Context) error
+		says    string
+	}{
+		"it fails": {func(context.Context) error { return errors.New("exit status 3") }, "exit status 3"},
+		"it hangs": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "it did not end within 20ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said bytes.Buffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
+			defer slog.SetDefault(before)
+			s := testacme.Start(t, testacme.Options{})
+			cfg := configOf(t, s)
+			present := hook(s.DNS)
+			cfg.Challenge = acme.Challenge{Type: acme.DNS01, Exec: []string{"/bin/sh", "hook"}, Run: func(ctx context.Context, argv []string) ([]byte, error) {
+				if argv[2] == "cleanup" {
+					return nil, c.cleanUp(ctx)
+				}
+				return present(ctx, argv)
+			}}
+			i := open(t, cfg)
+			i.SetCleanTimeout(20 * time.Millisecond)
+			sign(t, i, orderFor(t, "web.example.com"))
+			if text := said.String(); !strings.Contains(text, c.says) || !strings.Contains(text, "name=web.example.com") {
+				t.Errorf("said %q", text)
+			}
+		})
 	}
 }
 
