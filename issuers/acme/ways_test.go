@@ -254,6 +254,49 @@ func TestAnExternalAccountBinds(t *testing.T) {
 	sign(t, open(t, cfg), orderFor(t))
 }
 
+// Before there is a state directory no account is made; what would keep one from being made
+// is found all the same.
+func TestLoggingInWithoutStateFindsWhatKeepsAnAccountFromBeingMade(t *testing.T) {
+	t.Parallel()
+	needed, free := testacme.Start(t, testacme.Options{EAB: true}), testacme.Start(t, testacme.Options{})
+	for name, c := range map[string]struct {
+		server     *testacme.Server
+		hmac       string // "" for no eab
+		mode       os.FileMode
+		says, hint string // "" for none
+	}{
+		"none is needed":      {server: free},
+		"none is given":       {server: needed, says: "externalAccountRequired", hint: "set eab:"},
+		"it is given":         {server: needed, hmac: testacme.EABHMAC, mode: 0o600},
+		"the file is missing": {server: needed, hmac: "missing", says: "no such file", hint: "set eab:"},
+		"the file is open":    {server: needed, hmac: testacme.EABHMAC, mode: 0o644, says: "eab.hmac_file", hint: "chmod 0600 "},
+		"the file is empty":   {server: needed, hmac: "\n", mode: 0o600, says: "is empty", hint: "set eab:"},
+		"it is no base64":     {server: free, hmac: "!?", mode: 0o600, says: "no key in base64url", hint: "set eab:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, dir := configOf(t, c.server), t.TempDir()
+			cfg.StateFile = filepath.Join(dir, "state", "issuers", "corp-acme", "acme.json")
+			if c.hmac != "" {
+				cfg.EABKeyID, cfg.EABHMAC = filepath.Join(dir, "kid"), filepath.Join(dir, "hmac")
+				must(t, os.WriteFile(cfg.EABKeyID, []byte(testacme.EABKeyID), 0o600))
+			}
+			if c.mode != 0 {
+				must(t, os.WriteFile(cfg.EABHMAC, []byte(c.hmac), c.mode))
+			}
+			switch err := open(t, cfg).LogIn(t.Context()); {
+			case c.says == "":
+				must(t, err)
+			case err == nil || renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(renewer.Hint(err), c.hint):
+				t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+			}
+			if _, err := os.Stat(filepath.Join(dir, "state")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("state was made: %v", err)
+			}
+		})
+	}
+}
+
 func TestRevokesAndSaysSoTwice(t *testing.T) {
 	t.Parallel()
 	s := testacme.Start(t, testacme.Options{})
