@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,9 +117,15 @@ func (c *cli) showChecked(found checked, online bool) error {
 // down complains about everything that cannot be reached.
 func (c *cli) down(found checked) error {
 	n := 0
+	about := func(kind, name, what, hint string) error {
+		if name != "" { // else what says itself what it is about
+			what = kind + " " + name + ": " + what
+		}
+		return renewer.WithHint(errors.New(what), hint)
+	}
 	complain := func(kind, name, what, hint string) {
 		n++
-		c.complain(renewer.WithHint(fmt.Errorf("%s %s: %s", kind, name, what), hint))
+		c.complain(about(kind, name, what, hint))
 	}
 	for _, i := range found.IssuerStatus {
 		if !i.Up {
@@ -138,7 +145,7 @@ func (c *cli) down(found checked) error {
 		if f.Level == renewer.FindingFail {
 			complain(kind, name, f.Text, f.Fix)
 		} else {
-			c.caution(renewer.WithHint(fmt.Errorf("%s %s: %s", kind, name, f.Text), f.Fix))
+			c.caution(about(kind, name, f.Text, f.Fix))
 		}
 	}
 	if n > 0 {

@@ -1,8 +1,10 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto"
+	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
@@ -53,10 +55,13 @@ func (i *Issuer) register(ctx context.Context, s *session) error {
 	if i.cfg.Email != "" {
 		asked.Contact = []string{"mailto:" + i.cfg.Email}
 	}
-	binding := ""
+	var bound acme.EAB
 	if i.cfg.EABKeyID != "" {
-		if binding, err = i.bind(ctx, s, &asked); err != nil {
+		if bound, err = i.externalAccount(); err != nil {
 			return err
+		}
+		if err := asked.SetExternalAccountBinding(ctx, s.client, bound); err != nil {
+			return misconfigured(eabHint, "eab: %w", err)
 		}
 	}
 	made, err := s.client.NewAccount(ctx, asked)
@@ -68,7 +73,7 @@ func (i *Issuer) register(ctx context.Context, s *session) error {
 	}
 	s.account.Location = made.Location
 	return i.with(func(a *account) (bool, error) {
-		a.URL, a.Bind, a.CAs = made.Location, binding, nil
+		a.URL, a.Bind, a.CAs = made.Location, bound.KeyID, nil
 		if s.dir.Meta != nil {
 			a.CAs = s.dir.Meta.CAAIdentities
 		}
@@ -105,34 +110,45 @@ func (i *Issuer) accountKey() (key crypto.Signer, url string, err error) {
 	return key, url, err
 }
 
-// bind adds the proof that the account belongs to one that the CA knows.
-func (i *Issuer) bind(ctx context.Context, s *session, asked *acme.Account) (keyID string, err error) {
+// externalAccount reads what binds the account to one that the CA knows.
+func (i *Issuer) externalAccount() (eab acme.EAB, err error) {
 	read := func(what, file string) (string, error) {
 		text, err := atomicfile.ReadSecret(file, 64<<10)
 		if err != nil {
-			return "", misconfigured(eabHint, "read eab.%s: %w", what, err)
+			return "", misconfigured(cmp.Or(renewer.Hint(err), eabHint), "read eab.%s: %w", what, err)
 		}
 		if strings.TrimSpace(string(text)) == "" {
 			return "", misconfigured(eabHint, "eab.%s: %s is empty", what, file)
 		}
 		return strings.TrimSpace(string(text)), nil
 	}
-	if keyID, err = read("kid_file", i.cfg.EABKeyID); err != nil {
-		return "", err
+	if eab.KeyID, err = read("kid_file", i.cfg.EABKeyID); err != nil {
+		return eab, err
 	}
-	hmac, err := read("hmac_file", i.cfg.EABHMAC)
-	if err != nil {
-		return "", err
+	if eab.MACKey, err = read("hmac_file", i.cfg.EABHMAC); err != nil {
+		return eab, err
 	}
-	hmac = strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(hmac), "=") // however it was written down
-	if err := asked.SetExternalAccountBinding(ctx, s.client, acme.EAB{KeyID: keyID, MACKey: hmac}); err != nil {
-		return "", misconfigured(eabHint, "eab.hmac_file: %s holds no key in base64url", i.cfg.EABHMAC)
+	eab.MACKey = strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(eab.MACKey), "=") // however it was written down
+	if _, err := base64.RawURLEncoding.DecodeString(eab.MACKey); err != nil {
+		return eab, misconfigured(eabHint, "eab.hmac_file: %s holds no key in base64url", i.cfg.EABHMAC)
 	}
-	return keyID, nil
+	return eab, nil
+}
+
+// canRegister finds without asking for an account what would keep one from being made.
+func (i *Issuer) canRegister(d acme.Directory) error {
+	if i.cfg.EABKeyID != "" {
+		_, err := i.externalAccount()
+		return err
+	}
+	if d.Meta != nil && d.Meta.ExternalAccountRequired {
+		return misconfigured(eabHint, "the ACME server makes no account without an external one (externalAccountRequired), and eab is not set")
+	}
+	return nil
 }
 
 // verified makes a session with an account that the server knows. Without a state
-// directory there is no account, and none is made.
+// directory none is made, and only what would keep it from being made is looked for.
 func (i *Issuer) verified(ctx context.Context) error {
 	if !i.hasState() {
 		s, err := i.connect(ctx)
@@ -140,7 +156,10 @@ func (i *Issuer) verified(ctx context.Context) error {
 			return err
 		}
 		defer s.close()
-		return i.hasProfile(s.dir)
+		if err := i.hasProfile(s.dir); err != nil {
+			return err
+		}
+		return i.canRegister(s.dir)
 	}
 	s, err := i.loggedIn(ctx)
 	if err != nil {

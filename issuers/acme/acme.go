@@ -70,8 +70,9 @@ type Issuer struct {
 	cfg    Config
 	solver solver
 	now    func() time.Time
-	// timeout of a call, and of an order; callTimeout and orderTimeout but for tests.
-	timeout, patience time.Duration
+	// timeout of a call, of an order, and of what is taken away after a challenge;
+	// callTimeout, orderTimeout and cleanTimeout but for tests.
+	timeout, patience, cleaning time.Duration
 
 	// clock is by how much the server's is ahead, as of its last answer.
 	clock atomic.Pointer[time.Duration]
@@ -95,7 +96,7 @@ func New(cfg Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, patience: orderTimeout, login: make(chan struct{}, 1), busy: map[string]bool{}}, nil
+	return &Issuer{cfg: cfg, solver: solver, now: time.Now, timeout: callTimeout, patience: orderTimeout, cleaning: cleanTimeout, login: make(chan struct{}, 1), busy: map[string]bool{}}, nil
 }
 
 // within bounds one call. It ends before the caller's deadline, so that what the call

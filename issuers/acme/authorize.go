@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -33,16 +34,12 @@ type challenge struct {
 }
 
 // authorize proves every name of the order that is not proven yet.
-func (j *job) authorize(ctx context.Context) (err error) {
+func (j *job) authorize(ctx context.Context) error {
 	var open []acme.Authorization
 	var presented []challenge
 	defer func() {
 		for _, c := range presented {
-			within, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
-			if e := j.solver.cleanUp(within, c); e != nil && err == nil {
-				err = fmt.Errorf("clean up after the challenge for %s: %w", c.Identifier.Value, e)
-			}
-			cancel()
+			j.cleanUp(ctx, c)
 		}
 	}()
 	for _, url := range j.is.Authorizations {
@@ -81,6 +78,22 @@ func (j *job) authorize(ctx context.Context) (err error) {
 		}
 	}
 	return j.leave(ctx, acme.StatusPending)
+}
+
+// cleanUp takes away what answered a challenge. What stays is a warning: it proves nothing
+// to anyone else, and the order goes on.
+func (j *job) cleanUp(ctx context.Context, c challenge) {
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.cleaning)
+	defer cancel()
+	err := j.solver.cleanUp(within, c)
+	if err == nil {
+		return
+	}
+	if within.Err() != nil {
+		err = fmt.Errorf("it did not end within %s: %w", j.cleaning, within.Err())
+	}
+	slog.Warn("what answered a challenge could not be taken away; the order goes on", "issuer", j.cfg.Name, "certificate", j.order.Certificate,
+		"challenge", c.Type, "name", c.Identifier.Value, "error", err, "hint", renewer.Hint(err))
 }
 
 // begun reports whether a challenge was not taken because an earlier call, that was cut

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // some servers have keys for it alone
 	"crypto/sha256"
@@ -16,6 +17,7 @@ import (
 
 	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
+	"renewer/renewer"
 )
 
 // tsigKey signs messages to a name server (RFC 8945).
@@ -43,7 +45,7 @@ func readTSIG(file string) (tsigKey, error) {
 	const hint = "tsig_file has what tsig-keygen -a hmac-sha256 NAME prints, and the name server has the same"
 	text, err := atomicfile.ReadSecret(file, 64<<10)
 	if err != nil {
-		return tsigKey{}, misconfigured(hint, "read tsig_file: %w", err)
+		return tsigKey{}, misconfigured(cmp.Or(renewer.Hint(err), hint), "read tsig_file: %w", err)
 	}
 	k, ok := parseTSIG(string(text))
 	if !ok {

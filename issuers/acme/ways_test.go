@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -166,6 +167,39 @@ func TestACommandThatFailsSaysWhy(t *testing.T) {
 	}
 }
 
+// What a command leaves in the DNS is a warning, with the name; the names are proven all the same.
+func TestAFailedCleanUpKeepsNoOrderBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		cleanUp func(ctx context.Context) error
+		says    string
+	}{
+		"it fails": {func(context.Context) error { return errors.New("exit status 3") }, "exit status 3"},
+		"it hangs": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "it did not end within 20ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said bytes.Buffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
+			defer slog.SetDefault(before)
+			s := testacme.Start(t, testacme.Options{})
+			cfg := configOf(t, s)
+			present := hook(s.DNS)
+			cfg.Challenge = acme.Challenge{Type: acme.DNS01, Exec: []string{"/bin/sh", "hook"}, Run: func(ctx context.Context, argv []string) ([]byte, error) {
+				if argv[2] == "cleanup" {
+					return nil, c.cleanUp(ctx)
+				}
+				return present(ctx, argv)
+			}}
+			i := open(t, cfg)
+			i.SetCleanTimeout(20 * time.Millisecond)
+			sign(t, i, orderFor(t, "web.example.com"))
+			if text := said.String(); !strings.Contains(text, c.says) || !strings.Contains(text, "name=web.example.com") {
+				t.Errorf("said %q", text)
+			}
+		})
+	}
+}
+
 func TestPreferredChain(t *testing.T) {
 	t.Parallel()
 	s := testacme.Start(t, testacme.Options{AlternateRoots: 2})
@@ -218,6 +252,49 @@ func TestAnExternalAccountBinds(t *testing.T) {
 	sign(t, open(t, cfg), orderFor(t))
 	must(t, os.Remove(cfg.EABHMAC)) // the account is there
 	sign(t, open(t, cfg), orderFor(t))
+}
+
+// Before there is a state directory no account is made; what would keep one from being made
+// is found all the same.
+func TestLoggingInWithoutStateFindsWhatKeepsAnAccountFromBeingMade(t *testing.T) {
+	t.Parallel()
+	needed, free := testacme.Start(t, testacme.Options{EAB: true}), testacme.Start(t, testacme.Options{})
+	for name, c := range map[string]struct {
+		server     *testacme.Server
+		hmac       string // "" for no eab
+		mode       os.FileMode
+		says, hint string // "" for none
+	}{
+		"none is needed":      {server: free},
+		"none is given":       {server: needed, says: "externalAccountRequired", hint: "set eab:"},
+		"it is given":         {server: needed, hmac: testacme.EABHMAC, mode: 0o600},
+		"the file is missing": {server: needed, hmac: "missing", says: "no such file", hint: "set eab:"},
+		"the file is open":    {server: needed, hmac: testacme.EABHMAC, mode: 0o644, says: "eab.hmac_file", hint: "chmod 0600 "},
+		"the file is empty":   {server: needed, hmac: "\n", mode: 0o600, says: "is empty", hint: "set eab:"},
+		"it is no base64":     {server: free, hmac: "!?", mode: 0o600, says: "no key in base64url", hint: "set eab:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, dir := configOf(t, c.server), t.TempDir()
+			cfg.StateFile = filepath.Join(dir, "state", "issuers", "corp-acme", "acme.json")
+			if c.hmac != "" {
+				cfg.EABKeyID, cfg.EABHMAC = filepath.Join(dir, "kid"), filepath.Join(dir, "hmac")
+				must(t, os.WriteFile(cfg.EABKeyID, []byte(testacme.EABKeyID), 0o600))
+			}
+			if c.mode != 0 {
+				must(t, os.WriteFile(cfg.EABHMAC, []byte(c.hmac), c.mode))
+			}
+			switch err := open(t, cfg).LogIn(t.Context()); {
+			case c.says == "":
+				must(t, err)
+			case err == nil || renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(renewer.Hint(err), c.hint):
+				t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+			}
+			if _, err := os.Stat(filepath.Join(dir, "state")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("state was made: %v", err)
+			}
+		})
+	}
 }
 
 func TestRevokesAndSaysSoTwice(t *testing.T) {

@@ -89,14 +89,22 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		}
 	}
 	if err != nil {
-		return renewer.Chain{}, wrong("let renewer read the file", fmt.Errorf("issuer %s: %w", i.cfg.Name, err))
+		hint := fmt.Sprintf("put the certificate there as a plain file of at most %d KiB, in PEM", maxFile>>10)
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "let renewer read the file"
+		}
+		return renewer.Chain{}, wrong(hint, fmt.Errorf("issuer %s: %w", i.cfg.Name, err))
 	}
 	chain, err := pki.DecodeChain(text, o.Key.Public())
-	if errors.Is(err, pki.ErrOtherKey) {
+	hint := "put the certificate there whole, in PEM: the one for " + asked
+	switch {
+	case errors.Is(err, pki.ErrOtherKey):
 		err = fmt.Errorf("it was signed for another request than %s", filepath.Base(asked))
+	case errors.Is(err, pki.ErrPrivateKey):
+		hint = "remove the private key from " + signed + " and leave the certificates: the key of the request stays with renewer, and no other one belongs there"
 	}
 	if err != nil {
-		return renewer.Chain{}, wrong("put the certificate there whole, in PEM: the one for "+asked, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, signed, err))
+		return renewer.Chain{}, wrong(hint, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, signed, err))
 	}
 	roots, err := i.Roots(ctx)
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -239,6 +240,42 @@ func faults() map[string]issuertest.Fault {
 		"a root that is a leaf": given(mis, func(t *testing.T, o *offline) {
 			testpki.WriteFile(t, o.cfg.RootFile, testpki.New(t).Leaf(t, testpki.Options{}).CertPEM, 0o600)
 		}, "is no root"),
+	}
+}
+
+// Each fault of what lies there has the hint that mends it.
+func TestWhatLiesThereIsMendedByItsHint(t *testing.T) {
+	t.Parallel()
+	another := testpki.New(t)
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, order renewer.Order, crt string)
+		hint  string
+	}{
+		"a directory": {func(t *testing.T, _ renewer.Order, crt string) { must(t, os.Mkdir(crt, 0o700)) }, "plain file of at most 256 KiB"},
+		"a FIFO":      {func(t *testing.T, _ renewer.Order, crt string) { must(t, syscall.Mkfifo(crt, 0o600)) }, "plain file of at most 256 KiB"},
+		"too large": {func(t *testing.T, _ renewer.Order, crt string) {
+			testpki.WriteFile(t, crt, make([]byte, 300<<10), 0o644)
+		}, "plain file of at most 256 KiB"},
+		"a key": {func(t *testing.T, _ renewer.Order, crt string) {
+			testpki.WriteFile(t, crt, []byte("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"), 0o644)
+		}, "remove the private key from "},
+		"from another CA": {func(t *testing.T, order renewer.Order, crt string) {
+			leaf := another.Leaf(t, testpki.Options{CommonName: "host-b", SANs: order.SANs, Usages: testpki.ServerUsage, NotAfter: time.Now().Add(89 * day), Key: order.Key})
+			testpki.WriteFile(t, crt, leaf.CertPEM, 0o644)
+		}, "set root_file: or roots: of issuer offline"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, ordered := newOffline(t), order(t)
+			i := files.New(o.cfg)
+			if _, err := i.Sign(t.Context(), ordered); !errors.Is(err, renewer.ErrLater) {
+				t.Fatalf("at first: %v", err)
+			}
+			c.spoil(t, ordered, filepath.Join(o.cfg.Dir, "docker@host-b.crt"))
+			if _, err := i.Sign(t.Context(), ordered); !errors.Is(err, renewer.ErrLater) || !strings.Contains(renewer.Hint(err), c.hint) {
+				t.Errorf("error %v, hint %q", err, renewer.Hint(err))
+			}
+		})
 	}
 }
 

@@ -70,7 +70,7 @@ func revokeAt(ctx context.Context, fleet Fleet, g renewer.Generation, reason ren
 	}
 	revoker, ok := Can[Revoker](is)
 	if !ok {
-		return renewer.WithHint(fmt.Errorf("issuer %s cannot revoke", g.Request.Issuer), "replace it: renewer renew "+g.Certificate)
+		return renewer.WithHint(fmt.Errorf("issuer %s cannot revoke", g.Request.Issuer), "replace it, renewer renew "+g.Certificate+"; and have its CA revoke the serial "+g.Serial)
 	}
 	chain, err := g.Parse()
 	if err != nil {

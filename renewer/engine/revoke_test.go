@@ -93,6 +93,16 @@ func TestRevokeThatFails(t *testing.T) {
 	})
 }
 
+// Where an issuer cannot revoke, the hint says what to replace and which serial its CA can revoke.
+func TestAnIssuerThatCannotRevokeNamesTheSerial(t *testing.T) {
+	t.Parallel()
+	g := renewer.Generation{Certificate: "web", Serial: "0a1b", Request: renewer.Request{Issuer: "offline"}}
+	err := revokeAt(t.Context(), Fleet{Issuers: map[string]Issuer{"offline": struct{ Issuer }{}}}, g, "")
+	if hint := renewer.Hint(err); err == nil || !strings.Contains(hint, "renewer renew web") || !strings.Contains(hint, "0a1b") {
+		t.Errorf("error %v, hint %q", err, hint)
+	}
+}
+
 // On its way to a host that is away: what was revoked is not delivered, a new
 // one is.
 func TestRevokedOnItsWay(t *testing.T) {

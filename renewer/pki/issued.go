@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,9 +47,16 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	return under, nil
 }
 
+// errOtherRoot is put right in the entry of the issuer, and not at the CA.
+var errOtherRoot = errors.New("which is none of the issuer's roots")
+
 func refusal(o renewer.Order, format string, a ...any) error {
 	why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
-	return &renewer.Error{Class: renewer.ClassRefused, Hint: "compare the issuer's template, role or policy with the entry", Err: &unusable{error: why}}
+	hint := "compare the issuer's template, role or policy with the entry"
+	if errors.Is(why, errOtherRoot) {
+		hint = "have the CAs below the root come with it; or, where the CA is another one that you trust, set root_file: or roots: of issuer " + o.Issuer + " to its root, in PEM"
+	}
+	return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: &unusable{error: why}}
 }
 
 // check is all of CheckIssued that holds of what was adopted too.
@@ -205,7 +213,7 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 	case len(under) > 0:
 		return renewer.NewRootSet(under...), nil
 	}
-	return nil, refuse("leads to %s, which is none of the issuer's roots", child.Issuer)
+	return nil, refuse("leads to %s, %w", child.Issuer, errOtherRoot)
 }
 
 // checkSignature verifies a signature, but that of a leaf not again which its

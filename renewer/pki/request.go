@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"renewer/renewer"
 )
@@ -30,6 +31,18 @@ func EncodeRequest(o renewer.Order) ([]byte, error) {
 		return nil, err
 	}
 	return append(fmt.Appendf(nil, "Certificate: %s\nGeneration: %d\n%s%s\n", o.Certificate, o.Generation, lifetimeLine, o.Lifetime), csr...), nil
+}
+
+// readable refuses a name that is shown as another than it is, and a wildcard that no
+// client takes (RFC 9525, section 6.3).
+func readable(name string) error {
+	if strings.ContainsFunc(name, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }) {
+		return fmt.Errorf("it asks for %q, which has control characters", name)
+	}
+	if rest := strings.TrimPrefix(name, "*."); name != "" && rest == "" || strings.Contains(rest, "*") {
+		return fmt.Errorf("it asks for %q, and a wildcard is one *. at the beginning of a name", name)
+	}
+	return nil
 }
 
 // DecodeRequest returns the order of such a file, or of any CSR in PEM, for the one that has
@@ -56,6 +69,11 @@ func DecodeRequest(text []byte) (o renewer.Order, err error) {
 	o.Key, o.CommonName, o.SANs = public{csr.PublicKey}, csr.Subject.CommonName, csr.DNSNames
 	for _, ip := range csr.IPAddresses {
 		o.SANs = append(o.SANs, ip.String())
+	}
+	for _, name := range append([]string{o.CommonName}, o.SANs...) {
+		if err := readable(name); err != nil {
+			return o, renewer.WithHint(err, "have the request made again, without that name")
+		}
 	}
 	if o.Request.Key = KeyTypeOf(csr.PublicKey); !slices.Contains(renewer.KeyTypes, o.Request.Key) {
 		return o, fmt.Errorf("its key (%s) is none that renewer makes", cmp.Or(string(o.Request.Key), "of another kind"))

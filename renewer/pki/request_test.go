@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"net/url"
 	"strings"
@@ -79,6 +80,12 @@ func TestRequestsThatAreNotSigned(t *testing.T) {
 		}
 		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 	}
+	named := func(cn string, sans ...string) string {
+		return made(&x509.CertificateRequest{Subject: pkix.Name{CommonName: cn}, DNSNames: sans}, elliptic.P256())
+	}
+	if _, err := pki.DecodeRequest([]byte(named("a team's name", "*.example.com", "example.com"))); err != nil {
+		t.Errorf("a leading wildcard: %v", err)
+	}
 	good, err := pki.EncodeRequest(anOrder(t))
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +98,13 @@ func TestRequestsThatAreNotSigned(t *testing.T) {
 		"not signed with its key":            string(pem.EncodeToMemory(block)),
 		"neither DNS names nor IP addresses": made(&x509.CertificateRequest{URIs: []*url.URL{{Scheme: "spiffe", Host: "a"}}}, elliptic.P256()),
 		"(ecdsa-p521) is none":               made(&x509.CertificateRequest{DNSNames: []string{"a"}}, elliptic.P521()),
+		`"web\x1b[2J", which has control`:    named("web\x1b[2J", "a"),
+		`"b\u202egpj", which has control`:    named("b\u202egpj", "a"),
+		`"a\nb", which has control`:          named("a", "a\nb"),
+		`"*.*.example.com", and a wildcard`:  named("a", "*.*.example.com"),
+		`"b*.example.com", and a wildcard`:   named("a", "a", "b*.example.com"),
+		`"a.*.example.com", and a wildcard`:  named("a.*.example.com", "a"),
+		`"*", and a wildcard`:                named("a", "*"),
 		"the lifetime that stands before it": "Lifetime: for ever\n" + string(good[bytes.Index(good, []byte("-----BEGIN")):]),
 	} {
 		if _, err := pki.DecodeRequest([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

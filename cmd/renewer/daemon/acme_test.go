@@ -196,6 +196,19 @@ func TestCheckNamesTheRecordOfDNSPersist(t *testing.T) {
 	}
 }
 
+// What an ACME server revoked is told to others by the CA, and not by a list that is kept here.
+func TestARevocationByACMEIsToldByTheCA(t *testing.T) {
+	h, _ := acmeHouse(t, testacme.Options{}, byHTTP)
+	a := h.open()
+	_, err := a.RunOnce(context.Background(), nil)
+	must(t, err)
+	done, err := a.Revoke(context.Background(), renewer.RevokeRequest{Name: "web", Reason: renewer.RevokedKeyCompromise}, nil)
+	must(t, err)
+	if len(done) != 1 || done[0].Error != "" || len(done[0].Notes) == 0 || !strings.HasPrefix(done[0].Notes[0], "its CA revoked it") {
+		t.Errorf("revoked %+v", done)
+	}
+}
+
 // The answer to http-01 is put on a host whose web server has port 80.
 func TestAnAnswerIsServedByAHost(t *testing.T) {
 	h, s := acmeHouse(t, testacme.Options{}, `challenge: {http-01: {host: here, dir: WEBROOT}}`)

@@ -42,7 +42,8 @@ type CARequest struct {
 	Error       string          `json:"error,omitempty"`
 	Hint        string          `json:"hint,omitempty"`
 
-	order renewer.Order
+	order  renewer.Order
+	byFlag bool // its lifetime is that of --lifetime
 }
 
 // CARequests are those of a directory, for the CA of a local issuer.
@@ -93,6 +94,9 @@ func ReadCARequests(fleet *configs.Fleet, issuer, dir string, lifetime time.Dura
 func (r *CARequest) refuse(err error) {
 	if err != nil {
 		r.State, r.Error, r.Hint, r.NotAfter = RequestRefused, err.Error(), renewer.Hint(err), time.Time{}
+		if r.byFlag { // and no entry's
+			r.Hint = strings.ReplaceAll(r.Hint, "set lifetime: ", "give --lifetime ")
+		}
 	}
 }
 
@@ -118,7 +122,7 @@ func (r *CARequest) read(file string, fleet *configs.Fleet, lifetime time.Durati
 	case len(fleet.Certificates) > 0:
 		return renewer.WithHint(fmt.Errorf("%s has no certificate %s", fleet.Path, r.Certificate), "add its entry, or use a fleet file without certificates, where the limits of the issuer hold alone")
 	case o.Lifetime == 0:
-		o.Lifetime = lifetime
+		o.Lifetime, r.byFlag = lifetime, true
 	}
 	if o.Lifetime == 0 {
 		return renewer.WithHint(errors.New("it does not say for how long"), "give --lifetime 90d")

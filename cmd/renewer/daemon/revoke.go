@@ -197,6 +197,8 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 			return "where its CA lists it is up to the program of revoke:"
 		case is.Type == "vault":
 			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
+		case is.Type != "local":
+			return "its CA revoked it and keeps the list: the certificate says where its CRL or OCSP is, if it has one"
 		default:
 			if _, err := a.crl(ctx, issuer, ""); err != nil {
 				return "it is recorded here, but nobody else can learn of it: " + err.Error()
