@@ -156,7 +156,7 @@ func changedHostKey(x trouble) {
 	another := "AAAAC3NzaC1lZDI1NTE5AAAAI" + strings.Repeat("B", 42) + "C"
 	_, file := x.known(x.b.Address + " ssh-ed25519 " + another + "\n")
 	remove := "ssh-keygen -R '" + x.b.Address + "' -f " + file
-	out := x.fails("has changed", remove, "add this line: "+x.hostKeyLine())
+	out := x.fails("has changed", remove, "add this line to "+file+": "+x.hostKeyLine())
 	if strings.Contains(out, "is unknown") {
 		x.t.Errorf("taken for an unknown one:\n%s", out)
 	}
