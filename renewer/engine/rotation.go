@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -175,7 +176,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 				out.Presenting = append(out.Presenting, e.showing(g.Under(s.Issuer, s.To, nil, s.Anew, now), "")...)
 			}
 		case s.Cancelled:
-			out.Holding = e.holding(s.Issuer, s.To)
+			out.Holding = append(e.holding(s.Issuer, s.To), e.arriving(s.To)...)
 		default:
 			for _, r := range g.Unready(s.Issuer, renewer.NewRootSet(s.To), now) {
 				h := e.held(r.Verifier, r.Left, len(out.Lacking))
@@ -263,6 +264,24 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
 		if n.Left || slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
 			out = append(out, e.held(n.ID, n.Left, len(out)))
+		}
+	}
+	return out
+}
+
+// arriving are the placements on which a root is being put into the ca file just now: it
+// is there a moment later, whatever was decided meanwhile.
+func (e *Engine) arriving(root string) (out []Held) {
+	for _, name := range slices.Sorted(maps.Keys(e.entries)) {
+		en := e.entries[name]
+		if en == nil || en.rec.Rollout == nil || en.rec.Rollout.Phase.Over() {
+			continue
+		}
+		for i := range en.rec.Rollout.Steps {
+			s := &en.rec.Rollout.Steps[i]
+			if s.State == renewer.StepActivating && s.Roots.Has(root) && !en.rec.Placements[s.Host].Roots.Has(root) {
+				out = append(out, e.held(trust.ID{Certificate: name, Host: s.Host}, false, 0))
+			}
 		}
 	}
 	return out
