@@ -21,7 +21,7 @@ import (
 	"renewer/internal/testhosts"
 )
 
-// told is one trouble in a message of renewer's own.
+// told is one problem in a message of renewer's own.
 type told struct {
 	Kind        string `json:"kind"`
 	Certificate string `json:"certificate"`
@@ -67,7 +67,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// heard counts how often a trouble was told, and told to be over.
+// heard counts how often a problem was told, and told to be over.
 func (r *receiver) heard(what string) (open, resolved int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,7 +101,7 @@ func page(t *testing.T, address, path string) string {
 // attention is the section of the first page that lists what needs attention.
 func attention(t *testing.T, address string) string {
 	t.Helper()
-	_, rest, ok := strings.Cut(page(t, address, "/"), `<section id="troubles"`)
+	_, rest, ok := strings.Cut(page(t, address, "/"), `<section id="problems"`)
 	if !ok {
 		return ""
 	}
@@ -193,7 +193,7 @@ scrape_configs:
 		"--storage.tsdb.path", filepath.Join(o.dir, "tsdb"))
 	await(t, "Prometheus", time.Minute, func() bool { return len(series(t, prometheus, "renewer_build_info", false)) == 1 })
 
-	troubles := []struct {
+	problems := []struct {
 		what                    string
 		breaks, mends           func()
 		metric, well            string // a line of the metrics while it lasts, and afterwards
@@ -238,10 +238,10 @@ scrape_configs:
 			over:    told{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
 		},
 	}
-	for i, x := range troubles {
+	for i, x := range problems {
 		x.breaks()
 		if i == 1 { // before the probe is made to run often
-			for _, x := range troubles[:2] {
+			for _, x := range problems[:2] {
 				await(t, x.what+": the metrics, by the check alone", 30*time.Second, func() bool { return shows(metrics, x.metric) })
 			}
 		}
@@ -254,7 +254,7 @@ scrape_configs:
 		}
 		return ""
 	}
-	for _, x := range troubles {
+	for _, x := range problems {
 		await(t, x.what+": the metrics", 90*time.Second, func() bool { return shows(metrics, x.metric) })
 		await(t, x.what+": the page", 30*time.Second, func() bool {
 			text := attention(t, metrics)
@@ -273,11 +273,11 @@ scrape_configs:
 		}
 		await(t, x.what+": the message", 2*time.Minute, func() bool { n, _ := channel.heard(x.message.String()); return n > 0 })
 	}
-	dashboard(t, prometheus, false, "In trouble", "Not as issued", "Issuers", "State by host")
-	for _, x := range troubles {
+	dashboard(t, prometheus, false, "With problems", "Not as issued", "Issuers", "State by host")
+	for _, x := range problems {
 		x.mends()
 	}
-	for _, x := range troubles {
+	for _, x := range problems {
 		await(t, x.what+", mended: the metrics", 90*time.Second, func() bool { return shows(metrics, x.well) && !shows(metrics, x.metric) })
 		await(t, x.what+", mended: the alert", time.Minute, func() bool { return firing(x.alert, x.label, x.of) == "resolved" })
 		await(t, x.what+", mended: the message", 3*time.Minute, func() bool { _, n := channel.heard(x.over.String()); return n > 0 })
@@ -285,7 +285,7 @@ scrape_configs:
 			t.Errorf("%s: told %d times, and %d times that it is over", x.what, open, resolved)
 		}
 	}
-	await(t, "a page without troubles", time.Minute, func() bool { return attention(t, metrics) == "" })
+	await(t, "a page without problems", time.Minute, func() bool { return attention(t, metrics) == "" })
 	channel.mu.Lock()
 	if n := len(channel.texts); n > 4 {
 		t.Errorf("%d messages", n)

@@ -8,7 +8,7 @@ import (
 	"renewer/renewer"
 )
 
-// A fleet of 10,000 that is in trouble at once, and one more event.
+// A fleet of 10,000 thhat has problems everywhere at once, and one more event.
 func BenchmarkTakeWith10000Open(b *testing.B) {
 	s, wanted := newState(0), all()
 	for i := range 10_000 {

@@ -15,7 +15,7 @@ const (
 	anyHost        = "HOST"
 )
 
-// fill puts a trouble's names into the command of its kind.
+// fill puts a problem's names into the command of its kind.
 func fill(command string, k key) string {
 	if k.host == "" {
 		k.host = anyHost
@@ -23,11 +23,11 @@ func fill(command string, k key) string {
 	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host, "{issuer}", k.issuer).Replace(command)
 }
 
-// commands returns what helps troubles of one kind: a line for each distinct
+// commands returns what helps problems of one kind: a line for each distinct
 // command, with the names that it is for unless it says them itself; and one
 // for all. Where there are many, that one is the only line, and most bounds
 // what it lists of what its placeholder stands for.
-func commands(list []Trouble, most int) (lines []Command, whole string) {
+func commands(list []Problem, most int) (lines []Command, whole string) {
 	of := map[string]int{}
 	for _, t := range list {
 		if t.Command == "" {
@@ -67,13 +67,13 @@ func commands(list []Trouble, most int) (lines []Command, whole string) {
 	return lines, whole
 }
 
-// general is the command of troubles of one kind with its placeholder, and
+// general is the command of problems of one kind with its placeholder, and
 // what that stands for.
-func general(list []Trouble) (command string, names []string) {
+func general(list []Problem) (command string, names []string) {
 	pattern := patternOf(list[0])
-	of := func(t Trouble) string { return t.Certificate }
+	of := func(t Problem) string { return t.Certificate }
 	if strings.Contains(pattern, "{host}") {
-		of = func(t Trouble) string { return t.Host }
+		of = func(t Problem) string { return t.Host }
 	}
 	for _, t := range list {
 		if n := of(t); n != "" && !slices.Contains(names, n) {
@@ -83,7 +83,7 @@ func general(list []Trouble) (command string, names []string) {
 	return fill(pattern, key{certificate: anyCertificate, host: anyHost}), names
 }
 
-func patternOf(t Trouble) string {
+func patternOf(t Problem) string {
 	k, ok := kinds[t.Kind]
 	if !ok {
 		return notices[t.Kind].command

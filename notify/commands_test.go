@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/messages anew")
 
-// A message names what helps each of its troubles, however many: see
+// A message names what helps each of its problems, however many: see
 // testdata/*.txt for how it reads.
 func TestMessagesNameEveryCommand(t *testing.T) {
 	t.Parallel()
@@ -99,7 +99,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}
 }
 
-// Every kind of trouble and every notice has a command, whatever its event
+// Every kind of problem and every notice has a command, whatever its event
 // names.
 func TestEveryKindHasACommand(t *testing.T) {
 	t.Parallel()

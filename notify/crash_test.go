@@ -91,7 +91,7 @@ func mortal(dir, at string) {
 }
 
 // A kill -9 around every save, the one between delivery and cursor among them:
-// each trouble arrives at least once, a message that arrives twice has the
+// each problem arrives at least once, a message that arrives twice has the
 // same ID both times, and no two IDs tell of one opening.
 func TestKillAtEverySave(t *testing.T) {
 	t.Parallel()

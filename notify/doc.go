@@ -8,8 +8,8 @@
 // it is taken. After a crash the same message goes out again under the same
 // ID, so that it arrives at least once and can be told from another one.
 //
-// Few messages. Events become troubles, by kind, certificate and host. A
-// trouble is told when it opens, not when it repeats, and once more when it is
+// Few messages. Events become problems, by kind, certificate and host. A
+// problem is told when it opens, not when it repeats, and once more when it is
 // over; what happens together is one message; what is over before it was told,
 // and of no consequence, is not told at all. Messages keep a distance and have
 // a limit an hour; what comes meanwhile waits for the next one.
@@ -28,6 +28,6 @@
 //
 // # Words
 //
-// A channel is an entry of notify: in the fleet file. A trouble is open until
+// A channel is an entry of notify: in the fleet file. A problem is open until
 // an event ends it. A notice has no end. News is what was not told yet.
 package notify

@@ -6,7 +6,7 @@ import (
 	"renewer/renewer"
 )
 
-// A kind of trouble. Its name is the word of the fleet file that asks for it.
+// A kind of problem. Its name is the word of the fleet file that asks for it.
 type kind struct {
 	means   string
 	command string // what helps; {certificate} and {host} are replaced
@@ -93,7 +93,7 @@ var Usual = []renewer.EventType{
 	renewer.EventDrifted, renewer.EventUnreachable,
 }
 
-// key is what makes two events speak of the same trouble.
+// key is what makes two events speak of the same problem.
 type key struct {
 	kind                      renewer.EventType
 	certificate, host, issuer string
@@ -104,7 +104,7 @@ func (k key) compare(o key) int {
 		cmp.Compare(k.issuer, o.issuer), cmp.Compare(k.certificate, o.certificate), cmp.Compare(k.host, o.host))
 }
 
-// opens returns the trouble that an event speaks of.
+// opens returns the problem that an event speaks of.
 func opens(e renewer.Event) (k key, ok bool) {
 	k = key{kind: e.Type, certificate: e.Certificate}
 	switch e.Type {
@@ -124,8 +124,8 @@ func opens(e renewer.Event) (k key, ok bool) {
 	return k, ok
 }
 
-// ends reports whether a trouble is over because of an event.
-func ends(e renewer.Event, t Trouble) bool {
+// ends reports whether a problem is over because of an event.
+func ends(e renewer.Event, t Problem) bool {
 	if e.Type == renewer.EventIssuerUp {
 		return t.Kind == renewer.EventIssuerDown && t.Issuer == e.Issuer
 	}
@@ -171,9 +171,9 @@ func ends(e renewer.Event, t Trouble) bool {
 	return false
 }
 
-// givenUp reports whether an event ends a trouble unless another rollout
+// givenUp reports whether an event ends a problem unless another rollout
 // takes the place of the one that ended.
-func givenUp(e renewer.Event, t Trouble) bool {
+func givenUp(e renewer.Event, t Problem) bool {
 	if e.Type != renewer.EventRolloutSuperseded || t.Certificate != e.Certificate {
 		return false
 	}

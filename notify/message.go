@@ -29,10 +29,10 @@ type Message struct {
 	Time     time.Time `json:"time"` // when it was made
 	Title    string    `json:"title"`
 	Text     string    `json:"text"`
-	Open     []Trouble `json:"open"`     // new, or worse than before
-	Resolved []Trouble `json:"resolved"` // over
-	Notices  []Trouble `json:"notices"`  // for information
-	More     int       `json:"more"`     // troubles that were left out of the three lists, for their number
+	Open     []Problem `json:"open"`     // new, or worse than before
+	Resolved []Problem `json:"resolved"` // over
+	Notices  []Problem `json:"notices"`  // for information
+	More     int       `json:"more"`     // problems that were left out of the three lists, for their number
 	Test     bool      `json:"test,omitempty"`
 }
 
@@ -40,7 +40,7 @@ type Message struct {
 // steer who shows it.
 func (m Message) plain() Message {
 	m.Title, m.Text = plaintext.Short(plaintext.Text(m.Title)), plaintext.Short(plaintext.Text(m.Text))
-	for _, list := range []*[]Trouble{&m.Open, &m.Resolved, &m.Notices} {
+	for _, list := range []*[]Problem{&m.Open, &m.Resolved, &m.Notices} {
 		*list = slices.Clone(*list)
 		for i := range *list {
 			t := &(*list)[i]
@@ -69,22 +69,22 @@ func messageID(channel string, cursor uint64, m Message) string {
 
 // cap shortens the lists.
 func (m *Message) cap() {
-	for _, list := range []*[]Trouble{&m.Open, &m.Resolved, &m.Notices} {
+	for _, list := range []*[]Problem{&m.Open, &m.Resolved, &m.Notices} {
 		if n := len(*list) - maxListed; n > 0 {
 			m.More += n
 			*list = slices.Clone((*list)[:maxListed])
 		}
 		if *list == nil {
-			*list = []Trouble{} // an empty array, not null
+			*list = []Problem{} // an empty array, not null
 		}
 	}
 }
 
-// Section is the troubles of one kind, as a template shows them.
+// Section is the problems of one kind, as a template shows them.
 type Section struct {
 	Kind  renewer.EventType
 	Means string
-	Items []Trouble // the first of them
+	Items []Problem // the first of them
 	Count int
 	More  int // Count without Items
 	// Command helps all of them: with a placeholder such as HOST where they
@@ -105,7 +105,7 @@ type Command struct {
 // view is what a template gets.
 type view struct {
 	Message
-	Troubles, Ended, News []Section
+	Problems, Ended, News []Section
 }
 
 // detail is how much of a message its text shows. What does not fit is shown
@@ -114,8 +114,8 @@ type detail struct{ items, field, names int }
 
 var details = []detail{{10, maxField, 50}, {5, 200, 30}, {2, 120, 10}, {1, 80, 3}}
 
-func sections(list []Trouble, d detail) (out []Section) {
-	by := map[renewer.EventType][]Trouble{}
+func sections(list []Problem, d detail) (out []Section) {
+	by := map[renewer.EventType][]Problem{}
 	for _, t := range list {
 		if by[t.Kind] == nil {
 			out = append(out, Section{Kind: t.Kind, Means: t.Means})
@@ -145,8 +145,8 @@ var functions = template.FuncMap{
 	"when": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 }
 
-// name says whose trouble it is.
-func name(t Trouble) string {
+// name says whose problem it is.
+func name(t Problem) string {
 	switch {
 	case t.Issuer != "":
 		return "issuer " + t.Issuer
@@ -183,7 +183,7 @@ func ParseTemplate(text string) (Template, error) {
 func (t Template) render(m *Message) error {
 	var text string
 	for _, d := range details {
-		v := view{Message: *m, Troubles: sections(m.Open, d), Ended: sections(m.Resolved, d), News: sections(m.Notices, d)}
+		v := view{Message: *m, Problems: sections(m.Open, d), Ended: sections(m.Resolved, d), News: sections(m.Notices, d)}
 		title, err := t.part("title", v)
 		if err != nil {
 			return err

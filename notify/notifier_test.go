@@ -344,7 +344,7 @@ func TestOnceTellsWithoutWaiting(t *testing.T) {
 func TestTemplates(t *testing.T) {
 	t.Parallel()
 	log, box := newMemory(), &inbox{}
-	own, err := ParseTemplate(`{{define "title"}}{{range .Troubles}}{{word .Kind}} of {{range .Items}}{{name .}}{{end}}{{end}}` + "\n\ntwo lines" + `{{end}}`)
+	own, err := ParseTemplate(`{{define "title"}}{{range .Problems}}{{word .Kind}} of {{range .Items}}{{name .}}{{end}}{{end}}` + "\n\ntwo lines" + `{{end}}`)
 	if err != nil {
 		t.Fatal(err)
 	}

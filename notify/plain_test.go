@@ -9,16 +9,16 @@ import (
 func TestMessagesSteerNothing(t *testing.T) {
 	t.Parallel()
 	const hostile = "a\x1b]0;title\x07\u009b31m\u202eb"
-	troubles := []Trouble{{Message: hostile, Error: hostile, Hint: hostile, Means: hostile, Ended: hostile}}
-	m := Message{Title: hostile, Text: hostile, Open: troubles, Resolved: troubles, Notices: troubles}.plain()
+	problems := []Problem{{Message: hostile, Error: hostile, Hint: hostile, Means: hostile, Ended: hostile}}
+	m := Message{Title: hostile, Text: hostile, Open: problems, Resolved: problems, Notices: problems}.plain()
 	text := m.Title + m.Text
-	for _, list := range [][]Trouble{m.Open, m.Resolved, m.Notices} {
+	for _, list := range [][]Problem{m.Open, m.Resolved, m.Notices} {
 		text += list[0].Message + list[0].Error + list[0].Hint + list[0].Means + list[0].Ended
 	}
 	if strings.ContainsAny(text, "\x1b\x07\u009b\u202e") {
 		t.Errorf("%q steers", text)
 	}
-	if troubles[0].Error != hostile {
+	if problems[0].Error != hostile {
 		t.Error("what is kept was changed")
 	}
 }

@@ -11,9 +11,9 @@ import (
 // in an older one; none changes its meaning.
 type saved struct {
 	Cursor       uint64         `json:"cursor"`
-	Open         []savedTrouble `json:"open,omitempty"`
-	Over         []savedTrouble `json:"over,omitempty"`
-	Notes        []savedTrouble `json:"notes,omitempty"`
+	Open         []savedProblem `json:"open,omitempty"`
+	Over         []savedProblem `json:"over,omitempty"`
+	Notes        []savedProblem `json:"notes,omitempty"`
 	FirstNews    time.Time      `json:"first_news,omitzero"`
 	LastNews     time.Time      `json:"last_news,omitzero"`
 	Sent         []time.Time    `json:"sent,omitempty"`
@@ -25,8 +25,8 @@ type saved struct {
 	Hint         string         `json:"hint,omitempty"`
 }
 
-type savedTrouble struct {
-	Trouble
+type savedProblem struct {
+	Problem
 	News     bool      `json:"news,omitempty"`
 	Told     bool      `json:"told,omitempty"`
 	Doubtful time.Time `json:"doubtful,omitzero"`
@@ -38,7 +38,7 @@ func encode(s *state) ([]byte, error) {
 		LastSuccess: s.lastSuccess, FailingSince: s.failingSince, LastError: s.lastError, LastErrorAt: s.lastErrorAt, Hint: s.hint,
 	}
 	for _, t := range s.sorted() {
-		out.Open = append(out.Open, pack([]Trouble{*t})...)
+		out.Open = append(out.Open, pack([]Problem{*t})...)
 	}
 	data, err := json.Marshal(out)
 	if err != nil {
@@ -68,17 +68,17 @@ func decode(data []byte) (*state, error) {
 	return s, nil
 }
 
-func pack(list []Trouble) (out []savedTrouble) {
+func pack(list []Problem) (out []savedProblem) {
 	for _, t := range list {
-		out = append(out, savedTrouble{t, t.News, t.Told, t.Doubtful})
+		out = append(out, savedProblem{t, t.News, t.Told, t.Doubtful})
 	}
 	return out
 }
 
-func unpack(list []savedTrouble) (out []Trouble) {
+func unpack(list []savedProblem) (out []Problem) {
 	for _, t := range list {
-		t.Trouble.News, t.Trouble.Told, t.Trouble.Doubtful = t.News, t.Told, t.Doubtful
-		out = append(out, t.Trouble)
+		t.Problem.News, t.Problem.Told, t.Problem.Doubtful = t.News, t.Told, t.Doubtful
+		out = append(out, t.Problem)
 	}
 	return out
 }

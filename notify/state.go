@@ -9,9 +9,9 @@ import (
 	"renewer/renewer"
 )
 
-// Trouble is something that a person should know of, from the first event that
+// Problem is something that a person should know of, from the first event that
 // told of it to the one that ended it.
-type Trouble struct {
+type Problem struct {
 	Kind        renewer.EventType `json:"kind"`
 	Certificate string            `json:"certificate,omitempty"`
 	Host        string            `json:"host,omitempty"`
@@ -32,7 +32,7 @@ type Trouble struct {
 	Doubtful time.Time `json:"-"` // its rollout was given up then, and no other has begun
 }
 
-func (t Trouble) key() key { return key{t.Kind, t.Certificate, t.Host, t.Issuer} }
+func (t Problem) key() key { return key{t.Kind, t.Certificate, t.Host, t.Issuer} }
 
 // Pace bounds how often a channel speaks.
 type Pace struct {
@@ -40,7 +40,7 @@ type Pace struct {
 	Patience time.Duration // but no longer than this
 	Interval time.Duration // between two messages
 	PerHour  int           // messages in any hour
-	Settle   time.Duration // until a rollout that was given up, and not begun again, ends its troubles
+	Settle   time.Duration // until a rollout that was given up, and not begun again, ends its problems
 }
 
 // DefaultPace makes one message of what happens together, and leaves time to
@@ -52,11 +52,11 @@ var DefaultPace = Pace{Quiet: 10 * time.Second, Patience: time.Minute, Interval:
 // been away.
 type state struct {
 	cursor uint64
-	open   map[key]*Trouble
-	of     map[owner]map[key]*Trouble // the open ones of each certificate and issuer
+	open   map[key]*Problem
+	of     map[owner]map[key]*Problem // the open ones of each certificate and issuer
 	fresh  int                        // open ones that are news
-	over   map[key]Trouble            // and not told yet
-	notes  []Trouble                  // likewise
+	over   map[key]Problem            // and not told yet
+	notes  []Problem                  // likewise
 
 	firstNews, lastNews time.Time // zero without news
 	sent                []time.Time
@@ -76,17 +76,17 @@ type outgoing struct {
 }
 
 func newState(cursor uint64) *state {
-	return &state{cursor: cursor, open: map[key]*Trouble{}, of: map[owner]map[key]*Trouble{}, over: map[key]Trouble{}}
+	return &state{cursor: cursor, open: map[key]*Problem{}, of: map[owner]map[key]*Problem{}, over: map[key]Problem{}}
 }
 
-// owner is whose trouble it is: one of the two is set.
+// owner is whose problem it is: one of the two is set.
 type owner struct{ certificate, issuer string }
 
-func (s *state) add(t *Trouble) {
+func (s *state) add(t *Problem) {
 	k := t.key()
 	o := owner{k.certificate, k.issuer}
 	if s.of[o] == nil {
-		s.of[o] = map[key]*Trouble{}
+		s.of[o] = map[key]*Problem{}
 	}
 	s.open[k], s.of[o][k] = t, t
 	if t.News {
@@ -94,7 +94,7 @@ func (s *state) add(t *Trouble) {
 	}
 }
 
-func (s *state) drop(t *Trouble) {
+func (s *state) drop(t *Problem) {
 	k := t.key()
 	o := owner{k.certificate, k.issuer}
 	delete(s.open, k)
@@ -133,7 +133,7 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	if opening {
 		s.begin(k, e, at)
 	} else if note, ok := notices[e.Type]; ok && wanted[e.Type] {
-		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Trouble{
+		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Problem{
 			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer, Generation: e.Generation, Since: at, Events: 1,
 			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: note.means,
 			Command: fill(note.command, key{certificate: e.Certificate, host: e.Host, issuer: e.Issuer}),
@@ -152,12 +152,12 @@ func said(message string) string {
 	return ": " + short(message)
 }
 
-// begin notes a trouble, a repeat of one, or one that is back before anybody
+// begin notes a problem, a repeat of one, or one that is back before anybody
 // was told that it was over.
 func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	t := s.open[k]
 	if t == nil {
-		t = &Trouble{Kind: k.kind, Certificate: k.certificate, Host: k.host, Issuer: k.issuer, Since: at, News: true}
+		t = &Problem{Kind: k.kind, Certificate: k.certificate, Host: k.host, Issuer: k.issuer, Since: at, News: true}
 		if was, ok := s.over[k]; ok {
 			*t = was
 			t.News, t.Until, t.Ended = !t.Told, time.Time{}, ""
@@ -178,7 +178,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	}
 }
 
-func (s *state) end(t *Trouble, at time.Time, why string) {
+func (s *state) end(t *Problem, at time.Time, why string) {
 	s.drop(t)
 	if !t.Told && kinds[t.Kind].brief {
 		s.calm()
@@ -207,17 +207,17 @@ func (s *state) calm() {
 // untold counts what the next message would hold.
 func (s *state) untold() int { return s.fresh + len(s.over) + len(s.notes) }
 
-// sorted returns the open troubles, the worst first.
-func (s *state) sorted() []*Trouble {
-	return slices.SortedFunc(maps.Values(s.open), func(a, b *Trouble) int { return a.key().compare(b.key()) })
+// sorted returns the open problems, the worst first.
+func (s *state) sorted() []*Problem {
+	return slices.SortedFunc(maps.Values(s.open), func(a, b *Problem) int { return a.key().compare(b.key()) })
 }
 
 // ended returns what is over and not told yet, the worst first.
-func (s *state) ended() []Trouble {
-	return slices.SortedFunc(maps.Values(s.over), func(a, b Trouble) int { return a.key().compare(b.key()) })
+func (s *state) ended() []Problem {
+	return slices.SortedFunc(maps.Values(s.over), func(a, b Problem) int { return a.key().compare(b.key()) })
 }
 
-// settle ends the troubles of rollouts that were given up and not begun again,
+// settle ends the problems of rollouts that were given up and not begun again,
 // and returns when to ask again; zero for not by time alone.
 func (s *state) settle(p Pace, now time.Time) (next time.Time) {
 	for _, t := range s.open {
@@ -261,7 +261,7 @@ func (s *state) compose(channel string, p Pace, now time.Time) {
 	m.ID = messageID(channel, s.cursor, m)
 	m.cap()
 	since := s.firstNews
-	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Trouble{}, 0, nil, time.Time{}, time.Time{}
+	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Problem{}, 0, nil, time.Time{}, time.Time{}
 	s.outbox = &outgoing{Message: m, Since: since}
 	s.sent = append(s.sent, now)
 	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]

@@ -131,7 +131,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 	}
 	for e := range notices {
 		if kinds[e].means != "" || notices[e].means == "" {
-			t.Errorf("%s is a trouble and a notice, or has no text", e)
+			t.Errorf("%s is a problem and a notice, or has no text", e)
 		}
 	}
 	words := slices.Concat(Usual, slices.Collect(maps.Keys(notices)))
@@ -166,7 +166,7 @@ func TestOnlyWhatIsWanted(t *testing.T) {
 }
 
 // TestAnyInterleaving holds, for whatever the log has and whenever messages go
-// out: a trouble is told at most once while it lasts, each one that was told
+// out: a problem is told at most once while it lasts, each one that was told
 // and is over is told to be over exactly once, and nothing is told to be over
 // that was never open. A state that is saved and read at any point goes on as
 // if it had not been.

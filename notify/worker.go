@@ -46,10 +46,10 @@ type worker struct {
 	works atomic.Bool                           // a test got through: what waits need not wait
 
 	// Owned by run.
-	s        *state
-	savedAt  time.Time
-	dirty    bool
-	troubled bool // the store failed last time; said once
+	s            *state
+	savedAt      time.Time
+	dirty        bool
+	storeFailing bool // the store failed last time; said once
 }
 
 func (n *Notifier) worker(c Channel) *worker {
@@ -98,12 +98,12 @@ func (w *worker) show() {
 // complain logs that the store does not work, and that it does again.
 func (w *worker) complain(err error) {
 	switch {
-	case err != nil && !w.troubled:
+	case err != nil && !w.storeFailing:
 		w.n.Log.Error("the channel cannot go on; trying again", "channel", w.ch.Name, "error", err, "hint", renewer.Hint(err))
-	case err == nil && w.troubled:
+	case err == nil && w.storeFailing:
 		w.n.Log.Info("the channel goes on", "channel", w.ch.Name)
 	}
-	w.troubled = err != nil
+	w.storeFailing = err != nil
 }
 
 // load reads the state. A channel without one begins at the end of the log.

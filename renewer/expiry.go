@@ -67,7 +67,7 @@ func (rec Record) Expiring(g Generation, now time.Time) (ExpiryNote, bool) {
 }
 
 // onItsWay reports whether a renewal will come or is under way without
-// trouble. One that was under way already at the threshold before the last one
+// problem. One that was under way already at the threshold before the last one
 // goes nowhere, even if nothing says why.
 func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 	if now.Before(g.RenewAt) {
@@ -77,7 +77,7 @@ func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 	if r == nil || r.Phase.Over() {
 		return false
 	}
-	if text, _ := r.Trouble(); text != "" {
+	if text, _ := r.LastError(); text != "" {
 		return false
 	}
 	return passed < 2 || r.StartedAt.After(g.NotAfter.Add(-threshold(passed-2, g.NotAfter.Sub(g.IssuedAt))))

@@ -40,8 +40,8 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 	begin := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 	g := Generation{Number: 2, IssuedAt: begin, NotAfter: begin.Add(90 * aDay), RenewAt: begin.Add(60 * aDay)}
 	at := func(daysLeft float64) time.Time { return g.NotAfter.Add(-time.Duration(daysLeft * float64(aDay))) }
-	rollout := func(phase Phase, kind Kind, began float64, trouble string) *Rollout {
-		return &Rollout{Kind: kind, Phase: phase, StartedAt: at(began), Error: trouble}
+	rollout := func(phase Phase, kind Kind, began float64, problem string) *Rollout {
+		return &Rollout{Kind: kind, Phase: phase, StartedAt: at(began), Error: problem}
 	}
 	late := g
 	late.RenewAt = at(1.5)
@@ -77,7 +77,7 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 	rec := Record{Rollout: rollout(PhaseRolling, KindIssue, 30, "")}
 	rec.Rollout.Steps = []Step{{Host: "a", State: StepPending, Error: errors.New("no route").Error()}}
 	if _, ok := rec.Expiring(g, at(20)); !ok {
-		t.Error("a host that cannot be reached is no trouble")
+		t.Error("a host that cannot be reached is no problem")
 	}
 }
 

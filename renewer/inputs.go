@@ -106,7 +106,7 @@ func (a *applied) expiring(waits func(State) Waits) {
 	}
 	a.Record.ExpiringNoted = note
 	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State), a.now))
-	if e.Error, e.Hint = a.Record.Trouble(); e.Hint == "" {
+	if e.Error, e.Hint = a.Record.LastError(); e.Hint == "" {
 		e.Hint = "renewer show " + a.Certificate.Name + " says why; renewer renew " + a.Certificate.Name + " tries now"
 	}
 }

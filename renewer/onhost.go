@@ -23,15 +23,15 @@ type Activated struct {
 
 // OnDisk is what the live names of a placement hold.
 type OnDisk struct {
-	Revision string    // where current leads; empty for plain files or none
-	Leaf     string    // SHA-256 of the leaf, hex; empty if there is no certificate
-	Chain    Chain     // the leaf with what came along
-	NotAfter time.Time // of the leaf
-	Trusts   RootSet   // the roots of the ca file; unknown if that could not be read
-	Roots    []*x509.Certificate
-	Problems []Problem // what differs from the placement
-	Unmarked bool      // no renewer keeps the directory yet, although one has placed it
-	Key      *KeyFile  // the private key, as what was opened is; nil: there is none, or it was not seen
+	Revision   string    // where current leads; empty for plain files or none
+	Leaf       string    // SHA-256 of the leaf, hex; empty if there is no certificate
+	Chain      Chain     // the leaf with what came along
+	NotAfter   time.Time // of the leaf
+	Trusts     RootSet   // the roots of the ca file; unknown if that could not be read
+	Roots      []*x509.Certificate
+	Deviations []Deviation // what differs from the placement
+	Unmarked   bool        // no renewer keeps the directory yet, although one has placed it
+	Key        *KeyFile    // the private key, as what was opened is; nil: there is none, or it was not seen
 }
 
 // KeyFile is who may read a file with a private key.
@@ -65,8 +65,8 @@ type Expected struct {
 
 // Differs says what is not as expected; empty if all is.
 func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
-	for _, problem := range d.Problems {
-		if e.Origin == OriginForeign || e.Origin == OriginAdopted && (problem.Kind == ProblemForeign || problem.Harmless) {
+	for _, problem := range d.Deviations {
+		if e.Origin == OriginForeign || e.Origin == OriginAdopted && (problem.Kind == DeviationForeign || problem.Harmless) {
 			continue
 		}
 		wrong = append(wrong, problem.Text)
@@ -83,9 +83,9 @@ func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
 // Content reports whether other bytes are there than expected, not only other
 // modes, owners or names.
 func (e Expected) Content(p Placement, d OnDisk) bool {
-	for _, problem := range d.Problems {
+	for _, problem := range d.Deviations {
 		switch problem.Kind {
-		case ProblemMode, ProblemOwner, ProblemForeign:
+		case DeviationMode, DeviationOwner, DeviationForeign:
 		default:
 			return true
 		}
@@ -115,23 +115,23 @@ func ShortPrint(fingerprint string) string {
 	return "certificate " + fingerprint[:min(16, len(fingerprint))] + "…"
 }
 
-// ProblemKind says what is wrong with a file.
-type ProblemKind string
+// DeviationKind says what is wrong with a file.
+type DeviationKind string
 
 // The kinds of problem.
 const (
-	ProblemMissing    ProblemKind = "missing"
-	ProblemUnreadable ProblemKind = "unreadable"
-	ProblemForeign    ProblemKind = "foreign" // not renewer's link
-	ProblemMode       ProblemKind = "mode"
-	ProblemOwner      ProblemKind = "owner"
-	ProblemContent    ProblemKind = "content" // not what should be in it, or more
-	ProblemKey        ProblemKind = "key"     // no key, or not the certificate's
+	DeviationMissing    DeviationKind = "missing"
+	DeviationUnreadable DeviationKind = "unreadable"
+	DeviationForeign    DeviationKind = "foreign" // not renewer's link
+	DeviationMode       DeviationKind = "mode"
+	DeviationOwner      DeviationKind = "owner"
+	DeviationContent    DeviationKind = "content" // not what should be in it, or more
+	DeviationKey        DeviationKind = "key"     // no key, or not the certificate's
 )
 
-// Problem is one thing that is wrong on disk.
-type Problem struct {
-	Kind ProblemKind
+// Deviation is one thing that is wrong on disk.
+type Deviation struct {
+	Kind DeviationKind
 	Text string // for people, with the file's name
 	// Harmless: only what the owner may do himself is another than the placement
 	// says. It counts for what renewer wrote, and not for what it adopted.
@@ -142,8 +142,8 @@ type Problem struct {
 
 // Texts returns the problems as people read them.
 func (d OnDisk) Texts() []string {
-	out := make([]string, 0, len(d.Problems))
-	for _, p := range d.Problems {
+	out := make([]string, 0, len(d.Deviations))
+	for _, p := range d.Deviations {
 		out = append(out, p.Text)
 	}
 	return out

@@ -256,9 +256,9 @@ func (s *Step) unreachable() bool {
 // Lost reports whether the last try failed because the host was not reached.
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }
 
-// Trouble returns the first error of the rollout or of one of its steps, with
+// Problem returns the first error of the rollout or of one of its steps, with
 // the way out; empty if there is none.
-func (r *Rollout) Trouble() (text, hint string) {
+func (r *Rollout) LastError() (text, hint string) {
 	if r.Error != "" {
 		return r.Error, r.Hint
 	}

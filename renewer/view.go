@@ -87,10 +87,10 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
-	// Troubles is what needs a person, the worst first, and MoreTroubles how
+	// Problems is what needs a person, the worst first, and MoreProblems how
 	// many certificates do besides.
-	Troubles     []Trouble `json:"troubles"`
-	MoreTroubles int       `json:"more_troubles,omitempty"`
+	Problems     []Problem `json:"problems"`
+	MoreProblems int       `json:"more_problems,omitempty"`
 }
 
 // DaemonStatus is about the process and its scheduler.
@@ -154,8 +154,8 @@ type HostStatus struct {
 type ChannelStatus struct {
 	Name         string    `json:"name"`
 	Type         string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
-	Open         int       `json:"open"`                   // troubles that are not over
-	Waiting      int       `json:"waiting"`                // troubles and ends of them that are still to be told
+	Open         int       `json:"open"`                   // problems that are not over
+	Waiting      int       `json:"waiting"`                // problems and ends of them that are still to be told
 	WaitingSince time.Time `json:"waiting_since,omitzero"` // of the oldest of these
 	LastSuccess  time.Time `json:"last_success,omitzero"`  // a message was taken, tests aside
 	FailingSince time.Time `json:"failing_since,omitzero"` // the first try that failed after the last success
@@ -288,7 +288,7 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 		Chain: []ChainEntry{}, Generations: []GenerationView{}, Placements: []PlacementView{},
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
-	d.LastError, d.Hint = rec.Trouble()
+	d.LastError, d.Hint = rec.LastError()
 	for _, left := range rec.Departed {
 		if !left.Over(now) {
 			left.State, left.Role = nil, Role{}
@@ -332,11 +332,11 @@ func (rec Record) hintOf(h HostRow) string {
 	return ""
 }
 
-// Trouble returns the first error that stands, with the way out; empty if
+// Problem returns the first error that stands, with the way out; empty if
 // there is none.
-func (rec Record) Trouble() (text, hint string) {
+func (rec Record) LastError() (text, hint string) {
 	if rec.Rollout != nil {
-		if text, hint = rec.Rollout.Trouble(); text != "" {
+		if text, hint = rec.Rollout.LastError(); text != "" {
 			return text, hint
 		}
 	}

@@ -29,13 +29,13 @@ func newStatus(c *cli) *cobra.Command {
 	}
 }
 
-// showTroubles says what needs a person, each with what to type and to read.
-func (c *cli) showTroubles(st renewer.SystemStatus) {
-	if len(st.Troubles) == 0 {
+// showProblems says what needs a person, each with what to type and to read.
+func (c *cli) showProblems(st renewer.SystemStatus) {
+	if len(st.Problems) == 0 {
 		return
 	}
 	c.heading("Needs attention")
-	for i, t := range st.Troubles {
+	for i, t := range st.Problems {
 		if i > 0 {
 			fmt.Fprintln(c.out)
 		}
@@ -45,8 +45,8 @@ func (c *cli) showTroubles(st renewer.SystemStatus) {
 		}
 		c.facts(string(t.Severity), t.Kind+" "+t.Name+" "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
 	}
-	if st.MoreTroubles > 0 {
-		fmt.Fprintf(c.out, "\nand %d more certificates: renewer list\n", st.MoreTroubles)
+	if st.MoreProblems > 0 {
+		fmt.Fprintf(c.out, "\nand %d more certificates: renewer list\n", st.MoreProblems)
 	}
 }
 
@@ -65,7 +65,7 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 		}
 	}
 	c.facts("certificates", counts)
-	c.showTroubles(st)
+	c.showProblems(st)
 	if len(st.Issuers)+len(st.Hosts) > 0 {
 		c.heading("Issuers and hosts")
 		if err := c.reachable(st.Issuers, st.Hosts); err != nil {

@@ -143,7 +143,7 @@ func TestWatcherSaysEachThingOnce(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("printed\n%swant\n%s", &out, want)
 	}
-	if got := w.summary(); got != "0 first certificates and 1 renewals verified, 1 troubles" {
+	if got := w.summary(); got != "0 first certificates and 1 renewals verified, 1 problems" {
 		t.Error(got)
 	}
 }

@@ -30,7 +30,7 @@ type watcher struct {
 	after  uint64 // the last event that was seen
 
 	stood                     bool // an earlier run left certificates
-	first, renewals, troubles int
+	first, renewals, problems int
 }
 
 // standing prints what an earlier run left.
@@ -88,7 +88,7 @@ func (w *watcher) line(ctx context.Context, e renewer.Event) (string, error) {
 	if e.Error == "" {
 		return "", nil
 	}
-	w.troubles++
+	w.problems++
 	text := fmt.Sprintf("%s: %s", e.Type, e.Error)
 	if e.Host != "" {
 		text = fmt.Sprintf("%s on %s: %s", e.Type, e.Host, e.Error)
@@ -104,5 +104,5 @@ func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }
 
 // summary is the last line.
 func (w *watcher) summary() string {
-	return fmt.Sprintf("%d first certificates and %d renewals verified, %d troubles", w.first, w.renewals, w.troubles)
+	return fmt.Sprintf("%d first certificates and %d renewals verified, %d problems", w.first, w.renewals, w.problems)
 }

@@ -94,8 +94,8 @@ func files(c Case) verdict {
 
 func fileModes(c Case) verdict {
 	var wrong []string
-	for _, p := range c.Facts.Disk.Problems {
-		if p.Kind == renewer.ProblemMode && !p.Readable || p.Kind == renewer.ProblemOwner {
+	for _, p := range c.Facts.Disk.Deviations {
+		if p.Kind == renewer.DeviationMode && !p.Readable || p.Kind == renewer.DeviationOwner {
 			wrong = append(wrong, p.Text)
 		}
 	}

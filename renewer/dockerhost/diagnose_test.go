@@ -44,7 +44,7 @@ func probeError(kind renewer.ProbeErrorKind, err error) error {
 	return &renewer.ProbeError{Kind: kind, Err: renewer.WithHint(err, "a hint")}
 }
 
-// Every trouble of the guide, and what else was seen, gives its finding with a
+// Every problem of the guide, and what else was seen, gives its finding with a
 // way out, and where all is well nothing is found.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
@@ -108,10 +108,10 @@ func TestDiagnose(t *testing.T) {
 		{"masked", func(c *Case) { c.Facts.Unit.Load = "masked" }, "docker-unit", renewer.FindingFail, "masked", "unmask"},
 		{"it comes and goes", func(c *Case) { c.Facts.Unit.Restarts = 4 }, "docker-unit", renewer.FindingWarn, "4 times", "journalctl"},
 		{"modes", func(c *Case) {
-			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644 instead of 0400"}}
+			c.Facts.Disk.Deviations = []renewer.Deviation{{Kind: renewer.DeviationMode, Text: "server-key.pem has mode 0644 instead of 0400"}}
 		}, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
 		{"public files that more may read", func(c *Case) {
-			c.Facts.Disk.Problems = []renewer.Problem{{Kind: renewer.ProblemMode, Text: "ca.pem has mode 0644 instead of 0444", Readable: true}}
+			c.Facts.Disk.Deviations = []renewer.Deviation{{Kind: renewer.DeviationMode, Text: "ca.pem has mode 0644 instead of 0444", Readable: true}}
 		}, "file-modes", renewer.FindingOK, "are right", ""},
 		{"a full disk", func(c *Case) { c.Facts.Room = Room{true, 12, 100} }, "disk", renewer.FindingFail, "12 KiB are left", "df -h"},
 		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free space"},
@@ -355,7 +355,7 @@ func TestUnusableFiles(t *testing.T) {
 		disk, err := hosts.New(renewer.Host{Name: "host-b"}, hosts.Local(root)).Inspect(t.Context(), p)
 		must(t, err)
 		if got := Unusable(p, disk); got == "" != (c.says == "") || !strings.Contains(got, c.says) {
-			t.Errorf("%s: %+v (%+v)", c.name, got, disk.Problems)
+			t.Errorf("%s: %+v (%+v)", c.name, got, disk.Deviations)
 		}
 	}
 }

@@ -69,9 +69,9 @@ func Unusable(p renewer.Placement, disk renewer.OnDisk) string {
 	if len(disk.Trusts) == 0 && has(renewer.FileCA) {
 		return p.Files[renewer.FileCA] + " holds no root"
 	}
-	for _, problem := range disk.Problems {
+	for _, problem := range disk.Deviations {
 		switch problem.Kind {
-		case renewer.ProblemMissing, renewer.ProblemUnreadable, renewer.ProblemKey:
+		case renewer.DeviationMissing, renewer.DeviationUnreadable, renewer.DeviationKey:
 			return problem.Text
 		}
 	}

@@ -210,11 +210,11 @@ func TestSetupIsNotBegun(t *testing.T) {
 		says []string
 	}{
 		{name: "no files", late: func(m *machine) {
-			m.disk = renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory /etc/docker/tls is missing"}}}
+			m.disk = renewer.OnDisk{Deviations: []renewer.Deviation{{Kind: renewer.DeviationMissing, Text: "directory /etc/docker/tls is missing"}}}
 		}, says: []string{"there is no certificate", "dockerd would not start"}},
 		{name: "no roots", late: func(m *machine) { m.disk.Trusts = nil }, says: []string{"ca.pem holds no root"}},
 		{name: "mixed pair", late: func(m *machine) {
-			m.disk.Problems = []renewer.Problem{{Kind: renewer.ProblemKey, Text: "server-key.pem is not the key of server-cert.pem"}}
+			m.disk.Deviations = []renewer.Deviation{{Kind: renewer.DeviationKey, Text: "server-key.pem is not the key of server-cert.pem"}}
 		}, says: []string{"is not the key of"}},
 		{name: "changed meanwhile", late: func(m *machine) { m.files[DaemonJSON] = memFile{"{}", 0o644} }, says: []string{"/etc/docker/daemon.json was changed since the plan was made", "nothing was touched"}},
 		{name: "a deaf dockerd", make: func(m *machine) { m.containers, m.deaf = 4, true }, says: []string{"live-restore could not be switched on", "would end 4 containers", "everything is back"}},

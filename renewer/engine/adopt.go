@@ -129,7 +129,7 @@ func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want re
 		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
 	}
 	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}
-	for _, p := range disk.Problems {
+	for _, p := range disk.Deviations {
 		if p.Harmless {
 			a.Warnings = append(a.Warnings, p.Text)
 		}

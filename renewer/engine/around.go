@@ -147,7 +147,7 @@ func (e *Engine) lastEnd(name string) (traffic.Ended, bool, error) {
 }
 
 func endOf(r *renewer.Rollout) traffic.Ended {
-	why, _ := r.Trouble()
+	why, _ := r.LastError()
 	return traffic.Ended{Certificate: r.Certificate, Phase: r.Phase, At: r.EndedAt, Why: why}
 }
 

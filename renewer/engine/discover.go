@@ -17,7 +17,7 @@ func (e *Engine) discover(ctx context.Context, t *target, fleet *Fleet, roots *r
 		return fmt.Errorf("host %s is not in the fleet file", t.placement.Host)
 	}
 	disk, err := host.Inspect(ctx, t.placement)
-	if err != nil || disk.Revision == "" || len(disk.Problems) > 0 {
+	if err != nil || disk.Revision == "" || len(disk.Deviations) > 0 {
 		return err
 	}
 	roots.learn(disk.Roots...)

@@ -14,7 +14,7 @@ import (
 
 // A glance is what the check can afford: it asks whether anybody is there, at
 // the hosts and at what they serve, without logging in and without TLS. Whoever
-// is gone, or back, is looked at properly; so trouble, and its end, is known at
+// is gone, or back, is looked at properly; so problem, and its end, is known at
 // the next check and not only at the next probe.
 
 const (

@@ -128,7 +128,7 @@ func (e *Engine) strangers(ctx context.Context, j job, host Host, out *renewer.O
 	out.Found = &renewer.Seen{
 		Content: true, Leaf: disk.Leaf, Under: pki.Under(disk.Chain, j.roots.all()), NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts,
 	}
-	if len(disk.Problems) > 0 || disk.Revision == "" {
+	if len(disk.Deviations) > 0 || disk.Revision == "" {
 		return true, nil
 	}
 	gens, err := e.Store.Generations(j.cert.Name)

@@ -226,7 +226,7 @@ func atWork(en *entry) error {
 		what = "puts the previous certificate back"
 	}
 	err := fmt.Errorf("%s: rollout %s %s, which ends first", en.cert.Name, r.ID, what)
-	if why, _ := r.Trouble(); why != "" {
+	if why, _ := r.LastError(); why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
 	return renewer.WithHint(err, "renewer status shows when it is over; then give the command again")

@@ -322,7 +322,7 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 		h.Lost = s.Lost()
 	}
 	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
-	if why, hint := r.Trouble(); why != "" {
+	if why, hint := r.LastError(); why != "" {
 		h.Why, h.Hint = why, hint
 	} else if waits := e.waitsOf(en, e.Now()); len(waits) > 0 {
 		h.Why = waits.String()

@@ -228,8 +228,8 @@ func TestAnUnprovenHostLeavesTheEntry(t *testing.T) {
 		}
 		rec, _, err := b.store.Record("web")
 		must(t, err)
-		if text, _ := rec.Trouble(); text != "" {
-			t.Errorf("trouble %q", text)
+		if text, _ := rec.LastError(); text != "" {
+			t.Errorf("problem %q", text)
 		}
 	})
 }

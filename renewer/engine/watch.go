@@ -244,7 +244,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	r := en.rec.Rollout
 	res.Generation = r.Generation
 	res.Waiting = append(slices.Clone(e.traffic.Waits(name)), en.rec.Waits()...)
-	res.Error, res.Hint = r.Trouble()
+	res.Error, res.Hint = r.LastError()
 	switch {
 	case r.Held():
 		res.Result = renewer.ResultBlocked
@@ -271,7 +271,7 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 		return res
 	}
 	res.Generation = r.Generation
-	res.Error, res.Hint = r.Trouble()
+	res.Error, res.Hint = r.LastError()
 	switch {
 	case r.Phase == renewer.PhaseSuperseded:
 		res.Result = superseded

@@ -349,9 +349,9 @@ func TestWhetherAServiceRunsIsAskedWhenItIsProven(t *testing.T) {
 	}
 }
 
-// A pid_file that is wrong while the service answers on its port is a trouble
+// A pid_file that is wrong while the service answers on its port is a problem
 // that is told once, not a rollout at every look.
-func TestAServiceThatIsNotWhereItIsLookedForIsTroubledOnce(t *testing.T) {
+func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 	mend := map[string]func(*bench){
 		"the entry names the right file": func(b *bench) {
 			b.machine("a").set(func(m *machine) { m.stopped = false })

@@ -28,7 +28,7 @@ func (h *Host) inspect(ctx context.Context, p renewer.Placement) (renewer.OnDisk
 	}
 	pl, err := h.open(ctx, p, false, h.toLook(p))
 	if errors.Is(err, fs.ErrNotExist) {
-		return renewer.OnDisk{Problems: []renewer.Problem{{Kind: renewer.ProblemMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
+		return renewer.OnDisk{Deviations: []renewer.Deviation{{Kind: renewer.DeviationMissing, Text: "directory " + p.Dir + " is missing"}}}, nil
 	}
 	if err != nil {
 		return renewer.OnDisk{}, err
@@ -70,8 +70,8 @@ type inspection struct {
 	keys     map[string]crypto.Signer // by file name
 }
 
-func (in *inspection) problem(kind renewer.ProblemKind, format string, args ...any) {
-	in.out.Problems = append(in.out.Problems, renewer.Problem{Kind: kind, Text: fmt.Sprintf(format, args...)})
+func (in *inspection) problem(kind renewer.DeviationKind, format string, args ...any) {
+	in.out.Deviations = append(in.out.Deviations, renewer.Deviation{Kind: kind, Text: fmt.Sprintf(format, args...)})
 }
 
 func (in *inspection) file(kind renewer.FileKind, name string) error {
@@ -81,28 +81,28 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 	}
 	if err != nil {
 		in.linked = false
-		in.problem(renewer.ProblemUnreadable, "%v", err)
+		in.problem(renewer.DeviationUnreadable, "%v", err)
 		return nil
 	}
 	switch {
 	case !s.exists:
 		in.linked = false
-		in.problem(renewer.ProblemMissing, "%s is missing", name)
+		in.problem(renewer.DeviationMissing, "%s is missing", name)
 		return nil
 	case s.path == "":
 		in.linked = false
-		in.problem(renewer.ProblemMissing, "%s leads to %s, which is missing", name, s.target)
+		in.problem(renewer.DeviationMissing, "%s leads to %s, which is missing", name, s.target)
 		return nil
 	case !s.ours && s.target != "":
 		in.linked = false
-		in.problem(renewer.ProblemForeign, "%s leads to %s: not renewer's link", name, s.target)
+		in.problem(renewer.DeviationForeign, "%s leads to %s: not renewer's link", name, s.target)
 	case !s.ours:
 		in.linked = false
-		in.problem(renewer.ProblemForeign, "%s is a plain file, not renewer's link", name)
+		in.problem(renewer.DeviationForeign, "%s is a plain file, not renewer's link", name)
 	}
 	f, err := readFile(in.pl.dir, s.path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
-		in.problem(renewer.ProblemUnreadable, "%s cannot be read: %v", name, err)
+		in.problem(renewer.DeviationUnreadable, "%s cannot be read: %v", name, err)
 		return nil
 	}
 	if err != nil {
@@ -113,13 +113,13 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 		in.out.Key = &renewer.KeyFile{UID: f.Owner.UID, GID: f.Owner.GID, Mode: f.Mode}
 	}
 	if want := in.p.Modes[kind].Perm(); f.Mode != want {
-		in.problem(renewer.ProblemMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
-		problem := &in.out.Problems[len(in.out.Problems)-1]
+		in.problem(renewer.DeviationMode, "%s has mode %04o instead of %04o", name, f.Mode, want)
+		problem := &in.out.Deviations[len(in.out.Deviations)-1]
 		problem.Harmless = (f.Mode^want)&0o077 == 0 && f.Mode&0o400 != 0
 		problem.Readable = !kind.Secret() && f.Mode&0o022 == 0 && want&^f.Mode == 0
 	}
 	if f.Owner != in.owner {
-		in.problem(renewer.ProblemOwner, "%s belongs to %d:%d instead of %d:%d", name, f.Owner.UID, f.Owner.GID, in.owner.UID, in.owner.GID)
+		in.problem(renewer.DeviationOwner, "%s belongs to %d:%d instead of %d:%d", name, f.Owner.UID, f.Owner.GID, in.owner.UID, in.owner.GID)
 	}
 	in.content(kind, name, f.Data)
 	return nil
@@ -129,7 +129,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	if kind == renewer.FileCA {
 		roots, err := pki.DecodeCertificates(data)
 		if err != nil {
-			in.problem(renewer.ProblemContent, "%s: %v", name, err)
+			in.problem(renewer.DeviationContent, "%s: %v", name, err)
 		}
 		in.out.Roots, in.out.Trusts = roots, renewer.RootSetOf(roots)
 		in.secret(name, data)
@@ -137,7 +137,7 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	}
 	if kind.Secret() {
 		if key, err := pki.DecodeKey(data); err != nil {
-			in.problem(renewer.ProblemKey, "%s: %v", name, err)
+			in.problem(renewer.DeviationKey, "%s: %v", name, err)
 		} else {
 			if in.keys == nil {
 				in.keys = map[string]crypto.Signer{}
@@ -154,20 +154,20 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 	certs, err := pki.DecodeCertificates(data)
 	switch {
 	case err != nil:
-		in.problem(renewer.ProblemContent, "%s: %v", name, err)
+		in.problem(renewer.DeviationContent, "%s: %v", name, err)
 	case in.leaf == nil:
 		in.leaf, in.leafName = certs[0], name
 		in.out.Leaf, in.out.NotAfter = renewer.Fingerprint(certs[0].Raw), certs[0].NotAfter.UTC()
 		in.out.Chain = renewer.Chain{Leaf: certs[0], Intermediates: certs[1:]}
 	case !certs[0].Equal(in.leaf):
-		in.problem(renewer.ProblemContent, "%s holds another certificate than %s", name, in.leafName)
+		in.problem(renewer.DeviationContent, "%s holds another certificate than %s", name, in.leafName)
 	}
 }
 
 // secret reports a private key in a file that is not for one.
 func (in *inspection) secret(name string, data []byte) {
 	if pki.KeyBlock(data) != nil {
-		in.problem(renewer.ProblemKey, "%s holds a private key, which everybody who reads the file has", name)
+		in.problem(renewer.DeviationKey, "%s holds a private key, which everybody who reads the file has", name)
 	}
 }
 
@@ -176,7 +176,7 @@ func (in *inspection) pair() {
 	for _, kind := range renewer.FileKinds {
 		name := in.p.Files[kind]
 		if key, ok := in.keys[name]; ok && in.leaf != nil && !pki.Belongs(key, in.leaf) {
-			in.problem(renewer.ProblemKey, "%s is not the key of %s", name, in.leafName)
+			in.problem(renewer.DeviationKey, "%s is not the key of %s", name, in.leafName)
 		}
 	}
 }
@@ -186,14 +186,14 @@ func (in *inspection) pair() {
 func (in *inspection) revision() error {
 	live, err := in.pl.live()
 	in.out.Revision = live
-	if err == nil && live != "" && len(in.out.Problems) == 0 {
+	if err == nil && live != "" && len(in.out.Deviations) == 0 {
 		_, err = in.pl.whole(live, in.files...) // they lie there: each name leads through what is live
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
 	if err != nil {
-		in.problem(renewer.ProblemContent, "%v", err)
+		in.problem(renewer.DeviationContent, "%v", err)
 	}
 	return nil
 }

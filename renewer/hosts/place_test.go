@@ -131,7 +131,7 @@ func takeOverPlainFilesAndBack(t *testing.T, b *bench) {
 	must(t, err)
 	equal(t, "revision of plain files", got.Revision, "")
 	equal(t, "leaf of plain files", got.Leaf, print(b.old))
-	equal(t, "problems of plain files", len(got.Problems), 3)
+	equal(t, "problems of plain files", len(got.Deviations), 3)
 
 	st, err := h.Stage(t.Context(), p, b.content(t, p, b.new))
 	must(t, err)
@@ -318,7 +318,7 @@ func junkIsSeenAndMended(t *testing.T, b *bench) {
 		_ = os.Chmod(b.path(dir, name), 0o444)
 		got, err := h.Inspect(t.Context(), p)
 		must(t, err)
-		if len(got.Problems) != 1 || got.Problems[0].Kind != renewer.ProblemContent {
+		if len(got.Deviations) != 1 || got.Deviations[0].Kind != renewer.DeviationContent {
 			t.Errorf("%s: problems %q", what, got.Texts())
 		}
 		b.place(t, h, p, b.old)
@@ -385,7 +385,7 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 		got, err := h.Inspect(t.Context(), p)
 		must(t, err)
 		if !strings.Contains(strings.Join(got.Texts(), "\n"), what) {
-			t.Errorf("problems %+v do not say %q", got.Problems, what)
+			t.Errorf("problems %+v do not say %q", got.Deviations, what)
 		}
 		must(t, os.Remove(cert))
 	}

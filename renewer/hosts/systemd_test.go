@@ -167,7 +167,7 @@ func TestOwnerOfTheUnit(t *testing.T) {
 	p.Owner, p.Group, p.Activate = "root", "", renewer.Activation{}
 	on, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	equal(t, "problems with another owner", len(on.Problems), 3)
+	equal(t, "problems with another owner", len(on.Deviations), 3)
 	for _, c := range []struct{ owner, group, says string }{
 		{"54321", "", "group is unknown"},
 		{"renewer-test-nobody-has-this", "", "unknown user"},

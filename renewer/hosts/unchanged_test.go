@@ -32,8 +32,8 @@ func TestALookChangesNothing(t *testing.T) {
 		for range 2 {
 			got, err := h.Inspect(t.Context(), p)
 			must(t, err)
-			if len(got.Problems) > 0 {
-				t.Errorf("problems %+v", got.Problems)
+			if len(got.Deviations) > 0 {
+				t.Errorf("problems %+v", got.Deviations)
 			}
 			_, err = h.Keeper(t.Context(), p)
 			must(t, err)

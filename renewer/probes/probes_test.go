@@ -141,7 +141,7 @@ func TestFile(t *testing.T) {
 		"certificate 0123456789abcdef… instead of": {OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Trusts: r.Expect.Roots}},
 		"no certificate instead of":                {OnDisk: renewer.OnDisk{Trusts: r.Expect.Roots}},
 		"ca.pem holds other roots":                 {OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: renewer.NewRootSet("other")}},
-		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: r.Expect.Roots, Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "server-key.pem has mode 0644"}}}},
+		"server-key.pem has mode 0644":             {OnDisk: renewer.OnDisk{Leaf: r.Expect.Leaf, Trusts: r.Expect.Roots, Deviations: []renewer.Deviation{{Kind: renewer.DeviationMode, Text: "server-key.pem has mode 0644"}}}},
 	} {
 		r.Host = d
 		obs, err := New().Probe(t.Context(), r)
@@ -165,7 +165,7 @@ func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
 	r := renewer.ProbeRequest{
 		Expect:    renewer.Expected{Leaf: "0123456789abcdef0123", Origin: renewer.OriginForeign},
 		Placement: renewer.Placement{Certificate: "web", Host: "a", Dir: "/etc/web", Probe: renewer.Probe{Kind: renewer.ProbeFile}},
-		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Problems: []renewer.Problem{{Kind: renewer.ProblemMode, Text: "tls.key has mode 0600"}}}},
+		Host:      disk{OnDisk: renewer.OnDisk{Leaf: "0123456789abcdef0123", Deviations: []renewer.Deviation{{Kind: renewer.DeviationMode, Text: "tls.key has mode 0600"}}}},
 	}
 	if _, err := New().Probe(t.Context(), r); err != nil {
 		t.Error(err)

@@ -232,7 +232,7 @@ func (f *family) failure(m *member) *Ended {
 	for name, o := range f.stopped {
 		e := Ended{Certificate: name, Phase: renewer.PhaseBlocked, At: f.now}
 		if found == nil || byTime(e, *found) < 0 {
-			e.Why, _ = o.Rollout.Trouble()
+			e.Why, _ = o.Rollout.LastError()
 			found = &e
 		}
 	}

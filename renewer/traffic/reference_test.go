@@ -264,7 +264,7 @@ func (t *traffic) observe(m refMove) {
 	name := m.Certificate.Name
 	f := t.family(m.Certificate)
 	if m.Rollout.Stopped() {
-		why, _ := m.Rollout.Trouble()
+		why, _ := m.Rollout.LastError()
 		f.failed[name] = Ended{Certificate: name, Phase: renewer.PhaseBlocked, At: t.now, Why: why}
 	}
 	for _, s := range m.Rollout.Steps {

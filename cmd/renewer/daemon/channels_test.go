@@ -115,7 +115,7 @@ func TestAnOrderThatFailedIsTriedWhenItsIssuerWorksAgain(t *testing.T) {
 
 // The daemon, an issuer whose key is taken away, a certificate that is replaced
 // by hand, and a reload meanwhile: each is told, and each is told to be over.
-func TestTheDaemonTellsOfTroubleAndOfItsEnd(t *testing.T) {
+func TestTheDaemonTellsOfProblemAndOfItsEnd(t *testing.T) {
 	t.Parallel()
 	hook := newReceiver(t)
 	h := newHouse(t, "")

@@ -161,7 +161,7 @@ func (h *health) up(issuer string) bool {
 }
 
 // askDown asks those again that did not answer last time, so that the end of a
-// trouble is known long before everybody is asked again.
+// problem is known long before everybody is asked again.
 func (h *health) askDown(ctx context.Context, p *parts) {
 	issuers, hosts := h.all()
 	for _, st := range issuers {

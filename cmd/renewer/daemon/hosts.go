@@ -258,7 +258,7 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 		c, _ := a.parts.Load().fleet.Certificate(name)
 		r := rec.Rollout
 		if ok && r != nil && !r.Phase.Over() {
-			if why, hint := r.Trouble(); why != "" {
+			if why, hint := r.LastError(); why != "" {
 				found = append(found, renewer.Finding{
 					Check: "rollout", Host: host, Certificate: name, Level: renewer.FindingWarn,
 					Text: "rollout " + r.ID + " is under way and has failed so far: " + why, Fix: cmp.Or(hint, "renewer show "+name),
@@ -268,7 +268,7 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 		if !ok || r == nil || r.Phase != renewer.PhaseBlocked || r.Entry != c.Digest() { // another entry closes it
 			continue
 		}
-		why, hint := r.Trouble()
+		why, hint := r.LastError()
 		if hint != "" {
 			hint += "; then "
 		}

@@ -80,7 +80,7 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 // certificates.
 func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
-	st := renewer.SystemStatus{Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Troubles: []renewer.Trouble{}, Counts: map[renewer.Status]int{}}
+	st := renewer.SystemStatus{Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
 	if d := a.daemon.Load(); d != nil {
 		st.Daemon = *d
 		now := a.eng.Standing()

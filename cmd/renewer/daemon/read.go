@@ -200,8 +200,8 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	err = a.List(ctx, renewer.ListFilter{}, func(row renewer.Row) error {
 		st.Counts[row.Status]++
 		if s := row.Severity(now); s != "" {
-			st.MoreTroubles++
-			if len(worst[s]) < renewer.MostTroubles {
+			st.MoreProblems++
+			if len(worst[s]) < renewer.MostProblems {
 				worst[s] = append(worst[s], row)
 			}
 		}
@@ -217,18 +217,18 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	var certificates []renewer.Trouble
+	var certificates []renewer.Problem
 	for _, row := range append(worst[renewer.SeverityCritical], worst[renewer.SeverityWarning]...) {
 		d, err := a.show(ctx, row.Name, waiting)
 		if err != nil {
 			return st, err
 		}
-		if d.Severity(now) != "" && len(certificates) < renewer.MostTroubles { // it may be right by now
-			certificates = append(certificates, d.Trouble(now))
+		if d.Severity(now) != "" && len(certificates) < renewer.MostProblems { // it may be right by now
+			certificates = append(certificates, d.Problem(now))
 		}
 	}
-	st.MoreTroubles -= len(certificates)
-	st.Troubles = renewer.Troubles(st, certificates, checkWithin(a.parts.Load().fleet), now)
+	st.MoreProblems -= len(certificates)
+	st.Problems = renewer.Problems(st, certificates, checkWithin(a.parts.Load().fleet), now)
 	return st, nil
 }
 

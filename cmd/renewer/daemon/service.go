@@ -122,7 +122,7 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 		return result, err
 	}
 	result.Blocked = a.blockedRotations()
-	return a.withTroubled(ctx, result)
+	return a.withProblems(ctx, result)
 }
 
 // mostPasses bounds how often a pass begins again because a CA that is replaced has
@@ -152,9 +152,9 @@ func (a *App) passes(ctx context.Context, progress func(renewer.Event)) (renewer
 	}
 }
 
-// withTroubled adds the certificates that are not right although no rollout of
+// withProblems adds the certificates that are not right although no rollout of
 // this pass says so: blocked earlier, or not proven.
-func (a *App) withTroubled(ctx context.Context, result renewer.RunResult) (renewer.RunResult, error) {
+func (a *App) withProblems(ctx context.Context, result renewer.RunResult) (renewer.RunResult, error) {
 	said := map[string]bool{}
 	for _, r := range result.Rollouts {
 		said[r.Certificate] = said[r.Certificate] || r.Result != renewer.ResultVerified
@@ -171,7 +171,7 @@ func (a *App) withTroubled(ctx context.Context, result renewer.RunResult) (renew
 		if row.Status == renewer.StatusBlocked {
 			res.Result = renewer.ResultBlocked
 		}
-		res.Error, res.Hint = rec.Trouble()
+		res.Error, res.Hint = rec.LastError()
 		if rec.Rollout != nil {
 			res.Rollout = rec.Rollout.ID
 		}

@@ -380,7 +380,7 @@ func TestDirectoryOfTheService(t *testing.T) {
 				}
 				got, err := h.Inspect(t.Context(), p)
 				must(t, err)
-				if len(got.Problems) > 0 || got.Revision != last.Revision {
+				if len(got.Deviations) > 0 || got.Revision != last.Revision {
 					t.Errorf("inspected %+v", got)
 				}
 				_, err = h.ReadKey(t.Context(), p, last.Revision)

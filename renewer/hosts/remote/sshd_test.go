@@ -208,7 +208,7 @@ func placeOverOpenSSH(t *testing.T, tr *Transport) {
 	must(t, h.Prune(t.Context(), p, nil))
 	got, err := h.Inspect(t.Context(), p)
 	must(t, err)
-	if len(got.Problems) > 0 || got.Revision != first.Revision {
+	if len(got.Deviations) > 0 || got.Revision != first.Revision {
 		t.Errorf("inspected %+v", got)
 	}
 	key, err := os.Stat(dir + "/key.pem")

@@ -15,7 +15,7 @@ type certificatePage struct {
 	Life     *life
 	Class    string
 	Axis     *axis
-	Trouble  *trouble
+	Problem  *problem
 	Places   []place
 	Events   []renewer.Event
 	SANsMore int
@@ -29,7 +29,7 @@ type place struct {
 }
 
 // mostPlaces is how many hosts of one certificate are shown, those with a
-// trouble first; mostSANs how many names.
+// problem first; mostSANs how many names.
 const (
 	mostPlaces = 200
 	mostSANs   = 100
@@ -55,8 +55,8 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 	}
 	page := certificatePage{Detail: d, Life: lifeOf(d.Row, f.Now), Class: urgency(d.Row, f.Now), Axis: axisOf(d.Generations, f.Now)}
 	if d.Severity(f.Now) != "" {
-		t := newTrouble(d.Trouble(f.Now))
-		page.Trouble = &t
+		t := newProblem(d.Problem(f.Now))
+		page.Problem = &t
 	}
 	for _, view := range d.Placements {
 		pl := place{PlacementView: view, Wrong: d.Wrong(view.HostRow)}

@@ -12,8 +12,8 @@ import (
 // fleetPage is the first page: the whole fleet at a glance.
 type fleetPage struct {
 	Verdict  verdict
-	Troubles []trouble
-	More     int // troubles of certificates that are not shown
+	Problems []problem
+	More     int // problems of certificates that are not shown
 	Rollouts []renewer.RolloutView
 	Counts   []count
 	Bands    []band
@@ -55,7 +55,7 @@ const mostHosts = 3
 
 func newRow(r renewer.Row, now time.Time) row {
 	out := row{Row: r, Life: lifeOf(r, now), Class: urgency(r, now)}
-	if len(r.Hosts) > mostHosts { // those with a trouble first
+	if len(r.Hosts) > mostHosts { // those with a problem first
 		hosts := slices.Clone(r.Hosts)
 		slices.SortStableFunc(hosts, func(a, b renewer.HostRow) int { return rank(a, r) - rank(b, r) })
 		out.Hosts, out.More = hosts[:mostHosts], len(hosts)-mostHosts
@@ -72,17 +72,17 @@ func rank(h renewer.HostRow, r renewer.Row) int {
 
 // walk is what one pass over the certificates gathers, in memory for one page.
 type walk struct {
-	now      time.Time
-	filter   filter
-	needle   needle
-	total    int
-	statuses map[renewer.Status]int
-	bands    []int // by bounds
-	matched  int
-	rows     []row
-	troubles []renewer.Row // the first of each class
-	warnings []renewer.Row
-	troubled int
+	now          time.Time
+	filter       filter
+	needle       needle
+	total        int
+	statuses     map[renewer.Status]int
+	bands        []int // by bounds
+	matched      int
+	rows         []row
+	problems     []renewer.Row // the first of each class
+	warnings     []renewer.Row
+	withProblems int
 }
 
 // The bands of the time that certificates have left; the first is for those
@@ -118,13 +118,13 @@ func (w *walk) take(r renewer.Row) error {
 	class := urgency(r, w.now)
 	switch {
 	case class == bad:
-		w.troubled++
-		if len(w.troubles) < renewer.MostTroubles {
-			w.troubles = append(w.troubles, r)
+		w.withProblems++
+		if len(w.problems) < renewer.MostProblems {
+			w.problems = append(w.problems, r)
 		}
-	case class == warn && r.Troubled():
-		w.troubled++
-		if len(w.warnings) < renewer.MostTroubles {
+	case class == warn && r.HasProblem():
+		w.withProblems++
+		if len(w.warnings) < renewer.MostProblems {
 			w.warnings = append(w.warnings, r)
 		}
 	}
@@ -176,10 +176,10 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 		Rollouts: system.Rollouts, Counts: w.counts(), Bands: w.drawn(), Filter: w.filter, Statuses: statuses, Issuers: system.Issuers,
 		Rows: w.rows, Pager: w.filter.pager("/", "#certificates", w.matched), Events: events,
 	}
-	if page.Troubles, page.More, err = p.troubles(r.Context(), system, w); err != nil {
+	if page.Problems, page.More, err = p.problems(r.Context(), system, w); err != nil {
 		return nil, err
 	}
-	page.Verdict = judge(w, page.Troubles, page.More)
+	page.Verdict = judge(w, page.Problems, page.More)
 	return page, nil
 }
 

@@ -32,8 +32,8 @@ type hostSummary struct {
 	Certificates int
 	Right        int       // proven to be as they should
 	FirstEnd     time.Time // of what is served there
-	Trouble      string    // the first one of its certificates
-	TroubleOf    string    // whose
+	Problem      string    // the first one of its certificates
+	ProblemOf    string    // whose
 }
 
 // State is up or down.
@@ -48,7 +48,7 @@ func (h *hostSummary) severity() int {
 	switch {
 	case !h.Up:
 		return 0
-	case h.Trouble != "":
+	case h.Problem != "":
 		return 1
 	default:
 		return 2
@@ -106,13 +106,13 @@ func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
 	if end := on.ServedEnd; !end.IsZero() && (h.FirstEnd.IsZero() || end.Before(h.FirstEnd)) {
 		h.FirstEnd = end
 	}
-	if h.Trouble != "" {
+	if h.Problem != "" {
 		return
 	}
 	if on.Error != "" {
-		h.Trouble, h.TroubleOf = on.Error, row.Name
+		h.Problem, h.ProblemOf = on.Error, row.Name
 	} else if row.Wrong(on) {
-		h.Trouble, h.TroubleOf = "serves another certificate than "+row.Name+" should", row.Name
+		h.Problem, h.ProblemOf = "serves another certificate than "+row.Name+" should", row.Name
 	}
 }
 

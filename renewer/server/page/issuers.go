@@ -15,7 +15,7 @@ type issuersPage struct {
 type issuer struct {
 	renewer.IssuerStatus
 	State    string
-	Troubles []trouble
+	Problems []problem
 }
 
 func (p *pages) issuers(r *http.Request, f *frame) (any, error) {
@@ -31,7 +31,7 @@ func (p *pages) issuers(r *http.Request, f *frame) (any, error) {
 		if !i.Up {
 			state = "down"
 		}
-		page.Issuers = append(page.Issuers, issuer{i, state, newTroubles(i.Troubles(f.Now))})
+		page.Issuers = append(page.Issuers, issuer{i, state, newProblems(i.Problems(f.Now))})
 	}
 	return page, nil
 }

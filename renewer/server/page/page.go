@@ -46,7 +46,7 @@ type Source interface {
 // Options of the pages.
 type Options struct {
 	Source Source
-	// CheckWithin is how old the last check may be before that is a trouble.
+	// CheckWithin is how old the last check may be before that is a problem.
 	CheckWithin time.Duration
 	Log         *slog.Logger
 	Now         func() time.Time // nil: time.Now

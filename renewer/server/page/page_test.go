@@ -37,7 +37,7 @@ func text(page string) string {
 	return strings.Join(strings.Fields(html.UnescapeString(page)), " ")
 }
 
-func TestEveryTroubleIsShownWithItsCommand(t *testing.T) {
+func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 	t.Parallel()
 	f := testfleet.EveryState(now)
 	f.Status.Daemon.LastCheck, f.Status.Daemon.FleetError = now.Add(-time.Hour), "renewer.yaml:3:1: unknown key"

@@ -54,12 +54,12 @@ func TestEveryRunbookIsServedAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestEveryTroubleLinksToItsRunbook(t *testing.T) {
+func TestEveryProblemLinksToItsRunbook(t *testing.T) {
 	t.Parallel()
 	f := testfleet.EveryState(now)
 	f.Status.Daemon.LastCheck, f.Status.Daemon.FleetError = now.Add(-testfleet.Day), "renewer.yaml:3:1: unknown key"
 	_, page := get(t, f, "/")
-	_, page, _ = strings.Cut(page, `<ul class="troubles">`)
+	_, page, _ = strings.Cut(page, `<ul class="problems">`)
 	page, _, _ = strings.Cut(page, "</ul>")
 	var got []string
 	for _, m := range regexp.MustCompile(`href="/runbooks/([^"]*)"`).FindAllStringSubmatch(page, -1) {

@@ -7,15 +7,15 @@ import (
 	"renewer/renewer"
 )
 
-// trouble is one as a page shows it.
-type trouble struct {
-	renewer.Trouble
+// problem is one as a page shows it.
+type problem struct {
+	renewer.Problem
 	Class string
 	Link  string // to its own page
 }
 
-func newTrouble(t renewer.Trouble) trouble {
-	out := trouble{Trouble: t, Class: warn}
+func newProblem(t renewer.Problem) problem {
+	out := problem{Problem: t, Class: warn}
 	if t.Severity == renewer.SeverityCritical {
 		out.Class = bad
 	}
@@ -34,9 +34,9 @@ func newTrouble(t renewer.Trouble) trouble {
 	return out
 }
 
-func newTroubles(list []renewer.Trouble) (out []trouble) {
+func newProblems(list []renewer.Problem) (out []problem) {
 	for _, t := range list {
-		out = append(out, newTrouble(t))
+		out = append(out, newProblem(t))
 	}
 	return out
 }
@@ -46,14 +46,14 @@ type verdict struct{ Class, Text string }
 
 func (v verdict) Sign() string { return signs[v.Class] }
 
-func judge(w *walk, troubles []trouble, more int) verdict {
+func judge(w *walk, problems []problem, more int) verdict {
 	class := good
-	for _, t := range troubles {
+	for _, t := range problems {
 		if t.Class == bad || class == good {
 			class = t.Class
 		}
 	}
-	n := len(troubles) + more
+	n := len(problems) + more
 	switch busyNow := w.statuses[renewer.StatusRenewing]; {
 	case n == 1:
 		return verdict{class, "1 thing needs attention"}
@@ -70,12 +70,12 @@ func judge(w *walk, troubles []trouble, more int) verdict {
 	}
 }
 
-// troubles gathers what needs a person, the worst first, and how many more
+// problems gathers what needs a person, the worst first, and how many more
 // certificates there are than those shown.
-func (p *pages) troubles(ctx context.Context, system renewer.SystemStatus, w *walk) (list []trouble, more int, err error) {
-	rows := slices.Concat(w.troubles, w.warnings)
-	rows = rows[:min(len(rows), renewer.MostTroubles)]
-	var certificates []renewer.Trouble
+func (p *pages) problems(ctx context.Context, system renewer.SystemStatus, w *walk) (list []problem, more int, err error) {
+	rows := slices.Concat(w.problems, w.warnings)
+	rows = rows[:min(len(rows), renewer.MostProblems)]
+	var certificates []renewer.Problem
 	for _, r := range rows {
 		d, ok, err := p.Source.Show(ctx, r.Name)
 		if err != nil {
@@ -85,7 +85,7 @@ func (p *pages) troubles(ctx context.Context, system renewer.SystemStatus, w *wa
 			d = renewer.Detail{Row: r}
 		}
 		d.Row = r
-		certificates = append(certificates, d.Trouble(w.now))
+		certificates = append(certificates, d.Problem(w.now))
 	}
-	return newTroubles(renewer.Troubles(system, certificates, p.CheckWithin, w.now)), w.troubled - len(rows), nil
+	return newProblems(renewer.Problems(system, certificates, p.CheckWithin, w.now)), w.withProblems - len(rows), nil
 }

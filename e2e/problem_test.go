@@ -23,31 +23,31 @@ import (
 
 const (
 	dockerDir   = "/etc/docker/tls"
-	troubleWeb  = "/srv/web"
-	troubleCert = `  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}
+	problemWeb  = "/srv/web"
+	problemCert = `  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}
   - {name: dagster-client, issuer: fleet-ca, profile: docker-client, hosts: [host-a], dir: DIR/client}
-  - {name: web, issuer: fleet-ca, profile: files, hosts: [host-b], dir: ` + troubleWeb + `}
+  - {name: web, issuer: fleet-ca, profile: files, hosts: [host-b], dir: ` + problemWeb + `}
 `
 )
 
-// trouble is one host that things go wrong with, one after another.
-type trouble struct {
+// problem is one host that things go wrong with, one after another.
+type problem struct {
 	operator
 	b *testhosts.Host
 }
 
-// TestTroubleOnTheWay: whatever comes in between, the old certificate is served
+// TestProblemOnTheWay: whatever comes in between, the old certificate is served
 // until the new one is, and in the end the new one is.
-func TestTroubleOnTheWay(t *testing.T) {
+func TestProblemOnTheWay(t *testing.T) {
 	hosts := testhosts.Start(t, "host-b")
 	o := newOperator(t)
-	o.fleet(hosts, troubleCert)
+	o.fleet(hosts, problemCert)
 	o.must("ca", "init")
 	o.must("host", "setup", "host-b", "--yes")
 	o.must("run", "--once")
 	for _, what := range []struct {
 		name string
-		test func(trouble)
+		test func(problem)
 	}{
 		{"unknown host key", unknownHostKey},
 		{"changed host key", changedHostKey},
@@ -61,17 +61,17 @@ func TestTroubleOnTheWay(t *testing.T) {
 		{"disk full", diskFull}, // a reboot would undo it
 	} {
 		t.Run(what.name, func(t *testing.T) {
-			x := trouble{o.with(t), hosts[0]}
-			x.fleet(hosts, troubleCert)
+			x := problem{o.with(t), hosts[0]}
+			x.fleet(hosts, problemCert)
 			what.test(x)
-			x.fleet(hosts, troubleCert)
+			x.fleet(hosts, problemCert)
 			x.right()
 		})
 	}
 }
 
 // right checks from outside that what renewer says of the host is so.
-func (x trouble) right() {
+func (x problem) right() {
 	x.t.Helper()
 	r := x.row("docker@host-b")
 	if r.Status != "valid" || r.Hosts[0].State != "verified" || r.Hosts[0].Served != r.Fingerprint {
@@ -82,7 +82,7 @@ func (x trouble) right() {
 }
 
 // serves checks that dockerd shows a certificate and talks to the client.
-func (x trouble) serves(fingerprint string) {
+func (x problem) serves(fingerprint string) {
 	x.t.Helper()
 	expect(x.t, served(x.t, x.b), fingerprint)
 	if out, err := x.docker(x.b, true, "version"); err != nil {
@@ -92,7 +92,7 @@ func (x trouble) serves(fingerprint string) {
 
 // fails renews in vain: what was served is still served, dockerd was not
 // restarted, and the output says why and what to do.
-func (x trouble) fails(says ...string) string {
+func (x problem) fails(says ...string) string {
 	x.t.Helper()
 	was, started := x.row("docker@host-b"), lastStart(x.t, x.b)
 	out, err := x.try("renew", "docker@host-b")
@@ -113,8 +113,8 @@ func (x trouble) fails(says ...string) string {
 	return out
 }
 
-// mended goes on by itself once the trouble is over, to the next generation.
-func (x trouble) mended(was row) {
+// mended goes on by itself once the problem is over, to the next generation.
+func (x problem) mended(was row) {
 	x.t.Helper()
 	x.must("run", "--once")
 	if now := x.row("docker@host-b"); now.Generation <= was.Generation || now.Fingerprint == was.Fingerprint {
@@ -123,17 +123,17 @@ func (x trouble) mended(was row) {
 }
 
 // known is the host with another known_hosts file.
-func (x trouble) known(text string) (h *testhosts.Host, file string) {
+func (x problem) known(text string) (h *testhosts.Host, file string) {
 	login := x.b.Login
 	login.KnownHosts = filepath.Join(x.t.TempDir(), "known_hosts")
 	write(x.t, login.KnownHosts, text)
 	h = &testhosts.Host{Name: x.b.Name, Login: login}
-	x.fleet([]*testhosts.Host{h}, troubleCert)
+	x.fleet([]*testhosts.Host{h}, problemCert)
 	return h, login.KnownHosts
 }
 
 // hostKeyLine is what known_hosts has of the host.
-func (x trouble) hostKeyLine() string {
+func (x problem) hostKeyLine() string {
 	x.t.Helper()
 	text, err := os.ReadFile(x.b.KnownHosts)
 	if err != nil {
@@ -142,7 +142,7 @@ func (x trouble) hostKeyLine() string {
 	return strings.TrimSpace(string(text))
 }
 
-func unknownHostKey(x trouble) {
+func unknownHostKey(x problem) {
 	was := x.row("docker@host-b")
 	_, file := x.known("")
 	line := x.hostKeyLine()
@@ -151,7 +151,7 @@ func unknownHostKey(x trouble) {
 	x.mended(was)
 }
 
-func changedHostKey(x trouble) {
+func changedHostKey(x problem) {
 	was := x.row("docker@host-b")
 	another := "AAAAC3NzaC1lZDI1NTE5AAAAI" + strings.Repeat("B", 42) + "C"
 	_, file := x.known(x.b.Address + " ssh-ed25519 " + another + "\n")
@@ -168,7 +168,7 @@ func changedHostKey(x trouble) {
 	x.mended(was)
 }
 
-func sudoRefused(x trouble) {
+func sudoRefused(x problem) {
 	const rule, away = "/etc/sudoers.d/renewer", "/root/renewer.sudoers"
 	was := x.row("docker@host-b")
 	run(x.t, x.b, "mv", rule, away)
@@ -179,7 +179,7 @@ func sudoRefused(x trouble) {
 
 // expiredForTheHost: the clock of the host is so far ahead that dockerd's
 // clients there would refuse the new certificate.
-func expiredForTheHost(x trouble) {
+func expiredForTheHost(x problem) {
 	const date = "/usr/local/bin/date"
 	if err := x.b.WriteFile(x.t.Context(), date, []byte("#!/bin/sh\nexec /bin/date -d '+1 year' \"$@\"\n"), 0o755); err != nil {
 		x.t.Fatal(err)
@@ -198,7 +198,7 @@ func expiredForTheHost(x trouble) {
 
 // expiredPlanted: somebody puts an expired certificate and its key in place of
 // the live ones and restarts dockerd, which starts happily.
-func expiredPlanted(x trouble) {
+func expiredPlanted(x problem) {
 	was := x.row("docker@host-b")
 	cert, key := x.expired()
 	for name, content := range map[string][]byte{"server-cert.pem": cert, "server-key.pem": key} {
@@ -222,7 +222,7 @@ func expiredPlanted(x trouble) {
 }
 
 // expired is a certificate of the fleet's CA that ended an hour ago.
-func (x trouble) expired() (cert, key []byte) {
+func (x problem) expired() (cert, key []byte) {
 	x.t.Helper()
 	fail := func(err error) {
 		if err != nil {
@@ -262,9 +262,9 @@ func (x trouble) expired() (cert, key []byte) {
 
 // connectionCut cuts the connection at points all along a push, before and
 // after what was just said, and before and after the answer.
-func connectionCut(x trouble) {
+func connectionCut(x problem) {
 	p, h := newProxy(x.t, x.b)
-	x.fleet([]*testhosts.Host{h}, troubleCert, "port: 2222")
+	x.fleet([]*testhosts.Host{h}, problemCert, "port: 2222")
 	sweep := func(name string, points int, right func(fingerprint string)) {
 		x.t.Helper()
 		p.arm(toHost, 0, false)
@@ -293,7 +293,7 @@ func connectionCut(x trouble) {
 		}
 	}
 	sweep("web", 16, func(fingerprint string) {
-		expect(x.t, pairOnDisk(x.t, x.b, troubleWeb, "tls.crt", "tls.key"), fingerprint)
+		expect(x.t, pairOnDisk(x.t, x.b, problemWeb, "tls.crt", "tls.key"), fingerprint)
 	})
 	sweep("docker@host-b", 4, func(fingerprint string) {
 		expect(x.t, pairOnDisk(x.t, x.b, dockerDir, "server-cert.pem", "server-key.pem"), fingerprint)
@@ -303,7 +303,7 @@ func connectionCut(x trouble) {
 
 // lostInventory: the files are all that is left, once as renewer placed them
 // and once as plain files. Adopting them touches neither them nor dockerd.
-func lostInventory(x trouble) {
+func lostInventory(x problem) {
 	for _, plain := range []bool{false, true} {
 		was, started := x.row("docker@host-b"), lastStart(x.t, x.b)
 		if plain {
@@ -331,7 +331,7 @@ func lostInventory(x trouble) {
 
 // flipping starts a renewal and returns when it has moved the live names on the
 // host, before dockerd serves them.
-func (x trouble) flipping() (wait func() (string, error)) {
+func (x problem) flipping() (wait func() (string, error)) {
 	x.t.Helper()
 	const current = dockerDir + "/.renewer/docker@host-b/current"
 	was := run(x.t, x.b, "readlink", current)
@@ -357,7 +357,7 @@ func (x trouble) flipping() (wait func() (string, error)) {
 	return func() (string, error) { r := <-done; return r.out, r.err }
 }
 
-func powerCut(x trouble) {
+func powerCut(x problem) {
 	was := x.row("docker@host-b")
 	wait := x.flipping()
 	if err := x.b.PowerOff(); err != nil {
@@ -369,7 +369,7 @@ func powerCut(x trouble) {
 	x.goesOn(was, wait)
 }
 
-func rebooted(x trouble) {
+func rebooted(x problem) {
 	was := x.row("docker@host-b")
 	wait := x.flipping()
 	if err := x.b.Reboot(x.t.Context()); err != nil {
@@ -379,7 +379,7 @@ func rebooted(x trouble) {
 }
 
 // goesOn: after a boot, dockerd has a matched pair, and what was begun ends well.
-func (x trouble) goesOn(was row, wait func() (string, error)) {
+func (x problem) goesOn(was row, wait func() (string, error)) {
 	x.t.Helper()
 	pairOnDisk(x.t, x.b, dockerDir, "server-cert.pem", "server-key.pem")
 	out, err := wait()
@@ -392,7 +392,7 @@ func (x trouble) goesOn(was row, wait func() (string, error)) {
 
 var freeBytes = regexp.MustCompile(`no space left on device \(\d+ bytes`)
 
-func diskFull(x trouble) {
+func diskFull(x problem) {
 	was := x.row("docker@host-b")
 	if err := x.b.FillDisk(x.t.Context(), dockerDir); err != nil {
 		x.t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Severity is how bad a trouble is.
+// Severity is how bad a problem is.
 type Severity string
 
 // The severities.
@@ -17,9 +17,9 @@ const (
 	SeverityWarning  Severity = "warning"
 )
 
-// Trouble is something that a person should look at, with what to type and
+// Problem is something that a person should look at, with what to type and
 // where to read on.
-type Trouble struct {
+type Problem struct {
 	Severity Severity `json:"severity"`
 	Kind     string   `json:"kind"` // certificate, host, hosts, issuer, channel, daemon
 	Name     string   `json:"name"`
@@ -31,36 +31,36 @@ type Trouble struct {
 	Runbook string `json:"runbook"`
 }
 
-// MostTroubles is how many troubles of one kind and severity are told one by one.
-const MostTroubles = 10
+// MostProblems is how many problems of one kind and severity are told one by one.
+const MostProblems = 10
 
-// A CA that ends within the first is a trouble, within the second a bad one.
+// A CA that ends within the first is a problem, within the second a bad one.
 const (
 	caWarning  = 90 * aDay
 	caCritical = 30 * aDay
 )
 
-// Troubles gathers what needs a person, the worst first: certificates has those
+// Problems gathers what needs a person, the worst first: certificates has those
 // of them already. A last check older than within is one; 0: it is not looked at.
-func Troubles(s SystemStatus, certificates []Trouble, within time.Duration, now time.Time) []Trouble {
-	list := append([]Trouble{}, slices.Concat(s.Daemon.troubles(within, now), certificates, hostTroubles(s.Hosts))...)
+func Problems(s SystemStatus, certificates []Problem, within time.Duration, now time.Time) []Problem {
+	list := append([]Problem{}, slices.Concat(s.Daemon.problems(within, now), certificates, hostProblems(s.Hosts))...)
 	for _, i := range s.Issuers {
-		list = append(list, i.Troubles(now)...)
+		list = append(list, i.Problems(now)...)
 	}
 	for _, c := range s.Channels {
 		if c.LastError != "" {
-			list = append(list, Trouble{
-				Severity: SeverityCritical, Kind: "channel", Name: c.Name, What: "cannot be told: nobody hears of a trouble through it",
+			list = append(list, Problem{
+				Severity: SeverityCritical, Kind: "channel", Name: c.Name, What: "cannot be told: nobody hears of a problem through it",
 				Error: c.LastError, Hint: c.Hint, Commands: []string{"renewer notify test " + c.Name}, Runbook: "RenewerNotifyFailing",
 			})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Trouble) int { return cmp.Compare(a.Severity, b.Severity) }) // critical, warning
+	slices.SortStableFunc(list, func(a, b Problem) int { return cmp.Compare(a.Severity, b.Severity) }) // critical, warning
 	return list
 }
 
-func (d DaemonStatus) troubles(within time.Duration, now time.Time) (list []Trouble) {
-	t := Trouble{Severity: SeverityCritical, Kind: "daemon", Name: "renewer"}
+func (d DaemonStatus) problems(within time.Duration, now time.Time) (list []Problem) {
+	t := Problem{Severity: SeverityCritical, Kind: "daemon", Name: "renewer"}
 	if d.FleetError != "" {
 		t := t
 		t.What, t.Error, t.Hint = "the fleet file was not taken over", d.FleetError, "the last good one still holds"
@@ -75,9 +75,9 @@ func (d DaemonStatus) troubles(within time.Duration, now time.Time) (list []Trou
 	return list
 }
 
-// Troubles says what is wrong with an issuer at now.
-func (s IssuerStatus) Troubles(now time.Time) (list []Trouble) {
-	t := Trouble{Severity: SeverityCritical, Kind: "issuer", Name: s.Name}
+// Problems says what is wrong with an issuer at now.
+func (s IssuerStatus) Problems(now time.Time) (list []Problem) {
+	t := Problem{Severity: SeverityCritical, Kind: "issuer", Name: s.Name}
 	if !s.Up {
 		t := t
 		t.What, t.Error, t.Hint, t.Commands, t.Runbook = "is down", s.Error, s.Hint, []string{"renewer check --online"}, "RenewerIssuerDown"
@@ -108,13 +108,13 @@ func (s IssuerStatus) Troubles(now time.Time) (list []Trouble) {
 	return list
 }
 
-func hostTroubles(hosts []HostStatus) (list []Trouble) {
-	t := Trouble{Severity: SeverityCritical, What: "cannot be reached", Runbook: "RenewerHostUnreachable"}
+func hostProblems(hosts []HostStatus) (list []Problem) {
+	t := Problem{Severity: SeverityCritical, What: "cannot be reached", Runbook: "RenewerHostUnreachable"}
 	more := 0
 	for _, h := range hosts {
 		switch {
 		case h.Up:
-		case len(list) == MostTroubles:
+		case len(list) == MostProblems:
 			more++
 		default:
 			t := t
@@ -142,8 +142,8 @@ func (r Row) Wrong(h HostRow) bool {
 	return h.Served != "" && !h.Matches && (r.Status != StatusRenewing || h.State != HostActivated)
 }
 
-// Troubled reports whether something is wrong on a host.
-func (r Row) Troubled() bool {
+// HasProblem reports whether something is wrong on a host.
+func (r Row) HasProblem() bool {
 	return slices.ContainsFunc(r.Hosts, func(h HostRow) bool {
 		return h.Error != "" || h.State == HostDrifted || h.State == HostBlocked || r.Wrong(h)
 	})
@@ -155,17 +155,17 @@ func (r Row) Severity(now time.Time) Severity {
 	case r.Status == StatusBlocked, r.Status == StatusExpired, r.Status == StatusRevoked,
 		(r.Status == StatusDue || r.Status == StatusRenewing) && r.Late(now):
 		return SeverityCritical
-	case r.Troubled():
+	case r.HasProblem():
 		return SeverityWarning
 	default:
 		return ""
 	}
 }
 
-// Trouble says what is wrong with a certificate whose Severity is not empty.
-func (d Detail) Trouble(now time.Time) Trouble {
+// Problem says what is wrong with a certificate whose Severity is not empty.
+func (d Detail) Problem(now time.Time) Problem {
 	r := d.Row
-	t := Trouble{Severity: r.Severity(now), Kind: "certificate", Name: r.Name, Error: d.LastError, Hint: d.Hint}
+	t := Problem{Severity: r.Severity(now), Kind: "certificate", Name: r.Name, Error: d.LastError, Hint: d.Hint}
 	renew, show := "renewer renew "+r.Name, "renewer show "+r.Name
 	var host HostRow
 	if i := slices.IndexFunc(r.Hosts, func(h HostRow) bool { return h.Error != "" || r.Wrong(h) }); i >= 0 {

@@ -9,7 +9,7 @@ import (
 
 // A command that is named has to help: to renew what only does not answer, or to
 // verify what is served as it should be, does not.
-func TestATroubleNamesWhatHelps(t *testing.T) {
+func TestAProblemNamesWhatHelps(t *testing.T) {
 	t.Parallel()
 	blocked := &RolloutView{Rollout: Rollout{Phase: PhaseBlocked}}
 	waiting := &RolloutView{Rollout: Rollout{Phase: PhaseRolling}}
@@ -43,14 +43,14 @@ func TestATroubleNamesWhatHelps(t *testing.T) {
 		},
 	} {
 		tt.Name = "web"
-		if got := tt.Trouble(t0); got.Runbook != tt.runbook || !slices.Equal(got.Commands, tt.commands) {
+		if got := tt.Problem(t0); got.Runbook != tt.runbook || !slices.Equal(got.Commands, tt.commands) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
 
 // Whatever is wrong, there is something to type and something to read.
-func TestEveryTroubleHasACommandAndARunbook(t *testing.T) {
+func TestEveryProblemHasACommandAndARunbook(t *testing.T) {
 	t.Parallel()
 	host := func(state HostState, err, served string, matches bool) []HostRow {
 		return []HostRow{{Name: "a", State: state, Error: err, Served: served, Matches: matches}}
@@ -67,29 +67,29 @@ func TestEveryTroubleHasACommandAndARunbook(t *testing.T) {
 		"unproven":    {Status: StatusDue, Hosts: host(HostBlocked, "no answer", "", false)},
 		"silent":      {Status: StatusDue, Hosts: host(HostBlocked, "", "", false)},
 	}
-	var certificates []Trouble
+	var certificates []Problem
 	for name, r := range rows {
 		r.Name = name
 		if r.Severity(t0) == "" {
-			t.Errorf("%s is no trouble", name)
+			t.Errorf("%s is no problem", name)
 		}
-		certificates = append(certificates, Detail{Row: r}.Trouble(t0))
+		certificates = append(certificates, Detail{Row: r}.Problem(t0))
 	}
 	guarded := Detail{Row: Row{Name: "guarded", Status: StatusBlocked}, Rollout: &RolloutView{Rollout: Rollout{Steps: []Step{{Host: "a", Wait: &Wait{Kind: WaitPerson}}}}}}
-	certificates = append(certificates, guarded.Trouble(t0))
+	certificates = append(certificates, guarded.Problem(t0))
 	st := SystemStatus{
 		Daemon:   DaemonStatus{FleetError: "unknown key", LastCheck: t0.Add(-time.Hour)},
 		Issuers:  []IssuerStatus{{Name: "ca", CAs: []CAStatus{{Subject: "soon", NotAfter: t0.Add(20 * aDay)}, {Subject: "later", NotAfter: t0.Add(80 * aDay)}, {Subject: "over", NotAfter: t0}, {Subject: "long", NotAfter: t0.Add(800 * aDay)}}}},
 		Channels: []ChannelStatus{{Name: "hook", LastError: "500"}, {Name: "mail"}},
 	}
-	for range MostTroubles + 2 {
+	for range MostProblems + 2 {
 		st.Hosts = append(st.Hosts, HostStatus{Name: "h"})
 	}
-	list := Troubles(st, certificates, 30*time.Minute, t0)
-	if len(list) != 2+len(rows)+1+MostTroubles+1+4+1 {
-		t.Errorf("%d troubles: %+v", len(list), list)
+	list := Problems(st, certificates, 30*time.Minute, t0)
+	if len(list) != 2+len(rows)+1+MostProblems+1+4+1 {
+		t.Errorf("%d problems: %+v", len(list), list)
 	}
-	if !slices.IsSortedFunc(list, func(a, b Trouble) int {
+	if !slices.IsSortedFunc(list, func(a, b Problem) int {
 		return slices.Index([]Severity{SeverityCritical, SeverityWarning}, a.Severity) - slices.Index([]Severity{SeverityCritical, SeverityWarning}, b.Severity)
 	}) {
 		t.Error("the worst does not come first")
@@ -102,7 +102,7 @@ func TestEveryTroubleHasACommandAndARunbook(t *testing.T) {
 			t.Errorf("%+v: %v", x, err)
 		}
 	}
-	if got := Troubles(SystemStatus{}, nil, time.Hour, t0); got == nil || len(got) > 0 {
+	if got := Problems(SystemStatus{}, nil, time.Hour, t0); got == nil || len(got) > 0 {
 		t.Errorf("a fleet that is well: %+v", got)
 	}
 }
