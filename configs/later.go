@@ -20,7 +20,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"via":                  noSuchKey,
 	"secret":               "expected dir: a directory on a host",
 	"moved":                noSuchKey,
-	"tolerate":             "expected renew_before: the time that is to be left at a renewal",
 	"file pkcs12":          "expected files in PEM",
 	"file jks":             "expected files in PEM",
 	"password_file":        noSuchKey,

@@ -76,7 +76,7 @@ var certificateSchema = placementSchema.with(schema{
 	"peer_group":      named(plainName, aName),
 	"trust":           set("names of issuers and {file: FILE}", 1, readTrust),
 	"settle":          duration(0, mostLifetime),
-	"tolerate":        soon("tolerate", duration(time.Second, mostLifetime)),
+	"tolerate":        duration(time.Second, mostLifetime),
 	"secret":          soon("secret", template("the name of a Secret", isDNSName)),
 	"moved":           soon("moved", object("moved", schema{"from": named(certificateName, aCertificateName)})),
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
