@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -69,10 +71,15 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 
 // Show implements page.Source.
 func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
-	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
-		return p.orphan(name)
+	return p.detail(ctx, name, p.eng.Standing().Waiting)
+}
+
+// detail returns one certificate by its full name, also one that left the fleet file.
+func (a *App) detail(ctx context.Context, name string, waiting map[string]renewer.Waits) (d renewer.Detail, ok bool, err error) {
+	if !a.stays(name) {
+		return a.orphan(name)
 	}
-	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
+	d, err = a.show(ctx, name, waiting)
 	return d, err == nil, err
 }
 
@@ -80,15 +87,11 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 // certificates.
 func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
-	st := renewer.SystemStatus{Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
-	if d := a.daemon.Load(); d != nil {
-		st.Daemon = *d
-		now := a.eng.Standing()
-		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
+	st := renewer.SystemStatus{Daemon: a.daemonStatus(), Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
+	if st.Daemon.Running {
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
-		st.Daemon.Page = pageOf(p.fleet)
+		st.Daemon.Page = PageOf(p.fleet)
 	}
-	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
 	st.Issuers = a.issuerStatuses()
 	_, st.Hosts = a.health.all()
 	var err error
@@ -96,15 +99,34 @@ func (a *App) system() (renewer.SystemStatus, error) {
 	return st, err
 }
 
-// pageOf is where the status page is served; empty if nowhere.
-func pageOf(fleet *configs.Fleet) string {
-	switch {
-	case fleet.HTTP.Listen == "":
-		return ""
-	case fleet.HTTP.WebConfig != "":
-		return "https://" + fleet.HTTP.Listen
+// daemonStatus is what is known of the daemon without asking anybody.
+func (a *App) daemonStatus() (st renewer.DaemonStatus) {
+	fleet := a.parts.Load().fleet
+	if d := a.daemon.Load(); d != nil {
+		st = *d
+		now := a.eng.Standing()
+		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
 	}
-	return "http://" + fleet.HTTP.Listen
+	st.Version, st.FleetFile = a.opts.Version, fleet.Path
+	return st
+}
+
+// PageOf returns the address of the status page; empty if there is none. Where it
+// listens on every address, that is the name of this machine.
+func PageOf(fleet *configs.Fleet) string {
+	listen := fleet.HTTP.Listen
+	if listen == "" {
+		return ""
+	}
+	if host, port, err := net.SplitHostPort(listen); err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
+		if name, err := os.Hostname(); err == nil {
+			listen = net.JoinHostPort(name, port)
+		}
+	}
+	if fleet.HTTP.WebConfig != "" {
+		return "https://" + listen
+	}
+	return "http://" + listen
 }
 
 // CheckPort reads the web_config file of a fleet file, if it names one.
