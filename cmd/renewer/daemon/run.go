@@ -52,7 +52,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
-		Service: a, Socket: fleet.Socket, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
+		Service: a, Version: o.Version, Socket: fleet.Socket, Group: fleet.SocketGroup, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
 		CRL: a.crl, CheckWithin: checkWithin(fleet), Log: o.log(),
 	})
 	if err != nil {
@@ -172,7 +172,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if was.fleet.Socket != fleet.Socket || was.fleet.HTTP != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || was.fleet.SocketGroup != fleet.SocketGroup || was.fleet.HTTP != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
