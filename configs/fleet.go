@@ -18,7 +18,7 @@ type Fleet struct {
 	Socket   string
 	// SocketGroup is the name or number of the group whose members may read on the socket.
 	SocketGroup string `json:",omitempty"`
-	HTTP     struct {
+	HTTP        struct {
 		Listen    string // host:port
 		WebConfig string // Prometheus exporter-toolkit file, or empty
 		// AllowUnauthenticated: other machines may read the port without a
