@@ -80,7 +80,7 @@ func (d *described) fill(v reflect.Value, depth int) {
 		v.SetMapIndex(key, value)
 	case reflect.String:
 		v.SetString("x")
-		if values := d.consts[v.Type().Name()]; v.Type().PkgPath() != "" && len(values) > 0 {
+		if values := d.consts[v.Type().String()]; v.Type().PkgPath() != "" && len(values) > 0 {
 			v.SetString(values[0])
 		}
 	case reflect.Bool:

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // ErrNoDaemon is returned where no daemon listens on the socket.
@@ -142,6 +143,15 @@ func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
 // CA implements Service.
 func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
 	return read(ctx, c, ca, byIssuer{issuer})
+}
+
+// Forecast implements Service.
+func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error) {
+	f := foretold{For: r.For}
+	for _, o := range r.Outages {
+		f.Outages = append(f.Outages, o.Of+"="+o.For.String())
+	}
+	return read(ctx, c, ahead, f)
 }
 
 // Trust implements Service.

@@ -56,7 +56,7 @@ func TestAPIDescriptionIsUpToDate(t *testing.T) {
 // described is what the source says of the API's types.
 type described struct {
 	t       *testing.T
-	types   map[string]string            // type → comment
+	types   map[string]string            // package.Type → comment
 	fields  map[string]map[string]string // type → field → comment
 	consts  map[string][]string          // type → values
 	schemas map[string]any
@@ -67,7 +67,7 @@ var open = []reflect.Type{reflect.TypeFor[renewer.EventType](), reflect.TypeFor[
 
 func describe(t *testing.T) *described {
 	d := &described{t: t, types: map[string]string{}, fields: map[string]map[string]string{}, consts: map[string][]string{}, schemas: map[string]any{}}
-	for _, dir := range []string{"..", "."} {
+	for pkg, dir := range map[string]string{"renewer": "..", "server": ".", "forecast": "../forecast"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -79,7 +79,7 @@ func describe(t *testing.T) *described {
 			}
 			for _, decl := range parsed.Decls {
 				if decl, ok := decl.(*ast.GenDecl); ok {
-					d.read(decl)
+					d.read(pkg, decl)
 				}
 			}
 		}
@@ -87,11 +87,11 @@ func describe(t *testing.T) *described {
 	return d
 }
 
-func (d *described) read(decl *ast.GenDecl) {
+func (d *described) read(pkg string, decl *ast.GenDecl) {
 	for _, spec := range decl.Specs {
 		switch spec := spec.(type) {
 		case *ast.TypeSpec:
-			d.types[spec.Name.Name] = comment(spec.Doc, decl.Doc)
+			d.types[pkg+"."+spec.Name.Name] = comment(spec.Doc, decl.Doc)
 			if s, ok := spec.Type.(*ast.StructType); ok {
 				of := map[string]string{}
 				for _, f := range s.Fields.List {
@@ -99,13 +99,14 @@ func (d *described) read(decl *ast.GenDecl) {
 						of[name.Name] = comment(f.Doc, f.Comment)
 					}
 				}
-				d.fields[spec.Name.Name] = of
+				d.fields[pkg+"."+spec.Name.Name] = of
 			}
 		case *ast.ValueSpec:
 			if of, ok := spec.Type.(*ast.Ident); ok && decl.Tok == token.CONST && len(spec.Values) == 1 {
+				of := pkg + "." + of.Name
 				if lit, ok := spec.Values[0].(*ast.BasicLit); ok && lit.Kind == token.STRING {
 					value, _ := strconv.Unquote(lit.Value)
-					d.consts[of.Name] = append(d.consts[of.Name], value)
+					d.consts[of] = append(d.consts[of], value)
 				}
 			}
 		}
@@ -210,7 +211,7 @@ type parameter struct {
 func (d *described) parameters(rt *route) (out []parameter) {
 	for _, f := range reflect.VisibleFields(rt.request) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		p := parameter{Name: name, In: "query", About: d.fields[rt.request.Name()][f.Name], schema: d.schema(f.Type, false)}
+		p := parameter{Name: name, In: "query", About: d.fields[rt.request.String()][f.Name], schema: d.schema(f.Type, false)}
 		switch {
 		case rt.inPath(name):
 			p.In = "path"
@@ -250,7 +251,7 @@ func (d *described) operations() (out struct{ Read, Act []operation }) {
 		}
 		for _, f := range reflect.VisibleFields(rt.request) {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !rt.inPath(name) {
-				op.Fields = append(op.Fields, parameter{Name: name, About: d.fields[rt.request.Name()][f.Name]})
+				op.Fields = append(op.Fields, parameter{Name: name, About: d.fields[rt.request.String()][f.Name]})
 			}
 		}
 		out.Act = append(out.Act, op)
@@ -275,7 +276,11 @@ func (d *described) name(t reflect.Type) string {
 	if t == reflect.TypeFor[wireError]() {
 		return "Error"
 	}
-	return strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
+	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
+	if pkg, _, _ := strings.Cut(t.String(), "."); pkg == "forecast" && name != "Forecast" {
+		name = "Forecast" + name
+	}
+	return name
 }
 
 // schema is that of a type, as encoding/json writes it. never reports whether it is
@@ -327,18 +332,18 @@ func (d *described) schema(t reflect.Type, never bool) any {
 
 // text is the schema of a kind of string: a component where it has a type of its own.
 func (d *described) text(t reflect.Type) any {
-	values := d.consts[t.Name()]
+	values := d.consts[t.String()]
 	if t.PkgPath() == "" || len(values) == 0 {
 		return map[string]any{"type": "string"}
 	}
-	s := map[string]any{"type": "string", "description": d.types[t.Name()]}
+	s := map[string]any{"type": "string", "description": d.types[t.String()]}
 	if slices.Contains(open, t) {
 		s["examples"] = values
 	} else {
 		s["enum"] = values
 	}
-	d.schemas[t.Name()] = s
-	return ref(t.Name())
+	d.schemas[d.name(t)] = s
+	return ref(d.name(t))
 }
 
 // object is the schema of a struct but for some fields.
@@ -361,7 +366,7 @@ func (d *described) object(t reflect.Type, without func(name string) bool) map[s
 		for _, i := range f.Index[:len(f.Index)-1] {
 			of = of.Field(i).Type
 		}
-		if about := d.fields[of.Name()][f.Name]; about != "" {
+		if about := d.fields[of.String()][f.Name]; about != "" {
 			if also, ok := s["description"].(string); ok {
 				about += "; " + also
 			}
@@ -374,7 +379,7 @@ func (d *described) object(t reflect.Type, without func(name string) bool) map[s
 		slices.Sort(required)
 		out["required"] = required
 	}
-	if about := d.types[t.Name()]; about != "" && t.PkgPath() != "" && t != reflect.TypeFor[wireError]() {
+	if about := d.types[t.String()]; about != "" && t.PkgPath() != "" && t != reflect.TypeFor[wireError]() {
 		out["description"] = about
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"reflect"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Prefix begins the path of every route.
@@ -105,6 +106,13 @@ var (
 	})
 	status = reads("/status", "Show daemon, scheduler, issuers, hosts, rollouts and problems", plainly(Service.Status))
 	plan   = reads("/plan", "List what a run would do now, and why", plainly(Service.Plan))
+	ahead  = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
+		r, err := f.request()
+		if err != nil {
+			return forecast.Forecast{}, err
+		}
+		return s.Forecast(ctx, r)
+	})
 	trust  = reads("/trust", "Show which placements accept which certificates", Service.Trust)
 	impact = reads("/impact", "Show which placements would refuse which certificates", Service.Impact)
 	ca     = reads("/ca", "Show the CA of a local issuer and its rotation", func(s Service, ctx context.Context, r byIssuer) (renewer.CAView, error) {
@@ -152,7 +160,7 @@ var (
 )
 
 var routes = []*route{
-	list.route, show.route, hosts.route, issuers.route, events.route, problems.route, status.route, plan.route, trust.route, impact.route, ca.route, fleet.route,
+	list.route, show.route, hosts.route, issuers.route, events.route, problems.route, status.route, plan.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
 	renew.route, runOnce.route, rollback.route, revoke.route, rotate.route, verify.route, adopt.route, takeOver.route, dropRoot.route, forget.route,
 	hostPlan.route, hostSetup.route, doctor.route, notifyTest.route, backup.route,
 }

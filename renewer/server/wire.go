@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // What both ends of the API agree on.
@@ -197,10 +199,29 @@ func expected(err error, what string) error {
 	return nil
 }
 
-// parseDuration reads a duration of Go, or days or weeks.
+// foretold is a request of a forecast as it stands in a URL.
+type foretold struct {
+	For     time.Duration `json:"for,omitempty"`    // how far ahead; default: a year
+	Outages []string      `json:"outage,omitempty"` // an issuer or host that is away from now on, such as corp-vault=7d; repeatable
+}
+
+func (f foretold) request() (forecast.Request, error) {
+	r := forecast.Request{For: cmp.Or(f.For, 365*24*time.Hour)}
+	for _, text := range f.Outages {
+		of, long, _ := strings.Cut(text, "=")
+		d, err := parseDuration(long)
+		if err != nil {
+			return r, requestError{fmt.Errorf("parameter outage is %q; expected an issuer or a host and how long it is away, such as corp-vault=7d", text)}
+		}
+		r.Outages = append(r.Outages, forecast.Outage{Of: of, For: d})
+	}
+	return r, nil
+}
+
+// parseDuration reads a duration of Go, or days, weeks or years.
 func parseDuration(text string) (time.Duration, error) {
 	const most = 36500 // days
-	for suffix, days := range map[string]int{"d": 1, "w": 7} {
+	for suffix, days := range map[string]int{"d": 1, "w": 7, "y": 365} {
 		if number, ok := strings.CutSuffix(text, suffix); ok {
 			n, err := strconv.ParseUint(number, 10, 16)
 			if int(n)*days > most {
