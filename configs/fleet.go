@@ -17,7 +17,9 @@ type Fleet struct {
 	Digest   string `json:"-"`          // of the text: the same one resolves to the same fleet
 	StateDir string
 	Socket   string
-	HTTP     struct {
+	// SocketGroup is the name or number of the group whose members may read on the socket.
+	SocketGroup string `json:",omitempty"`
+	HTTP        struct {
 		Listen    string // host:port
 		WebConfig string // Prometheus exporter-toolkit file, or empty
 		// AllowUnauthenticated: other machines may read the port without a

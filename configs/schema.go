@@ -31,7 +31,7 @@ var fleetSchema = schema{
 	"store":        soon("store", object("store", storeSchema)),
 }
 
-var apiSchema = schema{"socket": pathOf(false), "socket_group": soon("socket_group", account)}
+var apiSchema = schema{"socket": pathOf(false), "socket_group": account}
 
 var httpSchema = schema{
 	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),

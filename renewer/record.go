@@ -194,9 +194,17 @@ const (
 	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
+// Statuses lists every status.
+var Statuses = []Status{
+	StatusPending, StatusValid, StatusDue, StatusRenewing, StatusBlocked, StatusExpired, StatusRevoked, StatusOrphaned, StatusUnknown,
+}
+
 // At returns the row with the status that holds at now: what was valid when
-// it was written becomes due, and then expired, by time alone.
+// it was written becomes due, and then expired, by time alone. Its lists are not nil.
 func (r Row) At(now time.Time) Row {
+	if r.SANs == nil {
+		r.SANs = []string{}
+	}
 	switch {
 	case r.Status == StatusRevoked, r.Status == StatusOrphaned, r.NotAfter.IsZero():
 	case !now.Before(r.NotAfter):

@@ -53,7 +53,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
-		Service: a, Socket: fleet.Socket, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
+		Service: a, Version: o.Version, Socket: fleet.Socket, Group: fleet.SocketGroup, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
 		CRL: a.crl, CheckWithin: checkWithin(fleet), Log: o.log(),
 	})
 	if err != nil {
@@ -176,7 +176,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	}
 	listening := was.fleet.HTTP
 	listening.ExternalURL = fleet.HTTP.ExternalURL // links alone: taken over at once
-	if was.fleet.Socket != fleet.Socket || listening != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || was.fleet.SocketGroup != fleet.SocketGroup || listening != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
