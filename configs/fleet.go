@@ -22,6 +22,9 @@ type Fleet struct {
 		// AllowUnauthenticated: other machines may read the port without a
 		// password or a client certificate.
 		AllowUnauthenticated bool `json:",omitempty"`
+		// AllowedHosts are the names by which the port may be asked, besides those
+		// of the loopback and the listening address.
+		AllowedHosts []string `json:",omitempty"`
 	}
 	Schedule struct {
 		Check, Probe         cron.Schedule // in UTC

@@ -116,5 +116,5 @@ func CheckPort(fleet *configs.Fleet) error {
 }
 
 func port(fleet *configs.Fleet) server.Port {
-	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated}
+	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated, AllowedHosts: fleet.HTTP.AllowedHosts}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -172,7 +173,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if was.fleet.Socket != fleet.Socket || was.fleet.HTTP != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || !reflect.DeepEqual(was.fleet.HTTP, fleet.HTTP) || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
