@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,8 +13,28 @@ import (
 	"renewer/renewer/server/page"
 )
 
-// mostRollouts is how many of the rollouts under way the status page shows.
-const mostRollouts = 20
+// The status page shows the rollouts under way of so many entries of the fleet
+// file, and reads so many of each; it counts the others by their certificates.
+const (
+	mostEntries  = 20
+	mostRollouts = 10
+)
+
+// ofEntries returns the names of certificates to look at: few of many entries
+// rather than all of one.
+func ofEntries(names []string) (out []string) {
+	count := map[string]int{}
+	for _, name := range names {
+		entry, _, _ := strings.Cut(name, "@")
+		if count[entry] == 0 && len(count) == mostEntries {
+			continue
+		}
+		if count[entry]++; count[entry] <= mostRollouts {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // pages is what the status page shows of an App.
 type pages struct {
@@ -55,7 +76,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 		return st, err
 	}
 	waiting := p.eng.Standing().Waiting
-	for _, name := range names[:min(len(names), mostRollouts)] {
+	for _, name := range ofEntries(names) {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
 			return st, err
