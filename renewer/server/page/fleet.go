@@ -81,8 +81,9 @@ type walk struct {
 	needle       needle
 	total        int
 	statuses     map[renewer.Status]int
-	bands        []int         // by bounds
-	rows         []renewer.Row // that match
+	bands        []int // by bounds
+	matched      int
+	rows         []renewer.Row // of the page; to be sorted, all that match
 	problems     []renewer.Row // the first of each class
 	warnings     []renewer.Row
 	critical     int // certificates with a critical problem
@@ -135,7 +136,10 @@ func (w *walk) take(r renewer.Row) error {
 		}
 	}
 	if w.filter.matches(r, w.now, w.needle) {
-		w.rows = append(w.rows, r)
+		if from := (w.filter.Page - 1) * perPage; w.filter.Sort != "" || w.matched >= from && w.matched < from+perPage {
+			w.rows = append(w.rows, r)
+		}
+		w.matched++
 	}
 	if len(w.waves) > 0 {
 		entry := entryOf(r.Name)
@@ -146,25 +150,27 @@ func (w *walk) take(r renewer.Row) error {
 	return nil
 }
 
-// look walks over every certificate once.
+// look walks over every certificate once; over all of them again where the
+// page that was asked for lies behind the end.
 func (p *pages) look(ctx context.Context, f filter, rollouts []renewer.RolloutView, now time.Time) (*walk, error) {
-	w := &walk{now: now, filter: f, needle: f.needle(), statuses: map[renewer.Status]int{}, bands: make([]int, len(bands)), waves: waves(rollouts)}
-	if err := p.Source.List(ctx, renewer.ListFilter{}, w.take); err != nil {
-		return nil, err
+	for {
+		w := &walk{now: now, filter: f, needle: f.needle(), statuses: map[renewer.Status]int{}, bands: make([]int, len(bands)), waves: waves(rollouts)}
+		if err := p.Source.List(ctx, renewer.ListFilter{}, w.take); err != nil {
+			return nil, err
+		}
+		from, to := f.window(w.matched)
+		if from < w.matched && len(w.rows) == 0 {
+			continue // f.Page is the last one now
+		}
+		w.filter = f
+		if f.Sort != "" {
+			w.rows = f.sorted(w.rows)[from:to]
+		}
+		for _, each := range w.waves {
+			each.count()
+		}
+		return w, nil
 	}
-	for _, each := range w.waves {
-		each.count()
-	}
-	return w, nil
-}
-
-// shown are the rows of the page that is asked for, or of the last one.
-func (w *walk) shown() (out []row) {
-	from, to := w.filter.window(len(w.rows))
-	for _, r := range w.filter.sorted(w.rows)[from:to] {
-		out = append(out, newRow(r, w.now))
-	}
-	return out
 }
 
 func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
@@ -186,10 +192,12 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 	if w.statuses[renewer.StatusRenewing] > 0 || len(system.Rollouts) > 0 {
 		f.Refresh = refreshLive
 	}
-	rows := w.shown() // settles which page it is
 	page := fleetPage{
-		Rollouts: w.waves, Counts: w.counts(), Bands: w.drawn(), Statuses: statuses, Issuers: system.Issuers, Rows: rows, Filter: w.filter,
-		Columns: w.filter.columns("/", "#certificates"), Pager: w.filter.pager("/", "#certificates", len(w.rows)), Events: events,
+		Rollouts: w.waves, Counts: w.counts(), Bands: w.drawn(), Statuses: statuses, Issuers: system.Issuers, Filter: w.filter,
+		Columns: w.filter.columns("/", "#certificates"), Pager: w.filter.pager("/", "#certificates", w.matched), Events: events,
+	}
+	for _, r := range w.rows {
+		page.Rows = append(page.Rows, newRow(r, f.Now))
 	}
 	page.CSV, page.JSON = w.filter.whole().link("/certificates.csv"), w.filter.whole().link("/certificates.json")
 	if page.Problems, page.More, err = p.problems(r.Context(), system, w); err != nil {

@@ -62,7 +62,7 @@ type column struct {
 func (f filter) columns(path, anchor string) map[string]column {
 	by, down := strings.CutPrefix(cmp.Or(f.Sort, byExpiry), "-")
 	out := map[string]column{}
-	for key, name := range map[string]string{"name": "Certificate", "status": "Status", byExpiry: "Expires", "renew": "Renewal", "issuer": "Issuer"} {
+	for key, name := range map[string]string{"name": "Certificate", "status": "Status", byExpiry: "Expires", "renew": "Renewal due", "issuer": "Issuer"} {
 		c, next := column{Name: name}, f
 		next.Page, next.Sort = 1, key
 		if key == by {
