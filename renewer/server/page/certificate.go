@@ -48,7 +48,7 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, notFound{"the fleet file has no certificate of this name", r.PathValue("name")}
+		return nil, notFound{"The fleet file has no certificate of this name", r.PathValue("name")}
 	}
 	f.Title = d.Name
 	if d.Rollout != nil && !d.Rollout.Phase.Over() {

@@ -140,7 +140,7 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 	f.Daemon = system.Daemon
 	i := slices.IndexFunc(system.Hosts, func(h renewer.HostStatus) bool { return h.Name == name })
 	if i < 0 {
-		return nil, notFound{"there is no host of this name, or it has not been checked yet", name}
+		return nil, notFound{"There is no host of this name, or it has not been checked yet", name}
 	}
 	f.Title = name
 	page := hostPage{Host: &hostSummary{HostStatus: system.Hosts[i]}}

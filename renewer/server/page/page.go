@@ -166,7 +166,7 @@ func (p *pages) unknown(r *http.Request, f *frame) (any, error) {
 	if system, err := p.Source.System(r.Context()); err == nil {
 		f.Daemon = system.Daemon
 	}
-	return nil, notFound{"there is no page at this address", path.Base(r.URL.Path)}
+	return nil, notFound{"There is no page at this address", path.Base(r.URL.Path)}
 }
 
 // failure is what the page of an error shows.

@@ -28,6 +28,7 @@ type wave struct {
 	Verified   int
 	Hosts      []waveHost // failed ones first
 	More       int        // hosts that are not shown
+	failed     int
 	of         map[string]waveHost
 	begun      map[string]bool // certificates whose rollout was seen
 }
@@ -84,6 +85,34 @@ func stageOf(s renewer.StepState) stage {
 		return waiting
 	}
 }
+
+// Class is red where something failed.
+func (w *wave) Class() string {
+	if w.failed > 0 {
+		return bad
+	}
+	return busy
+}
+
+// Failed are the first hosts of those that failed, which are shown in any case.
+func (w *wave) Failed() waveHosts {
+	return waveHosts{Hosts: w.Hosts[:min(w.failed, mostFailed, len(w.Hosts))]}
+}
+
+// Others are the hosts that Failed leaves out.
+func (w *wave) Others() waveHosts {
+	return waveHosts{w.Hosts[len(w.Failed().Hosts):], w.More, w.Link}
+}
+
+// waveHosts are hosts of a wave.
+type waveHosts struct {
+	Hosts []waveHost
+	More  int // that are not shown
+	Link  string
+}
+
+// Total is how many there are.
+func (h waveHosts) Total() int { return len(h.Hosts) + h.More }
 
 // Open reports whether the hosts are few enough to be shown at once.
 func (w *wave) Open() bool { return w.Total() <= 6 }
@@ -172,6 +201,7 @@ const (
 	mostReasons   = 3
 	mostWaits     = 4
 	mostWaveHosts = 60
+	mostFailed    = 5
 )
 
 // hostIn is the host that the name of a certificate names, if it does.
@@ -219,7 +249,7 @@ func (w *wave) count() {
 			w.Counts = append(w.Counts, stageCount{stages[s], n[s]})
 		}
 	}
-	w.Verified = n[verified]
+	w.Verified, w.failed = n[verified], n[failed]
 	slices.SortFunc(w.Hosts, func(a, b waveHost) int {
 		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Certificate, b.Certificate))
 	})
