@@ -13,7 +13,8 @@ import (
 // certificates with per_host are expanded, one for each host.
 type Fleet struct {
 	Path     string // as given to Load
-	Digest   string `json:"-"` // of the text: the same one resolves to the same fleet
+	Name     string `json:",omitempty"` // the key fleet; empty: the host's name is used
+	Digest   string `json:"-"`          // of the text: the same one resolves to the same fleet
 	StateDir string
 	Socket   string
 	HTTP     struct {
@@ -25,6 +26,9 @@ type Fleet struct {
 		// AllowedHosts are the names by which the port may be asked, besides those
 		// of the loopback and the listening address.
 		AllowedHosts []string `json:",omitempty"`
+		// ExternalURL is where operators reach the page, without a slash at the
+		// end; empty: at Listen.
+		ExternalURL string `json:",omitempty"`
 	}
 	Schedule struct {
 		Check, Probe         cron.Schedule // in UTC

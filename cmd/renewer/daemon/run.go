@@ -50,6 +50,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.notifier.Set(a.channels(fleet)) // before anything happens
 	metrics.Expect(names(fleet.Issuers), channelNames(fleet))
 	metrics.CheckWithin(checkWithin(fleet))
+	metrics.Fleet(fleetName(fleet))
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
@@ -121,6 +122,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 				unschedule = a.schedule(ctx)
 				metrics.Expect(names(a.parts.Load().fleet.Issuers), channelNames(a.parts.Load().fleet))
 				metrics.CheckWithin(checkWithin(a.parts.Load().fleet))
+				metrics.Fleet(fleetName(a.parts.Load().fleet))
 			}
 			tellSystemd(log, sd.SdNotifyReady)
 		}
@@ -173,7 +175,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if was.fleet.Socket != fleet.Socket || !reflect.DeepEqual(was.fleet.HTTP, fleet.HTTP) || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || !reflect.DeepEqual(port(was.fleet), port(fleet)) || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
