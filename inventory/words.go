@@ -32,5 +32,4 @@ var words = []string{
 	"wait", "why", "since", "until", "asked", "dirs",
 	"role", "activates", "settle", "workers", "names", "ordered", "machine",
 	"drifted_at", "rollout_problem", "gate", "by", "over_budget_at",
-	"by",
 }

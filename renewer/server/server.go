@@ -114,10 +114,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}, func(h *http.Server) error { return h.Serve(s.socket) }}}
 	s.log.Info("serving the API", "socket", s.socket.path)
 	if s.port != nil {
+		bounded := newBounded(s.port, mostConnections)
 		serving = append(serving, pair{&http.Server{
 			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
-			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog,
-		}, func(h *http.Server) error { return s.served.serve(h, s.port, s.log) }})
+			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog, ConnState: bounded.turned,
+		}, func(h *http.Server) error { return s.served.serve(h, bounded, s.log) }})
 		s.log.Info("serving metrics, health and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
 	}
 

@@ -31,7 +31,7 @@ func webHandler(o Options, api http.Handler) http.Handler {
 	for _, route := range page.Routes {
 		mux.Handle(route, pages)
 	}
-	return readOnly(mux)
+	return readOnly(o.Port.named(mux))
 }
 
 // crl serves a list of revoked certificates (RFC 5280, section 4.2.1.13, with

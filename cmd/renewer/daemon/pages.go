@@ -5,8 +5,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,8 +19,28 @@ import (
 	"renewer/renewer/server/page"
 )
 
-// mostRollouts is how many of the rollouts under way the status page shows.
-const mostRollouts = 20
+// The status page shows the rollouts under way of so many entries of the fleet
+// file, and reads so many of each; it counts the others by their certificates.
+const (
+	mostEntries  = 20
+	mostRollouts = 10
+)
+
+// ofEntries returns the names of certificates to look at: few of many entries
+// rather than all of one.
+func ofEntries(names []string) (out []string) {
+	count := map[string]int{}
+	for _, name := range names {
+		entry, _, _ := strings.Cut(name, "@")
+		if count[entry] == 0 && len(count) == mostEntries {
+			continue
+		}
+		if count[entry]++; count[entry] <= mostRollouts {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // pages is what the status page shows of an App.
 type pages struct {
@@ -60,7 +82,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 		return st, err
 	}
 	waiting := p.eng.Standing().Waiting
-	for _, name := range names[:min(len(names), mostRollouts)] {
+	for _, name := range ofEntries(names) {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
 			return st, err
@@ -156,6 +178,15 @@ func CheckPort(fleet *configs.Fleet) error {
 	return port(fleet).Check()
 }
 
+// port is what takes effect at a start. Links lead to the page under a name that it
+// then has to answer.
 func port(fleet *configs.Fleet) server.Port {
-	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated}
+	p := server.Port{
+		Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated,
+		AllowedHosts: slices.Clone(fleet.HTTP.AllowedHosts),
+	}
+	if u, err := url.Parse(PageOf(fleet)); err == nil && u.Host != "" {
+		p.AllowedHosts = append(p.AllowedHosts, u.Host)
+	}
+	return p
 }
