@@ -32,7 +32,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}
 	two := append(many(renewer.EventUnreachable, 2, "no answer from "), event(renewer.EventUnreachable, "web", "host-001"))
 	late := event(renewer.EventExpiring, "web", "") // says when, and not only why
-	late.Message, late.Error = "it ends in 3 d, at 2026-11-25T05:00:00Z, and its renewal is not done: 2 attempts failed", "issue web: no login"
+	late.Message, late.Error = "expires at 2026-11-25T05:00:00Z; its renewal is not done: 2 attempts failed", "issue web: no login"
 	issuers := []renewer.Event{{Type: renewer.EventIssuerDown, Issuer: "ca-1", Error: "no answer"}, {Type: renewer.EventIssuerDown, Issuer: "ca-2", Error: "no login"}}
 	for _, c := range []struct {
 		name   string
@@ -51,8 +51,14 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := story(t, c.events...)
+			for _, over := range s.ended() { // a message opened it
+				over.Told = true
+				s.over[over.key()] = over
+			}
 			s.compose("ops", DefaultPace, start.Add(time.Hour))
 			m := s.outbox.Message
+			facts(start.Add(3 * 24 * time.Hour))().add(&m)
+			m = m.asOf(start.Add(time.Hour))
 			if err := DefaultTemplate.render(&m); err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +94,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 				if !strings.Contains(string(text), `"command":"renewer `) || whose != "" && !says(item.Command, whose) {
 					t.Errorf("%s", text)
 				}
-				if !strings.Contains(m.Text, "look: "+strings.Join(strings.Fields(item.Command)[:2], " ")) {
+				if !strings.Contains(m.Text, "run: "+strings.Join(strings.Fields(item.Command)[:2], " ")) {
 					t.Errorf("the text does not name %s", item.Command)
 				}
 			}

@@ -27,4 +27,7 @@ func readSecret(what, file string) (secret.Text, error) {
 	return secret.New(text), nil
 }
 
-var errNoURL = errors.New("it is not a URL")
+var (
+	errNoURL   = errors.New("it is not a URL")
+	errNotSent = errors.New("only a check: nothing is sent")
+)

@@ -2,15 +2,16 @@ package notify
 
 import (
 	"cmp"
+	"strings"
 
 	"renewer/renewer"
 )
 
 // A kind of problem. Its name is the word of the fleet file that asks for it.
 type kind struct {
+	is      string // in a title, after the name
 	means   string
 	command string // what helps; {certificate} and {host} are replaced
-	after   string // what to look at once it is over, where that is something else
 	// brief: one that is over before anybody was told is not worth a message.
 	// Of the others people want to know even then: somebody replaced a file.
 	brief bool
@@ -21,49 +22,52 @@ type kind struct {
 
 // pattern is the command with its placeholders.
 func (k kind) pattern(over bool) string {
-	if over && k.after != "" {
-		return k.after
+	switch {
+	case !over:
+		return k.command
+	case strings.Contains(k.command, "{certificate}"), strings.Contains(k.command, "{host}"):
+		return "renewer show {certificate}"
 	}
-	return k.command
+	return "renewer status"
 }
 
 var kinds = map[renewer.EventType]kind{
 	renewer.EventExpired: {
-		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", after: "renewer show {certificate}", rank: 1,
+		is: "expired", means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", rank: 1,
 	},
 	renewer.EventRestoreFailed: {
-		means:   "a rollout failed, and putting the previous certificate back failed too: the service may be down",
+		is: "not restored", means: "a rollout failed, and putting the previous certificate back failed too: the service may be down",
 		command: "renewer doctor {host}", rank: 2,
 	},
 	renewer.EventRolloutBlocked: {
-		means:   "a rollout has stopped and only a person can go on; what was in place before still is",
+		is: "blocked", means: "a rollout has stopped and only a person can go on; what was in place before still is",
 		command: "renewer show {certificate}", rank: 3,
 	},
 	renewer.EventRolledBack: {
-		means:   "the new certificate was not proven in time, so the previous one was put back and is served",
+		is: "rolled back", means: "the new certificate was not proven in time, so the previous one was put back and is served",
 		command: "renewer show {certificate}", rank: 4,
 	},
 	renewer.EventExpiring: {
-		means:   "the end comes near and its renewal is not done",
-		command: "renewer renew {certificate}", after: "renewer show {certificate}", again: true, rank: 5,
+		is: "expiring", means: "the end comes near and its renewal is not done",
+		command: "renewer renew {certificate}", again: true, rank: 5,
 	},
 	renewer.EventRenewalFailed: {
-		means:   "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
+		is: "not renewed", means: "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
 		command: "renewer show {certificate}", brief: true, rank: 6,
 	},
 	renewer.EventIssuerDown: {
-		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
+		is: "down", means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
 	},
 	renewer.EventCARotationWaiting: {
-		means:   "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
+		is: "CA rotation blocked", means: "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
 		command: "renewer ca show {issuer}", rank: 8,
 	},
 	renewer.EventDrifted: {
-		means:   "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
+		is: "drifted", means: "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
 		command: "renewer verify {certificate}", rank: 9,
 	},
 	renewer.EventUnreachable: {
-		means:   "nobody can see what is served there: the host or the service does not answer",
+		is: "unreachable", means: "nobody can see what is served there: the host or the service does not answer",
 		command: "renewer doctor {host}", brief: true, rank: 10,
 	},
 }

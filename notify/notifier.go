@@ -18,6 +18,9 @@ import (
 // The same message is sent again after an error and after a crash.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
+	// Check looks whether it could send: at its files and, with reach, at the
+	// way to where messages go. It sends nothing.
+	Check(ctx context.Context, reach bool) error
 }
 
 // Store is the log and what the channels know of it. A state is saved whole or
@@ -44,9 +47,10 @@ type Channel struct {
 	Template Template // the zero value is the default
 }
 
-// Config is what a Notifier works with. Sent, Log and Pace may be left out.
+// Config is what a Notifier works with. All but Store may be left out.
 type Config struct {
 	Store Store
+	Facts func() Facts                    // asked once a message
 	Sent  func(channel string, err error) // told of every try; returns at once
 	Log   *slog.Logger
 	Pace  Pace
@@ -67,6 +71,9 @@ type Notifier struct {
 func New(c Config) *Notifier {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Facts == nil {
+		c.Facts = func() Facts { return Facts{} }
 	}
 	if c.Sent == nil {
 		c.Sent = func(string, error) {}
@@ -186,8 +193,9 @@ func (n *Notifier) Test(ctx context.Context, name string) error {
 	if i < 0 {
 		return renewer.WithHint(fmt.Errorf("the fleet file has no channel %s", name), "its channels are under notify:")
 	}
-	w := n.worker(channels[i])
-	if err := w.send(ctx, TestMessage(name, time.Now())); err != nil {
+	w, m := n.worker(channels[i]), TestMessage(name, time.Now())
+	n.Facts().add(&m)
+	if err := w.send(ctx, m); err != nil {
 		return fmt.Errorf("send through channel %s: %w", name, err)
 	}
 	n.mu.Lock()

@@ -9,10 +9,11 @@ import (
 	"renewer/renewer"
 )
 
-// Problem is something that a person should know of, from the first event that
-// told of it to the one that ended it.
+// Problem is what an operator should know of, from the event that opened it to
+// the one that closed it.
 type Problem struct {
 	Kind        renewer.EventType `json:"kind"`
+	Severity    string            `json:"severity,omitempty"` // critical or warning; of a notice empty
 	Certificate string            `json:"certificate,omitempty"`
 	Host        string            `json:"host,omitempty"`
 	Issuer      string            `json:"issuer,omitempty"`
@@ -24,8 +25,13 @@ type Problem struct {
 	Error       string            `json:"error,omitempty"`
 	Hint        string            `json:"hint,omitempty"`
 	Means       string            `json:"means"`
-	Command     string            `json:"command,omitempty"` // that helps
-	Ended       string            `json:"ended,omitempty"`   // by what
+	Command     string            `json:"command,omitempty"`  // to run first
+	Ended       string            `json:"ended,omitempty"`    // by what
+	NotAfter    time.Time         `json:"not_after,omitzero"` // of the certificate; of an issuer, of the first that expires of its certificates
+	Expires     string            `json:"expires,omitempty"`  // the same in words, as of when the message is sent
+	Page        string            `json:"page,omitempty"`     // address of the page of the certificate, host or issuer
+	Runbook     string            `json:"runbook,omitempty"`  // its name
+	RunbookURL  string            `json:"runbook_url,omitempty"`
 
 	News     bool      `json:"-"` // not told yet
 	Told     bool      `json:"-"` // it was in a message
@@ -123,7 +129,7 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 			s.drop(t)
 			s.calm()
 		case ends(e, *t):
-			s.end(t, at, string(e.Type)+said(e.Message))
+			s.end(t, at, word(e.Type)+said(e.Message))
 		case givenUp(e, *t):
 			t.Doubtful = at
 		case e.Type == renewer.EventRolloutPlanned && t.Certificate == e.Certificate:
@@ -169,7 +175,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	t.Events++
 	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
 	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].pattern(false), k)
-	if kinds[k.kind].again && t.Told && !t.News {
+	if kinds[k.kind].again && !t.News {
 		t.News = true
 		s.fresh++
 	}
@@ -180,7 +186,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 
 func (s *state) end(t *Problem, at time.Time, why string) {
 	s.drop(t)
-	if !t.Told && kinds[t.Kind].brief {
+	if !t.Told && (!t.News || kinds[t.Kind].brief) { // it was counted only, or is over before a message
 		s.calm()
 		return
 	}
@@ -228,7 +234,7 @@ func (s *state) settle(p Pace, now time.Time) (next time.Time) {
 			next = earlier(next, at)
 			continue
 		}
-		s.end(t, now, "its rollout was given up, and nothing is left to do")
+		s.end(t, now, "its rollout was replaced, and nothing is left to do")
 	}
 	return next
 }
@@ -249,19 +255,36 @@ func (s *state) due(p Pace, now time.Time) time.Time {
 	return earlier(at, now.Add(p.Patience+p.Interval+time.Hour))
 }
 
-// compose moves all that is untold into the outbox.
+// compose moves all that is news into the outbox. Only a problem that an earlier
+// message opened is resolved; one that came and went in between is a notice. A
+// problem that the message has no room for counts as not opened.
 func (s *state) compose(channel string, p Pace, now time.Time) {
-	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Resolved: s.ended(), Notices: s.notes}
+	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second)}
+	for _, t := range s.ended() {
+		switch {
+		case !t.Told:
+			m.Notices = append(m.Notices, t)
+		case len(m.Resolved) == maxListed: // the next message has it
+			continue
+		default:
+			m.Resolved = append(m.Resolved, t)
+		}
+		delete(s.over, t.key())
+	}
+	m.Notices = append(m.Notices, s.notes...)
 	for _, t := range s.sorted() {
 		if t.News {
-			t.News, t.Told = false, true
+			t.News = false
+			t.Told = t.Told || len(m.Open) < maxListed
 			m.Open = append(m.Open, *t)
 		}
 	}
+	m.Severity, m.Remaining = m.worst(), len(s.open)
 	m.ID = messageID(channel, s.cursor, m)
 	m.cap()
 	since := s.firstNews
-	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Problem{}, 0, nil, time.Time{}, time.Time{}
+	s.fresh, s.notes, s.firstNews, s.lastNews = 0, nil, now, now
+	s.calm()
 	s.outbox = &outgoing{Message: m, Since: since}
 	s.sent = append(s.sent, now)
 	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]

@@ -209,13 +209,7 @@ func (w *worker) once() {
 // the same one is sent again, under the same ID.
 func (w *worker) compose(now time.Time) error {
 	w.s.compose(w.ch.Name, w.n.Pace, now)
-	m := &w.s.outbox.Message
-	if err := w.ch.Template.render(m); err != nil {
-		w.n.Log.Error("the default template is used", "channel", w.ch.Name, "error", err)
-		if err := DefaultTemplate.render(m); err != nil {
-			return err
-		}
-	}
+	w.n.Facts().add(&w.s.outbox.Message)
 	w.dirty = true
 	return w.save()
 }
@@ -243,7 +237,9 @@ func (w *worker) deliver() error {
 	return w.save()
 }
 
-// send makes one try, within its time. A sender that panics has failed.
+// send makes one attempt, within its time. Title and text are made for each, so
+// that times such as "expires in 3 d" are as of the attempt. A sender that panics
+// has failed.
 func (w *worker) send(ctx context.Context, m Message) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -253,8 +249,10 @@ func (w *worker) send(ctx context.Context, m Message) (err error) {
 		}
 		w.n.Sent(w.ch.Name, err)
 	}()
-	if m.Title == "" {
-		if err := w.ch.Template.render(&m); err != nil {
+	m = m.asOf(time.Now())
+	if err := w.ch.Template.render(&m); err != nil {
+		w.n.Log.Error("the default template is used", "channel", w.ch.Name, "error", err)
+		if err := DefaultTemplate.render(&m); err != nil {
 			return err
 		}
 	}

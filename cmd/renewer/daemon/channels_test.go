@@ -52,7 +52,7 @@ func (r *receiver) said() (out []string) {
 		for _, x := range m.Open {
 			out = append(out, "open "+string(x.Kind)+" "+x.Certificate+x.Issuer)
 		}
-		for _, x := range m.Resolved {
+		for _, x := range slices.Concat(m.Resolved, m.Notices) { // a notice came and went between two messages
 			out = append(out, "over "+string(x.Kind)+" "+x.Certificate+x.Issuer)
 		}
 	}
