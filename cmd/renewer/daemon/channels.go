@@ -79,7 +79,7 @@ func (a *App) facts() notify.Facts {
 	if err != nil {
 		a.opts.log().Error("read when certificates expire, for a message", "error", err)
 	}
-	return notify.Facts{Fleet: fleetName(fleet), Page: pageOf(fleet), Expires: func(certificate, issuer string) time.Time {
+	return notify.Facts{Fleet: fleetName(fleet), Page: PageOf(fleet), Expires: func(certificate, issuer string) time.Time {
 		if issuer != "" {
 			return issuers[issuer]
 		}

@@ -54,8 +54,8 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 		f.Refresh = refreshLive
 	}
 	page := certificatePage{Detail: d, Life: lifeOf(d.Row, f.Now), Class: urgency(d.Row, f.Now), Axis: axisOf(d.Generations, f.Now)}
-	if d.Severity(f.Now) != "" {
-		t := newProblem(d.Problem(f.Now))
+	if found, ok := d.Problem(f.Now); ok {
+		t := newProblem(found)
 		page.Problem = &t
 	}
 	for _, view := range d.Placements {

@@ -115,14 +115,13 @@ func (w *walk) take(r renewer.Row) error {
 			}
 		}
 	}
-	class := urgency(r, w.now)
-	switch {
-	case class == bad:
+	switch r.Severity(w.now) {
+	case renewer.SeverityCritical:
 		w.withProblems++
 		if len(w.problems) < renewer.MostProblems {
 			w.problems = append(w.problems, r)
 		}
-	case class == warn && r.HasProblem():
+	case renewer.SeverityWarning:
 		w.withProblems++
 		if len(w.warnings) < renewer.MostProblems {
 			w.warnings = append(w.warnings, r)

@@ -21,7 +21,7 @@ import (
 var now = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 
 func handler(s Source) http.Handler {
-	return Handler(Options{Source: s, CheckWithin: 30 * time.Minute, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	return Handler(Options{Source: s, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 }
 
 func get(t testing.TB, s Source, path string) (int, string) {
@@ -46,17 +46,17 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 	at := 0
 	for _, want := range []string{ // the worst first
 		"11 things need attention",
-		"renewer the fleet file was not taken over renewer.yaml:3:1: unknown key", "renewer check",
-		"renewer the last check ended 1 h ago; at most 30 min is expected", "renewer status",
-		"docker@host-d has expired", "renewer renew docker@host-d renewer doctor host-d",
-		"docker@host-e is blocked", "tells why", "renewer show docker@host-e renewer renew docker@host-e renewer doctor host-e",
-		"old-agent is revoked", "renewer renew old-agent",
-		"host-d cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
-		"corp-step is down", "renewer check --online",
-		"hook cannot be told", "renewer notify test hook",
-		"web is not right on host-f", "renewer verify web",
-		"fleet-ca is to get another CA, and that is blocked at stage add_root docker@host-d does not have the root", "renewer ca show fleet-ca",
-		"fleet-ca will not sign for long: its CA CN=Fleet root,O=Example ends in 61 d", "renewer ca show fleet-ca",
+		"renewer : has not checked what is due for 1 h; at most 30 min is expected", "renewer status",
+		"docker@host-d : expired 2 d ago", "renewer show docker@host-d renewer renew docker@host-d",
+		"old-agent : is revoked and still in place", "renewer renew old-agent",
+		"renewer : refused the fleet file renewer.yaml:3:1: unknown key", "renewer check",
+		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
+		"web : was changed on host-f; renewer restores it", "renewer verify web",
+		"host-d : cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
+		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h docker@host-d does not have the root", "renewer ca show fleet-ca",
+		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
+		"corp-step : down", "renewer check --online",
+		"hook : notification failed, not delivering", "renewer notify test hook",
 		"Rollouts in progress docker@host-c", "activated host-c",
 	} {
 		i := strings.Index(got[at:], want)

@@ -70,7 +70,7 @@ func judge(w *walk, problems []problem, more int) verdict {
 	}
 }
 
-// problems gathers what needs a person, the worst first, and how many more
+// problems gathers what needs attention, the worst first, and how many more
 // certificates there are than those shown.
 func (p *pages) problems(ctx context.Context, system renewer.SystemStatus, w *walk) (list []problem, more int, err error) {
 	rows := slices.Concat(w.problems, w.warnings)
@@ -85,7 +85,9 @@ func (p *pages) problems(ctx context.Context, system renewer.SystemStatus, w *wa
 			d = renewer.Detail{Row: r}
 		}
 		d.Row = r
-		certificates = append(certificates, d.Problem(w.now))
+		if t, ok := d.Problem(w.now); ok {
+			certificates = append(certificates, t)
+		}
 	}
-	return newProblems(renewer.Problems(system, certificates, p.CheckWithin, w.now)), w.withProblems - len(rows), nil
+	return newProblems(renewer.Problems(system, certificates, w.now)), w.withProblems - len(rows), nil
 }
