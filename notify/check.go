@@ -37,7 +37,7 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	address := net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), port))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, err), "start it, or open the way to it; nothing was sent")
+		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, err), "start the server, or allow connections to it; no message was sent")
 	}
 	defer conn.Close()
 	if at.Scheme != "https" {
@@ -49,7 +49,7 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	cfg = cfg.Clone()
 	cfg.ServerName, cfg.MinVersion = cmp.Or(cfg.ServerName, at.Hostname()), max(cfg.MinVersion, tls.VersionTLS12)
 	if err := tls.Client(conn, cfg).HandshakeContext(ctx); err != nil {
-		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, err), "its certificate has to be valid for that name, by a CA that this machine trusts (SSL_CERT_FILE)")
+		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, err), "the server needs a certificate for that name from a CA that this machine trusts (SSL_CERT_FILE)")
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func die() {
 	select {}
 }
 
-// mortal is the process that tells what the log has, and dies at save N ("N"
+// mortal is the process that sends what the log has, and dies at save N ("N"
 // before it, "-N" after it; 0: never).
 func mortal(dir, at string) {
 	n, _ := strconv.Atoi(at)

@@ -29,7 +29,7 @@ func (e Exec) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return fmt.Errorf("encode the message: %w", err)
 	}
-	_, err = run(ctx, e.Argv[0], e.Argv, cleanenv.Of(os.Environ()), append(body, '\n'))
+	_, err = execute(ctx, e.Argv[0], e.Argv, cleanenv.Of(os.Environ()), append(body, '\n'))
 	return err
 }
 
@@ -44,9 +44,9 @@ func (e Exec) Check(context.Context, bool) error {
 // maxOutput is how much of what a program writes is kept.
 const maxOutput = 4 << 10
 
-// run runs a program, under the name argv[0], in a process group of its own, so that what it started
+// execute runs a program, under the name argv[0], in a process group of its own, so that what it started
 // ends with it. An error holds the end of what it wrote.
-func run(ctx context.Context, program string, argv, env []string, stdin []byte) (output []byte, err error) {
+func execute(ctx context.Context, program string, argv, env []string, stdin []byte) (output []byte, err error) {
 	cmd := exec.CommandContext(ctx, program, argv[1:]...)
 	cmd.Args[0] = argv[0]
 	var out tail
@@ -57,7 +57,7 @@ func run(ctx context.Context, program string, argv, env []string, stdin []byte) 
 	case err == nil:
 		return out.data, nil
 	case ctx.Err() != nil:
-		return out.data, fmt.Errorf("%s was ended: it took too long%s", argv[0], lastWords(out.data))
+		return out.data, fmt.Errorf("%s was killed: it took too long%s", argv[0], lastWords(out.data))
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, renewer.WithHint(fmt.Errorf("run %s: %w", argv[0], err), "give the program's whole path")
 	}

@@ -7,25 +7,28 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 // Facts is what messages say beside the log.
 type Facts struct {
 	Fleet string // its name
 	Page  string // address of the status page; empty: there is none
-	// Expires returns when a certificate expires, or the first of an issuer's
-	// certificates; zero for unknown. nil: all are unknown.
-	Expires func(certificate, issuer string) time.Time
+	// Row returns what is known of a certificate, and of an issuer the row of its
+	// certificate that expires first. nil: nothing is known of any.
+	Row func(certificate, issuer string) (renewer.Row, bool)
 }
 
 // add says of each problem what the log does not have.
-func (f Facts) add(m *Message) {
+func (f Facts) add(m *Message, now time.Time) {
 	m.Fleet, m.Page = f.Fleet, f.Page
 	for _, list := range [][]Problem{m.Open, m.Resolved, m.Notices} {
 		for i := range list {
 			t := &list[i]
-			if f.Expires != nil {
-				t.NotAfter = f.Expires(t.Certificate, t.Issuer)
+			if f.Row != nil {
+				if row, ok := f.Row(t.Certificate, t.Issuer); ok {
+					t.about(row, now)
+				}
 			}
 			if f.Page == "" {
 				continue
@@ -36,6 +39,21 @@ func (f Facts) add(m *Message) {
 			}
 		}
 	}
+	m.Severity = m.worst()
+}
+
+// about says what follows from the state of the certificate at now: when it
+// expires, and that it does so within days, which is a problem of its own.
+func (t *Problem) about(row renewer.Row, now time.Time) {
+	t.NotAfter = row.NotAfter
+	if t.Kind != renewer.EventExpiring || !t.Until.IsZero() {
+		return
+	}
+	row.Problems(now, func(id problems.ID, _ *renewer.HostRow) {
+		if id == problems.CertificateExpiringSoon {
+			t.is(problems.Of(id))
+		}
+	})
 }
 
 // pageOf is the path of the page that shows a problem.

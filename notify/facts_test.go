@@ -11,7 +11,8 @@ import (
 
 func facts(notAfter time.Time) func() Facts {
 	return func() Facts {
-		return Facts{Fleet: "prod", Page: "https://renewer.example.com", Expires: func(string, string) time.Time { return notAfter }}
+		row := renewer.Row{NotBefore: notAfter.Add(-90 * 24 * time.Hour), RenewAt: notAfter.Add(-30 * 24 * time.Hour), NotAfter: notAfter}
+		return Facts{Fleet: "prod", Page: "https://renewer.example.com", Row: func(string, string) (renewer.Row, bool) { return row, true }}
 	}
 }
 
@@ -20,7 +21,7 @@ func TestMessagesSayFleetTimeAndLinks(t *testing.T) {
 	s := story(t, event(renewer.EventUnreachable, "docker@h", "h"), renewer.Event{Type: renewer.EventIssuerDown, Issuer: "ca", Error: "no answer"}, event(renewer.EventExpiring, "a b", ""))
 	s.compose("ops", DefaultPace, start)
 	m := s.outbox.Message
-	facts(start.Add(3 * 24 * time.Hour))().add(&m)
+	facts(start.Add(3*24*time.Hour))().add(&m, start)
 	m = m.asOf(start)
 	if err := DefaultTemplate.render(&m); err != nil {
 		t.Fatal(err)
@@ -35,6 +36,21 @@ func TestMessagesSayFleetTimeAndLinks(t *testing.T) {
 	}
 	if !strings.HasPrefix(m.Title, "[prod] ") || m.Fleet != "prod" || m.Open[0].NotAfter.IsZero() || m.Open[0].Expires == "" || m.Open[0].Page == "" {
 		t.Errorf("%s\n%+v", m.Title, m.Open[0])
+	}
+}
+
+// A message says of an expiring certificate what status says: within its last days
+// it is critical.
+func TestExpiringIsCriticalInTheLastDays(t *testing.T) {
+	t.Parallel()
+	for left, want := range map[time.Duration]string{10 * 24 * time.Hour: "warning", 2 * 24 * time.Hour: "critical"} {
+		s := story(t, event(renewer.EventExpiring, "web", ""))
+		s.compose("ops", DefaultPace, start)
+		m := s.outbox.Message
+		facts(start.Add(left))().add(&m, start)
+		if m.Severity != want || m.Open[0].Severity != want || m.Open[0].Runbook == "" {
+			t.Errorf("%s left: %s, %+v", left, m.Severity, m.Open[0])
+		}
 	}
 }
 

@@ -19,10 +19,10 @@ func readSecret(what, file string) (secret.Text, error) {
 	}
 	text := strings.TrimSpace(string(data))
 	if text == "" {
-		return secret.Text{}, renewer.WithHint(fmt.Errorf("read the %s: %s is empty", what, file), "write it there, on one line")
+		return secret.Text{}, renewer.WithHint(fmt.Errorf("read the %s: %s is empty", what, file), "write the secret there, on one line")
 	}
 	if strings.ContainsAny(text, "\r\n") {
-		return secret.Text{}, renewer.WithHint(fmt.Errorf("read the %s: %s has several lines", what, file), "leave one line there")
+		return secret.Text{}, renewer.WithHint(fmt.Errorf("read the %s: %s has several lines", what, file), "keep one line, the secret")
 	}
 	return secret.New(text), nil
 }

@@ -18,7 +18,7 @@ const (
 )
 
 // level returns the level of a message; one of an older version says none.
-func (m Message) level() level { return cmp.Or(level(m.Severity), info) }
+func (m Message) level() level { return level(cmp.Or(m.Severity, m.worst())) }
 
 // worst is the level that the lists of a message call for.
 func (m Message) worst() string {

@@ -24,7 +24,7 @@ import (
 // and programs get it as JSON.
 type Message struct {
 	// ID is the same for every try of one message, and for no other message:
-	// who has seen it before has this message already.
+	// a receiver that has seen it has this message already.
 	ID       string    `json:"id"`
 	Channel  string    `json:"channel"`
 	Fleet    string    `json:"fleet"`    // whose certificates
@@ -44,7 +44,7 @@ type Message struct {
 }
 
 // plain is the message without what hosts and issuers may have put into it to
-// steer who shows it.
+// steer a terminal or a page.
 func (m Message) plain() Message {
 	m.Title, m.Text = plaintext.Short(plaintext.Text(m.Title)), plaintext.Short(plaintext.Text(m.Text))
 	for _, list := range []*[]Problem{&m.Open, &m.Resolved, &m.Notices} {
@@ -283,7 +283,6 @@ func (l *limited) Write(p []byte) (int, error) {
 // TestMessage is what `renewer notify test` sends.
 func TestMessage(channel string, now time.Time) Message {
 	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Test: true}
-	m.Severity = string(info)
 	m.ID = messageID(channel, uint64(now.UnixNano()), m)
 	m.cap()
 	return m

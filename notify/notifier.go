@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"renewer/renewer"
 )
 
-// Sender brings a message to people or to a program. It is given a deadline,
+// Sender sends messages through one service. It is given a deadline,
 // follows no redirect and reads no more of an answer than it needs. An error
 // shows no secret; it may carry a hint and the time to wait (renewer.Error).
 // The same message is sent again after an error and after a crash.
@@ -51,7 +52,7 @@ type Channel struct {
 type Config struct {
 	Store Store
 	Facts func() Facts                    // asked once a message
-	Sent  func(channel string, err error) // told of every try; returns at once
+	Sent  func(channel string, err error) // called after every attempt; returns at once
 	Log   *slog.Logger
 	Pace  Pace
 }
@@ -131,7 +132,7 @@ func (n *Notifier) Set(channels []Channel) {
 }
 
 // forget removes the states of channels that are in the fleet file no more:
-// who comes back a year later begins anew.
+// one that is back a year later starts at the end of the log.
 func (n *Notifier) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -174,7 +175,7 @@ func (n *Notifier) Begin() error {
 	return nil
 }
 
-// Once tells now, with one try a channel, what the log has: for a pass without
+// Once sends now, with one attempt a channel, what the log has: for a pass without
 // a daemon, after it.
 func (n *Notifier) Once() {
 	var g sync.WaitGroup
@@ -191,10 +192,10 @@ func (n *Notifier) Test(ctx context.Context, name string) error {
 	channels := n.known()
 	i := slices.IndexFunc(channels, func(c Channel) bool { return c.Name == name })
 	if i < 0 {
-		return renewer.WithHint(fmt.Errorf("the fleet file has no channel %s", name), "its channels are under notify:")
+		return renewer.WithHint(fmt.Errorf("the fleet file has no channel %s", name), n.channelsHint())
 	}
 	w, m := n.worker(channels[i]), TestMessage(name, time.Now())
-	n.Facts().add(&m)
+	n.Facts().add(&m, m.Time)
 	if err := w.send(ctx, m); err != nil {
 		return fmt.Errorf("send through channel %s: %w", name, err)
 	}
@@ -227,7 +228,7 @@ func (n *Notifier) Status() ([]renewer.ChannelStatus, error) {
 	return out, nil
 }
 
-// Live says how each channel at work stands, from memory: for who asks often.
+// Live says how each channel at work stands, from memory: for frequent calls.
 // One that has not read its state yet is left out.
 func (n *Notifier) Live() []renewer.ChannelStatus {
 	n.mu.Lock()
@@ -241,6 +242,18 @@ func (n *Notifier) Live() []renewer.ChannelStatus {
 		}
 	}
 	return out
+}
+
+// channelsHint names the channels that there are.
+func (n *Notifier) channelsHint() string {
+	var names []string
+	for _, c := range n.known() {
+		names = append(names, c.Name)
+	}
+	if len(names) == 0 {
+		return "add one under notify: in the fleet file"
+	}
+	return "its channels: " + strings.Join(names, ", ")
 }
 
 func (n *Notifier) known() []Channel {

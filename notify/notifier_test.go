@@ -51,7 +51,7 @@ func TestProblemBetweenTwoMessagesIsANotice(t *testing.T) {
 	})
 }
 
-// Nobody is told that the coming end is resolved because the end has come.
+// A certificate that expires does not resolve that it was about to.
 func TestExpiredDoesNotResolveExpiring(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestChannelsComeStayAndGo(t *testing.T) {
 		}
 		log.add(event(renewer.EventRolloutBlocked, "a", ""))
 		wait(5 * time.Second)
-		n.Set(ops) // before anything was told
+		n.Set(ops) // before any message
 		wait(time.Minute)
 		log.add(event(renewer.EventRolloutBlocked, "b", ""))
 		n.Stop()
@@ -326,7 +326,7 @@ func TestABadChannelStaysAlone(t *testing.T) {
 	})
 }
 
-func TestOnceTellsWithoutWaiting(t *testing.T) {
+func TestOnceSendsWithoutWaiting(t *testing.T) {
 	t.Parallel()
 	log, box := newMemory(), &inbox{}
 	n := New(Config{Store: log})

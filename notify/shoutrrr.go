@@ -59,7 +59,7 @@ func (s Shoutrrr) deliver(ctx context.Context, d delivery) error {
 	if err != nil {
 		return fmt.Errorf("encode the message: %w", err)
 	}
-	out, err := run(ctx, s.Program, s.Argv, environment(), in)
+	out, err := execute(ctx, s.Program, s.Argv, environment(), in)
 	var failure deliveryFailure
 	if err == nil {
 		return nil
@@ -143,7 +143,7 @@ func (d delivery) send() (err error) {
 		return <-made
 	}
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), "its form is that of the service: see the services of shoutrrr")
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), "write it in the form that the documentation of shoutrrr gives for the service")
 	}
 	if service.GetID() == "logger" {
 		return renewer.WithHint(errors.New("the service logger sends no message"), "name a service that does, such as ntfy://ntfy.example.com/TOPIC")

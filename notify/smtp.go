@@ -110,7 +110,7 @@ func (s SMTP) open(ctx context.Context, password secret.Text) (*smtp.Client, err
 		}
 	}
 	if how == PlainText && s.Username != "" {
-		return nil, renewer.WithHint(errors.New("a login over a connection that is not private"), "leave tls: none out, or the username")
+		return nil, renewer.WithHint(errors.New("refused to log in over an unencrypted connection"), "remove tls: none, or username and password_file")
 	}
 	roots, err := s.roots()
 	if err != nil {
@@ -125,7 +125,7 @@ func (s SMTP) open(ctx context.Context, password secret.Text) (*smtp.Client, err
 	}
 	if err := c.Auth(smtp.PlainAuth("", s.Username, password.Reveal(), host)); err != nil {
 		_ = c.Close()
-		return nil, renewer.WithHint(fmt.Errorf("mail server %s: log in as %s: %w", s.Address, s.Username, plain(err)), "look at username and password_file")
+		return nil, renewer.WithHint(fmt.Errorf("mail server %s: log in as %s: %w", s.Address, s.Username, plain(err)), "check username and password_file of the channel")
 	}
 	return c, nil
 }
@@ -192,8 +192,8 @@ func (s SMTP) connect(ctx context.Context, host string, how SMTPSecurity, cfg *t
 	}
 	if how == StartTLS {
 		if ok, _ := c.Extension("STARTTLS"); !ok {
-			return nil, renewer.WithHint(errors.New("it does not offer STARTTLS, so nothing is sent to it"),
-				"use its port with TLS (tls: implicit), or say tls: none if the way to it is private")
+			return nil, renewer.WithHint(errors.New("the server does not offer STARTTLS"),
+				"use its port for TLS with tls: implicit, or tls: none on a private network")
 		}
 		if err := c.StartTLS(cfg); err != nil {
 			return nil, fmt.Errorf("STARTTLS: %w", err)

@@ -28,7 +28,7 @@ func all() map[renewer.EventType]bool {
 	return wanted
 }
 
-// story reads events, one a second, and says what is open and what is over.
+// story reads events, one a second.
 func story(t *testing.T, events ...renewer.Event) *state {
 	t.Helper()
 	s := newState(0)
@@ -110,11 +110,11 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 	}
 }
 
-func TestEveryKindIsExplained(t *testing.T) {
+func TestUsualEventsAreAllProblems(t *testing.T) {
 	t.Parallel()
 	for _, e := range Usual {
-		if k := kinds[e]; k.means == "" || k.command == "" || k.rank == 0 {
-			t.Errorf("%s: %+v", e, k)
+		if kinds[e].is == "" {
+			t.Errorf("%s has no words for a title", e)
 		}
 	}
 	if len(Usual) != len(kinds) {
@@ -130,7 +130,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for e := range notices {
-		if kinds[e].means != "" || notices[e].means == "" {
+		if kinds[e].is != "" || rowOf(e).Meaning == "" {
 			t.Errorf("%s is a problem and a notice, or has no text", e)
 		}
 	}
@@ -150,7 +150,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 	}
 }
 
-// Only what is asked for is told; the end of it is, too.
+// A channel gets the events that it names, and what resolves them.
 func TestOnlyWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	s := newState(0)

@@ -99,7 +99,7 @@ func (w Webhook) key() (secret.Text, error) {
 func (w Webhook) parse(target secret.Text) (*url.URL, error) {
 	u, err := url.Parse(target.Reveal())
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, renewer.WithHint(fmt.Errorf("the webhook's URL in %s cannot be used: %w", w.URLFile, errNoURL), "its first line has to be an https:// URL")
+		return nil, renewer.WithHint(fmt.Errorf("the webhook's URL in %s cannot be used: %w", w.URLFile, errNoURL), "write one https:// URL into the file")
 	}
 	return u, nil
 }
@@ -157,7 +157,7 @@ func refused(who string, resp *http.Response, said []byte) error {
 	case 2:
 		return nil
 	case 3:
-		return renewer.WithHint(fmt.Errorf("%s answered %s: redirects are not followed", who, resp.Status), "write the URL that it leads to into the file")
+		return renewer.WithHint(fmt.Errorf("%s answered %s: redirects are not followed", who, resp.Status), "write the final URL into the file")
 	default:
 		err := fmt.Errorf("%s answered %s%s", who, resp.Status, quoted(said))
 		return &renewer.Error{Class: renewer.ClassRetry, After: retryAfter(resp), Err: err}

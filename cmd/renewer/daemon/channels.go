@@ -55,7 +55,7 @@ func (a *App) channels(fleet *configs.Fleet) []notify.Channel {
 		if c.Template != "" {
 			t, err := readTemplate(c.Template)
 			if err != nil {
-				a.opts.log().Error("the default template is used", "channel", c.Name, "error", err)
+				a.opts.log().Error("the template cannot be used; the default is used", "channel", c.Name, "error", err)
 			} else {
 				ch.Template = t
 			}
@@ -68,22 +68,22 @@ func (a *App) channels(fleet *configs.Fleet) []notify.Channel {
 // facts is what messages say beside the log, as of now.
 func (a *App) facts() notify.Facts {
 	fleet := a.parts.Load().fleet
-	certificates, issuers := map[string]time.Time{}, map[string]time.Time{}
+	certificates, issuers, now := map[string]renewer.Row{}, map[string]renewer.Row{}, time.Now()
 	err := a.inv.Rows(time.Time{}, func(r renewer.Row) bool {
-		certificates[r.Name] = r.NotAfter
-		if at, ok := issuers[r.Issuer]; !ok || at.IsZero() { // the soonest comes first
-			issuers[r.Issuer] = r.NotAfter
+		certificates[r.Name] = r.At(now)
+		if _, known := issuers[r.Issuer]; !known && !r.NotAfter.IsZero() { // the soonest comes first
+			issuers[r.Issuer] = r
 		}
 		return true
 	})
 	if err != nil {
 		a.opts.log().Error("read when certificates expire, for a message", "error", err)
 	}
-	return notify.Facts{Fleet: fleetName(fleet), Page: PageOf(fleet), Expires: func(certificate, issuer string) time.Time {
-		if issuer != "" {
-			return issuers[issuer]
+	return notify.Facts{Fleet: fleetName(fleet), Page: PageOf(fleet), Row: func(certificate, issuer string) (r renewer.Row, ok bool) {
+		if r, ok = certificates[certificate]; issuer != "" {
+			r, ok = issuers[issuer]
 		}
-		return certificates[certificate]
+		return r, ok
 	}}
 }
 
