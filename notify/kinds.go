@@ -2,63 +2,84 @@ package notify
 
 import (
 	"cmp"
+	"sync"
 
 	"renewer/renewer"
 	"renewer/renewer/problems"
 )
 
-// A kind of problem. Its name is the word of the fleet file that asks for it; what
-// it says is that of its row in the catalogue.
+// A kind of problem. Its name is the word of the fleet file that asks for it;
+// severity, meaning, commands and runbook are in the catalogue of problems.
 type kind struct {
-	problems.Row
-	after string // what to run once it is over, where that is something else
-	// brief: one that is over before anybody was told is not worth a message.
-	// Of the others people want to know even then: somebody replaced a file.
+	is string // in a title, after the name
+	// brief: one that is over before a message is not worth one. The others are
+	// worth a notice even then: a file was replaced by hand.
 	brief bool
 	// again: each further event is news; of the others it is a repeat.
 	again bool
 }
 
-// pattern is the command with its placeholders.
-func (k kind) pattern(over bool) string {
-	if over && k.after != "" {
-		return k.after
-	}
-	return k.Commands[0]
-}
-
 var kinds = map[renewer.EventType]kind{
-	renewer.EventExpired:           {Row: problems.Of(problems.CertificateExpired)},
-	renewer.EventRestoreFailed:     {Row: problems.Of(problems.RestoreFailed), after: "renewer show {certificate}"},
-	renewer.EventRolloutBlocked:    {Row: problems.Of(problems.RolloutBlocked)},
-	renewer.EventRolledBack:        {Row: problems.Of(problems.RolledBack)},
-	renewer.EventExpiring:          {Row: problems.Of(problems.CertificateExpiring), again: true},
-	renewer.EventRenewalFailed:     {Row: problems.Of(problems.RenewalFailed), brief: true},
-	renewer.EventIssuerDown:        {Row: problems.Of(problems.IssuerDown), brief: true},
-	renewer.EventCARotationWaiting: {Row: problems.Of(problems.CARotationBlocked)},
-	renewer.EventDrifted:           {Row: problems.Of(problems.Drifted)},
-	renewer.EventUnreachable:       {Row: problems.Of(problems.ServedUnproven), brief: true},
+	renewer.EventExpired:           {is: "expired"},
+	renewer.EventRestoreFailed:     {is: "not restored"},
+	renewer.EventRolloutBlocked:    {is: "blocked"},
+	renewer.EventRolledBack:        {is: "rolled back"},
+	renewer.EventExpiring:          {is: "expiring", again: true},
+	renewer.EventRenewalFailed:     {is: "not renewed", brief: true},
+	renewer.EventIssuerDown:        {is: "down", brief: true},
+	renewer.EventCARotationWaiting: {is: "CA rotation blocked"},
+	renewer.EventDrifted:           {is: "drifted"},
+	renewer.EventUnreachable:       {is: "unreachable", brief: true},
 }
 
-// notice is an event that opens no problem; each is told once.
-type notice struct{ means, command string }
-
-var notices = map[renewer.EventType]notice{
-	renewer.EventIssueWarning: {means: "The issuer issued something else than was requested", command: "renewer show {certificate}"},
-	renewer.EventOrderWaiting: {means: "An order waits until the issuer signs it", command: "renewer show {certificate}"},
-	renewer.EventRolloutDone:  {means: "A rollout is done and verified", command: "renewer show {certificate}"},
-	renewer.EventRecovered:    {means: "The service serves the right certificate again", command: "renewer verify {certificate}"},
-
-	renewer.EventLifetimeTooShort: {
-		means: "The issuer gave less than a tenth of the requested lifetime", command: "renewer show {certificate}",
-	},
-	renewer.EventBudgetExceeded:    {means: problems.Of(problems.BudgetExceeded).Meaning, command: problems.Of(problems.BudgetExceeded).Commands[0]},
-	renewer.EventCARotationStarted: {means: "The replacement of a CA has started", command: "renewer ca show {issuer}"},
-	renewer.EventCARotationDone:    {means: "The CA of an issuer was replaced", command: "renewer ca show {issuer}"},
-	renewer.EventRevoked:           {means: "A certificate was revoked at its issuer", command: "renewer show {certificate}"},
+// notices are for information, once each. Those without a text here are in the
+// catalogue of problems.
+var notices = map[renewer.EventType]problems.Row{
+	renewer.EventBudgetExceeded:    {},
+	renewer.EventIssueWarning:      {Meaning: "The issuer issued something else than was requested", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventOrderWaiting:      {Meaning: "The issuer has an order and has not signed it yet; renewer waits for it", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventRolloutDone:       {Meaning: "A rollout is done and proven", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventRecovered:         {Meaning: "The service serves the right certificate again", Commands: []string{"renewer verify {certificate}"}},
+	renewer.EventLifetimeTooShort:  {Meaning: "The issuer gave less than a tenth of the requested lifetime", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventCARotationStarted: {Meaning: "The replacement of a CA has started", Commands: []string{"renewer ca show {issuer}"}},
+	renewer.EventCARotationDone:    {Meaning: "The CA of an issuer was replaced", Commands: []string{"renewer ca show {issuer}"}},
+	renewer.EventRevoked:           {Meaning: "A certificate was revoked at its issuer", Commands: []string{"renewer show {certificate}"}},
 }
 
-// Usual are the events of a channel that names none: what an operator acts on.
+// rowOf returns what the catalogue says of a kind.
+func rowOf(k renewer.EventType) problems.Row {
+	if row, ok := problems.ByEvent(string(k)); ok {
+		return row
+	}
+	return notices[k]
+}
+
+// describe says what the catalogue knows of a problem. It is done when a message
+// is made, so that what an older version kept has today's words.
+func describe(t *Problem) { t.is(rowOf(t.Kind)) }
+
+func (t *Problem) is(row problems.Row) {
+	t.Means, t.Runbook, t.Commands = row.Meaning, row.Runbook, run(patterns(*t), t.key())
+	if t.Command = ""; len(t.Commands) > 0 {
+		t.Command = t.Commands[0]
+	}
+	if _, ok := kinds[t.Kind]; ok && row.Severity != "" {
+		t.Severity = string(row.Severity)
+	}
+}
+
+// patterns are the commands of a problem with placeholders, to run first to last.
+func patterns(t Problem) []string {
+	switch {
+	case t.Until.IsZero():
+		return rowOf(t.Kind).Commands
+	case t.Issuer != "":
+		return []string{"renewer status"}
+	}
+	return []string{"renewer show {certificate}"}
+}
+
+// Usual are the events of a channel that names none: all problems.
 var Usual = []renewer.EventType{
 	renewer.EventExpired, renewer.EventRestoreFailed, renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventExpiring,
 	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventCARotationWaiting,
@@ -71,8 +92,17 @@ type key struct {
 	certificate, host, issuer string
 }
 
+// ranks orders kinds of problems, the worst first.
+var ranks = sync.OnceValue(func() map[renewer.EventType]int {
+	out := map[renewer.EventType]int{}
+	for k := range kinds {
+		out[k] = problems.Rank(rowOf(k).ID)
+	}
+	return out
+})
+
 func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(problems.Rank(kinds[k.kind].ID), problems.Rank(kinds[o.kind].ID)), cmp.Compare(k.kind, o.kind),
+	return cmp.Or(cmp.Compare(ranks()[k.kind], ranks()[o.kind]), cmp.Compare(k.kind, o.kind),
 		cmp.Compare(k.issuer, o.issuer), cmp.Compare(k.certificate, o.certificate), cmp.Compare(k.host, o.host))
 }
 
@@ -96,7 +126,7 @@ func opens(e renewer.Event) (k key, ok bool) {
 	return k, ok
 }
 
-// ends reports whether a problem is over because of an event.
+// ends reports whether an event closes a problem.
 func ends(e renewer.Event, t Problem) bool {
 	if e.Type == renewer.EventIssuerUp {
 		return t.Kind == renewer.EventIssuerDown && t.Issuer == e.Issuer

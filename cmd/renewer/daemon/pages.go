@@ -128,13 +128,12 @@ func (a *App) system() (renewer.SystemStatus, error) {
 // file, or else of this host.
 func fleetName(fleet *configs.Fleet) string { return cmp.Or(fleet.Name, hostName()) }
 
-// hostName is the name of this machine, without its domain.
+// hostName is the name of this machine.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		return "localhost"
 	}
-	name, _, _ = strings.Cut(name, ".")
 	return name
 }
 

@@ -101,9 +101,6 @@ func TestRolloutsOfManyEntriesAreShown(t *testing.T) {
 func TestFleetNameAndPageURL(t *testing.T) {
 	t.Parallel()
 	host := hostName()
-	if host == "" || strings.Contains(host, ".") {
-		t.Errorf("the host's name is %q", host)
-	}
 	for listen, want := range map[string]string{
 		"127.0.0.1:9925": "http://127.0.0.1:9925", "10.0.0.1:80": "http://10.0.0.1:80", "[::1]:9925": "http://[::1]:9925",
 		"0.0.0.0:9925": "http://" + host + ":9925", "[::]:9925": "http://" + host + ":9925", ":9925": "http://" + host + ":9925", "": "",
