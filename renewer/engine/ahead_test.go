@@ -115,7 +115,9 @@ func (b *bench) didWhat(f forecast.Forecast, within time.Duration) {
 		}
 	}
 	for what, times := range said {
-		if got := did[what]; len(got) != len(times) || slices.ContainsFunc(times, func(at time.Time) bool { return !slices.ContainsFunc(got, func(x time.Time) bool { return x.Sub(at).Abs() <= within }) }) {
+		if got := did[what]; len(got) != len(times) || slices.ContainsFunc(times, func(at time.Time) bool {
+			return !slices.ContainsFunc(got, func(x time.Time) bool { return x.Sub(at).Abs() <= within })
+		}) {
 			b.t.Errorf("%s: said %s, did %s", what, texts(times), texts(got))
 		}
 	}
@@ -130,4 +132,3 @@ func texts(times []time.Time) (out []string) {
 	}
 	return out
 }
-

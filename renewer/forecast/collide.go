@@ -149,15 +149,12 @@ func (p *player) finish() {
 
 var rank = map[Kind]int{Expires: 0, AtRisk: 1, Refused: 2, CAExpires: 3, CARotates: 4, Collision: 5, Renewal: 6, Restart: 7, Reload: 8}
 
-// cas says when the CAs of an issuer expire, and when one is replaced by itself.
+// cas says when the CAs of an issuer expire.
 func (p *player) cas(name string, is Issuer) {
 	for _, ca := range is.CAs {
 		if ca.NotAfter.After(p.from) {
 			p.events = append(p.events, Event{Time: ca.NotAfter, Kind: CAExpires, Issuer: name, Reason: "CA " + ca.Subject + " expires"})
 		}
-	}
-	if !is.RotateAt.IsZero() {
-		p.events = append(p.events, Event{Time: later(is.RotateAt, p.from), Kind: CARotates, Issuer: name, Reason: "rotate_at: the CA is replaced, and all its certificates are issued anew"})
 	}
 }
 
