@@ -30,5 +30,5 @@ var words = []string{
 
 	"content", "settles", "unseen",
 	"wait", "why", "since", "until", "asked", "dirs",
-	"role", "activates", "settle", "workers", "names", "ordered", "machine",
+	"role", "activates", "settle", "workers", "names", "ordered", "machine", "lead",
 }

@@ -117,7 +117,7 @@ func (c *cli) showForecast(f forecast.Forecast) error {
 		}
 	}
 	if out.n > 0 {
-		c.heading("Remarkable")
+		c.heading("Needs attention")
 		if err := out.end(""); err != nil {
 			return err
 		}

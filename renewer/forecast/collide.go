@@ -27,6 +27,7 @@ func (p *player) restartOf(c *certificate, host string, names []string) restart 
 	if len(names) > 1 {
 		e.Reason += ", for " + strings.Join(names, ", ")
 	}
+	e.Reason += c.guarded(pl)
 	if w, ok := p.fleet.Windows[c.Certificate.Window]; ok {
 		e.Window = c.Certificate.Window
 		if o, _ := p.window(e.Window); o.open {
@@ -36,6 +37,28 @@ func (p *player) restartOf(c *certificate, host string, names []string) restart 
 		}
 	}
 	return restart{e, pl.Activate.Key(), c.Certificate.PeerGroup, slices.Contains(c.Certificate.Usages, renewer.UsageServer)}
+}
+
+// guarded says until when the guard of a placement may hold its restart up.
+func (c *certificate) guarded(pl renewer.Placement) string {
+	var ends []renewer.GuardDeadline
+	if pl.GuardsDocker() && pl.Guard.Docker.WithoutLiveRestore != renewer.GuardForce {
+		ends = append(ends, pl.Guard.Docker.GuardDeadline)
+	}
+	if pl.GuardsDagu() {
+		ends = append(ends, pl.Guard.Dagu.GuardDeadline)
+	}
+	text := ""
+	for _, end := range ends {
+		switch text = "; its guard may hold it up"; {
+		case end.Before <= 0 || c.Current == nil:
+		case end.Then == renewer.GuardRestart:
+			text += " until " + c.Current.NotAfter.Add(-end.Before).UTC().Format(time.RFC3339)
+		default:
+			text += "; from " + c.Current.NotAfter.Add(-end.Before).UTC().Format(time.RFC3339) + " on that needs manual action"
+		}
+	}
+	return text
 }
 
 // closes is when a window that is open at t closes.
@@ -83,7 +106,7 @@ func collisions(all []restart) (out []Event) {
 			continue
 		}
 		s := service{r.Host, r.service}
-		if before, ok := last[s]; ok && r.Time.Sub(before.Time) < near {
+		if before, ok := last[s]; ok && r.Time.Sub(before.Time) < near && before.Certificate != r.Certificate { // else it has to
 			out = append(out, Event{Time: before.Time, Until: r.Time, Kind: Collision, Certificate: r.Certificate, Host: r.Host, Window: r.Window,
 				Reason: fmt.Sprintf("the same service is restarted twice within %s: for %s and for %s (%s)", r.Time.Sub(before.Time).Round(time.Second), before.Certificate, r.Certificate, before.Reason)})
 		}

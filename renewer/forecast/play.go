@@ -10,8 +10,9 @@ import (
 	"renewer/renewer/traffic"
 )
 
-// Most is how many rollouts are played at most.
-const Most = 100_000
+// Most is how many rollouts are played at most: a year of 10,000 certificates that live
+// for 90 days.
+const Most = 70_000
 
 // Play returns what happens between two times. most bounds the rollouts that are played;
 // 0 is Most.
@@ -34,7 +35,7 @@ func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
 		p.now = next
 	}
 	p.finish()
-	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: p.events, Cut: p.cut}
+	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}
 }
 
 // player is the fleet at one moment of the simulated time.

@@ -58,7 +58,7 @@ func (s stateGauges) read() (*measured, error) {
 	}
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
 		tolerates := -1.0
-		if d, ok := row.Tolerance(now); ok {
+		if d, ok := row.Tolerance(s.state.RolloutTime(row.Name), now); ok {
 			tolerates = d.Truncate(time.Second).Seconds()
 		}
 		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, tolerates, row.At(now).Status, row.Hosts, len(m.ends) - 1})
