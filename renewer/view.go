@@ -99,6 +99,7 @@ type SystemStatus struct {
 // DaemonStatus is about the process and its scheduler.
 type DaemonStatus struct {
 	Running    bool      `json:"running"`
+	Fleet      string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
 	PID        int       `json:"pid,omitempty"`
 	Version    string    `json:"version"`
 	FleetFile  string    `json:"fleet_file"`
