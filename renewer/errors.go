@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -108,6 +109,14 @@ func WithHint(err error, hint string) error {
 		return nil
 	}
 	return &Error{Err: err, Hint: hint}
+}
+
+// OnHost is what happened on a host, with its name once: most errors of hosts have it.
+func OnHost(host, text string) string {
+	if strings.HasPrefix(text, "host "+host+": ") {
+		return text
+	}
+	return host + ": " + text
 }
 
 // walk calls f for an error and all that it wraps, outermost first, until f

@@ -175,7 +175,7 @@ func (t *transition) finish() {
 		settled = settled && (!s.State.Live() || s.unreachable())
 		placed = placed || s.State.InPlace()
 		if s.State.failed() && failed == "" {
-			failed = s.Host + ": " + s.Error
+			failed = OnHost(s.Host, s.Error)
 			r.Error, r.Hint = failed, s.Hint
 		}
 	}

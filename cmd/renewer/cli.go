@@ -35,6 +35,8 @@ type cli struct {
 	began       bool // arguments and flags were right, the command itself ran
 	warned      bool // of the fleet file on disk
 
+	columns int // of the terminal that results go to; 0: none
+
 	config  string
 	socket  string
 	format  format
@@ -93,7 +95,11 @@ func (c *cli) caution(err error) {
 	}
 }
 
-// say prints what a person may want to know and no script needs.
+// onScreen reports whether what was printed is on a terminal as a table: its errors are
+// not said again.
+func (c *cli) onScreen() bool { return c.format.table() && c.columns > 0 }
+
+// say prints what an operator may want to know and no script needs.
 func (c *cli) say(format string, args ...any) {
 	if !c.quiet {
 		fmt.Fprintf(c.errOut, format+"\n", args...)
@@ -126,7 +132,7 @@ var (
 	usualPlaces = []string{"./renewer.yaml", "/etc/renewer/renewer.yaml"}
 )
 
-// fleet loads the fleet file for a command that a person starts: systemd's
+// fleet loads the fleet file for a command that an operator starts: systemd's
 // credentials need not be there.
 func (c *cli) fleet() (*configs.Fleet, error) { return c.load(configs.LoadForReading) }
 
@@ -195,7 +201,7 @@ func (c *cli) inProcess(ctx context.Context, how func(string) (*configs.Fleet, e
 // unusable warns of files of roots.
 func (c *cli) unusable(faults []string) {
 	for _, fault := range faults {
-		c.say("warning: %s; what is in place there stays until it can be used", fault)
+		c.say("warning: %s; the trust bundles that need it stay as they are until it can be read", fault)
 	}
 }
 
@@ -237,6 +243,9 @@ func isTerminal(w any) bool {
 
 // fileOf is the file that is written to, or read from.
 func fileOf(w any) (*os.File, bool) {
+	if s, ok := w.(*screen); ok {
+		w = s.to
+	}
 	if clean, ok := w.(*plaintext.Writer); ok {
 		w = clean.To
 	}

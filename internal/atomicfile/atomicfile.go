@@ -178,8 +178,39 @@ func ReadSecret(path string, max int64) ([]byte, error) {
 	return data, nil
 }
 
-func read(path string, max int64) ([]byte, fs.FileMode, error) {
+// Open opens a regular file to read. A pipe or a device is refused without waiting for
+// its other end.
+func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it is " + kindOf(info.Mode()) + " and not a regular file")}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	default:
+		return "a device"
+	}
+}
+
+func read(path string, max int64) ([]byte, fs.FileMode, error) {
+	f, err := Open(path)
 	if err != nil {
 		return nil, 0, explain("read", path, err)
 	}
@@ -187,9 +218,6 @@ func read(path string, max int64) ([]byte, fs.FileMode, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, explain("read", path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("read %s: not a regular file (%s)", path, info.Mode().Type())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
@@ -233,6 +261,9 @@ func explain(verb, path string, err error) error {
 		return nil
 	}
 	var errno syscall.Errno
+	if at, ok := errors.AsType[*fs.PathError](err); ok && at.Path == path {
+		err = at.Err // said once
+	}
 	if !errors.As(err, &errno) {
 		return fmt.Errorf("%s %s: %w", verb, path, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -85,6 +86,9 @@ func self() string {
 
 // NotifyTest implements server.Service.
 func (a *App) NotifyTest(ctx context.Context, channel string) error {
+	if fleet := a.parts.Load().fleet; !slices.Contains(channelNames(fleet), channel) {
+		return none(fleet, "channel", channel, channelNames(fleet))
+	}
 	return a.notifier.Test(ctx, channel)
 }
 
