@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -70,19 +71,17 @@ func readFile(disk fs.FS, name string, most int) ([]byte, error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	switch {
-	case err != nil:
+	if err == nil {
+		err = atomicfile.Regular(info)
+	}
+	if err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errNotRegular
 	}
 	var data bytes.Buffer
 	data.Grow(int(min(info.Size(), int64(most))) + bytes.MinRead)
 	_, err = data.ReadFrom(io.LimitReader(f, int64(most)+1))
 	return data.Bytes(), err
 }
-
-var errNotRegular = errors.New("it is not a regular file")
 
 // reason is what is wrong with a file whose name was said.
 func reason(err error) error {

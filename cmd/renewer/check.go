@@ -117,22 +117,23 @@ func (c *cli) down(found checked) error {
 	n := 0
 	about := func(kind, name, what, hint string) error {
 		if name != "" { // else what says itself what it is about
-			what = kind + " " + name + ": " + strings.TrimPrefix(what, kind+" "+name+": ")
+			what = named(kind, name, what)
 		}
 		return renewer.WithHint(errors.New(what), hint)
 	}
-	complain := func(kind, name, what, hint string) {
-		n++
-		c.complain(about(kind, name, what, hint))
+	complain := func(kind, name, what, hint string, shown bool) {
+		if n++; !shown {
+			c.complain(about(kind, name, what, hint))
+		}
 	}
 	for _, i := range found.IssuerStatus {
 		if !i.Up {
-			complain("issuer", i.Name, i.Error, i.Hint)
+			complain("issuer", i.Name, i.Error, i.Hint, c.onScreen())
 		}
 	}
 	for _, h := range found.HostStatus {
 		if !h.Up {
-			complain("host", h.Name, h.Error, h.Hint)
+			complain("host", h.Name, h.Error, h.Hint, c.onScreen())
 		}
 	}
 	for _, f := range found.Findings {
@@ -141,7 +142,7 @@ func (c *cli) down(found checked) error {
 			kind, name = "certificate", f.Certificate
 		}
 		if f.Level == renewer.FindingFail {
-			complain(kind, name, f.Text, f.Fix)
+			complain(kind, name, f.Text, f.Fix, false)
 		} else {
 			c.caution(about(kind, name, f.Text, f.Fix))
 		}
@@ -186,6 +187,14 @@ func (c *cli) fault(row []any, err, hint string) []any {
 		err += "; " + hint
 	}
 	return append(row, err)
+}
+
+// named says what a text is about, once.
+func named(kind, name, text string) string {
+	if about := kind + " " + name; !strings.HasPrefix(text, about) {
+		return about + ": " + text
+	}
+	return text
 }
 
 // offset says how far an issuer's clock is ahead (+) or behind (-).

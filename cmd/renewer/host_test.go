@@ -178,7 +178,7 @@ func TestDoctor(t *testing.T) {
 	}}
 	code, out, errOut := f.command(t, nil, "doctor", "host-b")
 	if code != 1 || !strings.Contains(out, "san-mismatch") || strings.Contains(out, "reached") ||
-		errOut != "hint: host-b san-mismatch: add it to sans:\n2 checks: 1 well\n" {
+		errOut != "hint: host-b san-mismatch: add it to sans:\n2 checks, 1 passed\n" {
 		t.Errorf("exit code %d\n%s%s", code, out, errOut)
 	}
 	if _, out, _ = f.command(t, nil, "doctor", "-v"); !strings.Contains(out, "reached") {
@@ -191,7 +191,7 @@ func TestDoctor(t *testing.T) {
 	}
 	f.found = f.found[:1]
 	code, out, errOut = f.command(t, nil, "doctor")
-	if code != 0 || out != "" || errOut != "nothing is wrong\n1 check: 1 well\n" {
+	if code != 0 || out != "" || errOut != "no problems found\n1 check, 1 passed\n" {
 		t.Errorf("all is well: exit code %d\n%s%s", code, out, errOut)
 	}
 	if d := cmp.Diff([]string{"host-b", "", "", ""}, f.doctors); d != "" {

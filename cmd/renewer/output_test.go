@@ -189,7 +189,7 @@ func TestVerifySaysWhatCouldNotBeLookedAt(t *testing.T) {
 		var out bytes.Buffer
 		c := &cli{out: &out, errOut: io.Discard, format: asCSV, began: true}
 		err := c.verified(x.found, x.exitCode)
-		if code := c.report(err); code != x.exit || !strings.Contains(out.String(), x.state) || code == exitFailed && !strings.Contains(renewer.Hint(err), "renewer host check far") {
+		if code := c.report(err); code != x.exit || !strings.Contains(out.String(), x.state) || code == exitFailed && !strings.Contains(renewer.Hint(err), "renewer doctor far") {
 			t.Errorf("%+v: %v (%d)\n%s", x, err, code, &out)
 		}
 	}

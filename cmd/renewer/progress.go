@@ -196,7 +196,13 @@ func eventLine(e renewer.Event) string {
 	if about == "" && e.Issuer != "" {
 		about = "issuer " + e.Issuer
 	}
-	parts := []string{about, strings.ReplaceAll(string(e.Type), "_", " "), e.Message, e.Error}
+	parts := []string{about, strings.ReplaceAll(string(e.Type), "_", " ")}
+	for _, text := range []string{e.Message, e.Error} {
+		text = strings.TrimPrefix(strings.TrimPrefix(text, about+": "), "host "+e.Host+": ")
+		if text != about { // said once
+			parts = append(parts, text)
+		}
+	}
 	return strings.Join(strings.FieldsFunc(strings.Join(parts, "\n"), func(r rune) bool { return r == '\n' }), ": ")
 }
 

@@ -134,7 +134,7 @@ func arrange(columns []string, widths []int, room int) (line, below []int) {
 	leave := func(names []string) {
 		for _, name := range names {
 			i := slices.IndexFunc(line, func(x int) bool { return columns[x] == name })
-			if over() > 0 && (i > 0 || i == 0 && name == "kind") {
+			if over() > 0 && len(line) > 1 && (i > 0 || i == 0 && name == "kind") {
 				line = slices.Delete(line, i, i+1)
 			}
 		}

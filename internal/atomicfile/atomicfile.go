@@ -186,8 +186,10 @@ func Open(path string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it is " + kindOf(info.Mode()) + " and not a regular file")}
+	if err == nil {
+		if err = Regular(info); err != nil {
+			err = &fs.PathError{Op: "open", Path: path, Err: err}
+		}
 	}
 	if err != nil {
 		_ = f.Close()
@@ -196,17 +198,20 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-func kindOf(mode fs.FileMode) string {
-	switch {
+// Regular says what a file is that is not a regular one; nil for one that is.
+func Regular(info fs.FileInfo) error {
+	kind := "a device"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
 	case mode.IsDir():
-		return "a directory"
+		kind = "a directory"
 	case mode&fs.ModeNamedPipe != 0:
-		return "a pipe"
+		kind = "a pipe"
 	case mode&fs.ModeSocket != 0:
-		return "a socket"
-	default:
-		return "a device"
+		kind = "a socket"
 	}
+	return fmt.Errorf("it is %s, not a regular file", kind)
 }
 
 func read(path string, max int64) ([]byte, fs.FileMode, error) {
