@@ -11,7 +11,7 @@ import (
 )
 
 // readers are the commands that leave no state where there is none.
-var readers = []string{"list", "show", "status", "plan", "history", "impact"}
+var readers = []string{"list", "show", "status", "plan", "forecast", "history", "impact"}
 
 // commands are made when they are needed: most of a command's start is else
 // making the others.
@@ -23,6 +23,7 @@ var commands = []struct {
 	{"check", newCheck},
 	{"run", newRun},
 	{"plan", newPlan},
+	{"forecast", newForecast},
 	{"list", newList},
 	{"show", newShow},
 	{"status", newStatus},
@@ -63,10 +64,14 @@ and verifies what is really served.
 		Version:       versionText(),
 		Args:          oneOfThese(commandNames),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if c.format == asICS && cmd.Name() != "forecast" {
+				return usagef("-o ics is for renewer forecast; expected %s", strings.Join(formats, ", "))
+			}
 			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
 			c.look()
 			slog.SetDefault(slog.New(notices{c: c}))
+			return nil
 		},
 	}
 	flags := root.PersistentFlags()
