@@ -117,7 +117,9 @@ type hostError struct {
 	err  error
 }
 
-func (e *hostError) Error() string { return strings.ReplaceAll(e.err.Error(), "host "+e.host+": ", "") }
+func (e *hostError) Error() string {
+	return strings.TrimPrefix(strings.ReplaceAll(e.err.Error(), "host "+e.host+": ", ""), e.host+": ")
+}
 func (e *hostError) Unwrap() error { return e.err }
 
 // AtHost leaves the name of the host out of an error, which most errors of hosts have: it

@@ -109,7 +109,7 @@ func (c *cli) showChecked(found checked, online bool) error {
 	if !online {
 		return nil
 	}
-	return c.reachable(found.IssuerStatus, found.HostStatus)
+	return c.reachable(found.IssuerStatus, found.HostStatus, nil)
 }
 
 // down complains about everything that has a problem.
@@ -153,8 +153,9 @@ func (c *cli) down(found checked) error {
 	return nil
 }
 
-// reachable prints the health of issuers and hosts.
-func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus) error {
+// reachable prints the health of issuers and hosts. On a terminal the errors of those that
+// said names are left out.
+func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus, said map[string]bool) error {
 	var rows [][]any
 	for _, i := range issuers {
 		var ends time.Time // of the CA that ends first
@@ -163,10 +164,10 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 				ends = ca.NotAfter
 			}
 		}
-		rows = append(rows, c.fault([]any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends}, i.Error, i.Hint))
+		rows = append(rows, c.fault([]any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends}, i.Error, i.Hint, said["issuer "+i.Name]))
 	}
 	for _, h := range hosts {
-		rows = append(rows, c.fault([]any{"host", h.Name, h.Type, upDown(h.Up), "", "", ""}, h.Error, h.Hint))
+		rows = append(rows, c.fault([]any{"host", h.Name, h.Type, upDown(h.Up), "", "", ""}, h.Error, h.Hint, said["host "+h.Name]))
 	}
 	if len(rows) == 0 {
 		return nil
@@ -179,8 +180,10 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 }
 
 // fault adds an error and its hint to a row: in one cell where that is a line.
-func (c *cli) fault(row []any, err, hint string) []any {
+func (c *cli) fault(row []any, err, hint string, said bool) []any {
 	switch {
+	case c.onScreen() && said:
+		return append(row, "", "")
 	case c.onScreen():
 		return append(row, err, hint)
 	case hint != "":

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -34,6 +36,9 @@ type cli struct {
 	reading     bool // the command changes nothing
 	began       bool // arguments and flags were right, the command itself ran
 	warned      bool // of the fleet file on disk
+
+	mu   sync.Mutex
+	said []string // errors and warnings that were printed
 
 	columns int // of the terminal that results go to; 0: none
 
@@ -83,18 +88,27 @@ func (c *cli) report(err error) int {
 	return exitFailed
 }
 
-func (c *cli) complain(err error) {
-	fmt.Fprintf(c.errOut, "error: %v\n", err)
-	if hint := renewer.Hint(err); hint != "" {
-		fmt.Fprintf(c.errOut, "hint: %s\n", hint)
-	}
-}
+// complain prints an error with its hint, unless the log of this command said it before.
+func (c *cli) complain(err error) { c.once("error", err) }
 
 // caution prints what works, and will not everywhere.
 func (c *cli) caution(err error) {
-	c.say("warning: %v", err)
+	if !c.quiet {
+		c.once("warning", err)
+	}
+}
+
+func (c *cli) once(level string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := err.Error()
+	if slices.ContainsFunc(c.said, func(s string) bool { return strings.HasSuffix(s, text) }) {
+		return
+	}
+	c.said = append(c.said, text)
+	fmt.Fprintf(c.errOut, "%s: %s\n", level, text)
 	if hint := renewer.Hint(err); hint != "" {
-		c.say("hint: %s", hint)
+		fmt.Fprintf(c.errOut, "hint: %s\n", hint)
 	}
 }
 

@@ -86,7 +86,11 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	c.showProblems(st)
 	if len(st.Issuers)+len(st.Hosts) > 0 {
 		c.heading("Issuers and hosts")
-		if err := c.reachable(st.Issuers, st.Hosts); err != nil {
+		said := map[string]bool{}
+		for _, p := range st.Problems {
+			said[p.Kind+" "+p.Name] = p.Error != ""
+		}
+		if err := c.reachable(st.Issuers, st.Hosts, said); err != nil {
 			return err
 		}
 	}
