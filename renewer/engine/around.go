@@ -170,6 +170,13 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			if err != nil {
 				return err
 			}
+			if h, is := e.heirs[c.Name]; is {
+				steps = append(steps, renewer.PlanStep{
+					Certificate: c.Name, Action: "move", Reason: "renamed from " + h.from + "; its generations and files are taken over",
+					Changes: []renewer.Difference{{Field: "name", Before: h.from, After: c.Name}},
+				})
+			}
+			steps = append(steps, e.leavesHosts(en)...)
 			o := e.observed(en)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)

@@ -48,8 +48,8 @@ func (a *api) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", answer(a, func(ctx context.Context, _ *http.Request) (renewer.SystemStatus, error) {
 		return a.service.Status(ctx)
 	}))
-	mux.HandleFunc("GET /v1/plan", answer(a, func(ctx context.Context, _ *http.Request) ([]renewer.PlanStep, error) {
-		return a.service.Plan(ctx)
+	mux.HandleFunc("GET /v1/plan", answer(a, func(ctx context.Context, r *http.Request) (renewer.PlanView, error) {
+		return a.service.Plan(ctx, renewer.PlanRequest{Loaded: r.URL.Query().Has("loaded")})
 	}))
 	mux.HandleFunc("GET /v1/forecast", answer(a, func(ctx context.Context, r *http.Request) (forecast.Forecast, error) {
 		ask, err := parseForecast(r.URL.Query())

@@ -98,8 +98,12 @@ func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 }
 
 // Plan implements Service.
-func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	return get[[]renewer.PlanStep](ctx, c, "/v1/plan", nil)
+func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	q := url.Values{}
+	if r.Loaded {
+		q.Set("loaded", "")
+	}
+	return get[renewer.PlanView](ctx, c, "/v1/plan", q)
 }
 
 // Forecast implements Service.
