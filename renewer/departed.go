@@ -216,6 +216,17 @@ func (rec Record) Inherit(c Certificate, now time.Time) Record {
 	return rec
 }
 
+// wasCalled reports whether the certificate had a name before, as far as its placements
+// know.
+func (rec Record) wasCalled(name string) bool {
+	for _, st := range rec.Placements {
+		if slices.Contains(st.Names, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Departures are the placements that left the entry, those too that the record
 // does not say so of yet: see forget.
 func (rec Record) Departures(c Certificate, generation func(number int) *Generation, retired func(host string) bool, now time.Time) []Departed {

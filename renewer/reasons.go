@@ -28,7 +28,7 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		if o.Current == nil {
 			return Reason{}, false
 		}
-		diff := differences(o.askedFor(), c.Request())
+		diff := differences(o.askedFor(c), c.Request())
 		return Reason{ReasonChanged, listed(diff)}, len(diff) > 0
 	},
 	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
@@ -56,12 +56,17 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 }
 
 // askedFor is what the entry asked for when what is in place was issued or, after a
-// rollback, when that was made.
-func (o Observed) askedFor() Request {
+// rollback, when that was made. The common name that an entry has by its name changes with
+// the next renewal after the entry was renamed, and is no reason for one.
+func (o Observed) askedFor(c Certificate) Request {
+	was := o.Current.Request
 	if held := o.Record.Held; held != nil {
-		return *held
+		was = *held
 	}
-	return o.Current.Request
+	if c.CommonName == c.Name && o.Record.wasCalled(was.CommonName) {
+		was.CommonName = c.CommonName
+	}
+	return was
 }
 
 func keyCompromised(g Generation) Reason {

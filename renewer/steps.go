@@ -46,7 +46,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 	if r.Phase == PhaseOrdering {
 		s := add("", "issue", after(why, r.Error))
 		if s.Target = c.Issuer; o.Current != nil {
-			was, want := o.askedFor(), c.Request()
+			was, want := o.askedFor(c), c.Request()
 			if s.Changes = differences(was, want); was.Lifetime != want.Lifetime {
 				s.Changes = append(s.Changes, Difference{Field: "lifetime", Before: days(was.Lifetime), After: days(want.Lifetime)})
 			}

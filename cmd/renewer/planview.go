@@ -15,7 +15,7 @@ import (
 // what is done on each host. A text that is longer than a line goes on below itself.
 
 // planColumn is how wide the names are before what is said of them.
-const planColumn = 14
+const planColumn = 16
 
 var signColours = map[string]text.Color{"+": text.FgGreen, "~": text.FgYellow, "-": text.FgRed, ">": text.FgCyan}
 
@@ -125,6 +125,13 @@ func (c *cli) certificatePlan(steps []renewer.PlanStep, names []string) {
 	subject := names[0]
 	if len(names) > 1 {
 		subject += fmt.Sprintf(" and %d more: ", len(names)-1) + few(names[1:])
+		_, host, _ := strings.Cut(names[0], "@")
+		steps = slices.Clone(steps)
+		for i, s := range steps {
+			if steps[i].Reason = strings.ReplaceAll(s.Reason, " on "+host, ""); s.Host != "" {
+				steps[i].Host = "each host"
+			}
+		}
 	}
 	c.subject(sign, subject)
 	said := map[string]bool{} // each part of a reason once, and none that a change says
@@ -248,11 +255,19 @@ func (c *cli) change(d renewer.Difference) {
 // summary is the last line of a plan.
 func summary(v renewer.PlanView) string {
 	n := map[string]int{}
-	restarts, waiting := map[string]bool{}, map[string]bool{}
+	done, waiting := map[string]bool{}, map[string]bool{}
 	for _, s := range v.Steps {
 		switch s.Action {
 		case "restart", "reload", "kill", "signal", "command":
-			restarts[s.Action+" "+s.Host+" "+s.Target] = true // of several certificates at once
+			once := s.Action + " " + s.Host + " " + s.Target // for several certificates
+			if done[once] {
+				continue
+			}
+			if done[once] = true; s.Action == "restart" {
+				n["restart"]++
+			} else {
+				n["activation"]++
+			}
 		case "wait":
 			waiting[s.Certificate] = true
 		default:
@@ -272,11 +287,10 @@ func summary(v renewer.PlanView) string {
 	if n["push"] == 0 {
 		add(n["verify"], "to verify")
 	}
-	switch len(restarts) {
-	case 1:
-		add(1, "restart")
-	default:
-		add(len(restarts), "restarts")
+	for _, what := range []string{"restart", "activation"} {
+		if n[what] > 0 {
+			parts = append(parts, count(n[what], what))
+		}
 	}
 	add(n["forget"], "to forget")
 	add(len(v.Orphans), "orphaned")

@@ -96,7 +96,10 @@ func TestAMovedEntryIsWhatItWas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			same := strings.NewReplacer("common_name: old", "common_name: web")
+			same := strings.NewReplacer()
+			if strings.Contains(x.was+x.is, "per_host") { // else the common name is that of the entry
+				same = strings.NewReplacer("common_name: old", "common_name: web")
+			}
 			h := newHouse(t, same.Replace(x.was))
 			h.pass()
 			serial := h.row(x.old).Serial
@@ -128,6 +131,9 @@ func TestAMovedEntryIsWhatItWas(t *testing.T) {
 				}
 			})
 			h.renew(x.full)
+			if row := h.row(x.full); row.CommonName != "web" || row.Generation != 2 {
+				t.Errorf("renewed: %+v", row)
+			}
 			must(t, h.rollback(x.full)) // its key lies under the old name, in the old directory
 			if row := h.row(x.full); row.Generation != 1 || row.Serial != serial {
 				t.Errorf("rolled back to %+v", row)
