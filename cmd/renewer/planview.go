@@ -97,18 +97,11 @@ func certificateOf(steps []renewer.PlanStep) []renewer.PlanStep {
 func sameDone(a, b []renewer.PlanStep) bool {
 	entry, host, _ := strings.Cut(a[0].Certificate, "@")
 	other, its, _ := strings.Cut(b[0].Certificate, "@")
+	same := func(x, y string) bool { return x == y || x == strings.ReplaceAll(y, its, host) }
 	return entry == other && host != "" && slices.EqualFunc(a, b, func(x, y renewer.PlanStep) bool {
-		as := strings.NewReplacer(its, host)
-		return x.Action == y.Action && x.Target == as.Replace(y.Target) && x.Guard == y.Guard && x.Code == y.Code && x.Reason == as.Replace(y.Reason) &&
-			(x.Host == "") == (y.Host == "") && as.Replace(fmt.Sprint(y.Changes)) == fmt.Sprint(x.Changes)
+		return x.Action == y.Action && x.Guard == y.Guard && x.Code == y.Code && (x.Host == "") == (y.Host == "") &&
+			same(x.Target, y.Target) && same(x.Reason, y.Reason) && same(fmt.Sprint(x.Changes), fmt.Sprint(y.Changes))
 	})
-}
-
-func hostsOf(r renewer.Row) (names []string) {
-	for _, h := range r.Hosts {
-		names = append(names, h.Name)
-	}
-	return names
 }
 
 // certificatePlan prints the steps of one certificate, which are those of all the names.
@@ -128,7 +121,7 @@ func (c *cli) certificatePlan(steps []renewer.PlanStep, names []string) {
 		_, host, _ := strings.Cut(names[0], "@")
 		steps = slices.Clone(steps)
 		for i, s := range steps {
-			if steps[i].Reason = strings.ReplaceAll(s.Reason, " on "+host, ""); s.Host != "" {
+			if steps[i].Reason = strings.TrimSuffix(strings.ReplaceAll(s.Reason, " on "+host+";", ";"), " on "+host); s.Host != "" {
 				steps[i].Host = "each host"
 			}
 		}
@@ -359,4 +352,11 @@ func compared(changes []renewer.FleetChange, certificates int) string {
 		n[ch.Action]++
 	}
 	return fmt.Sprintf("Compared: %d to add, %d to change, %d to move, %d to remove.", n["add"], n["change"], n["move"], n["remove"])
+}
+
+func hostsOf(r renewer.Row) (names []string) {
+	for _, h := range r.Hosts {
+		names = append(names, h.Name)
+	}
+	return names
 }
