@@ -69,6 +69,8 @@ func (c *cli) whosePlan(v renewer.PlanView) {
 	case err == nil && !sameFile(path, v.File):
 		c.caution(renewer.WithHint(fmt.Errorf("the daemon has the fleet file %s: this is its plan, not that of %s", v.File, path),
 			"renewer --config "+path+" plan --against "+v.File))
+	case v.Fault != "" && !readable(v.File): // else it was said already
+		c.caution(fmt.Errorf("%s; this is the plan of the fleet file that the daemon has read", v.Fault))
 	case v.Edited && v.Loaded:
 		c.say("note: %s on disk is another one; this is the plan of the one that the daemon has read (renewer plan shows the other)", v.File)
 	case v.Edited && v.Fault == "":
@@ -80,6 +82,11 @@ func sameFile(a, b string) bool {
 	x, err1 := os.Stat(a)
 	y, err2 := os.Stat(b)
 	return a == b || err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+func readable(path string) bool {
+	f, err := os.Open(path)
+	return err == nil && f.Close() == nil
 }
 
 // against compares the fleet file with the one before it.
