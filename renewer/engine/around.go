@@ -166,6 +166,10 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			return err
 		}
 		for _, c := range e.fleet.Certificates {
+			if from := e.awaited[c.Name]; from != "" {
+				steps = append(steps, renewer.PlanStep{Certificate: c.Name, Action: "wait", Reason: "renamed from " + from + ", whose rollout ends first"})
+				continue
+			}
 			en, _, err := e.load(c.Name, c)
 			if err != nil {
 				return err

@@ -147,7 +147,7 @@ func leaver(rec renewer.Record) renewer.Certificate {
 func (e *Engine) forgetSteps() (steps []renewer.PlanStep, err error) {
 	leaving, err := e.leaving()
 	for _, rec := range leaving {
-		if e.taken[rec.Name] == nil {
+		if e.taken[rec.Name] == nil && !slices.Contains(slices.Collect(maps.Values(e.awaited)), rec.Name) {
 			steps = append(steps, renewer.ForgetStep(rec.Name, "", e.departures(leaver(rec), rec)))
 		}
 	}

@@ -49,6 +49,9 @@ func TestARenamedEntryWaitsForTheRolloutInProgress(t *testing.T) {
 				if rec, found, err := b.store.Record("web"); err != nil || found {
 					t.Fatalf("the new name is begun beside it: %+v, %v", rec, err)
 				}
+				if steps, err := b.eng.Plan(context.Background()); err != nil || len(steps) != 1 || steps[0].Certificate != "web" || steps[0].Action != "wait" {
+					t.Errorf("plan: %+v, %v", steps, err)
+				}
 				close(goOn)
 				time.Sleep(time.Minute)
 				synctest.Wait()
