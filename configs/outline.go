@@ -17,12 +17,12 @@ import (
 // with defaults and profiles filled in.
 func (f *Fleet) Outline() renewer.Outline {
 	settings := renewer.Part{Kind: "settings", Fields: map[renewer.Field]renewer.Value{}}
-	for name, v := range map[string]any{
-		"state_dir": f.StateDir, "api.socket": f.Socket, "http": f.HTTP, "seal.identity_file": f.SealIdentityFile,
-		"schedule.check": f.Schedule.CheckSpec, "schedule.probe": f.Schedule.ProbeSpec,
-	} {
-		outline(settings.Fields, renewer.Field{Name: name}, v)
-	}
+	rest := *f // what no entry says
+	rest.Path, rest.Digest, rest.Schedule.Check, rest.Schedule.Probe = "", "", nil, nil
+	rest.Issuers, rest.Hosts, rest.Certificates, rest.Profiles, rest.Channels = nil, nil, nil, nil, nil
+	rest.Name = ""
+	outline(settings.Fields, renewer.Field{}, rest)
+	outline(settings.Fields, renewer.Field{Name: "fleet"}, f.Name)
 	out := renewer.Outline{settings}
 	add := func(kind, name string, v any) *renewer.Part {
 		p := renewer.Part{Kind: kind, Name: name, Fields: map[renewer.Field]renewer.Value{}}
@@ -67,8 +67,9 @@ func (f *Fleet) Outline() renewer.Outline {
 
 // called are the keys whose names in the fleet file are not those of the fields.
 var called = map[string]string{
-	"sa_ns":      "sans",
-	"renewal.at": "renew_at", "renewal.before": "renew_before", "renewal.jitter": "jitter",
+	"sa_ns": "sans", "socket": "api.socket", "seal_identity_file": "seal.identity_file",
+	"schedule.check_spec": "schedule.check", "schedule.probe_spec": "schedule.probe",
+	"renewal.at": "renew_at", "renewal.before": "renew_before", "renewal.jitter": "jitter", "renewal.lead": "tolerate (lead)",
 	"pace.canary": "rollout.canary", "pace.max_parallel": "rollout.max_parallel", "pace.pause": "rollout.pause",
 	"spec": "cron", "location": "timezone",
 	"webhook_url_file": "webhook.url_file", "webhook_hmac_file": "webhook.hmac_file", "revoke_with": "revoke",
@@ -97,6 +98,9 @@ func outline(into map[renewer.Field]renewer.Value, at renewer.Field, value any) 
 		return
 	}
 	v := reflect.ValueOf(value)
+	if !v.IsValid() {
+		return
+	}
 	under := func(name string, value reflect.Value) {
 		next := at
 		if next.Name += "." + name; at.Name == "" {

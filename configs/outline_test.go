@@ -51,6 +51,8 @@ certificates:
 		{"name: old", "name: new, moved: {from: old}", "move certificate new: renamed from old; common_name changed from old to new"},
 		{"/old, key: ecdsa-p256", "/new, key: ecdsa-p384", "change certificate old: dir changed from /old to /new; key changed from ecdsa-p256 to ecdsa-p384"},
 		{"hosts: [a, b], per_host", "hosts: [a], per_host", "remove certificate docker@b: "},
+		{"state_dir: /s", "state_dir: /s\nfleet: prod\napi: {socket: /run/r.sock}\nhttp: {listen: \"127.0.0.1:1\"}", "change settings : api.socket changed from /s/renewer.sock to /run/r.sock; fleet changed from none to prod; http.listen changed from 127.0.0.1:9925 to 127.0.0.1:1"},
+		{"sans: [web0]", "sans: [web0], tolerate: 20d", "change certificate web: tolerate (lead) changed from none to 29163m"},
 		{"state_dir: /s", "state_dir: /s\nschedule: {check: \"@every 5m\"}", "change settings : schedule.check changed from @every 10m to @every 5m"},
 	}
 	was, err := Parse("a.yaml", []byte(file))
