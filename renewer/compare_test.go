@@ -112,31 +112,38 @@ func TestComparisonSaysEachFieldOnce(t *testing.T) {
 		want    string
 	}{
 		"sans": {
-			Outline{part("web", "a", "sans={web0,web1}", "dir@a=/x")}, Outline{part("web", "a", "sans={web1,www.example.com}", "dir@a=/x")},
+			Outline{part("web", "a", "sans={web0,web1}", "dir@a=/x")},
+			Outline{part("web", "a", "sans={web1,www.example.com}", "dir@a=/x")},
 			"change web sans changed: + www.example.com - web0",
 		},
 		"a directory on all hosts": {
-			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")}, Outline{part("web", "a b", "dir@a=/y", "dir@b=/y")},
+			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
+			Outline{part("web", "a b", "dir@a=/y", "dir@b=/y")},
 			"change web dir changed from /x to /y",
 		},
 		"a directory on one of two": {
-			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")}, Outline{part("web", "a b", "dir@a=/y", "dir@b=/x")},
+			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
+			Outline{part("web", "a b", "dir@a=/y", "dir@b=/x")},
 			"change web dir on a changed from /x to /y",
 		},
 		"a host more": {
-			Outline{part("web", "a", "dir@a=/x")}, Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
+			Outline{part("web", "a", "dir@a=/x")},
+			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
 			"change web hosts changed: + b",
 		},
 		"a field that was not set": {
-			Outline{part("web", "a", "dir@a=/x")}, Outline{part("web", "a", "dir@a=/x", "window=nightly")},
+			Outline{part("web", "a", "dir@a=/x")},
+			Outline{part("web", "a", "dir@a=/x", "window=nightly")},
 			"change web window changed from none to nightly",
 		},
 		"renamed with the same files": {
-			Outline{part("old", "a b", "dir@a=/x", "dir@b=/x")}, Outline{part("web", "b a", "dir@a=/x", "dir@b=/x")},
+			Outline{part("old", "a b", "dir@a=/x", "dir@b=/x")},
+			Outline{part("web", "b a", "dir@a=/x", "dir@b=/x")},
 			"move web renamed from old",
 		},
 		"one of the files is another's": {
-			Outline{part("old", "a", "dir@a=/x"), part("api", "b", "dir@b=/x")}, Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
+			Outline{part("old", "a", "dir@a=/x"), part("api", "b", "dir@b=/x")},
+			Outline{part("web", "a b", "dir@a=/x", "dir@b=/x")},
 			"add web |remove old |remove api ",
 		},
 	} {

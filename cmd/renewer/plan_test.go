@@ -82,8 +82,10 @@ Plan: 1 moved, 4 to issue, 6 to place, 5 restarts, 1 to forget, 1 orphaned. 2 ce
 		"Plan: 1 to verify. Nothing waits.":                                   {Steps: []renewer.PlanStep{{Certificate: "a", Host: "h", Action: "verify"}}},
 		"Plan: 1 certificate waits.":                                          {Steps: []renewer.PlanStep{{Certificate: "a", Action: "wait"}}},
 		"Plan: 2 to place, 1 activation. Nothing waits.": {Steps: []renewer.PlanStep{
-			{Certificate: "a", Host: "h", Action: "push"}, {Certificate: "a", Host: "h", Action: "reload", Target: "x.service"},
-			{Certificate: "b", Host: "h", Action: "push"}, {Certificate: "b", Host: "h", Action: "reload", Target: "x.service"},
+			{Certificate: "a", Host: "h", Action: "push"},
+			{Certificate: "a", Host: "h", Action: "reload", Target: "x.service"},
+			{Certificate: "b", Host: "h", Action: "push"},
+			{Certificate: "b", Host: "h", Action: "reload", Target: "x.service"},
 		}},
 	} {
 		if got := summary(v); got != want {
