@@ -231,7 +231,7 @@ func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, er
 
 // NotifyTest implements Service.
 func (c *Client) NotifyTest(ctx context.Context, channel string) error {
-	_, err := act(ctx, c, notifyTest, byName{channel}, nil)
+	_, err := act(ctx, c, notifyTest, byChannel{channel}, nil)
 	return err
 }
 

@@ -225,6 +225,9 @@ func (d *described) parameters(rt *route) (out []parameter) {
 		case reflect.TypeFor[time.Duration]():
 			p.schema = map[string]any{"type": "string", "examples": []string{"72h", "30d", "2w"}}
 		}
+		if p.About == "" {
+			d.t.Errorf("%s: parameter %s has no comment, at field %s of %s", rt.path, name, f.Name, rt.request)
+		}
 		out = append(out, p)
 	}
 	return out

@@ -46,13 +46,16 @@ type (
 	none     struct{}
 	progress = func(renewer.Event)
 	byName   struct {
-		Name string `json:"name"`
+		Name string `json:"name"` // as renewer list has it, or that of an entry with one host
+	}
+	byChannel struct {
+		Name string `json:"name"` // of the channel
 	}
 	byHost struct {
 		Host string `json:"host"`
 	}
 	byIssuer struct {
-		Issuer string `json:"issuer,omitempty"`
+		Issuer string `json:"issuer,omitempty"` // default: the only local one
 	}
 	byRoot struct {
 		Root string `json:"root"`
@@ -61,7 +64,7 @@ type (
 		Names []string `json:"names"`
 	}
 	adoption struct {
-		Host        string `json:"host"`
+		Host        string `json:"host"` // as the fleet file names it
 		Certificate string `json:"certificate"`
 	}
 )
@@ -143,7 +146,7 @@ var (
 	})
 	forget     = acts("/forget", "Let go of what left the fleet file", quietly(Service.Forget))
 	hostSetup  = acts("/hosts/{host}/setup", "Set a Docker host up for TLS", Service.HostSetup)
-	notifyTest = acts("/channels/{name}/test", "Send one message through a channel", func(s Service, ctx context.Context, r byName, _ progress) (none, error) {
+	notifyTest = acts("/channels/{name}/test", "Send one message through a channel", func(s Service, ctx context.Context, r byChannel, _ progress) (none, error) {
 		return none{}, s.NotifyTest(ctx, r.Name)
 	})
 	hostPlan = asks("/hosts/{host}/plan", "Show what the setup of a Docker host would change", Service.HostPlan)
