@@ -51,7 +51,7 @@ var OpenAPI []byte
 func (a *api) handler() http.Handler {
 	mux := a.mux(func(rt *route, w http.ResponseWriter, r *http.Request) {
 		if c := callerOf(r.Context()); rt.acting() && c.readsOnly() {
-			fail(w, http.StatusForbidden, c.refused(rt))
+			fail(w, http.StatusForbidden, c.refused())
 			return
 		}
 		rt.handle(a, w, r)

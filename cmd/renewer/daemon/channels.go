@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"renewer/configs"
@@ -85,8 +86,10 @@ func self() string {
 
 // NotifyTest implements server.Service.
 func (a *App) NotifyTest(ctx context.Context, channel string) error {
-	if err := a.requested(ctx, renewer.Event{Message: "test message through channel " + channel}); err != nil {
-		return err
+	if slices.Contains(channelNames(a.parts.Load().fleet), channel) {
+		if err := a.requested(ctx, renewer.Event{Message: "test message through channel " + channel}); err != nil {
+			return err
+		}
 	}
 	return a.notifier.Test(ctx, channel)
 }
