@@ -132,6 +132,8 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"GET", "/openapi.json", `"openapi": "3.1.0"`, 200},
 		{"GET", "/backup", "the API has no", 404},
 		{"GET", "/renew", "the API has no", 404},
+		{"GET", "/ca", "/ca is on the socket alone", 404},
+		{"GET", "/fleet", "/fleet is on the socket alone", 404},
 		{"POST", "/renew", "read only", 405},
 		{"POST", "/hosts/a/plan", "read only", 405},
 		{"GET", "/", "the API has no", 404},

@@ -142,10 +142,10 @@ func (d *described) document() map[string]any {
 		"openapi": "3.1.0",
 		"info": map[string]any{
 			"title": "renewer", "version": "1", "license": map[string]any{"name": "see LICENSE", "url": "about:blank"},
-			"description": "The API of renewer. Routes with the tag read are GET requests: they change nothing, and are on the daemon's unix socket and on its HTTP port, behind web_config. Routes with the tag act are on the socket alone.",
+			"description": "The API of renewer. Routes with the tag read are GET requests: they change nothing, and are on the daemon's unix socket and on its HTTP port, behind web_config. Routes with the tag local read too, and are on the socket alone. Routes with the tag act are POST requests, on the socket alone.",
 		},
 		"servers":    []any{map[string]any{"url": "/"}},
-		"tags":       []any{map[string]any{"name": "read", "description": "Change nothing."}, map[string]any{"name": "act", "description": "On the socket alone, for root and the user that renewer runs as."}},
+		"tags":       []any{map[string]any{"name": "read", "description": "Change nothing."}, map[string]any{"name": "local", "description": "Change nothing; on the socket alone."}, map[string]any{"name": "act", "description": "On the socket alone, for root and the user that renewer runs as."}},
 		"paths":      paths,
 		"components": map[string]any{"schemas": d.schemas},
 	}
@@ -154,6 +154,9 @@ func (d *described) document() map[string]any {
 func (d *described) operation(rt *route) map[string]any {
 	tag, answers := "read", map[string]any{"default": answer("The request failed.", problemType, ref("Error"))}
 	op := map[string]any{"operationId": operationID(rt), "summary": rt.summary, "responses": answers}
+	if rt.local {
+		tag = "local"
+	}
 	if rt.acting() {
 		tag = "act"
 		answers["403"] = answer("The caller may only read.", problemType, ref("Error"))
@@ -239,12 +242,13 @@ type operation struct {
 	Parameters            []parameter
 	Fields                []parameter // of the body
 	Answer                string
+	Local                 bool
 }
 
 // operations are those that read, and those that act.
 func (d *described) operations() (out struct{ Read, Act []operation }) {
 	for _, rt := range routes {
-		op := operation{rt.method, Prefix + rt.path, rt.summary, d.parameters(rt), nil, typeText(rt.answer)}
+		op := operation{rt.method, Prefix + rt.path, rt.summary, d.parameters(rt), nil, typeText(rt.answer), rt.local}
 		if rt.form == formList {
 			op.Answer = "array of " + op.Answer
 		}
