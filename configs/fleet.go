@@ -25,6 +25,9 @@ type Fleet struct {
 		// AllowUnauthenticated: other machines may read the port without a
 		// password or a client certificate.
 		AllowUnauthenticated bool `json:",omitempty"`
+		// AllowedHosts are the names by which the port may be asked, besides those
+		// of the loopback and the listening address.
+		AllowedHosts []string `json:",omitempty"`
 		// ExternalURL is where operators reach the page, without a slash at the
 		// end; empty: at Listen.
 		ExternalURL string `json:",omitempty"`

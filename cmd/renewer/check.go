@@ -22,9 +22,10 @@ func newCheck(c *cli) *cobra.Command {
 		Short: "Validate the fleet file",
 		Long: `Validates the fleet file; it needs no CA and no state. What max_lifetime and
 allowed_names of a local issuer do not allow is an error; where the certificate of its
-CA is there, what that CA may not sign is one too. With --online it also
-logs in at each issuer, reaches each host, and looks whether what is restarted there
-would start again.`,
+CA is there, what that CA may not sign is one too. The URL, the keys and the program of
+each channel are read, where they are on this machine. With --online it also
+logs in at each issuer, reaches each host, connects to the server of each channel
+without sending a message, and checks whether what is restarted there would start again.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,12 +42,16 @@ would start again.`,
 			}
 			refused := daemon.CheckRequests(f)
 			found.Refused, found.OK = len(refused), len(refused) == 0
+			found.Findings = daemon.CheckChannels(cmd.Context(), f, online)
+			found.OK = found.OK && !renewer.AnyFail(found.Findings)
 			if online {
-				found.IssuerStatus, found.HostStatus, found.Findings, err = daemon.CheckOnline(cmd.Context(), f)
+				var seen []renewer.Finding
+				found.IssuerStatus, found.HostStatus, seen, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+				found.Findings = append(found.Findings, seen...)
+				found.OK = found.OK && !renewer.AnyFail(seen) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if found.Records, err = daemon.NeededRecords(f); err != nil {
@@ -64,7 +69,7 @@ would start again.`,
 			return exitError(exitFailed)
 		},
 	}
-	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and reach each host")
+	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and reach each host and channel")
 	return cmd
 }
 
@@ -97,6 +102,9 @@ func (c *cli) showChecked(found checked, online bool) error {
 	verdict := "ok"
 	if !found.OK {
 		verdict = "the file is valid, and not everything answers"
+		if !online {
+			verdict = "the file is valid, and a channel cannot send"
+		}
 		if found.Refused > 0 {
 			verdict = "the file is valid, and an issuer refuses what it asks for"
 		}

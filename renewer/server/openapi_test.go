@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 // update has openapi.json and docs/api.md written anew: make api.
@@ -63,11 +64,11 @@ type described struct {
 }
 
 // open are the types of text that may have other values than their constants.
-var open = []reflect.Type{reflect.TypeFor[renewer.EventType](), reflect.TypeFor[renewer.Usage](), reflect.TypeFor[renewer.KeyType]()}
+var open = []reflect.Type{reflect.TypeFor[renewer.EventType](), reflect.TypeFor[renewer.Usage](), reflect.TypeFor[renewer.KeyType](), reflect.TypeFor[problems.ID]()}
 
 func describe(t *testing.T) *described {
 	d := &described{t: t, types: map[string]string{}, fields: map[string]map[string]string{}, consts: map[string][]string{}, schemas: map[string]any{}}
-	for pkg, dir := range map[string]string{"renewer": "..", "server": ".", "forecast": "../forecast"} {
+	for pkg, dir := range map[string]string{"renewer": "..", "server": ".", "forecast": "../forecast", "problems": "../problems"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -284,8 +285,9 @@ func (d *described) name(t reflect.Type) string {
 		return "Error"
 	}
 	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
-	if pkg, _, _ := strings.Cut(t.String(), "."); pkg == "forecast" && name != "Forecast" {
-		name = "Forecast" + name
+	pkg, _, _ := strings.Cut(t.String(), ".")
+	if of := map[string]string{"forecast": "Forecast", "problems": "Problem"}[pkg]; name != of {
+		name = of + name
 	}
 	return name
 }

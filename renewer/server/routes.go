@@ -107,7 +107,7 @@ var (
 		found, err := s.Events(ctx, f)
 		return append([]renewer.Event{}, found...), err
 	})
-	problems = reads("/problems", "List the problems that need attention, worst first", func(s Service, ctx context.Context, _ none) ([]renewer.Problem, error) {
+	attention = reads("/problems", "List the problems that need attention, worst first", func(s Service, ctx context.Context, _ none) ([]renewer.Problem, error) {
 		st, err := s.Status(ctx)
 		return st.Problems, err
 	})
@@ -167,7 +167,7 @@ var (
 )
 
 var routes = []*route{
-	list.route, show.route, hosts.route, issuers.route, events.route, problems.route, status.route, plan.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
+	list.route, show.route, hosts.route, issuers.route, events.route, attention.route, status.route, plan.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
 	renew.route, runOnce.route, rollback.route, revoke.route, rotate.route, verify.route, adopt.route, takeOver.route, dropRoot.route, forget.route,
 	hostPlan.route, hostSetup.route, doctor.route, notifyTest.route, backup.route,
 }

@@ -24,12 +24,15 @@ type State interface {
 	// first, until yield returns false or notAfter is not before until (zero:
 	// no limit). It fails where the inventory cannot be read.
 	Rows(until time.Time, yield func(renewer.Row) bool) error
+	// RolloutTime is what the renewal of a certificate takes at most; 0 where that is not
+	// in the fleet file.
+	RolloutTime(certificate string) time.Duration
 	Issuers() []renewer.IssuerStatus
 	Hosts() []renewer.HostStatus
 	// Channels returns the ways to notify people that are at work.
 	Channels() []renewer.ChannelStatus
-	// LastCheck returns when the last check ended; zero before the first.
-	LastCheck() time.Time
+	// Daemon returns what is known of the daemon: its last check is zero before the first.
+	Daemon() renewer.DaemonStatus
 }
 
 // Options say what is served and where.
@@ -114,10 +117,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}, func(h *http.Server) error { return h.Serve(s.socket) }}}
 	s.log.Info("serving the API", "socket", s.socket.path)
 	if s.port != nil {
+		bounded := newBounded(s.port, mostConnections)
 		serving = append(serving, pair{&http.Server{
 			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
-			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog,
-		}, func(h *http.Server) error { return s.served.serve(h, s.port, s.log) }})
+			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog, ConnState: bounded.turned,
+		}, func(h *http.Server) error { return s.served.serve(h, bounded, s.log) }})
 		s.log.Info("serving metrics, health and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
 	}
 

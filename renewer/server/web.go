@@ -27,11 +27,11 @@ func webHandler(o Options, api http.Handler) http.Handler {
 	mux.Handle("GET "+Prefix+"/", api)
 	mux.HandleFunc("GET /crl/{issuer}", crl(o))
 	mux.HandleFunc("GET /crl/{issuer}/{ca}", crl(o)) // of one that signed before, by the SHA-256 of its certificate
-	pages := page.Handler(page.Options{Source: o.Pages, CheckWithin: o.CheckWithin, Log: o.Log})
+	pages := page.Handler(page.Options{Source: o.Pages, Log: o.Log})
 	for _, route := range page.Routes {
 		mux.Handle(route, pages)
 	}
-	return readOnly(mux)
+	return readOnly(o.Port.named(mux))
 }
 
 // crl serves a list of revoked certificates (RFC 5280, section 4.2.1.13, with
@@ -91,7 +91,7 @@ func ready(s State, within time.Duration, now time.Time) error {
 	if err := s.Rows(time.Unix(1, 0), func(renewer.Row) bool { return false }); err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	last := s.LastCheck()
+	last := s.Daemon().LastCheck
 	switch age := now.Sub(last); {
 	case last.IsZero():
 		return errors.New("no check has ended yet")

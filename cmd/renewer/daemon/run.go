@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -174,9 +175,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	listening := was.fleet.HTTP
-	listening.ExternalURL = fleet.HTTP.ExternalURL // links alone: taken over at once
-	if was.fleet.Socket != fleet.Socket || was.fleet.SocketGroup != fleet.SocketGroup || listening != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || was.fleet.SocketGroup != fleet.SocketGroup || !reflect.DeepEqual(port(was.fleet), port(fleet)) || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
