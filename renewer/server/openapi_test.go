@@ -142,7 +142,7 @@ func (d *described) document() map[string]any {
 	return map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{
-			"title": "renewer", "version": "1", "license": map[string]any{"name": "see LICENSE", "url": "about:blank"},
+			"title": "renewer", "version": "1",
 			"description": "The API of renewer. Routes with the tag read are GET requests: they change nothing, and are on the daemon's unix socket and on its HTTP port, behind web_config. Routes with the tag local read too, and are on the socket alone. Routes with the tag act are POST requests, on the socket alone.",
 		},
 		"servers":    []any{map[string]any{"url": "/"}},

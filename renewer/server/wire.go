@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -171,8 +170,10 @@ func parse(v reflect.Value, given []string) (err error) {
 	case *time.Duration:
 		what = "a duration such as 90s, 72h, 30d or 2w"
 		*into, err = parseDuration(text)
-	case *int, *uint64:
-		err = json.Unmarshal([]byte(text), into)
+	case *int:
+		*into, err = strconv.Atoi(text)
+	case *uint64:
+		*into, err = strconv.ParseUint(text, 10, 64)
 	default:
 		v.SetString(text)
 	}
@@ -213,5 +214,9 @@ func parseDuration(text string) (time.Duration, error) {
 			return time.Duration(n) * time.Duration(days) * 24 * time.Hour, err
 		}
 	}
-	return time.ParseDuration(text)
+	d, err := time.ParseDuration(text)
+	if d <= 0 && err == nil {
+		err = strconv.ErrRange
+	}
+	return d, err
 }
