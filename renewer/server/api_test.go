@@ -157,7 +157,7 @@ func TestPortAnswersAFewAtOnce(t *testing.T) {
 		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context) ([]renewer.PlanStep, error) {
 			most.Store(max(most.Load(), under.Add(1)))
 			defer under.Add(-1)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			return nil, nil
 		}}}
 		h := a.portHandler()

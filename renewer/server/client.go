@@ -134,63 +134,83 @@ func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.For
 func (c *Client) Show(ctx context.Context, name string) (renewer.Detail, error) {
 	return read(ctx, c, show, byName{name})
 }
+
 func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	return read(ctx, c, status, none{})
 }
+
 func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 	return read(ctx, c, plan, none{})
 }
+
 func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
 	return read(ctx, c, fleet, none{})
 }
+
 func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
 	return read(ctx, c, ca, byIssuer{issuer})
 }
+
 func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
 	return read(ctx, c, trust, r)
 }
+
 func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
 	return read(ctx, c, impact, r)
 }
+
 func (c *Client) RunOnce(ctx context.Context, p progress) (renewer.RunResult, error) {
 	return act(ctx, c, runOnce, none{}, p)
 }
+
 func (c *Client) Renew(ctx context.Context, r renewer.RenewRequest, p progress) (renewer.RunResult, error) {
 	return act(ctx, c, renew, r, p)
 }
+
 func (c *Client) Rollback(ctx context.Context, name string, p progress) (renewer.RunResult, error) {
 	return act(ctx, c, rollback, byName{name}, p)
 }
+
 func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
 	return act(ctx, c, adopt, adoption{host, certificate}, nil)
 }
+
 func (c *Client) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
 	return act(ctx, c, takeOver, byHost{host}, nil)
 }
+
 func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, p progress) ([]renewer.Revoked, error) {
 	return act(ctx, c, revoke, r, p)
 }
+
 func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, p progress) (renewer.RotationView, error) {
 	return act(ctx, c, rotate, r, p)
 }
+
 func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
 	return act(ctx, c, verify, byNames{names}, nil)
 }
+
 func (c *Client) DropRoot(ctx context.Context, root string) (renewer.RootDropped, error) {
 	return act(ctx, c, dropRoot, byRoot{root}, nil)
 }
+
 func (c *Client) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error) {
 	return act(ctx, c, forget, r, nil)
 }
+
 func (c *Client) HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
 	return act(ctx, c, hostPlan, r, nil)
 }
+
 func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, p progress) (renewer.HostPlan, error) {
 	return act(ctx, c, hostSetup, r, p)
 }
+
 func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
 	return act(ctx, c, doctor, byHost{host}, nil)
 }
+
 func (c *Client) NotifyTest(ctx context.Context, channel string) error {
 	_, err := act(ctx, c, notifyTest, byChannel{channel}, nil)
 	return err

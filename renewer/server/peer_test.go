@@ -224,8 +224,11 @@ func TestOperatorIsNamed(t *testing.T) {
 		uid        int
 		sudo, want string
 	}{
-		{0, "", "uid 0 (root)"}, {0, "alice", "uid 0 (root), sudo by alice"}, {0, "a\nb", "uid 0 (root)"},
-		{987654321, "", "uid 987654321"}, {987654321, "alice", "uid 987654321"},
+		{0, "", "uid 0 (root)"},
+		{0, "alice", "uid 0 (root), sudo by alice"},
+		{0, "a\nb", "uid 0 (root)"},
+		{987654321, "", "uid 987654321"},
+		{987654321, "alice", "uid 987654321"},
 	} {
 		if got := (caller{uid: x.uid}).operator(x.sudo); got != x.want {
 			t.Errorf("uid %d with %q: %q, want %q", x.uid, x.sudo, got, x.want)

@@ -97,7 +97,7 @@ func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 func makeDir(dir, group string) error {
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil && group != "" {
-		err = os.Chmod(dir, 0o711)
+		err = os.Chmod(dir, 0o711) //nolint:gosec // the group has to pass
 	}
 	return err
 }
@@ -143,7 +143,7 @@ func (s *apiSocket) share() error {
 	if err := os.Lchown(s.path, -1, int(s.gid)); err != nil {
 		return renewer.WithHint(fmt.Errorf("give it to group %s: %w", s.group.Name, cause(err)), "the user that renewer runs as has to be in that group: usermod -aG "+s.group.Name+" USER")
 	}
-	return os.Chmod(s.path, 0o660)
+	return os.Chmod(s.path, 0o660) //nolint:gosec // the group has to connect
 }
 
 // Accept returns the next connection of a peer that may use the API.
