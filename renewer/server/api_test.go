@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"renewer/internal/testapi"
@@ -128,6 +132,8 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"GET", "/openapi.json", `"openapi": "3.1.0"`, 200},
 		{"GET", "/backup", "the API has no", 404},
 		{"GET", "/renew", "the API has no", 404},
+		{"GET", "/ca", "/ca is on the socket alone", 404},
+		{"GET", "/fleet", "/fleet is on the socket alone", 404},
 		{"POST", "/renew", "read only", 405},
 		{"POST", "/hosts/a/plan", "read only", 405},
 		{"GET", "/", "the API has no", 404},
@@ -141,6 +147,35 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		}
 		secured(t, x.method+" "+x.path, head)
 	}
+}
+
+// A port that everybody may read does not have all of the daemon's processor.
+func TestPortAnswersAFewAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var under, most atomic.Int32
+		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context) ([]renewer.PlanStep, error) {
+			most.Store(max(most.Load(), under.Add(1)))
+			defer under.Add(-1)
+			<-time.After(time.Second)
+			return nil, nil
+		}}}
+		h := a.portHandler()
+		begin := time.Now()
+		var all sync.WaitGroup
+		for range 2 * portAnswers {
+			all.Go(func() {
+				rec := httptest.NewRecorder()
+				if h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, Prefix+"/plan", nil)); rec.Code != http.StatusOK {
+					t.Errorf("got %d", rec.Code)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); most.Load() != portAnswers || took != 2*time.Second {
+			t.Errorf("%d at once, in %s", most.Load(), took)
+		}
+	})
 }
 
 func unknown(name string) error {
