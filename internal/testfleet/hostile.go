@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Hostiles are pieces of text that run, break out or mislead where a page does
@@ -40,6 +41,8 @@ func Hostile(now time.Time) *Fleet {
 		f.Status.Hosts = append(f.Status.Hosts, renewer.HostStatus{Name: text, Type: text, Error: text, Hint: text})
 		f.Status.Issuers = append(f.Status.Issuers, renewer.IssuerStatus{Name: text, Type: text, Error: text, Hint: text, CAs: []renewer.CAStatus{{Subject: text, NotAfter: now}}})
 		f.Status.Channels = append(f.Status.Channels, renewer.ChannelStatus{Name: text, Type: text, LastError: text, Hint: text})
+		f.Ahead.From, f.Ahead.Until = now, now.Add(8*forecast.Week)
+		f.Ahead.Events = append(f.Ahead.Events, forecast.Event{Time: now.Add(Day), Kind: forecast.Kind(text), Certificate: text, Host: text, Issuer: text, Window: text, Reason: text})
 		f.Log = append(f.Log, renewer.Event{Seq: uint64(i + 1), Time: now, Type: renewer.EventType(text), Certificate: text, Host: text, Message: text, Error: text, Hint: text})
 	}
 	f.Status.Daemon.FleetError, f.Status.Daemon.FleetFile, f.Status.Daemon.Version = Hostiles[0], Hostiles[1], Hostiles[0]

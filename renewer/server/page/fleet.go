@@ -203,13 +203,11 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 	if page.Problems, page.More, err = p.problems(r.Context(), system, w); err != nil {
 		return nil, err
 	}
-	if p.Forecast != nil {
-		all, err := p.Forecast(r.Context())
-		if err != nil {
-			return nil, err
-		}
-		page.Ahead = aheadOf(all, f.Now)
+	next, err := p.Source.Forecast(r.Context())
+	if err != nil {
+		return nil, err
 	}
+	page.Ahead = aheadOf(next)
 	page.Verdict = judge(w, page.Problems, page.More)
 	return page, nil
 }

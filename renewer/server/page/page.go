@@ -25,6 +25,7 @@ import (
 
 	"renewer/internal/plaintext"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Source is what the pages show. It answers from what is known: no issuer and
@@ -39,6 +40,9 @@ type Source interface {
 	// Show returns one certificate by its full name; ok is false if there is none.
 	Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// Forecast returns what will happen within Ahead, as of some minutes ago; empty
+	// while that is not known.
+	Forecast(ctx context.Context) (forecast.Forecast, error)
 	// Trust returns who accepts whom, as of a moment ago where it would take long.
 	Trust(ctx context.Context) (renewer.Trust, error)
 }
@@ -48,11 +52,8 @@ type Options struct {
 	Source Source
 	// CheckWithin is how old the last check may be before that is a problem.
 	CheckWithin time.Duration
-	// Forecast returns what will happen in the next weeks, the first first; nil:
-	// that is not shown.
-	Forecast func(ctx context.Context) ([]Upcoming, error)
-	Log      *slog.Logger
-	Now      func() time.Time // nil: time.Now
+	Log         *slog.Logger
+	Now         func() time.Time // nil: time.Now
 }
 
 // policy lets a browser load the embedded style and script, ask this server

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +23,7 @@ import (
 
 	"renewer/internal/testfleet"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 var now = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
@@ -494,30 +496,30 @@ func TestNamesBreakWhereTheirPartsEnd(t *testing.T) {
 	}
 }
 
-func TestNextWeeksAreDrawnAndTold(t *testing.T) {
+func TestForecastIsDrawnAndTold(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) time.Time { return now.Add(d) }
-	all := []Upcoming{
-		{at(-time.Hour), UpcomingRenewal, "before"},
-		{at(time.Hour), UpcomingWindow, "nightly"},
-		{at(2 * day), UpcomingRenewal, "web"}, {at(2 * day), UpcomingRenewal, "api"}, {at(2*day + time.Hour), UpcomingRestart, "host-a"},
-		{at(30 * day), UpcomingExpiry, "fleet-ca"},
-		{at(60 * day), UpcomingRenewal, "beyond"},
-	}
-	a := aheadOf(all, now)
-	if b := a.Bars[2]; b.Renewals != 2 || b.Restarts != 1 || b.Low+b.High != aheadHeight || a.Bars[0].Windows != 1 {
+	f := testfleet.Well(now, 1)
+	f.Ahead = forecast.Forecast{From: now, Until: now.Add(Ahead), Events: []forecast.Event{
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "web"}, {Time: at(2 * day), Kind: forecast.Renewal, Certificate: "api"},
+		{Time: at(2*day + time.Hour), Kind: forecast.Restart, Host: "host-a", Window: "nightly"},
+		{Time: at(30 * day), Kind: forecast.CAExpires, Issuer: "fleet-ca", Reason: "CN=Fleet root"},
+		{Time: at(31 * day), Kind: forecast.Expires, Certificate: "web"},
+	}}
+	a := aheadOf(f.Ahead)
+	if b := a.Bars[2]; b.Renewals != 2 || b.Restarts != 1 || math.Abs(b.Restarted) > 1e-9 || math.Abs(b.Low()+b.High()-aheadHeight) > 1e-9 || !b.Windows || a.Bars[1].Windows {
 		t.Errorf("got %+v", a.Bars[:3])
 	}
-	h := Handler(Options{Source: testfleet.Well(now, 1), Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, Forecast: func(context.Context) ([]Upcoming, error) { return all, nil }})
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-	if want := `aria-label="The next 8 weeks: 2 renewals, 1 restart, 1 window opening, CA fleet-ca expires 2026-12-22"`; !strings.Contains(rec.Body.String(), want) {
+	_, page := get(t, f, "/")
+	if want := `aria-label="The next 8 weeks: 2 renewals, 1 restart, a CA of fleet-ca expires on 2026-12-22, web expires on 2026-12-23"`; !strings.Contains(page, want) {
 		t.Errorf("the chart does not say %s", want)
 	}
-	if got := text(rec.Body.String()); !strings.Contains(got, "2026-12-20 0 0 0 fleet-ca") {
-		t.Errorf("the table does not say when fleet-ca expires: %s", got)
+	for _, want := range []string{"2026-12-22 a CA of fleet-ca expires CN=Fleet root", "2026-11-23 2 1 0 nightly 0 0", "2026-12-21 0 0 0 – 0 1"} {
+		if got := text(page); !strings.Contains(got, want) {
+			t.Errorf("%q is missing in %s", want, got)
+		}
 	}
-	if got := aheadOf(all[:1], now); got != nil {
-		t.Errorf("nothing ahead is drawn as %+v", got)
+	if _, page = get(t, testfleet.Well(now, 1), "/"); strings.Contains(page, `id="ahead-h"`) {
+		t.Error("a fleet without anything ahead has a chart of it")
 	}
 }
