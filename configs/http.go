@@ -16,7 +16,7 @@ func (l *loader) http(f *Fleet, s settings) {
 	f.HTTP.AllowedHosts = texts(s, "allowed_hosts")
 	f.HTTP.ExternalURL = strings.TrimRight(get[string](s, "external_url"), "/")
 	if s.has("listen") && !s.has("web_config") && !f.HTTP.AllowUnauthenticated && beyondLoopback(f.HTTP.Listen) {
-		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, and nobody is asked who they are",
+		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, and no password or client certificate is required",
 			"expected a loopback address, or web_config: FILE with basic_auth_users or client certificates, or allow_unauthenticated: true beside it")
 	}
 }

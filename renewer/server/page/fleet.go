@@ -231,7 +231,7 @@ func (w *walk) drawn() []band {
 		if out[i].N > 0 {
 			out[i].Link, out[i].Title = b.link.link("/")+"#certificates", "all certificates"
 			if b.link.Expiring != "" {
-				out[i].Title = "all that end within " + b.link.Expiring
+				out[i].Title = "all that expire within " + b.link.Expiring
 			}
 		}
 	}

@@ -112,7 +112,7 @@ func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
 	if on.Error != "" {
 		h.Problem, h.ProblemOf = on.Error, row.Name
 	} else if row.Wrong(on) {
-		h.Problem, h.ProblemOf = "serves another certificate than "+row.Name+" should", row.Name
+		h.Problem, h.ProblemOf = "serves a different certificate than "+row.Name, row.Name
 	}
 }
 
