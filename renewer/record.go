@@ -158,6 +158,8 @@ type Row struct {
 	// for all that is wrong. Gate is the trust gate that it waits at; nil: none, or not looked at.
 	RolloutProblem problems.ID `json:"rollout_problem,omitempty"`
 	Gate           *Waiting    `json:"gate,omitempty"`
+	// Need is what its rollout takes; for who has the fleet file.
+	Need time.Duration `json:"-"`
 }
 
 // HostRow is one host's column of a Row.

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -107,26 +110,42 @@ func (a *App) daemonStatus() (st renewer.DaemonStatus) {
 		now := a.eng.Standing()
 		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
 	}
-	st.Version, st.FleetFile = a.opts.Version, fleet.Path
+	st.Version, st.FleetFile, st.Fleet = a.opts.Version, fleet.Path, fleetName(fleet)
 	return st
 }
 
-// PageOf returns the address of the status page; empty if there is none. Where it
-// listens on every address, that is the name of this machine.
+// fleetName is the name of a fleet in messages, metrics and page titles: that of the fleet
+// file, or else of this host.
+func fleetName(fleet *configs.Fleet) string { return cmp.Or(fleet.Name, hostName()) }
+
+// hostName is the name of this machine, without its domain.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
+
+// PageOf is where the status page can be reached: at external_url, or else at the address
+// that it listens on, by this machine's name where that is every address. Empty: nowhere.
 func PageOf(fleet *configs.Fleet) string {
-	listen := fleet.HTTP.Listen
-	if listen == "" {
+	if fleet.HTTP.ExternalURL != "" {
+		return fleet.HTTP.ExternalURL
+	}
+	host, port, err := net.SplitHostPort(fleet.HTTP.Listen)
+	if err != nil {
 		return ""
 	}
-	if host, port, err := net.SplitHostPort(listen); err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
-		if name, err := os.Hostname(); err == nil {
-			listen = net.JoinHostPort(name, port)
-		}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = hostName()
 	}
+	scheme := "http://"
 	if fleet.HTTP.WebConfig != "" {
-		return "https://" + listen
+		scheme = "https://"
 	}
-	return "http://" + listen
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // CheckPort reads the web_config file of a fleet file, if it names one.
