@@ -104,7 +104,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 func TestEveryKindHasACommand(t *testing.T) {
 	t.Parallel()
 	for typ, k := range kinds {
-		if k.means == "" || k.pattern(false) == "" || k.pattern(true) == "" {
+		if k.Meaning == "" || k.pattern(false) == "" || k.pattern(true) == "" {
 			t.Errorf("%s: %+v", typ, k)
 		}
 	}

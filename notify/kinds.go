@@ -4,19 +4,19 @@ import (
 	"cmp"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
-// A kind of problem. Its name is the word of the fleet file that asks for it.
+// A kind of problem. Its name is the word of the fleet file that asks for it; what
+// it says is that of its row in the catalogue.
 type kind struct {
-	means   string
-	command string // what helps; {certificate} and {host} are replaced
-	after   string // what to look at once it is over, where that is something else
+	problems.Row
+	after string // what to run once it is over, where that is something else
 	// brief: one that is over before anybody was told is not worth a message.
 	// Of the others people want to know even then: somebody replaced a file.
 	brief bool
 	// again: each further event is news; of the others it is a repeat.
 	again bool
-	rank  int // the worst first
 }
 
 // pattern is the command with its placeholders.
@@ -24,69 +24,41 @@ func (k kind) pattern(over bool) string {
 	if over && k.after != "" {
 		return k.after
 	}
-	return k.command
+	return k.Commands[0]
 }
 
 var kinds = map[renewer.EventType]kind{
-	renewer.EventExpired: {
-		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", after: "renewer show {certificate}", rank: 1,
-	},
-	renewer.EventRestoreFailed: {
-		means:   "a rollout failed, and putting the previous certificate back failed too: the service may be down",
-		command: "renewer doctor {host}", rank: 2,
-	},
-	renewer.EventRolloutBlocked: {
-		means:   "a rollout has stopped and only a person can go on; what was in place before still is",
-		command: "renewer show {certificate}", rank: 3,
-	},
-	renewer.EventRolledBack: {
-		means:   "the new certificate was not proven in time, so the previous one was put back and is served",
-		command: "renewer show {certificate}", rank: 4,
-	},
-	renewer.EventExpiring: {
-		means:   "the end comes near and its renewal is not done",
-		command: "renewer renew {certificate}", after: "renewer show {certificate}", again: true, rank: 5,
-	},
-	renewer.EventRenewalFailed: {
-		means:   "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
-		command: "renewer show {certificate}", brief: true, rank: 6,
-	},
-	renewer.EventIssuerDown: {
-		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
-	},
-	renewer.EventCARotationWaiting: {
-		means:   "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
-		command: "renewer ca show {issuer}", rank: 8,
-	},
-	renewer.EventDrifted: {
-		means:   "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
-		command: "renewer verify {certificate}", rank: 9,
-	},
-	renewer.EventUnreachable: {
-		means:   "nobody can see what is served there: the host or the service does not answer",
-		command: "renewer doctor {host}", brief: true, rank: 10,
-	},
+	renewer.EventExpired:           {Row: problems.Of(problems.CertificateExpired)},
+	renewer.EventRestoreFailed:     {Row: problems.Of(problems.RestoreFailed), after: "renewer show {certificate}"},
+	renewer.EventRolloutBlocked:    {Row: problems.Of(problems.RolloutBlocked)},
+	renewer.EventRolledBack:        {Row: problems.Of(problems.RolledBack)},
+	renewer.EventExpiring:          {Row: problems.Of(problems.CertificateExpiring), again: true},
+	renewer.EventRenewalFailed:     {Row: problems.Of(problems.RenewalFailed), brief: true},
+	renewer.EventIssuerDown:        {Row: problems.Of(problems.IssuerDown), brief: true},
+	renewer.EventCARotationWaiting: {Row: problems.Of(problems.CARotationBlocked)},
+	renewer.EventDrifted:           {Row: problems.Of(problems.Drifted)},
+	renewer.EventUnreachable:       {Row: problems.Of(problems.ServedUnproven), brief: true},
 }
 
-// notices have no end; each is told once.
-var notices = map[renewer.EventType]kind{
-	renewer.EventIssueWarning: {means: "the issuer gave something else than was asked for", command: "renewer show {certificate}"},
-	renewer.EventOrderWaiting: {means: "an order waits for the issuer to sign it, for as long as that takes", command: "renewer show {certificate}"},
-	renewer.EventRolloutDone:  {means: "a rollout is done and proven", command: "renewer show {certificate}"},
-	renewer.EventRecovered:    {means: "it is served as it should be again", command: "renewer verify {certificate}"},
+// notice is an event that opens no problem; each is told once.
+type notice struct{ means, command string }
+
+var notices = map[renewer.EventType]notice{
+	renewer.EventIssueWarning: {means: "The issuer issued something else than was requested", command: "renewer show {certificate}"},
+	renewer.EventOrderWaiting: {means: "An order waits until the issuer signs it", command: "renewer show {certificate}"},
+	renewer.EventRolloutDone:  {means: "A rollout is done and verified", command: "renewer show {certificate}"},
+	renewer.EventRecovered:    {means: "The service serves the right certificate again", command: "renewer verify {certificate}"},
 
 	renewer.EventLifetimeTooShort: {
-		means: "the issuer gave less than a tenth of the lifetime that was asked for", command: "renewer show {certificate}",
+		means: "The issuer gave less than a tenth of the requested lifetime", command: "renewer show {certificate}",
 	},
-	renewer.EventBudgetExceeded: {
-		means: "a service was away for longer than its restart budget", command: "renewer history {certificate} --since 24h",
-	},
-	renewer.EventCARotationStarted: {means: "the CA of an issuer is being replaced", command: "renewer ca show {issuer}"},
-	renewer.EventCARotationDone:    {means: "the CA of an issuer was replaced", command: "renewer ca show {issuer}"},
-	renewer.EventRevoked:           {means: "a certificate was revoked at its issuer", command: "renewer show {certificate}"},
+	renewer.EventBudgetExceeded:    {means: problems.Of(problems.BudgetExceeded).Meaning, command: problems.Of(problems.BudgetExceeded).Commands[0]},
+	renewer.EventCARotationStarted: {means: "The replacement of a CA has started", command: "renewer ca show {issuer}"},
+	renewer.EventCARotationDone:    {means: "The CA of an issuer was replaced", command: "renewer ca show {issuer}"},
+	renewer.EventRevoked:           {means: "A certificate was revoked at its issuer", command: "renewer show {certificate}"},
 }
 
-// Usual are the events of a channel that names none: what a person would act on.
+// Usual are the events of a channel that names none: what an operator acts on.
 var Usual = []renewer.EventType{
 	renewer.EventExpired, renewer.EventRestoreFailed, renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventExpiring,
 	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventCARotationWaiting,
@@ -100,7 +72,7 @@ type key struct {
 }
 
 func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(kinds[k.kind].rank, kinds[o.kind].rank), cmp.Compare(k.kind, o.kind),
+	return cmp.Or(cmp.Compare(problems.Rank(kinds[k.kind].ID), problems.Rank(kinds[o.kind].ID)), cmp.Compare(k.kind, o.kind),
 		cmp.Compare(k.issuer, o.issuer), cmp.Compare(k.certificate, o.certificate), cmp.Compare(k.host, o.host))
 }
 
@@ -162,7 +134,7 @@ func ends(e renewer.Event, t Problem) bool {
 	case renewer.EventRestored:
 		return t.Kind == renewer.EventRestoreFailed && here
 	case renewer.EventRecovered:
-		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable)
+		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable || t.Kind == renewer.EventRestoreFailed)
 	case renewer.EventDrifted:
 		return here && t.Kind == renewer.EventUnreachable // it could be looked at
 	case renewer.EventExpired:

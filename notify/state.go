@@ -168,7 +168,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	}
 	t.Events++
 	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
-	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].pattern(false), k)
+	t.Means, t.Command = kinds[k.kind].Meaning, fill(kinds[k.kind].pattern(false), k)
 	if kinds[k.kind].again && t.Told && !t.News {
 		t.News = true
 		s.fresh++

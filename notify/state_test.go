@@ -113,7 +113,7 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 func TestEveryKindIsExplained(t *testing.T) {
 	t.Parallel()
 	for _, e := range Usual {
-		if k := kinds[e]; k.means == "" || k.command == "" || k.rank == 0 {
+		if k := kinds[e]; k.Meaning == "" || len(k.Commands) == 0 {
 			t.Errorf("%s: %+v", e, k)
 		}
 	}
@@ -130,7 +130,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for e := range notices {
-		if kinds[e].means != "" || notices[e].means == "" {
+		if kinds[e].Meaning != "" || notices[e].means == "" {
 			t.Errorf("%s is a problem and a notice, or has no text", e)
 		}
 	}

@@ -129,5 +129,5 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 	rec.Rollout.Attempts, rec.Rollout.Error, rec.Rollout.NextAt = 7, "down", now.Add(time.Hour)
 	say("its renewal is not done: 7 attempts failed; the next is at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
 	rec.Rollout.Phase, rec.Rollout.EndedAt = PhaseBlocked, now.Add(-5*aDay)
-	say("its renewal is blocked: a person has to put right what stopped it; it is tried anew at 2026-03-27T00:00:00Z")
+	say("its renewal is blocked: needs manual action; next automatic retry at 2026-03-27T00:00:00Z")
 }

@@ -90,7 +90,7 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
-	// Problems is what needs a person, the worst first, and MoreProblems how
+	// Problems is what needs attention, the worst first, and MoreProblems how
 	// many certificates do besides.
 	Problems     []Problem `json:"problems"`
 	MoreProblems int       `json:"more_problems,omitempty"`
@@ -107,9 +107,11 @@ type DaemonStatus struct {
 	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	LastCheck  time.Time `json:"last_check,omitzero"`
-	NextCheck  time.Time `json:"next_check,omitzero"`
-	LastProbe  time.Time `json:"last_probe,omitzero"`
-	NextDue    time.Time `json:"next_due,omitzero"`
+	// CheckWithin is how old LastCheck may be; 0: there is no schedule.
+	CheckWithin time.Duration `json:"-"`
+	NextCheck   time.Time     `json:"next_check,omitzero"`
+	LastProbe   time.Time     `json:"last_probe,omitzero"`
+	NextDue     time.Time     `json:"next_due,omitzero"`
 }
 
 // IssuerStatus is one issuer's health.
@@ -293,6 +295,9 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.LastError()
+	if d.Rollout != nil {
+		d.Gate = d.Rollout.Waiting.Gate()
+	}
 	for _, left := range rec.Departed {
 		if !left.Over(now) {
 			left.State, left.Role = nil, Role{}

@@ -29,7 +29,7 @@ func newStatus(c *cli) *cobra.Command {
 	}
 }
 
-// showProblems says what needs a person, each with what to type and to read.
+// showProblems says what needs attention, each with what to type and to read.
 func (c *cli) showProblems(st renewer.SystemStatus) {
 	if len(st.Problems) == 0 {
 		return
@@ -43,7 +43,7 @@ func (c *cli) showProblems(st renewer.SystemStatus) {
 		if st.Daemon.Page != "" {
 			runbook = st.Daemon.Page + "/runbooks/" + t.Runbook
 		}
-		c.facts(string(t.Severity), t.Kind+" "+t.Name+" "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
+		c.facts(string(t.Severity), t.Kind+" "+t.Name+": "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
 	}
 	if st.MoreProblems > 0 {
 		fmt.Fprintf(c.out, "\nand %d more certificates: renewer list\n", st.MoreProblems)

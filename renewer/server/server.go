@@ -28,8 +28,8 @@ type State interface {
 	Hosts() []renewer.HostStatus
 	// Channels returns the ways to notify people that are at work.
 	Channels() []renewer.ChannelStatus
-	// LastCheck returns when the last check ended; zero before the first.
-	LastCheck() time.Time
+	// Daemon returns what is known of the daemon: its last check is zero before the first.
+	Daemon() renewer.DaemonStatus
 }
 
 // Options say what is served and where.

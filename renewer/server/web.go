@@ -26,7 +26,7 @@ func webHandler(o Options) http.Handler {
 	})
 	mux.HandleFunc("GET /crl/{issuer}", crl(o))
 	mux.HandleFunc("GET /crl/{issuer}/{ca}", crl(o)) // of one that signed before, by the SHA-256 of its certificate
-	pages := page.Handler(page.Options{Source: o.Pages, CheckWithin: o.CheckWithin, Log: o.Log})
+	pages := page.Handler(page.Options{Source: o.Pages, Log: o.Log})
 	for _, route := range page.Routes {
 		mux.Handle(route, pages)
 	}
@@ -90,7 +90,7 @@ func ready(s State, within time.Duration, now time.Time) error {
 	if err := s.Rows(time.Unix(1, 0), func(renewer.Row) bool { return false }); err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	last := s.LastCheck()
+	last := s.Daemon().LastCheck
 	switch age := now.Sub(last); {
 	case last.IsZero():
 		return errors.New("no check has ended yet")

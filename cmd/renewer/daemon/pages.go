@@ -139,10 +139,15 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 
 // Show implements page.Source.
 func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
-	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
-		return p.orphan(name)
+	return p.detail(ctx, name, p.eng.Standing().Waiting)
+}
+
+// detail returns one certificate by its full name, also one that left the fleet file.
+func (a *App) detail(ctx context.Context, name string, waiting map[string]renewer.Waits) (d renewer.Detail, ok bool, err error) {
+	if !a.stays(name) {
+		return a.orphan(name)
 	}
-	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
+	d, err = a.show(ctx, name, waiting)
 	return d, err == nil, err
 }
 
@@ -150,20 +155,28 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 // certificates.
 func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
-	st := renewer.SystemStatus{Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
-	if d := a.daemon.Load(); d != nil {
-		st.Daemon = *d
-		now := a.eng.Standing()
-		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
+	st := renewer.SystemStatus{Daemon: a.daemonStatus(), Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
+	if st.Daemon.Running {
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
-		st.Daemon.Page = pageOf(p.fleet)
+		st.Daemon.Page = PageOf(p.fleet)
 	}
-	st.Daemon.Version, st.Daemon.FleetFile, st.Daemon.Fleet = a.opts.Version, p.fleet.Path, fleetName(p.fleet)
 	st.Issuers = a.issuerStatuses()
 	_, st.Hosts = a.health.all()
 	var err error
 	st.Channels, err = a.notifier.Status()
 	return st, err
+}
+
+// daemonStatus is what is known of the daemon without asking anybody.
+func (a *App) daemonStatus() (st renewer.DaemonStatus) {
+	fleet := a.parts.Load().fleet
+	if d := a.daemon.Load(); d != nil {
+		st = *d
+		now := a.eng.Standing()
+		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
+	}
+	st.Version, st.FleetFile, st.Fleet = a.opts.Version, fleet.Path, fleetName(fleet)
+	return st
 }
 
 // fleetName is the name of a fleet in messages, metrics and page titles: that of the fleet
@@ -180,9 +193,9 @@ func hostName() string {
 	return name
 }
 
-// pageOf is where the status page can be reached: at external_url, or else at the address
+// PageOf is where the status page can be reached: at external_url, or else at the address
 // that it listens on, by this machine's name where that is every address. Empty: nowhere.
-func pageOf(fleet *configs.Fleet) string {
+func PageOf(fleet *configs.Fleet) string {
 	if fleet.HTTP.ExternalURL != "" {
 		return fleet.HTTP.ExternalURL
 	}
@@ -215,7 +228,7 @@ func port(fleet *configs.Fleet) server.Port {
 		Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated,
 		AllowedHosts: slices.Clone(fleet.HTTP.AllowedHosts),
 	}
-	if u, err := url.Parse(pageOf(fleet)); err == nil && u.Host != "" {
+	if u, err := url.Parse(PageOf(fleet)); err == nil && u.Host != "" {
 		p.AllowedHosts = append(p.AllowedHosts, u.Host)
 	}
 	return p

@@ -110,13 +110,13 @@ func TestFleetNameAndPageURL(t *testing.T) {
 	} {
 		f := &configs.Fleet{}
 		f.HTTP.Listen = listen
-		if got := pageOf(f); got != want {
+		if got := PageOf(f); got != want {
 			t.Errorf("listen %q: the page is at %q, want %q", listen, got, want)
 		}
 	}
 	f := &configs.Fleet{}
 	f.HTTP.Listen, f.HTTP.WebConfig = "10.0.0.1:9925", "/etc/renewer/web.yaml"
-	if got := pageOf(f); got != "https://10.0.0.1:9925" {
+	if got := PageOf(f); got != "https://10.0.0.1:9925" {
 		t.Error(got)
 	}
 	if got := fleetName(f); got != host {
@@ -126,7 +126,7 @@ func TestFleetNameAndPageURL(t *testing.T) {
 	if got := port(f).AllowedHosts; !slices.Contains(got, "renewer.example.com") {
 		t.Errorf("links lead to a page that is refused: %q", got)
 	}
-	if pageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
-		t.Error(pageOf(f), fleetName(f))
+	if PageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
+		t.Error(PageOf(f), fleetName(f))
 	}
 }

@@ -44,10 +44,10 @@ func (s *lateState) Channels() []renewer.ChannelStatus {
 	return a.notifier.Live()
 }
 
-func (s *lateState) LastCheck() time.Time {
+func (s *lateState) Daemon() renewer.DaemonStatus {
 	a := s.app.Load()
 	if a == nil {
-		return time.Time{}
+		return renewer.DaemonStatus{}
 	}
-	return a.eng.Standing().LastCheck
+	return a.daemonStatus()
 }

@@ -59,8 +59,8 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 		page.Wave = waves([]renewer.RolloutView{*d.Rollout})[0]
 		page.Wave.count()
 	}
-	if d.Severity(f.Now) != "" {
-		t := newProblem(d.Problem(f.Now))
+	if found, ok := d.Problem(f.Now); ok {
+		t := newProblem(found)
 		page.Problem = &t
 	}
 	for _, view := range d.Placements {

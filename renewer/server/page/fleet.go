@@ -121,15 +121,14 @@ func (w *walk) take(r renewer.Row) error {
 			}
 		}
 	}
-	class := urgency(r, w.now)
-	switch {
-	case class == bad:
+	switch r.Severity(w.now) {
+	case renewer.SeverityCritical:
 		w.withProblems++
 		w.critical++
 		if len(w.problems) < renewer.MostProblems {
 			w.problems = append(w.problems, r)
 		}
-	case class == warn && r.HasProblem():
+	case renewer.SeverityWarning:
 		w.withProblems++
 		if len(w.warnings) < renewer.MostProblems {
 			w.warnings = append(w.warnings, r)
@@ -217,7 +216,7 @@ func (w *walk) counts() []count {
 	for _, s := range statuses[1:] {
 		st := renewer.Status(s)
 		if n := w.statuses[st]; n > 0 || st == renewer.StatusValid {
-			out = append(out, count{markOf(st), n, filter{Status: s}.link("/") + "#certificates"})
+			out = append(out, count{countLook(st), n, filter{Status: s}.link("/") + "#certificates"})
 		}
 	}
 	return out

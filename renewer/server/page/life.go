@@ -34,13 +34,10 @@ func lifeOf(r renewer.Row, now time.Time) *life {
 
 // urgency is the class of a row.
 func urgency(r renewer.Row, now time.Time) string {
-	switch r.Severity(now) {
-	case renewer.SeverityCritical:
-		return bad
-	case renewer.SeverityWarning:
-		return warn
+	if s := r.Severity(now); s != "" {
+		return classOf(s)
 	}
-	return classes[string(r.Status)]
+	return markOf(r.Status).Class
 }
 
 // span of generations on one time axis.

@@ -50,10 +50,8 @@ type Source interface {
 // Options of the pages.
 type Options struct {
 	Source Source
-	// CheckWithin is how old the last check may be before that is a problem.
-	CheckWithin time.Duration
-	Log         *slog.Logger
-	Now         func() time.Time // nil: time.Now
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
 }
 
 // policy lets a browser load the embedded style and script, ask this server

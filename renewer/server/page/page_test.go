@@ -24,12 +24,13 @@ import (
 	"renewer/internal/testfleet"
 	"renewer/renewer"
 	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 var now = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 
 func handler(s Source) http.Handler {
-	return Handler(Options{Source: s, CheckWithin: 30 * time.Minute, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	return Handler(Options{Source: s, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 }
 
 func get(t testing.TB, s Source, path string) (int, string) {
@@ -54,18 +55,18 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 	got := text(page)
 	at := 0
 	for _, want := range []string{ // the worst first
-		"11 problems, 8 critical",
-		"renewer the fleet file was not taken over renewer.yaml:3:1: unknown key", "renewer check",
-		"renewer the last check ended 1 h ago; at most 30 min is expected", "renewer status",
-		"docker@host-d has expired", "renewer renew docker@host-d renewer doctor host-d",
-		"docker@host-e is blocked", "tells why", "renewer show docker@host-e renewer renew docker@host-e renewer doctor host-e",
-		"old-agent is revoked", "renewer renew old-agent",
-		"host-d cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
-		"corp-step is down", "renewer check --online",
-		"hook cannot be told", "renewer notify test hook",
-		"web is not right on host-f", "renewer verify web",
-		"fleet-ca is to get another CA, and that is blocked at stage add_root docker@host-d does not have the root", "renewer ca show fleet-ca",
-		"fleet-ca will not sign for long: its CA CN=Fleet root,O=Example ends in 61 d", "renewer ca show fleet-ca",
+		"11 problems, 3 critical",
+		"renewer : has not checked what is due for 1 h; at most 30 min is expected", "renewer status",
+		"docker@host-d : expired 2 d ago", "renewer show docker@host-d renewer renew docker@host-d",
+		"old-agent : is revoked and still in place", "renewer renew old-agent",
+		"renewer : refused the fleet file renewer.yaml:3:1: unknown key", "renewer check",
+		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
+		"web : was changed on host-f; renewer restores it", "renewer verify web",
+		"host-d : cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
+		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h docker@host-d does not have the root", "renewer ca show fleet-ca",
+		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
+		"corp-step : down", "renewer check --online",
+		"hook : notification failed, not delivering", "renewer notify test hook",
 		"Rollouts in progress docker@host-c", "renewal, generation 4, started 40 s ago", "0 of 2 hosts verified 1 ↻ activated 1 ↻ staged", "activated host-c",
 	} {
 		i := strings.Index(got[at:], want)
@@ -394,7 +395,7 @@ func TestRolloutsOfOneEntryAreOneCard(t *testing.T) {
 	got := text(page)
 	for _, want := range []string{
 		"docker ↻ rolling renewal, started 10 min ago", "25 of 40 hosts verified", "25 ✓ verified 3 ↻ activated 4 ↻ staged 4 – not begun 4 ✕ failed",
-		"4 hosts: window nightly opens", "✕ restoring host-34.example.com activate: docker.service failed", "36 other hosts – pending host-05",
+		"4 hosts: window nightly opens", "✕ restoring host-34.example.com 36 other hosts – pending host-05",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
@@ -521,5 +522,25 @@ func TestForecastIsDrawnAndTold(t *testing.T) {
 	}
 	if _, page = get(t, testfleet.Well(now, 1), "/"); strings.Contains(page, `id="ahead-h"`) {
 		t.Error("a fleet without anything ahead has a chart of it")
+	}
+}
+
+// A colour says what the catalogue says, but for what a step did: that it failed is red.
+func TestColoursAreTheSeverityOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	for _, row := range problems.All() {
+		want := map[problems.Severity]string{problems.Critical: bad, problems.Warning: warn}[row.Severity]
+		if got := newProblem(renewer.Problem{Severity: row.Severity}); got.Class != want {
+			t.Errorf("%s is %s", row.ID, got.Class)
+		}
+		for _, e := range row.Events {
+			if got := eventLook(renewer.Event{Type: renewer.EventType(e)}); got.Class != want && e != string(renewer.EventRolledBack) {
+				t.Errorf("event %s of %s is %s", e, row.ID, got.Class)
+			}
+		}
+	}
+	_, page := get(t, testfleet.EveryState(now), "/hosts/host-d")
+	if !strings.Contains(page, `class="verdict warn"`) || !strings.Contains(page, `class="problem warn"`) {
+		t.Error("a host that cannot be reached is not shown as the warning that it is")
 	}
 }
