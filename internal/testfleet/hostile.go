@@ -5,6 +5,7 @@ import (
 
 	"renewer/renewer"
 	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 // Hostiles are pieces of text that run, break out or mislead where a page does
@@ -26,7 +27,7 @@ func Hostile(now time.Time) *Fleet {
 	for i, text := range Hostiles {
 		d := Certificate(now, text, 10*Day, text)
 		d.CommonName, d.SANs, d.Issuer, d.LastError, d.Hint, d.Profile = text, []string{text}, text, text, text, text
-		d.Status = renewer.StatusBlocked
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
 		d.Chain[0].Subject, d.Chain[0].Issuer, d.Chain[0].SANs = text, text, []string{text}
 		d.Chain[0].Usages, d.Chain[0].Key, d.Chain[0].Signature, d.Chain[0].Serial = []string{text}, text, text, text
 		onHost(&d, 0, text, func(h *renewer.HostRow) { h.Error, h.Served = text, text })

@@ -18,6 +18,7 @@ import (
 
 	"renewer/internal/testfleet"
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 var everyPage = []string{
@@ -160,7 +161,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	top := evaluated[float64](b, `input.getBoundingClientRect().top`)
 	f.With(func(f *testfleet.Fleet) {
 		d := testfleet.Certificate(now, "extra-07", 5*testfleet.Day, "host-a")
-		d.Status = renewer.StatusBlocked
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
 		f.Put(d)
 		f.Log = append(f.Log, renewer.Event{Seq: 99, Time: now, Type: renewer.EventRolloutBlocked, Certificate: "extra-07", Message: "freshly blocked"})
 	})
@@ -171,7 +172,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	if !evaluated[bool](b, `kept.isConnected && kept.textContent.includes("blocked")`) {
 		t.Error("the row was replaced, and not changed")
 	}
-	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "10 problems, 7 critical") {
+	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "10 problems, 2 critical") {
 		t.Errorf("the live region said %q", said)
 	}
 	if now := evaluated[float64](b, `input.getBoundingClientRect().top`); now-top > 1 || top-now > 1 {

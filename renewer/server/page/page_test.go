@@ -281,7 +281,8 @@ func TestPagesOfALargeFleetAreSmall(t *testing.T) {
 	t.Parallel()
 	well, all := testfleet.Well(now, many10k), testfleet.Well(now, many10k)
 	for name, d := range all.Details { // the worst day: nothing works
-		d.Status, d.LastError, d.Hint = renewer.StatusBlocked, strings.Repeat("no route to host; ", 20), "is it up?"
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
+		d.LastError, d.Hint = strings.Repeat("no route to host; ", 20), "is it up?"
 		d.Hosts[0].Error = d.LastError
 		all.Details[name] = d
 	}
