@@ -59,11 +59,11 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 		"renewer : has not checked what is due for 1 h; at most 30 min is expected", "renewer status",
 		"docker@host-d : expired 2 d ago", "renewer show docker@host-d renewer renew docker@host-d",
 		"old-agent : is revoked and still in place", "renewer renew old-agent",
-		"renewer : refused the fleet file renewer.yaml:3:1: unknown key", "renewer check",
+		"renewer : refused the fleet file", "renewer.yaml:3:1: unknown key", "renewer check",
 		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
 		"web : was changed on host-f; renewer restores it", "renewer verify web",
-		"host-d : cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
-		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h docker@host-d does not have the root", "renewer ca show fleet-ca",
+		"host-d : cannot be reached", "dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
+		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h", "docker@host-d does not have the root", "renewer ca show fleet-ca",
 		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
 		"corp-step : down", "renewer check --online",
 		"hook : notification failed, not delivering", "renewer notify test hook",
@@ -263,7 +263,7 @@ func TestAssetsAreAskedForOnce(t *testing.T) {
 func TestTimesAreToldAsPeopleDo(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "now", 900 * time.Millisecond: "now", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
+		0: "now", 900 * time.Millisecond: "in less than 1 s", -900 * time.Millisecond: "less than 1 s ago", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
 		48 * time.Hour: "in 2 d", -29 * day: "29 d ago", 400 * day: "in 1 y 35 d", 3650 * day: "in 10 y",
 	} {
 		if got := relative(d); got != want {
@@ -430,7 +430,7 @@ func TestTextOfAProblemIsShownOnce(t *testing.T) {
 
 func TestWhatHasExpiredSaysSince(t *testing.T) {
 	t.Parallel()
-	for ago, want := range map[time.Duration]string{58 * time.Second: "58 s ago", 400 * time.Millisecond: "just now", 3 * time.Hour: "3 h ago"} {
+	for ago, want := range map[time.Duration]string{58 * time.Second: "58 s ago", 400 * time.Millisecond: "less than 1 s ago", 3 * time.Hour: "3 h ago"} {
 		f := &testfleet.Fleet{}
 		d := testfleet.Certificate(now, "web", 90*testfleet.Day+ago, "host-a")
 		d.Status = renewer.StatusExpired

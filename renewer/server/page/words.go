@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"strings"
@@ -47,11 +48,9 @@ func (c clock) When(t time.Time) moment {
 
 // relative tells a time from now: "in 29 d", "in 1 h 5 min", "3 d ago".
 func relative(d time.Duration) string {
-	s := renewer.Span(d.Abs())
+	s := cmp.Or(renewer.Span(d.Abs()), "less than 1 s")
 	switch {
-	case s == "" && d < 0:
-		return "just now"
-	case s == "":
+	case d == 0:
 		return "now"
 	case d < 0:
 		return s + " ago"
