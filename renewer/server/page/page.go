@@ -21,6 +21,8 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"renewer/internal/plaintext"
@@ -121,7 +123,7 @@ type frame struct {
 	Daemon  renewer.DaemonStatus
 	Refresh int // seconds until the script asks again
 	Page    any
-	said    map[string]bool
+	said    map[string][]string // by certificate
 }
 
 // part is a piece of a page.
@@ -132,17 +134,29 @@ type part struct {
 
 func (f frame) whole() frame { return f }
 
-// First reports whether a text about a certificate, or about it on a host, is on
-// the page for the first time. The problem, the rollout and the host of one failure
-// have the same text, which is shown once.
-func (f frame) First(certificate, host, text string) bool {
+// New returns what the page does not have yet of a text about a certificate, or about
+// it on a host. The problem, the rollout and the host of one failure have the same text,
+// or one that goes on after it; each part is shown once.
+func (f frame) New(certificate, host, text string) string {
 	if text == "" {
-		return false
+		return ""
 	}
-	alone, onHost := certificate+"\n"+text, certificate+"\n"+host+": "+text
-	known := f.said[alone] || f.said[onHost]
-	f.said[alone], f.said[onHost] = true, true
-	return !known
+	said, full := f.said[certificate], text
+	if host != "" {
+		full = host + ": " + text
+	}
+	if slices.Contains(said, text) || slices.Contains(said, full) {
+		return ""
+	}
+	f.said[certificate] = append(said, full)
+	for _, known := range said {
+		for _, t := range []string{text, full} {
+			if rest, ok := strings.CutPrefix(t, known+"; "); ok {
+				return rest
+			}
+		}
+	}
+	return text
 }
 
 // Seconds between two looks of the script at the same page.
@@ -179,7 +193,7 @@ type failure struct {
 // sent, so that what fails is an error page and not half of a page.
 func (p *pages) show(name string, read func(*http.Request, *frame) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f := frame{clock: clock{p.Now()}, Refresh: refresh, said: map[string]bool{}}
+		f := frame{clock: clock{p.Now()}, Refresh: refresh, said: map[string][]string{}}
 		var out bytes.Buffer
 		status, tmpl := http.StatusOK, name
 		data, err := read(r, &f)

@@ -545,3 +545,21 @@ func TestColoursAreTheSeverityOfTheCatalogue(t *testing.T) {
 		t.Error("a host that cannot be reached is not shown as the warning that it is")
 	}
 }
+
+func TestWhatFollowsAKnownTextIsShownAlone(t *testing.T) {
+	t.Parallel()
+	f := frame{said: map[string][]string{}}
+	for _, c := range []struct{ certificate, host, text, want string }{
+		{"web", "", "a: the unit failed", "a: the unit failed"},
+		{"web", "a", "the unit failed", ""},
+		{"web", "a", "the unit failed; there is nothing to restore", "there is nothing to restore"},
+		{"web", "a", "the unit failed; there is nothing to restore", ""},
+		{"web", "b", "the unit failed", "the unit failed"},
+		{"api", "a", "the unit failed", "the unit failed"},
+		{"web", "a", "", ""},
+	} {
+		if got := f.New(c.certificate, c.host, c.text); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}

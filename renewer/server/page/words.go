@@ -197,7 +197,7 @@ func waitLook(w renewer.Waiting) look {
 	case renewer.WaitUnreachable, renewer.WaitBackoff:
 		l.Class, l.Sign = warn, signs[warn]
 	case renewer.WaitPerson:
-		l.Class, l.Sign = bad, signs[bad]
+		l = look{bad, signs[bad], "blocked"}
 	}
 	return l
 }
