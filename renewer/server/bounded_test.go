@@ -109,7 +109,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		for answered := range all {
 			synctest.Wait()
-			if got, want := at.Load(), min(most, all-int32(answered)); got != want || end.Load() != int32(answered) { //nolint:gosec // few
+			if got, want := at.Load(), min(most, all-int32(answered)); got != want || end.Load() != int32(answered) {
 				t.Errorf("%d are being answered after %d answers; want %d", got, end.Load(), want)
 			}
 			next <- struct{}{}

@@ -87,7 +87,7 @@ func (p pages) Forecast(ctx context.Context) (forecast.Forecast, error) {
 	defer cancel()
 	f, err := p.App.Forecast(ctx, forecast.Request{For: page.Ahead})
 	if err != nil {
-		return *last, nil //nolint:nilerr // the page is shown without it
+		return *last, nil // the page is shown without it
 	}
 	p.ahead.last.Store(&f)
 	return f, nil

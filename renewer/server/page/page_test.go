@@ -503,7 +503,8 @@ func TestForecastIsDrawnAndTold(t *testing.T) {
 	at := func(d time.Duration) time.Time { return now.Add(d) }
 	f := testfleet.Well(now, 1)
 	f.Ahead = forecast.Forecast{From: now, Until: now.Add(Ahead), Events: []forecast.Event{
-		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "web"}, {Time: at(2 * day), Kind: forecast.Renewal, Certificate: "api"},
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "web"},
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "api"},
 		{Time: at(2*day + time.Hour), Kind: forecast.Restart, Host: "host-a", Window: "nightly"},
 		{Time: at(30 * day), Kind: forecast.CAExpires, Issuer: "fleet-ca", Reason: "CN=Fleet root"},
 		{Time: at(31 * day), Kind: forecast.Expires, Certificate: "web"},
