@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// http reads the port of metrics, health and status page. Who may read it is
-// asked for where other machines can reach it: that nobody is asked has to be
-// said, and is not what a forgotten key means.
+// http reads the port of metrics, health and status page. Where other machines can
+// reach it, a password or a client certificate is required, unless the file says
+// otherwise: a forgotten key opens nothing.
 func (l *loader) http(f *Fleet, s settings) {
 	f.HTTP.Listen, f.HTTP.WebConfig = getOr(s, "listen", defaultListen), get[string](s, "web_config")
 	f.HTTP.AllowUnauthenticated = get[bool](s, "allow_unauthenticated")

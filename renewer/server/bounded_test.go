@@ -42,7 +42,7 @@ func request(t *testing.T, c net.Conn, path string) string {
 	return fmt.Sprint(resp.StatusCode, " ", string(body))
 }
 
-// Whoever holds all connections open and asks nothing locks no one out.
+// Connections that are held open without a request lock out no scrape.
 func TestScrapeWorksBesideIdleConnections(t *testing.T) {
 	t.Parallel()
 	st := &fakeState{last: time.Now()}

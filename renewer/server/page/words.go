@@ -202,7 +202,7 @@ func waitLook(w renewer.Waiting) look {
 	return l
 }
 
-// firstEnd is when the first of an issuer's CA certificates ends.
+// firstEnd is when the first of an issuer's CA certificates expires.
 func firstEnd(cas []renewer.CAStatus) (end time.Time) {
 	for _, ca := range cas {
 		if end.IsZero() || ca.NotAfter.Before(end) {
