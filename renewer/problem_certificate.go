@@ -153,8 +153,8 @@ func (r Row) Severity(now time.Time) Severity {
 	return problems.Of(id).Severity
 }
 
-// problem is what the rollout of a record says of itself; empty for nothing.
-func (rec Record) problem() problems.ID {
+// Problem is what the rollout of a record says of itself; empty for nothing.
+func (rec Record) Problem() problems.ID {
 	r := rec.Rollout
 	switch {
 	case r == nil, r.Phase == PhaseDone, r.Phase == PhaseSuperseded:

@@ -157,3 +157,24 @@ func TestTheWorstProblemIsTheWorst(t *testing.T) {
 		}
 	})
 }
+
+func TestFindingsOfTheDoctorNameTheirProblem(t *testing.T) {
+	t.Parallel()
+	found := renewer.Cataloged([]renewer.Finding{
+		{Check: "reach", Host: "a", Level: renewer.FindingFail},
+		{Check: "reach", Host: "b", Level: renewer.FindingOK},
+		{Check: "blocked", Certificate: "web", Level: renewer.FindingFail, Problem: problems.RolledBack, Fix: "renewer renew web"},
+		{Check: "disk", Host: "a", Level: renewer.FindingWarn, Fix: "make room"},
+	})
+	for i, want := range []struct {
+		id           problems.ID
+		runbook, fix string
+	}{
+		{problems.HostUnreachable, "RenewerHostUnreachable", "renewer status"},
+		{}, {problems.RolledBack, "RenewerRolledBack", "renewer renew web"}, {"", "", "make room"},
+	} {
+		if f := found[i]; f.Problem != want.id || f.Runbook != want.runbook || f.Fix != want.fix {
+			t.Errorf("%+v", f)
+		}
+	}
+}
