@@ -59,7 +59,7 @@ const notifyStuck = 2 * time.Hour
 // Problems gathers what needs attention, the worst first: certificates has those
 // of them already.
 func Problems(s SystemStatus, certificates []Problem, now time.Time) []Problem {
-	list := append([]Problem{}, slices.Concat(s.Daemon.problems(now), certificates, hostProblems(s.Hosts), s.others(now))...)
+	list := append([]Problem{}, slices.Concat(s.Daemon.problems(now), certificates, hostProblems(s.Hosts, now), s.others(now))...)
 	slices.SortStableFunc(list, func(a, b Problem) int { return cmp.Compare(a.Severity, b.Severity) }) // critical, warning
 	return list
 }
@@ -96,7 +96,8 @@ func (d DaemonStatus) problems(now time.Time) (list []Problem) {
 	}
 	if d.FleetError != "" {
 		p := newProblem(problems.FleetFileRefused, "daemon", "renewer", problems.Names{})
-		p.What, p.Error, p.Hint = "refused the fleet file", d.FleetError, "the last good fleet file stays in effect"
+		p.What, p.Since = "refused the fleet file"+agoText(d.FleetErrorAt, now), d.FleetErrorAt
+		p.Error, p.Hint = d.FleetError, "the last good fleet file stays in effect"
 		list = append(list, p)
 	}
 	return list
@@ -141,7 +142,7 @@ func (c ChannelStatus) problems(now time.Time) []Problem {
 	return []Problem{p}
 }
 
-func hostProblems(hosts []HostStatus) (list []Problem) {
+func hostProblems(hosts []HostStatus, now time.Time) (list []Problem) {
 	more := 0
 	for _, h := range hosts {
 		switch {
@@ -150,7 +151,7 @@ func hostProblems(hosts []HostStatus) (list []Problem) {
 			more++
 		default:
 			p := newProblem(problems.HostUnreachable, "host", h.Name, problems.Names{Host: h.Name})
-			p.What, p.Error, p.Hint = "cannot be reached", h.Error, h.Hint
+			p.What, p.Since, p.Error, p.Hint = "cannot be reached"+forSpan(h.Since, now), h.Since, h.Error, h.Hint
 			list = append(list, p)
 		}
 	}
@@ -168,6 +169,13 @@ func forSpan(since, now time.Time) string {
 		return ""
 	}
 	return " for " + Span(now.Sub(since))
+}
+
+func agoText(at, now time.Time) string {
+	if at.IsZero() || Span(now.Sub(at)) == "" {
+		return ""
+	}
+	return " " + Span(now.Sub(at)) + " ago"
 }
 
 // ExpiresText says when something expires or expired, from now.

@@ -74,6 +74,9 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 	failed := false
 	for i := range r.Hosts {
 		h := &r.Hosts[i]
+		if r.Wrong(*h) && !h.ServedEnd.IsZero() && !h.ServedEnd.After(now) && r.Status != StatusExpired {
+			yield(problems.ServedExpired, h)
+		}
 		if id := r.problemOn(h, now); id != "" {
 			yield(id, h)
 			failed = true
@@ -97,8 +100,6 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	switch {
 	case h.State == HostRolledBack && r.RolloutProblem == problems.RolledBack:
 		return problems.RolledBack
-	case wrong && !h.ServedEnd.IsZero() && !h.ServedEnd.After(now) && r.Status != StatusExpired:
-		return problems.ServedExpired
 	case wrong && h.State != HostBlocked && now.Sub(latest(h.DriftedAt, h.VerifiedAt)) > differsFor:
 		return problems.ServedDiffers
 	case wrong && h.State != HostBlocked, h.State == HostDrifted:
@@ -152,8 +153,8 @@ func (r Row) Severity(now time.Time) Severity {
 	return problems.Of(id).Severity
 }
 
-// problem is what the rollout of a record says of itself; empty for nothing.
-func (rec Record) problem() problems.ID {
+// Problem is what the rollout of a record says of itself; empty for nothing.
+func (rec Record) Problem() problems.ID {
 	r := rec.Rollout
 	switch {
 	case r == nil, r.Phase == PhaseDone, r.Phase == PhaseSuperseded:

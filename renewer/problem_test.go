@@ -1,4 +1,4 @@
-package renewer
+package renewer_test
 
 import (
 	"os"
@@ -9,62 +9,24 @@ import (
 
 	"pgregory.net/rapid"
 
+	"renewer/internal/testfleet"
+	"renewer/renewer"
 	"renewer/renewer/problems"
 )
 
+var t0 = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+const aDay = 24 * time.Hour
+
 // opening are details of certificates that have a problem at t0, by its id.
-func opening() map[problems.ID]Detail {
-	fresh := func() Row {
-		return Row{
-			Name: "web", Status: StatusValid, NotBefore: t0.Add(-30 * aDay), NotAfter: t0.Add(60 * aDay), RenewAt: t0.Add(30 * aDay),
-			Hosts: []HostRow{{Name: "a", State: HostVerified, Served: "ff", Matches: true, VerifiedAt: t0.Add(-time.Minute)}},
+func opening() map[problems.ID]renewer.Detail {
+	out := map[problems.ID]renewer.Detail{}
+	for id, f := range testfleet.Open(t0) {
+		if d, ok := f.Details["web"]; ok && problems.Of(id).NoStatus == "" {
+			out[id] = d
 		}
 	}
-	of := func(change func(r *Row, h *HostRow)) Detail {
-		r := fresh()
-		change(&r, &r.Hosts[0])
-		return Detail{Row: r}
-	}
-	ends := func(left, margin time.Duration) Detail {
-		return of(func(r *Row, _ *HostRow) {
-			r.Status, r.NotAfter = StatusDue, t0.Add(left)
-			r.NotBefore, r.RenewAt = r.NotAfter.Add(-90*aDay), r.NotAfter.Add(-margin)
-		})
-	}
-	rollout := func(id problems.ID, state HostState) Detail {
-		return of(func(r *Row, h *HostRow) {
-			r.Status, r.RolloutProblem, h.State, h.Error = StatusBlocked, id, state, "refused"
-		})
-	}
-	return map[problems.ID]Detail{
-		problems.CertificateExpired:      of(func(r *Row, _ *HostRow) { r.Status, r.NotAfter = StatusExpired, t0.Add(-58*time.Second) }),
-		problems.RevokedInUse:            of(func(r *Row, _ *HostRow) { r.Status = StatusRevoked }),
-		problems.RestoreFailed:           rollout(problems.RestoreFailed, HostBlocked),
-		problems.RolledBack:              rollout(problems.RolledBack, HostRolledBack),
-		problems.RolloutBlocked:          rollout(problems.RolloutBlocked, HostVerified),
-		problems.CertificateExpiringSoon: ends(2*aDay, 30*aDay),
-		problems.CertificateExpiring:     ends(10*aDay, 30*aDay),
-		problems.RenewalOverdue:          ends(20*aDay, 30*aDay),
-		problems.ServedExpired:           of(func(_ *Row, h *HostRow) { h.Matches, h.ServedEnd, h.State = false, t0.Add(-time.Hour), HostDrifted }),
-		problems.ServedDiffers: of(func(_ *Row, h *HostRow) {
-			h.Matches, h.State, h.DriftedAt = false, HostDrifted, t0.Add(-time.Hour)
-			h.VerifiedAt = h.DriftedAt
-		}),
-		problems.Drifted: of(func(_ *Row, h *HostRow) { h.Matches, h.State, h.DriftedAt = false, HostDrifted, t0.Add(-time.Minute) }),
-		problems.ServedUnproven: of(func(r *Row, h *HostRow) {
-			r.Status, h.State, h.Error, h.Matches = StatusBlocked, HostBlocked, "refused", false
-		}),
-		problems.NeverIssued: of(func(r *Row, h *HostRow) {
-			*r = Row{Name: "web", Status: StatusPending, RolloutProblem: problems.RenewalFailed, Hosts: r.Hosts}
-			*h = HostRow{Name: "a", State: HostPending}
-		}),
-		problems.RenewalFailed: of(func(r *Row, h *HostRow) { r.Status, h.Error = StatusRenewing, "no space" }),
-		problems.GateWaiting: of(func(r *Row, _ *HostRow) {
-			r.Status, r.Gate = StatusRenewing, &Waiting{By: "b", Text: "app on b does not have the root", Since: t0.Add(-time.Hour)}
-		}),
-		problems.OrphanedExpiring: of(func(r *Row, _ *HostRow) { r.Status, r.NotAfter = StatusOrphaned, t0.Add(5*aDay) }),
-		problems.ProofOld:         of(func(_ *Row, h *HostRow) { h.VerifiedAt = t0.Add(-4 * aDay) }),
-	}
+	return out
 }
 
 func TestEachProblemOfACertificateIsThatOfItsRow(t *testing.T) {
@@ -95,11 +57,11 @@ func TestAProblemSaysWhenInPlainWords(t *testing.T) {
 	t.Parallel()
 	states := opening()
 	blocked := states[problems.RolloutBlocked]
-	retry := Rollout{Phase: PhaseBlocked, EndedAt: t0.Add(-3 * time.Minute)}
-	blocked.Rollout = &RolloutView{retry, Waits{{Kind: WaitPerson, Since: t0.Add(-3 * time.Minute), Until: t0.Add(5 * time.Hour)}}}
+	retry := renewer.Rollout{Phase: renewer.PhaseBlocked, EndedAt: t0.Add(-3 * time.Minute)}
+	blocked.Rollout = &renewer.RolloutView{Rollout: retry, Waiting: renewer.Waits{{Kind: renewer.WaitPerson, Since: t0.Add(-3 * time.Minute), Until: t0.Add(5 * time.Hour)}}}
 	guarded := states[problems.RolloutBlocked]
-	guarded.Rollout = &RolloutView{Rollout{Phase: PhaseRolling}, Waits{{Kind: WaitGuard, Host: "a", Since: t0.Add(-2 * aDay)}}}
-	for want, d := range map[string]Detail{
+	guarded.Rollout = &renewer.RolloutView{Rollout: renewer.Rollout{Phase: renewer.PhaseRolling}, Waiting: renewer.Waits{{Kind: renewer.WaitGuard, Host: "a", Since: t0.Add(-2 * aDay)}}}
+	for want, d := range map[string]renewer.Detail{
 		"expired 58 s ago":                                          states[problems.CertificateExpired],
 		"expires in 2 d and was not renewed":                        states[problems.CertificateExpiringSoon],
 		"renewal overdue for 10 d, expires in 20 d":                 states[problems.RenewalOverdue],
@@ -123,17 +85,17 @@ func TestAProblemSaysWhenInPlainWords(t *testing.T) {
 
 func TestProblemsOfTheSystemAreThoseOfTheirRows(t *testing.T) {
 	t.Parallel()
-	st := SystemStatus{
-		Daemon:   DaemonStatus{FleetError: "unknown key", LastCheck: t0.Add(-time.Hour), CheckWithin: 30 * time.Minute},
-		Issuers:  []IssuerStatus{{Name: "ca", Since: t0.Add(-time.Hour), Rotation: &RotationView{Stage: "add_root", Blocked: true}, CAs: []CAStatus{{"CN=soon", t0.Add(20 * aDay)}, {"CN=later", t0.Add(80 * aDay)}, {"CN=over", t0.Add(-time.Second)}, {"CN=long", t0.Add(800 * aDay)}}}},
-		Channels: []ChannelStatus{{Name: "hook", LastError: "500"}, {Name: "mail"}, {Name: "stuck", WaitingSince: t0.Add(-3 * time.Hour)}},
+	st := renewer.SystemStatus{
+		Daemon:   renewer.DaemonStatus{FleetError: "unknown key", LastCheck: t0.Add(-time.Hour), CheckWithin: 30 * time.Minute},
+		Issuers:  []renewer.IssuerStatus{{Name: "ca", Since: t0.Add(-time.Hour), Rotation: &renewer.RotationView{Stage: "add_root", Blocked: true}, CAs: []renewer.CAStatus{{Subject: "CN=soon", NotAfter: t0.Add(20 * aDay)}, {Subject: "CN=later", NotAfter: t0.Add(80 * aDay)}, {Subject: "CN=over", NotAfter: t0.Add(-time.Second)}, {Subject: "CN=long", NotAfter: t0.Add(800 * aDay)}}}},
+		Channels: []renewer.ChannelStatus{{Name: "hook", LastError: "500"}, {Name: "mail"}, {Name: "stuck", WaitingSince: t0.Add(-3 * time.Hour)}},
 	}
-	for range MostProblems + 2 {
-		st.Hosts = append(st.Hosts, HostStatus{Name: "h"})
+	for range renewer.MostProblems + 2 {
+		st.Hosts = append(st.Hosts, renewer.HostStatus{Name: "h"})
 	}
 	want := map[problems.ID]int{
 		problems.CheckNotRunning: 1, problems.FleetFileRefused: 1, problems.IssuerDown: 1, problems.CARotationBlocked: 1,
-		problems.CAExpiringSoon: 2, problems.CAExpiring: 1, problems.NotifyFailing: 1, problems.NotifyStuck: 1, problems.HostUnreachable: MostProblems + 2,
+		problems.CAExpiringSoon: 2, problems.CAExpiring: 1, problems.NotifyFailing: 1, problems.NotifyStuck: 1, problems.HostUnreachable: renewer.MostProblems + 2,
 	}
 	for id, n := range st.Count(t0) {
 		if n != want[id] {
@@ -144,8 +106,8 @@ func TestProblemsOfTheSystemAreThoseOfTheirRows(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not counted: %v", want)
 	}
-	list := Problems(st, nil, t0)
-	if !slices.IsSortedFunc(list, func(a, b Problem) int { return strings.Compare(string(a.Severity), string(b.Severity)) }) {
+	list := renewer.Problems(st, nil, t0)
+	if !slices.IsSortedFunc(list, func(a, b renewer.Problem) int { return strings.Compare(string(a.Severity), string(b.Severity)) }) {
 		t.Error("the worst does not come first")
 	}
 	var hosts int
@@ -157,10 +119,10 @@ func TestProblemsOfTheSystemAreThoseOfTheirRows(t *testing.T) {
 			hosts++
 		}
 	}
-	if hosts != MostProblems+1 {
+	if hosts != renewer.MostProblems+1 {
 		t.Errorf("%d lines about hosts", hosts)
 	}
-	if got := Problems(SystemStatus{}, nil, t0); got == nil || len(got) > 0 {
+	if got := renewer.Problems(renewer.SystemStatus{}, nil, t0); got == nil || len(got) > 0 {
 		t.Errorf("a fleet that is well: %+v", got)
 	}
 }
@@ -168,30 +130,51 @@ func TestProblemsOfTheSystemAreThoseOfTheirRows(t *testing.T) {
 // Whatever a row holds, its worst problem is one of those that are open, and none is worse.
 func TestTheWorstProblemIsTheWorst(t *testing.T) {
 	t.Parallel()
-	statuses := []Status{StatusPending, StatusValid, StatusDue, StatusRenewing, StatusBlocked, StatusExpired, StatusRevoked, StatusOrphaned}
-	states := []HostState{HostPending, HostStaged, HostActivated, HostVerified, HostRolledBack, HostBlocked, HostDrifted, HostUnknown}
+	statuses := []renewer.Status{renewer.StatusPending, renewer.StatusValid, renewer.StatusDue, renewer.StatusRenewing, renewer.StatusBlocked, renewer.StatusExpired, renewer.StatusRevoked, renewer.StatusOrphaned}
+	states := []renewer.HostState{renewer.HostPending, renewer.HostStaged, renewer.HostActivated, renewer.HostVerified, renewer.HostRolledBack, renewer.HostBlocked, renewer.HostDrifted, renewer.HostUnknown}
 	rapid.Check(t, func(t *rapid.T) {
 		at := func(label string) time.Time {
 			return t0.Add(time.Duration(rapid.IntRange(-40, 90).Draw(t, label)) * aDay)
 		}
-		r := Row{Name: "web", Status: rapid.SampledFrom(statuses).Draw(t, "status"), NotBefore: t0.Add(-50 * aDay), NotAfter: at("end"), RenewAt: at("renew")}
+		r := renewer.Row{Name: "web", Status: rapid.SampledFrom(statuses).Draw(t, "status"), NotBefore: t0.Add(-50 * aDay), NotAfter: at("end"), RenewAt: at("renew")}
 		r.RolloutProblem = rapid.SampledFrom([]problems.ID{"", problems.RolloutBlocked, problems.RolledBack, problems.RestoreFailed, problems.RenewalFailed}).Draw(t, "rollout")
 		for range rapid.IntRange(0, 3).Draw(t, "hosts") {
-			r.Hosts = append(r.Hosts, HostRow{
+			r.Hosts = append(r.Hosts, renewer.HostRow{
 				Name: "h", State: rapid.SampledFrom(states).Draw(t, "state"), Matches: rapid.Bool().Draw(t, "matches"), Served: rapid.SampledFrom([]string{"", "ff"}).Draw(t, "served"),
 				Error: rapid.SampledFrom([]string{"", "no"}).Draw(t, "error"), ServedEnd: at("served end"), VerifiedAt: at("verified"),
 			})
 		}
 		worst, _ := r.Worst(t0)
 		found := false
-		r.Problems(t0, func(id problems.ID, _ *HostRow) {
+		r.Problems(t0, func(id problems.ID, _ *renewer.HostRow) {
 			found = found || id == worst
 			if problems.Rank(id) < problems.Rank(worst) {
 				t.Fatalf("%s is worse than %s", id, worst)
 			}
 		})
-		if p, ok := (Detail{Row: r}).Problem(t0); ok != (worst != "") || ok && (p.ID != worst || p.What == "" || !found) {
+		if p, ok := (renewer.Detail{Row: r}).Problem(t0); ok != (worst != "") || ok && (p.ID != worst || p.What == "" || !found) {
 			t.Fatalf("%s: %+v", worst, p)
 		}
 	})
+}
+
+func TestFindingsOfTheDoctorNameTheirProblem(t *testing.T) {
+	t.Parallel()
+	found := renewer.Cataloged([]renewer.Finding{
+		{Check: "reach", Host: "a", Level: renewer.FindingFail},
+		{Check: "reach", Host: "b", Level: renewer.FindingOK},
+		{Check: "blocked", Certificate: "web", Level: renewer.FindingFail, Problem: problems.RolledBack, Fix: "renewer renew web"},
+		{Check: "disk", Host: "a", Level: renewer.FindingWarn, Fix: "make room"},
+	})
+	for i, want := range []struct {
+		id           problems.ID
+		runbook, fix string
+	}{
+		{problems.HostUnreachable, "RenewerHostUnreachable", "renewer status"},
+		{}, {problems.RolledBack, "RenewerRolledBack", "renewer renew web"}, {"", "", "make room"},
+	} {
+		if f := found[i]; f.Problem != want.id || f.Runbook != want.runbook || f.Fix != want.fix {
+			t.Errorf("%+v", f)
+		}
+	}
 }

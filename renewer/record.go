@@ -218,7 +218,7 @@ func (r Row) At(now time.Time) Row {
 func NewRow(c Certificate, rec Record, gen *Generation) Row {
 	row := Row{
 		Name: c.Name, Issuer: c.Issuer, Status: rec.status(c, gen), CommonName: c.CommonName,
-		SANs: append([]string{}, c.SANs...), Key: c.Key, Hosts: make([]HostRow, 0, len(c.Placements)), RolloutProblem: rec.problem(),
+		SANs: append([]string{}, c.SANs...), Key: c.Key, Hosts: make([]HostRow, 0, len(c.Placements)), RolloutProblem: rec.Problem(),
 	}
 	if gen != nil {
 		row.Generation, row.Serial, row.Fingerprint = gen.Number, gen.Serial, gen.Fingerprint

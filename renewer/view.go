@@ -126,15 +126,16 @@ type SystemStatus struct {
 
 // DaemonStatus is about the process and its scheduler.
 type DaemonStatus struct {
-	Running    bool      `json:"running"`
-	Fleet      string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
-	PID        int       `json:"pid,omitempty"`
-	Version    string    `json:"version"`
-	FleetFile  string    `json:"fleet_file"`
-	Page       string    `json:"page,omitempty"`        // where the status page is served
-	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
-	StartedAt  time.Time `json:"started_at,omitzero"`
-	LastCheck  time.Time `json:"last_check,omitzero"`
+	Running      bool      `json:"running"`
+	Fleet        string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
+	PID          int       `json:"pid,omitempty"`
+	Version      string    `json:"version"`
+	FleetFile    string    `json:"fleet_file"`
+	Page         string    `json:"page,omitempty"`        // where the status page is served
+	FleetError   string    `json:"fleet_error,omitempty"` // of the last reload that failed
+	FleetErrorAt time.Time `json:"fleet_error_at,omitzero"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	LastCheck    time.Time `json:"last_check,omitzero"`
 	// CheckWithin is how old LastCheck may be; 0: there is no schedule.
 	CheckWithin time.Duration `json:"-"`
 	NextCheck   time.Time     `json:"next_check,omitzero"`
@@ -177,11 +178,12 @@ type CAStatus struct {
 
 // HostStatus is one host's health.
 type HostStatus struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`
-	Up    bool   `json:"up"`
-	Error string `json:"error,omitempty"`
-	Hint  string `json:"hint,omitempty"`
+	Name  string    `json:"name"`
+	Type  string    `json:"type"`
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since,omitzero"` // when Up last changed, or was first seen
+	Error string    `json:"error,omitempty"`
+	Hint  string    `json:"hint,omitempty"`
 }
 
 // ChannelStatus is one way to notify people.

@@ -64,9 +64,14 @@ func (c *cli) findings(found []renewer.Finding) error {
 	}
 	if c.format.table() {
 		for _, f := range shown {
-			if f.Fix != "" && !fixes {
-				fmt.Fprintf(c.errOut, "hint: %s: %s\n", strings.TrimSpace(f.Host+" "+f.Check), f.Fix)
+			if f.Fix == "" || fixes {
+				continue
 			}
+			runbook := ""
+			if f.Runbook != "" {
+				runbook = " (runbook: " + f.Runbook + ")"
+			}
+			fmt.Fprintf(c.errOut, "hint: %s: %s%s\n", strings.TrimSpace(f.Host+" "+f.Check), f.Fix, runbook)
 		}
 		c.say("%s, %d passed", count(len(found), "check"), passed)
 	}

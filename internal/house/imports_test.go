@@ -69,7 +69,7 @@ var rooms = []room{
 	{path: leaves},
 	// Test houses know the domain's words.
 	{path: "internal/testdocker", may: below},
-	{path: "internal/testfleet", may: below},
+	{path: "internal/testfleet", may: append([]string{"renewer/forecast"}, below...)},
 	{path: "internal/testacme", may: below},
 	{path: "internal/teststepca", may: below},
 	{path: domain, may: []string{catalogue}, standardOnly: true},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 	"renewer/renewer/problems"
 )
 
@@ -177,6 +178,17 @@ func EveryState(now time.Time) *Fleet {
 	d.Row = renewer.Row{Name: d.Name, Issuer: "corp-step", Status: renewer.StatusPending, CommonName: d.Name, SANs: d.SANs, Key: d.Key, Hosts: []renewer.HostRow{{Name: "host-b", State: renewer.HostPending}}}
 	d.Chain, d.Generations, d.Placements[0].HostRow = nil, nil, d.Hosts[0]
 	f.Put(d)
+
+	f.Ahead = forecast.Forecast{From: now, Until: now.Add(8 * forecast.Week)}
+	for i := range 24 {
+		at := now.Add(time.Duration(i*i) * 2 * time.Hour)
+		f.Ahead.Events = append(f.Ahead.Events,
+			forecast.Event{Time: at, Kind: forecast.Renewal, Certificate: "docker@host-b", Issuer: "fleet-ca"},
+			forecast.Event{Time: at.Add(time.Hour), Kind: forecast.Restart, Certificate: "docker@host-b", Host: "host-b", Window: []string{"", "nightly"}[i%2]})
+	}
+	f.Ahead.Events = append(f.Ahead.Events,
+		forecast.Event{Time: now.Add(26 * Day), Kind: forecast.Expires, Certificate: "docker@host-e", Host: "host-e", Reason: "blocked until then"},
+		forecast.Event{Time: now.Add(50 * Day), Kind: forecast.CAExpires, Issuer: "corp-step", Reason: "CN=Corp intermediate,O=Example"})
 
 	for i, e := range []renewer.Event{
 		{Time: now.Add(-3 * time.Hour), Type: renewer.EventRolledBack, Certificate: "docker@host-e", Host: "host-e", Generation: 4, Message: "generation 3 is back in place"},

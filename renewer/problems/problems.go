@@ -36,6 +36,7 @@ type Row struct {
 	// Events are the types of event of the audit log that open it, and so are told
 	// to channels.
 	Events   []string
+	Checks   []string // of renewer doctor that find it
 	Meaning  string   // one sentence, without its full stop
 	Commands []string // what to run first; {certificate}, {host}, {issuer} and {channel} stand for names
 	Opens    string   // what opens it
@@ -90,6 +91,11 @@ func Of(id ID) Row {
 // ByEvent returns the problem that a type of event opens.
 func ByEvent(event string) (Row, bool) {
 	return find(func(r Row) bool { return slices.Contains(r.Events, event) })
+}
+
+// ByCheck returns the problem that a check of the doctor finds.
+func ByCheck(check string) (Row, bool) {
+	return find(func(r Row) bool { return slices.Contains(r.Checks, check) })
 }
 
 // ByAlert returns the problem of an alert.

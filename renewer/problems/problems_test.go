@@ -28,6 +28,12 @@ func TestEveryRowIsWhole(t *testing.T) {
 				t.Errorf("event %s opens %s", e, got.ID)
 			}
 		}
+		for _, check := range r.Checks {
+			once(r, "check "+check)
+			if got, ok := ByCheck(check); !ok || got.ID != r.ID {
+				t.Errorf("check %s finds %s", check, got.ID)
+			}
+		}
 		if got, ok := ByAlert(r.Alert()); r.Alert() != "" && (!ok || got.ID != r.ID) {
 			t.Errorf("alert %s is of %s", r.Alert(), got.ID)
 		}

@@ -41,6 +41,7 @@ const onlyOutside = "only Prometheus sees it, from outside"
 var table = []Row{
 	{
 		ID: CertificateExpired, Severity: Critical, Runbook: "RenewerCertificateExpired", Events: []string{"expired"},
+		Checks:   []string{"expiry"},
 		Meaning:  "The certificate in place has expired and was not renewed; clients that check it refuse the connection",
 		Commands: []string{"renewer show {certificate}", "renewer renew {certificate}"},
 		Opens:    "the certificate in place expires",
@@ -69,6 +70,7 @@ var table = []Row{
 	},
 	{
 		ID: ServedDiffers, Severity: Critical, Runbook: "RenewerServedDiffers",
+		Checks:   []string{"served"},
 		Meaning:  "A host has or serves another certificate than renewer placed, and renewer could not restore its own",
 		Commands: []string{"renewer verify {certificate}", "renewer doctor {host}"},
 		Opens:    "what a probe sees has differed for 10 minutes",
@@ -90,6 +92,7 @@ var table = []Row{
 	},
 	{
 		ID: RolloutBlocked, Severity: Warning, Runbook: "RenewerRolloutBlocked", Events: []string{"rollout_blocked"},
+		Checks:   []string{"blocked"},
 		Meaning:  "A rollout is blocked and needs manual action; the current certificate stays in place",
 		Commands: []string{"renewer show {certificate}", "renewer doctor {host}", "renewer renew {certificate}"},
 		Opens:    "a rollout fails in a way that a retry does not solve, or a guard reaches its deadline",
@@ -97,6 +100,7 @@ var table = []Row{
 	},
 	{
 		ID: ServedUnproven, Severity: Warning, Runbook: "RenewerServedUnproven", Events: []string{"unreachable"},
+		Checks:   []string{"connection-refused", "keeper", "client-refused"},
 		Meaning:  "The service cannot be reached or probed, so it is unknown which certificate it serves; the service may be down",
 		Commands: []string{"renewer doctor {host}", "renewer verify {certificate}"},
 		Opens:    "a probe of a host fails without seeing a certificate",
@@ -133,6 +137,7 @@ var table = []Row{
 	{
 		ID: RenewalFailed, Severity: Warning, Runbook: "RenewerRenewalOverdue", Events: []string{"renewal_failed", "stage_failed"},
 		NoAlert:  "renewer retries by itself; RenewerRenewalOverdue fires if that does not help",
+		Checks:   []string{"rollout"},
 		Meaning:  "A renewal failed and is retried; the current certificate stays in place",
 		Commands: []string{"renewer show {certificate}", "renewer doctor {host}"},
 		Opens:    "an order fails, or a host does not take the new files",
@@ -169,6 +174,7 @@ var table = []Row{
 	},
 	{
 		ID: HostUnreachable, Severity: Warning, Runbook: "RenewerHostUnreachable",
+		Checks:   []string{"reach", "sudo"},
 		Meaning:  "renewer cannot log in to a host or write there; its certificates stay in place and cannot be renewed or probed",
 		Commands: []string{"renewer doctor {host}", "renewer status"},
 		Opens:    "a host cannot be reached (alert: for 15 minutes)",
@@ -176,6 +182,7 @@ var table = []Row{
 	},
 	{
 		ID: IssuerDown, Severity: Warning, Runbook: "RenewerIssuerDown", Events: []string{"issuer_down"},
+		Checks:   []string{"issuer"},
 		Meaning:  "An issuer does not answer or refuses the login; certificates in place stay valid, and none can be renewed there",
 		Commands: []string{"renewer check --online", "renewer list --issuer {issuer}"},
 		Opens:    "an issuer does not answer as it should (alert: for 15 minutes)",

@@ -106,7 +106,9 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 			return y(renewer.Row{Name: fmt.Sprint(f.ExpiringWithin, f.Status)})
 		},
 		show: func(_ context.Context, n string) (renewer.Detail, error) { return renewer.Detail{}, unknown(n) },
-		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{Steps: []renewer.PlanStep{}}, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
+			return renewer.PlanView{Steps: []renewer.PlanStep{}}, nil
+		},
 		status: func(context.Context) (renewer.SystemStatus, error) {
 			return renewer.SystemStatus{Problems: []renewer.Problem{{Name: "p"}}}, nil
 		},
@@ -154,11 +156,11 @@ func TestPortAnswersAFewAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var under, most atomic.Int32
-		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context) ([]renewer.PlanStep, error) {
+		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
 			most.Store(max(most.Load(), under.Add(1)))
 			defer under.Add(-1)
 			<-time.After(time.Second)
-			return nil, nil
+			return renewer.PlanView{}, nil
 		}}}
 		h := a.portHandler()
 		begin := time.Now()

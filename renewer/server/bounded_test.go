@@ -42,7 +42,7 @@ func over(t *testing.T, c net.Conn, path string) string {
 	return fmt.Sprint(resp.StatusCode, " ", string(body))
 }
 
-// Whoever holds all connections open and asks nothing locks no one out.
+// Connections that are held open without a request lock out no scrape.
 func TestScrapeWorksBesideIdleConnections(t *testing.T) {
 	t.Parallel()
 	st := &fakeState{last: time.Now()}
@@ -109,7 +109,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		for answered := range all {
 			synctest.Wait()
-			if got, want := at.Load(), min(most, all-int32(answered)); got != want || end.Load() != int32(answered) { //nolint:gosec // few
+			if got, want := at.Load(), min(most, all-int32(answered)); got != want || end.Load() != int32(answered) {
 				t.Errorf("%d are being answered after %d answers; want %d", got, end.Load(), want)
 			}
 			next <- struct{}{}

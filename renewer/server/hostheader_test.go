@@ -88,7 +88,7 @@ func TestOtherNamesLearnNothing(t *testing.T) {
 		}
 	}
 
-	c, err := net.Dial("tcp", s.Addr().String()) //nolint:noctx // of a test
+	c, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func TestOtherMachinesAreNotLetInByAccident(t *testing.T) {
 	}{
 		"loopback":                    {Port{Listen: "127.0.0.1:0"}, false, ""},
 		"every address":               {Port{Listen: "0.0.0.0:0"}, true, ""},
-		"said twice":                  {Port{Listen: "0.0.0.0:0", AllowUnauthenticated: true}, false, "by everybody who reaches"},
+		"said twice":                  {Port{Listen: "0.0.0.0:0", AllowUnauthenticated: true}, false, "anyone who reaches"},
 		"passwords over TLS":          {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, serverFiles(t, ca)+users(t, "x"))}, false, ""},
 		"passwords in clear":          {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, users(t, "x"))}, false, "in clear"},
 		"TLS alone":                   {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, serverFiles(t, ca))}, true, ""},

@@ -13,8 +13,7 @@ type opened struct {
 	certificate, host string
 }
 
-// problems writes what is open now, by the catalogue. A problem that is not open is
-// a 0, so that a rule can compare; one that cannot be seen from inside has no series.
+// problems writes what is open now, by the catalogue; what is not open has no series.
 func (e *exposition) problems(m *measured, system renewer.SystemStatus, now time.Time) {
 	e.gauge("renewer_certificate_problem", "1 for each problem of a certificate that is open now; host is where it is known.")
 	n := system.Count(now)
@@ -23,9 +22,9 @@ func (e *exposition) problems(m *measured, system renewer.SystemStatus, now time
 		labels := []label{{"certificate", p.certificate}, {"host", p.host}, {"id", string(p.id)}, {"severity", string(problems.Of(p.id).Severity)}}
 		e.bool(labelsOf(labels...), true)
 	}
-	e.gauge("renewer_problems", "Problems that are open now.")
+	e.gauge("renewer_problems", "How many problems of this kind are open now; those of which none is have no series.")
 	for _, row := range problems.All() {
-		if row.NoStatus == "" {
+		if n[row.ID] > 0 {
 			e.number(labelsOf(label{"id", string(row.ID)}, label{"severity", string(row.Severity)}), float64(n[row.ID]))
 		}
 	}

@@ -193,6 +193,12 @@ func (a *App) prove(ctx context.Context, name string, p renewer.Placement) error
 
 // Doctor implements server.Service.
 func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
+	found, err := a.examine(ctx, host)
+	return renewer.Cataloged(found), err
+}
+
+// examine makes the checks of Doctor.
+func (a *App) examine(ctx context.Context, host string) ([]renewer.Finding, error) {
 	parts := a.parts.Load()
 	if _, ok := parts.fleet.Host(host); host != "" && !ok {
 		return nil, noHost(parts.fleet, host)
@@ -250,8 +256,8 @@ func (p *parts) sshFindings(host string) (found []renewer.Finding) {
 	return found
 }
 
-// blockedFindings are the rollouts that only a person can go on with. The hosts
-// may be well: they have what they had before.
+// blockedFindings are the rollouts that failed, or are blocked. The hosts may be
+// well: they have what they had before.
 func (a *App) blockedFindings(names []string, host string) (found []renewer.Finding, err error) {
 	for _, name := range names {
 		rec, ok, err := a.store.Record(name)
@@ -276,7 +282,7 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 			hint += "; then "
 		}
 		found = append(found, renewer.Finding{
-			Check: "blocked", Host: host, Certificate: name, Level: renewer.FindingFail,
+			Check: "blocked", Host: host, Certificate: name, Level: renewer.FindingFail, Problem: rec.Problem(),
 			Text: "rollout " + r.ID + " is blocked: " + why, Fix: hint + "renewer renew " + name,
 		})
 	}

@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 	"renewer/renewer/server"
 	"renewer/renewer/server/page"
 )
@@ -46,9 +48,50 @@ func ofEntries(names []string) (out []string) {
 type pages struct {
 	*App
 	matrix *atomic.Pointer[renewer.Trust] // as it was last shown
+	ahead  *outlook
 }
 
-func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}} }
+// outlook is the forecast that was last played.
+type outlook struct {
+	playing sync.Mutex
+	tried   time.Time // under playing
+	last    atomic.Pointer[forecast.Forecast]
+}
+
+// The forecast on the page may be so old. Where the loop is at work on a whole fleet
+// there is none for now, and pages do not wait for it again soon.
+const (
+	playEvery  = 10 * time.Minute
+	playWithin = 200 * time.Millisecond
+	playAgain  = time.Minute
+)
+
+func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}, &outlook{}} }
+
+// Forecast implements page.Source. One reader waits for it to be played, and others
+// get the one before meanwhile.
+func (p pages) Forecast(ctx context.Context) (forecast.Forecast, error) {
+	last := p.ahead.last.Load()
+	if last == nil {
+		last = &forecast.Forecast{}
+	}
+	if time.Since(last.From) < playEvery || !p.ahead.playing.TryLock() {
+		return *last, nil
+	}
+	defer p.ahead.playing.Unlock()
+	if time.Since(p.ahead.tried) < playAgain {
+		return *last, nil
+	}
+	p.ahead.tried = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, playWithin)
+	defer cancel()
+	f, err := p.App.Forecast(ctx, forecast.Request{For: page.Ahead})
+	if err != nil {
+		return *last, nil // the page is shown without it
+	}
+	p.ahead.last.Store(&f)
+	return f, nil
+}
 
 // matrixWithin is how long a page waits for the matrix before it shows that of
 // before: the loop may be at work on a whole fleet.

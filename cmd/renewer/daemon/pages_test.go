@@ -42,7 +42,7 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 	row := a.row(t, "web")
 	for path, want := range map[string][]string{
 		"/": {
-			"/certificates/web", "Rollouts in progress", "/certificates/later", "/hosts/here", ">ca</a>", "1 of 2 certificates valid and proven",
+			"/certificates/web", `aria-label="The next 8 weeks: `, "Rollouts in progress", "/certificates/later", "/hosts/here", ">ca</a>", "1 of 2 certificates valid and proven",
 		},
 		"/certificates/web":   {"web.example.com", row.Serial[:8], row.Fingerprint[:8], "serverAuth", "digitalSignature", "ecdsa-p256", "tls.crt", "as issued", "rollout done"},
 		"/certificates/later": {"Rollout in progress", "because never issued", "staged"},

@@ -198,7 +198,10 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 
 func (a *App) setFleetError(text string) {
 	d := *a.daemon.Load()
-	d.FleetError = text
+	d.FleetError, d.FleetErrorAt = text, time.Time{}
+	if text != "" {
+		d.FleetErrorAt = time.Now().UTC()
+	}
 	a.daemon.Store(&d)
 }
 

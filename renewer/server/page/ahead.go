@@ -1,33 +1,20 @@
 package page
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
+
+	"renewer/renewer/forecast"
 )
 
-// Upcoming is something that the forecast says will happen.
-type Upcoming struct {
-	At   time.Time
-	Kind UpcomingKind
-	Name string // of the certificate, the host, the window or the CA
-}
-
-// UpcomingKind is what will happen.
-type UpcomingKind string
-
-// What the strip of the forecast shows.
-const (
-	UpcomingRenewal UpcomingKind = "renewal"
-	UpcomingRestart UpcomingKind = "restart"
-	UpcomingWindow  UpcomingKind = "window" // opens
-	UpcomingExpiry  UpcomingKind = "expiry" // of a CA
-)
-
-// The strip shows so many days.
+// The strip of the forecast shows so many days.
 const (
 	aheadWeeks = 8
 	aheadDays  = 7 * aheadWeeks
+	// Ahead is how far the forecast is to reach.
+	Ahead = aheadDays * day
 )
 
 // ahead is the strip of the forecast: a bar for each day, and the same by week in
@@ -35,96 +22,102 @@ const (
 type ahead struct {
 	Bars  []aheadBar
 	Marks []aheadMark
+	More  int // marks that are not drawn
 	Weeks []aheadWeek
 	To    time.Time
 	Text  string // all of it in a sentence
 }
 
-// aheadBar is one day, drawn from the bottom of 0 to 40.
+// aheadBar is one day: renewals from Renewed down to the ground, and restarts upon
+// them from Restarted. Windows: some restarts wait for their window.
 type aheadBar struct {
-	X                           int
-	Renewals, Restarts, Windows int
-	Low, High                   float64 // heights of renewals and, upon them, restarts
-	Day                         time.Time
+	forecast.Span
+	X, Renewed, Restarted float64
+	Windows               bool
 }
 
-// aheadMark is the expiry of a CA.
+// aheadMark is something to know of: a CA or a certificate that expires, restarts
+// that collide.
 type aheadMark struct {
-	X    float64
-	Name string
-	At   time.Time
+	forecast.Event
+	X     float64
+	Class string
+	What  string
 }
 
 type aheadWeek struct {
-	From                        time.Time
-	Renewals, Restarts, Windows int
-	CAs                         []string // that expire
+	forecast.Span
+	Windows []string // in which something is restarted
 }
 
-const aheadHeight = 40
+const (
+	aheadHeight = 40
+	mostMarks   = 8
+)
 
-// aheadOf draws the days from now on; nil where nothing will happen.
-func aheadOf(all []Upcoming, now time.Time) *ahead {
-	a := &ahead{Bars: make([]aheadBar, aheadDays), Weeks: make([]aheadWeek, aheadWeeks), To: now.AddDate(0, 0, aheadDays)}
-	for i := range a.Bars {
-		a.Bars[i].X, a.Bars[i].Day = i, now.AddDate(0, 0, i)
-	}
-	for i := range a.Weeks {
-		a.Weeks[i].From = now.AddDate(0, 0, 7*i)
-	}
-	shown := false
-	var renewals, restarts, windows int
-	for _, u := range all {
-		at := u.At.Sub(now)
-		if at < 0 || at >= aheadDays*day {
-			continue
-		}
-		shown = true
-		b, w := &a.Bars[at/day], &a.Weeks[at/(7*day)]
-		switch u.Kind {
-		case UpcomingRenewal:
-			b.Renewals++
-			w.Renewals++
-			renewals++
-		case UpcomingRestart:
-			b.Restarts++
-			w.Restarts++
-			restarts++
-		case UpcomingWindow:
-			b.Windows++
-			w.Windows++
-			windows++
-		case UpcomingExpiry:
-			a.Marks = append(a.Marks, aheadMark{float64(at) / float64(day), u.Name, u.At})
-			w.CAs = append(w.CAs, u.Name)
-		}
-	}
-	if !shown {
+// aheadOf draws a forecast; nil where nothing will happen.
+func aheadOf(f forecast.Forecast) *ahead {
+	if len(f.Events) == 0 {
 		return nil
 	}
-	most := 1
-	for _, b := range a.Bars {
-		most = max(most, b.Renewals+b.Restarts)
+	a := &ahead{To: f.From.Add(Ahead)}
+	days, weeks := f.Spans(forecast.Day), f.Spans(forecast.Week)
+	most, renewals, restarts := 1, 0, 0
+	for _, s := range days {
+		most = max(most, s.Renewals+s.Restarts)
+		renewals, restarts = renewals+s.Renewals, restarts+s.Restarts
 	}
-	for i := range a.Bars {
-		b := &a.Bars[i]
-		b.Low = aheadHeight * float64(b.Renewals) / float64(most)
-		b.High = aheadHeight * float64(b.Restarts) / float64(most)
+	for i, s := range days {
+		b := aheadBar{Span: s, X: float64(i)}
+		b.Renewed = aheadHeight - aheadHeight*float64(s.Renewals)/float64(most)
+		b.Restarted = b.Renewed - aheadHeight*float64(s.Restarts)/float64(most)
+		a.Bars = append(a.Bars, b)
+	}
+	for _, s := range weeks {
+		a.Weeks = append(a.Weeks, aheadWeek{Span: s})
+	}
+	for _, e := range f.Events {
+		if i := int(e.Time.Sub(days[0].Start) / forecast.Day); e.Window != "" && i >= 0 && i < len(a.Bars) {
+			a.Bars[i].Windows = true
+			w := &a.Weeks[min(int(e.Time.Sub(weeks[0].Start)/forecast.Week), len(weeks)-1)]
+			if !slices.Contains(w.Windows, e.Window) {
+				w.Windows = append(w.Windows, e.Window)
+			}
+		}
+		if e.Kind.Remarkable() {
+			m := aheadMark{Event: e, X: float64(e.Time.Sub(days[0].Start)) / float64(forecast.Day), Class: bad, What: cmp.Or(e.Certificate, e.Issuer, e.Host) + " " + strings.ReplaceAll(string(e.Kind), "_", " ")}
+			switch e.Kind {
+			case forecast.CAExpires:
+				m.What = "a CA of " + e.Issuer + " expires"
+			case forecast.CARotates:
+				m.Class, m.What = busy, "the CA of "+e.Issuer+" is replaced"
+			case forecast.Collision:
+				m.Class, m.What = warn, "restarts collide"
+				if e.Host != "" {
+					m.What += " on " + e.Host
+				}
+			default:
+			}
+			if len(a.Marks) == mostMarks {
+				a.More++
+				continue
+			}
+			a.Marks = append(a.Marks, m)
+		}
 	}
 	parts := []string{many(renewals, "renewal"), many(restarts, "restart")}
-	if windows > 0 {
-		parts = append(parts, many(windows, "window opening"))
-	}
-	slices.SortFunc(a.Marks, func(x, y aheadMark) int { return x.At.Compare(y.At) })
 	for _, m := range a.Marks {
-		parts = append(parts, "CA "+m.Name+" expires "+m.At.UTC().Format(time.DateOnly))
+		parts = append(parts, m.What+" on "+m.Time.UTC().Format(time.DateOnly))
 	}
 	a.Text = "The next " + many(aheadWeeks, "week") + ": " + strings.Join(parts, ", ")
 	return a
 }
 
-// LowTop is the upper edge of the renewals.
-func (b aheadBar) LowTop() float64 { return aheadHeight - b.Low }
+// Width is how many days there are.
+func (a *ahead) Width() int { return len(a.Bars) }
 
-// HighTop is the upper edge of the restarts.
-func (b aheadBar) HighTop() float64 { return aheadHeight - b.Low - b.High }
+// Low is how high the bar of the renewals is.
+func (b aheadBar) Low() float64 { return aheadHeight - b.Renewed }
+
+// High is how high the bar of the restarts is.
+func (b aheadBar) High() float64 { return b.Renewed - b.Restarted }

@@ -202,13 +202,11 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 	if page.Problems, page.More, err = p.problems(r.Context(), system, w); err != nil {
 		return nil, err
 	}
-	if p.Forecast != nil {
-		all, err := p.Forecast(r.Context())
-		if err != nil {
-			return nil, err
-		}
-		page.Ahead = aheadOf(all, f.Now)
+	next, err := p.Source.Forecast(r.Context())
+	if err != nil {
+		return nil, err
 	}
+	page.Ahead = aheadOf(next)
 	page.Verdict = judge(w, page.Problems, page.More)
 	return page, nil
 }
@@ -218,7 +216,7 @@ func (w *walk) counts() []count {
 	for _, s := range statuses[1:] {
 		st := renewer.Status(s)
 		if n := w.statuses[st]; n > 0 || st == renewer.StatusValid {
-			out = append(out, count{markOf(st), n, filter{Status: s}.link("/") + "#certificates"})
+			out = append(out, count{countLook(st), n, filter{Status: s}.link("/") + "#certificates"})
 		}
 	}
 	return out
@@ -232,7 +230,7 @@ func (w *walk) drawn() []band {
 		if out[i].N > 0 {
 			out[i].Link, out[i].Title = b.link.link("/")+"#certificates", "all certificates"
 			if b.link.Expiring != "" {
-				out[i].Title = "all that end within " + b.link.Expiring
+				out[i].Title = "all that expire within " + b.link.Expiring
 			}
 		}
 	}

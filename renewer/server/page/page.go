@@ -21,10 +21,13 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"renewer/internal/plaintext"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Source is what the pages show. It answers from what is known: no issuer and
@@ -39,6 +42,9 @@ type Source interface {
 	// Show returns one certificate by its full name; ok is false if there is none.
 	Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// Forecast returns what will happen within Ahead, as of some minutes ago; empty
+	// while that is not known.
+	Forecast(ctx context.Context) (forecast.Forecast, error)
 	// Trust returns who accepts whom, as of a moment ago where it would take long.
 	Trust(ctx context.Context) (renewer.Trust, error)
 }
@@ -46,11 +52,8 @@ type Source interface {
 // Options of the pages.
 type Options struct {
 	Source Source
-	// Forecast returns what will happen in the next weeks, the first first; nil:
-	// that is not shown.
-	Forecast func(ctx context.Context) ([]Upcoming, error)
-	Log      *slog.Logger
-	Now      func() time.Time // nil: time.Now
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
 }
 
 // policy lets a browser load the embedded style and script, ask this server
@@ -120,7 +123,7 @@ type frame struct {
 	Daemon  renewer.DaemonStatus
 	Refresh int // seconds until the script asks again
 	Page    any
-	said    map[string]bool
+	said    map[string][]string // by certificate
 }
 
 // part is a piece of a page.
@@ -131,17 +134,29 @@ type part struct {
 
 func (f frame) whole() frame { return f }
 
-// First reports whether a text about a certificate, or about it on a host, is on
-// the page for the first time. The problem, the rollout and the host of one failure
-// have the same text, which is shown once.
-func (f frame) First(certificate, host, text string) bool {
+// New returns what the page does not have yet of a text about a certificate, or about
+// it on a host. The problem, the rollout and the host of one failure have the same text,
+// or one that goes on after it; each part is shown once.
+func (f frame) New(certificate, host, text string) string {
 	if text == "" {
-		return false
+		return ""
 	}
-	alone, onHost := certificate+"\n"+text, certificate+"\n"+host+": "+text
-	known := f.said[alone] || f.said[onHost]
-	f.said[alone], f.said[onHost] = true, true
-	return !known
+	said, full := f.said[certificate], text
+	if host != "" {
+		full = host + ": " + text
+	}
+	if slices.Contains(said, text) || slices.Contains(said, full) {
+		return ""
+	}
+	f.said[certificate] = append(said, full)
+	for _, known := range said {
+		for _, t := range []string{text, full} {
+			if rest, ok := strings.CutPrefix(t, known+"; "); ok {
+				return rest
+			}
+		}
+	}
+	return text
 }
 
 // Seconds between two looks of the script at the same page.
@@ -178,7 +193,7 @@ type failure struct {
 // sent, so that what fails is an error page and not half of a page.
 func (p *pages) show(name string, read func(*http.Request, *frame) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f := frame{clock: clock{p.Now()}, Refresh: refresh, said: map[string]bool{}}
+		f := frame{clock: clock{p.Now()}, Refresh: refresh, said: map[string][]string{}}
 		var out bytes.Buffer
 		status, tmpl := http.StatusOK, name
 		data, err := read(r, &f)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +23,8 @@ import (
 
 	"renewer/internal/testfleet"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 var now = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
@@ -56,11 +59,11 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 		"renewer : has not checked what is due for 1 h; at most 30 min is expected", "renewer status",
 		"docker@host-d : expired 2 d ago", "renewer show docker@host-d renewer renew docker@host-d",
 		"old-agent : is revoked and still in place", "renewer renew old-agent",
-		"renewer : refused the fleet file renewer.yaml:3:1: unknown key", "renewer check",
+		"renewer : refused the fleet file", "renewer.yaml:3:1: unknown key", "renewer check",
 		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
 		"web : was changed on host-f; the next pass restores it", "renewer verify web",
-		"host-d : cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
-		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h docker@host-d does not have the root", "renewer ca show fleet-ca",
+		"host-d : cannot be reached", "dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
+		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h", "docker@host-d does not have the root", "renewer ca show fleet-ca",
 		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
 		"corp-step : down", "renewer check --online",
 		"hook : notification failed, not delivering", "renewer notify test hook",
@@ -260,7 +263,7 @@ func TestAssetsAreAskedForOnce(t *testing.T) {
 func TestTimesAreToldAsPeopleDo(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "now", 900 * time.Millisecond: "now", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
+		0: "now", 900 * time.Millisecond: "in less than 1 s", -900 * time.Millisecond: "less than 1 s ago", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
 		48 * time.Hour: "in 2 d", -29 * day: "29 d ago", 400 * day: "in 1 y 35 d", 3650 * day: "in 10 y",
 	} {
 		if got := relative(d); got != want {
@@ -278,7 +281,8 @@ func TestPagesOfALargeFleetAreSmall(t *testing.T) {
 	t.Parallel()
 	well, all := testfleet.Well(now, many10k), testfleet.Well(now, many10k)
 	for name, d := range all.Details { // the worst day: nothing works
-		d.Status, d.LastError, d.Hint = renewer.StatusBlocked, strings.Repeat("no route to host; ", 20), "is it up?"
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
+		d.LastError, d.Hint = strings.Repeat("no route to host; ", 20), "is it up?"
 		d.Hosts[0].Error = d.LastError
 		all.Details[name] = d
 	}
@@ -392,7 +396,7 @@ func TestRolloutsOfOneEntryAreOneCard(t *testing.T) {
 	got := text(page)
 	for _, want := range []string{
 		"docker ↻ rolling renewal, started 10 min ago", "25 of 40 hosts verified", "25 ✓ verified 3 ↻ activated 4 ↻ staged 4 – not begun 4 ✕ failed",
-		"4 hosts: window nightly opens", "✕ restoring host-34.example.com", "36 other hosts – pending host-05",
+		"4 hosts: window nightly opens", "✕ restoring host-34.example.com 36 other hosts – pending host-05",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
@@ -426,7 +430,7 @@ func TestTextOfAProblemIsShownOnce(t *testing.T) {
 
 func TestWhatHasExpiredSaysSince(t *testing.T) {
 	t.Parallel()
-	for ago, want := range map[time.Duration]string{58 * time.Second: "58 s ago", 400 * time.Millisecond: "just now", 3 * time.Hour: "3 h ago"} {
+	for ago, want := range map[time.Duration]string{58 * time.Second: "58 s ago", 400 * time.Millisecond: "less than 1 s ago", 3 * time.Hour: "3 h ago"} {
 		f := &testfleet.Fleet{}
 		d := testfleet.Certificate(now, "web", 90*testfleet.Day+ago, "host-a")
 		d.Status = renewer.StatusExpired
@@ -494,30 +498,69 @@ func TestNamesBreakWhereTheirPartsEnd(t *testing.T) {
 	}
 }
 
-func TestNextWeeksAreDrawnAndTold(t *testing.T) {
+func TestForecastIsDrawnAndTold(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) time.Time { return now.Add(d) }
-	all := []Upcoming{
-		{at(-time.Hour), UpcomingRenewal, "before"},
-		{at(time.Hour), UpcomingWindow, "nightly"},
-		{at(2 * day), UpcomingRenewal, "web"}, {at(2 * day), UpcomingRenewal, "api"}, {at(2*day + time.Hour), UpcomingRestart, "host-a"},
-		{at(30 * day), UpcomingExpiry, "fleet-ca"},
-		{at(60 * day), UpcomingRenewal, "beyond"},
-	}
-	a := aheadOf(all, now)
-	if b := a.Bars[2]; b.Renewals != 2 || b.Restarts != 1 || b.Low+b.High != aheadHeight || a.Bars[0].Windows != 1 {
+	f := testfleet.Well(now, 1)
+	f.Ahead = forecast.Forecast{From: now, Until: now.Add(Ahead), Events: []forecast.Event{
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "web"},
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "api"},
+		{Time: at(2*day + time.Hour), Kind: forecast.Restart, Host: "host-a", Window: "nightly"},
+		{Time: at(30 * day), Kind: forecast.CAExpires, Issuer: "fleet-ca", Reason: "CN=Fleet root"},
+		{Time: at(31 * day), Kind: forecast.Expires, Certificate: "web"},
+	}}
+	a := aheadOf(f.Ahead)
+	if b := a.Bars[2]; b.Renewals != 2 || b.Restarts != 1 || math.Abs(b.Restarted) > 1e-9 || math.Abs(b.Low()+b.High()-aheadHeight) > 1e-9 || !b.Windows || a.Bars[1].Windows {
 		t.Errorf("got %+v", a.Bars[:3])
 	}
-	h := Handler(Options{Source: testfleet.Well(now, 1), Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, Forecast: func(context.Context) ([]Upcoming, error) { return all, nil }})
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-	if want := `aria-label="The next 8 weeks: 2 renewals, 1 restart, 1 window opening, CA fleet-ca expires 2026-12-22"`; !strings.Contains(rec.Body.String(), want) {
+	_, page := get(t, f, "/")
+	if want := `aria-label="The next 8 weeks: 2 renewals, 1 restart, a CA of fleet-ca expires on 2026-12-22, web expires on 2026-12-23"`; !strings.Contains(page, want) {
 		t.Errorf("the chart does not say %s", want)
 	}
-	if got := text(rec.Body.String()); !strings.Contains(got, "2026-12-20 0 0 0 fleet-ca") {
-		t.Errorf("the table does not say when fleet-ca expires: %s", got)
+	for _, want := range []string{"2026-12-22 a CA of fleet-ca expires CN=Fleet root", "2026-11-23 2 1 0 nightly 0 0", "2026-12-21 0 0 0 – 0 1"} {
+		if got := text(page); !strings.Contains(got, want) {
+			t.Errorf("%q is missing in %s", want, got)
+		}
 	}
-	if got := aheadOf(all[:1], now); got != nil {
-		t.Errorf("nothing ahead is drawn as %+v", got)
+	if _, page = get(t, testfleet.Well(now, 1), "/"); strings.Contains(page, `id="ahead-h"`) {
+		t.Error("a fleet without anything ahead has a chart of it")
+	}
+}
+
+// A colour says what the catalogue says, but for what a step did: that it failed is red.
+func TestColoursAreTheSeverityOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	for _, row := range problems.All() {
+		want := map[problems.Severity]string{problems.Critical: bad, problems.Warning: warn}[row.Severity]
+		if got := newProblem(renewer.Problem{Severity: row.Severity}); got.Class != want {
+			t.Errorf("%s is %s", row.ID, got.Class)
+		}
+		for _, e := range row.Events {
+			if got := eventLook(renewer.Event{Type: renewer.EventType(e)}); got.Class != want && e != string(renewer.EventRolledBack) {
+				t.Errorf("event %s of %s is %s", e, row.ID, got.Class)
+			}
+		}
+	}
+	_, page := get(t, testfleet.EveryState(now), "/hosts/host-d")
+	if !strings.Contains(page, `class="verdict warn"`) || !strings.Contains(page, `class="problem warn"`) {
+		t.Error("a host that cannot be reached is not shown as the warning that it is")
+	}
+}
+
+func TestWhatFollowsAKnownTextIsShownAlone(t *testing.T) {
+	t.Parallel()
+	f := frame{said: map[string][]string{}}
+	for _, c := range []struct{ certificate, host, text, want string }{
+		{"web", "", "a: the unit failed", "a: the unit failed"},
+		{"web", "a", "the unit failed", ""},
+		{"web", "a", "the unit failed; there is nothing to restore", "there is nothing to restore"},
+		{"web", "a", "the unit failed; there is nothing to restore", ""},
+		{"web", "b", "the unit failed", "the unit failed"},
+		{"api", "a", "the unit failed", "the unit failed"},
+		{"web", "a", "", ""},
+	} {
+		if got := f.New(c.certificate, c.host, c.text); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
 	}
 }

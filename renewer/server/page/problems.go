@@ -15,10 +15,7 @@ type problem struct {
 }
 
 func newProblem(t renewer.Problem) problem {
-	out := problem{Problem: t, Class: warn}
-	if t.Severity == renewer.SeverityCritical {
-		out.Class = bad
-	}
+	out := problem{Problem: t, Class: classOf(t.Severity)}
 	switch t.Kind {
 	case "certificate":
 		out.Link = certificateLink(t.Name)
@@ -32,6 +29,14 @@ func newProblem(t renewer.Problem) problem {
 		out.Link = "/issuers#channels"
 	}
 	return out
+}
+
+// classOf is the class of a severity.
+func classOf(s renewer.Severity) string {
+	if s == renewer.SeverityCritical {
+		return bad
+	}
+	return warn
 }
 
 func newProblems(list []renewer.Problem) (out []problem) {

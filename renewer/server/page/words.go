@@ -1,16 +1,18 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"strings"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 var functions = template.FuncMap{
-	"mark": markOf, "onHost": hostLook, "breaks": breaks, "event": eventLook, "waits": waitLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
+	"mark": markOf, "onHost": hostLook, "status": statusLook, "breaks": breaks, "event": eventLook, "waits": waitLook, "pieces": pieces, "join": strings.Join, "many": many, "short": short,
 	"certificate": certificateLink, "host": hostLink, "runbook": runbookLink,
 	"spans":      func() any { return windows },
 	"ends":       firstEnd,
@@ -46,11 +48,9 @@ func (c clock) When(t time.Time) moment {
 
 // relative tells a time from now: "in 29 d", "in 1 h 5 min", "3 d ago".
 func relative(d time.Duration) string {
-	s := renewer.Span(d.Abs())
+	s := cmp.Or(renewer.Span(d.Abs()), "less than 1 s")
 	switch {
-	case s == "" && d < 0:
-		return "just now"
-	case s == "":
+	case d == 0:
 		return "now"
 	case d < 0:
 		return s + " ago"
@@ -132,7 +132,7 @@ var classes = map[string]string{
 
 	string(renewer.PhaseOrdering): busy, string(renewer.PhaseRolling): busy, string(renewer.PhaseDone): good, string(renewer.PhaseSuperseded): idle,
 
-	"up": good, "down": bad, "working": good, "failing": bad,
+	"up": good, "down": classOf(problems.Of(problems.HostUnreachable).Severity), "working": good, "failing": classOf(problems.Of(problems.NotifyFailing).Severity),
 }
 
 // markOf gives the look of a status, state or phase.
@@ -143,6 +143,24 @@ func markOf(state any) look {
 		class = idle
 	}
 	return look{class, signs[class], strings.ReplaceAll(word, "_", " ")}
+}
+
+// statusLook gives the look of a certificate's status, with the class of its row.
+func statusLook(class string, s renewer.Status) look {
+	return look{class, signs[class], markOf(s).Word}
+}
+
+// countLook gives the look of a status that many certificates have.
+func countLook(s renewer.Status) look {
+	if id, ok := opens[s]; ok {
+		return statusLook(classOf(problems.Of(id).Severity), s)
+	}
+	return markOf(s)
+}
+
+// opens are the problems of which a status alone tells.
+var opens = map[renewer.Status]problems.ID{
+	renewer.StatusExpired: problems.CertificateExpired, renewer.StatusRevoked: problems.RevokedInUse, renewer.StatusBlocked: problems.RolloutBlocked,
 }
 
 // hostLook gives the look of a host's state: an activation that failed is called
@@ -158,14 +176,15 @@ func hostLook(h renewer.HostRow) look {
 // eventLook gives the look of an event.
 func eventLook(e renewer.Event) look {
 	class := idle
+	row, known := problems.ByEvent(string(e.Type))
 	switch t := e.Type; {
 	case t == renewer.EventVerified, t == renewer.EventRolloutDone, t == renewer.EventRecovered, t == renewer.EventIssued:
 		class = good
-	case t == renewer.EventRolloutBlocked, t == renewer.EventRolledBack, t == renewer.EventExpired,
-		t == renewer.EventActivateFailed, t == renewer.EventProbeFailed, t == renewer.EventRestoreFailed:
+	case t == renewer.EventActivateFailed, t == renewer.EventProbeFailed, t == renewer.EventRestoreFailed, t == renewer.EventRolledBack:
 		class = bad
-	case e.Error != "", t == renewer.EventDrifted, t == renewer.EventUnreachable, t == renewer.EventExpiring, t == renewer.EventIssueWarning,
-		strings.HasSuffix(string(t), "_failed"):
+	case known:
+		class = classOf(row.Severity)
+	case e.Error != "", t == renewer.EventIssueWarning, strings.HasSuffix(string(t), "_failed"):
 		class = warn
 	}
 	return look{class, signs[class], strings.ReplaceAll(string(e.Type), "_", " ")}
@@ -178,12 +197,12 @@ func waitLook(w renewer.Waiting) look {
 	case renewer.WaitUnreachable, renewer.WaitBackoff:
 		l.Class, l.Sign = warn, signs[warn]
 	case renewer.WaitPerson:
-		l.Class, l.Sign = bad, signs[bad]
+		l = look{bad, signs[bad], "blocked"}
 	}
 	return l
 }
 
-// firstEnd is when the first of an issuer's CA certificates ends.
+// firstEnd is when the first of an issuer's CA certificates expires.
 func firstEnd(cas []renewer.CAStatus) (end time.Time) {
 	for _, ca := range cas {
 		if end.IsZero() || ca.NotAfter.Before(end) {
