@@ -154,6 +154,8 @@ type Row struct {
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	RenewAt     time.Time `json:"renew_at,omitzero"`
 	Hosts       []HostRow `json:"hosts"`
+	// Need is what its rollout takes; for who has the fleet file.
+	Need time.Duration `json:"-"`
 	// RolloutProblem is what stopped its rollout or has it retry, as recorded; see Problems
 	// for all that is wrong. Gate is the trust gate that it waits at; nil: none, or not looked at.
 	RolloutProblem problems.ID `json:"rollout_problem,omitempty"`
@@ -192,9 +194,17 @@ const (
 	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
+// Statuses lists every status.
+var Statuses = []Status{
+	StatusPending, StatusValid, StatusDue, StatusRenewing, StatusBlocked, StatusExpired, StatusRevoked, StatusOrphaned, StatusUnknown,
+}
+
 // At returns the row with the status that holds at now: what was valid when
-// it was written becomes due, and then expired, by time alone.
+// it was written becomes due, and then expired, by time alone. Its lists are not nil.
 func (r Row) At(now time.Time) Row {
+	if r.SANs == nil {
+		r.SANs = []string{}
+	}
 	switch {
 	case r.Status == StatusRevoked, r.Status == StatusOrphaned, r.NotAfter.IsZero():
 	case !now.Before(r.NotAfter):

@@ -14,20 +14,20 @@ import (
 
 // ListFilter narrows a list. Zero fields match everything.
 type ListFilter struct {
-	ExpiringWithin time.Duration // NotAfter within that time from now (expired ones too); 0: no limit
-	Host           string
-	Issuer         string
-	Status         Status
+	ExpiringWithin time.Duration `json:"expiring,omitempty"` // NotAfter within that time from now (expired ones too); 0: no limit
+	Host           string        `json:"host,omitempty"`
+	Issuer         string        `json:"issuer,omitempty"`
+	Status         Status        `json:"status,omitempty"`
 }
 
 // EventFilter narrows the audit log. Zero fields match everything.
 type EventFilter struct {
-	After       uint64    // Seq greater than this
-	Before      uint64    // Seq less than this; 0: no limit
-	Since       time.Time // not before
-	Certificate string    // name, or the entry's name for all its hosts
-	Rollouts    []string
-	Limit       int // the newest so many; 0: all
+	After       uint64    `json:"after,omitempty"`       // Seq greater than this
+	Before      uint64    `json:"before,omitempty"`      // Seq less than this; 0: no limit
+	Since       time.Time `json:"since,omitzero"`        // not before
+	Certificate string    `json:"certificate,omitempty"` // name, or the entry's name for all its hosts
+	Rollouts    []string  `json:"rollout,omitempty"`
+	Limit       int       `json:"limit,omitempty"` // the newest so many; 0: all
 }
 
 // PlanStep is one thing that a run would do.
@@ -51,6 +51,9 @@ type Detail struct {
 	Placements  []PlacementView  `json:"placements"`
 	Rollout     *RolloutView     `json:"rollout,omitempty"`
 	Departed    []Departed       `json:"departed,omitempty"` // hosts that left the entry with it in place; see Record
+	// Tolerates is how many seconds, from now on, issuer or hosts may be away before it
+	// expires; nil where nothing is in place.
+	Tolerates *float64 `json:"outage_tolerance_seconds,omitempty"`
 }
 
 // GenerationView is one generation without its DER.

@@ -191,3 +191,42 @@ func EveryState(now time.Time) *Fleet {
 	}
 	return f
 }
+
+// Wave is a fleet of one certificate on each of n hosts, whose renewals are under
+// way together and stand at different stages.
+func Wave(now time.Time, n int) *Fleet {
+	f := Well(now, 0)
+	opens := now.Add(3 * time.Hour)
+	for i := range n {
+		host := fmt.Sprintf("host-%02d.example.com", i)
+		d := Certificate(now, "docker@"+host, 60*Day, host)
+		r := renewer.RolloutView{Rollout: renewer.Rollout{
+			ID: d.Name + "#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseRolling, StartedAt: now.Add(-10 * time.Minute),
+			Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}}, Steps: []renewer.Step{{Host: host}},
+		}}
+		step := &r.Steps[0]
+		switch i % 11 {
+		case 0:
+			step.State = renewer.StepStaged
+			r.Waiting = renewer.Waits{{Kind: renewer.WaitWindow, Text: "window nightly opens " + opens.Format(time.RFC3339), Until: opens}}
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State = renewer.HostStaged })
+		case 1:
+			step.State, step.Error = renewer.StepRestoring, "activate: docker.service failed on "+host
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State, h.Error = renewer.HostActivated, step.Error })
+		case 5:
+			step.State = renewer.StepPending
+		case 7:
+			step.State = renewer.StepActivated
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State = renewer.HostActivated })
+		default:
+			step = nil
+		}
+		if step != nil {
+			d.Status, d.Rollout = renewer.StatusRenewing, &r
+			f.Status.Rollouts = append(f.Status.Rollouts, r)
+		}
+		f.Put(d)
+		f.Status.Hosts = append(f.Status.Hosts, renewer.HostStatus{Name: host, Type: "ssh", Up: true})
+	}
+	return f
+}

@@ -235,7 +235,7 @@ func (h *house) reach(t *testing.T) server.Service {
 	var c *server.Client
 	until(t, func() (ok bool) {
 		var err error
-		c, err = server.Dial(filepath.Join(h.dir, "state", "renewer.sock"))
+		c, err = server.Dial(filepath.Join(h.dir, "state", "renewer.sock"), nil)
 		return err == nil
 	})
 	return c

@@ -5,8 +5,11 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +19,28 @@ import (
 	"renewer/renewer/server/page"
 )
 
-// mostRollouts is how many of the rollouts under way the status page shows.
-const mostRollouts = 20
+// The status page shows the rollouts under way of so many entries of the fleet
+// file, and reads so many of each; it counts the others by their certificates.
+const (
+	mostEntries  = 20
+	mostRollouts = 10
+)
+
+// ofEntries returns the names of certificates to look at: few of many entries
+// rather than all of one.
+func ofEntries(names []string) (out []string) {
+	count := map[string]int{}
+	for _, name := range names {
+		entry, _, _ := strings.Cut(name, "@")
+		if count[entry] == 0 && len(count) == mostEntries {
+			continue
+		}
+		if count[entry]++; count[entry] <= mostRollouts {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // pages is what the status page shows of an App.
 type pages struct {
@@ -59,7 +82,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 		return st, err
 	}
 	waiting := p.eng.Standing().Waiting
-	for _, name := range names[:min(len(names), mostRollouts)] {
+	for _, name := range ofEntries(names) {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
 			return st, err
@@ -101,18 +124,6 @@ func (a *App) system() (renewer.SystemStatus, error) {
 	return st, err
 }
 
-// daemonStatus is what is known of the daemon without asking anybody.
-func (a *App) daemonStatus() (st renewer.DaemonStatus) {
-	fleet := a.parts.Load().fleet
-	if d := a.daemon.Load(); d != nil {
-		st = *d
-		now := a.eng.Standing()
-		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
-	}
-	st.Version, st.FleetFile, st.Fleet = a.opts.Version, fleet.Path, fleetName(fleet)
-	return st
-}
-
 // fleetName is the name of a fleet in messages, metrics and page titles: that of the fleet
 // file, or else of this host.
 func fleetName(fleet *configs.Fleet) string { return cmp.Or(fleet.Name, hostName()) }
@@ -124,6 +135,18 @@ func hostName() string {
 		return "localhost"
 	}
 	return name
+}
+
+// daemonStatus is what is known of the daemon without asking anybody.
+func (a *App) daemonStatus() (st renewer.DaemonStatus) {
+	fleet := a.parts.Load().fleet
+	if d := a.daemon.Load(); d != nil {
+		st = *d
+		now := a.eng.Standing()
+		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
+	}
+	st.Version, st.FleetFile, st.Fleet = a.opts.Version, fleet.Path, fleetName(fleet)
+	return st
 }
 
 // PageOf is where the status page can be reached: at external_url, or else at the address
@@ -154,6 +177,15 @@ func CheckPort(fleet *configs.Fleet) error {
 	return port(fleet).Check()
 }
 
+// port is what takes effect at a start. Links lead to the page under a name that it
+// then has to answer.
 func port(fleet *configs.Fleet) server.Port {
-	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated}
+	p := server.Port{
+		Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated,
+		AllowedHosts: slices.Clone(fleet.HTTP.AllowedHosts),
+	}
+	if u, err := url.Parse(PageOf(fleet)); err == nil && u.Host != "" {
+		p.AllowedHosts = append(p.AllowedHosts, u.Host)
+	}
+	return p
 }

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +71,7 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 		must(t, err)
 		must(t, resp.Body.Close())
 		for _, w := range want {
-			if !strings.Contains(string(body), w) {
+			if !strings.Contains(strings.ReplaceAll(string(body), "<wbr>", ""), w) {
 				t.Errorf("%s (%d): %q is missing in\n%s", path, resp.StatusCode, w, body)
 			}
 		}
@@ -80,6 +82,19 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 		if strings.Contains(string(body), "PRIVATE KEY") || strings.Contains(string(body), "AGE-SECRET") {
 			t.Errorf("%s shows a key", path)
 		}
+	}
+}
+
+func TestRolloutsOfManyEntriesAreShown(t *testing.T) {
+	var names []string
+	for entry := range 30 {
+		for host := range 15 {
+			names = append(names, fmt.Sprintf("e%02d@h%02d", entry, host))
+		}
+	}
+	got := ofEntries(names)
+	if len(got) != mostEntries*mostRollouts || got[0] != "e00@h00" || got[len(got)-1] != "e19@h09" {
+		t.Errorf("%d: %v", len(got), got)
 	}
 }
 
@@ -105,6 +120,9 @@ func TestFleetNameAndPageURL(t *testing.T) {
 		t.Errorf("a fleet without a name is called %q", got)
 	}
 	f.Name, f.HTTP.ExternalURL = "prod", "https://renewer.example.com"
+	if got := port(f).AllowedHosts; !slices.Contains(got, "renewer.example.com") {
+		t.Errorf("links lead to a page that is refused: %q", got)
+	}
 	if PageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
 		t.Error(PageOf(f), fleetName(f))
 	}
