@@ -66,8 +66,10 @@ func TestCheckConnectsAndSendsNothing(t *testing.T) {
 	defer srv.Close()
 	host := strings.TrimPrefix(srv.URL, "http://")
 	senders := []Sender{
-		Webhook{URLFile: file(t, srv.URL+"/hunter2")}, shoutrrr(t, "ntfy://u:hunter2@"+host+"/topic?scheme=http"),
-		shoutrrr(t, "generic://"+host+"/hunter2?disabletls=yes"), shoutrrr(t, "gotify://"+host+"/AAAAAAAAAAAAAAA?disabletls=yes"),
+		Webhook{URLFile: file(t, srv.URL+"/hunter2")},
+		shoutrrr(t, "ntfy://u:hunter2@"+host+"/topic?scheme=http"),
+		shoutrrr(t, "generic://"+host+"/hunter2?disabletls=yes"),
+		shoutrrr(t, "gotify://"+host+"/AAAAAAAAAAAAAAA?disabletls=yes"),
 		shoutrrr(t, "mattermost://"+host+"/hunter2?disabletls=yes"),
 	}
 	for _, s := range senders {
