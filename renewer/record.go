@@ -154,8 +154,6 @@ type Row struct {
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	RenewAt     time.Time `json:"renew_at,omitzero"`
 	Hosts       []HostRow `json:"hosts"`
-	// Need is what its rollout takes; for who has the fleet file.
-	Need time.Duration `json:"-"`
 	// RolloutProblem is what stopped its rollout or has it retry, as recorded; see Problems
 	// for all that is wrong. Gate is the trust gate that it waits at; nil: none, or not looked at.
 	RolloutProblem problems.ID `json:"rollout_problem,omitempty"`

@@ -64,7 +64,7 @@ var rooms = []room{
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
 	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
 	{path: "renewer/traffic", may: []string{domain}, standardOnly: true},
-	{path: "renewer/forecast", may: []string{"renewer/traffic", domain}, standardOnly: true},
+	{path: "renewer/forecast", may: []string{"renewer/traffic", "renewer/rotation", domain}, standardOnly: true},
 	{path: "renewer/rotation", standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.

@@ -70,7 +70,7 @@ func (s stateGauges) read() (*measured, error) {
 		row, name = row.At(now), row.Name
 		row.Problems(now, open)
 		tolerates := -1.0
-		if d, ok := row.Tolerance(now); ok {
+		if d, ok := row.Tolerance(s.state.RolloutTime(row.Name), now); ok {
 			tolerates = d.Truncate(time.Second).Seconds()
 		}
 		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, tolerates, row.Status, row.Hosts, len(m.ends) - 1})

@@ -24,6 +24,9 @@ type State interface {
 	// first, until yield returns false or notAfter is not before until (zero:
 	// no limit). It fails where the inventory cannot be read.
 	Rows(until time.Time, yield func(renewer.Row) bool) error
+	// RolloutTime is what the renewal of a certificate takes at most; 0 where that is not
+	// in the fleet file.
+	RolloutTime(certificate string) time.Duration
 	Issuers() []renewer.IssuerStatus
 	Hosts() []renewer.HostStatus
 	// Channels returns the ways to notify people that are at work.

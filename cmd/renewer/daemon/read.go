@@ -68,7 +68,6 @@ func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
 		if i, ok := fleet.Index(row.Name); ok {
 			listed[i] = true
 			missing--
-			row.Need = fleet.RolloutTime(&fleet.Certificates[i])
 			if row.Status == renewer.StatusRenewing {
 				row.Gate = waiting[row.Name].Gate()
 			}
@@ -168,8 +167,7 @@ func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.
 	}
 	now := time.Now()
 	d, err := renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], now)
-	d.Need = a.parts.Load().fleet.RolloutTime(&k.cert)
-	if tolerates, ok := d.Tolerance(now); ok {
+	if tolerates, ok := d.Tolerance(a.parts.Load().fleet.RolloutTime(k.cert), now); ok {
 		seconds := tolerates.Truncate(time.Second).Seconds()
 		d.Tolerates = &seconds
 	}
