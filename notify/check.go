@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -43,7 +44,11 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	address := net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), port))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, bare(err)), "start the server, or allow connections to it; no message was sent")
+		hint := "start the server, or allow connections to it; no message was sent"
+		if errors.As(err, new(*net.DNSError)) {
+			hint = "check the host name in the URL, and the DNS of this machine; no message was sent"
+		}
+		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, bare(err)), hint)
 	}
 	defer conn.Close()
 	if at.Scheme != "https" {
