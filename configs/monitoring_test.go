@@ -277,6 +277,8 @@ func TestDashboardIsWhole(t *testing.T) {
 // watched is a State in which everything has a series.
 type watched struct{}
 
+func (watched) RolloutTime(string) time.Duration { return time.Hour }
+
 func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	at := time.Unix(1_800_000_000, 0)
 	yield(renewer.Row{

@@ -25,6 +25,7 @@ type Look struct {
 // stopped is not restarted.
 func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	ev := Event{Time: l.At, Certificate: certificate, Host: host, Generation: p.Generation}
+	l.Err = AtHost(host, l.Err)
 	was := p.State
 	wasError := p.Error
 	if errors.Is(l.Err, ErrLocal) {

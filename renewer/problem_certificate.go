@@ -217,7 +217,7 @@ func (d Detail) Problem(now time.Time) (p Problem, ok bool) {
 	case problems.ServedDiffers:
 		p.What, p.Since = "another certificate is in place or served"+on, host.DriftedAt
 	case problems.Drifted:
-		p.What, p.Since = "was changed"+on+"; renewer restores it", host.DriftedAt
+		p.What, p.Since = "was changed"+on+"; the next pass restores it", host.DriftedAt
 	case problems.ServedUnproven:
 		p.What = "the service" + on + " cannot be reached or probed"
 	case problems.ProofOld:

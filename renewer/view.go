@@ -351,7 +351,7 @@ func (rec Record) LastError() (text, hint string) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if st := rec.Placements[host]; st.Error != "" {
-			return host + ": " + st.Error, st.Hint
+			return OnHost(host, st.Error), st.Hint
 		}
 	}
 	return "", ""

@@ -63,7 +63,7 @@ func (w Waiting) String() string {
 	if w.Host == "" {
 		return w.Text
 	}
-	return w.Host + ": " + w.Text
+	return OnHost(w.Host, w.Text)
 }
 
 // Waits is all that a rollout waits for, what explains most first.

@@ -34,7 +34,6 @@ event; ics is a calendar.`,
 		Example: `  renewer forecast --for 30d
   renewer forecast --outage corp-vault=7d --outage host-b=2d
   renewer forecast -o ics > /var/www/renewer.ics`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				f, err := s.Forecast(cmd.Context(), forecast.Request{For: time.Duration(ahead), Outages: away})

@@ -35,7 +35,7 @@ func run(args []string, in *os.File, out, errOut io.Writer) int {
 		<-signals
 		os.Exit(exitFailed)
 	}()
-	errOut = &plaintext.Writer{To: errOut, Colours: true}
+	errOut = &screen{to: &plaintext.Writer{To: errOut, Colours: true}}
 	if isTerminal(out) {
 		out = &plaintext.Writer{To: out, Colours: true}
 	}

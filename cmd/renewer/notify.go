@@ -20,10 +20,9 @@ func newNotify(c *cli) *cobra.Command {
 
 func newNotifyTest(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:     "test NAME",
-		Short:   "Send one test message through a channel",
+		Use:     "test CHANNEL",
+		Short:   "Send a test message through a channel",
 		Example: "  renewer notify test ops",
-		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -57,7 +56,6 @@ func newNotifyDeliver(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:    daemon.DeliverCommand,
 		Hidden: true,
-		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := daemon.Deliver(c.in, c.out); err != nil {
 				return exitError(exitFailed) // the answer says why

@@ -14,7 +14,6 @@ func newPlan(c *cli) *cobra.Command {
 		Short:   "Show what would be issued, pushed and restarted, and why",
 		Long:    "Shows what a run would do now, and why. Changes nothing.",
 		Example: "  renewer plan\n  renewer plan -o json --exit-code",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				steps, err := s.Plan(cmd.Context())

@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -79,7 +79,7 @@ func (p Port) guarded() (g protection, err error) {
 }
 
 func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := atomicfile.Open(path)
 	if err != nil {
 		var p *fs.PathError
 		if errors.As(err, &p) {

@@ -144,6 +144,9 @@ func self() string {
 
 // NotifyTest implements server.Service.
 func (a *App) NotifyTest(ctx context.Context, channel string) error {
+	if fleet := a.parts.Load().fleet; !slices.Contains(channelNames(fleet), channel) {
+		return none(fleet, "channel", channel, channelNames(fleet))
+	}
 	if err := a.requested(ctx, renewer.Event{Message: "test message through channel " + channel}); err != nil {
 		return err
 	}

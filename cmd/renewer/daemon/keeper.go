@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +100,7 @@ func (p *parts) each(ctx context.Context, of []renewer.Placement, ask func(ctx c
 func (a *App) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
 	parts := a.parts.Load()
 	if _, ok := parts.fleet.Host(host); host != "" && !ok {
-		return nil, unknown(fmt.Errorf("%s has no host %q", parts.fleet.Path, host))
+		return nil, noHost(parts.fleet, host)
 	}
 	if err := a.requested(ctx, renewer.Event{Host: host, Message: "take-over"}); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
@@ -27,7 +28,7 @@ func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.R
 func (a *App) knows(f renewer.ListFilter) error {
 	fleet := a.parts.Load().fleet
 	if f.Host != "" && !a.hasHost(f.Host) {
-		return unknown(fmt.Errorf("%s has no host %q", fleet.Path, f.Host))
+		return noHost(fleet, f.Host)
 	}
 	if _, ok := fleet.Issuer(f.Issuer); f.Issuer == "" || ok {
 		return nil
@@ -40,7 +41,7 @@ func (a *App) knows(f renewer.ListFilter) error {
 	if err != nil || signed {
 		return err
 	}
-	return unknown(fmt.Errorf("%s has no issuer %q", fleet.Path, f.Issuer))
+	return noIssuer(fleet, f.Issuer)
 }
 
 // unknown marks an error about a name that does not exist; nil stays nil.
@@ -49,6 +50,20 @@ func unknown(err error) error {
 		return nil
 	}
 	return &renewer.Error{Class: renewer.ClassUnknown, Err: err}
+}
+
+// noHost and noIssuer say that the fleet file has none of that name, and which is the
+// nearest.
+func noHost(fleet *configs.Fleet, name string) error {
+	return none(fleet, "host", name, fleet.HostNames())
+}
+
+func noIssuer(fleet *configs.Fleet, name string) error {
+	return none(fleet, "issuer", name, names(fleet.Issuers))
+}
+
+func none(fleet *configs.Fleet, kind, name string, valid []string) error {
+	return unknown(renewer.WithHint(fmt.Errorf("%s has no %s %q", fleet.Path, kind, name), configs.Suggest(name, valid)))
 }
 
 // pick returns the full names that names stand for.
