@@ -291,7 +291,7 @@ scrape_configs:
 		t.Errorf("%d messages", n)
 	}
 	for _, text := range channel.texts {
-		if !strings.Contains(text, "look: renewer ") {
+		if !strings.Contains(text, "run: renewer ") {
 			t.Errorf("a message without a command:\n%s", text)
 		}
 		t.Log(text)

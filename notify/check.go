@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"renewer/renewer"
 )
@@ -25,9 +27,14 @@ func (c Channel) Check(ctx context.Context, reach bool) error {
 	return nil
 }
 
+// connectTimeout is less than a check has, so that the error says who did not answer.
+const connectTimeout = 10 * time.Second
+
 // connect opens a connection to where a request for u would go, or to the proxy
 // on the way there, and closes it. TLS is verified as for a request.
 func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	at := u
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u})
 	if err == nil && proxy != nil {
@@ -37,7 +44,11 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	address := net.JoinHostPort(at.Hostname(), cmp.Or(at.Port(), port))
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, err), "start the server, or allow connections to it; no message was sent")
+		hint := "start the server, or allow connections to it; no message was sent"
+		if errors.As(err, new(*net.DNSError)) {
+			hint = "check the host name in the URL, and the DNS of this machine; no message was sent"
+		}
+		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, bare(err)), hint)
 	}
 	defer conn.Close()
 	if at.Scheme != "https" {
@@ -49,7 +60,7 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	cfg = cfg.Clone()
 	cfg.ServerName, cfg.MinVersion = cmp.Or(cfg.ServerName, at.Hostname()), max(cfg.MinVersion, tls.VersionTLS12)
 	if err := tls.Client(conn, cfg).HandshakeContext(ctx); err != nil {
-		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, err), "the server needs a certificate for that name from a CA that this machine trusts (SSL_CERT_FILE)")
+		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, bare(err)), "the server needs a certificate for that name from a CA that this machine trusts (SSL_CERT_FILE)")
 	}
 	return nil
 }

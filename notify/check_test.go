@@ -22,7 +22,7 @@ func TestCheckReadsWhatAChannelNeeds(t *testing.T) {
 	}{
 		"webhook":                   {Webhook{URLFile: url}, ""},
 		"webhook with a key":        {Webhook{URLFile: url, HMACFile: file(t, hookKey)}, ""},
-		"a URL file that is gone":   {Webhook{URLFile: "/nosuch/url"}, "read the URL of the webhook: read /nosuch/url"},
+		"a URL file that is gone":   {Webhook{URLFile: "/nosuch/url"}, "URL of the webhook: read /nosuch/url"},
 		"a URL that is none":        {Webhook{URLFile: file(t, "hooks.example.com/hunter2")}, "it is not a URL"},
 		"a short key":               {Webhook{URLFile: url, HMACFile: file(t, "hunter2")}, "fewer than 16 bytes"},
 		"shoutrrr":                  {shoutrrr(t, "ntfy://u:hunter2@ntfy.example.com/hunter2"), ""},
@@ -66,8 +66,10 @@ func TestCheckConnectsAndSendsNothing(t *testing.T) {
 	defer srv.Close()
 	host := strings.TrimPrefix(srv.URL, "http://")
 	senders := []Sender{
-		Webhook{URLFile: file(t, srv.URL+"/hunter2")}, shoutrrr(t, "ntfy://u:hunter2@"+host+"/topic?scheme=http"),
-		shoutrrr(t, "generic://"+host+"/hunter2?disabletls=yes"), shoutrrr(t, "gotify://"+host+"/AAAAAAAAAAAAAAA?disabletls=yes"),
+		Webhook{URLFile: file(t, srv.URL+"/hunter2")},
+		shoutrrr(t, "ntfy://u:hunter2@"+host+"/topic?scheme=http"),
+		shoutrrr(t, "generic://"+host+"/hunter2?disabletls=yes"),
+		shoutrrr(t, "gotify://"+host+"/AAAAAAAAAAAAAAA?disabletls=yes"),
 		shoutrrr(t, "mattermost://"+host+"/hunter2?disabletls=yes"),
 	}
 	for _, s := range senders {
@@ -101,6 +103,8 @@ func TestCheckNamesWhoDoesNotAnswer(t *testing.T) {
 	for url, want := range map[string]string{
 		"ntfy://u:hunter2@127.0.0.1:1/topic?scheme=http": "refused", "ntfy://u:hunter2@" + host + "/topic": "TLS with", "smtp://u:hunter2@127.0.0.1:1/?from=a@b.c&to=d@e.f": "refused",
 		"gotify://127.0.0.1:1/AAAAAAAAAAAAAAA": "refused",
+		// The library has no default for the port of these.
+		"pagerduty://127.0.0.1/0123456789abcdef0123456789abcdef": "127.0.0.1:443", "opsgenie://127.0.0.1/hunter2": "127.0.0.1:443",
 	} {
 		err := Channel{Name: "ops", Sender: shoutrrr(t, url)}.Check(t.Context(), true)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

@@ -75,6 +75,9 @@ func (m Message) asOf(now time.Time) Message {
 		*list = slices.Clone(*list)
 		for i := range *list {
 			t := &(*list)[i]
+			if t.Message == name(*t) { // which stands before it
+				t.Message = ""
+			}
 			t.Expires = expires(*t, now)
 			if t.Expires != "" { // said once
 				at := t.NotAfter.UTC().Format(time.RFC3339)

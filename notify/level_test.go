@@ -99,8 +99,10 @@ func TestUrgencyReachesTheService(t *testing.T) {
 		ntfy, gotify, opsgenie, pager, doIt string
 		remaining                           int
 	}{
-		{critical, "Max", "8", "P1", "critical", "trigger", 1}, {warning, "High", "5", "P3", "warning", "trigger", 1},
-		{info, "Low", "2", "P5", "info", "resolve", 0}, {info, "Low", "2", "P5", "info", "trigger", 3},
+		{critical, "Max", "8", "P1", "critical", "trigger", 1},
+		{warning, "High", "5", "P3", "warning", "trigger", 1},
+		{info, "Low", "2", "P5", "info", "resolve", 0},
+		{info, "Low", "2", "P5", "info", "trigger", 3},
 	} {
 		m := base
 		m.Severity, m.Remaining = string(c.level), c.remaining

@@ -1,12 +1,14 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -137,13 +139,17 @@ func (d delivery) send() (err error) {
 	}
 	guarded := wrap(http.DefaultTransport)
 	http.DefaultTransport, http.DefaultClient = guarded, &http.Client{Transport: guarded, Timeout: sendTimeout}
+	u, err := url.Parse(d.URL)
+	if err != nil {
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", errNoURL), shoutrrrHint)
+	}
 	services := router.ServiceRouter{Timeout: sendTimeout}
-	service, err := services.Locate(d.URL)
+	service, err := services.Locate(d.complete(*u))
 	if err != nil && len(made) > 0 { // it would log in before it sends
 		return <-made
 	}
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), "write it in the form that the documentation of shoutrrr gives for the service")
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), shoutrrrHint)
 	}
 	if service.GetID() == "logger" {
 		return renewer.WithHint(errors.New("the service logger sends no message"), "name a service that does, such as ntfy://ntfy.example.com/TOPIC")
@@ -154,10 +160,6 @@ func (d delivery) send() (err error) {
 	case interface{ GetHTTPClient() *http.Client }:
 		c := s.GetHTTPClient()
 		c.Transport = wrap(c.Transport)
-	}
-	u, err := url.Parse(d.URL)
-	if err != nil {
-		return errNoURL // the service has read it
 	}
 	if d.Check {
 		return d.check(service, u, made)
@@ -171,6 +173,22 @@ func (d delivery) send() (err error) {
 		err = service.Send(d.Title+"\n\n"+d.Text, &own)
 	}
 	return err
+}
+
+const shoutrrrHint = "write it in the form that the documentation of shoutrrr gives for the service"
+
+// homes are the servers of services for which the library has no default: without one
+// in the URL it connects to port 0.
+var homes = map[string]string{"pagerduty": "events.pagerduty.com", "opsgenie": "api.opsgenie.com"}
+
+// complete returns the URL with the server that it stands for.
+func (d delivery) complete(u url.URL) string {
+	home, ok := homes[u.Scheme]
+	if !ok || u.Port() != "" {
+		return d.URL
+	}
+	u.Host = net.JoinHostPort(cmp.Or(u.Hostname(), home), "443")
+	return u.String()
 }
 
 // check looks where the service would send a message, and connects there if

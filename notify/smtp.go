@@ -118,7 +118,7 @@ func (s SMTP) open(ctx context.Context, password secret.Text) (*smtp.Client, err
 	}
 	c, err := s.connect(ctx, host, how, &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12})
 	if err != nil {
-		return nil, fmt.Errorf("mail server %s: %w", s.Address, err)
+		return nil, fmt.Errorf("mail server %s: %w", s.Address, bare(err))
 	}
 	if s.Username == "" {
 		return c, nil

@@ -36,6 +36,7 @@ type Problem struct {
 
 	News     bool      `json:"-"` // in no message yet, or worse than there
 	Told     bool      `json:"-"` // a message opened it
+	Worse    bool      `json:"-"` // expired, and a message opened it as expiring
 	Doubtful time.Time `json:"-"` // its rollout was given up then, and no other has begun
 }
 
@@ -122,13 +123,15 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	k, opening := opens(e)
 	opening = opening && wanted[k.kind]
+	worse := false
 	for _, t := range s.of[owner{e.Certificate, e.Issuer}] {
 		switch {
 		case opening && t.key() == k:
 		case e.Type == renewer.EventExpired && !wanted[renewer.EventExpired]: // it goes on as what it was
-		case e.Type == renewer.EventExpired && t.Kind == renewer.EventExpiring && ends(e, *t): // worse now, and not resolved
+		case e.Type == renewer.EventExpired && t.Kind == renewer.EventExpiring && ends(e, *t) && (s.open[k] == nil || s.open[k].News): // worse now, and not resolved
 			s.drop(t)
 			s.calm()
+			worse = t.Told
 		case ends(e, *t):
 			s.end(t, at, word(e.Type)+said(e.Message))
 		case givenUp(e, *t):
@@ -139,6 +142,7 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	if opening {
 		s.begin(k, e, at)
+		s.open[k].Worse = s.open[k].Worse || worse
 	} else if _, ok := notices[e.Type]; ok && wanted[e.Type] {
 		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Problem{
 			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer, Generation: e.Generation, Since: at, Events: 1,
@@ -185,11 +189,15 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 
 func (s *state) end(t *Problem, at time.Time, why string) {
 	s.drop(t)
+	if t.Worse && !t.Told { // what the message opened is resolved
+		t.Kind, t.Told = renewer.EventExpiring, true
+	}
 	if !t.Told && (!t.News || kinds[t.Kind].brief) { // it was only counted, or not worth a notice
 		s.calm()
 		return
 	}
 	t.Until, t.Ended, t.News, t.Doubtful = at, why, false, time.Time{}
+	t.Told = t.Told || s.over[t.key()].Told
 	s.over[t.key()] = *t
 	s.news(at)
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -142,11 +143,22 @@ func sign(key secret.Text, id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// bare takes the URL out of an error of net/http.
+// bare takes URL, address and system call out of an error of net/http or net: the
+// text before it says them.
 func bare(err error) error {
-	var u *url.Error
+	var (
+		u    *url.Error
+		op   *net.OpError
+		call *os.SyscallError
+	)
 	if errors.As(err, &u) {
-		return u.Err
+		err = u.Err
+	}
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.As(err, &call) {
+		err = call.Err
 	}
 	return err
 }
