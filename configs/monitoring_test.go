@@ -306,6 +306,7 @@ func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	return nil
 }
 
+func (watched) RolloutTime(string) time.Duration { return time.Minute }
 func (watched) Issuers() []renewer.IssuerStatus {
 	return []renewer.IssuerStatus{{
 		Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}},

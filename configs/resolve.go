@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"renewer/renewer"
 )
@@ -32,6 +33,7 @@ type resolver struct {
 	own      map[string][]string            // trust of those that trust their issuer alone, by issuer
 	hosts    []*Host                        // of the entry
 	spare    *draft                         // of an entry that is done
+	shut     map[string]time.Duration       // by window, the longest time that it is closed; of those that were asked about
 }
 
 // clientUse is a certificate that a probe presents.
@@ -44,7 +46,7 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
-		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, shut: map[string]time.Duration{}, named: get[[]item](s, "groups"),
 		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))

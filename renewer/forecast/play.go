@@ -51,6 +51,7 @@ type player struct {
 	ends     queue[ending]
 	issuers  map[string]Issuer
 	windows  map[string]opening // as of now
+	shut     map[string]time.Duration
 	traffic  *traffic.Control
 	rollouts int
 	events   []Event
@@ -90,7 +91,7 @@ type opening struct {
 func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 	p := &player{
 		fleet: f, from: from, now: from, until: until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
-		windows: map[string]opening{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
+		windows: map[string]opening{}, shut: map[string]time.Duration{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
 	}
 	for _, o := range outages {
 		if o.From.IsZero() {
