@@ -60,9 +60,10 @@ func TestEngineDoesWhatTheForecastSaid(t *testing.T) {
 				if of != "" {
 					outages = []forecast.Outage{{Of: of, From: begin.Add(10 * 24 * time.Hour), For: 10 * 24 * time.Hour}}
 				}
-				f := forecast.Play(forecast.Fleet{
+				f, err := forecast.Play(t.Context(), forecast.Fleet{
 					Certificates: states, Windows: map[string]forecast.Window{"night": {At: night{}.At, Duration: 2 * time.Hour}},
-				}, begin, begin.Add(45*24*time.Hour), outages, 0)
+				}, forecast.Terms{From: begin, Until: begin.Add(45 * 24 * time.Hour), Outages: outages})
+				must(t, err)
 				if of != "" {
 					time.Sleep(10 * 24 * time.Hour)
 					b.away(of, true)

@@ -1,7 +1,9 @@
 package forecast
 
 import (
+	"cmp"
 	"container/heap"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -14,19 +16,26 @@ import (
 // for 90 days.
 const Most = 70_000
 
-// Play returns what happens between two times. most bounds the rollouts that are played;
-// 0 is Most.
-func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
-	if most <= 0 {
-		most = Most
-	}
-	p := newPlayer(f, from, until, outages)
+// Terms say what is played.
+type Terms struct {
+	From, Until time.Time
+	Outages     []Outage
+	Most        int // rollouts at most; 0: Most
+}
+
+// Play returns what happens between two times. It fails where the context ends first.
+func Play(ctx context.Context, f Fleet, t Terms) (Forecast, error) {
+	most := cmp.Or(t.Most, Most)
+	p := newPlayer(f, t)
 	p.risks()
 	for {
 		p.turn()
 		next := p.next()
-		if next.IsZero() || next.After(until) {
+		if next.IsZero() || next.After(t.Until) {
 			break
+		}
+		if err := ctx.Err(); err != nil {
+			return Forecast{}, err
 		}
 		if p.rollouts >= most {
 			p.until, p.cut = p.now, fmt.Sprintf("the forecast ends at %s, after %d renewals; a shorter --for has all of it", p.now.UTC().Format(time.RFC3339), p.rollouts)
@@ -35,7 +44,7 @@ func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
 		p.now = next
 	}
 	p.finish()
-	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}
+	return Forecast{From: t.From.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}, nil
 }
 
 // player is the fleet at one moment of the simulated time.
@@ -88,14 +97,14 @@ type opening struct {
 	next time.Time
 }
 
-func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
+func newPlayer(f Fleet, t Terms) *player {
 	p := &player{
-		fleet: f, from: from, now: from, until: until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
+		fleet: f, from: t.From, now: t.From, until: t.Until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
 		windows: map[string]opening{}, shut: map[string]time.Duration{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
 	}
-	for _, o := range outages {
+	for _, o := range t.Outages {
 		if o.From.IsZero() {
-			o.From = from
+			o.From = t.From
 		}
 		p.outages = append(p.outages, o)
 	}
@@ -123,7 +132,7 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 		if c.Open() {
 			p.keep(c)
 		}
-		p.wake(c, from)
+		p.wake(c, t.From)
 	}
 	p.rotate()
 	return p

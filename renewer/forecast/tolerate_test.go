@@ -21,12 +21,12 @@ func TestToleratedOutageExpiresNothing(t *testing.T) {
 			From: t0.Add(time.Duration(rapid.Int64Range(0, int64(100*day)).Draw(t, "from"))),
 		}
 		if rapid.Bool().Draw(t, "worst moment") { // when something is renewed or restarted, or just before
-			calm := Play(f, t0, t0.Add(100*day), nil, 0)
+			calm := play(f, t0, t0.Add(100*day), nil, 0)
 			if n := len(calm.Events); n > 0 {
 				outage.From = calm.Events[rapid.IntRange(0, n-1).Draw(t, "event")].Time.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "before")) * time.Second)
 			}
 		}
-		got := Play(f, t0, t0.Add(200*day), []Outage{outage}, 0)
+		got := play(f, t0, t0.Add(200*day), []Outage{outage}, 0)
 		if expires := got.of(Expires); len(expires) > 0 {
 			t.Fatalf("%s away from %s for %s, tolerated %s, expires\n%s", outage.Of, outage.From, outage.For, tolerate, lines(expires))
 		}
@@ -97,11 +97,11 @@ func TestToleranceIsWhatTheForecastShows(t *testing.T) {
 		}
 		of := rapid.SampledFrom([]string{"ca", "a"}).Draw(t, "of")
 		if d > 0 {
-			if got := Play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: d}}, 0).of(Expires); len(got) > 0 {
+			if got := play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: d}}, 0).of(Expires); len(got) > 0 {
 				t.Fatalf("%s away for %s expires %s", of, d, lines(got))
 			}
 		}
-		if got := Play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: c.Lifetime - age + time.Second}}, 0).of(Expires); len(got) == 0 {
+		if got := play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: c.Lifetime - age + time.Second}}, 0).of(Expires); len(got) == 0 {
 			t.Fatal("an outage for longer than it lives expires nothing")
 		}
 		if most := c.Lifetime - age; d > most || d < most*3/7-renewer.BackoffMax {
