@@ -133,3 +133,31 @@ func texts(times []time.Time) (out []string) {
 	}
 	return out
 }
+
+// A host that was left behind has an earlier generation. When that is about to expire, its
+// window no longer counts, however long the current one lives.
+func TestHostLeftBehindGetsTheCertificateBeforeItExpires(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a", "b")
+		c.Renewal, c.OverrideBefore = renewer.Renewal{Before: 24 * time.Hour}, 48*time.Hour
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		time.Sleep(time.Hour)
+		b.fleet.Windows["shut"] = shutWindow{}
+		b.fleet.Certificates[0].Window = "shut"
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		end := b.row("web").NotAfter
+		b.away("b", true)
+		time.Sleep(time.Until(end.Add(-20 * time.Hour)))
+		if b.row("web").Generation != 2 {
+			t.Fatal("it is not renewed on the host that is there")
+		}
+		b.away("b", false)
+		time.Sleep(time.Until(end))
+		for _, h := range b.row("web").Hosts {
+			if h.Generation != 2 || h.State != renewer.HostVerified {
+				t.Errorf("when generation 1 expires, %s has generation %d (%s)", h.Name, h.Generation, h.State)
+			}
+		}
+	})
+}

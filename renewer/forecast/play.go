@@ -76,12 +76,16 @@ type player struct {
 type certificate struct {
 	renewer.State
 	order, size int
-	pace        renewer.Pace // of the first of its entry
-	layouts     []string     // of its placements
-	put         time.Time    // when traffic was last told of it
-	wakes       time.Time    // the one entry in the queue that counts
-	over        bool         // it has expired, and so has the CA that would renew it
+	pace        renewer.Pace          // of the first of its entry
+	layouts     []string              // of its placements
+	put         time.Time             // when traffic was last told of it
+	wakes       time.Time             // the one entry in the queue that counts
+	earlier     []*renewer.Generation // that a host may have still
+	over        bool                  // it has expired, and so has the CA that would renew it
 }
+
+// mostEarlier is how many generations before the current one are kept.
+const mostEarlier = 4
 
 // ending is when what a placement has in place expires.
 type ending struct {
@@ -225,7 +229,7 @@ func (p *player) plan(c *certificate) {
 func (p *player) retired(host string) bool { return p.fleet.Retired != nil && p.fleet.Retired(host) }
 
 func (c *certificate) generation(number int) *renewer.Generation {
-	for _, g := range []*renewer.Generation{c.Current, c.Rolling} {
+	for _, g := range append([]*renewer.Generation{c.Current, c.Rolling}, c.earlier...) {
 		if g != nil && g.Number == number {
 			return g
 		}
@@ -239,6 +243,9 @@ func (p *player) apply(c *certificate, in ...renewer.Input) {
 	if ch.Record == nil {
 		p.wake(c, c.Record.NextAt)
 		return
+	}
+	if was := c.Current; was != nil && was != state.Current {
+		c.earlier = append(c.earlier[max(len(c.earlier)-mostEarlier+1, 0):], was)
 	}
 	c.State = state
 	if ch.Closed != nil {
@@ -275,7 +282,7 @@ func (p *player) keep(c *certificate) {
 }
 
 func (p *player) conditions(c *certificate) renewer.Conditions {
-	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Certificate.Deadline(c.Current)}
+	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Deadline(c.generation)}
 	if o, ok := p.window(c.Certificate.Window); ok {
 		k.WindowOpen, k.WindowNext = o.open, o.next
 	}
