@@ -138,7 +138,7 @@ func sides(group string, list []restart) (out []Event) {
 		}
 		if clients := len(run) - servers; servers > 0 && clients > 0 {
 			out = append(out, Event{Time: run[0].Time, Until: run[len(run)-1].Time, Kind: Collision, Window: run[0].Window,
-				Reason: fmt.Sprintf("both sides of peer group %s restart: %d servers and %d clients, one side after the other", group, servers, clients)})
+				Reason: fmt.Sprintf("both sides of peer group %s restart: %s and %s, one side after the other", group, number(servers, "server"), number(clients, "client"))})
 		}
 		run = run[:0]
 	}
