@@ -67,7 +67,7 @@ func (p *player) atWorst(c *certificate) (can, most time.Duration) {
 
 // short writes a duration in its two largest units, as the fleet file has them.
 func short(d time.Duration) string {
-	var units = []struct {
+	units := []struct {
 		of   time.Duration
 		name string
 	}{{Day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
