@@ -277,8 +277,6 @@ func TestDashboardIsWhole(t *testing.T) {
 // watched is a State in which everything has a series.
 type watched struct{}
 
-func (watched) RolloutTime(string) time.Duration { return time.Hour }
-
 func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	at := time.Unix(1_800_000_000, 0)
 	yield(renewer.Row{
@@ -289,6 +287,7 @@ func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	return nil
 }
 
+func (watched) RolloutTime(string) time.Duration { return time.Minute }
 func (watched) Issuers() []renewer.IssuerStatus {
 	return []renewer.IssuerStatus{{
 		Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}},

@@ -52,7 +52,11 @@ func (c Certificate) RolloutTime(size int) time.Duration {
 		}
 		each = max(each, takes)
 	}
-	return time.Duration(rounds)*each + time.Duration(rounds-1)*c.Pace.Pause
+	takes := time.Duration(rounds) * each
+	if hosts > 1 { // before the first round too: another host may have been retried earlier
+		takes += time.Duration(rounds) * c.Pace.Pause
+	}
+	return takes
 }
 
 // MostLead returns the longest lead that a certificate with that lifetime can have. One

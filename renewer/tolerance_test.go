@@ -50,10 +50,10 @@ func TestRolloutTimeCountsRoundsTimeoutsAndPauses(t *testing.T) {
 		want  time.Duration
 	}{
 		{Pace{Canary: 1, MaxParallel: 5, Pause: time.Hour}, 1, 0, 2 * time.Minute},
-		{Pace{Canary: 1, MaxParallel: 5, Pause: time.Hour}, 6, 0, 4*time.Minute + time.Hour},
-		{Pace{Canary: 1, MaxParallel: 5, Pause: time.Hour}, 1, 7, 6*time.Minute + 2*time.Hour},
-		{Pace{Canary: 0, MaxParallel: 0, Pause: time.Hour}, 9, 0, 2 * time.Minute},
-		{Pace{Canary: 20, MaxParallel: 1, Pause: time.Hour}, 9, 0, 2 * time.Minute},
+		{Pace{Canary: 1, MaxParallel: 5, Pause: time.Hour}, 6, 0, 4*time.Minute + 2*time.Hour},
+		{Pace{Canary: 1, MaxParallel: 5, Pause: time.Hour}, 1, 7, 6*time.Minute + 3*time.Hour},
+		{Pace{Canary: 0, MaxParallel: 0, Pause: time.Hour}, 9, 0, 2*time.Minute + time.Hour},
+		{Pace{Canary: 20, MaxParallel: 1, Pause: time.Hour}, 9, 0, 2*time.Minute + time.Hour},
 	} {
 		cert := Certificate{Pace: c.pace}
 		for range c.hosts {

@@ -60,9 +60,10 @@ func TestEngineDoesWhatTheForecastSaid(t *testing.T) {
 				if of != "" {
 					outages = []forecast.Outage{{Of: of, From: begin.Add(10 * 24 * time.Hour), For: 10 * 24 * time.Hour}}
 				}
-				f := forecast.Play(forecast.Fleet{
+				f, err := forecast.Play(t.Context(), forecast.Fleet{
 					Certificates: states, Windows: map[string]forecast.Window{"night": {At: night{}.At, Duration: 2 * time.Hour}},
-				}, begin, begin.Add(45*24*time.Hour), outages, 0)
+				}, forecast.Terms{From: begin, Until: begin.Add(45 * 24 * time.Hour), Outages: outages})
+				must(t, err)
 				if of != "" {
 					time.Sleep(10 * 24 * time.Hour)
 					b.away(of, true)
@@ -131,4 +132,32 @@ func texts(times []time.Time) (out []string) {
 		out = append(out, t.UTC().Format("01-02T15:04:05"))
 	}
 	return out
+}
+
+// A host that was left behind has an earlier generation. When that is about to expire, its
+// window no longer counts, however long the current one lives.
+func TestHostLeftBehindGetsTheCertificateBeforeItExpires(t *testing.T) {
+	scene(t, Alone, func(b *bench) []renewer.Certificate {
+		c := b.cert("web", month, "a", "b")
+		c.Renewal, c.OverrideBefore = renewer.Renewal{Before: 24 * time.Hour}, 48*time.Hour
+		return []renewer.Certificate{c}
+	}, func(t *testing.T, b *bench) {
+		time.Sleep(time.Hour)
+		b.fleet.Windows["shut"] = shutWindow{}
+		b.fleet.Certificates[0].Window = "shut"
+		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		end := b.row("web").NotAfter
+		b.away("b", true)
+		time.Sleep(time.Until(end.Add(-20 * time.Hour)))
+		if b.row("web").Generation != 2 {
+			t.Fatal("it is not renewed on the host that is there")
+		}
+		b.away("b", false)
+		time.Sleep(time.Until(end))
+		for _, h := range b.row("web").Hosts {
+			if h.Generation != 2 || h.State != renewer.HostVerified {
+				t.Errorf("when generation 1 expires, %s has generation %d (%s)", h.Name, h.Generation, h.State)
+			}
+		}
+	})
 }

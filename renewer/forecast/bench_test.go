@@ -42,7 +42,7 @@ func BenchmarkYear1000(b *testing.B) {
 	var got Forecast
 	begin = cpuTime(b)
 	for b.Loop() {
-		got = Play(f, t0, t0.Add(365*day), nil, 0)
+		got = play(f, t0, t0.Add(365*day), nil, 0)
 	}
 	took := (cpuTime(b) - begin) / time.Duration(b.N)
 	b.ReportMetric(float64(took)/float64(floor), "x-floor")

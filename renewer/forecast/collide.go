@@ -96,8 +96,10 @@ func collisions(all []restart) (out []Event) {
 		}
 		if len(hosts) > many {
 			first, end := minute[0], minute[len(minute)-1]
-			out = append(out, Event{Time: first.Time, Until: end.Time, Kind: Collision, Window: first.Window,
-				Reason: fmt.Sprintf("%d restarts on %d hosts begin in the same minute", len(minute), len(hosts))})
+			out = append(out, Event{
+				Time: first.Time, Until: end.Time, Kind: Collision, Window: first.Window,
+				Reason: fmt.Sprintf("%d restarts on %d hosts begin in the same minute", len(minute), len(hosts)),
+			})
 		}
 		minute = minute[:0]
 	}
@@ -107,8 +109,10 @@ func collisions(all []restart) (out []Event) {
 		}
 		s := service{r.Host, r.service}
 		if before, ok := last[s]; ok && r.Time.Sub(before.Time) < near && before.Certificate != r.Certificate { // else it has to
-			out = append(out, Event{Time: before.Time, Until: r.Time, Kind: Collision, Certificate: r.Certificate, Host: r.Host, Window: r.Window,
-				Reason: fmt.Sprintf("the same service is restarted twice within %s: for %s and for %s (%s)", r.Time.Sub(before.Time).Round(time.Second), before.Certificate, r.Certificate, before.Reason)})
+			out = append(out, Event{
+				Time: before.Time, Until: r.Time, Kind: Collision, Certificate: r.Certificate, Host: r.Host, Window: r.Window,
+				Reason: fmt.Sprintf("the same service is restarted twice within %s: for %s and for %s (%s)", r.Time.Sub(before.Time).Round(time.Second), before.Certificate, r.Certificate, before.Reason),
+			})
 		}
 		last[s] = r
 		if r.group != "" {
@@ -137,8 +141,10 @@ func sides(group string, list []restart) (out []Event) {
 			}
 		}
 		if clients := len(run) - servers; servers > 0 && clients > 0 {
-			out = append(out, Event{Time: run[0].Time, Until: run[len(run)-1].Time, Kind: Collision, Window: run[0].Window,
-				Reason: fmt.Sprintf("both sides of peer group %s restart: %d servers and %d clients, one side after the other", group, servers, clients)})
+			out = append(out, Event{
+				Time: run[0].Time, Until: run[len(run)-1].Time, Kind: Collision, Window: run[0].Window,
+				Reason: fmt.Sprintf("both sides of peer group %s restart: %s and %s, one side after the other", group, number(servers, "server"), number(clients, "client")),
+			})
 		}
 		run = run[:0]
 	}

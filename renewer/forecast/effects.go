@@ -124,8 +124,9 @@ func (p *player) expiries(c *certificate) {
 		case c.Certificate.IsBundle() || !st.Placed():
 		case g != nil:
 			end = g.NotAfter
-		default:
+		default: // an earlier one, of which the probe knows the end
 			end = st.ServedEnd
+			c.earlier = append(c.earlier, &renewer.Generation{Number: st.Generation, Request: c.Certificate.Request(), NotAfter: end, IssuedAt: end.Add(-c.Certificate.Lifetime)})
 		}
 		if end.After(p.from) {
 			p.ends.add(end, ending{c, pl.Host, st.Generation})

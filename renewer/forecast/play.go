@@ -1,7 +1,9 @@
 package forecast
 
 import (
+	"cmp"
 	"container/heap"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -14,19 +16,26 @@ import (
 // for 90 days.
 const Most = 70_000
 
-// Play returns what happens between two times. most bounds the rollouts that are played;
-// 0 is Most.
-func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
-	if most <= 0 {
-		most = Most
-	}
-	p := newPlayer(f, from, until, outages)
+// Terms say what is played.
+type Terms struct {
+	From, Until time.Time
+	Outages     []Outage
+	Most        int // rollouts at most; 0: Most
+}
+
+// Play returns what happens between two times. It fails where the context ends first.
+func Play(ctx context.Context, f Fleet, t Terms) (Forecast, error) {
+	most := cmp.Or(t.Most, Most)
+	p := newPlayer(f, t)
 	p.risks()
 	for {
 		p.turn()
 		next := p.next()
-		if next.IsZero() || next.After(until) {
+		if next.IsZero() || next.After(t.Until) {
 			break
+		}
+		if err := ctx.Err(); err != nil {
+			return Forecast{}, err
 		}
 		if p.rollouts >= most {
 			p.until, p.cut = p.now, fmt.Sprintf("the forecast ends at %s, after %d renewals; a shorter --for has all of it", p.now.UTC().Format(time.RFC3339), p.rollouts)
@@ -35,7 +44,7 @@ func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
 		p.now = next
 	}
 	p.finish()
-	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}
+	return Forecast{From: t.From.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}, nil
 }
 
 // player is the fleet at one moment of the simulated time.
@@ -51,6 +60,7 @@ type player struct {
 	ends     queue[ending]
 	issuers  map[string]Issuer
 	windows  map[string]opening // as of now
+	shut     map[string]time.Duration
 	traffic  *traffic.Control
 	rollouts int
 	events   []Event
@@ -66,12 +76,16 @@ type player struct {
 type certificate struct {
 	renewer.State
 	order, size int
-	pace        renewer.Pace // of the first of its entry
-	layouts     []string     // of its placements
-	put         time.Time    // when traffic was last told of it
-	wakes       time.Time    // the one entry in the queue that counts
-	over        bool         // it has expired, and so has the CA that would renew it
+	pace        renewer.Pace          // of the first of its entry
+	layouts     []string              // of its placements
+	put         time.Time             // when traffic was last told of it
+	wakes       time.Time             // the one entry in the queue that counts
+	earlier     []*renewer.Generation // that a host may have still
+	over        bool                  // it has expired, and so has the CA that would renew it
 }
+
+// mostEarlier is how many generations before the current one are kept.
+const mostEarlier = 4
 
 // ending is when what a placement has in place expires.
 type ending struct {
@@ -87,14 +101,14 @@ type opening struct {
 	next time.Time
 }
 
-func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
+func newPlayer(f Fleet, t Terms) *player {
 	p := &player{
-		fleet: f, from: from, now: from, until: until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
-		windows: map[string]opening{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
+		fleet: f, from: t.From, now: t.From, until: t.Until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
+		windows: map[string]opening{}, shut: map[string]time.Duration{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
 	}
-	for _, o := range outages {
+	for _, o := range t.Outages {
 		if o.From.IsZero() {
-			o.From = from
+			o.From = t.From
 		}
 		p.outages = append(p.outages, o)
 	}
@@ -122,7 +136,7 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 		if c.Open() {
 			p.keep(c)
 		}
-		p.wake(c, from)
+		p.wake(c, t.From)
 	}
 	p.rotate()
 	return p
@@ -215,7 +229,7 @@ func (p *player) plan(c *certificate) {
 func (p *player) retired(host string) bool { return p.fleet.Retired != nil && p.fleet.Retired(host) }
 
 func (c *certificate) generation(number int) *renewer.Generation {
-	for _, g := range []*renewer.Generation{c.Current, c.Rolling} {
+	for _, g := range append([]*renewer.Generation{c.Current, c.Rolling}, c.earlier...) {
 		if g != nil && g.Number == number {
 			return g
 		}
@@ -229,6 +243,9 @@ func (p *player) apply(c *certificate, in ...renewer.Input) {
 	if ch.Record == nil {
 		p.wake(c, c.Record.NextAt)
 		return
+	}
+	if was := c.Current; was != nil && was != state.Current {
+		c.earlier = append(c.earlier[max(len(c.earlier)-mostEarlier+1, 0):], was)
 	}
 	c.State = state
 	if ch.Closed != nil {
@@ -265,7 +282,7 @@ func (p *player) keep(c *certificate) {
 }
 
 func (p *player) conditions(c *certificate) renewer.Conditions {
-	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Certificate.Deadline(c.Current)}
+	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Deadline(c.generation)}
 	if o, ok := p.window(c.Certificate.Window); ok {
 		k.WindowOpen, k.WindowNext = o.open, o.next
 	}

@@ -51,7 +51,10 @@ func (p *player) atWorst(c *certificate) (can, most time.Duration) {
 	g := renewer.Generation{IssuedAt: p.from, NotAfter: p.from.Add(life)}
 	left, need, shut := g.NotAfter.Sub(r.Time(g)), cert.RolloutTime(c.size), time.Duration(0)
 	if w, ok := p.fleet.Windows[cert.Window]; ok && w.Shut != nil {
-		shut = w.Shut()
+		if _, known := p.shut[cert.Window]; !known {
+			p.shut[cert.Window] = w.Shut()
+		}
+		shut = p.shut[cert.Window]
 	}
 	tolerated := func(left time.Duration) time.Duration {
 		if can := renewer.Tolerated(left, need); cert.Lead(can, need, shut) <= left {
@@ -64,7 +67,7 @@ func (p *player) atWorst(c *certificate) (can, most time.Duration) {
 
 // short writes a duration in its two largest units, as the fleet file has them.
 func short(d time.Duration) string {
-	var units = []struct {
+	units := []struct {
 		of   time.Duration
 		name string
 	}{{Day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}

@@ -30,6 +30,8 @@ const agreeAt = 130 * 60
 // fleetState is a made-up fleet as metrics see it.
 type fleetState struct{ *testfleet.Fleet }
 
+func (fleetState) RolloutTime(string) time.Duration { return time.Hour }
+
 func (s fleetState) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	return s.List(context.Background(), renewer.ListFilter{}, func(r renewer.Row) error {
 		yield(r)

@@ -157,10 +157,6 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 		"renewer_problems{id=proof_old,severity=warning}":                                                        1,
 		"renewer_problems{id=served_differs,severity=critical}":                                                  1,
 
-		// 29 days are left; retries take some hours of them.
-		"renewer_outage_tolerance_seconds{certificate=docker@host-b}": 28.75 * day,
-		"renewer_outage_tolerance_seconds{certificate=docker@host-c}": 28.75 * day,
-
 		"renewer_certificate_not_after_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}":  t0 + 90*day,
 		"renewer_certificate_not_before_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}": t0,
 		"renewer_certificate_renew_at_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}":   t0 + 60*day,

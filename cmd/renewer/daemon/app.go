@@ -68,6 +68,7 @@ type App struct {
 
 	previewing sync.Mutex           // one plan of another fleet file at a time
 	suggesting sync.Mutex           // of suggested
+	playing    chan struct{}        // held while a forecast is played
 	suggested  map[string]time.Time // when issuers want to be asked again about a certificate
 
 	started time.Time
@@ -94,7 +95,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, closeInventory())
 		}
 	}()
-	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), suggested: map[string]time.Time{}, stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), playing: make(chan struct{}, 1), suggested: map[string]time.Time{}, stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
 	if err = a.identify(fleet.StateDir); err != nil {
 		return nil, err
 	}

@@ -22,12 +22,18 @@ func (a *App) Forecast(ctx context.Context, r forecast.Request) (forecast.Foreca
 			return forecast.Forecast{}, unknown(fmt.Errorf("%s has no issuer and no host %q", fleet.Path, o.Of))
 		}
 	}
+	select { // one at a time: it may take seconds of a processor
+	case a.playing <- struct{}{}:
+		defer func() { <-a.playing }()
+	case <-ctx.Done():
+		return forecast.Forecast{}, ctx.Err()
+	}
 	f, err := a.ahead(ctx)
 	if err != nil {
 		return forecast.Forecast{}, err
 	}
 	now := time.Now().UTC()
-	return forecast.Play(f, now, now.Add(r.For), r.Outages, 0), nil
+	return forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
 }
 
 // ahead is what a forecast begins with. No issuer and no host is asked.
