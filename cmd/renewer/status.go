@@ -57,7 +57,7 @@ func (c *cli) showProblem(p renewer.Problem, page string) {
 	if page != "" {
 		runbook = page + "/runbooks/" + p.Runbook
 	}
-	for _, one := range [][2]string{{"error", p.Error}, {"hint", p.Hint}} {
+	for _, one := range [][2]string{{"error", strings.TrimPrefix(p.Error, p.Kind+" "+p.Name+": ")}, {"hint", p.Hint}} {
 		if one[1] != "" {
 			labelled(c.out, one[0], one[1], c.columns)
 		}
