@@ -75,16 +75,16 @@ func writeRow(out *bufio.Writer, row []cell, line, widths []int) {
 	for i, x := range line {
 		s := cmp.Or(strings.ReplaceAll(row[x].text, "\n", " "), "-")
 		pad := widths[x] - text.StringWidth(s)
-		out.WriteString(row[x].paint(s))
+		fmt.Fprint(out, row[x].paint(s))
 		switch {
 		case i == len(line)-1:
 		case pad < 0:
-			out.WriteString("\n" + strings.Repeat(" ", widths[x]) + gap)
+			fmt.Fprint(out, "\n"+strings.Repeat(" ", widths[x])+gap)
 		default:
-			out.WriteString(strings.Repeat(" ", pad) + gap)
+			fmt.Fprint(out, strings.Repeat(" ", pad)+gap)
 		}
 	}
-	out.WriteString("\n")
+	fmt.Fprint(out, "\n")
 }
 
 // labelled writes a text with its name, on as many lines as it needs.

@@ -162,8 +162,10 @@ func (madeUp) HostPlan(context.Context, renewer.SetupRequest) (renewer.HostPlan,
 }
 
 func (m madeUp) rotation() renewer.RotationView {
-	return renewer.RotationView{Issuer: "corp-issuing-ca", Kind: "rotate", Why: "requested by operator", Stage: "distribute", StartedAt: at(-3), From: renewer.RotationCA{Subject: "CN=old"}, To: renewer.RotationCA{Subject: "CN=new"}, Blocked: true,
-		Waiting: []string{longError}, Ends: longHint, Breaks: []string{longWhy}, Warnings: []string{longWhy}, Plan: []renewer.RotationStep{{Stage: "distribute", What: longWhy, Placements: 240, Hosts: []string{"a", "b"}, Restarts: 24, When: longWhy}}}
+	return renewer.RotationView{
+		Issuer: "corp-issuing-ca", Kind: "rotate", Why: "requested by operator", Stage: "distribute", StartedAt: at(-3), From: renewer.RotationCA{Subject: "CN=old"}, To: renewer.RotationCA{Subject: "CN=new"}, Blocked: true,
+		Waiting: []string{longError}, Ends: longHint, Breaks: []string{longWhy}, Warnings: []string{longWhy}, Plan: []renewer.RotationStep{{Stage: "distribute", What: longWhy, Placements: 240, Hosts: []string{"a", "b"}, Restarts: 24, When: longWhy}},
+	}
 }
 
 func (m madeUp) Rotate(context.Context, renewer.RotateRequest, func(renewer.Event)) (renewer.RotationView, error) {
