@@ -61,7 +61,7 @@ func (c *cli) table(columns []string, rows [][]any) error {
 	for y, row := range all {
 		writeRow(out, row, line, widths)
 		for _, x := range below {
-			if s := row[x].text; y > 0 && s != "" && !strings.HasSuffix(row[line[0]].text, "@"+s) { // web@host says the host
+			if s := row[x].text; y > 0 && s != "" && s != "0" && !strings.HasSuffix(row[line[0]].text, "@"+s) { // web@host says the host
 				labelled(out, strings.ToLower(all[0][x].text), s, room)
 			}
 		}
@@ -129,7 +129,12 @@ func arrange(columns []string, widths []int, room int) (line, below []int) {
 	}
 	line = all
 	take(true, texts...)
-	take(false, slices.Concat(hashes, spare)...)
+	take(false, hashes...)
+	if columns[0] == "time" { // of events all else is what they are about
+		take(false, "rollout", "generation")
+	} else {
+		take(false, spare...)
+	}
 	rest := slices.Clone(line)
 	slices.SortStableFunc(rest, func(a, b int) int { return widths[b] - widths[a] })
 	for _, x := range rest {
