@@ -84,7 +84,7 @@ func (c *cli) revoked(done []renewer.Revoked) error {
 		for _, note := range r.Notes {
 			if !said[note] && c.format.table() {
 				said[note] = true
-				fmt.Fprintln(c.out, strings.Join(lines("note: "+note, c.columns), "\n"))
+				fmt.Fprintln(c.out, strings.Join(lines("note: "+note, c.width()), "\n"))
 			}
 		}
 		if r.Error != "" {

@@ -148,6 +148,9 @@ func arrange(columns []string, widths []int, room int) (line, below []int) {
 	return line, below
 }
 
+// width is that of the terminal that results go to; 0 where there is none.
+func (c *cli) width() int { return c.columns }
+
 // widthOf is the width of a terminal; 0 of what is none.
 func widthOf(f *os.File) int {
 	w, _, err := term.GetSize(int(f.Fd()))
@@ -167,7 +170,7 @@ func (c *cli) facts(pairs ...any) {
 			continue
 		}
 		name := pairs[i].(string) + ":"
-		for _, line := range lines(value.text, c.columns-factColumn) {
+		for _, line := range lines(value.text, c.width()-factColumn) {
 			fmt.Fprintf(c.out, "%-*s%s\n", factColumn, name, value.paint(line))
 			name = ""
 		}
