@@ -78,6 +78,9 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	if p.State == was && p.Error == wasError {
 		return nil
 	}
+	if ev.Type == EventDrifted && was != HostDrifted {
+		p.DriftedAt = l.At
+	}
 	ev.Error, ev.Hint = p.Error, p.Hint
 	return []Event{ev}
 }

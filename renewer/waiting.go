@@ -56,6 +56,7 @@ type Waiting struct {
 	Text  string    `json:"text"`           // for people, with its times
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"` // it ends then, or is tried again; zero: not by time
+	By    string    `json:"by,omitempty"`   // the host that a trust gate waits for
 }
 
 func (w Waiting) String() string {
@@ -69,6 +70,16 @@ func (w Waiting) String() string {
 type Waits []Waiting
 
 func (w Waits) String() string { return strings.Join(w.Texts(), "; ") }
+
+// Gate returns the trust gate among them; nil if there is none.
+func (w Waits) Gate() *Waiting {
+	for i := range w {
+		if w[i].Kind == WaitGate {
+			return &w[i]
+		}
+	}
+	return nil
+}
 
 // Texts returns the reasons as people read them.
 func (w Waits) Texts() []string {
@@ -193,7 +204,7 @@ func (r *Rollout) halted() Waiting {
 // nil for nothing.
 func (r *Rollout) Blocked(current *Generation) Waiting {
 	retry := RetryBlocked(*r, current)
-	return Waiting{Kind: WaitPerson, Text: "a person has to put right what stopped it; it is tried anew at " + date(retry), Since: r.EndedAt, Until: retry}
+	return Waiting{Kind: WaitPerson, Text: "needs manual action; next automatic retry at " + date(retry), Since: r.EndedAt, Until: retry}
 }
 
 // RolloutView is a rollout with what it waits for.

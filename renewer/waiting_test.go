@@ -144,8 +144,8 @@ func TestAPlanSaysWhatABlockedRolloutWaitsFor(t *testing.T) {
 	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
 	current := generation(c, 1, t0.Add(-70*24*time.Hour))
 	steps := PlanSteps(c, Observed{Record: rec, Current: current}, Conditions{Now: t0, WindowOpen: true}, nil)
-	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: a person") ||
-		!strings.Contains(steps[0].Reason, "tried anew at 2026-01-11T") || !strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
+	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: needs manual action; next automatic retry at 2026-01-11T") ||
+		!strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
 		t.Errorf("%+v", steps)
 	}
 	v := rec.View(current, nil)

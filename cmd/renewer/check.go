@@ -22,8 +22,10 @@ func newCheck(c *cli) *cobra.Command {
 		Short: "Validate the fleet file",
 		Long: `Validates the fleet file; it needs no CA and no state. A certificate that
 max_lifetime or allowed_names of a local issuer does not allow, or that its CA may not
-sign, is an error. With --online it also logs in at each issuer, connects to each host,
-and checks whether the services that a renewal restarts would start again.`,
+sign, is an error. The URL, the keys and the program of each channel are read, where
+they are on this machine. With --online it also logs in at each issuer, connects to each
+host, connects to the server of each channel without sending a message, and checks
+whether the services that a renewal restarts would start again.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := c.fleet()
@@ -39,12 +41,16 @@ and checks whether the services that a renewal restarts would start again.`,
 			}
 			refused := daemon.CheckRequests(f)
 			found.Refused, found.OK = len(refused), len(refused) == 0
+			found.Findings = daemon.CheckChannels(cmd.Context(), f, online)
+			found.OK = found.OK && !renewer.AnyFail(found.Findings)
 			if online {
-				found.IssuerStatus, found.HostStatus, found.Findings, err = daemon.CheckOnline(cmd.Context(), f)
+				var seen []renewer.Finding
+				found.IssuerStatus, found.HostStatus, seen, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+				found.Findings = append(found.Findings, seen...)
+				found.OK = found.OK && !renewer.AnyFail(seen) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if found.Records, err = daemon.NeededRecords(f); err != nil {
@@ -62,7 +68,7 @@ and checks whether the services that a renewal restarts would start again.`,
 			return exitError(exitFailed)
 		},
 	}
-	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and connect to each host")
+	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and connect to each host and channel")
 	return cmd
 }
 
@@ -94,7 +100,10 @@ func placedOn(f *configs.Fleet) int {
 func (c *cli) showChecked(found checked, online bool) error {
 	verdict := "ok"
 	if !found.OK {
-		verdict = "the file is valid, but an issuer or a host has a problem"
+		verdict = "the file is valid, but an issuer, a host or a channel has a problem"
+		if !online {
+			verdict = "the file is valid, but a channel cannot send"
+		}
 		if found.Refused > 0 {
 			verdict = "the file is valid, but an issuer would refuse a certificate"
 		}

@@ -23,13 +23,7 @@ func newList(c *cli) *cobra.Command {
 			list := func(s reader) error {
 				filter.ExpiringWithin = time.Duration(expiring)
 				out := listOf(c, c.rowColumns(), c.rowCells)
-				err := s.List(cmd.Context(), filter, func(r renewer.Row) error {
-					if r.SANs == nil {
-						r.SANs = []string{}
-					}
-					return out.add(r)
-				})
-				if err != nil {
+				if err := s.List(cmd.Context(), filter, out.add); err != nil {
 					return err
 				}
 				if err := out.end("no certificates"); err != nil {

@@ -34,7 +34,7 @@ func newNotifyTest(c *cli) *cobra.Command {
 				if err := s.NotifyTest(cmd.Context(), args[0]); err != nil {
 					return err
 				}
-				c.say("channel %s accepted the message", args[0])
+				c.say("test message delivered through channel %s", args[0])
 				return nil
 			})
 		},
@@ -74,5 +74,5 @@ func (c *cli) showChannels(list []renewer.ChannelStatus) error {
 	for _, ch := range list {
 		rows = append(rows, []any{ch.Name, ch.Type, ch.Open, ch.Waiting, ch.LastSuccess, ch.LastErrorAt, ch.LastError})
 	}
-	return c.table([]string{"channel", "type", "open", "to_tell", "last_success", "last_error_at", "last_error"}, rows)
+	return c.table([]string{"channel", "type", "open", "undelivered", "last_success", "last_error_at", "last_error"}, rows)
 }

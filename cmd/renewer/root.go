@@ -41,6 +41,7 @@ var commands = []struct {
 	{"backup", newBackup},
 	{"restore", newRestore},
 	{"profiles", newProfiles},
+	{"rules", newRules},
 	{"version", newVersion},
 	{"host", func(c *cli) *cobra.Command { return newHost(c, c.askHosts) }},
 	{"doctor", func(c *cli) *cobra.Command { return newDoctor(c, c.askHosts) }},

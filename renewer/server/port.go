@@ -28,6 +28,9 @@ type Port struct {
 	// AllowUnauthenticated: other machines may read the port although nobody
 	// asks them who they are.
 	AllowUnauthenticated bool
+	// AllowedHosts are further names that the Host header of a request may have;
+	// see allows.
+	AllowedHosts []string
 }
 
 const maxWebConfig = 1 << 20

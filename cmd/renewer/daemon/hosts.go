@@ -123,6 +123,9 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 	if err != nil {
 		return plan, err
 	}
+	if err := a.requested(ctx, renewer.Event{Host: host, Message: said("host setup", "firewall", r.Firewall)}, c.Name); err != nil {
+		return plan, err
+	}
 	prove := func(ctx context.Context) error { return a.prove(ctx, c.Name, p) }
 	stuck, err := a.eng.Restoring(ctx, c.Name, host)
 	if err != nil {

@@ -214,7 +214,7 @@ func CAImport(fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase
 // (empty if there was nothing). It refuses while anybody has the inventory
 // open.
 func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
-	if _, err := server.Dial(fleet.Socket); err == nil {
+	if _, err := server.Dial(fleet.Socket, func() string { return fleet.StateDir }); err == nil {
 		return "", renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
 	} else if !errors.Is(err, server.ErrNoDaemon) {
 		return "", err

@@ -22,6 +22,10 @@ func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func
 		return renewer.RotationView{}, err
 	}
 	after, err := a.inv.LastSeq()
+	if err == nil && !r.Plan {
+		err = a.requested(ctx, renewer.Event{Issuer: is.Name, Message: said("CA rotation", "kind", r.Kind, "now", r.Now, "compromised", r.Compromised,
+			"without", r.Without, "keep", r.Keep, "cancel", r.Cancel, "destroy_old", r.DestroyOld)})
+	}
 	if err != nil {
 		return renewer.RotationView{}, err
 	}

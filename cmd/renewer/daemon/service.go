@@ -30,6 +30,9 @@ func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(r
 	if err != nil || len(names) == 0 {
 		return renewer.RunResult{Rollouts: []renewer.RolloutResult{}}, err
 	}
+	if err := a.requested(ctx, renewer.Event{Message: said("renewal", "force", r.Force, "without", r.Without)}, names...); err != nil {
+		return renewer.RunResult{}, err
+	}
 	// Without a daemon nobody would go on with what is only written down.
 	wait := !r.NoWait || a.daemon.Load() == nil
 	return a.eng.Renew(ctx, names, renewer.Overrides{Force: r.Force, Without: r.Without}, wait, progress)
@@ -62,6 +65,9 @@ func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.E
 	if err != nil {
 		return renewer.RunResult{}, err
 	}
+	if err := a.requested(ctx, renewer.Event{Message: "rollback"}, names...); err != nil {
+		return renewer.RunResult{}, err
+	}
 	return a.eng.Rollback(ctx, names, progress)
 }
 
@@ -82,6 +88,9 @@ func (a *App) Adopt(ctx context.Context, host, certificate string) (renewer.Adop
 				hosts = append(hosts, p.Host)
 			}
 			if _, ok := c.Placement(host); ok {
+				if err := a.requested(ctx, renewer.Event{Host: host, Message: "adoption"}, name); err != nil {
+					return renewer.Adoption{}, err
+				}
 				return a.eng.Adopt(ctx, name, host)
 			}
 		}
@@ -127,6 +136,8 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 		}
 		defer a.notifier.Once()
 		a.suggestions(ctx)
+	} else if err := a.requested(ctx, renewer.Event{Message: "one pass over all that is due"}); err != nil {
+		return renewer.RunResult{}, err
 	}
 	result, err := a.passes(ctx, progress)
 	if err != nil {
