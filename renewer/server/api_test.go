@@ -102,7 +102,7 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 			return y(renewer.Row{Name: fmt.Sprint(f.ExpiringWithin, f.Status)})
 		},
 		show: func(_ context.Context, n string) (renewer.Detail, error) { return renewer.Detail{}, unknown(n) },
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return []renewer.PlanStep{}, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{Steps: []renewer.PlanStep{}}, nil },
 		status: func(context.Context) (renewer.SystemStatus, error) {
 			return renewer.SystemStatus{Problems: []renewer.Problem{{Name: "p"}}}, nil
 		},
@@ -121,7 +121,7 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"HEAD", "/certificates", "", 200},
 		{"GET", "/certificates/x", `{"title":"Not Found","status":404,"detail":"there is no x","hint":"look","class":"unknown"}`, 404},
 		{"GET", "/certificates?expiring=soon", `"detail":"parameter expiring is \"soon\"; expected a duration such as 90s, 72h, 30d or 2w"`, 400},
-		{"GET", "/plan", "[]", 200},
+		{"GET", "/plan", `"steps":[]`, 200},
 		{"GET", "/problems", `"name":"p"`, 200},
 		{"GET", "/hosts", "null", 200},
 		{"GET", "/events?since=7d", "[]", 200},
@@ -208,7 +208,7 @@ func TestDaemonOfAnotherVersionIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Plan(t.Context())
+	_, err = c.Plan(t.Context(), renewer.PlanRequest{})
 	if err == nil || !strings.Contains(err.Error(), "is version v0.3.1") || !strings.Contains(renewer.Hint(err), "systemctl restart renewer") {
 		t.Errorf("an older one: %v; %s", err, renewer.Hint(err))
 	}

@@ -131,8 +131,8 @@ func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 }
 
 // Plan implements Service.
-func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	return read(ctx, c, plan, none{})
+func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return read(ctx, c, plan, r)
 }
 
 // FleetFile implements Service.

@@ -105,7 +105,7 @@ var (
 		return st.Problems, err
 	})
 	status = reads("/status", "Show daemon, scheduler, issuers, hosts, rollouts and problems", plainly(Service.Status))
-	plan   = reads("/plan", "List what a run would do now, and why", plainly(Service.Plan))
+	plan   = reads("/plan", "List what a run would do now, and why", Service.Plan)
 	ahead  = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
 		r, err := f.request()
 		if err != nil {
