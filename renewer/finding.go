@@ -49,7 +49,7 @@ type FileChange struct {
 // SetupRequest asks for a host to be set up. Digest is that of the plan that was shown;
 // empty where the plan itself is asked for.
 type SetupRequest struct {
-	Host     string `json:"host"`
+	Host     string `json:"host"` // as the fleet file names it
 	Digest   string `json:"digest"`
 	Firewall bool   `json:"firewall"` // the port is opened to known clients alone, too
 }

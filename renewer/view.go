@@ -14,20 +14,20 @@ import (
 
 // ListFilter narrows a list. Zero fields match everything.
 type ListFilter struct {
-	ExpiringWithin time.Duration `json:"expiring,omitempty"` // NotAfter within that time from now (expired ones too); 0: no limit
-	Host           string        `json:"host,omitempty"`
-	Issuer         string        `json:"issuer,omitempty"`
-	Status         Status        `json:"status,omitempty"`
+	ExpiringWithin time.Duration `json:"expiring,omitempty"` // expire within that time, or have expired; default: no limit
+	Host           string        `json:"host,omitempty"`     // have a placement there
+	Issuer         string        `json:"issuer,omitempty"`   // are signed by it
+	Status         Status        `json:"status,omitempty"`   // have it now
 }
 
 // EventFilter narrows the audit log. Zero fields match everything.
 type EventFilter struct {
-	After       uint64    `json:"after,omitempty"`       // Seq greater than this
-	Before      uint64    `json:"before,omitempty"`      // Seq less than this; 0: no limit
-	Since       time.Time `json:"since,omitzero"`        // not before
-	Certificate string    `json:"certificate,omitempty"` // name, or the entry's name for all its hosts
-	Rollouts    []string  `json:"rollout,omitempty"`
-	Limit       int       `json:"limit,omitempty"` // the newest so many; 0: all
+	After       uint64    `json:"after,omitempty"`       // with a higher seq
+	Before      uint64    `json:"before,omitempty"`      // with a lower seq; 0: no limit
+	Since       time.Time `json:"since,omitzero"`        // not before that time
+	Certificate string    `json:"certificate,omitempty"` // its name, or that of an entry for all its hosts
+	Rollouts    []string  `json:"rollout,omitempty"`     // of one of these rollouts; repeatable
+	Limit       int       `json:"limit,omitempty"`       // the newest so many; 0: all, or 1,000 over the API
 }
 
 // PlanStep is one thing that a run would do.

@@ -13,6 +13,7 @@ import (
 	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/server"
 )
 
 func newCheck(c *cli) *cobra.Command {
@@ -38,6 +39,11 @@ whether the services that a renewal restarts would start again.`,
 			found := checked{File: f.Path, OK: true, Certificates: len(f.Certificates), Hosts: placedOn(f), Issuers: len(f.Issuers)}
 			if err := daemon.CheckPort(f); err != nil {
 				return err
+			}
+			if f.SocketGroup != "" {
+				if _, err := server.LookupGroup(f.SocketGroup); err != nil {
+					c.caution(err) // the daemon may run elsewhere
+				}
 			}
 			refused := daemon.CheckRequests(f)
 			found.Refused, found.OK = len(refused), len(refused) == 0

@@ -1,6 +1,6 @@
-// Package testapi holds answers against an OpenAPI document, with a JSON Schema
-// library that knows nothing of how the document was made. A field that the document
-// does not have is a fault.
+// Package testapi holds an OpenAPI document against OpenAPI 3.1, and answers against the
+// document, with libraries that know nothing of how it was made. A field that the
+// document does not have is a fault.
 package testapi
 
 import (
@@ -8,15 +8,23 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // Schemas are those of a document.
 type Schemas struct{ compiler *jsonschema.Compiler }
 
-// Read reads a document.
+// Read reads a document, which has to be right by OpenAPI.
 func Read(t testing.TB, document []byte) *Schemas {
 	t.Helper()
+	spec, err := openapi3.NewLoader().LoadFromData(document)
+	if err == nil {
+		err = spec.Validate(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
 	if err != nil {
 		t.Fatal(err)

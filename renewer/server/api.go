@@ -25,7 +25,7 @@ const (
 	writeTimeout  = 30 * time.Second
 	answerTimeout = 60 * time.Second
 	// portAnswers is how many requests of the HTTP port are answered at once.
-	portAnswers = 8
+	portAnswers = 4
 )
 
 // api answers the routes.
@@ -51,7 +51,7 @@ var OpenAPI []byte
 func (a *api) handler() http.Handler {
 	mux := a.mux(func(rt *route, w http.ResponseWriter, r *http.Request) {
 		if c := callerOf(r.Context()); rt.acting() && c.readsOnly() {
-			fail(w, http.StatusForbidden, c.refused(rt))
+			fail(w, http.StatusForbidden, c.refused())
 			return
 		}
 		rt.handle(a, w, r)
@@ -67,7 +67,7 @@ func (a *api) handler() http.Handler {
 func (a *api) portHandler() http.Handler {
 	places := make(chan struct{}, portAnswers)
 	return a.mux(func(rt *route, w http.ResponseWriter, r *http.Request) {
-		if rt.acting() {
+		if !rt.onPort() {
 			fail(w, http.StatusNotFound, fmt.Errorf("%s is on the socket alone", rt.path))
 			return
 		}

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"renewer/internal/testapi"
@@ -121,13 +125,15 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"HEAD", "/certificates", "", 200},
 		{"GET", "/certificates/x", `{"title":"Not Found","status":404,"detail":"there is no x","hint":"look","class":"unknown"}`, 404},
 		{"GET", "/certificates?expiring=soon", `"detail":"parameter expiring is \"soon\"; expected a duration such as 90s, 72h, 30d or 2w"`, 400},
-		{"GET", "/plan", `"steps":[]`, 200},
+		{"GET", "/plan", "[]", 200},
 		{"GET", "/problems", `"name":"p"`, 200},
 		{"GET", "/hosts", "null", 200},
 		{"GET", "/events?since=7d", "[]", 200},
 		{"GET", "/openapi.json", `"openapi": "3.1.0"`, 200},
 		{"GET", "/backup", "the API has no", 404},
 		{"GET", "/renew", "the API has no", 404},
+		{"GET", "/ca", "/ca is on the socket alone", 404},
+		{"GET", "/fleet", "/fleet is on the socket alone", 404},
 		{"POST", "/renew", "read only", 405},
 		{"POST", "/hosts/a/plan", "read only", 405},
 		{"GET", "/", "the API has no", 404},
@@ -141,6 +147,35 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		}
 		secured(t, x.method+" "+x.path, head)
 	}
+}
+
+// A port that everybody may read does not have all of the daemon's processor.
+func TestPortAnswersAFewAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var under, most atomic.Int32
+		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context) ([]renewer.PlanStep, error) {
+			most.Store(max(most.Load(), under.Add(1)))
+			defer under.Add(-1)
+			<-time.After(time.Second)
+			return nil, nil
+		}}}
+		h := a.portHandler()
+		begin := time.Now()
+		var all sync.WaitGroup
+		for range 2 * portAnswers {
+			all.Go(func() {
+				rec := httptest.NewRecorder()
+				if h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, Prefix+"/plan", nil)); rec.Code != http.StatusOK {
+					t.Errorf("got %d", rec.Code)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); most.Load() != portAnswers || took != 2*time.Second {
+			t.Errorf("%d at once, in %s", most.Load(), took)
+		}
+	})
 }
 
 func unknown(name string) error {
@@ -217,7 +252,7 @@ func TestDaemonOfAnotherVersionIsNamed(t *testing.T) {
 	if c, err = Dial(s.socket.path, nil); err != nil {
 		t.Fatal(err)
 	}
-	later := reads("/later", "A route that the daemon lacks", plainly(Service.Plan))
+	later := reads("/later", "A route that the daemon lacks", plainly(Service.FleetFile))
 	if _, err = read(t.Context(), c, later, none{}); err == nil || !strings.Contains(err.Error(), "is version v9") {
 		t.Errorf("one that lacks a route: %v", err)
 	}

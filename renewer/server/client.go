@@ -120,31 +120,6 @@ func (c *Client) Events(ctx context.Context, f renewer.EventFilter) ([]renewer.E
 	}
 }
 
-// Show implements Service.
-func (c *Client) Show(ctx context.Context, name string) (renewer.Detail, error) {
-	return read(ctx, c, show, byName{name})
-}
-
-// Status implements Service.
-func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
-	return read(ctx, c, status, none{})
-}
-
-// Plan implements Service.
-func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
-	return read(ctx, c, plan, r)
-}
-
-// FleetFile implements Service.
-func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
-	return read(ctx, c, fleet, none{})
-}
-
-// CA implements Service.
-func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
-	return read(ctx, c, ca, byIssuer{issuer})
-}
-
 // Forecast implements Service.
 func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error) {
 	f := foretold{For: r.For}
@@ -154,84 +129,90 @@ func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.For
 	return read(ctx, c, ahead, f)
 }
 
-// Trust implements Service.
+// Those that are one request: see Service, and their routes.
+
+func (c *Client) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	return read(ctx, c, show, byName{name})
+}
+
+func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
+	return read(ctx, c, status, none{})
+}
+
+func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return read(ctx, c, planView, r)
+}
+
+func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
+	return read(ctx, c, fleet, none{})
+}
+
+func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
+	return read(ctx, c, ca, byIssuer{issuer})
+}
+
 func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
 	return read(ctx, c, trust, r)
 }
 
-// Impact implements Service.
 func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
 	return read(ctx, c, impact, r)
 }
 
-// RunOnce implements Service.
-func (c *Client) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act(ctx, c, runOnce, none{}, progress)
+func (c *Client) RunOnce(ctx context.Context, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, runOnce, none{}, p)
 }
 
-// Renew implements Service.
-func (c *Client) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act(ctx, c, renew, r, progress)
+func (c *Client) Renew(ctx context.Context, r renewer.RenewRequest, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, renew, r, p)
 }
 
-// Rollback implements Service.
-func (c *Client) Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act(ctx, c, rollback, byName{name}, progress)
+func (c *Client) Rollback(ctx context.Context, name string, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, rollback, byName{name}, p)
 }
 
-// Adopt implements Service.
 func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
 	return act(ctx, c, adopt, adoption{host, certificate}, nil)
 }
 
-// TakeOver implements Service.
 func (c *Client) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
 	return act(ctx, c, takeOver, byHost{host}, nil)
 }
 
-// Revoke implements Service.
-func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
-	return act(ctx, c, revoke, r, progress)
+func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, p progress) ([]renewer.Revoked, error) {
+	return act(ctx, c, revoke, r, p)
 }
 
-// Rotate implements Service.
-func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error) {
-	return act(ctx, c, rotate, r, progress)
+func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, p progress) (renewer.RotationView, error) {
+	return act(ctx, c, rotate, r, p)
 }
 
-// Verify implements Service.
 func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
 	return act(ctx, c, verify, byNames{names}, nil)
 }
 
-// DropRoot implements Service.
 func (c *Client) DropRoot(ctx context.Context, root string) (renewer.RootDropped, error) {
 	return act(ctx, c, dropRoot, byRoot{root}, nil)
 }
 
-// Forget implements Service.
 func (c *Client) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error) {
 	return act(ctx, c, forget, r, nil)
 }
 
-// HostPlan implements Service.
 func (c *Client) HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
 	return act(ctx, c, hostPlan, r, nil)
 }
 
-// HostSetup implements Service.
-func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error) {
-	return act(ctx, c, hostSetup, r, progress)
+func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, p progress) (renewer.HostPlan, error) {
+	return act(ctx, c, hostSetup, r, p)
 }
 
-// Doctor implements Service.
 func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
 	return act(ctx, c, doctor, byHost{host}, nil)
 }
 
-// NotifyTest implements Service.
 func (c *Client) NotifyTest(ctx context.Context, channel string) error {
-	_, err := act(ctx, c, notifyTest, byName{channel}, nil)
+	_, err := act(ctx, c, notifyTest, byChannel{channel}, nil)
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 // update has openapi.json and docs/api.md written anew: make api.
@@ -63,11 +64,11 @@ type described struct {
 }
 
 // open are the types of text that may have other values than their constants.
-var open = []reflect.Type{reflect.TypeFor[renewer.EventType](), reflect.TypeFor[renewer.Usage](), reflect.TypeFor[renewer.KeyType]()}
+var open = []reflect.Type{reflect.TypeFor[renewer.EventType](), reflect.TypeFor[renewer.Usage](), reflect.TypeFor[renewer.KeyType](), reflect.TypeFor[problems.ID]()}
 
 func describe(t *testing.T) *described {
 	d := &described{t: t, types: map[string]string{}, fields: map[string]map[string]string{}, consts: map[string][]string{}, schemas: map[string]any{}}
-	for pkg, dir := range map[string]string{"renewer": "..", "server": ".", "forecast": "../forecast"} {
+	for pkg, dir := range map[string]string{"renewer": "..", "server": ".", "forecast": "../forecast", "problems": "../problems"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -141,11 +142,11 @@ func (d *described) document() map[string]any {
 	return map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{
-			"title": "renewer", "version": "1", "license": map[string]any{"name": "see LICENSE", "url": "about:blank"},
-			"description": "The API of renewer. Routes with the tag read are GET requests: they change nothing, and are on the daemon's unix socket and on its HTTP port, behind web_config. Routes with the tag act are on the socket alone.",
+			"title": "renewer", "version": "1",
+			"description": "The API of renewer. Routes with the tag read are GET requests: they change nothing, and are on the daemon's unix socket and on its HTTP port, behind web_config. Routes with the tag local read too, and are on the socket alone. Routes with the tag act are POST requests, on the socket alone.",
 		},
 		"servers":    []any{map[string]any{"url": "/"}},
-		"tags":       []any{map[string]any{"name": "read", "description": "Change nothing."}, map[string]any{"name": "act", "description": "On the socket alone, for root and the user that renewer runs as."}},
+		"tags":       []any{map[string]any{"name": "read", "description": "Change nothing."}, map[string]any{"name": "local", "description": "Change nothing; on the socket alone."}, map[string]any{"name": "act", "description": "On the socket alone, for root and the user that renewer runs as."}},
 		"paths":      paths,
 		"components": map[string]any{"schemas": d.schemas},
 	}
@@ -154,6 +155,9 @@ func (d *described) document() map[string]any {
 func (d *described) operation(rt *route) map[string]any {
 	tag, answers := "read", map[string]any{"default": answer("The request failed.", problemType, ref("Error"))}
 	op := map[string]any{"operationId": operationID(rt), "summary": rt.summary, "responses": answers}
+	if rt.local {
+		tag = "local"
+	}
 	if rt.acting() {
 		tag = "act"
 		answers["403"] = answer("The caller may only read.", problemType, ref("Error"))
@@ -225,6 +229,9 @@ func (d *described) parameters(rt *route) (out []parameter) {
 		case reflect.TypeFor[time.Duration]():
 			p.schema = map[string]any{"type": "string", "examples": []string{"72h", "30d", "2w"}}
 		}
+		if p.About == "" {
+			d.t.Errorf("%s: parameter %s has no comment, at field %s of %s", rt.path, name, f.Name, rt.request)
+		}
 		out = append(out, p)
 	}
 	return out
@@ -236,12 +243,13 @@ type operation struct {
 	Parameters            []parameter
 	Fields                []parameter // of the body
 	Answer                string
+	Local                 bool
 }
 
 // operations are those that read, and those that act.
 func (d *described) operations() (out struct{ Read, Act []operation }) {
 	for _, rt := range routes {
-		op := operation{rt.method, Prefix + rt.path, rt.summary, d.parameters(rt), nil, typeText(rt.answer)}
+		op := operation{rt.method, Prefix + rt.path, rt.summary, d.parameters(rt), nil, typeText(rt.answer), rt.local}
 		if rt.form == formList {
 			op.Answer = "array of " + op.Answer
 		}
@@ -277,8 +285,9 @@ func (d *described) name(t reflect.Type) string {
 		return "Error"
 	}
 	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
-	if pkg, _, _ := strings.Cut(t.String(), "."); pkg == "forecast" && name != "Forecast" {
-		name = "Forecast" + name
+	pkg, _, _ := strings.Cut(t.String(), ".")
+	if of := map[string]string{"forecast": "Forecast", "problems": "Problem"}[pkg]; name != of {
+		name = of + name
 	}
 	return name
 }

@@ -53,8 +53,8 @@ func permitted(uid, self int) bool { return uid == self || uid == 0 }
 func (c caller) readsOnly() bool { return c.reader != "" }
 
 // refused says why a caller may not use a route that acts.
-func (c caller) refused(rt *route) error {
-	return renewer.WithHint(fmt.Errorf("%s: uid %d may only read, as a member of group %s", rt.summary, c.uid, c.reader),
+func (c caller) refused() error {
+	return renewer.WithHint(fmt.Errorf("uid %d may only read, as a member of group %s", c.uid, c.reader),
 		fmt.Sprintf("run this as root, or as the user that renewer runs as (uid %d)", os.Geteuid()))
 }
 

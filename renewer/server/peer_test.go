@@ -41,7 +41,7 @@ func TestAnotherUser(t *testing.T) {
 			fmt.Printf("dial: %v; %s\n", err, renewer.Hint(err))
 			return
 		}
-		_, err = c.Plan(t.Context())
+		_, err = c.Plan(t.Context(), renewer.PlanRequest{})
 		fmt.Printf("plan: %v\n", err)
 		_, err = c.Renew(t.Context(), renewer.RenewRequest{All: true}, nil)
 		fmt.Printf("renew: %v; %s\n", err, renewer.Hint(err))
@@ -98,7 +98,7 @@ func TestSocketGroupMayRead(t *testing.T) {
 	dir, start := another(t)
 	var by string
 	f := &fakeService{
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return []renewer.PlanStep{}, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{}, nil },
 		renew: func(ctx context.Context, _ renewer.RenewRequest, _ func(renewer.Event)) (renewer.RunResult, error) {
 			by = renewer.OperatorOf(ctx)
 			return renewer.RunResult{}, nil
@@ -117,8 +117,8 @@ func TestSocketGroupMayRead(t *testing.T) {
 		groups       []uint32 // the first is the primary one
 		want         []string
 	}{
-		{"a member", group, 0o660, []uint32{readers}, []string{"plan: <nil>", "renew: Renew now: uid 65534 may only read, as a member of group 4242; run this as root, or as the user that renewer runs as (uid 0)", "backup: Copy the inventory"}},
-		{"a member by another group", group, 0o660, []uint32{65534, 7, readers}, []string{"plan: <nil>", "may only read", "backup: Copy"}},
+		{"a member", group, 0o660, []uint32{readers}, []string{"plan: <nil>", "renew: uid 65534 may only read, as a member of group 4242; run this as root, or as the user that renewer runs as (uid 0)", "backup: uid 65534 may only read"}},
+		{"a member by another group", group, 0o660, []uint32{65534, 7, readers}, []string{"plan: <nil>", "renew: uid 65534 may only read"}},
 		{"another user", group, 0o660, []uint32{65534}, []string{"dial: connect to the daemon at " + group, "permission denied; run this as the user of the daemon (uid 0), or as root"}},
 		{"another user, a wide mode", group, 0o666, []uint32{65534, 7}, []string{"plan: ask the daemon", "renew: ask the daemon"}},
 		{"a socket without a group", closed, 0o666, []uint32{readers, readers}, []string{"plan: ask the daemon", "renew: ask the daemon"}},
@@ -224,8 +224,11 @@ func TestOperatorIsNamed(t *testing.T) {
 		uid        int
 		sudo, want string
 	}{
-		{0, "", "uid 0 (root)"}, {0, "alice", "uid 0 (root), sudo by alice"}, {0, "a\nb", "uid 0 (root)"},
-		{987654321, "", "uid 987654321"}, {987654321, "alice", "uid 987654321"},
+		{0, "", "uid 0 (root)"},
+		{0, "alice", "uid 0 (root), sudo by alice"},
+		{0, "a\nb", "uid 0 (root)"},
+		{987654321, "", "uid 987654321"},
+		{987654321, "alice", "uid 987654321"},
 	} {
 		if got := (caller{uid: x.uid}).operator(x.sudo); got != x.want {
 			t.Errorf("uid %d with %q: %q, want %q", x.uid, x.sudo, got, x.want)

@@ -23,6 +23,7 @@ type route struct {
 	form    form
 	request reflect.Type // its fields are parameters of a GET, and else the body, by their JSON names
 	answer  reflect.Type // of a list: one element
+	local   bool         // of a GET: on the socket alone, because it opens files of the daemon's machine
 	handle  func(*api, http.ResponseWriter, *http.Request)
 }
 
@@ -39,6 +40,9 @@ const (
 // acting reports whether a route may change something.
 func (r *route) acting() bool { return r.method != http.MethodGet }
 
+// onPort reports whether the HTTP port has it.
+func (r *route) onPort() bool { return !r.acting() && !r.local }
+
 // endpoint is a route with the types of its request and its answer.
 type endpoint[Req, Ans any] struct{ *route }
 
@@ -46,13 +50,16 @@ type (
 	none     struct{}
 	progress = func(renewer.Event)
 	byName   struct {
-		Name string `json:"name"`
+		Name string `json:"name"` // as renewer list has it, or that of an entry with one host
+	}
+	byChannel struct {
+		Name string `json:"name"` // of the channel
 	}
 	byHost struct {
 		Host string `json:"host"`
 	}
 	byIssuer struct {
-		Issuer string `json:"issuer,omitempty"`
+		Issuer string `json:"issuer,omitempty"` // default: the only local one
 	}
 	byRoot struct {
 		Root string `json:"root"`
@@ -61,7 +68,7 @@ type (
 		Names []string `json:"names"`
 	}
 	adoption struct {
-		Host        string `json:"host"`
+		Host        string `json:"host"` // as the fleet file names it
 		Certificate string `json:"certificate"`
 	}
 )
@@ -73,7 +80,7 @@ const (
 )
 
 // The routes that read: members of api.socket_group may use them, and the HTTP port
-// has them too.
+// has those that are not local.
 var (
 	list = endpoint[renewer.ListFilter, renewer.Row]{&route{
 		method: http.MethodGet, path: "/certificates", summary: "List the certificates, soonest expiry first", form: formList,
@@ -105,8 +112,12 @@ var (
 		return st.Problems, err
 	})
 	status = reads("/status", "Show daemon, scheduler, issuers, hosts, rollouts and problems", plainly(Service.Status))
-	plan   = reads("/plan", "List what a run would do now, and why", Service.Plan)
-	ahead  = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
+	plan   = reads("/plan", "List what a run would do now, and why", func(s Service, ctx context.Context, r renewer.PlanRequest) ([]renewer.PlanStep, error) {
+		v, err := s.Plan(ctx, r)
+		return append([]renewer.PlanStep{}, v.Steps...), err
+	})
+	planView = reads("/plan/view", "Show the plan, what was edited in the fleet file, and what left it", Service.Plan)
+	ahead    = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
 		r, err := f.request()
 		if err != nil {
 			return forecast.Forecast{}, err
@@ -115,10 +126,10 @@ var (
 	})
 	trust  = reads("/trust", "Show which placements accept which certificates", Service.Trust)
 	impact = reads("/impact", "Show which placements would refuse which certificates", Service.Impact)
-	ca     = reads("/ca", "Show the CA of a local issuer and its rotation", func(s Service, ctx context.Context, r byIssuer) (renewer.CAView, error) {
+	ca     = locally(reads("/ca", "Show the CA of a local issuer and its rotation", func(s Service, ctx context.Context, r byIssuer) (renewer.CAView, error) {
 		return s.CA(ctx, r.Issuer)
-	})
-	fleet = reads("/fleet", "Show which fleet file the daemon uses", plainly(Service.FleetFile))
+	}))
+	fleet = locally(reads("/fleet", "Show which fleet file the daemon uses", plainly(Service.FleetFile)))
 )
 
 // The routes that act: on the socket alone, for the user of the daemon and root.
@@ -143,7 +154,7 @@ var (
 	})
 	forget     = acts("/forget", "Let go of what left the fleet file", quietly(Service.Forget))
 	hostSetup  = acts("/hosts/{host}/setup", "Set a Docker host up for TLS", Service.HostSetup)
-	notifyTest = acts("/channels/{name}/test", "Send one message through a channel", func(s Service, ctx context.Context, r byName, _ progress) (none, error) {
+	notifyTest = acts("/channels/{name}/test", "Send one message through a channel", func(s Service, ctx context.Context, r byChannel, _ progress) (none, error) {
 		return none{}, s.NotifyTest(ctx, r.Name)
 	})
 	hostPlan = asks("/hosts/{host}/plan", "Show what the setup of a Docker host would change", Service.HostPlan)
@@ -160,7 +171,7 @@ var (
 )
 
 var routes = []*route{
-	list.route, show.route, hosts.route, issuers.route, events.route, attention.route, status.route, plan.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
+	list.route, show.route, hosts.route, issuers.route, events.route, attention.route, status.route, plan.route, planView.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
 	renew.route, runOnce.route, rollback.route, revoke.route, rotate.route, verify.route, adopt.route, takeOver.route, dropRoot.route, forget.route,
 	hostPlan.route, hostSetup.route, doctor.route, notifyTest.route, backup.route,
 }
@@ -224,6 +235,11 @@ func streams[Req, Ans any](path, summary string, do func(*api, *http.Request, Re
 			streamEvents(a, w, r, func(p progress) (Ans, error) { return do(a, r, req, p) })
 		},
 	}}
+}
+
+func locally[Req, Ans any](e endpoint[Req, Ans]) endpoint[Req, Ans] {
+	e.local = true
+	return e
 }
 
 func plainly[Ans any](do func(Service, context.Context) (Ans, error)) func(Service, context.Context, none) (Ans, error) {

@@ -41,10 +41,13 @@ type apiSocket struct {
 func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 	s := &apiSocket{path: path, log: log}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the socket: %w", err)
-	}
 	st, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(dir, group); err != nil {
+			return nil, fmt.Errorf("make the directory of the socket: %w", err)
+		}
+		st, err = os.Stat(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the directory of the socket: %w", err)
 	}
@@ -89,6 +92,16 @@ func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 	return s, nil
 }
 
+// makeDir makes the directory of the socket: for its owner, and with a group for all who
+// know what to look for in it.
+func makeDir(dir, group string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil && group != "" {
+		err = os.Chmod(dir, 0o711) //nolint:gosec // the group has to pass
+	}
+	return err
+}
+
 // readers finds the group whose members may read, and refuses a directory that they
 // cannot enter.
 func (s *apiSocket) readers(group string) (err error) {
@@ -130,7 +143,7 @@ func (s *apiSocket) share() error {
 	if err := os.Lchown(s.path, -1, int(s.gid)); err != nil {
 		return renewer.WithHint(fmt.Errorf("give it to group %s: %w", s.group.Name, cause(err)), "the user that renewer runs as has to be in that group: usermod -aG "+s.group.Name+" USER")
 	}
-	return os.Chmod(s.path, 0o660)
+	return os.Chmod(s.path, 0o660) //nolint:gosec // the group has to connect
 }
 
 // Accept returns the next connection of a peer that may use the API.
@@ -215,7 +228,7 @@ func dialError(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		hint := "run this as the user of the daemon, or as root"
 		if uid, _, e := ownerOf(path); e == nil {
-			hint = fmt.Sprintf("run this as the user of the daemon (uid %d), or as root; api.socket_group in the fleet file lets a group read", uid)
+			hint = fmt.Sprintf("run this as the user of the daemon (uid %d), or as root; members of api.socket_group may read", uid)
 		}
 		return renewer.WithHint(fmt.Errorf("connect to the daemon at %s: %w", path, cause(err)), hint)
 	}

@@ -148,51 +148,35 @@ func texts(v reflect.Value) []string {
 
 // parse reads what texts writes, and what is easier to type. The error is what was
 // expected.
-func parse(v reflect.Value, given []string) error {
-	text := given[0]
-	switch into := v.Addr().Interface().(type) {
-	case *[]string:
-		*into = given
-		return nil
-	case *bool:
-		var err error
-		if *into = true; text != "" {
-			*into, err = strconv.ParseBool(text)
-		}
-		return expected(err, "true or false")
-	}
-	if text == "" && len(given) == 1 {
-		return nil
-	}
-	if len(given) > 1 {
+func parse(v reflect.Value, given []string) (err error) {
+	text, what := given[0], "a number"
+	if len(given) > 1 && v.Kind() != reflect.Slice {
 		return errors.New("one value")
 	}
 	switch into := v.Addr().Interface().(type) {
+	case *[]string:
+		*into = given
+	case *bool:
+		*into, what = true, "true or false"
+		if text != "" {
+			*into, err = strconv.ParseBool(text)
+		}
 	case *time.Time:
-		ago, err := parseDuration(text)
-		if *into = time.Now().Add(-ago); err != nil {
+		what = "a time such as 2026-11-22T05:00:00Z, or how long ago, such as 24h or 7d"
+		ago, notAgo := parseDuration(text)
+		if *into = time.Now().Add(-ago); notAgo != nil {
 			*into, err = time.Parse(time.RFC3339Nano, text)
 		}
-		return expected(err, "a time such as 2026-11-22T05:00:00Z, or how long ago, such as 24h or 7d")
 	case *time.Duration:
-		var err error
+		what = "a duration such as 90s, 72h, 30d or 2w"
 		*into, err = parseDuration(text)
-		return expected(err, "a duration such as 90s, 72h, 30d or 2w")
 	case *int:
-		var err error
 		*into, err = strconv.Atoi(text)
-		return expected(err, "a number")
 	case *uint64:
-		var err error
 		*into, err = strconv.ParseUint(text, 10, 64)
-		return expected(err, "a number")
 	default:
 		v.SetString(text)
-		return nil
 	}
-}
-
-func expected(err error, what string) error {
 	if err != nil {
 		return errors.New(what)
 	}
@@ -230,5 +214,9 @@ func parseDuration(text string) (time.Duration, error) {
 			return time.Duration(n) * time.Duration(days) * 24 * time.Hour, err
 		}
 	}
-	return time.ParseDuration(text)
+	d, err := time.ParseDuration(text)
+	if d <= 0 && err == nil {
+		err = strconv.ErrRange
+	}
+	return d, err
 }
