@@ -6,10 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"renewer/renewer"
 	"strings"
 	"syscall"
 	"testing"
+
+	"renewer/renewer"
 )
 
 func writeFile(t testing.TB, path, text string) string {

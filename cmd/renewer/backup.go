@@ -44,6 +44,9 @@ func backup(ctx context.Context, s server.Service, path string) (size int64, err
 		return 0, renewer.WithHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name a file that does not exist")
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".renewer-backup-") // mode 0600
+	if at, ok := errors.AsType[*fs.PathError](err); ok {              // of a name that was not typed
+		return 0, fmt.Errorf("%s: %w", path, at.Err)
+	}
 	if err != nil {
 		return 0, err
 	}

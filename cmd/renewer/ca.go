@@ -235,7 +235,7 @@ func (c *cli) passphrase(key, file string) ([]byte, error) {
 		return b, err
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
-		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted; cannot prompt for its passphrase: standard input is not a terminal", key), "give --passphrase-file FILE")
+		return nil, renewer.WithHint(errors.New("cannot prompt: standard input is not a terminal"), "give --passphrase-file FILE")
 	}
 	fmt.Fprintf(c.errOut, "passphrase of %s: ", key)
 	b, err := term.ReadPassword(int(c.in.Fd()))

@@ -156,7 +156,7 @@ func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRe
 		c.showRotation(v)
 		err := c.showRotationPlan(v)
 		for _, line := range v.Warnings {
-			fmt.Fprintln(c.out, strings.Join(lines("note: "+line, c.columns), "\n"))
+			fmt.Fprintln(c.out, strings.Join(lines("note: "+line, c.width()), "\n"))
 		}
 		return err
 	})
@@ -209,7 +209,7 @@ func (c *cli) showRotationPlan(v renewer.RotationView) error {
 		return err
 	}
 	for _, line := range v.Breaks {
-		fmt.Fprintln(c.out, strings.Join(lines("breaks: "+line, c.columns), "\n"))
+		fmt.Fprintln(c.out, strings.Join(lines("breaks: "+line, c.width()), "\n"))
 	}
 	return nil
 }

@@ -5,10 +5,10 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"renewer/internal/plaintext"
 	"renewer/renewer"
 )
 
@@ -93,16 +93,26 @@ func (c *cli) shown(value any, now time.Time) cell {
 	case state:
 		out.colour = colourOf[out.text]
 	}
-	out.text = plaintext.Text(strings.TrimSpace(out.text))
+	out.text = strings.Map(harmless, strings.TrimSpace(out.text))
 	return out
 }
 
-func (x cell) paint(s string) string {
-	if x.colour == 0 {
+// harmless keeps what a host or an issuer answered from steering a terminal.
+func harmless(r rune) rune {
+	if unicode.IsControl(r) && r != '\n' {
+		return ' '
+	}
+	return r
+}
+
+func coloured(s string, colour text.Color) string {
+	if colour == 0 {
 		return s
 	}
-	return x.colour.Sprint(s)
+	return colour.Sprint(s)
 }
+
+func (x cell) paint(s string) string { return coloured(s, x.colour) }
 
 // when is relative on a terminal, where it is read now.
 func (c *cli) when(t, now time.Time) string {

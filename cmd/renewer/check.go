@@ -179,10 +179,10 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 				ends = ca.NotAfter
 			}
 		}
-		rows = append(rows, c.fault([]any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends}, i.Error, i.Hint, said["issuer "+i.Name]))
+		rows = append(rows, c.fault([]any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends}, i.Error, i.Hint, said))
 	}
 	for _, h := range hosts {
-		rows = append(rows, c.fault([]any{"host", h.Name, h.Type, upDown(h.Up), "", "", ""}, h.Error, h.Hint, said["host "+h.Name]))
+		rows = append(rows, c.fault([]any{"host", h.Name, h.Type, upDown(h.Up), "", "", ""}, h.Error, h.Hint, said))
 	}
 	if len(rows) == 0 {
 		return nil
@@ -194,10 +194,13 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 	return c.table(columns, rows)
 }
 
-// fault adds an error and its hint to a row: in one cell where that is a line.
-func (c *cli) fault(row []any, err, hint string, said bool) []any {
+// fault adds an error and its hint to the row of an issuer or a host: in one cell where that
+// is a line.
+func (c *cli) fault(row []any, err, hint string, said map[string]bool) []any {
+	about := fmt.Sprint(row[0], " ", row[1])
+	err = strings.TrimPrefix(err, about+": ")
 	switch {
-	case c.onScreen() && said:
+	case c.onScreen() && said[about]:
 		return append(row, "", "")
 	case c.onScreen():
 		return append(row, err, hint)

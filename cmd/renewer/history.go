@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
-	"renewer/internal/plaintext"
 	"renewer/inventory"
 	"renewer/renewer"
 )
@@ -96,7 +96,7 @@ func (c *cli) follow(ctx context.Context, filter renewer.EventFilter) error {
 		for _, e := range events {
 			filter.After = max(filter.After, e.Seq)
 			if c.format.table() {
-				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), cell{colour: colourOfEvent[e.Type]}.paint(plaintext.Text(eventLine(e))))
+				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), coloured(strings.Map(harmless, eventLine(e)), colourOfEvent[e.Type]))
 				continue
 			}
 			if err := out.add(e); err != nil {

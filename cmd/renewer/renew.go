@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +46,7 @@ host, address or issuer cannot be reached.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				req.Names, req.ExpiringWithin = args, time.Duration(expiring)
-				result, err := watched(c, "renewing", due(cmd.Context(), s, wants(req)), func(tell func(renewer.Event)) (renewer.RunResult, error) {
+				result, err := watched(c, "renewing", selected(cmd.Context(), s, req), func(tell func(renewer.Event)) (renewer.RunResult, error) {
 					return s.Renew(cmd.Context(), req, tell)
 				})
 				return c.result(result, len(req.Names) > 0, interrupted(err))
@@ -65,19 +63,16 @@ host, address or issuer cannot be reached.`,
 	return cmd
 }
 
-// wants reports which certificates a request is about.
-func wants(req renewer.RenewRequest) func(renewer.Row) bool {
-	until := time.Now().Add(req.ExpiringWithin)
-	return func(r renewer.Row) bool {
-		switch entry, _, _ := strings.Cut(r.Name, "@"); {
-		case r.Status == renewer.StatusOrphaned:
-			return false
-		case req.ExpiringWithin > 0:
-			return r.NotAfter.Before(until)
-		default:
-			return req.All || slices.Contains(req.Names, r.Name) || slices.Contains(req.Names, entry)
-		}
+// selected are the certificates that a request without names is about; those of names are
+// known from their first events.
+func selected(ctx context.Context, s reader, req renewer.RenewRequest) []string {
+	if len(req.Names) > 0 {
+		return nil
 	}
+	until := time.Now().Add(req.ExpiringWithin)
+	return due(ctx, s, func(r renewer.Row) bool {
+		return r.Status != renewer.StatusOrphaned && (req.All || r.NotAfter.Before(until))
+	})
 }
 
 // interrupted says what happens to rollouts that the command no longer waits for.

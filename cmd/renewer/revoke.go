@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -31,7 +32,7 @@ The reasons are those of RFC 5280: ` + reasonWords() + `.`,
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Reason, err = renewer.ParseRevocationReason(reason); err != nil {
-				return usageError{err}
+				return usage(configs.Suggest(reason, strings.Split(reasonWords(), ", ")), "--reason is %q; expected a reason of RFC 5280", reason)
 			}
 			if cmd.Flags().Changed("generation") && req.Generation < 1 {
 				return usage("renewer show "+args[0]+" lists its generations", "--generation is %d; expected a number from 1", req.Generation)
@@ -83,7 +84,7 @@ func (c *cli) revoked(done []renewer.Revoked) error {
 		for _, note := range r.Notes {
 			if !said[note] && c.format.table() {
 				said[note] = true
-				fmt.Fprintln(c.out, strings.Join(lines("note: "+note, c.columns), "\n"))
+				fmt.Fprintln(c.out, strings.Join(lines("note: "+note, c.width()), "\n"))
 			}
 		}
 		if r.Error != "" {

@@ -62,7 +62,6 @@ and verifies what is really served.
   renewer status        show problems and what to do about them`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       versionText(),
 		Args:          oneOfThese(commandNames),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,9 +87,10 @@ and verifies what is really served.
 		}
 	}
 	root.SetFlagErrorFunc(wrongFlag)
-	root.SetVersionTemplate(versionLine() + "\n")
 	if !root.HasSubCommands() || slices.ContainsFunc(args, aboutAll) {
 		root.ResetCommands()
+		root.Version = versionText()
+		root.SetVersionTemplate(versionLine() + "\n")
 		for _, cmd := range commands {
 			root.AddCommand(cmd.make(c))
 		}

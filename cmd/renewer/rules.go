@@ -21,7 +21,6 @@ the daemon: the address that is given, or else http.listen of the fleet file.
 Without either they are paths in the repository.`,
 		Example: `  renewer rules > /etc/prometheus/renewer.rules.yml
   renewer rules --url https://renewer.example.com:9925`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("url") {
 				switch f, err := c.fleet(); {

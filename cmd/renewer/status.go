@@ -49,7 +49,7 @@ func (c *cli) showProblems(st renewer.SystemStatus) {
 func (c *cli) showProblem(p renewer.Problem, page string) {
 	severity := c.shown(state(p.Severity), time.Time{})
 	indent := severity.paint(severity.text) + gap
-	for _, line := range lines(p.Kind+" "+p.Name+": "+p.What, c.columns-len(severity.text)-len(gap)) {
+	for _, line := range lines(p.Kind+" "+p.Name+": "+p.What, c.width()-len(severity.text)-len(gap)) {
 		fmt.Fprintf(c.out, "%s%s\n", indent, line)
 		indent = strings.Repeat(" ", len(severity.text)) + gap
 	}
@@ -57,9 +57,9 @@ func (c *cli) showProblem(p renewer.Problem, page string) {
 	if page != "" {
 		runbook = page + "/runbooks/" + p.Runbook
 	}
-	for _, one := range [][2]string{{"error", p.Error}, {"hint", p.Hint}} {
+	for _, one := range [][2]string{{"error", strings.TrimPrefix(p.Error, p.Kind+" "+p.Name+": ")}, {"hint", p.Hint}} {
 		if one[1] != "" {
-			labelled(c.out, one[0], one[1], c.columns)
+			labelled(c.out, one[0], one[1], c.width())
 		}
 	}
 	for _, command := range p.Commands {

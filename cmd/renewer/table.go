@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -25,8 +26,8 @@ const (
 var (
 	hashes = []string{"fingerprint_sha256", "sha-256", "expected_sha256", "on_disk_sha256", "served_sha256", "serial"}
 	texts  = []string{
-		"problem", "problems", "hint", "error", "last_error", "reason", "why", "waits_for", "message", "text", "what", "when", "note", "fix",
-		"files", "activate", "probe", "default_sans", "sans", "services", "accepted_by", "in_place_on", "subject",
+		"hint", "fix", "error", "last_error", "problems", "text", "reason", "why", "waits_for", "message", "what", "when", "note",
+		"files", "default_sans", "sans", "services", "accepted_by", "in_place_on", "activate", "probe", "subject",
 	}
 	spare = []string{
 		"clock", "revision", "attempts", "rollout", "kind", "generation", "current", "last_error_at", "phase", "issuer", "source",
@@ -35,71 +36,55 @@ var (
 )
 
 // table prints aligned columns without lines: as wide as they are, or on a terminal as
-// wide as that is. With -o wide nothing is left out.
+// wide as that is, without texts that no row has. With -o wide nothing is left out.
 func (c *cli) table(columns []string, rows [][]any) error {
-	now := time.Now()
-	head, widths, filled := make([]cell, len(columns)), make([]int, len(columns)), make([]bool, len(columns))
-	for x, name := range columns {
-		head[x].text = strings.ToUpper(strings.ReplaceAll(name, "_", " "))
-		widths[x] = text.StringWidth(head[x].text)
-	}
-	all := make([][]cell, len(rows))
-	for y, values := range rows {
-		for x, value := range values {
-			one := c.shown(value, now)
-			widths[x] = max(widths[x], text.StringWidth(inline(one.text)))
-			filled[x] = filled[x] || one.text != ""
-			all[y] = append(all[y], one)
-		}
-	}
-	room := c.columns
+	now, room := time.Now(), c.columns
 	if c.format == asWide {
 		room = 0
 	}
+	widths, all := make([]int, len(columns)), make([][]cell, len(rows)+1)
+	for y, values := range rows {
+		for x, value := range values {
+			one := c.shown(value, now)
+			widths[x] = max(widths[x], text.StringWidth(strings.ReplaceAll(one.text, "\n", " ")))
+			all[y+1] = append(all[y+1], one)
+		}
+	}
 	for x, name := range columns {
-		if room > 0 && !filled[x] && slices.Contains(texts, name) {
-			widths[x] = 0
+		head := strings.ToUpper(strings.ReplaceAll(name, "_", " "))
+		if all[0] = append(all[0], cell{text: head}); widths[x] > 0 || room == 0 || !slices.Contains(texts, name) {
+			widths[x] = max(widths[x], text.StringWidth(head))
 		}
 	}
 	line, below := arrange(columns, widths, room)
 	out := bufio.NewWriter(c.out)
-	writeRow(out, head, line, widths)
-	for _, row := range all {
+	for y, row := range all {
 		writeRow(out, row, line, widths)
 		for _, x := range below {
-			name := strings.ReplaceAll(columns[x], "_", " ")
-			if s := row[x].text; s != "" && !strings.HasSuffix(row[line[0]].text, "@"+s) { // web@host says the host
-				labelled(out, name, s, room)
+			if s := row[x].text; y > 0 && s != "" && s != "0" && !strings.HasSuffix(row[line[0]].text, "@"+s) { // web@host says the host
+				labelled(out, strings.ToLower(all[0][x].text), s, room)
 			}
 		}
 	}
 	return out.Flush()
 }
 
-// inline is a text in one line.
-func inline(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return strings.ReplaceAll(s, "\n", " ")
-}
-
 // writeRow writes the cells of a line. The first one, which may be wider than its column,
 // then has a line of its own.
 func writeRow(out *bufio.Writer, row []cell, line, widths []int) {
 	for i, x := range line {
-		s := inline(row[x].text)
+		s := cmp.Or(strings.ReplaceAll(row[x].text, "\n", " "), "-")
 		pad := widths[x] - text.StringWidth(s)
-		out.WriteString(row[x].paint(s))
+		fmt.Fprint(out, row[x].paint(s))
 		switch {
 		case i == len(line)-1:
 		case pad < 0:
-			out.WriteString("\n" + strings.Repeat(" ", widths[x]) + gap)
+			fmt.Fprint(out, "\n"+strings.Repeat(" ", widths[x])+gap)
 		default:
-			out.WriteString(strings.Repeat(" ", pad) + gap)
+			fmt.Fprint(out, strings.Repeat(" ", pad)+gap)
 		}
 	}
-	out.WriteString("\n")
+	fmt.Fprint(out, "\n")
 }
 
 // labelled writes a text with its name, on as many lines as it needs.
@@ -112,75 +97,67 @@ func labelled(out io.Writer, name, s string, room int) {
 }
 
 // arrange chooses the columns of a line and those whose cells go below it; what has no
-// width is neither.
+// width is neither. A first column may have got narrower.
 func arrange(columns []string, widths []int, room int) (line, below []int) {
-	var all []int
 	for x, width := range widths {
 		if width > 0 {
-			all = append(all, x)
+			line = append(line, x)
 		}
 	}
-	line = slices.Clone(all)
+	all := slices.Clone(line)
 	over := func() int {
-		total := len(gap) * (len(line) - 1)
+		total := len(gap)*(len(line)-1) - room
 		for _, x := range line {
 			total += widths[x]
 		}
-		return total - room
+		return total * min(room, 1)
 	}
-	if room == 0 || over() <= 0 {
-		return line, nil
-	}
-	leave := func(names []string) {
+	take := func(lower bool, names ...string) {
 		for _, name := range names {
 			i := slices.IndexFunc(line, func(x int) bool { return columns[x] == name })
-			if over() > 0 && len(line) > 1 && (i > 0 || i == 0 && name == "kind") {
-				line = slices.Delete(line, i, i+1)
+			if over() <= 0 || len(line) == 1 || i < 0 || i == 0 && name != "kind" {
+				continue
 			}
+			if lower {
+				below = append(below, line[i])
+			}
+			line = slices.Delete(line, i, i+1)
 		}
 	}
-	lower := func(may func(name string) bool) bool {
-		widest := 0
-		for i := 1; i < len(line); i++ {
-			if may(columns[line[i]]) && (widest == 0 || widths[line[i]] > widths[line[widest]]) {
-				widest = i
-			}
-		}
-		if widest == 0 || over() <= 0 {
-			return false
-		}
-		below = append(below, line[widest])
-		line = slices.Delete(line, widest, widest+1)
-		return true
-	}
-	if leave(hashes); over() <= 0 {
+	if take(false, hashes...); over() <= 0 {
 		return line, nil
 	}
-	line = slices.Clone(all)
-	for lower(func(name string) bool { return slices.Contains(texts, name) }) {
+	line = all
+	take(true, texts...)
+	take(false, hashes...)
+	if columns[0] == "time" { // of events all else is what they are about
+		take(false, "rollout", "generation")
+	} else {
+		take(false, spare...)
 	}
-	leave(hashes)
-	leave(spare)
-	for more := true; more; more = lower(func(string) bool { return true }) {
+	rest := slices.Clone(line)
+	slices.SortStableFunc(rest, func(a, b int) int { return widths[b] - widths[a] })
+	for _, x := range rest {
 		// A long name may have a line of its own, where the others then have room.
 		if n, first := over(), line[0]; n > 0 && widths[first]-n >= leastLead && columns[first] != "time" {
 			widths[first] -= n
 		}
+		take(true, columns[x])
 	}
 	slices.Sort(below)
 	return line, below
 }
 
+// width is that of the terminal that results go to; 0 where there is none.
+func (c *cli) width() int { return c.columns }
+
 // widthOf is the width of a terminal; 0 of what is none.
 func widthOf(f *os.File) int {
 	w, _, err := term.GetSize(int(f.Fd()))
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0
-	case w == 0: // one that does not know
-		return 80
 	}
-	return w
+	return cmp.Or(w, 80) // one that does not know
 }
 
 // facts prints one name and value a line; empty values are left out. What is
@@ -193,7 +170,7 @@ func (c *cli) facts(pairs ...any) {
 			continue
 		}
 		name := pairs[i].(string) + ":"
-		for _, line := range lines(value.text, c.columns-factColumn) {
+		for _, line := range lines(value.text, c.width()-factColumn) {
 			fmt.Fprintf(c.out, "%-*s%s\n", factColumn, name, value.paint(line))
 			name = ""
 		}

@@ -228,11 +228,11 @@ func (c *cli) showImpact(i renewer.Impact) error {
 			name = name[:8]
 		}
 		none := fmt.Sprintf("if %s %s %s, no peer would refuse another", i.Kind, name, caseWords[i.Case])
-		if err := refused.all(i.Refused, strings.Join(lines(none, c.columns), "\n")); err != nil {
+		if err := refused.all(i.Refused, strings.Join(lines(none, c.width()), "\n")); err != nil {
 			return err
 		}
 		for _, note := range i.Notes {
-			c.say("%s", strings.Join(lines("note: "+note, c.columns), "\n"))
+			c.say("%s", strings.Join(lines("note: "+note, c.width()), "\n"))
 		}
 		return nil
 	})

@@ -158,7 +158,7 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 		Force: p.Guard != nil && p.Guard.Docker != nil && p.Guard.Docker.WithoutLiveRestore == renewer.GuardForce,
 	}.Apply(ctx, plan)
 	if err != nil {
-		say("everything is as it was, or as the error says", err)
+		say("setup failed", err)
 		return plan, err
 	}
 	say("the Docker daemon serves its certificate", nil)
@@ -393,7 +393,7 @@ func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
 		if err := a.inv.Reindex(); err != nil {
 			errs = append(errs, err)
 		} else {
-			level, fix = renewer.FindingWarn, "done: the indexes were built anew"
+			level, fix = renewer.FindingWarn, "done: the indexes were rebuilt"
 		}
 	}
 	var found []renewer.Finding

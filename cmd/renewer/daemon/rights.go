@@ -39,7 +39,7 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 	case !ok:
 		return "", nil, nil, noHost(fleet, host)
 	case !h.Sudo:
-		return "", nil, nil, renewer.WithHint(fmt.Errorf("nothing is run through sudo on host %s", host), "sudo: true of the host does, where its user is not root")
+		return "", nil, nil, renewer.WithHint(fmt.Errorf("nothing is run through sudo on host %s", host), "set sudo: true for the host; it needs none where its user is root")
 	}
 	name = h.User
 	if name == "" {
