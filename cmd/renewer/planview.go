@@ -8,6 +8,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"renewer/internal/plaintext"
 	"renewer/renewer"
 )
 
@@ -21,14 +22,17 @@ var signColours = map[string]text.Color{"+": text.FgGreen, "~": text.FgYellow, "
 
 func (c *cli) print(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
+// room is how wide a line may be; 0: as wide as it is.
+func (c *cli) room() int { return c.width() }
+
 // subject begins the part of a plan about one thing.
 func (c *cli) subject(sign, name string) {
-	c.print("%s %s", coloured(sign, signColours[sign]), coloured(strings.Map(harmless, name), signColours[sign]))
+	c.print("%s", signColours[sign].Sprint(sign+" "+plaintext.Text(name)))
 }
 
 // detail is a line below it; without a text there is none.
 func (c *cli) detail(name, said string) {
-	if said = strings.Map(harmless, said); said == "" {
+	if said = plaintext.Text(said); said == "" {
 		return
 	}
 	const margin = "    "
@@ -36,9 +40,9 @@ func (c *cli) detail(name, said string) {
 		c.print("%s%s", margin, name)
 		name = ""
 	}
-	room := 0
-	if c.width() > 0 {
-		room = max(c.width()-len(margin)-planColumn, 20)
+	room := c.room()
+	if room > 0 {
+		room = max(room-len(margin)-planColumn, 20)
 	}
 	for _, line := range lines(said, room) {
 		c.print("%s%-*s%s", margin, planColumn, name, line)
@@ -79,7 +83,7 @@ func (c *cli) showSteps(v renewer.PlanView) {
 
 // wrapped prints a sentence.
 func (c *cli) wrapped(text string) {
-	for _, line := range lines(text, c.width()) {
+	for _, line := range lines(text, c.room()) {
 		c.print("%s", line)
 	}
 }
