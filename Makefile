@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt fuzz bench table weight cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api fuzz bench table weight cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ $(GOLANGCI):
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	  (cd "$$dir" && GOBIN="$$dir" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)) && \
 	  mv "$$dir/golangci-lint" $@
+
+api: ## openapi.json and docs/api.md anew, from the routes and the types of the answers
+	@$(GO) test -run '^TestAPIDescriptionIsUpToDate$$' ./renewer/server -args -update
 
 fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(FUZZ) | sort | while IFS=: read -r file func; do \

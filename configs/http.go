@@ -13,6 +13,7 @@ import (
 func (l *loader) http(f *Fleet, s settings) {
 	f.HTTP.Listen, f.HTTP.WebConfig = getOr(s, "listen", defaultListen), get[string](s, "web_config")
 	f.HTTP.AllowUnauthenticated = get[bool](s, "allow_unauthenticated")
+	f.HTTP.AllowedHosts = texts(s, "allowed_hosts")
 	f.HTTP.ExternalURL = strings.TrimRight(get[string](s, "external_url"), "/")
 	if s.has("listen") && !s.has("web_config") && !f.HTTP.AllowUnauthenticated && beyondLoopback(f.HTTP.Listen) {
 		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, and nobody is asked who they are",

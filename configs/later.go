@@ -12,8 +12,6 @@ import (
 var notYet = map[string]string{ //nolint:gosec // names of keys, and no credentials
 	"store":                "expected no such key: the inventory is in state_dir",
 	"watch":                noSuchKey,
-	"socket_group":         "expected no such key: the socket is for its owner and root",
-	"allowed_hosts":        noSuchKey,
 	"recipients":           "expected identity_file alone",
 	"host type kubernetes": "expected type: ssh or local",
 	"activate kubernetes":  "expected activate: systemd, signal, command, docker or none",

@@ -46,7 +46,7 @@ func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
 		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.HostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
 	for i := range f.Profiles {

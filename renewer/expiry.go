@@ -1,9 +1,6 @@
 package renewer
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // ExpiryNote says how far the log has followed the approach of an end: of
 // which generation, and how many thresholds it had passed.
@@ -83,30 +80,20 @@ func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 	return passed < 2 || r.StartedAt.After(g.NotAfter.Add(-threshold(passed-2, g.NotAfter.Sub(g.IssuedAt))))
 }
 
-// ExpiringText says when the generation in place ends and how its renewal
-// stands, for people; waits is what that waits for.
-func (rec Record) ExpiringText(g Generation, waits Waits, now time.Time) string {
-	text := fmt.Sprintf("it ends in %s, at %s, and ", left(g.NotAfter.Sub(now)), date(g.NotAfter))
+// ExpiringText says when the generation in place expires and what the state of its
+// renewal is; waits is what that waits for. It is read later too, so it says no
+// time relative to now.
+func (rec Record) ExpiringText(g Generation, waits Waits) string {
+	text := "expires at " + date(g.NotAfter) + "; "
 	r := rec.View(&g, waits)
 	switch {
 	case r == nil:
-		return text + "no renewal is on its way"
+		return text + "no renewal is in progress"
 	case r.Phase == PhaseBlocked:
 		return text + "its renewal is blocked: " + r.Waiting.String()
 	case len(r.Waiting) > 0:
 		return text + "its renewal is not done: " + r.Waiting.String()
 	default:
-		return text + "its renewal is not done: it was begun at " + date(r.StartedAt)
-	}
-}
-
-func left(d time.Duration) string {
-	switch {
-	case d >= 2*aDay:
-		return fmt.Sprintf("%d days", (d+aDay/2)/aDay)
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", (d+time.Hour/2)/time.Hour)
-	default:
-		return d.Round(time.Second).String()
+		return text + "its renewal, started at " + date(r.StartedAt) + ", is not done"
 	}
 }

@@ -115,17 +115,17 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 	c := entry("web", "a")
 	now := t0.Add(85 * aDay)
 	g := *generation(c, 1, t0)
-	const ends = "it ends in 5 days, at 2026-04-01T00:00:00Z, and "
+	const ends = "expires at 2026-04-01T00:00:00Z; "
 	rec := inPlace(c, 1)
 	say := func(want string, waits ...Waiting) {
 		t.Helper()
-		if got := rec.ExpiringText(g, waits, now); got != ends+want {
+		if got := rec.ExpiringText(g, waits); got != ends+want {
 			t.Errorf("got  %s\nwant %s", got, ends+want)
 		}
 	}
-	say("no renewal is on its way")
+	say("no renewal is in progress")
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
-	say("its renewal is not done: it was begun at 2026-01-01T00:00:00Z")
+	say("its renewal, started at 2026-01-01T00:00:00Z, is not done")
 	rec.Rollout.Attempts, rec.Rollout.Error, rec.Rollout.NextAt = 7, "down", now.Add(time.Hour)
 	say("its renewal is not done: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
 	rec.Rollout.Phase, rec.Rollout.EndedAt = PhaseBlocked, now.Add(-5*aDay)

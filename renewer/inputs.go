@@ -67,7 +67,7 @@ func (p Planned) apply(a *applied) bool {
 	}
 	if g := a.Current; g != nil && !a.now.Before(g.NotAfter) && a.Record.ExpiredNoted != g.Number {
 		a.Record.ExpiredNoted = g.Number
-		a.event(EventExpired, "", g.Number, "it ended at "+g.NotAfter.Format(time.RFC3339))
+		a.event(EventExpired, "", g.Number, "expired at "+date(g.NotAfter))
 	}
 	if !waits {
 		a.expiring(p.Waits)
@@ -105,7 +105,7 @@ func (a *applied) expiring(waits func(State) Waits) {
 		return
 	}
 	a.Record.ExpiringNoted = note
-	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State), a.now))
+	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State)))
 	if e.Error, e.Hint = a.Record.LastError(); e.Hint == "" {
 		e.Hint = "renewer show " + a.Certificate.Name + " says why; renewer renew " + a.Certificate.Name + " tries now"
 	}

@@ -265,9 +265,9 @@ func (r *Rollout) LastError() (text, hint string) {
 	for _, s := range r.Steps {
 		switch {
 		case s.Wait.For(WaitPerson):
-			return s.Host + ": " + s.Wait.Why, s.Wait.Hint
+			return OnHost(s.Host, s.Wait.Why), s.Wait.Hint
 		case s.Error != "":
-			return s.Host + ": " + s.Error, s.Hint
+			return OnHost(s.Host, s.Error), s.Hint
 		}
 	}
 	return "", ""

@@ -61,8 +61,8 @@ func MostLead(life time.Duration) time.Duration { return part(life, 0.9) }
 
 // Tolerance returns how long, from now on, issuer or hosts may be away before what is in
 // place expires, 0 where it has; ok is false where nothing is, or nothing
-// renews it: a trust bundle, and what left the fleet file.
-func (r Row) Tolerance(now time.Time) (d time.Duration, ok bool) {
+// renews it: a trust bundle, and what left the fleet file. need is as in Tolerated.
+func (r Row) Tolerance(need time.Duration, now time.Time) (d time.Duration, ok bool) {
 	if r.Key == "" || r.Status == StatusOrphaned || r.NotAfter.IsZero() {
 		return 0, false
 	}
@@ -72,5 +72,5 @@ func (r Row) Tolerance(now time.Time) (d time.Duration, ok bool) {
 			end = h.ServedEnd // it was left behind
 		}
 	}
-	return Tolerated(end.Sub(now), r.Need), true
+	return Tolerated(end.Sub(now), need), true
 }

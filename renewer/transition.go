@@ -366,7 +366,7 @@ func (t *transition) reprobed() {
 		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
-		t.event(EventProbeFailed, "of the restored revision "+t.s.Previous, t.o.Err)
+		t.event(EventRestoreFailed, "the restored revision "+t.s.Previous+" is not served either", t.o.Err)
 		return
 	}
 	if stopped {
@@ -397,6 +397,7 @@ func (t *transition) away() string {
 	}
 	text := fmt.Sprintf("%s of the restart budget of %s used", s.Away.Round(time.Millisecond), s.Budget)
 	if s.Away > s.Budget {
+		t.p.OverBudgetAt = t.o.At
 		t.event(EventBudgetExceeded, text, nil)
 	}
 	return "; " + text

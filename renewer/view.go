@@ -14,20 +14,20 @@ import (
 
 // ListFilter narrows a list. Zero fields match everything.
 type ListFilter struct {
-	ExpiringWithin time.Duration // NotAfter within that time from now (expired ones too); 0: no limit
-	Host           string
-	Issuer         string
-	Status         Status
+	ExpiringWithin time.Duration `json:"expiring,omitempty"` // NotAfter within that time from now (expired ones too); 0: no limit
+	Host           string        `json:"host,omitempty"`
+	Issuer         string        `json:"issuer,omitempty"`
+	Status         Status        `json:"status,omitempty"`
 }
 
 // EventFilter narrows the audit log. Zero fields match everything.
 type EventFilter struct {
-	After       uint64    // Seq greater than this
-	Before      uint64    // Seq less than this; 0: no limit
-	Since       time.Time // not before
-	Certificate string    // name, or the entry's name for all its hosts
-	Rollouts    []string
-	Limit       int // the newest so many; 0: all
+	After       uint64    `json:"after,omitempty"`       // Seq greater than this
+	Before      uint64    `json:"before,omitempty"`      // Seq less than this; 0: no limit
+	Since       time.Time `json:"since,omitzero"`        // not before
+	Certificate string    `json:"certificate,omitempty"` // name, or the entry's name for all its hosts
+	Rollouts    []string  `json:"rollout,omitempty"`
+	Limit       int       `json:"limit,omitempty"` // the newest so many; 0: all
 }
 
 // PlanStep is one thing that a run would do.
@@ -118,7 +118,7 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
-	// Problems is what needs a person, the worst first, and MoreProblems how
+	// Problems is what needs attention, the worst first, and MoreProblems how
 	// many certificates do besides.
 	Problems     []Problem `json:"problems"`
 	MoreProblems int       `json:"more_problems,omitempty"`
@@ -135,9 +135,11 @@ type DaemonStatus struct {
 	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	LastCheck  time.Time `json:"last_check,omitzero"`
-	NextCheck  time.Time `json:"next_check,omitzero"`
-	LastProbe  time.Time `json:"last_probe,omitzero"`
-	NextDue    time.Time `json:"next_due,omitzero"`
+	// CheckWithin is how old LastCheck may be; 0: there is no schedule.
+	CheckWithin time.Duration `json:"-"`
+	NextCheck   time.Time     `json:"next_check,omitzero"`
+	LastProbe   time.Time     `json:"last_probe,omitzero"`
+	NextDue     time.Time     `json:"next_due,omitzero"`
 }
 
 // IssuerStatus is one issuer's health.
@@ -321,6 +323,9 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.LastError()
+	if d.Rollout != nil {
+		d.Gate = d.Rollout.Waiting.Gate()
+	}
 	for _, left := range rec.Departed {
 		if !left.Over(now) {
 			left.State, left.Role = nil, Role{}
@@ -374,7 +379,7 @@ func (rec Record) LastError() (text, hint string) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if st := rec.Placements[host]; st.Error != "" {
-			return host + ": " + st.Error, st.Hint
+			return OnHost(host, st.Error), st.Hint
 		}
 	}
 	return "", ""

@@ -56,19 +56,30 @@ type Waiting struct {
 	Text  string    `json:"text"`           // for operators, with its times
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"` // it ends then, or is retried; zero: not by time
+	By    string    `json:"by,omitempty"`   // the host that a trust gate waits for
 }
 
 func (w Waiting) String() string {
 	if w.Host == "" {
 		return w.Text
 	}
-	return w.Host + ": " + w.Text
+	return OnHost(w.Host, w.Text)
 }
 
 // Waits is all that a rollout waits for, what explains most first.
 type Waits []Waiting
 
 func (w Waits) String() string { return strings.Join(w.Texts(), "; ") }
+
+// Gate returns the trust gate among them; nil if there is none.
+func (w Waits) Gate() *Waiting {
+	for i := range w {
+		if w[i].Kind == WaitGate {
+			return &w[i]
+		}
+	}
+	return nil
+}
 
 // Texts returns the reasons as they are shown.
 func (w Waits) Texts() []string {

@@ -27,7 +27,6 @@ reload; --loaded shows that of the fleet file that the daemon has read.
 With --against FILE two fleet files are compared, and nothing else: no state, no CA and no
 daemon is needed. It shows what the fleet file adds, changes and removes compared with FILE.`,
 		Example: "  renewer plan\n  renewer plan -o json --exit-code\n  renewer --config new.yaml plan --against old.yaml",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if against != "" {
 				if loaded {

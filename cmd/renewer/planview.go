@@ -22,12 +22,9 @@ var signColours = map[string]text.Color{"+": text.FgGreen, "~": text.FgYellow, "
 
 func (c *cli) print(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
-// room is how wide a line may be; 0: as wide as it is.
-func (c *cli) room() int { return c.width() }
-
 // subject begins the part of a plan about one thing.
 func (c *cli) subject(sign, name string) {
-	c.print("%s", signColours[sign].Sprint(sign+" "+plaintext.Text(name)))
+	c.print("%s %s", cell{colour: signColours[sign]}.paint(sign), cell{colour: signColours[sign]}.paint(plaintext.Text(name)))
 }
 
 // detail is a line below it; without a text there is none.
@@ -40,9 +37,9 @@ func (c *cli) detail(name, said string) {
 		c.print("%s%s", margin, name)
 		name = ""
 	}
-	room := c.room()
-	if room > 0 {
-		room = max(room-len(margin)-planColumn, 20)
+	room := 0
+	if c.columns > 0 {
+		room = max(c.columns-len(margin)-planColumn, 20)
 	}
 	for _, line := range lines(said, room) {
 		c.print("%s%-*s%s", margin, planColumn, name, line)
@@ -83,7 +80,7 @@ func (c *cli) showSteps(v renewer.PlanView) {
 
 // wrapped prints a sentence.
 func (c *cli) wrapped(text string) {
-	for _, line := range lines(text, c.room()) {
+	for _, line := range lines(text, c.columns) {
 		c.print("%s", line)
 	}
 }

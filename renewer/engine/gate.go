@@ -89,7 +89,10 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 		end = deadline.Last
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
-	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
+	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", By: r.Verifier.Host, Until: r.Until}
+	if en.rolling != nil {
+		w.Since = en.rolling.IssuedAt
+	}
 	switch {
 	case r.Left:
 		w.Text = r.Verifier.String() + " left the fleet file without the root of the new certificate: put its entry back, or renewer forget " + r.Verifier.Certificate

@@ -10,8 +10,9 @@ import (
 	"renewer/renewer/traffic"
 )
 
-// Most is how many rollouts are played at most.
-const Most = 100_000
+// Most is how many rollouts are played at most: a year of 10,000 certificates that live
+// for 90 days.
+const Most = 70_000
 
 // Play returns what happens between two times. most bounds the rollouts that are played;
 // 0 is Most.
@@ -34,7 +35,7 @@ func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
 		p.now = next
 	}
 	p.finish()
-	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: p.events, Cut: p.cut}
+	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}
 }
 
 // player is the fleet at one moment of the simulated time.
@@ -56,6 +57,9 @@ type player struct {
 	restarts []restart
 	refused  map[string]bool // by issuer: that was said
 	cut      string
+
+	turnovers map[string]*turnover // by issuer
+	stepAt    time.Time            // when they are looked at; zero: there is nothing to do
 }
 
 // certificate is one certificate as it is played.
@@ -86,7 +90,7 @@ type opening struct {
 func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 	p := &player{
 		fleet: f, from: from, now: from, until: until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
-		windows: map[string]opening{}, traffic: traffic.New(), refused: map[string]bool{},
+		windows: map[string]opening{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
 	}
 	for _, o := range outages {
 		if o.From.IsZero() {
@@ -101,7 +105,7 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 	families := map[string][]*certificate{}
 	for i, state := range f.Certificates {
 		c := &certificate{State: state, order: i}
-		c.Record = settle(c.Record)
+		p.settle(c)
 		for _, pl := range c.Certificate.Placements {
 			c.layouts = append(c.layouts, pl.Layout())
 		}
@@ -120,17 +124,32 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 		}
 		p.wake(c, from)
 	}
+	p.rotate()
 	return p
 }
 
-// settle is a record of a fleet that is well: what has to be looked at is as it should be.
-func settle(rec renewer.Record) renewer.Record {
-	rec = rec.Clone()
-	for host, st := range rec.Placements {
-		st.Unseen, st.Reprobe = "", time.Time{}
-		rec.Placements[host] = st
+// settle makes a certificate one of a fleet that is well: what has to be looked at is as
+// it should be, and its ca files hold the roots that they should.
+func (p *player) settle(c *certificate) {
+	c.Record = c.Record.Clone()
+	for _, pl := range c.Certificate.Placements {
+		st, ok := c.Record.Placements[pl.Host]
+		if !ok {
+			continue
+		}
+		st.Unseen, st.Reprobe, st.Foreign, st.Roots = "", time.Time{}, nil, p.rootsOf(c.Certificate, pl)
+		if st.Loaded != nil {
+			st.Loaded = &renewer.Loaded{Generation: st.Loaded.Generation, Roots: st.Roots}
+		}
+		c.Record.Placements[pl.Host] = st
 	}
-	return rec
+	for _, g := range []**renewer.Generation{&c.Current, &c.Rolling} {
+		if *g != nil {
+			one := **g
+			one.Under = renewer.NewRootSet(rootOf(c.Certificate.Issuer, 0))
+			*g = &one
+		}
+	}
 }
 
 // next is when anything happens.
@@ -147,6 +166,9 @@ func (p *player) next() time.Time {
 	if at, ok := p.ends.head(); ok {
 		earlier(at)
 	}
+	if !p.stepAt.IsZero() {
+		earlier(p.stepAt)
+	}
 	return next
 }
 
@@ -154,6 +176,9 @@ func (p *player) next() time.Time {
 func (p *player) turn() {
 	for c, at, ok := p.ends.take(p.now); ok; c, at, ok = p.ends.take(p.now) {
 		p.expired(c, at)
+	}
+	if !p.stepAt.IsZero() && !p.now.Before(p.stepAt) {
+		p.rotate()
 	}
 	for {
 		for c, at, ok := p.due.take(p.now); ok; c, at, ok = p.due.take(p.now) {
@@ -181,7 +206,7 @@ func (p *player) turn() {
 
 // plan compares what a certificate wants with what is.
 func (p *player) plan(c *certificate) {
-	d := renewer.Plan(c.Certificate, renewer.Observed{Record: c.Record, Current: c.Current, Rolling: c.Rolling}, p.now)
+	d := renewer.Plan(c.Certificate, p.observed(c), p.now)
 	p.apply(c, renewer.Planned{
 		Decision: d, Room: true, Generation: c.generation, Retired: p.retired, Waits: func(renewer.State) renewer.Waits { return nil },
 	})
@@ -210,6 +235,7 @@ func (p *player) apply(c *certificate, in ...renewer.Input) {
 		why, _ := ch.Closed.LastError()
 		p.traffic.Remove(c.Certificate.Name)
 		p.traffic.End(c.Certificate.Entry, traffic.Ended{Certificate: c.Certificate.Name, Phase: ch.Closed.Phase, At: ch.Closed.EndedAt, Why: why})
+		p.moved()
 	}
 	if c.Open() {
 		p.keep(c)

@@ -106,3 +106,48 @@ func TestForecastIsTheSameEachTime(t *testing.T) {
 		t.Errorf("%d renewals, and then %d", len(first.of(Renewal)), len(again.of(Renewal)))
 	}
 }
+
+func TestReplacedCAMakesThreeWaves(t *testing.T) {
+	t.Parallel()
+	for standby, want := range map[bool][]string{
+		false: {
+			"2026-12-11 00:00 ca_rotates @ ",
+			"2026-12-11 00:00 restart web@a ",
+			"2026-12-11 02:00 restart api@b nightly",
+			"2026-12-11 02:01 ca_rotates @ ",
+			"2026-12-11 02:01 renewal api@ ",
+			"2026-12-11 02:01 renewal web@ ",
+			"2026-12-11 02:01 restart api@b nightly",
+			"2026-12-11 02:01 restart web@a ",
+			"2026-12-11 02:02 ca_rotates @ ",
+			"2026-12-11 02:02 restart api@b nightly",
+			"2026-12-11 02:02 restart web@a ",
+			"2026-12-11 02:03 ca_rotates @ ",
+		},
+		true: { // the next root is in place: two waves
+			"2026-12-11 00:00 ca_rotates @ ",
+			"2026-12-11 00:00 ca_rotates @ ",
+			"2026-12-11 00:00 renewal api@ ",
+			"2026-12-11 00:00 renewal web@ ",
+			"2026-12-11 00:00 restart web@a ",
+			"2026-12-11 02:00 restart api@b nightly",
+			"2026-12-11 02:01 ca_rotates @ ",
+			"2026-12-11 02:01 restart api@b nightly",
+			"2026-12-11 02:01 restart web@a ",
+			"2026-12-11 02:02 ca_rotates @ ",
+		},
+	} {
+		web, api := entry("web", "a"), entry("api", "b")
+		api.Window = "nightly"
+		f := fleetOf(inPlace(web, t0), inPlace(api, t0))
+		end := t0.Add(400 * day)
+		f.Issuers["ca"] = Issuer{Ends: end, Refuses: true, RotateAt: t0.Add(10 * day), Next: 3650 * day, Share: 0.8, Standby: standby}
+		got := Play(f, t0, t0.Add(30*day), nil, 0)
+		expect(t, got.of(Renewal, Restart, CARotates), want...)
+		long := Play(f, t0, t0.Add(20*365*day), nil, 0)
+		expect(t, long.of(Expires))
+		if n := len(long.of(CARotates)); n < 9 {
+			t.Errorf("%d events of three replacements in twenty years", n)
+		}
+	}
+}

@@ -91,8 +91,7 @@ func TestToleranceIsWhatTheForecastShows(t *testing.T) {
 		age := time.Duration(rapid.Int64Range(0, int64(c.Lifetime-time.Minute)).Draw(t, "age"))
 		state := inPlace(c, t0.Add(-age))
 		row := renewer.NewRow(c, state.Record, state.Current)
-		row.Need = c.RolloutTime(1)
-		d, ok := row.Tolerance(t0)
+		d, ok := row.Tolerance(c.RolloutTime(1), t0)
 		if !ok {
 			t.Fatal("nothing is known of it")
 		}

@@ -98,7 +98,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("not full: %v", err)
 	}
 	_, err = h.Stage(t.Context(), p, b.content(t, p, b.new))
-	fails(t, err, "no space left on device", "stage docker@host-a in "+dir)
+	fails(t, err, "no space left on device", "stage docker"+dir)
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v hides its cause", err)
 	}

@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -28,6 +28,9 @@ type Port struct {
 	// AllowUnauthenticated: other machines may read the port although nobody
 	// asks them who they are.
 	AllowUnauthenticated bool
+	// AllowedHosts are further names that the Host header of a request may have;
+	// see allows.
+	AllowedHosts []string
 }
 
 const maxWebConfig = 1 << 20
@@ -76,7 +79,7 @@ func (p Port) guarded() (g protection, err error) {
 }
 
 func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := atomicfile.Open(path)
 	if err != nil {
 		var p *fs.PathError
 		if errors.As(err, &p) {

@@ -46,7 +46,7 @@ func serverFiles(t *testing.T, ca *testpki.CA) (text string) {
 // everyRoute is one path of each route of the port.
 var everyRoute = []string{
 	"/", "/certificates/docker@host-b", "/certificates/none", "/hosts", "/hosts/host-b", "/issuers", "/trust", "/events",
-	"/assets/page.css", "/assets/page.js", "/assets/icon.svg", "/metrics", "/healthz", "/readyz", "/crl/fleet-ca", "/nothing",
+	"/certificates.csv", "/certificates.json", "/assets/page.css", "/assets/page.js", "/assets/icon.svg", "/metrics", "/healthz", "/readyz", "/crl/fleet-ca", "/nothing",
 }
 
 func TestWebConfigGuardsEveryRoute(t *testing.T) {

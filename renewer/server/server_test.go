@@ -133,7 +133,7 @@ func served(t *testing.T, o Options) (s *Server, stop func() error) {
 func connected(t *testing.T, f *fakeService) *Client {
 	t.Helper()
 	s, _ := served(t, Options{Service: f})
-	c, err := Dial(s.socket.path)
+	c, err := Dial(s.socket.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 func TestListOfNothingIsAnEmptyArray(t *testing.T) {
 	t.Parallel()
 	c := connected(t, &fakeService{list: func(context.Context, renewer.ListFilter, func(renewer.Row) error) error { return nil }})
-	resp, err := c.do(t.Context(), "GET", "/v1/certificates", nil, nil)
+	resp, err := c.do(t.Context(), list.route, renewer.ListFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func TestCutStreamIsAnError(t *testing.T) {
 		}
 		answer := record(t, whole.socket, what)
 		var part atomic.Pointer[[]byte]
-		c, err := Dial(replay(t, &part))
+		c, err := Dial(replay(t, &part), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,9 +377,9 @@ func record(t *testing.T, socket, what string) []byte {
 	}
 	defer c.Close()
 	request := map[string]string{
-		"list":   "GET /v1/certificates HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"backup": "GET /v1/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"renew":  "POST /v1/renew HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+		"list":   "GET /api/v1/certificates HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"backup": "POST /api/v1/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+		"renew":  "POST /api/v1/renew HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
 	}[what]
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -453,7 +453,7 @@ func TestStopTellsThoseWhoWait(t *testing.T) {
 		<-ctx.Done()
 		return renewer.RunResult{}, ctx.Err()
 	}}})
-	c, err := Dial(s.socket.path)
+	c, err := Dial(s.socket.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -480,7 +480,7 @@ func TestWaitIsKeptAliveByBlankLines(t *testing.T) {
 		a := &api{log: quiet, acts: t.Context()}
 		rec := httptest.NewRecorder()
 		began := time.Now()
-		streamEvents(a, rec, httptest.NewRequest(http.MethodPost, "/v1/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
+		streamEvents(a, rec, httptest.NewRequest(http.MethodPost, Prefix+"/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
 			<-time.After(4*heartbeat + time.Second)
 			return renewer.RunResult{}, nil
 		})
@@ -517,16 +517,22 @@ func TestAPIRefusesWhatItDoesNotKnow(t *testing.T) {
 		status                   int
 	}{
 		{"GET", "/", "", "the API has no GET /", 404},
-		{"GET", "/v1/", "", "the API has no GET /v1/", 404},
-		{"GET", "/v1/renew", "", "the API has no GET /v1/renew", 404},
-		{"DELETE", "/v1/certificates/a", "", "the API has no DELETE", 404},
-		{"GET", "/v2/status", "", "the API has no GET /v2/status", 404},
-		{"GET", "/v1/certificates?expiring=1h", "", `unknown parameter \"expiring\"`, 400},
-		{"GET", "/v1/certificates?expiring_within=30", "", "bad value of expiring_within", 400},
-		{"GET", "/v1/events?limit=x", "", "bad value of limit", 400},
-		{"POST", "/v1/renew", `{"nmaes": []}`, `unknown field \"nmaes\"`, 400},
-		{"POST", "/v1/renew", `{} {}`, "more than one value", 400},
-		{"POST", "/v1/verify", `{"names": ["` + strings.Repeat("a", maxBody) + `"]}`, "too large", 400},
+		{"GET", "/api/v1/", "", "the API has no GET /api/v1/", 404},
+		{"GET", "/api/v1/renew", "", "the API has no GET /api/v1/renew", 404},
+		{"DELETE", "/api/v1/certificates/a", "", "the API has no DELETE", 404},
+		{"GET", "/api/v2/status", "", "the API has no GET /api/v2/status", 404},
+		{"GET", "/v1/status", "", "this command is of an older one", 404},
+		{"GET", "/api/v1/certificates?expires=1h", "", `unknown parameter \"expires\"`, 400},
+		{"GET", "/api/v1/certificates?expiring=30", "", `parameter expiring is \"30\"; expected a duration`, 400},
+		{"GET", "/api/v1/certificates?host=a&host=b", "", "expected one value", 400},
+		{"GET", "/api/v1/certificates?status=fine", "", "expected one of pending valid", 400},
+		{"GET", "/api/v1/plan?x=1", "", `unknown parameter \"x\"`, 400},
+		{"GET", "/api/v1/events?limit=x", "", "expected a number", 400},
+		{"GET", "/api/v1/events?limit=10001", "", "expected 1 to 10000", 400},
+		{"GET", "/api/v1/events?since=yesterday", "", "or how long ago", 400},
+		{"POST", "/api/v1/renew", `{"nmaes": []}`, `unknown field \"nmaes\"`, 400},
+		{"POST", "/api/v1/renew", `{} {}`, "more than one value", 400},
+		{"POST", "/api/v1/verify", `{"names": ["` + strings.Repeat("a", maxBody) + `"]}`, "too large", 400},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), x.method, "http://renewer"+x.path, strings.NewReader(x.body))
 		if err != nil {

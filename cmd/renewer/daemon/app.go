@@ -116,7 +116,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 	}
 	a.parts.Store(p)
 	a.file.Store(fileNow(fleet.Path))
-	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
+	a.notifier = notify.New(notify.Config{Store: inv, Facts: a.facts, Sent: o.notified, Log: o.log(), Pace: o.pace})
 	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{
 		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{cmp.Or[engine.Observer](o.observer, engine.Silent{}), &a.health},

@@ -51,6 +51,9 @@ func (a *App) ahead(ctx context.Context) (f forecast.Fleet, err error) {
 	return f, nil
 }
 
+// nextLife is how long a CA lives that renewer makes.
+const nextLife = 10 * 365 * 24 * time.Hour
+
 // issuerAhead is what is known of an issuer without asking it.
 func issuerAhead(is configs.Issuer, issuer engine.Issuer, roots []*x509.Certificate) (out forecast.Issuer) {
 	signs := []*x509.Certificate(nil)
@@ -59,6 +62,7 @@ func issuerAhead(is configs.Issuer, issuer engine.Issuer, roots []*x509.Certific
 	}
 	if path, err := local.Certificates(localConfig(is)); is.Type == "local" && err == nil {
 		signs, roots, out.Refuses = path, nil, true
+		out.Share, out.Standby, out.Next = is.RotateAt, is.StandbyRoot, nextLife
 		if life := path[0].NotAfter.Sub(path[0].NotBefore); is.RotateAt > 0 {
 			out.RotateAt = path[0].NotBefore.Add(time.Duration(float64(life) * float64(is.RotateAt)))
 		}

@@ -27,7 +27,7 @@ import (
 func (a *App) dockerPlacement(host string) (renewer.Certificate, renewer.Placement, error) {
 	fleet := a.parts.Load().fleet
 	if _, ok := fleet.Host(host); !ok {
-		return renewer.Certificate{}, renewer.Placement{}, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, fleet.Path), "its hosts are under hosts:")
+		return renewer.Certificate{}, renewer.Placement{}, noHost(fleet, host)
 	}
 	for _, c := range fleet.Certificates {
 		if p, ok := c.Placement(host); ok && p.Probe.Kind == renewer.ProbeDocker {
@@ -123,6 +123,9 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 	if err != nil {
 		return plan, err
 	}
+	if err := a.requested(ctx, renewer.Event{Host: host, Message: said("host setup", "firewall", r.Firewall)}, c.Name); err != nil {
+		return plan, err
+	}
 	prove := func(ctx context.Context) error { return a.prove(ctx, c.Name, p) }
 	stuck, err := a.eng.Restoring(ctx, c.Name, host)
 	if err != nil {
@@ -192,7 +195,7 @@ func (a *App) prove(ctx context.Context, name string, p renewer.Placement) error
 func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
 	parts := a.parts.Load()
 	if _, ok := parts.fleet.Host(host); host != "" && !ok {
-		return nil, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, parts.fleet.Path), "its hosts are under hosts:")
+		return nil, noHost(parts.fleet, host)
 	}
 	found := []renewer.Finding{}
 	if host == "" {

@@ -27,6 +27,9 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 	if err != nil {
 		return nil, err
 	}
+	if err := a.requested(ctx, renewer.Event{Generation: r.Generation, Message: said("revocation", "reason", string(reason), "replace", r.Replace)}, names...); err != nil {
+		return nil, err
+	}
 	first := replacement{was: map[string]int{}}
 	if r.Replace {
 		if first, err = a.replaced(ctx, names, reason, progress); err != nil {

@@ -16,7 +16,7 @@ import (
 func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
 	is, ok := a.parts.Load().fleet.Issuer(issuer)
 	if !ok {
-		return renewer.RotationView{}, unknown(fmt.Errorf("%s has no issuer %q", a.parts.Load().fleet.Path, issuer))
+		return renewer.RotationView{}, noIssuer(a.parts.Load().fleet, issuer)
 	}
 	a.lookAtRotation(ctx, is)
 	v := a.rotationView(issuer)

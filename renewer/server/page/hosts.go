@@ -140,7 +140,7 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 	f.Daemon = system.Daemon
 	i := slices.IndexFunc(system.Hosts, func(h renewer.HostStatus) bool { return h.Name == name })
 	if i < 0 {
-		return nil, notFound("there is no host of this name, or it has not been looked at yet")
+		return nil, notFound{"There is no host of this name, or it has not been checked yet", name}
 	}
 	f.Title = name
 	page := hostPage{Host: &hostSummary{HostStatus: system.Hosts[i]}}
@@ -154,6 +154,9 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 				page.Rows = append(page.Rows, placed{newRow(row, f.Now), h, row.Wrong(h)})
 			}
 			page.Host.add(row, h)
+			if down := page.Host.Error; down != "" && len(page.Rows) > 0 && strings.HasSuffix(h.Error, down) {
+				page.Rows[len(page.Rows)-1].On.Error = "" // it stands above
+			}
 			if row.Status == renewer.StatusRenewing {
 				f.Refresh = refreshLive
 			}
