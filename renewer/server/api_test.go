@@ -121,7 +121,7 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"HEAD", "/certificates", "", 200},
 		{"GET", "/certificates/x", `{"title":"Not Found","status":404,"detail":"there is no x","hint":"look","class":"unknown"}`, 404},
 		{"GET", "/certificates?expiring=soon", `"detail":"parameter expiring is \"soon\"; expected a duration such as 90s, 72h, 30d or 2w"`, 400},
-		{"GET", "/plan", `"steps":[]`, 200},
+		{"GET", "/plan", "[]", 200},
 		{"GET", "/problems", `"name":"p"`, 200},
 		{"GET", "/hosts", "null", 200},
 		{"GET", "/events?since=7d", "[]", 200},
@@ -217,7 +217,7 @@ func TestDaemonOfAnotherVersionIsNamed(t *testing.T) {
 	if c, err = Dial(s.socket.path, nil); err != nil {
 		t.Fatal(err)
 	}
-	later := reads("/later", "A route that the daemon lacks", plainly(Service.Plan))
+	later := reads("/later", "A route that the daemon lacks", plainly(Service.FleetFile))
 	if _, err = read(t.Context(), c, later, none{}); err == nil || !strings.Contains(err.Error(), "is version v9") {
 		t.Errorf("one that lacks a route: %v", err)
 	}

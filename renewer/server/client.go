@@ -132,7 +132,7 @@ func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 
 // Plan implements Service.
 func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
-	return read(ctx, c, plan, r)
+	return read(ctx, c, planView, r)
 }
 
 // FleetFile implements Service.
