@@ -120,7 +120,13 @@ func (madeUp) Verify(context.Context, []string) ([]renewer.Verification, error) 
 }
 
 func (madeUp) Plan(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
-	return renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: longName, Action: "issue", Reason: longWhy}, {Certificate: longName, Host: "build-runner-17.eu-west.example.com", Action: "restart", Reason: longError}}}, nil
+	v := examplePlan()
+	v.Orphans[0].NotAfter = at(30)
+	v.Steps = append([]renewer.PlanStep{
+		{Certificate: longName, Action: "issue", Target: "corp-issuing-ca", Reason: longWhy},
+		{Certificate: longName, Host: "build-runner-17.eu-west.example.com", Action: "restart", Target: "docker.service", Reason: longError},
+	}, v.Steps...)
+	return v, nil
 }
 
 func (madeUp) Renew(_ context.Context, _ renewer.RenewRequest, tell func(renewer.Event)) (renewer.RunResult, error) {
