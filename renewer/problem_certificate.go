@@ -74,6 +74,9 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 	failed := false
 	for i := range r.Hosts {
 		h := &r.Hosts[i]
+		if h.State == HostVerified && h.Matches && h.Error == "" && now.Sub(h.VerifiedAt) <= proofOld {
+			continue // as nearly all are
+		}
 		if r.Wrong(*h) && !h.ServedEnd.IsZero() && !h.ServedEnd.After(now) && r.Status != StatusExpired {
 			yield(problems.ServedExpired, h)
 		}
@@ -98,7 +101,7 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	wrong := r.Wrong(*h)
 	switch {
-	case h.State == HostRolledBack && r.RolloutProblem == problems.RolledBack:
+	case h.State == HostRolledBack:
 		return problems.RolledBack
 	case wrong && h.State != HostBlocked && now.Sub(latest(h.DriftedAt, h.VerifiedAt)) > differsFor:
 		return problems.ServedDiffers
@@ -232,13 +235,19 @@ func (d Detail) Problem(now time.Time) (p Problem, ok bool) {
 
 // blocked says how the rollout stands that failed.
 func (d Detail) blocked(id problems.ID, host HostRow, now time.Time) (what string, since time.Time) {
-	what = map[problems.ID]string{
-		problems.RolloutBlocked: "blocked", problems.RolledBack: "rolled back on " + cmp.Or(host.Name, "a host") + ", blocked",
-		problems.RestoreFailed: "could not be restored on " + cmp.Or(host.Name, "a host") + ", blocked",
-	}[id]
-	if d.Rollout == nil {
-		return what, since
+	switch on := cmp.Or(host.Name, "a host"); id {
+	case problems.RolledBack:
+		what = "rolled back on " + on + ", "
+	case problems.RestoreFailed:
+		what = "could not be restored on " + on + ", "
 	}
+	switch r := d.Rollout; {
+	case r == nil:
+		return what + "blocked", since
+	case !r.Phase.Over() && !r.Held():
+		return what + "retrying", since
+	}
+	what += "blocked"
 	for _, w := range d.Rollout.Waiting {
 		if w.Kind == WaitPerson || w.Kind == WaitGuard {
 			since = w.Since

@@ -60,8 +60,11 @@ func TestAProblemSaysWhenInPlainWords(t *testing.T) {
 	retry := renewer.Rollout{Phase: renewer.PhaseBlocked, EndedAt: t0.Add(-3 * time.Minute)}
 	blocked.Rollout = &renewer.RolloutView{Rollout: retry, Waiting: renewer.Waits{{Kind: renewer.WaitPerson, Since: t0.Add(-3 * time.Minute), Until: t0.Add(5 * time.Hour)}}}
 	guarded := states[problems.RolloutBlocked]
-	guarded.Rollout = &renewer.RolloutView{Rollout: renewer.Rollout{Phase: renewer.PhaseRolling}, Waiting: renewer.Waits{{Kind: renewer.WaitGuard, Host: "a", Since: t0.Add(-2 * aDay)}}}
+	retried := states[problems.RolledBack]
+	retried.Status, retried.RolloutProblem, retried.Rollout = renewer.StatusRenewing, "", &renewer.RolloutView{Rollout: renewer.Rollout{Phase: renewer.PhaseRolling}}
+	guarded.Rollout = &renewer.RolloutView{Rollout: renewer.Rollout{Phase: renewer.PhaseRolling, Steps: []renewer.Step{{Host: "a", Wait: &renewer.Wait{Kind: renewer.WaitPerson}}}}, Waiting: renewer.Waits{{Kind: renewer.WaitGuard, Host: "a", Since: t0.Add(-2 * aDay)}}}
 	for want, d := range map[string]renewer.Detail{
+		"rolled back on a, retrying":                                retried,
 		"expired 58 s ago":                                          states[problems.CertificateExpired],
 		"expires in 2 d and was not renewed":                        states[problems.CertificateExpiringSoon],
 		"renewal overdue for 10 d, expires in 20 d":                 states[problems.RenewalOverdue],
@@ -171,7 +174,9 @@ func TestFindingsOfTheDoctorNameTheirProblem(t *testing.T) {
 		runbook, fix string
 	}{
 		{problems.HostUnreachable, "RenewerHostUnreachable", "renewer status"},
-		{}, {problems.RolledBack, "RenewerRolledBack", "renewer renew web"}, {"", "", "make room"},
+		{},
+		{problems.RolledBack, "RenewerRolledBack", "renewer renew web"},
+		{"", "", "make room"},
 	} {
 		if f := found[i]; f.Problem != want.id || f.Runbook != want.runbook || f.Fix != want.fix {
 			t.Errorf("%+v", f)

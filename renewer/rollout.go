@@ -256,7 +256,7 @@ func (s *Step) unreachable() bool {
 // Lost reports whether the last try failed because the host was not reached.
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }
 
-// Problem returns the first error of the rollout or of one of its steps, with
+// LastError returns the first error of the rollout or of one of its steps, with
 // the way out; empty if there is none.
 func (r *Rollout) LastError() (text, hint string) {
 	if r.Error != "" {

@@ -343,7 +343,7 @@ func (rec Record) hintOf(h HostRow) string {
 	return ""
 }
 
-// Problem returns the first error that stands, with the way out; empty if
+// LastError returns the first error that stands, with its hint; empty if
 // there is none.
 func (rec Record) LastError() (text, hint string) {
 	if rec.Rollout != nil {

@@ -132,6 +132,17 @@ func (w *world) saysWhoHolds(host string) {
 		if !slices.ContainsFunc(left, func(s renewer.PlanStep) bool { return s.Action == "wait" && strings.Contains(s.Reason, "@"+host) }) {
 			w.t.Errorf("the plan does not say that %s is waited for: %+v", host, left)
 		}
+		waits, err := a.eng.Waiting(ctx)
+		must(w.t, err)
+		held := false
+		for _, of := range waits {
+			if gate := of.Gate(); gate != nil {
+				held = held || gate.By == host && !gate.Since.IsZero()
+			}
+		}
+		if !held {
+			w.t.Errorf("no trust gate names %s, since when: %+v", host, waits)
+		}
 		trust, err := a.Trust(ctx, renewer.TrustRequest{})
 		must(w.t, err)
 		if !slices.ContainsFunc(trust.Roots, func(r renewer.TrustRoot) bool {
