@@ -17,7 +17,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"activate kubernetes":  "expected activate: systemd, signal, command, docker or none",
 	"via":                  noSuchKey,
 	"secret":               "expected dir: a directory on a host",
-	"moved":                noSuchKey,
 	"file pkcs12":          "expected files in PEM",
 	"file jks":             "expected files in PEM",
 	"password_file":        noSuchKey,

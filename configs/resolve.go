@@ -30,6 +30,7 @@ type resolver struct {
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
 	count    int                            // of placements
 	own      map[string][]string            // trust of those that trust their issuer alone, by issuer
+	moving   []moving                       // entries that had another name
 	hosts    []*Host                        // of the entry
 	spare    *draft                         // of an entry that is done
 }
@@ -89,6 +90,7 @@ func (r *resolver) certificates(list []setting) {
 	}
 	r.presentClients(names)
 	r.peers()
+	r.moves(names)
 	r.fleet.leaveRetired()
 }
 

@@ -78,7 +78,7 @@ var certificateSchema = placementSchema.with(schema{
 	"settle":          duration(0, mostLifetime),
 	"tolerate":        duration(time.Second, mostLifetime),
 	"secret":          soon("secret", template("the name of a Secret", isDNSName)),
-	"moved":           soon("moved", object("moved", schema{"from": named(certificateName, aCertificateName)})),
+	"moved":           readMoved,
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
 	"window":          text("the name of a window"),
 	"override_before": duration(0, mostLifetime),

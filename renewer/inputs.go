@@ -39,7 +39,7 @@ func (b Begun) apply(a *applied) bool {
 type Planned struct {
 	Decision
 	New        bool   // there was no record yet
-	From       string // it has the files of what left under this name; empty: of none
+	From       string // the name that it had before; empty: none
 	Room       bool   // for Open, if it does not take the place of another
 	Base       RootSet
 	Generation func(number int) *Generation
@@ -52,7 +52,7 @@ func (p Planned) apply(a *applied) bool {
 	changed = a.Record.noteRole(a.Certificate) || changed
 	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
 	if p.From != "" {
-		a.event(EventAdopted, "", a.Record.Current, "it was called "+p.From+", whose files it has")
+		a.event(EventAdopted, "", a.Record.Current, "renamed from "+p.From+"; its generations and files are taken over")
 	}
 	waits := p.Open != nil && !p.Room && (!p.Close || !a.Open())
 	if p.Close {

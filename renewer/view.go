@@ -34,8 +34,36 @@ type EventFilter struct {
 type PlanStep struct {
 	Certificate string `json:"certificate"`
 	Host        string `json:"host"`   // empty for an order
-	Action      string `json:"action"` // issue, push, restart, reload, signal, command, verify, restore, wait, add_root, drop_root, forget
+	Action      string `json:"action"` // move, issue, push, restart, reload, kill, signal, command, verify, restore, wait, add_root, drop_root, forget
 	Reason      string `json:"reason"`
+	// Code is that of the first reason of its rollout.
+	Code ReasonCode `json:"code,omitempty"`
+	// Target is what is acted on: an issuer, a directory, units, a container, an address.
+	Target string `json:"target,omitempty"`
+	// Guard is what may hold a restart up, beside a window.
+	Guard   string       `json:"guard,omitempty"`
+	Changes []Difference `json:"changes,omitempty"` // that the step brings, as far as they are known
+}
+
+// PlanRequest says whose plan is asked for.
+type PlanRequest struct {
+	// Loaded: of the fleet file that the daemon holds, although that on disk is another.
+	Loaded bool `json:"loaded,omitempty"`
+}
+
+// PlanView is what a run would do now.
+type PlanView struct {
+	Steps []PlanStep `json:"steps"`
+	// Orphans left the fleet file before, and are still in place: nothing is done for them.
+	Orphans      []Row  `json:"orphans,omitempty"`
+	File         string `json:"fleet_file"`
+	Certificates int    `json:"certificates"` // in the fleet file
+	// Edited: the fleet file on disk is another than the daemon holds; Steps are those of the one
+	// on disk unless Loaded, and Changes how it differs.
+	Edited  bool          `json:"edited,omitempty"`
+	Loaded  bool          `json:"loaded,omitempty"`
+	Changes []FleetChange `json:"changes,omitempty"`
+	Fault   string        `json:"fault,omitempty"` // of the fleet file on disk, for which it is not taken
 }
 
 // Detail is one certificate, whole.

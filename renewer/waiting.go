@@ -21,9 +21,9 @@ const (
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
 	WaitUnreachable WaitKind = "unreachable" // a host
-	WaitLocal       WaitKind = "local"       // this machine ran out of something
-	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
-	WaitPerson      WaitKind = "person"      // it is blocked
+	WaitLocal       WaitKind = "local"       // this machine ran out of a resource
+	WaitBackoff     WaitKind = "backoff"     // the next retry after a failure
+	WaitPerson      WaitKind = "person"      // manual action: it is blocked
 )
 
 // Wait is what a step, or an order, waits for: one thing at a time, recorded with
@@ -47,15 +47,15 @@ func (s *Step) hint() string {
 	return s.Hint
 }
 
-// Waiting is one reason why a rollout does not go on. It is told, never
-// decisive, and kept nowhere: it follows from what is recorded, the fleet file
-// and the time, so it is the same whoever asks and never out of date.
+// Waiting is one reason why a rollout does not go on. It is shown, decides
+// nothing, and is stored nowhere: it follows from what is recorded, the fleet file
+// and the time, so it is the same everywhere and never out of date.
 type Waiting struct {
 	Kind  WaitKind  `json:"kind"`
 	Host  string    `json:"host,omitempty"` // empty: it keeps every host that has not begun
-	Text  string    `json:"text"`           // for people, with its times
+	Text  string    `json:"text"`           // for operators, with its times
 	Since time.Time `json:"since,omitzero"`
-	Until time.Time `json:"until,omitzero"` // it ends then, or is tried again; zero: not by time
+	Until time.Time `json:"until,omitzero"` // it ends then, or is retried; zero: not by time
 	By    string    `json:"by,omitempty"`   // the host that a trust gate waits for
 }
 
@@ -81,7 +81,7 @@ func (w Waits) Gate() *Waiting {
 	return nil
 }
 
-// Texts returns the reasons as people read them.
+// Texts returns the reasons as they are shown.
 func (w Waits) Texts() []string {
 	texts := make([]string, 0, len(w))
 	for _, one := range w {
@@ -126,7 +126,7 @@ func (r *Rollout) ordering() Waiting {
 		return Waiting{Kind: WaitIssuer, Text: r.Wait.Why, Since: r.Wait.Since, Until: r.NextAt}
 	}
 	if r.Wait.For(WaitRate) || r.Error == "" {
-		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
+		return Waiting{Kind: WaitRate, Text: "rate limited until " + date(r.NextAt), Until: r.NextAt}
 	}
 	return Waiting{Kind: WaitBackoff, Text: failedTries(r.Attempts, r.NextAt), Until: r.NextAt}
 }
@@ -137,9 +137,9 @@ func (s *Step) waiting() Waiting {
 	case s.Wait.For(WaitGuard), s.Wait.For(WaitPerson):
 		return Waiting{Kind: WaitGuard, Host: s.Host, Text: s.Wait.Why, Since: s.Wait.Since, Until: s.Wait.Until}
 	case s.Wait.For(WaitLocal):
-		return Waiting{Kind: WaitLocal, Host: s.Host, Text: s.Wait.Why + "; tried again at " + date(s.NextAt), Until: s.NextAt}
+		return Waiting{Kind: WaitLocal, Host: s.Host, Text: s.Wait.Why + "; next retry at " + date(s.NextAt), Until: s.NextAt}
 	case s.Lost():
-		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; tried again at " + date(s.NextAt), Until: s.NextAt}
+		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; next retry at " + date(s.NextAt), Until: s.NextAt}
 	default:
 		return Waiting{Kind: WaitBackoff, Host: s.Host, Text: failedTries(s.Attempts, s.NextAt), Until: s.NextAt}
 	}
@@ -150,7 +150,7 @@ func (s *Step) waiting() Waiting {
 func (r *Rollout) LeftBehind() (out Waits) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; r.Phase == PhaseDone && !s.State.Over() {
-			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; it gets the certificate when it comes back"})
+			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; it gets the certificate when it is back"})
 		}
 	}
 	return out
@@ -158,9 +158,9 @@ func (r *Rollout) LeftBehind() (out Waits) {
 
 func failedTries(n int, next time.Time) string {
 	if n == 1 {
-		return "the first attempt failed; the next is at " + date(next)
+		return "the first attempt failed; next retry at " + date(next)
 	}
-	return fmt.Sprintf("%d attempts failed; the next is at %s", n, date(next))
+	return fmt.Sprintf("%d attempts failed; next retry at %s", n, date(next))
 }
 
 // window says which window keeps a rollout from activating, or until when it is kept to.
@@ -181,16 +181,16 @@ func (r *Rollout) paced(c Certificate) Waiting {
 			proven++
 		}
 	}
-	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("as many hosts are under way as max_parallel allows (%d)", c.Pace.MaxParallel)}
+	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("max_parallel reached (%d)", c.Pace.MaxParallel)}
 	if proven < min(c.Pace.Canary, len(r.Steps)) {
-		w.Text = "its canary is not proven yet"
+		w.Text = "waits for its canary host to be verified"
 	}
 	return w
 }
 
 // halted says which host keeps the others of a rollout from being touched.
 func (r *Rollout) halted() Waiting {
-	w := Waiting{Kind: WaitPace, Text: "no further host is touched"}
+	w := Waiting{Kind: WaitPace, Text: "rollout stopped"}
 	for _, s := range r.Steps {
 		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
 			w.Text += ": " + s.Host + " failed"
@@ -247,6 +247,6 @@ func (rec Record) Waits() Waits {
 	}
 	return Waits{{
 		Kind: WaitPace, Since: rec.Asked.Since,
-		Text: "a renewal is requested by operator since " + date(rec.Asked.Since) + "; it begins when rollout " + rec.Rollout.ID + " is at work on no host",
+		Text: "renewal requested by operator at " + date(rec.Asked.Since) + "; it begins when rollout " + rec.Rollout.ID + " has no host in progress",
 	}}
 }

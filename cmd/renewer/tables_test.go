@@ -117,8 +117,8 @@ func (madeUp) Verify(context.Context, []string) ([]renewer.Verification, error) 
 	}, nil
 }
 
-func (madeUp) Plan(context.Context) ([]renewer.PlanStep, error) {
-	return []renewer.PlanStep{{Certificate: longName, Action: "issue", Reason: longWhy}, {Certificate: longName, Host: "build-runner-17.eu-west.example.com", Action: "restart", Reason: longError}}, nil
+func (madeUp) Plan(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
+	return renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: longName, Action: "issue", Reason: longWhy}, {Certificate: longName, Host: "build-runner-17.eu-west.example.com", Action: "restart", Reason: longError}}}, nil
 }
 
 func (madeUp) Renew(_ context.Context, _ renewer.RenewRequest, tell func(renewer.Event)) (renewer.RunResult, error) {

@@ -132,7 +132,7 @@ func EveryState(now time.Time) *Fleet {
 	opens := now.Add(21 * time.Hour)
 	r := renewer.RolloutView{Rollout: renewer.Rollout{
 		ID: "docker@host-c#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseRolling, StartedAt: now.Add(-40 * time.Second),
-		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time " + d.RenewAt.Format(time.RFC3339) + " has come"}},
+		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time " + d.RenewAt.Format(time.RFC3339) + " reached"}},
 		Steps:   []renewer.Step{{Host: "host-c", State: renewer.StepActivated}, {Host: "host-e", State: renewer.StepStaged}},
 	}, Waiting: renewer.Waits{{Kind: renewer.WaitWindow, Text: "window nightly opens " + opens.Format(time.RFC3339), Until: opens}}}
 	d.Rollout = &r
@@ -150,7 +150,7 @@ func EveryState(now time.Time) *Fleet {
 		Kind: renewer.WaitPerson, Text: "needs manual action; next automatic retry at " + retry.Format(time.RFC3339), Since: now.Add(-3 * time.Hour), Until: retry,
 	}}, Rollout: renewer.Rollout{
 		ID: "docker@host-e#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseBlocked, StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-3 * time.Hour),
-		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}},
+		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time reached"}},
 		Steps:   []renewer.Step{{Host: "host-e", State: renewer.StepRolledBack, Error: refused, Hint: d.Hint}},
 	}}
 	d.Rollout = &blocked
@@ -182,7 +182,7 @@ func EveryState(now time.Time) *Fleet {
 		{Time: now.Add(-3 * time.Hour), Type: renewer.EventRolledBack, Certificate: "docker@host-e", Host: "host-e", Generation: 4, Message: "generation 3 is back in place"},
 		{Time: now.Add(-3 * time.Hour), Type: renewer.EventRolloutBlocked, Certificate: "docker@host-e", Generation: 4, Rollout: "docker@host-e#4", Error: refused, Hint: "journalctl -u docker.service -n 50 on host-e tells why"},
 		{Time: now.Add(-2 * time.Hour), Type: renewer.EventUnreachable, Host: "host-d", Error: "dial 10.0.1.4:22: no route to host"},
-		{Time: now.Add(-40 * time.Second), Type: renewer.EventRolloutPlanned, Certificate: "docker@host-c", Generation: 4, Rollout: "docker@host-c#4", Message: "renew time has come"},
+		{Time: now.Add(-40 * time.Second), Type: renewer.EventRolloutPlanned, Certificate: "docker@host-c", Generation: 4, Rollout: "docker@host-c#4", Message: "renew time reached"},
 		{Time: now.Add(-39 * time.Second), Type: renewer.EventIssued, Certificate: "docker@host-c", Generation: 4, Message: "by fleet-ca, until " + now.Add(90*Day).Format(time.DateOnly)},
 		{Time: now.Add(-35 * time.Second), Type: renewer.EventActivated, Certificate: "docker@host-c", Host: "host-c", Generation: 4, Message: "systemd restart docker.service"},
 	} {

@@ -163,7 +163,13 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bool, err error) {
 	c, wanted := e.fleet.Certificate(name)
 	if !wanted {
+		if taken, err := e.succeeded(name); taken || err != nil {
+			return pending{}, false, err
+		}
 		return e.letGo(name)
+	}
+	if e.awaited[name] != "" {
+		return pending{}, false, nil
 	}
 	was, found, err := e.load(name, c)
 	if err != nil {

@@ -237,7 +237,7 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 			}
 		}
 		for _, ev := range b.events(renewer.EventRolloutPlanned) {
-			if ev.Rollout == "copy#2" && !strings.Contains(ev.Message, "the key of generation 1 is in other hands") {
+			if ev.Rollout == "copy#2" && !strings.Contains(ev.Message, "the private key of generation 1 is compromised") {
 				t.Errorf("%+v", ev)
 			}
 		}

@@ -106,7 +106,9 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 			return y(renewer.Row{Name: fmt.Sprint(f.ExpiringWithin, f.Status)})
 		},
 		show: func(_ context.Context, n string) (renewer.Detail, error) { return renewer.Detail{}, unknown(n) },
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return []renewer.PlanStep{}, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
+			return renewer.PlanView{Steps: []renewer.PlanStep{}}, nil
+		},
 		status: func(context.Context) (renewer.SystemStatus, error) {
 			return renewer.SystemStatus{Problems: []renewer.Problem{{Name: "p"}}}, nil
 		},
@@ -154,11 +156,11 @@ func TestPortAnswersAFewAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var under, most atomic.Int32
-		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context) ([]renewer.PlanStep, error) {
+		a := &api{log: quiet, acts: t.Context(), service: &fakeService{plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) {
 			most.Store(max(most.Load(), under.Add(1)))
 			defer under.Add(-1)
 			<-time.After(time.Second)
-			return nil, nil
+			return renewer.PlanView{}, nil
 		}}}
 		h := a.portHandler()
 		begin := time.Now()
@@ -243,7 +245,7 @@ func TestDaemonOfAnotherVersionIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Plan(t.Context())
+	_, err = c.Plan(t.Context(), renewer.PlanRequest{})
 	if err == nil || !strings.Contains(err.Error(), "is version v0.3.1") || !strings.Contains(renewer.Hint(err), "systemctl restart renewer") {
 		t.Errorf("an older one: %v; %s", err, renewer.Hint(err))
 	}
@@ -252,7 +254,7 @@ func TestDaemonOfAnotherVersionIsNamed(t *testing.T) {
 	if c, err = Dial(s.socket.path, nil); err != nil {
 		t.Fatal(err)
 	}
-	later := reads("/later", "A route that the daemon lacks", plainly(Service.Plan))
+	later := reads("/later", "A route that the daemon lacks", plainly(Service.FleetFile))
 	if _, err = read(t.Context(), c, later, none{}); err == nil || !strings.Contains(err.Error(), "is version v9") {
 		t.Errorf("one that lacks a route: %v", err)
 	}

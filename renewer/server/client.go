@@ -139,8 +139,8 @@ func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	return read(ctx, c, status, none{})
 }
 
-func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	return read(ctx, c, plan, none{})
+func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return read(ctx, c, planView, r)
 }
 
 func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {

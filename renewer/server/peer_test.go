@@ -41,7 +41,7 @@ func TestAnotherUser(t *testing.T) {
 			fmt.Printf("dial: %v; %s\n", err, renewer.Hint(err))
 			return
 		}
-		_, err = c.Plan(t.Context())
+		_, err = c.Plan(t.Context(), renewer.PlanRequest{})
 		fmt.Printf("plan: %v\n", err)
 		_, err = c.Renew(t.Context(), renewer.RenewRequest{All: true}, nil)
 		fmt.Printf("renew: %v; %s\n", err, renewer.Hint(err))
@@ -98,7 +98,7 @@ func TestSocketGroupMayRead(t *testing.T) {
 	dir, start := another(t)
 	var by string
 	f := &fakeService{
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return []renewer.PlanStep{}, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{}, nil },
 		renew: func(ctx context.Context, _ renewer.RenewRequest, _ func(renewer.Event)) (renewer.RunResult, error) {
 			by = renewer.OperatorOf(ctx)
 			return renewer.RunResult{}, nil

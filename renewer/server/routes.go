@@ -112,8 +112,12 @@ var (
 		return st.Problems, err
 	})
 	status = reads("/status", "Show daemon, scheduler, issuers, hosts, rollouts and problems", plainly(Service.Status))
-	plan   = reads("/plan", "List what a run would do now, and why", plainly(Service.Plan))
-	ahead  = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
+	plan   = reads("/plan", "List what a run would do now, and why", func(s Service, ctx context.Context, r renewer.PlanRequest) ([]renewer.PlanStep, error) {
+		v, err := s.Plan(ctx, r)
+		return append([]renewer.PlanStep{}, v.Steps...), err
+	})
+	planView = locally(reads("/plan/view", "Show the plan, what was edited in the fleet file, and what left it", Service.Plan))
+	ahead    = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
 		r, err := f.request()
 		if err != nil {
 			return forecast.Forecast{}, err
@@ -167,7 +171,7 @@ var (
 )
 
 var routes = []*route{
-	list.route, show.route, hosts.route, issuers.route, events.route, attention.route, status.route, plan.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
+	list.route, show.route, hosts.route, issuers.route, events.route, attention.route, status.route, plan.route, planView.route, ahead.route, trust.route, impact.route, ca.route, fleet.route,
 	renew.route, runOnce.route, rollback.route, revoke.route, rotate.route, verify.route, adopt.route, takeOver.route, dropRoot.route, forget.route,
 	hostPlan.route, hostSetup.route, doctor.route, notifyTest.route, backup.route,
 }

@@ -29,7 +29,7 @@ type fakeService struct {
 	list     func(context.Context, renewer.ListFilter, func(renewer.Row) error) error
 	show     func(context.Context, string) (renewer.Detail, error)
 	status   func(context.Context) (renewer.SystemStatus, error)
-	plan     func(context.Context) ([]renewer.PlanStep, error)
+	plan     func(context.Context, renewer.PlanRequest) (renewer.PlanView, error)
 	renew    func(context.Context, renewer.RenewRequest, func(renewer.Event)) (renewer.RunResult, error)
 	rollback func(context.Context, string, func(renewer.Event)) (renewer.RunResult, error)
 	revoke   func(context.Context, renewer.RevokeRequest, func(renewer.Event)) ([]renewer.Revoked, error)
@@ -48,7 +48,9 @@ func (f *fakeService) Show(ctx context.Context, n string) (renewer.Detail, error
 
 func (f *fakeService) Status(ctx context.Context) (renewer.SystemStatus, error) { return f.status(ctx) }
 
-func (f *fakeService) Plan(ctx context.Context) ([]renewer.PlanStep, error) { return f.plan(ctx) }
+func (f *fakeService) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return f.plan(ctx, r)
+}
 
 func (f *fakeService) Renew(ctx context.Context, r renewer.RenewRequest, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.renew(ctx, r, p)
@@ -148,7 +150,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	event := renewer.Event{Seq: 8, Time: start, Type: renewer.EventStaged, Certificate: "docker@host-b", Message: "a\nb"}
 	detail := renewer.Detail{Row: row("docker@host-b", "host-b"), LastError: "none"}
 	system := renewer.SystemStatus{Daemon: renewer.DaemonStatus{Running: true, PID: 7}, Counts: map[renewer.Status]int{renewer.StatusValid: 2}}
-	plan := []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}
+	plan := renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}, File: "renewer.yaml", Certificates: 2}
 	found := []renewer.Verification{{Certificate: "docker@host-b", Problems: []string{"mode"}}}
 	revoke := renewer.RevokeRequest{Name: "docker@host-b", Generation: 3, Reason: renewer.RevokedKeyCompromise, Replace: true}
 	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a way out"}}
@@ -160,7 +162,10 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 		},
 		show:   func(_ context.Context, n string) (renewer.Detail, error) { asked["show"] = n; return detail, nil },
 		status: func(context.Context) (renewer.SystemStatus, error) { return system, nil },
-		plan:   func(context.Context) ([]renewer.PlanStep, error) { return plan, nil },
+		plan: func(_ context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+			asked["plan"] = r
+			return plan, nil
+		},
 		renew: func(_ context.Context, r renewer.RenewRequest, p func(renewer.Event)) (renewer.RunResult, error) {
 			asked["renew"] = r
 			p(event)
@@ -208,8 +213,9 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	equal("show name", "docker@host-b", asked["show"], nil)
 	st, err := c.Status(ctx)
 	equal("status", system, st, err)
-	p, err := c.Plan(ctx)
+	p, err := c.Plan(ctx, renewer.PlanRequest{Loaded: true})
 	equal("plan", plan, p, err)
+	equal("plan request", renewer.PlanRequest{Loaded: true}, asked["plan"], nil)
 	ev, err := c.Events(ctx, events)
 	equal("events", []renewer.Event{event}, ev, err)
 	equal("event filter", events, asked["events"], nil)
@@ -493,12 +499,12 @@ func TestPanicOfARequestStaysThere(t *testing.T) {
 		renew: func(context.Context, renewer.RenewRequest, func(renewer.Event)) (renewer.RunResult, error) {
 			panic("nil host")
 		},
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return nil, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{}, nil },
 	})
 	if _, err := c.Renew(t.Context(), renewer.RenewRequest{}, nil); err == nil || !strings.Contains(err.Error(), "nil host") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Plan(t.Context()); err != nil {
+	if _, err := c.Plan(t.Context(), renewer.PlanRequest{}); err != nil {
 		t.Error(err)
 	}
 }

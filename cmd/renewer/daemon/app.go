@@ -66,6 +66,7 @@ type App struct {
 	notifier  *notify.Notifier
 	rotations *rotations
 
+	previewing sync.Mutex           // one plan of another fleet file at a time
 	suggesting sync.Mutex           // of suggested
 	suggested  map[string]time.Time // when issuers want to be asked again about a certificate
 

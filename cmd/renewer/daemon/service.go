@@ -9,16 +9,6 @@ import (
 	"renewer/renewer"
 )
 
-// Plan implements server.Service.
-func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	steps, err := a.eng.Plan(ctx)
-	if steps == nil {
-		steps = []renewer.PlanStep{}
-	}
-	a.foretell(ctx, steps)
-	return steps, err
-}
-
 // Renew implements server.Service.
 func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
 	for _, host := range r.Without {

@@ -76,6 +76,9 @@ func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Fo
 		return done, err
 	}
 	if _, err := a.pick(r.Name); err == nil {
+		if edited, _ := a.onDisk(); edited != nil && !edited.Stands(r.Name) { // what is wrong with that says every command
+			return nil, unknown(renewer.WithHint(fmt.Errorf("%s left the fleet file on disk, and the daemon has not read that yet", r.Name), "reload the daemon first: systemctl reload renewer"))
+		}
 		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: there is nothing of it to forget", r.Name), "take its entry out of the fleet file first"))
 	}
 	left, err := a.orphans()

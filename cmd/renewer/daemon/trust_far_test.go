@@ -127,7 +127,7 @@ func (w *world) without(host string) {
 func (w *world) saysWhoHolds(host string) {
 	w.t.Helper()
 	w.with("plan and doctor", func(ctx context.Context, a *App) {
-		left, err := a.Plan(ctx)
+		left, err := a.planned(ctx)
 		must(w.t, err)
 		if !slices.ContainsFunc(left, func(s renewer.PlanStep) bool { return s.Action == "wait" && strings.Contains(s.Reason, "@"+host) }) {
 			w.t.Errorf("the plan does not say that %s is waited for: %+v", host, left)
