@@ -33,6 +33,7 @@ func TestMessagesSayWhatTheCatalogueSays(t *testing.T) {
 				continue
 			}
 			want := row.Run(problems.Names{Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer})
+			describe(&problem[0])
 			if p := problem[0]; p.Means != row.Meaning || p.Command != want[0] {
 				t.Errorf("%s: event %s says %q, run %q; the catalogue says %q, run %q", row.ID, typ, p.Means, p.Command, row.Meaning, want[0])
 			}
