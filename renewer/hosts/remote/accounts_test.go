@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"renewer/renewer"
@@ -63,7 +64,7 @@ func TestMark(t *testing.T) {
 		text := before + "mark\n" + answer
 		for _, size := range []int{1, 7, 4096, 32 << 10, 1 << 20} {
 			var out bytes.Buffer
-			w := newMarked("mark", &out, &noise{})
+			w := newMarked("mark", &out, newNoise(nil))
 			for rest := text; rest != ""; {
 				n := min(size, len(rest))
 				m, err := w.Write([]byte(rest[:n]))
@@ -75,7 +76,7 @@ func TestMark(t *testing.T) {
 				t.Errorf("noise of %d in parts of %d: found %v, %d bytes behind", len(before), size, w.found, out.Len())
 			}
 			if size > 4096 { // one reader is like the other
-				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text), &noise{}))
+				got, err := io.ReadAll(newUnmarked("mark", strings.NewReader(text), newNoise(nil)))
 				must(t, err)
 				equal(t, "read", string(got) == answer, true)
 			}
@@ -171,6 +172,25 @@ func TestShellsThatNeverComeToTheCommand(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The two streams of a session are read beside each other: much on standard error may be
+// read before the mark that was sent before it.
+func TestErrorsReadBeforeTheMarkAreNoNoise(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNoise(func(err error) { t.Error(err) })
+		go func() {
+			time.Sleep(markGrace / 2) //nolint:forbidigo // of the bubble
+			n.ended()
+		}()
+		a := aside{n, &tail{limit: outputKept}}
+		for range 3 {
+			if _, err := a.Write(make([]byte, noiseLimit/2+1)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 // What a command prints is its own affair: more than the bound is no noise.

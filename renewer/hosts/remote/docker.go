@@ -53,7 +53,7 @@ func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
 	}
 	p := &pipe{c: c, argv: argv, session: s, said: &tail{limit: outputKept}, done: make(chan struct{})}
 	p.close = sync.OnceFunc(func() { end(); c.release() })
-	p.noise = &noise{cut: func(error) { go end() }}
+	p.noise = newNoise(func(error) { go end() })
 	s.Stderr = aside{p.noise, p.said}
 	if p.in, err = s.StdinPipe(); err == nil {
 		var out io.Reader

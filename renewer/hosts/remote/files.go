@@ -207,7 +207,7 @@ func (c *conn) serve(ctx context.Context, as rights, server string, first func(*
 func (c *conn) begin(s *stream, as rights, server string, said *tail, first func(*sftp.Batch), more []string) (*files, error) {
 	var out io.Reader = s
 	var behind *unmarked
-	noise := &noise{cut: func(error) { go s.Close() }}
+	noise := newNoise(func(error) { go s.Close() })
 	request, what := "subsystem", "sftp"
 	if server != "" {
 		line, err := commandLine(c.mark, words(as, hosts.SFTPServer(server, more...)))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // noiseLimit bounds what an account's shell may print while it starts, on both streams.
@@ -16,11 +17,32 @@ const noiseLimit = 64 << 10
 type noise struct {
 	cut func(error) // ends the session, with the reason; called once
 
+	mark  chan struct{} // closed when the mark comes
 	mu    sync.Mutex
 	over  bool // the mark came
 	size  int
 	first []byte
 	err   error
+}
+
+func newNoise(cut func(error)) *noise { return &noise{cut: cut, mark: make(chan struct{})} }
+
+// markGrace is how long standard error waits for the mark where it has too much.
+const markGrace = 300 * time.Millisecond
+
+// await gives standard output time to come to its mark, which may have been sent before
+// what is on standard error already: the two streams are read beside each other.
+func (n *noise) await(more int) {
+	n.mu.Lock()
+	late := !n.over && n.err == nil && n.size+more > noiseLimit
+	n.mu.Unlock()
+	if !late {
+		return
+	}
+	select {
+	case <-n.mark:
+	case <-time.After(markGrace):
+	}
 }
 
 // add counts, until the mark has come. Where it is too much, the session is cut.
@@ -43,7 +65,10 @@ func (n *noise) add(p []byte) error {
 func (n *noise) ended() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.over = true
+	if !n.over {
+		n.over = true
+		close(n.mark)
+	}
 }
 
 // before reports whether the mark has not come yet.
@@ -74,6 +99,7 @@ type aside struct {
 }
 
 func (a aside) Write(p []byte) (int, error) {
+	a.noise.await(len(p))
 	if err := a.noise.add(p); err != nil {
 		return 0, err
 	}

@@ -136,7 +136,7 @@ func (c *conn) command(ctx context.Context, words []string, name string, given .
 	defer end()
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
-	out, noise := &output{&tail{limit: outputKept}, &tail{limit: outputKept}}, &noise{cut: cut}
+	out, noise := &output{&tail{limit: outputKept}, &tail{limit: outputKept}}, newNoise(cut)
 	stdout := newMarked(c.mark, io.MultiWriter(out.answer, out.all), noise)
 	s.Stdout, s.Stderr = stdout, aside{noise, out.all}
 	ended := make(chan struct{})
