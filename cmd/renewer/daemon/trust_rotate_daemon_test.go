@@ -51,7 +51,7 @@ func TestTheDaemonRotatesByItself(t *testing.T) {
 					if v.Stage != "done" || v.OldKey != "kept" {
 						t.Errorf("%+v", v)
 					}
-					if text := strings.Join(told, " "); !strings.HasPrefix(text, "ca_rotation_started") || !strings.HasSuffix(text, "ca_rotation_done") || !strings.Contains(text, "ca_rotation_switched") {
+					if text := strings.Join(told, " "); !strings.HasPrefix(text, "requested ca_rotation_started") || !strings.HasSuffix(text, "ca_rotation_done") || !strings.Contains(text, "ca_rotation_switched") {
 						t.Errorf("told: %s", text)
 					}
 					st, err := s.Status(ctx)
