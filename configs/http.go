@@ -6,13 +6,13 @@ import (
 )
 
 // http reads the port of metrics, health and status page. Who may read it is
-// asked for where other machines can reach it: that nobody is asked has to be
-// said, and is not what a forgotten key means.
+// required where other machines can reach it: access without authentication has to
+// be allowed explicitly.
 func (l *loader) http(f *Fleet, s settings) {
 	f.HTTP.Listen, f.HTTP.WebConfig = getOr(s, "listen", defaultListen), get[string](s, "web_config")
 	f.HTTP.AllowUnauthenticated = get[bool](s, "allow_unauthenticated")
 	if s.has("listen") && !s.has("web_config") && !f.HTTP.AllowUnauthenticated && beyondLoopback(f.HTTP.Listen) {
-		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, and nobody is asked who they are",
+		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, without authentication",
 			"expected a loopback address, or web_config: FILE with basic_auth_users or client certificates, or allow_unauthenticated: true beside it")
 	}
 }

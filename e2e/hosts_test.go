@@ -32,7 +32,7 @@ func TestHostsComeUp(t *testing.T) {
 			expect(t, ssh(t, h, "sudo", "-n", "systemctl", "is-active", "docker"), "active")
 			if conn, err := net.DialTimeout("tcp", net.JoinHostPort(h.Address, "2376"), 5*time.Second); err == nil {
 				conn.Close()
-				t.Error("something listens on port 2376 of a host that was not set up")
+				t.Error("another process already listens on port 2376 of a host that was not set up")
 			}
 			if _, err := h.ReadFile(t.Context(), "/etc/docker/daemon.json"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("daemon.json of a host that was not set up: got %v, want fs.ErrNotExist", err)
@@ -202,7 +202,7 @@ func TestACommandEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestAllThatIsSaidIsHeard: systemd tells what it does to whoever booted it, and
+// TestAllThatIsSaidIsHeard: systemd tells what it does to the one who booted it, and
 // waits until that was read. A queue takes ten messages; this makes more.
 func TestAllThatIsSaidIsHeard(t *testing.T) {
 	b := startAlone(t, "host-b")[0]

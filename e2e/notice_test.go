@@ -123,8 +123,8 @@ func inTime(t *testing.T) string {
 
 // TestNobodyFindsOutTooLate: a host's dockerd is stopped, an issuer is stopped,
 // a certificate is replaced by hand. Each is on the page, in the metrics, in an
-// alert and in one message, with the command that helps; and each is over in
-// all four once it was put right. That somebody is gone is found by the check:
+// alert and in one message, with the command that helps; and each has ended in
+// all four once it was fixed. That somebody is gone is found by the check:
 // the probe, once an hour, does not run meanwhile.
 func TestNobodyFindsOutTooLate(t *testing.T) {
 	hosts := testhosts.Start(t, "host-b", "host-c")
@@ -229,7 +229,7 @@ scrape_configs:
 					t.Fatal(err)
 				}
 			},
-			// Its window is closed, so a person has to say so.
+			// Its window is closed, so an operator has to say so.
 			mends:  func() { t.Log(o.must("renew", "docker@host-c")) },
 			metric: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 0`, well: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 1`,
 			page:  []string{"docker@host-c", "renewer verify docker@host-c"},

@@ -113,7 +113,7 @@ func (x problem) fails(says ...string) string {
 	return out
 }
 
-// mended goes on by itself once the problem is over, to the next generation.
+// fixed goes on by itself once the problem has ended, to the next generation.
 func (x problem) mended(was row) {
 	x.t.Helper()
 	x.must("run", "--once")
@@ -172,7 +172,7 @@ func sudoRefused(x problem) {
 	const rule, away = "/etc/sudoers.d/renewer", "/root/renewer.sudoers"
 	was := x.row("docker@host-b")
 	run(x.t, x.b, "mv", rule, away)
-	x.fails("sudo does not let "+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
+	x.fails("sudo does not allow"+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
 	run(x.t, x.b, "mv", away, rule)
 	x.mended(was)
 }
@@ -221,7 +221,7 @@ func expiredPlanted(x problem) {
 	x.serves(was.Fingerprint)
 }
 
-// expired is a certificate of the fleet's CA that ended an hour ago.
+// expired is a certificate of the fleet's CA that expired an hour ago.
 func (x problem) expired() (cert, key []byte) {
 	x.t.Helper()
 	fail := func(err error) {

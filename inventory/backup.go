@@ -118,11 +118,11 @@ func Restore(src, dst string) error {
 
 func exists(src, dst string) error {
 	return renewer.WithHint(fmt.Errorf("restore %s: %w: %s", src, ErrExists, dst),
-		fmt.Sprintf("stop the daemon and move it away first (mv %s %s.old), then restore again", dst, dst))
+		fmt.Sprintf("stop the daemon, move the inventory away (mv %s %s.old), and repeat the command", dst, dst))
 }
 
 // copyLocked copies src beside dst and returns the name of the copy. The lock
-// on src keeps out whoever would write to it meanwhile.
+// on src keeps out other writers meanwhile.
 func copyLocked(src, dst string) (tmp string, err error) {
 	in, err := os.Open(src)
 	if err != nil {
@@ -132,7 +132,7 @@ func copyLocked(src, dst string) (tmp string, err error) {
 	if info, err := in.Stat(); err != nil {
 		return "", err
 	} else if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is no regular file", src)
+		return "", fmt.Errorf("%s is not a regular file", src)
 	}
 	if err := lock(in, src, true, time.Second); err != nil {
 		return "", err
@@ -162,7 +162,7 @@ func checkCopy(tmp, src string) error {
 		return err
 	}
 	if len(found) > 0 {
-		return renewer.WithHint(fmt.Errorf("the backup is damaged: %w", errors.Join(found...)), "take an earlier backup")
+		return renewer.WithHint(fmt.Errorf("the backup is damaged: %w", errors.Join(found...)), "use an earlier backup")
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func named(err error, src string) error {
 	case errors.As(err, &schema):
 		schema.Path = src
 	case errors.As(err, &bad):
-		return renewer.WithHint(&DamagedError{Path: src, What: bad.What}, "take an earlier backup")
+		return renewer.WithHint(&DamagedError{Path: src, What: bad.What}, "use an earlier backup")
 	}
 	return err
 }

@@ -2,7 +2,7 @@
 // place: a record and a row for each certificate, every generation, the
 // history of rollouts, and the append-only log of events. Private keys are in
 // it only sealed, and only as long as their certificate's record needs them; then
-// what is left of them in pages that bbolt has freed is overwritten.
+// what is left of them in pages that bbolt has freed has endedwritten.
 //
 // # Promises
 //
@@ -38,7 +38,7 @@
 //
 // Two sad paths remain. When the disk accepts a commit's last page but then
 // refuses to confirm it (fsync fails), the change can be seen although it may
-// not be durable; Commit returns an error then, and whoever repeats the
+// not be durable; Commit returns an error then, and a caller that repeats the
 // transition repeats its events. And when the meta page of the last transaction
 // is damaged, bbolt goes on with the one before: Open logs it.
 //

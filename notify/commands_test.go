@@ -32,7 +32,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}
 	two := append(many(renewer.EventUnreachable, 2, "no answer from "), event(renewer.EventUnreachable, "web", "host-001"))
 	late := event(renewer.EventExpiring, "web", "") // says when, and not only why
-	late.Message, late.Error = "it ends in 3 d, at 2026-11-25T05:00:00Z, and its renewal is not done: 2 attempts failed", "issue web: no login"
+	late.Message, late.Error = "it ends in 3 d, at 2026-11-25T05:00:00Z, and its renewal is not finished: 2 attempts failed", "issue web: no login"
 	issuers := []renewer.Event{{Type: renewer.EventIssuerDown, Issuer: "ca-1", Error: "no answer"}, {Type: renewer.EventIssuerDown, Issuer: "ca-2", Error: "no login"}}
 	for _, c := range []struct {
 		name   string

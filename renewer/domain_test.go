@@ -94,7 +94,7 @@ func (rec *Record) Begin(a Action) bool {
 	return !reflect.DeepEqual(was, *rec)
 }
 
-// apply takes an outcome into a record, which keeps a rollout that is over.
+// apply takes an outcome into a record, which keeps an ended rollout.
 func (rec *Record) apply(o Outcome) []Event {
 	if rec.Placements == nil {
 		rec.Placements = map[string]PlacementState{}

@@ -53,7 +53,7 @@ func nextThreshold(g Generation, now time.Time) time.Time {
 }
 
 // Expiring reports whether the generation in place has come so near to its end
-// that a person should know: a threshold is behind that the log does not have,
+// that an operator should know: a threshold is behind that the log does not have,
 // and its renewal is not on its way as it should be: it was not begun, it fails
 // again and again, or it waits for too long. Its end itself is another event.
 func (rec Record) Expiring(g Generation, now time.Time) (ExpiryNote, bool) {
@@ -86,17 +86,17 @@ func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 // ExpiringText says when the generation in place ends and how its renewal
 // stands, for people; waits is what that waits for.
 func (rec Record) ExpiringText(g Generation, waits Waits, now time.Time) string {
-	text := fmt.Sprintf("it ends in %s, at %s, and ", left(g.NotAfter.Sub(now)), date(g.NotAfter))
+	text := fmt.Sprintf("expires in %s, at %s; ", left(g.NotAfter.Sub(now)), date(g.NotAfter))
 	r := rec.View(&g, waits)
 	switch {
 	case r == nil:
-		return text + "no renewal is on its way"
+		return text + "no renewal is in progress"
 	case r.Phase == PhaseBlocked:
 		return text + "its renewal is blocked: " + r.Waiting.String()
 	case len(r.Waiting) > 0:
-		return text + "its renewal is not done: " + r.Waiting.String()
+		return text + "its renewal is not finished: " + r.Waiting.String()
 	default:
-		return text + "its renewal is not done: it was begun at " + date(r.StartedAt)
+		return text + "its renewal is in progress since " + date(r.StartedAt)
 	}
 }
 

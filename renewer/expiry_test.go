@@ -81,7 +81,7 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 	}
 }
 
-// Each threshold is told once a generation, whatever happens in between and
+// Each threshold is reported once a generation, whatever happens in between and
 // however often it is asked, restarts included: the note is in the record.
 func TestAThresholdIsToldOnce(t *testing.T) {
 	t.Parallel()
@@ -115,7 +115,7 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 	c := entry("web", "a")
 	now := t0.Add(85 * aDay)
 	g := *generation(c, 1, t0)
-	const ends = "it ends in 5 days, at 2026-04-01T00:00:00Z, and "
+	const ends = "expires in 5 days, at 2026-04-01T00:00:00Z; "
 	rec := inPlace(c, 1)
 	say := func(want string, waits ...Waiting) {
 		t.Helper()
@@ -123,11 +123,11 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, ends+want)
 		}
 	}
-	say("no renewal is on its way")
+	say("no renewal is in progress")
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
-	say("its renewal is not done: it was begun at 2026-01-01T00:00:00Z")
+	say("its renewal is in progress since 2026-01-01T00:00:00Z")
 	rec.Rollout.Attempts, rec.Rollout.Error, rec.Rollout.NextAt = 7, "down", now.Add(time.Hour)
-	say("its renewal is not done: 7 attempts failed; the next is at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
+	say("its renewal is not finished: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
 	rec.Rollout.Phase, rec.Rollout.EndedAt = PhaseBlocked, now.Add(-5*aDay)
-	say("its renewal is blocked: a person has to put right what stopped it; it is tried anew at 2026-03-27T00:00:00Z")
+	say("its renewal is blocked: manual action is needed; next automatic retry at 2026-03-27T00:00:00Z")
 }

@@ -26,7 +26,7 @@ type Finding struct {
 	Certificate string       `json:"certificate"`
 	Level       FindingLevel `json:"level"`
 	Text        string       `json:"text"`          // what was seen
-	Fix         string       `json:"fix,omitempty"` // the way out; empty if all is well
+	Fix         string       `json:"fix,omitempty"` // the hint; empty if all is healthy
 }
 
 // AnyFail reports whether a finding is a failure.

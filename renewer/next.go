@@ -87,7 +87,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 			n.add(r, s, k.Now)
 		case stopped:
 			n.wait(r.halted())
-		case s.State == StepPending && n.waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
+		case s.State == StepPending && n.waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold no one up
 			n.wait(s.waiting())
 		case *left <= 0:
 			n.wait(r.paced(c))
@@ -179,7 +179,7 @@ func (r *Rollout) pausedUntil(p Pace) time.Time {
 }
 
 // shut reports whether the window keeps the rollout from activating: not for a
-// person's request, and not close to the end of what is in place.
+// operator's request, and not close to the end of what is in place.
 func (r *Rollout) shut(c Certificate, k Conditions) bool {
 	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false

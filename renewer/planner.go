@@ -116,19 +116,19 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	case r.Entry != c.Digest():
 		return "the entry changed"
 	case r.Kind != KindIssue && o.right(c):
-		return "every host is right again"
+		return "every host is verified again"
 	case !now.Before(r.again()) && r.newRoots(c, o):
 		return otherRoots
 	case r.unsigned() && o.SignsSince.After(r.EndedAt):
-		return "another CA signs now"
+		return "the issuer has a new CA"
 	case o.stranded() && r.returned(o):
 		return returned
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
-		return "what is in place was revoked"
+		return "the current certificate was revoked"
 	case o.Current != nil && o.Current.KeyCompromised && !r.because(ReasonKeyCompromised):
-		return "the key of what is in place is in other hands"
+		return "the private key of the current certificate is compromised"
 	case !now.Before(RetryBlocked(r, o.Current)):
-		return "it is time for another try before the certificate ends"
+		return "automatic retry before the certificate expires"
 	}
 	return ""
 }
@@ -194,7 +194,7 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 		} else if o.Rolling != nil && o.Rolling.KeyCompromised {
 			why = keyCompromised(*o.Rolling)
 		}
-		return Decision{Close: true, Why: "its generation is due itself", Open: Issue(c, why)}, false
+		return Decision{Close: true, Why: "its generation is due for renewal", Open: Issue(c, why)}, false
 	case same:
 		if r.revise(c, o, now) {
 			d.Adapt = &r
@@ -212,8 +212,8 @@ func (o Observed) stranded() bool { return len(o.Under) > 0 && len(o.Under.Witho
 
 // returned is why a blocked rollout gives way to one more.
 const (
-	returned   = "it is back, and its peers refuse what it has"
-	otherRoots = "other roots are to be trusted"
+	returned   = "the host is back, and its peers refuse its certificate"
+	otherRoots = "the roots to trust changed"
 )
 
 // requested is why a rollout gives way to a renewal.

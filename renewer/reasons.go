@@ -61,7 +61,7 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 }
 
 func keyCompromised(g Generation) Reason {
-	return Reason{ReasonKeyCompromised, fmt.Sprintf("the key of generation %d is in other hands", g.Number)}
+	return Reason{ReasonKeyCompromised, fmt.Sprintf("the private key of generation %d is compromised", g.Number)}
 }
 
 func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {

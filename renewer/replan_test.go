@@ -23,7 +23,7 @@ func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
 	}
 }
 
-// What nobody serves is not called right, put back or not.
+// What no one serves is not called right, put back or not.
 func TestARestoredServiceThatDoesNotRunIsNotProven(t *testing.T) {
 	c := entry("web", "a")
 	rec := inPlace(c, 1)
@@ -65,7 +65,7 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 		t.Fatal("nothing has begun, but it is not settled")
 	}
 	rec.Begin(act)
-	// the process dies here, perhaps after the flip, and begins anew
+	// the process dies here, perhaps after the flip, and starts again
 	if !rec.Begin(act) || rec.Begin(act) {
 		t.Error("going on with it was not noted, or more than once")
 	}
@@ -144,7 +144,7 @@ func budgetInHalves(t *testing.T, last Outcome) {
 	}
 	do(ActRestore, 15*time.Second, Outcome{})
 	events := do(ActReprobe, 21*time.Second, last)
-	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
+	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "down for 21s of a restart budget of 20s" {
 		t.Errorf("away %s, events %+v", s.Away, events)
 	}
 }

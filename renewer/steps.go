@@ -36,13 +36,13 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 	}
 	why := r.Why()
 	if r == o.Record.Rollout || d.Adapt != nil {
-		why = "rollout " + r.ID + " is under way: " + why
+		why = "rollout " + r.ID + " is in progress: " + why
 	}
 	if r.Phase == PhaseOrdering {
 		add("", "issue", after(why, r.Error))
 		if r == d.Open && o.Refusers != nil {
 			if who := o.Refusers(); len(who) > 0 {
-				add("", "wait", "goes live when these have its root and have loaded it: "+strings.Join(Members(who, 5), ", "))
+				add("", "wait", "activated when these peers have its root and have loaded it: "+strings.Join(Members(who, 5), ", "))
 			}
 		}
 	}
@@ -57,10 +57,10 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		case StepPending:
 			added, dropped := rootChanges(o, s.Host)
 			for _, id := range added {
-				add(s.Host, "add_root", "root "+o.rootName(id)+" is to be trusted")
+				add(s.Host, "add_root", "root "+o.rootName(id)+" is added")
 			}
 			for _, id := range dropped {
-				add(s.Host, "drop_root", "root "+o.rootName(id)+": no certificate that is in place needs it here")
+				add(s.Host, "drop_root", "root "+o.rootName(id)+": no certificate in place needs it here")
 			}
 			add(s.Host, "push", reason+leaves(o.Record.Placements[s.Host], p.Dir))
 			fallthrough
@@ -89,7 +89,7 @@ func leaves(st PlacementState, dir string) string {
 	if !st.MovedTo(dir) {
 		return ""
 	}
-	return "; " + st.Dirs[0] + " is left as it is: nothing should read it any more"
+	return "; " + st.Dirs[0] + " is left unchanged: no service should read it any more"
 }
 
 // rootChanges returns the roots that the ca file on a host gets and loses.
@@ -107,9 +107,9 @@ func reprobes(c Certificate, rec Record, now time.Time) []PlanStep {
 	for _, p := range c.Placements {
 		st := rec.Placements[p.Host]
 		if !st.Reprobe.IsZero() && !st.Reprobe.After(now) {
-			why := "it could not be proven: " + st.Error
+			why := "not verified: " + st.Error
 			if st.Failures == 0 && st.State == HostActivated {
-				why = "it is not verified yet"
+				why = "not verified yet"
 			}
 			steps = append(steps, PlanStep{Certificate: c.Name, Host: p.Host, Action: "verify", Reason: why})
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // What was never seen is looked at once, at once; then when the next look is due,
-// whoever wrote what is there.
+// the one who wrote what is there.
 func TestWhatWasNeverSeenIsLookedAtOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)

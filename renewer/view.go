@@ -70,7 +70,7 @@ type GenerationView struct {
 // PlacementView is one host's part of a certificate.
 type PlacementView struct {
 	HostRow
-	Hint     string              `json:"hint,omitempty"` // the way out of Error
+	Hint     string              `json:"hint,omitempty"` // the hint of the error
 	Dir      string              `json:"dir"`
 	Files    map[FileKind]string `json:"files"`
 	Revision string              `json:"revision"`
@@ -87,7 +87,7 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
-	// Problems is what needs a person, the worst first, and MoreProblems how
+	// Problems is what needs an operator, the worst first, and MoreProblems how
 	// many certificates do besides.
 	Problems     []Problem `json:"problems"`
 	MoreProblems int       `json:"more_problems,omitempty"`
@@ -319,7 +319,7 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	return d, nil
 }
 
-// hintOf returns the way out of the error that a host's row shows.
+// hintOf returns the hint of the error that a host's row shows.
 func (rec Record) hintOf(h HostRow) string {
 	if rec.Rollout != nil {
 		if s, ok := rec.Rollout.Step(h.Name); ok && h.Error != "" && (h.Error == s.Error || s.Wait != nil && h.Error == s.Wait.Why) {
@@ -332,7 +332,7 @@ func (rec Record) hintOf(h HostRow) string {
 	return ""
 }
 
-// Problem returns the first error that stands, with the way out; empty if
+// Problem returns the first error that stands, with a hint; empty if
 // there is none.
 func (rec Record) LastError() (text, hint string) {
 	if rec.Rollout != nil {

@@ -49,7 +49,7 @@ func (s *Step) hint() string {
 
 // Waiting is one reason why a rollout does not go on. It is told, never
 // decisive, and kept nowhere: it follows from what is recorded, the fleet file
-// and the time, so it is the same whoever asks and never out of date.
+// and the time, so it is the same for every caller and never out of date.
 type Waiting struct {
 	Kind  WaitKind  `json:"kind"`
 	Host  string    `json:"host,omitempty"` // empty: it keeps every host that has not begun
@@ -115,7 +115,7 @@ func (r *Rollout) ordering() Waiting {
 		return Waiting{Kind: WaitIssuer, Text: r.Wait.Why, Since: r.Wait.Since, Until: r.NextAt}
 	}
 	if r.Wait.For(WaitRate) || r.Error == "" {
-		return Waiting{Kind: WaitRate, Text: "the issuer's rate lets it through at " + date(r.NextAt), Until: r.NextAt}
+		return Waiting{Kind: WaitRate, Text: "rate limited until " + date(r.NextAt), Until: r.NextAt}
 	}
 	return Waiting{Kind: WaitBackoff, Text: failedTries(r.Attempts, r.NextAt), Until: r.NextAt}
 }
@@ -126,20 +126,20 @@ func (s *Step) waiting() Waiting {
 	case s.Wait.For(WaitGuard), s.Wait.For(WaitPerson):
 		return Waiting{Kind: WaitGuard, Host: s.Host, Text: s.Wait.Why, Since: s.Wait.Since, Until: s.Wait.Until}
 	case s.Wait.For(WaitLocal):
-		return Waiting{Kind: WaitLocal, Host: s.Host, Text: s.Wait.Why + "; tried again at " + date(s.NextAt), Until: s.NextAt}
+		return Waiting{Kind: WaitLocal, Host: s.Host, Text: s.Wait.Why + "; next retry at " + date(s.NextAt), Until: s.NextAt}
 	case s.Lost():
-		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; tried again at " + date(s.NextAt), Until: s.NextAt}
+		return Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; next retry at " + date(s.NextAt), Until: s.NextAt}
 	default:
 		return Waiting{Kind: WaitBackoff, Host: s.Host, Text: failedTries(s.Attempts, s.NextAt), Until: s.NextAt}
 	}
 }
 
-// LeftBehind says which hosts a rollout that is over went on without: they could
+// LeftBehind says which hosts an ended rollout went on without: they could
 // not be reached, and are work of their own.
 func (r *Rollout) LeftBehind() (out Waits) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; r.Phase == PhaseDone && !s.State.Over() {
-			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; it gets the certificate when it comes back"})
+			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; renewer places the certificate when the host is back"})
 		}
 	}
 	return out
@@ -147,16 +147,16 @@ func (r *Rollout) LeftBehind() (out Waits) {
 
 func failedTries(n int, next time.Time) string {
 	if n == 1 {
-		return "the first attempt failed; the next is at " + date(next)
+		return "the first attempt failed; next retry at " + date(next)
 	}
-	return fmt.Sprintf("%d attempts failed; the next is at %s", n, date(next))
+	return fmt.Sprintf("%d attempts failed; next retry at %s", n, date(next))
 }
 
 // window says which window keeps a rollout from activating, or until when it is kept to.
 func (r *Rollout) window(c Certificate, k Conditions) Waiting {
 	w := Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
 	if about := k.Deadline.About; !about.IsZero() && about.Before(w.Until) {
-		w.Text += "; waits until " + date(about) + " at most" // as at the gate
+		w.Text += "; waiting at most until " + date(about) // as at the gate
 		w.Until = about
 	}
 	return w
@@ -170,16 +170,16 @@ func (r *Rollout) paced(c Certificate) Waiting {
 			proven++
 		}
 	}
-	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("as many hosts are under way as max_parallel allows (%d)", c.Pace.MaxParallel)}
+	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("the limit of max_parallel (%d) is reached", c.Pace.MaxParallel)}
 	if proven < min(c.Pace.Canary, len(r.Steps)) {
-		w.Text = "its canary is not proven yet"
+		w.Text = "its canary is not verified yet"
 	}
 	return w
 }
 
 // halted says which host keeps the others of a rollout from being touched.
 func (r *Rollout) halted() Waiting {
-	w := Waiting{Kind: WaitPace, Text: "no further host is touched"}
+	w := Waiting{Kind: WaitPace, Text: "stopped, no further host is changed"}
 	for _, s := range r.Steps {
 		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
 			w.Text += ": " + s.Host + " failed"
@@ -193,7 +193,7 @@ func (r *Rollout) halted() Waiting {
 // nil for nothing.
 func (r *Rollout) Blocked(current *Generation) Waiting {
 	retry := RetryBlocked(*r, current)
-	return Waiting{Kind: WaitPerson, Text: "a person has to put right what stopped it; it is tried anew at " + date(retry), Since: r.EndedAt, Until: retry}
+	return Waiting{Kind: WaitPerson, Text: "manual action is needed; next automatic retry at " + date(retry), Since: r.EndedAt, Until: retry}
 }
 
 // RolloutView is a rollout with what it waits for.
@@ -236,6 +236,6 @@ func (rec Record) Waits() Waits {
 	}
 	return Waits{{
 		Kind: WaitPace, Since: rec.Asked.Since,
-		Text: "a renewal is requested by operator since " + date(rec.Asked.Since) + "; it begins when rollout " + rec.Rollout.ID + " is at work on no host",
+		Text: "renewal requested by operator at " + date(rec.Asked.Since) + "; it starts when rollout " + rec.Rollout.ID + " is changing no host",
 	}}
 }

@@ -24,15 +24,15 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		change func(*Certificate, *Rollout, *Conditions)
 		want   string
 	}{
-		"nothing":                {func(*Certificate, *Rollout, *Conditions) {}, "pace its canary is not proven yet"},
-		"its pace is one by one": {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{MaxParallel: 1} }, "pace as many hosts are under way as max_parallel allows (1)"},
+		"nothing":                {func(*Certificate, *Rollout, *Conditions) {}, "pace its canary is not verified yet"},
+		"its pace is one by one": {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{MaxParallel: 1} }, "pace the limit of max_parallel (1) is reached"},
 		"it can do everything":   {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{} }, ""},
 		"the issuer's rate": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt, r.Wait, r.Error = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitRate}, "was down"
-		}, "rate the issuer's rate lets it through at 2026-01-01T00:01:00Z"},
+		}, "rate rate limited until 2026-01-01T00:01:00Z"},
 		"the issuer's rate, as once": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt = PhaseOrdering, t0.Add(time.Minute)
-		}, "rate the issuer's rate lets it through at 2026-01-01T00:01:00Z"},
+		}, "rate rate limited until 2026-01-01T00:01:00Z"},
 		"an issuer that takes its time": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt, r.Wait = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitIssuer, Why: "waits for web.crt"}
 		}, "issuer waits for web.crt"},
@@ -40,7 +40,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Phase, r.NextAt, r.Attempts, r.Error = PhaseOrdering, t0.Add(time.Minute), 3, "down"
 			},
-			"backoff 3 attempts failed; the next is at 2026-01-01T00:01:00Z",
+			"backoff 3 attempts failed; next retry at 2026-01-01T00:01:00Z",
 		},
 		"a window": {
 			func(c *Certificate, r *Rollout, k *Conditions) {
@@ -54,7 +54,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 				c.Window, k.WindowOpen, k.WindowNext, k.Deadline = "nightly", false, t0.Add(2*time.Hour), Deadline{About: t0.Add(time.Hour), Last: t0.Add(90 * time.Minute)}
 				r.Steps[0].State = StepStaged
 			},
-			"window window nightly opens 2026-01-01T02:00:00Z; waits until 2026-01-01T01:00:00Z at most",
+			"window window nightly opens 2026-01-01T02:00:00Z; waiting at most until 2026-01-01T01:00:00Z",
 		},
 		"a pause": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
@@ -67,25 +67,25 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Steps[0].NextAt, r.Steps[0].Wait, r.Steps[0].Attempts = t0.Add(time.Minute), &Wait{Kind: WaitUnreachable}, 1
 			},
-			"unreachable a: cannot be reached; tried again at 2026-01-01T00:01:00Z | pace its canary is not proven yet",
+			"unreachable a: cannot be reached; next retry at 2026-01-01T00:01:00Z | pace its canary is not verified yet",
 		},
 		"a first failure": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
 				c.Pace = Pace{}
 				r.Steps[1].State, r.Steps[1].NextAt, r.Steps[1].Attempts = StepActivated, t0.Add(time.Minute), 1
 			},
-			"backoff b: the first attempt failed; the next is at 2026-01-01T00:01:00Z",
+			"backoff b: the first attempt failed; next retry at 2026-01-01T00:01:00Z",
 		},
 		"a guard, though it is asked again now": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
 				c.Pace = Pace{}
-				r.Steps[0].State, r.Steps[0].Wait = StepStaged, &Wait{Kind: WaitGuard, Why: "waits until no runs are left (2 now)", Until: t0.Add(time.Hour)}
+				r.Steps[0].State, r.Steps[0].Wait = StepStaged, &Wait{Kind: WaitGuard, Why: "waiting until no runs are left (2 now)", Until: t0.Add(time.Hour)}
 			},
-			"guard a: waits until no runs are left (2 now)",
+			"guard a: waiting until no runs are left (2 now)",
 		},
 		"one that is put back": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) { r.Steps[0].State = StepRestoring },
-			"pace no further host is touched: a failed",
+			"pace stopped, no further host is changed: a failed",
 		},
 	} {
 		cert := entry("web", "a", "b", "c")
@@ -99,7 +99,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 	}
 }
 
-// What an outcome says of a wait is in the record, and gone when it is over.
+// What an outcome says of a wait is in the record, and gone when it has ended.
 func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	t.Parallel()
 	c := entry("web", "a")
@@ -125,7 +125,7 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	}
 	at(ActStage, Outcome{Revision: "r2", Previous: "r1"})
 	until := t0.Add(time.Hour)
-	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run", Deadline: until}})
+	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waiting until no containers run", Deadline: until}})
 	w, ok := r.Next(c, Conditions{Now: t0, WindowOpen: true}).Waiting.On(r.Steps[0])
 	if !ok || w.Kind != WaitGuard || !w.Since.Equal(t0) || !w.Until.Equal(until) {
 		t.Errorf("a guard: %+v", w)
@@ -144,8 +144,8 @@ func TestAPlanSaysWhatABlockedRolloutWaitsFor(t *testing.T) {
 	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
 	current := generation(c, 1, t0.Add(-70*24*time.Hour))
 	steps := PlanSteps(c, Observed{Record: rec, Current: current}, Conditions{Now: t0, WindowOpen: true}, nil)
-	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: a person") ||
-		!strings.Contains(steps[0].Reason, "tried anew at 2026-01-11T") || !strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
+	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: manual action") ||
+		!strings.Contains(steps[0].Reason, "next automatic retry at 2026-01-11T") || !strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
 		t.Errorf("%+v", steps)
 	}
 	v := rec.View(current, nil)

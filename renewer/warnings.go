@@ -31,9 +31,9 @@ func (g Generation) Warnings(before *Generation) []string {
 	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {
 		told := before.Request.Lifetime == asked && shorter(before.given(), asked) && !shorter(given, before.given())
 		if chain, err := g.Parse(); !told && err == nil && chain.Leaf.NotAfter.After(g.NotAfter) {
-			out = append(out, fmt.Sprintf("the certificate from issuer %s ends at %s, after its CA, which ends at %s; it is renewed by that", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
+			out = append(out, fmt.Sprintf("the certificate from issuer %s expires at %s, after its CA, which expires at %s; renewer renews it before its CA expires", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
 		} else if !told {
-			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second)))
+			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; renewer renews it accordingly", g.Request.Issuer, asked, given.Round(time.Second)))
 		}
 	}
 	for _, more := range BeyondDates(g.Request.Lifetime, g.NotBefore, g.NotAfter, g.IssuedAt) {
@@ -51,10 +51,10 @@ const longestBackdate = 25 * time.Hour
 // now: a later end, or an earlier beginning, than clocks and rounding explain.
 func BeyondDates(asked time.Duration, notBefore, notAfter, now time.Time) (out []string) {
 	if given := notAfter.Sub(now); shorter(asked, given) {
-		out = append(out, fmt.Sprintf("is valid for longer than asked: for %s instead of %s", days(given), days(asked)))
+		out = append(out, fmt.Sprintf("is valid for longer than requested: %s instead of %s", days(given), days(asked)))
 	}
 	if now.Sub(notBefore) > longestBackdate {
-		out = append(out, fmt.Sprintf("is dated back to %s", date(notBefore)))
+		out = append(out, fmt.Sprintf("is backdated to %s", date(notBefore)))
 	}
 	return out
 }

@@ -49,7 +49,7 @@ func (f *fakeHosts) Doctor(_ context.Context, host string) ([]renewer.Finding, e
 
 func somePlan() renewer.HostPlan {
 	return renewer.HostPlan{
-		Host: "host-b", Certificate: "docker@host-b", Restart: true, Notes: []string{"live-restore is switched on"},
+		Host: "host-b", Certificate: "docker@host-b", Restart: true, Notes: []string{"live-restore will be turned on"},
 		Changes: []renewer.FileChange{{
 			Path: "/etc/docker/daemon.json", Exists: true, Before: "secret", After: "secrets", Mode: 0o644,
 			Diff: "--- /etc/docker/daemon.json\n+++ /etc/docker/daemon.json\n@@ -1,1 +1,1 @@\n-{}\n+{\"tls\": true}\n",
@@ -173,7 +173,7 @@ func terminal(t *testing.T) (keyboard, screen *os.File) {
 func TestDoctor(t *testing.T) {
 	f := &fakeHosts{found: []renewer.Finding{
 		{Check: "reach", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingOK, Text: "the host can be reached"},
-		{Check: "san-mismatch", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingFail, Text: "clients dial 10.0.1.2", Fix: "add it to sans:"},
+		{Check: "san-mismatch", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingFail, Text: "clients connect to 10.0.1.2", Fix: "add it to sans:"},
 	}}
 	code, out, errOut := f.command(t, nil, "doctor", "host-b")
 	if code != 1 || !strings.Contains(out, "san-mismatch") || strings.Contains(out, "reached") ||

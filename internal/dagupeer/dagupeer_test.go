@@ -88,7 +88,7 @@ func TestRunsGoTheirWay(t *testing.T) {
 	await(t, "both run at once", func() bool { return is(Running) })
 	await(t, "both are over", func() bool { return is(Succeeded) })
 
-	// Without a certificate nobody gets in.
+	// Without a certificate no one gets in.
 	worker.CertFile = ""
 	p, err := dial(worker)
 	if err != nil {
@@ -126,7 +126,7 @@ func TestNothingStartsWithInsecureFalseAlone(t *testing.T) {
 	}
 }
 
-// A run that nobody sends heartbeats for is aborted when its lease is over.
+// A run that no one sends heartbeats for is aborted when its lease has expired.
 func TestLease(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	synctest.Test(t, func(t *testing.T) {

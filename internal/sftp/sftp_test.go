@@ -179,7 +179,7 @@ func TestAskedWithTheGreeting(t *testing.T) {
 	must(t, c.Close())
 }
 
-// serve answers requests as told; nil ends the session.
+// serve answers requests as configured; nil ends the session.
 func serve(t *testing.T, answer func(kind byte, id uint32) []byte) *Client {
 	t.Helper()
 	near, far := net.Pipe()
@@ -259,7 +259,7 @@ func TestHostileServers(t *testing.T) {
 		"countless names":             {list(func(id uint32) []byte { return packet(typeName, id, 255, 255, 255, 255) }), listing, ErrTooMany},
 		"another number":              {func(_ byte, id uint32) []byte { return packet(typeAttrs, id+1, 0, 0, 0, 0) }, stat, ErrProtocol},
 		"another kind":                {func(_ byte, id uint32) []byte { return handle(id) }, stat, ErrProtocol},
-		"attributes cut short":        {func(_ byte, id uint32) []byte { return packet(typeAttrs, id, 0, 0, 0, 1) }, stat, ErrProtocol},
+		"truncated attributes":        {func(_ byte, id uint32) []byte { return packet(typeAttrs, id, 0, 0, 0, 1) }, stat, ErrProtocol},
 		"a status cut short":          {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0) }, stat, ErrProtocol},
 		"no number":                   {func(byte, uint32) []byte { return []byte{0, 0, 0, 1, typeStatus} }, stat, ErrProtocol},
 		"a packet without end":        {func(byte, uint32) []byte { return []byte{255, 255, 255, 255, typeAttrs} }, stat, ErrProtocol},

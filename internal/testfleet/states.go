@@ -93,7 +93,7 @@ func Well(now time.Time, n int) *Fleet {
 }
 
 // EveryState is a fleet with a certificate in each state, a host and an issuer
-// that are down, a CA that ends soon, and a rollout under way.
+// that are down, a CA that expires soon, and a rollout under way.
 func EveryState(now time.Time) *Fleet {
 	f := &Fleet{Status: system(now)}
 	f.Status.Issuers[0].CAs[0].NotAfter = now.Add(61 * Day)
@@ -145,7 +145,7 @@ func EveryState(now time.Time) *Fleet {
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) { h.State, h.Error = renewer.HostRolledBack, refused })
 	retry := now.Add(10 * Day)
 	blocked := renewer.RolloutView{Waiting: renewer.Waits{{
-		Kind: renewer.WaitPerson, Text: "a person has to put right what stopped it; it is tried anew at " + retry.Format(time.RFC3339), Until: retry,
+		Kind: renewer.WaitPerson, Text: "manual action is needed; next automatic retry at " + retry.Format(time.RFC3339), Until: retry,
 	}}, Rollout: renewer.Rollout{
 		ID: "docker@host-e#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseBlocked, StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-3 * time.Hour),
 		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}},

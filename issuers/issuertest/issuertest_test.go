@@ -262,7 +262,7 @@ func TestScenariosFindMisbehaviour(t *testing.T) {
 		scenario string
 		spoil    func(s *switchable)
 		away     error
-		want     string // empty: it is well
+		want     string // empty: it is healthy
 	}{
 		"an honest one, away":       {"renewal during an outage", nil, away, ""},
 		"forgets its roots":         {"renewal during an outage", func(s *switchable) { s.forget = true }, away, "roots are not those"},

@@ -30,7 +30,7 @@ func (e *Engine) keep(en *entry) {
 	}
 }
 
-// drop forgets a rollout that is over.
+// drop forgets an ended rollout.
 func (e *Engine) drop(name string) {
 	if en, open := e.entries[name]; open {
 		if w := e.windows[en.cert.Window]; w != nil {

@@ -25,7 +25,7 @@ func (e *Engine) consider(names []string) {
 	var batch []pending
 	flush := func() {
 		if err := e.record(batch); err != nil {
-			e.Log.Error("record what is planned; trying again", "error", err)
+			e.Log.Error("could not record the plan; retrying", "error", err)
 			e.retryAt = e.Now().Add(retryRecording)
 			for _, p := range batch {
 				e.unplanned[p.name] = true

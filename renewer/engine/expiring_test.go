@@ -29,8 +29,8 @@ func TestTheApproachOfAnEndIsRecordedOncePerThreshold(t *testing.T) {
 		for _, e := range b.events(renewer.EventExpiring) {
 			before := first.NotAfter.Sub(e.Time)
 			left = append(left, before.Round(time.Hour).String())
-			if e.Generation != 1 || e.Certificate != "web" || !strings.Contains(e.Error, "issuer is away") || e.Hint == "" || !strings.Contains(e.Message, "its renewal is not done: ") ||
-				!strings.Contains(e.Message, " failed; the next is at ") || strings.Contains(e.Message, "no renewal") {
+			if e.Generation != 1 || e.Certificate != "web" || !strings.Contains(e.Error, "issuer is away") || e.Hint == "" || !strings.Contains(e.Message, "its renewal is not finished: ") ||
+				!strings.Contains(e.Message, "failed; next retry at") || strings.Contains(e.Message, "no renewal") {
 				t.Errorf("%+v", e)
 			}
 		}
@@ -57,7 +57,7 @@ func TestARenewalOnItsWayIsNotExpiring(t *testing.T) {
 	})
 }
 
-// A person has to hear of a guard that waits for one.
+// The operator has to be notified of a guard that waits for one.
 func TestAGuardThatNeedsAPersonSaysSoInTheLog(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("docker", month, "a")

@@ -90,7 +90,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		switch s, _ := e.step(en, p.Host); {
 		case st.Origin == renewer.OriginForeign && st.Seen != nil:
 			n.Placed, n.Roots, n.Loaded, n.Foreign = true, st.Seen.Roots, st.Seen.Roots, st.Foreign
-		case st.Origin != renewer.OriginNone && (s.State == "" || s.State == renewer.StepPending): // nobody has looked
+		case st.Origin != renewer.OriginNone && (s.State == "" || s.State == renewer.StepPending): // no one has looked
 			n.Placed = true
 		}
 		return n

@@ -287,7 +287,7 @@ func TestWhatDoesNotServeIsBackWithinItsBudget(t *testing.T) {
 		if took := time.Since(begin); !res.Failed() || took < 9*time.Second || took > 20*time.Second {
 			t.Errorf("back after %s: %+v", took, res)
 		}
-		if back := b.events(renewer.EventRolledBack); len(back) != 1 || !strings.Contains(back[0].Message, "of the restart budget of 20s used") {
+		if back := b.events(renewer.EventRolledBack); len(back) != 1 || !strings.Contains(back[0].Message, "of a restart budget of 20s") {
 			t.Errorf("%+v", back)
 		}
 		if b.seen.away.Load() != 1 {

@@ -47,7 +47,7 @@ func later(class renewer.Class, what string) error {
 }
 
 // An issuer that signs days later is asked with one request alone, restarts or not, at
-// equal intervals; what it says is told once.
+// equal intervals; what it says is reported once.
 func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 	var ca *slow
 	certs := func(b *bench) []renewer.Certificate {

@@ -181,7 +181,7 @@ func TestARenewalThatHasNoRoomYetSaysSo(t *testing.T) {
 				t.Fatalf("%+v", r)
 			case r.Rollout != "":
 				started++
-			case strings.Contains(r.Waiting.String(), "fewer than 256 others are under way"):
+			case strings.Contains(r.Waiting.String(), "fewer than 256 other rollouts are in progress"):
 				waiting++
 			}
 		}

@@ -110,7 +110,7 @@ func TestVerifyDuringARollout(t *testing.T) {
 				}
 				found, err := b.eng.Verify(context.Background(), nil)
 				must(t, err)
-				if v := found[0]; len(found) != 1 || v.OK != ends || ends && (v.Generation != 2 || v.OnDisk != b.row("web").Fingerprint) || !ends && !containsAll(strings.Join(v.Problems, " "), "a rollout is at work on it") {
+				if v := found[0]; len(found) != 1 || v.OK != ends || ends && (v.Generation != 2 || v.OnDisk != b.row("web").Fingerprint) || !ends && !containsAll(strings.Join(v.Problems, " "), "a rollout is changing it") {
 					t.Errorf("%+v", found)
 				}
 				release()
@@ -121,7 +121,7 @@ func TestVerifyDuringARollout(t *testing.T) {
 }
 
 // A renewal that is asked for while the last one is taken back begins when that
-// is over.
+// has ended.
 func TestARenewalDuringARestore(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
@@ -155,7 +155,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 		<-restoring
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		must(t, err)
-		if r := res.Rollouts[0]; len(res.Rollouts) != 1 || r.Result != renewer.ResultStarted || !containsAll(r.Waiting.String(), "requested by operator since", "web#2") {
+		if r := res.Rollouts[0]; len(res.Rollouts) != 1 || r.Result != renewer.ResultStarted || !containsAll(r.Waiting.String(), "requested by operator at", "web#2") {
 			t.Errorf("without waiting: %+v", res)
 		}
 		type answer struct {
@@ -180,7 +180,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 	})
 }
 
-// Where the way back cannot be gone on with, nobody waits for it.
+// Where the way back cannot be gone on with, no one waits for it.
 func TestARenewalDuringARestoreThatIsStuck(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
@@ -270,7 +270,7 @@ func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
 		}
 		steps, err := b.eng.Plan(context.Background())
 		must(t, err)
-		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool { return strings.Contains(s.Reason, "requested by operator since") }) {
+		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool { return strings.Contains(s.Reason, "requested by operator at") }) {
 			t.Errorf("the plan does not say it: %+v", steps)
 		}
 		close(goOn)
@@ -291,7 +291,7 @@ func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
 	})
 }
 
-// When what kept the way back from its end is mended, a renewal and a setup that are
+// When what kept the way back from its end is fixed, a renewal and a setup that are
 // asked for end it at once.
 func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 	for _, how := range []string{"renew", "setup"} {

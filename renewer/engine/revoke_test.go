@@ -155,7 +155,7 @@ func TestRevocationEndsABlock(t *testing.T) {
 	})
 }
 
-// An entry that keeps its key does not keep one that is in other hands.
+// An entry that keeps its key does not keep one that is compromised.
 func TestACompromisedKeyIsNotKept(t *testing.T) {
 	scene(t, Asked, func(b *bench) []renewer.Certificate {
 		c := b.cert("web", month, "a")
@@ -208,7 +208,7 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 	})
 }
 
-// Whoever has a key in other hands is named and replaced, not only the one
+// Who has a compromised key is named and replaced, not only the one
 // that was revoked.
 func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
@@ -227,7 +227,7 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 		if strings.Join(done.KeySharedBy, " ") != "copy" || len(b.ca.revoked) != 1 {
 			t.Errorf("%+v, the issuer was told %+v", done, b.ca.revoked)
 		}
-		if ev := b.events(renewer.EventRevoked); len(ev) != 1 || !strings.HasSuffix(ev[0].Message, "the same key, so replaced too: copy") {
+		if ev := b.events(renewer.EventRevoked); len(ev) != 1 || !strings.HasSuffix(ev[0].Message, "these have the same key and are replaced too: copy") {
 			t.Errorf("%+v", ev)
 		}
 		synctest.Wait()
@@ -237,11 +237,11 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 			}
 		}
 		for _, ev := range b.events(renewer.EventRolloutPlanned) {
-			if ev.Rollout == "copy#2" && !strings.Contains(ev.Message, "the key of generation 1 is in other hands") {
+			if ev.Rollout == "copy#2" && !strings.Contains(ev.Message, "the private key of generation 1 is compromised") {
 				t.Errorf("%+v", ev)
 			}
 		}
-		if _, err := b.eng.Rollback(ctx, []string{"copy"}, nil); err == nil || !strings.Contains(err.Error(), "in other hands") {
+		if _, err := b.eng.Rollback(ctx, []string{"copy"}, nil); err == nil || !strings.Contains(err.Error(), "is compromised") {
 			t.Errorf("rollback: %v", err)
 		}
 		time.Sleep(time.Hour)

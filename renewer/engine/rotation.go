@@ -22,7 +22,7 @@ type Rotation struct {
 	Replaced    []string  // roots of the CAs that it replaced, once its CA signs
 	Revoked     []string  // and, of those whose key is compromised, the CAs and their roots by SHA-256
 	Switched    time.Time // when its CA began to sign; zero: not yet
-	Anew        time.Time // what was issued before is issued anew, though it leads to the same root
+	Anew        time.Time // what was issued before is reissued, though it leads to the same root
 }
 
 // gone are the roots that no leaf keeps any more.
@@ -114,7 +114,7 @@ func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issu
 type Held struct {
 	Certificate, Host, Name string
 	InPlace                 bool      // it has the root, and is not known to have loaded it
-	Until                   time.Time // when it is over by itself; zero: not by time
+	Until                   time.Time // when it ends by time; zero: not by time
 	Lost                    bool      // the host could not be reached last
 	Why, Hint               string    // what keeps its rollout, or is wrong there; empty: nothing
 	Blocked                 bool      // only an operator can end that
@@ -140,7 +140,7 @@ type Progress struct {
 	Lacking    []Held   // verifiers without the new root in place and loaded, before signing is switched
 	Presenting []Held   // placements that present a leaf under the old root and not under the new one, after it
 	Holding    []Held   // verifiers with the root that is to go
-	Trusting   []string // all that have it, whoever brought it there
+	Trusting   []string // all that have it, placed by renewer or not
 }
 
 // Succession says how far a CA that follows another one is.
@@ -233,7 +233,7 @@ func (e *Engine) uses(root, other string) []Held {
 	return out
 }
 
-// showing says of each when it is over, and whether its files lead to another root by now.
+// showing says of each when it has ended, and whether its files lead to another root by now.
 func (e *Engine) showing(list []trust.Showing, to string) (out []Held) {
 	for _, p := range list {
 		h := e.held(p.ID, p.Left, len(out))

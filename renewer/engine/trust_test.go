@@ -90,7 +90,7 @@ func (s *sim) compare(v renewer.Placement, verifier map[renewer.FileKind][]byte,
 	}
 }
 
-// expired returns who has a certificate loaded that is over.
+// expired returns who has a certificate loaded that has ended.
 func (s *sim) expired() (out []string) {
 	for _, p := range s.placements() {
 		leaf, err := pki.DecodeCertificates(s.machine(p.Host).has(p.Certificate)[renewer.FileCert])
@@ -384,7 +384,7 @@ func TestALeafGoesOnBeforeItExpiresAndSaysWhoWillRefuseIt(t *testing.T) {
 	})
 }
 
-// A renewal under the same root waits for nobody: not for a client that is off,
+// A renewal under the same root waits for no one: not for a client that is off,
 // nor for one whose window is closed.
 func TestARenewalUnderTheSameRootWaitsForNobody(t *testing.T) {
 	scene(t, Alone, shapes[2].certs, func(t *testing.T, b *bench) {
@@ -399,7 +399,7 @@ func TestARenewalUnderTheSameRootWaitsForNobody(t *testing.T) {
 	})
 }
 
-// Where nothing is activated and nobody knows when the roots are read, they count
+// Where nothing is activated and no one knows when the roots are read, they count
 // as loaded after settle:, and until then the leaf waits.
 func TestALeafWaitsUntilTheRootsHaveSettled(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {

@@ -79,7 +79,7 @@ func (w *watcher) wait(ctx context.Context, progress func(renewer.Event)) (renew
 	}
 }
 
-// tell logs recorded events and passes them to whoever watches.
+// tell logs recorded events and passes them to the watchers.
 func (e *Engine) tell(events []renewer.Event) {
 	for _, ev := range events {
 		e.log(ev)
@@ -260,7 +260,7 @@ func (e *Engine) working(r *renewer.Rollout) bool {
 	return e.traffic.Working(r.ID)
 }
 
-// outcomeOf reads how a rollout that is over ended.
+// outcomeOf reads how an ended rollout ended.
 func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	r, ok, err := e.Store.Rollout(res.Rollout)
 	if err != nil || !ok {
@@ -285,6 +285,6 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	return res
 }
 
-// superseded is the result of a rollout whose place another one took: nobody
+// superseded is the result of a rollout whose place another one took: no one
 // is told of it.
 const superseded renewer.Result = "superseded"

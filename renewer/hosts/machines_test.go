@@ -13,7 +13,7 @@ func AlsoOver(name string, start func(t testing.TB) Machine) { machines[name] = 
 
 // Machine is this machine, reached in some way.
 type Machine interface {
-	// Open returns a transport with a root. Whoever opens it closes it.
+	// Open returns a transport with a root. The one who opens it closes it.
 	Open(root string) Transport
 	// Break returns one that fails at its nth operation, 0 for never, and
 	// calls look after each operation from there on, the failed one included.
@@ -62,5 +62,5 @@ func (here) Break(root string, at int, way string, look func(op string)) (Transp
 	return f, &f.Count
 }
 
-// Mend: a process that starts anew.
+// Mend: a process that starts again.
 func (here) Mend(t Transport) Transport { return &faults{Transport: t.(*faults).Transport} }

@@ -344,8 +344,8 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
 	equalSlices(t, "mixed pair", got.Texts(), []string{
-		"ca.pem is missing", "server-cert.pem is a plain file, not renewer's link",
-		"server-key.pem is a plain file, not renewer's link", "server-key.pem is not the key of server-cert.pem",
+		"ca.pem is missing", "server-cert.pem is a regular file, not a link that renewer made",
+		"server-key.pem is a regular file, not a link that renewer made", "server-key.pem is not the key of server-cert.pem",
 	})
 
 	must(t, os.Remove(b.path(dir, "server-cert.pem")))
@@ -354,8 +354,8 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
 	equalSlices(t, "garbage", got.Texts(), []string{
-		"ca.pem is a plain file, not renewer's link", "ca.pem: no certificate in PEM",
-		"server-cert.pem leads to nowhere, which is missing", "server-key.pem is a plain file, not renewer's link",
+		"ca.pem is a regular file, not a link that renewer made", "ca.pem: no certificate in PEM",
+		"server-cert.pem points to nowhere, which is missing", "server-key.pem is a regular file, not a link that renewer made",
 	})
 	equal(t, "leaf", got.Leaf, "")
 }
@@ -370,8 +370,8 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 	must(t, os.Remove(cert))
 	for what, make := range map[string]func(){
 		"is a directory":                        func() { must(t, os.Mkdir(cert, 0o755)) },
-		"leads out of the directory":            func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
-		"link that leads out of the directory":  func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
+		"to outside of the directory":            func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
+		"link to outside of the directory":  func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
 		"server-cert.pem is not a regular file": func() { must(t, mkfifo(cert)) },
 		"server-cert.pem: too many links":       func() { must(t, os.Symlink("server-cert.pem", cert)) },
 	} {
@@ -422,8 +422,8 @@ func refusesWhatLeadsElsewhere(t *testing.T, b *bench) {
 		`file name "../key"`:              func(p *renewer.Placement) { p.Files[renewer.FileKey] = "../key" },
 		`file name ".renewer"`:            func(p *renewer.Placement) { p.Files[renewer.FileKey] = ".renewer" },
 		"both claim the file ca.pem":      func(p *renewer.Placement) { p.Files[renewer.FileKey] = "ca.pem" },
-		"everybody could use the private": func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o444 },
-		"could not read it":               func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
+		"every user could read the private": func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o444 },
+		"cannot read it":               func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
 	} {
 		p := placement()
 		content := b.content(t, p, b.old)

@@ -86,7 +86,7 @@ type Dir interface {
 	// else, and gives it its mode and its name then. An error may leave temp.
 	Publish(temp, name string, mode fs.FileMode, files ...File) error
 	// Link puts a link under a name, whatever is there, at once, and has that on
-	// disk. temp is a name that nobody else uses.
+	// disk. temp is a name that no one else uses.
 	Link(target, temp, name string) error
 	// Rename replaces what is there, at once, and has that on disk.
 	Rename(from, to string) error

@@ -210,7 +210,7 @@ func (s *street) event(t *rapid.T) {
 		delete(s.open, c.Name)
 		delete(s.said, c.Name)
 		s.traffic.Remove(c.Name)
-		if phase != "" { // else nobody knows, as of one that left the fleet file
+		if phase != "" { // else no one knows, as of one that left the fleet file
 			s.ends[c.Name] = Ended{Certificate: c.Name, Phase: phase, At: at("end"), Why: "a test"}
 			s.traffic.End(c.Entry, s.ends[c.Name])
 		}

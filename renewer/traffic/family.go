@@ -33,7 +33,7 @@ type family struct {
 	// What was decided last.
 	now      time.Time
 	since    time.Time // when the earliest rollout under way was started or asked for
-	pause    time.Time // until when nobody begins but on request; zero: now
+	pause    time.Time // until when no one begins but on request; zero: now
 	begun    int       // that are between two generations, or may begin
 	coming   int       // that are earlier in the order of the file, and on their way
 	rooms    [2]room   // for leaves, and for added roots alone
@@ -47,7 +47,7 @@ type family struct {
 type room struct {
 	passed  int     // that are proven, or have the roots
 	proving bool    // these are too few for others to begin
-	shut    bool    // nobody else may begin
+	shut    bool    // no one else may begin
 	mark    *member // who comes after this one; nil: from the start
 }
 

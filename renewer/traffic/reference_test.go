@@ -9,7 +9,7 @@ import (
 )
 
 // The decision as it was first written: looking at everything, every time. It
-// is what Traffic has to give, and too dear for a large fleet.
+// is what Traffic has to give, and too expensive for a large fleet.
 
 // refEntry is an entry with how the last rollouts of the other certificates of
 // its family ended; those under way are entries themselves.
@@ -336,10 +336,10 @@ func (t *traffic) familyPace(m refMove) Hold {
 		if proven+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
-		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: "the canary of its entry is not verified yet"}, slices.Concat(f.live, f.coming)}
 	}
 	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
-		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are in progress, which is the limit of max_parallel", len(f.live))}, f.live}
 	}
 	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && renewer.Ahead(until, t.now, p.Pause) {
 		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPause, Text: "pause between hosts until " + until.UTC().Format(time.RFC3339), Until: until}}
@@ -355,7 +355,7 @@ func (t *traffic) otherSide(m refMove) Hold {
 	}
 	other := servers + clients - sideOf(m.Certificate)
 	if live := t.group(m.Certificate).live[other]; len(live) > 0 {
-		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are in progress", other, m.Certificate.PeerGroup)}, live}
 	}
 	return Hold{}
 }

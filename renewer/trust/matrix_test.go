@@ -143,7 +143,7 @@ func TestRenewedIsWhatTheGateSays(t *testing.T) {
 	})
 }
 
-// Whoever left the fleet file and is known to accept what is shown refuses what it
+// The one who left the fleet file and is known to accept what is shown refuses what it
 // does not accept afterwards, whatever its trust: said; one whose roots are not known,
 // of its own issuer alone.
 func TestWhatLeftRefusesWhatItDoesNotAccept(t *testing.T) {

@@ -79,9 +79,9 @@ func (p *proxied) explain(err error) error {
 	}
 	_ = p.end()
 	if said := p.said.line(); said != "" {
-		return fmt.Errorf("the command of ProxyCommand has ended: %s: %w", said, io.EOF)
+		return fmt.Errorf("ProxyCommand exited: %s: %w", said, io.EOF)
 	}
-	return fmt.Errorf("the command of ProxyCommand has ended: %w", io.EOF)
+	return fmt.Errorf("ProxyCommand exited: %w", io.EOF)
 }
 
 func (p *proxied) Close() error {

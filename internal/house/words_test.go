@@ -1,0 +1,163 @@
+package house
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"go/ast"
+)
+
+// refused are words that operators had to guess at, with what to say instead.
+// A space in a pattern is any white space, also over the end of a line.
+var refused = compile([][2]string{
+	{`persons?`, "operator"},
+	{`nobody`, "no operator, no client: name who"},
+	{`whoever`, "name who: a peer, a client, an operator"},
+	{`told`, "notified, reported, configured: name the act"},
+	{`troubles?`, "problem, failure"},
+	{`(certificates?|CAs?|root|leaf|chain|identity|token|intermediate)(,| that| which| has| have| had| is| will)* (ends?|ended|over)`, "expires, expired"},
+	{`(is|are|was|were) over`, "has ended, is done; of certificates: expired"},
+	{`anew`, "again; retry; reissue"},
+	{`in other hands`, "compromised"},
+	{`will not sign for long`, "expires in …"},
+	{`lets? it through`, "rate limited until …"},
+	{`ways? out`, "fix, remediation"},
+	{`puts? (\w+ )?right`, "fix; needs manual action"},
+	{`(%d|[0-9]+) well`, "passed"},
+	{`(is|are|was|be) late`, "overdue"},
+	{`(hears?|heard) of`, "is notified of, receives"},
+	{`what is (there|in place)( now)? stays`, "the current certificate stays in place"},
+	{`asked as (a client|peers?|clients)( would)?`, "renewer connects as a client and checks …"},
+	{`what there is not yet`, "Limitations"},
+	{`living system`, "demo"},
+	{`dear`, "expensive"},
+	{`mend(s|ed|ing)?`, "fix, repair"},
+	{`so far well|well again|is well`, "healthy, passes"},
+})
+
+// pending are the directories that are still to be rewritten.
+var pending = []string{
+	"ARCHITECTURE.md", "CHANGELOG.md", "README.md", "Makefile", "cmd", "configs", "docs", "e2e", "examples", "internal", "inventory", "issuers", "notify", "renewer",
+}
+
+// allowed are texts in which a refused word is right, with the file or the
+// directory where they stand.
+var allowed = [][2]string{
+	{"internal/house", ""}, // the table above
+}
+
+type refusal struct {
+	pattern *regexp.Regexp
+	say     string
+}
+
+func compile(rows [][2]string) (list []refusal) {
+	for _, row := range rows {
+		pattern := strings.ReplaceAll(row[0], " ", `(?:\s|//|#)+`)
+		list = append(list, refusal{regexp.MustCompile(`(?i)\b(?:` + pattern + `)\b`), row[1]})
+	}
+	return list
+}
+
+// TestPlainWords holds that no text says what the table refuses: in strings,
+// comments and names of tests, in pages, templates, settings and units.
+func TestPlainWords(t *testing.T) {
+	t.Parallel()
+	files(t, func(file string) {
+		if within(pending, file) {
+			return
+		}
+		for _, fault := range wordFaults(t, file) {
+			t.Error(fault)
+		}
+	})
+}
+
+// TestPlainWordsAreRefused shows that the table bites.
+func TestPlainWordsAreRefused(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"until a person has looked":        "a.txt:1: \"person\": say operator",
+		"x\nwhat is\n# in place stays":     "a.txt:2: \"what is # in place stays\": say the current certificate stays in place",
+		"the certificate ended":            "a.txt:1: \"certificate ended\": say expires, expired",
+		"10 checks: 9 well":                "a.txt:1: \"9 well\": say passed",
+		"the process ended, persona, well": "",
+	} {
+		if got := strings.Join(faultsIn("a.txt", text, 1), "; "); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := spoken("TestHTTPSHearsOfAll"); got != "test https hears of all" {
+		t.Errorf("a test's name is read as %q", got)
+	}
+}
+
+// wordFaults returns one line for each refused word of a file.
+func wordFaults(t *testing.T, file string) (list []string) {
+	t.Helper()
+	switch {
+	case strings.HasSuffix(file, ".go"):
+		s := parse(t, file)
+		for _, group := range s.file.Comments {
+			list = append(list, faultsIn(file, s.text[s.set.Position(group.Pos()).Offset:s.set.Position(group.End()).Offset], s.line(group.Pos()))...)
+		}
+		for _, l := range s.literals() {
+			list = append(list, faultsIn(file, l.text, s.line(l.pos))...)
+		}
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test() {
+				list = append(list, faultsIn(file, spoken(f.Name.Name), s.line(f.Pos()))...)
+			}
+		}
+	case slices.ContainsFunc([]string{".md", ".yaml", ".yml", ".html", ".tmpl", ".txtar", ".txt", ".js", ".service", ".json", "Makefile"}, func(end string) bool {
+		return strings.HasSuffix(file, end)
+	}):
+		list = faultsIn(file, read(t, file), 1)
+	}
+	return list
+}
+
+// faultsIn returns one line for each refused word of a text that begins at a
+// line of a file.
+func faultsIn(file, text string, line int) (list []string) {
+	for _, a := range allowed {
+		if within([]string{a[0]}, file) {
+			if a[1] == "" {
+				return nil
+			}
+			text = strings.ReplaceAll(text, a[1], "")
+		}
+	}
+	for _, r := range refused {
+		for _, at := range r.pattern.FindAllStringIndex(text, -1) {
+			list = append(list, fmt.Sprintf("%s:%d: %q: say %s", file, line+strings.Count(text[:at[0]], "\n"), strings.Join(strings.Fields(text[at[0]:at[1]]), " "), r.say))
+		}
+	}
+	return list
+}
+
+// within reports whether a file is one of the paths, or below one.
+func within(paths []string, file string) bool {
+	return slices.ContainsFunc(paths, func(p string) bool { return file == p || strings.HasPrefix(file, p+"/") })
+}
+
+// spoken is a Go name as words: TestHTTPIsUp is "test http is up".
+func spoken(name string) string {
+	var b strings.Builder
+	runes := []rune(name)
+	for i, r := range runes {
+		next := i+1 < len(runes) && unicode.IsLower(runes[i+1])
+		if unicode.IsUpper(r) && i > 0 && (next || !unicode.IsUpper(runes[i-1])) {
+			b.WriteByte(' ')
+		}
+		if r == '_' {
+			r = ' '
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
