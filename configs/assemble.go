@@ -23,7 +23,7 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 	if !l.include(s) {
 		return nil
 	}
-	f := &Fleet{Path: l.file, StateDir: get[string](s, "state_dir"), windows: map[string]Window{}, reading: l.reading}
+	f := &Fleet{Path: l.file, Name: get[string](s, "fleet"), StateDir: get[string](s, "state_dir"), windows: map[string]Window{}, reading: l.reading}
 	if !s.has("state_dir") {
 		l.noStateDir(l.locate(root))
 	}

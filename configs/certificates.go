@@ -23,7 +23,7 @@ const (
 const longestCommonName = 64
 
 // leafKeys say something about a leaf: a trust bundle has none.
-var leafKeys = []string{"common_name", "sans", "default_sans", "usages", "strict", "key", "rekey", "lifetime", "renew_at", "renew_before", "jitter"}
+var leafKeys = []string{"common_name", "sans", "default_sans", "usages", "strict", "key", "rekey", "lifetime", "renew_at", "renew_before", "jitter", "tolerate"}
 
 // draft is one entry on its way: s are its settings with all layers, extra
 // those without the profile.
@@ -81,6 +81,7 @@ func (r *resolver) entry(at pos, own settings) {
 	}
 	r.placed(d)
 	hosts := r.hostsOf(d)
+	r.tolerate(d, len(hosts))
 	if perHost := get[bool](&d.s, "per_host"); perHost {
 		r.fleet.Certificates = slices.Grow(r.fleet.Certificates, len(hosts))
 		for i := range hosts {

@@ -13,7 +13,8 @@ import (
 // certificates with per_host are expanded, one for each host.
 type Fleet struct {
 	Path     string // as given to Load
-	Digest   string `json:"-"` // of the text: the same one resolves to the same fleet
+	Name     string `json:",omitempty"` // the key fleet; empty: the host's name is used
+	Digest   string `json:"-"`          // of the text: the same one resolves to the same fleet
 	StateDir string
 	Socket   string
 	HTTP     struct {
@@ -22,6 +23,9 @@ type Fleet struct {
 		// AllowUnauthenticated: other machines may read the port without a
 		// password or a client certificate.
 		AllowUnauthenticated bool `json:",omitempty"`
+		// ExternalURL is where operators reach the page, without a slash at the
+		// end; empty: at Listen.
+		ExternalURL string `json:",omitempty"`
 	}
 	Schedule struct {
 		Check, Probe         cron.Schedule // in UTC

@@ -10,7 +10,6 @@ import (
 // each with what to write instead. Their keys are read and checked all the
 // same: when the machinery comes, its row goes, and that is all.
 var notYet = map[string]string{ //nolint:gosec // names of keys, and no credentials
-	"fleet":                noSuchKey,
 	"store":                "expected no such key: the inventory is in state_dir",
 	"watch":                noSuchKey,
 	"socket_group":         "expected no such key: the socket is for its owner and root",
@@ -21,7 +20,6 @@ var notYet = map[string]string{ //nolint:gosec // names of keys, and no credenti
 	"via":                  noSuchKey,
 	"secret":               "expected dir: a directory on a host",
 	"moved":                noSuchKey,
-	"tolerate":             "expected renew_before: the time that is to be left at a renewal",
 	"file pkcs12":          "expected files in PEM",
 	"file jks":             "expected files in PEM",
 	"password_file":        noSuchKey,

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"renewer/renewer"
 )
@@ -49,6 +50,11 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 		return renewer.Certificate{}, false
 	}
 	return f.Certificates[i], true
+}
+
+// RolloutTime returns what a renewal of a certificate of the fleet takes at most.
+func (f *Fleet) RolloutTime(c *renewer.Certificate) time.Duration {
+	return c.RolloutTime(len(f.entries[c.Entry]))
 }
 
 func (f *Fleet) placement(name, host string) *renewer.Placement {

@@ -64,3 +64,40 @@ func (r *resolver) bundle(d *draft, c *renewer.Certificate) {
 		}
 	}
 }
+
+// tolerate has an entry on so many hosts renewed so early that an outage of its issuer
+// or of hosts does not expire it.
+func (r *resolver) tolerate(d *draft, hosts int) {
+	outage := get[time.Duration](&d.s, "tolerate")
+	c := &d.base
+	if outage == 0 || c.IsBundle() {
+		return
+	}
+	like := *c // as one of its placements will be
+	like.Placements = []renewer.Placement{{
+		Activate: getOr(&d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout}),
+		Probe:    getOr(&d.s, "probe", probeSetting{Probe: renewer.Probe{Kind: renewer.ProbeFile, Timeout: defaultProbeTimeout}}).Probe,
+	}}
+	var shut time.Duration
+	if w, ok := r.fleet.windows[c.Window]; ok {
+		shut = w.LongestShut()
+	}
+	need := like.RolloutTime(hosts)
+	c.Renewal.Lead = like.Lead(outage, need, shut)
+	most := renewer.MostLead(c.Lifetime)
+	if c.Renewal.Lead <= most {
+		return
+	}
+	parts := fmt.Sprintf("%s until the next retry, %s for the rollout", FormatDuration(renewer.RetryWithin(outage)), FormatDuration(need))
+	if shut > 0 && outage+need > c.OverrideBefore {
+		parts += fmt.Sprintf(", %s until window %s opens", FormatDuration(shut), c.Window)
+	}
+	expected := "expected a longer lifetime"
+	if can := renewer.Tolerated(most, need+shut); can > 2*day {
+		expected = "expected at most " + FormatDuration(can.Truncate(day)) + ", or a longer lifetime"
+	} else if can > time.Minute {
+		expected = "expected at most " + FormatDuration(can.Truncate(time.Minute)) + ", or a longer lifetime"
+	}
+	r.fault(d.where("tolerate"), fmt.Sprintf("tolerate (%s) does not fit into a lifetime of %s: it also takes %s, and all of that may take 90%% of the lifetime",
+		FormatDuration(outage), FormatDuration(c.Lifetime), parts), expected)
+}

@@ -27,7 +27,7 @@ var fleetSchema = schema{
 	"windows":      orEmpty(dictionary("windows", named(plainName, aName), windowReader)),
 	"notify":       orEmpty(rows("a channel", channelSchema)),
 	"watch":        soon("watch", rows("a watched certificate", watchSchema)),
-	"fleet":        soon("fleet", named(plainName, aName)),
+	"fleet":        named(plainName, aName),
 	"store":        soon("store", object("store", storeSchema)),
 }
 
@@ -37,6 +37,7 @@ var httpSchema = schema{
 	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),
 	"web_config":            pathOf(true),
 	"allow_unauthenticated": boolean,
+	"external_url":          textLike("an http:// or https:// URL", isPageURL),
 	"allowed_hosts":         soon("allowed_hosts", set("names", 1, textLike("a DNS name or an IP address", isAddress))),
 }
 
@@ -75,7 +76,7 @@ var certificateSchema = placementSchema.with(schema{
 	"peer_group":      named(plainName, aName),
 	"trust":           set("names of issuers and {file: FILE}", 1, readTrust),
 	"settle":          duration(0, mostLifetime),
-	"tolerate":        soon("tolerate", duration(time.Second, mostLifetime)),
+	"tolerate":        duration(time.Second, mostLifetime),
 	"secret":          soon("secret", template("the name of a Secret", isDNSName)),
 	"moved":           soon("moved", object("moved", schema{"from": named(certificateName, aCertificateName)})),
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),

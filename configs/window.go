@@ -46,6 +46,27 @@ func (w Window) after(t time.Time) time.Time {
 	}
 }
 
+// Of the longest time that a window is closed: a year and some days are looked at, as
+// far as so many openings go.
+const (
+	shutFor   = 400 * day
+	shutLooks = 50_000
+)
+
+// LongestShut returns the longest time that the window is closed.
+func (w Window) LongestShut() (longest time.Duration) {
+	first := w.after(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) // any time will do
+	for open, n := first, 0; open.Sub(first) < shutFor && n < shutLooks; n++ {
+		next := w.after(open)
+		if next.IsZero() {
+			return shutFor
+		}
+		longest = max(longest, next.Sub(open)-w.Duration)
+		open = next
+	}
+	return longest
+}
+
 func asUTC(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, time.UTC)
 }

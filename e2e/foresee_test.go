@@ -231,9 +231,9 @@ func aFailureInTheDaemonsWords(t *testing.T, b *testhosts.Host, o operator) {
 func whatSystemdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 	const dropIn = "/etc/systemd/system/docker.service.d/zz-odd.conf"
 	for says, text := range map[string]string{
-		"its program /usr/bin/nowhere/dockerd does not exist":  "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
-		"its EnvironmentFile /etc/nowhere does not exist":      "[Service]\nEnvironmentFile=/etc/nowhere\n",
-		"names /etc/docker/other.json, which does not exist": "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file /etc/docker/other.json -H fd://\n",
+		"its program /usr/bin/nowhere/dockerd does not exist": "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
+		"its EnvironmentFile /etc/nowhere does not exist":     "[Service]\nEnvironmentFile=/etc/nowhere\n",
+		"names /etc/docker/other.json, which does not exist":  "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file /etc/docker/other.json -H fd://\n",
 	} {
 		was := lastStart(t, b)
 		if err := b.WriteFile(t.Context(), dropIn, []byte(text), 0o644); err != nil {

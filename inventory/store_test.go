@@ -328,7 +328,7 @@ func TestCommitRefuses(t *testing.T) {
 		"latest falls":        {renewer.Change{Record: &renewer.Record{Name: "a", Latest: 1, Rollouts: 2}}, ErrConflict},
 		"rollouts fall":       {renewer.Change{Record: &renewer.Record{Name: "a", Latest: 2, Rollouts: 1}}, ErrConflict},
 		"no name":             {renewer.Change{Record: rec("")}, ErrInvalid},
-		"NUL byte":           {renewer.Change{Record: rec("a\x00b")}, ErrInvalid},
+		"NUL byte":            {renewer.Change{Record: rec("a\x00b")}, ErrInvalid},
 		"long name":           {renewer.Change{Record: rec(string(make([]byte, 2000)))}, ErrInvalid},
 		"negative":            {renewer.Change{Record: &renewer.Record{Name: "z", Latest: -1}}, ErrInvalid},
 		"row alone":           {renewer.Change{Row: &renewer.Row{Name: "a"}}, ErrInvalid},

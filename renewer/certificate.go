@@ -92,11 +92,13 @@ func (s Share) String() string { return fmt.Sprintf("%g%%", float64(s)*100) }
 
 // Renewal says when a certificate is renewed: at a share of its lifetime or,
 // when Before is set, that long before its end. Jitter is a share of the
-// lifetime too and only makes it earlier.
+// lifetime too and only makes it earlier. So does Lead, which is what tolerate: asks
+// for: see Certificate.Lead.
 type Renewal struct {
 	At     Share         `json:"at"`
 	Before time.Duration `json:"before,omitempty"`
 	Jitter Share         `json:"jitter,omitempty"`
+	Lead   time.Duration `json:"lead,omitempty"`
 }
 
 // Pace says how a rollout moves over the hosts of one certificate.

@@ -29,6 +29,9 @@ func (r Renewal) Time(g Generation) time.Time {
 		// An issuer that shortened the lifetime below renew_before.
 		at = g.IssuedAt.Add(part(life, DefaultRenewAt))
 	}
+	if by := g.NotAfter.Add(-r.Lead); r.Lead > 0 && by.Before(at) && r.Lead <= MostLead(life) {
+		at = by
+	}
 	at = at.Add(-part(part(life, r.Jitter), fraction(g.Fingerprint)))
 	if earliest := g.IssuedAt.Add(min(time.Minute, life/10)); at.Before(earliest) {
 		at = earliest

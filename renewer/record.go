@@ -149,6 +149,8 @@ type Row struct {
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	RenewAt     time.Time `json:"renew_at,omitzero"`
 	Hosts       []HostRow `json:"hosts"`
+	// Need is what its rollout takes; for who has the fleet file.
+	Need time.Duration `json:"-"`
 }
 
 // HostRow is one host's column of a Row.

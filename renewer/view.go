@@ -51,6 +51,9 @@ type Detail struct {
 	Placements  []PlacementView  `json:"placements"`
 	Rollout     *RolloutView     `json:"rollout,omitempty"`
 	Departed    []Departed       `json:"departed,omitempty"` // hosts that left the entry with it in place; see Record
+	// Tolerates is how many seconds, from now on, issuer or hosts may be away before it
+	// expires; nil where nothing is in place.
+	Tolerates *float64 `json:"outage_tolerance_seconds,omitempty"`
 }
 
 // GenerationView is one generation without its DER.
@@ -96,6 +99,7 @@ type SystemStatus struct {
 // DaemonStatus is about the process and its scheduler.
 type DaemonStatus struct {
 	Running    bool      `json:"running"`
+	Fleet      string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
 	PID        int       `json:"pid,omitempty"`
 	Version    string    `json:"version"`
 	FleetFile  string    `json:"fleet_file"`

@@ -19,6 +19,7 @@ const (
 	asJSON  format = "json"
 	asYAML  format = "yaml"
 	asCSV   format = "csv"
+	asICS   format = "ics" // of forecast alone
 )
 
 var formats = []string{string(asTable), string(asWide), string(asJSON), string(asYAML), string(asCSV)}
@@ -32,7 +33,7 @@ func (f *format) String() string {
 }
 
 func (f *format) Set(s string) error {
-	if !slices.Contains(formats, s) {
+	if !slices.Contains(formats, s) && s != string(asICS) {
 		return fmt.Errorf("expected %s", strings.Join(formats, ", "))
 	}
 	*f = format(s)

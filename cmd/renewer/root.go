@@ -11,7 +11,7 @@ import (
 )
 
 // readers are the commands that leave no state where there is none.
-var readers = []string{"list", "show", "status", "plan", "history", "impact"}
+var readers = []string{"list", "show", "status", "plan", "forecast", "history", "impact"}
 
 // commands are made when they are needed: most of a command's start is else
 // making the others.
@@ -23,6 +23,7 @@ var commands = []struct {
 	{"check", newCheck},
 	{"run", newRun},
 	{"plan", newPlan},
+	{"forecast", newForecast},
 	{"list", newList},
 	{"show", newShow},
 	{"status", newStatus},
@@ -59,10 +60,14 @@ them, and proves it by looking at what is really served.
   renewer list          what there is, soonest expiry first`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if c.format == asICS && cmd.Name() != "forecast" {
+				return usagef("-o ics is for renewer forecast; expected %s", strings.Join(formats, ", "))
+			}
 			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
 			c.colours()
 			slog.SetDefault(slog.New(notices{c: c}))
+			return nil
 		},
 	}
 	flags := root.PersistentFlags()

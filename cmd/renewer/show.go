@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,6 +70,14 @@ func waitsFor(r renewer.RolloutView, s renewer.Step) string {
 	return w.Text
 }
 
+// tolerates says how long things may be away.
+func tolerates(d renewer.Detail) string {
+	if d.Tolerates == nil {
+		return ""
+	}
+	return span(time.Duration(*d.Tolerates)*time.Second) + " without issuer or hosts"
+}
+
 func (c *cli) showDetail(d renewer.Detail) error {
 	var usages []string
 	for _, u := range d.Usages {
@@ -76,7 +85,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 	}
 	c.facts("name", d.Name, "status", state(d.Status), "generation", d.Generation, "issuer", d.Issuer, "profile", d.Profile,
 		"common name", d.CommonName, "SANs", d.SANs, "usages", usages, "key", d.Key,
-		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt,
+		"not before", d.NotBefore, "not after", end{d.Row}, "renew at", d.RenewAt, "tolerates", tolerates(d),
 		"serial", d.Serial, "SHA-256", d.Fingerprint, "last error", d.LastError, "hint", d.Hint)
 	for _, left := range d.Departed {
 		what := fmt.Sprintf("has generation %d in place until %s", left.Generation, plain(left.NotAfter))

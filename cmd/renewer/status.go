@@ -56,7 +56,7 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	if d.Running {
 		running = fmt.Sprintf("running, process %d, version %s", d.PID, d.Version)
 	}
-	c.facts("daemon", running, "fleet file", d.FleetFile, "last reload", d.FleetError, "started", d.StartedAt,
+	c.facts("fleet", d.Fleet, "daemon", running, "fleet file", d.FleetFile, "last reload", d.FleetError, "started", d.StartedAt,
 		"last check", d.LastCheck, "next check", d.NextCheck, "last probe", d.LastProbe, "next due", d.NextDue)
 	var counts []string
 	for _, s := range statuses {

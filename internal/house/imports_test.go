@@ -31,11 +31,11 @@ const keptRoots = "issuers/keptroots"
 // rooms is the direction of imports of ARCHITECTURE.md: cmd → daemon → the
 // parts beside each other → domain → standard library. The longest path wins.
 var rooms = []room{
-	{path: "cmd", may: []string{"cmd/renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", domain, "renewer/pki", leaves}},
+	{path: "cmd", may: []string{"cmd/renewer/daemon", "renewer/engine", "configs", "issuers/local", "inventory", "renewer/server", "renewer/forecast", domain, "renewer/pki", leaves}},
 	{path: "e2e", may: []string{leaves}},
 	{path: "examples", may: []string{"configs", "renewer/server", domain, leaves}},
 	{path: "cmd/renewer/daemon", may: []string{
-		"renewer/engine", "renewer/rotation", "renewer/hosts", "renewer/unithost", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
+		"renewer/engine", "renewer/forecast", "renewer/rotation", "renewer/hosts", "renewer/unithost", "renewer/dockerhost", "renewer/daguhost", "renewer/probes", "renewer/server",
 		"configs", "inventory", keptRoots, "issuers/acme", "issuers/command", "issuers/files", "issuers/local", "issuers/stepca", "issuers/vault", "notify", domain, "renewer/pki", leaves,
 	}},
 
@@ -56,12 +56,13 @@ var rooms = []room{
 	{path: "renewer/hosts", may: below},
 	{path: "renewer/probes", may: below},
 	{path: "renewer/unithost", may: below},
-	{path: "renewer/server", may: append([]string{"docs/runbooks"}, below...)},
+	{path: "renewer/server", may: append([]string{"docs/runbooks", "renewer/forecast"}, below...)},
 	{path: "docs/runbooks", standardOnly: true},
 
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
 	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
 	{path: "renewer/traffic", may: []string{domain}, standardOnly: true},
+	{path: "renewer/forecast", may: []string{"renewer/traffic", domain}, standardOnly: true},
 	{path: "renewer/rotation", standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.

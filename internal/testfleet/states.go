@@ -72,7 +72,7 @@ func onHost(d *renewer.Detail, i int, hint string, change func(*renewer.HostRow)
 func system(now time.Time) renewer.SystemStatus {
 	return renewer.SystemStatus{
 		Daemon: renewer.DaemonStatus{
-			Running: true, PID: 812, Version: "v1.2.3", FleetFile: "/etc/renewer/renewer.yaml", StartedAt: now.Add(-9 * Day),
+			Running: true, Fleet: "prod", PID: 812, Version: "v1.2.3", FleetFile: "/etc/renewer/renewer.yaml", StartedAt: now.Add(-9 * Day),
 			LastCheck: now.Add(-2 * time.Minute), NextCheck: now.Add(8 * time.Minute), LastProbe: now.Add(-7 * time.Minute), NextDue: now.Add(5 * Day),
 		},
 		Issuers: []renewer.IssuerStatus{{Name: "fleet-ca", Type: "local", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=Fleet root,O=Example", NotAfter: now.Add(3000 * Day)}}}},

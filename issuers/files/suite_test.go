@@ -216,12 +216,12 @@ func faults() map[string]issuertest.Fault {
 		"a directory": lies(func(t *testing.T, _ *offline, _ renewer.Order, crt string) {
 			must(t, os.Mkdir(crt, 0o700))
 		}, "not a regular file"),
-		"too large":           lies(holds(strings.Repeat("x", 300<<10)), "larger than 262144 bytes"),
+		"too large":                      lies(holds(strings.Repeat("x", 300<<10)), "larger than 262144 bytes"),
 		"does not belong to the request": lies(signed(ours, func(o *testpki.Options) { o.Key = nil }), "does not belong to the request docker@host-b.csr"),
-		"from another CA":     lies(signed(another, func(*testpki.Options) {}), "issuer offline"),
-		"lacks a name":        lies(signed(ours, func(o *testpki.Options) { o.SANs = o.SANs[:1] }), "lacks the SANs 10.0.0.2"),
-		"lacks a usage":       lies(signed(ours, func(o *testpki.Options) { o.Usages = testpki.ClientUsage }), "lacks the usages server"),
-		"too short":           lies(signed(ours, func(o *testpki.Options) { o.NotAfter = time.Now().Add(time.Hour) }), "less than a tenth"),
+		"from another CA":                lies(signed(another, func(*testpki.Options) {}), "issuer offline"),
+		"lacks a name":                   lies(signed(ours, func(o *testpki.Options) { o.SANs = o.SANs[:1] }), "lacks the SANs 10.0.0.2"),
+		"lacks a usage":                  lies(signed(ours, func(o *testpki.Options) { o.Usages = testpki.ClientUsage }), "lacks the usages server"),
+		"too short":                      lies(signed(ours, func(o *testpki.Options) { o.NotAfter = time.Now().Add(time.Hour) }), "less than a tenth"),
 		"for minutes": {Class: mis, Contains: []string{"for 5m0s"}, Provoke: func(t *testing.T) error {
 			o := order(t)
 			o.Lifetime = 5 * time.Minute

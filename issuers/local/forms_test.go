@@ -134,7 +134,7 @@ func TestImportNamesWhatIsNoCA(t *testing.T) {
 	ca := testpki.New(t)
 	testpki.WriteFile(t, keyFile, testpki.KeyPEM(t, ca.Key), 0o600)
 	for says, text := range map[string]string{
-		"has no certificate":            "hello\n",
+		"has no certificate":              "hello\n",
 		"looks like PEM, but is damaged":  strings.ReplaceAll(string(ca.PEM()), "-----", "—-—"),
 		"is PKCS #7":                      "-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----\n",
 		"is a certificate request":        "-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n",
@@ -151,7 +151,7 @@ func TestImportNamesWhatIsNoCA(t *testing.T) {
 	for says, files := range map[string][2]string{
 		"has no certificate but a private key": {keyFile, certFile}, // the two are swapped
 		"has no private key":                   {certFile, certFile},
-		"no such file or directory":              {filepath.Join(dir, "nowhere"), keyFile},
+		"no such file or directory":            {filepath.Join(dir, "nowhere"), keyFile},
 	} {
 		if _, err := local.Import(config(t, ""), files[0], files[1], nil); err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(renewer.Hint(err), "set the file") {
 			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"crypto/x509"
 	"slices"
 
 	"renewer/renewer"
@@ -128,4 +130,42 @@ func (e *Engine) trustsRight(c renewer.Certificate) bool {
 		}
 	}
 	return true
+}
+
+// States returns every certificate of the fleet with what is recorded of it, and the
+// roots that issuers were last known to have.
+func (e *Engine) States(ctx context.Context) (all []renewer.State, roots map[string][]*x509.Certificate, err error) {
+	var fleet []renewer.Certificate
+	err = e.do(ctx, func() {
+		fleet, roots = e.fleet.Certificates, map[string][]*x509.Certificate{}
+		for name := range e.fleet.Issuers {
+			roots[name], _ = e.roots.of(name)
+		}
+	})
+	for chunk := range slices.Chunk(fleet, stockAtOnce) { // between which the loop does its own work
+		if err != nil {
+			return nil, nil, err
+		}
+		err = e.try(ctx, func() error {
+			names := make([]string, len(chunk))
+			for i, c := range chunk {
+				names[i] = c.Name
+			}
+			known, err := e.Store.Recorded(names)
+			if err != nil {
+				return err
+			}
+			for i, c := range chunk {
+				en, open := e.entries[c.Name]
+				if !open {
+					if en, err = e.entryOf(c, &known[i]); err != nil {
+						return err
+					}
+				}
+				all = append(all, en.state())
+			}
+			return nil
+		})
+	}
+	return all, roots, err
 }

@@ -187,9 +187,9 @@ func (d *localDir) rename(from, to string) error {
 }
 
 func (d *localDir) Remove(names ...string) error {
+	d.anew(names...)
 	defer d.leave(names...)
 	for _, name := range names {
-		d.anew(name)
 		if err := d.at("remove", name, remove); err != nil {
 			return err
 		}

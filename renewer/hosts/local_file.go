@@ -19,8 +19,9 @@ func (d *localDir) Create(files ...File) error {
 	return nil
 }
 
+// create needs no look whose the room is by now: a file in a temporary directory has
+// no effect until the directory is renamed, and that call looks.
 func (d *localDir) create(f File) error {
-	d.anew(f.Name)
 	return d.at("write", f.Name, func(dir int, base string) error {
 		fd, err := openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW)
 		if err != nil {

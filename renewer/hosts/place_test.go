@@ -370,8 +370,8 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 	must(t, os.Remove(cert))
 	for what, make := range map[string]func(){
 		"is a directory":                        func() { must(t, os.Mkdir(cert, 0o755)) },
-		"to outside of the directory":            func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
-		"link to outside of the directory":  func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
+		"to outside of the directory":           func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
+		"link to outside of the directory":      func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
 		"server-cert.pem is not a regular file": func() { must(t, mkfifo(cert)) },
 		"server-cert.pem: too many links":       func() { must(t, os.Symlink("server-cert.pem", cert)) },
 	} {
@@ -416,14 +416,14 @@ func TestRefusesWhatLeadsElsewhere(t *testing.T) { overEach(t, refusesWhatLeadsE
 func refusesWhatLeadsElsewhere(t *testing.T, b *bench) {
 	h := b.host()
 	for what, change := range map[string]func(*renewer.Placement){
-		"not an absolute":                 func(p *renewer.Placement) { p.Dir = "etc" },
-		"clean path":                      func(p *renewer.Placement) { p.Dir = "/etc/../root" },
-		"cannot be a directory's name":    func(p *renewer.Placement) { p.Certificate = "../x" },
-		`file name "../key"`:              func(p *renewer.Placement) { p.Files[renewer.FileKey] = "../key" },
-		`file name ".renewer"`:            func(p *renewer.Placement) { p.Files[renewer.FileKey] = ".renewer" },
-		"both claim the file ca.pem":      func(p *renewer.Placement) { p.Files[renewer.FileKey] = "ca.pem" },
+		"not an absolute":                   func(p *renewer.Placement) { p.Dir = "etc" },
+		"clean path":                        func(p *renewer.Placement) { p.Dir = "/etc/../root" },
+		"cannot be a directory's name":      func(p *renewer.Placement) { p.Certificate = "../x" },
+		`file name "../key"`:                func(p *renewer.Placement) { p.Files[renewer.FileKey] = "../key" },
+		`file name ".renewer"`:              func(p *renewer.Placement) { p.Files[renewer.FileKey] = ".renewer" },
+		"both claim the file ca.pem":        func(p *renewer.Placement) { p.Files[renewer.FileKey] = "ca.pem" },
 		"every user could read the private": func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o444 },
-		"cannot read it":               func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
+		"cannot read it":                    func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
 	} {
 		p := placement()
 		content := b.content(t, p, b.old)

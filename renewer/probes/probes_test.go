@@ -415,7 +415,7 @@ func TestLax(t *testing.T) {
 		tickets bool
 		says    string
 	}{
-		"does not request":       {tls.NoClientCert, tls.VersionTLS13, true, "does not request"},
+		"does not request":   {tls.NoClientCert, tls.VersionTLS13, true, "does not request"},
 		"does not ask, 1.2":  {tls.NoClientCert, tls.VersionTLS12, true, "does not request"},
 		"optional":           {tls.VerifyClientCertIfGiven, tls.VersionTLS13, true, "finished the handshake"},
 		"optional, 1.2":      {tls.VerifyClientCertIfGiven, tls.VersionTLS12, true, "finished the handshake"},

@@ -73,9 +73,9 @@ func TestDockerThatIsNone(t *testing.T) {
 		return mux
 	}
 	for says, handler := range map[string]http.Handler{
-		"/_ping answers 404 Not Found":    http.NotFoundHandler(),
-		"/_ping answers 302 Found":        http.RedirectHandler("https://127.0.0.1:1/", http.StatusFound),
-		"/version does not name":          version(`<html>`),
+		"/_ping answers 404 Not Found":              http.NotFoundHandler(),
+		"/_ping answers 302 Found":                  http.RedirectHandler("https://127.0.0.1:1/", http.StatusFound),
+		"/version does not name":                    version(`<html>`),
 		"the answer of /version has more than 6553": version(strings.Repeat("x", 100<<10)),
 	} {
 		r := f.request(renewer.ProbeDocker, dockerd(t, f.ca.Server(f.server), handler), true)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 const (
@@ -49,6 +50,13 @@ func (a *api) handler() http.Handler {
 	}))
 	mux.HandleFunc("GET /v1/plan", answer(a, func(ctx context.Context, _ *http.Request) ([]renewer.PlanStep, error) {
 		return a.service.Plan(ctx)
+	}))
+	mux.HandleFunc("GET /v1/forecast", answer(a, func(ctx context.Context, r *http.Request) (forecast.Forecast, error) {
+		ask, err := parseForecast(r.URL.Query())
+		if err != nil {
+			return forecast.Forecast{}, requestError{err}
+		}
+		return a.service.Forecast(ctx, ask)
 	}))
 	mux.HandleFunc("GET /v1/events", answer(a, func(ctx context.Context, r *http.Request) ([]renewer.Event, error) {
 		f, err := parseEventFilter(r.URL.Query())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // ErrNoDaemon is returned where no daemon listens on the socket.
@@ -99,6 +100,11 @@ func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
 // Plan implements Service.
 func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
 	return get[[]renewer.PlanStep](ctx, c, "/v1/plan", nil)
+}
+
+// Forecast implements Service.
+func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error) {
+	return get[forecast.Forecast](ctx, c, "/v1/forecast", forecastQuery(r))
 }
 
 // Events implements Service.

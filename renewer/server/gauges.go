@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -35,6 +36,7 @@ type measured struct {
 // that number, and its hosts' follow.
 type certificate struct {
 	notBefore, notAfter, renewAt time.Time
+	tolerates                    float64 // seconds; less than 0: no series
 	status                       renewer.Status
 	hosts                        []renewer.HostRow
 	number                       int
@@ -55,7 +57,11 @@ func (s stateGauges) read() (*measured, error) {
 		m = &measured{make([]byte, 0, was.labels), append(make([]int, 0, was.ends), 0), make([]certificate, 0, was.all)}
 	}
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
-		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, row.At(now).Status, row.Hosts, len(m.ends) - 1})
+		tolerates := -1.0
+		if d, ok := row.Tolerance(now); ok {
+			tolerates = d.Truncate(time.Second).Seconds()
+		}
+		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, tolerates, row.At(now).Status, row.Hosts, len(m.ends) - 1})
 		m.label(label{"certificate", row.Name}, label{"issuer", row.Issuer})
 		for i := range row.Hosts {
 			m.label(label{"certificate", row.Name}, label{"host", row.Hosts[i].Name})
@@ -107,9 +113,18 @@ func (e *exposition) certificates(m *measured) {
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notBefore) })
 	e.gauge("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.renewAt) })
+	e.gauge("renewer_outage_tolerance_seconds", "How long, from now on, issuer or hosts may be away before the certificate expires.")
+	m.each(func(labels []byte, c *certificate) {
+		if c.tolerates >= 0 {
+			e.number(labels[:bytes.Index(labels, issuerLabel)], c.tolerates)
+		}
+	})
 	e.gauge("renewer_certificate_status", "1 for the status that holds; the others have no series.")
 	m.each(func(labels []byte, c *certificate) { e.holds(labels, "status", string(c.status)) })
 }
+
+// issuerLabel begins the second label of a certificate. In a value it would be escaped.
+var issuerLabel = []byte(`,issuer="`)
 
 func (e *exposition) placements(m *measured) {
 	e.gauge("renewer_placement_state", "1 for the state that holds; the others have no series.")

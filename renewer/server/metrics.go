@@ -32,6 +32,8 @@ type Metrics struct {
 	lastCheck     prometheus.Gauge
 	checkWithin   prometheus.Gauge
 	fleetLoaded   prometheus.Gauge
+	build         *prometheus.GaugeVec
+	fleet         string // the label of build
 	state         stateGauges
 }
 
@@ -89,20 +91,29 @@ func NewMetrics(version string, state State) *Metrics {
 		fleetLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "renewer_fleet_file_loaded", Help: "1 if the fleet file was taken over when it was last read, 0 if an older one holds.",
 		}),
+		build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "renewer_build_info", Help: "1, with the version of the program and the name of the fleet.",
+			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+		}, []string{"fleet"}),
 		state: stateGauges{state: state, now: time.Now, room: new(atomic.Pointer[room])},
 	}
 	m.fleetLoaded.Set(1) // there is no daemon without one
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "renewer_build_info", Help: "1, with the version of the program.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
-	})
-	build.Set(1)
-	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.drifts, m.away, m.overBudget, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, build,
+	m.registry.MustRegister(m.renewals, m.issuing, m.rollouts, m.rolling, m.rollbacks, m.drifts, m.away, m.overBudget, m.notifications, m.lastCheck, m.checkWithin, m.fleetLoaded, m.build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.Fleet("")
 	for _, r := range rolloutResults {
 		m.rollouts.WithLabelValues(string(r))
 	}
 	return m
+}
+
+// Fleet names the fleet; a scrape always finds one name or two, never none.
+func (m *Metrics) Fleet(name string) {
+	m.build.WithLabelValues(name).Set(1)
+	if m.fleet != name {
+		m.build.DeleteLabelValues(m.fleet)
+	}
+	m.fleet = name
 }
 
 // Expect makes the counters of the named issuers and channels exist from the

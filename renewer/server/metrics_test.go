@@ -210,12 +210,17 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 	if _, ok := got["go_goroutines{}"]; !ok {
 		t.Error("the process collectors are missing")
 	}
-	build := false
-	for k, v := range got {
-		build = build || strings.HasPrefix(k, "renewer_build_info{") && strings.Contains(k, "version=1.2.3") && v == 1
-	}
-	if !build {
-		t.Error("renewer_build_info does not name the version")
+	for _, fleet := range []string{"prod", "staging"} { // a reload may change the name
+		m.Fleet(fleet)
+		var build []string
+		for k, v := range scrape(t, m) {
+			if strings.HasPrefix(k, "renewer_build_info{") && v == 1 {
+				build = append(build, k)
+			}
+		}
+		if len(build) != 1 || !strings.Contains(build[0], "version=1.2.3") || !strings.Contains(build[0], "fleet="+fleet) {
+			t.Errorf("renewer_build_info: %q", build)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // FleetFile is the fleet file that holds.
@@ -32,6 +33,8 @@ type Service interface {
 	Status(ctx context.Context) (renewer.SystemStatus, error)
 	// Plan returns what a run would do now, and changes nothing.
 	Plan(ctx context.Context) ([]renewer.PlanStep, error)
+	// Forecast plays the time ahead, and changes nothing.
+	Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error)
 	// RunOnce makes one pass over all that is due and looks at every placement.
 	RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Renew starts rollouts, calls progress for each of their events and,

@@ -2,11 +2,14 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // What both ends of the socket agree on.
@@ -156,4 +159,26 @@ func parseEventFilter(v url.Values) (renewer.EventFilter, error) {
 		Since:  parsed(q, "since", func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }),
 	}
 	return f, q.done()
+}
+
+func forecastQuery(r forecast.Request) url.Values {
+	q := url.Values{"for": {r.For.String()}}
+	for _, o := range r.Outages {
+		q.Add("outage", o.Of+"="+o.For.String())
+	}
+	return q
+}
+
+func parseForecast(v url.Values) (r forecast.Request, err error) {
+	q := &query{values: v}
+	r.For = parsed(q, "for", time.ParseDuration)
+	for _, text := range q.all("outage") {
+		of, long, _ := strings.Cut(text, "=")
+		d, err := time.ParseDuration(long)
+		if err != nil {
+			return r, fmt.Errorf("outage %s: %w", text, err)
+		}
+		r.Outages = append(r.Outages, forecast.Outage{Of: of, For: d})
+	}
+	return r, q.done()
 }

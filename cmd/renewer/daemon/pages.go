@@ -1,8 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -88,7 +93,7 @@ func (a *App) system() (renewer.SystemStatus, error) {
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
 		st.Daemon.Page = pageOf(p.fleet)
 	}
-	st.Daemon.Version, st.Daemon.FleetFile = a.opts.Version, p.fleet.Path
+	st.Daemon.Version, st.Daemon.FleetFile, st.Daemon.Fleet = a.opts.Version, p.fleet.Path, fleetName(p.fleet)
 	st.Issuers = a.issuerStatuses()
 	_, st.Hosts = a.health.all()
 	var err error
@@ -96,15 +101,38 @@ func (a *App) system() (renewer.SystemStatus, error) {
 	return st, err
 }
 
-// pageOf is where the status page is served; empty if nowhere.
-func pageOf(fleet *configs.Fleet) string {
-	switch {
-	case fleet.HTTP.Listen == "":
-		return ""
-	case fleet.HTTP.WebConfig != "":
-		return "https://" + fleet.HTTP.Listen
+// fleetName is the name of a fleet in messages, metrics and page titles: that of the fleet
+// file, or else of this host.
+func fleetName(fleet *configs.Fleet) string { return cmp.Or(fleet.Name, hostName()) }
+
+// hostName is the name of this machine, without its domain.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
 	}
-	return "http://" + fleet.HTTP.Listen
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
+
+// pageOf is where the status page can be reached: at external_url, or else at the address
+// that it listens on, by this machine's name where that is every address. Empty: nowhere.
+func pageOf(fleet *configs.Fleet) string {
+	if fleet.HTTP.ExternalURL != "" {
+		return fleet.HTTP.ExternalURL
+	}
+	host, port, err := net.SplitHostPort(fleet.HTTP.Listen)
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = hostName()
+	}
+	scheme := "http://"
+	if fleet.HTTP.WebConfig != "" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // CheckPort reads the web_config file of a fleet file, if it names one.

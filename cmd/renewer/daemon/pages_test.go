@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"renewer/configs"
 	"renewer/renewer/server"
 )
 
@@ -79,5 +80,35 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 		if strings.Contains(string(body), "PRIVATE KEY") || strings.Contains(string(body), "AGE-SECRET") {
 			t.Errorf("%s shows a key", path)
 		}
+	}
+}
+
+func TestFleetNameAndPageURL(t *testing.T) {
+	t.Parallel()
+	host := hostName()
+	if host == "" || strings.Contains(host, ".") {
+		t.Errorf("the host's name is %q", host)
+	}
+	for listen, want := range map[string]string{
+		"127.0.0.1:9925": "http://127.0.0.1:9925", "10.0.0.1:80": "http://10.0.0.1:80", "[::1]:9925": "http://[::1]:9925",
+		"0.0.0.0:9925": "http://" + host + ":9925", "[::]:9925": "http://" + host + ":9925", ":9925": "http://" + host + ":9925", "": "",
+	} {
+		f := &configs.Fleet{}
+		f.HTTP.Listen = listen
+		if got := pageOf(f); got != want {
+			t.Errorf("listen %q: the page is at %q, want %q", listen, got, want)
+		}
+	}
+	f := &configs.Fleet{}
+	f.HTTP.Listen, f.HTTP.WebConfig = "10.0.0.1:9925", "/etc/renewer/web.yaml"
+	if got := pageOf(f); got != "https://10.0.0.1:9925" {
+		t.Error(got)
+	}
+	if got := fleetName(f); got != host {
+		t.Errorf("a fleet without a name is called %q", got)
+	}
+	f.Name, f.HTTP.ExternalURL = "prod", "https://renewer.example.com"
+	if pageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
+		t.Error(pageOf(f), fleetName(f))
 	}
 }

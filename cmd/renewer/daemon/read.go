@@ -68,6 +68,7 @@ func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
 		if i, ok := fleet.Index(row.Name); ok {
 			listed[i] = true
 			missing--
+			row.Need = fleet.RolloutTime(&fleet.Certificates[i])
 			more = yield(row)
 		} else if left, ok, err := a.leaving(row.Name); err != nil {
 			failed, more = err, false
@@ -162,7 +163,14 @@ func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.
 	if err != nil {
 		return renewer.Detail{}, err
 	}
-	return renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], time.Now())
+	now := time.Now()
+	d, err := renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], now)
+	d.Need = a.parts.Load().fleet.RolloutTime(&k.cert)
+	if tolerates, ok := d.Tolerance(now); ok {
+		seconds := tolerates.Truncate(time.Second).Seconds()
+		d.Tolerates = &seconds
+	}
+	return d, err
 }
 
 func (a *App) rootsOf(ctx context.Context, issuers []string) (roots []*x509.Certificate) {

@@ -49,6 +49,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.notifier.Set(a.channels(fleet)) // before anything happens
 	metrics.Expect(names(fleet.Issuers), channelNames(fleet))
 	metrics.CheckWithin(checkWithin(fleet))
+	metrics.Fleet(fleetName(fleet))
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
@@ -120,6 +121,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 				unschedule = a.schedule(ctx)
 				metrics.Expect(names(a.parts.Load().fleet.Issuers), channelNames(a.parts.Load().fleet))
 				metrics.CheckWithin(checkWithin(a.parts.Load().fleet))
+				metrics.Fleet(fleetName(a.parts.Load().fleet))
 			}
 			tellSystemd(log, sd.SdNotifyReady)
 		}
@@ -172,7 +174,9 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	if was.fleet.Socket != fleet.Socket || was.fleet.HTTP != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	listening := was.fleet.HTTP
+	listening.ExternalURL = fleet.HTTP.ExternalURL // links alone: taken over at once
+	if was.fleet.Socket != fleet.Socket || listening != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)

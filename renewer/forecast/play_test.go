@@ -1,0 +1,108 @@
+package forecast
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"renewer/renewer"
+)
+
+func TestRenewalsComeAtTheirRenewTimeAndRestartsInTheWindow(t *testing.T) {
+	t.Parallel()
+	web, api := entry("web", "a"), entry("api", "b")
+	api.Window = "nightly"
+	f := Play(fleetOf(inPlace(web, t0), inPlace(api, t0.Add(12*time.Hour))), t0, t0.Add(130*day), nil, 0)
+	expect(t, f.of(Renewal, Restart),
+		"2027-01-30 00:00 renewal web@ ",
+		"2027-01-30 00:00 restart web@a ",
+		"2027-01-30 12:00 renewal api@ ",
+		"2027-01-31 02:00 restart api@b nightly",
+		"2027-03-31 00:00 renewal web@ ",
+		"2027-03-31 00:00 restart web@a ",
+		"2027-03-31 12:00 renewal api@ ",
+		"2027-04-01 02:00 restart api@b nightly",
+	)
+	if e := f.Events[3]; !e.Until.Equal(time.Date(2027, 1, 31, 4, 0, 0, 0, time.UTC)) {
+		t.Errorf("the window closes at %s", e.Until)
+	}
+	expect(t, f.of(Expires))
+}
+
+func TestPauseBetweenHostsIsKept(t *testing.T) {
+	t.Parallel()
+	web := entry("web", "a", "b", "c", "d")
+	web.Pace.Pause = time.Hour
+	f := Play(fleetOf(inPlace(web, t0)), t0, t0.Add(70*day), nil, 0)
+	expect(t, f.of(Restart),
+		"2027-01-30 00:00 restart web@a ", "2027-01-30 01:00 restart web@b ", "2027-01-30 01:00 restart web@c ", "2027-01-30 02:00 restart web@d ")
+}
+
+func TestCertificateThatWasNeverIssuedIsOrderedNow(t *testing.T) {
+	t.Parallel()
+	web := entry("web", "a")
+	f := Play(fleetOf(renewer.State{Certificate: web, Record: renewer.Record{Name: "web"}}), t0, t0.Add(day), nil, 0)
+	expect(t, f.of(Renewal, Restart), "2026-12-01 00:00 renewal web@ ", "2026-12-01 00:00 restart web@a ")
+}
+
+func TestOutageThatIsTooLongExpiresACertificate(t *testing.T) {
+	t.Parallel()
+	web := inPlace(entry("web", "a", "b"), t0.Add(-65*day))
+	for _, c := range []struct {
+		of   string
+		long time.Duration
+		want []string
+	}{
+		{"ca", 20 * day, nil},
+		{"ca", 26 * day, []string{"2026-12-26 00:00 expires web@a ", "2026-12-26 00:00 expires web@b "}},
+		{"b", 26 * day, []string{"2026-12-26 00:00 expires web@b "}},
+		{"elsewhere", 26 * day, nil},
+	} {
+		f := Play(fleetOf(web), t0, t0.Add(40*day), []Outage{{Of: c.of, For: c.long}}, 0)
+		expect(t, f.of(Expires), c.want...)
+		for _, e := range f.Events {
+			if e.Kind == Expires && !strings.Contains(e.Reason, c.of+" is away from 2026-12-01T00:00:00Z to 2026-12-27") {
+				t.Error(e.Reason)
+			}
+		}
+	}
+}
+
+func TestLocalCARefusesWhatWouldOutliveIt(t *testing.T) {
+	t.Parallel()
+	f := fleetOf(inPlace(entry("web", "a"), t0))
+	end := t0.Add(140 * day)
+	f.Issuers["ca"] = Issuer{CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: end}}, Ends: end, Refuses: true}
+	got := Play(f, t0, t0.Add(365*day), nil, 0)
+	expect(t, got.of(Renewal, Refused, Expires, CAExpires), "2027-01-30 00:00 refused web@ ", "2027-03-01 00:00 expires web@a ", "2027-04-20 00:00 ca_expires @ ")
+	f.Issuers["ca"] = Issuer{Ends: end}
+	got = Play(f, t0, t0.Add(365*day), nil, 0)
+	if list := got.of(Expires); len(list) != 1 || !strings.HasPrefix(list[0], "2027-04-20") {
+		t.Errorf("with an issuer that shortens: %s", lines(list))
+	}
+}
+
+func TestManyShortLivedCertificatesAreCut(t *testing.T) {
+	t.Parallel()
+	web := entry("web", "a")
+	web.Lifetime, web.Renewal, web.OverrideBefore = day, renewer.Renewal{At: 0.5}, 2*time.Hour
+	f := Play(fleetOf(inPlace(web, t0)), t0, t0.Add(365*day), nil, 100)
+	if n := len(f.of(Renewal)); n != 100 || !f.Until.Before(t0.Add(52*day)) || !strings.Contains(f.Cut, "after 100 renewals") {
+		t.Errorf("%d renewals until %s: %q", n, f.Until, f.Cut)
+	}
+}
+
+func TestForecastIsTheSameEachTime(t *testing.T) {
+	t.Parallel()
+	var states []renewer.State
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		c := entry(name, "host-"+name)
+		c.Renewal.Jitter, c.Entry, c.Window = 0.05, "all", "nightly"
+		states = append(states, inPlace(c, t0))
+	}
+	first := Play(fleetOf(states...), t0, t0.Add(365*day), nil, 0)
+	again := Play(fleetOf(states...), t0, t0.Add(365*day), nil, 0)
+	if string(first.Calendar()) != string(again.Calendar()) || len(first.of(Renewal)) < 25 {
+		t.Errorf("%d renewals, and then %d", len(first.of(Renewal)), len(again.of(Renewal)))
+	}
+}
