@@ -147,7 +147,7 @@ func TestIncludedFilesCannotGrow(t *testing.T) {
 	}
 }
 
-// What was read is told from what is there now without reading it again: by
+// What was read is compared with what is there now without reading it again: by
 // the fleet file and what it includes.
 func TestDigestAndStampAreOfAllFiles(t *testing.T) {
 	t.Parallel()

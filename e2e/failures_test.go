@@ -138,6 +138,6 @@ func TestAGuardWaits(t *testing.T) {
 	run(t, b, "docker", "kill", id)
 	o.must("run", "--once")
 	if r := o.row("docker@host-b"); r.Generation != was+1 || r.Status != "valid" {
-		t.Errorf("when the run was over: %+v", r)
+		t.Errorf("when the run was finished: %+v", r)
 	}
 }

@@ -32,7 +32,7 @@ func TestLookBeforeTouching(t *testing.T) {
 		name string
 		test func(*testing.T, *testhosts.Host, operator)
 	}{
-		{"an edit that nobody restarted for", anEditThatNobodyRestartedFor},
+		{"an edit that no one restarted for", anEditThatNobodyRestartedFor},
 		{"what dockerd would refuse", whatDockerdWouldRefuse},
 		{"a cause that has gone", aCauseThatHasGone},
 		{"a firewall", aFirewall},
@@ -65,7 +65,7 @@ func anEditThatNobodyRestartedFor(t *testing.T, b *testhosts.Host, o operator) {
 	first := o.row("docker@host-b")
 	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
 	out, err := o.try("renew", "docker@host-b")
-	if err == nil || !strings.Contains(out, `docker.service would not start again: "hosts" is in /etc/docker/daemon.json`) || !strings.Contains(out, "renewer host setup host-b puts it right") {
+	if err == nil || !strings.Contains(out, `docker.service would not start again: "hosts" is in /etc/docker/daemon.json`) || !strings.Contains(out, "renewer host setup host-b fixes it") {
 		t.Errorf("renew: %v\n%s", err, out)
 	}
 	expect(t, lastStart(t, b), was)
@@ -108,7 +108,7 @@ func whatDockerdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 	}
 	for _, tc := range []struct {
 		says, text string
-		setup      bool // puts it right
+		setup      bool // fixes it
 	}{
 		{"must not be restarted: tcp://0.0.0.0:2376 would answer everybody, and without TLS", "{}", true},
 		{"would accept clients without a certificate", edit(`"tlsverify": true`, `"tlsverify": false`), true},
@@ -316,7 +316,7 @@ func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
 		t.Errorf("the file that dockerd reads: %s", text)
 	}
 	if out, err := b.Run(t.Context(), "test", "-e", "/etc/docker/daemon.json"); err == nil {
-		t.Errorf("a file that nobody reads was written: %s", out)
+		t.Errorf("a file that no one reads was written: %s", out)
 	}
 }
 

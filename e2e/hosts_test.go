@@ -215,8 +215,8 @@ func TestAllThatIsSaidIsHeard(t *testing.T) {
 // TestClientsRun: the clients are Debian's, on the network of the tests.
 func TestClientsRun(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "told"), "by the test")
-	expect(t, client(t, "cat", filepath.Join(dir, "told")), "by the test")
+	write(t, filepath.Join(dir, "note"), "by the test")
+	expect(t, client(t, "cat", filepath.Join(dir, "note")), "by the test")
 	if got := client(t, "docker", "--version"); !strings.HasPrefix(got, "Docker version") {
 		t.Errorf("docker --version: %q", got)
 	}

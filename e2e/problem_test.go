@@ -118,7 +118,7 @@ func (x problem) mended(was row) {
 	x.t.Helper()
 	x.must("run", "--once")
 	if now := x.row("docker@host-b"); now.Generation <= was.Generation || now.Fingerprint == was.Fingerprint {
-		x.t.Errorf("after it was mended: %+v, before %+v", now, was)
+		x.t.Errorf("after it was fixed: %+v, before %+v", now, was)
 	}
 }
 

@@ -49,7 +49,7 @@ func TestSetUpOneHostOfASharedCertificate(t *testing.T) {
 	}
 	o.must("doctor")
 
-	// A second renewer is told who keeps the directory.
+	// A second renewer gets the name of the owner of the directory.
 	two := newOperator(t)
 	two.fleet(hosts, "  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}\n")
 	two.must("ca", "init")

@@ -24,7 +24,7 @@ var children = map[string]func(path string){
 	"commit": childCommit,
 	"limit":  childLimit,
 	"full":   childFull,
-	"nobody": childNobody,
+	"missing": childNobody,
 }
 
 // child prepares this test binary as the child of that name.

@@ -93,7 +93,7 @@ func metaPages(f *os.File) (newest metaPage, whole, magic, found bool) {
 		_, whole = look(int64(m.pageSize))
 	} else {
 		// The second meta page stands at the page size, which the first would
-		// have told: try them all, as bbolt does.
+		// have said: try them all, as bbolt does.
 		for at := int64(1024); at <= 1024<<14; at <<= 1 {
 			if _, ok := look(at); ok {
 				break

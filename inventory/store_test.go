@@ -57,13 +57,13 @@ func TestCommitIsReadBack(t *testing.T) {
 func TestUnknownNamesAreNoErrors(t *testing.T) {
 	t.Parallel()
 	i := open(t)
-	_, ok1, err1 := i.Record("nobody")
-	_, ok2, err2 := i.Generation("nobody", 1)
-	_, ok3, err3 := i.Generation("nobody", -1)
+	_, ok1, err1 := i.Record("missing")
+	_, ok2, err2 := i.Generation("missing", 1)
+	_, ok3, err3 := i.Generation("missing", -1)
 	_, ok4, err4 := i.ByFingerprint("ab")
 	_, ok5, err5 := i.BySerial("")
 	_, ok6, err6 := i.NextDue()
-	all, err7 := i.Generations("nobody")
+	all, err7 := i.Generations("missing")
 	if ok1 || ok2 || ok3 || ok4 || ok5 || ok6 || all != nil {
 		t.Error("found something")
 	}

@@ -36,8 +36,8 @@ var ErrLater = errors.New("not signed yet")
 // order has none: it cannot give what a probe presents for minutes.
 var ErrNoNames = errors.New("the issuer signs DNS names only")
 
-// Error carries what somebody decides on: the class, and the hint for a
-// person. Either may be empty.
+// Error carries what callers decide on: the class, and the hint for
+// operators. Either may be empty.
 type Error struct {
 	Class Class
 	Hint  string

@@ -153,7 +153,7 @@ func (d OnDisk) Texts() []string {
 // mounted into it.
 type Container struct {
 	Name    string
-	User    string // as it was told to run as, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
+	User    string // as configured, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
 	Sources []string
 	Started time.Time // by the host's clock; zero: not known
 }

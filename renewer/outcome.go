@@ -58,7 +58,7 @@ type Outcome struct {
 	Settle     time.Duration // activate: nothing is activated, and what reads the roots has them after that; 0: at once
 	Dir        string        // activate: of the live names
 	Rereads    bool          // activate: the service reads it by itself
-	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
+	Began      time.Time     // activate: when the service got the command; zero if it did not, or did not run
 	Budget     time.Duration // activate: from Began until proven
 	Workers    []string      // activate: of a Dagu coordinator, those that were connected before
 	Served     string        // probes: SHA-256 seen, hex

@@ -81,7 +81,7 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 		return Reason{ReasonBehind, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
 	case st.Layout != "" && st.Layout != p.Layout():
 		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
-	case hasTrust && !st.Anew() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
+	case hasTrust && !st.Undiscovered() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
 		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true

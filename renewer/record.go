@@ -316,9 +316,9 @@ func (p *PlacementState) unseen(what Unseen) {
 	p.Unseen, p.ProbedAt, p.Reprobe = what, time.Time{}, time.Time{}
 }
 
-// Anew reports whether the placement is to be found out about again: what is there may
+// Undiscovered reports whether the placement has to be discovered again: what is there may
 // be another thing altogether.
-func (p PlacementState) Anew() bool { return p.Unseen != "" && p.Unseen != UnseenRoots }
+func (p PlacementState) Undiscovered() bool { return p.Unseen != "" && p.Unseen != UnseenRoots }
 
 // LookDue reports whether somebody has to look, outside of the probe schedule.
 func (p PlacementState) LookDue(now time.Time) bool {

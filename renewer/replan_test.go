@@ -7,7 +7,7 @@ import (
 )
 
 // A time that a clock which was years ahead gave is not waited for.
-func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
+func TestABackoffOfAClockThatWasAheadHasEnded(t *testing.T) {
 	c := entry("web", "a")
 	ahead := t0.AddDate(5, 0, 0)
 	rec := inPlace(c, 1)
@@ -131,7 +131,7 @@ func budgetInHalves(t *testing.T, last Outcome) {
 	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
 	s, _ := rec.Rollout.Step("a")
 	if !s.Half().Equal(t0.Add(10 * time.Second)) {
-		t.Fatalf("half of the budget is over at %s", s.Half())
+		t.Fatalf("half of the budget has passed at %s", s.Half())
 	}
 	away := errors.New("the host cannot be looked at")
 	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})

@@ -61,7 +61,7 @@ func (t *transition) ordered() {
 const LaterInterval = time.Minute
 
 // later waits for an issuer that has not signed yet, however long that takes: asked at
-// equal intervals, and told when what it says changes.
+// equal intervals, and an event when its answer changes.
 func (t *transition) later() {
 	r, o, was := t.r, t.o, t.r.Wait
 	r.Wait = &Wait{Kind: WaitIssuer, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}

@@ -159,7 +159,7 @@ type ChannelStatus struct {
 	Name         string    `json:"name"`
 	Type         string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
 	Open         int       `json:"open"`                   // problems that are not over
-	Waiting      int       `json:"waiting"`                // problems and ends of them that are still to be told
+	Waiting      int       `json:"waiting"`                // problems and resolutions that are still to be sent
 	WaitingSince time.Time `json:"waiting_since,omitzero"` // of the oldest of these
 	LastSuccess  time.Time `json:"last_success,omitzero"`  // a message was taken, tests aside
 	FailingSince time.Time `json:"failing_since,omitzero"` // the first try that failed after the last success

@@ -47,7 +47,7 @@ func (s *Step) hint() string {
 	return s.Hint
 }
 
-// Waiting is one reason why a rollout does not go on. It is told, never
+// Waiting is one reason why a rollout does not go on. It is shown, never
 // decisive, and kept nowhere: it follows from what is recorded, the fleet file
 // and the time, so it is the same for every caller and never out of date.
 type Waiting struct {

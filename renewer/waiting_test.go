@@ -63,7 +63,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			},
 			"pause pause between hosts until 2026-01-01T00:00:59Z",
 		},
-		"a host that is away, and nobody waits for it": {
+		"a host that is away, and no one waits for it": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Steps[0].NextAt, r.Steps[0].Wait, r.Steps[0].Attempts = t0.Add(time.Minute), &Wait{Kind: WaitUnreachable}, 1
 			},

@@ -8,8 +8,8 @@ import (
 )
 
 // Warnings say what the issuer added to a generation, left out of its subject,
-// or shortened. What it did alike to the one before (nil: none) is left out: a
-// person who knows is not told at every renewal.
+// or shortened. What it did alike to the one before (nil: none) is left out, so
+// that it is not reported at every renewal.
 func (g Generation) Warnings(before *Generation) []string {
 	if before == nil || before.Request.Issuer != g.Request.Issuer {
 		before = &Generation{ // all as it was asked for

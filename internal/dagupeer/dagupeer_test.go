@@ -86,7 +86,7 @@ func TestRunsGoTheirWay(t *testing.T) {
 		return len(runs) == 2 && runs[0].Status == status && runs[1].Status == status && runs[0].Worker == "w1"
 	}
 	await(t, "both run at once", func() bool { return is(Running) })
-	await(t, "both are over", func() bool { return is(Succeeded) })
+	await(t, "both are finished", func() bool { return is(Succeeded) })
 
 	// Without a certificate no one gets in.
 	worker.CertFile = ""
@@ -110,7 +110,7 @@ func TestLocalRuns(t *testing.T) {
 	defer cancel()
 	testpki.WriteFile(t, filepath.Join(c.Dir, "one.run"), []byte("0.1"), 0o600)
 	work.Go(func() { _ = Schedule(ctx, c) })
-	await(t, "it is over", func() bool {
+	await(t, "it is finished", func() bool {
 		text, err := os.ReadFile(filepath.Join(c.Dir, "one.done"))
 		return err == nil && string(text) == Succeeded
 	})
@@ -158,7 +158,7 @@ func TestAllInOne(t *testing.T) {
 	over := make(chan error, 1)
 	testpki.WriteFile(t, filepath.Join(co.Dir, "one.run"), []byte("0.1"), 0o600)
 	go func() { over <- All(ctx, co) }()
-	await(t, "it is over", func() bool {
+	await(t, "it is finished", func() bool {
 		text, err := os.ReadFile(filepath.Join(co.Dir, "one.done"))
 		return err == nil && string(text) == Succeeded
 	})

@@ -174,7 +174,7 @@ func TestAskedWithTheGreeting(t *testing.T) {
 	i, err := first.Get(t.Context())
 	must(t, err)
 	if i.Size != 7 {
-		t.Errorf("told %+v", i)
+		t.Errorf("got %+v", i)
 	}
 	must(t, c.Close())
 }
@@ -263,7 +263,7 @@ func TestHostileServers(t *testing.T) {
 		"a status cut short":          {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0) }, stat, ErrProtocol},
 		"no number":                   {func(byte, uint32) []byte { return []byte{0, 0, 0, 1, typeStatus} }, stat, ErrProtocol},
 		"a packet without end":        {func(byte, uint32) []byte { return []byte{255, 255, 255, 255, typeAttrs} }, stat, ErrProtocol},
-		"all is well where it is not": {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0, 0, 0, 0) }, stat, ErrProtocol},
+		"all is healthy where it is not": {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0, 0, 0, 0) }, stat, ErrProtocol},
 		"the end":                     {func(byte, uint32) []byte { return nil }, stat, ErrEnded},
 		"extended without end": {func(_ byte, id uint32) []byte {
 			return packet(typeAttrs, id, 0x80, 0, 0, 0, 255, 255, 255, 255)

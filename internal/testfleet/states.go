@@ -160,7 +160,7 @@ func EveryState(now time.Time) *Fleet {
 	f.Put(d)
 
 	d = Certificate(now, "web", 20*Day, "host-f")
-	d.Status, d.LastError, d.Hint = renewer.StatusDue, "host-f: serves "+Hex("by hand")[:16]+" instead of "+d.Fingerprint[:16], "it is put right at the next pass; find out who changed it"
+	d.Status, d.LastError, d.Hint = renewer.StatusDue, "host-f: serves "+Hex("by hand")[:16]+" instead of "+d.Fingerprint[:16], "renewer corrects it at the next pass; find out who changed it"
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) {
 		h.State, h.Matches, h.Served, h.Error = renewer.HostDrifted, false, Hex("by hand"), "serves another certificate than was placed"
 	})

@@ -162,7 +162,7 @@ func TestIdentityIsReplaced(t *testing.T) {
 
 // renewer's own identity file, removed, is made again; what was sealed before is
 // lost, and nothing else.
-func TestLostIdentityIsMadeAnew(t *testing.T) {
+func TestLostIdentityIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	sealed := f.sealOne(f.open(), "web", 1, []byte("key"))

@@ -66,7 +66,7 @@ func (j *job) authorize(ctx context.Context) error {
 	}
 	for k, c := range presented {
 		if c.Status != acme.StatusPending {
-			continue // the server was told by an earlier call
+			continue // an earlier call notified the server
 		}
 		if _, err := j.s.client.InitiateChallenge(ctx, j.s.account, c.Challenge); err != nil && !j.begun(ctx, open[k], err) {
 			return fmt.Errorf("%s: %w", open[k].IdentifierValue(), err)
@@ -97,7 +97,7 @@ func (j *job) cleanUp(ctx context.Context, c challenge) {
 }
 
 // begun reports whether a challenge was not taken because an earlier call, that was cut
-// off, has told the server of it meanwhile.
+// off, has notified the server meanwhile.
 func (j *job) begun(ctx context.Context, a acme.Authorization, err error) bool {
 	if _, isProblem := asProblem(err); !isProblem {
 		return false

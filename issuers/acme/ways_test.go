@@ -208,7 +208,7 @@ func TestPreferredChain(t *testing.T) {
 		cfg.PreferredChain = s.Root(k).Subject.CommonName
 		chain := sign(t, open(t, cfg), orderFor(t))
 		if top := chain.Intermediates[len(chain.Intermediates)-1]; top.Issuer.CommonName != cfg.PreferredChain {
-			t.Errorf("the chain ends below %s, want %s", top.Issuer.CommonName, cfg.PreferredChain)
+			t.Errorf("the chain stops below %s, want %s", top.Issuer.CommonName, cfg.PreferredChain)
 		}
 	}
 	cfg := configOf(t, s)

@@ -244,7 +244,7 @@ func faults() map[string]issuertest.Fault {
 }
 
 // Each fault of what lies there has the hint that fixes it.
-func TestWhatLiesThereIsMendedByItsHint(t *testing.T) {
+func TestWhatLiesThereIsFixedByItsHint(t *testing.T) {
 	t.Parallel()
 	another := testpki.New(t)
 	for name, c := range map[string]struct {

@@ -17,7 +17,7 @@ import (
 type source struct {
 	cert, key string
 	pkcs12    bool // both, in one container
-	legacy    bool // which is encrypted so that OpenSSL 3 opens it only if told
+	legacy    bool // which is encrypted so that OpenSSL 3 opens it only with -legacy
 	next      bool // of an issuer that has a CA
 }
 

@@ -124,7 +124,7 @@ func TestImportNamesWhatCannotBeUsed(t *testing.T) {
 
 // A CA that lacks what makes it one, or has what peers do not know, is signed again by the
 // command of the hint, with the same name and key.
-func TestHintSignsACAAnew(t *testing.T) {
+func TestHintSignsACAAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		options []string

@@ -263,7 +263,7 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			_, err := local.CreateNext(cfg, local.NextOptions{Key: "dsa-1024"})
 			return err
 		}, `a CA has no key of type "dsa-1024"`},
-		"signed anew for a shorter life": {func(_ *testing.T, cfg local.Config) error {
+		"signed again for a shorter life": {func(_ *testing.T, cfg local.Config) error {
 			_, err := local.Reissue(cfg, local.NextOptions{Lifetime: time.Hour})
 			return err
 		}, "before the current one"},
@@ -271,7 +271,7 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			_, err := local.ImportNext(cfg, cfg.CertFile, cfg.KeyFile, nil, func(*local.Authority) error { return nil })
 			return err
 		}, "signs with this CA"},
-		"an intermediate signed anew": {func(t *testing.T, cfg local.Config) error {
+		"an intermediate signed again": {func(t *testing.T, cfg local.Config) error {
 			sub := testpki.New(t).Intermediate(t, testpki.Options{CommonName: "Sub"})
 			other := config(t, "")
 			must(t, os.MkdirAll(filepath.Dir(other.CertFile), 0o700))

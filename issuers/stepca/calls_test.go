@@ -17,7 +17,7 @@ import (
 	"renewer/renewer/pki"
 )
 
-func TestNewAsksNobody(t *testing.T) {
+func TestNewAsksNoOne(t *testing.T) {
 	t.Parallel()
 	cfg := configOf(shared)
 	cfg.URL, cfg.PasswordFile = "https://127.0.0.1:1", "/nonexistent"
@@ -86,7 +86,7 @@ func TestTheCAGoesAndComesBack(t *testing.T) {
 	check("back", false)
 }
 
-func TestAPasswordThatIsPutRightIsPickedUp(t *testing.T) {
+func TestAPasswordThatIsFixedIsPickedUp(t *testing.T) {
 	t.Parallel()
 	cfg := configOf(shared)
 	cfg.PasswordFile = filepath.Join(t.TempDir(), "password")

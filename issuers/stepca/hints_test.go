@@ -11,7 +11,7 @@ import (
 )
 
 // The hint for each misconfiguration is what fixes it.
-func TestHintsMendWhatIsWrong(t *testing.T) {
+func TestHintsFixWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	logIn := func(i *stepca.Issuer) error { return i.LogIn(t.Context()) }
 	lasting := func(d time.Duration) func(i *stepca.Issuer) error {

@@ -153,7 +153,7 @@ func checkOrder(o renewer.Order) error {
 	return nil
 }
 
-// Health reports whether the server is well and lets us log in.
+// Health reports whether the server is healthy and lets us log in.
 func (i *Issuer) Health(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()

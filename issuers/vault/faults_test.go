@@ -54,7 +54,7 @@ func check(t *testing.T, g *ground, err error, class renewer.Class, want ...stri
 		}
 	}
 	if hint == "" {
-		t.Errorf("no way out: %v", err)
+		t.Errorf("no fix: %v", err)
 	}
 	if strings.ContainsAny(text, "\n\r\t") || len(text) > 700 || !strings.Contains(text, "corp-vault") {
 		t.Errorf("it is not one line that names the issuer: %q", text)
@@ -656,7 +656,7 @@ func TestColons(t *testing.T) {
 }
 
 // What was trusted is trusted while Vault is away, after a restart too; what a
-// login is told is what is so now.
+// login reports is the state of now.
 func TestRootsAreKeptForWhenVaultIsAway(t *testing.T) {
 	t.Parallel()
 	g := standIn(t)
@@ -677,6 +677,6 @@ func TestRootsAreKeptForWhenVaultIsAway(t *testing.T) {
 		t.Error("a login at a sealed Vault")
 	}
 	if _, err := g.issuer(t, nil).Roots(t.Context()); err == nil {
-		t.Error("roots of a sealed Vault that nobody kept")
+		t.Error("roots of a sealed Vault that no one kept")
 	}
 }

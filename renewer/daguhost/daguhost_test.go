@@ -153,7 +153,7 @@ func TestDiagnose(t *testing.T) {
 		"a guard that sees children alone": {
 			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes only", "by: coordinator",
 		},
-		"a guard with nobody to ask": {
+		"a guard with no one to ask": {
 			elsewhere, asked, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "no coordinator with a certificate", "api/v1/workers",
 		},
 		"activated by a command": {asWorker, byCommand, client, machine{}, "dagu-unit", renewer.FindingUnknown, "it is activated by command", "--config-snippet"},
@@ -192,7 +192,7 @@ func TestDiagnose(t *testing.T) {
 			machine{unit: shown(workerEnv, dial), deny: "/etc/dagu/tls/worker.key"},
 			"dagu-key", renewer.FindingFail, "the user dagu of dagu-worker.service cannot read /etc/dagu/tls/worker.key", "owner: dagu",
 		},
-		"nobody can try": {asWorker, worker(), client, machine{unit: shown(workerEnv, dial), noRun: true}, "dagu-key", renewer.FindingUnknown, "could not check", "sudo: true"},
+		"no one can try": {asWorker, worker(), client, machine{unit: shown(workerEnv, dial), noRun: true}, "dagu-key", renewer.FindingUnknown, "could not check", "sudo: true"},
 		"no unit":        {asWorker, worker(), client, machine{unit: "LoadState=not-found\n"}, "dagu-unit", renewer.FindingFail, "there is no unit dagu-worker.service", "units:"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func probeError(kind renewer.ProbeErrorKind, err error) error {
 }
 
 // Every problem of the guide, and what else was seen, gives its finding with a
-// way out, and where all is healthy nothing is found.
+// fix, and where all is healthy nothing is found.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	well, ca := healthy(t)
@@ -160,7 +160,7 @@ func TestDiagnose(t *testing.T) {
 			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, NotAfter: time.Now().Add(-24 * time.Hour)}))
 			c.Placed, c.Probed, c.Leaf, c.Seen = false, false, nil, renewer.Observation{}
 		}, "expiry", renewer.FindingFail, "the served certificate expired", "renewer renew"},
-		{"made by hand, by nobody that is known", func(c *Case) {
+		{"made by hand, by no one that is known", func(c *Case) {
 			c.Served = made(testpki.New(t).Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}}))
 			c.Placed, c.Probed, c.Leaf = false, false, nil
 		}, "chain", renewer.FindingWarn, "neither ca.pem nor the issuer of the entry has that root", "intermediates"},
@@ -178,7 +178,7 @@ func TestDiagnose(t *testing.T) {
 		{"no client certificate for the probe", func(c *Case) { c.Seen.Stranger, c.Seen.NotChecked = true, []string{"a client is answered: no CA"} }, "client-refused", renewer.FindingUnknown, "not checked: a client is answered", "renewer status"},
 		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "permissions are missing", "renewer host sudoers host-b"},
 		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "permissions are missing", "sudoers"},
-		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
+		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the fix") }, "reach", renewer.FindingFail, "no route", "the fix"},
 		{"not set up", func(c *Case) { c.Facts.Daemon = File{Path: DaemonJSON} }, "daemon-config", renewer.FindingFail, "not set up for these files: /etc/docker/daemon.json", "renewer host check host-b"},
 		{"only live-restore is missing, the guide's file", func(c *Case) {
 			c.Facts.Daemon, c.Facts.Docker.LiveRestore = without(c.Facts.Daemon, liveRestoreKey), false
@@ -210,7 +210,7 @@ func TestDiagnose(t *testing.T) {
 		}
 		for _, f := range found {
 			if f.Level == renewer.FindingFail && f.Fix == "" {
-				t.Errorf("%s: no way out of %+v", c.name, f)
+				t.Errorf("%s: no fix of %+v", c.name, f)
 			}
 		}
 	}

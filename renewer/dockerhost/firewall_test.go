@@ -153,7 +153,7 @@ func TestSetupWithAFirewall(t *testing.T) {
 	}
 	must(t, setup(m).Apply(t.Context(), walled(t, m, more)))
 	if got := level(more); got != renewer.FindingOK {
-		t.Errorf("mended: %s", got)
+		t.Errorf("fixed: %s", got)
 	}
 	m.walled = false
 	if got := level(more); got != renewer.FindingFail {

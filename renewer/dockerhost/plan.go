@@ -15,7 +15,7 @@ import (
 // Plan compares what was seen of a machine with what the placement needs. The
 // same facts give the same plan, and those that a plan leads to give an empty
 // one. An error says what keeps renewer from setting the machine up, and the
-// way out.
+// fix.
 func Plan(f Facts, p renewer.Placement) (renewer.HostPlan, error) {
 	plan, err := newPlanner(f, p).plan()
 	if err != nil {

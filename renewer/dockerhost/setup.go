@@ -39,7 +39,7 @@ type work struct {
 	settings string // the file that dockerd reads: daemon.json
 	keeps    bool   // live-restore is on in the daemon that runs
 	wall     bool   // the firewall\'s rules are part of the plan
-	began    bool   // systemd or the daemon has been told
+	began    bool   // systemd or the daemon got a command
 	restart  bool   // the daemon was restarted, or may have been
 }
 

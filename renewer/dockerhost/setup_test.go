@@ -290,7 +290,7 @@ func TestInspectReportsEveryFailure(t *testing.T) {
 			continue // without it a check is left out
 		}
 		if !errors.Is(errors.Join(err, f.DockerErr, f.ListenErr), errInjected) {
-			t.Errorf("%s failed, and nobody knows", m.calls[at])
+			t.Errorf("%s failed, and no one knows", m.calls[at])
 		}
 	}
 }

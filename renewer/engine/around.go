@@ -118,7 +118,7 @@ func (e *Engine) underWay(en *entry, now time.Time) traffic.Entry {
 	return out
 }
 
-// ends reads how the last rollouts of certificates ended.
+// ends reads the results of the last rollouts of certificates.
 func (e *Engine) ends(names []string) (ends []traffic.Ended) {
 	for _, name := range names {
 		if end, ok, err := e.lastEnd(name); err != nil {

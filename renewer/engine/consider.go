@@ -255,7 +255,7 @@ func (e *Engine) holds(next *entry, ch Change) {
 }
 
 // row is what lists show of an entry: the current generation or, before the
-// first is proven, the one on its way; for a trust bundle the root that ends
+// first is proven, the one on its way; for a trust bundle the root that expires
 // first.
 func (e *Engine) row(en *entry) renewer.Row {
 	gen := en.rec.Shown(en.current, en.rolling)

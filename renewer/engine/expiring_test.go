@@ -58,7 +58,7 @@ func TestARenewalOnItsWayIsNotExpiring(t *testing.T) {
 }
 
 // The operator has to be notified of a guard that waits for one.
-func TestAGuardThatNeedsAPersonSaysSoInTheLog(t *testing.T) {
+func TestAGuardThatNeedsAnOperatorIsInTheLog(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("docker", month, "a")
 		c.Placements[0].Activate.Units = []string{"docker.service"}

@@ -245,7 +245,7 @@ func TestWhatDoesNotListenIsRenewed(t *testing.T) {
 	})
 }
 
-// A failure is told in the service's own words, and a unit that systemd has given up
+// A failure is reported with the service's own output, and a unit that systemd has given up
 // is not waited for.
 func TestAFailureQuotesTheService(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {

@@ -91,7 +91,7 @@ func TestAGlanceFindsWhoIsGoneAndWhoIsBack(t *testing.T) {
 				was, wasOther := looked()
 				glance()
 				if n, _ := looked(); n != was || k.count("a") != 1 {
-					t.Errorf("all is well, and it was looked at: %d probes, asked %d times", n-was, k.count("a"))
+					t.Errorf("all is healthy, and it was looked at: %d probes, asked %d times", n-was, k.count("a"))
 				}
 				a.set(func(m *machine) { change(m, true) })
 				glance()

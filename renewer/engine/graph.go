@@ -103,7 +103,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 // count where that is not known.
 func verifies(n *trust.Node, st renewer.PlacementState, r renewer.Role, until time.Time) {
 	n.Placed = true
-	if st.Anew() { // what is there may be another thing altogether
+	if st.Undiscovered() { // what is there may be another thing altogether
 		n.Leaves = append(n.Leaves, trust.Leaf{Issuer: n.Issuer, NotAfter: until})
 		return
 	}

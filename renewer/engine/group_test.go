@@ -248,7 +248,7 @@ func TestAFailingFirstOfAnEntryStopsTheOthers(t *testing.T) {
 		res, err = b.eng.Renew(context.Background(), []string{"web@b"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || b.row("web@b").Generation != 2 {
-			t.Errorf("a person asked: %+v", res)
+			t.Errorf("an operator asked: %+v", res)
 		}
 	})
 }
@@ -291,7 +291,7 @@ func TestWhatDoesNotServeIsBackWithinItsBudget(t *testing.T) {
 			t.Errorf("%+v", back)
 		}
 		if b.seen.away.Load() != 1 {
-			t.Errorf("told %d times how long it was away", b.seen.away.Load())
+			t.Errorf("reported %d times how long it was away", b.seen.away.Load())
 		}
 		if over := b.events(renewer.EventBudgetExceeded); len(over) != 0 {
 			t.Errorf("%+v", over)

@@ -112,13 +112,13 @@ func TestOnlyWhatMayPassIsTriedAgainAtOnce(t *testing.T) {
 	} {
 		t.Run(string(class), func(t *testing.T) {
 			scene(t, Asked, one, func(t *testing.T, b *bench) {
-				b.ca.breakWith(&renewer.Error{Class: class, Hint: "mend it", Err: errors.New("no")})
+				b.ca.breakWith(&renewer.Error{Class: class, Hint: "fix it", Err: errors.New("no")})
 				res := b.pass()
 				want := renewer.ResultFailed
 				if class == renewer.ClassRefused {
 					want = renewer.ResultBlocked
 				}
-				if n := b.ca.count(); n != calls || res.Rollouts[0].Result != want || res.Rollouts[0].Hint != "mend it" {
+				if n := b.ca.count(); n != calls || res.Rollouts[0].Result != want || res.Rollouts[0].Hint != "fix it" {
 					t.Errorf("%d calls, result %+v", n, res)
 				}
 				if logins := b.ca.logins; (class == renewer.ClassReauthenticate) != (logins == 1) || logins > 1 {
@@ -143,9 +143,9 @@ func TestALoginThatEndedIsMadeAgain(t *testing.T) {
 	})
 }
 
-// What an issuer shortens is recorded and renewed by, and reported once; told again
+// What an issuer shortens is recorded and renewed by, and reported once; reported again
 // when it becomes shorter still.
-func TestAShortenedLifetimeIsToldOnce(t *testing.T) {
+func TestAShortenedLifetimeIsReportedOnce(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		b.ca.bend = func(o *renewer.Order) { o.Lifetime = 10 * 24 * time.Hour }
 		return one(b)
@@ -225,7 +225,7 @@ func (e ending) Roots(context.Context) ([]*x509.Certificate, error) {
 
 // What ends after its CA counts until that does: it is renewed by it, reported once, and an
 // alert when little is left.
-func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
+func TestACertificateThatOutlivesItsCAExpiresWithIt(t *testing.T) {
 	var ends time.Time
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		ends = time.Now().Add(20 * 24 * time.Hour).Truncate(time.Second)

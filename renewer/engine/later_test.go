@@ -88,8 +88,8 @@ func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 	})
 }
 
-// The current certificate stays in place meanwhile, and its approach to its expiry is told.
-func TestAnOrderThatIsNotSignedInTimeIsTold(t *testing.T) {
+// The current certificate stays in place meanwhile, and its approach to its expiry is reported.
+func TestAnOrderThatIsNotSignedInTimeIsReported(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		b.fleet.Issuers["ca"] = &slow{flaky: b.ca}
 		return one(b)

@@ -318,7 +318,7 @@ func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 					t.Fatalf("stuck %t, %v", stuck, err)
 				}
 				if err := b.eng.Resume(context.Background(), "web", "a", nil); err == nil {
-					t.Error("resumed although nothing was mended")
+					t.Error("resumed although nothing was fixed")
 				}
 				m.set(func(*machine) { broken = false })
 				began := time.Now()

@@ -223,8 +223,8 @@ func (e *Engine) sameKey(ctx context.Context, fleet Fleet, g renewer.Generation)
 	return same, nil
 }
 
-// compromised reports whether a key is that of a generation whose key is in
-// other hands.
+// compromised reports whether a key is that of a generation whose key is
+// compromised.
 func (e *Engine) compromised(name string, key signer) (bool, error) {
 	gens, err := e.Store.Generations(name)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"renewer/renewer/rotation"
 )
 
-// dynasty is an issuer whose local CA is replaced, as the daemon does it: it is told
-// of every commit, decides, and switches.
+// dynasty is an issuer whose local CA is replaced, as the daemon does it: it sees
+// every commit, decides, and switches.
 type dynasty struct {
 	cfg  local.Config
 	mu   sync.Mutex

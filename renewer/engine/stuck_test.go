@@ -328,11 +328,11 @@ func TestAFullDiskDoesNotKeepTheLoopBusy(t *testing.T) {
 
 // A placement that cannot be looked at does not hold back the others that
 // share its service.
-func TestAProbeThatCannotBeMadeHoldsNobodyUp(t *testing.T) {
+func TestAProbeThatCannotBeMadeHoldsNoOneUp(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		x, y := b.cert("x", month, "a"), b.cert("y", month, "a")
 		y.Placements[0].Activate = x.Placements[0].Activate
-		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "nobody"
+		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "missing"
 		return []renewer.Certificate{x, y}
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {

@@ -151,7 +151,7 @@ func (e *Engine) targets(names []string) ([]target, error) {
 		}
 		for _, p := range c.Placements {
 			st := en.rec.Placements[p.Host]
-			if !st.Anew() && st.MovedTo(p.Dir) {
+			if !st.Undiscovered() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
 			if len(st.Names) > 0 {
@@ -195,7 +195,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
 		return t, l
 	}
-	if t.state.Anew() {
+	if t.state.Undiscovered() {
 		if l.Err = e.discover(ctx, &t, fleet, roots); l.Err != nil {
 			return t, l
 		}

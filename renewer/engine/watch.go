@@ -285,6 +285,6 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	return res
 }
 
-// superseded is the result of a rollout whose place another one took: no one
-// is told of it.
+// superseded is the result of a rollout whose place another one took: it
+// is not reported.
 const superseded renewer.Result = "superseded"

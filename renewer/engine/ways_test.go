@@ -73,7 +73,7 @@ func (b *bench) refuseNew(host, only string) {
 	m.only = only
 }
 
-func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
+func TestBlockedUntilAnOperatorOrANewEntry(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		first := b.row("web")
@@ -211,7 +211,7 @@ func TestRollbackHolds(t *testing.T) {
 	})
 }
 
-func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
+func TestDriftIsFixedFromTheHostsOwnRevision(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		m := b.machine("a")
@@ -367,7 +367,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 				pl.served = leafOf(pl.loaded)
 			})
 		},
-		"a person asks": func(b *bench) {
+		"an operator asks": func(b *bench) {
 			b.machine("a").set(func(m *machine) { m.stopped = false })
 			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
@@ -398,7 +398,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 					t.Errorf("row %+v", row)
 				}
 				if n, told := len(b.events(renewer.EventRolloutPlanned)), b.events(renewer.EventDrifted); n != 2 || len(told) != 1 || !strings.Contains(told[0].Hint, "pid_file") {
-					t.Errorf("%d rollouts, told %+v", n, told)
+					t.Errorf("%d rollouts; reported %+v", n, told)
 				}
 				put(b)
 				time.Sleep(time.Minute)
@@ -406,7 +406,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 				must(t, err)
 				synctest.Wait()
 				if row := b.row("web"); row.Status != renewer.StatusValid || !row.Hosts[0].Matches {
-					t.Errorf("mended: %+v", row)
+					t.Errorf("fixed: %+v", row)
 				}
 			})
 		})
@@ -424,7 +424,7 @@ func TestAPassActivatesWhatWasStartedMeanwhile(t *testing.T) {
 		m := b.machine("a")
 		m.stopped = true
 		if res := b.pass(); !res.Failed() {
-			t.Fatalf("nobody runs it: %+v", res)
+			t.Fatalf("no one runs it: %+v", res)
 		}
 		m.stopped = false
 		time.Sleep(time.Second)
@@ -486,7 +486,7 @@ func TestRekeyFalseKeepsTheKey(t *testing.T) {
 	})
 }
 
-func TestATickWithNothingDueAsksNobody(t *testing.T) {
+func TestATickWithNothingDueAsksNoOne(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
 	}, func(t *testing.T, b *bench) {
@@ -584,7 +584,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 			before := b.ca.count()
 			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			if n > 0 && n < 6 && !errors.Is(err, errFull) {
-				t.Fatalf("commit %d: the one who waits was told %v", n, err)
+				t.Fatalf("commit %d: the one who waits was asked %v", n, err)
 			}
 			time.Sleep(10 * time.Minute)
 			full.after(-1)
@@ -742,7 +742,7 @@ func TestARollbackHoldsAgainstTheEntryOfThen(t *testing.T) {
 	})
 }
 
-// Files in the right place prove nothing of a service that was never told.
+// Files in the right place prove nothing of a service that never got a command.
 func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("web", month, "a")

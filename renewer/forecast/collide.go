@@ -157,7 +157,7 @@ func (p *player) cas(name string, is Issuer) {
 		}
 	}
 	if !is.RotateAt.IsZero() {
-		p.events = append(p.events, Event{Time: later(is.RotateAt, p.from), Kind: CARotates, Issuer: name, Reason: "rotate_at: the CA is replaced, and all its certificates are issued anew"})
+		p.events = append(p.events, Event{Time: later(is.RotateAt, p.from), Kind: CARotates, Issuer: name, Reason: "rotate_at: the CA is replaced, and all its certificates are reissued"})
 	}
 }
 

@@ -64,7 +64,7 @@ type certificate struct {
 	order, size int
 	pace        renewer.Pace // of the first of its entry
 	layouts     []string     // of its placements
-	put         time.Time    // when traffic was last told of it
+	put         time.Time    // when traffic last got it
 	wakes       time.Time    // the one entry in the queue that counts
 	over        bool         // it has expired, and so has the CA that would renew it
 }
@@ -123,7 +123,7 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 	return p
 }
 
-// settle is a record of a fleet that is well: what has to be looked at is as it should be.
+// settle is a record of a healthy fleet: what has to be checked is as expected.
 func settle(rec renewer.Record) renewer.Record {
 	rec = rec.Clone()
 	for host, st := range rec.Placements {

@@ -157,6 +157,6 @@ func TestCheck(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := New(renewer.Host{Name: "host-a"}, Local("")).Check(ctx); err == nil {
-		t.Error("checked with a context that is over")
+		t.Error("checked with a context that is done")
 	}
 }

@@ -23,7 +23,7 @@ type Machine interface {
 	// Every says of how many operations that write one is failed, 1 for all;
 	// of the others it is its square. RENEWER_TEST_EVERY_FAULT=1 tries all.
 	Every() int
-	// Mend lets a transport that was broken work again.
+	// Repair lets a transport that was broken work again.
 	Mend(Transport) Transport
 }
 
@@ -62,5 +62,5 @@ func (here) Break(root string, at int, way string, look func(op string)) (Transp
 	return f, &f.Count
 }
 
-// Mend: a process that starts again.
+// Repair: a process that starts again.
 func (here) Mend(t Transport) Transport { return &faults{Transport: t.(*faults).Transport} }

@@ -280,7 +280,7 @@ func writtenThroughTheLink(t *testing.T, b *bench) {
 	equal(t, "somebody's pair is not lost", b.served(p), print(b.new))
 }
 
-func TestChangedModeIsSeenAndMended(t *testing.T) { overEach(t, changedModeIsSeenAndMended) }
+func TestChangedModeIsSeenAndFixed(t *testing.T) { overEach(t, changedModeIsSeenAndMended) }
 
 func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	p := placement()
@@ -298,11 +298,11 @@ func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	b.place(t, h, p, b.old)
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems after mending", got.Texts(), nil)
+	equalSlices(t, "problems after fixing", got.Texts(), nil)
 }
 
 // What a certificate's reader skips is still not what was written.
-func TestJunkIsSeenAndMended(t *testing.T) { overEach(t, junkIsSeenAndMended) }
+func TestJunkIsSeenAndFixed(t *testing.T) { overEach(t, junkIsSeenAndMended) }
 
 func junkIsSeenAndMended(t *testing.T, b *bench) {
 	p := placement()
@@ -324,7 +324,7 @@ func junkIsSeenAndMended(t *testing.T, b *bench) {
 		b.place(t, h, p, b.old)
 		got, err = h.Inspect(t.Context(), p)
 		must(t, err)
-		equalSlices(t, what+", mended", got.Texts(), nil)
+		equalSlices(t, what+", fixed", got.Texts(), nil)
 	}
 }
 

@@ -178,7 +178,7 @@ func (pl *place) leftover(name string, err error) error {
 
 // sweep removes what crashes have left under temporary names; below base only a
 // version before made any. The server of a connection that broke may still be at
-// what it was told before, and put files into a directory that is being emptied: it
+// its earlier requests, and put files into a directory that is being emptied: it
 // is emptied again then. What cannot be removed is left: only a host that cannot be
 // reached any more is an error; the rest is what Prune says of it.
 func (pl *place) sweep() (left, err error) {

@@ -64,7 +64,7 @@ type Info struct {
 // that can tell refuses to be led out of its directory. One goroutine uses it.
 type Dir interface {
 	// Ahead looks at what will be needed next, so that a Dir for which every
-	// look is a journey can make one of all. What fails is told to who needs it.
+	// look is a journey can make one of all. Failures are reported to the caller that needs the file.
 	Ahead(a Ahead)
 	// Mkdir makes a directory with mode 0700.
 	Mkdir(name string) error

@@ -71,7 +71,7 @@ func TestIdleByProcesses(t *testing.T) {
 
 // A control group that goes while it is read gives ENODEV, which SFTP calls no
 // more than a failure; the service has been started again by then.
-func TestIdleOfAUnitThatStartsAnewWhileItIsLookedAt(t *testing.T) {
+func TestIdleOfAUnitThatStartsAgainWhileItIsLookedAt(t *testing.T) {
 	t.Parallel()
 	root := memory(t)
 	testpki.WriteFile(t, filepath.Join(root, "/sys/fs/cgroup/system.slice/dagu-worker.service/cgroup.procs"), []byte("100\n101\n"), 0o644)

@@ -11,8 +11,8 @@ import (
 	"renewer/renewer/pki"
 )
 
-// What is adopted and outlives its CA ends with it, and that is said.
-func TestAdoptedEndsWithItsCA(t *testing.T) {
+// What is adopted and outlives its CA expires with it, and that is said.
+func TestAdoptedExpiresWithItsCA(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	ca := testpki.NewWith(t, testpki.Options{CommonName: "Ending", NotAfter: now.Add(time.Hour)})

@@ -195,7 +195,7 @@ func TestCheckIssuedVerifiesASignatureOnce(t *testing.T) {
 		taken bool
 	}{
 		"verified by its signer":           {renewer.Chain{Leaf: forged, SignedBy: root.Root}, root.Root, true},
-		"verified by nobody":               {renewer.Chain{Leaf: forged}, root.Root, false},
+		"verified by no one":               {renewer.Chain{Leaf: forged}, root.Root, false},
 		"verified against another":         {renewer.Chain{Leaf: forged, SignedBy: other.Root}, root.Root, false},
 		"signed by what signs no leaves":   {renewer.Chain{Leaf: forged, SignedBy: &mute}, &mute, false},
 		"signed with SHA-1":                {renewer.Chain{Leaf: &weak, SignedBy: root.Root}, root.Root, false},

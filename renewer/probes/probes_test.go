@@ -172,7 +172,7 @@ func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
 	}
 	r.Expect.Leaf = "another"
 	if _, err := New().Probe(t.Context(), r); err == nil {
-		t.Error("another leaf is there, and nobody minds")
+		t.Error("another leaf is there, and no one minds")
 	}
 }
 

@@ -84,7 +84,7 @@ func (r Rotation) KeepUntil() time.Time {
 // under it may be left.
 func (r Rotation) Trusts(now time.Time) bool { return now.Before(r.KeepUntil()) }
 
-// Old are the CAs whose roots are to go: From, and those that were on their way out
+// Old are the CAs whose roots are to go: From, and those that were on their fix
 // when this rotation took over.
 func (r Rotation) Old() (list []CA) {
 	for _, c := range append([]CA{r.From}, r.Before...) {

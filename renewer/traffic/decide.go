@@ -4,7 +4,7 @@
 // Its promise: a service is not touched while a placement of it is being proven;
 // the certificates of one entry keep to its pace; of a peer group the servers go
 // before the clients and never together with them; what waits has a reason that
-// can be told. A decision costs what has changed. A reference that looks at all
+// can be shown. A decision costs what has changed. A reference that looks at all
 // rollouts each time says the same (TestTrafficFollowsTheReference).
 package traffic
 

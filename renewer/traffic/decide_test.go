@@ -17,8 +17,8 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// decide is the reference's decision, held against that of a Traffic which is
-// told all of it at once.
+// decide is the reference's decision, compared with that of a Traffic which gets
+// all of it at once.
 func decide(t fataler, entries []refEntry, busy func(renewer.Action) bool) Turn {
 	t.Helper()
 	traffic := New()
@@ -284,6 +284,6 @@ func (s *street) check(t *rapid.T) {
 		t.Fatalf("%v are due and have just been put", again)
 	}
 	if wake := s.traffic.Wake(); !wake.IsZero() && !wake.After(s.now) {
-		t.Fatalf("wakes at %s, which is over at %s", wake, s.now)
+		t.Fatalf("wakes at %s, which ended at %s", wake, s.now)
 	}
 }

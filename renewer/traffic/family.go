@@ -24,7 +24,7 @@ type family struct {
 
 	rooting [2]int // of these, how many bring added roots alone
 
-	// How the last rollouts of its certificates ended; those of certificates
+	// The results of the last rollouts of its certificates; those of certificates
 	// that are under way again are in ends alone.
 	ends         map[string]Ended
 	known        bool // of those that ended before this process began, too
@@ -155,7 +155,7 @@ func byTime(a, b Ended) int {
 
 func byWake(a, b *family) int { return cmp.Or(a.wake.Compare(b.wake), cmp.Compare(a.name, b.name)) }
 
-// End notes how the last rollout of a certificate ended. Of an entry that has
+// End notes the result of the last rollout of a certificate. Of an entry that has
 // nothing under way it is of no interest: what begins later does not wait for
 // it.
 func (t *Control) End(entry string, e Ended) {
@@ -188,7 +188,7 @@ func (t *Control) Knows(entry string) bool {
 	return ok && f.known
 }
 
-// hide takes the end of a certificate that is under way out of account, and
+// hide takes the end of a certificate that is under fix of account, and
 // reopen takes it in again.
 func (f *family) hide(certificate string) {
 	if e, ok := f.ends[certificate]; ok {
@@ -212,8 +212,8 @@ func (f *family) failing() bool {
 	return len(f.stopped) > 0 || len(f.undone) > 0 && !f.undone[len(f.undone)-1].At.Before(f.since)
 }
 
-// failure returns the failure that keeps a member from beginning, until a
-// person asks or what is in place is about to end; nil: none.
+// failure returns the failure that keeps a member from beginning, until an
+// operator asks or what is in place is about to expire; nil: none.
 func (f *family) failure(m *member) *Ended {
 	if !f.failing() || m.late {
 		return nil

@@ -310,8 +310,8 @@ func (t *traffic) admit(m refMove) (Hold, bool) {
 	return Hold{}, true
 }
 
-// familyFailed: a failure on one host stops those that began with it, until a
-// person asks or what is in place is about to end.
+// familyFailed: a failure on one host stops those that began with it, until an
+// operator asks or what is in place is about to expire.
 func (t *traffic) familyFailed(m refMove) Hold {
 	r := m.Rollout
 	for _, e := range sortedEnds(t.family(m.Certificate).failed) {

@@ -184,8 +184,8 @@ func TestMuchOutputOfACommand(t *testing.T) {
 	}
 }
 
-// Accounts that may not run commands: what the host says is shown, with the way
-// out.
+// Accounts that may not run commands: what the host says is shown, with a
+// hint.
 func TestAccountsWithoutCommands(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ config, err, hint string }{

@@ -81,7 +81,7 @@
 // that path afterwards is root, or the user with whose rights it is worked in;
 // without sudo, users who may write in the directories above.
 // Chmod and ReadFile look first whether their name is a link, or have looked; what
-// is told of a file is what was opened. Create is exclusive, Rename, Remove and
+// they report of a file is what was opened. Create is exclusive, Rename, Remove and
 // Link follow nothing.
 //
 // Files and directories are made durable with fsync@openssh.com, on a directory

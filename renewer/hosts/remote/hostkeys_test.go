@@ -227,8 +227,8 @@ func TestHostKeyErrorsHaveAClass(t *testing.T) {
 	}
 }
 
-// A line that is not understood is told, once, with its place.
-func TestSkippedLineIsToldOnce(t *testing.T) {
+// A line that cannot be parsed is logged once, with its place.
+func TestSkippedLineIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })

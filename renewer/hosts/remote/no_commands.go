@@ -9,7 +9,7 @@ import (
 )
 
 // NoCommandsError is wrapped by errors of an account that logs in and runs
-// nothing that it is told to.
+// no command.
 type NoCommandsError struct {
 	User string
 	Said string // by the host

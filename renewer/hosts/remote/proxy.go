@@ -85,7 +85,7 @@ func (p *proxied) explain(err error) error {
 }
 
 func (p *proxied) Close() error {
-	_ = p.end() // how it ended says nothing: it was told to
+	_ = p.end() // its exit status says nothing: it was stopped
 	return nil
 }
 

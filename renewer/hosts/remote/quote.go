@@ -21,7 +21,7 @@ const lineLimit = 100 << 10
 // (csh). A line feed would end a quoted word of csh: a vector with one is
 // handed to sh, which makes it of what printf(1) writes for it.
 //
-// In front of the command its shell prints mark, so that an answer can be told
+// In front of the command its shell prints mark, so that an answer can be distinguished
 // from what the shell prints while it starts.
 //
 // Where directories are given, the command is run only if each of them is there, as
