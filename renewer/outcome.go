@@ -191,9 +191,9 @@ func (t *transition) finish() {
 		}
 		switch r.Kind {
 		case KindRollback:
-			t.Record.Held = &r.Request
+			t.Record.RollbackRequest = &r.Request
 		case KindIssue:
-			t.Record.Held = nil
+			t.Record.RollbackRequest = nil
 		}
 		t.close(PhaseDone, "")
 	}

@@ -179,7 +179,7 @@ func (d Detail) Problem(now time.Time) Problem {
 		say("has expired", "RenewerCertificateExpired", renew)
 	case r.Status == StatusRevoked:
 		say("is revoked", "RenewerRevokedInUse", renew)
-	case r.Status == StatusBlocked && d.Rollout != nil && d.Rollout.Held():
+	case r.Status == StatusBlocked && d.Rollout != nil && d.Rollout.GuardBlocked():
 		say("waits for a person: a guard keeps it from being activated", "RenewerRolloutBlocked", renew+" --force")
 	case r.Status == StatusBlocked && host.Name != "" && (d.Rollout == nil || d.Rollout.Phase != PhaseBlocked):
 		say("cannot be proven on "+host.Name, host.runbook(r), "renewer verify "+r.Name) // to renew it would help nobody

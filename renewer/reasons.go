@@ -30,7 +30,7 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 			return Reason{}, false
 		}
 		was := o.Current.Request
-		if held := o.Record.Held; held != nil { // a rollback holds against the entry of then
+		if held := o.Record.RollbackRequest; held != nil { // a rollback holds against the entry of then
 			was = *held
 		}
 		diff := changed(was, c.Request())
@@ -43,10 +43,10 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " has come"}, true
 	},
 	func(c Certificate, o Observed, _ time.Time) (Reason, bool) {
-		if o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.Held == nil && o.Current.IssuedAt.Before(o.SignsAnew) {
+		if o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && o.Current.IssuedAt.Before(o.SignsAnew) {
 			return Reason{ReasonRoot, "issuer " + c.Issuer + " has another CA under the same root"}, true
 		}
-		left := o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.Held == nil && len(o.Under) > 0 && o.Trusted.Known() && !o.Trusted.Meets(o.Under)
+		left := o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && len(o.Under) > 0 && o.Trusted.Known() && !o.Trusted.Meets(o.Under)
 		return Reason{ReasonRoot, "issuer " + c.Issuer + " has another root than the one that it leads to"}, left
 	},
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {

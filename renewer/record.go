@@ -22,9 +22,9 @@ type Record struct {
 	Adopted bool `json:"adopted,omitempty"`
 	// KeyLost: no host has the key of the current generation any more.
 	KeyLost bool `json:"key_lost,omitempty"`
-	// Held is what the entry asked for when a rollback was made; nil without
+	// RollbackRequest is what the entry asked for when a rollback was made; nil without
 	// one. Only an entry that asks for something else ends the rollback.
-	Held *Request `json:"held,omitempty"`
+	RollbackRequest *Request `json:"held,omitempty"`
 	// ExpiredNoted is the generation whose end the log has.
 	ExpiredNoted int `json:"expired_noted,omitempty"`
 	// ExpiringNoted is what the log has of the approach of an end.
@@ -259,7 +259,7 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 	switch {
 	case gen != nil && !gen.RevokedAt.IsZero():
 		return StatusRevoked
-	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.Held():
+	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.GuardBlocked():
 		return StatusBlocked
 	case !rec.InPlace() && !c.IsBundle():
 		return StatusPending

@@ -17,7 +17,7 @@ func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
 	case g.KeyCompromised:
 		return g.IssuedAt
 	case r.Kind == KindRollback:
-		return c.Renewal.Held(*g, r.StartedAt)
+		return c.Renewal.AfterRollback(*g, r.StartedAt)
 	default:
 		return g.RenewAt
 	}

@@ -273,8 +273,8 @@ func (r *Rollout) LastError() (text, hint string) {
 	return "", ""
 }
 
-// Held reports whether a guard waits for an operator.
-func (r *Rollout) Held() bool {
+// GuardBlocked reports whether a guard waits for an operator.
+func (r *Rollout) GuardBlocked() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Wait.For(WaitPerson) })
 }
 
@@ -356,8 +356,8 @@ func (s *Step) Half() time.Time {
 	return s.Down.Add(s.Budget / 2)
 }
 
-// late reports whether a new revision has had its half of the budget.
-func (s *Step) late(now time.Time) bool {
+// halfSpent reports whether a new revision has had its half of the budget.
+func (s *Step) halfSpent(now time.Time) bool {
 	half := s.Half()
 	return !half.IsZero() && !now.Before(half)
 }

@@ -289,7 +289,7 @@ func (t *transition) proven(state HostState) {
 func (t *transition) probed() {
 	kind := ProbeErrorKindOf(t.o.Err)
 	switch {
-	case t.o.End == EndLost && (!t.s.late(t.o.At) || !t.canGoBack()):
+	case t.o.End == EndLost && (!t.s.halfSpent(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
 	case kind == ProbeStopped:
 		if t.p.stopped(!t.o.Idle); t.s.Pass == PassRoots { // what does not run loads them when it starts

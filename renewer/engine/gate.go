@@ -76,16 +76,16 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || deadline.Over(now) {
 		return renewer.Waiting{}
 	}
-	late := deadline.Near(now)
-	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[late])
-	if late {
+	near := deadline.Near(now)
+	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[near])
+	if near {
 		found = slices.DeleteFunc(found, func(r trust.Refusal) bool { return !e.hurry(r.Verifier) })
 	}
 	if len(found) == 0 {
 		return renewer.Waiting{}
 	}
 	r, end := found[0], deadline.About
-	if late {
+	if near {
 		end = deadline.Last
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)

@@ -135,7 +135,7 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 	return changed
 }
 
-func holders(list []Held) (out []rotation.Holder) {
+func holders(list []Blocker) (out []rotation.Holder) {
 	for _, h := range list {
 		out = append(out, rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Away: h.Lost})
 	}

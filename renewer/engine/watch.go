@@ -246,7 +246,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	res.Waiting = append(slices.Clone(e.traffic.Waits(name)), en.rec.Waits()...)
 	res.Error, res.Hint = r.LastError()
 	switch {
-	case r.Held():
+	case r.GuardBlocked():
 		res.Result = renewer.ResultBlocked
 	case res.Error != "" && !r.Unreached():
 		res.Result = renewer.ResultFailed

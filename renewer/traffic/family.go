@@ -71,7 +71,7 @@ type class int
 
 const (
 	plain    class = iota
-	exempt         // on request, or late: a failure or a pause may not keep it. Or it is on its way besides, or has a room of its own
+	exempt         // on request, or near: a failure or a pause may not keep it. Or it is on its way besides, or has a room of its own
 	midway         // between two generations on another host, so its family has room for it
 	onItsWay       // cannot begin, but is ordered or staged
 	classes
@@ -84,7 +84,7 @@ func (m *member) class() (c class, queued bool) {
 		return onItsWay, m.coming
 	case m.live:
 		return midway, true
-	case m.Rollout.Requested || m.late || m.coming || m.roots:
+	case m.Rollout.Requested || m.near || m.coming || m.roots:
 		return exempt, true
 	}
 	return plain, true
@@ -215,7 +215,7 @@ func (f *family) failing() bool {
 // failure returns the failure that keeps a member from beginning, until an
 // operator asks or what is in place is about to expire; nil: none.
 func (f *family) failure(m *member) *Ended {
-	if !f.failing() || m.late {
+	if !f.failing() || m.near {
 		return nil
 	}
 	since, asked := f.since, m.Rollout.Requested

@@ -43,7 +43,7 @@ type member struct {
 	next   renewer.Next
 	asked  time.Time // see askedAt
 	until  time.Time // when time alone changes what follows from the entry; zero: never
-	late   bool      // what is in place is about to end: order and pace no longer count
+	near   bool      // what is in place is about to end: order and pace no longer count
 	live   bool      // a host is between two generations
 	coming bool      // it is being ordered or staged
 	fresh  bool      // it could begin an activation
@@ -64,7 +64,7 @@ type member struct {
 // observe looks at an entry by itself.
 func (m *member) observe(e Entry) {
 	k, r := e.Conditions, e.Rollout
-	*m = member{Entry: e, side: sideOf(e.Certificate), next: r.Next(e.Certificate, k), asked: askedAt(r), late: k.Late(), offers: m.offers}
+	*m = member{Entry: e, side: sideOf(e.Certificate), next: r.Next(e.Certificate, k), asked: askedAt(r), near: k.NearExpiry(), offers: m.offers}
 	m.until = m.next.Until
 	if m.asked.After(k.Now) { // the clock was ahead
 		m.until = earlier(m.until, m.asked)
@@ -78,7 +78,7 @@ func (m *member) observe(e Entry) {
 			m.proven, m.last = true, later(m.last, s.EndedAt)
 		case s.Pass == renewer.PassRooted && !s.State.Live():
 			m.rooted = true
-		case s.State.Live() && (!m.late || !renewer.Ahead(s.NextAt, k.Now, renewer.BackoffMax)):
+		case s.State.Live() && (!m.near || !renewer.Ahead(s.NextAt, k.Now, renewer.BackoffMax)):
 			m.live = true
 		}
 	}
@@ -270,7 +270,7 @@ func (m *member) reason(shut bool) reason {
 		return paused
 	case g != nil && g.other(m.side):
 		return otherSide
-	case g != nil && g.coming && m.side == clients && !m.late && !m.roots:
+	case g != nil && g.coming && m.side == clients && !m.near && !m.roots:
 		return serversFirst
 	}
 	return free

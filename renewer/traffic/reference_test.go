@@ -201,9 +201,9 @@ type refMove struct {
 	next renewer.Next
 }
 
-// Late reports whether what is in place is about to end, so that order and
+// near reports whether what is in place is about to end, so that order and
 // pace no longer count.
-func (m refMove) late() bool {
+func (m refMove) near() bool {
 	k := m.Conditions
 	return k.Deadline.Near(k.Now)
 }
@@ -273,7 +273,7 @@ func (t *traffic) observe(m refMove) {
 			f.prove(name, s.EndedAt)
 		case s.Pass == renewer.PassRooted && !s.State.Live():
 			f.rooted[name] = true
-		case s.State.Live() && (!m.late() || !renewer.Ahead(s.NextAt, t.now, renewer.BackoffMax)):
+		case s.State.Live() && (!m.near() || !renewer.Ahead(s.NextAt, t.now, renewer.BackoffMax)):
 			t.begun(m)
 		}
 	}
@@ -315,7 +315,7 @@ func (t *traffic) admit(m refMove) (Hold, bool) {
 func (t *traffic) familyFailed(m refMove) Hold {
 	r := m.Rollout
 	for _, e := range sortedEnds(t.family(m.Certificate).failed) {
-		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && askedAt(r).After(e.At) {
+		if e.Certificate == m.Certificate.Name || m.near() || r.Requested && askedAt(r).After(e.At) {
 			continue
 		}
 		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
@@ -361,7 +361,7 @@ func (t *traffic) otherSide(m refMove) Hold {
 }
 
 func (t *traffic) serversFirst(m refMove) Hold {
-	if m.Certificate.PeerGroup == "" || sideOf(m.Certificate) == servers || m.late() || m.rooting() {
+	if m.Certificate.PeerGroup == "" || sideOf(m.Certificate) == servers || m.near() || m.rooting() {
 		return Hold{}
 	}
 	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {
