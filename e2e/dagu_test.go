@@ -190,7 +190,7 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 			if noProcess {
 				left = perWorker
 			}
-			if says := fmt.Sprintf("waits until no tasks of worker %s and processes beside the main one of dagu-worker.service are left (%d now)", worker, left); !strings.Contains(out, says) {
+			if says := fmt.Sprintf("waiting until no tasks of worker %s and child processes of dagu-worker.service are left (%d now)", worker, left); !strings.Contains(out, says) {
 				t.Errorf("renew of busy workers, without %q: %s", says, out)
 			}
 		}

@@ -110,7 +110,7 @@ func whatDockerdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 		says, text string
 		setup      bool // fixes it
 	}{
-		{"must not be restarted: tcp://0.0.0.0:2376 would answer everybody, and without TLS", "{}", true},
+		{"must not be restarted: tcp://0.0.0.0:2376 would accept every client, without TLS", "{}", true},
 		{"would accept clients without a certificate", edit(`"tlsverify": true`, `"tlsverify": false`), true},
 		{"would accept certificates of every public CA", edit(`"tlscacert": "/etc/docker/tls/ca.pem",`, ""), true},
 		{"is empty", "", true},

@@ -184,7 +184,7 @@ func expiredForTheHost(x problem) {
 	if err := x.b.WriteFile(x.t.Context(), date, []byte("#!/bin/sh\nexec /bin/date -d '+1 year' \"$@\"\n"), 0o755); err != nil {
 		x.t.Fatal(err)
 	}
-	x.fails("it ended at", "compare the clocks")
+	x.fails("it expired at", "compare the clocks")
 	if r := x.row("docker@host-b"); r.Status != "blocked" {
 		x.t.Errorf("after the refusal: %+v", r)
 	}

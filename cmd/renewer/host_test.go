@@ -82,7 +82,7 @@ func TestHostCheckAndSetup(t *testing.T) {
 		out, err []string
 		set      int
 	}{
-		{args: []string{"host", "check", "host-b"}, code: 1, out: []string{"-{}\n+{\"tls\": true}\n"}, err: []string{"note: live-restore is switched on", "restarted once", "renewer host setup host-b does this"}},
+		{args: []string{"host", "check", "host-b"}, code: 1, out: []string{"-{}\n+{\"tls\": true}\n"}, err: []string{"note: live-restore will be turned on", "restarted once", "renewer host setup host-b does this"}},
 		{args: []string{"host", "setup", "host-b"}, code: 2, out: []string{"+{\"tls\": true}\n"}, err: []string{"error: do this on host-b? nobody is here to ask", "hint: give --yes"}},
 		{args: []string{"host", "setup", "host-b", "-o", "json"}, code: 2, err: []string{"shows nobody", "give --yes"}},
 		{args: []string{"host", "setup"}, code: 2},

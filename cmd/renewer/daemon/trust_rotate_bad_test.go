@@ -129,7 +129,7 @@ func TestARotationWaitsForThePassphrase(t *testing.T) {
 	w.passes()
 	w.rocky = false
 	v := w.rotation()
-	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "ca-key.next.pem: the passphrase does not open the key") || v.Ends == "" {
+	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "ca-key.next.pem: the passphrase is wrong") || v.Ends == "" {
 		t.Errorf("%+v", v)
 	}
 	w.endsWith("svc", "a b")

@@ -18,7 +18,7 @@ func TestARollbackToADroppedCAIsRefused(t *testing.T) {
 		request renewer.RotateRequest
 		why     string
 	}{
-		"rotated":            {renewer.RotateRequest{}, "which was replaced as the CA of issuer a has replaced and which no ca file has any more"},
+		"rotated":            {renewer.RotateRequest{}, "which issuer a has replaced and which no ca file has any more"},
 		"compromised":        {renewer.RotateRequest{Compromised: true}, "was revoked, because the key of its CA is compromised"},
 		"its key is removed": {renewer.RotateRequest{DestroyOld: true}, "which issuer a has replaced"},
 	} {
