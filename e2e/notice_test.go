@@ -123,7 +123,7 @@ func inTime(t *testing.T) string {
 
 // TestOperatorIsNotifiedInTime: a host's dockerd is stopped, an issuer is stopped,
 // a certificate is replaced by hand. Each is on the page, in the metrics, in an
-// alert and in one message, with the command that helps; and each has ended in
+// alert and in one message, with the command that helps; and each is resolved in
 // all four once it was fixed. That somebody is gone is found by the check:
 // the probe, once an hour, does not run meanwhile.
 func TestOperatorIsNotifiedInTime(t *testing.T) {

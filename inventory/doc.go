@@ -2,7 +2,7 @@
 // place: a record and a row for each certificate, every generation, the
 // history of rollouts, and the append-only log of events. Private keys are in
 // it only sealed, and only as long as their certificate's record needs them; then
-// what is left of them in pages that bbolt has freed has endedwritten.
+// what is left of them in pages that bbolt has freed is overwritten.
 //
 // # Promises
 //

@@ -12,7 +12,7 @@ import (
 // Private keys lie here sealed, for as long as the record of their certificate
 // needs them. Each change of a record is held against that in its own
 // transaction, so a key never outlives the need for it, whatever fails. What is
-// left of it in free pages has endedwritten then: see erase.
+// left of it in free pages is overwritten then: see erase.
 
 const maxKey = 64 << 10 // an RSA-4096 key is 3.2 KiB
 

@@ -200,7 +200,7 @@ func (t *transition) finish() {
 }
 
 // leaveBehind hands hosts that cannot be reached over to work of their own: a
-// rollout has ended when every placement that can be reached is proven or back.
+// rollout ends when every placement that can be reached is proven or back.
 func (t *transition) leaveBehind() {
 	for _, s := range t.r.Steps {
 		if s.State.Over() || !s.unreachable() {

@@ -160,7 +160,7 @@ type Step struct {
 	Workers  []string  `json:"workers,omitempty"`
 	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
 	NextAt   time.Time `json:"next_at,omitzero"`
-	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that has ended
+	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became a final one
 	Error    string    `json:"error,omitempty"`
 	Hint     string    `json:"hint,omitempty"`
 }

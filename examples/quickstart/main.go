@@ -145,7 +145,7 @@ func dial(ctx context.Context, socket string, children ...*child) (*server.Clien
 	}
 }
 
-// watch prints until the time has ended, we are asked to end, or a child dies.
+// watch prints until the time has passed, a signal comes, or a child dies.
 func watch(ctx context.Context, last time.Duration, w *watcher, children ...*child) error {
 	over := make(<-chan time.Time)
 	if last > 0 {

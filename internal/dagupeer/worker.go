@@ -87,7 +87,7 @@ func (r Run) step(ctx context.Context) error {
 	return exec.CommandContext(ctx, "sleep", strconv.FormatFloat(r.Seconds, 'f', -1, 64)).Run()
 }
 
-// set notes how a run is ended; nil: it has ended.
+// set records how to stop a run; nil: it has ended.
 func (w *worker) set(run string, end context.CancelCauseFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -21,7 +21,7 @@ import (
 // key is stored encrypted with the issuer's passphrase. Without one, an
 // encrypted key is refused: it never becomes a plain file by itself.
 //
-// Nothing has endedwritten, and nothing is written unless all of it can be used
+// Nothing is overwritten, and nothing is written unless all of it can be used
 // now. A crash between key and certificate is completed by the same call.
 func Import(cfg Config, certFile, keyFile string, passphrase func() ([]byte, error)) (*Authority, error) {
 	own, err := prepare(cfg)

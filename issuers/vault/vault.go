@@ -13,7 +13,7 @@
 // # Logging in
 //
 // New asks no one. The first order logs in; the token is used until two thirds
-// of its life have ended, then it is renewed, and where that gives no new life
+// of its life have passed, then it is renewed, and where that gives no new life
 // (the token's max TTL, a token that cannot be renewed) renewer logs in again.
 // A 403 is what a token gets that has expired or was revoked, and one that may
 // not do what is asked; servers word it alike. So a token that was good is

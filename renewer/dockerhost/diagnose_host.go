@@ -125,7 +125,7 @@ func environment(c Case) verdict {
 	}
 	if len(found) > 0 {
 		return warn("if it is a client of these files, remove it there (UnsetEnvironment= in a drop-in) and restart the unit",
-			"%s: a client in it may use that instead of the files in %s", strings.Join(found, "; "), c.Placement.Dir)
+			"%s: clients in that unit may use it instead of the files in %s", strings.Join(found, "; "), c.Placement.Dir)
 	}
 	return verdict{}
 }

@@ -33,7 +33,7 @@ type target struct {
 type Seen struct {
 	target
 	renewer.Look
-	moving bool // a rollout was at work on it: what was seen has ended by now, or will be
+	moving bool // a rollout was at work on it: what was seen is out of date by now, or will be
 }
 
 // Placement returns what was looked at.

@@ -96,7 +96,7 @@ func (e *Engine) measure(p pending, in []renewer.Input) {
 // state stays, and the next start does it again.
 func cancelled(o renewer.Outcome) bool { return errors.Is(o.Err, errStopped) }
 
-// ended is reported once a rollout's end is recorded.
+// ended is called once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {
 	if c, ok := e.fleet.Certificate(r.Certificate); ok {
 		e.traffic.End(c.Entry, endOf(r))

@@ -90,7 +90,7 @@ func (s *sim) compare(v renewer.Placement, verifier map[renewer.FileKind][]byte,
 	}
 }
 
-// expired returns who has a certificate loaded that has ended.
+// expired returns who has an expired certificate loaded.
 func (s *sim) expired() (out []string) {
 	for _, p := range s.placements() {
 		leaf, err := pki.DecodeCertificates(s.machine(p.Host).has(p.Certificate)[renewer.FileCert])

@@ -260,7 +260,7 @@ func (e *Engine) working(r *renewer.Rollout) bool {
 	return e.traffic.Working(r.ID)
 }
 
-// outcomeOf reads how an ended rollout ended.
+// outcomeOf reads the result of an ended rollout.
 func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	r, ok, err := e.Store.Rollout(res.Rollout)
 	if err != nil || !ok {

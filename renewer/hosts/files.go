@@ -205,7 +205,7 @@ func (h *Host) dirOf(ctx context.Context, name string, create bool) (Dir, error)
 	return h.transport.OpenDir(ctx, path.Dir(name), create)
 }
 
-// about says what was done to which file, and the hint for what the system
+// about says what was done to which file, and adds a hint for what the system
 // says.
 func (h *Host) about(what, name string, err error) error {
 	if err == nil {

@@ -53,7 +53,7 @@ func (p *peer) verify(served []*x509.Certificate, r renewer.ProbeRequest, name s
 	return nil
 }
 
-// explain says why a peer would refuse the certificate, and the hint.
+// explain says why a peer would refuse the certificate, with a hint.
 func explain(err error, address, name string, leaf *x509.Certificate, now time.Time) error {
 	var wrongName x509.HostnameError
 	var invalid x509.CertificateInvalidError

@@ -68,7 +68,7 @@ type Rotation struct {
 	Said        string        `json:"said,omitempty"`          // what it needs of an operator, as it was last said
 	Listed      bool          `json:"listed,omitempty"`        // the old CA's certificates are all on its last CRL
 	KeyGone     bool          `json:"key_destroyed,omitempty"` // the old key was removed
-	Left        []string      `json:"left,omitempty"`          // what had the old root in its ca file still, when it had ended
+	Left        []string      `json:"left,omitempty"`          // what still had the old root in its ca file when it ended
 }
 
 // KeepUntil is until when the old root is trusted at least; zero where that was

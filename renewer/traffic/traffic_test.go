@@ -103,7 +103,7 @@ func (w *world) checkFamilies(t *rapid.T) {
 	}
 }
 
-// checkRest: when nothing can be done, everything has ended or held back by a
+// checkRest: when nothing can be done, everything has ended, or is held back by a
 // failure of its own entry.
 func (w *world) checkRest(t *rapid.T) {
 	turn := w.decide()

@@ -399,7 +399,7 @@ func TestDirectoryOfTheService(t *testing.T) {
 	}
 }
 
-// What a third user could change is refused, with whom and the hint.
+// What a third user could change is refused, with the user and a hint.
 func TestWayThatOthersCanChange(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
