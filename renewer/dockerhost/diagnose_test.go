@@ -289,7 +289,7 @@ func TestDiagnoseUnitsEnvironment(t *testing.T) {
 	if i < 0 || found[i].Level != renewer.FindingWarn {
 		t.Fatalf("found %+v", found)
 	}
-	const want = "dagster.service (by /etc/default/dagster) sets REQUESTS_CA_BUNDLE=/etc/ssl/x.pem; dagster.service sets CURL_CA_BUNDLE=/etc/ssl/a b.pem: a client"
+	const want = "dagster.service (by /etc/default/dagster) sets REQUESTS_CA_BUNDLE=/etc/ssl/x.pem; dagster.service sets CURL_CA_BUNDLE=/etc/ssl/a b.pem: clients in that unit"
 	if !strings.HasPrefix(found[i].Text, want) || strings.Contains(fmt.Sprintf("%+v", facts), "TOKEN") {
 		t.Errorf("found %q", found[i].Text)
 	}
