@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt strings fuzz bench table weight cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api strings fuzz bench table weight cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ $(GOLANGCI):
 
 strings: ## write the lists of all visible strings again (internal/house/testdata/strings)
 	@$(GO) test -count 1 -run '^TestVisibleStrings$$' ./internal/house -update
+
+api: ## write openapi.json and docs/api.md again, from the routes and the types of the answers
+	@$(GO) test -run '^TestAPIDescriptionIsUpToDate$$' ./renewer/server -args -update
 
 fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(FUZZ) | sort | while IFS=: read -r file func; do \

@@ -143,7 +143,7 @@ func (l *loader) challengeHosts(f *Fleet, issuers []item) {
 	for k := range f.Issuers {
 		if a := f.Issuers[k].ACME; a != nil && a.Challenge.Host != "" {
 			if h, ok := f.Host(a.Challenge.Host); !ok || h.Retired {
-				l.fault(issuers[k].at, "unknown host "+quote(a.Challenge.Host)+" in the challenge of issuer "+quote(f.Issuers[k].Name), l.suggest(a.Challenge.Host, f.hostNames()))
+				l.fault(issuers[k].at, "unknown host "+quote(a.Challenge.Host)+" in the challenge of issuer "+quote(f.Issuers[k].Name), l.suggest(a.Challenge.Host, f.HostNames()))
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,6 +14,16 @@ const (
 	defaultCheck  = "@every 10m"
 	defaultProbe  = "@every 1h"
 )
+
+// readers reads the group whose members may read on the socket. They cannot reach one
+// in the state directory, which is closed to all but its owner.
+func (l *loader) readers(f *Fleet, api settings) {
+	f.SocketGroup = get[string](api, "socket_group")
+	if f.SocketGroup != "" && strings.HasPrefix(f.Socket, f.StateDir+"/") {
+		l.fault(api["socket_group"].at, "the members of socket_group cannot reach the socket "+quote(f.Socket)+" in state_dir",
+			"expected api: {socket: PATH} as well, in a directory that they can enter, such as /run/renewer/renewer.sock")
+	}
+}
 
 // fleet reads the whole document. What it returns is of use only without faults.
 func (l *loader) fleet(root *yaml.Node) *Fleet {
@@ -28,6 +39,7 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 		l.noStateDir(l.locate(root))
 	}
 	f.Socket = socketOf(s)
+	l.readers(f, get[settings](s, "api"))
 	if len(f.Socket) > longestSocket {
 		at := s["state_dir"].at
 		if api := get[settings](s, "api"); api.has("socket") {

@@ -130,7 +130,7 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		Strict: get[bool](s, "strict"), Key: renewer.KeyType(getOr(s, "key", string(renewer.ECDSAP256))), Rekey: getOr(s, "rekey", true),
 		Lifetime: getOr(s, "lifetime", defaultLifetime), Trust: texts(s, "trust"),
 		Window: get[string](s, "window"), PeerGroup: get[string](s, "peer_group"),
-		Position: r.position(d.at),
+		Position: r.position(d.at), From: r.movedFrom(d),
 	}
 	if own := d.extra.has("usages"); !own {
 		c.Usages = d.profile.sorted

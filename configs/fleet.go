@@ -17,12 +17,17 @@ type Fleet struct {
 	Digest   string `json:"-"`          // of the text: the same one resolves to the same fleet
 	StateDir string
 	Socket   string
-	HTTP     struct {
+	// SocketGroup is the name or number of the group whose members may read on the socket.
+	SocketGroup string `json:",omitempty"`
+	HTTP        struct {
 		Listen    string // host:port
 		WebConfig string // Prometheus exporter-toolkit file, or empty
 		// AllowUnauthenticated: other machines may read the port without a
 		// password or a client certificate.
 		AllowUnauthenticated bool `json:",omitempty"`
+		// AllowedHosts are the names by which the port may be asked, besides those
+		// of the loopback and the listening address.
+		AllowedHosts []string `json:",omitempty"`
 		// ExternalURL is where operators reach the page, without a slash at the
 		// end; empty: at Listen.
 		ExternalURL string `json:",omitempty"`

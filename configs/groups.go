@@ -65,7 +65,7 @@ func (g *grouper) resolve(it item, via []string) group {
 	}
 	if good && len(out.hosts) == 0 {
 		out.good = false
-		g.fault(it.at, "group "+quote(it.name)+" has no host", g.suggest(strings.Trim(members[0].value.(string), "*?"), g.fleet.hostNames()))
+		g.fault(it.at, "group "+quote(it.name)+" has no host", g.suggest(strings.Trim(members[0].value.(string), "*?"), g.fleet.HostNames()))
 	}
 	g.found[it.name] = out
 	return out
@@ -99,7 +99,7 @@ func (g *grouper) member(m setting, in []bool, via []string) bool {
 			in[i] = true
 			return true
 		}
-		g.fault(m.at, "unknown host "+quote(text), g.suggest(text, g.fleet.hostNames()))
+		g.fault(m.at, "unknown host "+quote(text), g.suggest(text, g.fleet.HostNames()))
 	}
 	return false
 }
@@ -112,7 +112,8 @@ func (l *loader) unknownGroup(at pos, text string, items []item) {
 	l.fault(at, "unknown group "+quote(text), l.suggest(text, known))
 }
 
-func (f *Fleet) hostNames() []string {
+// HostNames are the names of all hosts.
+func (f *Fleet) HostNames() []string {
 	out := make([]string, len(f.Hosts))
 	for i := range f.Hosts {
 		out[i] = f.Hosts[i].Name

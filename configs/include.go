@@ -75,7 +75,7 @@ func (l *loader) include(s settings) bool {
 
 // included reads one file; nil where that cannot be done.
 func (l *loader) included(f match, keys schema) (settings, sum) {
-	data, err := readRegular(l.disk, f.name, MaxSize)
+	data, err := readFile(l.disk, f.name, MaxSize)
 	if err != nil {
 		expected := "expected a file that renewer may read"
 		if errors.Is(err, fs.ErrNotExist) {

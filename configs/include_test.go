@@ -106,7 +106,7 @@ func TestIncludeIsLookedUpFromTheFileAndAtEachLoad(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		return strings.Join(f.hostNames(), " ")
+		return strings.Join(f.HostNames(), " ")
 	}
 	if got := hosts(); got != "far" {
 		t.Errorf("at first: %s", got)

@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -35,7 +37,7 @@ func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
 func load(path string, reading bool) (*Fleet, error) {
 	data, err := readFile(disk{}, path, MaxSize)
 	if err != nil {
-		return nil, notOpened(err)
+		return nil, notOpened(path, err)
 	}
 	l := &loader{file: path, disk: disk{}, later: notYet, getenv: os.LookupEnv, reading: reading}
 	fleet, err := parse(l, data)
@@ -48,41 +50,37 @@ func load(path string, reading bool) (*Fleet, error) {
 // disk is the file system of this machine, by the paths that people write.
 type disk struct{}
 
-func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
+// Open waits for no other end of a pipe.
+func (disk) Open(name string) (fs.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
 
-// Stat implements fs.StatFS: opening a pipe would wait for its other end.
+// Stat implements fs.StatFS.
 func (disk) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
 // Lstat and ReadLink implement fs.ReadLinkFS.
 func (disk) Lstat(name string) (fs.FileInfo, error) { return os.Lstat(name) }
 func (disk) ReadLink(name string) (string, error)   { return os.Readlink(name) }
 
-// readFile reads a file, and one byte more than most of one that is larger.
+// readFile reads a regular file, and one byte more than most of one that is larger. A pipe
+// or a device would keep its reader waiting.
 func readFile(disk fs.FS, name string, most int) ([]byte, error) {
 	f, err := disk.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var data bytes.Buffer
-	if info, err := f.Stat(); err == nil {
-		data.Grow(int(min(info.Size(), int64(most))) + bytes.MinRead)
+	info, err := f.Stat()
+	if err == nil {
+		err = atomicfile.Regular(info)
 	}
+	if err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	data.Grow(int(min(info.Size(), int64(most))) + bytes.MinRead)
 	_, err = data.ReadFrom(io.LimitReader(f, int64(most)+1))
 	return data.Bytes(), err
-}
-
-// readRegular is readFile for a file that another one names: a pipe or a
-// device would keep its reader waiting.
-func readRegular(disk fs.FS, name string, most int) ([]byte, error) {
-	info, err := fs.Stat(disk, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is not a regular file")
-	}
-	return readFile(disk, name, most)
 }
 
 // reason is what is wrong with a file whose name was said.
@@ -93,11 +91,15 @@ func reason(err error) error {
 	return err
 }
 
-func notOpened(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		err = renewer.WithHint(err, "renewer init writes a fleet file to start from; --config names another one")
+func notOpened(path string, err error) error {
+	hint := ""
+	switch err = reason(err); {
+	case errors.Is(err, os.ErrNotExist):
+		hint = "renewer init writes a fleet file to start from; --config names another one"
+	case errors.Is(err, os.ErrPermission):
+		hint = "where a daemon runs, --socket SOCKET or $RENEWER_SOCKET names its socket, and no fleet file is needed"
 	}
-	return fmt.Errorf("reading the fleet file: %w", err)
+	return renewer.WithHint(fmt.Errorf("read the fleet file %s: %w", path, err), hint)
 }
 
 // Parse reads the content of a fleet file; path is for messages, and where what

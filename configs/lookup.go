@@ -53,7 +53,7 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 }
 
 // RolloutTime returns what a renewal of a certificate of the fleet takes at most.
-func (f *Fleet) RolloutTime(c *renewer.Certificate) time.Duration {
+func (f *Fleet) RolloutTime(c renewer.Certificate) time.Duration {
 	return c.RolloutTime(len(f.entries[c.Entry]))
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 	"renewer/renewer/server"
 )
 
@@ -72,8 +73,10 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 			t.Errorf("%s stands there twice", r.Alert)
 		}
 		seen[r.Alert] = true
-		if s := r.Labels["severity"]; s != "warning" && s != "critical" {
-			t.Errorf("%s: severity %q", r.Alert, s)
+		row, ok := problems.ByAlert(r.Alert)
+		if !ok || r.Labels["severity"] != string(row.Severity) || !strings.HasPrefix(r.Annotations["description"], row.Meaning+".") ||
+			r.Annotations["command"] != labelled.Replace(row.Commands[0]) {
+			t.Errorf("%s is not as the catalogue says: severity %s; description %q; command %q", r.Alert, row.Severity, row.Meaning, labelled.Replace(row.Commands[0]))
 		}
 		for _, key := range []string{"summary", "description", "command"} {
 			if r.Annotations[key] == "" {
@@ -84,44 +87,21 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		if r.Annotations["runbook_url"] != page {
 			t.Errorf("%s: runbook_url %q, want %q", r.Alert, r.Annotations["runbook_url"], page)
 		}
-		text, err := os.ReadFile(filepath.Join("..", page))
-		if err != nil {
+		if _, err := os.Stat(filepath.Join("..", page)); err != nil {
 			t.Error(err)
-			continue
-		}
-		for _, part := range []string{
-			"# " + r.Alert + "\n", "Severity: " + r.Labels["severity"] + ".",
-			"## What it means", "## What it does to services", "## First look", "## Ways out", "## When it resolves",
-		} {
-			if !strings.Contains(string(text), part) {
-				t.Errorf("%s lacks %q", page, part)
-			}
 		}
 	}
-	if len(seen) < 15 {
-		t.Fatalf("%d alerts: the file was not read whole", len(seen))
-	}
-	pages, err := filepath.Glob("../" + runbooks + "/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := os.ReadFile("../" + runbooks + "/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range pages {
-		name := strings.TrimSuffix(filepath.Base(page), ".md")
-		if name == "README" {
-			continue
-		}
-		if !seen[name] {
-			t.Errorf("%s is about no alert", page)
-		}
-		if !strings.Contains(string(index), "("+name+".md)") {
-			t.Errorf("the list of runbooks lacks %s", name)
+	for _, row := range problems.All() {
+		if row.Alert() != "" && !seen[row.Alert()] {
+			t.Errorf("%s has no alert %s", row.ID, row.Alert())
 		}
 	}
 }
+
+// labelled writes the placeholders of a command as an alert has them.
+var labelled = strings.NewReplacer(
+	"{certificate}", "{{ $labels.certificate }}", "{host}", "{{ $labels.host }}", "{issuer}", "{{ $labels.issuer }}", "{channel}", "{{ $labels.channel }}",
+)
 
 // What is asked of Prometheus by rules and dashboard is there to be asked.
 func TestRulesAndDashboardAskForWhatExists(t *testing.T) {
@@ -129,7 +109,7 @@ func TestRulesAndDashboardAskForWhatExists(t *testing.T) {
 	have := exported(t)
 	for _, r := range rules(t) {
 		if r.Record != "" {
-			have[r.Record] = map[string]bool{"certificate": true, "issuer": true, "host": true, "state": true, "status": true}
+			have[r.Record] = map[string]bool{"certificate": true, "issuer": true, "host": true, "state": true, "status": true, "id": true}
 		}
 	}
 	for _, r := range rules(t) {
@@ -301,11 +281,13 @@ func (watched) Rows(_ time.Time, yield func(renewer.Row) bool) error {
 	at := time.Unix(1_800_000_000, 0)
 	yield(renewer.Row{
 		Name: "web", Issuer: "ca", Status: renewer.StatusValid, NotBefore: at, NotAfter: at.Add(time.Hour), RenewAt: at,
-		Hosts: []renewer.HostRow{{Name: "h", State: renewer.HostVerified, Served: "9f", ServedEnd: at, VerifiedAt: at, Matches: true}},
+		Hosts: []renewer.HostRow{{Name: "h", State: renewer.HostVerified, Served: "9f", ServedEnd: at, VerifiedAt: at, DriftedAt: at, OverBudgetAt: at, Matches: true}},
 	})
+	yield(renewer.Row{Name: "app", Issuer: "ca", Status: renewer.StatusBlocked, Hosts: []renewer.HostRow{{Name: "h", State: renewer.HostBlocked}}})
 	return nil
 }
 
+func (watched) RolloutTime(string) time.Duration { return time.Minute }
 func (watched) Issuers() []renewer.IssuerStatus {
 	return []renewer.IssuerStatus{{
 		Name: "ca", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=ca", NotAfter: time.Unix(1_900_000_000, 0)}},
@@ -315,7 +297,9 @@ func (watched) Issuers() []renewer.IssuerStatus {
 
 func (watched) Hosts() []renewer.HostStatus       { return []renewer.HostStatus{{Name: "h", Up: true}} }
 func (watched) Channels() []renewer.ChannelStatus { return []renewer.ChannelStatus{{Name: "ops"}} }
-func (watched) LastCheck() time.Time              { return time.Unix(1_800_000_000, 0) }
+func (watched) Daemon() renewer.DaemonStatus {
+	return renewer.DaemonStatus{LastCheck: time.Unix(1_800_000_000, 0)}
+}
 
 // exported returns what /metrics has: the labels of each name.
 func exported(t *testing.T) map[string]map[string]bool {

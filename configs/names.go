@@ -19,6 +19,7 @@ import (
 // begins with a dot or a dash or holds a slash.
 var (
 	certificateName = pattern.New(`^[a-z0-9][a-z0-9._-]*$`)
+	fullName        = pattern.New(`^[a-z0-9][a-z0-9._-]*(@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?$`)
 	plainName       = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	hostName        = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 	accountName     = pattern.New(`^([A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})$`)

@@ -80,7 +80,10 @@ func (r *resolver) tolerate(d *draft, hosts int) {
 	}}
 	var shut time.Duration
 	if w, ok := r.fleet.windows[c.Window]; ok {
-		shut = w.LongestShut()
+		if _, known := r.shut[c.Window]; !known {
+			r.shut[c.Window] = w.LongestShut()
+		}
+		shut = r.shut[c.Window]
 	}
 	need := like.RolloutTime(hosts)
 	c.Renewal.Lead = like.Lead(outage, need, shut)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"renewer/renewer"
 )
@@ -30,8 +31,10 @@ type resolver struct {
 	layouts  map[*Profile]renewer.Placement // files and modes where only the profile says them
 	count    int                            // of placements
 	own      map[string][]string            // trust of those that trust their issuer alone, by issuer
+	moving   []moving                       // entries that had another name
 	hosts    []*Host                        // of the entry
 	spare    *draft                         // of an entry that is done
+	shut     map[string]time.Duration       // by window, the longest time that it is closed; of those that were asked about
 }
 
 // clientUse is a certificate that a probe presents.
@@ -44,8 +47,8 @@ type clientUse struct {
 func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
-		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, named: get[[]item](s, "groups"),
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.hostNames()},
+		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, shut: map[string]time.Duration{}, named: get[[]item](s, "groups"),
+		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.HostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
 	for i := range f.Profiles {
@@ -89,6 +92,7 @@ func (r *resolver) certificates(list []setting) {
 	}
 	r.presentClients(names)
 	r.peers()
+	r.moves(names)
 	r.fleet.leaveRetired()
 }
 

@@ -31,14 +31,14 @@ var fleetSchema = schema{
 	"store":        soon("store", object("store", storeSchema)),
 }
 
-var apiSchema = schema{"socket": pathOf(false), "socket_group": soon("socket_group", account)}
+var apiSchema = schema{"socket": pathOf(false), "socket_group": account}
 
 var httpSchema = schema{
 	"listen":                textLike(aHostPort, func(s string) bool { return isHostPort(s, 0) }),
 	"web_config":            pathOf(true),
 	"allow_unauthenticated": boolean,
+	"allowed_hosts":         set("names", 1, textLike("a DNS name or an IP address", isAddress)),
 	"external_url":          textLike("an http:// or https:// URL", isPageURL),
-	"allowed_hosts":         soon("allowed_hosts", set("names", 1, textLike("a DNS name or an IP address", isAddress))),
 }
 
 // Bounds of durations. A leaf that lives less than a minute cannot be brought
@@ -78,7 +78,7 @@ var certificateSchema = placementSchema.with(schema{
 	"settle":          duration(0, mostLifetime),
 	"tolerate":        duration(time.Second, mostLifetime),
 	"secret":          soon("secret", template("the name of a Secret", isDNSName)),
-	"moved":           soon("moved", object("moved", schema{"from": named(certificateName, aCertificateName)})),
+	"moved":           readMoved,
 	"dials":           set("addresses", 1, template(aHostPort, func(s string) bool { return isHostPort(s, 1) })),
 	"window":          text("the name of a window"),
 	"override_before": duration(0, mostLifetime),

@@ -45,7 +45,7 @@ func Digest(path string) (string, error) {
 	for _, name := range filesOf(path) {
 		data, err := readFile(disk{}, name, MaxSize)
 		if err != nil {
-			return "", notOpened(err)
+			return "", notOpened(path, err)
 		}
 		sums = append(sums, sha256.Sum256(data))
 	}

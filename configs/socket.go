@@ -3,7 +3,6 @@ package configs
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 )
 
@@ -61,18 +61,15 @@ func placeOf(path string, of func(settings) string) (string, error) {
 // top reads a few keys of a fleet file alone; the whole is decoded where they
 // is not known from the lines, or are not enough.
 func top(path string, keys schema, enough func(settings) bool) (*loader, settings, error) {
-	f, err := os.Open(path)
+	f, err := atomicfile.Open(path)
 	if err != nil {
-		return nil, nil, notOpened(err)
+		return nil, nil, notOpened(path, err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // what can be read once is left for Load
-		return nil, nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
-	}
 	l := &loader{file: path, disk: disk{}}
 	text, plain, err := topLevel(f, keys)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the fleet file: %w", err)
+		return nil, nil, notOpened(path, err)
 	}
 	doc := yaml.Node{Content: []*yaml.Node{{Kind: yaml.MappingNode}}}
 	if plain && (len(text) == 0 || yaml.Unmarshal(text, &doc) == nil) {
@@ -81,7 +78,7 @@ func top(path string, keys schema, enough func(settings) bool) (*loader, setting
 		}
 	}
 	if text, err = os.ReadFile(path); err != nil {
-		return nil, nil, fmt.Errorf("reading the fleet file: %w", err)
+		return nil, nil, notOpened(path, err)
 	}
 	l.faults = nil
 	root := l.document(text)

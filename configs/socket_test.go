@@ -3,10 +3,14 @@ package configs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"renewer/renewer"
 )
 
 func writeFile(t testing.TB, path, text string) string {
@@ -85,7 +89,7 @@ func TestSocketOfSaysWhyThereIsNone(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %s", c.text, socket, err, c.want)
 		}
 	}
-	if _, err := SocketOf(dir); err == nil || !strings.HasSuffix(err.Error(), "is not a regular file") {
+	if _, err := SocketOf(dir); err == nil || !strings.HasSuffix(err.Error(), "not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
 	if _, err := SocketOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
@@ -109,4 +113,13 @@ func BenchmarkSocketOf(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "wall-ms")
+}
+
+// An operator who may not read the fleet file can still ask the daemon.
+func TestUnreadableFleetFileNamesTheSocket(t *testing.T) {
+	t.Parallel()
+	err := notOpened("/etc/renewer/renewer.yaml", &fs.PathError{Op: "open", Path: "/etc/renewer/renewer.yaml", Err: syscall.EACCES})
+	if got := err.Error(); got != "read the fleet file /etc/renewer/renewer.yaml: permission denied" || !strings.Contains(renewer.Hint(err), "--socket SOCKET") {
+		t.Errorf("got %q, hint %q", got, renewer.Hint(err))
+	}
 }

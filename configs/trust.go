@@ -109,7 +109,7 @@ const maxRoots = 4 << 20
 
 func readRoots(disk fs.FS, file string) ([]*x509.Certificate, error) {
 	const should = "put CA certificates into it, in PEM"
-	text, err := readRegular(disk, file, maxRoots)
+	text, err := readFile(disk, file, maxRoots)
 	if err != nil {
 		return nil, renewer.WithHint(fmt.Errorf("the roots in %s cannot be read: %w", file, reason(err)), should+", readable for renewer")
 	}

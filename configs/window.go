@@ -55,12 +55,13 @@ const (
 
 // LongestShut returns the longest time that the window is closed.
 func (w Window) LongestShut() (longest time.Duration) {
-	first := w.after(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) // any time will do
+	wall := w.fields.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) // any time will do
+	first := w.instant(wall)
 	for open, n := first, 0; open.Sub(first) < shutFor && n < shutLooks; n++ {
-		next := w.after(open)
-		if next.IsZero() {
+		if wall = w.fields.Next(wall); wall.IsZero() {
 			return shutFor
 		}
+		next := w.instant(wall)
 		longest = max(longest, next.Sub(open)-w.Duration)
 		open = next
 	}

@@ -127,3 +127,22 @@ func TestParseScheduleNeverPanics(t *testing.T) {
 		}
 	})
 }
+
+func TestWindowKnowsHowLongItIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		spec, zone     string
+		duration, want time.Duration
+	}{
+		{"0 2 * * *", "UTC", 2 * time.Hour, 22 * time.Hour},
+		{"0 2 * * *", "Europe/Paris", 2 * time.Hour, 23 * time.Hour}, // in October
+		{"0 2 * * 1", "UTC", 2 * time.Hour, 7*day - 2*time.Hour},
+		{"0 0 1 * *", "UTC", day, 30 * day},
+		{"*/5 * * 12 *", "UTC", time.Minute, 335*day + 4*time.Minute}, // in a leap year,
+		{"*/10 * * * *", "UTC", 20 * time.Minute, 0},
+	} {
+		if got := window(t, c.spec, c.duration, c.zone).LongestShut(); got != c.want {
+			t.Errorf("%s %s for %s: closed for %s, want %s", c.spec, c.zone, c.duration, got, c.want)
+		}
+	}
+}

@@ -208,7 +208,7 @@ scrape_configs:
 			mends:  func() { run(t, b, "systemctl", "start", "docker.socket", "docker.service") },
 			metric: `renewer_served_matches{certificate="docker@host-b",host="host-b"} 0`, well: `renewer_served_matches{certificate="docker@host-b",host="host-b"} 1`,
 			page:  []string{"docker@host-b", "renewer doctor host-b"},
-			alert: "RenewerServedUnproven", label: "certificate", of: "docker@host-b", first: "renewer verify docker@host-b",
+			alert: "RenewerServedUnproven", label: "certificate", of: "docker@host-b", first: "renewer doctor host-b",
 			message: message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
 			over:    message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
 		},
@@ -229,7 +229,7 @@ scrape_configs:
 					t.Fatal(err)
 				}
 			},
-			// Its window is closed, so an operator has to say so.
+			// Its window is closed, so it needs manual action.
 			mends:  func() { t.Log(o.must("renew", "docker@host-c")) },
 			metric: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 0`, well: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 1`,
 			page:  []string{"docker@host-c", "renewer verify docker@host-c"},
@@ -291,7 +291,7 @@ scrape_configs:
 		t.Errorf("%d messages", n)
 	}
 	for _, text := range channel.texts {
-		if !strings.Contains(text, "look: renewer ") {
+		if !strings.Contains(text, "run: renewer ") {
 			t.Errorf("a message without a command:\n%s", text)
 		}
 		t.Log(text)

@@ -12,6 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"renewer/internal/atomicfile"
 	"renewer/renewer"
 )
 
@@ -101,11 +102,11 @@ func Restore(src, dst string) error {
 	}
 	tmp, err := copyLocked(src, dst)
 	if err != nil {
-		return medium(dst, fmt.Errorf("restore %s to %s: %w", src, dst, err))
+		return medium(dst, fmt.Errorf("restore %s: %w", src, ofBackup(err, src)))
 	}
 	defer func() { _ = os.Remove(tmp) }()
-	if err := checkCopy(tmp, src); err != nil {
-		return fmt.Errorf("restore %s: %w", src, err)
+	if err := checkCopy(tmp); err != nil {
+		return fmt.Errorf("restore %s: %w", src, ofBackup(err, src))
 	}
 	switch err := publish(tmp, dst); {
 	case errors.Is(err, fs.ErrExist):
@@ -124,16 +125,11 @@ func exists(src, dst string) error {
 // copyLocked copies src beside dst and returns the name of the copy. The lock
 // on src keeps out other writers meanwhile.
 func copyLocked(src, dst string) (tmp string, err error) {
-	in, err := os.Open(src)
+	in, err := atomicfile.Open(src)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = in.Close() }()
-	if info, err := in.Stat(); err != nil {
-		return "", err
-	} else if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", src)
-	}
 	if err := lock(in, src, true, time.Second); err != nil {
 		return "", err
 	}
@@ -152,10 +148,10 @@ func copyLocked(src, dst string) (tmp string, err error) {
 }
 
 // checkCopy opens the copy, which migrates it, and checks everything.
-func checkCopy(tmp, src string) error {
+func checkCopy(tmp string) error {
 	i, err := Open(tmp, Options{})
 	if err != nil {
-		return named(err, src)
+		return err
 	}
 	found := i.CheckFull(context.Background())
 	if err := i.Close(); err != nil {
@@ -167,15 +163,18 @@ func checkCopy(tmp, src string) error {
 	return nil
 }
 
-// named makes an error about the copy one about the backup.
-func named(err error, src string) error {
+// ofBackup makes an error about a backup, or about the copy of it, one that goes on after
+// its name, and never advises to move the backup away.
+func ofBackup(err error, src string) error {
 	var schema *SchemaError
 	var bad *DamagedError
-	switch {
+	switch at, ok := errors.AsType[*fs.PathError](err); {
+	case ok && at.Path == src:
+		return at.Err
 	case errors.As(err, &schema):
-		schema.Path = src
+		schema.Path = ""
 	case errors.As(err, &bad):
-		return renewer.WithHint(&DamagedError{Path: src, What: bad.What}, "use an earlier backup")
+		return renewer.WithHint(&DamagedError{What: bad.What}, "name a backup that is whole: renewer backup FILE wrote it")
 	}
 	return err
 }

@@ -20,10 +20,10 @@ import (
 // children are what the test binary does as a process of its own. A child says
 // what it finds on its standard output.
 var children = map[string]func(path string){
-	"hold":   childHold,
-	"commit": childCommit,
-	"limit":  childLimit,
-	"full":   childFull,
+	"hold":    childHold,
+	"commit":  childCommit,
+	"limit":   childLimit,
+	"full":    childFull,
 	"missing": childNobody,
 }
 

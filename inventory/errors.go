@@ -50,7 +50,15 @@ type DamagedError struct {
 	What string
 }
 
-func (e *DamagedError) Error() string { return fmt.Sprintf("inventory %s %s", e.Path, e.What) }
+func (e *DamagedError) Error() string { return subject(e.Path) + " " + e.What }
+
+// subject is the inventory that an error is about; an empty path was said already.
+func subject(path string) string {
+	if path == "" {
+		return "it"
+	}
+	return "inventory " + path
+}
 
 // SchemaError says that the file is of another version than this program.
 type SchemaError struct {
@@ -59,7 +67,7 @@ type SchemaError struct {
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("inventory %s has schema %d, but this renewer supports schemas up to %d", e.Path, e.File, e.Known)
+	return fmt.Sprintf("%s has schema %d, but this renewer supports schemas up to %d", subject(e.Path), e.File, e.Known)
 }
 
 func damaged(path, format string, args ...any) error {

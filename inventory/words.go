@@ -31,4 +31,5 @@ var words = []string{
 	"content", "settles", "unseen",
 	"wait", "why", "since", "until", "asked", "dirs",
 	"role", "activates", "settle", "workers", "names", "ordered", "machine",
+	"drifted_at", "rollout_problem", "gate", "by", "over_budget_at", "lead",
 }

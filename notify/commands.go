@@ -3,6 +3,8 @@ package notify
 import (
 	"slices"
 	"strings"
+
+	"renewer/renewer/problems"
 )
 
 // maxSpelled is how many commands of a kind are spelled out; more become one
@@ -15,12 +17,10 @@ const (
 	anyHost        = "HOST"
 )
 
-// fill puts a problem's names into the command of its kind.
-func fill(command string, k key) string {
-	if k.host == "" {
-		k.host = anyHost
-	}
-	return strings.NewReplacer("{certificate}", k.certificate, "{host}", k.host, "{issuer}", k.issuer).Replace(command)
+// run puts a problem's names into commands. One that needs a name which the
+// problem does not have is left out.
+func run(patterns []string, k key) []string {
+	return problems.Row{Commands: patterns}.Run(problems.Names{Certificate: k.certificate, Host: k.host, Issuer: k.issuer})
 }
 
 // commands returns what helps problems of one kind: a line for each distinct
@@ -46,6 +46,12 @@ func commands(list []Problem, most int) (lines []Command, whole string) {
 	switch {
 	case len(lines) == 0:
 		return nil, ""
+	case len(list) == 1: // its further commands too
+		whole = lines[0].Run
+		for _, command := range list[0].Commands[1:] {
+			lines = append(lines, Command{Run: command})
+		}
+		lines[0].For = nil
 	case len(lines) == 1:
 		whole = lines[0].Run
 	default:
@@ -67,10 +73,16 @@ func commands(list []Problem, most int) (lines []Command, whole string) {
 	return lines, whole
 }
 
-// general is the command of problems of one kind with its placeholder, and
+// general is the first command of problems of one kind with its placeholder, and
 // what that stands for.
 func general(list []Problem) (command string, names []string) {
-	pattern := patternOf(list[0])
+	pattern := ""
+	for _, p := range patterns(list[0]) { // the one that list[0].Command was made of
+		if filled := run([]string{p}, list[0].key()); len(filled) == 1 {
+			pattern = p
+			break
+		}
+	}
 	of := func(t Problem) string { return t.Certificate }
 	if strings.Contains(pattern, "{host}") {
 		of = func(t Problem) string { return t.Host }
@@ -80,15 +92,7 @@ func general(list []Problem) (command string, names []string) {
 			names = append(names, n)
 		}
 	}
-	return fill(pattern, key{certificate: anyCertificate, host: anyHost}), names
-}
-
-func patternOf(t Problem) string {
-	k, ok := kinds[t.Kind]
-	if !ok {
-		return notices[t.Kind].command
-	}
-	return k.pattern(!t.Until.IsZero())
+	return run([]string{pattern}, key{certificate: anyCertificate, host: anyHost, issuer: list[0].Issuer})[0], names
 }
 
 // says reports whether a command names what it is for as a word of its own.

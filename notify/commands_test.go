@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 var update = flag.Bool("update", false, "write testdata/messages anew")
@@ -32,7 +33,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}
 	two := append(many(renewer.EventUnreachable, 2, "no answer from "), event(renewer.EventUnreachable, "web", "host-001"))
 	late := event(renewer.EventExpiring, "web", "") // says when, and not only why
-	late.Message, late.Error = "it ends in 3 d, at 2026-11-25T05:00:00Z, and its renewal is not finished: 2 attempts failed", "issue web: no login"
+	late.Message, late.Error = "expires at 2026-11-25T05:00:00Z; its renewal is not done: 2 attempts failed", "issue web: no login"
 	issuers := []renewer.Event{{Type: renewer.EventIssuerDown, Issuer: "ca-1", Error: "no answer"}, {Type: renewer.EventIssuerDown, Issuer: "ca-2", Error: "no login"}}
 	for _, c := range []struct {
 		name   string
@@ -51,8 +52,14 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := story(t, c.events...)
+			for _, over := range s.ended() { // a message opened it
+				over.Told = true
+				s.over[over.key()] = over
+			}
 			s.compose("ops", DefaultPace, start.Add(time.Hour))
 			m := s.outbox.Message
+			facts(start.Add(5*24*time.Hour))().add(&m, start.Add(time.Hour))
+			m = m.asOf(start.Add(time.Hour))
 			if err := DefaultTemplate.render(&m); err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +95,7 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 				if !strings.Contains(string(text), `"command":"renewer `) || whose != "" && !says(item.Command, whose) {
 					t.Errorf("%s", text)
 				}
-				if !strings.Contains(m.Text, "look: "+strings.Join(strings.Fields(item.Command)[:2], " ")) {
+				if !strings.Contains(m.Text, "run: "+strings.Join(strings.Fields(item.Command)[:2], " ")) {
 					t.Errorf("the text does not name %s", item.Command)
 				}
 			}
@@ -99,25 +106,52 @@ func TestMessagesNameEveryCommand(t *testing.T) {
 	}
 }
 
-// Every kind of problem and every notice has a command, whatever its event
-// names.
+// Every kind of problem is in the catalogue of problems, and it and every notice
+// has a command, also once it is resolved.
 func TestEveryKindHasACommand(t *testing.T) {
 	t.Parallel()
-	for typ, k := range kinds {
-		if k.means == "" || k.pattern(false) == "" || k.pattern(true) == "" {
-			t.Errorf("%s: %+v", typ, k)
+	check := func(p Problem, severity bool) {
+		t.Helper()
+		describe(&p)
+		if p.Means == "" || p.Command == "" || strings.ContainsAny(p.Command, "{}") || severity != (p.Severity != "" && p.Runbook != "") {
+			t.Errorf("%+v", p)
 		}
 	}
-	for typ, k := range notices {
-		s := newState(0)
-		s.take(renewer.Event{Seq: 1, Type: typ, Certificate: "web", Issuer: "web", Time: start}, map[renewer.EventType]bool{typ: true}, start)
-		if len(s.notes) != 1 || s.notes[0].Command == "" || !strings.Contains(s.notes[0].Command, "web") || k.means == "" {
-			t.Errorf("%s: %+v", typ, s.notes)
+	for typ := range kinds {
+		_, opened := problems.ByEvent(string(typ))
+		k, _ := opens(renewer.Event{Type: typ, Certificate: "web", Host: "host-a", Issuer: "ca"})
+		p := Problem{Kind: k.kind, Certificate: k.certificate, Host: k.host, Issuer: k.issuer}
+		check(p, opened)
+		p.Until = start
+		check(p, opened)
+		if describe(&p); strings.HasPrefix(p.Command, "renewer renew") {
+			t.Errorf("%s: nothing is to be renewed once it is resolved: %q", typ, p.Command)
 		}
 	}
-	for _, k := range []kind{kinds[renewer.EventExpired], kinds[renewer.EventExpiring]} {
-		if strings.Contains(k.pattern(true), "renew renew") || !strings.HasPrefix(k.pattern(true), "renewer show") {
-			t.Errorf("once it is over nobody has to renew: %q", k.pattern(true))
+	for typ := range notices {
+		if p := (Problem{Kind: typ, Certificate: "web", Issuer: "ca"}); kinds[typ] == (kind{}) {
+			describe(&p)
+			if p.Severity != "" || p.Command == "" || p.Means == "" {
+				t.Errorf("%+v", p)
+			}
+		}
+	}
+}
+
+// What the catalogue says opens a problem does so here, and nothing else.
+func TestEventsOpenWhatTheCatalogueSays(t *testing.T) {
+	t.Parallel()
+	for _, row := range problems.All() {
+		for _, typ := range row.Events {
+			k, ok := opens(renewer.Event{Type: renewer.EventType(typ), Certificate: "web", Host: "host-a", Issuer: "ca", Error: "x"})
+			if _, notice := notices[renewer.EventType(typ)]; !notice && (!ok || rowOf(k.kind).ID != row.ID) {
+				t.Errorf("%s opens %s here, and %s by the catalogue", typ, rowOf(k.kind).ID, row.ID)
+			}
+		}
+	}
+	for typ := range kinds {
+		if row, ok := problems.ByEvent(string(typ)); !ok {
+			t.Errorf("%s is a problem here, and not in the catalogue (%s)", typ, row.ID)
 		}
 	}
 }

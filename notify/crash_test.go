@@ -20,6 +20,8 @@ import (
 // ledger is a receiver that keeps each message on disk before it says yes.
 type ledger string
 
+func (ledger) Check(context.Context, bool) error { return nil }
+
 func (l ledger) Send(_ context.Context, m Message) error {
 	f, err := os.OpenFile(string(l), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -72,7 +74,7 @@ func die() {
 	select {}
 }
 
-// mortal is the process that tells what the log has, and dies at save N ("N"
+// mortal is the process that sends what the log has, and dies at save N ("N"
 // before it, "-N" after it; 0: never).
 func mortal(dir, at string) {
 	n, _ := strconv.Atoi(at)

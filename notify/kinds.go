@@ -2,91 +2,84 @@ package notify
 
 import (
 	"cmp"
+	"sync"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
-// A kind of problem. Its name is the word of the fleet file that asks for it.
+// A kind of problem. Its name is the word of the fleet file that asks for it;
+// severity, meaning, commands and runbook are in the catalogue of problems.
 type kind struct {
-	means   string
-	command string // what helps; {certificate} and {host} are replaced
-	after   string // what to look at once it is over, where that is something else
-	// brief: one that is over before anybody was told is not worth a message.
-	// Of the others people want to know even then: somebody replaced a file.
+	is string // in a title, after the name
+	// brief: one that is over before a message is not worth one. The others are
+	// worth a notice even then: a file was replaced by hand.
 	brief bool
 	// again: each further event is news; of the others it is a repeat.
 	again bool
-	rank  int // the worst first
-}
-
-// pattern is the command with its placeholders.
-func (k kind) pattern(over bool) string {
-	if over && k.after != "" {
-		return k.after
-	}
-	return k.command
 }
 
 var kinds = map[renewer.EventType]kind{
-	renewer.EventExpired: {
-		means: "what is in place has ended: clients refuse it", command: "renewer renew {certificate}", after: "renewer show {certificate}", rank: 1,
-	},
-	renewer.EventRestoreFailed: {
-		means:   "a rollout failed, and putting the previous certificate back failed too: the service may be down",
-		command: "renewer doctor {host}", rank: 2,
-	},
-	renewer.EventRolloutBlocked: {
-		means:   "a rollout has stopped and only a person can go on; what was in place before still is",
-		command: "renewer show {certificate}", rank: 3,
-	},
-	renewer.EventRolledBack: {
-		means:   "the new certificate was not proven in time, so the previous one was put back and is served",
-		command: "renewer show {certificate}", rank: 4,
-	},
-	renewer.EventExpiring: {
-		means:   "the end comes near and its renewal is not done",
-		command: "renewer renew {certificate}", after: "renewer show {certificate}", again: true, rank: 5,
-	},
-	renewer.EventRenewalFailed: {
-		means:   "a new certificate could not be had or brought to its host; it is tried again by itself, and what is in place stays",
-		command: "renewer show {certificate}", brief: true, rank: 6,
-	},
-	renewer.EventIssuerDown: {
-		means: "the issuer does not answer as it should: nothing can be renewed there", command: "renewer check --online", brief: true, rank: 7,
-	},
-	renewer.EventCARotationWaiting: {
-		means:   "the CA of an issuer is being replaced, and that needs manual action; nothing is refused meanwhile",
-		command: "renewer ca show {issuer}", rank: 8,
-	},
-	renewer.EventDrifted: {
-		means:   "something else is there or served than renewer put in place; it is put right as soon as it may be (renewer status says what it waits for)",
-		command: "renewer verify {certificate}", rank: 9,
-	},
-	renewer.EventUnreachable: {
-		means:   "nobody can see what is served there: the host or the service does not answer",
-		command: "renewer doctor {host}", brief: true, rank: 10,
-	},
+	renewer.EventExpired:           {is: "expired"},
+	renewer.EventRestoreFailed:     {is: "not restored"},
+	renewer.EventRolloutBlocked:    {is: "blocked"},
+	renewer.EventRolledBack:        {is: "rolled back"},
+	renewer.EventExpiring:          {is: "expiring", again: true},
+	renewer.EventRenewalFailed:     {is: "not renewed", brief: true},
+	renewer.EventIssuerDown:        {is: "down", brief: true},
+	renewer.EventCARotationWaiting: {is: "CA rotation blocked"},
+	renewer.EventDrifted:           {is: "drifted"},
+	renewer.EventUnreachable:       {is: "unreachable", brief: true},
 }
 
-// notices have no end; each is told once.
-var notices = map[renewer.EventType]kind{
-	renewer.EventIssueWarning: {means: "the issuer gave something else than was asked for", command: "renewer show {certificate}"},
-	renewer.EventOrderWaiting: {means: "an order waits for the issuer to sign it, for as long as that takes", command: "renewer show {certificate}"},
-	renewer.EventRolloutDone:  {means: "a rollout is done and proven", command: "renewer show {certificate}"},
-	renewer.EventRecovered:    {means: "it is served as it should be again", command: "renewer verify {certificate}"},
-
-	renewer.EventLifetimeTooShort: {
-		means: "the issuer gave less than a tenth of the lifetime that was asked for", command: "renewer show {certificate}",
-	},
-	renewer.EventBudgetExceeded: {
-		means: "a service was away for longer than its restart budget", command: "renewer history {certificate} --since 24h",
-	},
-	renewer.EventCARotationStarted: {means: "the CA of an issuer is being replaced", command: "renewer ca show {issuer}"},
-	renewer.EventCARotationDone:    {means: "the CA of an issuer was replaced", command: "renewer ca show {issuer}"},
-	renewer.EventRevoked:           {means: "a certificate was revoked at its issuer", command: "renewer show {certificate}"},
+// notices are for information, once each. Those without a text here are in the
+// catalogue of problems.
+var notices = map[renewer.EventType]problems.Row{
+	renewer.EventBudgetExceeded:    {},
+	renewer.EventIssueWarning:      {Meaning: "The issuer issued something else than was requested", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventOrderWaiting:      {Meaning: "The issuer has an order and has not signed it yet; renewer waits for it", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventRolloutDone:       {Meaning: "A rollout is done and proven", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventRecovered:         {Meaning: "The service serves the right certificate again", Commands: []string{"renewer verify {certificate}"}},
+	renewer.EventLifetimeTooShort:  {Meaning: "The issuer gave less than a tenth of the requested lifetime", Commands: []string{"renewer show {certificate}"}},
+	renewer.EventCARotationStarted: {Meaning: "The replacement of a CA has started", Commands: []string{"renewer ca show {issuer}"}},
+	renewer.EventCARotationDone:    {Meaning: "The CA of an issuer was replaced", Commands: []string{"renewer ca show {issuer}"}},
+	renewer.EventRevoked:           {Meaning: "A certificate was revoked at its issuer", Commands: []string{"renewer show {certificate}"}},
 }
 
-// Usual are the events of a channel that names none: what a person would act on.
+// rowOf returns what the catalogue says of a kind.
+func rowOf(k renewer.EventType) problems.Row {
+	if row, ok := problems.ByEvent(string(k)); ok {
+		return row
+	}
+	return notices[k]
+}
+
+// describe says what the catalogue knows of a problem. It is done when a message
+// is made, so that what an older version kept has today's words.
+func describe(t *Problem) { t.is(rowOf(t.Kind)) }
+
+func (t *Problem) is(row problems.Row) {
+	t.Means, t.Runbook, t.Commands = row.Meaning, row.Runbook, run(patterns(*t), t.key())
+	if t.Command = ""; len(t.Commands) > 0 {
+		t.Command = t.Commands[0]
+	}
+	if _, ok := kinds[t.Kind]; ok && row.Severity != "" {
+		t.Severity = string(row.Severity)
+	}
+}
+
+// patterns are the commands of a problem with placeholders, to run first to last.
+func patterns(t Problem) []string {
+	switch {
+	case t.Until.IsZero():
+		return rowOf(t.Kind).Commands
+	case t.Issuer != "":
+		return []string{"renewer status"}
+	}
+	return []string{"renewer show {certificate}"}
+}
+
+// Usual are the events of a channel that names none: all problems.
 var Usual = []renewer.EventType{
 	renewer.EventExpired, renewer.EventRestoreFailed, renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventExpiring,
 	renewer.EventRenewalFailed, renewer.EventIssuerDown, renewer.EventCARotationWaiting,
@@ -99,8 +92,17 @@ type key struct {
 	certificate, host, issuer string
 }
 
+// ranks orders kinds of problems, the worst first.
+var ranks = sync.OnceValue(func() map[renewer.EventType]int {
+	out := map[renewer.EventType]int{}
+	for k := range kinds {
+		out[k] = problems.Rank(rowOf(k).ID)
+	}
+	return out
+})
+
 func (k key) compare(o key) int {
-	return cmp.Or(cmp.Compare(kinds[k.kind].rank, kinds[o.kind].rank), cmp.Compare(k.kind, o.kind),
+	return cmp.Or(cmp.Compare(ranks()[k.kind], ranks()[o.kind]), cmp.Compare(k.kind, o.kind),
 		cmp.Compare(k.issuer, o.issuer), cmp.Compare(k.certificate, o.certificate), cmp.Compare(k.host, o.host))
 }
 
@@ -124,7 +126,7 @@ func opens(e renewer.Event) (k key, ok bool) {
 	return k, ok
 }
 
-// ends reports whether a problem is over because of an event.
+// ends reports whether an event closes a problem.
 func ends(e renewer.Event, t Problem) bool {
 	if e.Type == renewer.EventIssuerUp {
 		return t.Kind == renewer.EventIssuerDown && t.Issuer == e.Issuer
@@ -162,7 +164,7 @@ func ends(e renewer.Event, t Problem) bool {
 	case renewer.EventRestored:
 		return t.Kind == renewer.EventRestoreFailed && here
 	case renewer.EventRecovered:
-		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable)
+		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable || t.Kind == renewer.EventRestoreFailed)
 	case renewer.EventDrifted:
 		return here && t.Kind == renewer.EventUnreachable // it could be looked at
 	case renewer.EventExpired:

@@ -99,11 +99,18 @@ func (m *memory) SaveChannel(name string, state []byte) error {
 	return nil
 }
 
+// unchecked is what senders of tests have no need of.
+type unchecked struct{}
+
+func (unchecked) Check(context.Context, bool) error { return nil }
+
 // inbox is who gets the messages; fail may refuse one.
 type inbox struct {
+	unchecked
 	mu   sync.Mutex
 	got  []Message
 	fail func(try int) error
+	seen func(Message) // every attempt
 	try  int
 }
 
@@ -111,6 +118,9 @@ func (i *inbox) Send(_ context.Context, m Message) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.try++
+	if i.seen != nil {
+		i.seen(m)
+	}
 	if i.fail != nil {
 		if err := i.fail(i.try); err != nil {
 			return err

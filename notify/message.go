@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -23,21 +24,27 @@ import (
 // and programs get it as JSON.
 type Message struct {
 	// ID is the same for every try of one message, and for no other message:
-	// who has seen it before has this message already.
+	// a receiver that has seen it has this message already.
 	ID       string    `json:"id"`
 	Channel  string    `json:"channel"`
-	Time     time.Time `json:"time"` // when it was made
+	Fleet    string    `json:"fleet"`    // whose certificates
+	Severity string    `json:"severity"` // of the worst problem in Open; info where there is none
+	Time     time.Time `json:"time"`     // when it was made
 	Title    string    `json:"title"`
 	Text     string    `json:"text"`
-	Open     []Problem `json:"open"`     // new, or worse than before
-	Resolved []Problem `json:"resolved"` // over
-	Notices  []Problem `json:"notices"`  // for information
-	More     int       `json:"more"`     // problems that were left out of the three lists, for their number
-	Test     bool      `json:"test,omitempty"`
+	Page     string    `json:"page,omitempty"` // the status page
+	Open     []Problem `json:"open"`           // new, or worse than before
+	Resolved []Problem `json:"resolved"`       // opened by an earlier message
+	Notices  []Problem `json:"notices"`        // for information
+	More     int       `json:"more"`           // problems that were left out of the three lists, for their number
+	// Remaining is how many problems are open after this message, those in Open
+	// included.
+	Remaining int  `json:"remaining"`
+	Test      bool `json:"test,omitempty"`
 }
 
 // plain is the message without what hosts and issuers may have put into it to
-// steer who shows it.
+// steer a terminal or a page.
 func (m Message) plain() Message {
 	m.Title, m.Text = plaintext.Short(plaintext.Text(m.Title)), plaintext.Short(plaintext.Text(m.Text))
 	for _, list := range []*[]Problem{&m.Open, &m.Resolved, &m.Notices} {
@@ -82,8 +89,13 @@ func (m *Message) cap() {
 
 // Section is the problems of one kind, as a template shows them.
 type Section struct {
-	Kind  renewer.EventType
-	Means string
+	Kind     renewer.EventType
+	Severity string
+	What     string // in a few words, such as "3 certificates expired"
+	Means    string
+	Page     string // address of the page that shows them all
+	Runbook  string // address of the runbook, or its name where no page is served
+
 	Items []Problem // the first of them
 	Count int
 	More  int // Count without Items
@@ -108,17 +120,28 @@ type view struct {
 	Problems, Ended, News []Section
 }
 
+// Label says in capitals how urgent the message is.
+func (v view) Label() string {
+	switch {
+	case v.Test:
+		return "TEST"
+	case len(v.Problems) == 0 && len(v.Ended) > 0:
+		return "RESOLVED"
+	}
+	return strings.ToUpper(string(v.level()))
+}
+
 // detail is how much of a message its text shows. What does not fit is shown
 // with less: a command that helps is worth more than the tenth error.
 type detail struct{ items, field, names int }
 
-var details = []detail{{10, maxField, 50}, {5, 200, 30}, {2, 120, 10}, {1, 80, 3}}
+var details = []detail{{10, maxField, 10}, {5, 200, 10}, {2, 120, 10}, {1, 80, 3}}
 
 func sections(list []Problem, d detail) (out []Section) {
 	by := map[renewer.EventType][]Problem{}
 	for _, t := range list {
 		if by[t.Kind] == nil {
-			out = append(out, Section{Kind: t.Kind, Means: t.Means})
+			out = append(out, Section{Kind: t.Kind, Severity: t.Severity, Means: t.Means, Runbook: cmp.Or(t.RunbookURL, t.Runbook)})
 		}
 		by[t.Kind] = append(by[t.Kind], t)
 	}
@@ -132,6 +155,10 @@ func sections(list []Problem, d detail) (out []Section) {
 		}
 		s.Count, s.More = len(all), len(all)-len(s.Items)
 		s.Commands, s.Command = commands(all, d.names)
+		s.What, s.Page = what(all), all[0].Page
+		if slices.ContainsFunc(all, func(t Problem) bool { return t.Page != s.Page }) {
+			s.Page = ""
+		}
 	}
 	return out
 }
@@ -140,9 +167,41 @@ func sections(list []Problem, d detail) (out []Section) {
 var defaultText string
 
 var functions = template.FuncMap{
-	"name": name,
-	"word": func(k renewer.EventType) string { return strings.ReplaceAll(string(k), "_", " ") },
-	"when": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"name":  name,
+	"word":  word,
+	"when":  when,
+	"span":  func(from, to time.Time) string { return cmp.Or(renewer.Span(to.Sub(from)), "less than 1 s") },
+	"upper": strings.ToUpper,
+}
+
+func word(k renewer.EventType) string { return strings.ReplaceAll(string(k), "_", " ") }
+
+func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// what says in a few words what is wrong.
+func what(list []Problem) string {
+	is := kinds[list[0].Kind].is
+	if is == "" {
+		is = word(list[0].Kind)
+	}
+	if len(list) == 1 {
+		return name(list[0]) + " " + is
+	}
+	noun, of, hosts := "certificate", map[string]bool{}, map[string]bool{}
+	for _, t := range list {
+		if t.Issuer != "" {
+			noun = "issuer"
+		}
+		of[t.Certificate+t.Issuer], hosts[t.Host] = true, true
+	}
+	delete(hosts, "")
+	switch {
+	case len(of) == 1 && len(hosts) < 2:
+		return name(Problem{Certificate: list[0].Certificate, Issuer: list[0].Issuer}) + " " + is
+	case len(of) == 1:
+		return fmt.Sprintf("%s on %d hosts %s", list[0].Certificate, len(hosts), is)
+	}
+	return fmt.Sprintf("%d %ss %s", len(of), noun, is)
 }
 
 // name says whose problem it is.

@@ -6,18 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"renewer/renewer"
 )
 
-// Sender brings a message to people or to a program. It is given a deadline,
+// Sender sends messages through one service. It is given a deadline,
 // follows no redirect and reads no more of an answer than it needs. An error
 // shows no secret; it may carry a hint and the time to wait (renewer.Error).
 // The same message is sent again after an error and after a crash.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
+	// Check looks whether it could send: at its files and, with reach, at the
+	// way to where messages go. It sends nothing.
+	Check(ctx context.Context, reach bool) error
 }
 
 // Store is the log and what the channels know of it. A state is saved whole or
@@ -44,10 +48,11 @@ type Channel struct {
 	Template Template // the zero value is the default
 }
 
-// Config is what a Notifier works with. Sent, Log and Pace may be left out.
+// Config is what a Notifier works with. All but Store may be left out.
 type Config struct {
 	Store Store
-	Sent  func(channel string, err error) // told of every try; returns at once
+	Facts func() Facts                    // asked once a message
+	Sent  func(channel string, err error) // called after every attempt; returns at once
 	Log   *slog.Logger
 	Pace  Pace
 }
@@ -67,6 +72,9 @@ type Notifier struct {
 func New(c Config) *Notifier {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Facts == nil {
+		c.Facts = func() Facts { return Facts{} }
 	}
 	if c.Sent == nil {
 		c.Sent = func(string, error) {}
@@ -124,7 +132,7 @@ func (n *Notifier) Set(channels []Channel) {
 }
 
 // forget removes the states of channels that are in the fleet file no more:
-// who comes back a year later begins anew.
+// one that is back a year later starts at the end of the log.
 func (n *Notifier) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -167,7 +175,7 @@ func (n *Notifier) Begin() error {
 	return nil
 }
 
-// Once tells now, with one try a channel, what the log has: for a pass without
+// Once sends now, with one attempt a channel, what the log has: for a pass without
 // a daemon, after it.
 func (n *Notifier) Once() {
 	var g sync.WaitGroup
@@ -184,10 +192,11 @@ func (n *Notifier) Test(ctx context.Context, name string) error {
 	channels := n.known()
 	i := slices.IndexFunc(channels, func(c Channel) bool { return c.Name == name })
 	if i < 0 {
-		return renewer.WithHint(fmt.Errorf("the fleet file has no channel %s", name), "its channels are under notify:")
+		return renewer.WithHint(fmt.Errorf("the fleet file has no channel %s", name), n.channelsHint())
 	}
-	w := n.worker(channels[i])
-	if err := w.send(ctx, TestMessage(name, time.Now())); err != nil {
+	w, m := n.worker(channels[i]), TestMessage(name, time.Now())
+	n.Facts().add(&m, m.Time)
+	if err := w.send(ctx, m); err != nil {
 		return fmt.Errorf("send through channel %s: %w", name, err)
 	}
 	n.mu.Lock()
@@ -219,7 +228,7 @@ func (n *Notifier) Status() ([]renewer.ChannelStatus, error) {
 	return out, nil
 }
 
-// Live says how each channel at work stands, from memory: for who asks often.
+// Live says how each channel at work stands, from memory: for frequent calls.
 // One that has not read its state yet is left out.
 func (n *Notifier) Live() []renewer.ChannelStatus {
 	n.mu.Lock()
@@ -233,6 +242,18 @@ func (n *Notifier) Live() []renewer.ChannelStatus {
 		}
 	}
 	return out
+}
+
+// channelsHint names the channels that there are.
+func (n *Notifier) channelsHint() string {
+	var names []string
+	for _, c := range n.known() {
+		names = append(names, c.Name)
+	}
+	if len(names) == 0 {
+		return "add one under notify: in the fleet file"
+	}
+	return "its channels: " + strings.Join(names, ", ")
 }
 
 func (n *Notifier) known() []Channel {

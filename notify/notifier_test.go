@@ -30,9 +30,10 @@ func wait(d time.Duration) {
 	synctest.Wait()
 }
 
-// What was put right before anybody heard of it is told with what it was: a
-// certificate that somebody replaced by hand is worth a question.
-func TestWhatIsOverBeforeItWasToldSaysWhatItWas(t *testing.T) {
+// A problem that came and went between two messages is a notice with what it was: it
+// was never opened, so it is not resolved either, and yet a certificate that was
+// replaced by hand is worth a question.
+func TestProblemBetweenTwoMessagesIsANotice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		box := &inbox{}
@@ -41,16 +42,16 @@ func TestWhatIsOverBeforeItWasToldSaysWhatItWas(t *testing.T) {
 		log.add(event(renewer.EventVerified, "web", "host-a"))
 		wait(time.Minute)
 		got := box.messages()
-		if len(got) != 1 || len(got[0].Resolved) != 1 {
-			t.Fatalf("%d messages", len(got))
+		if len(got) != 1 || len(got[0].Resolved)+len(got[0].Open) != 0 || len(got[0].Notices) != 1 || got[0].Severity != "info" {
+			t.Fatalf("%+v", got)
 		}
-		if text := got[0].Text; !strings.Contains(text, "it was: it is drifted") || !strings.Contains(text, "look: renewer verify web") {
+		if text := got[0].Text; !strings.Contains(text, "error: it is drifted") || !strings.Contains(text, "run: renewer show web") || !strings.Contains(text, " to 2000-01-01") {
 			t.Errorf("the message does not say what was wrong:\n%s", text)
 		}
 	})
 }
 
-// Nobody is told that the coming end is resolved because the end has come.
+// A certificate that expires does not resolve that it was about to.
 func TestExpiredDoesNotResolveExpiring(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -82,7 +83,7 @@ func TestAFleetIsOneMessage(t *testing.T) {
 			t.Fatalf("%d messages, the first with %d", len(got), len(got[0].Open))
 		}
 		m := got[0]
-		if m.Title != "renewer: rollout blocked: 200" || !strings.Contains(m.Text, "and 190 more") || !strings.Contains(m.Text, "docker@host-000: it is rollout_blocked") ||
+		if m.Title != "WARNING: 200 certificates blocked" || !strings.Contains(m.Text, "and 190 more") || !strings.Contains(m.Text, "- docker@host-000\n  error: it is rollout_blocked") ||
 			!strings.Contains(m.Text, "hint: look at docker@host-000") || len(m.Text) > maxText {
 			t.Errorf("%s\n%s", m.Title, m.Text)
 		}
@@ -97,7 +98,7 @@ func TestAFleetIsOneMessage(t *testing.T) {
 			log.add(event(renewer.EventRolloutDone, fmt.Sprintf("docker@host-%03d", i), ""))
 		}
 		wait(time.Hour)
-		if got = box.messages(); len(got) != 2 || len(got[1].Resolved) != 200 || got[1].Title != "renewer: resolved: rollout blocked: 200" {
+		if got = box.messages(); len(got) != 2 || len(got[1].Resolved) != 200 || got[1].Title != "RESOLVED: 200 certificates blocked" {
 			t.Fatalf("%d messages, the last %q", len(got), got[len(got)-1].Title)
 		}
 	})
@@ -208,7 +209,7 @@ func TestChannelsComeStayAndGo(t *testing.T) {
 		}
 		log.add(event(renewer.EventRolloutBlocked, "a", ""))
 		wait(5 * time.Second)
-		n.Set(ops) // before anything was told
+		n.Set(ops) // before any message
 		wait(time.Minute)
 		log.add(event(renewer.EventRolloutBlocked, "b", ""))
 		n.Stop()
@@ -280,11 +281,14 @@ func TestSavesAreFew(t *testing.T) {
 	})
 }
 
-type panicking struct{}
+type panicking struct{ unchecked }
 
 func (panicking) Send(context.Context, Message) error { panic("hunter2") }
 
-type slow struct{ n *int }
+type slow struct {
+	unchecked
+	n *int
+}
 
 func (s slow) Send(ctx context.Context, _ Message) error {
 	<-ctx.Done()
@@ -307,7 +311,7 @@ func TestABadChannelStaysAlone(t *testing.T) {
 				counted[ch]++
 			}
 		}})
-		n.Set([]Channel{{Name: "panics", Sender: panicking{}}, {Name: "hangs", Sender: slow{&tries}}, {Name: "works", Sender: box}})
+		n.Set([]Channel{{Name: "panics", Sender: panicking{}}, {Name: "hangs", Sender: slow{n: &tries}}, {Name: "works", Sender: box}})
 		wait(2 * time.Second)
 		log.add(event(renewer.EventRolloutBlocked, "a", ""))
 		wait(5 * time.Minute)
@@ -322,7 +326,7 @@ func TestABadChannelStaysAlone(t *testing.T) {
 	})
 }
 
-func TestOnceTellsWithoutWaiting(t *testing.T) {
+func TestOnceSendsWithoutWaiting(t *testing.T) {
 	t.Parallel()
 	log, box := newMemory(), &inbox{}
 	n := New(Config{Store: log})

@@ -29,6 +29,7 @@ type savedProblem struct {
 	Problem
 	News     bool      `json:"news,omitempty"`
 	Told     bool      `json:"told,omitempty"`
+	Worse    bool      `json:"worse,omitempty"`
 	Doubtful time.Time `json:"doubtful,omitzero"`
 }
 
@@ -70,14 +71,14 @@ func decode(data []byte) (*state, error) {
 
 func pack(list []Problem) (out []savedProblem) {
 	for _, t := range list {
-		out = append(out, savedProblem{t, t.News, t.Told, t.Doubtful})
+		out = append(out, savedProblem{t, t.News, t.Told, t.Worse, t.Doubtful})
 	}
 	return out
 }
 
 func unpack(list []savedProblem) (out []Problem) {
 	for _, t := range list {
-		t.Problem.News, t.Problem.Told, t.Problem.Doubtful = t.News, t.Told, t.Doubtful
+		t.Problem.News, t.Problem.Told, t.Problem.Worse, t.Problem.Doubtful = t.News, t.Told, t.Worse, t.Doubtful
 		out = append(out, t.Problem)
 	}
 	return out

@@ -1,15 +1,20 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/nicholas-fedor/shoutrrr/pkg/format"
@@ -34,15 +39,29 @@ type Shoutrrr struct {
 
 // Send implements Sender.
 func (s Shoutrrr) Send(ctx context.Context, m Message) error {
+	return s.deliver(ctx, delivery{
+		Title: m.Title, Text: m.Text, Level: m.level(), Fleet: m.Fleet, Page: m.Page, Remaining: m.Remaining,
+		Notice: m.Test || len(m.Open)+len(m.Resolved) == 0,
+	})
+}
+
+// Check implements Sender. The URL is read by its service, in the same process
+// as messages are sent in.
+func (s Shoutrrr) Check(ctx context.Context, reach bool) error {
+	return s.deliver(ctx, delivery{Check: true, Reach: reach})
+}
+
+func (s Shoutrrr) deliver(ctx context.Context, d delivery) error {
 	target, err := readSecret("shoutrrr URL", s.URLFile)
 	if err != nil {
 		return err
 	}
-	in, err := json.Marshal(delivery{URL: target.Reveal(), Title: m.Title, Text: m.Text})
+	d.URL = target.Reveal()
+	in, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("encode the message: %w", err)
 	}
-	out, err := run(ctx, s.Program, s.Argv, environment(), in)
+	out, err := execute(ctx, s.Program, s.Argv, environment(), in)
 	var failure deliveryFailure
 	if err == nil {
 		return nil
@@ -68,9 +87,16 @@ func environment() (env []string) {
 // delivery is what Deliver reads, deliveryFailure what it answers.
 type (
 	delivery struct {
-		URL   string `json:"url"`
-		Title string `json:"title"`
-		Text  string `json:"text"`
+		URL       string `json:"url"`
+		Title     string `json:"title"`
+		Text      string `json:"text"`
+		Level     level  `json:"level"`
+		Fleet     string `json:"fleet"`
+		Page      string `json:"page"`
+		Remaining int    `json:"remaining"` // problems that are open after it
+		Notice    bool   `json:"notice"`    // it opens and resolves nothing
+		Check     bool   `json:"check"`     // nothing is sent
+		Reach     bool   `json:"reach"`     // with Check: connect
 	}
 	deliveryFailure struct {
 		Error string `json:"error"`
@@ -105,30 +131,88 @@ func (d delivery) send() (err error) {
 	debug.SetMemoryLimit(deliverMemory / 2)
 	limit := syscall.Rlimit{Cur: deliverMemory, Max: deliverMemory}
 	_ = syscall.Setrlimit(syscall.RLIMIT_DATA, &limit) // the deadline holds without it too
-	guarded := &guard{next: http.DefaultTransport}
+	made := make(chan error, 1)
+	wrap := func(next http.RoundTripper) http.RoundTripper { return &guard{next: next} }
+	if d.Check {
+		once := new(sync.Once)
+		wrap = func(next http.RoundTripper) http.RoundTripper { return attempt{d.Reach, next, once, made} }
+	}
+	guarded := wrap(http.DefaultTransport)
 	http.DefaultTransport, http.DefaultClient = guarded, &http.Client{Transport: guarded, Timeout: sendTimeout}
-	services := router.ServiceRouter{Timeout: sendTimeout}
-	service, err := services.Locate(d.URL)
+	u, err := url.Parse(d.URL)
 	if err != nil {
-		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), "its form is that of the service: see the services of shoutrrr")
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", errNoURL), shoutrrrHint)
+	}
+	services := router.ServiceRouter{Timeout: sendTimeout}
+	service, err := services.Locate(d.complete(*u))
+	if err != nil && len(made) > 0 { // it would log in before it sends
+		return <-made
+	}
+	if err != nil {
+		return renewer.WithHint(fmt.Errorf("the shoutrrr URL cannot be used: %w", err), shoutrrrHint)
 	}
 	if service.GetID() == "logger" {
-		return errors.New("the service logger notifies nobody")
+		return renewer.WithHint(errors.New("the service logger sends no message"), "name a service that does, such as ntfy://ntfy.example.com/TOPIC")
 	}
 	switch s := service.(type) { // those with a transport of their own
 	case interface{ SetHTTPClient(c *http.Client) }:
 		s.SetHTTPClient(http.DefaultClient)
 	case interface{ GetHTTPClient() *http.Client }:
 		c := s.GetHTTPClient()
-		c.Transport = &guard{next: c.Transport}
+		c.Transport = wrap(c.Transport)
 	}
+	if d.Check {
+		return d.check(service, u, made)
+	}
+	own := types.Params(d.parameters(service.GetID(), u))
 	params := types.Params{}
+	maps.Copy(params, own)
 	params.SetTitle(d.Title)
 	err = service.Send(d.Text, &params)
 	if err != nil && strings.Contains(err.Error(), format.ErrInvalidConfigKey.Error()) { // a service without titles; nothing is sent yet
-		err = service.Send(d.Title+"\n\n"+d.Text, &types.Params{})
+		err = service.Send(d.Title+"\n\n"+d.Text, &own)
 	}
 	return err
+}
+
+const shoutrrrHint = "write it in the form that the documentation of shoutrrr gives for the service"
+
+// homes are the servers of services for which the library has no default: without one
+// in the URL it connects to port 0.
+var homes = map[string]string{"pagerduty": "events.pagerduty.com", "opsgenie": "api.opsgenie.com"}
+
+// complete returns the URL with the server that it stands for.
+func (d delivery) complete(u url.URL) string {
+	home, ok := homes[u.Scheme]
+	if !ok || u.Port() != "" {
+		return d.URL
+	}
+	u.Host = net.JoinHostPort(cmp.Or(u.Hostname(), home), "443")
+	return u.String()
+}
+
+// check looks where the service would send a message, and connects there if
+// that is asked for.
+func (d delivery) check(service types.Service, u *url.URL, made <-chan error) error {
+	switch {
+	case !d.Reach:
+		return nil
+	case service.GetID() == "smtp": // it makes connections of its own
+		return connect(context.Background(), u, nil)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- service.Send("check", &types.Params{}) }() // it may try again; this process ends before
+	select {
+	case err := <-made:
+		return err
+	case err := <-sent:
+		select {
+		case err := <-made:
+			return err
+		default:
+			return err // it did not come so far
+		}
+	}
 }
 
 // guard is a transport that follows no redirect and bounds answers.

@@ -45,24 +45,62 @@ type SMTP struct {
 
 // Send implements Sender.
 func (s SMTP) Send(ctx context.Context, m Message) error {
-	password := secret.Text{}
-	if s.PasswordFile != "" {
-		var err error
-		if password, err = readSecret("password of the mail server", s.PasswordFile); err != nil {
-			return err
-		}
+	password, err := s.password()
+	if err != nil {
+		return err
 	}
 	return redact(s.send(ctx, password, m), password)
 }
 
 func (s SMTP) send(ctx context.Context, password secret.Text, m Message) error {
-	host, port, err := net.SplitHostPort(s.Address)
-	if err != nil {
-		return fmt.Errorf("mail server %s: %w", s.Address, err)
-	}
 	from, to, err := s.addresses()
 	if err != nil {
 		return err
+	}
+	c, err := s.open(ctx, password)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := talk(c, from, to, m); err != nil {
+		return fmt.Errorf("mail server %s: %w", s.Address, err)
+	}
+	return nil
+}
+
+// Check implements Sender. To reach the server is to log in there too.
+func (s SMTP) Check(ctx context.Context, reach bool) error {
+	password, err := s.password()
+	if err != nil {
+		return err
+	}
+	_, _, err = s.addresses()
+	if err == nil {
+		_, err = s.roots()
+	}
+	if err != nil || !reach {
+		return err
+	}
+	c, err := s.open(ctx, password)
+	if err == nil {
+		_ = c.Quit()
+		_ = c.Close()
+	}
+	return redact(err, password)
+}
+
+func (s SMTP) password() (secret.Text, error) {
+	if s.PasswordFile == "" {
+		return secret.Text{}, nil
+	}
+	return readSecret("password of the mail server", s.PasswordFile)
+}
+
+// open connects to the server and logs in.
+func (s SMTP) open(ctx context.Context, password secret.Text) (*smtp.Client, error) {
+	host, port, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		return nil, fmt.Errorf("mail server %s: %w", s.Address, err)
 	}
 	how := s.Security
 	if how == "" {
@@ -72,21 +110,24 @@ func (s SMTP) send(ctx context.Context, password secret.Text, m Message) error {
 		}
 	}
 	if how == PlainText && s.Username != "" {
-		return renewer.WithHint(errors.New("a login over a connection that is not private"), "leave tls: none out, or the username")
+		return nil, renewer.WithHint(errors.New("refused to log in over an unencrypted connection"), "remove tls: none, or username and password_file")
 	}
 	roots, err := s.roots()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := s.connect(ctx, host, how, &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12})
 	if err != nil {
-		return fmt.Errorf("mail server %s: %w", s.Address, err)
+		return nil, fmt.Errorf("mail server %s: %w", s.Address, bare(err))
 	}
-	defer c.Close()
-	if err := s.talk(c, host, from, to, password, m); err != nil {
-		return fmt.Errorf("mail server %s: %w", s.Address, err)
+	if s.Username == "" {
+		return c, nil
 	}
-	return nil
+	if err := c.Auth(smtp.PlainAuth("", s.Username, password.Reveal(), host)); err != nil {
+		_ = c.Close()
+		return nil, renewer.WithHint(fmt.Errorf("mail server %s: log in as %s: %w", s.Address, s.Username, plain(err)), "check username and password_file of the channel")
+	}
+	return c, nil
 }
 
 func (s SMTP) addresses() (from *mail.Address, to []*mail.Address, err error) {
@@ -151,8 +192,8 @@ func (s SMTP) connect(ctx context.Context, host string, how SMTPSecurity, cfg *t
 	}
 	if how == StartTLS {
 		if ok, _ := c.Extension("STARTTLS"); !ok {
-			return nil, renewer.WithHint(errors.New("it does not offer STARTTLS, so nothing is sent to it"),
-				"use its port with TLS (tls: implicit), or say tls: none if the way to it is private")
+			return nil, renewer.WithHint(errors.New("the server does not offer STARTTLS"),
+				"use its port for TLS with tls: implicit, or tls: none on a private network")
 		}
 		if err := c.StartTLS(cfg); err != nil {
 			return nil, fmt.Errorf("STARTTLS: %w", err)
@@ -161,12 +202,7 @@ func (s SMTP) connect(ctx context.Context, host string, how SMTPSecurity, cfg *t
 	return c, nil
 }
 
-func (s SMTP) talk(c *smtp.Client, host string, from *mail.Address, to []*mail.Address, password secret.Text, m Message) error {
-	if s.Username != "" {
-		if err := c.Auth(smtp.PlainAuth("", s.Username, password.Reveal(), host)); err != nil {
-			return renewer.WithHint(fmt.Errorf("log in as %s: %w", s.Username, plain(err)), "look at username and password_file")
-		}
-	}
+func talk(c *smtp.Client, from *mail.Address, to []*mail.Address, m Message) error {
 	if err := c.Mail(from.Address); err != nil {
 		return fmt.Errorf("sender %s: %w", from.Address, plain(err))
 	}
@@ -213,6 +249,9 @@ func letter(from *mail.Address, to []*mail.Address, m Message) []byte {
 	header("Subject", mime.QEncoding.Encode("utf-8", m.Title))
 	header("Date", m.Time.UTC().Format(time.RFC1123Z))
 	header("Message-ID", "<"+m.ID+"@"+domain+">")
+	for _, h := range mailPriority[m.level()] {
+		header(h[0], h[1])
+	}
 	header("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office answers
 	header("MIME-Version", "1.0")
 	header("Content-Type", "text/plain; charset=utf-8")

@@ -119,6 +119,9 @@ func TestMailArrives(t *testing.T) {
 			case "plain":
 				s.Security = PlainText
 			}
+			if err := s.Check(soon(t, 20*time.Second), true); err != nil { // sends nothing: the first mail is m
+				t.Fatal(err)
+			}
 			if err := s.Send(soon(t, 20*time.Second), m); err != nil {
 				t.Fatal(err)
 			}
@@ -148,9 +151,9 @@ func TestMailIsRefusedRatherThanShown(t *testing.T) {
 		"unknown CA":          {SMTP{Address: address}, "certificate signed by unknown authority"},
 		"no STARTTLS":         {SMTP{Address: plain, CAFile: ca}, "does not offer STARTTLS"},
 		"not TLS":             {SMTP{Address: plain, CAFile: ca, Security: ImplicitTLS}, "does not look like a TLS handshake"},
-		"login in plain text": {SMTP{Address: plain, Security: PlainText, Username: "user", PasswordFile: file(t, "hunter2")}, "not private"},
+		"login in plain text": {SMTP{Address: plain, Security: PlainText, Username: "user", PasswordFile: file(t, "hunter2")}, "unencrypted"},
 		"no CA":               {SMTP{Address: address, CAFile: file(t, "nonsense")}, "holds no certificate"},
-		"nobody there":        {SMTP{Address: "127.0.0.1:1"}, "refused"},
+		"no server there":     {SMTP{Address: "127.0.0.1:1"}, "refused"},
 		"no password":         {SMTP{Address: address, PasswordFile: "/nosuch/file"}, "password of the mail server"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,6 +162,9 @@ func TestMailIsRefusedRatherThanShown(t *testing.T) {
 			err := c.s.Send(soon(t, 20*time.Second), message(t))
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%v, want %q", err, c.want)
+			}
+			if found := c.s.Check(soon(t, 20*time.Second), true); found == nil || found.Error() != err.Error() {
+				t.Errorf("a check finds %v, a message %v", found, err)
 			}
 		})
 	}

@@ -108,16 +108,36 @@ func TestATestChangesNothingButTheWait(t *testing.T) {
 	})
 }
 
-// A state of an older version knows that it fails, and what it sends.
+// A state of an older version knows that it fails and what it sends; what it kept of
+// problems gets today's words, and its message the time of the attempt.
 func TestAnOlderStateIsRead(t *testing.T) {
 	t.Parallel()
 	s, err := decode([]byte(`{"cursor": 7, "last_error": "no", "last_error_at": "2026-11-22T05:00:00Z",
-		"outbox": {"message": {"id": "x", "time": "2026-11-22T04:00:00Z"}, "attempts": 3}}`))
+		"open": [{"kind": "drifted", "certificate": "web", "host": "h", "since": "2026-11-22T03:00:00Z", "events": 2, "error": "another one",
+			"means": "something else is there", "command": "renewer verify web", "told": true}],
+		"over": [{"kind": "rolled_back", "certificate": "web", "host": "i", "since": "2026-11-22T03:00:00Z", "until": "2026-11-22T04:30:00Z", "events": 1,
+			"means": "put back", "command": "renewer show web", "ended": "verified"}],
+		"first_news": "2026-11-22T04:30:00Z", "last_news": "2026-11-22T04:30:00Z",
+		"outbox": {"message": {"id": "x", "channel": "ops", "time": "2026-11-22T04:00:00Z", "title": "renewer: drifted: web on h", "text": "…", "more": 0,
+			"open": [{"kind": "drifted", "certificate": "web", "host": "h", "since": "2026-11-22T03:00:00Z", "events": 2, "means": "something else is there"}],
+			"resolved": [], "notices": []}, "attempts": 3}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	st := s.status(Channel{Name: "ops", Type: "exec"})
-	if !st.FailingSince.Equal(start) || !st.WaitingSince.Equal(start.Add(-time.Hour)) || st.Name != "ops" || st.Type != "exec" {
+	if !st.FailingSince.Equal(start) || !st.WaitingSince.Equal(start.Add(-time.Hour)) || st.Name != "ops" || st.Type != "exec" || st.Open != 1 {
 		t.Errorf("%+v", st)
+	}
+	old := s.outbox.Message.asOf(start)
+	if err := DefaultTemplate.render(&old); err != nil || old.Title != "WARNING: web on h drifted" || old.level() != warning {
+		t.Errorf("%v, %s, %+v", err, old.level(), old)
+	}
+	s.delivered(start)
+	s.take(renewer.Event{Seq: 8, Type: renewer.EventVerified, Certificate: "web", Host: "h", Time: start}, all(), start)
+	s.compose("ops", DefaultPace, start)
+	m := s.outbox.Message
+	if len(m.Resolved) != 1 || m.Resolved[0].Means != rowOf(renewer.EventDrifted).Meaning || m.Resolved[0].Command != "renewer show web" ||
+		len(m.Notices) != 1 || m.Notices[0].Kind != renewer.EventRolledBack {
+		t.Errorf("%+v", m)
 	}
 }

@@ -9,26 +9,34 @@ import (
 	"renewer/renewer"
 )
 
-// Problem is something that a person should know of, from the first event that
-// told of it to the one that ended it.
+// Problem is what an operator should know of, from the event that opened it to
+// the one that closed it.
 type Problem struct {
 	Kind        renewer.EventType `json:"kind"`
+	Severity    string            `json:"severity,omitempty"` // critical or warning; of a notice empty
 	Certificate string            `json:"certificate,omitempty"`
 	Host        string            `json:"host,omitempty"`
 	Issuer      string            `json:"issuer,omitempty"`
 	Generation  int               `json:"generation,omitempty"`
 	Since       time.Time         `json:"since"`
-	Until       time.Time         `json:"until,omitzero"` // set once it is over
-	Events      int               `json:"events"`         // that told of it
+	Until       time.Time         `json:"until,omitzero"` // when it was closed
+	Events      int               `json:"events"`         // of it
 	Message     string            `json:"message,omitempty"`
 	Error       string            `json:"error,omitempty"`
 	Hint        string            `json:"hint,omitempty"`
-	Means       string            `json:"means"`
-	Command     string            `json:"command,omitempty"` // that helps
-	Ended       string            `json:"ended,omitempty"`   // by what
+	Means       string            `json:"means,omitempty"`
+	Command     string            `json:"command,omitempty"`  // to run first
+	Commands    []string          `json:"commands,omitempty"` // all of them, Command first
+	Ended       string            `json:"ended,omitempty"`    // by what
+	NotAfter    time.Time         `json:"not_after,omitzero"` // of the certificate; of an issuer, of the first that expires of its certificates
+	Expires     string            `json:"expires,omitempty"`  // the same in words, as of when the message is sent
+	Page        string            `json:"page,omitempty"`     // address of the page of the certificate, host or issuer
+	Runbook     string            `json:"runbook,omitempty"`  // its name
+	RunbookURL  string            `json:"runbook_url,omitempty"`
 
-	News     bool      `json:"-"` // not told yet
-	Told     bool      `json:"-"` // it was in a message
+	News     bool      `json:"-"` // in no message yet, or worse than there
+	Told     bool      `json:"-"` // a message opened it
+	Worse    bool      `json:"-"` // expired, and a message opened it as expiring
 	Doubtful time.Time `json:"-"` // its rollout was given up then, and no other has begun
 }
 
@@ -55,7 +63,7 @@ type state struct {
 	open   map[key]*Problem
 	of     map[owner]map[key]*Problem // the open ones of each certificate and issuer
 	fresh  int                        // open ones that are news
-	over   map[key]Problem            // and not told yet
+	over   map[key]Problem            // closed, and in no message yet
 	notes  []Problem                  // likewise
 
 	firstNews, lastNews time.Time // zero without news
@@ -115,15 +123,17 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	k, opening := opens(e)
 	opening = opening && wanted[k.kind]
+	worse := false
 	for _, t := range s.of[owner{e.Certificate, e.Issuer}] {
 		switch {
 		case opening && t.key() == k:
 		case e.Type == renewer.EventExpired && !wanted[renewer.EventExpired]: // it goes on as what it was
-		case e.Type == renewer.EventExpired && t.Kind == renewer.EventExpiring && ends(e, *t): // worse now, and not resolved
+		case e.Type == renewer.EventExpired && t.Kind == renewer.EventExpiring && ends(e, *t) && (s.open[k] == nil || s.open[k].News): // worse now, and not resolved
 			s.drop(t)
 			s.calm()
+			worse = t.Told
 		case ends(e, *t):
-			s.end(t, at, string(e.Type)+said(e.Message))
+			s.end(t, at, word(e.Type)+said(e.Message))
 		case givenUp(e, *t):
 			t.Doubtful = at
 		case e.Type == renewer.EventRolloutPlanned && t.Certificate == e.Certificate:
@@ -132,11 +142,11 @@ func (s *state) take(e renewer.Event, wanted map[renewer.EventType]bool, now tim
 	}
 	if opening {
 		s.begin(k, e, at)
-	} else if note, ok := notices[e.Type]; ok && wanted[e.Type] {
+		s.open[k].Worse = s.open[k].Worse || worse
+	} else if _, ok := notices[e.Type]; ok && wanted[e.Type] {
 		s.notes = append(s.notes[max(len(s.notes)-maxNotes+1, 0):], Problem{
 			Kind: e.Type, Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer, Generation: e.Generation, Since: at, Events: 1,
-			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint), Means: note.means,
-			Command: fill(note.command, key{certificate: e.Certificate, host: e.Host, issuer: e.Issuer}),
+			Message: short(e.Message), Error: short(e.Error), Hint: short(e.Hint),
 		})
 		s.news(at)
 	}
@@ -153,7 +163,7 @@ func said(message string) string {
 }
 
 // begin notes a problem, a repeat of one, or one that is back before anybody
-// was told that it was over.
+// resolved it.
 func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	t := s.open[k]
 	if t == nil {
@@ -168,8 +178,7 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 	}
 	t.Events++
 	t.Generation, t.Message, t.Error, t.Hint, t.Doubtful = e.Generation, short(e.Message), short(e.Error), short(e.Hint), time.Time{}
-	t.Means, t.Command = kinds[k.kind].means, fill(kinds[k.kind].pattern(false), k)
-	if kinds[k.kind].again && t.Told && !t.News {
+	if kinds[k.kind].again && !t.News {
 		t.News = true
 		s.fresh++
 	}
@@ -180,12 +189,15 @@ func (s *state) begin(k key, e renewer.Event, at time.Time) {
 
 func (s *state) end(t *Problem, at time.Time, why string) {
 	s.drop(t)
-	if !t.Told && kinds[t.Kind].brief {
+	if t.Worse && !t.Told { // what the message opened is resolved
+		t.Kind, t.Told = renewer.EventExpiring, true
+	}
+	if !t.Told && (!t.News || kinds[t.Kind].brief) { // it was only counted, or not worth a notice
 		s.calm()
 		return
 	}
 	t.Until, t.Ended, t.News, t.Doubtful = at, why, false, time.Time{}
-	t.Command = fill(kinds[t.Kind].pattern(true), t.key())
+	t.Told = t.Told || s.over[t.key()].Told
 	s.over[t.key()] = *t
 	s.news(at)
 }
@@ -212,7 +224,7 @@ func (s *state) sorted() []*Problem {
 	return slices.SortedFunc(maps.Values(s.open), func(a, b *Problem) int { return a.key().compare(b.key()) })
 }
 
-// ended returns what is over and not told yet, the worst first.
+// ended returns what was closed and is in no message yet, the worst first.
 func (s *state) ended() []Problem {
 	return slices.SortedFunc(maps.Values(s.over), func(a, b Problem) int { return a.key().compare(b.key()) })
 }
@@ -228,7 +240,7 @@ func (s *state) settle(p Pace, now time.Time) (next time.Time) {
 			next = earlier(next, at)
 			continue
 		}
-		s.end(t, now, "its rollout was given up, and nothing is left to do")
+		s.end(t, now, "its rollout was replaced, and nothing is left to do")
 	}
 	return next
 }
@@ -249,19 +261,41 @@ func (s *state) due(p Pace, now time.Time) time.Time {
 	return earlier(at, now.Add(p.Patience+p.Interval+time.Hour))
 }
 
-// compose moves all that is untold into the outbox.
+// compose moves all that is news into the outbox. Only a problem that an earlier
+// message opened is resolved; one that came and went in between is a notice. A
+// problem that the message has no room for counts as not opened.
 func (s *state) compose(channel string, p Pace, now time.Time) {
-	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second), Resolved: s.ended(), Notices: s.notes}
+	m := Message{Channel: channel, Time: now.UTC().Truncate(time.Second)}
+	for _, t := range s.ended() {
+		switch {
+		case !t.Told:
+			m.Notices = append(m.Notices, t)
+		case len(m.Resolved) == maxListed: // the next message has it
+			continue
+		default:
+			m.Resolved = append(m.Resolved, t)
+		}
+		delete(s.over, t.key())
+	}
+	m.Notices = append(m.Notices, s.notes...)
 	for _, t := range s.sorted() {
 		if t.News {
-			t.News, t.Told = false, true
+			t.News = false
+			t.Told = t.Told || len(m.Open) < maxListed
 			m.Open = append(m.Open, *t)
 		}
 	}
+	for _, list := range [][]Problem{m.Open, m.Resolved, m.Notices} {
+		for i := range list {
+			describe(&list[i])
+		}
+	}
+	m.Remaining = len(s.open)
 	m.ID = messageID(channel, s.cursor, m)
 	m.cap()
 	since := s.firstNews
-	s.over, s.fresh, s.notes, s.firstNews, s.lastNews = map[key]Problem{}, 0, nil, time.Time{}, time.Time{}
+	s.fresh, s.notes, s.firstNews, s.lastNews = 0, nil, now, now
+	s.calm()
 	s.outbox = &outgoing{Message: m, Since: since}
 	s.sent = append(s.sent, now)
 	s.sent = s.sent[max(len(s.sent)-max(p.PerHour, 1), 0):]

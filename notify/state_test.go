@@ -28,7 +28,7 @@ func all() map[renewer.EventType]bool {
 	return wanted
 }
 
-// story reads events, one a second, and says what is open and what is over.
+// story reads events, one a second.
 func story(t *testing.T, events ...renewer.Event) *state {
 	t.Helper()
 	s := newState(0)
@@ -110,11 +110,11 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 	}
 }
 
-func TestEveryKindIsExplained(t *testing.T) {
+func TestUsualEventsAreAllProblems(t *testing.T) {
 	t.Parallel()
 	for _, e := range Usual {
-		if k := kinds[e]; k.means == "" || k.command == "" || k.rank == 0 {
-			t.Errorf("%s: %+v", e, k)
+		if kinds[e].is == "" {
+			t.Errorf("%s has no words for a title", e)
 		}
 	}
 	if len(Usual) != len(kinds) {
@@ -130,7 +130,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for e := range notices {
-		if kinds[e].means != "" || notices[e].means == "" {
+		if kinds[e].is != "" || rowOf(e).Meaning == "" {
 			t.Errorf("%s is a problem and a notice, or has no text", e)
 		}
 	}
@@ -150,7 +150,7 @@ func TestEveryWordOfTheFleetFileIsKnown(t *testing.T) {
 	}
 }
 
-// Only what is asked for is told; the end of it is, too.
+// A channel gets the events that it names, and what resolves them.
 func TestOnlyWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	s := newState(0)
@@ -166,21 +166,21 @@ func TestOnlyWhatIsWanted(t *testing.T) {
 }
 
 // TestAnyInterleaving holds, for whatever the log has and whenever messages go
-// out: a problem is told at most once while it lasts, each one that was told
-// and is over is told to be over exactly once, and nothing is told to be over
-// that was never open. A state that is saved and read at any point goes on as
-// if it had not been.
+// out: a problem is opened at most once while it lasts, each one that was opened
+// and is over is resolved exactly once, and nothing is resolved that no message
+// opened. A state that is saved and read at any point goes on as if it had not
+// been.
 func TestAnyInterleaving(t *testing.T) {
 	t.Parallel()
 	types := []renewer.EventType{
 		renewer.EventRenewalFailed, renewer.EventIssued, renewer.EventStageFailed, renewer.EventStaged, renewer.EventRolledBack, renewer.EventRolloutBlocked,
 		renewer.EventRolloutDone, renewer.EventRolloutSuperseded, renewer.EventRolloutPlanned, renewer.EventRestoreFailed, renewer.EventRestored,
 		renewer.EventDrifted, renewer.EventUnreachable, renewer.EventRecovered, renewer.EventVerified, renewer.EventExpired, renewer.EventRemoved,
-		renewer.EventRolloutWaiting, renewer.EventOrderWaiting, renewer.EventActivated, renewer.EventIssuerDown, renewer.EventIssuerUp,
+		renewer.EventExpiring, renewer.EventRolloutWaiting, renewer.EventOrderWaiting, renewer.EventActivated, renewer.EventIssuerDown, renewer.EventIssuerUp,
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		s, now := newState(0), start
-		told, fresh := map[key]bool{}, map[key]bool{}
+		told := map[key]bool{}
 		tell := func() {
 			if s.untold() == 0 {
 				if !s.firstNews.IsZero() || !s.due(DefaultPace, now).IsZero() {
@@ -190,19 +190,24 @@ func TestAnyInterleaving(t *testing.T) {
 			}
 			s.compose("ops", DefaultPace, now)
 			for _, x := range s.outbox.Message.Resolved {
-				if !told[x.key()] && !fresh[x.key()] {
-					t.Fatalf("%v is over and was never there", x.key())
-				}
-				if told[x.key()] == (x.Told == false) {
-					t.Fatalf("%v: told %v, and knows %v", x.key(), told[x.key()], x.Told)
+				if !told[x.key()] || !x.Told {
+					t.Fatalf("%v is resolved, and no message opened it (it knows of one: %v)", x.key(), x.Told)
 				}
 				if x.Until.Before(x.Since) {
 					t.Fatalf("%v ended before it began", x.key())
 				}
 				delete(told, x.key())
 			}
+			for _, x := range s.outbox.Message.Notices {
+				if told[x.key()] || x.Until.IsZero() {
+					t.Fatalf("%v is a notice, and was opened", x.key())
+				}
+			}
 			for _, x := range s.outbox.Message.Open {
-				if told[x.key()] {
+				if x.Kind == renewer.EventExpired { // takes the place of expiring
+					delete(told, key{kind: renewer.EventExpiring, certificate: x.Certificate})
+				}
+				if told[x.key()] && x.Kind != renewer.EventExpiring { // which is repeated at each threshold
 					t.Fatalf("%v is told twice", x.key())
 				}
 				told[x.key()] = true
@@ -215,9 +220,6 @@ func TestAnyInterleaving(t *testing.T) {
 				e = renewer.Event{Type: e.Type, Issuer: "ca"}
 			}
 			e.Seq, e.Time, e.Generation = uint64(seq)+1, now, rapid.IntRange(1, 2).Draw(t, "generation")
-			if k, ok := opens(e); ok {
-				fresh[k] = true
-			}
 			s.take(e, all(), now)
 			now = now.Add(time.Duration(rapid.IntRange(0, 90).Draw(t, "seconds")) * time.Second)
 			if rapid.Bool().Draw(t, "settle") {
@@ -284,4 +286,54 @@ func TestDueIsBounded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A message lists what there is room for. What it only counts is not opened, so no later
+// message resolves it; what it opened is resolved, in as many messages as that takes.
+func TestNothingIsResolvedThatNoMessageOpened(t *testing.T) {
+	t.Parallel()
+	s, opened, resolved := newState(0), map[key]bool{}, map[key]int{}
+	at := func(e renewer.Event) renewer.Event { e.Time = start; return e }
+	next := func() Message {
+		s.compose("ops", DefaultPace, start)
+		m := s.outbox.Message
+		s.delivered(start)
+		for _, x := range m.Open {
+			opened[x.key()] = true
+		}
+		for _, x := range m.Resolved {
+			if resolved[x.key()]++; !opened[x.key()] || resolved[x.key()] > 1 {
+				t.Fatalf("%v is resolved, opened: %v, %d times", x.key(), opened[x.key()], resolved[x.key()])
+			}
+		}
+		return m
+	}
+	wave := func(from, to int) {
+		for i := from; i < to; i++ {
+			s.take(at(event(renewer.EventRolloutBlocked, fmt.Sprintf("%04d", i), "")), all(), start)
+		}
+	}
+	wave(0, maxListed+100)
+	if m := next(); len(m.Open) != maxListed || m.More != 100 || m.Remaining != maxListed+100 {
+		t.Fatalf("%d open, %d more, %d remaining", len(m.Open), m.More, m.Remaining)
+	}
+	wave(2000, 2000+maxListed)
+	next()
+	for i := range 2000 + maxListed {
+		s.take(at(event(renewer.EventRolloutDone, fmt.Sprintf("%04d", i), "")), all(), start)
+	}
+	for n := 0; s.untold() > 0; n++ {
+		if n > 3 {
+			t.Fatal("no end")
+		}
+		if at := s.due(DefaultPace, start); at.IsZero() {
+			t.Fatal("nothing is due, and not everything is resolved")
+		}
+		if m := next(); m.More != 0 {
+			t.Errorf("%d were left out", m.More)
+		}
+	}
+	if len(resolved) != 2*maxListed {
+		t.Errorf("%d of %d are resolved", len(resolved), 2*maxListed)
+	}
 }

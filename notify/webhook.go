@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -21,16 +22,20 @@ import (
 	"renewer/renewer"
 )
 
-// The headers of a webhook's request. The signature is
-// "v1=" + hex(HMAC-SHA256(key, TIMESTAMP + "." + BODY)), of the bytes as sent;
-// the timestamp is that of the try, in seconds since 1970. A receiver that
-// refuses old timestamps, and IDs that it has seen, cannot be fed a message
-// twice.
+// The headers of a webhook's request, by the Standard Webhooks specification 1.0
+// (standardwebhooks.com). The signature is
+// "v1," + base64(HMAC-SHA256(key, ID + "." + TIMESTAMP + "." + BODY)), of the
+// bytes as sent; the timestamp is that of the attempt, in seconds since 1970. A
+// receiver that refuses old timestamps, and IDs that it has seen, cannot be
+// made to take a message twice.
 const (
-	HeaderID        = "Renewer-Id"
-	HeaderTimestamp = "Renewer-Timestamp"
-	HeaderSignature = "Renewer-Signature"
+	HeaderID        = "webhook-id"
+	HeaderTimestamp = "webhook-timestamp"
+	HeaderSignature = "webhook-signature"
 )
+
+// keyPrefix marks a key that is written in base64.
+const keyPrefix = "whsec_"
 
 // leastKey is how long the key of a signature has to be, in bytes.
 const leastKey = 16
@@ -61,22 +66,49 @@ func (w Webhook) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	key := secret.Text{}
-	if w.HMACFile != "" {
-		if key, err = readSecret("HMAC key of the webhook", w.HMACFile); err != nil {
-			return err
-		}
-		if len(key.Reveal()) < leastKey {
-			return renewer.WithHint(fmt.Errorf("the HMAC key in %s has fewer than %d bytes", w.HMACFile, leastKey), "openssl rand -hex 32 makes one")
-		}
+	key, err := w.key()
+	if err != nil {
+		return err
 	}
 	return redact(w.post(ctx, target, key, m), target, key)
 }
 
-func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) error {
+// key reads the key of the signature; it is empty if messages are not signed.
+func (w Webhook) key() (secret.Text, error) {
+	if w.HMACFile == "" {
+		return secret.Text{}, nil
+	}
+	line, err := readSecret("HMAC key of the webhook", w.HMACFile)
+	if err != nil {
+		return line, err
+	}
+	const hint = "write a new one there: echo whsec_$(openssl rand -base64 32)"
+	if text, ok := strings.CutPrefix(line.Reveal(), keyPrefix); ok {
+		raw, err := base64.StdEncoding.DecodeString(text)
+		if err != nil { // the error would show a part of the key
+			return secret.Text{}, renewer.WithHint(fmt.Errorf("the HMAC key in %s is not base64 after %s", w.HMACFile, keyPrefix), hint)
+		}
+		line = secret.New(string(raw))
+	}
+	if len(line.Reveal()) < leastKey {
+		return secret.Text{}, renewer.WithHint(fmt.Errorf("the HMAC key in %s has fewer than %d bytes", w.HMACFile, leastKey), hint)
+	}
+	return line, nil
+}
+
+// parse reads the webhook's URL.
+func (w Webhook) parse(target secret.Text) (*url.URL, error) {
 	u, err := url.Parse(target.Reveal())
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return renewer.WithHint(fmt.Errorf("the webhook's URL in %s cannot be used: %w", w.URLFile, errNoURL), "its first line has to be an https:// URL")
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, renewer.WithHint(fmt.Errorf("the webhook's URL in %s cannot be used: %w", w.URLFile, errNoURL), "write one https:// URL into the file")
+	}
+	return u, nil
+}
+
+func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) error {
+	u, err := w.parse(target)
+	if err != nil {
+		return err
 	}
 	body, err := json.Marshal(m)
 	if err != nil {
@@ -88,11 +120,11 @@ func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) e
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "renewer/"+w.Version)
+	at := strconv.FormatInt(time.Now().Unix(), 10)
 	req.Header.Set(HeaderID, m.ID)
+	req.Header.Set(HeaderTimestamp, at)
 	if !key.IsZero() {
-		at := strconv.FormatInt(time.Now().Unix(), 10)
-		req.Header.Set(HeaderTimestamp, at)
-		req.Header.Set(HeaderSignature, sign(key, at, body))
+		req.Header.Set(HeaderSignature, sign(key, m.ID, at, body))
 	}
 	resp, err := webhookClient.Do(req)
 	if err != nil {
@@ -104,18 +136,29 @@ func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) e
 }
 
 // sign returns the value of HeaderSignature.
-func sign(key secret.Text, timestamp string, body []byte) string {
+func sign(key secret.Text, id, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key.Reveal()))
-	_, _ = io.WriteString(mac, timestamp+".") // a hash does not fail
+	_, _ = io.WriteString(mac, id+"."+timestamp+".") // a hash does not fail
 	_, _ = mac.Write(body)
-	return "v1=" + hex.EncodeToString(mac.Sum(nil))
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// bare takes the URL out of an error of net/http.
+// bare takes URL, address and system call out of an error of net/http or net: the
+// text before it says them.
 func bare(err error) error {
-	var u *url.Error
+	var (
+		u    *url.Error
+		op   *net.OpError
+		call *os.SyscallError
+	)
 	if errors.As(err, &u) {
-		return u.Err
+		err = u.Err
+	}
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if errors.As(err, &call) {
+		err = call.Err
 	}
 	return err
 }
@@ -126,7 +169,7 @@ func refused(who string, resp *http.Response, said []byte) error {
 	case 2:
 		return nil
 	case 3:
-		return renewer.WithHint(fmt.Errorf("%s answered %s: redirects are not followed", who, resp.Status), "write the URL that it leads to into the file")
+		return renewer.WithHint(fmt.Errorf("%s answered %s: redirects are not followed", who, resp.Status), "write the final URL into the file")
 	default:
 		err := fmt.Errorf("%s answered %s%s", who, resp.Status, quoted(said))
 		return &renewer.Error{Class: renewer.ClassRetry, After: retryAfter(resp), Err: err}

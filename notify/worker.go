@@ -99,9 +99,9 @@ func (w *worker) show() {
 func (w *worker) complain(err error) {
 	switch {
 	case err != nil && !w.storeFailing:
-		w.n.Log.Error("the channel cannot go on; trying again", "channel", w.ch.Name, "error", err, "hint", renewer.Hint(err))
+		w.n.Log.Error("channel stopped; retrying", "channel", w.ch.Name, "error", err, "hint", renewer.Hint(err))
 	case err == nil && w.storeFailing:
-		w.n.Log.Info("the channel goes on", "channel", w.ch.Name)
+		w.n.Log.Info("channel works again", "channel", w.ch.Name)
 	}
 	w.storeFailing = err != nil
 }
@@ -120,7 +120,7 @@ func (w *worker) load() error {
 		if w.s, err = decode(data); err == nil {
 			return nil
 		}
-		w.n.Log.Error("the channel begins anew at the end of the log", "channel", w.ch.Name, "error", err)
+		w.n.Log.Error("the state of the channel cannot be read; it starts at the end of the log", "channel", w.ch.Name, "error", err)
 	}
 	w.s = newState(last)
 	return w.save()
@@ -209,13 +209,7 @@ func (w *worker) once() {
 // the same one is sent again, under the same ID.
 func (w *worker) compose(now time.Time) error {
 	w.s.compose(w.ch.Name, w.n.Pace, now)
-	m := &w.s.outbox.Message
-	if err := w.ch.Template.render(m); err != nil {
-		w.n.Log.Error("the default template is used", "channel", w.ch.Name, "error", err)
-		if err := DefaultTemplate.render(m); err != nil {
-			return err
-		}
-	}
+	w.n.Facts().add(&w.s.outbox.Message, now)
 	w.dirty = true
 	return w.save()
 }
@@ -233,17 +227,19 @@ func (w *worker) deliver() error {
 	attrs := []any{"channel", w.ch.Name, "id", o.Message.ID, "open", len(o.Message.Open), "resolved", len(o.Message.Resolved)}
 	if err == nil {
 		w.s.delivered(now)
-		w.n.Log.Info("notified", attrs...)
+		w.n.Log.Info("notification delivered", attrs...)
 	} else {
 		w.s.failed(err, now)
-		w.n.Log.Error("not notified; trying again", append(attrs, "attempt", o.Attempts, "next", o.NextAt.UTC().Format(time.RFC3339),
+		w.n.Log.Error("notification failed; retrying", append(attrs, "attempt", o.Attempts, "next", o.NextAt.UTC().Format(time.RFC3339),
 			"error", err, "hint", renewer.Hint(err))...)
 	}
 	w.dirty = true
 	return w.save()
 }
 
-// send makes one try, within its time. A sender that panics has failed.
+// send makes one attempt, within its time. Title and text are made for each, so
+// that times such as "expires in 3 d" are as of the attempt. A sender that panics
+// has failed.
 func (w *worker) send(ctx context.Context, m Message) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -253,8 +249,10 @@ func (w *worker) send(ctx context.Context, m Message) (err error) {
 		}
 		w.n.Sent(w.ch.Name, err)
 	}()
-	if m.Title == "" {
-		if err := w.ch.Template.render(&m); err != nil {
+	m = m.asOf(time.Now())
+	if err := w.ch.Template.render(&m); err != nil {
+		w.n.Log.Error("the template failed; the default is used", "channel", w.ch.Name, "error", err)
+		if err := DefaultTemplate.render(&m); err != nil {
 			return err
 		}
 	}

@@ -108,8 +108,8 @@ type Refusal struct {
 // TrustRequest asks for all, or for what concerns the certificates that the names
 // stand for.
 type TrustRequest struct {
-	Names []string `json:"names,omitempty"`
-	Brief bool     `json:"brief,omitempty"` // members as Members names them, for operators
+	Names []string `json:"names,omitempty"` // of certificates or entries; repeatable
+	Brief bool     `json:"brief,omitempty"` // name a few members of a group and count the others
 }
 
 // briefMembers is how many entries a brief answer names.
@@ -139,9 +139,9 @@ func (i Impact) Brief() Impact {
 // ImpactRequest asks for an impact. The target is a certificate, host, issuer or
 // root; KIND:NAME where a name stands for several.
 type ImpactRequest struct {
-	Target string     `json:"target"`
-	Case   ImpactCase `json:"case,omitempty"`  // default: renewed, or removed for a root
-	Brief  bool       `json:"brief,omitempty"` // as in TrustRequest
+	Target string     `json:"target"`          // a certificate, host, issuer or root; KIND:NAME where a name stands for several
+	Case   ImpactCase `json:"case,omitempty"`  // what happens to it; default: renewed, or removed for a root
+	Brief  bool       `json:"brief,omitempty"` // name a few members of a group and count the others
 }
 
 // ForgetRequest lets go of what left the fleet file under a name: of a

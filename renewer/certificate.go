@@ -34,6 +34,21 @@ type Certificate struct {
 	PeerGroup      string   // the certificates that authenticate each other
 	Dials          []string // host:port that a client of the group connects to
 	Position       string   // FILE:LINE:COLUMN of the entry, for messages
+	// From is the name that the entry, or this certificate, had before: moved. It
+	// changes nothing that is placed.
+	From string `json:"-"`
+}
+
+// FormerNames are those that the certificate may have had, by what its entry says of
+// itself (see From); the likeliest first.
+func (c Certificate) FormerNames() []string {
+	if c.From == "" {
+		return nil
+	}
+	if _, host, perHost := strings.Cut(c.Name, "@"); perHost && !strings.Contains(c.From, "@") {
+		return []string{c.From + "@" + host, c.From}
+	}
+	return []string{c.From}
 }
 
 // trustFile begins the name of a file of roots among the issuers of Trust. The

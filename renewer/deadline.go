@@ -20,6 +20,25 @@ func (c Certificate) Deadline(g *Generation) Deadline {
 	return Deadline{About: g.NotAfter.Add(-before), Last: g.NotAfter.Add(-before / 2)}
 }
 
+// Deadline returns the deadline of what is in place. Of a rollout that is under way, what
+// expires first on the hosts that it is still to come to counts: one that was left behind
+// may have an earlier generation than the current one.
+func (s State) Deadline(generation func(number int) *Generation) Deadline {
+	first := s.Current
+	if s.Open() && first != nil && !s.Certificate.IsBundle() {
+		for _, step := range s.Record.Rollout.Steps {
+			st := s.Record.Placements[step.Host]
+			if step.State.Over() || !st.Placed() || st.Generation == s.Current.Number {
+				continue
+			}
+			if was := generation(st.Generation); was != nil && was.NotAfter.Before(first.NotAfter) {
+				first = was
+			}
+		}
+	}
+	return s.Certificate.Deadline(first)
+}
+
 // Near reports whether what is in place is about to expire.
 func (d Deadline) Near(now time.Time) bool { return !d.About.IsZero() && !now.Before(d.About) }
 

@@ -113,13 +113,7 @@ func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
 	changed = rec.rename(c, now)
 	var stay []Departed
 	for _, d := range rec.Departed {
-		to, back := "", false
-		if d.State != nil {
-			if to = d.State.on(c); to == "" {
-				to = d.Host
-			}
-			_, back = c.Placement(to)
-		}
+		to, back := d.Back(c)
 		st, has := rec.Placements[to]
 		switch {
 		case has && st.Placed() && st.Machine != "" && st.Machine == d.State.Machine && st.Layout == d.State.Layout: // which took its place
@@ -139,6 +133,19 @@ func (rec *Record) Rejoin(c Certificate, now time.Time) (changed bool) {
 		rec.Departed = stay
 	}
 	return changed
+}
+
+// Back returns the host on which what left is in an entry again; ok is false where it
+// is not.
+func (d Departed) Back(c Certificate) (host string, ok bool) {
+	if d.State == nil {
+		return "", false
+	}
+	if host = d.State.on(c); host == "" {
+		host = d.Host
+	}
+	_, ok = c.Placement(host)
+	return host, ok
 }
 
 // rename follows hosts that were given other names in the fleet file, which may be names
@@ -191,8 +198,9 @@ func (p PlacementState) lookedAtAnew(now time.Time) PlacementState {
 	return p
 }
 
-// Inherit returns the record of an entry whose files are the very ones of what left
-// the fleet file under the name of rec: what was of that is of this one.
+// Inherit returns the record of an entry that had the name of rec before: it says so
+// (moved:), or has the very files of what left the fleet file. What was of that is of
+// this one.
 func (rec Record) Inherit(c Certificate, now time.Time) Record {
 	from := rec.Name
 	rec.Name, rec.Entry, rec.Issuer = c.Name, c.Entry, c.Issuer
@@ -206,6 +214,17 @@ func (rec Record) Inherit(c Certificate, now time.Time) Record {
 		rec.Placements[host] = st
 	}
 	return rec
+}
+
+// wasCalled reports whether the certificate had a name before, as far as its placements
+// know.
+func (rec Record) wasCalled(name string) bool {
+	for _, st := range rec.Placements {
+		if slices.Contains(st.Names, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Departures are the placements that left the entry, those too that the record

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -108,6 +109,31 @@ func WithHint(err error, hint string) error {
 		return nil
 	}
 	return &Error{Err: err, Hint: hint}
+}
+
+// hostError is an error on a host whose name stands beside it.
+type hostError struct {
+	host string
+	err  error
+}
+
+func (e *hostError) Error() string {
+	return strings.TrimPrefix(strings.ReplaceAll(e.err.Error(), "host "+e.host+": ", ""), e.host+": ")
+}
+func (e *hostError) Unwrap() error { return e.err }
+
+// AtHost leaves the name of the host out of an error, which most errors of hosts have: it
+// is recorded and shown beside it. nil stays nil.
+func AtHost(host string, err error) error {
+	if err == nil || host == "" {
+		return err
+	}
+	return &hostError{host, err}
+}
+
+// OnHost is what happened on a host, with its name once.
+func OnHost(host, text string) string {
+	return host + ": " + strings.TrimPrefix(text, "host "+host+": ")
 }
 
 // walk calls f for an error and all that it wraps, outermost first, until f

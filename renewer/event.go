@@ -1,6 +1,9 @@
 package renewer
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // EventType names what happened; the names are part of the contract with
 // notification channels and never change.
@@ -47,6 +50,7 @@ const (
 	EventFound             EventType = "found_foreign"      // files that renewer did not write, where it is to place its own
 	EventBudgetExceeded    EventType = "budget_exceeded"    // a service was away longer than its restart budget
 	EventLifetimeTooShort  EventType = "lifetime_too_short" // the issuer gave less than a tenth of what was asked
+	EventRequested         EventType = "requested"          // by an operator: By says who
 )
 
 // The events of the replacement of an issuer's CA.
@@ -73,4 +77,20 @@ type Event struct {
 	Message     string    `json:"message,omitempty"`
 	Error       string    `json:"error,omitempty"`
 	Hint        string    `json:"hint,omitempty"`
+	By          string    `json:"by,omitempty"` // the operator, such as "uid 1000 (alice)"; of events that are a request
+}
+
+type operatorKey struct{}
+
+// WithOperator notes who makes a request; name is called when that is recorded.
+func WithOperator(ctx context.Context, name func() string) context.Context {
+	return context.WithValue(ctx, operatorKey{}, name)
+}
+
+// OperatorOf returns who makes a request; empty for what renewer does by itself.
+func OperatorOf(ctx context.Context) string {
+	if name, ok := ctx.Value(operatorKey{}).(func() string); ok {
+		return name()
+	}
+	return ""
 }

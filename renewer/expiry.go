@@ -1,9 +1,6 @@
 package renewer
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // ExpiryNote says how far the log has followed the approach of an end: of
 // which generation, and how many thresholds it had passed.
@@ -83,10 +80,11 @@ func (rec Record) onItsWay(g Generation, passed int, now time.Time) bool {
 	return passed < 2 || r.StartedAt.After(g.NotAfter.Add(-threshold(passed-2, g.NotAfter.Sub(g.IssuedAt))))
 }
 
-// ExpiringText says when the generation in place ends and how its renewal
-// stands, for people; waits is what that waits for.
-func (rec Record) ExpiringText(g Generation, waits Waits, now time.Time) string {
-	text := fmt.Sprintf("expires in %s, at %s; ", left(g.NotAfter.Sub(now)), date(g.NotAfter))
+// ExpiringText says when the generation in place expires and what the state of its
+// renewal is; waits is what that waits for. It is read later too, so it says no
+// time relative to now.
+func (rec Record) ExpiringText(g Generation, waits Waits) string {
+	text := "expires at " + date(g.NotAfter) + "; "
 	r := rec.View(&g, waits)
 	switch {
 	case r == nil:
@@ -96,17 +94,6 @@ func (rec Record) ExpiringText(g Generation, waits Waits, now time.Time) string 
 	case len(r.Waiting) > 0:
 		return text + "its renewal is not finished: " + r.Waiting.String()
 	default:
-		return text + "its renewal is in progress since " + date(r.StartedAt)
-	}
-}
-
-func left(d time.Duration) string {
-	switch {
-	case d >= 2*aDay:
-		return fmt.Sprintf("%d days", (d+aDay/2)/aDay)
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", (d+time.Hour/2)/time.Hour)
-	default:
-		return d.Round(time.Second).String()
+		return text + "its renewal, started at " + date(r.StartedAt) + ", is not done"
 	}
 }

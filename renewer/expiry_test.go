@@ -54,8 +54,8 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 	}{
 		"long before":                       {g, Record{}, 40, 0, ExpiryNote{}},
 		"renewal failed":                    {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{}},
-		"reported already":                      {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 0, ExpiryNote{2, 1}},
-		"the one before was reported":            {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{1, 5}},
+		"reported already":                  {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 0, ExpiryNote{2, 1}},
+		"the one before was reported":       {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{1, 5}},
 		"the next threshold":                {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 13.9, 2, ExpiryNote{2, 1}},
 		"after a long sleep, the last one":  {g, Record{}, 0.5, 5, ExpiryNote{2, 1}},
 		"blocked":                           {g, Record{Rollout: rollout(PhaseBlocked, KindIssue, 30, "x")}, 10, 2, ExpiryNote{}},
@@ -115,19 +115,19 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 	c := entry("web", "a")
 	now := t0.Add(85 * aDay)
 	g := *generation(c, 1, t0)
-	const ends = "expires in 5 days, at 2026-04-01T00:00:00Z; "
+	const ends = "expires at 2026-04-01T00:00:00Z; "
 	rec := inPlace(c, 1)
 	say := func(want string, waits ...Waiting) {
 		t.Helper()
-		if got := rec.ExpiringText(g, waits, now); got != ends+want {
+		if got := rec.ExpiringText(g, waits); got != ends+want {
 			t.Errorf("got  %s\nwant %s", got, ends+want)
 		}
 	}
 	say("no renewal is in progress")
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
-	say("its renewal is in progress since 2026-01-01T00:00:00Z")
+	say("its renewal, started at 2026-01-01T00:00:00Z, is not done")
 	rec.Rollout.Attempts, rec.Rollout.Error, rec.Rollout.NextAt = 7, "down", now.Add(time.Hour)
-	say("its renewal is not finished: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
+	say("its renewal is not done: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
 	rec.Rollout.Phase, rec.Rollout.EndedAt = PhaseBlocked, now.Add(-5*aDay)
-	say("its renewal is blocked: manual action is needed; next automatic retry at 2026-03-27T00:00:00Z")
+	say("its renewal is blocked: needs manual action; next automatic retry at 2026-03-27T00:00:00Z")
 }

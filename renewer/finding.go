@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
+
+	"renewer/renewer/problems"
 )
 
 // FindingLevel says how bad a finding is.
@@ -26,7 +29,29 @@ type Finding struct {
 	Certificate string       `json:"certificate"`
 	Level       FindingLevel `json:"level"`
 	Text        string       `json:"text"`          // what was seen
-	Fix         string       `json:"fix,omitempty"` // the hint; empty if all is healthy
+	Fix         string       `json:"fix,omitempty"` // the remediation; empty if there is no fault
+	// Problem is what it is in the catalogue, with the page about it; empty: in none.
+	Problem problems.ID `json:"problem,omitempty"`
+	Runbook string      `json:"runbook,omitempty"`
+}
+
+// Cataloged adds what the catalogue says of what was found.
+func Cataloged(found []Finding) []Finding {
+	for i := range found {
+		f := &found[i]
+		row, ok := problems.ByCheck(f.Check)
+		if f.Problem != "" {
+			row, ok = problems.ByID(f.Problem)
+		}
+		if !ok || f.Level == FindingOK {
+			continue
+		}
+		if f.Problem, f.Runbook = row.ID, row.Runbook; f.Fix == "" {
+			commands := row.Run(problems.Names{Certificate: f.Certificate, Host: f.Host})
+			f.Fix = strings.Join(slices.DeleteFunc(commands, func(c string) bool { return strings.HasPrefix(c, "renewer doctor") }), "; ") // it runs already
+		}
+	}
+	return found
 }
 
 // AnyFail reports whether a finding is a failure.
@@ -49,7 +74,7 @@ type FileChange struct {
 // SetupRequest asks for a host to be set up. Digest is that of the plan that was shown;
 // empty where the plan itself is asked for.
 type SetupRequest struct {
-	Host     string `json:"host"`
+	Host     string `json:"host"` // as the fleet file names it
 	Digest   string `json:"digest"`
 	Firewall bool   `json:"firewall"` // the port is opened to known clients alone, too
 }

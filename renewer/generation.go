@@ -38,7 +38,7 @@ func (c Certificate) Request() Request {
 // Same reports whether another request asks for the same certificate, for as
 // long.
 func (r Request) Same(other Request) bool {
-	return len(changed(r, other)) == 0 && r.Lifetime == other.Lifetime
+	return len(differences(r, other)) == 0 && r.Lifetime == other.Lifetime
 }
 
 // Order is one request to an issuer. The private key never leaves this

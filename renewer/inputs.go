@@ -39,7 +39,7 @@ func (b Begun) apply(a *applied) bool {
 type Planned struct {
 	Decision
 	New        bool   // there was no record yet
-	From       string // it has the files of what left under this name; empty: of none
+	From       string // the name that it had before; empty: none
 	Room       bool   // for Open, if it does not take the place of another
 	Base       RootSet
 	Generation func(number int) *Generation
@@ -52,7 +52,7 @@ func (p Planned) apply(a *applied) bool {
 	changed = a.Record.noteRole(a.Certificate) || changed
 	changed = a.Record.noteUnwanted(a.Certificate, p.Base, a.now) || changed
 	if p.From != "" {
-		a.event(EventAdopted, "", a.Record.Current, "renamed from "+p.From+": same files")
+		a.event(EventAdopted, "", a.Record.Current, "renamed from "+p.From+"; its generations and files are taken over")
 	}
 	waits := p.Open != nil && !p.Room && (!p.Close || !a.Open())
 	if p.Close {
@@ -67,7 +67,7 @@ func (p Planned) apply(a *applied) bool {
 	}
 	if g := a.Current; g != nil && !a.now.Before(g.NotAfter) && a.Record.ExpiredNoted != g.Number {
 		a.Record.ExpiredNoted = g.Number
-		a.event(EventExpired, "", g.Number, "expired at "+g.NotAfter.Format(time.RFC3339))
+		a.event(EventExpired, "", g.Number, "expired at "+date(g.NotAfter))
 	}
 	if !waits {
 		a.expiring(p.Waits)
@@ -105,7 +105,7 @@ func (a *applied) expiring(waits func(State) Waits) {
 		return
 	}
 	a.Record.ExpiringNoted = note
-	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State), a.now))
+	e := a.event(EventExpiring, "", a.Current.Number, a.Record.ExpiringText(*a.Current, waits(a.State)))
 	if e.Error, e.Hint = a.Record.LastError(); e.Hint == "" {
 		e.Hint = "renewer show " + a.Certificate.Name + " says why; renewer renew " + a.Certificate.Name + " tries now"
 	}

@@ -25,6 +25,7 @@ type Look struct {
 // stopped is not restarted.
 func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	ev := Event{Time: l.At, Certificate: certificate, Host: host, Generation: p.Generation}
+	l.Err = AtHost(host, l.Err)
 	was := p.State
 	wasError := p.Error
 	if errors.Is(l.Err, ErrLocal) {
@@ -76,6 +77,9 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	}
 	if p.State == was && p.Error == wasError {
 		return nil
+	}
+	if ev.Type == EventDrifted && was != HostDrifted {
+		p.DriftedAt = l.At
 	}
 	ev.Error, ev.Hint = p.Error, p.Hint
 	return []Event{ev}

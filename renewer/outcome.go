@@ -81,7 +81,7 @@ func (o Outcome) apply(a *applied) bool {
 	case o.Kind == ActOrder && r.Phase == PhaseOrdering:
 		t.ordered()
 	case ok && r.Phase == PhaseRolling && actionOf[s.State] == o.Kind:
-		t.s, t.p = s, a.Record.Placements[o.Host]
+		t.s, t.p, t.o.Err = s, a.Record.Placements[o.Host], AtHost(o.Host, o.Err)
 		t.step()
 		a.Record.Placements[o.Host] = t.p
 		t.finish()
@@ -175,7 +175,7 @@ func (t *transition) finish() {
 		settled = settled && (!s.State.Live() || s.unreachable())
 		placed = placed || s.State.InPlace()
 		if s.State.failed() && failed == "" {
-			failed = s.Host + ": " + s.Error
+			failed = OnHost(s.Host, s.Error)
 			r.Error, r.Hint = failed, s.Hint
 		}
 	}

@@ -44,7 +44,7 @@ func (o Observed) rootsFirst() bool { return o.RootsFirst != nil && o.RootsFirst
 // unknown where an issuer has never said its own. A nil function knows none.
 type WantedRoots func(host string) RootSet
 
-// On asks, whether or not there is somebody to ask.
+// On returns them; a nil function knows none.
 func (w WantedRoots) On(host string) RootSet {
 	if w == nil {
 		return nil
@@ -58,7 +58,7 @@ type Decision struct {
 	Close bool
 	Why   string
 	// Open is the rollout to start; nil for none. ID and StartedAt are given
-	// by whoever starts it.
+	// when it is started.
 	Open *Rollout
 	// Hurry takes the renewal that is requested into Adapt.
 	Hurry bool
@@ -107,8 +107,8 @@ func Plan(c Certificate, o Observed, now time.Time) Decision {
 }
 
 // unblocked says why a blocked rollout blocks no longer; empty while it does.
-// Only a person can mend what stopped it, but nobody is left with a
-// certificate that ends because of one failure long ago.
+// It needs manual action, but no certificate expires because of one failure long
+// ago.
 func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	switch {
 	case o.Record.Asked != nil:
@@ -116,7 +116,7 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	case r.Entry != c.Digest():
 		return "the entry changed"
 	case r.Kind != KindIssue && o.right(c):
-		return "every host is verified again"
+		return "every host has what it should have"
 	case !now.Before(r.again()) && r.newRoots(c, o):
 		return otherRoots
 	case r.unsigned() && o.SignsSince.After(r.EndedAt):
@@ -124,9 +124,9 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	case o.stranded() && r.returned(o):
 		return returned
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):
-		return "the current certificate was revoked"
+		return "the current generation was revoked"
 	case o.Current != nil && o.Current.KeyCompromised && !r.because(ReasonKeyCompromised):
-		return "the private key of the current certificate is compromised"
+		return "the private key of the current generation is compromised"
 	case !now.Before(RetryBlocked(r, o.Current)):
 		return "automatic retry before the certificate expires"
 	}
@@ -146,9 +146,9 @@ func (o Observed) right(c Certificate) bool {
 }
 
 // RetryBlocked returns when a blocked rollout is given up for a new one: at
-// the renew time, if that is still to come, else halfway to the end of what is
-// in place, again and again, so that tries are few while there is time and the
-// last ones come before it is too late. Never sooner than the least interval
+// the renew time, if that is still to come, else halfway to the expiry of what is
+// in place, again and again, so that retries are few while there is time and the
+// last ones come before the expiry. Never sooner than the least interval
 // between two renewals, and without anything in place after BackoffMax.
 func RetryBlocked(r Rollout, current *Generation) time.Time {
 	if current == nil {
@@ -167,7 +167,7 @@ func RetryBlocked(r Rollout, current *Generation) time.Time {
 
 // planOpen decides about a rollout under way: leave it alone, bring it in line
 // with a changed entry, or replace it. A host between two generations ends
-// first, unless nobody can end it: see cut, and stuck.
+// first, unless nothing can end it: see cut, and stuck.
 func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, leave bool) {
 	same := r.Entry == c.Digest()
 	lost := !same && r.cut(c)
@@ -185,16 +185,16 @@ func planOpen(c Certificate, o Observed, r Rollout, now time.Time) (d Decision, 
 			d.Adapt = &r // the rest of the change is compared when that has ended
 		}
 		return d, true
-	case !same && (r.Kind == KindPlace || len(changed(r.Request, c.Request())) > 0):
+	case !same && (r.Kind == KindPlace || len(differences(r.Request, c.Request())) > 0):
 		return Decision{Close: true, Why: "the entry changed"}, false
 	case due:
-		why := Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " has come"}
+		why := Reason{ReasonRenewTime, "renew time " + at.Format(time.RFC3339) + " reached"}
 		if o.Rolling != nil && !o.Rolling.RevokedAt.IsZero() {
 			why = Reason{ReasonRevoked, fmt.Sprintf("generation %d was revoked", o.Rolling.Number)}
 		} else if o.Rolling != nil && o.Rolling.KeyCompromised {
 			why = keyCompromised(*o.Rolling)
 		}
-		return Decision{Close: true, Why: "its generation is due for renewal", Open: Issue(c, why)}, false
+		return Decision{Close: true, Why: "its own generation is due for renewal", Open: Issue(c, why)}, false
 	case same:
 		if r.revise(c, o, now) {
 			d.Adapt = &r
@@ -212,8 +212,8 @@ func (o Observed) stranded() bool { return len(o.Under) > 0 && len(o.Under.Witho
 
 // returned is why a blocked rollout gives way to one more.
 const (
-	returned   = "the host is back, and its peers refuse its certificate"
-	otherRoots = "the roots to trust changed"
+	returned   = "reachable again, and its peers refuse its certificate"
+	otherRoots = "the trusted roots changed"
 )
 
 // requested is why a rollout gives way to a renewal.
@@ -252,7 +252,7 @@ func Issue(c Certificate, reasons ...Reason) *Rollout {
 	return r
 }
 
-// Renewed returns the rollout that a person's renewal asks for: a new
+// Renewed returns the rollout of a renewal that was requested: a new
 // generation or, for a trust bundle, the bundle to every host again.
 func Renewed(c Certificate, o Overrides) *Rollout {
 	r := Issue(c, Reason{ReasonRequested, "requested by operator"})

@@ -14,6 +14,7 @@ func TestRenewTimeProperties(t *testing.T) {
 			At:     Share(rapid.Float64Range(0, 0.99).Draw(t, "at")),
 			Before: time.Duration(rapid.Int64Range(0, int64(2*life)).Draw(t, "before")),
 			Jitter: Share(rapid.Float64Range(0, 0.5).Draw(t, "jitter")),
+			Lead:   time.Duration(rapid.Int64Range(0, int64(2*life)).Draw(t, "lead")),
 		}
 		g := Generation{IssuedAt: t0, NotBefore: t0.Add(-time.Minute), NotAfter: t0.Add(life), Fingerprint: rapid.String().Draw(t, "fingerprint")}
 		at := policy.Time(g)
@@ -25,6 +26,9 @@ func TestRenewTimeProperties(t *testing.T) {
 		}
 		if again := policy.Time(g); !again.Equal(at) {
 			t.Fatalf("%s, then %s", at, again)
+		}
+		if lead := policy.Lead; lead > 0 && lead <= MostLead(life) && at.After(g.NotAfter.Add(-lead)) && at.After(t0.Add(min(time.Minute, life/10))) {
+			t.Fatalf("renewed at %s, less than %s before it expires at %s", at, lead, g.NotAfter)
 		}
 		steady := policy
 		steady.Jitter = 0

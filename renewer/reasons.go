@@ -2,7 +2,6 @@ package renewer
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -29,28 +28,24 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		if o.Current == nil {
 			return Reason{}, false
 		}
-		was := o.Current.Request
-		if held := o.Record.RollbackRequest; held != nil { // a rollback holds against the entry of then
-			was = *held
-		}
-		diff := changed(was, c.Request())
-		return Reason{ReasonChanged, strings.Join(diff, "; ")}, len(diff) > 0
+		diff := differences(o.askedFor(c), c.Request())
+		return Reason{ReasonChanged, listed(diff)}, len(diff) > 0
 	},
 	func(_ Certificate, o Observed, now time.Time) (Reason, bool) {
 		if o.Current == nil || now.Before(o.Current.RenewAt) {
 			return Reason{}, false
 		}
-		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " has come"}, true
+		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " reached"}, true
 	},
 	func(c Certificate, o Observed, _ time.Time) (Reason, bool) {
 		if o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && o.Current.IssuedAt.Before(o.SignsAnew) {
 			return Reason{ReasonRoot, "issuer " + c.Issuer + " has another CA under the same root"}, true
 		}
 		left := o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && len(o.Under) > 0 && o.Trusted.Known() && !o.Trusted.Meets(o.Under)
-		return Reason{ReasonRoot, "issuer " + c.Issuer + " has another root than the one that it leads to"}, left
+		return Reason{ReasonRoot, "issuer " + c.Issuer + " has another root than the one that signed it"}, left
 	},
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
-		return Reason{ReasonKeyLost, "no host has its key any more"}, o.Current != nil && o.Record.KeyLost
+		return Reason{ReasonKeyLost, "its private key is on no host any more"}, o.Current != nil && o.Record.KeyLost
 	},
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
 		if o.Current == nil || !o.Current.KeyCompromised {
@@ -60,8 +55,35 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 	},
 }
 
+// askedFor is what the entry asked for when what is in place was issued or, after a
+// rollback, when that was made. The common name that an entry has by its name changes with
+// the next renewal after the entry was renamed, and is no reason for one.
+func (o Observed) askedFor(c Certificate) Request {
+	was := o.Current.Request
+	if held := o.Record.RollbackRequest; held != nil {
+		was = *held
+	}
+	if c.CommonName == c.Name && o.Record.wasCalled(was.CommonName) {
+		was.CommonName = c.CommonName
+	}
+	return was
+}
+
 func keyCompromised(g Generation) Reason {
 	return Reason{ReasonKeyCompromised, fmt.Sprintf("the private key of generation %d is compromised", g.Number)}
+}
+
+// filesChanged says what of a placement's files is another one than what was placed, as far
+// as that is known.
+func (p PlacementState) filesChanged(want Placement) string {
+	if !p.MovedTo(want.Dir) {
+		return "names, modes or owner of the files changed on " + want.Host
+	}
+	was := want
+	if was.Dir = p.Dirs[0]; was.Layout() == p.Layout {
+		return "directory changed on " + want.Host
+	}
+	return "directory, and names, modes or owner of the files changed on " + want.Host
 }
 
 func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
@@ -70,23 +92,23 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 	want := o.Roots.On(p.Host)
 	switch {
 	case !known || !st.Placed():
-		return Reason{ReasonHostAdded, p.Host + " does not have it yet"}, true
+		return Reason{ReasonHostAdded, "new on " + p.Host}, true
 	case now.Before(st.again()):
 		return Reason{}, false
 	case st.Interrupted != nil:
-		return Reason{ReasonInterrupted, p.Host + " was lost between two generations"}, true
+		return Reason{ReasonInterrupted, p.Host + " became unreachable during the last rollout"}, true
 	case st.Origin == OriginForeign:
-		return Reason{ReasonDrift, p.Host + " has what renewer did not write"}, true
+		return Reason{ReasonDrift, p.Host + " has files that renewer did not write"}, true
 	case st.Generation != o.Record.Current:
 		return Reason{ReasonBehind, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
 	case st.Layout != "" && st.Layout != p.Layout():
-		return Reason{ReasonFiles, "directory, names, modes or owner changed on " + p.Host}, true
+		return Reason{ReasonFiles, st.filesChanged(p)}, true
 	case hasTrust && !st.Undiscovered() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
-		return Reason{ReasonTrust, "the roots to trust changed on " + p.Host}, true
+		return Reason{ReasonTrust, "the trusted roots changed on " + p.Host}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true
 	case st.Unactivated && st.Reprobe.IsZero(): // else it is looked at first: does it run?
-		return Reason{ReasonUnactivated, p.Host + ": " + p.Activate.String() + " has not been done since the files were placed"}, true
+		return Reason{ReasonUnactivated, p.Host + ": " + p.Activate.String() + " has not succeeded since the files were placed"}, true
 	}
 	return Reason{}, false
 }
@@ -95,32 +117,35 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 // usages and key; empty where it is.
 func (r Request) Differs(other Request) string {
 	other.Issuer, other.Profile = r.Issuer, r.Profile
-	return strings.Join(changed(r, other), "; ")
+	return listed(differences(r, other))
 }
 
-// changed says, field by field, how what is wanted differs from what was
-// issued. The lifetime is not compared: it holds from the next renewal on.
-func changed(was, want Request) []string {
-	var out []string
+// differences says, field by field, how what is wanted differs from what was issued. The
+// lifetime is not compared: it holds from the next renewal on.
+func differences(was, want Request) []Difference {
+	var out []Difference
 	note := func(field, a, b string) {
 		if a != b {
-			out = append(out, fmt.Sprintf("%s changed from %s to %s", field, a, b))
+			out = append(out, Difference{Field: field, Before: a, After: b})
 		}
 	}
 	note("issuer", was.Issuer, want.Issuer)
 	note("profile", was.Profile, want.Profile)
 	note("common_name", was.CommonName, want.CommonName)
-	note("sans", set(was.SANs), set(want.SANs))
-	note("usages", set(was.Usages), set(want.Usages))
+	if d, differs := differ("sans", was.SANs, want.SANs); differs {
+		out = append(out, d)
+	}
+	if d, differs := differ("usages", was.Usages, want.Usages); differs {
+		out = append(out, d)
+	}
 	note("key", string(was.Key), string(want.Key))
 	return out
 }
 
-func set[T ~string](items []T) string {
-	out := make([]string, 0, len(items))
-	for _, i := range items {
-		out = append(out, string(i))
+func listed(diff []Difference) string {
+	out := make([]string, 0, len(diff))
+	for _, d := range diff {
+		out = append(out, d.String())
 	}
-	slices.Sort(out)
-	return "[" + strings.Join(slices.Compact(out), " ") + "]"
+	return strings.Join(out, "; ")
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"renewer/renewer/problems"
 )
 
 // Record is what the inventory keeps of one certificate: which generation is
@@ -111,8 +113,11 @@ type PlacementState struct {
 	Matches     bool      `json:"matches"` // the last probe saw what it should
 	VerifiedAt  time.Time `json:"verified_at,omitzero"`
 	ProbedAt    time.Time `json:"probed_at,omitzero"`
-	Error       string    `json:"error,omitempty"`
-	Hint        string    `json:"hint,omitempty"`
+	DriftedAt   time.Time `json:"drifted_at,omitzero"` // something else was seen than was placed, last
+	// OverBudgetAt is when an activation last took longer than its restart budget.
+	OverBudgetAt time.Time `json:"over_budget_at,omitzero"`
+	Error        string    `json:"error,omitempty"`
+	Hint         string    `json:"hint,omitempty"`
 	// Unactivated: no activation of what is live was proven since it was placed.
 	// That is how the last one ended, not how the service is: whether it runs is
 	// asked (see Look), and a probe that sees only files proves no activation.
@@ -149,8 +154,10 @@ type Row struct {
 	NotAfter    time.Time `json:"not_after,omitzero"`
 	RenewAt     time.Time `json:"renew_at,omitzero"`
 	Hosts       []HostRow `json:"hosts"`
-	// Need is what its rollout takes; for who has the fleet file.
-	Need time.Duration `json:"-"`
+	// RolloutProblem is what stopped its rollout or has it retry, as recorded; see Problems
+	// for all that is wrong. Gate is the trust gate that it waits at; nil: none, or not looked at.
+	RolloutProblem problems.ID `json:"rollout_problem,omitempty"`
+	Gate           *Waiting    `json:"gate,omitempty"`
 }
 
 // HostRow is one host's column of a Row.
@@ -162,7 +169,11 @@ type HostRow struct {
 	ServedEnd  time.Time `json:"served_not_after,omitzero"`
 	Matches    bool      `json:"matches"` // the last probe saw what it should
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
-	Error      string    `json:"error"`
+	// When something else was last seen than was placed, and an activation last took
+	// longer than its restart budget.
+	DriftedAt    time.Time `json:"drifted_at,omitzero"`
+	OverBudgetAt time.Time `json:"over_budget_at,omitzero"`
+	Error        string    `json:"error"`
 }
 
 // Status is the state of a certificate as users see it.
@@ -181,9 +192,17 @@ const (
 	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
+// Statuses lists every status.
+var Statuses = []Status{
+	StatusPending, StatusValid, StatusDue, StatusRenewing, StatusBlocked, StatusExpired, StatusRevoked, StatusOrphaned, StatusUnknown,
+}
+
 // At returns the row with the status that holds at now: what was valid when
-// it was written becomes due, and then expired, by time alone.
+// it was written becomes due, and then expired, by time alone. Its lists are not nil.
 func (r Row) At(now time.Time) Row {
+	if r.SANs == nil {
+		r.SANs = []string{}
+	}
 	switch {
 	case r.Status == StatusRevoked, r.Status == StatusOrphaned, r.NotAfter.IsZero():
 	case !now.Before(r.NotAfter):
@@ -199,7 +218,7 @@ func (r Row) At(now time.Time) Row {
 func NewRow(c Certificate, rec Record, gen *Generation) Row {
 	row := Row{
 		Name: c.Name, Issuer: c.Issuer, Status: rec.status(c, gen), CommonName: c.CommonName,
-		SANs: append([]string{}, c.SANs...), Key: c.Key, Hosts: make([]HostRow, 0, len(c.Placements)),
+		SANs: append([]string{}, c.SANs...), Key: c.Key, Hosts: make([]HostRow, 0, len(c.Placements)), RolloutProblem: rec.Problem(),
 	}
 	if gen != nil {
 		row.Generation, row.Serial, row.Fingerprint = gen.Number, gen.Serial, gen.Fingerprint
@@ -240,7 +259,7 @@ func (rec Record) hostRow(host string) HostRow {
 	if ok && st.State != "" {
 		h = HostRow{
 			Name: host, State: st.State, Generation: st.Generation, Served: st.Served, ServedEnd: st.ServedEnd,
-			Matches: st.Matches, VerifiedAt: st.VerifiedAt, Error: st.Error,
+			Matches: st.Matches, VerifiedAt: st.VerifiedAt, DriftedAt: st.DriftedAt, OverBudgetAt: st.OverBudgetAt, Error: st.Error,
 		}
 	}
 	if rec.Rollout != nil {

@@ -2,8 +2,11 @@ package renewer
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
+
+	"renewer/renewer/problems"
 )
 
 // A time that a clock which was years ahead gave is not waited for.
@@ -146,6 +149,14 @@ func budgetInHalves(t *testing.T, last Outcome) {
 	events := do(ActReprobe, 21*time.Second, last)
 	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "down for 21s of a restart budget of 20s" {
 		t.Errorf("away %s, events %+v", s.Away, events)
+	}
+	want, problem := EventRolledBack, problems.RolledBack
+	if last.Err != nil {
+		want, problem = EventRestoreFailed, problems.RestoreFailed
+	}
+	row := NewRow(c, rec, nil)
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Type == want }) || row.RolloutProblem != problem || !row.Hosts[0].OverBudgetAt.Equal(t0.Add(21*time.Second)) {
+		t.Errorf("problem %s, over budget at %s, events %+v", row.RolloutProblem, row.Hosts[0].OverBudgetAt, events)
 	}
 }
 

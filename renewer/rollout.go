@@ -256,7 +256,7 @@ func (s *Step) unreachable() bool {
 // Lost reports whether the last try failed because the host was not reached.
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }
 
-// Problem returns the first error of the rollout or of one of its steps, with
+// LastError returns the first error of the rollout or of one of its steps, with
 // the hint; empty if there is none.
 func (r *Rollout) LastError() (text, hint string) {
 	if r.Error != "" {
@@ -265,9 +265,9 @@ func (r *Rollout) LastError() (text, hint string) {
 	for _, s := range r.Steps {
 		switch {
 		case s.Wait.For(WaitPerson):
-			return s.Host + ": " + s.Wait.Why, s.Wait.Hint
+			return OnHost(s.Host, s.Wait.Why), s.Wait.Hint
 		case s.Error != "":
-			return s.Host + ": " + s.Error, s.Hint
+			return OnHost(s.Host, s.Error), s.Hint
 		}
 	}
 	return "", ""

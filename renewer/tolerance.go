@@ -52,7 +52,11 @@ func (c Certificate) RolloutTime(size int) time.Duration {
 		}
 		each = max(each, takes)
 	}
-	return time.Duration(rounds)*each + time.Duration(rounds-1)*c.Pace.Pause
+	takes := time.Duration(rounds) * each
+	if hosts > 1 { // before the first round too: another host may have been retried earlier
+		takes += time.Duration(rounds) * c.Pace.Pause
+	}
+	return takes
 }
 
 // MostLead returns the longest lead that a certificate with that lifetime can have. One
@@ -61,8 +65,8 @@ func MostLead(life time.Duration) time.Duration { return part(life, 0.9) }
 
 // Tolerance returns how long, from now on, issuer or hosts may be away before what is in
 // place expires, 0 where it has; ok is false where nothing is, or nothing
-// renews it: a trust bundle, and what left the fleet file.
-func (r Row) Tolerance(now time.Time) (d time.Duration, ok bool) {
+// renews it: a trust bundle, and what left the fleet file. need is as in Tolerated.
+func (r Row) Tolerance(need time.Duration, now time.Time) (d time.Duration, ok bool) {
 	if r.Key == "" || r.Status == StatusOrphaned || r.NotAfter.IsZero() {
 		return 0, false
 	}
@@ -72,5 +76,5 @@ func (r Row) Tolerance(now time.Time) (d time.Duration, ok bool) {
 			end = h.ServedEnd // it was left behind
 		}
 	}
-	return Tolerated(end.Sub(now), r.Need), true
+	return Tolerated(end.Sub(now), need), true
 }

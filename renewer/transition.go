@@ -366,7 +366,7 @@ func (t *transition) reprobed() {
 		t.s.Error = fmt.Sprintf("%s; %s was restored, but is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
-		t.event(EventProbeFailed, "of the restored revision "+t.s.Previous, t.o.Err)
+		t.event(EventRestoreFailed, "the restored revision "+t.s.Previous+" is not served either", t.o.Err)
 		return
 	}
 	if stopped {
@@ -397,6 +397,7 @@ func (t *transition) away() string {
 	}
 	text := fmt.Sprintf("down for %s of a restart budget of %s", s.Away.Round(time.Millisecond), s.Budget)
 	if s.Away > s.Budget {
+		t.p.OverBudgetAt = t.o.At
 		t.event(EventBudgetExceeded, text, nil)
 	}
 	return "; " + text

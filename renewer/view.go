@@ -14,28 +14,56 @@ import (
 
 // ListFilter narrows a list. Zero fields match everything.
 type ListFilter struct {
-	ExpiringWithin time.Duration // NotAfter within that time from now (expired ones too); 0: no limit
-	Host           string
-	Issuer         string
-	Status         Status
+	ExpiringWithin time.Duration `json:"expiring,omitempty"` // expire within that time, or have expired; default: no limit
+	Host           string        `json:"host,omitempty"`     // have a placement there
+	Issuer         string        `json:"issuer,omitempty"`   // are signed by it
+	Status         Status        `json:"status,omitempty"`   // have it now
 }
 
 // EventFilter narrows the audit log. Zero fields match everything.
 type EventFilter struct {
-	After       uint64    // Seq greater than this
-	Before      uint64    // Seq less than this; 0: no limit
-	Since       time.Time // not before
-	Certificate string    // name, or the entry's name for all its hosts
-	Rollouts    []string
-	Limit       int // the newest so many; 0: all
+	After       uint64    `json:"after,omitempty"`       // with a higher seq
+	Before      uint64    `json:"before,omitempty"`      // with a lower seq; 0: no limit
+	Since       time.Time `json:"since,omitzero"`        // not before that time
+	Certificate string    `json:"certificate,omitempty"` // its name, or that of an entry for all its hosts
+	Rollouts    []string  `json:"rollout,omitempty"`     // of one of these rollouts; repeatable
+	Limit       int       `json:"limit,omitempty"`       // the newest so many; 0: all, or 1,000 over the API
 }
 
 // PlanStep is one thing that a run would do.
 type PlanStep struct {
 	Certificate string `json:"certificate"`
 	Host        string `json:"host"`   // empty for an order
-	Action      string `json:"action"` // issue, push, restart, reload, signal, command, verify, restore, wait, add_root, drop_root, forget
+	Action      string `json:"action"` // move, issue, push, restart, reload, kill, signal, command, verify, restore, wait, add_root, drop_root, forget
 	Reason      string `json:"reason"`
+	// Code is that of the first reason of its rollout.
+	Code ReasonCode `json:"code,omitempty"`
+	// Target is what is acted on: an issuer, a directory, units, a container, an address.
+	Target string `json:"target,omitempty"`
+	// Guard is what may hold a restart up, beside a window.
+	Guard   string       `json:"guard,omitempty"`
+	Changes []Difference `json:"changes,omitempty"` // that the step brings, as far as they are known
+}
+
+// PlanRequest says whose plan is asked for.
+type PlanRequest struct {
+	// Loaded: of the fleet file that the daemon holds, although that on disk is another.
+	Loaded bool `json:"loaded,omitempty"`
+}
+
+// PlanView is what a run would do now.
+type PlanView struct {
+	Steps []PlanStep `json:"steps"`
+	// Orphans left the fleet file before, and are still in place: nothing is done for them.
+	Orphans      []Row  `json:"orphans,omitempty"`
+	File         string `json:"fleet_file"`
+	Certificates int    `json:"certificates"` // in the fleet file
+	// Edited: the fleet file on disk is another than the daemon holds; Steps are those of the one
+	// on disk unless Loaded, and Changes how it differs.
+	Edited  bool          `json:"edited,omitempty"`
+	Loaded  bool          `json:"loaded,omitempty"`
+	Changes []FleetChange `json:"changes,omitempty"`
+	Fault   string        `json:"fault,omitempty"` // of the fleet file on disk, for which it is not taken
 }
 
 // Detail is one certificate, whole.
@@ -90,7 +118,7 @@ type SystemStatus struct {
 	Channels []ChannelStatus `json:"channels,omitempty"`
 	Rollouts []RolloutView   `json:"rollouts"` // under way or blocked
 	Counts   map[Status]int  `json:"certificates"`
-	// Problems is what needs an operator, the worst first, and MoreProblems how
+	// Problems is what needs attention, the worst first, and MoreProblems how
 	// many certificates do besides.
 	Problems     []Problem `json:"problems"`
 	MoreProblems int       `json:"more_problems,omitempty"`
@@ -98,18 +126,21 @@ type SystemStatus struct {
 
 // DaemonStatus is about the process and its scheduler.
 type DaemonStatus struct {
-	Running    bool      `json:"running"`
-	Fleet      string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
-	PID        int       `json:"pid,omitempty"`
-	Version    string    `json:"version"`
-	FleetFile  string    `json:"fleet_file"`
-	Page       string    `json:"page,omitempty"`        // where the status page is served
-	FleetError string    `json:"fleet_error,omitempty"` // of the last reload that failed
-	StartedAt  time.Time `json:"started_at,omitzero"`
-	LastCheck  time.Time `json:"last_check,omitzero"`
-	NextCheck  time.Time `json:"next_check,omitzero"`
-	LastProbe  time.Time `json:"last_probe,omitzero"`
-	NextDue    time.Time `json:"next_due,omitzero"`
+	Running      bool      `json:"running"`
+	Fleet        string    `json:"fleet"` // its name: the key fleet of the fleet file, or the host's name
+	PID          int       `json:"pid,omitempty"`
+	Version      string    `json:"version"`
+	FleetFile    string    `json:"fleet_file"`
+	Page         string    `json:"page,omitempty"`        // where the status page is served
+	FleetError   string    `json:"fleet_error,omitempty"` // of the last reload that failed
+	FleetErrorAt time.Time `json:"fleet_error_at,omitzero"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	LastCheck    time.Time `json:"last_check,omitzero"`
+	// CheckWithin is how old LastCheck may be; 0: there is no schedule.
+	CheckWithin time.Duration `json:"-"`
+	NextCheck   time.Time     `json:"next_check,omitzero"`
+	LastProbe   time.Time     `json:"last_probe,omitzero"`
+	NextDue     time.Time     `json:"next_due,omitzero"`
 }
 
 // IssuerStatus is one issuer's health.
@@ -147,11 +178,12 @@ type CAStatus struct {
 
 // HostStatus is one host's health.
 type HostStatus struct {
-	Name  string `json:"name"`
-	Type  string `json:"type"`
-	Up    bool   `json:"up"`
-	Error string `json:"error,omitempty"`
-	Hint  string `json:"hint,omitempty"`
+	Name  string    `json:"name"`
+	Type  string    `json:"type"`
+	Up    bool      `json:"up"`
+	Since time.Time `json:"since,omitzero"` // when Up last changed, or was first seen
+	Error string    `json:"error,omitempty"`
+	Hint  string    `json:"hint,omitempty"`
 }
 
 // ChannelStatus is one way to notify people.
@@ -293,6 +325,9 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	}
 	d.Rollout = rec.View(rec.currentOf(gens), waits)
 	d.LastError, d.Hint = rec.LastError()
+	if d.Rollout != nil {
+		d.Gate = d.Rollout.Waiting.Gate()
+	}
 	for _, left := range rec.Departed {
 		if !left.Over(now) {
 			left.State, left.Role = nil, Role{}
@@ -336,7 +371,7 @@ func (rec Record) hintOf(h HostRow) string {
 	return ""
 }
 
-// Problem returns the first error that stands, with a hint; empty if
+// LastError returns the first error that stands, with its hint; empty if
 // there is none.
 func (rec Record) LastError() (text, hint string) {
 	if rec.Rollout != nil {
@@ -346,7 +381,7 @@ func (rec Record) LastError() (text, hint string) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(rec.Placements)) {
 		if st := rec.Placements[host]; st.Error != "" {
-			return host + ": " + st.Error, st.Hint
+			return OnHost(host, st.Error), st.Hint
 		}
 	}
 	return "", ""

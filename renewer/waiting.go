@@ -21,9 +21,9 @@ const (
 	WaitPeers       WaitKind = "peers"       // the other side of its peer group
 	WaitGate        WaitKind = "gate"        // a verifier that has not the root yet
 	WaitUnreachable WaitKind = "unreachable" // a host
-	WaitLocal       WaitKind = "local"       // this machine ran out of something
-	WaitBackoff     WaitKind = "backoff"     // the next try after a failure
-	WaitPerson      WaitKind = "person"      // it is blocked
+	WaitLocal       WaitKind = "local"       // this machine ran out of a resource
+	WaitBackoff     WaitKind = "backoff"     // the next retry after a failure
+	WaitPerson      WaitKind = "person"      // manual action: it is blocked
 )
 
 // Wait is what a step, or an order, waits for: one thing at a time, recorded with
@@ -47,22 +47,23 @@ func (s *Step) hint() string {
 	return s.Hint
 }
 
-// Waiting is one reason why a rollout does not go on. It is shown, never
-// decisive, and kept nowhere: it follows from what is recorded, the fleet file
-// and the time, so it is the same for every caller and never out of date.
+// Waiting is one reason why a rollout does not go on. It is shown, decides
+// nothing, and is stored nowhere: it follows from what is recorded, the fleet file
+// and the time, so it is the same everywhere and never out of date.
 type Waiting struct {
 	Kind  WaitKind  `json:"kind"`
 	Host  string    `json:"host,omitempty"` // empty: it keeps every host that has not begun
-	Text  string    `json:"text"`           // for people, with its times
+	Text  string    `json:"text"`           // for operators, with its times
 	Since time.Time `json:"since,omitzero"`
-	Until time.Time `json:"until,omitzero"` // it ends then, or is tried again; zero: not by time
+	Until time.Time `json:"until,omitzero"` // it ends then, or is retried; zero: not by time
+	By    string    `json:"by,omitempty"`   // the host that a trust gate waits for
 }
 
 func (w Waiting) String() string {
 	if w.Host == "" {
 		return w.Text
 	}
-	return w.Host + ": " + w.Text
+	return OnHost(w.Host, w.Text)
 }
 
 // Waits is all that a rollout waits for, what explains most first.
@@ -70,7 +71,17 @@ type Waits []Waiting
 
 func (w Waits) String() string { return strings.Join(w.Texts(), "; ") }
 
-// Texts returns the reasons as people read them.
+// Gate returns the trust gate among them; nil if there is none.
+func (w Waits) Gate() *Waiting {
+	for i := range w {
+		if w[i].Kind == WaitGate {
+			return &w[i]
+		}
+	}
+	return nil
+}
+
+// Texts returns the reasons as they are shown.
 func (w Waits) Texts() []string {
 	texts := make([]string, 0, len(w))
 	for _, one := range w {
@@ -139,7 +150,7 @@ func (s *Step) waiting() Waiting {
 func (r *Rollout) LeftBehind() (out Waits) {
 	for i := range r.Steps {
 		if s := &r.Steps[i]; r.Phase == PhaseDone && !s.State.Over() {
-			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; renewer places the certificate when the host is back"})
+			out = append(out, Waiting{Kind: WaitUnreachable, Host: s.Host, Text: "cannot be reached; it gets the certificate when it is back"})
 		}
 	}
 	return out
@@ -170,16 +181,16 @@ func (r *Rollout) paced(c Certificate) Waiting {
 			proven++
 		}
 	}
-	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("the limit of max_parallel (%d) is reached", c.Pace.MaxParallel)}
+	w := Waiting{Kind: WaitPace, Text: fmt.Sprintf("max_parallel reached (%d)", c.Pace.MaxParallel)}
 	if proven < min(c.Pace.Canary, len(r.Steps)) {
-		w.Text = "its canary is not verified yet"
+		w.Text = "waits for its canary host to be verified"
 	}
 	return w
 }
 
 // halted says which host keeps the others of a rollout from being touched.
 func (r *Rollout) halted() Waiting {
-	w := Waiting{Kind: WaitPace, Text: "stopped, no further host is changed"}
+	w := Waiting{Kind: WaitPace, Text: "rollout stopped"}
 	for _, s := range r.Steps {
 		if s.State.failed() || s.State == StepRestoring || s.State == StepRestored {
 			w.Text += ": " + s.Host + " failed"
@@ -193,7 +204,7 @@ func (r *Rollout) halted() Waiting {
 // nil for nothing.
 func (r *Rollout) Blocked(current *Generation) Waiting {
 	retry := RetryBlocked(*r, current)
-	return Waiting{Kind: WaitPerson, Text: "manual action is needed; next automatic retry at " + date(retry), Since: r.EndedAt, Until: retry}
+	return Waiting{Kind: WaitPerson, Text: "needs manual action; next automatic retry at " + date(retry), Since: r.EndedAt, Until: retry}
 }
 
 // RolloutView is a rollout with what it waits for.
@@ -236,6 +247,6 @@ func (rec Record) Waits() Waits {
 	}
 	return Waits{{
 		Kind: WaitPace, Since: rec.Asked.Since,
-		Text: "renewal requested by operator at " + date(rec.Asked.Since) + "; it starts when rollout " + rec.Rollout.ID + " is changing no host",
+		Text: "renewal requested by operator at " + date(rec.Asked.Since) + "; it begins when rollout " + rec.Rollout.ID + " has no host in progress",
 	}}
 }

@@ -24,8 +24,8 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		change func(*Certificate, *Rollout, *Conditions)
 		want   string
 	}{
-		"nothing":                {func(*Certificate, *Rollout, *Conditions) {}, "pace its canary is not verified yet"},
-		"its pace is one by one": {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{MaxParallel: 1} }, "pace the limit of max_parallel (1) is reached"},
+		"nothing":                {func(*Certificate, *Rollout, *Conditions) {}, "pace waits for its canary host to be verified"},
+		"its pace is one by one": {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{MaxParallel: 1} }, "pace max_parallel reached (1)"},
 		"it can do everything":   {func(c *Certificate, _ *Rollout, _ *Conditions) { c.Pace = Pace{} }, ""},
 		"the issuer's rate": {func(_ *Certificate, r *Rollout, _ *Conditions) {
 			r.Phase, r.NextAt, r.Wait, r.Error = PhaseOrdering, t0.Add(time.Minute), &Wait{Kind: WaitRate}, "was down"
@@ -67,7 +67,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Steps[0].NextAt, r.Steps[0].Wait, r.Steps[0].Attempts = t0.Add(time.Minute), &Wait{Kind: WaitUnreachable}, 1
 			},
-			"unreachable a: cannot be reached; next retry at 2026-01-01T00:01:00Z | pace its canary is not verified yet",
+			"unreachable a: cannot be reached; next retry at 2026-01-01T00:01:00Z | pace waits for its canary host to be verified",
 		},
 		"a first failure": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
@@ -85,7 +85,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		},
 		"one that is put back": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) { r.Steps[0].State = StepRestoring },
-			"pace stopped, no further host is changed: a failed",
+			"pace rollout stopped: a failed",
 		},
 	} {
 		cert := entry("web", "a", "b", "c")
@@ -144,8 +144,8 @@ func TestAPlanSaysWhatABlockedRolloutWaitsFor(t *testing.T) {
 	rec.apply(Outcome{Action: Action{Certificate: "web", Rollout: rec.Rollout.ID, Kind: ActOrder}, At: t0, Err: &Error{Class: ClassRefused, Err: ErrTooShort}})
 	current := generation(c, 1, t0.Add(-70*24*time.Hour))
 	steps := PlanSteps(c, Observed{Record: rec, Current: current}, Conditions{Now: t0, WindowOpen: true}, nil)
-	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: manual action") ||
-		!strings.Contains(steps[0].Reason, "next automatic retry at 2026-01-11T") || !strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
+	if len(steps) != 1 || steps[0].Action != "wait" || !strings.Contains(steps[0].Reason, "rollout web#1 is blocked: needs manual action") ||
+		!strings.Contains(steps[0].Reason, "automatic retry at 2026-01-11T") || !strings.Contains(steps[0].Reason, ErrTooShort.Error()) {
 		t.Errorf("%+v", steps)
 	}
 	v := rec.View(current, nil)

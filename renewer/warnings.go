@@ -33,7 +33,11 @@ func (g Generation) Warnings(before *Generation) []string {
 		if chain, err := g.Parse(); !told && err == nil && chain.Leaf.NotAfter.After(g.NotAfter) {
 			out = append(out, fmt.Sprintf("the certificate from issuer %s expires at %s, after its CA, which expires at %s; renewer renews it before its CA expires", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
 		} else if !told {
-			out = append(out, fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; renewer renews it accordingly", g.Request.Issuer, asked, given.Round(time.Second)))
+			text := fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second))
+			if g.Renewal.Lead > MostLead(given) {
+				text += ", and its tolerate: does not fit into that"
+			}
+			out = append(out, text)
 		}
 	}
 	for _, more := range BeyondDates(g.Request.Lifetime, g.NotBefore, g.NotAfter, g.IssuedAt) {

@@ -18,17 +18,17 @@ func newAdopt(c *cli) *cobra.Command {
 	var takeOver, all bool
 	cmd := &cobra.Command{
 		Use:   "adopt HOST --certificate NAME | --take-over HOST | --take-over --all",
-		Short: "Take what is in place into the inventory, or take over from another renewer",
-		Long: `Takes the files that are in place on a host into the inventory as generation 0,
-once they are found right and proven to be served. Nothing is issued, nothing is
-restarted, and no live file is touched; a copy is kept on the host as the way
-back of the next renewal. Do it before the daemon knows the entry: what it finds
-in the fleet file and not in the inventory it issues.
+		Short: "Take existing certificates into the inventory, or take over from another renewer",
+		Long: `Takes the files that are in place on a host into the inventory as generation 0, after
+checking them and verifying that they are served. Nothing is issued or restarted, and no
+live file is changed; a copy is kept on the host so that the next renewal can be restored
+to it. Run it before the daemon reads the entry: the daemon issues a certificate for each
+entry that the inventory does not have.
 
-Each directory is kept by one renewer: a copy of it, such as a restored backup beside
-the old machine or a copied state directory, is refused, and so is another fleet. With --take-over this renewer
-keeps the directories of a host, or of all hosts, from now on, and the other one is
-refused. Stop that one first.`,
+Each directory belongs to one renewer: a copy of it, such as a restored backup beside the
+old machine or a copied state directory, is refused, and so is another fleet. With
+--take-over the directories of a host, or of all hosts, belong to this renewer from now on,
+and the other one is refused. Stop that one first.`,
 		Example: "  renewer adopt host-b --certificate docker\n  renewer adopt --take-over host-b\n  renewer adopt --take-over --all",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -36,12 +36,14 @@ refused. Stop that one first.`,
 				return usageError{renewer.WithHint(errors.New("adopt --all without --take-over is not supported yet"), "renewer adopt HOST --certificate NAME, or renewer adopt --take-over --all")}
 			case takeOver && certificate != "":
 				return usageError{renewer.WithHint(errors.New("--take-over is for the directories of a host, and not for one certificate"), "renewer adopt --take-over HOST")}
+			case all && len(args) > 0:
+				return usage("renewer adopt --take-over HOST, or renewer adopt --take-over --all", "--all is for every host, and %q is given", args[0])
 			case all:
-				return cobra.NoArgs(cmd, args)
+				return nil
 			case takeOver && len(args) != 1:
 				return usageError{renewer.WithHint(errors.New("--take-over needs the name of one host, or --all"), "renewer adopt --take-over HOST, or renewer adopt --take-over --all")}
 			}
-			return cobra.ExactArgs(1)(cmd, args)
+			return takes(cmd, args)
 		},
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -60,7 +62,7 @@ refused. Stop that one first.`,
 					c.say("note: %s", w)
 				}
 				return c.object(a, func() error {
-					c.say("%s on %s is adopted as generation %d: valid until %s, to be renewed %s", a.Certificate, a.Host, a.Generation,
+					c.say("%s on %s is adopted as generation %d: expires %s, renewal at %s", a.Certificate, a.Host, a.Generation,
 						a.NotAfter.Format("2006-01-02 15:04:05Z"), a.RenewAt.Format("2006-01-02 15:04:05Z"))
 					return nil
 				})
@@ -68,7 +70,7 @@ refused. Stop that one first.`,
 		},
 	}
 	cmd.Flags().StringVar(&certificate, "certificate", "", "`NAME` of its entry in the fleet file")
-	cmd.Flags().BoolVar(&takeOver, "take-over", false, "keep the directories of HOST from now on, whichever renewer did")
+	cmd.Flags().BoolVar(&takeOver, "take-over", false, "take the directories of HOST over from another renewer")
 	cmd.Flags().BoolVar(&all, "all", false, "with --take-over: those of every host")
 	complete(cmd, "certificate", func() []string { names, _ := c.certificates(0)(cmd, nil, ""); return names })
 	return cmd

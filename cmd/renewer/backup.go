@@ -19,10 +19,9 @@ func newBackup(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write a consistent copy of the inventory, without keys",
-		Long: `Writes a consistent copy of the inventory, also while the daemon runs. It holds
-no private key. An existing file is not overwritten.`,
+		Long: `Writes a consistent copy of the inventory, also while the daemon runs. It has no
+private keys. An existing file is not overwritten.`,
 		Example: "  renewer backup /var/backups/renewer.db",
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				size, err := backup(cmd.Context(), s, args[0])
@@ -42,9 +41,12 @@ no private key. An existing file is not overwritten.`,
 // or not at all.
 func backup(ctx context.Context, s server.Service, path string) (size int64, err error) {
 	if _, err := os.Lstat(path); err == nil {
-		return 0, renewer.WithHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name another file, or remove that one first")
+		return 0, renewer.WithHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name a file that does not exist")
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".renewer-backup-") // mode 0600
+	if at, ok := errors.AsType[*fs.PathError](err); ok {              // of a name that was not typed
+		return 0, fmt.Errorf("%s: %w", path, at.Err)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -74,13 +76,12 @@ func backup(ctx context.Context, s server.Service, path string) (size int64, err
 func newRestore(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Put a backup of the inventory in place",
-		Long: `Checks a backup in full and puts it in place of the inventory, which is kept
-beside it. The daemon must not run. In another state directory or on another machine
-the restored inventory is a copy: hosts that the old one keeps refuse it until
-renewer adopt --take-over --all, once the old one is stopped.`,
+		Short: "Replace the inventory with a backup",
+		Long: `Checks a backup completely and replaces the inventory with it; the previous one is
+kept beside it. The daemon must not run. In another state directory or on another machine
+the restored inventory is a copy: stop the original, then run
+renewer adopt --take-over --all; until then hosts refuse the copy.`,
 		Example: "  renewer restore /var/backups/renewer.db",
-		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := c.fleet()
 			if err != nil {
@@ -90,9 +91,9 @@ renewer adopt --take-over --all, once the old one is stopped.`,
 			if err != nil {
 				return err
 			}
-			c.say("the inventory of %s is that of %s now", f.StateDir, args[0])
+			c.say("the inventory in %s was replaced with %s", f.StateDir, args[0])
 			if kept != "" {
-				c.say("the one before is %s", kept)
+				c.say("the previous inventory is %s", kept)
 			}
 			return nil
 		},

@@ -21,13 +21,12 @@ import (
 func newCA(c *cli) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "ca",
-		Short: "Make, show, import or replace a local CA",
-		Long: `Makes, shows, imports or replaces the CA of a local issuer. ISSUER may be left out
+		Short: "Create, show, import or replace a local CA",
+		Long: `Creates, shows, imports or replaces the CA of a local issuer. ISSUER may be left out
 where the fleet file has one local issuer.`,
 	})
 	cmd.AddCommand(newCAInit(c), newCAShow(c), newCAImport(c), newCARotate(c), newCAReissue(c), newCAExport(c))
 	for _, sub := range cmd.Commands() {
-		sub.Args = cobra.MaximumNArgs(1)
 		sub.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return c.fromFleet(localIssuers)(), cobra.ShellCompDirectiveNoFileComp
 		}
@@ -41,11 +40,10 @@ func newCAInit(c *cli) *cobra.Command {
 	var pathLen int
 	cmd := &cobra.Command{
 		Use:   "init [ISSUER] [--intermediate-of ISSUER]",
-		Short: "Make the CA of a local issuer",
-		Long: `Makes the CA of a local issuer: one that signs itself or, with --intermediate-of,
-one that the CA of another local issuer signs. That one needs a path length: make it
-with --path-length 1. Its key is not needed any more afterwards, and can be kept
-offline.`,
+		Short: "Create the CA of a local issuer",
+		Long: `Creates the CA of a local issuer: a self-signed root or, with --intermediate-of, an
+intermediate signed by the CA of another local issuer. The parent needs a path length:
+create it with --path-length 1. Its key is not needed afterwards and can be kept offline.`,
 		Example: `  renewer ca init fleet-ca
   renewer ca init root-ca --path-length 1
   renewer ca init fleet-ca --intermediate-of root-ca`,
@@ -58,8 +56,8 @@ offline.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&below, "intermediate-of", "", "have it signed by the CA of this local `ISSUER`")
-	cmd.Flags().IntVar(&pathLen, "path-length", 0, "how many CAs may stand below it")
+	cmd.Flags().StringVar(&below, "intermediate-of", "", "sign it with the CA of this local `ISSUER`")
+	cmd.Flags().IntVar(&pathLen, "path-length", 0, "how many intermediate CAs are allowed below it")
 	complete(cmd, "intermediate-of", c.fromFleet(localIssuers))
 	return cmd
 }
@@ -67,7 +65,7 @@ offline.`,
 func newCAShow(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show [ISSUER]",
-		Short:   "Show the CA of a local issuer, and how its replacement stands",
+		Short:   "Show the CA of a local issuer and its rotation",
 		Example: "  renewer ca show",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.reading = true
@@ -118,13 +116,12 @@ func newCAImport(c *cli) *cobra.Command {
 	var req renewer.RotateRequest
 	cmd := &cobra.Command{
 		Use:   "import [ISSUER] --cert FILE [--key FILE]",
-		Short: "Take over a CA that openssl made",
-		Long: `Takes the certificate and key of a CA that something else made, such as
-openssl, easy-rsa, cfssl, step or mkcert: PEM, DER or PKCS #12, in two files or in
-one. An encrypted key needs its passphrase: from --passphrase-file, or typed.
+		Short: "Import a CA that was created with openssl or another tool",
+		Long: `Imports the certificate and private key of a CA that was created with openssl,
+easy-rsa, cfssl, step or mkcert: PEM, DER or PKCS #12, in two files or in one. The
+passphrase of an encrypted key is read from --passphrase-file or prompted for.
 
-With --as-next it takes the place of the CA that the issuer has, in the same stages
-as after renewer ca rotate.`,
+With --as-next it replaces the CA of the issuer in the same stages as renewer ca rotate.`,
 		Example: `  renewer ca import fleet-ca --cert ca.pem --key ca-key.pem
   renewer ca import fleet-ca --cert ca.p12
   renewer ca import fleet-ca --as-next --cert new.pem --key new-key.pem`,
@@ -152,17 +149,17 @@ as after renewer ca rotate.`,
 				if err := daemon.CAImportNext(cmd.Context(), s, f, req.Issuer, cert, key, ask); err != nil {
 					return err
 				}
-				c.remarks(local.Info{Issuer: req.Issuer, StrictPeers: daemon.NextStrictFaults(f, req.Issuer)}, "renewer ca rotate "+req.Issuer+" --cancel takes it back; then have it signed anew with what is missing (RFC 5280)")
+				c.remarks(local.Info{Issuer: req.Issuer, StrictPeers: daemon.NextStrictFaults(f, req.Issuer)}, "renewer ca rotate "+req.Issuer+" --cancel cancels the rotation; then have the CA reissued with what is missing (RFC 5280)")
 				req.Kind = "import"
 				return c.rotate(cmd.Context(), s, req)
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cert, "cert", "", "`FILE` with the CA and what is above it")
-	flags.StringVar(&key, "key", "", "`FILE` with its key (default: the one of --cert)")
+	flags.StringVar(&cert, "cert", "", "`FILE` with the CA certificate and its chain")
+	flags.StringVar(&key, "key", "", "`FILE` with its private key (default: the file of --cert)")
 	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the key")
-	flags.BoolVar(&asNext, "as-next", false, "replace the CA of the issuer by it")
+	flags.BoolVar(&asNext, "as-next", false, "replace the current CA of the issuer with it")
 	flags.BoolVar(&req.Wait, "wait", false, "with --as-next: "+waitUsage)
 	return cmd
 }
@@ -195,13 +192,13 @@ func (c *cli) showCA(info local.Info, strictFix string) {
 		"serial", info.Serial, "SHA-256", info.Fingerprint, "path length", pathLength(info.PathLen), "can sign CRLs", info.CanSignCRL,
 		"may sign", cmp.Or(strings.Join(info.Limits, "; "), "any name, for servers and clients"),
 		"strict peers", cmp.Or(strings.Join(info.StrictPeers, "; "), "accept it"))
-	c.remarks(info, cmp.Or(strictFix, "have it signed anew with what is missing (RFC 5280)"))
+	c.remarks(info, cmp.Or(strictFix, "have the CA reissued with what is missing (RFC 5280)"))
 }
 
 // remarks say what was left out of an import, and who refuses the CA.
 func (c *cli) remarks(info local.Info, fix string) {
 	for _, left := range info.LeftOut {
-		c.say("left out: %s, which the CA does not need", left)
+		c.say("not imported: %s, which the CA does not need", left)
 	}
 	if len(info.StrictPeers) > 0 {
 		c.caution(renewer.WithHint(fmt.Errorf("issuer %s: peers that verify strictly, such as Python 3.13 and later, refuse this CA: %s", info.Issuer, strings.Join(info.StrictPeers, "; ")), fix))
@@ -226,29 +223,19 @@ func localIssuers(f *configs.Fleet) (names []string) {
 
 // localIssuer is the one that is named, or the only one.
 func localIssuer(f *configs.Fleet, args []string) (string, error) {
-	names := localIssuers(f)
-	if len(args) == 1 {
-		if i, ok := f.Issuer(args[0]); !ok || i.Type != "local" {
-			return "", usagef("%s has no local issuer %q; it has: %s", f.Path, args[0], strings.Join(names, ", "))
-		}
-		return args[0], nil
-	}
-	if len(names) != 1 {
-		return "", usagef("%s has %s; name one of: %s", f.Path, count(len(names), "local issuer"), strings.Join(names, ", "))
-	}
-	return names[0], nil
+	return daemon.LocalIssuer(f, strings.Join(args, ""))
 }
 
 func (c *cli) passphrase(key, file string) ([]byte, error) {
 	if file != "" {
 		b, err := atomicfile.ReadPassphrase(file)
 		if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
-			err = renewer.WithHint(err, "name the file that is meant: --passphrase-file FILE")
+			err = renewer.WithHint(err, "give --passphrase-file FILE")
 		}
 		return b, err
 	}
 	if !term.IsTerminal(int(c.in.Fd())) {
-		return nil, renewer.WithHint(fmt.Errorf("%s is encrypted, and there is no terminal to ask for its passphrase", key), "give --passphrase-file FILE")
+		return nil, renewer.WithHint(errors.New("cannot prompt: standard input is not a terminal"), "give --passphrase-file FILE")
 	}
 	fmt.Fprintf(c.errOut, "passphrase of %s: ", key)
 	b, err := term.ReadPassword(int(c.in.Fd()))

@@ -15,13 +15,12 @@ func newCAExport(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [ISSUER] [--format pem|der|pkcs12] [--out FILE] [--with-key]",
 		Short: "Write the CA of a local issuer for other software",
-		Long: `Writes the certificate of a local CA, without its key: as PEM with what is above it
-up to the root, as DER the root alone, or as PKCS #12 a store that trusts the root, as
-Java reads one.
+		Long: `Writes the certificate of a local CA without its private key: as PEM with its chain
+up to the root, as DER the root only, or as a PKCS #12 trust store for Java.
 
-With --with-key the private key goes along, in PEM or PKCS #12, into a file that is
-its owner's alone. It is encrypted with the passphrase of --passphrase-file; a key that
-is encrypted in its own file is not exported without.`,
+With --with-key the private key is written too, as PEM or PKCS #12, into a file with mode
+0600. It is encrypted with the passphrase of --passphrase-file; a key that is encrypted in
+its own file is not exported without one.`,
 		Example: `  renewer ca export fleet-ca > ca.pem
   renewer ca export fleet-ca --format der --out ca.cer
   renewer ca export fleet-ca --format pkcs12 --out trust.p12 --passphrase-file pass
@@ -68,8 +67,8 @@ is encrypted in its own file is not exported without.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&e.Format, "format", "pem", "`FORMAT`: pem, der or pkcs12")
-	flags.StringVar(&file, "out", "", "write to `FILE`, which must not be there yet")
+	flags.StringVar(&file, "out", "", "write to `FILE`, which must not exist")
 	flags.BoolVar(&e.Key, "with-key", false, "export the private key too")
-	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of what is written")
+	flags.StringVar(&passphraseFile, "passphrase-file", "", "`FILE` with the passphrase of the exported key or store")
 	return cmd
 }

@@ -17,19 +17,18 @@ func newCASignRequests(c *cli) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "sign-requests DIR [--issuer ISSUER] [--lifetime 90d] [--yes]",
-		Short: "Sign the requests that an issuer of type files wrote",
-		Long: `Signs DIR/NAME.csr with the CA of a local issuer and writes DIR/NAME.crt, for each
-request there. It is for the machine that has the key of the CA, which needs no network:
-the other one has an issuer of type files, whose directory is carried here and back.
+		Short: "Sign the requests of an issuer of type files",
+		Long: `Signs each DIR/NAME.csr with the CA of a local issuer and writes DIR/NAME.crt. It is
+for the machine that has the private key of the CA, which needs no network: the other
+machine has an issuer of type files, whose directory is copied here and back.
 
-The limits of the CA and of its issuer hold as for any order. Where the fleet file here
-has certificates, a request has to be what the entry NAME asks for, and gets its
-lifetime; without certificates it gets the one that it asks for.
+The limits of the CA and of its issuer apply as to any order. Where the fleet file here has
+certificates, a request must match the entry NAME and gets its lifetime; without
+certificates it gets the lifetime that it requests.
 
-What is signed is shown first and, on a terminal, asked about.`,
+The requests are printed first and, on a terminal, the command prompts.`,
 		Example: `  renewer ca sign-requests /media/usb/orders
   renewer ca sign-requests /media/usb/orders --issuer root-ca --lifetime 90d --yes`,
-		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
@@ -66,8 +65,8 @@ What is signed is shown first and, on a terminal, asked about.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&issuer, "issuer", "", "sign with the CA of this local `ISSUER` (default: the only one)")
-	flags.Var(&lifetime, "lifetime", "for requests that say none, such as 90d")
-	flags.BoolVar(&yes, "yes", false, "do not ask on a terminal")
+	flags.Var(&lifetime, "lifetime", "lifetime of requests that name none, such as 90d")
+	flags.BoolVar(&yes, "yes", false, "do not prompt")
 	complete(cmd, "issuer", c.fromFleet(localIssuers))
 	return cmd
 }

@@ -2,20 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
 
-const waitUsage = "return when it is over; exit 1 if it is blocked or, without a daemon, waits for a time"
+const waitUsage = "return when the rotation is done; exit 1 if it is blocked or, without a daemon, waits for a window or a time"
 
 // caKeys are the types of the key of a CA.
 var caKeys = []string{"ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072", "rsa-4096"}
@@ -27,19 +25,19 @@ func newCARotate(c *cli) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "rotate [ISSUER]",
-		Short: "Replace the CA of a local issuer without a refused request",
-		Long: `Makes the next CA beside the one that signs. Its root goes into every ca file and is
-loaded; then it signs, and certificates are issued anew at the pace of their
-entries; then the old root leaves every ca file. The old key is kept until
+		Short: "Replace the CA of a local issuer without refused connections",
+		Long: `Creates the next CA beside the one that signs. Its root is added to every ca file
+and loaded; then the next CA signs and certificates are renewed at the pace of their
+entries; then the old root is removed from every ca file. The old key is kept until
 --destroy-old removes it.
 
-It returns when that is recorded: the daemon, or renewer run --once, does the rest.
-renewer ca show says where it is and what it waits for. Given again, it changes the
-rotation that is under way: --without HOST, --now and --compromised.
+The command returns when the rotation is recorded: the daemon, or renewer run --once,
+does the rest. renewer ca show prints the current stage and what it waits for. A second
+ca rotate changes the running rotation: --without HOST, --now and --compromised.
 
-With --compromised the next CA signs at once, windows are not waited for, and the
-old root leaves every ca file as soon as the certificates of all hosts that can be
-reached are replaced. It says first who will refuse whom.`,
+With --compromised the next CA signs at once, windows are ignored, and the old root is
+removed from every ca file as soon as the certificates of all reachable hosts are
+replaced. The command first prints which connections break.`,
 		Example: `  renewer ca rotate fleet-ca --plan
   renewer ca rotate fleet-ca --wait
   renewer ca rotate fleet-ca --keep 30d
@@ -71,17 +69,17 @@ reached are replaced. It says first who will refuse whom.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
+	flags.BoolVar(&req.Plan, "plan", false, "only print the stages: hosts, restarts, times")
 	flags.BoolVar(&req.Wait, "wait", false, waitUsage)
-	flags.BoolVar(&req.Now, "now", false, "issue certificates anew at once, whatever their window")
-	flags.BoolVar(&req.Compromised, "compromised", false, "the key of the CA is compromised: switch first, then drop the old root")
-	flags.BoolVar(&yes, "yes", false, "with --compromised: do not ask")
-	flags.StringArrayVar(&req.Without, "without", nil, "go on without `HOST`, which cannot be reached (repeatable)")
-	flags.Var(&keep, "keep", "keep the old root in the ca files that long after the switch, such as 30d")
+	flags.BoolVar(&req.Now, "now", false, "renew certificates at once, outside their windows")
+	flags.BoolVar(&req.Compromised, "compromised", false, "the private key of the CA is compromised: switch first, then remove the old root")
+	flags.BoolVar(&yes, "yes", false, "with --compromised: do not prompt")
+	flags.StringArrayVar(&req.Without, "without", nil, "continue without `HOST`, which cannot be reached (repeatable)")
+	flags.Var(&keep, "keep", "keep the old root in the ca files for this long after the switch, such as 30d")
 	flags.StringVar(&key, "key", "", "`TYPE` of the next key: ecdsa-p256, ecdsa-p384, ed25519, rsa-3072 or rsa-4096 (default: as now)")
-	flags.Var(&lifetime, "lifetime", "life of the next CA, such as 3650d (default ten years)")
-	flags.BoolVar(&req.Cancel, "cancel", false, "take it back, as long as the next CA does not sign")
-	flags.BoolVar(&req.DestroyOld, "destroy-old", false, "remove the keys of the CAs that signed before")
+	flags.Var(&lifetime, "lifetime", "lifetime of the next CA, such as 3650d (default ten years)")
+	flags.BoolVar(&req.Cancel, "cancel", false, "cancel the rotation; possible until the next CA signs")
+	flags.BoolVar(&req.DestroyOld, "destroy-old", false, "remove the private keys of the previous CAs")
 	complete(cmd, "without", c.hostNames)
 	return cmd
 }
@@ -91,12 +89,11 @@ func newCAReissue(c *cli) *cobra.Command {
 	var lifetime duration
 	cmd := &cobra.Command{
 		Use:   "reissue [ISSUER]",
-		Short: "Sign the CA's certificate anew: same key and name, longer life",
-		Long: `Signs the certificate of the CA anew, with the same key and name, the extensions
-that strict peers ask for (critical basicConstraints and keyUsage, subject key
-identifier) and a longer life. It takes the place of the old one in the same stages
-as after renewer ca rotate; no certificate has to be issued anew, because what the
-key has signed leads to both.`,
+		Short: "Reissue the CA's certificate: same key and name, longer lifetime",
+		Long: `Reissues the certificate of the CA with the same key and name, the extensions that
+strict peers require (critical basicConstraints and keyUsage, subject key identifier)
+and a longer lifetime. It replaces the old one in the same stages as renewer ca rotate;
+no certificate is renewed, because certificates signed by the key chain to both.`,
 		Example: "  renewer ca reissue fleet-ca --lifetime 3650d --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if req.Plan && req.Wait {
@@ -107,9 +104,9 @@ key has signed leads to both.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&req.Plan, "plan", false, "only show the stages: hosts, restarts, times")
+	flags.BoolVar(&req.Plan, "plan", false, "only print the stages: hosts, restarts, times")
 	flags.BoolVar(&req.Wait, "wait", false, waitUsage)
-	flags.Var(&lifetime, "lifetime", "life of the new certificate, such as 3650d (default ten years)")
+	flags.Var(&lifetime, "lifetime", "lifetime of the new certificate, such as 3650d (default ten years)")
 	return cmd
 }
 
@@ -145,21 +142,13 @@ func (c *cli) confirmCompromised(ctx context.Context, s server.Service, req *ren
 	if yes {
 		return nil
 	}
-	if !term.IsTerminal(int(c.in.Fd())) {
-		return renewer.WithHint(errors.New("cannot prompt: standard input is not a terminal"), "give --yes to go on all the same")
-	}
-	fmt.Fprintf(c.errOut, "replace the CA of %s at once? [y/N] ", req.Issuer)
-	var answer string
-	if _, err := fmt.Fscanln(c.in, &answer); err != nil || !strings.EqualFold(answer, "y") && !strings.EqualFold(answer, "yes") {
-		return errors.New("nothing was changed")
-	}
-	return nil
+	return c.confirm(ctx, "replace the CA of "+req.Issuer+" now?")
 }
 
 // rotate asks for a rotation and shows it. It fails where it was waited for and needs
 // somebody.
 func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRequest) error {
-	v, err := s.Rotate(ctx, req, c.progress())
+	v, err := watched(c, "replacing the CA", nil, func(tell func(renewer.Event)) (renewer.RotationView, error) { return s.Rotate(ctx, req, tell) })
 	if err != nil {
 		return interrupted(err)
 	}
@@ -167,7 +156,7 @@ func (c *cli) rotate(ctx context.Context, s server.Service, req renewer.RotateRe
 		c.showRotation(v)
 		err := c.showRotationPlan(v)
 		for _, line := range v.Warnings {
-			fmt.Fprintf(c.out, "note: %s\n", line)
+			fmt.Fprintln(c.out, strings.Join(lines("note: "+line, c.width()), "\n"))
 		}
 		return err
 	})
@@ -184,26 +173,26 @@ func notOver(v renewer.RotationView) error {
 	if v.Blocked {
 		return renewer.WithHint(fmt.Errorf("%s: %s is blocked: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")), v.Ends)
 	}
-	return renewer.WithHint(fmt.Errorf("%s: %s is not over, and no daemon goes on with it: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")),
-		"start the daemon, or have renewer run --once do the rest then; renewer ca show "+v.Issuer+" shows where it is")
+	return renewer.WithHint(fmt.Errorf("%s: %s is not done, and no daemon runs that continues it: %s", v.Issuer, v.Stage, strings.Join(v.Waiting, "; ")),
+		"renewer run --once continues it; renewer ca show "+v.Issuer+" prints its stage")
 }
 
 func (c *cli) showRotation(v renewer.RotationView) {
 	to := v.To.Subject
 	if to == "" {
-		to = "made when it begins"
+		to = "created when the rotation starts"
 	}
 	c.facts("issuer", v.Issuer, "stage", v.Stage, "since", v.Since, "why", v.Why, "from", v.From.Subject, "to", to,
 		"without", v.Without, "keeps until", v.KeepUntil, "started", v.StartedAt, "switched", v.SwitchedAt, "ended", v.EndedAt,
 		"waits for", strings.Join(v.Waiting, "\n"), "which", v.Ends, "left behind", strings.Join(v.LeftBehind, "\n"), "old key", v.OldKey)
 	if len(v.TrustedBy) > 0 {
-		c.facts("old root", "trusted nowhere else than by "+strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+", when it was over")
+		c.facts("old root", "still trusted by "+strings.Join(renewer.Members(v.TrustedBy, 3), ", ")+" when the rotation ended")
 	}
 	if v.SameRoot && v.Compromised && v.Stage == "done" {
-		c.facts("old root", "trusted still, as the root of both: what looks at no CRL accepts what the old key signs")
+		c.facts("old root", "still trusted, because it is the root of both CAs: a peer that checks no CRL accepts what the old key signs")
 	}
 	if v.TrustedNowhere > 0 {
-		c.facts("old root", "trusted nowhere, "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
+		c.facts("old root", "trusted by no peer "+time.Duration(v.TrustedNowhere*float64(time.Second)).Round(time.Second).String()+" after the command")
 	}
 }
 
@@ -220,7 +209,7 @@ func (c *cli) showRotationPlan(v renewer.RotationView) error {
 		return err
 	}
 	for _, line := range v.Breaks {
-		fmt.Fprintf(c.out, "breaks: %s\n", line)
+		fmt.Fprintln(c.out, strings.Join(lines("breaks: "+line, c.width()), "\n"))
 	}
 	return nil
 }

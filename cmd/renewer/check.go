@@ -13,6 +13,7 @@ import (
 	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/server"
 )
 
 func newCheck(c *cli) *cobra.Command {
@@ -20,13 +21,13 @@ func newCheck(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the fleet file",
-		Long: `Validates the fleet file; it needs no CA and no state. What max_lifetime and
-allowed_names of a local issuer do not allow is an error; where the certificate of its
-CA is there, what that CA may not sign is one too. With --online it also
-logs in at each issuer, reaches each host, and looks whether what is restarted there
-would start again.`,
+		Long: `Validates the fleet file; it needs no CA and no state. A certificate that
+max_lifetime or allowed_names of a local issuer does not allow, or that its CA may not
+sign, is an error. The URL, the keys and the program of each channel are read, where
+they are on this machine. With --online it also logs in at each issuer, connects to each
+host, connects to the server of each channel without sending a message, and checks
+whether the services that a renewal restarts would start again.`,
 		Example: "  renewer check\n  renewer --config fleet.yaml check --online",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := c.fleet()
 			if err != nil {
@@ -39,14 +40,23 @@ would start again.`,
 			if err := daemon.CheckPort(f); err != nil {
 				return err
 			}
+			if f.SocketGroup != "" {
+				if _, err := server.LookupGroup(f.SocketGroup); err != nil {
+					c.caution(err) // the daemon may run elsewhere
+				}
+			}
 			refused := daemon.CheckRequests(f)
 			found.Refused, found.OK = len(refused), len(refused) == 0
+			found.Findings = daemon.CheckChannels(cmd.Context(), f, online)
+			found.OK = found.OK && !renewer.AnyFail(found.Findings)
 			if online {
-				found.IssuerStatus, found.HostStatus, found.Findings, err = daemon.CheckOnline(cmd.Context(), f)
+				var seen []renewer.Finding
+				found.IssuerStatus, found.HostStatus, seen, err = daemon.CheckOnline(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				found.OK = found.OK && !renewer.AnyFail(found.Findings) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
+				found.Findings = append(found.Findings, seen...)
+				found.OK = found.OK && !renewer.AnyFail(seen) && !slices.ContainsFunc(found.IssuerStatus, func(i renewer.IssuerStatus) bool { return !i.Up }) &&
 					!slices.ContainsFunc(found.HostStatus, func(h renewer.HostStatus) bool { return !h.Up })
 			}
 			if found.Records, err = daemon.NeededRecords(f); err != nil {
@@ -64,7 +74,7 @@ would start again.`,
 			return exitError(exitFailed)
 		},
 	}
-	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and reach each host")
+	cmd.Flags().BoolVar(&online, "online", false, "also log in at each issuer and connect to each host and channel")
 	return cmd
 }
 
@@ -96,45 +106,49 @@ func placedOn(f *configs.Fleet) int {
 func (c *cli) showChecked(found checked, online bool) error {
 	verdict := "ok"
 	if !found.OK {
-		verdict = "the file is valid, and not everything answers"
+		verdict = "the file is valid, but an issuer, a host or a channel has a problem"
+		if !online {
+			verdict = "the file is valid, but a channel cannot send"
+		}
 		if found.Refused > 0 {
-			verdict = "the file is valid, and an issuer refuses what it asks for"
+			verdict = "the file is valid, but an issuer would refuse a certificate"
 		}
 	}
 	fmt.Fprintf(c.out, "%s: %s (%s on %s, %s)\n", found.File, verdict, count(found.Certificates, "certificate"),
 		count(found.Hosts, "host"), count(found.Issuers, "issuer"))
 	for _, name := range slices.Sorted(maps.Keys(found.Records)) {
 		for _, r := range found.Records[name] {
-			fmt.Fprintf(c.out, "issuer %s needs in the DNS: %s\n", name, r)
+			fmt.Fprintf(c.out, "issuer %s needs this DNS record: %s\n", name, r)
 		}
 	}
 	if !online {
 		return nil
 	}
-	return c.reachable(found.IssuerStatus, found.HostStatus)
+	return c.reachable(found.IssuerStatus, found.HostStatus, nil)
 }
 
-// down complains about everything that cannot be reached.
+// down complains about everything that has a problem.
 func (c *cli) down(found checked) error {
 	n := 0
 	about := func(kind, name, what, hint string) error {
 		if name != "" { // else what says itself what it is about
-			what = kind + " " + name + ": " + what
+			what = named(kind, name, what)
 		}
 		return renewer.WithHint(errors.New(what), hint)
 	}
-	complain := func(kind, name, what, hint string) {
-		n++
-		c.complain(about(kind, name, what, hint))
+	complain := func(kind, name, what, hint string, shown bool) {
+		if n++; !shown {
+			c.complain(about(kind, name, what, hint))
+		}
 	}
 	for _, i := range found.IssuerStatus {
 		if !i.Up {
-			complain("issuer", i.Name, strings.TrimPrefix(i.Error, "issuer "+i.Name+": "), i.Hint)
+			complain("issuer", i.Name, i.Error, i.Hint, c.onScreen())
 		}
 	}
 	for _, h := range found.HostStatus {
 		if !h.Up {
-			complain("host", h.Name, h.Error, h.Hint)
+			complain("host", h.Name, h.Error, h.Hint, c.onScreen())
 		}
 	}
 	for _, f := range found.Findings {
@@ -143,7 +157,7 @@ func (c *cli) down(found checked) error {
 			kind, name = "certificate", f.Certificate
 		}
 		if f.Level == renewer.FindingFail {
-			complain(kind, name, f.Text, f.Fix)
+			complain(kind, name, f.Text, f.Fix, false)
 		} else {
 			c.caution(about(kind, name, f.Text, f.Fix))
 		}
@@ -154,8 +168,9 @@ func (c *cli) down(found checked) error {
 	return nil
 }
 
-// reachable prints the health of issuers and hosts.
-func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus) error {
+// reachable prints the health of issuers and hosts. On a terminal the errors of those that
+// said names are left out.
+func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus, said map[string]bool) error {
 	var rows [][]any
 	for _, i := range issuers {
 		var ends time.Time // of the CA that ends first
@@ -164,23 +179,43 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 				ends = ca.NotAfter
 			}
 		}
-		rows = append(rows, []any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends, fault(i.Error, i.Hint)})
+		rows = append(rows, c.fault([]any{"issuer", i.Name, i.Type, upDown(i.Up), i.Since, offset(i.ClockOffset), ends}, i.Error, i.Hint, said))
 	}
 	for _, h := range hosts {
-		rows = append(rows, []any{"host", h.Name, h.Type, upDown(h.Up), "", "", "", fault(h.Error, h.Hint)})
+		rows = append(rows, c.fault([]any{"host", h.Name, h.Type, upDown(h.Up), "", "", ""}, h.Error, h.Hint, said))
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	return c.table([]string{"kind", "name", "type", "state", "since", "clock", "ca_expires", "error"}, rows)
+	columns := []string{"kind", "name", "type", "state", "since", "clock", "ca_expires", "error"}
+	if c.onScreen() {
+		columns = append(columns, "hint")
+	}
+	return c.table(columns, rows)
 }
 
-// fault is an error with its way out in one line.
-func fault(err, hint string) string {
-	if hint == "" {
-		return err
+// fault adds an error and its hint to the row of an issuer or a host: in one cell where that
+// is a line.
+func (c *cli) fault(row []any, err, hint string, said map[string]bool) []any {
+	about := fmt.Sprint(row[0], " ", row[1])
+	err = strings.TrimPrefix(err, about+": ")
+	switch {
+	case c.onScreen() && said[about]:
+		return append(row, "", "")
+	case c.onScreen():
+		return append(row, err, hint)
+	case hint != "":
+		err += "; " + hint
 	}
-	return err + "; " + hint
+	return append(row, err)
+}
+
+// named says what a text is about, once.
+func named(kind, name, text string) string {
+	if about := kind + " " + name; !strings.HasPrefix(text, about) {
+		return about + ": " + text
+	}
+	return text
 }
 
 // offset says how far an issuer's clock is ahead (+) or behind (-).

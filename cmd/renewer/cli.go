@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -34,6 +36,11 @@ type cli struct {
 	reading     bool // the command changes nothing
 	began       bool // arguments and flags were right, the command itself ran
 	warned      bool // of the fleet file on disk
+
+	mu   sync.Mutex
+	said []string // errors and warnings that were printed
+
+	columns int // of the terminal that results go to; 0: none
 
 	config  string
 	socket  string
@@ -67,6 +74,9 @@ func (c *cli) report(err error) int {
 		// A line starts with its position, so that editors can jump there.
 		fmt.Fprintln(c.errOut, faults.Error())
 		fmt.Fprintf(c.errOut, "error: the fleet file has %s\n", count(len(faults), "fault"))
+		if c.reading {
+			fmt.Fprintln(c.errOut, "hint: where a daemon runs, --socket SOCKET or $RENEWER_SOCKET names its socket, and no fleet file is needed")
+		}
 		return exitUsage
 	case errors.Is(err, context.Canceled):
 		err = renewer.WithHint(errors.New("interrupted"), renewer.Hint(err))
@@ -78,22 +88,35 @@ func (c *cli) report(err error) int {
 	return exitFailed
 }
 
-func (c *cli) complain(err error) {
-	fmt.Fprintf(c.errOut, "error: %v\n", err)
+// complain prints an error with its hint, unless the log of this command said it before.
+func (c *cli) complain(err error) { c.once("error", err) }
+
+// caution prints what works, and will not everywhere.
+func (c *cli) caution(err error) {
+	if !c.quiet {
+		c.once("warning", err)
+	}
+}
+
+func (c *cli) once(level string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := err.Error()
+	if slices.ContainsFunc(c.said, func(s string) bool { return strings.HasSuffix(s, text) }) {
+		return
+	}
+	c.said = append(c.said, text)
+	fmt.Fprintf(c.errOut, "%s: %s\n", level, text)
 	if hint := renewer.Hint(err); hint != "" {
 		fmt.Fprintf(c.errOut, "hint: %s\n", hint)
 	}
 }
 
-// caution prints what works, and will not everywhere.
-func (c *cli) caution(err error) {
-	c.say("warning: %v", err)
-	if hint := renewer.Hint(err); hint != "" {
-		c.say("hint: %s", hint)
-	}
-}
+// onScreen reports whether what was printed is on a terminal as a table: its errors are
+// not said again.
+func (c *cli) onScreen() bool { return c.format.table() && c.columns > 0 }
 
-// say prints what a person may want to know and no script needs.
+// say prints what an operator may want to know and no script needs.
 func (c *cli) say(format string, args ...any) {
 	if !c.quiet {
 		fmt.Fprintf(c.errOut, format+"\n", args...)
@@ -126,7 +149,7 @@ var (
 	usualPlaces = []string{"./renewer.yaml", "/etc/renewer/renewer.yaml"}
 )
 
-// fleet loads the fleet file for a command that a person starts: systemd's
+// fleet loads the fleet file for a command that an operator starts: systemd's
 // credentials need not be there.
 func (c *cli) fleet() (*configs.Fleet, error) { return c.load(configs.LoadForReading) }
 
@@ -195,7 +218,7 @@ func (c *cli) inProcess(ctx context.Context, how func(string) (*configs.Fleet, e
 // unusable warns of files of roots.
 func (c *cli) unusable(faults []string) {
 	for _, fault := range faults {
-		c.say("warning: %s; what is in place there stays until it can be used", fault)
+		c.say("warning: %s; the trust bundles that need it stay as they are until it can be read", fault)
 	}
 }
 
@@ -237,6 +260,9 @@ func isTerminal(w any) bool {
 
 // fileOf is the file that is written to, or read from.
 func fileOf(w any) (*os.File, bool) {
+	if s, ok := w.(*screen); ok {
+		w = s.to
+	}
 	if clean, ok := w.(*plaintext.Writer); ok {
 		w = clean.To
 	}

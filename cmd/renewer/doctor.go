@@ -12,13 +12,11 @@ import (
 func newDoctor(c *cli, ask asker) *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor [HOST]",
-		Short: "Find out what is wrong, and say how to put it right",
-		Long: `Looks at hosts, at what they serve and at the inventory, and says of everything
-that is not right how to put it right. All checks are shown with -v and by
--o json. It exits with 1 if something fails.`,
+		Short: "Diagnose problems and print how to fix them",
+		Long: `Checks hosts, what they serve, and the inventory, and prints a fix for each problem.
+-v and -o json print the checks that passed, too. It exits with 1 if a check fails.`,
 		Example: `  renewer doctor
   renewer doctor host-b -o json`,
-		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			host := ""
@@ -26,7 +24,7 @@ that is not right how to put it right. All checks are shown with -v and by
 				host = args[0]
 			}
 			return ask(cmd.Context(), func(s hostService) error {
-				found, err := s.Doctor(cmd.Context(), host)
+				found, err := watched(c, "checking", nil, func(func(renewer.Event)) ([]renewer.Finding, error) { return s.Doctor(cmd.Context(), host) })
 				if err != nil {
 					return err
 				}
@@ -36,41 +34,46 @@ that is not right how to put it right. All checks are shown with -v and by
 	}
 }
 
-// findings prints what a person has to know of: with a table, what is well is
-// only counted.
+// findings prints problems: in a table, checks that passed are only counted.
 func (c *cli) findings(found []renewer.Finding) error {
 	columns := []string{"level", "check", "host", "certificate", "text"}
 	all := !c.format.table()
-	if all {
+	fixes := all || c.onScreen()
+	if fixes {
 		columns = append(columns, "fix")
 	}
 	out := listOf(c, columns, func(f renewer.Finding) []any {
 		row := []any{state(f.Level), f.Check, f.Host, f.Certificate, f.Text}
-		if all {
+		if fixes {
 			row = append(row, f.Fix)
 		}
 		return row
 	})
-	well := 0
+	passed := 0
 	var shown []renewer.Finding
 	for _, f := range found {
 		if f.Level == renewer.FindingOK {
-			well++
+			passed++
 		}
 		if all || c.verbose || f.Level != renewer.FindingOK {
 			shown = append(shown, f)
 		}
 	}
-	if err := out.all(shown, "nothing is wrong"); err != nil {
+	if err := out.all(shown, "no problems found"); err != nil {
 		return err
 	}
 	if c.format.table() {
 		for _, f := range shown {
-			if f.Fix != "" {
-				fmt.Fprintf(c.errOut, "hint: %s: %s\n", strings.TrimSpace(f.Host+" "+f.Check), f.Fix)
+			if f.Fix == "" || fixes {
+				continue
 			}
+			runbook := ""
+			if f.Runbook != "" {
+				runbook = " (runbook: " + f.Runbook + ")"
+			}
+			fmt.Fprintf(c.errOut, "hint: %s: %s%s\n", strings.TrimSpace(f.Host+" "+f.Check), f.Fix, runbook)
 		}
-		c.say("%s: %d well", count(len(found), "check"), well)
+		c.say("%s, %d passed", count(len(found), "check"), passed)
 	}
 	if renewer.AnyFail(found) {
 		return exitError(exitFailed)

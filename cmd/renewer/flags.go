@@ -43,7 +43,9 @@ func (d *duration) Set(s string) error {
 	return err
 }
 
-var statuses = []string{
-	string(renewer.StatusPending), string(renewer.StatusValid), string(renewer.StatusDue), string(renewer.StatusRenewing),
-	string(renewer.StatusBlocked), string(renewer.StatusExpired), string(renewer.StatusRevoked), string(renewer.StatusOrphaned), string(renewer.StatusUnknown),
-}
+var statuses = func() (out []string) {
+	for _, s := range renewer.Statuses {
+		out = append(out, string(s))
+	}
+	return out
+}()

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
 	"renewer/configs"
@@ -32,7 +34,6 @@ event; ics is a calendar.`,
 		Example: `  renewer forecast --for 30d
   renewer forecast --outage corp-vault=7d --outage host-b=2d
   renewer forecast -o ics > /var/www/renewer.ics`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				f, err := s.Forecast(cmd.Context(), forecast.Request{For: time.Duration(ahead), Outages: away})
@@ -79,7 +80,7 @@ func (o *outages) Type() string   { return "NAME=DURATION" }
 func (o *outages) Set(s string) error {
 	of, long, ok := strings.Cut(s, "=")
 	if !ok || of == "" {
-		return fmt.Errorf("expected the name of an issuer or a host and how long it is away, such as corp-vault=7d")
+		return errors.New("expected the name of an issuer or a host and how long it is away, such as fleet-ca=7d")
 	}
 	d, err := configs.ParseDuration(long)
 	if err != nil {
@@ -117,13 +118,14 @@ func (c *cli) showForecast(f forecast.Forecast) error {
 		}
 	}
 	if out.n > 0 {
-		c.heading("Remarkable")
+		fmt.Fprintln(c.out, text.Bold.Sprint("Needs attention"))
 		if err := out.end(""); err != nil {
 			return err
 		}
 		if more > 0 {
 			fmt.Fprintf(c.out, "and %d more: -o wide has all of them\n", more)
 		}
+		fmt.Fprintln(c.out)
 	}
 	return c.spans(f)
 }
@@ -151,6 +153,6 @@ func (c *cli) spans(f forecast.Forecast) error {
 		c.say("nothing happens until %s", f.Until.Format(time.DateOnly))
 		return nil
 	}
-	c.heading(fmt.Sprintf("%s and %s from %s to %s", count(renewals, "renewal"), count(restarts, "restart"), f.From.Format(time.DateOnly), f.Until.Format(time.DateOnly)))
+	fmt.Fprintln(c.out, text.Bold.Sprintf("%s and %s from %s to %s", count(renewals, "renewal"), count(restarts, "restart"), f.From.Format(time.DateOnly), f.Until.Format(time.DateOnly)))
 	return c.table([]string{name, "renewals", "restarts", "reloads", "collisions", "expires", "cas"}, rows)
 }

@@ -24,11 +24,10 @@ func newHistory(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history [NAME]",
 		Short: "Show the audit log",
-		Long: `Shows the audit log, oldest first. With --follow it goes on with what happens
-next; JSON then is one object a line.`,
+		Long: `Shows the audit log, oldest first. With --follow it prints new events as they
+happen; JSON is then one object a line.`,
 		Example: `  renewer history docker@host-b --since 24h
   renewer history --follow`,
-		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -45,16 +44,16 @@ next; JSON then is one object a line.`,
 				if err != nil {
 					return err
 				}
-				return c.eventList().all(events, "nothing happened")
+				return c.eventList().all(events, "no events")
 			})
 		},
 	}
-	cmd.Flags().Var(&since, "since", "only what happened within that time, such as 24h")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens next")
+	cmd.Flags().Var(&since, "since", "only events within that time, such as 24h")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print new events as they happen")
 	return cmd
 }
 
-// colourOfEvent is for who follows on a terminal.
+// colourOfEvent is for --follow on a terminal.
 var colourOfEvent = map[renewer.EventType]text.Color{
 	renewer.EventVerified: text.FgGreen, renewer.EventRolloutDone: text.FgGreen, renewer.EventRecovered: text.FgGreen,
 	renewer.EventExpiring: text.FgYellow, renewer.EventIssueWarning: text.FgYellow, renewer.EventUnreachable: text.FgYellow,
@@ -97,7 +96,7 @@ func (c *cli) follow(ctx context.Context, filter renewer.EventFilter) error {
 		for _, e := range events {
 			filter.After = max(filter.After, e.Seq)
 			if c.format.table() {
-				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), coloured(strings.Map(harmless, progressLine(e)), colourOfEvent[e.Type]))
+				fmt.Fprintf(c.out, "%s %s\n", e.Time.UTC().Format(time.RFC3339), coloured(strings.Map(harmless, eventLine(e)), colourOfEvent[e.Type]))
 				continue
 			}
 			if err := out.add(e); err != nil {

@@ -19,8 +19,8 @@ type hostService interface {
 	// HostPlan returns what the host needs to serve the Docker API over TLS.
 	HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error)
 	// HostSetup places the certificate and carries the plan out, if it is still
-	// the one with that digest, and returns what was done. Everything is put
-	// back if it fails.
+	// the one with that digest, and returns what was done. If it fails, all changes
+	// are rolled back.
 	HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error)
 	// Doctor diagnoses one host, or all for an empty name, and the inventory.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
@@ -32,7 +32,7 @@ type asker func(ctx context.Context, do func(hostService) error) error
 func newHost(c *cli, ask asker) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "host",
-		Short: "Set a Docker host up",
+		Short: "Set up Docker hosts",
 	})
 	cmd.AddCommand(newHostCheck(c, ask), newHostSetup(c, ask), newHostSudoers(c))
 	return cmd
@@ -44,10 +44,9 @@ func newHostCheck(c *cli, ask asker) *cobra.Command {
 		Use:   "check HOST",
 		Short: "Show what a host needs to serve Docker over TLS",
 		Long: `Shows what renewer host setup would do, and changes nothing. It exits with 1 if
-there is something to do, or something in the way.`,
+there is something to do, or a problem that prevents it.`,
 		Example: `  renewer host check host-b
   renewer host check host-b --firewall`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd.Context(), func(s hostService) error {
@@ -67,7 +66,7 @@ there is something to do, or something in the way.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&firewall, "firewall", false, "also show the rules that setup --firewall writes")
+	cmd.Flags().BoolVar(&firewall, "firewall", false, "also print the rules that setup --firewall writes")
 	return cmd
 }
 
@@ -78,13 +77,12 @@ func newHostSetup(c *cli, ask asker) *cobra.Command {
 		Short: "Make a host serve Docker over TLS",
 		Long: `Issues and places the certificate of the host's Docker daemon, merges its
 settings into daemon.json, lets it listen by a drop-in of its systemd unit,
-restarts it once, and proves what is served. It shows a diff first and asks. If
-anything fails, everything is put back. The second time nothing is changed.
-With --firewall the port is also opened to the known clients alone, by the host's own
-firewall (ufw, nftables or iptables), and stays so after a reboot.`,
+restarts it once, and verifies what is served. It prints a diff first and prompts. If
+anything fails, all changes are rolled back. A second run changes nothing.
+With --firewall the host's own firewall (ufw, nftables or iptables) also allows only the
+known clients to connect to the port, across reboots.`,
 		Example: `  renewer host setup host-b
   renewer host setup host-b --firewall --yes`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return ask(cmd.Context(), func(s hostService) error {
@@ -92,21 +90,20 @@ firewall (ufw, nftables or iptables), and stays so after a reboot.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&firewall, "firewall", false, "also open the port to the known clients alone, in the host's firewall")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not prompt")
+	cmd.Flags().BoolVar(&firewall, "firewall", false, "also allow only the known clients to connect, in the host's firewall")
 	return cmd
 }
 
 func newHostSudoers(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "sudoers HOST",
-		Short: "Print what a host has to allow through sudo",
+		Short: "Print the sudoers file that a host needs",
 		Long: `Prints a file for /etc/sudoers.d of a host with sudo: true: every command that
-renewer runs there as root, by what the fleet file has on it, with its arguments.
-Setup, renewal, doctor and the way back need no more. Nobody is asked.`,
+renewer runs there as root for the entries of the fleet file, with its arguments.
+Setup, renewal, rollback and doctor need no more. It does not connect to the host.`,
 		Example: `  renewer host sudoers host-b > renewer.sudoers
   visudo -c -f renewer.sudoers    # then, on the host: visudo -f /etc/sudoers.d/renewer`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.oneHost,
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := c.fleet()
@@ -138,7 +135,7 @@ func (c *cli) setupHost(ctx context.Context, s hostService, r renewer.SetupReque
 	case c.format.table():
 		err = c.showPlan(plan)
 	case !yes:
-		err = usageError{renewer.WithHint(fmt.Errorf("-o %s shows nobody what would be done", c.format), "look with renewer host check "+host+", then give --yes")}
+		err = usage("renewer host check "+host+" shows what would be done; then give --yes", "-o %s does not show what would be done", c.format)
 	}
 	if err == nil && !yes {
 		err = c.confirm(ctx, "do this on "+host+"?")
@@ -147,12 +144,12 @@ func (c *cli) setupHost(ctx context.Context, s hostService, r renewer.SetupReque
 		return err
 	}
 	r.Digest = plan.Digest
-	did, err := s.HostSetup(ctx, r, c.progress())
+	did, err := watched(c, "setting up "+host, nil, func(tell func(renewer.Event)) (renewer.HostPlan, error) { return s.HostSetup(ctx, r, tell) })
 	if err != nil {
 		return err
 	}
 	return c.object(did, func() error {
-		c.say("%s serves Docker over TLS: proven", host)
+		c.say("%s serves Docker over TLS: verified", host)
 		return nil
 	})
 }
@@ -161,7 +158,7 @@ func (c *cli) setupHost(ctx context.Context, s hostService, r renewer.SetupReque
 // beside it.
 func (c *cli) showPlan(p renewer.HostPlan) error {
 	if p.Empty() {
-		c.say("%s is set up for %s: nothing to do", p.Host, p.Certificate)
+		c.say("%s is set up for %s; nothing to do", p.Host, p.Certificate)
 		c.notes(p)
 		return nil
 	}
@@ -200,11 +197,11 @@ func diffLine(line string) string {
 	return line
 }
 
-// confirm asks a person. Without one it is an error of usage, so that no
-// script goes on by accident.
+// confirm prompts. Without a terminal that is an error of usage, so that no script
+// continues by accident.
 func (c *cli) confirm(ctx context.Context, question string) error {
 	if c.in == nil || !isTerminal(c.in) {
-		return usageError{renewer.WithHint(fmt.Errorf("%s nobody is here to ask", question), "give --yes to do it without asking")}
+		return usage("give --yes to continue without a prompt", "cannot prompt: standard input is not a terminal (%s)", question)
 	}
 	yes, err := askYes(ctx, c.in, c.errOut, question)
 	if err == nil && !yes {

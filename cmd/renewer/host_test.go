@@ -70,6 +70,7 @@ func (f *fakeHosts) command(t *testing.T, in *os.File, args ...string) (code int
 		}
 	}
 	root.AddCommand(newHost(c, ask), newDoctor(c, ask))
+	checkArguments(root)
 	root.SetArgs(args)
 	return c.report(root.ExecuteContext(t.Context())), stdout.String(), stderr.String()
 }
@@ -83,11 +84,11 @@ func TestHostCheckAndSetup(t *testing.T) {
 		set      int
 	}{
 		{args: []string{"host", "check", "host-b"}, code: 1, out: []string{"-{}\n+{\"tls\": true}\n"}, err: []string{"note: live-restore will be turned on", "restarted once", "renewer host setup host-b does this"}},
-		{args: []string{"host", "setup", "host-b"}, code: 2, out: []string{"+{\"tls\": true}\n"}, err: []string{"error: do this on host-b? nobody is here to ask", "hint: give --yes"}},
-		{args: []string{"host", "setup", "host-b", "-o", "json"}, code: 2, err: []string{"shows nobody", "give --yes"}},
+		{args: []string{"host", "setup", "host-b"}, code: 2, out: []string{"+{\"tls\": true}\n"}, err: []string{"error: cannot prompt: standard input is not a terminal (do this on host-b?)", "hint: give --yes"}},
+		{args: []string{"host", "setup", "host-b", "-o", "json"}, code: 2, err: []string{"-o json does not show what would be done", "give --yes"}},
 		{args: []string{"host", "setup"}, code: 2},
-		{args: []string{"host", "setup", "host-b", "--yes", "-v"}, code: 0, out: []string{"+{\"tls\""}, err: []string{"host_setup  restart docker.service", "host-b serves Docker over TLS: proven"}, set: 1},
-		{args: []string{"host", "setup", "host-b"}, code: 0, err: []string{"host-b is set up for docker@host-b: nothing to do"}, set: 1},
+		{args: []string{"host", "setup", "host-b", "--yes", "-v"}, code: 0, out: []string{"+{\"tls\""}, err: []string{"host setup: restart docker.service", "host-b serves Docker over TLS: verified"}, set: 1},
+		{args: []string{"host", "setup", "host-b"}, code: 0, err: []string{"host-b is set up for docker@host-b; nothing to do"}, set: 1},
 		{args: []string{"host", "check", "host-b"}, code: 0, err: []string{"nothing to do"}, set: 1},
 	} {
 		code, out, errOut := f.command(t, nil, step.args...)
@@ -177,7 +178,7 @@ func TestDoctor(t *testing.T) {
 	}}
 	code, out, errOut := f.command(t, nil, "doctor", "host-b")
 	if code != 1 || !strings.Contains(out, "san-mismatch") || strings.Contains(out, "reached") ||
-		errOut != "hint: host-b san-mismatch: add it to sans:\n2 checks: 1 well\n" {
+		errOut != "hint: host-b san-mismatch: add it to sans:\n2 checks, 1 passed\n" {
 		t.Errorf("exit code %d\n%s%s", code, out, errOut)
 	}
 	if _, out, _ = f.command(t, nil, "doctor", "-v"); !strings.Contains(out, "reached") {
@@ -190,7 +191,7 @@ func TestDoctor(t *testing.T) {
 	}
 	f.found = f.found[:1]
 	code, out, errOut = f.command(t, nil, "doctor")
-	if code != 0 || out != "" || errOut != "nothing is wrong\n1 check: 1 well\n" {
+	if code != 0 || out != "" || errOut != "no problems found\n1 check, 1 passed\n" {
 		t.Errorf("all is well: exit code %d\n%s%s", code, out, errOut)
 	}
 	if d := cmp.Diff([]string{"host-b", "", "", ""}, f.doctors); d != "" {

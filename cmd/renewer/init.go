@@ -9,11 +9,10 @@ import (
 func newInit(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [DIR]",
-		Short: "Write a fleet file to start from, and make the local CA it names",
-		Long: `Writes a commented fleet file into DIR (default: here), with its state
-beside it, and makes the local CA that it names. Nothing is overwritten.`,
+		Short: "Write an example fleet file and create its local CA",
+		Long: `Writes a commented fleet file into DIR (default: the current directory), with
+state_dir and socket there, and creates the local CA that it names. Nothing is overwritten.`,
 		Example: "  renewer init /etc/renewer",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {

@@ -19,18 +19,11 @@ func newList(c *cli) *cobra.Command {
 		Example: `  renewer list
   renewer list --expiring 30d --exit-code
   renewer list --host host-b -o json`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list := func(s reader) error {
 				filter.ExpiringWithin = time.Duration(expiring)
-				out := listOf(c, rowColumns(c.format), rowCells(c.format))
-				err := s.List(cmd.Context(), filter, func(r renewer.Row) error {
-					if r.SANs == nil {
-						r.SANs = []string{}
-					}
-					return out.add(r)
-				})
-				if err != nil {
+				out := listOf(c, c.rowColumns(), c.rowCells)
+				if err := s.List(cmd.Context(), filter, out.add); err != nil {
 					return err
 				}
 				if err := out.end("no certificates"); err != nil {
@@ -45,33 +38,58 @@ func newList(c *cli) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.Var(&expiring, "expiring", "only those that end within that time, such as 30d, or have ended")
-	flags.StringVar(&filter.Host, "host", "", "only those on that `HOST`")
-	flags.StringVar(&filter.Issuer, "issuer", "", "only those of that `ISSUER`")
-	flags.Var(choice{(*string)(&filter.Status), statuses, "STATUS"}, "status", "only those with that status: pending, valid, due, …")
-	flags.BoolVar(&exitCode, "exit-code", false, "exit with 3 if there is one")
+	flags.Var(&expiring, "expiring", "only those that expire within that time, such as 30d, or have expired")
+	flags.StringVar(&filter.Host, "host", "", "only those on this `HOST`")
+	flags.StringVar(&filter.Issuer, "issuer", "", "only those of this `ISSUER`")
+	flags.Var(choice{(*string)(&filter.Status), statuses, "STATUS"}, "status", "only those with this status: pending, valid, due, …")
+	flags.BoolVar(&exitCode, "exit-code", false, "exit with 3 if the list is not empty")
 	complete(cmd, "host", c.hostNames)
 	complete(cmd, "issuer", c.issuerNames)
 	complete(cmd, "status", func() []string { return statuses })
 	return cmd
 }
 
-func rowColumns(f format) []string {
+// all reports whether lists have every column.
+func (f *format) all() bool { return *f == asWide || *f == asCSV }
+
+func (c *cli) rowColumns() []string {
 	columns := []string{"name", "status", "generation", "not_after", "renew_at", "issuer", "hosts"}
-	if f == asWide || f == asCSV {
+	switch {
+	case c.format.all():
 		columns = append(columns, "serial", "fingerprint_sha256", "common_name", "sans", "key", "not_before")
+	case c.onScreen():
+		columns = append(columns, "error")
 	}
 	return columns
 }
 
-func rowCells(f format) func(renewer.Row) []any {
-	return func(r renewer.Row) []any {
-		cells := []any{r.Name, state(r.Status), r.Generation, end{r}, r.RenewAt, r.Issuer, hostStates(r.Hosts)}
-		if f == asWide || f == asCSV {
-			cells = append(cells, r.Serial, r.Fingerprint, r.CommonName, r.SANs, r.Key, r.NotBefore)
-		}
-		return cells
+func (c *cli) rowCells(r renewer.Row) []any {
+	cells := []any{r.Name, state(r.Status), r.Generation, end{r}, r.RenewAt, r.Issuer, hostStates(r.Hosts)}
+	switch {
+	case c.format.all():
+		cells = append(cells, r.Serial, r.Fingerprint, r.CommonName, r.SANs, r.Key, r.NotBefore)
+	case c.onScreen():
+		cells = append(cells, firstError(r.Hosts))
 	}
+	return cells
+}
+
+// firstError is that of the first host that has one, and how many more have.
+func firstError(hosts []renewer.HostRow) string {
+	first, more := "", 0
+	for _, h := range hosts {
+		switch {
+		case h.Error == "":
+		case first == "":
+			first = renewer.OnHost(h.Name, h.Error)
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		first += " (and " + count(more, "more host") + ")"
+	}
+	return first
 }
 
 // hostStates names each host, and its state where that is not verified.

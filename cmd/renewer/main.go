@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"renewer/internal/plaintext"
+	"renewer/renewer"
+	"renewer/renewer/server"
 )
 
 // version is set with -ldflags "-X main.version=…".
@@ -21,7 +23,8 @@ func main() {
 // run runs one command and returns its exit code. The first SIGINT or SIGTERM
 // ends its context, the second the process.
 func run(args []string, in *os.File, out, errOut io.Writer) int {
-	ctx, cancel := context.WithCancel(context.Background())
+	me := func() string { return server.Operator(os.Getuid(), os.Getenv("SUDO_USER")) }
+	ctx, cancel := context.WithCancel(renewer.WithOperator(context.Background(), me))
 	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -32,7 +35,7 @@ func run(args []string, in *os.File, out, errOut io.Writer) int {
 		<-signals
 		os.Exit(exitFailed)
 	}()
-	errOut = &plaintext.Writer{To: errOut, Colours: true}
+	errOut = &screen{to: &plaintext.Writer{To: errOut, Colours: true}}
 	if isTerminal(out) {
 		out = &plaintext.Writer{To: out, Colours: true}
 	}

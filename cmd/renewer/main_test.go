@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return os.Chmod(e.WorkDir, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fleet": fleetFile, "exits": exits, "jsonshape": jsonShape, "waitready": waitReady, "waitfor": waitFor, "get": get, "chmode": chmode, "signal": signalDaemon, "mode": mode, "glob": globbed,
+			"fleet": fleetFile, "exits": exits, "jsonshape": jsonShape, "waitready": waitReady, "waitfor": waitFor, "get": get, "chmode": chmode, "samejson": sameJSON, "signal": signalDaemon, "mode": mode, "glob": globbed,
 		},
 	})
 }
@@ -138,7 +138,7 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: waitready SOCKET")
 	}
 	until(ts, "a daemon at "+args[0], func() bool {
-		_, err := server.Dial(ts.MkAbs(args[0]))
+		_, err := server.Dial(ts.MkAbs(args[0]), nil)
 		return err == nil
 	})
 }
@@ -149,7 +149,7 @@ func signalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || !ok {
 		ts.Fatalf("usage: signal HUP|TERM SOCKET")
 	}
-	c, err := server.Dial(ts.MkAbs(args[1]))
+	c, err := server.Dial(ts.MkAbs(args[1]), nil)
 	ts.Check(err)
 	st, err := c.Status(context.Background())
 	ts.Check(err)
@@ -191,6 +191,20 @@ func chmode(ts *testscript.TestScript, neg bool, args []string) {
 	bits, err := strconv.ParseUint(args[0], 8, 12)
 	ts.Check(err)
 	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(bits)))
+}
+
+// samejson FILE FILE compares two values, however they are written.
+func sameJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: samejson FILE FILE")
+	}
+	var text [2]bytes.Buffer
+	for i, file := range args {
+		ts.Check(json.Compact(&text[i], []byte(ts.ReadFile(file))))
+	}
+	if !bytes.Equal(text[0].Bytes(), text[1].Bytes()) {
+		ts.Fatalf("%s is %s\n%s is %s", args[0], &text[0], args[1], &text[1])
+	}
 }
 
 // glob PATTERN DIR FILE copies the one file of a directory that matches.

@@ -11,7 +11,7 @@ import (
 )
 
 // notices is the log of a command that ends by itself: warnings as those of every
-// command, in lines for people. An event that is a failure is left out, since the result
+// command, in plain lines. An event that is a failure is left out, since the result
 // of the command says it.
 type notices struct {
 	c     *cli

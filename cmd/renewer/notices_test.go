@@ -30,6 +30,7 @@ warning: web: the issuer added a name
 warning: host-b: connection to host lost: EOF
 error: could not record the plan; retrying: disk full
 `
+	c.complain(errors.New("disk full")) // the log has said it
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}

@@ -12,7 +12,7 @@ import (
 func newNotify(c *cli) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "notify",
-		Short: "Try out the ways to notify people",
+		Short: "Test notification channels",
 	})
 	cmd.AddCommand(newNotifyTest(c), newNotifyDeliver(c))
 	return cmd
@@ -20,10 +20,9 @@ func newNotify(c *cli) *cobra.Command {
 
 func newNotifyTest(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:     "test NAME",
-		Short:   "Send one message through a channel",
+		Use:     "test CHANNEL",
+		Short:   "Send a test message through a channel",
 		Example: "  renewer notify test ops",
-		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -35,7 +34,7 @@ func newNotifyTest(c *cli) *cobra.Command {
 				if err := s.NotifyTest(cmd.Context(), args[0]); err != nil {
 					return err
 				}
-				c.say("channel %s took the message", args[0])
+				c.say("test message delivered through channel %s", args[0])
 				return nil
 			})
 		},
@@ -57,7 +56,6 @@ func newNotifyDeliver(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:    daemon.DeliverCommand,
 		Hidden: true,
-		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := daemon.Deliver(c.in, c.out); err != nil {
 				return exitError(exitFailed) // the answer says why
@@ -76,5 +74,5 @@ func (c *cli) showChannels(list []renewer.ChannelStatus) error {
 	for _, ch := range list {
 		rows = append(rows, []any{ch.Name, ch.Type, ch.Open, ch.Waiting, ch.LastSuccess, ch.LastErrorAt, ch.LastError})
 	}
-	return c.table([]string{"channel", "type", "open", "to_tell", "last_success", "last_error_at", "last_error"}, rows)
+	return c.table([]string{"channel", "type", "open", "undelivered", "last_success", "last_error_at", "last_error"}, rows)
 }

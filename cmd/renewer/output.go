@@ -40,7 +40,7 @@ func (f *format) Set(s string) error {
 	return nil
 }
 
-// table reports whether a person reads the result.
+// table reports whether the result is for reading.
 func (f *format) table() bool { return f.String() == string(asTable) || *f == asWide }
 
 // list prints values of one kind as they come; a table waits for the last,
@@ -108,7 +108,7 @@ func (l *list[T]) flush() error {
 	return errors.Join(l.csv.Error(), l.out.Flush())
 }
 
-// end prints what is left; none is what a person reads of an empty table.
+// end prints what is left; none is said instead of an empty table.
 func (l *list[T]) end(none string) error {
 	tail := ""
 	switch {
@@ -140,8 +140,8 @@ func (l *list[T]) all(values []T, none string) error {
 	return l.end(none)
 }
 
-// object prints one value; people prints it as text.
-func (c *cli) object(v any, people func() error) error {
+// object prints one value; asText prints it for reading.
+func (c *cli) object(v any, asText func() error) error {
 	switch c.format {
 	case asJSON:
 		b, err := json.MarshalIndent(v, "", "  ")
@@ -155,6 +155,6 @@ func (c *cli) object(v any, people func() error) error {
 	case asCSV:
 		return usagef("-o csv is for lists; expected table, json or yaml")
 	default:
-		return people()
+		return asText()
 	}
 }

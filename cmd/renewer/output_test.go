@@ -109,8 +109,8 @@ func TestListsOfEveryFormat(t *testing.T) {
 func TestTimesForPeople(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "in 0s", 59 * time.Second: "in 59s", 61 * time.Second: "in 1m1s", -90 * time.Minute: "1h30m ago",
-		26 * time.Hour: "in 1d2h", 10*24*time.Hour + time.Hour: "in 10d", -1000 * 24 * time.Hour: "1000d ago",
+		0: "now", 59 * time.Second: "in 59 s", 61 * time.Second: "in 1 min 1 s", -90 * time.Minute: "1 h 30 min ago",
+		26 * time.Hour: "in 1 d 2 h", 10*24*time.Hour + time.Hour: "in 10 d", -1000 * 24 * time.Hour: "2 y 270 d ago",
 	} {
 		if got := relative(d); got != want {
 			t.Errorf("%v: got %q, want %q", d, got, want)
@@ -189,7 +189,7 @@ func TestVerifySaysWhatCouldNotBeLookedAt(t *testing.T) {
 		var out bytes.Buffer
 		c := &cli{out: &out, errOut: io.Discard, format: asCSV, began: true}
 		err := c.verified(x.found, x.exitCode)
-		if code := c.report(err); code != x.exit || !strings.Contains(out.String(), x.state) || code == exitFailed && !strings.Contains(renewer.Hint(err), "renewer host check far") {
+		if code := c.report(err); code != x.exit || !strings.Contains(out.String(), x.state) || code == exitFailed && !strings.Contains(renewer.Hint(err), "renewer doctor far") {
 			t.Errorf("%+v: %v (%d)\n%s", x, err, code, &out)
 		}
 	}

@@ -13,7 +13,6 @@ func newProfiles(c *cli) *cobra.Command {
 		Use:     "profiles",
 		Short:   "Show the profiles: the built-in ones and those of the fleet file",
 		Example: "  renewer profiles\n  renewer profiles -o yaml",
-		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			profiles := configs.BuiltinProfiles()
 			switch f, err := c.fleet(); {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,15 +18,14 @@ func newRenew(c *cli) *cobra.Command {
 	var expiring duration
 	cmd := &cobra.Command{
 		Use:   "renew NAME... | --all | --expiring 30d",
-		Short: "Renew now, and wait until it is proven",
-		Long: `Renews now, shows progress, and exits when every rollout is verified or has
-failed. It does not wait for the renew time, a retry or the maintenance window,
-and retries what is blocked. Guards and the trust gate still apply unless --force
-is given; --without HOST passes the trust gate for one host that would refuse the
-new certificate.
+		Short: "Renew certificates now and wait until they are verified",
+		Long: `Renews now, shows progress, and exits when every rollout is verified or has failed.
+Renew times, retry times and maintenance windows are ignored, and blocked rollouts are
+retried. Guards and the trust gate still apply unless --force is given; --without HOST
+ignores one host that would refuse the new certificate.
 
-It exits with 1 if something failed, is blocked, or was named and cannot be done
-because a host, an address or an issuer cannot be reached.`,
+It exits with 1 if a rollout failed or is blocked, or if a certificate was named and its
+host, address or issuer cannot be reached.`,
 		Example: `  renewer renew docker@host-b
   renewer renew docker dagster-client --no-wait
   renewer renew --expiring 30d
@@ -42,57 +39,48 @@ because a host, an address or an issuer cannot be reached.`,
 				}
 			}
 			if kinds != 1 {
-				return errors.New("expected one of: names of certificates, --all, --expiring 30d")
+				return usage("renewer renew --help", "renewer renew needs one of: NAME..., --all, --expiring 30d")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				req.Names, req.ExpiringWithin = args, time.Duration(expiring)
-				result, err := s.Renew(cmd.Context(), req, c.progress())
+				result, err := watched(c, "renewing", selected(cmd.Context(), s, req), func(tell func(renewer.Event)) (renewer.RunResult, error) {
+					return s.Renew(cmd.Context(), req, tell)
+				})
 				return c.result(result, len(req.Names) > 0, interrupted(err))
 			})
 		},
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&req.All, "all", false, "every certificate")
-	flags.Var(&expiring, "expiring", "those that end within that time, such as 30d, or have ended")
-	flags.BoolVar(&req.NoWait, "no-wait", false, "only start; renewer status and history show the rest")
-	flags.BoolVar(&req.Force, "force", false, "do not wait for guards or the trust gate either")
-	flags.StringArrayVar(&req.Without, "without", nil, "do not wait for `HOST` to trust the new certificate (repeatable)")
+	flags.Var(&expiring, "expiring", "those that expire within that time, such as 30d, or have expired")
+	flags.BoolVar(&req.NoWait, "no-wait", false, "return at once; renewer status and renewer history show the progress")
+	flags.BoolVar(&req.Force, "force", false, "ignore guards and the trust gate")
+	flags.StringArrayVar(&req.Without, "without", nil, "do not wait until `HOST` trusts the new certificate (repeatable)")
 	complete(cmd, "without", c.hostNames)
 	return cmd
 }
 
-// interrupted says what happens to rollouts whose wait was ended.
+// selected are the certificates that a request without names is about; those of names are
+// known from their first events.
+func selected(ctx context.Context, s reader, req renewer.RenewRequest) []string {
+	if len(req.Names) > 0 {
+		return nil
+	}
+	until := time.Now().Add(req.ExpiringWithin)
+	return due(ctx, s, func(r renewer.Row) bool {
+		return r.Status != renewer.StatusOrphaned && (req.All || r.NotAfter.Before(until))
+	})
+}
+
+// interrupted says what happens to rollouts that the command no longer waits for.
 func interrupted(err error) error {
 	if errors.Is(err, context.Canceled) {
-		return renewer.WithHint(err, "what was begun is recorded, and the daemon or the next run goes on with it: renewer status")
+		return renewer.WithHint(err, "what was started is recorded; the daemon or the next run continues it: renewer status")
 	}
 	return err
-}
-
-// progress shows events as they happen: always to a terminal, else with -v. Who will
-// refuse a certificate, said before its rollout, is shown anyway.
-func (c *cli) progress() func(renewer.Event) {
-	all := c.verbose || isTerminal(c.errOut)
-	return func(e renewer.Event) {
-		switch foretold := e.Type == renewer.EventRefused && e.Rollout == ""; {
-		case c.quiet:
-		case foretold:
-			fmt.Fprintf(c.errOut, "warning: %s: %s\n", e.Certificate, e.Message)
-		case all:
-			fmt.Fprintln(c.errOut, progressLine(e))
-		}
-	}
-}
-
-func progressLine(e renewer.Event) string {
-	said := strings.Join(strings.FieldsFunc(e.Message+"\n"+e.Error, func(r rune) bool { return r == '\n' }), ": ")
-	if said != "" {
-		said = "  " + said
-	}
-	return fmt.Sprintf("%-28s %-16s %s%s", e.Certificate, e.Host, e.Type, said)
 }
 
 // waits says what a rollout waits for, a line for each reason.
@@ -102,14 +90,22 @@ func (c *cli) waits(certificate string, waits renewer.Waits) {
 	}
 }
 
-// result prints how rollouts ended, and fails where one failed, is blocked or,
-// where the operator named it, waits for somebody who cannot be reached.
+// result prints how rollouts ended, and fails where one failed, is blocked or, where the
+// operator named it, waits for a host or an issuer that cannot be reached.
 func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 	if err != nil && len(r.Rollouts) == 0 {
 		return err
 	}
-	out := listOf(c, []string{"certificate", "generation", "result", "why"}, func(x renewer.RolloutResult) []any {
-		return []any{x.Certificate, x.Generation, state(x.Result), cmp.Or(x.Error, x.Waiting.String())}
+	columns := []string{"certificate", "generation", "result", "why"}
+	if c.onScreen() {
+		columns = append(columns, "waits_for", "hint")
+	}
+	out := listOf(c, columns, func(x renewer.RolloutResult) []any {
+		row := []any{x.Certificate, x.Generation, state(x.Result), cmp.Or(x.Error, x.Waiting.String())}
+		if c.onScreen() {
+			row = append(row[:3], x.Error, x.Waiting.String(), x.Hint)
+		}
+		return row
 	})
 	nothing := "nothing to do"
 	if len(r.Blocked) > 0 {
@@ -121,8 +117,19 @@ func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 	for _, v := range r.Blocked {
 		c.complain(notOver(v))
 	}
+	if !c.onScreen() {
+		c.outcomes(r.Rollouts)
+	}
+	if r.Failed() || named && r.Unreached() {
+		return exitError(exitFailed)
+	}
+	return nil
+}
+
+// outcomes says on standard error what a table on a terminal shows.
+func (c *cli) outcomes(list []renewer.RolloutResult) {
 	hints := map[string]bool{}
-	for _, x := range r.Rollouts {
+	for _, x := range list {
 		switch x.Result {
 		case renewer.ResultWaiting, renewer.ResultStarted:
 			c.waits(x.Certificate, x.Waiting)
@@ -132,11 +139,7 @@ func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 		}
 		if x.Hint != "" && !hints[x.Hint] {
 			hints[x.Hint] = true
-			_, _ = io.WriteString(c.errOut, "hint: "+x.Hint+"\n")
+			fmt.Fprintf(c.errOut, "hint: %s\n", x.Hint)
 		}
 	}
-	if r.Failed() || named && r.Unreached() {
-		return exitError(exitFailed)
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/server"
 )
@@ -15,34 +16,33 @@ func newRevoke(c *cli) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
-		Short: "Revoke at the issuer",
-		Long: `Revokes at the issuer, at once, and records it: what was revoked is replaced by
-the daemon or the next run, and is never rolled back to. With --replace it is the
-other way round: first renewed, and revoked only when the new one is proven, so
-that peers that look at revocation miss nothing.
+		Short: "Revoke a certificate at its issuer",
+		Long: `Revokes at the issuer at once and records it: the daemon or the next run replaces
+the revoked certificate, and a rollback never returns to it. With --replace the
+certificate is renewed first, and revoked when the new one is verified, so that peers
+that check revocation see no gap.
 
-Few peers look: dockerd, Docker's clients, Dagu and everything else on Go's TLS
-do not. It says who learns of it, and what helps where nobody looks.
+Few peers check revocation: dockerd, Docker's clients, Dagu and other software that uses
+Go's TLS do not. The command prints which peers check, and what to do about the others.
 
 The reasons are those of RFC 5280: ` + reasonWords() + `.`,
 		Example: `  renewer revoke docker@host-b --reason keyCompromise
   renewer revoke docker@host-b --replace --reason superseded
   renewer revoke docker@host-b --generation 3`,
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Reason, err = renewer.ParseRevocationReason(reason); err != nil {
-				return usageError{err}
+				return usage(configs.Suggest(reason, strings.Split(reasonWords(), ", ")), "--reason is %q; expected a reason of RFC 5280", reason)
 			}
 			if cmd.Flags().Changed("generation") && req.Generation < 1 {
-				return usagef("--generation is %d; expected a number from 1, as renewer show %s lists them", req.Generation, args[0])
+				return usage("renewer show "+args[0]+" lists its generations", "--generation is %d; expected a number from 1", req.Generation)
 			}
 			if req.Generation > 0 && req.Replace {
-				return usagef("a generation that is named is revoked as it is; expected one of --generation and --replace")
+				return usagef("expected one of --generation and --replace")
 			}
 			req.Name = args[0]
 			return c.with(cmd.Context(), func(s server.Service) error {
-				done, err := s.Revoke(cmd.Context(), req, c.progress())
+				done, err := watched(c, "revoking", nil, func(tell func(renewer.Event)) ([]renewer.Revoked, error) { return s.Revoke(cmd.Context(), req, tell) })
 				if err != nil {
 					return interrupted(err)
 				}
@@ -51,9 +51,9 @@ The reasons are those of RFC 5280: ` + reasonWords() + `.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&reason, "reason", "", "why (default unspecified)")
-	flags.IntVar(&req.Generation, "generation", 0, "revoke this one instead of the current one")
-	flags.BoolVar(&req.Replace, "replace", false, "renew first, and revoke the old one when the new one is proven")
+	flags.StringVar(&reason, "reason", "", "`REASON` of RFC 5280 (default unspecified)")
+	flags.IntVar(&req.Generation, "generation", 0, "revoke this `GENERATION` instead of the current one")
+	flags.BoolVar(&req.Replace, "replace", false, "renew first, and revoke the old one when the new one is verified")
 	complete(cmd, "reason", func() []string { return strings.Split(reasonWords(), ", ") })
 	return cmd
 }
@@ -69,8 +69,12 @@ func reasonWords() string {
 // revoked prints what was revoked and what that means, and fails where
 // something was not.
 func (c *cli) revoked(done []renewer.Revoked) error {
-	out := listOf(c, []string{"certificate", "generation", "serial", "revoked", "reason", "in_place_on", "error"}, func(r renewer.Revoked) []any {
-		return []any{r.Certificate, r.Generation, r.Serial, r.RevokedAt, r.Reason, strings.Join(r.ServedBy, ", "), r.Error}
+	columns := []string{"certificate", "generation", "serial", "revoked", "reason", "in_place_on", "error"}
+	if c.onScreen() {
+		columns = append(columns, "hint")
+	}
+	out := listOf(c, columns, func(r renewer.Revoked) []any {
+		return []any{r.Certificate, r.Generation, r.Serial, r.RevokedAt, r.Reason, strings.Join(r.ServedBy, ", "), r.Error, r.Hint}[:len(columns)]
 	})
 	if err := out.all(done, "nothing to revoke"); err != nil {
 		return err
@@ -80,12 +84,14 @@ func (c *cli) revoked(done []renewer.Revoked) error {
 		for _, note := range r.Notes {
 			if !said[note] && c.format.table() {
 				said[note] = true
-				fmt.Fprintf(c.out, "note: %s\n", note)
+				fmt.Fprintln(c.out, strings.Join(lines("note: "+note, c.width()), "\n"))
 			}
 		}
 		if r.Error != "" {
 			failed = true
-			c.complain(renewer.WithHint(fmt.Errorf("%s: %s", r.Certificate, r.Error), r.Hint))
+			if !c.onScreen() {
+				c.complain(renewer.WithHint(fmt.Errorf("%s: %s", r.Certificate, r.Error), r.Hint))
+			}
 		}
 	}
 	if failed {

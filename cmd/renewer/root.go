@@ -41,6 +41,7 @@ var commands = []struct {
 	{"backup", newBackup},
 	{"restore", newRestore},
 	{"profiles", newProfiles},
+	{"rules", newRules},
 	{"version", newVersion},
 	{"host", func(c *cli) *cobra.Command { return newHost(c, c.askHosts) }},
 	{"doctor", func(c *cli) *cobra.Command { return newDoctor(c, c.askHosts) }},
@@ -52,42 +53,49 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "renewer",
 		Short: "Keeps the TLS certificates of a fleet valid",
-		Long: `renewer issues certificates, puts them on their hosts, makes services load
-them, and proves it by looking at what is really served.
+		Long: `renewer issues certificates, places them on their hosts, makes services load them,
+and verifies what is really served.
 
-  renewer init          write a fleet file to start from
-  renewer run           the daemon
-  renewer list          what there is, soonest expiry first`,
+  renewer init          write an example fleet file
+  renewer run           run the daemon
+  renewer list          list the certificates, soonest expiry first
+  renewer status        show problems and what to do about them`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          oneOfThese(commandNames),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if c.format == asICS && cmd.Name() != "forecast" {
 				return usagef("-o ics is for renewer forecast; expected %s", strings.Join(formats, ", "))
 			}
 			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
-			c.colours()
+			c.look()
 			slog.SetDefault(slog.New(notices{c: c}))
 			return nil
 		},
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.config, "config", "", "fleet `FILE` (else $RENEWER_CONFIG, ./renewer.yaml, /etc/renewer/renewer.yaml)")
-	flags.StringVar(&c.socket, "socket", "", "`SOCKET` of the daemon (else $RENEWER_SOCKET, or that of the fleet file)")
-	flags.VarP(&c.format, "output", "o", "how results are printed: "+strings.Join(formats, "|"))
-	flags.BoolVar(&c.quiet, "quiet", false, "nothing on standard error but errors")
-	flags.BoolVarP(&c.verbose, "verbose", "v", false, "show each step; the daemon logs more")
+	flags.StringVar(&c.socket, "socket", "", "`SOCKET` of the daemon (else $RENEWER_SOCKET, or the one in the fleet file)")
+	flags.VarP(&c.format, "output", "o", "output format: "+strings.Join(formats, "|"))
+	flags.BoolVar(&c.quiet, "quiet", false, "print only errors on standard error")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "print each step; the daemon logs more")
 	complete(root, "output", func() []string { return formats })
 	for _, cmd := range commands {
 		if slices.Contains(args, cmd.name) {
 			root.AddCommand(cmd.make(c))
 		}
 	}
+	root.SetFlagErrorFunc(wrongFlag)
 	if !root.HasSubCommands() || slices.ContainsFunc(args, aboutAll) {
 		root.ResetCommands()
+		root.Version = versionText()
+		root.SetVersionTemplate(versionLine() + "\n")
 		for _, cmd := range commands {
 			root.AddCommand(cmd.make(c))
 		}
 	}
+	checkArguments(root)
 	return root
 }
 
@@ -98,7 +106,7 @@ func aboutAll(arg string) bool {
 
 // group makes a command that only holds others refuse anything else.
 func group(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = cobra.NoArgs
+	cmd.Args = oneOfThese(below)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
 }

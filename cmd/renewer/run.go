@@ -11,6 +11,7 @@ import (
 
 	"renewer/cmd/renewer/daemon"
 	"renewer/configs"
+	"renewer/renewer"
 	"renewer/renewer/server"
 )
 
@@ -19,14 +20,14 @@ func newRun(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon, or one pass with --once",
-		Long: `Runs the daemon: checks what is due, renews it, and proves it. SIGHUP reads the
-fleet file again; SIGTERM ends it, and what is under way goes on at the next start.
+		Long: `Runs the daemon: it renews what is due and verifies what is served. SIGHUP reloads
+the fleet file; SIGTERM stops the daemon, and the next start continues what is in progress.
 
---once makes one pass over all that is due. It exits with 1 if anything failed
-or is blocked, and with 0 if something only waits: for its window, a guard, the
-trust gate, an issuer that says later, or a host that cannot be reached.`,
+--once makes one pass over everything that is due, and prints its progress on standard
+error unless --quiet is given. It exits with 1 if a rollout failed or is blocked, and with
+0 if one only waits: for its window, a guard, the trust gate, an issuer that signs later,
+or a host that cannot be reached.`,
 		Example: "  renewer run\n  renewer run --once",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if once {
 				return c.runOnce(cmd.Context())
@@ -42,13 +43,15 @@ trust gate, an issuer that says later, or a host that cannot be reached.`,
 			return daemon.Run(cmd.Context(), path, c.options(path), reload)
 		},
 	}
-	cmd.Flags().BoolVar(&once, "once", false, "one pass over all that is due, then exit")
+	cmd.Flags().BoolVar(&once, "once", false, "one pass over everything that is due, then exit")
 	return cmd
 }
 
 func (c *cli) runOnce(ctx context.Context) error {
 	return c.withFleet(ctx, configs.Load, func(s server.Service) error {
-		result, err := s.RunOnce(ctx, c.progress())
+		result, err := watched(c, "checking what is due", due(ctx, s, func(r renewer.Row) bool {
+			return r.Status != renewer.StatusValid && r.Status != renewer.StatusBlocked && r.Status != renewer.StatusOrphaned
+		}), func(tell func(renewer.Event)) (renewer.RunResult, error) { return s.RunOnce(ctx, tell) })
 		return c.result(result, false, interrupted(err))
 	})
 }

@@ -19,7 +19,6 @@ func newShow(c *cli) *cobra.Command {
 		Use:               "show NAME",
 		Short:             "Show one certificate: chain, generations, hosts, last error",
 		Example:           "  renewer show docker@host-b\n  renewer show docker@host-b --config-snippet\n  renewer show worker --config-snippet=env > /etc/default/dagu-worker",
-		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
@@ -34,7 +33,7 @@ func newShow(c *cli) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&format, "config-snippet", "", "the lines for the service's own configuration instead; `FORMAT`: all, or for Dagu yaml, env or flags alone")
+	cmd.Flags().StringVar(&format, "config-snippet", "", "print the lines for the service's own configuration instead; `FORMAT`: all, or for Dagu yaml, env or flags")
 	cmd.Flags().Lookup("config-snippet").NoOptDefVal = allFormats
 	return cmd
 }
@@ -75,7 +74,7 @@ func tolerates(d renewer.Detail) string {
 	if d.Tolerates == nil {
 		return ""
 	}
-	return span(time.Duration(*d.Tolerates)*time.Second) + " without issuer or hosts"
+	return renewer.Span(time.Duration(*d.Tolerates)*time.Second) + " without issuer or hosts"
 }
 
 func (c *cli) showDetail(d renewer.Detail) error {
@@ -92,7 +91,7 @@ func (c *cli) showDetail(d renewer.Detail) error {
 		if left.NotAfter.IsZero() {
 			what = "has its trust bundle in place"
 		}
-		c.facts("left", fmt.Sprintf("%s, which is not in the entry any more, %s; renewer forget %s lets go of it", left.Host, what, d.Name))
+		c.facts("left", fmt.Sprintf("%s, which is no longer in the entry, %s; renewer forget %s removes it from the inventory", left.Host, what, d.Name))
 	}
 	if r := d.Rollout; r != nil {
 		var reasons []string

@@ -30,7 +30,7 @@ func (c *cli) daemon(ctx context.Context) (*server.Client, error) {
 	case err != nil:
 		return nil, err
 	}
-	client, err := server.Dial(socket)
+	client, err := server.Dial(socket, stateDirOf(path))
 	if err != nil {
 		return nil, unlessNone(err)
 	}
@@ -41,7 +41,7 @@ func (c *cli) daemon(ctx context.Context) (*server.Client, error) {
 // elsewhere is daemon for a socket that is not that of the fleet file. Without a
 // daemon there, a command that acts would act on another fleet.
 func (c *cli) elsewhere(ctx context.Context, socket, path string) (*server.Client, error) {
-	client, err := server.Dial(socket)
+	client, err := server.Dial(socket, stateDirOf(path))
 	switch {
 	case err == nil:
 		c.warn(ctx, client, "")
@@ -53,6 +53,14 @@ func (c *cli) elsewhere(ctx context.Context, socket, path string) (*server.Clien
 	}
 	c.say("warning: %v; %s and its state are read instead", err, path)
 	return nil, nil
+}
+
+// stateDirOf finds the state directory of a fleet file: its owner may serve the socket.
+func stateDirOf(path string) func() string {
+	return func() string {
+		dir, _ := configs.StateDirOf(path) // empty: not known
+		return dir
+	}
 }
 
 func unlessNone(err error) error {

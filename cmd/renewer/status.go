@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,9 +15,8 @@ import (
 func newStatus(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
-		Short:   "Show daemon, issuers, hosts and rollouts in progress",
+		Short:   "Show problems, daemon, issuers, hosts and rollouts in progress",
 		Example: "  renewer status",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
 				st, err := s.Status(cmd.Context())
@@ -29,25 +29,43 @@ func newStatus(c *cli) *cobra.Command {
 	}
 }
 
-// showProblems says what needs a person, each with what to type and to read.
+// showProblems says what needs attention, each with what to type and to read.
 func (c *cli) showProblems(st renewer.SystemStatus) {
 	if len(st.Problems) == 0 {
 		return
 	}
 	c.heading("Needs attention")
-	for i, t := range st.Problems {
+	for i, p := range st.Problems {
 		if i > 0 {
 			fmt.Fprintln(c.out)
 		}
-		runbook := t.Runbook
-		if st.Daemon.Page != "" {
-			runbook = st.Daemon.Page + "/runbooks/" + t.Runbook
-		}
-		c.facts(string(t.Severity), t.Kind+" "+t.Name+" "+t.What, "error", t.Error, "hint", t.Hint, "run", strings.Join(t.Commands, "\n"), "runbook", runbook)
+		c.showProblem(p, st.Daemon.Page)
 	}
 	if st.MoreProblems > 0 {
-		fmt.Fprintf(c.out, "\nand %d more certificates: renewer list\n", st.MoreProblems)
+		fmt.Fprintf(c.out, "\nand %s: renewer list\n", count(st.MoreProblems, "more certificate"))
 	}
+}
+
+func (c *cli) showProblem(p renewer.Problem, page string) {
+	severity := c.shown(state(p.Severity), time.Time{})
+	indent := severity.paint(severity.text) + gap
+	for _, line := range lines(p.Kind+" "+p.Name+": "+p.What, c.width()-len(severity.text)-len(gap)) {
+		fmt.Fprintf(c.out, "%s%s\n", indent, line)
+		indent = strings.Repeat(" ", len(severity.text)) + gap
+	}
+	runbook := p.Runbook
+	if page != "" {
+		runbook = page + "/runbooks/" + p.Runbook
+	}
+	for _, one := range [][2]string{{"error", strings.TrimPrefix(p.Error, p.Kind+" "+p.Name+": ")}, {"hint", p.Hint}} {
+		if one[1] != "" {
+			labelled(c.out, one[0], one[1], c.width())
+		}
+	}
+	for _, command := range p.Commands {
+		fmt.Fprintf(c.out, "  run: %s\n", command) // whole, to be copied
+	}
+	fmt.Fprintf(c.out, "  runbook: %s\n", runbook)
 }
 
 func (c *cli) showStatus(st renewer.SystemStatus) error {
@@ -68,7 +86,11 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	c.showProblems(st)
 	if len(st.Issuers)+len(st.Hosts) > 0 {
 		c.heading("Issuers and hosts")
-		if err := c.reachable(st.Issuers, st.Hosts); err != nil {
+		said := map[string]bool{}
+		for _, p := range st.Problems {
+			said[p.Kind+" "+p.Name] = p.Error != ""
+		}
+		if err := c.reachable(st.Issuers, st.Hosts, said); err != nil {
 			return err
 		}
 	}

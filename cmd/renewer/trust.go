@@ -16,39 +16,34 @@ func newTrust(c *cli) *cobra.Command {
 	var drop string
 	cmd := &cobra.Command{
 		Use:   "trust [NAME]",
-		Short: "Show who accepts whom, by what is in place",
-		Long: `Shows who presents which certificate to whom, under which root, and whether those
-who check it have that root in place and loaded. Placements of which the same
-holds are one line; docker×24 is 24 hosts of the entry docker. What does not
-work comes first:
+		Short: "Show who accepts whose certificate, from what is in place",
+		Long: `Shows who presents which certificate to whom, under which root, and whether the
+verifiers have that root in place and loaded. Placements in the same state are one line;
+docker×24 is 24 hosts of the entry docker. Problems come first:
 
   no_root     the ca file lacks the root
-  expired     the certificate, or its root
-  not_loaded  the root is in place, and the service is not known to have loaded it
-  unknown     nothing is known of the roots yet
-  assumed     the root is in place, and is assumed to be loaded: nothing is
-              activated there
+  expired     the certificate or its root has expired
+  not_loaded  the root is in place, but the service may not have loaded it
+  unknown     the roots of the verifier are not known yet
+  assumed     the root is in place and assumed to be loaded: renewer activates
+              nothing there
   accepted    the root is in place and loaded
 
-A certificate that is on its way waits until those who accept the one before it
-have its root in place and loaded.
+A new certificate is activated when every verifier that accepts the current one has its
+root in place and loaded.
 
-A root that was found in a ca file, and that renewer does not ask for, stays
-there until it is dropped by name: by fingerprint, the beginning of one, or
-subject. That is refused while a certificate under it is in place. The ca files
-follow with the next pass, as with any other root.`,
+A root that was found in a ca file and is not in trust: stays there until --drop removes
+it, by fingerprint, a prefix of one, or subject. That is refused while a certificate under
+it is in place. The next pass updates the ca files.`,
 		Example: `  renewer trust
   renewer trust docker@host-b
   renewer trust -o json | jq '.pairs[] | select(.state != "accepted")'
   renewer trust --drop 9c1d22e0`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("drop") && len(args) > 0 {
-				return usagef("--drop takes a root out of every ca file that it was found in; expected no certificate beside it")
+				return usagef("--drop removes a root from every ca file that it was found in; expected no NAME")
 			}
-			if len(args) > 1 {
-				return usagef("%d names are given; expected one certificate, or none for all", len(args))
-			}
-			return nil
+			return takes(cmd, args)
 		},
 		ValidArgsFunction: c.certificates(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,7 +60,7 @@ follow with the next pass, as with any other root.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&drop, "drop", "", "take this foreign `ROOT` out of the ca files that it was found in")
+	cmd.Flags().StringVar(&drop, "drop", "", "remove this foreign `ROOT` from the ca files that it was found in")
 	return cmd
 }
 
@@ -75,8 +70,8 @@ func (c *cli) dropRoot(ctx context.Context, s server.Service, root string) error
 		return err
 	}
 	return c.object(done, func() error {
-		fmt.Fprintf(c.out, "root %s (%s) is dropped from %s\n", done.Root.ID[:8], done.Root.Subject, strings.Join(renewer.Members(done.Placements, 5), ", "))
-		c.say("the ca files follow with the next pass: renewer plan shows it")
+		fmt.Fprintf(c.out, "root %s (%s) is removed from %s\n", done.Root.ID[:8], done.Root.Subject, strings.Join(renewer.Members(done.Placements, 5), ", "))
+		c.say("the next pass updates the ca files: renewer plan shows it")
 		return nil
 	})
 }
@@ -93,7 +88,7 @@ func (c *cli) showTrust(t renewer.Trust) error {
 	pairs := listOf(c, pairColumns, func(p renewer.TrustPair) []any {
 		until, note := p.Until, ""
 		if p.Coming {
-			note = "on its way"
+			note = "in progress"
 		}
 		if p.State == renewer.HasExpired {
 			until = p.Since
@@ -104,7 +99,7 @@ func (c *cli) showTrust(t renewer.Trust) error {
 		return pairs.all(t.Pairs, "")
 	}
 	return c.object(t, func() error {
-		if err := pairs.all(t.Pairs, "nothing is in place yet that presents or checks a certificate"); err != nil || len(t.Roots) == 0 {
+		if err := pairs.all(t.Pairs, "nothing is in place yet that presents or verifies a certificate"); err != nil || len(t.Roots) == 0 {
 			return err
 		}
 		c.heading("Roots")
@@ -157,36 +152,25 @@ func (c *cli) rootNames(under renewer.RootSet, names map[string]string) string {
 	return strings.Join(out, ", ")
 }
 
-// one expects exactly one argument.
-func one(what string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return usagef("%d arguments are given; expected %s", len(args), what)
-		}
-		return nil
-	}
-}
-
 func newImpact(c *cli) *cobra.Command {
 	var cases [3]bool
 	var exitCode bool
 	kinds := []renewer.ImpactCase{renewer.ImpactExpired, renewer.ImpactRevoked, renewer.ImpactRemoved}
 	cmd := &cobra.Command{
 		Use:   "impact NAME|HOST|ISSUER|ROOT",
-		Short: "Show who would refuse whom",
-		Long: `Shows who would refuse whom of those that accept each other now, which services
-that touches, and from when on. It is the same function that keeps a renewal
-waiting until its peers accept it. Nothing is changed.
+		Short: "Show which connections a change would break",
+		Long: `Shows which peers that accept each other now would refuse each other after a change,
+which services that affects, and from when. The trust gate uses the same function.
+Nothing is changed.
 
-Without a flag a certificate, a host's or an issuer's certificates are supposed
-to be renewed now, and a root to be removed from every ca file. A root is named
-by its fingerprint, the beginning of one, or its subject. Where a name stands for
-several, KIND:NAME says which: certificate, host, issuer or root.`,
+Without a flag, the change is a renewal of a certificate, or of the certificates of a host
+or an issuer; for a root it is its removal from every ca file. A root is named by its
+fingerprint, a prefix of one, or its subject. Where a name is ambiguous, write KIND:NAME:
+certificate, host, issuer or root.`,
 		Example: `  renewer impact docker              # if it were renewed now
   renewer impact fleet-ca --expired  # the certificates of an issuer
   renewer impact host:host-b --removed
   renewer impact 9c1d22e0 -o json    # a root, taken out of every ca file`,
-		Args:              one("a certificate, host, issuer or root"),
 		ValidArgsFunction: c.impactTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := renewer.ImpactRequest{Target: args[0], Brief: c.brief()}
@@ -211,9 +195,9 @@ several, KIND:NAME says which: certificate, host, issuer or root.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&cases[0], "expired", false, "if it expired, as it will if it is not renewed")
+	flags.BoolVar(&cases[0], "expired", false, "if it expired")
 	flags.BoolVar(&cases[1], "revoked", false, "if it were revoked now")
-	flags.BoolVar(&cases[2], "removed", false, "if it left the fleet file; a root: every ca file")
+	flags.BoolVar(&cases[2], "removed", false, "if it were removed from the fleet file; a root: from every ca file")
 	flags.BoolVar(&exitCode, "exit-code", false, "exit with 3 if a peer would refuse another")
 	return cmd
 }
@@ -258,22 +242,21 @@ func newForget(c *cli) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "forget NAME",
-		Short: "Let go of what left the fleet file and is still in place",
-		Long: `A certificate, or a host of one, that left the fleet file stays in place on its
-host, and renewer goes on to count it until it expires: the roots that it needs
-stay in the ca files of its peers, a certificate that it would refuse waits for it,
-and it is listed as orphaned. A trust bundle counts until it is let go. This lets go
-of it now, after it has shown where it is and who accepts it. Its files stay.
+		Short: "Forget a certificate that was removed from the fleet file",
+		Long: `A certificate, or one of its hosts, that was removed from the fleet file stays in
+place on its host, and renewer keeps track of it until it expires: the roots that it needs
+stay in the ca files of its peers, a certificate that it would refuse waits for it, and it
+is listed as orphaned. A trust bundle is tracked until it is forgotten. This command
+prints where it is and who accepts it, and forgets it. Its files stay.
 
-NAME is that of a certificate, or of an entry for all its hosts. On a terminal it
-asks first.`,
+NAME is the name of a certificate, or of an entry for all its hosts. On a terminal the
+command prompts first.`,
 		Example: "  renewer list --status orphaned\n  renewer forget old-api --yes",
-		Args:    one("the name of what left the fleet file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error { return c.forget(cmd.Context(), s, args[0], yes) })
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not prompt")
 	return cmd
 }
 
@@ -289,13 +272,13 @@ func (c *cli) forget(ctx context.Context, s server.Service, name string, yes boo
 		return err
 	}
 	if !yes && c.in != nil && isTerminal(c.in) && c.format.table() {
-		if err := c.confirm(ctx, "let go of it? from now on its peers may refuse it, and it may refuse them"); err != nil {
+		if err := c.confirm(ctx, "forget it? its peers may then refuse it, and it may refuse them"); err != nil {
 			return err
 		}
 	}
 	if _, err := s.Forget(ctx, renewer.ForgetRequest{Name: name}); err != nil {
 		return err
 	}
-	c.say("%s is let go: its files stay where they are, and the ca files of its peers follow with the next pass", name)
+	c.say("%s is forgotten; its files stay, and the next pass updates the ca files of its peers", name)
 	return nil
 }

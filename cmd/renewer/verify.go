@@ -15,13 +15,13 @@ func newVerify(c *cli) *cobra.Command {
 	var exitCode bool
 	cmd := &cobra.Command{
 		Use:   "verify [NAME...]",
-		Short: "Look at what is on disk and served, and compare it with the inventory",
+		Short: "Compare what is on disk and served with the inventory",
 		Example: `  renewer verify
   renewer verify docker@host-b --exit-code`,
 		ValidArgsFunction: c.certificates(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), func(s server.Service) error {
-				found, err := s.Verify(cmd.Context(), args)
+				found, err := watched(c, "probing", nil, func(func(renewer.Event)) ([]renewer.Verification, error) { return s.Verify(cmd.Context(), args) })
 				if err != nil {
 					return err
 				}
@@ -67,12 +67,12 @@ func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
 	}
 	if slices.Sort(hosts); len(hosts) > 0 && (!exitCode || !differ) {
 		hosts = slices.Compact(hosts)
-		return renewer.WithHint(fmt.Errorf("not everything could be looked at: %s cannot be reached", strings.Join(hosts, ", ")), "renewer host check "+hosts[0]+" says what is in the way")
+		return renewer.WithHint(fmt.Errorf("not everything was verified: %s cannot be reached", strings.Join(hosts, ", ")), "renewer doctor "+hosts[0])
 	}
 	return foundIf(exitCode && differ)
 }
 
-// short cuts a fingerprint to what a person compares.
+// short is the part of a fingerprint that is compared by eye.
 func (c *cli) short(hex string) string {
 	if len(hex) > 16 && c.format != asWide && c.format.table() {
 		return hex[:16] + "…"

@@ -12,7 +12,6 @@ func newVersion(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of the program",
-		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`
@@ -21,15 +20,19 @@ func newVersion(c *cli) *cobra.Command {
 				Arch    string `json:"platform"`
 			}{versionText(), commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			return c.object(v, func() error {
-				fmt.Fprintf(c.out, "renewer %s", v.Version)
-				if v.Commit != "" {
-					fmt.Fprintf(c.out, " (commit %s)", v.Commit)
-				}
-				fmt.Fprintf(c.out, " %s %s\n", v.Go, v.Arch)
-				return nil
+				_, err := fmt.Fprintln(c.out, versionLine())
+				return err
 			})
 		},
 	}
+}
+
+func versionLine() string {
+	built := ""
+	if commit := commit(); commit != "" {
+		built = " (commit " + commit + ")"
+	}
+	return fmt.Sprintf("renewer %s%s %s %s/%s", versionText(), built, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionText is what the build set, or what Go knows of the module.

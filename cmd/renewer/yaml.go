@@ -47,7 +47,7 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 	case string:
 		n, err := scalar("!!str", v)
 		// The encoder takes << for a merge key, and writes blocks of lines that
-		// begin with white space in a way that nobody can read back.
+		// begin with white space in a way that cannot be read back.
 		if v == "<<" || strings.ContainsFunc(v, unicode.IsControl) {
 			n.Style = yaml.DoubleQuotedStyle
 		}

@@ -128,7 +128,7 @@ func initCA(ctx context.Context, renew string, h home, s setup) error {
 func dial(ctx context.Context, socket string, children ...*child) (*server.Client, error) {
 	giveUp := time.After(startTimeout)
 	for {
-		client, err := server.Dial(socket)
+		client, err := server.Dial(socket, nil)
 		if err == nil {
 			return client, nil
 		}

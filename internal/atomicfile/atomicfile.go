@@ -178,8 +178,44 @@ func ReadSecret(path string, max int64) ([]byte, error) {
 	return data, nil
 }
 
-func read(path string, max int64) ([]byte, fs.FileMode, error) {
+// Open opens a regular file to read. A pipe or a device is refused without waiting for
+// its other end.
+func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		if err = Regular(info); err != nil {
+			err = &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Regular says what a file is that is not a regular one; nil for one that is.
+func Regular(info fs.FileInfo) error {
+	kind := "a device"
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	}
+	return fmt.Errorf("it is %s, not a regular file", kind)
+}
+
+func read(path string, max int64) ([]byte, fs.FileMode, error) {
+	f, err := Open(path)
 	if err != nil {
 		return nil, 0, explain("read", path, err)
 	}
@@ -187,9 +223,6 @@ func read(path string, max int64) ([]byte, fs.FileMode, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, explain("read", path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("read %s: not a regular file (%s)", path, info.Mode().Type())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err != nil {
@@ -233,6 +266,9 @@ func explain(verb, path string, err error) error {
 		return nil
 	}
 	var errno syscall.Errno
+	if at, ok := errors.AsType[*fs.PathError](err); ok && at.Path == path {
+		err = at.Err // said once
+	}
 	if !errors.As(err, &errno) {
 		return fmt.Errorf("%s %s: %w", verb, path, err)
 	}

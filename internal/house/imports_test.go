@@ -20,10 +20,12 @@ type room struct {
 const (
 	domain = "renewer"
 	leaves = "internal"
+	// catalogue is the data of problems, below the domain itself.
+	catalogue = "renewer/problems"
 )
 
 // below is what a part may import: never another part.
-var below = []string{domain, "renewer/pki", leaves}
+var below = []string{domain, catalogue, "renewer/pki", leaves}
 
 // keptRoots is what issuers share.
 const keptRoots = "issuers/keptroots"
@@ -62,15 +64,16 @@ var rooms = []room{
 	{path: "renewer/pki", may: []string{domain}, standardOnly: true},
 	{path: "renewer/trust", may: []string{domain}, standardOnly: true},
 	{path: "renewer/traffic", may: []string{domain}, standardOnly: true},
-	{path: "renewer/forecast", may: []string{"renewer/traffic", domain}, standardOnly: true},
+	{path: "renewer/forecast", may: []string{"renewer/traffic", "renewer/rotation", domain}, standardOnly: true},
 	{path: "renewer/rotation", standardOnly: true},
 	{path: leaves},
 	// Test houses know the domain's words.
 	{path: "internal/testdocker", may: below},
-	{path: "internal/testfleet", may: below},
+	{path: "internal/testfleet", may: append([]string{"renewer/forecast"}, below...)},
 	{path: "internal/testacme", may: below},
 	{path: "internal/teststepca", may: below},
-	{path: domain, standardOnly: true},
+	{path: domain, may: []string{catalogue}, standardOnly: true},
+	{path: catalogue, standardOnly: true},
 }
 
 // exclusive names packages from outside that one room alone knows, in test

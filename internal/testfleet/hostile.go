@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 // Hostiles are pieces of text that run, break out or mislead where a page does
@@ -25,7 +27,7 @@ func Hostile(now time.Time) *Fleet {
 	for i, text := range Hostiles {
 		d := Certificate(now, text, 10*Day, text)
 		d.CommonName, d.SANs, d.Issuer, d.LastError, d.Hint, d.Profile = text, []string{text}, text, text, text, text
-		d.Status = renewer.StatusBlocked
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
 		d.Chain[0].Subject, d.Chain[0].Issuer, d.Chain[0].SANs = text, text, []string{text}
 		d.Chain[0].Usages, d.Chain[0].Key, d.Chain[0].Signature, d.Chain[0].Serial = []string{text}, text, text, text
 		onHost(&d, 0, text, func(h *renewer.HostRow) { h.Error, h.Served = text, text })
@@ -40,6 +42,8 @@ func Hostile(now time.Time) *Fleet {
 		f.Status.Hosts = append(f.Status.Hosts, renewer.HostStatus{Name: text, Type: text, Error: text, Hint: text})
 		f.Status.Issuers = append(f.Status.Issuers, renewer.IssuerStatus{Name: text, Type: text, Error: text, Hint: text, CAs: []renewer.CAStatus{{Subject: text, NotAfter: now}}})
 		f.Status.Channels = append(f.Status.Channels, renewer.ChannelStatus{Name: text, Type: text, LastError: text, Hint: text})
+		f.Ahead.From, f.Ahead.Until = now, now.Add(8*forecast.Week)
+		f.Ahead.Events = append(f.Ahead.Events, forecast.Event{Time: now.Add(Day), Kind: forecast.Kind(text), Certificate: text, Host: text, Issuer: text, Window: text, Reason: text})
 		f.Log = append(f.Log, renewer.Event{Seq: uint64(i + 1), Time: now, Type: renewer.EventType(text), Certificate: text, Host: text, Message: text, Error: text, Hint: text})
 	}
 	f.Status.Daemon.FleetError, f.Status.Daemon.FleetFile, f.Status.Daemon.Version = Hostiles[0], Hostiles[1], Hostiles[0]

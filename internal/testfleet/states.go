@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 // Hex is a made-up SHA-256.
@@ -73,7 +75,7 @@ func system(now time.Time) renewer.SystemStatus {
 	return renewer.SystemStatus{
 		Daemon: renewer.DaemonStatus{
 			Running: true, Fleet: "prod", PID: 812, Version: "v1.2.3", FleetFile: "/etc/renewer/renewer.yaml", StartedAt: now.Add(-9 * Day),
-			LastCheck: now.Add(-2 * time.Minute), NextCheck: now.Add(8 * time.Minute), LastProbe: now.Add(-7 * time.Minute), NextDue: now.Add(5 * Day),
+			LastCheck: now.Add(-2 * time.Minute), NextCheck: now.Add(8 * time.Minute), LastProbe: now.Add(-7 * time.Minute), CheckWithin: 30 * time.Minute, NextDue: now.Add(5 * Day),
 		},
 		Issuers: []renewer.IssuerStatus{{Name: "fleet-ca", Type: "local", Up: true, CAs: []renewer.CAStatus{{Subject: "CN=Fleet root,O=Example", NotAfter: now.Add(3000 * Day)}}}},
 		Counts:  map[renewer.Status]int{}, Rollouts: []renewer.RolloutView{},
@@ -131,7 +133,7 @@ func EveryState(now time.Time) *Fleet {
 	opens := now.Add(21 * time.Hour)
 	r := renewer.RolloutView{Rollout: renewer.Rollout{
 		ID: "docker@host-c#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseRolling, StartedAt: now.Add(-40 * time.Second),
-		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time " + d.RenewAt.Format(time.RFC3339) + " has come"}},
+		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time " + d.RenewAt.Format(time.RFC3339) + " reached"}},
 		Steps:   []renewer.Step{{Host: "host-c", State: renewer.StepActivated}, {Host: "host-e", State: renewer.StepStaged}},
 	}, Waiting: renewer.Waits{{Kind: renewer.WaitWindow, Text: "window nightly opens " + opens.Format(time.RFC3339), Until: opens}}}
 	d.Rollout = &r
@@ -141,14 +143,15 @@ func EveryState(now time.Time) *Fleet {
 
 	const refused = "probe host-e:2376: the service does not run: Job for docker.service failed because the control process exited with error code"
 	d = Certificate(now, "docker@host-e", 63*Day, "host-e")
+	d.RolloutProblem = problems.RolledBack
 	d.Status, d.LastError, d.Hint = renewer.StatusBlocked, "host-e: "+refused, "journalctl -u docker.service -n 50 on host-e tells why"
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) { h.State, h.Error = renewer.HostRolledBack, refused })
 	retry := now.Add(10 * Day)
 	blocked := renewer.RolloutView{Waiting: renewer.Waits{{
-		Kind: renewer.WaitPerson, Text: "manual action is needed; next automatic retry at " + retry.Format(time.RFC3339), Until: retry,
+		Kind: renewer.WaitPerson, Text: "needs manual action; next automatic retry at " + retry.Format(time.RFC3339), Since: now.Add(-3 * time.Hour), Until: retry,
 	}}, Rollout: renewer.Rollout{
 		ID: "docker@host-e#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseBlocked, StartedAt: now.Add(-3 * time.Hour), EndedAt: now.Add(-3 * time.Hour),
-		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}},
+		Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time reached"}},
 		Steps:   []renewer.Step{{Host: "host-e", State: renewer.StepRolledBack, Error: refused, Hint: d.Hint}},
 	}}
 	d.Rollout = &blocked
@@ -162,6 +165,7 @@ func EveryState(now time.Time) *Fleet {
 	d = Certificate(now, "web", 20*Day, "host-f")
 	d.Status, d.LastError, d.Hint = renewer.StatusDue, "host-f: serves "+Hex("by hand")[:16]+" instead of "+d.Fingerprint[:16], "renewer corrects it at the next pass; find out who changed it"
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) {
+		h.DriftedAt = now.Add(-time.Minute)
 		h.State, h.Matches, h.Served, h.Error = renewer.HostDrifted, false, Hex("by hand"), "serves another certificate than was placed"
 	})
 	f.Put(d)
@@ -175,16 +179,66 @@ func EveryState(now time.Time) *Fleet {
 	d.Chain, d.Generations, d.Placements[0].HostRow = nil, nil, d.Hosts[0]
 	f.Put(d)
 
+	f.Ahead = forecast.Forecast{From: now, Until: now.Add(8 * forecast.Week)}
+	for i := range 24 {
+		at := now.Add(time.Duration(i*i) * 2 * time.Hour)
+		f.Ahead.Events = append(f.Ahead.Events,
+			forecast.Event{Time: at, Kind: forecast.Renewal, Certificate: "docker@host-b", Issuer: "fleet-ca"},
+			forecast.Event{Time: at.Add(time.Hour), Kind: forecast.Restart, Certificate: "docker@host-b", Host: "host-b", Window: []string{"", "nightly"}[i%2]})
+	}
+	f.Ahead.Events = append(f.Ahead.Events,
+		forecast.Event{Time: now.Add(26 * Day), Kind: forecast.Expires, Certificate: "docker@host-e", Host: "host-e", Reason: "blocked until then"},
+		forecast.Event{Time: now.Add(50 * Day), Kind: forecast.CAExpires, Issuer: "corp-step", Reason: "CN=Corp intermediate,O=Example"})
+
 	for i, e := range []renewer.Event{
 		{Time: now.Add(-3 * time.Hour), Type: renewer.EventRolledBack, Certificate: "docker@host-e", Host: "host-e", Generation: 4, Message: "generation 3 is back in place"},
 		{Time: now.Add(-3 * time.Hour), Type: renewer.EventRolloutBlocked, Certificate: "docker@host-e", Generation: 4, Rollout: "docker@host-e#4", Error: refused, Hint: "journalctl -u docker.service -n 50 on host-e tells why"},
 		{Time: now.Add(-2 * time.Hour), Type: renewer.EventUnreachable, Host: "host-d", Error: "dial 10.0.1.4:22: no route to host"},
-		{Time: now.Add(-40 * time.Second), Type: renewer.EventRolloutPlanned, Certificate: "docker@host-c", Generation: 4, Rollout: "docker@host-c#4", Message: "renew time has come"},
+		{Time: now.Add(-40 * time.Second), Type: renewer.EventRolloutPlanned, Certificate: "docker@host-c", Generation: 4, Rollout: "docker@host-c#4", Message: "renew time reached"},
 		{Time: now.Add(-39 * time.Second), Type: renewer.EventIssued, Certificate: "docker@host-c", Generation: 4, Message: "by fleet-ca, until " + now.Add(90*Day).Format(time.DateOnly)},
 		{Time: now.Add(-35 * time.Second), Type: renewer.EventActivated, Certificate: "docker@host-c", Host: "host-c", Generation: 4, Message: "systemd restart docker.service"},
 	} {
 		e.Seq = uint64(i + 1)
 		f.Log = append(f.Log, e)
+	}
+	return f
+}
+
+// Wave is a fleet of one certificate on each of n hosts, whose renewals are under
+// way together and stand at different stages.
+func Wave(now time.Time, n int) *Fleet {
+	f := Well(now, 0)
+	opens := now.Add(3 * time.Hour)
+	for i := range n {
+		host := fmt.Sprintf("host-%02d.example.com", i)
+		d := Certificate(now, "docker@"+host, 60*Day, host)
+		r := renewer.RolloutView{Rollout: renewer.Rollout{
+			ID: d.Name + "#4", Certificate: d.Name, Kind: renewer.KindIssue, Generation: 4, Phase: renewer.PhaseRolling, StartedAt: now.Add(-10 * time.Minute),
+			Reasons: []renewer.Reason{{Code: renewer.ReasonRenewTime, Text: "renew time has come"}}, Steps: []renewer.Step{{Host: host}},
+		}}
+		step := &r.Steps[0]
+		switch i % 11 {
+		case 0:
+			step.State = renewer.StepStaged
+			r.Waiting = renewer.Waits{{Kind: renewer.WaitWindow, Text: "window nightly opens " + opens.Format(time.RFC3339), Until: opens}}
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State = renewer.HostStaged })
+		case 1:
+			step.State, step.Error = renewer.StepRestoring, "activate: docker.service failed on "+host
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State, h.Error = renewer.HostActivated, step.Error })
+		case 5:
+			step.State = renewer.StepPending
+		case 7:
+			step.State = renewer.StepActivated
+			onHost(&d, 0, "", func(h *renewer.HostRow) { h.State = renewer.HostActivated })
+		default:
+			step = nil
+		}
+		if step != nil {
+			d.Status, d.Rollout = renewer.StatusRenewing, &r
+			f.Status.Rollouts = append(f.Status.Rollouts, r)
+		}
+		f.Put(d)
+		f.Status.Hosts = append(f.Status.Hosts, renewer.HostStatus{Name: host, Type: "ssh", Up: true})
 	}
 	return f
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Day is a day of a lifetime.
@@ -23,6 +24,7 @@ type Fleet struct {
 	rows    []renewer.Row // sorted; nil: to be made of Details
 	Log     []renewer.Event
 	Matrix  renewer.Trust
+	Ahead   forecast.Forecast
 }
 
 // With changes the fleet while it may be looked at.
@@ -94,6 +96,13 @@ func (f *Fleet) Trust(context.Context) (renewer.Trust, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.Matrix, nil
+}
+
+// Forecast returns Ahead.
+func (f *Fleet) Forecast(context.Context) (forecast.Forecast, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Ahead, nil
 }
 
 // Events returns the newest events that match, oldest first.

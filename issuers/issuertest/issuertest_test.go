@@ -169,7 +169,7 @@ func TestFaultsAreJudged(t *testing.T) {
 	for want, err := range map[string]error{
 		"nothing went wrong":    nil,
 		"class retry":           errors.New("host-b is unknown"),
-		"no fix":            refused("", "host-b is unknown"),
+		"no fix":                refused("", "host-b is unknown"),
 		`"host-b" is not named`: refused("fix", "unknown"),
 		"secret 0":              refused("fix with hunter2", "host-b is unknown"),
 		"secret 0 stands":       fmt.Errorf("host-b: %w", refused("fix", "hunter2")),
@@ -268,7 +268,7 @@ func TestScenariosFindMisbehaviour(t *testing.T) {
 		"forgets its roots":         {"renewal during an outage", func(s *switchable) { s.forget = true }, away, "roots are not those"},
 		"away for ever":             {"renewal during an outage", func(s *switchable) { s.stuck = true }, away, "after: "},
 		"calls it a refusal":        {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRefused, Hint: "no", Err: errors.New("no")}, "class refused"},
-		"names no fix":          {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRetry, Err: errors.New("gone")}, `hint ""`},
+		"names no fix":              {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRetry, Err: errors.New("gone")}, `hint ""`},
 		"another root":              {"root change", nil, nil, ""},
 		"the same root":             {"root change", func(s *switchable) { s.stuck = true }, nil, "same as before"},
 		"within its limit":          {"lifetime limits", func(s *switchable) { s.most = 30 * 24 * time.Hour }, nil, ""},

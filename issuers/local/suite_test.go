@@ -156,7 +156,7 @@ func faults() map[string]issuertest.Fault {
 			if err := os.Mkdir(cfg.CertFile, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, "ca.pem: not a regular file"),
+		}, "not a regular file"),
 		"certificate file holds a key": opened(mis, func(t *testing.T, cfg *local.Config) {
 			cfg.CertFile = cfg.KeyFile
 		}, "ca-key.pem has no certificate but a private key"),

@@ -88,7 +88,7 @@ func (e *Engine) prepare(ctx context.Context, j job) (workers []string, err erro
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
 	if _, err := e.probeRequest(ctx, j.proof()); err != nil {
-		return nil, fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err)
+		return nil, fmt.Errorf("prepare the probe: %w", err)
 	}
 	if j.step.Previous == "" {
 		return nil, nil
@@ -109,9 +109,9 @@ func (e *Engine) prepare(ctx context.Context, j job) (workers []string, err erro
 		return nil, err
 	}
 	if ok, err := host.Whole(ctx, j.placement, j.step.Previous); err != nil {
-		return nil, fmt.Errorf("look for the previous revision of %s on %s: %w", j.Certificate, j.Host, err)
+		return nil, fmt.Errorf("check the previous revision: %w", err)
 	} else if !ok {
-		return nil, fmt.Errorf("%s on %s: the current certificate could not be restored later: the files of revision %s were changed", j.Certificate, j.Host, j.step.Previous)
+		return nil, fmt.Errorf("what is in place could not be restored: revision %s is not as it was written", j.step.Previous)
 	}
 	return workers, nil
 }
@@ -177,14 +177,14 @@ func (e *Engine) activate(ctx context.Context, jobs []job, revision func(job) st
 	began, most := e.Now(), budget(jobs)
 	did, err := load(ctx, jobs, most)
 	for _, i := range flipped {
-		j, out := jobs[i], &outs[i]
+		out := &outs[i]
 		if out.Stopped, out.Rereads, out.Budget = did.NotRunning, false, most; did.NotRunning == "" {
 			out.Began = began
 		}
 		if err == nil {
 			continue
 		}
-		if out.Err = fmt.Errorf("activate %s on %s: %w", j.Certificate, j.Host, err); !errors.Is(err, renewer.ErrUnreachable) {
+		if out.Err = err; !errors.Is(err, renewer.ErrUnreachable) {
 			out.End = renewer.EndFailed
 		}
 	}
@@ -198,10 +198,7 @@ func flip(ctx context.Context, j job, revision string) error {
 		defer cancel()
 		_, err = reach(ctx, func() (struct{}, error) { return struct{}{}, host.Flip(ctx, j.placement, revision) })
 	}
-	if err != nil {
-		return fmt.Errorf("make %s live on %s: %w", j.Certificate, j.Host, err)
-	}
-	return nil
+	return err
 }
 
 // load makes the service of jobs load what is live. A new revision gets half of

@@ -18,7 +18,7 @@ import (
 func (e *Engine) Adopt(ctx context.Context, name, host string) (renewer.Adoption, error) {
 	a := &adoption{Adoption: renewer.Adoption{Certificate: name, Host: host, Warnings: []string{}}}
 	fail := func(err error) (renewer.Adoption, error) {
-		return renewer.Adoption{}, fmt.Errorf("adopt %s on %s: %w", name, host, err)
+		return renewer.Adoption{}, fmt.Errorf("adopt %s on %s: %w", name, host, renewer.AtHost(host, err))
 	}
 	if err := e.try(ctx, func() error { return e.adoptable(a) }); err != nil {
 		return fail(err)

@@ -166,10 +166,21 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			return err
 		}
 		for _, c := range e.fleet.Certificates {
+			if from := e.awaited[c.Name]; from != "" {
+				steps = append(steps, renewer.PlanStep{Certificate: c.Name, Action: "wait", Reason: "renamed from " + from + ", whose rollout ends first"})
+				continue
+			}
 			en, _, err := e.load(c.Name, c)
 			if err != nil {
 				return err
 			}
+			if h, is := e.heirs[c.Name]; is {
+				steps = append(steps, renewer.PlanStep{
+					Certificate: c.Name, Action: "move", Reason: "renamed from " + h.from + "; its generations and files are taken over",
+					Changes: []renewer.Difference{{Field: "name", Before: h.from, After: c.Name}},
+				})
+			}
+			steps = append(steps, e.leavesHosts(en)...)
 			o := e.observed(en)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)

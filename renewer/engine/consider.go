@@ -148,7 +148,7 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 	o := renewer.Observed{
 		Record: en.rec, Current: en.current, Rolling: en.rolling, Roots: e.wanted(en),
 		Trusted:    e.roots.signing(append([]string{en.cert.Issuer}, en.cert.Trust...)...),
-		RootsFirst: func() bool { return !en.cert.Deadline(en.current).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
+		RootsFirst: func() bool { return !e.deadline(en).Over(e.Now()) && len(e.refusals(en, nil, 1)) > 0 },
 	}
 	o.Gone, o.SignsSince = e.fleet.gone(), e.fleet.Rotations[en.cert.Issuer].Switched
 	o.SignsAnew = e.fleet.Rotations[en.cert.Issuer].Anew
@@ -163,7 +163,13 @@ func (e *Engine) observed(en *entry) renewer.Observed {
 func (e *Engine) planOne(name string, before ...renewer.Input) (p pending, ok bool, err error) {
 	c, wanted := e.fleet.Certificate(name)
 	if !wanted {
+		if taken, err := e.succeeded(name); taken || err != nil {
+			return pending{}, false, err
+		}
 		return e.letGo(name)
+	}
+	if e.awaited[name] != "" {
+		return pending{}, false, nil
 	}
 	was, found, err := e.load(name, c)
 	if err != nil {

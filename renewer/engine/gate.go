@@ -72,7 +72,7 @@ func (e *Engine) notServing(id trust.ID, roots renewer.RootSet) bool {
 // is in place is about to expire. One that can be reached gets its roots from then
 // on whatever its window, and half of the time that is left.
 func (e *Engine) gate(en *entry) renewer.Waiting {
-	deadline, now := en.cert.Deadline(en.current), e.Now()
+	deadline, now := e.deadline(en), e.Now()
 	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || deadline.Over(now) {
 		return renewer.Waiting{}
 	}
@@ -89,7 +89,10 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 		end = deadline.Last
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
-	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", Until: r.Until}
+	w := renewer.Waiting{Kind: renewer.WaitGate, Text: r.Verifier.String() + " does not have the root of the new certificate yet", By: r.Verifier.Host, Until: r.Until}
+	if en.rolling != nil {
+		w.Since = en.rolling.IssuedAt
+	}
 	switch {
 	case r.Left:
 		w.Text = r.Verifier.String() + " left the fleet file and does not have the root of the new certificate: put its entry back, or run renewer forget " + r.Verifier.Certificate
@@ -134,7 +137,7 @@ func (e *Engine) refuse(en *entry, a renewer.Action) (names []string) {
 	r := en.rec.Rollout
 	s, ok := r.Step(a.Host)
 	if !ok || s.State != renewer.StepStaged || s.Pass == renewer.PassRoots ||
-		!r.Force && len(r.Without) == 0 && !en.cert.Deadline(en.current).Near(e.Now()) {
+		!r.Force && len(r.Without) == 0 && !e.deadline(en).Near(e.Now()) {
 		return nil
 	}
 	return e.refusers(en)

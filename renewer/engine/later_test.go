@@ -101,7 +101,7 @@ func TestAnOrderThatIsNotSignedInTimeIsReported(t *testing.T) {
 		time.Sleep(time.Until(first.NotAfter) - time.Hour)
 		synctest.Wait()
 		row := b.row("web")
-		if row.Generation != 1 || row.Hosts[0].Served != first.Fingerprint || row.Status != renewer.StatusRenewing || !row.Late(time.Now()) || row.Severity(time.Now()) != renewer.SeverityCritical {
+		if row.Generation != 1 || row.Hosts[0].Served != first.Fingerprint || row.Status != renewer.StatusRenewing || !row.Overdue(time.Now()) || row.Severity(time.Now()) != renewer.SeverityCritical {
 			t.Errorf("row %+v", row)
 		}
 		if ev := b.events(renewer.EventExpiring); len(ev) < 2 || !strings.Contains(ev[0].Message, "waits for web.crt") {

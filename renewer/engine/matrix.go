@@ -147,12 +147,22 @@ func leaver(rec renewer.Record) renewer.Certificate {
 func (e *Engine) forgetSteps() (steps []renewer.PlanStep, err error) {
 	leaving, err := e.leaving()
 	for _, rec := range leaving {
-		if e.taken[rec.Name] != nil {
-			continue
+		if e.taken[rec.Name] == nil && !slices.Contains(slices.Collect(maps.Values(e.awaited)), rec.Name) {
+			steps = append(steps, renewer.ForgetStep(rec.Name, "", e.departures(leaver(rec), rec)))
 		}
-		steps = append(steps, renewer.PlanStep{Certificate: rec.Name, Action: "forget", Reason: "it left the fleet file; its files stay where they are"})
 	}
 	return steps, err
+}
+
+// leavesHosts are what a plan says of the hosts that left an entry since it was planned
+// last.
+func (e *Engine) leavesHosts(en *entry) (steps []renewer.PlanStep) {
+	for _, d := range e.departures(en.cert, en.rec) {
+		if _, left := en.rec.Placements[d.Host]; left {
+			steps = append(steps, renewer.ForgetStep(en.cert.Name, d.Host, []renewer.Departed{d}))
+		}
+	}
+	return steps
 }
 
 // Roots returns what is known of every root in use.

@@ -155,7 +155,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 		<-restoring
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, false, nil)
 		must(t, err)
-		if r := res.Rollouts[0]; len(res.Rollouts) != 1 || r.Result != renewer.ResultStarted || !containsAll(r.Waiting.String(), "requested by operator at", "web#2") {
+		if r := res.Rollouts[0]; len(res.Rollouts) != 1 || r.Result != renewer.ResultStarted || !containsAll(r.Waiting.String(), "requested by operator at ", "web#2") {
 			t.Errorf("without waiting: %+v", res)
 		}
 		type answer struct {
@@ -270,7 +270,7 @@ func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
 		}
 		steps, err := b.eng.Plan(context.Background())
 		must(t, err)
-		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool { return strings.Contains(s.Reason, "requested by operator at") }) {
+		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool { return strings.Contains(s.Reason, "requested by operator at ") }) {
 			t.Errorf("the plan does not say it: %+v", steps)
 		}
 		close(goOn)

@@ -25,7 +25,7 @@ func (e *Engine) stage(ctx context.Context, j job) renewer.Outcome {
 	defer cancel()
 	out := renewer.Outcome{Action: j.Action, Layout: j.placement.Layout(), Roots: j.want}
 	if err := e.stageOn(ctx, j, &out); err != nil {
-		out.Err = fmt.Errorf("stage %s on %s: %w", j.Certificate, j.Host, err)
+		out.Err = err
 		if errors.Is(err, errKeyLost) {
 			out.Missing = renewer.MissingKey
 		}

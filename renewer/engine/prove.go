@@ -74,7 +74,7 @@ func (e *Engine) prove(ctx context.Context, j job) renewer.Outcome {
 	defer cancel()
 	req, err := e.probeRequest(prepare, j.proof())
 	if err != nil {
-		out.Err, out.End = fmt.Errorf("prepare the probe of %s on %s: %w", j.Certificate, j.Host, err), renewer.EndLost
+		out.Err, out.End = fmt.Errorf("prepare the probe: %w", err), renewer.EndLost
 		return out
 	}
 	e.lookOrAsk(ctx, j, req, &out, j.step.Half())
@@ -124,7 +124,7 @@ func (e *Engine) lookOrAsk(ctx context.Context, j job, req ProbeRequest, out *re
 		ask, cancel := context.WithTimeout(ctx, stageTimeout)
 		defer cancel()
 		if stopped, out.Err = req.Host.(Host).Running(ask, j.placement.Activate); out.Err != nil {
-			out.Err, out.End = fmt.Errorf("check on %s whether the service of %s runs: %w", j.Host, j.Certificate, out.Err), renewer.EndLost
+			out.Err, out.End = fmt.Errorf("ask whether the service runs: %w", out.Err), renewer.EndLost
 			return
 		}
 		if stopped != "" && req.Placement.Probe.Kind != renewer.ProbeNone {

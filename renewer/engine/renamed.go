@@ -1,15 +1,16 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 
 	"renewer/renewer"
-	"renewer/renewer/trust"
 )
 
-// An entry that is renamed has the very files of what left the fleet file under
-// another name. It takes that over: its generations, and what is in place. Until that is
-// recorded with the first plan for it, it is seen so by everything that loads it.
+// An entry that is renamed takes over what left the fleet file under its earlier name:
+// its generations, and what is in place. It says which that was (moved:), or has the very
+// files of it. Until that is recorded with the first plan for it, it is seen so by
+// everything that loads it.
 
 // heir is a certificate that takes over what left.
 type heir struct {
@@ -17,63 +18,89 @@ type heir struct {
 	rec  renewer.Record // of from, with what it has in place as departed
 }
 
-// findHeirs looks which certificates without a record have the files of what left.
+// findHeirs looks which certificates without a record are the new name of what left.
 func (e *Engine) findHeirs() error {
-	e.heirs, e.taken = map[string]heir{}, map[string]map[string]bool{}
+	e.heirs, e.taken, e.awaited = map[string]heir{}, map[string]map[string]bool{}, map[string]string{}
 	left, err := e.allLeft()
 	if err != nil || len(left) == 0 {
 		return err
 	}
 	type spot struct{ where, layout string } // a host, or its machine
-	at := map[spot]trust.ID{}
+	at := map[spot]string{}
 	for name, rec := range left {
 		for _, d := range rec.Departed {
 			if d.State != nil && d.State.Layout != "" {
-				at[spot{d.Host, d.State.Layout}] = trust.ID{Certificate: name, Host: d.Host}
-				at[spot{d.State.Machine, d.State.Layout}] = trust.ID{Certificate: name, Host: d.Host}
+				at[spot{d.Host, d.State.Layout}], at[spot{d.State.Machine, d.State.Layout}] = name, name
 			}
 		}
 	}
-	was := func(p renewer.Placement) trust.ID {
-		if id, ok := at[spot{p.Machine, p.Layout()}]; ok && p.Machine != "" {
-			return id
+	sameFiles := func(c renewer.Certificate) (from string) {
+		for i, p := range c.Placements {
+			name := at[spot{p.Machine, p.Layout()}]
+			if name == "" || p.Machine == "" {
+				name = at[spot{p.Host, p.Layout()}]
+			}
+			if name == "" || i > 0 && name != from {
+				return ""
+			}
+			from = name
 		}
-		return at[spot{p.Host, p.Layout()}]
+		return from
 	}
 	known, err := e.Store.Names()
 	if err != nil {
 		return err
 	}
-	for _, c := range e.fleet.Certificates {
-		from := ""
-		for i, p := range c.Placements {
-			if name := was(p).Certificate; i == 0 {
-				from = name
-			} else if name != from {
-				from = ""
+	said := map[string]bool{} // by an entry, that it was called so
+	for _, says := range []bool{true, false} {
+		for _, c := range e.fleet.Certificates {
+			_, has := slices.BinarySearch(known, c.Name)
+			if _, done := e.heirs[c.Name]; has || done {
+				continue // it was taken over, or is no new name
 			}
-			if from == "" {
-				break
+			from := ""
+			if names := c.FormerNames(); says {
+				if i := slices.IndexFunc(names, func(name string) bool { _, is := left[name]; return is }); i >= 0 {
+					from = names[i]
+				}
+			} else if from = sameFiles(c); said[from] {
+				continue
 			}
-		}
-		if _, has := slices.BinarySearch(known, c.Name); has || from == "" {
-			continue
-		}
-		if ok, err := e.sameNumbers(c.Name, left[from]); err != nil || !ok {
-			if err != nil {
+			if ok, err := e.inherits(c, from, left[from]); err != nil {
 				return err
+			} else if ok {
+				said[from] = said[from] || says
 			}
-			continue
-		}
-		e.heirs[c.Name] = heir{from, left[from]}
-		if e.taken[from] == nil {
-			e.taken[from] = map[string]bool{}
-		}
-		for _, p := range c.Placements {
-			e.taken[from][was(p).Host] = true
 		}
 	}
 	return nil
+}
+
+// inherits takes down that a certificate takes over what left under a name, if that is
+// on any host of it.
+func (e *Engine) inherits(c renewer.Certificate, from string, rec renewer.Record) (bool, error) {
+	taken := map[string]bool{}
+	for _, d := range rec.Departed {
+		if _, back := d.Back(c); back {
+			taken[d.Host] = true
+		}
+	}
+	if len(taken) == 0 {
+		return false, nil
+	}
+	if ok, err := e.sameNumbers(c.Name, rec); err != nil || !ok {
+		return false, err
+	}
+	if e.busy(from) {
+		e.awaited[c.Name] = from
+		return true, nil
+	}
+	e.heirs[c.Name] = heir{from, rec}
+	if e.taken[from] == nil {
+		e.taken[from] = map[string]bool{}
+	}
+	maps.Copy(e.taken[from], taken)
+	return true, nil
 }
 
 // sameNumbers reports whether a name had no generations that those of another one
@@ -95,8 +122,29 @@ func (e *Engine) sameNumbers(name string, of renewer.Record) (bool, error) {
 	return true, err
 }
 
-// allLeft returns the records of what left the fleet file with something in place, but
-// for those with a host between two generations.
+// succeeded takes in that nothing is in progress any more for what left under a name: what is
+// the new name of it takes it over. It reports whether there is any.
+func (e *Engine) succeeded(name string) (bool, error) {
+	if e.busy(name) {
+		return false, nil
+	}
+	var heirs []string
+	for heir, from := range e.awaited {
+		if from == name {
+			heirs = append(heirs, heir)
+		}
+	}
+	if len(heirs) == 0 {
+		return false, nil
+	}
+	err := e.findHeirs()
+	for _, heir := range heirs {
+		e.unplanned[heir] = true
+	}
+	return e.taken[name] != nil, err
+}
+
+// allLeft returns the records of what left the fleet file with something in place.
 func (e *Engine) allLeft() (map[string]renewer.Record, error) {
 	out := map[string]renewer.Record{}
 	departed, err := e.Store.Departed()
@@ -116,7 +164,7 @@ func (e *Engine) allLeft() (map[string]renewer.Record, error) {
 	}
 	leaving, err := e.leaving()
 	for _, rec := range leaving {
-		if rec.Departed = e.departures(leaver(rec), rec); len(rec.Departed) > 0 && !e.busy(rec.Name) {
+		if rec.Departed = e.departures(leaver(rec), rec); len(rec.Departed) > 0 {
 			out[rec.Name] = rec
 		}
 	}

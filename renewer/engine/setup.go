@@ -43,14 +43,14 @@ func (e *Engine) Restoring(ctx context.Context, name, host string) (stuck bool, 
 func (e *Engine) Resume(ctx context.Context, name, host string, progress func(renewer.Event)) error {
 	err := e.await(ctx, []string{name}, func(r *renewer.Rollout) bool { return r != nil && !r.Settled() }, progress)
 	if err != nil {
-		return fmt.Errorf("restore the files of %s on %s: %w", name, host, err)
+		return fmt.Errorf("restore %s on %s: %w", name, host, renewer.AtHost(host, err))
 	}
 	rec, _, err := e.Store.Record(name)
 	if st := rec.Placements[host]; err == nil && st.State != renewer.HostRolledBack && st.State != renewer.HostVerified {
 		err = renewer.WithHint(errors.New(cmp.Or(st.Error, "it is "+string(st.State))), st.Hint)
 	}
 	if err != nil {
-		return fmt.Errorf("restore the files of %s on %s: %w", name, host, err)
+		return fmt.Errorf("restore %s on %s: %w", name, host, renewer.AtHost(host, err))
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (e *Engine) Resume(ctx context.Context, name, host string, progress func(re
 func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) error {
 	atWork := func(r *renewer.Rollout) bool { return r != nil && (!r.Settled() || e.working(r)) }
 	if err := e.await(ctx, []string{name}, atWork, progress); err != nil {
-		return fmt.Errorf("place %s on %s: %w", name, host, err)
+		return fmt.Errorf("place %s on %s: %w", name, host, renewer.AtHost(host, err))
 	}
 	there := false
 	if err := e.do(ctx, func() {
@@ -93,7 +93,7 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 		result, err = w.wait(ctx, progress)
 	}
 	if err != nil {
-		return fmt.Errorf("place %s on %s: %w", name, host, err)
+		return fmt.Errorf("place %s on %s: %w", name, host, renewer.AtHost(host, err))
 	}
 	for _, r := range result.Rollouts {
 		if r.Result == renewer.ResultVerified {
@@ -104,5 +104,5 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 	if err == nil {
 		err = renewer.WithHint(errors.New("another rollout replaced it"), "renewer status shows it; then repeat the command")
 	}
-	return fmt.Errorf("place %s on %s: %w", name, host, err)
+	return fmt.Errorf("place %s on %s: %w", name, host, renewer.AtHost(host, err))
 }

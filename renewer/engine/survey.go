@@ -360,7 +360,7 @@ func (s Seen) verification() renewer.Verification {
 	case s.moving:
 		v.OK, v.Problems = false, append(v.Problems, "a rollout is changing it")
 	case s.Err != nil:
-		v.Problems, v.Unreachable = append(v.Problems, s.Err.Error()), errors.Is(s.Err, renewer.ErrUnreachable)
+		v.Problems, v.Unreachable = append(v.Problems, renewer.AtHost(s.placement.Host, s.Err).Error()), errors.Is(s.Err, renewer.ErrUnreachable)
 	}
 	return v
 }

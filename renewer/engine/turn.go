@@ -166,11 +166,17 @@ func (e *Engine) begin(tasks []traffic.Task) error {
 	return e.record(batch)
 }
 
+// deadline is that of what is in place of a certificate.
+func (e *Engine) deadline(en *entry) renewer.Deadline {
+	state := en.state()
+	return state.Deadline(e.generationOf(en))
+}
+
 func (e *Engine) condition(en *entry, now time.Time) renewer.Conditions {
 	k := renewer.Conditions{Now: now, WindowOpen: true}
 	if w, ok := e.fleet.Windows[en.cert.Window]; ok && !e.urgent[en.cert.Name] {
 		k.WindowOpen, k.WindowNext = w.At(now)
 	}
-	k.Deadline = en.cert.Deadline(en.current)
+	k.Deadline = e.deadline(en)
 	return k
 }

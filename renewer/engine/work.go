@@ -199,10 +199,7 @@ func (e *Engine) order(ctx context.Context, j job) renewer.Outcome {
 	}
 	begin := e.Now()
 	gen, key, warnings, err := e.issue(ctx, j)
-	if out.Err = err; err != nil && !errors.Is(err, renewer.ErrLater) {
-		out.Err = fmt.Errorf("issue %s from %s: %w", j.Certificate, j.cert.Issuer, err)
-	}
-	out.Generation, out.Key, out.Warnings = gen, key, warnings
+	out.Err, out.Generation, out.Key, out.Warnings = err, gen, key, warnings
 	if gen != nil {
 		roots, _ := j.roots.certs(gen.Under) // they are known: the chain was checked with them
 		out.NewRoots = ders(roots)

@@ -109,7 +109,7 @@ func TestCalendarHasOneEventAWindow(t *testing.T) {
 	web.Window, api.Window = "nightly", "nightly"
 	f := fleetOf(inPlace(web, t0), inPlace(api, t0))
 	f.Issuers["ca"] = Issuer{CAs: cas("CN=ca, O=\"example\"", t0.Add(80*day))}
-	events := readCalendar(t, string(Play(f, t0, t0.Add(90*day), nil, 0).Calendar()))
+	events := readCalendar(t, string(play(f, t0, t0.Add(90*day), nil, 0).Calendar()))
 	var got []string
 	uids := map[string]bool{}
 	for _, e := range events {
@@ -123,7 +123,7 @@ func TestCalendarHasOneEventAWindow(t *testing.T) {
 	if len(uids) != 3 {
 		t.Errorf("%d UIDs", len(uids))
 	}
-	later := readCalendar(t, string(Play(f, t0.Add(day), t0.Add(90*day), nil, 0).Calendar()))
+	later := readCalendar(t, string(play(f, t0.Add(day), t0.Add(90*day), nil, 0).Calendar()))
 	for _, e := range later {
 		if !uids[e["UID"]] {
 			t.Errorf("a day later %q has another UID", e["SUMMARY"])

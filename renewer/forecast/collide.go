@@ -27,6 +27,7 @@ func (p *player) restartOf(c *certificate, host string, names []string) restart 
 	if len(names) > 1 {
 		e.Reason += ", for " + strings.Join(names, ", ")
 	}
+	e.Reason += c.guarded(pl)
 	if w, ok := p.fleet.Windows[c.Certificate.Window]; ok {
 		e.Window = c.Certificate.Window
 		if o, _ := p.window(e.Window); o.open {
@@ -36,6 +37,28 @@ func (p *player) restartOf(c *certificate, host string, names []string) restart 
 		}
 	}
 	return restart{e, pl.Activate.Key(), c.Certificate.PeerGroup, slices.Contains(c.Certificate.Usages, renewer.UsageServer)}
+}
+
+// guarded says until when the guard of a placement may hold its restart up.
+func (c *certificate) guarded(pl renewer.Placement) string {
+	var ends []renewer.GuardDeadline
+	if pl.GuardsDocker() && pl.Guard.Docker.WithoutLiveRestore != renewer.GuardForce {
+		ends = append(ends, pl.Guard.Docker.GuardDeadline)
+	}
+	if pl.GuardsDagu() {
+		ends = append(ends, pl.Guard.Dagu.GuardDeadline)
+	}
+	text := ""
+	for _, end := range ends {
+		switch text = "; its guard may hold it up"; {
+		case end.Before <= 0 || c.Current == nil:
+		case end.Then == renewer.GuardRestart:
+			text += " until " + c.Current.NotAfter.Add(-end.Before).UTC().Format(time.RFC3339)
+		default:
+			text += "; from " + c.Current.NotAfter.Add(-end.Before).UTC().Format(time.RFC3339) + " on that needs manual action"
+		}
+	}
+	return text
 }
 
 // closes is when a window that is open at t closes.
@@ -73,8 +96,10 @@ func collisions(all []restart) (out []Event) {
 		}
 		if len(hosts) > many {
 			first, end := minute[0], minute[len(minute)-1]
-			out = append(out, Event{Time: first.Time, Until: end.Time, Kind: Collision, Window: first.Window,
-				Reason: fmt.Sprintf("%d restarts on %d hosts begin in the same minute", len(minute), len(hosts))})
+			out = append(out, Event{
+				Time: first.Time, Until: end.Time, Kind: Collision, Window: first.Window,
+				Reason: fmt.Sprintf("%d restarts on %d hosts begin in the same minute", len(minute), len(hosts)),
+			})
 		}
 		minute = minute[:0]
 	}
@@ -83,9 +108,11 @@ func collisions(all []restart) (out []Event) {
 			continue
 		}
 		s := service{r.Host, r.service}
-		if before, ok := last[s]; ok && r.Time.Sub(before.Time) < near {
-			out = append(out, Event{Time: before.Time, Until: r.Time, Kind: Collision, Certificate: r.Certificate, Host: r.Host, Window: r.Window,
-				Reason: fmt.Sprintf("the same service is restarted twice within %s: for %s and for %s (%s)", r.Time.Sub(before.Time).Round(time.Second), before.Certificate, r.Certificate, before.Reason)})
+		if before, ok := last[s]; ok && r.Time.Sub(before.Time) < near && before.Certificate != r.Certificate { // else it has to
+			out = append(out, Event{
+				Time: before.Time, Until: r.Time, Kind: Collision, Certificate: r.Certificate, Host: r.Host, Window: r.Window,
+				Reason: fmt.Sprintf("the same service is restarted twice within %s: for %s and for %s (%s)", r.Time.Sub(before.Time).Round(time.Second), before.Certificate, r.Certificate, before.Reason),
+			})
 		}
 		last[s] = r
 		if r.group != "" {
@@ -114,8 +141,10 @@ func sides(group string, list []restart) (out []Event) {
 			}
 		}
 		if clients := len(run) - servers; servers > 0 && clients > 0 {
-			out = append(out, Event{Time: run[0].Time, Until: run[len(run)-1].Time, Kind: Collision, Window: run[0].Window,
-				Reason: fmt.Sprintf("both sides of peer group %s restart: %d servers and %d clients, one side after the other", group, servers, clients)})
+			out = append(out, Event{
+				Time: run[0].Time, Until: run[len(run)-1].Time, Kind: Collision, Window: run[0].Window,
+				Reason: fmt.Sprintf("both sides of peer group %s restart: %s and %s, one side after the other", group, number(servers, "server"), number(clients, "client")),
+			})
 		}
 		run = run[:0]
 	}
@@ -149,15 +178,12 @@ func (p *player) finish() {
 
 var rank = map[Kind]int{Expires: 0, AtRisk: 1, Refused: 2, CAExpires: 3, CARotates: 4, Collision: 5, Renewal: 6, Restart: 7, Reload: 8}
 
-// cas says when the CAs of an issuer expire, and when one is replaced by itself.
+// cas says when the CAs of an issuer expire.
 func (p *player) cas(name string, is Issuer) {
 	for _, ca := range is.CAs {
 		if ca.NotAfter.After(p.from) {
 			p.events = append(p.events, Event{Time: ca.NotAfter, Kind: CAExpires, Issuer: name, Reason: "CA " + ca.Subject + " expires"})
 		}
-	}
-	if !is.RotateAt.IsZero() {
-		p.events = append(p.events, Event{Time: later(is.RotateAt, p.from), Kind: CARotates, Issuer: name, Reason: "rotate_at: the CA is replaced, and all its certificates are reissued"})
 	}
 }
 

@@ -39,7 +39,7 @@ func (p *player) outcome(c *certificate, a renewer.Action) renewer.Outcome {
 	pl := c.Certificate.Placements[i]
 	switch a.Kind {
 	case renewer.ActStage:
-		out.Layout, out.Roots, out.Previous = c.layouts[i], st.Roots, st.Revision
+		out.Layout, out.Roots, out.Previous = c.layouts[i], p.rootsOf(c.Certificate, pl), st.Revision
 		out.Revision = "r" + strconv.Itoa(c.Record.Rollouts) + "-forecast"
 	case renewer.ActActivate:
 		s, _ := c.Record.Rollout.Step(a.Host)
@@ -77,7 +77,7 @@ func (p *player) order(c *certificate) (*renewer.Generation, error) {
 	}
 	g := renewer.Generation{
 		Certificate: cert.Name, Number: c.Record.Latest + 1, Request: cert.Request(), NotBefore: p.now, NotAfter: end, IssuedAt: p.now,
-		Renewal: cert.Renewal, Rollout: r.ID,
+		Renewal: cert.Renewal, Rollout: r.ID, Under: renewer.NewRootSet(p.signing(cert.Issuer)),
 	}
 	g.Fingerprint = cert.Name + "#" + strconv.Itoa(g.Number) // the same in each forecast, and so its jitter is
 	g.RenewAt = cert.Renewal.Time(g)
@@ -124,8 +124,9 @@ func (p *player) expiries(c *certificate) {
 		case c.Certificate.IsBundle() || !st.Placed():
 		case g != nil:
 			end = g.NotAfter
-		default:
+		default: // an earlier one, of which the probe knows the end
 			end = st.ServedEnd
+			c.earlier = append(c.earlier, &renewer.Generation{Number: st.Generation, Request: c.Certificate.Request(), NotAfter: end, IssuedAt: end.Add(-c.Certificate.Lifetime)})
 		}
 		if end.After(p.from) {
 			p.ends.add(end, ending{c, pl.Host, st.Generation})

@@ -25,7 +25,7 @@ const (
 	AtRisk    Kind = "at_risk"    // an outage would expire it if it began at the worst moment
 	Refused   Kind = "refused"    // the issuer refuses a certificate of that lifetime
 	CAExpires Kind = "ca_expires" // a CA of an issuer expires
-	CARotates Kind = "ca_rotates" // a CA is replaced by itself (rotate_at)
+	CARotates Kind = "ca_rotates" // a CA is being replaced by itself (rotate_at)
 	Collision Kind = "collision"  // restarts that get in each other's way
 )
 
@@ -91,5 +91,7 @@ type Issuer struct {
 	// Refuses: a certificate that would outlive its CA is refused, and not shortened.
 	Refuses  bool
 	RotateAt time.Time     // when its CA is replaced by itself; zero: never
-	Next     time.Duration // how long the CA after that lives
+	Share    renewer.Share // of the life of the CA after that, when that is replaced in turn
+	Next     time.Duration // how long that lives
+	Standby  bool          // its root is trusted ahead of time
 }

@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -86,4 +87,12 @@ func lines(list []string) (s string) {
 		s += "\t" + l + "\n"
 	}
 	return s
+}
+
+func play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
+	got, err := Play(context.Background(), f, Terms{from, until, outages, most})
+	if err != nil {
+		panic(err)
+	}
+	return got
 }

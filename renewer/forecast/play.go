@@ -1,7 +1,9 @@
 package forecast
 
 import (
+	"cmp"
 	"container/heap"
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -10,22 +12,30 @@ import (
 	"renewer/renewer/traffic"
 )
 
-// Most is how many rollouts are played at most.
-const Most = 100_000
+// Most is how many rollouts are played at most: a year of 10,000 certificates that live
+// for 90 days.
+const Most = 70_000
 
-// Play returns what happens between two times. most bounds the rollouts that are played;
-// 0 is Most.
-func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
-	if most <= 0 {
-		most = Most
-	}
-	p := newPlayer(f, from, until, outages)
+// Terms say what is played.
+type Terms struct {
+	From, Until time.Time
+	Outages     []Outage
+	Most        int // rollouts at most; 0: Most
+}
+
+// Play returns what happens between two times. It fails where the context ends first.
+func Play(ctx context.Context, f Fleet, t Terms) (Forecast, error) {
+	most := cmp.Or(t.Most, Most)
+	p := newPlayer(f, t)
 	p.risks()
 	for {
 		p.turn()
 		next := p.next()
-		if next.IsZero() || next.After(until) {
+		if next.IsZero() || next.After(t.Until) {
 			break
+		}
+		if err := ctx.Err(); err != nil {
+			return Forecast{}, err
 		}
 		if p.rollouts >= most {
 			p.until, p.cut = p.now, fmt.Sprintf("the forecast ends at %s, after %d renewals; a shorter --for has all of it", p.now.UTC().Format(time.RFC3339), p.rollouts)
@@ -34,7 +44,7 @@ func Play(f Fleet, from, until time.Time, outages []Outage, most int) Forecast {
 		p.now = next
 	}
 	p.finish()
-	return Forecast{From: from.UTC(), Until: p.until.UTC(), Events: p.events, Cut: p.cut}
+	return Forecast{From: t.From.UTC(), Until: p.until.UTC(), Events: append([]Event{}, p.events...), Cut: p.cut}, nil
 }
 
 // player is the fleet at one moment of the simulated time.
@@ -50,24 +60,32 @@ type player struct {
 	ends     queue[ending]
 	issuers  map[string]Issuer
 	windows  map[string]opening // as of now
+	shut     map[string]time.Duration
 	traffic  *traffic.Control
 	rollouts int
 	events   []Event
 	restarts []restart
 	refused  map[string]bool // by issuer: that was said
 	cut      string
+
+	turnovers map[string]*turnover // by issuer
+	stepAt    time.Time            // when they are looked at; zero: there is nothing to do
 }
 
 // certificate is one certificate as it is played.
 type certificate struct {
 	renewer.State
 	order, size int
-	pace        renewer.Pace // of the first of its entry
-	layouts     []string     // of its placements
-	put         time.Time    // when traffic last got it
-	wakes       time.Time    // the one entry in the queue that counts
-	over        bool         // it has expired, and so has the CA that would renew it
+	pace        renewer.Pace          // of the first of its entry
+	layouts     []string              // of its placements
+	put         time.Time             // when traffic was last got it
+	wakes       time.Time             // the one entry in the queue that counts
+	earlier     []*renewer.Generation // that a host may have still
+	over        bool                  // it has expired, and so has the CA that would renew it
 }
+
+// mostEarlier is how many generations before the current one are kept.
+const mostEarlier = 4
 
 // ending is when what a placement has in place expires.
 type ending struct {
@@ -83,14 +101,14 @@ type opening struct {
 	next time.Time
 }
 
-func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
+func newPlayer(f Fleet, t Terms) *player {
 	p := &player{
-		fleet: f, from: from, now: from, until: until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
-		windows: map[string]opening{}, traffic: traffic.New(), refused: map[string]bool{},
+		fleet: f, from: t.From, now: t.From, until: t.Until, byName: make(map[string]*certificate, len(f.Certificates)), issuers: map[string]Issuer{},
+		windows: map[string]opening{}, shut: map[string]time.Duration{}, traffic: traffic.New(), refused: map[string]bool{}, turnovers: map[string]*turnover{},
 	}
-	for _, o := range outages {
+	for _, o := range t.Outages {
 		if o.From.IsZero() {
-			o.From = from
+			o.From = t.From
 		}
 		p.outages = append(p.outages, o)
 	}
@@ -101,7 +119,7 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 	families := map[string][]*certificate{}
 	for i, state := range f.Certificates {
 		c := &certificate{State: state, order: i}
-		c.Record = settle(c.Record)
+		p.settle(c)
 		for _, pl := range c.Certificate.Placements {
 			c.layouts = append(c.layouts, pl.Layout())
 		}
@@ -118,19 +136,34 @@ func newPlayer(f Fleet, from, until time.Time, outages []Outage) *player {
 		if c.Open() {
 			p.keep(c)
 		}
-		p.wake(c, from)
+		p.wake(c, t.From)
 	}
+	p.rotate()
 	return p
 }
 
-// settle is a record of a healthy fleet: what has to be checked is as expected.
-func settle(rec renewer.Record) renewer.Record {
-	rec = rec.Clone()
-	for host, st := range rec.Placements {
-		st.Unseen, st.Reprobe = "", time.Time{}
-		rec.Placements[host] = st
+// settle makes a certificate one of a healthy fleet: what has to be checked is as
+// expected, and its ca files have the expected roots.
+func (p *player) settle(c *certificate) {
+	c.Record = c.Record.Clone()
+	for _, pl := range c.Certificate.Placements {
+		st, ok := c.Record.Placements[pl.Host]
+		if !ok {
+			continue
+		}
+		st.Unseen, st.Reprobe, st.Foreign, st.Roots = "", time.Time{}, nil, p.rootsOf(c.Certificate, pl)
+		if st.Loaded != nil {
+			st.Loaded = &renewer.Loaded{Generation: st.Loaded.Generation, Roots: st.Roots}
+		}
+		c.Record.Placements[pl.Host] = st
 	}
-	return rec
+	for _, g := range []**renewer.Generation{&c.Current, &c.Rolling} {
+		if *g != nil {
+			one := **g
+			one.Under = renewer.NewRootSet(rootOf(c.Certificate.Issuer, 0))
+			*g = &one
+		}
+	}
 }
 
 // next is when anything happens.
@@ -147,6 +180,9 @@ func (p *player) next() time.Time {
 	if at, ok := p.ends.head(); ok {
 		earlier(at)
 	}
+	if !p.stepAt.IsZero() {
+		earlier(p.stepAt)
+	}
 	return next
 }
 
@@ -154,6 +190,9 @@ func (p *player) next() time.Time {
 func (p *player) turn() {
 	for c, at, ok := p.ends.take(p.now); ok; c, at, ok = p.ends.take(p.now) {
 		p.expired(c, at)
+	}
+	if !p.stepAt.IsZero() && !p.now.Before(p.stepAt) {
+		p.rotate()
 	}
 	for {
 		for c, at, ok := p.due.take(p.now); ok; c, at, ok = p.due.take(p.now) {
@@ -181,7 +220,7 @@ func (p *player) turn() {
 
 // plan compares what a certificate wants with what is.
 func (p *player) plan(c *certificate) {
-	d := renewer.Plan(c.Certificate, renewer.Observed{Record: c.Record, Current: c.Current, Rolling: c.Rolling}, p.now)
+	d := renewer.Plan(c.Certificate, p.observed(c), p.now)
 	p.apply(c, renewer.Planned{
 		Decision: d, Room: true, Generation: c.generation, Retired: p.retired, Waits: func(renewer.State) renewer.Waits { return nil },
 	})
@@ -190,7 +229,7 @@ func (p *player) plan(c *certificate) {
 func (p *player) retired(host string) bool { return p.fleet.Retired != nil && p.fleet.Retired(host) }
 
 func (c *certificate) generation(number int) *renewer.Generation {
-	for _, g := range []*renewer.Generation{c.Current, c.Rolling} {
+	for _, g := range append([]*renewer.Generation{c.Current, c.Rolling}, c.earlier...) {
 		if g != nil && g.Number == number {
 			return g
 		}
@@ -205,11 +244,15 @@ func (p *player) apply(c *certificate, in ...renewer.Input) {
 		p.wake(c, c.Record.NextAt)
 		return
 	}
+	if was := c.Current; was != nil && was != state.Current {
+		c.earlier = append(c.earlier[max(len(c.earlier)-mostEarlier+1, 0):], was)
+	}
 	c.State = state
 	if ch.Closed != nil {
 		why, _ := ch.Closed.LastError()
 		p.traffic.Remove(c.Certificate.Name)
 		p.traffic.End(c.Certificate.Entry, traffic.Ended{Certificate: c.Certificate.Name, Phase: ch.Closed.Phase, At: ch.Closed.EndedAt, Why: why})
+		p.moved()
 	}
 	if c.Open() {
 		p.keep(c)
@@ -239,7 +282,7 @@ func (p *player) keep(c *certificate) {
 }
 
 func (p *player) conditions(c *certificate) renewer.Conditions {
-	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Certificate.Deadline(c.Current)}
+	k := renewer.Conditions{Now: p.now, WindowOpen: true, Deadline: c.Deadline(c.generation)}
 	if o, ok := p.window(c.Certificate.Window); ok {
 		k.WindowOpen, k.WindowNext = o.open, o.next
 	}

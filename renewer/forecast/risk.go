@@ -19,7 +19,7 @@ func (p *player) risks() {
 			if c.IsBundle() || c.Issuer != o.Of && !slices.ContainsFunc(c.Placements, onHost) {
 				continue
 			}
-			can := p.atWorst(p.byName[c.Name])
+			can, most := p.atWorst(p.byName[c.Name])
 			if can >= o.For || seen[c.Entry] {
 				continue
 			}
@@ -31,31 +31,43 @@ func (p *player) risks() {
 			if g := s.Current; g != nil && g.RenewAt.After(p.from) {
 				e.Time = g.RenewAt
 			}
-			e.Reason = fmt.Sprintf("it would expire if %s were away for %s when it is renewed: it tolerates %s then; tolerate: %s has it renewed earlier", o.Of, short(o.For), short(can), short(o.For))
+			e.Reason = fmt.Sprintf("it would expire if %s were away for %s when it is renewed: it tolerates %s then", o.Of, short(o.For), short(can))
+			if o.For <= most {
+				e.Reason += "; tolerate: " + short(o.For) + " has it renewed earlier"
+			} else {
+				e.Reason += ", and its lifetime is too short for more than " + short(most)
+			}
 			p.events = append(p.events, e)
 		}
 	}
 }
 
 // atWorst returns the outage that a certificate tolerates if that begins when it is
-// renewed, as late as that can be.
-func (p *player) atWorst(c *certificate) time.Duration {
+// renewed, as late as that can be, and the most that it can have for tolerate:.
+func (p *player) atWorst(c *certificate) (can, most time.Duration) {
 	cert, r := c.Certificate, c.Certificate.Renewal
 	r.Jitter = 0
-	g := renewer.Generation{IssuedAt: p.from, NotAfter: p.from.Add(c.lifetime(p.issuers[cert.Issuer]))}
-	left, need := g.NotAfter.Sub(r.Time(g)), cert.RolloutTime(c.size)
-	if can := renewer.Tolerated(left, need); left < cert.OverrideBefore || cert.Lead(can, need, 0) <= cert.OverrideBefore {
-		return can
+	life := c.lifetime(p.issuers[cert.Issuer])
+	g := renewer.Generation{IssuedAt: p.from, NotAfter: p.from.Add(life)}
+	left, need, shut := g.NotAfter.Sub(r.Time(g)), cert.RolloutTime(c.size), time.Duration(0)
+	if w, ok := p.fleet.Windows[cert.Window]; ok && w.Shut != nil {
+		if _, known := p.shut[cert.Window]; !known {
+			p.shut[cert.Window] = w.Shut()
+		}
+		shut = p.shut[cert.Window]
 	}
-	if w, ok := p.fleet.Windows[cert.Window]; ok && w.Shut != nil { // it may have waited for its window by then
-		left = max(left-w.Shut(), cert.OverrideBefore)
+	tolerated := func(left time.Duration) time.Duration {
+		if can := renewer.Tolerated(left, need); cert.Lead(can, need, shut) <= left {
+			return can
+		}
+		return renewer.Tolerated(max(left-shut, min(left, cert.OverrideBefore)), need) // it may have waited for its window by then
 	}
-	return renewer.Tolerated(left, need)
+	return tolerated(left), tolerated(renewer.MostLead(life))
 }
 
 // short writes a duration in its two largest units, as the fleet file has them.
 func short(d time.Duration) string {
-	var units = []struct {
+	units := []struct {
 		of   time.Duration
 		name string
 	}{{Day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}

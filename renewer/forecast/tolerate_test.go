@@ -17,16 +17,19 @@ func TestToleratedOutageExpiresNothing(t *testing.T) {
 		f, names, tolerate := randomFleet(t)
 		outage := Outage{
 			Of:   rapid.SampledFrom(names).Draw(t, "of"),
-			For:  time.Duration(rapid.Int64Range(int64(time.Minute), int64(tolerate)).Draw(t, "for")),
+			For:  tolerate,
 			From: t0.Add(time.Duration(rapid.Int64Range(0, int64(100*day)).Draw(t, "from"))),
 		}
-		if rapid.Bool().Draw(t, "worst moment") { // when something is renewed or restarted, or just before
-			calm := Play(f, t0, t0.Add(100*day), nil, 0)
+		if rapid.Bool().Draw(t, "shorter") {
+			outage.For = time.Duration(rapid.Int64Range(int64(time.Minute), int64(tolerate)).Draw(t, "for"))
+		}
+		if rapid.IntRange(0, 4).Draw(t, "worst moment") > 0 { // when something is renewed or restarted, or just before
+			calm := play(f, t0, t0.Add(100*day), nil, 0)
 			if n := len(calm.Events); n > 0 {
-				outage.From = calm.Events[rapid.IntRange(0, n-1).Draw(t, "event")].Time.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "before")) * time.Second)
+				outage.From = calm.Events[rapid.IntRange(0, n-1).Draw(t, "event")].Time.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "before")) / 40 * time.Second)
 			}
 		}
-		got := Play(f, t0, t0.Add(200*day), []Outage{outage}, 0)
+		got := play(f, t0, t0.Add(200*day), []Outage{outage}, 0)
 		if expires := got.of(Expires); len(expires) > 0 {
 			t.Fatalf("%s away from %s for %s, tolerated %s, expires\n%s", outage.Of, outage.From, outage.For, tolerate, lines(expires))
 		}
@@ -46,8 +49,10 @@ func randomFleet(t *rapid.T) (f Fleet, names []string, tolerate time.Duration) {
 		base := entry(name, hosts[:n]...)
 		base.Lifetime = rapid.SampledFrom([]time.Duration{30 * day, 45 * day, 90 * day}).Draw(t, "lifetime")
 		base.OverrideBefore = min(7*day, base.Lifetime/10)
-		base.Renewal = renewer.Renewal{At: renewer.Share(rapid.Float64Range(0.3, 0.95).Draw(t, "renew_at")), Jitter: 0.05}
-		base.Pace = renewer.Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "max_parallel"), Pause: time.Duration(rapid.IntRange(0, 120).Draw(t, "pause")) * time.Minute}
+		base.Renewal = renewer.Renewal{
+			At: rapid.SampledFrom([]renewer.Share{0.3, 0.67, 0.95, 0.99}).Draw(t, "renew_at"), Jitter: rapid.SampledFrom([]renewer.Share{0, 0.05}).Draw(t, "jitter"),
+		}
+		base.Pace = renewer.Pace{Canary: rapid.IntRange(0, 2).Draw(t, "canary"), MaxParallel: rapid.IntRange(1, 3).Draw(t, "max_parallel"), Pause: time.Duration(rapid.IntRange(0, 24).Draw(t, "pause")) * time.Hour}
 		if rapid.Bool().Draw(t, "shared") {
 			for j := range base.Placements {
 				base.Placements[j].Activate.Units = []string{"shared.service"}
@@ -91,18 +96,17 @@ func TestToleranceIsWhatTheForecastShows(t *testing.T) {
 		age := time.Duration(rapid.Int64Range(0, int64(c.Lifetime-time.Minute)).Draw(t, "age"))
 		state := inPlace(c, t0.Add(-age))
 		row := renewer.NewRow(c, state.Record, state.Current)
-		row.Need = c.RolloutTime(1)
-		d, ok := row.Tolerance(t0)
+		d, ok := row.Tolerance(c.RolloutTime(1), t0)
 		if !ok {
 			t.Fatal("nothing is known of it")
 		}
 		of := rapid.SampledFrom([]string{"ca", "a"}).Draw(t, "of")
 		if d > 0 {
-			if got := Play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: d}}, 0).of(Expires); len(got) > 0 {
+			if got := play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: d}}, 0).of(Expires); len(got) > 0 {
 				t.Fatalf("%s away for %s expires %s", of, d, lines(got))
 			}
 		}
-		if got := Play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: c.Lifetime - age + time.Second}}, 0).of(Expires); len(got) == 0 {
+		if got := play(fleetOf(state), t0, t0.Add(200*day), []Outage{{Of: of, For: c.Lifetime - age + time.Second}}, 0).of(Expires); len(got) == 0 {
 			t.Fatal("an outage for longer than it lives expires nothing")
 		}
 		if most := c.Lifetime - age; d > most || d < most*3/7-renewer.BackoffMax {

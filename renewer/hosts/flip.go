@@ -16,7 +16,7 @@ import (
 // back goes. When it fails, the names lead to the revision before or to this
 // one, whole, and the same call goes on from there.
 func (h *Host) Flip(ctx context.Context, p renewer.Placement, revision string) error {
-	return h.doing("flip to "+revision, p, h.kept(ctx, p, h.flip(ctx, p, revision)))
+	return h.doing("flip to "+revision+" of", p, h.kept(ctx, p, h.flip(ctx, p, revision)))
 }
 
 func (h *Host) flip(ctx context.Context, p renewer.Placement, revision string) error {

@@ -138,7 +138,7 @@ func (h *Host) doing(what string, p renewer.Placement, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("host %s: %s %s in %s: %w", h.name, what, p.ID(), p.Dir, err)
+	err = fmt.Errorf("host %s: %s %s in %s: %w", h.name, what, p.Certificate, p.Dir, err)
 	if renewer.Hint(err) != "" {
 		return err
 	}

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
+	"renewer/internal/atomicfile"
 	"renewer/renewer"
 )
 
@@ -70,7 +70,7 @@ func busyWorkers(ctx context.Context, g renewer.DaguGuard) (int, error) {
 func askWorkers(ctx context.Context, g renewer.DaguGuard) ([]byte, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if g.CACert != "" {
-		text, err := os.ReadFile(g.CACert)
+		text, err := atomicfile.ReadLimited(g.CACert, workersLimit)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +110,7 @@ func askWorkers(ctx context.Context, g renewer.DaguGuard) ([]byte, error) {
 }
 
 func readToken(file string) (string, error) {
-	f, err := os.Open(file)
+	f, err := atomicfile.Open(file)
 	if err != nil {
 		return "", err
 	}

@@ -34,7 +34,7 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 	}
 	disk, err := r.Host.Inspect(ctx, pl)
 	if err != nil {
-		return renewer.Observation{}, fmt.Errorf("probe %s: %w", pl.ID(), err)
+		return renewer.Observation{}, fmt.Errorf("probe: %w", err)
 	}
 	onDisk := compare(r, disk)
 	var obs renewer.Observation
@@ -67,7 +67,7 @@ func (p *Prober) Probe(ctx context.Context, r renewer.ProbeRequest) (renewer.Obs
 }
 
 func failed(r renewer.ProbeRequest, kind renewer.ProbeErrorKind, err error) error {
-	return &renewer.ProbeError{Kind: kind, Err: fmt.Errorf("probe %s: %w", r.Placement.ID(), err)}
+	return &renewer.ProbeError{Kind: kind, Err: fmt.Errorf("probe: %w", err)}
 }
 
 // compare tells what on disk is not as it should be.

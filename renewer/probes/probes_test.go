@@ -122,7 +122,7 @@ func wants(t *testing.T, err error, kind renewer.ProbeErrorKind, parts ...string
 	if !errors.As(err, &pe) || pe.Kind != kind {
 		t.Errorf("error %v is %q, want %q", err, renewer.ProbeErrorKindOf(err), kind)
 	}
-	for _, part := range append(parts, "probe docker@host-b") {
+	for _, part := range append(parts, "probe: ") {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("error %q does not say %q", err, part)
 		}

@@ -76,7 +76,7 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 		"somebody else's CA signs":              {begun(), Observed{Signing: "third", Next: "new"}, 0, AddRoot, true, 0},
 		"a crash after the switch":              {begun(), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
 		"taken back too late":                   {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
-		"all are reissued":                   {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
+		"all are reissued":                      {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
 		"one comes back to it":                  {changed(switched(begun()), func(r *Rotation) { r.Stage = DropRoot }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("b") }), 0, Reissue, false, 1},
 		"the old root is kept":                  {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 119 * time.Minute, Keep, false, 0},
 		"it was kept":                           {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 2 * time.Hour, DropRoot, false, 1},

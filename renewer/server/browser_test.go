@@ -18,6 +18,7 @@ import (
 
 	"renewer/internal/testfleet"
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 var everyPage = []string{
@@ -126,12 +127,17 @@ func TestInBrowserScreenReadersFindLandmarksHeadingsAndNames(t *testing.T) {
 func TestInBrowserWorksWithoutScript(t *testing.T) {
 	b := browse(t, testfleet.EveryState(time.Now()))
 	called(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.look(1280, 900, "light") // narrow, a field sorts
 	b.open("/")
 	b.do(chromedp.Focus(chromedp.CSS(`input[name="q"]`)), chromedp.KeyEvent("host-b"+kb.Enter), chromedp.WaitReady(chromedp.CSS(`a[href="/#certificates"]`)))
 	html := inTab(b, chromedp.OuterHTML(chromedp.CSS(`table.certificates`)))
 	if !strings.Contains(html, "docker@host-b") || strings.Contains(html, "docker@host-c") {
 		t.Errorf("the search gave %s", html)
 	}
+	if evaluated[bool](b, `[...document.querySelectorAll("button.copy")].some(e => e.checkVisibility())`) {
+		t.Error("there are buttons that need the script")
+	}
+	b.do(chromedp.Click(chromedp.CSS(`a[href="/?q=host-b&sort=name#certificates"]`)), chromedp.WaitReady(chromedp.CSS(`th[aria-sort="ascending"] a[href="/?q=host-b&sort=-name#certificates"]`)))
 	b.do(chromedp.Click(chromedp.CSS(`a[href="/certificates/docker@host-b"]`)), chromedp.WaitVisible(chromedp.CSS(`.chain`)))
 	html = inTab(b, chromedp.OuterHTML(chromedp.CSS("html")))
 	if !strings.Contains(html, "Fleet intermediate") || !strings.Contains(html, `id="pause" aria-pressed="false" hidden`) {
@@ -155,7 +161,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	top := evaluated[float64](b, `input.getBoundingClientRect().top`)
 	f.With(func(f *testfleet.Fleet) {
 		d := testfleet.Certificate(now, "extra-07", 5*testfleet.Day, "host-a")
-		d.Status = renewer.StatusBlocked
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
 		f.Put(d)
 		f.Log = append(f.Log, renewer.Event{Seq: 99, Time: now, Type: renewer.EventRolloutBlocked, Certificate: "extra-07", Message: "freshly blocked"})
 	})
@@ -166,7 +172,7 @@ func TestInBrowserRefreshesByItselfAndLeavesTheReaderAlone(t *testing.T) {
 	if !evaluated[bool](b, `kept.isConnected && kept.textContent.includes("blocked")`) {
 		t.Error("the row was replaced, and not changed")
 	}
-	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "10 things need attention") {
+	if said := evaluated[[]string](b, `said`); len(said) == 0 || !strings.Contains(said[len(said)-1], "10 problems, 2 critical") {
 		t.Errorf("the live region said %q", said)
 	}
 	if now := evaluated[float64](b, `input.getBoundingClientRect().top`); now-top > 1 || top-now > 1 {
@@ -215,7 +221,7 @@ func TestInBrowserKeyboardReachesEverythingAndShowsWhere(t *testing.T) {
 		if !evaluated[bool](b, `document.activeElement.className === "skip" && document.activeElement.getBoundingClientRect().top >= 0`) {
 			t.Errorf("%s: the first stop is %s", path, evaluated[string](b, `document.activeElement.outerHTML`))
 		}
-		want := evaluated[int](b, `[...document.querySelectorAll("a[href], button, input, select")].filter(e => e.checkVisibility()).length`)
+		want := evaluated[int](b, `[...document.querySelectorAll("a[href], button, input, select, summary")].filter(e => e.checkVisibility()).length`)
 		stops := 0
 		for evaluated[bool](b, `document.activeElement !== document.body`) && stops <= want {
 			stops++
@@ -267,5 +273,49 @@ func TestInBrowserNothingHostileRuns(t *testing.T) {
 	b.until(fmt.Sprintf(`document.getElementById("asof").textContent !== %q`, before)) // through the script too
 	if evaluated[bool](b, `"pwned" in window`) {
 		t.Error("it ran after a refresh")
+	}
+}
+
+func TestInBrowserCommandsAreCopiedByKeyboard(t *testing.T) {
+	f := testfleet.EveryState(time.Now())
+	b := browse(t, f)
+	b.open("/")
+	b.script(`window.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text); }`)
+	b.do(chromedp.Focus(chromedp.CSS(`button[aria-label="Copy: renewer doctor host-e"]`)), chromedp.KeyEvent(kb.Enter))
+	b.until(`document.getElementById("said").textContent === "Copied" && document.activeElement.textContent === "Copied"`)
+	if got := evaluated[[]string](b, `copied`); len(got) != 1 || got[0] != "renewer doctor host-e" {
+		t.Errorf("copied %q", got)
+	}
+	b.until(`document.getElementById("said").textContent === "" && document.activeElement.textContent === "Copy"`)
+	// From an address that is not secure a page may not write to the clipboard.
+	b.script(`navigator.clipboard.writeText = () => Promise.reject(new DOMException("no"));
+		document.execCommand = (what) => { copied.push(what + " " + getSelection()); return true; }`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.until(`document.activeElement.textContent === "Copied"`)
+	if got := evaluated[[]string](b, `copied`); len(got) != 2 || got[1] != "copy renewer doctor host-e" {
+		t.Errorf("copied %q", got)
+	}
+}
+
+func TestInBrowserRolloutsOfManyHostsFitAndStayOpen(t *testing.T) {
+	f := testfleet.Wave(time.Now(), 40)
+	b := browse(t, f)
+	for _, width := range []int64{320, 360, 800, 1400} {
+		b.look(width, 900, "light")
+		for _, path := range []string{"/", "/hosts", "/certificates/docker@host-01.example.com"} {
+			b.open(path)
+			if got := evaluated[[]string](b, tooWide); len(got) > 0 {
+				t.Errorf("%s, %d wide: too wide: %q", path, width, got)
+			}
+		}
+	}
+	b.open("/")
+	b.do(chromedp.Click(chromedp.CSS("#hosts-docker summary")))
+	f.With(func(f *testfleet.Fleet) {
+		f.Log = append(f.Log, renewer.Event{Seq: 100, Time: time.Now(), Type: renewer.EventVerified, Message: "later still"})
+	})
+	b.until(`document.body.textContent.includes("later still")`)
+	if !evaluated[bool](b, `document.getElementById("hosts-docker").open && document.querySelectorAll("#hosts-docker li").length === 36`) {
+		t.Error("the list of hosts was closed by an update")
 	}
 }

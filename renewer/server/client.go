@@ -10,6 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -30,17 +33,27 @@ type Client struct {
 var _ Service = (*Client)(nil)
 
 // Dial returns the client of the daemon that listens on the socket. The error
-// is ErrNoDaemon where there is no socket or nobody listens on it, and says so
-// where there is one that may not be used.
-func Dial(socket string) (*Client, error) {
-	c, err := dial(context.Background(), socket)
+// is ErrNoDaemon where there is no socket or nothing listens on it, and says so
+// where there is one that may not be used: also one that another user serves, who is
+// neither root nor the owner of the state directory (nil: not known).
+func Dial(socket string, stateDir func() string) (*Client, error) {
+	dial := func(ctx context.Context) (*net.UnixConn, error) {
+		c, err := dial(ctx, socket)
+		if err == nil {
+			if err = trusted(c, socket, stateDir); err != nil {
+				_ = c.Close()
+			}
+		}
+		return c, err
+	}
+	c, err := dial(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	_ = c.Close() // only to see that somebody listens
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := dial(ctx, socket)
+			c, err := dial(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -63,7 +76,7 @@ func (p patient) Read(b []byte) (int, error) {
 
 // List implements Service.
 func (c *Client) List(ctx context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
-	resp, err := c.do(ctx, http.MethodGet, "/v1/certificates", listQuery(f), nil)
+	resp, err := c.do(ctx, list.route, f)
 	if err != nil {
 		return err
 	}
@@ -87,132 +100,125 @@ func (c *Client) List(ctx context.Context, f renewer.ListFilter, yield func(rene
 	return c.ended(ctx, resp)
 }
 
-// Show implements Service.
-func (c *Client) Show(ctx context.Context, name string) (renewer.Detail, error) {
-	return get[renewer.Detail](ctx, c, "/v1/certificates/"+url.PathEscape(name), nil)
-}
-
-// Status implements Service.
-func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
-	return get[renewer.SystemStatus](ctx, c, "/v1/status", nil)
-}
-
-// Plan implements Service.
-func (c *Client) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	return get[[]renewer.PlanStep](ctx, c, "/v1/plan", nil)
+// Events implements Service, in as many requests as it takes.
+func (c *Client) Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error) {
+	most := f.Limit
+	var pages [][]renewer.Event
+	for got := 0; ; {
+		f.Limit = mostEvents
+		if most > 0 {
+			f.Limit = min(most-got, mostEvents)
+		}
+		page, err := read(ctx, c, events, f)
+		got += len(page)
+		pages = append(pages, page)
+		if err != nil || len(page) < f.Limit || got == most {
+			slices.Reverse(pages)
+			return slices.Concat(pages...), err
+		}
+		f.Before = page[0].Seq
+	}
 }
 
 // Forecast implements Service.
 func (c *Client) Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error) {
-	return get[forecast.Forecast](ctx, c, "/v1/forecast", forecastQuery(r))
-}
-
-// Events implements Service.
-func (c *Client) Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error) {
-	return get[[]renewer.Event](ctx, c, "/v1/events", eventQuery(f))
-}
-
-// FleetFile implements Service.
-func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
-	return get[FleetFile](ctx, c, "/v1/fleet", nil)
-}
-
-// RunOnce implements Service.
-func (c *Client) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act[renewer.RunResult](ctx, c, "/v1/run", nil, progress)
-}
-
-// Renew implements Service.
-func (c *Client) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act[renewer.RunResult](ctx, c, "/v1/renew", r, progress)
-}
-
-// Rollback implements Service.
-func (c *Client) Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error) {
-	return act[renewer.RunResult](ctx, c, "/v1/certificates/"+url.PathEscape(name)+"/rollback", nil, progress)
-}
-
-// Adopt implements Service.
-func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
-	return act[renewer.Adoption](ctx, c, "/v1/hosts/"+url.PathEscape(host)+"/adopt", map[string]string{"certificate": certificate}, nil)
-}
-
-// TakeOver implements Service.
-func (c *Client) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
-	return act[[]renewer.TakenOver](ctx, c, "/v1/take-over", map[string]string{"host": host}, nil)
-}
-
-// Revoke implements Service.
-func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
-	return act[[]renewer.Revoked](ctx, c, "/v1/revoke", r, progress)
-}
-
-// Rotate implements Service.
-func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error) {
-	return act[renewer.RotationView](ctx, c, "/v1/rotate", r, progress)
-}
-
-// CA implements Service.
-func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
-	return get[renewer.CAView](ctx, c, "/v1/ca", url.Values{"issuer": {issuer}})
-}
-
-// Verify implements Service.
-func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
-	return act[[]renewer.Verification](ctx, c, "/v1/verify", map[string][]string{"names": names}, nil)
-}
-
-// Trust implements Service.
-func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
-	return get[renewer.Trust](ctx, c, "/v1/trust", brief(url.Values{"name": r.Names}, r.Brief))
-}
-
-// Impact implements Service.
-func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
-	return get[renewer.Impact](ctx, c, "/v1/impact", brief(url.Values{"target": {r.Target}, "case": {string(r.Case)}}, r.Brief))
-}
-
-func brief(q url.Values, is bool) url.Values {
-	if is {
-		q.Set("brief", "")
+	f := foretold{For: r.For}
+	for _, o := range r.Outages {
+		f.Outages = append(f.Outages, o.Of+"="+o.For.String())
 	}
-	return q
+	return read(ctx, c, ahead, f)
 }
 
-// DropRoot implements Service.
+// Those that are one request: see Service, and their routes.
+
+func (c *Client) Show(ctx context.Context, name string) (renewer.Detail, error) {
+	return read(ctx, c, show, byName{name})
+}
+
+func (c *Client) Status(ctx context.Context) (renewer.SystemStatus, error) {
+	return read(ctx, c, status, none{})
+}
+
+func (c *Client) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return read(ctx, c, planView, r)
+}
+
+func (c *Client) FleetFile(ctx context.Context) (FleetFile, error) {
+	return read(ctx, c, fleet, none{})
+}
+
+func (c *Client) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
+	return read(ctx, c, ca, byIssuer{issuer})
+}
+
+func (c *Client) Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error) {
+	return read(ctx, c, trust, r)
+}
+
+func (c *Client) Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error) {
+	return read(ctx, c, impact, r)
+}
+
+func (c *Client) RunOnce(ctx context.Context, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, runOnce, none{}, p)
+}
+
+func (c *Client) Renew(ctx context.Context, r renewer.RenewRequest, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, renew, r, p)
+}
+
+func (c *Client) Rollback(ctx context.Context, name string, p progress) (renewer.RunResult, error) {
+	return act(ctx, c, rollback, byName{name}, p)
+}
+
+func (c *Client) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
+	return act(ctx, c, adopt, adoption{host, certificate}, nil)
+}
+
+func (c *Client) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
+	return act(ctx, c, takeOver, byHost{host}, nil)
+}
+
+func (c *Client) Revoke(ctx context.Context, r renewer.RevokeRequest, p progress) ([]renewer.Revoked, error) {
+	return act(ctx, c, revoke, r, p)
+}
+
+func (c *Client) Rotate(ctx context.Context, r renewer.RotateRequest, p progress) (renewer.RotationView, error) {
+	return act(ctx, c, rotate, r, p)
+}
+
+func (c *Client) Verify(ctx context.Context, names []string) ([]renewer.Verification, error) {
+	return act(ctx, c, verify, byNames{names}, nil)
+}
+
 func (c *Client) DropRoot(ctx context.Context, root string) (renewer.RootDropped, error) {
-	return act[renewer.RootDropped](ctx, c, "/v1/trust/drop", map[string]string{"root": root}, nil)
+	return act(ctx, c, dropRoot, byRoot{root}, nil)
 }
 
-// Forget implements Service.
 func (c *Client) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error) {
-	return act[[]renewer.Forgotten](ctx, c, "/v1/forget", r, nil)
+	return act(ctx, c, forget, r, nil)
 }
 
-// HostPlan implements Service.
 func (c *Client) HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error) {
-	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(r.Host)+"/plan", r, nil)
+	return act(ctx, c, hostPlan, r, nil)
 }
 
-// HostSetup implements Service.
-func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error) {
-	return act[renewer.HostPlan](ctx, c, "/v1/hosts/"+url.PathEscape(r.Host)+"/setup", r, progress)
+func (c *Client) HostSetup(ctx context.Context, r renewer.SetupRequest, p progress) (renewer.HostPlan, error) {
+	return act(ctx, c, hostSetup, r, p)
 }
 
-// Doctor implements Service.
 func (c *Client) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
-	return act[[]renewer.Finding](ctx, c, "/v1/doctor", map[string]string{"host": host}, nil)
+	return act(ctx, c, doctor, byHost{host}, nil)
 }
 
-// NotifyTest implements Service.
 func (c *Client) NotifyTest(ctx context.Context, channel string) error {
-	_, err := act[struct{}](ctx, c, "/v1/channels/"+url.PathEscape(channel)+"/test", nil, nil)
+	_, err := act(ctx, c, notifyTest, byChannel{channel}, nil)
 	return err
 }
 
 // Backup implements Service.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, "/v1/backup", nil, nil)
+	resp, err := c.do(ctx, backup.route, none{})
 	if err != nil {
 		return err
 	}
@@ -238,9 +244,9 @@ func (a answerReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, error) {
-	var v T
-	resp, err := c.do(ctx, http.MethodGet, path, q, nil)
+// read asks for one value.
+func read[Req, Ans any](ctx context.Context, c *Client, e endpoint[Req, Ans], req Req) (v Ans, err error) {
+	resp, err := c.do(ctx, e.route, req)
 	if err != nil {
 		return v, err
 	}
@@ -252,15 +258,14 @@ func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, e
 }
 
 // act sends a request that is answered by lines and returns their last.
-func act[T any](ctx context.Context, c *Client, path string, request any, progress func(renewer.Event)) (T, error) {
-	var zero T
-	resp, err := c.do(ctx, http.MethodPost, path, nil, request)
+func act[Req, Ans any](ctx context.Context, c *Client, e endpoint[Req, Ans], req Req, progress func(renewer.Event)) (zero Ans, err error) {
+	resp, err := c.do(ctx, e.route, req)
 	if err != nil {
 		return zero, err
 	}
 	defer resp.Body.Close()
 	for dec := json.NewDecoder(resp.Body); ; {
-		var l line[T]
+		var l line[Ans]
 		if err := dec.Decode(&l); err != nil {
 			return zero, c.cut(ctx, resp, err)
 		}
@@ -277,42 +282,66 @@ func act[T any](ctx context.Context, c *Client, path string, request any, progre
 	}
 }
 
-func (c *Client) do(ctx context.Context, method, path string, q url.Values, request any) (*http.Response, error) {
-	u := "http://renewer" + path
-	if len(q) > 0 {
-		u += "?" + q.Encode()
-	}
+func (c *Client) do(ctx context.Context, rt *route, request any) (*http.Response, error) {
 	var in io.Reader
-	if request != nil {
+	if rt.acting() {
 		b, err := json.Marshal(request)
 		if err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 		in = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u, in)
-	if err != nil {
-		return nil, fmt.Errorf("make the request: %w", err)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if wrapped := new(url.Error); errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("ask the daemon: %w", cause(err))
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp, nil
+	resp, err := c.send(ctx, rt.method, rt.target(request), in)
+	if err != nil || resp.StatusCode == http.StatusOK {
+		return resp, err
 	}
 	defer resp.Body.Close()
 	var w wireError
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&w); err != nil || w.Message == "" {
-		return nil, fmt.Errorf("the daemon at %s answered %s", c.socket, resp.Status)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&w); err != nil || w.Detail == "" || w.Status == http.StatusNotFound && w.Class == "" {
+		return nil, c.otherVersion(ctx, resp)
 	}
 	return nil, w.err()
+}
+
+func (c *Client) send(ctx context.Context, method, target string, in io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://renewer"+target, in)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	if who := os.Getenv("SUDO_USER"); who != "" {
+		req.Header.Set(sudoHeader, who)
+	}
+	resp, err := c.http.Do(req)
+	if err == nil {
+		return resp, nil
+	}
+	if wrapped := new(url.Error); errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, fmt.Errorf("ask the daemon: %w", cause(err))
+}
+
+// otherVersion is the error of an answer that a daemon of this version does not give.
+// Before this API there was another one, at /v1, which said the version in its status.
+func (c *Client) otherVersion(ctx context.Context, resp *http.Response) error {
+	version, ok := strings.CutPrefix(resp.Header.Get("Server"), serverName)
+	if !ok {
+		old, err := c.send(ctx, http.MethodGet, "/v1/status", nil)
+		if err != nil {
+			return err
+		}
+		defer old.Body.Close()
+		var st renewer.SystemStatus
+		if old.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(old.Body, 16<<20)).Decode(&st) != nil {
+			return fmt.Errorf("the daemon at %s answered %s", c.socket, resp.Status)
+		}
+		version = st.Daemon.Version
+	}
+	return renewer.WithHint(fmt.Errorf("the daemon at %s is version %s, and does not know what this command asks for", c.socket, version),
+		"restart it, so that it runs the version that is installed now: systemctl restart renewer")
 }
 
 // ended reports how a stream with a trailer ended.
@@ -334,7 +363,7 @@ func (c *Client) cut(ctx context.Context, resp *http.Response, err error) error 
 	}
 	_, _ = io.Copy(io.Discard, resp.Body) // up to the trailer, if it comes at all
 	var w wireError
-	if end := resp.Trailer.Get(endTrailer); end != "" && json.Unmarshal([]byte(end), &w) == nil && w.Message != "" {
+	if end := resp.Trailer.Get(endTrailer); end != "" && json.Unmarshal([]byte(end), &w) == nil && w.Detail != "" {
 		return w.err()
 	}
 	if errors.Is(err, io.EOF) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 // stateGauges writes the gauges of the state. A Collector would make an object
@@ -30,6 +31,7 @@ type measured struct {
 	labels []byte
 	ends   []int // of the labels; each begins where the one before ends
 	all    []certificate
+	opened []opened
 }
 
 // certificate is the part of a row that is measured. Its labels are those of
@@ -54,14 +56,24 @@ func (m *measured) labelsOf(number int) []byte { return m.labels[m.ends[number]:
 func (s stateGauges) read() (*measured, error) {
 	now, m := s.now(), &measured{ends: []int{0}}
 	if was := s.room.Load(); was != nil {
-		m = &measured{make([]byte, 0, was.labels), append(make([]int, 0, was.ends), 0), make([]certificate, 0, was.all)}
+		m = &measured{labels: make([]byte, 0, was.labels), ends: append(make([]int, 0, was.ends), 0), all: make([]certificate, 0, was.all)}
+	}
+	name := ""
+	open := func(id problems.ID, h *renewer.HostRow) {
+		o := opened{id: id, certificate: name}
+		if h != nil {
+			o.host = h.Name
+		}
+		m.opened = append(m.opened, o)
 	}
 	err := s.state.Rows(time.Time{}, func(row renewer.Row) bool {
+		row, name = row.At(now), row.Name
+		row.Problems(now, open)
 		tolerates := -1.0
-		if d, ok := row.Tolerance(now); ok {
+		if d, ok := row.Tolerance(s.state.RolloutTime(row.Name), now); ok {
 			tolerates = d.Truncate(time.Second).Seconds()
 		}
-		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, tolerates, row.At(now).Status, row.Hosts, len(m.ends) - 1})
+		m.all = append(m.all, certificate{row.NotBefore, row.NotAfter, row.RenewAt, tolerates, row.Status, row.Hosts, len(m.ends) - 1})
 		m.label(label{"certificate", row.Name}, label{"issuer", row.Issuer})
 		for i := range row.Hosts {
 			m.label(label{"certificate", row.Name}, label{"host", row.Hosts[i].Name})
@@ -96,18 +108,20 @@ func (s stateGauges) write(w io.Writer, m *measured) error {
 	e := &exposition{w: w, text: make([]byte, 0, expositionBuffer)}
 	e.certificates(m)
 	e.placements(m)
-	e.issuers(s.state.Issuers())
+	system := renewer.SystemStatus{Daemon: s.state.Daemon(), Issuers: s.state.Issuers(), Hosts: s.state.Hosts(), Channels: s.state.Channels()}
+	e.issuers(system.Issuers)
 	e.gauge("renewer_host_up", "1 if the host could be reached last.")
-	for _, h := range s.state.Hosts() {
+	for _, h := range system.Hosts {
 		e.bool(labelsOf(label{"host", h.Name}), h.Up)
 	}
-	e.channels(s.state.Channels())
+	e.channels(system.Channels)
+	e.problems(m, system, s.now())
 	e.flush()
 	return e.err
 }
 
 func (e *exposition) certificates(m *measured) {
-	e.gauge("renewer_certificate_not_after_timestamp_seconds", "End of the current generation.")
+	e.gauge("renewer_certificate_not_after_timestamp_seconds", "When the certificate in place expires.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notAfter) })
 	e.gauge("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notBefore) })
@@ -129,7 +143,7 @@ var issuerLabel = []byte(`,issuer="`)
 func (e *exposition) placements(m *measured) {
 	e.gauge("renewer_placement_state", "1 for the state that holds; the others have no series.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.holds(labels, "state", string(h.State)) })
-	e.gauge("renewer_served_not_after_timestamp_seconds", "End of the certificate that the last probe saw.")
+	e.gauge("renewer_served_not_after_timestamp_seconds", "When the certificate that the last probe saw expires.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
 	e.gauge("renewer_served_matches", "1 if the last probe saw what it should.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) {
@@ -137,6 +151,10 @@ func (e *exposition) placements(m *measured) {
 			e.bool(labels, h.Matches)
 		}
 	})
+	e.gauge("renewer_drifted_timestamp_seconds", "When something else was last found than renewer had placed.")
+	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.DriftedAt) })
+	e.gauge("renewer_budget_exceeded_timestamp_seconds", "When an activation last took longer than its restart budget.")
+	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.OverBudgetAt) })
 	e.gauge("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
 }
@@ -154,7 +172,7 @@ func probed(h *renewer.HostRow) bool {
 }
 
 func (e *exposition) issuers(all []renewer.IssuerStatus) {
-	e.gauge("renewer_ca_not_after_timestamp_seconds", "End of a CA certificate of an issuer.")
+	e.gauge("renewer_ca_not_after_timestamp_seconds", "When a CA certificate of an issuer expires.")
 	for _, i := range all {
 		ends := map[string]time.Time{} // by subject: a CA and its successor may share one
 		for _, ca := range i.CAs {

@@ -40,10 +40,11 @@ func (s *fakeState) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	}
 	return s.err
 }
+func (s *fakeState) RolloutTime(string) time.Duration  { return time.Hour }
 func (s *fakeState) Issuers() []renewer.IssuerStatus   { return s.issuers }
 func (s *fakeState) Hosts() []renewer.HostStatus       { return s.hosts }
 func (s *fakeState) Channels() []renewer.ChannelStatus { return s.told }
-func (s *fakeState) LastCheck() time.Time              { return s.last }
+func (s *fakeState) Daemon() renewer.DaemonStatus      { return renewer.DaemonStatus{LastCheck: s.last} }
 
 func row(name, host string) renewer.Row {
 	return renewer.Row{
@@ -148,9 +149,19 @@ func TestMetricsShowTheStateAndCountWhatHappened(t *testing.T) {
 
 	t0, day := float64(start.Unix()), 86400.0
 	want := map[string]float64{
+		"renewer_certificate_problem{certificate=docker@host-b,host=host-b,id=proof_old,severity=warning}":       1,
+		"renewer_certificate_problem{certificate=docker@host-c,host=host-c,id=served_differs,severity=critical}": 1,
+		"renewer_problems{id=ca_expiring_soon,severity=critical}":                                                3,
+		"renewer_problems{id=host_unreachable,severity=warning}":                                                 1,
+		"renewer_problems{id=issuer_down,severity=warning}":                                                      1,
+		"renewer_problems{id=proof_old,severity=warning}":                                                        1,
+		"renewer_problems{id=served_differs,severity=critical}":                                                  1,
+
 		"renewer_certificate_not_after_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}":  t0 + 90*day,
 		"renewer_certificate_not_before_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}": t0,
 		"renewer_certificate_renew_at_timestamp_seconds{certificate=docker@host-b,issuer=fleet-ca}":   t0 + 60*day,
+		"renewer_outage_tolerance_seconds{certificate=docker@host-b}":                                 29*day - 7*3600, // backoff, and the rollout
+		"renewer_outage_tolerance_seconds{certificate=docker@host-c}":                                 29*day - 7*3600,
 		"renewer_certificate_status{certificate=docker@host-b,issuer=fleet-ca,status=due}":            1,
 		"renewer_served_not_after_timestamp_seconds{certificate=docker@host-b,host=host-b}":           t0 + 90*day,
 		"renewer_served_matches{certificate=docker@host-b,host=host-b}":                               1,

@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
 
+	"renewer/internal/atomicfile"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -25,9 +25,12 @@ type Port struct {
 	// client certificates for everything on the port. It is read again at every
 	// connection. Empty: plain HTTP.
 	WebConfig string
-	// AllowUnauthenticated: other machines may read the port although nobody
-	// asks them who they are.
+	// AllowUnauthenticated: other machines may read the port without a password
+	// or a client certificate.
 	AllowUnauthenticated bool
+	// AllowedHosts are further names that the Host header of a request may have;
+	// see allows.
+	AllowedHosts []string
 }
 
 const maxWebConfig = 1 << 20
@@ -76,7 +79,7 @@ func (p Port) guarded() (g protection, err error) {
 }
 
 func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := atomicfile.Open(path)
 	if err != nil {
 		var p *fs.PathError
 		if errors.As(err, &p) {
@@ -115,9 +118,9 @@ func (p Port) listen(log *slog.Logger) (net.Listener, error) {
 	switch {
 	case !guard.who && !p.AllowUnauthenticated:
 		return nil, errors.Join(renewer.WithHint(
-			fmt.Errorf("listen for metrics on %s: other machines can reach it, and nobody is asked who they are", p.Listen), openHint), l.Close())
+			fmt.Errorf("listen for metrics on %s: other machines can reach it, and no password or client certificate is required", p.Listen), openHint), l.Close())
 	case !guard.who:
-		log.Warn("metrics and the status page can be read by everybody who reaches this address", "listen", a.String())
+		log.Warn("anyone who reaches this address can read metrics and the status page", "listen", a.String())
 	case !guard.tls:
 		log.Warn("passwords for metrics and the status page cross the network in clear: web_config has no tls_server_config", "listen", a.String())
 	}

@@ -46,7 +46,7 @@ func serverFiles(t *testing.T, ca *testpki.CA) (text string) {
 // everyRoute is one path of each route of the port.
 var everyRoute = []string{
 	"/", "/certificates/docker@host-b", "/certificates/none", "/hosts", "/hosts/host-b", "/issuers", "/trust", "/events",
-	"/assets/page.css", "/assets/page.js", "/assets/icon.svg", "/metrics", "/healthz", "/readyz", "/crl/fleet-ca", "/nothing",
+	"/certificates.csv", "/certificates.json", "/assets/page.css", "/assets/page.js", "/assets/icon.svg", "/metrics", "/healthz", "/readyz", "/crl/fleet-ca", "/nothing",
 }
 
 func TestWebConfigGuardsEveryRoute(t *testing.T) {
@@ -116,7 +116,7 @@ func TestOtherMachinesAreNotLetInByAccident(t *testing.T) {
 	}{
 		"loopback":                    {Port{Listen: "127.0.0.1:0"}, false, ""},
 		"every address":               {Port{Listen: "0.0.0.0:0"}, true, ""},
-		"said twice":                  {Port{Listen: "0.0.0.0:0", AllowUnauthenticated: true}, false, "by everybody who reaches"},
+		"said twice":                  {Port{Listen: "0.0.0.0:0", AllowUnauthenticated: true}, false, "anyone who reaches"},
 		"passwords over TLS":          {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, serverFiles(t, ca)+users(t, "x"))}, false, ""},
 		"passwords in clear":          {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, users(t, "x"))}, false, "in clear"},
 		"TLS alone":                   {Port{Listen: "0.0.0.0:0", WebConfig: webConfig(t, serverFiles(t, ca))}, true, ""},

@@ -24,18 +24,23 @@ type State interface {
 	// first, until yield returns false or notAfter is not before until (zero:
 	// no limit). It fails where the inventory cannot be read.
 	Rows(until time.Time, yield func(renewer.Row) bool) error
+	// RolloutTime is what the renewal of a certificate takes at most; 0 where that is not
+	// in the fleet file.
+	RolloutTime(certificate string) time.Duration
 	Issuers() []renewer.IssuerStatus
 	Hosts() []renewer.HostStatus
 	// Channels returns the ways to notify people that are at work.
 	Channels() []renewer.ChannelStatus
-	// LastCheck returns when the last check ended; zero before the first.
-	LastCheck() time.Time
+	// Daemon returns what is known of the daemon: its last check is zero before the first.
+	Daemon() renewer.DaemonStatus
 }
 
 // Options say what is served and where.
 type Options struct {
 	Service Service
+	Version string // of the program
 	Socket  string // path of the API's unix socket
+	Group   string // whose members may read on it; empty: none
 	Port    Port
 	State   State
 	Metrics *Metrics
@@ -64,14 +69,14 @@ type Server struct {
 // before anything else starts. They are let go by Run, or by Close without it.
 func New(o Options) (*Server, error) {
 	acts, stop := context.WithCancel(context.Background())
-	s := &Server{log: o.Log, stop: stop, served: o.Port, api: &api{service: o.Service, log: o.Log, acts: acts}}
+	s := &Server{log: o.Log, stop: stop, served: o.Port, api: &api{service: o.Service, version: o.Version, log: o.Log, acts: acts}}
 	var err error
-	if s.socket, err = listenSocket(o.Socket, o.Log); err != nil {
+	if s.socket, err = listenSocket(o.Socket, o.Group, o.Log); err != nil {
 		stop()
 		return nil, err
 	}
 	if o.Port.Listen != "" {
-		s.web = webHandler(o)
+		s.web = webHandler(o, s.api.portHandler())
 		if s.port, err = o.Port.listen(o.Log); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -107,15 +112,16 @@ func (s *Server) Run(ctx context.Context) error {
 		serve func(*http.Server) error
 	}
 	serving := []pair{{&http.Server{
-		Handler: s.api.handler(), ReadHeaderTimeout: readTimeout, IdleTimeout: time.Minute,
+		Handler: s.api.handler(), ConnContext: withCaller, ReadHeaderTimeout: readTimeout, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: errorLog,
 	}, func(h *http.Server) error { return h.Serve(s.socket) }}}
 	s.log.Info("serving the API", "socket", s.socket.path)
 	if s.port != nil {
+		bounded := newBounded(s.port, mostConnections)
 		serving = append(serving, pair{&http.Server{
 			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
-			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog,
-		}, func(h *http.Server) error { return s.served.serve(h, s.port, s.log) }})
+			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog, ConnState: bounded.turned,
+		}, func(h *http.Server) error { return s.served.serve(h, bounded, s.log) }})
 		s.log.Info("serving metrics, health and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
 	}
 

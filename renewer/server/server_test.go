@@ -29,7 +29,7 @@ type fakeService struct {
 	list     func(context.Context, renewer.ListFilter, func(renewer.Row) error) error
 	show     func(context.Context, string) (renewer.Detail, error)
 	status   func(context.Context) (renewer.SystemStatus, error)
-	plan     func(context.Context) ([]renewer.PlanStep, error)
+	plan     func(context.Context, renewer.PlanRequest) (renewer.PlanView, error)
 	renew    func(context.Context, renewer.RenewRequest, func(renewer.Event)) (renewer.RunResult, error)
 	rollback func(context.Context, string, func(renewer.Event)) (renewer.RunResult, error)
 	revoke   func(context.Context, renewer.RevokeRequest, func(renewer.Event)) ([]renewer.Revoked, error)
@@ -48,7 +48,9 @@ func (f *fakeService) Show(ctx context.Context, n string) (renewer.Detail, error
 
 func (f *fakeService) Status(ctx context.Context) (renewer.SystemStatus, error) { return f.status(ctx) }
 
-func (f *fakeService) Plan(ctx context.Context) ([]renewer.PlanStep, error) { return f.plan(ctx) }
+func (f *fakeService) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+	return f.plan(ctx, r)
+}
 
 func (f *fakeService) Renew(ctx context.Context, r renewer.RenewRequest, p func(renewer.Event)) (renewer.RunResult, error) {
 	return f.renew(ctx, r, p)
@@ -131,7 +133,7 @@ func served(t *testing.T, o Options) (s *Server, stop func() error) {
 func connected(t *testing.T, f *fakeService) *Client {
 	t.Helper()
 	s, _ := served(t, Options{Service: f})
-	c, err := Dial(s.socket.path)
+	c, err := Dial(s.socket.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +150,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	event := renewer.Event{Seq: 8, Time: start, Type: renewer.EventStaged, Certificate: "docker@host-b", Message: "a\nb"}
 	detail := renewer.Detail{Row: row("docker@host-b", "host-b"), LastError: "none"}
 	system := renewer.SystemStatus{Daemon: renewer.DaemonStatus{Running: true, PID: 7}, Counts: map[renewer.Status]int{renewer.StatusValid: 2}}
-	plan := []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}
+	plan := renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}, File: "renewer.yaml", Certificates: 2}
 	found := []renewer.Verification{{Certificate: "docker@host-b", Problems: []string{"mode"}}}
 	revoke := renewer.RevokeRequest{Name: "docker@host-b", Generation: 3, Reason: renewer.RevokedKeyCompromise, Replace: true}
 	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a way out"}}
@@ -160,7 +162,10 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 		},
 		show:   func(_ context.Context, n string) (renewer.Detail, error) { asked["show"] = n; return detail, nil },
 		status: func(context.Context) (renewer.SystemStatus, error) { return system, nil },
-		plan:   func(context.Context) ([]renewer.PlanStep, error) { return plan, nil },
+		plan: func(_ context.Context, r renewer.PlanRequest) (renewer.PlanView, error) {
+			asked["plan"] = r
+			return plan, nil
+		},
 		renew: func(_ context.Context, r renewer.RenewRequest, p func(renewer.Event)) (renewer.RunResult, error) {
 			asked["renew"] = r
 			p(event)
@@ -208,8 +213,9 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	equal("show name", "docker@host-b", asked["show"], nil)
 	st, err := c.Status(ctx)
 	equal("status", system, st, err)
-	p, err := c.Plan(ctx)
+	p, err := c.Plan(ctx, renewer.PlanRequest{Loaded: true})
 	equal("plan", plan, p, err)
+	equal("plan request", renewer.PlanRequest{Loaded: true}, asked["plan"], nil)
 	ev, err := c.Events(ctx, events)
 	equal("events", []renewer.Event{event}, ev, err)
 	equal("event filter", events, asked["events"], nil)
@@ -246,7 +252,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 func TestListOfNothingIsAnEmptyArray(t *testing.T) {
 	t.Parallel()
 	c := connected(t, &fakeService{list: func(context.Context, renewer.ListFilter, func(renewer.Row) error) error { return nil }})
-	resp, err := c.do(t.Context(), "GET", "/v1/certificates", nil, nil)
+	resp, err := c.do(t.Context(), list.route, renewer.ListFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +354,7 @@ func TestCutStreamIsAnError(t *testing.T) {
 		}
 		answer := record(t, whole.socket, what)
 		var part atomic.Pointer[[]byte]
-		c, err := Dial(replay(t, &part))
+		c, err := Dial(replay(t, &part), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,9 +377,9 @@ func record(t *testing.T, socket, what string) []byte {
 	}
 	defer c.Close()
 	request := map[string]string{
-		"list":   "GET /v1/certificates HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"backup": "GET /v1/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"renew":  "POST /v1/renew HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+		"list":   "GET /api/v1/certificates HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"backup": "POST /api/v1/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+		"renew":  "POST /api/v1/renew HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
 	}[what]
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -447,7 +453,7 @@ func TestStopTellsThoseWhoWait(t *testing.T) {
 		<-ctx.Done()
 		return renewer.RunResult{}, ctx.Err()
 	}}})
-	c, err := Dial(s.socket.path)
+	c, err := Dial(s.socket.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,7 +480,7 @@ func TestWaitIsKeptAliveByBlankLines(t *testing.T) {
 		a := &api{log: quiet, acts: t.Context()}
 		rec := httptest.NewRecorder()
 		began := time.Now()
-		streamEvents(a, rec, httptest.NewRequest(http.MethodPost, "/v1/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
+		streamEvents(a, rec, httptest.NewRequest(http.MethodPost, Prefix+"/renew", nil), func(func(renewer.Event)) (renewer.RunResult, error) {
 			<-time.After(4*heartbeat + time.Second)
 			return renewer.RunResult{}, nil
 		})
@@ -493,12 +499,12 @@ func TestPanicOfARequestStaysThere(t *testing.T) {
 		renew: func(context.Context, renewer.RenewRequest, func(renewer.Event)) (renewer.RunResult, error) {
 			panic("nil host")
 		},
-		plan: func(context.Context) ([]renewer.PlanStep, error) { return nil, nil },
+		plan: func(context.Context, renewer.PlanRequest) (renewer.PlanView, error) { return renewer.PlanView{}, nil },
 	})
 	if _, err := c.Renew(t.Context(), renewer.RenewRequest{}, nil); err == nil || !strings.Contains(err.Error(), "nil host") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Plan(t.Context()); err != nil {
+	if _, err := c.Plan(t.Context(), renewer.PlanRequest{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -511,16 +517,22 @@ func TestAPIRefusesWhatItDoesNotKnow(t *testing.T) {
 		status                   int
 	}{
 		{"GET", "/", "", "the API has no GET /", 404},
-		{"GET", "/v1/", "", "the API has no GET /v1/", 404},
-		{"GET", "/v1/renew", "", "the API has no GET /v1/renew", 404},
-		{"DELETE", "/v1/certificates/a", "", "the API has no DELETE", 404},
-		{"GET", "/v2/status", "", "the API has no GET /v2/status", 404},
-		{"GET", "/v1/certificates?expiring=1h", "", `unknown parameter \"expiring\"`, 400},
-		{"GET", "/v1/certificates?expiring_within=30", "", "bad value of expiring_within", 400},
-		{"GET", "/v1/events?limit=x", "", "bad value of limit", 400},
-		{"POST", "/v1/renew", `{"nmaes": []}`, `unknown field \"nmaes\"`, 400},
-		{"POST", "/v1/renew", `{} {}`, "more than one value", 400},
-		{"POST", "/v1/verify", `{"names": ["` + strings.Repeat("a", maxBody) + `"]}`, "too large", 400},
+		{"GET", "/api/v1/", "", "the API has no GET /api/v1/", 404},
+		{"GET", "/api/v1/renew", "", "the API has no GET /api/v1/renew", 404},
+		{"DELETE", "/api/v1/certificates/a", "", "the API has no DELETE", 404},
+		{"GET", "/api/v2/status", "", "the API has no GET /api/v2/status", 404},
+		{"GET", "/v1/status", "", "this command is of an older one", 404},
+		{"GET", "/api/v1/certificates?expires=1h", "", `unknown parameter \"expires\"`, 400},
+		{"GET", "/api/v1/certificates?expiring=30", "", `parameter expiring is \"30\"; expected a duration`, 400},
+		{"GET", "/api/v1/certificates?host=a&host=b", "", "expected one value", 400},
+		{"GET", "/api/v1/certificates?status=fine", "", "expected one of pending valid", 400},
+		{"GET", "/api/v1/plan?x=1", "", `unknown parameter \"x\"`, 400},
+		{"GET", "/api/v1/events?limit=x", "", "expected a number", 400},
+		{"GET", "/api/v1/events?limit=10001", "", "expected 1 to 10000", 400},
+		{"GET", "/api/v1/events?since=yesterday", "", "or how long ago", 400},
+		{"POST", "/api/v1/renew", `{"nmaes": []}`, `unknown field \"nmaes\"`, 400},
+		{"POST", "/api/v1/renew", `{} {}`, "more than one value", 400},
+		{"POST", "/api/v1/verify", `{"names": ["` + strings.Repeat("a", maxBody) + `"]}`, "too large", 400},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), x.method, "http://renewer"+x.path, strings.NewReader(x.body))
 		if err != nil {

@@ -32,7 +32,7 @@ type Service interface {
 	Show(ctx context.Context, name string) (renewer.Detail, error)
 	Status(ctx context.Context) (renewer.SystemStatus, error)
 	// Plan returns what a run would do now, and changes nothing.
-	Plan(ctx context.Context) ([]renewer.PlanStep, error)
+	Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error)
 	// Forecast plays the time ahead, and changes nothing.
 	Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error)
 	// RunOnce makes one pass over all that is due and looks at every placement.

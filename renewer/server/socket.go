@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -20,31 +22,41 @@ import (
 // dialTimeout is for a connect to a socket on this machine.
 const dialTimeout = 5 * time.Second
 
-// apiSocket listens on a unix socket and lets in only its own user and root.
+// apiSocket listens on a unix socket and lets in only its own user, root and, to read,
+// members of a group.
 type apiSocket struct {
 	*net.UnixListener
-	path string
-	made fs.FileInfo // what was made at path, so that nothing else is removed
-	log  *slog.Logger
+	path  string
+	made  fs.FileInfo // what was made at path, so that nothing else is removed
+	group *user.Group // nil: none
+	gid   uint32
+	log   *slog.Logger
 }
 
-// listenSocket makes the socket with mode 0600. What a dead daemon left is
-// replaced; a live daemon's is an error that names its process.
+// listenSocket makes the socket with mode 0600, or 0660 with a group. What a dead
+// daemon left is replaced; a live daemon's is an error that names its process.
 //
 // Two daemons that start at once are kept apart by the lock of the inventory,
 // which the caller holds.
-func listenSocket(path string, log *slog.Logger) (*apiSocket, error) {
+func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
+	s := &apiSocket{path: path, log: log}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the socket: %w", err)
-	}
 	st, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(dir, group); err != nil {
+			return nil, fmt.Errorf("make the directory of the socket: %w", err)
+		}
+		st, err = os.Stat(dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the directory of the socket: %w", err)
 	}
 	if st.Mode().Perm()&0o002 != 0 && st.Mode()&fs.ModeSticky == 0 {
 		return nil, renewer.WithHint(fmt.Errorf("the directory %s of the socket is world-writable: anybody could replace the socket", dir),
 			"chmod o-w "+dir+", or set api.socket to a path elsewhere")
+	}
+	if err := s.readers(group); err != nil {
+		return nil, err
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -65,17 +77,73 @@ func listenSocket(path string, log *slog.Logger) (*apiSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on the socket %s: %w", path, cause(err))
 	}
-	ul := l.(*net.UnixListener)
-	ul.SetUnlinkOnClose(false)
-	s := &apiSocket{UnixListener: ul, path: path, log: log}
+	s.UnixListener = l.(*net.UnixListener)
+	s.SetUnlinkOnClose(false)
 	if s.made, err = os.Lstat(path); err == nil && s.made.Mode().Perm() != 0o600 {
 		err = os.Chmod(path, 0o600)
+	}
+	if err == nil {
+		err = s.share()
 	}
 	if err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("set the mode of the socket %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// makeDir makes the directory of the socket: for its owner, and with a group for all who
+// know what to look for in it.
+func makeDir(dir, group string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil && group != "" {
+		err = os.Chmod(dir, 0o711) //nolint:gosec // the group has to pass
+	}
+	return err
+}
+
+// readers finds the group whose members may read, and refuses a directory that they
+// cannot enter.
+func (s *apiSocket) readers(group string) (err error) {
+	if group == "" {
+		return nil
+	}
+	if s.group, err = LookupGroup(group); err != nil {
+		return err
+	}
+	gid, err := strconv.ParseUint(s.group.Gid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("group %s has the number %q", group, s.group.Gid)
+	}
+	s.gid = uint32(gid)
+	for dir := filepath.Dir(s.path); ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err != nil {
+			return fmt.Errorf("look at the directory of the socket: %w", err)
+		}
+		enter := st.Mode().Perm() & 0o001
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Gid == s.gid {
+			enter = st.Mode().Perm() & 0o010
+		}
+		if _, err := unix.Lgetxattr(dir, "system.posix_acl_access", nil); enter == 0 && err != nil { // an ACL may let them in
+			return renewer.WithHint(fmt.Errorf("api.socket_group is %q, and its members cannot enter %s (mode %04o), which leads to the socket", group, dir, st.Mode().Perm()),
+				"chmod o+x "+dir+"; in a systemd unit: RuntimeDirectoryMode=0711; or set api.socket to a path in another directory, such as /run/renewer/renewer.sock")
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// share gives the socket to its group.
+func (s *apiSocket) share() error {
+	if s.group == nil {
+		return nil
+	}
+	if err := os.Lchown(s.path, -1, int(s.gid)); err != nil {
+		return renewer.WithHint(fmt.Errorf("give it to group %s: %w", s.group.Name, cause(err)), "the user that renewer runs as has to be in that group: usermod -aG "+s.group.Name+" USER")
+	}
+	return os.Chmod(s.path, 0o660) //nolint:gosec // the group has to connect
 }
 
 // Accept returns the next connection of a peer that may use the API.
@@ -85,15 +153,11 @@ func (s *apiSocket) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		cred, err := peer(c)
-		if err == nil && permitted(int(cred.Uid), os.Geteuid()) {
-			return c, nil
+		who, ok, err := s.admit(c)
+		if ok {
+			return admitted{c, who}, nil
 		}
-		if err != nil {
-			s.log.Warn("socket: peer refused", "err", err)
-		} else {
-			s.log.Warn("socket: peer refused", "uid", cred.Uid, "pid", cred.Pid)
-		}
+		s.log.Warn("socket: peer refused", "uid", who.uid, "pid", who.pid, "err", err)
 		_ = c.Close()
 	}
 }
@@ -108,23 +172,6 @@ func (s *apiSocket) Close() error {
 		return nil
 	}
 	return err
-}
-
-func permitted(uid, self int) bool { return uid == self || uid == 0 }
-
-// peer returns who is at the other end (SO_PEERCRED, unix(7)).
-func peer(c *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("ask for the peer's credentials: %w", err)
-	}
-	var cred *unix.Ucred
-	var get error
-	err = raw.Control(func(fd uintptr) { cred, get = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, get); err != nil {
-		return nil, fmt.Errorf("ask for the peer's credentials: %w", err)
-	}
-	return cred, nil
 }
 
 // removeStale removes a socket on which nobody listens any more.
@@ -180,10 +227,8 @@ func dialError(path string, err error) error {
 		return fmt.Errorf("%w at %s", ErrNoDaemon, path)
 	case errors.Is(err, fs.ErrPermission):
 		hint := "run this as the user of the daemon, or as root"
-		if st, e := os.Stat(path); e == nil {
-			if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-				hint = fmt.Sprintf("run this as the user of the daemon (uid %d), or as root", sys.Uid)
-			}
+		if uid, _, e := ownerOf(path); e == nil {
+			hint = fmt.Sprintf("run this as the user of the daemon (uid %d), or as root; members of api.socket_group may read", uid)
 		}
 		return renewer.WithHint(fmt.Errorf("connect to the daemon at %s: %w", path, cause(err)), hint)
 	}

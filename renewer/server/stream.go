@@ -40,7 +40,7 @@ func (t *trailed) end(err error) error {
 		fail(t.w, http.StatusInternalServerError, err)
 	case err != nil:
 		wire := toWire(err)
-		wire.Message, wire.Hint = cutText(wire.Message), cutText(wire.Hint)
+		wire.Detail, wire.Hint = cutText(wire.Detail), cutText(wire.Hint)
 		b, _ := json.Marshal(wire) // strings do not fail
 		t.w.Header().Set(endTrailer, string(b))
 	default:

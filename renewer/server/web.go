@@ -13,7 +13,7 @@ import (
 )
 
 // webHandler serves the read-only HTTP port.
-func webHandler(o Options) http.Handler {
+func webHandler(o Options, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", o.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok") })
@@ -24,13 +24,14 @@ func webHandler(o Options) http.Handler {
 		}
 		text(w, http.StatusOK, "ready")
 	})
+	mux.Handle("GET "+Prefix+"/", api)
 	mux.HandleFunc("GET /crl/{issuer}", crl(o))
 	mux.HandleFunc("GET /crl/{issuer}/{ca}", crl(o)) // of one that signed before, by the SHA-256 of its certificate
-	pages := page.Handler(page.Options{Source: o.Pages, CheckWithin: o.CheckWithin, Log: o.Log})
+	pages := page.Handler(page.Options{Source: o.Pages, Log: o.Log})
 	for _, route := range page.Routes {
 		mux.Handle(route, pages)
 	}
-	return readOnly(mux)
+	return readOnly(o.Port.named(mux))
 }
 
 // crl serves a list of revoked certificates (RFC 5280, section 4.2.1.13, with
@@ -81,7 +82,7 @@ func readOnly(next http.Handler) http.Handler {
 func text(w http.ResponseWriter, status int, s string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, s) // the client has gone if it fails
+	_, _ = fmt.Fprintln(w, s) //nolint:gosec // plain text, by its type and nosniff; the client has gone if it fails
 }
 
 // ready says why the daemon does not do its work, if it does not.
@@ -90,7 +91,7 @@ func ready(s State, within time.Duration, now time.Time) error {
 	if err := s.Rows(time.Unix(1, 0), func(renewer.Row) bool { return false }); err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	last := s.LastCheck()
+	last := s.Daemon().LastCheck
 	switch age := now.Sub(last); {
 	case last.IsZero():
 		return errors.New("no check has ended yet")

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -12,13 +15,17 @@ import (
 	"renewer/renewer/forecast"
 )
 
-// What both ends of the socket agree on.
+// What both ends of the API agree on.
 
 // endTrailer is the trailer of a streamed answer: endOK, or a wireError. A
 // stream without it was cut.
 const (
 	endTrailer = "Renewer-End"
 	endOK      = "ok"
+	// sudoHeader names who became root through sudo, as sudo said it: a hint.
+	sudoHeader  = "Renewer-Sudo-User"
+	serverName  = "renewer/"
+	problemType = "application/problem+json"
 )
 
 // heartbeat is how often a stream that waits sends a blank line, and
@@ -36,18 +43,21 @@ type line[T any] struct {
 	Error  *wireError     `json:"error,omitempty"`
 }
 
-// wireError is an error with what somebody decides on.
+// wireError is an error as RFC 9457 has it, with what renewer adds: the hint and
+// the class. Within a stream it has neither title nor status.
 type wireError struct {
-	Message string        `json:"error"`
-	Hint    string        `json:"hint,omitempty"`
-	Class   renewer.Class `json:"class,omitempty"`
+	Title  string        `json:"title,omitempty"` // of the status
+	Status int           `json:"status,omitempty"`
+	Detail string        `json:"detail"` // what failed, and why
+	Hint   string        `json:"hint,omitempty"`
+	Class  renewer.Class `json:"class,omitempty"`
 }
 
 func toWire(err error) *wireError {
 	if err == nil {
 		return nil
 	}
-	w := &wireError{Message: err.Error(), Hint: renewer.Hint(err)}
+	w := &wireError{Detail: err.Error(), Hint: renewer.Hint(err)}
 	if c := renewer.ClassOf(err); c != renewer.ClassRetry {
 		w.Class = c
 	}
@@ -58,127 +68,155 @@ func (w *wireError) err() error {
 	if w == nil {
 		return nil
 	}
-	return &renewer.Error{Class: w.Class, Hint: w.Hint, Err: errors.New(w.Message)}
+	return &renewer.Error{Class: w.Class, Hint: w.Hint, Err: errors.New(w.Detail)}
 }
 
-func listQuery(f renewer.ListFilter) url.Values {
-	q := url.Values{}
-	set(q, "host", f.Host)
-	set(q, "issuer", f.Issuer)
-	set(q, "status", string(f.Status))
-	if f.ExpiringWithin != 0 {
-		q.Set("expiring_within", f.ExpiringWithin.String())
-	}
-	return q
-}
-
-func eventQuery(f renewer.EventFilter) url.Values {
-	q := url.Values{}
-	set(q, "certificate", f.Certificate)
-	if f.Before != 0 {
-		q.Set("before", strconv.FormatUint(f.Before, 10))
-	}
-	if f.After != 0 {
-		q.Set("after", strconv.FormatUint(f.After, 10))
-	}
-	if f.Limit != 0 {
-		q.Set("limit", strconv.Itoa(f.Limit))
-	}
-	if !f.Since.IsZero() {
-		q.Set("since", f.Since.Format(time.RFC3339Nano))
-	}
-	if len(f.Rollouts) > 0 {
-		q["rollout"] = f.Rollouts
-	}
-	return q
-}
-
-func set(q url.Values, key, value string) {
-	if value != "" {
-		q.Set(key, value)
+// fields calls f for each field of a request, by its JSON name.
+func fields(req reflect.Value, f func(name string, v reflect.Value)) {
+	for i := range req.NumField() {
+		name, _, _ := strings.Cut(req.Type().Field(i).Tag.Get("json"), ",")
+		f(name, req.Field(i))
 	}
 }
 
-// query reads parameters and keeps the first fault; done reports it, and any
-// parameter that nobody asked for.
-type query struct {
-	values url.Values
-	fault  error
-}
+// inPath reports whether a field of a request is a part of its path.
+func (r *route) inPath(name string) bool { return strings.Contains(r.path, "{"+name+"}") }
 
-func (q *query) text(key string) string {
-	v := q.values.Get(key)
-	delete(q.values, key)
-	return v
-}
-
-func (q *query) all(key string) []string {
-	v := q.values[key]
-	delete(q.values, key)
-	return v
-}
-
-func parsed[T any](q *query, key string, parse func(string) (T, error)) T {
-	var zero T
-	text := q.text(key)
-	if text == "" {
-		return zero
+// target is the path and query of a request.
+func (r *route) target(req any) string {
+	path, query := Prefix+r.path, url.Values{}
+	fields(reflect.ValueOf(req), func(name string, v reflect.Value) {
+		if r.inPath(name) {
+			path = strings.Replace(path, "{"+name+"}", url.PathEscape(v.String()), 1)
+		} else if texts := texts(v); len(texts) > 0 && !r.acting() {
+			query[name] = texts
+		}
+	})
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
-	v, err := parse(text)
-	if err != nil && q.fault == nil {
-		q.fault = errors.New("bad value of " + key + ": " + strconv.Quote(text))
-	}
-	return v
+	return path
 }
 
-func (q *query) done() error {
-	for key := range q.values {
-		if q.fault == nil {
-			q.fault = errors.New("unknown parameter " + strconv.Quote(key))
+// request reads a request: fields of its path, and the parameters of a GET or else
+// the body. A parameter that is unknown is an error.
+func request[Req any](w http.ResponseWriter, r *http.Request) (req Req, err error) {
+	query := url.Values{}
+	if r.Method == http.MethodPost {
+		if err := body(w, r, &req); err != nil {
+			return req, err
+		}
+	} else if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return req, requestError{fmt.Errorf("read the parameters: %w", err)}
+	}
+	fields(reflect.ValueOf(&req).Elem(), func(name string, v reflect.Value) {
+		if text := r.PathValue(name); text != "" {
+			v.SetString(text)
+			return
+		}
+		given, ok := query[name]
+		delete(query, name)
+		if !ok || err != nil {
+			return
+		}
+		if e := parse(v, given); e != nil {
+			err = requestError{fmt.Errorf("parameter %s is %q; expected %w", name, strings.Join(given, ","), e)}
+		}
+	})
+	for name := range query {
+		if err == nil {
+			err = requestError{fmt.Errorf("unknown parameter %q", name)}
 		}
 	}
-	return q.fault
+	return req, err
 }
 
-func parseListFilter(v url.Values) (renewer.ListFilter, error) {
-	q := &query{values: v}
-	f := renewer.ListFilter{
-		Host: q.text("host"), Issuer: q.text("issuer"), Status: renewer.Status(q.text("status")),
-		ExpiringWithin: parsed(q, "expiring_within", time.ParseDuration),
+// texts is a value as it stands in a URL; none for a zero value.
+func texts(v reflect.Value) []string {
+	if v.IsZero() {
+		return nil
 	}
-	return f, q.done()
-}
-
-func parseEventFilter(v url.Values) (renewer.EventFilter, error) {
-	q := &query{values: v}
-	f := renewer.EventFilter{
-		Certificate: q.text("certificate"), Rollouts: q.all("rollout"),
-		After:  parsed(q, "after", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }),
-		Before: parsed(q, "before", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }),
-		Limit:  parsed(q, "limit", strconv.Atoi),
-		Since:  parsed(q, "since", func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }),
+	switch x := v.Interface().(type) {
+	case []string:
+		return x
+	case time.Time:
+		return []string{x.Format(time.RFC3339Nano)}
+	default:
+		return []string{fmt.Sprint(x)}
 	}
-	return f, q.done()
 }
 
-func forecastQuery(r forecast.Request) url.Values {
-	q := url.Values{"for": {r.For.String()}}
-	for _, o := range r.Outages {
-		q.Add("outage", o.Of+"="+o.For.String())
+// parse reads what texts writes, and what is easier to type. The error is what was
+// expected.
+func parse(v reflect.Value, given []string) (err error) {
+	text, what := given[0], "a number"
+	if len(given) > 1 && v.Kind() != reflect.Slice {
+		return errors.New("one value")
 	}
-	return q
+	switch into := v.Addr().Interface().(type) {
+	case *[]string:
+		*into = given
+	case *bool:
+		*into, what = true, "true or false"
+		if text != "" {
+			*into, err = strconv.ParseBool(text)
+		}
+	case *time.Time:
+		what = "a time such as 2026-11-22T05:00:00Z, or how long ago, such as 24h or 7d"
+		ago, notAgo := parseDuration(text)
+		if *into = time.Now().Add(-ago); notAgo != nil {
+			*into, err = time.Parse(time.RFC3339Nano, text)
+		}
+	case *time.Duration:
+		what = "a duration such as 90s, 72h, 30d or 2w"
+		*into, err = parseDuration(text)
+	case *int:
+		*into, err = strconv.Atoi(text)
+	case *uint64:
+		*into, err = strconv.ParseUint(text, 10, 64)
+	default:
+		v.SetString(text)
+	}
+	if err != nil {
+		return errors.New(what)
+	}
+	return nil
 }
 
-func parseForecast(v url.Values) (r forecast.Request, err error) {
-	q := &query{values: v}
-	r.For = parsed(q, "for", time.ParseDuration)
-	for _, text := range q.all("outage") {
+// foretold is a request of a forecast as it stands in a URL.
+type foretold struct {
+	For     time.Duration `json:"for,omitempty"`    // how far ahead; default: a year
+	Outages []string      `json:"outage,omitempty"` // an issuer or host that is away from now on, such as corp-vault=7d; repeatable
+}
+
+func (f foretold) request() (forecast.Request, error) {
+	r := forecast.Request{For: cmp.Or(f.For, 365*24*time.Hour)}
+	for _, text := range f.Outages {
 		of, long, _ := strings.Cut(text, "=")
-		d, err := time.ParseDuration(long)
+		d, err := parseDuration(long)
 		if err != nil {
-			return r, fmt.Errorf("outage %s: %w", text, err)
+			return r, requestError{fmt.Errorf("parameter outage is %q; expected an issuer or a host and how long it is away, such as corp-vault=7d", text)}
 		}
 		r.Outages = append(r.Outages, forecast.Outage{Of: of, For: d})
 	}
-	return r, q.done()
+	return r, nil
+}
+
+// parseDuration reads a duration of Go, or days, weeks or years.
+func parseDuration(text string) (time.Duration, error) {
+	const most = 36500 // days
+	for suffix, days := range map[string]int{"d": 1, "w": 7, "y": 365} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			n, err := strconv.ParseUint(number, 10, 16)
+			if int(n)*days > most {
+				err = strconv.ErrRange
+			}
+			return time.Duration(n) * time.Duration(days) * 24 * time.Hour, err
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if d <= 0 && err == nil {
+		err = strconv.ErrRange
+	}
+	return d, err
 }

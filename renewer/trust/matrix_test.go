@@ -218,7 +218,7 @@ func TestAForeignRootIsHeldByWhoNeedsItAlone(t *testing.T) {
 		others []Node
 		want   string
 	}{
-		"missing":                          {nil, ""},
+		"missing":                         {nil, ""},
 		"a client under it":               {[]Node{client("c", leaf("a", "F"), "A")}, "[c@h-c]"},
 		"a client that has another too":   {[]Node{client("c", leaf("a", "A", "F"), "A")}, ""},
 		"a client that expired":           {[]Node{client("c", issuedUntil(leaf("a", "F"), t0), "A")}, ""},

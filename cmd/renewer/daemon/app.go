@@ -66,7 +66,9 @@ type App struct {
 	notifier  *notify.Notifier
 	rotations *rotations
 
+	previewing sync.Mutex           // one plan of another fleet file at a time
 	suggesting sync.Mutex           // of suggested
+	playing    chan struct{}        // held while a forecast is played
 	suggested  map[string]time.Time // when issuers want to be asked again about a certificate
 
 	started time.Time
@@ -93,7 +95,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 			err = errors.Join(err, closeInventory())
 		}
 	}()
-	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), suggested: map[string]time.Time{}, stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
+	a := &App{opts: o, inv: inv, closeInventory: closeInventory, store: inv, started: time.Now(), playing: make(chan struct{}, 1), suggested: map[string]time.Time{}, stopped: make(chan error, 1), keys: lazyKeys{fleet: fleet, store: inv}}
 	if err = a.identify(fleet.StateDir); err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func open(ctx context.Context, fleet *configs.Fleet, o Options) (_ *App, err err
 	}
 	a.parts.Store(p)
 	a.file.Store(fileNow(fleet.Path))
-	a.notifier = notify.New(notify.Config{Store: inv, Sent: o.notified, Log: o.log(), Pace: o.pace})
+	a.notifier = notify.New(notify.Config{Store: inv, Facts: a.facts, Sent: o.notified, Log: o.log(), Pace: o.pace})
 	a.notifier.Know(a.channels(fleet))
 	a.eng = engine.New(engine.Config{
 		Store: a.store, Keys: &a.keys, Prober: probes.New(), Log: o.log(), Observer: &observer{cmp.Or[engine.Observer](o.observer, engine.Silent{}), &a.health},

@@ -97,7 +97,7 @@ func TestRunOncePlacesAndProves(t *testing.T) {
 	if row := a.row(t, "web"); row.Status != renewer.StatusPending {
 		t.Fatalf("before: %+v", row)
 	}
-	steps, err := a.Plan(context.Background())
+	steps, err := a.planned(context.Background())
 	must(t, err)
 	if len(steps) != 3 || steps[0].Action != "issue" {
 		t.Fatalf("plan %+v", steps)
@@ -116,7 +116,7 @@ func TestRunOncePlacesAndProves(t *testing.T) {
 	if target != filepath.Join(".renewer", "web", "current", "tls.crt") {
 		t.Errorf("the live name leads to %s", target)
 	}
-	if steps, err = a.Plan(context.Background()); err != nil || len(steps) != 0 {
+	if steps, err = a.planned(context.Background()); err != nil || len(steps) != 0 {
 		t.Errorf("plan afterwards %+v, %v", steps, err)
 	}
 }

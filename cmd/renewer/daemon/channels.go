@@ -3,10 +3,16 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"renewer/configs"
 	"renewer/internal/atomicfile"
@@ -49,7 +55,7 @@ func (a *App) channels(fleet *configs.Fleet) []notify.Channel {
 		if c.Template != "" {
 			t, err := readTemplate(c.Template)
 			if err != nil {
-				a.opts.log().Error("the default template is used", "channel", c.Name, "error", err)
+				a.opts.log().Error("the template cannot be used; the default is used", "channel", c.Name, "error", err)
 			} else {
 				ch.Template = t
 			}
@@ -57,6 +63,59 @@ func (a *App) channels(fleet *configs.Fleet) []notify.Channel {
 		out = append(out, ch)
 	}
 	return out
+}
+
+// facts is what messages say beside the log, as of now.
+func (a *App) facts() notify.Facts {
+	fleet := a.parts.Load().fleet
+	certificates, issuers, now := map[string]renewer.Row{}, map[string]renewer.Row{}, time.Now()
+	err := a.inv.Rows(time.Time{}, func(r renewer.Row) bool {
+		certificates[r.Name] = r.At(now)
+		if _, known := issuers[r.Issuer]; !known && !r.NotAfter.IsZero() { // the soonest comes first
+			issuers[r.Issuer] = r
+		}
+		return true
+	})
+	if err != nil {
+		a.opts.log().Error("read when certificates expire, for a message", "error", err)
+	}
+	return notify.Facts{Fleet: fleetName(fleet), Page: PageOf(fleet), Row: func(certificate, issuer string) (r renewer.Row, ok bool) {
+		if r, ok = certificates[certificate]; issuer != "" {
+			r, ok = issuers[issuer]
+		}
+		return r, ok
+	}}
+}
+
+// CheckChannels looks whether the channels of a fleet file could send, and with reach
+// connects to where their messages go. A file or a program that is not here is a warning
+// only unless reach is set: the fleet file may be checked on another machine.
+func CheckChannels(ctx context.Context, fleet *configs.Fleet, reach bool) []renewer.Finding {
+	a := &App{} // of which channels takes the options alone
+	found := make([][]renewer.Finding, len(fleet.Channels))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i, ch := range a.channels(fleet) {
+		g.Go(func() error {
+			err := ch.Check(ctx, reach)
+			if c := fleet.Channels[i]; err == nil && c.Template != "" {
+				if _, err = readTemplate(c.Template); err != nil {
+					err = fmt.Errorf("channel %s: %w", ch.Name, err)
+				}
+			}
+			if err != nil {
+				level := renewer.FindingFail
+				unreadable := errors.Is(err, fs.ErrPermission) && ch.Type != "exec"
+				if elsewhere := errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound) || unreadable; elsewhere && !reach {
+					level = renewer.FindingWarn
+				}
+				found[i] = []renewer.Finding{{Check: "channel", Level: level, Text: err.Error(), Fix: renewer.Hint(err)}}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // none returns an error
+	return slices.Concat(found...)
 }
 
 func readTemplate(file string) (notify.Template, error) {
@@ -85,6 +144,12 @@ func self() string {
 
 // NotifyTest implements server.Service.
 func (a *App) NotifyTest(ctx context.Context, channel string) error {
+	if fleet := a.parts.Load().fleet; !slices.Contains(channelNames(fleet), channel) {
+		return none(fleet, "channel", channel, channelNames(fleet))
+	}
+	if err := a.requested(ctx, renewer.Event{Message: "test message through channel " + channel}); err != nil {
+		return err
+	}
 	return a.notifier.Test(ctx, channel)
 }
 

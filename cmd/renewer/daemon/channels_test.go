@@ -44,7 +44,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// said lists what was told, in order.
+// said lists what arrived, in order.
 func (r *receiver) said() (out []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,14 +52,14 @@ func (r *receiver) said() (out []string) {
 		for _, x := range m.Open {
 			out = append(out, "open "+string(x.Kind)+" "+x.Certificate+x.Issuer)
 		}
-		for _, x := range m.Resolved {
+		for _, x := range slices.Concat(m.Resolved, m.Notices) { // a notice came and went between two messages
 			out = append(out, "over "+string(x.Kind)+" "+x.Certificate+x.Issuer)
 		}
 	}
 	return out
 }
 
-// hears waits until all of that was told.
+// hears waits until all of that arrived.
 func (r *receiver) hears(t *testing.T, want ...string) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -114,8 +114,8 @@ func TestAnOrderThatFailedIsTriedWhenItsIssuerWorksAgain(t *testing.T) {
 }
 
 // The daemon, an issuer whose key is taken away, a certificate that is replaced
-// by hand, and a reload meanwhile: each is told, and each is told to be over.
-func TestTheDaemonTellsOfProblemAndOfItsEnd(t *testing.T) {
+// by hand, and a reload meanwhile: each is opened, and each is resolved.
+func TestDaemonSendsProblemsAndTheirEnd(t *testing.T) {
 	t.Parallel()
 	hook := newReceiver(t)
 	h := newHouse(t, "")
@@ -176,8 +176,8 @@ notify:
 	}
 }
 
-// A pass without a daemon tells at its end; what is over before it does is told too.
-func TestAPassWithoutADaemonTells(t *testing.T) {
+// A pass without a daemon sends messages at its end.
+func TestPassWithoutDaemonSendsMessages(t *testing.T) {
 	t.Parallel()
 	hook := newReceiver(t)
 	h := newHouse(t, "")
@@ -235,7 +235,7 @@ func (h *house) reach(t *testing.T) server.Service {
 	var c *server.Client
 	until(t, func() (ok bool) {
 		var err error
-		c, err = server.Dial(filepath.Join(h.dir, "state", "renewer.sock"))
+		c, err = server.Dial(filepath.Join(h.dir, "state", "renewer.sock"), nil)
 		return err == nil
 	})
 	return c

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"time"
 
 	"renewer/renewer"
 	"renewer/renewer/hosts"
@@ -48,9 +49,13 @@ func (h *health) met(host string, err error) {
 	if !ok || errors.Is(renewer.Local(err), renewer.ErrLocal) {
 		return // not asked yet, or no longer in the fleet file
 	}
+	was := st.Up
 	st.Up, st.Error, st.Hint = true, "", ""
 	if errors.Is(err, renewer.ErrUnreachable) {
 		st.Up, st.Error, st.Hint = false, err.Error(), renewer.Hint(err)
+	}
+	if st.Up != was {
+		st.Since = time.Now().UTC()
 	}
 	h.hosts[host] = st
 }

@@ -22,12 +22,18 @@ func (a *App) Forecast(ctx context.Context, r forecast.Request) (forecast.Foreca
 			return forecast.Forecast{}, unknown(fmt.Errorf("%s has no issuer and no host %q", fleet.Path, o.Of))
 		}
 	}
+	select { // one at a time: it may take seconds of a processor
+	case a.playing <- struct{}{}:
+		defer func() { <-a.playing }()
+	case <-ctx.Done():
+		return forecast.Forecast{}, ctx.Err()
+	}
 	f, err := a.ahead(ctx)
 	if err != nil {
 		return forecast.Forecast{}, err
 	}
 	now := time.Now().UTC()
-	return forecast.Play(f, now, now.Add(r.For), r.Outages, 0), nil
+	return forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
 }
 
 // ahead is what a forecast begins with. No issuer and no host is asked.
@@ -51,6 +57,9 @@ func (a *App) ahead(ctx context.Context) (f forecast.Fleet, err error) {
 	return f, nil
 }
 
+// nextLife is how long a CA lives that renewer makes.
+const nextLife = 10 * 365 * 24 * time.Hour
+
 // issuerAhead is what is known of an issuer without asking it.
 func issuerAhead(is configs.Issuer, issuer engine.Issuer, roots []*x509.Certificate) (out forecast.Issuer) {
 	signs := []*x509.Certificate(nil)
@@ -59,6 +68,7 @@ func issuerAhead(is configs.Issuer, issuer engine.Issuer, roots []*x509.Certific
 	}
 	if path, err := local.Certificates(localConfig(is)); is.Type == "local" && err == nil {
 		signs, roots, out.Refuses = path, nil, true
+		out.Share, out.Standby, out.Next = is.RotateAt, is.StandbyRoot, nextLife
 		if life := path[0].NotAfter.Sub(path[0].NotBefore); is.RotateAt > 0 {
 			out.RotateAt = path[0].NotBefore.Add(time.Duration(float64(life) * float64(is.RotateAt)))
 		}

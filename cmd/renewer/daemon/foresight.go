@@ -161,8 +161,10 @@ func (p *parts) doubted(ctx context.Context, placements []renewer.Placement) map
 }
 
 // foretell adds to the steps of a plan what would keep them from being done.
-func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
-	p := a.parts.Load()
+func (a *App) foretell(ctx context.Context, p *parts, steps []renewer.PlanStep) []renewer.PlanStep {
+	if steps == nil {
+		return []renewer.PlanStep{}
+	}
 	judge, without := judges(p.fleet), missing(p.fleet)
 	var restarted []renewer.Placement
 	for i, s := range steps {
@@ -192,10 +194,11 @@ func (a *App) foretell(ctx context.Context, steps []renewer.PlanStep) {
 			if d.Sure {
 				steps[i].Reason += "; it will wait: " + d.String() + " (" + d.Fix + ")"
 			} else {
-				steps[i].Reason += "; it looks odd: " + d.String()
+				steps[i].Reason += "; warning: " + d.String()
 			}
 		}
 	}
+	return steps
 }
 
 // findings are doubts as the doctor says them.

@@ -103,6 +103,12 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for name, st := range hosts {
+		if was, ok := h.hosts[name]; ok && was.Up == st.Up {
+			st.Since = was.Since
+			hosts[name] = st
+		}
+	}
 	were := h.issuers
 	h.issuers, h.hosts = issuers, hosts
 	for name, st := range issuers {
@@ -189,7 +195,7 @@ func (h *health) askDown(ctx context.Context, p *parts) {
 }
 
 func askHost(ctx context.Context, name, typ string, host engine.Host) renewer.HostStatus {
-	st := renewer.HostStatus{Name: name, Type: typ, Up: true}
+	st := renewer.HostStatus{Name: name, Type: typ, Up: true, Since: time.Now().UTC()}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	if err := host.Check(ctx); err != nil {

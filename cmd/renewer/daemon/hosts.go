@@ -27,7 +27,7 @@ import (
 func (a *App) dockerPlacement(host string) (renewer.Certificate, renewer.Placement, error) {
 	fleet := a.parts.Load().fleet
 	if _, ok := fleet.Host(host); !ok {
-		return renewer.Certificate{}, renewer.Placement{}, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, fleet.Path), "its hosts are under hosts:")
+		return renewer.Certificate{}, renewer.Placement{}, noHost(fleet, host)
 	}
 	for _, c := range fleet.Certificates {
 		if p, ok := c.Placement(host); ok && p.Probe.Kind == renewer.ProbeDocker {
@@ -123,6 +123,9 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 	if err != nil {
 		return plan, err
 	}
+	if err := a.requested(ctx, renewer.Event{Host: host, Message: said("host setup", "firewall", r.Firewall)}, c.Name); err != nil {
+		return plan, err
+	}
 	prove := func(ctx context.Context) error { return a.prove(ctx, c.Name, p) }
 	stuck, err := a.eng.Restoring(ctx, c.Name, host)
 	if err != nil {
@@ -155,7 +158,7 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 		Force: p.Guard != nil && p.Guard.Docker != nil && p.Guard.Docker.WithoutLiveRestore == renewer.GuardForce,
 	}.Apply(ctx, plan)
 	if err != nil {
-		say("everything is as it was, or as the error says", err)
+		say("setup failed", err)
 		return plan, err
 	}
 	say("the Docker daemon serves its certificate", nil)
@@ -190,9 +193,15 @@ func (a *App) prove(ctx context.Context, name string, p renewer.Placement) error
 
 // Doctor implements server.Service.
 func (a *App) Doctor(ctx context.Context, host string) ([]renewer.Finding, error) {
+	found, err := a.examine(ctx, host)
+	return renewer.Cataloged(found), err
+}
+
+// examine makes the checks of Doctor.
+func (a *App) examine(ctx context.Context, host string) ([]renewer.Finding, error) {
 	parts := a.parts.Load()
 	if _, ok := parts.fleet.Host(host); host != "" && !ok {
-		return nil, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, parts.fleet.Path), "its hosts are under hosts:")
+		return nil, noHost(parts.fleet, host)
 	}
 	found := []renewer.Finding{}
 	if host == "" {
@@ -247,8 +256,8 @@ func (p *parts) sshFindings(host string) (found []renewer.Finding) {
 	return found
 }
 
-// blockedFindings are the rollouts that only a person can go on with. The hosts
-// may be well: they have what they had before.
+// blockedFindings are the rollouts that failed, or are blocked. The hosts may be
+// well: they have what they had before.
 func (a *App) blockedFindings(names []string, host string) (found []renewer.Finding, err error) {
 	for _, name := range names {
 		rec, ok, err := a.store.Record(name)
@@ -273,7 +282,7 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 			hint += "; then "
 		}
 		found = append(found, renewer.Finding{
-			Check: "blocked", Host: host, Certificate: name, Level: renewer.FindingFail,
+			Check: "blocked", Host: host, Certificate: name, Level: renewer.FindingFail, Problem: rec.Problem(),
 			Text: "rollout " + r.ID + " is blocked: " + why, Fix: hint + "renewer renew " + name,
 		})
 	}
@@ -384,7 +393,7 @@ func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
 		if err := a.inv.Reindex(); err != nil {
 			errs = append(errs, err)
 		} else {
-			level, fix = renewer.FindingWarn, "done: the indexes were built anew"
+			level, fix = renewer.FindingWarn, "done: the indexes were rebuilt"
 		}
 	}
 	var found []renewer.Finding

@@ -266,7 +266,7 @@ func strictFixBelow(fleet *configs.Fleet, name string, path []*x509.Certificate)
 		}
 		return fix
 	}
-	return fmt.Sprintf("only %s can sign it anew: do so where that was done, with the extensions that are missing (RFC 5280: critical basicConstraints and keyUsage, subject and authority key identifier), then: "+
+	return fmt.Sprintf("only %s can reissue it: do that there, with the extensions that are missing (RFC 5280: critical basicConstraints and keyUsage, subject and authority key identifier), then: "+
 		"renewer ca import %s --as-next --cert FILE --key FILE", cmp.Or(path[faulty].Issuer.String(), "its signer"), name)
 }
 
@@ -294,7 +294,7 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		if len(roots) == 0 {
 			continue // that is said where the issuer is looked at
 		}
-		fixOfCA := "have the CA signed anew with what is missing (RFC 5280)"
+		fixOfCA := "have the CA reissued with what is missing (RFC 5280)"
 		faults := placed[is.Name]
 		if is.Type == "local" {
 			fixOfCA = StrictFix(fleet, is)
@@ -318,7 +318,7 @@ func (a *App) strictFindings(ctx context.Context) (found []renewer.Finding) {
 		for _, fault := range slices.Compact(faults) {
 			fix := strictFixElsewhere(is, fault)
 			if is.Type == "local" {
-				fix = cmp.Or(fixOfCA, "the CA has been replaced since: renewer renew --all issues the certificates anew")
+				fix = cmp.Or(fixOfCA, "the CA has been replaced since: renewer renew --all replaces the certificates")
 			}
 			warn(fix, "what issuer %s gives: %s", is.Name, fault)
 		}
@@ -335,7 +335,7 @@ func strictFixElsewhere(is configs.Issuer, fault string) string {
 	at := cmp.Or(is.Mount, is.Provisioner)
 	switch {
 	case strings.HasPrefix(fault, "of the intermediate"):
-		return strings.TrimSpace("have the intermediate signed anew by the CA above it, with what is missing, and put it in place at the "+is.Type+" issuer "+at) + "; then: renewer renew --all"
+		return strings.TrimSpace("have the intermediate reissued by the CA above it, with what is missing, and put it in place at the "+is.Type+" issuer "+at) + "; then: renewer renew --all"
 	case is.Role != "":
 		at = "role " + is.Role + " of mount " + at
 	case at != "":

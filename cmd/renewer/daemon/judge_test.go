@@ -33,7 +33,7 @@ func TestStrictFix(t *testing.T) {
 	}
 	stranger := testpki.New(t)
 	path[1] = stranger.Root
-	if got := strictFixBelow(h, "corp", path); !strings.HasPrefix(got, "only CN=renewer root-ca CA can sign it anew") || !strings.Contains(got, "renewer ca import corp --as-next --cert FILE --key FILE") {
+	if got := strictFixBelow(h, "corp", path); !strings.HasPrefix(got, "only CN=renewer root-ca CA can reissue it") || !strings.Contains(got, "renewer ca import corp --as-next --cert FILE --key FILE") {
 		t.Errorf("below another CA: %s", got)
 	}
 	for fault, want := range map[string]string{

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +100,10 @@ func (p *parts) each(ctx context.Context, of []renewer.Placement, ask func(ctx c
 func (a *App) TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error) {
 	parts := a.parts.Load()
 	if _, ok := parts.fleet.Host(host); host != "" && !ok {
-		return nil, unknown(fmt.Errorf("%s has no host %q", parts.fleet.Path, host))
+		return nil, noHost(parts.fleet, host)
+	}
+	if err := a.requested(ctx, renewer.Event{Host: host, Message: "take-over"}); err != nil {
+		return nil, err
 	}
 	dirs := directories(parts.fleet, host)
 	if host == "" {
@@ -186,7 +188,7 @@ func (p *parts) keeperFindings(ctx context.Context, dirs []renewer.Placement, kn
 // whoIs returns which renewer a fleet file is that of: by the inventory, or by the
 // daemon that has it open.
 func whoIs(ctx context.Context, fleet *configs.Fleet) (m renewer.Mark, ok bool) {
-	if d, err := server.Dial(fleet.Socket); err == nil {
+	if d, err := server.Dial(fleet.Socket, func() string { return fleet.StateDir }); err == nil {
 		st, err := d.Status(ctx)
 		return st.Keeper, err == nil && st.Keeper.Fleet != ""
 	}

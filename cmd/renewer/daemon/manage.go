@@ -70,12 +70,18 @@ func localIssuer(fleet *configs.Fleet, name string) (local.Config, error) {
 	case len(found) == 1:
 		return localConfig(found[0]), nil
 	case len(names) == 0:
-		return local.Config{}, renewer.WithHint(fmt.Errorf("%s has no local issuer", fleet.Path), "add one: issuers: {fleet-ca: {type: local}}")
+		return local.Config{}, unknown(renewer.WithHint(fmt.Errorf("%s has no local issuer", fleet.Path), "add one: issuers: {fleet-ca: {type: local}}"))
 	case name != "":
-		return local.Config{}, fmt.Errorf("%s has no local issuer %q; it has: %s", fleet.Path, name, strings.Join(names, ", "))
+		return local.Config{}, none(fleet, "local issuer", name, names)
 	default:
-		return local.Config{}, fmt.Errorf("%s has %d local issuers; name one of: %s", fleet.Path, len(found), strings.Join(names, ", "))
+		return local.Config{}, unknown(renewer.WithHint(fmt.Errorf("%s has %d local issuers", fleet.Path, len(found)), "name one of "+strings.Join(names, ", ")))
 	}
+}
+
+// LocalIssuer is the local issuer of that name, or for an empty one the only one.
+func LocalIssuer(fleet *configs.Fleet, name string) (string, error) {
+	cfg, err := localIssuer(fleet, name)
+	return cfg.Name, err
 }
 
 // CAInit makes the CA of a local issuer; an empty name means the only one.
@@ -131,7 +137,7 @@ func (a *App) CA(ctx context.Context, issuer string) (renewer.CAView, error) {
 func CAShow(fleet *configs.Fleet, issuer string) (v renewer.CAView, err error) {
 	cfg, err := localIssuer(fleet, issuer)
 	if err != nil {
-		return v, unknown(err)
+		return v, err
 	}
 	v.Issuer = cfg.Name
 	fault := func(err error) {
@@ -208,7 +214,7 @@ func CAImport(fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase
 // (empty if there was nothing). It refuses while anybody has the inventory
 // open.
 func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
-	if _, err := server.Dial(fleet.Socket); err == nil {
+	if _, err := server.Dial(fleet.Socket, func() string { return fleet.StateDir }); err == nil {
 		return "", renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
 	} else if !errors.Is(err, server.ErrNoDaemon) {
 		return "", err

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"renewer/renewer"
 )
 
 // has checks that a directory has the whole pair of a certificate, and what
@@ -77,4 +80,86 @@ func TestADirectoryThatIsMovedBackIsPlaced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An entry that says what it was called is that, although its directory is another one:
+// nothing is issued, its key is the one that it had, and the old name is in no list.
+func TestAMovedEntryIsWhatItWas(t *testing.T) {
+	t.Parallel()
+	const activated = ", activate: {command: [/bin/true]}"
+	for name, x := range map[string]struct{ was, is, full, old string }{
+		"one for one":   {entry("old", "A", activated), entry("web", "B", activated+", moved: {from: old}"), "web", "old"},
+		"per host":      {entry("old", "A", ", per_host: true"), entry("web", "B", ", per_host: true, moved: {from: old}"), "web@here", "old@here"},
+		"to per host":   {entry("old", "A", ""), entry("web", "B", ", per_host: true, moved: {from: old}"), "web@here", "old"},
+		"of per host":   {entry("old", "A", ", per_host: true"), entry("web", "B", ", moved: {from: old@here}"), "web", "old@here"},
+		"after it left": {entry("old", "A", ""), entry("web", "B", ", moved: {from: old}"), "web", "old"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			same := strings.NewReplacer()
+			if strings.Contains(x.was+x.is, "per_host") { // else the common name is that of the entry
+				same = strings.NewReplacer("common_name: old", "common_name: web")
+			}
+			h := newHouse(t, same.Replace(x.was))
+			h.pass()
+			serial := h.row(x.old).Serial
+			if name == "after it left" {
+				h.write("")
+				h.pass()
+			}
+			h.write(same.Replace(x.is))
+			h.command(func(a *App) {
+				steps, err := a.planned(context.Background())
+				must(t, err)
+				if len(steps) < 2 || steps[0].Action != "move" || steps[0].Changes[0].Before != x.old || actions(steps)["issue"]+actions(steps)["forget"] > 0 || actions(steps)["push"] != 1 {
+					t.Errorf("plan: %+v", steps)
+				}
+			})
+			for range 2 { // the second pass finds the move done
+				h.pass()
+				row := h.row(x.full)
+				if row.Serial != serial || row.Generation != 1 || row.Status != renewer.StatusValid {
+					t.Errorf("%+v, want serial %s", row, serial)
+				}
+				if left := h.row(x.old); left.Name != "" {
+					t.Errorf("the old name is listed: %+v", left)
+				}
+			}
+			h.command(func(a *App) {
+				if steps, err := a.planned(context.Background()); err != nil || len(steps) > 0 {
+					t.Errorf("after it was taken over: %+v, %v", steps, err)
+				}
+			})
+			h.renew(x.full)
+			if row := h.row(x.full); row.CommonName != "web" || row.Generation != 2 {
+				t.Errorf("renewed: %+v", row)
+			}
+			must(t, h.rollback(x.full)) // its key lies under the old name, in the old directory
+			if row := h.row(x.full); row.Generation != 1 || row.Serial != serial {
+				t.Errorf("rolled back to %+v", row)
+			}
+		})
+	}
+}
+
+func actions(steps []renewer.PlanStep) map[string]int {
+	n := map[string]int{}
+	for _, s := range steps {
+		n[s.Action]++
+	}
+	return n
+}
+
+// row is the row of a certificate in the list; empty if there is none.
+func (h *house) row(name string) (row renewer.Row) {
+	h.t.Helper()
+	h.command(func(a *App) {
+		must(h.t, a.List(context.Background(), renewer.ListFilter{}, func(r renewer.Row) error {
+			if r.Name == name {
+				row = r
+			}
+			return nil
+		}))
+	})
+	return row
 }

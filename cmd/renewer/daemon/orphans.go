@@ -42,8 +42,8 @@ func (a *App) orphans() ([]renewer.Row, error) {
 	return rows, nil
 }
 
-// leaving is the row of a certificate that is not in the fleet file any more and
-// that no pass has taken out of the lists yet; ok is false where nothing of it is
+// leaving is the row of a certificate that is no longer in the fleet file and
+// that no pass has recorded as orphaned yet; ok is false where nothing of it is
 // in place.
 func (a *App) leaving(name string) (row renewer.Row, ok bool, err error) {
 	rec, found, err := a.store.Record(name)
@@ -153,7 +153,7 @@ func (a *App) orphan(name string) (d renewer.Detail, ok bool, err error) {
 		c.Usages, c.Profile = shown.Usages, shown.Request.Profile
 	}
 	d, err = renewer.NewDetail(c, renewer.Record{Name: name, Current: row.Generation}, shown, gens, nil, time.Now())
-	d.Row, d.Hint = row, "it left the fleet file; renewer forget "+name+" lets go of it"
+	d.Row, d.Hint = row, "left the fleet file; to stop listing it: renewer forget "+name
 	for _, h := range row.Hosts {
 		d.Placements = append(d.Placements, renewer.PlacementView{HostRow: h})
 	}

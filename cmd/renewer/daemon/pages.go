@@ -5,28 +5,93 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"renewer/configs"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 	"renewer/renewer/server"
 	"renewer/renewer/server/page"
 )
 
-// mostRollouts is how many of the rollouts under way the status page shows.
-const mostRollouts = 20
+// The status page shows the rollouts under way of so many entries of the fleet
+// file, and reads so many of each; it counts the others by their certificates.
+const (
+	mostEntries  = 20
+	mostRollouts = 10
+)
+
+// ofEntries returns the names of certificates to look at: few of many entries
+// rather than all of one.
+func ofEntries(names []string) (out []string) {
+	count := map[string]int{}
+	for _, name := range names {
+		entry, _, _ := strings.Cut(name, "@")
+		if count[entry] == 0 && len(count) == mostEntries {
+			continue
+		}
+		if count[entry]++; count[entry] <= mostRollouts {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // pages is what the status page shows of an App.
 type pages struct {
 	*App
 	matrix *atomic.Pointer[renewer.Trust] // as it was last shown
+	ahead  *outlook
 }
 
-func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}} }
+// outlook is the forecast that was last played.
+type outlook struct {
+	playing sync.Mutex
+	tried   time.Time // under playing
+	last    atomic.Pointer[forecast.Forecast]
+}
+
+// The forecast on the page may be so old. Where the loop is at work on a whole fleet
+// there is none for now, and pages do not wait for it again soon.
+const (
+	playEvery  = 10 * time.Minute
+	playWithin = 200 * time.Millisecond
+	playAgain  = time.Minute
+)
+
+func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}, &outlook{}} }
+
+// Forecast implements page.Source. One reader waits for it to be played, and others
+// get the one before meanwhile.
+func (p pages) Forecast(ctx context.Context) (forecast.Forecast, error) {
+	last := p.ahead.last.Load()
+	if last == nil {
+		last = &forecast.Forecast{}
+	}
+	if time.Since(last.From) < playEvery || !p.ahead.playing.TryLock() {
+		return *last, nil
+	}
+	defer p.ahead.playing.Unlock()
+	if time.Since(p.ahead.tried) < playAgain {
+		return *last, nil
+	}
+	p.ahead.tried = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, playWithin)
+	defer cancel()
+	f, err := p.App.Forecast(ctx, forecast.Request{For: page.Ahead})
+	if err != nil {
+		return *last, nil // the page is shown without it
+	}
+	p.ahead.last.Store(&f)
+	return f, nil
+}
 
 // matrixWithin is how long a page waits for the matrix before it shows that of
 // before: the loop may be at work on a whole fleet.
@@ -60,7 +125,7 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 		return st, err
 	}
 	waiting := p.eng.Standing().Waiting
-	for _, name := range names[:min(len(names), mostRollouts)] {
+	for _, name := range ofEntries(names) {
 		v, err := p.rollout(name, waiting)
 		if err != nil {
 			return st, err
@@ -74,10 +139,15 @@ func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 
 // Show implements page.Source.
 func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error) {
-	if _, ok := p.parts.Load().fleet.Certificate(name); !ok {
-		return p.orphan(name)
+	return p.detail(ctx, name, p.eng.Standing().Waiting)
+}
+
+// detail returns one certificate by its full name, also one that left the fleet file.
+func (a *App) detail(ctx context.Context, name string, waiting map[string]renewer.Waits) (d renewer.Detail, ok bool, err error) {
+	if !a.stays(name) {
+		return a.orphan(name)
 	}
-	d, err = p.show(ctx, name, p.eng.Standing().Waiting)
+	d, err = a.show(ctx, name, waiting)
 	return d, err == nil, err
 }
 
@@ -85,15 +155,11 @@ func (p pages) Show(ctx context.Context, name string) (d renewer.Detail, ok bool
 // certificates.
 func (a *App) system() (renewer.SystemStatus, error) {
 	p := a.parts.Load()
-	st := renewer.SystemStatus{Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
-	if d := a.daemon.Load(); d != nil {
-		st.Daemon = *d
-		now := a.eng.Standing()
-		st.Daemon.LastCheck, st.Daemon.LastProbe, st.Daemon.NextDue = now.LastCheck, now.LastProbe, now.NextDue
+	st := renewer.SystemStatus{Daemon: a.daemonStatus(), Keeper: a.me(), Rollouts: []renewer.RolloutView{}, Problems: []renewer.Problem{}, Counts: map[renewer.Status]int{}}
+	if st.Daemon.Running {
 		st.Daemon.NextCheck = p.fleet.Schedule.Check.Next(time.Now().UTC())
-		st.Daemon.Page = pageOf(p.fleet)
+		st.Daemon.Page = PageOf(p.fleet)
 	}
-	st.Daemon.Version, st.Daemon.FleetFile, st.Daemon.Fleet = a.opts.Version, p.fleet.Path, fleetName(p.fleet)
 	st.Issuers = a.issuerStatuses()
 	_, st.Hosts = a.health.all()
 	var err error
@@ -105,19 +171,30 @@ func (a *App) system() (renewer.SystemStatus, error) {
 // file, or else of this host.
 func fleetName(fleet *configs.Fleet) string { return cmp.Or(fleet.Name, hostName()) }
 
-// hostName is the name of this machine, without its domain.
+// hostName is the name of this machine.
 func hostName() string {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		return "localhost"
 	}
-	name, _, _ = strings.Cut(name, ".")
 	return name
 }
 
-// pageOf is where the status page can be reached: at external_url, or else at the address
+// daemonStatus is what is known of the daemon without asking anybody.
+func (a *App) daemonStatus() (st renewer.DaemonStatus) {
+	fleet := a.parts.Load().fleet
+	if d := a.daemon.Load(); d != nil {
+		st = *d
+		now := a.eng.Standing()
+		st.LastCheck, st.LastProbe, st.NextDue, st.CheckWithin = now.LastCheck, now.LastProbe, now.NextDue, checkWithin(fleet)
+	}
+	st.Version, st.FleetFile, st.Fleet = a.opts.Version, fleet.Path, fleetName(fleet)
+	return st
+}
+
+// PageOf is where the status page can be reached: at external_url, or else at the address
 // that it listens on, by this machine's name where that is every address. Empty: nowhere.
-func pageOf(fleet *configs.Fleet) string {
+func PageOf(fleet *configs.Fleet) string {
 	if fleet.HTTP.ExternalURL != "" {
 		return fleet.HTTP.ExternalURL
 	}
@@ -143,6 +220,15 @@ func CheckPort(fleet *configs.Fleet) error {
 	return port(fleet).Check()
 }
 
+// port is what takes effect at a start. Links lead to the page under a name that it
+// then has to answer.
 func port(fleet *configs.Fleet) server.Port {
-	return server.Port{Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated}
+	p := server.Port{
+		Listen: fleet.HTTP.Listen, WebConfig: fleet.HTTP.WebConfig, AllowUnauthenticated: fleet.HTTP.AllowUnauthenticated,
+		AllowedHosts: slices.Clone(fleet.HTTP.AllowedHosts),
+	}
+	if u, err := url.Parse(PageOf(fleet)); err == nil && u.Host != "" {
+		p.AllowedHosts = append(p.AllowedHosts, u.Host)
+	}
+	return p
 }

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 	row := a.row(t, "web")
 	for path, want := range map[string][]string{
 		"/": {
-			"/certificates/web", "Rollouts in progress", "/certificates/later", "/hosts/here", ">ca</a>", "1 of 2 certificates valid and proven",
+			"/certificates/web", `aria-label="The next 8 weeks: `, "Rollouts in progress", "/certificates/later", "/hosts/here", ">ca</a>", "1 of 2 certificates valid and proven",
 		},
 		"/certificates/web":   {"web.example.com", row.Serial[:8], row.Fingerprint[:8], "serverAuth", "digitalSignature", "ecdsa-p256", "tls.crt", "as issued", "rollout done"},
 		"/certificates/later": {"Rollout in progress", "because never issued", "staged"},
@@ -69,7 +71,7 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 		must(t, err)
 		must(t, resp.Body.Close())
 		for _, w := range want {
-			if !strings.Contains(string(body), w) {
+			if !strings.Contains(strings.ReplaceAll(string(body), "<wbr>", ""), w) {
 				t.Errorf("%s (%d): %q is missing in\n%s", path, resp.StatusCode, w, body)
 			}
 		}
@@ -83,32 +85,45 @@ func TestStatusPageShowsWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestRolloutsOfManyEntriesAreShown(t *testing.T) {
+	var names []string
+	for entry := range 30 {
+		for host := range 15 {
+			names = append(names, fmt.Sprintf("e%02d@h%02d", entry, host))
+		}
+	}
+	got := ofEntries(names)
+	if len(got) != mostEntries*mostRollouts || got[0] != "e00@h00" || got[len(got)-1] != "e19@h09" {
+		t.Errorf("%d: %v", len(got), got)
+	}
+}
+
 func TestFleetNameAndPageURL(t *testing.T) {
 	t.Parallel()
 	host := hostName()
-	if host == "" || strings.Contains(host, ".") {
-		t.Errorf("the host's name is %q", host)
-	}
 	for listen, want := range map[string]string{
 		"127.0.0.1:9925": "http://127.0.0.1:9925", "10.0.0.1:80": "http://10.0.0.1:80", "[::1]:9925": "http://[::1]:9925",
 		"0.0.0.0:9925": "http://" + host + ":9925", "[::]:9925": "http://" + host + ":9925", ":9925": "http://" + host + ":9925", "": "",
 	} {
 		f := &configs.Fleet{}
 		f.HTTP.Listen = listen
-		if got := pageOf(f); got != want {
+		if got := PageOf(f); got != want {
 			t.Errorf("listen %q: the page is at %q, want %q", listen, got, want)
 		}
 	}
 	f := &configs.Fleet{}
 	f.HTTP.Listen, f.HTTP.WebConfig = "10.0.0.1:9925", "/etc/renewer/web.yaml"
-	if got := pageOf(f); got != "https://10.0.0.1:9925" {
+	if got := PageOf(f); got != "https://10.0.0.1:9925" {
 		t.Error(got)
 	}
 	if got := fleetName(f); got != host {
 		t.Errorf("a fleet without a name is called %q", got)
 	}
 	f.Name, f.HTTP.ExternalURL = "prod", "https://renewer.example.com"
-	if pageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
-		t.Error(pageOf(f), fleetName(f))
+	if got := port(f).AllowedHosts; !slices.Contains(got, "renewer.example.com") {
+		t.Errorf("links lead to a page that is refused: %q", got)
+	}
+	if PageOf(f) != "https://renewer.example.com" || fleetName(f) != "prod" {
+		t.Error(PageOf(f), fleetName(f))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"renewer/configs"
 	"renewer/renewer"
 	"renewer/renewer/pki"
 )
@@ -27,7 +28,7 @@ func (a *App) List(_ context.Context, f renewer.ListFilter, yield func(renewer.R
 func (a *App) knows(f renewer.ListFilter) error {
 	fleet := a.parts.Load().fleet
 	if f.Host != "" && !a.hasHost(f.Host) {
-		return unknown(fmt.Errorf("%s has no host %q", fleet.Path, f.Host))
+		return noHost(fleet, f.Host)
 	}
 	if _, ok := fleet.Issuer(f.Issuer); f.Issuer == "" || ok {
 		return nil
@@ -40,7 +41,7 @@ func (a *App) knows(f renewer.ListFilter) error {
 	if err != nil || signed {
 		return err
 	}
-	return unknown(fmt.Errorf("%s has no issuer %q", fleet.Path, f.Issuer))
+	return noIssuer(fleet, f.Issuer)
 }
 
 // unknown marks an error about a name that does not exist; nil stays nil.
@@ -49,6 +50,20 @@ func unknown(err error) error {
 		return nil
 	}
 	return &renewer.Error{Class: renewer.ClassUnknown, Err: err}
+}
+
+// noHost and noIssuer say that the fleet file has none of that name, and which is the
+// nearest.
+func noHost(fleet *configs.Fleet, name string) error {
+	return none(fleet, "host", name, fleet.HostNames())
+}
+
+func noIssuer(fleet *configs.Fleet, name string) error {
+	return none(fleet, "issuer", name, names(fleet.Issuers))
+}
+
+func none(fleet *configs.Fleet, kind, name string, valid []string) error {
+	return unknown(renewer.WithHint(fmt.Errorf("%s has no %s %q", fleet.Path, kind, name), configs.Suggest(name, valid)))
 }
 
 // pick returns the full names that names stand for.
@@ -61,14 +76,16 @@ func (a *App) pick(names ...string) ([]string, error) {
 // the certificates in the fleet file, as Store.Rows gives them, and without a
 // limit also those that the inventory does not have yet.
 func (a *App) rows(until time.Time, yield func(renewer.Row) bool) error {
-	fleet, more := a.parts.Load().fleet, true
+	fleet, more, waiting := a.parts.Load().fleet, true, a.eng.Standing().Waiting
 	listed, missing := make([]bool, len(fleet.Certificates)), len(fleet.Certificates)
 	var failed error
 	err := a.store.Rows(until, func(row renewer.Row) bool {
 		if i, ok := fleet.Index(row.Name); ok {
 			listed[i] = true
 			missing--
-			row.Need = fleet.RolloutTime(&fleet.Certificates[i])
+			if row.Status == renewer.StatusRenewing {
+				row.Gate = waiting[row.Name].Gate()
+			}
 			more = yield(row)
 		} else if left, ok, err := a.leaving(row.Name); err != nil {
 			failed, more = err, false
@@ -165,8 +182,7 @@ func (a *App) show(ctx context.Context, name string, waiting map[string]renewer.
 	}
 	now := time.Now()
 	d, err := renewer.NewDetail(k.cert, k.rec, shown, gens, waiting[name], now)
-	d.Need = a.parts.Load().fleet.RolloutTime(&k.cert)
-	if tolerates, ok := d.Tolerance(now); ok {
+	if tolerates, ok := d.Tolerance(a.parts.Load().fleet.RolloutTime(k.cert), now); ok {
 		seconds := tolerates.Truncate(time.Second).Seconds()
 		d.Tolerates = &seconds
 	}
@@ -227,16 +243,16 @@ func (a *App) Status(ctx context.Context) (renewer.SystemStatus, error) {
 	}
 	var certificates []renewer.Problem
 	for _, row := range append(worst[renewer.SeverityCritical], worst[renewer.SeverityWarning]...) {
-		d, err := a.show(ctx, row.Name, waiting)
+		d, _, err := a.detail(ctx, row.Name, waiting)
 		if err != nil {
 			return st, err
 		}
-		if d.Severity(now) != "" && len(certificates) < renewer.MostProblems { // it may be right by now
-			certificates = append(certificates, d.Problem(now))
+		if p, ok := d.Problem(now); ok && len(certificates) < renewer.MostProblems { // it may be right by now
+			certificates = append(certificates, p)
 		}
 	}
 	st.MoreProblems -= len(certificates)
-	st.Problems = renewer.Problems(st, certificates, checkWithin(a.parts.Load().fleet), now)
+	st.Problems = renewer.Problems(st, certificates, now)
 	return st, nil
 }
 

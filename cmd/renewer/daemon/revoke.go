@@ -27,6 +27,9 @@ func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func
 	if err != nil {
 		return nil, err
 	}
+	if err := a.requested(ctx, renewer.Event{Generation: r.Generation, Message: said("revocation", "reason", string(reason), "replace", r.Replace)}, names...); err != nil {
+		return nil, err
+	}
 	first := replacement{was: map[string]int{}}
 	if r.Replace {
 		if first, err = a.replaced(ctx, names, reason, progress); err != nil {
@@ -171,15 +174,15 @@ func (a *App) notes(ctx context.Context, r renewer.Revoked) []string {
 	if who, ok := peersOf[c.Profile]; ok {
 		notes = append(notes, who)
 	}
-	notes = append(notes, onlyIfTold, fmt.Sprintf("who does not look takes it until %s; what helps there: replace it, shorter lifetimes, "+
-		"and, where its key is in other hands, another CA", r.NotAfter.Format(time.RFC3339)))
+	notes = append(notes, onlyIfTold, fmt.Sprintf("peers that do not check accept it until %s; to protect them: replace it, use shorter lifetimes "+
+		"and, where the private key is compromised, another CA", r.NotAfter.Format(time.RFC3339)))
 	if len(r.ServedBy) > 0 {
 		next := "the daemon replaces it now, in its window and under its guard; renewer renew " + r.Certificate + " waits for no window"
 		if a.daemon.Load() == nil {
 			next = "renewer renew " + r.Certificate + " replaces it now, the next run does in any case"
 		}
 		if !wanted {
-			next = "it left the fleet file, so nobody replaces it"
+			next = "it is no longer in the fleet file, so it is not replaced"
 		}
 		notes = append(notes, fmt.Sprintf("%s still has it in place, and peers that look refuse it from now on: %s", strings.Join(r.ServedBy, ", "), next))
 	}
@@ -201,7 +204,7 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 			return "its CA revoked it and keeps the list: the certificate says where its CRL or OCSP is, if it has one"
 		default:
 			if _, err := a.crl(ctx, issuer, ""); err != nil {
-				return "it is recorded here, but nobody else can learn of it: " + err.Error()
+				return "it is recorded here, but on no list that peers can check: " + err.Error()
 			}
 			scheme := "http"
 			if fleet.HTTP.WebConfig != "" {

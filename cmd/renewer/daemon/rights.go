@@ -37,9 +37,9 @@ func rooted(fleet *configs.Fleet, host string) (name string, commands, limited [
 	h, ok := fleet.Host(host)
 	switch {
 	case !ok:
-		return "", nil, nil, renewer.WithHint(fmt.Errorf("host %s is not in %s", host, fleet.Path), "its hosts are under hosts:")
+		return "", nil, nil, noHost(fleet, host)
 	case !h.Sudo:
-		return "", nil, nil, renewer.WithHint(fmt.Errorf("nothing is run through sudo on host %s", host), "sudo: true of the host does, where its user is not root")
+		return "", nil, nil, renewer.WithHint(fmt.Errorf("nothing is run through sudo on host %s", host), "set sudo: true for the host; it needs none where its user is root")
 	}
 	name = h.User
 	if name == "" {

@@ -22,6 +22,10 @@ func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func
 		return renewer.RotationView{}, err
 	}
 	after, err := a.inv.LastSeq()
+	if err == nil && !r.Plan {
+		err = a.requested(ctx, renewer.Event{Issuer: is.Name, Message: said("CA rotation", "kind", r.Kind, "now", r.Now, "compromised", r.Compromised,
+			"without", r.Without, "keep", r.Keep, "cancel", r.Cancel, "destroy_old", r.DestroyOld)})
+	}
 	if err != nil {
 		return renewer.RotationView{}, err
 	}
@@ -64,14 +68,14 @@ func (a *App) rotatable(r renewer.RotateRequest) (configs.Issuer, error) {
 	is, ok := fleet.Issuer(r.Issuer)
 	switch {
 	case !ok:
-		return is, unknown(fmt.Errorf("%s has no issuer %q", fleet.Path, r.Issuer))
+		return is, noIssuer(fleet, r.Issuer)
 	case is.Type != "local":
 		return is, renewer.WithHint(fmt.Errorf("the CA of issuer %s is replaced at its server: it is of type %s", is.Name, is.Type),
 			"change it there; renewer adds the new root everywhere, renews, and takes the old root out: renewer plan shows it")
 	}
 	for _, host := range r.Without {
 		if _, ok := fleet.Host(host); !ok {
-			return is, unknown(fmt.Errorf("%s has no host %q", fleet.Path, host))
+			return is, noHost(fleet, host)
 		}
 	}
 	return is, nil

@@ -55,7 +55,7 @@ func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest)
 		said = append(said, "it goes on without "+strings.Join(more, ", "))
 	}
 	if now {
-		said = append(said, "certificates are issued anew now, whatever their window")
+		said = append(said, "certificates are renewed now, outside their windows")
 	}
 	if compromised {
 		one.Compromised, one.ToldAt, one.Why = true, time.Now().UTC(), compromisedWhy+" (before: "+one.Why+")"

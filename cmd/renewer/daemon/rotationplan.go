@@ -220,7 +220,7 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 	if r.Compromised {
 		sw.When = "at once: nothing is signed with the old key any more"
 	}
-	leaves := p.step(rotation.Reissue, fmt.Sprintf("%d certificates are issued anew", count(presenters)), presenters, false)
+	leaves := p.step(rotation.Reissue, fmt.Sprintf("%d certificates are renewed", count(presenters)), presenters, false)
 	if r.Kind == string(rotation.Reissued) || p.sameRoot && !p.anew {
 		leaves = p.step(rotation.Reissue, "none: what was signed with the key leads to the new root too", nil, false)
 	}

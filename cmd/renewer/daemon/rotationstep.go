@@ -170,7 +170,7 @@ func stageText(r rotation.Rotation, s rotation.Stage) string {
 	case rotation.AddRoot:
 		return "the root of " + r.To.Subject + " goes into every ca file"
 	case rotation.Reissue:
-		return "certificates are issued anew by " + r.To.Subject
+		return "certificates are reissued by " + r.To.Subject
 	case rotation.Keep:
 		return "the root of " + r.From.Subject + " stays trusted until " + r.KeepUntil().UTC().Format(time.RFC3339)
 	case rotation.DropRoot:

@@ -16,7 +16,7 @@ import (
 func (a *App) Rotation(ctx context.Context, issuer string) (renewer.RotationView, error) {
 	is, ok := a.parts.Load().fleet.Issuer(issuer)
 	if !ok {
-		return renewer.RotationView{}, unknown(fmt.Errorf("%s has no issuer %q", a.parts.Load().fleet.Path, issuer))
+		return renewer.RotationView{}, noIssuer(a.parts.Load().fleet, issuer)
 	}
 	a.lookAtRotation(ctx, is)
 	v := a.rotationView(issuer)
@@ -154,7 +154,7 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 	var text string
 	switch {
 	case w.Err != nil:
-		text = "ends when that is put right"
+		text = "ends when that is fixed"
 		if hint := renewer.Hint(w.Err); hint != "" {
 			text += ": " + hint
 		}
@@ -163,13 +163,13 @@ func endsText(r rotation.Rotation, w rotation.Wait) string {
 	case hasLeft:
 		text = fmt.Sprintf("ends when the entry of %s is in the fleet file again; or renewer forget %s", left.Certificate, left.Certificate)
 	case isBlocked:
-		text = fmt.Sprintf("ends when %s is put right", blocked.Name)
+		text = fmt.Sprintf("ends when %s is fixed", blocked.Name)
 		if blocked.Hint != "" {
 			text += " (" + blocked.Hint + ")"
 		}
 		text += fmt.Sprintf("; renewer renew %s tries at once; or renewer ca rotate %s --without %s", blocked.Certificate, r.Issuer, blocked.Host)
 	case isFailing:
-		text = fmt.Sprintf("ends when %s is put right (%s); it is tried again by itself", failing.Name, failing.Hint)
+		text = fmt.Sprintf("ends when %s is fixed (%s); it is retried automatically", failing.Name, failing.Hint)
 	case isKept:
 		if text = fmt.Sprintf("ends by itself when they are renewed; renewer renew %s does that at once", kept.Certificate); !r.Now {
 			text += fmt.Sprintf(", renewer ca rotate %s --now for all of them", r.Issuer)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -53,7 +54,7 @@ func Run(ctx context.Context, path string, o Options, reload <-chan os.Signal) (
 	a.daemon.Store(&renewer.DaemonStatus{Running: true, PID: os.Getpid(), StartedAt: a.started})
 
 	srv, err := server.New(server.Options{
-		Service: a, Socket: fleet.Socket, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
+		Service: a, Version: o.Version, Socket: fleet.Socket, Group: fleet.SocketGroup, Port: port(fleet), State: state, Metrics: metrics, Pages: newPages(a),
 		CRL: a.crl, CheckWithin: checkWithin(fleet), Log: o.log(),
 	})
 	if err != nil {
@@ -174,9 +175,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	listening := was.fleet.HTTP
-	listening.ExternalURL = fleet.HTTP.ExternalURL // links alone: taken over at once
-	if was.fleet.Socket != fleet.Socket || listening != fleet.HTTP || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
+	if was.fleet.Socket != fleet.Socket || was.fleet.SocketGroup != fleet.SocketGroup || !reflect.DeepEqual(port(was.fleet), port(fleet)) || was.fleet.SealIdentityFile != fleet.SealIdentityFile {
 		a.opts.log().Warn("api, http and seal take effect at the next start", "fleet_file", path)
 	}
 	a.parts.Store(next)
@@ -199,7 +198,10 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 
 func (a *App) setFleetError(text string) {
 	d := *a.daemon.Load()
-	d.FleetError = text
+	d.FleetError, d.FleetErrorAt = text, time.Time{}
+	if text != "" {
+		d.FleetErrorAt = time.Now().UTC()
+	}
 	a.daemon.Store(&d)
 }
 

@@ -4,30 +4,24 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"renewer/renewer"
 )
-
-// Plan implements server.Service.
-func (a *App) Plan(ctx context.Context) ([]renewer.PlanStep, error) {
-	steps, err := a.eng.Plan(ctx)
-	if steps == nil {
-		steps = []renewer.PlanStep{}
-	}
-	a.foretell(ctx, steps)
-	return steps, err
-}
 
 // Renew implements server.Service.
 func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error) {
 	for _, host := range r.Without {
 		if _, ok := a.parts.Load().fleet.Host(host); !ok {
-			return renewer.RunResult{}, unknown(fmt.Errorf("%s has no host %q", a.parts.Load().fleet.Path, host))
+			return renewer.RunResult{}, noHost(a.parts.Load().fleet, host)
 		}
 	}
 	names, err := a.selected(ctx, r)
 	if err != nil || len(names) == 0 {
 		return renewer.RunResult{Rollouts: []renewer.RolloutResult{}}, err
+	}
+	if err := a.requested(ctx, renewer.Event{Message: said("renewal", "force", r.Force, "without", r.Without)}, names...); err != nil {
+		return renewer.RunResult{}, err
 	}
 	// Without a daemon nobody would go on with what is only written down.
 	wait := !r.NoWait || a.daemon.Load() == nil
@@ -61,24 +55,37 @@ func (a *App) Rollback(ctx context.Context, name string, progress func(renewer.E
 	if err != nil {
 		return renewer.RunResult{}, err
 	}
+	if err := a.requested(ctx, renewer.Event{Message: "rollback"}, names...); err != nil {
+		return renewer.RunResult{}, err
+	}
 	return a.eng.Rollback(ctx, names, progress)
 }
 
 // Adopt implements server.Service.
 func (a *App) Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error) {
 	fleet := a.parts.Load().fleet
+	if _, ok := fleet.Host(host); !ok {
+		return renewer.Adoption{}, noHost(fleet, host)
+	}
 	names, err := a.pick(certificate)
 	if err != nil {
 		return renewer.Adoption{}, err
 	}
+	var hosts []string
 	for _, name := range names {
 		if c, ok := fleet.Certificate(name); ok {
+			for _, p := range c.Placements {
+				hosts = append(hosts, p.Host)
+			}
 			if _, ok := c.Placement(host); ok {
+				if err := a.requested(ctx, renewer.Event{Host: host, Message: "adoption"}, name); err != nil {
+					return renewer.Adoption{}, err
+				}
 				return a.eng.Adopt(ctx, name, host)
 			}
 		}
 	}
-	return renewer.Adoption{}, renewer.WithHint(fmt.Errorf("certificate %s has no placement on host %s", certificate, host), "its entry in the fleet file names its hosts")
+	return renewer.Adoption{}, unknown(renewer.WithHint(fmt.Errorf("certificate %s has no placement on host %s", certificate, host), "its entry in the fleet file names its hosts: "+strings.Join(hosts, ", ")))
 }
 
 // Verify implements server.Service.
@@ -94,7 +101,16 @@ func (a *App) Verify(ctx context.Context, names []string) ([]renewer.Verificatio
 
 // Events implements server.Service.
 func (a *App) Events(_ context.Context, f renewer.EventFilter) ([]renewer.Event, error) {
-	return a.store.Events(f)
+	events, err := a.store.Events(f)
+	if len(events) > 0 || err != nil || f.Certificate == "" {
+		return events, err
+	}
+	// Without an event, a name is right that the fleet file has, or that has had one.
+	if ever, err := a.store.Events(renewer.EventFilter{Certificate: f.Certificate, Limit: 1}); len(ever) > 0 || err != nil {
+		return events, err
+	}
+	_, err = a.pick(f.Certificate)
+	return events, err
 }
 
 // Backup implements server.Service.
@@ -110,6 +126,8 @@ func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewe
 		}
 		defer a.notifier.Once()
 		a.suggestions(ctx)
+	} else if err := a.requested(ctx, renewer.Event{Message: "one pass over all that is due"}); err != nil {
+		return renewer.RunResult{}, err
 	}
 	result, err := a.passes(ctx, progress)
 	if err != nil {

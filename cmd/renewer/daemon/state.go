@@ -19,6 +19,16 @@ func (s *lateState) Rows(until time.Time, yield func(renewer.Row) bool) error {
 	return withOrphans(a.store, a.stays, a.rows)(until, yield)
 }
 
+func (s *lateState) RolloutTime(certificate string) time.Duration {
+	a := s.app.Load()
+	if a == nil {
+		return 0
+	}
+	fleet := a.parts.Load().fleet
+	c, _ := fleet.Certificate(certificate)
+	return fleet.RolloutTime(c)
+}
+
 func (s *lateState) Issuers() []renewer.IssuerStatus {
 	a := s.app.Load()
 	if a == nil {
@@ -44,10 +54,10 @@ func (s *lateState) Channels() []renewer.ChannelStatus {
 	return a.notifier.Live()
 }
 
-func (s *lateState) LastCheck() time.Time {
+func (s *lateState) Daemon() renewer.DaemonStatus {
 	a := s.app.Load()
 	if a == nil {
-		return time.Time{}
+		return renewer.DaemonStatus{}
 	}
-	return a.eng.Standing().LastCheck
+	return a.daemonStatus()
 }

@@ -87,7 +87,7 @@ func (h *house) valid(name string, generation int) {
 		if row := a.row(h.t, name); row.Status != renewer.StatusValid || row.Generation != generation {
 			h.t.Errorf("not valid with generation %d: %+v", generation, row)
 		}
-		steps, err := a.Plan(context.Background())
+		steps, err := a.planned(context.Background())
 		must(h.t, err)
 		if len(steps) > 0 {
 			h.t.Errorf("plan: %+v", steps)
@@ -106,7 +106,7 @@ func (h *house) drifted(name string) {
 		if row := a.row(h.t, name); row.Status == renewer.StatusValid {
 			h.t.Errorf("list calls it valid: %+v", row)
 		}
-		steps, err := a.Plan(context.Background())
+		steps, err := a.planned(context.Background())
 		must(h.t, err)
 		if len(steps) == 0 {
 			h.t.Error("the plan is empty")

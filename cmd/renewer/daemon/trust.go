@@ -58,16 +58,27 @@ func (a *App) DropRoot(ctx context.Context, root string) (renewer.RootDropped, e
 	if err != nil {
 		return renewer.RootDropped{}, err
 	}
+	if err := a.requested(ctx, renewer.Event{Message: "removal of the root " + found.Subject + " (" + found.Fingerprint + ")"}); err != nil {
+		return renewer.RootDropped{}, err
+	}
 	return a.eng.DropRoot(ctx, found.ID)
 }
 
 // Forget implements server.Service.
 func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error) {
-	done, err := a.eng.Forget(ctx, r.Name, r.Look)
+	done, err := a.eng.Forget(ctx, r.Name, true)
+	if err == nil && len(done) > 0 && !r.Look {
+		if err = a.requested(ctx, renewer.Event{Message: "forget"}, r.Name); err == nil {
+			done, err = a.eng.Forget(ctx, r.Name, false)
+		}
+	}
 	if err != nil || len(done) > 0 {
 		return done, err
 	}
 	if _, err := a.pick(r.Name); err == nil {
+		if edited, _ := a.onDisk(); edited != nil && !edited.Stands(r.Name) { // what is wrong with that says every command
+			return nil, unknown(renewer.WithHint(fmt.Errorf("%s left the fleet file on disk, and the daemon has not read that yet", r.Name), "reload the daemon first: systemctl reload renewer"))
+		}
 		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: there is nothing of it to forget", r.Name), "take its entry out of the fleet file first"))
 	}
 	left, err := a.orphans()

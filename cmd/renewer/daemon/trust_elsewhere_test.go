@@ -193,7 +193,7 @@ func TestImpactSaysWhatTheGateDoes(t *testing.T) {
 		}
 	}
 	w.with("plan", func(ctx context.Context, a *App) {
-		steps, err := a.Plan(ctx)
+		steps, err := a.planned(ctx)
 		must(t, err)
 		if !slices.ContainsFunc(steps, func(s renewer.PlanStep) bool {
 			return s.Certificate == "svc" && s.Action == "wait" && strings.Contains(s.Reason, "cli@here")

@@ -127,10 +127,21 @@ func (w *world) without(host string) {
 func (w *world) saysWhoHolds(host string) {
 	w.t.Helper()
 	w.with("plan and doctor", func(ctx context.Context, a *App) {
-		left, err := a.Plan(ctx)
+		left, err := a.planned(ctx)
 		must(w.t, err)
 		if !slices.ContainsFunc(left, func(s renewer.PlanStep) bool { return s.Action == "wait" && strings.Contains(s.Reason, "@"+host) }) {
 			w.t.Errorf("the plan does not say that %s is waited for: %+v", host, left)
+		}
+		waits, err := a.eng.Waiting(ctx)
+		must(w.t, err)
+		held := false
+		for _, of := range waits {
+			if gate := of.Gate(); gate != nil {
+				held = held || gate.By == host && !gate.Since.IsZero()
+			}
+		}
+		if !held {
+			w.t.Errorf("no trust gate names %s, since when: %+v", host, waits)
 		}
 		trust, err := a.Trust(ctx, renewer.TrustRequest{})
 		must(w.t, err)

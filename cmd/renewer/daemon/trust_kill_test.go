@@ -39,7 +39,7 @@ func (w *world) killed(before bool) func() {
 func (w *world) nothingLeft() (done bool) {
 	w.t.Helper()
 	w.with("plan", func(ctx context.Context, a *App) {
-		left, err := a.Plan(ctx)
+		left, err := a.planned(ctx)
 		must(w.t, err)
 		done = len(left) == 0 && !a.rotations.open()
 	})

@@ -85,7 +85,7 @@ func TestALeafWaitsForAVerifierThatLeftTheFleetFile(t *testing.T) {
 				t.Errorf("cli waits for %q", text)
 			}
 			w.with("plan, impact, trust", func(ctx context.Context, a *App) {
-				steps, err := a.Plan(ctx)
+				steps, err := a.planned(ctx)
 				must(t, err)
 				if text := fmt.Sprint(steps); !strings.Contains(text, "svc@here") {
 					t.Errorf("plan: %s", text)
@@ -224,7 +224,7 @@ func TestARenamedEntryIsWhatItWas(t *testing.T) {
 			renames(name, "api")(w)
 			everyone("a")(w)
 			w.with("plan", func(ctx context.Context, a *App) {
-				if steps, err := a.Plan(ctx); err != nil || len(steps) != 1 || steps[0].Action != "verify" {
+				if steps, err := a.planned(ctx); err != nil || len(steps) != 2 || steps[0].Action != "move" || steps[1].Action != "verify" {
 					t.Errorf("plan: %+v, %v", steps, err)
 				}
 			})

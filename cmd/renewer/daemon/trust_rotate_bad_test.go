@@ -238,10 +238,10 @@ func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
 	away := rotation.Holder{Name: "svc@d", Certificate: "svc", Host: "d", Away: true, Blocked: true}
 	failing := rotation.Holder{Name: "cli@e", Certificate: "cli", Host: "e", Hint: "make room"}
 	for want, list := range map[string][]rotation.Holder{
-		"ends by itself when they have it":                                                                             {moving},
-		"ends when cli@e is put right (make room); it is tried again by itself":                                        {moving, failing},
-		"ends when svc@c is put right (start it); renewer renew svc tries at once; or renewer ca rotate a --without c": {moving, failing, blocked},
-		"ends when d can be reached; or renewer ca rotate a --without d; or retired: true in the fleet file":           {moving, blocked, away},
+		"ends by itself when they have it":                                                                         {moving},
+		"ends when cli@e is fixed (make room); it is retried automatically":                                        {moving, failing},
+		"ends when svc@c is fixed (start it); renewer renew svc tries at once; or renewer ca rotate a --without c": {moving, failing, blocked},
+		"ends when d can be reached; or renewer ca rotate a --without d; or retired: true in the fleet file":       {moving, blocked, away},
 	} {
 		if got := endsText(r, rotation.Wait{For: list}); got != want {
 			t.Errorf("%s\nnot: %s", got, want)

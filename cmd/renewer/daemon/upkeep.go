@@ -77,24 +77,34 @@ func (p *parts) shortened() (out []renewer.Finding) {
 		if !known {
 			continue
 		}
-		more, order := map[time.Duration]int{}, []renewer.Certificate{}
+		type asks struct {
+			life      time.Duration
+			tolerates bool // an outage that does not fit into what it is given
+		}
+		asksFor := func(c renewer.Certificate) asks {
+			return asks{c.Lifetime, c.Renewal.Lead > renewer.MostLead(limit.Longest)}
+		}
+		more, order := map[asks]int{}, []renewer.Certificate{}
 		for _, c := range p.fleet.Certificates {
 			if c.Issuer != is.Name || c.Lifetime <= limit.Longest {
 				continue
 			}
-			if more[c.Lifetime]++; more[c.Lifetime] == 1 {
+			if more[asksFor(c)]++; more[asksFor(c)] == 1 {
 				order = append(order, c)
 			}
 		}
 		for _, c := range order {
 			most, outcome := configs.FormatDuration(limit.Longest), "it will live that long only"
 			f := renewer.Finding{Check: "lifetime", Certificate: c.Name, Level: renewer.FindingWarn}
-			if limit.Refuses {
+			switch {
+			case limit.Refuses:
 				f.Level, outcome = renewer.FindingFail, "it will be refused"
+			case asksFor(c).tolerates:
+				f.Level, outcome = renewer.FindingFail, "its tolerate: does not fit into that"
 			}
 			f.Text = fmt.Sprintf("asks for %s, and issuer %s gives at most %s: %s", configs.FormatDuration(c.Lifetime), is.Name, most, outcome)
 			f.Fix = fmt.Sprintf("set lifetime: %s, or %s", most, strings.ReplaceAll(limit.Raise, "LIFETIME", fmt.Sprintf("%ds", c.Lifetime/time.Second)))
-			if n := more[c.Lifetime] - 1; n > 0 {
+			if n := more[asksFor(c)] - 1; n > 0 {
 				f.Text += fmt.Sprintf(" (and %d more)", n)
 			}
 			out = append(out, f)

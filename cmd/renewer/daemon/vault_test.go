@@ -137,6 +137,13 @@ func TestCheckOnlineNamesWhatTheRoleShortens(t *testing.T) {
 	if !slices.Contains(found, want) {
 		t.Errorf("found %+v", found)
 	}
+	text, err := os.ReadFile(h.file)
+	must(t, err)
+	must(t, os.WriteFile(h.file, []byte(strings.Replace(string(text), "lifetime: 1h", "lifetime: 1h, tolerate: 15m", 1)), 0o600))
+	want.Level, want.Text = renewer.FindingFail, "asks for 1h, and issuer corp gives at most 30m: its tolerate: does not fit into that"
+	if _, _, found, err = CheckOnline(t.Context(), h.load()); err != nil || !slices.Contains(found, want) {
+		t.Errorf("found %+v, %v", found, err)
+	}
 	s.Limit("pki", "docker", "1h")
 	if _, _, found, err = CheckOnline(t.Context(), h.load()); err != nil || slices.ContainsFunc(found, func(f renewer.Finding) bool { return f.Check == "lifetime" }) {
 		t.Errorf("found %+v, %v", found, err)

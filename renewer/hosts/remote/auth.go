@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"renewer/internal/atomicfile"
 	"renewer/renewer"
 )
 
@@ -160,8 +161,27 @@ func publicHalf(file string) ssh.PublicKey {
 	return nil
 }
 
+// openFile opens a file that ssh(1) would read: a regular one, or /dev/null, which stands
+// for none.
+func openFile(file string) (*os.File, error) {
+	if file == os.DevNull {
+		return os.Open(file)
+	}
+	return atomicfile.Open(file)
+}
+
+// readFile is openFile for a whole file.
+func readFile(file string) ([]byte, error) {
+	f, err := openFile(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, fileLimit))
+}
+
 func readKey(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := openFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +234,7 @@ var errNoPrivateKey = errors.New("not a usable private key")
 // readIdentity reads a private key. One of ours that others can read is
 // refused, as ssh(1) does.
 func readIdentity(file string) (ssh.Signer, error) {
-	f, err := os.Open(file)
+	f, err := openFile(file)
 	if err != nil {
 		return nil, misconfigured(fmt.Errorf("identity file: %w", err), "set identity_file: to a private key that renewer can read")
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -43,7 +42,7 @@ type skippedLine struct {
 // FILE FORMAT. Lines that other programs left unfinished, or that an older
 // OpenSSH wrote, are skipped and reported once, each time the file has changed.
 func (c *Client) readKnownHosts(file string) (*knownHosts, error) {
-	f, err := os.Open(file)
+	f, err := openFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +70,7 @@ func (s skippedLine) what() string {
 
 // readRevoked reads the file of RevokedHostKeys, if it has keys as text, one a line.
 func (c *Client) readRevoked(file string) (*knownHosts, error) {
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (c *Client) include(file, dir string, depth int, out *[]directive) error {
 	if depth > includesDeep {
 		return fmt.Errorf("%s is included too deeply; does it include itself?", file)
 	}
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type certificatePage struct {
 	Class    string
 	Axis     *axis
 	Problem  *problem
+	Wave     *wave // Rollout as it is shown
 	Places   []place
 	Events   []renewer.Event
 	SANsMore int
@@ -47,15 +48,19 @@ func (p *pages) certificate(r *http.Request, f *frame) (any, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, notFound("the fleet file has no certificate of this name")
+		return nil, notFound{"The fleet file has no certificate of this name", r.PathValue("name")}
 	}
 	f.Title = d.Name
 	if d.Rollout != nil && !d.Rollout.Phase.Over() {
 		f.Refresh = refreshLive
 	}
 	page := certificatePage{Detail: d, Life: lifeOf(d.Row, f.Now), Class: urgency(d.Row, f.Now), Axis: axisOf(d.Generations, f.Now)}
-	if d.Severity(f.Now) != "" {
-		t := newProblem(d.Problem(f.Now))
+	if d.Rollout != nil {
+		page.Wave = waves([]renewer.RolloutView{*d.Rollout})[0]
+		page.Wave.count()
+	}
+	if found, ok := d.Problem(f.Now); ok {
+		t := newProblem(found)
 		page.Problem = &t
 	}
 	for _, view := range d.Placements {

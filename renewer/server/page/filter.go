@@ -23,10 +23,11 @@ type filter struct {
 	Issuer   string
 	Host     string
 	Expiring string // one of windows
+	Sort     string // one of orders, the other way round with a '-' before it; empty: by expiry
 	Page     int    // from 1
 }
 
-// attention stands for every status that a person should look at.
+// attention stands for every status with a problem.
 const attention = "attention"
 
 var statuses = []string{
@@ -48,12 +49,15 @@ func parseFilter(q url.Values) filter {
 		s := strings.TrimSpace(strings.ToValidUTF8(q.Get(key), ""))
 		return s[:min(len(s), longestQuery)]
 	}
-	f := filter{Query: text("q"), Status: text("status"), Issuer: text("issuer"), Host: text("host"), Expiring: text("expiring"), Page: 1}
+	f := filter{Query: text("q"), Status: text("status"), Issuer: text("issuer"), Host: text("host"), Expiring: text("expiring"), Sort: text("sort"), Page: 1}
 	if n, err := strconv.Atoi(q.Get("page")); err == nil && n > 1 && n < 1e6 {
 		f.Page = n
 	}
 	if !slices.Contains(statuses, f.Status) {
 		f.Status = ""
+	}
+	if orders[strings.TrimPrefix(f.Sort, "-")] == nil || f.Sort == byExpiry {
+		f.Sort = ""
 	}
 	if f.within() == 0 {
 		f.Expiring = ""
@@ -72,7 +76,7 @@ func (f filter) within() time.Duration {
 
 // Any reports whether anything is left out of the list.
 func (f filter) Any() bool {
-	f.Page = 0
+	f.Page, f.Sort = 0, ""
 	return f != filter{}
 }
 
@@ -122,7 +126,7 @@ func (n needle) in(r renewer.Row) bool {
 // link is the address of a page with this filter.
 func (f filter) link(path string) string {
 	q := url.Values{}
-	for key, value := range map[string]string{"q": f.Query, "status": f.Status, "issuer": f.Issuer, "host": f.Host, "expiring": f.Expiring} {
+	for key, value := range map[string]string{"q": f.Query, "status": f.Status, "issuer": f.Issuer, "host": f.Host, "expiring": f.Expiring, "sort": f.Sort} {
 		if value != "" {
 			q.Set(key, value)
 		}
@@ -134,6 +138,12 @@ func (f filter) link(path string) string {
 		return path
 	}
 	return path + "?" + q.Encode()
+}
+
+// whole is the filter of all pages of the list.
+func (f filter) whole() filter {
+	f.Page = 1
+	return f
 }
 
 // pager is where a page is in its list.

@@ -14,14 +14,18 @@ type fleetPage struct {
 	Verdict  verdict
 	Problems []problem
 	More     int // problems of certificates that are not shown
-	Rollouts []renewer.RolloutView
+	Rollouts []*wave
 	Counts   []count
 	Bands    []band
+	Ahead    *ahead
 	Filter   filter
 	Statuses []string
 	Issuers  []renewer.IssuerStatus
 	Rows     []row
+	Columns  map[string]column
 	Pager    pager
+	CSV      string // addresses of the list, as it is filtered and sorted
+	JSON     string
 	Events   []renewer.Event
 }
 
@@ -79,10 +83,12 @@ type walk struct {
 	statuses     map[renewer.Status]int
 	bands        []int // by bounds
 	matched      int
-	rows         []row
+	rows         []renewer.Row // of the page; to be sorted, all that match
 	problems     []renewer.Row // the first of each class
 	warnings     []renewer.Row
-	withProblems int
+	critical     int // certificates with a critical problem
+	withProblems int // with any
+	waves        []*wave
 }
 
 // The bands of the time that certificates have left; the first is for those
@@ -115,40 +121,53 @@ func (w *walk) take(r renewer.Row) error {
 			}
 		}
 	}
-	class := urgency(r, w.now)
-	switch {
-	case class == bad:
+	switch r.Severity(w.now) {
+	case renewer.SeverityCritical:
 		w.withProblems++
+		w.critical++
 		if len(w.problems) < renewer.MostProblems {
 			w.problems = append(w.problems, r)
 		}
-	case class == warn && r.HasProblem():
+	case renewer.SeverityWarning:
 		w.withProblems++
 		if len(w.warnings) < renewer.MostProblems {
 			w.warnings = append(w.warnings, r)
 		}
 	}
 	if w.filter.matches(r, w.now, w.needle) {
-		if from := (w.filter.Page - 1) * perPage; w.matched >= from && w.matched < from+perPage {
-			w.rows = append(w.rows, newRow(r, w.now))
+		if from := (w.filter.Page - 1) * perPage; w.filter.Sort != "" || w.matched >= from && w.matched < from+perPage {
+			w.rows = append(w.rows, r)
 		}
 		w.matched++
+	}
+	if len(w.waves) > 0 {
+		entry := entryOf(r.Name)
+		if i := slices.IndexFunc(w.waves, func(x *wave) bool { return x.Entry == entry }); i >= 0 {
+			w.waves[i].take(r)
+		}
 	}
 	return nil
 }
 
 // look walks over every certificate once; over all of them again where the
 // page that was asked for lies behind the end.
-func (p *pages) look(ctx context.Context, f filter, now time.Time) (*walk, error) {
+func (p *pages) look(ctx context.Context, f filter, rollouts []renewer.RolloutView, now time.Time) (*walk, error) {
 	for {
-		w := &walk{now: now, filter: f, needle: f.needle(), statuses: map[renewer.Status]int{}, bands: make([]int, len(bands))}
+		w := &walk{now: now, filter: f, needle: f.needle(), statuses: map[renewer.Status]int{}, bands: make([]int, len(bands)), waves: waves(rollouts)}
 		if err := p.Source.List(ctx, renewer.ListFilter{}, w.take); err != nil {
 			return nil, err
 		}
-		if from, _ := f.window(w.matched); from < w.matched && len(w.rows) == 0 {
+		from, to := f.window(w.matched)
+		if from < w.matched && len(w.rows) == 0 {
 			continue // f.Page is the last one now
 		}
 		w.filter = f
+		if f.Sort != "" {
+			w.rows = f.sorted(w.rows)[from:to]
+		}
+		for _, each := range w.waves {
+			each.count()
+		}
 		return w, nil
 	}
 }
@@ -159,7 +178,7 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := p.look(r.Context(), parseFilter(r.URL.Query()), f.Now)
+	w, err := p.look(r.Context(), parseFilter(r.URL.Query()), system.Rollouts, f.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -173,12 +192,21 @@ func (p *pages) fleet(r *http.Request, f *frame) (any, error) {
 		f.Refresh = refreshLive
 	}
 	page := fleetPage{
-		Rollouts: system.Rollouts, Counts: w.counts(), Bands: w.drawn(), Filter: w.filter, Statuses: statuses, Issuers: system.Issuers,
-		Rows: w.rows, Pager: w.filter.pager("/", "#certificates", w.matched), Events: events,
+		Rollouts: w.waves, Counts: w.counts(), Bands: w.drawn(), Statuses: statuses, Issuers: system.Issuers, Filter: w.filter,
+		Columns: w.filter.columns("/", "#certificates"), Pager: w.filter.pager("/", "#certificates", w.matched), Events: events,
 	}
+	for _, r := range w.rows {
+		page.Rows = append(page.Rows, newRow(r, f.Now))
+	}
+	page.CSV, page.JSON = w.filter.whole().link("/certificates.csv"), w.filter.whole().link("/certificates.json")
 	if page.Problems, page.More, err = p.problems(r.Context(), system, w); err != nil {
 		return nil, err
 	}
+	next, err := p.Source.Forecast(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	page.Ahead = aheadOf(next)
 	page.Verdict = judge(w, page.Problems, page.More)
 	return page, nil
 }
@@ -188,7 +216,7 @@ func (w *walk) counts() []count {
 	for _, s := range statuses[1:] {
 		st := renewer.Status(s)
 		if n := w.statuses[st]; n > 0 || st == renewer.StatusValid {
-			out = append(out, count{markOf(st), n, filter{Status: s}.link("/") + "#certificates"})
+			out = append(out, count{countLook(st), n, filter{Status: s}.link("/") + "#certificates"})
 		}
 	}
 	return out
@@ -202,7 +230,7 @@ func (w *walk) drawn() []band {
 		if out[i].N > 0 {
 			out[i].Link, out[i].Title = b.link.link("/")+"#certificates", "all certificates"
 			if b.link.Expiring != "" {
-				out[i].Title = "all that end within " + b.link.Expiring
+				out[i].Title = "all that expire within " + b.link.Expiring
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,6 +23,17 @@ type hostsPage struct {
 	Hosts  []*hostSummary
 	Pager  pager
 }
+
+// Class is that of the verdict.
+func (h hostsPage) Class() string {
+	if h.Down > 0 {
+		return classes["down"]
+	}
+	return good
+}
+
+// Sign says the same without colour.
+func (h hostsPage) Sign() string { return signs[h.Class()] }
 
 // All is how many hosts there are.
 func (h hostsPage) All() int { return h.Up + h.Down }
@@ -112,15 +124,17 @@ func (h *hostSummary) add(row renewer.Row, on renewer.HostRow) {
 	if on.Error != "" {
 		h.Problem, h.ProblemOf = on.Error, row.Name
 	} else if row.Wrong(on) {
-		h.Problem, h.ProblemOf = "serves another certificate than "+row.Name+" should", row.Name
+		h.Problem, h.ProblemOf = "serves a different certificate than "+row.Name, row.Name
 	}
 }
 
 // hostPage is one host.
 type hostPage struct {
-	Host  *hostSummary
-	Rows  []placed
-	Pager pager
+	Host    *hostSummary
+	Class   string
+	Problem *problem // of the host or, while it can be reached, of a certificate there
+	Rows    []placed
+	Pager   pager
 }
 
 // placed is one certificate on the host.
@@ -140,7 +154,7 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 	f.Daemon = system.Daemon
 	i := slices.IndexFunc(system.Hosts, func(h renewer.HostStatus) bool { return h.Name == name })
 	if i < 0 {
-		return nil, notFound("there is no host of this name, or it has not been looked at yet")
+		return nil, notFound{"There is no host of this name, or it has not been checked yet", name}
 	}
 	f.Title = name
 	page := hostPage{Host: &hostSummary{HostStatus: system.Hosts[i]}}
@@ -154,12 +168,41 @@ func (p *pages) host(r *http.Request, f *frame) (any, error) {
 				page.Rows = append(page.Rows, placed{newRow(row, f.Now), h, row.Wrong(h)})
 			}
 			page.Host.add(row, h)
+			if down := page.Host.Error; down != "" && len(page.Rows) > 0 && strings.HasSuffix(h.Error, down) {
+				page.Rows[len(page.Rows)-1].On.Error = "" // it stands above
+			}
 			if row.Status == renewer.StatusRenewing {
 				f.Refresh = refreshLive
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
 	page.Pager = query.pager(hostLink(name), "", page.Host.Certificates)
+	page.Problem, err = p.problemOf(r.Context(), page.Host, f.Now)
+	page.Class = good
+	if page.Problem != nil {
+		page.Class = page.Problem.Class
+	}
 	return page, err
+}
+
+func (p *pages) problemOf(ctx context.Context, h *hostSummary, now time.Time) (*problem, error) {
+	list := renewer.Problems(renewer.SystemStatus{Hosts: []renewer.HostStatus{h.HostStatus}}, nil, now)
+	if len(list) == 0 && h.ProblemOf != "" {
+		d, _, err := p.Source.Show(ctx, h.ProblemOf)
+		if err != nil {
+			return nil, err
+		}
+		if found, ok := d.Problem(now); ok {
+			list = append(list, found)
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	t := newProblem(list[0])
+	return &t, nil
 }

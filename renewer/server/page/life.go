@@ -24,23 +24,20 @@ func lifeOf(r renewer.Row, now time.Time) *life {
 		return nil
 	}
 	at := func(t time.Time) float64 { return min(100, max(0, 100*float64(t.Sub(r.NotBefore))/float64(whole))) }
-	l := &life{Gone: at(now), Class: urgency(r, now), Text: fmt.Sprintf("%.0f %% of its life is over", at(now))}
+	l := &life{Gone: at(now), Class: urgency(r, now), Text: fmt.Sprintf("%.0f %% of its lifetime has passed", at(now))}
 	if !r.RenewAt.IsZero() {
 		l.Renew, l.Marked = at(r.RenewAt), true
-		l.Text += fmt.Sprintf(", it is renewed at %.0f %%", l.Renew)
+		l.Text += fmt.Sprintf(", renewal is due at %.0f %%", l.Renew)
 	}
 	return l
 }
 
 // urgency is the class of a row.
 func urgency(r renewer.Row, now time.Time) string {
-	switch r.Severity(now) {
-	case renewer.SeverityCritical:
-		return bad
-	case renewer.SeverityWarning:
-		return warn
+	if s := r.Severity(now); s != "" {
+		return classOf(s)
 	}
-	return classes[string(r.Status)]
+	return markOf(r.Status).Class
 }
 
 // span of generations on one time axis.

@@ -21,10 +21,13 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"renewer/internal/plaintext"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
 )
 
 // Source is what the pages show. It answers from what is known: no issuer and
@@ -39,6 +42,9 @@ type Source interface {
 	// Show returns one certificate by its full name; ok is false if there is none.
 	Show(ctx context.Context, name string) (d renewer.Detail, ok bool, err error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
+	// Forecast returns what will happen within Ahead, as of some minutes ago; empty
+	// while that is not known.
+	Forecast(ctx context.Context) (forecast.Forecast, error)
 	// Trust returns who accepts whom, as of a moment ago where it would take long.
 	Trust(ctx context.Context) (renewer.Trust, error)
 }
@@ -46,10 +52,8 @@ type Source interface {
 // Options of the pages.
 type Options struct {
 	Source Source
-	// CheckWithin is how old the last check may be before that is a problem.
-	CheckWithin time.Duration
-	Log         *slog.Logger
-	Now         func() time.Time // nil: time.Now
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
 }
 
 // policy lets a browser load the embedded style and script, ask this server
@@ -71,10 +75,12 @@ type pages struct {
 // Routes are the patterns that Handler answers.
 var Routes = []string{
 	"GET /{$}", "GET /certificates/{name}", "GET /hosts", "GET /hosts/{name}", "GET /issuers", "GET /trust", "GET /events", "GET /runbooks", "GET /runbooks/{$}", "GET /runbooks/{name}",
+	"GET /certificates.csv", "GET /certificates.json",
 	"GET /assets/page.css", "GET /assets/page.js", "GET /assets/icon.svg",
+	"GET /", // all else: a page that says so, with 404
 }
 
-// Handler answers every route of Routes, and 404 for all else.
+// Handler answers every route of Routes.
 func Handler(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -95,6 +101,9 @@ func Handler(o Options) http.Handler {
 		"GET /runbooks":            p.show("runbook", p.runbook),
 		"GET /runbooks/{$}":        http.RedirectHandler("/runbooks", http.StatusMovedPermanently),
 		"GET /runbooks/{name}":     p.show("runbook", p.runbook),
+		"GET /certificates.csv":    p.export("text/csv; charset=utf-8", asCSV),
+		"GET /certificates.json":   p.export("application/json", asJSON),
+		"GET /":                    p.show("failed", p.unknown),
 		"GET /assets/page.css":     asset("page.css", "text/css; charset=utf-8"),
 		"GET /assets/page.js":      asset("page.js", "text/javascript; charset=utf-8"),
 		"GET /assets/icon.svg":     asset("icon.svg", "image/svg+xml"),
@@ -114,6 +123,40 @@ type frame struct {
 	Daemon  renewer.DaemonStatus
 	Refresh int // seconds until the script asks again
 	Page    any
+	said    map[string][]string // by certificate
+}
+
+// part is a piece of a page.
+type part struct {
+	frame
+	Part any
+}
+
+func (f frame) whole() frame { return f }
+
+// New returns what the page does not have yet of a text about a certificate, or about
+// it on a host. The problem, the rollout and the host of one failure have the same text,
+// or one that goes on after it; each part is shown once.
+func (f frame) New(certificate, host, text string) string {
+	if text == "" {
+		return ""
+	}
+	said, full := f.said[certificate], text
+	if host != "" {
+		full = host + ": " + text
+	}
+	if slices.Contains(said, text) || slices.Contains(said, full) {
+		return ""
+	}
+	f.said[certificate] = append(said, full)
+	for _, known := range said {
+		for _, t := range []string{text, full} {
+			if rest, ok := strings.CutPrefix(t, known+"; "); ok {
+				return rest
+			}
+		}
+	}
+	return text
 }
 
 // Seconds between two looks of the script at the same page.
@@ -123,16 +166,34 @@ const (
 	refreshSeldom = 3600 // of what does not change
 )
 
-// notFound is answered with 404.
-type notFound string
+// notFound is answered with 404, and a search for what was looked for.
+type notFound struct {
+	Text string
+	Name string // what was typed
+}
 
-func (n notFound) Error() string { return string(n) }
+func (n notFound) Error() string { return n.Text }
+
+// unknown answers addresses that there are none of.
+func (p *pages) unknown(r *http.Request, f *frame) (any, error) {
+	if system, err := p.Source.System(r.Context()); err == nil {
+		f.Daemon = system.Daemon
+	}
+	return nil, notFound{"There is no page at this address", path.Base(r.URL.Path)}
+}
+
+// failure is what the page of an error shows.
+type failure struct {
+	Status int
+	Text   string
+	Name   string // what to search for; empty: it was found and something failed
+}
 
 // show serves one page. It is rendered as a whole before the first byte is
 // sent, so that what fails is an error page and not half of a page.
 func (p *pages) show(name string, read func(*http.Request, *frame) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f := frame{clock: clock{p.Now()}, Refresh: refresh}
+		f := frame{clock: clock{p.Now()}, Refresh: refresh, said: map[string][]string{}}
 		var out bytes.Buffer
 		status, tmpl := http.StatusOK, name
 		data, err := read(r, &f)
@@ -142,13 +203,14 @@ func (p *pages) show(name string, read func(*http.Request, *frame) (any, error))
 		}
 		if err != nil {
 			status, tmpl = http.StatusInternalServerError, "failed"
-			if errors.As(err, new(notFound)) {
+			var lost notFound
+			if errors.As(err, &lost) {
 				status = http.StatusNotFound
 			} else if r.Context().Err() == nil {
 				p.Log.Error("a page was not shown", "path", r.URL.Path, "error", err)
 			}
 			out.Reset()
-			f.Title, f.Refresh, f.Page = http.StatusText(status), refresh, err.Error()
+			f.Title, f.Refresh, f.Page = http.StatusText(status), refresh, failure{status, err.Error(), lost.Name[:min(len(lost.Name), longestQuery)]}
 			if err := p.templates[tmpl].ExecuteTemplate(&out, "layout", f); err != nil {
 				http.Error(w, http.StatusText(status), status)
 				return

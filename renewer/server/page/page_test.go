@@ -2,26 +2,35 @@ package page
 
 import (
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"renewer/internal/testfleet"
 	"renewer/renewer"
+	"renewer/renewer/forecast"
+	"renewer/renewer/problems"
 )
 
 var now = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 
 func handler(s Source) http.Handler {
-	return Handler(Options{Source: s, CheckWithin: 30 * time.Minute, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
+	return Handler(Options{Source: s, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }})
 }
 
 func get(t testing.TB, s Source, path string) (int, string) {
@@ -33,6 +42,7 @@ func get(t testing.TB, s Source, path string) (int, string) {
 
 // text is what a reader sees of a page.
 func text(page string) string {
+	page = regexp.MustCompile(`<wbr>|<button type="button" class="copy"[^>]*>Copy</button>`).ReplaceAllString(page, "")
 	page = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(page, " ")
 	return strings.Join(strings.Fields(html.UnescapeString(page)), " ")
 }
@@ -45,19 +55,19 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 	got := text(page)
 	at := 0
 	for _, want := range []string{ // the worst first
-		"11 things need attention",
-		"renewer the fleet file was not taken over renewer.yaml:3:1: unknown key", "renewer check",
-		"renewer the last check ended 1 h ago; at most 30 min is expected", "renewer status",
-		"docker@host-d has expired", "renewer renew docker@host-d renewer doctor host-d",
-		"docker@host-e is blocked", "tells why", "renewer show docker@host-e renewer renew docker@host-e renewer doctor host-e",
-		"old-agent is revoked", "renewer renew old-agent",
-		"host-d cannot be reached dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
-		"corp-step is down", "renewer check --online",
-		"hook cannot be told", "renewer notify test hook",
-		"web is not right on host-f", "renewer verify web",
-		"fleet-ca is to get another CA, and that is blocked at stage add_root docker@host-d does not have the root", "renewer ca show fleet-ca",
-		"fleet-ca will not sign for long: its CA CN=Fleet root,O=Example ends in 61 d", "renewer ca show fleet-ca",
-		"Rollouts in progress docker@host-c", "activated host-c",
+		"11 problems, 3 critical",
+		"renewer : has not checked what is due for 1 h; at most 30 min is expected", "renewer status",
+		"docker@host-d : expired 2 d ago", "renewer show docker@host-d renewer renew docker@host-d",
+		"old-agent : is revoked and still in place", "renewer renew old-agent",
+		"renewer : refused the fleet file", "renewer.yaml:3:1: unknown key", "renewer check",
+		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
+		"web : was changed on host-f; the next pass restores it", "renewer verify web",
+		"host-d : cannot be reached", "dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
+		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h", "docker@host-d does not have the root", "renewer ca show fleet-ca",
+		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
+		"corp-step : down", "renewer check --online",
+		"hook : notification failed, not delivering", "renewer notify test hook",
+		"Rollouts in progress docker@host-c", "renewal, generation 4, started 40 s ago", "0 of 2 hosts verified 1 ↻ activated 1 ↻ staged", "activated host-c",
 	} {
 		i := strings.Index(got[at:], want)
 		if i < 0 {
@@ -76,7 +86,7 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 func TestCertificateIsDecoded(t *testing.T) {
 	t.Parallel()
 	_, page := get(t, testfleet.EveryState(now), "/certificates/docker@host-e")
-	got := text(strings.ReplaceAll(page, "<wbr>", ""))
+	got := text(page)
 	for _, want := range []string{
 		"blocked expires in 27 d 2026-12-19 05:00", "Leaf CN=host-e", "Intermediate CN=Fleet intermediate,O=Example", "docker@host-e.example.com 10.0.1.2",
 		"digitalSignature", "serverAuth", "keyCertSign, cRLSign", "ecdsa-p256", "ECDSA-SHA256", "Serial " + testfleet.Hex("docker@host-e serial")[:32],
@@ -119,6 +129,13 @@ func TestListIsSearchedAndFiltered(t *testing.T) {
 		"host=host-f":                         "dagu-worker web",
 		"expiring=30d":                        "docker@host-d docker@host-e dagu-coordinator",
 		"expiring=30d&status=due&q=dagu":      "dagu-coordinator",
+		"sort=name":                           "dagster-client dagu-coordinator dagu-worker docker@host-b docker@host-c docker@host-d docker@host-e new-service old-agent web",
+		"sort=-name&q=docker":                 "docker@host-e docker@host-d docker@host-c docker@host-b",
+		"sort=-expiry&host=host-a":            "old-agent dagster-client dagu-worker dagu-coordinator",
+		"sort=renew&q=docker":                 "docker@host-d docker@host-e docker@host-c docker@host-b",
+		"sort=issuer&expiring=&q=w-s":         "new-service",
+		"sort=status&status=attention":        "docker@host-d old-agent docker@host-e web",
+		"sort=nonsense&q=docker":              "docker@host-d docker@host-e docker@host-c docker@host-b",
 		"page=7":                              "docker@host-d docker@host-e dagu-coordinator docker@host-c dagu-worker dagster-client old-agent web docker@host-b new-service",
 		"page=-1&q=%ff%fe":                    "docker@host-d docker@host-e dagu-coordinator docker@host-c dagu-worker dagster-client old-agent web docker@host-b new-service",
 	} {
@@ -134,7 +151,7 @@ func TestEveryCertificateIsOnOnePage(t *testing.T) {
 	f := testfleet.Well(now, 2*perPage+7)
 	seen := map[string]int{}
 	next := regexp.MustCompile(`<a rel="next" href="([^"]*)"`)
-	path := "/?q=docker"
+	path := "/?q=docker&sort=-name"
 	for pages := 0; path != ""; pages++ {
 		if pages > 3 {
 			t.Fatal("there is no end")
@@ -246,7 +263,7 @@ func TestAssetsAreAskedForOnce(t *testing.T) {
 func TestTimesAreToldAsPeopleDo(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "now", 900 * time.Millisecond: "now", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
+		0: "now", 900 * time.Millisecond: "in less than 1 s", -900 * time.Millisecond: "less than 1 s ago", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
 		48 * time.Hour: "in 2 d", -29 * day: "29 d ago", 400 * day: "in 1 y 35 d", 3650 * day: "in 10 y",
 	} {
 		if got := relative(d); got != want {
@@ -264,7 +281,8 @@ func TestPagesOfALargeFleetAreSmall(t *testing.T) {
 	t.Parallel()
 	well, all := testfleet.Well(now, many10k), testfleet.Well(now, many10k)
 	for name, d := range all.Details { // the worst day: nothing works
-		d.Status, d.LastError, d.Hint = renewer.StatusBlocked, strings.Repeat("no route to host; ", 20), "is it up?"
+		d.Status, d.RolloutProblem = renewer.StatusBlocked, problems.RolloutBlocked
+		d.LastError, d.Hint = strings.Repeat("no route to host; ", 20), "is it up?"
 		d.Hosts[0].Error = d.LastError
 		all.Details[name] = d
 	}
@@ -290,6 +308,259 @@ func TestIssuersSayHowTheirCAIsReplaced(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+}
+
+// A click on a header keeps what was searched for, and a second one turns it round.
+func TestHeadersSortWhatIsShown(t *testing.T) {
+	t.Parallel()
+	header := regexp.MustCompile(`<th scope="col" role="columnheader"( aria-sort="[a-z]+")?><a class="sort" href="([^"]*)">([A-Za-z ]+[a-z])`)
+	links := func(path string) map[string]string {
+		_, page := get(t, testfleet.EveryState(now), path)
+		out := map[string]string{}
+		for _, m := range header.FindAllStringSubmatch(page, -1) {
+			out[m[3]] = strings.TrimSuffix(html.UnescapeString(m[2]), "#certificates") + m[1]
+		}
+		return out
+	}
+	for path, want := range map[string]map[string]string{
+		"/?q=docker&page=3": {
+			"Certificate": "/?q=docker&sort=name", "Status": "/?q=docker&sort=status", "Expires": `/?q=docker&sort=-expiry aria-sort="ascending"`,
+			"Renewal due": "/?q=docker&sort=renew", "Issuer": "/?q=docker&sort=issuer",
+		},
+		"/?sort=-name": {
+			"Certificate": `/?sort=name aria-sort="descending"`, "Status": "/?sort=status", "Expires": "/", "Renewal due": "/?sort=renew", "Issuer": "/?sort=issuer",
+		},
+	} {
+		if diff := cmp.Diff(want, links(path)); diff != "" {
+			t.Errorf("%s:\n%s", path, diff)
+		}
+	}
+	_, page := get(t, testfleet.EveryState(now), "/?sort=-issuer&q=e")
+	for _, want := range []string{`<option value="-issuer" selected>`, `href="/certificates.csv?q=e&amp;sort=-issuer"`, `href="/certificates.json?q=e&amp;sort=-issuer"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestListIsExportedAsItIsFiltered(t *testing.T) {
+	t.Parallel()
+	f := testfleet.EveryState(now)
+	f.With(func(f *testfleet.Fleet) {
+		d := f.Details["web"]
+		d.CommonName = `=HYPERLINK("http://example.com","x")`
+		f.Put(d)
+	})
+	_, text := get(t, f, "/certificates.json?q=docker&sort=-name")
+	var rows []renewer.Row
+	if err := json.Unmarshal([]byte(text), &rows); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range rows {
+		got = append(got, r.Name)
+	}
+	if want := "docker@host-e docker@host-d docker@host-c docker@host-b"; strings.Join(got, " ") != want {
+		t.Errorf("JSON has %v", got)
+	}
+	if diff := cmp.Diff(f.Details["docker@host-e"].Row, rows[0]); diff != "" {
+		t.Error(diff)
+	}
+	if _, text = get(t, f, "/certificates.json?q=nothing+has+this"); text != "[]\n" {
+		t.Errorf("an empty list is %q", text)
+	}
+	_, text = get(t, f, "/certificates.csv?q=web&status=due")
+	lines, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if err != nil || len(lines) != 2 || !slices.Equal(lines[0], csvColumns) {
+		t.Fatalf("CSV: %v, %q", err, text)
+	}
+	if row := strings.Join(lines[1][:7], "|"); row != "web|due|3|2027-01-31T05:00:00Z|2027-01-01T05:00:00Z|fleet-ca|host-f(drifted)" {
+		t.Errorf("CSV has %q", row)
+	}
+	if lines[1][9] != `'=HYPERLINK("http://example.com","x")` {
+		t.Errorf("a spreadsheet would compute %q", lines[1][9])
+	}
+	if status, _ := get(t, &broken{}, "/certificates.csv"); status != 200 { // it lists; only System fails
+		t.Errorf("got %d", status)
+	}
+}
+
+func TestRolloutsOfOneEntryAreOneCard(t *testing.T) {
+	t.Parallel()
+	_, page := get(t, testfleet.Wave(now, 40), "/")
+	if n := strings.Count(page, `<li id="rollout-`); n != 1 {
+		t.Errorf("%d cards", n)
+	}
+	got := text(page)
+	for _, want := range []string{
+		"docker ↻ rolling renewal, started 10 min ago", "25 of 40 hosts verified", "25 ✓ verified 3 ↻ activated 4 ↻ staged 4 – not begun 4 ✕ failed",
+		"4 hosts: window nightly opens", "✕ restoring host-34.example.com 36 other hosts – pending host-05",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	if !strings.Contains(page, `<details id="hosts-docker"><summary>36 other hosts</summary>`) {
+		t.Error("the hosts cannot be expanded")
+	}
+}
+
+// What failed is said where it is first seen: the problem, the rollout and the
+// host of a certificate have the same text.
+func TestTextOfAProblemIsShownOnce(t *testing.T) {
+	t.Parallel()
+	f := testfleet.EveryState(now)
+	f.Log = nil
+	for _, path := range []string{"/", "/hosts", "/hosts/host-d", "/hosts/host-e", "/hosts/host-f", "/certificates/docker@host-d", "/certificates/docker@host-e", "/certificates/web"} {
+		_, page := get(t, f, path)
+		got := text(page)
+		for _, sentence := range []string{"the service does not run: Job for docker", "journalctl -u docker.service -n 50", "serves another certificate than was placed", "find out who changed it"} {
+			if n := strings.Count(got, sentence); n > 1 {
+				t.Errorf("%s: %q stands there %d times", path, sentence, n)
+			}
+		}
+	}
+	_, page := get(t, f, "/hosts/host-d")
+	if n := strings.Count(text(page), "no route to host"); n != 1 {
+		t.Errorf("/hosts/host-d: %d times", n)
+	}
+}
+
+func TestWhatHasExpiredSaysSince(t *testing.T) {
+	t.Parallel()
+	for ago, want := range map[time.Duration]string{58 * time.Second: "58 s ago", 400 * time.Millisecond: "less than 1 s ago", 3 * time.Hour: "3 h ago"} {
+		f := &testfleet.Fleet{}
+		d := testfleet.Certificate(now, "web", 90*testfleet.Day+ago, "host-a")
+		d.Status = renewer.StatusExpired
+		f.Put(d)
+		_, page := get(t, f, "/")
+		if got := text(page); !strings.Contains(got, "✕ expired expired "+want) && !strings.Contains(got, "expired "+want) {
+			t.Errorf("the list does not say %q:\n%s", want, got)
+		}
+		_, page = get(t, f, "/certificates/web")
+		if got := text(page); !strings.Contains(got, "web ✕ expired "+want) || strings.Contains(got, "expires") {
+			t.Errorf("the certificate does not say %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestFailedActivationIsRed(t *testing.T) {
+	t.Parallel()
+	for _, e := range []renewer.EventType{renewer.EventActivateFailed, renewer.EventProbeFailed, renewer.EventRestoreFailed, renewer.EventRolledBack} {
+		if got := eventLook(renewer.Event{Type: e}); got.Class != bad {
+			t.Errorf("%s is %s", e, got.Class)
+		}
+	}
+	for _, h := range []renewer.HostRow{{State: renewer.HostActivated, Error: "the unit failed"}, {State: renewer.HostRolledBack}, {State: renewer.HostBlocked}} {
+		if got := hostLook(h); got.Class != bad {
+			t.Errorf("%s is %s", h.State, got.Class)
+		}
+	}
+	if got := hostLook(renewer.HostRow{State: renewer.HostActivated}); got.Class != busy {
+		t.Errorf("an activation under way is %s", got.Class)
+	}
+	for _, s := range []renewer.StepState{renewer.StepRestoring, renewer.StepRestored, renewer.StepRolledBack, renewer.StepBlocked} {
+		if got := markOf(s); got.Class != bad || stageOf(s) != failed {
+			t.Errorf("%s is %s", s, got.Class)
+		}
+	}
+}
+
+func TestUnknownAddressOffersASearch(t *testing.T) {
+	t.Parallel()
+	f := testfleet.EveryState(now)
+	for path, want := range map[string]string{
+		"/dokcer@host-b": "dokcer@host-b", "/a/b/web/": "web", "/certificates/dokcer": "dokcer", "/hosts/host-x": "host-x", "/%3Cb%3E": "<b>", "/assets/": "assets",
+	} {
+		status, page := get(t, f, path)
+		if status != 404 || !strings.Contains(page, `name="q" value="`+html.EscapeString(want)+`"`) || !strings.Contains(page, `aria-label="Pages"`) || !strings.Contains(page, "v1.2.3") {
+			t.Errorf("%s: %d %s", path, status, page)
+		}
+	}
+}
+
+func TestNamesBreakWhereTheirPartsEnd(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.String().Draw(t, "name")
+		if got := strings.Join(breaks(name), ""); got != name {
+			t.Errorf("%q became %q", name, got)
+		}
+	})
+	if got := strings.Join(breaks("docker@host-b.example.com"), "|"); got != "docker@|host-|b.|example.|com" {
+		t.Error(got)
+	}
+	_, page := get(t, testfleet.EveryState(now), "/")
+	if !strings.Contains(page, ">docker@<wbr>host-<wbr>b</a>") {
+		t.Error("the list has no places to break a name")
+	}
+}
+
+func TestForecastIsDrawnAndTold(t *testing.T) {
+	t.Parallel()
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	f := testfleet.Well(now, 1)
+	f.Ahead = forecast.Forecast{From: now, Until: now.Add(Ahead), Events: []forecast.Event{
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "web"},
+		{Time: at(2 * day), Kind: forecast.Renewal, Certificate: "api"},
+		{Time: at(2*day + time.Hour), Kind: forecast.Restart, Host: "host-a", Window: "nightly"},
+		{Time: at(30 * day), Kind: forecast.CAExpires, Issuer: "fleet-ca", Reason: "CN=Fleet root"},
+		{Time: at(31 * day), Kind: forecast.Expires, Certificate: "web"},
+	}}
+	a := aheadOf(f.Ahead)
+	if b := a.Bars[2]; b.Renewals != 2 || b.Restarts != 1 || math.Abs(b.Restarted) > 1e-9 || math.Abs(b.Low()+b.High()-aheadHeight) > 1e-9 || !b.Windows || a.Bars[1].Windows {
+		t.Errorf("got %+v", a.Bars[:3])
+	}
+	_, page := get(t, f, "/")
+	if want := `aria-label="The next 8 weeks: 2 renewals, 1 restart, a CA of fleet-ca expires on 2026-12-22, web expires on 2026-12-23"`; !strings.Contains(page, want) {
+		t.Errorf("the chart does not say %s", want)
+	}
+	for _, want := range []string{"2026-12-22 a CA of fleet-ca expires CN=Fleet root", "2026-11-23 2 1 0 nightly 0 0", "2026-12-21 0 0 0 – 0 1"} {
+		if got := text(page); !strings.Contains(got, want) {
+			t.Errorf("%q is missing in %s", want, got)
+		}
+	}
+	if _, page = get(t, testfleet.Well(now, 1), "/"); strings.Contains(page, `id="ahead-h"`) {
+		t.Error("a fleet without anything ahead has a chart of it")
+	}
+}
+
+// A colour says what the catalogue says, but for what a step did: that it failed is red.
+func TestColoursAreTheSeverityOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	for _, row := range problems.All() {
+		want := map[problems.Severity]string{problems.Critical: bad, problems.Warning: warn}[row.Severity]
+		if got := newProblem(renewer.Problem{Severity: row.Severity}); got.Class != want {
+			t.Errorf("%s is %s", row.ID, got.Class)
+		}
+		for _, e := range row.Events {
+			if got := eventLook(renewer.Event{Type: renewer.EventType(e)}); got.Class != want && e != string(renewer.EventRolledBack) {
+				t.Errorf("event %s of %s is %s", e, row.ID, got.Class)
+			}
+		}
+	}
+	_, page := get(t, testfleet.EveryState(now), "/hosts/host-d")
+	if !strings.Contains(page, `class="verdict warn"`) || !strings.Contains(page, `class="problem warn"`) {
+		t.Error("a host that cannot be reached is not shown as the warning that it is")
+	}
+}
+
+func TestWhatFollowsAKnownTextIsShownAlone(t *testing.T) {
+	t.Parallel()
+	f := frame{said: map[string][]string{}}
+	for _, c := range []struct{ certificate, host, text, want string }{
+		{"web", "", "a: the unit failed", "a: the unit failed"},
+		{"web", "a", "the unit failed", ""},
+		{"web", "a", "the unit failed; there is nothing to restore", "there is nothing to restore"},
+		{"web", "a", "the unit failed; there is nothing to restore", ""},
+		{"web", "b", "the unit failed", "the unit failed"},
+		{"api", "a", "the unit failed", "the unit failed"},
+		{"web", "a", "", ""},
+	} {
+		if got := f.New(c.certificate, c.host, c.text); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
 		}
 	}
 }

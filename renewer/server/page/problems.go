@@ -15,10 +15,7 @@ type problem struct {
 }
 
 func newProblem(t renewer.Problem) problem {
-	out := problem{Problem: t, Class: warn}
-	if t.Severity == renewer.SeverityCritical {
-		out.Class = bad
-	}
+	out := problem{Problem: t, Class: classOf(t.Severity)}
 	switch t.Kind {
 	case "certificate":
 		out.Link = certificateLink(t.Name)
@@ -34,6 +31,14 @@ func newProblem(t renewer.Problem) problem {
 	return out
 }
 
+// classOf is the class of a severity.
+func classOf(s renewer.Severity) string {
+	if s == renewer.SeverityCritical {
+		return bad
+	}
+	return warn
+}
+
 func newProblems(list []renewer.Problem) (out []problem) {
 	for _, t := range list {
 		out = append(out, newProblem(t))
@@ -47,31 +52,32 @@ type verdict struct{ Class, Text string }
 func (v verdict) Sign() string { return signs[v.Class] }
 
 func judge(w *walk, problems []problem, more int) verdict {
-	class := good
+	n, critical := len(problems)+more, w.critical
 	for _, t := range problems {
-		if t.Class == bad || class == good {
-			class = t.Class
+		if t.Class == bad && t.Kind != "certificate" {
+			critical++
 		}
 	}
-	n := len(problems) + more
 	switch busyNow := w.statuses[renewer.StatusRenewing]; {
-	case n == 1:
-		return verdict{class, "1 thing needs attention"}
-	case n > 1:
-		return verdict{class, thousands(n) + " things need attention"}
+	case critical == 1 && n == 1:
+		return verdict{bad, "1 critical problem"}
+	case critical > 0:
+		return verdict{bad, many(n, "problem") + ", " + thousands(critical) + " critical"}
+	case n > 0:
+		return verdict{warn, many(n, "problem")}
 	case w.total == 0:
 		return verdict{idle, "The fleet file has no certificates yet"}
 	case busyNow > 0:
-		return verdict{busy, many(busyNow, "certificate") + " of " + thousands(w.total) + " being renewed, nothing needs attention"}
+		return verdict{busy, many(busyNow, "certificate") + " of " + thousands(w.total) + " being renewed, no problems"}
 	case w.statuses[renewer.StatusValid] == w.total-w.statuses[renewer.StatusOrphaned]:
 		return verdict{good, "All is well: " + many(w.statuses[renewer.StatusValid], "certificate") + " valid and proven in place"}
 	default:
-		return verdict{good, "Nothing needs attention; " + thousands(w.statuses[renewer.StatusValid]) + " of " + many(w.total, "certificate") + " valid and proven in place"}
+		return verdict{good, "No problems; " + thousands(w.statuses[renewer.StatusValid]) + " of " + many(w.total, "certificate") + " valid and proven in place"}
 	}
 }
 
-// problems gathers what needs a person, the worst first, and how many more
-// certificates there are than those shown.
+// problems gathers what needs attention, the worst first, and how many more
+// certificates have a problem than those shown.
 func (p *pages) problems(ctx context.Context, system renewer.SystemStatus, w *walk) (list []problem, more int, err error) {
 	rows := slices.Concat(w.problems, w.warnings)
 	rows = rows[:min(len(rows), renewer.MostProblems)]
@@ -85,7 +91,9 @@ func (p *pages) problems(ctx context.Context, system renewer.SystemStatus, w *wa
 			d = renewer.Detail{Row: r}
 		}
 		d.Row = r
-		certificates = append(certificates, d.Problem(w.now))
+		if t, ok := d.Problem(w.now); ok {
+			certificates = append(certificates, t)
+		}
 	}
-	return newProblems(renewer.Problems(system, certificates, p.CheckWithin, w.now)), w.withProblems - len(rows), nil
+	return newProblems(renewer.Problems(system, certificates, w.now)), w.withProblems - len(rows), nil
 }

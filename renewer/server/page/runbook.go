@@ -44,7 +44,7 @@ func (p *pages) runbook(r *http.Request, f *frame) (any, error) {
 	}
 	text, ok := runbooks.Page(name)
 	if !ok {
-		return nil, notFound("there is no runbook of this name: see /runbooks")
+		return nil, notFound{"There is no runbook of this name: see /runbooks", ""}
 	}
 	system, err := p.Source.System(r.Context())
 	if err == nil { // a runbook is shown whatever is wrong

@@ -66,8 +66,8 @@ func TestEveryProblemLinksToItsRunbook(t *testing.T) {
 		got = append(got, m[1])
 	}
 	want := []string{
-		"RenewerFleetFileRefused", "RenewerCheckNotRunning", "RenewerCertificateExpired", "RenewerRolloutBlocked", "RenewerRevokedInUse",
-		"RenewerHostUnreachable", "RenewerIssuerDown", "RenewerNotifyFailing", "RenewerServedDiffers", "RenewerCARotationBlocked", "RenewerCAEnding",
+		"RenewerCheckNotRunning", "RenewerCertificateExpired", "RenewerRevokedInUse", "RenewerFleetFileRefused", "RenewerRolledBack",
+		"RenewerDrifted", "RenewerHostUnreachable", "RenewerCARotationBlocked", "RenewerCAExpiring", "RenewerIssuerDown", "RenewerNotifyFailing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)

@@ -45,7 +45,8 @@
       if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
       return;
     }
-    if (from.tagName === "FORM") return;
+    if (from.tagName === "FORM" || from.classList.contains("copied")) return;
+    if (from.tagName === "DETAILS") to.open = from.open;
     attributes(from, to);
     bring(from, to);
   }
@@ -102,6 +103,36 @@
     if (paused || document.hidden) return;
     const seconds = Number(main.dataset.refresh) || 10;
     timer = setTimeout(async () => { await ask(); later(); }, 1000 * Math.min(60, seconds * 2 ** Math.min(failures, 3)));
+  }
+
+  // What copies a command stands behind it, and is shown where this script runs.
+  const said = document.getElementById("said");
+  document.documentElement.classList.add("script");
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button.copy");
+    if (!button) return;
+    const source = button.previousElementSibling, done = await copied(source);
+    button.classList.add("copied");
+    button.textContent = said.textContent = done ? "Copied" : "Not copied";
+    setTimeout(() => {
+      button.classList.remove("copied");
+      button.textContent = "Copy";
+      said.textContent = "";
+    }, 2000);
+  });
+
+  // copied uses the selection where the page is not from a secure address, which
+  // alone may write to the clipboard.
+  async function copied(source) {
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(source);
+      const done = document.execCommand("copy");
+      getSelection().removeAllRanges();
+      return done;
+    }
   }
 
   pause.hidden = false;
