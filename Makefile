@@ -30,7 +30,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api strings fuzz bench table weight cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api runbooks strings fuzz bench table weight cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ lint: $(GOLANGCI) ## go vet, formatting and golangci-lint (.golangci.yml)
 
 fmt: $(GOLANGCI) ## format the source as lint wants it
 	@$(GOLANGCI) fmt
+
+runbooks: ## headers and index of docs/runbooks, from the catalogue of problems
+	@$(GO) test -count 1 ./docs/runbooks -update
 
 # Built in a directory of its own: a tool is no dependency of the module.
 $(GOLANGCI):

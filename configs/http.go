@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// http reads the port of metrics, health and status page. Where other machines can
-// reach it, a password or a client certificate is required, unless the file says
-// otherwise: a forgotten key opens nothing.
+// http reads the port of metrics, health and status page. Who may read it is
+// required where other machines can reach it: access without authentication has to
+// be allowed explicitly.
 func (l *loader) http(f *Fleet, s settings) {
 	f.HTTP.Listen, f.HTTP.WebConfig = getOr(s, "listen", defaultListen), get[string](s, "web_config")
 	f.HTTP.AllowUnauthenticated = get[bool](s, "allow_unauthenticated")
 	f.HTTP.AllowedHosts = texts(s, "allowed_hosts")
 	f.HTTP.ExternalURL = strings.TrimRight(get[string](s, "external_url"), "/")
 	if s.has("listen") && !s.has("web_config") && !f.HTTP.AllowUnauthenticated && beyondLoopback(f.HTTP.Listen) {
-		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, and no password or client certificate is required",
+		l.fault(s["listen"].at, "listen is "+quote(f.HTTP.Listen)+", which other machines can reach, without authentication",
 			"expected a loopback address, or web_config: FILE with basic_auth_users or client certificates, or allow_unauthenticated: true beside it")
 	}
 }

@@ -10,7 +10,7 @@ import (
 // The other surfaces are compared with the catalogue in renewer/server.
 func TestMessagesSayWhatTheCatalogueSays(t *testing.T) {
 	t.Parallel()
-	told := map[renewer.EventType]bool{}
+	opened := map[renewer.EventType]bool{}
 	for _, row := range problems.All() {
 		for _, name := range row.Events {
 			typ := renewer.EventType(name)
@@ -29,19 +29,20 @@ func TestMessagesSayWhatTheCatalogueSays(t *testing.T) {
 				problem = append(problem, *open)
 			}
 			if len(problem) != 1 {
-				t.Errorf("%s: event %s tells %d things", row.ID, typ, len(problem))
+				t.Errorf("%s: event %s opens %d problems", row.ID, typ, len(problem))
 				continue
 			}
 			want := row.Run(problems.Names{Certificate: e.Certificate, Host: e.Host, Issuer: e.Issuer})
+			describe(&problem[0])
 			if p := problem[0]; p.Means != row.Meaning || p.Command != want[0] {
-				t.Errorf("%s: event %s tells %q, run %q; the catalogue says %q, run %q", row.ID, typ, p.Means, p.Command, row.Meaning, want[0])
+				t.Errorf("%s: event %s says %q, run %q; the catalogue says %q, run %q", row.ID, typ, p.Means, p.Command, row.Meaning, want[0])
 			}
-			told[problem[0].Kind] = true
+			opened[problem[0].Kind] = true
 		}
 	}
-	for typ, k := range kinds {
-		if !told[typ] {
-			t.Errorf("%s (%s) is told, and its row does not name the event", typ, k.ID)
+	for typ := range kinds {
+		if !opened[typ] {
+			t.Errorf("%s opens a problem, and no row names the event", typ)
 		}
 	}
 }

@@ -66,7 +66,7 @@ What opens and closes each problem:
 	return b.String()
 }
 
-// go test ./docs/runbooks -update writes what is generated.
+// make runbooks writes what is generated.
 func TestPagesSayWhatTheCatalogueSays(t *testing.T) {
 	t.Parallel()
 	write := func(name, want string) {
@@ -78,7 +78,7 @@ func TestPagesSayWhatTheCatalogueSays(t *testing.T) {
 				t.Fatal(err)
 			}
 		default:
-			t.Errorf("%s.md is not as the catalogue says: go test ./docs/runbooks -update", name)
+			t.Errorf("%s.md is not as the catalogue says: make runbooks", name)
 		}
 	}
 	pages := map[string]bool{Index: true}

@@ -116,7 +116,7 @@ var (
 		v, err := s.Plan(ctx, r)
 		return append([]renewer.PlanStep{}, v.Steps...), err
 	})
-	planView = reads("/plan/view", "Show the plan, what was edited in the fleet file, and what left it", Service.Plan)
+	planView = locally(reads("/plan/view", "Show the plan, what was edited in the fleet file, and what left it", Service.Plan))
 	ahead    = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
 		r, err := f.request()
 		if err != nil {
