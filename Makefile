@@ -30,12 +30,12 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 BUILD = $(GO) build -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api runbooks fuzz bench table weight cover clean
+.PHONY: help run build test test-norace attack e2e browser test-vault lint fmt api runbooks strings fuzz bench table weight cover clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: build ## a living system in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
+run: build ## a demo in ./var/quickstart: local CA, TLS service, daemon; Ctrl-C ends it
 	@$(GO) build -o bin/ ./examples/tlsservice ./examples/quickstart
 	@exec bin/quickstart -dir $(QUICKSTART_DIR) -for $(QUICKSTART_FOR) -lifetime $(QUICKSTART_LIFETIME)
 
@@ -94,7 +94,10 @@ $(GOLANGCI):
 	  (cd "$$dir" && GOBIN="$$dir" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)) && \
 	  mv "$$dir/golangci-lint" $@
 
-api: ## openapi.json and docs/api.md anew, from the routes and the types of the answers
+strings: ## write the lists of all visible strings again (internal/house/testdata/strings)
+	@$(GO) test -count 1 -run '^TestVisibleStrings$$' ./internal/house -update
+
+api: ## write openapi.json and docs/api.md again, from the routes and the types of the answers
 	@$(GO) test -run '^TestAPIDescriptionIsUpToDate$$' ./renewer/server -args -update
 
 fuzz: ## every fuzz target of the tree, FUZZTIME (10s) each

@@ -160,7 +160,7 @@ func (r *resolver) publicClients(d *draft, c *renewer.Certificate) {
 	}
 	for _, name := range c.Trust {
 		if is, ok := r.fleet.Issuer(name); ok && is.ACME != nil && is.ACME.Roots == SystemRoots {
-			r.fault(d.where("trust"), "certificate "+quote(c.Name)+" would let in clients with a certificate of any public CA: the roots of issuer "+quote(name)+" are those of the system",
+			r.fault(d.where("trust"), "certificate "+quote(c.Name)+" would accept clients with a certificate of any public CA: the roots of issuer "+quote(name)+" are those of the system",
 				"expected trust: an issuer of your own; or files: {ca: null}, or a probe with mutual: false, where no clients are verified")
 			return
 		}

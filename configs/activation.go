@@ -27,7 +27,7 @@ var signalReader reader = func(l *loader, at pos, n *yaml.Node) (any, bool) {
 		return nil, false
 	}
 	if !slices.Contains([]string{"HUP", "USR1", "USR2", "WINCH"}, s) {
-		l.fault(at, l.what()+" is "+quote(s)+", which does not make a service load its files", "expected "+expected)
+		l.fault(at, l.what()+" is "+quote(s)+", which does not make a service reload its files", "expected "+expected)
 		return nil, false
 	}
 	return s, true
@@ -47,7 +47,7 @@ func argv(l *loader, at pos, n *yaml.Node) (any, bool) {
 	first := v.([]setting)[0]
 	if name := first.value.(string); !bareProgram.MatchString(name) && (!isPath(name) || name == "/") {
 		program, _, _ := strings.Cut(name, " ") // what follows in a shell line may be secret
-		l.fault(first.at, "the program "+quote(program)+" is no name and no absolute path", "expected a program such as true or /usr/bin/true, and each argument as an entry of its own")
+		l.fault(first.at, "the program "+quote(program)+" is neither a name nor an absolute path", "expected a program such as true or /usr/bin/true, and each argument as a separate entry")
 		return nil, false
 	}
 	return v, true
@@ -104,7 +104,7 @@ func (l *loader) choice(at pos, n *yaml.Node, what string, kinds, beside schema,
 		}
 	}
 	if kind == "" {
-		l.fault(at, what+" does not say how", expected)
+		l.fault(at, what+" has no method", expected)
 	}
 	return kind, s, kind != ""
 }
@@ -133,7 +133,7 @@ func readActivation(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	for _, k := range activateTimes.keys() {
 		if inner.has(k) && s.has(k) {
-			l.fault(s[k].at, k+" stands twice in activate", "expected it once")
+			l.fault(s[k].at, k+" is given twice in activate", "expected it once")
 		}
 	}
 	a.Timeout = getOr(inner, "timeout", getOr(s, "timeout", defaultActivateTimeout))

@@ -54,7 +54,7 @@ func (r *resolver) entry(at pos, own settings) {
 	if trust := get[[]setting](&d.extra, "trust"); len(trust) > 0 && !d.extra.has("issuer") {
 		if p, ok := r.profiles[get[string](&d.extra, "profile")]; ok && len(p.Usages) == 0 {
 			d.own = maps.Clone(own)
-			d.own["issuer"] = trust[0] // a trust bundle is issued by nobody
+			d.own["issuer"] = trust[0] // a trust bundle is issued by no one
 			d.extra[0] = d.own
 		}
 	}
@@ -138,7 +138,7 @@ func (r *resolver) base(d *draft) renewer.Certificate {
 		c.Usages = usagesOf(s)
 	}
 	if profile := d.profile.Usages; len(c.Usages) > 0 && len(profile) > 0 && !slices.ContainsFunc(c.Usages, func(u renewer.Usage) bool { return slices.Contains(profile, u) }) {
-		r.fault(d.where("usages"), fmt.Sprintf("usages %v are the other side's: profile %s is for %v", c.Usages, d.profile.Name, profile), fmt.Sprintf("expected usages: %v", profile))
+		r.fault(d.where("usages"), fmt.Sprintf("usages %v do not fit: profile %s is for %v", c.Usages, d.profile.Name, profile), fmt.Sprintf("expected usages: %v", profile))
 	}
 	if len(c.Trust) == 0 {
 		if r.own[c.Issuer] == nil {
@@ -223,7 +223,7 @@ func retired(h *Host) bool { return h.Retired }
 func (r *resolver) commonName(d *draft, name string, hosts []*Host) string {
 	if given := get[string](&d.s, "common_name"); given != "" {
 		if hasPlaceholder(given) && len(hosts) > 1 {
-			r.fault(d.where("common_name"), "common_name differs from host to host, and the hosts share one certificate", "expected per_host: true, or a name without placeholder")
+			r.fault(d.where("common_name"), "common_name differs by host, but the hosts share one certificate", "expected per_host: true, or a name without placeholder")
 			return ""
 		}
 		name = expand(given, hosts[0])

@@ -15,7 +15,7 @@ func (l *loader) channels(list []setting) []Channel {
 		if !s.has("name") {
 			l.fault(c.at, "the channel has no name", "expected name: a word for messages and metrics")
 		} else if first, twice := seen[ch.Name]; twice && ch.Name != "" {
-			l.fault(s["name"].at, "a second channel named "+quote(ch.Name), "expected a name of its own; "+l.first(first, s["name"].at))
+			l.fault(s["name"].at, "a second channel named "+quote(ch.Name), "expected a unique name; "+l.first(first, s["name"].at))
 		} else {
 			seen[ch.Name] = s["name"].at
 		}
@@ -29,7 +29,7 @@ func (l *loader) channels(list []setting) []Channel {
 			}
 		}
 		if ways != 1 {
-			l.fault(c.at, "the channel has not exactly one way to send", "expected one of url_file, webhook, smtp, exec")
+			l.fault(c.at, "the channel needs exactly one transport", "expected one of url_file, webhook, smtp, exec")
 		}
 		if hook := get[settings](s, "webhook"); hook != nil {
 			ch.WebhookURLFile, ch.WebhookHMACFile = get[string](hook, "url_file"), get[string](hook, "hmac_file")
@@ -50,7 +50,7 @@ func (l *loader) channels(list []setting) []Channel {
 			}
 		}
 		if login := ch.SMTP.Username != "" || ch.SMTP.PasswordFile != ""; login && ch.SMTP.TLS == "none" {
-			l.fault(s["smtp"].at, "smtp would log in over a connection that is not private", "expected tls: starttls or implicit, or no username")
+			l.fault(s["smtp"].at, "smtp would send the password over an unencrypted connection", "expected tls: starttls or implicit, or no username")
 		}
 		out = append(out, ch)
 	}

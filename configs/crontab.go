@@ -26,9 +26,9 @@ func crontab(spec string) (string, error) {
 	fields := strings.Fields(spec)
 	switch n := len(fields); {
 	case n == 6 || n == 7:
-		return "", fmt.Errorf("a spec has five fields, not %d: seconds and years are of other crons", n)
+		return "", fmt.Errorf("a cron spec has five fields, not %d: seconds and years are not supported", n)
 	case n != 5:
-		return "", fmt.Errorf("a spec has five fields, not %d", n)
+		return "", fmt.Errorf("a cron spec has five fields, not %d", n)
 	}
 	names := [][]string{3: monthNames, 4: dayNames}
 	for i, field := range fields {
@@ -59,9 +59,9 @@ func named3(word string, names []string) (string, error) {
 		}
 	}
 	if slices.Contains([]string{"l", "w", "lw", "h", "#"}, strings.ToLower(word)) {
-		return "", fmt.Errorf("%s is of another cron", word)
+		return "", fmt.Errorf("%s is not supported in cron specs", word)
 	}
-	return "", fmt.Errorf("%s is no number", quote(word))
+	return "", fmt.Errorf("%s is not a number", quote(word))
 }
 
 // sundays writes weekdays in which Sunday is 7, or the end of a range, by their

@@ -106,7 +106,7 @@ func (l *loader) entries(at pos, n *yaml.Node, what string, do func(key string, 
 		if k.Kind != yaml.ScalarNode || isNull(k) {
 			l.fault(kat, "a key that is "+kindOf(k), "expected a word")
 		} else if before := earlier(first, n.Content[:i], k); before != nil {
-			l.fault(kat, fmt.Sprintf("key %s stands twice in %s", quote(k.Value), what), "expected it once; "+l.first(l.locate(before), kat))
+			l.fault(kat, fmt.Sprintf("key %s is given twice in %s", quote(k.Value), what), "expected it once; "+l.first(l.locate(before), kat))
 		} else {
 			do(k.Value, kat, n.Content[i+1])
 		}
@@ -166,7 +166,7 @@ var secretWords = []string{"passphrase", "password", "token", "secret", "secret_
 func (l *loader) unknownKey(key string, at pos, what string, s schema) string {
 	word := strings.ReplaceAll(strings.ToLower(key), "-", "_")
 	if _, ok := s[word+"_file"]; ok || slices.Contains(secretWords, word) {
-		l.fault(at, fmt.Sprintf("key %s in %s holds a secret, and secrets never stand in the fleet file", quote(key), what),
+		l.fault(at, fmt.Sprintf("key %s in %s holds a secret, and secrets must not be in the fleet file", quote(key), what),
 			"expected "+secretKey(word, s)+": the path of a file that holds it")
 		return secretKey(word, s)
 	}

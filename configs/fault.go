@@ -12,7 +12,7 @@ type Fault struct {
 	File         string
 	Line, Column int    // from 1, of the key or list entry that has it
 	What         string // what was found
-	Expected     string // what would have been right, or the way out
+	Expected     string // what would have been right, or a hint
 
 	file int32 // place of File among those that are read
 	err  error // why a file that is named could not be read

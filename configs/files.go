@@ -50,7 +50,7 @@ func modesSchema() schema {
 }
 
 // readMode returns an fs.FileMode. Without its quotes 0400 is a number to
-// YAML, but nobody who writes it means 400 in decimal.
+// YAML, but no one who writes it means 400 in decimal.
 func readMode(l *loader, at pos, n *yaml.Node, kind renewer.FileKind) (any, bool) {
 	const expected = `four octal digits such as "0400"`
 	s, ok := l.scalar(at, n, expected, "!!str", "!!int", "!!float")
@@ -65,9 +65,9 @@ func readMode(l *loader, at pos, n *yaml.Node, kind renewer.FileKind) (any, bool
 	mode := fs.FileMode(v)
 	switch {
 	case kind.Secret() && mode&0o007 != 0:
-		l.fault(at, fmt.Sprintf("mode %s lets everybody at the private key in the %s file", quote(s), kind), `expected no rights for others: "0400", or "0440" with a group`)
+		l.fault(at, fmt.Sprintf("mode %s lets every user read the private key in the %s file", quote(s), kind), `expected no rights for others: "0400", or "0440" with a group`)
 	case mode&0o022 != 0:
-		l.fault(at, fmt.Sprintf("mode %s lets others than the owner write the %s file", quote(s), kind), `expected "0444", or "0400" for a key`)
+		l.fault(at, fmt.Sprintf("mode %s lets other users write the %s file", quote(s), kind), `expected "0444", or "0400" for a key`)
 	case mode&0o400 == 0:
 		l.fault(at, fmt.Sprintf("mode %s does not let the owner read the %s file", quote(s), kind), `expected "0444", or "0400" for a key`)
 	default:

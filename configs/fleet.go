@@ -132,7 +132,7 @@ type Host struct {
 // Channel is one entry of notify. Exactly one way of sending is set.
 type Channel struct {
 	Name            string
-	Events          []renewer.EventType // empty: the ones a person should see
+	Events          []renewer.EventType // empty: the ones an operator should see
 	URLFile         string              // holds a shoutrrr URL
 	WebhookURLFile  string
 	WebhookHMACFile string

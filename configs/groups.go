@@ -77,7 +77,7 @@ func (g *grouper) member(m setting, in []bool, via []string) bool {
 	name, isGroup := strings.CutPrefix(text, "@")
 	switch {
 	case isGroup && slices.Contains(via, name):
-		g.fault(m.at, "group "+quote(name)+" leads back to itself: @"+strings.Join(append(via, name), ", @"), "expected no circle")
+		g.fault(m.at, "group "+quote(name)+" includes itself: @"+strings.Join(append(via, name), ", @"), "expected no loop")
 	case isGroup:
 		if i, ok := g.by[name]; ok {
 			found := g.resolve(g.items[i], via)

@@ -69,7 +69,7 @@ func readGuard(l *loader, at pos, n *yaml.Node) (any, bool) {
 	if s.has("dagu") {
 		d := get[settings](s, "dagu")
 		if !d.has("wait_idle") {
-			l.fault(s["dagu"].at, "dagu does not say how", "expected dagu: {wait_idle: 2d}, or {wait_idle: {deadline: 2d, at_deadline: block, by: processes}}")
+			l.fault(s["dagu"].at, "dagu has no wait_idle", "expected dagu: {wait_idle: 2d}, or {wait_idle: {deadline: 2d, at_deadline: block, by: processes}}")
 			return nil, false
 		}
 		g.Dagu = get[*renewer.DaguGuard](d, "wait_idle")
@@ -132,7 +132,7 @@ func (r *resolver) guard(d *draft, c *renewer.Certificate, a renewer.Activation,
 	}
 	g, own := *set, d.own.has("guard")
 	if own && g.Docker != nil && g.Docker.Label == "" && a.Kind == renewer.ActivateDocker {
-		r.fault(d.where("guard"), "the docker guard of a container has no label, and the container itself always runs",
+		r.fault(d.where("guard"), "the docker guard of a container has no label",
 			"expected label: what the containers have that must not be disturbed, such as dagster/run_id")
 	}
 	if g.Dagu == nil {
@@ -146,7 +146,7 @@ func (r *resolver) guard(d *draft, c *renewer.Certificate, a renewer.Activation,
 	case dagu.By == "":
 		dagu.By = renewer.IdleByProcesses
 	case dagu.By == renewer.IdleByCoordinator && a.Kind != renewer.ActivateSystemd:
-		r.fault(d.where("guard"), "by: coordinator needs a unit that is activated: by its settings it is known which worker it is", "expected activate: {systemd: …}, or by: {api: …}")
+		r.fault(d.where("guard"), "by: coordinator needs activate: with a systemd unit, to find the worker's name in its settings", "expected activate: {systemd: …}, or by: {api: …}")
 	}
 	sees := []renewer.ActivationKind{renewer.ActivateSystemd, renewer.ActivateDocker, renewer.ActivateNone}
 	if dagu.By == renewer.IdleByProcesses && !slices.Contains(sees, a.Kind) {
@@ -154,7 +154,7 @@ func (r *resolver) guard(d *draft, c *renewer.Certificate, a renewer.Activation,
 			g.Dagu = nil
 			return &g
 		}
-		r.fault(d.where("guard"), "no unit or container is activated whose processes could be seen", "expected by: {api: …} or {command: [argv...]}")
+		r.fault(d.where("guard"), "the guard needs a unit or container in activate:, whose processes it can see", "expected by: {api: …} or {command: [argv...]}")
 	}
 	if dagu.Before == 0 {
 		dagu.Before = time.Duration(daguDeadline * float64(c.Lifetime)).Truncate(time.Second)

@@ -78,9 +78,9 @@ func (l *loader) hosts(list []item) ([]Host, map[string]int) {
 		} else if t := out[next].Type; t != "" && t != "ssh" {
 			l.fault(at, "host "+quote(h.Jump)+" is not reached over ssh", "expected a host of type ssh to jump over")
 		} else if out[next].Retired && !h.Retired {
-			l.fault(at, "host "+quote(h.Jump)+" is retired", "expected a host that is there to jump over")
+			l.fault(at, "host "+quote(h.Jump)+" is retired", "expected a host that is not retired")
 		} else if circular(out, by, i) {
-			l.fault(at, "the jumps from host "+quote(h.Name)+" lead in a circle", "expected an end: a host without jump")
+			l.fault(at, "the jump hosts from host "+quote(h.Name)+" form a loop", "expected the last one to be a host without jump")
 		}
 	}
 	return out, by

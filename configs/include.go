@@ -79,7 +79,7 @@ func (l *loader) included(f match, keys schema) (settings, sum) {
 	if err != nil {
 		expected := "expected a file that renewer may read"
 		if errors.Is(err, fs.ErrNotExist) {
-			expected = "expected a file that is there, or a pattern such as *.yaml where there may be none"
+			expected = "expected an existing file, or a pattern such as *.yaml, which may match none"
 		}
 		l.unread(f.at, quote(f.name)+" cannot be read", err, expected)
 		return nil, sum{}
@@ -116,7 +116,7 @@ func (l *loader) join(to, more settings, seen map[string]map[string]pos) {
 			}
 			for _, it := range list {
 				if first, twice := seen[k][it.name]; twice {
-					l.fault(it.at, fmt.Sprintf("key %s stands twice in %s", quote(it.name), k), "expected it once; "+l.first(first, it.at))
+					l.fault(it.at, fmt.Sprintf("key %s is given twice in %s", quote(it.name), k), "expected it once; "+l.first(first, it.at))
 					continue
 				}
 				seen[k][it.name] = it.at

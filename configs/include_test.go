@@ -83,7 +83,7 @@ func TestWhatCannotBeReadIsAFault(t *testing.T) {
 		{"none", nil, ""},
 		{"fleet.d", fs.ErrPermission, `f.yaml:1:11: include "fleet.d/*.yaml": "fleet.d" cannot be read: permission denied; expected a directory that renewer may read`},
 		{"fleet.d/hosts.yaml", fs.ErrPermission, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: permission denied; expected a file that renewer may read`},
-		{"fleet.d/hosts.yaml", fs.ErrNotExist, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: file does not exist; expected a file that is there, or a pattern such as *.yaml where there may be none`},
+		{"fleet.d/hosts.yaml", fs.ErrNotExist, `f.yaml:1:11: "fleet.d/hosts.yaml" cannot be read: file does not exist; expected an existing file, or a pattern such as *.yaml, which may match none`},
 	} {
 		fleet, err := parse(&loader{file: "f.yaml", disk: broken{disk, c.path, c.err}, getenv: unset}, []byte(file))
 		if c.want == "" && (err != nil || len(fleet.Certificates) != 1) || c.want != "" && (err == nil || err.Error() != c.want) {
@@ -134,7 +134,7 @@ func TestIncludedFilesCannotGrow(t *testing.T) {
 		disk[name] = &fstest.MapFile{Data: bomb}
 	}
 	_, err := parse(&loader{file: "f", disk: disk, getenv: unset}, []byte("include: [d/*]\nstate_dir: /s\n"))
-	if err == nil || !strings.Contains(err.Error(), "d/c.yaml:3:8: alias *a cannot stand in a fleet file") {
+	if err == nil || !strings.Contains(err.Error(), "d/c.yaml:3:8: alias *a is not allowed in a fleet file") {
 		t.Errorf("aliases: %v", err)
 	}
 	var groups strings.Builder
@@ -147,7 +147,7 @@ func TestIncludedFilesCannotGrow(t *testing.T) {
 	}
 }
 
-// What was read is told from what is there now without reading it again: by
+// What was read is compared with what is there now without reading it again: by
 // the fleet file and what it includes.
 func TestDigestAndStampAreOfAllFiles(t *testing.T) {
 	t.Parallel()

@@ -89,12 +89,12 @@ func urlReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	u, err := url.Parse(s)
 	if err == nil && u.Scheme == "http" && u.User == nil && isAddress(u.Hostname()) {
-		l.fault(at, l.what()+" is plain HTTP, which can be read and changed on the way", "expected https://"+u.Host+", served with TLS")
+		l.fault(at, l.what()+" is plain HTTP, which can be read and changed in transit", "expected https://"+u.Host+", served with TLS")
 		return nil, false
 	}
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !isAddress(u.Hostname()) ||
 		u.Port() != "" && !isHostPort("host:"+u.Port(), 1) {
-		l.fault(at, l.what()+" is not a URL that can be used here", "expected "+aURL) // not shown: it may hold a password
+		l.fault(at, l.what()+" is not a usable URL", "expected "+aURL) // not shown: it may hold a password
 		return nil, false
 	}
 	return strings.TrimSuffix(s, "/"), true
@@ -182,7 +182,7 @@ func issuerReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	}
 	auth := get[VaultAuth](s, "auth")
 	if s.has("rotate_secret_id") && (auth.Method != "approle" || auth.Wrapped) {
-		l.fault(s["rotate_secret_id"].at, "rotate_secret_id is for an AppRole whose secret id is in a file",
+		l.fault(s["rotate_secret_id"].at, "rotate_secret_id needs an AppRole with its secret id in a file",
 			"expected auth: {method: approle, role_id_file: FILE, secret_id_file: FILE} without wrapped, or no rotate_secret_id")
 		return nil, false
 	}

@@ -73,7 +73,7 @@ func set(what string, least int, read reader) reader {
 				twice = slices.ContainsFunc(list[:i], func(before setting) bool { return before.value == s.value })
 			}
 			if twice {
-				l.fault(s.at, quote(fmt.Sprint(s.value))+" stands twice in "+name, "expected it once")
+				l.fault(s.at, quote(fmt.Sprint(s.value))+" is given twice in "+name, "expected it once")
 				ok = false
 			}
 		}

@@ -30,7 +30,7 @@ const MaxSize = 64 << 20
 func Load(path string) (*Fleet, error) { return load(path, false) }
 
 // LoadForReading is Load for commands that do not act by themselves, and are
-// started by a person rather than by systemd: where CREDENTIALS_DIRECTORY is
+// started by an operator rather than by systemd: where CREDENTIALS_DIRECTORY is
 // not set, the paths that use it stay as they are written.
 func LoadForReading(path string) (*Fleet, error) { return load(path, true) }
 
@@ -151,7 +151,7 @@ func (l *loader) document(data []byte) *yaml.Node {
 	}
 	if err != nil {
 		l.fault(l.syntax(err, data), "not YAML: "+yamlLine.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ""),
-			"expected correct YAML; the cause may stand a little before")
+			"expected correct YAML; the cause may be a few lines earlier")
 		return nil
 	}
 	if !l.plain(doc.Content[0]) {
@@ -166,13 +166,13 @@ func (l *loader) plain(n *yaml.Node) bool {
 	ok := true
 	switch {
 	case n.Kind == yaml.AliasNode:
-		l.fault(l.locate(n), "alias *"+n.Value+" cannot stand in a fleet file", "expected the value itself; what certificates share goes under defaults or profiles")
+		l.fault(l.locate(n), "alias *"+n.Value+" is not allowed in a fleet file", "expected the value itself; what certificates share goes under defaults or profiles")
 		return false
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!merge":
-		l.fault(l.locate(n), "a merge key (<<) cannot stand in a fleet file", "expected the keys themselves; what certificates share goes under defaults or profiles")
+		l.fault(l.locate(n), "a merge key (<<) is not allowed in a fleet file", "expected the keys themselves; what certificates share goes under defaults or profiles")
 		return false
 	case n.Style&yaml.TaggedStyle != 0:
-		l.fault(l.locate(n), "tag "+quote(n.Tag)+" cannot stand in a fleet file", "expected a value without a tag")
+		l.fault(l.locate(n), "tag "+quote(n.Tag)+" is not allowed in a fleet file", "expected a value without a tag")
 		ok = false
 	}
 	for _, c := range n.Content {

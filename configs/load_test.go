@@ -18,7 +18,7 @@ import (
 	"renewer/renewer"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // unset is an environment without CREDENTIALS_DIRECTORY.
 func unset(string) (string, bool) { return "", false }

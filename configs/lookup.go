@@ -107,7 +107,7 @@ func (f *Fleet) unknown(name string) error {
 	known := f.names()
 	err := fmt.Errorf("%s has no certificate %s", f.Path, quote(name))
 	if len(known) == 0 {
-		return renewer.WithHint(err, "it has none yet: add an entry under certificates")
+		return renewer.WithHint(err, "it has no certificates yet: add an entry under certificates")
 	}
 	return renewer.WithHint(err, suggestion(name, known))
 }

@@ -101,7 +101,7 @@ func isDNSName(s string) bool {
 }
 
 // meantName returns the name that is meant where people write it in another
-// form; empty where it cannot be told.
+// form; empty where it is not known.
 func meantName(s string, check func(string) bool) string {
 	s = strings.TrimSpace(s)
 	for _, prefix := range []string{"DNS:", "IP:", "IP Address:"} { // as openssl writes it
@@ -189,7 +189,7 @@ func pathOf(expand bool) reader {
 		if !isPath(s) || strings.ContainsAny(s, "$\n\r\t") {
 			what := l.what() + " is " + quote(s)
 			if expand {
-				what = l.what() + " is not a path that can be used here"
+				what = l.what() + " is not a usable path"
 			}
 			l.fault(at, what, "expected "+aPath+", '~' or variable")
 			return nil, false

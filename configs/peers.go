@@ -26,7 +26,7 @@ func (r *resolver) join(d *draft, c *renewer.Certificate, hosts []*Host) {
 			full := expandHostPort(text, h)
 			if text == "" || !isHostPort(full, 1) {
 				if text != "" {
-					r.fault(at, "the address "+quote(full)+" of dials cannot be dialled", "expected "+aHostPort)
+					r.fault(at, "the address "+quote(full)+" of dials is not a valid address", "expected "+aHostPort)
 				}
 				continue
 			}
@@ -95,7 +95,7 @@ func (r *resolver) dialled(members, servers []member) {
 		for _, x := range m.dials {
 			name, _, _ := net.SplitHostPort(x.value.(string))
 			if len(servers) == 0 {
-				r.fault(x.at, fmt.Sprintf("%s dials %s, and group %s has no server", m.Name, quote(x.value.(string)), m.PeerGroup), "expected a certificate with usage server in the group")
+				r.fault(x.at, fmt.Sprintf("%s dials %s, but group %s has no server", m.Name, quote(x.value.(string)), m.PeerGroup), "expected a certificate with usage server in the group")
 				break
 			}
 			if covers(covered, name) {
@@ -126,7 +126,7 @@ func (r *resolver) trusted(servers, clients []member) {
 				continue
 			}
 			known = append(known, other.Issuer)
-			r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, and %s %s is signed by %s", one.Entry, written(one.Trust), what, other.Entry, other.Issuer),
+			r.fault(one.d.where("trust"), fmt.Sprintf("%s trusts %s, but %s %s is signed by %s", one.Entry, written(one.Trust), what, other.Entry, other.Issuer),
 				fmt.Sprintf("expected trust: [%s]", written(append(slices.Clone(one.Trust), other.Issuer))))
 		}
 	}
@@ -155,7 +155,7 @@ func issuersOf(members []member) []string {
 }
 
 // lacks reports whether the member places a trust bundle, without which it
-// authenticates nobody, and trusts not all of the issuers.
+// authenticates no one, and trusts not all of the issuers.
 func (m member) lacks(issuers []string) bool {
 	return slices.ContainsFunc(issuers, func(name string) bool { return !slices.Contains(m.Trust, name) }) &&
 		get[string](get[settings](&m.d.s, "files"), string(renewer.FileCA)) != ""
@@ -169,7 +169,7 @@ func (r *resolver) sends(servers, clients []member) {
 	}
 	for _, c := range clients {
 		if len(c.Usages) == 0 && len(c.dials) > 0 {
-			r.fault(c.d.at, fmt.Sprintf("%s dials %s and has no certificate to send, and %s asks its clients for one", c.Entry, quote(c.dials[0].value.(string)), servers[0].Entry),
+			r.fault(c.d.at, fmt.Sprintf("%s dials %s without a client certificate, but %s requires one", c.Entry, quote(c.dials[0].value.(string)), servers[0].Entry),
 				"expected a profile with usage client, or files: {ca: null} at "+servers[0].Entry)
 		}
 	}

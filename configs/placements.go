@@ -21,7 +21,7 @@ func (r *resolver) placed(d *draft) {
 	before := r.wrong()
 	r.files(d)
 	if d.faulty = r.wrong() > before; !own && !d.faulty {
-		r.layouts[d.profile] = d.placed // one map for all of them, which nobody changes
+		r.layouts[d.profile] = d.placed // one map for all of them, which no one changes
 	}
 }
 
@@ -44,7 +44,7 @@ func (r *resolver) dir(d *draft, h *Host) string {
 		return ""
 	}
 	if !d.s.has("dir") {
-		r.fault(d.at, fmt.Sprintf("profile %s does not say where the files go", d.profile.Name), "expected dir: "+aPath)
+		r.fault(d.at, fmt.Sprintf("profile %s has no dir", d.profile.Name), "expected dir: "+aPath)
 		return ""
 	}
 	dir := expand(get[string](&d.s, "dir"), h)
@@ -52,7 +52,7 @@ func (r *resolver) dir(d *draft, h *Host) string {
 		return ""
 	}
 	if !isPath(dir) || slices.Contains(strings.Split(dir, "/"), ".renewer") {
-		r.fault(d.where("dir"), quote(dir)+" is not a directory that can be used here", "expected "+aPath+" and outside of any .renewer")
+		r.fault(d.where("dir"), quote(dir)+" is not a usable directory", "expected "+aPath+" and outside of any .renewer")
 	}
 	return path.Clean(dir)
 }
@@ -68,17 +68,17 @@ func (r *resolver) files(d *draft) {
 		name := get[string](files, string(k))
 		if name == "" {
 			if own := get[settings](d.own, "modes"); own[string(k)].value != nil {
-				r.fault(own[string(k)].at, fmt.Sprintf("a mode for a %s file, and there is none", k), "expected modes of the files that there are")
+				r.fault(own[string(k)].at, fmt.Sprintf("a mode for a %s file, which the entry does not have", k), "expected modes only for files of the entry")
 			}
 			continue
 		}
 		if other, twice := by[name]; twice {
-			r.fault(at(k), fmt.Sprintf("the %s file and the %s file have one name, %s", other, k, quote(name)), "expected a name for each")
+			r.fault(at(k), fmt.Sprintf("the %s file and the %s file have the same name, %s", other, k, quote(name)), "expected different names")
 		}
 		by[name] = k
 		p.Files[k], p.Modes[k] = name, getOr(modes, string(k), defaultMode(k))
 		if d.bundle && k != renewer.FileCA {
-			r.fault(at(k), fmt.Sprintf("a %s file in a trust bundle, which has no certificate", k), "expected files: {ca: NAME} alone")
+			r.fault(at(k), fmt.Sprintf("a trust bundle has no certificate, so it cannot have a %s file", k), "expected only files: {ca: NAME}")
 		}
 	}
 	has := func(kinds ...renewer.FileKind) bool {
@@ -96,9 +96,9 @@ func (r *resolver) files(d *draft) {
 	case d.bundle && !has(renewer.FileCA):
 		r.fault(d.where("files"), "the trust bundle has no file", "expected files: {ca: NAME}")
 	case !d.bundle && !has(renewer.FileKey, renewer.FileBundle):
-		r.fault(d.where("files"), "no file holds the private key, and it would be lost", "expected a key or a bundle among the files")
+		r.fault(d.where("files"), "no file for the private key", "expected a key or a bundle among the files")
 	case !d.bundle && !has(renewer.FileCert, renewer.FileLeaf, renewer.FileBundle):
-		r.fault(d.where("files"), "no file holds the certificate", "expected a cert, a leaf or a bundle among the files")
+		r.fault(d.where("files"), "no file for the certificate", "expected a cert, a leaf or a bundle among the files")
 	}
 }
 
@@ -124,12 +124,12 @@ func (r *resolver) activation(d *draft, h *Host) renewer.Activation {
 		way = "reload"
 	}
 	if reason := get[string](get[settings](d.profile.settings, "refuse"), way); reason != "" {
-		r.fault(at, fmt.Sprintf("activation by %s would do harm with profile %s: %s", way, d.profile.Name, reason), "expected systemd with action: restart")
+		r.fault(at, fmt.Sprintf("activation by %s is not safe with profile %s: %s", way, d.profile.Name, reason), "expected systemd with action: restart")
 	}
 	a.Units, a.Command = expandAll(a.Units, h), expandAll(a.Command, h)
 	a.PIDFile, a.Container = expand(a.PIDFile, h), expand(a.Container, h)
 	if a.PIDFile != "" && !isPath(a.PIDFile) {
-		r.fault(at, "pid_file "+quote(a.PIDFile)+" is not a path that can be used here", "expected "+aPath)
+		r.fault(at, "pid_file "+quote(a.PIDFile)+" is not a usable path", "expected "+aPath)
 	}
 	for _, u := range a.Units {
 		if !unitName.MatchString(u) {
@@ -153,13 +153,13 @@ func (r *resolver) probe(d *draft, c *renewer.Certificate, placed *renewer.Place
 	}
 	p.Address = expandHostPort(p.Address, h)
 	if !isHostPort(p.Address, 1) {
-		r.fault(at, "the probe's address "+quote(p.Address)+" cannot be dialled", "expected "+aHostPort)
+		r.fault(at, "the probe's address "+quote(p.Address)+" is not a valid address", "expected "+aHostPort)
 	}
 	if p.ServerName != "" && !isAddress(p.ServerName) {
-		r.fault(at, "server_name "+quote(p.ServerName)+" is no name", "expected a DNS name or an IP address")
+		r.fault(at, "server_name "+quote(p.ServerName)+" is not a valid name", "expected a DNS name or an IP address")
 	}
 	if !slices.Contains(c.Usages, renewer.UsageServer) {
-		r.fault(at, fmt.Sprintf("probe %s of a certificate that no server shows", p.Kind), "expected usage server, or probe: file, command or none")
+		r.fault(at, fmt.Sprintf("probe %s needs a server certificate", p.Kind), "expected usage server, or probe: file, command or none")
 	}
 	if p.Mutual = placed.Files[renewer.FileCA] != ""; set.mutual != nil {
 		p.Mutual = *set.mutual
@@ -201,7 +201,7 @@ func (r *resolver) claim(d *draft, p *renewer.Placement, h *Host) {
 	}
 	for other, names := range taken {
 		r.fault(d.at, fmt.Sprintf("%s and %s both claim %s in %s on host %s", other.ID(), p.ID(), strings.Join(names, ", "), file.dir, h.Name),
-			"expected a dir of its own, or other files")
+			"expected another dir, or other file names")
 	}
 }
 

@@ -60,13 +60,13 @@ func readProbe(l *loader, at pos, n *yaml.Node) (any, bool) {
 			mutual := m.value.(bool)
 			p.mutual = &mutual
 			if !mutual && p.Client != "" {
-				l.fault(m.at, "mutual is false, and yet a client is named", "expected one or the other")
+				l.fault(m.at, "client is set, but mutual is false", "expected one or the other")
 				return nil, false
 			}
 		}
 	}
 	if inner.has("timeout") && s.has("timeout") {
-		l.fault(s["timeout"].at, "timeout stands twice in probe", "expected it once")
+		l.fault(s["timeout"].at, "timeout is given twice in probe", "expected it once")
 	}
 	p.Timeout = getOr(inner, "timeout", getOr(s, "timeout", defaultProbeTimeout))
 	return p, true

@@ -31,7 +31,7 @@ func (r *resolver) renewal(d *draft, lifetime time.Duration) renewer.Renewal {
 	jitter := min(renewer.DefaultJitter, share/2)
 	if d.s.has("jitter") {
 		if jitter = get[renewer.Share](&d.s, "jitter"); jitter >= share {
-			r.fault(d.where("jitter"), fmt.Sprintf("jitter (%s) leaves no time before the renewal that %s asks for", jitter, key),
+			r.fault(d.where("jitter"), fmt.Sprintf("jitter (%s) leaves no time before the renewal at %s", jitter, key),
 				fmt.Sprintf("expected less than %.3g%%", float64(share)*100))
 		}
 	}
@@ -60,7 +60,7 @@ func (r *resolver) bundle(d *draft, c *renewer.Certificate) {
 	}
 	for _, k := range leafKeys {
 		if d.own.has(k) {
-			r.fault(d.where(k), fmt.Sprintf("%s in a trust bundle (profile %s), which has no certificate", k, d.profile.Name), "expected no such key")
+			r.fault(d.where(k), fmt.Sprintf("%s is not possible in a trust bundle (profile %s), which has no certificate", k, d.profile.Name), "expected no such key")
 		}
 	}
 }

@@ -79,14 +79,14 @@ func (r *resolver) certificates(list []setting) {
 		if !own.has("name") {
 			r.fault(c.at, "the certificate has no name", "expected name: "+aCertificateName)
 		} else if first, twice := names[name]; twice && name != "" {
-			r.fault(own["name"].at, "a second certificate named "+quote(name), "expected a name of its own; "+r.first(first, own["name"].at))
+			r.fault(own["name"].at, "a second certificate named "+quote(name), "expected a unique name; "+r.first(first, own["name"].at))
 			continue
 		} else {
 			names[name] = c.at
 		}
 		r.entry(c.at, own)
 		if r.count > mostPlacements {
-			r.fault(c.at, "the certificates up to here go to more than 1000000 places", "expected several fleets")
+			r.fault(c.at, "the certificates up to here have more than 1000000 placements", "expected less; split the fleet over several fleet files")
 			return
 		}
 	}
@@ -172,7 +172,7 @@ func (r *resolver) presentClients(entries map[string]pos) {
 			continue
 		}
 		if len(full) > 1 {
-			r.fault(use.at, "certificate "+quote(use.name)+" stands for several", "expected "+oneOf(r.fleet.entries[use.name]))
+			r.fault(use.at, "certificate "+quote(use.name)+" is not unique: it is one a host", "expected "+oneOf(r.fleet.entries[use.name]))
 			continue
 		}
 		c := r.fleet.Certificates[full[0]]

@@ -24,7 +24,7 @@ func (r *resolver) sans(d *draft, c *renewer.Certificate, hosts []*Host) []strin
 				if s, ok := canonical(name); ok {
 					given = append(given, s)
 				} else {
-					r.fault(t.at.or(d.at), quote(name)+", which "+text+" stands for on host "+quote(h.Name)+", cannot be a name in a certificate",
+					r.fault(t.at.or(d.at), quote(name)+", the value of "+text+" on host "+quote(h.Name)+", is not a valid name for a certificate",
 						"expected a DNS name or an IP address; default_sans: false leaves out those of the profile")
 				}
 			}
@@ -45,7 +45,7 @@ func (r *resolver) sans(d *draft, c *renewer.Certificate, hosts []*Host) []strin
 	given = slices.Compact(given)
 	x, there := d.s.find("sans")
 	if broken := there && x.value == nil; len(given) == 0 && !broken && slices.Contains(c.Usages, renewer.UsageServer) {
-		r.fault(d.at, "certificate "+quote(c.Name)+" is for a server and has no name to be checked", "expected sans: one or more DNS names or IP addresses")
+		r.fault(d.at, "certificate "+quote(c.Name)+" is for a server, but has no name for clients to check", "expected sans: one or more DNS names or IP addresses")
 	}
 	if len(given) == 0 {
 		return nil

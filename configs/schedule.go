@@ -35,7 +35,7 @@ func parseSchedule(spec string) (cron.Schedule, error) {
 		return cron.Every(d), nil
 	}
 	if strings.Contains(spec, "=") {
-		return nil, errors.New("a time zone does not belong here")
+		return nil, errors.New("a time zone is not allowed here")
 	}
 	if len(spec) > 200 {
 		return nil, errors.New("the spec is too long")
@@ -55,7 +55,7 @@ func parseSchedule(spec string) (cron.Schedule, error) {
 	fields.Location = time.UTC
 	// Any time will do as the start: the library looks five years ahead.
 	if fields.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return nil, errors.New("no such day ever comes")
+		return nil, errors.New("that day does not exist")
 	}
 	return fields, nil
 }

@@ -105,7 +105,7 @@ var channelSchema = schema{
 	"template": pathOf(false),
 }
 
-// eventTypes are what a channel may ask for: what a person would act on.
+// eventTypes are what a channel may ask for: what an operator would act on.
 var eventTypes = []string{
 	string(renewer.EventRenewalFailed), string(renewer.EventRolloutBlocked), string(renewer.EventRolledBack),
 	string(renewer.EventExpiring), string(renewer.EventExpired), string(renewer.EventDrifted),

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// filesOf returns the fleet file and what it includes, as far as that can be
-// told without reading the rest.
+// filesOf returns the fleet file and what it includes, as far as that is
+// known without reading the rest.
 func filesOf(path string) []string {
 	files := []string{path}
 	l, s, err := top(path, schema{"include": readInclude}, func(settings) bool { return true })

@@ -31,7 +31,7 @@ func socketOf(s settings) string {
 }
 
 func (l *loader) noStateDir(at pos) {
-	l.fault(at, "the fleet file has no state_dir", "expected state_dir: the path of a directory of renewer's own, such as /var/lib/renewer")
+	l.fault(at, "the fleet file has no state_dir", "expected state_dir: the path of a directory for renewer alone, such as /var/lib/renewer")
 }
 
 // SocketOf returns the path of the socket that a fleet file names. It looks at
@@ -59,7 +59,7 @@ func placeOf(path string, of func(settings) string) (string, error) {
 }
 
 // top reads a few keys of a fleet file alone; the whole is decoded where they
-// cannot be told from the lines, or are not enough.
+// is not known from the lines, or are not enough.
 func top(path string, keys schema, enough func(settings) bool) (*loader, settings, error) {
 	f, err := atomicfile.Open(path)
 	if err != nil {

@@ -68,7 +68,7 @@ type rootFile struct {
 func (f *Fleet) HasRootFiles() bool { return len(f.roots) > 0 }
 
 // Unusable says what is wrong now with the files of roots that trust: names, and which
-// entries it concerns: what those have in place stays until it is put right. A
+// entries it concerns: what those have in place stays until it is fixed. A
 // command that only reads need not be allowed to read them.
 func (f *Fleet) Unusable() Faults { return f.unusable(disk{}) }
 
@@ -108,21 +108,21 @@ func ReadRoots(file string) ([]*x509.Certificate, error) { return readRoots(disk
 const maxRoots = 4 << 20
 
 func readRoots(disk fs.FS, file string) ([]*x509.Certificate, error) {
-	const should = "it should hold CA certificates in PEM"
+	const should = "put CA certificates into it, in PEM"
 	text, err := readFile(disk, file, maxRoots)
 	if err != nil {
-		return nil, renewer.WithHint(fmt.Errorf("the roots in %s cannot be read: %w", file, reason(err)), should+", and renewer has to be allowed to read it")
+		return nil, renewer.WithHint(fmt.Errorf("the roots in %s cannot be read: %w", file, reason(err)), should+", readable for renewer")
 	}
 	if len(text) > maxRoots {
 		return nil, renewer.WithHint(fmt.Errorf("%s is larger than 4 MiB", file), should)
 	}
 	certs, err := pki.DecodeCertificates(text)
 	if err != nil {
-		return nil, renewer.WithHint(fmt.Errorf("%s holds no roots: %w", file, err), should+": -----BEGIN CERTIFICATE-----")
+		return nil, renewer.WithHint(fmt.Errorf("%s has no roots: %w", file, err), should+": -----BEGIN CERTIFICATE-----")
 	}
 	certs = slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return !isCA(c) })
 	if len(certs) == 0 {
-		return nil, renewer.WithHint(fmt.Errorf("%s holds certificates, and none of a CA", file), "it should hold that of the CA that signed them")
+		return nil, renewer.WithHint(fmt.Errorf("%s has certificates, but none of a CA", file), "put the certificate of the CA that signed them into it")
 	}
 	return certs, nil
 }

@@ -129,7 +129,7 @@ func windowReader(l *loader, at pos, n *yaml.Node) (any, bool) {
 	if w.Spec != "" {
 		var err error
 		if strings.HasPrefix(w.Spec, "@every") {
-			err = fmt.Errorf("an interval has no start of its own")
+			err = fmt.Errorf("an interval has no start time")
 		} else {
 			w.fields, err = parseSchedule(w.Spec)
 		}

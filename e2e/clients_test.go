@@ -146,7 +146,7 @@ func (o operator) python(h *testhosts.Host) *calls {
 	return c
 }
 
-// cli calls the docker client again and again until the test is over.
+// cli calls the docker client again and again until the test has ended.
 func (o operator) cli(h *testhosts.Host) *calls {
 	c, stop, done := &calls{}, make(chan struct{}), make(chan struct{})
 	go func() {

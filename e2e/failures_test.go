@@ -69,7 +69,7 @@ func TestABadCertificateNeverTakesDockerDown(t *testing.T) {
 		_, _ = b.Run(t.Context(), "systemctl", "restart", "docker.service")
 	}
 	expect(t, run(t, b, "systemctl", "show", "--value", "-p", "Result,ActiveState", "docker.service"), "exit-code\nfailed")
-	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "was started too often") || !strings.Contains(out, "systemctl reset-failed docker.service") {
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "hit the start limit") || !strings.Contains(out, "systemctl reset-failed docker.service") {
 		t.Errorf("doctor of a host whose start limit is hit: %v\n%s", err, out)
 	}
 	run(t, b, "rm", "/etc/systemd/system/docker.service.d/zz-worse.conf")
@@ -138,6 +138,6 @@ func TestAGuardWaits(t *testing.T) {
 	run(t, b, "docker", "kill", id)
 	o.must("run", "--once")
 	if r := o.row("docker@host-b"); r.Generation != was+1 || r.Status != "valid" {
-		t.Errorf("when the run was over: %+v", r)
+		t.Errorf("when the run was finished: %+v", r)
 	}
 }

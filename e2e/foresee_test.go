@@ -32,7 +32,7 @@ func TestLookBeforeTouching(t *testing.T) {
 		name string
 		test func(*testing.T, *testhosts.Host, operator)
 	}{
-		{"an edit that nobody restarted for", anEditThatNobodyRestartedFor},
+		{"an edit that no one restarted for", anEditThatNobodyRestartedFor},
 		{"what dockerd would refuse", whatDockerdWouldRefuse},
 		{"a cause that has gone", aCauseThatHasGone},
 		{"a firewall", aFirewall},
@@ -58,14 +58,14 @@ func answers(t *testing.T, h *testhosts.Host, o operator, when string) {
 	}
 }
 
-// An edit of daemon.json that nobody restarted for is seen before a restart: dockerd
+// An edit of daemon.json that no one restarted for is seen before a restart: dockerd
 // is never away, plan, check --online and doctor say it, and the printed fix works.
 func anEditThatNobodyRestartedFor(t *testing.T, b *testhosts.Host, o operator) {
 	was := lastStart(t, b)
 	first := o.row("docker@host-b")
 	run(t, b, "sed", "-i", `s/^{/{"hosts": ["tcp:\/\/0.0.0.0:2375"],/`, "/etc/docker/daemon.json")
 	out, err := o.try("renew", "docker@host-b")
-	if err == nil || !strings.Contains(out, `docker.service would not start again: "hosts" is in /etc/docker/daemon.json`) || !strings.Contains(out, "renewer host setup host-b puts it right") {
+	if err == nil || !strings.Contains(out, `docker.service would not start again: "hosts" is in /etc/docker/daemon.json`) || !strings.Contains(out, "renewer host setup host-b fixes it") {
 		t.Errorf("renew: %v\n%s", err, out)
 	}
 	expect(t, lastStart(t, b), was)
@@ -108,13 +108,13 @@ func whatDockerdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 	}
 	for _, tc := range []struct {
 		says, text string
-		setup      bool // puts it right
+		setup      bool // fixes it
 	}{
-		{"must not be restarted: tcp://0.0.0.0:2376 would answer everybody, and without TLS", "{}", true},
-		{"would answer clients without a certificate", edit(`"tlsverify": true`, `"tlsverify": false`), true},
-		{"would take a certificate of every public CA", edit(`"tlscacert": "/etc/docker/tls/ca.pem",`, ""), true},
+		{"must not be restarted: tcp://0.0.0.0:2376 would accept every client, without TLS", "{}", true},
+		{"would accept clients without a certificate", edit(`"tlsverify": true`, `"tlsverify": false`), true},
+		{"would accept certificates of every public CA", edit(`"tlscacert": "/etc/docker/tls/ca.pem",`, ""), true},
 		{"is empty", "", true},
-		{`"tlscacert" names /etc/docker/nope/ca.pem, which is not there`, edit("tls/ca.pem", "nope/ca.pem"), true},
+		{`"tlscacert" names /etc/docker/nope/ca.pem, which does not exist`, edit("tls/ca.pem", "nope/ca.pem"), true},
 		{`"live-restore" is not true or false`, edit(`"live-restore": true`, `"live-restore": "yes"`), true},
 		{`dockerd has no option "live-restor"`, edit("live-restore", "live-restor"), false},
 		{`"log-level" has "loud"`, edit("{", `{"log-level": "loud", `), false},
@@ -231,9 +231,9 @@ func aFailureInTheDaemonsWords(t *testing.T, b *testhosts.Host, o operator) {
 func whatSystemdWouldRefuse(t *testing.T, b *testhosts.Host, o operator) {
 	const dropIn = "/etc/systemd/system/docker.service.d/zz-odd.conf"
 	for says, text := range map[string]string{
-		"its program /usr/bin/nowhere/dockerd is not there": "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
-		"its EnvironmentFile /etc/nowhere is not there":     "[Service]\nEnvironmentFile=/etc/nowhere\n",
-		"names /etc/docker/other.json, which is not there":  "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file /etc/docker/other.json -H fd://\n",
+		"its program /usr/bin/nowhere/dockerd does not exist": "[Service]\nExecStart=\nExecStart=/usr/bin/nowhere/dockerd -H fd:// -H tcp://0.0.0.0:2376\n",
+		"its EnvironmentFile /etc/nowhere does not exist":     "[Service]\nEnvironmentFile=/etc/nowhere\n",
+		"names /etc/docker/other.json, which does not exist":  "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --config-file /etc/docker/other.json -H fd://\n",
 	} {
 		was := lastStart(t, b)
 		if err := b.WriteFile(t.Context(), dropIn, []byte(text), 0o644); err != nil {
@@ -261,8 +261,8 @@ func TestDoctorJudgesWhatWasMadeByHand(t *testing.T) {
 	o.must("ca", "init")
 	o.must("host", "setup", "host-b", "--yes")
 	for says, ext := range map[string]string{
-		"is needed as server, and its extended key usage has only [client]":   "extendedKeyUsage=clientAuth,subjectAltName=IP:" + b.Address,
-		"clients dial " + b.Address + ", and the certificate covers only web": "extendedKeyUsage=serverAuth,subjectAltName=DNS:web",
+		"is needed as server, but its extended key usage has only [client]":   "extendedKeyUsage=clientAuth,subjectAltName=IP:" + b.Address,
+		"clients dial " + b.Address + ", but the certificate covers only web": "extendedKeyUsage=serverAuth,subjectAltName=DNS:web",
 	} {
 		// Another inventory, as of somebody who has just come: nothing is adopted.
 		fresh := newOperator(t)
@@ -316,7 +316,7 @@ func TestSetUpADaemonWithAnotherConfigurationFile(t *testing.T) {
 		t.Errorf("the file that dockerd reads: %s", text)
 	}
 	if out, err := b.Run(t.Context(), "test", "-e", "/etc/docker/daemon.json"); err == nil {
-		t.Errorf("a file that nobody reads was written: %s", out)
+		t.Errorf("a file that no one reads was written: %s", out)
 	}
 }
 
@@ -373,9 +373,9 @@ func TestSetUpWithAFirewall(t *testing.T) {
 	}
 	o.must("doctor", "host-b")
 	for says, rule := range map[string][]string{
-		"INPUT has no rule any more":       {"-F", "INPUT"},
-		"chain RENEWER-2376 is empty":      {"-F", "RENEWER-2376"},
-		"-j ACCEPT\" lets others in first": {"-I", "INPUT", "-p", "tcp", "--dport", "2376", "-j", "ACCEPT"},
+		"INPUT has no rule any more":                {"-F", "INPUT"},
+		"chain RENEWER-2376 is empty":               {"-F", "RENEWER-2376"},
+		"-j ACCEPT\" comes first and allows others": {"-I", "INPUT", "-p", "tcp", "--dport", "2376", "-j", "ACCEPT"},
 	} {
 		run(t, b, append([]string{"iptables"}, rule...)...)
 		if err := dials(); err != nil {
@@ -397,7 +397,7 @@ func TestSetUpWithAFirewall(t *testing.T) {
 		t.Error("a host that is no client reaches the port after a reboot")
 	}
 	run(t, b, "systemctl", "disable", "--now", "renewer-docker-firewall.service")
-	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "the firewall does not keep others from port 2376") {
+	if out, err := o.try("doctor", "host-b"); err == nil || !strings.Contains(out, "the firewall does not protect port 2376") {
 		t.Errorf("doctor: %v\n%s", err, out)
 	}
 	if err := dials(); err != nil {

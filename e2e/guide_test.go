@@ -136,9 +136,9 @@ func TestAfterTheGuide(t *testing.T) {
 	if out := o.must("ca", "import", "--cert", o.dir+"/ca.pem", "--key", o.dir+"/ca-key.pem", "--passphrase-file", o.dir+"/pass"); !strings.Contains(out, "it has no keyUsage") {
 		t.Errorf("the guide's CA: %s", out)
 	}
-	const fix = "write /usr/sbin/dockerd in place of /usr/bin/dockerd in " + override + ", then systemctl daemon-reload"
+	const fix = "write /usr/sbin/dockerd in place of /usr/bin/dockerd in " + override + " prints the path), then run systemctl daemon-reload"
 	for _, argv := range [][]string{{"doctor", "host-b"}, {"host", "check", "host-b"}, {"host", "setup", "host-b", "--yes"}} {
-		if out, err := o.try(argv...); err == nil || !strings.Contains(out, "docker.service starts /usr/bin/dockerd, which is not there") || !strings.Contains(out, fix) {
+		if out, err := o.try(argv...); err == nil || !strings.Contains(out, "docker.service starts /usr/bin/dockerd, which does not exist") || !strings.Contains(out, fix) {
 			t.Errorf("%v: %v\n%s", argv, err, out)
 		}
 	}
@@ -154,7 +154,7 @@ func TestAfterTheGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.must("adopt", "host-b", "--certificate", "docker@host-b")
-	if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, "live-restore is off and a restart would end 1 containers") {
+	if out, err := o.try("renew", "docker@host-b"); err == nil || !strings.Contains(out, "a restart of dockerd would stop 1 containers") {
 		t.Errorf("a renewal that would end a container: %v\n%s", err, out)
 	}
 	o.must("host", "setup", "host-b", "--yes")

@@ -32,7 +32,7 @@ func TestHostsComeUp(t *testing.T) {
 			expect(t, ssh(t, h, "sudo", "-n", "systemctl", "is-active", "docker"), "active")
 			if conn, err := net.DialTimeout("tcp", net.JoinHostPort(h.Address, "2376"), 5*time.Second); err == nil {
 				conn.Close()
-				t.Error("something listens on port 2376 of a host that was not set up")
+				t.Error("another process already listens on port 2376 of a host that was not set up")
 			}
 			if _, err := h.ReadFile(t.Context(), "/etc/docker/daemon.json"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("daemon.json of a host that was not set up: got %v, want fs.ErrNotExist", err)
@@ -202,7 +202,7 @@ func TestACommandEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestAllThatIsSaidIsHeard: systemd tells what it does to whoever booted it, and
+// TestAllThatIsSaidIsHeard: systemd tells what it does to the one who booted it, and
 // waits until that was read. A queue takes ten messages; this makes more.
 func TestAllThatIsSaidIsHeard(t *testing.T) {
 	b := startAlone(t, "host-b")[0]
@@ -215,8 +215,8 @@ func TestAllThatIsSaidIsHeard(t *testing.T) {
 // TestClientsRun: the clients are Debian's, on the network of the tests.
 func TestClientsRun(t *testing.T) {
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "told"), "by the test")
-	expect(t, client(t, "cat", filepath.Join(dir, "told")), "by the test")
+	write(t, filepath.Join(dir, "note"), "by the test")
+	expect(t, client(t, "cat", filepath.Join(dir, "note")), "by the test")
 	if got := client(t, "docker", "--version"); !strings.HasPrefix(got, "Docker version") {
 		t.Errorf("docker --version: %q", got)
 	}

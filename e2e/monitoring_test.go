@@ -80,13 +80,13 @@ func (o *onCall) about(name string) (all []alert) {
 	return all
 }
 
-// TestSomebodyIsTold runs the shipped rules in a real Prometheus that scrapes
+// TestOperatorIsNotified runs the shipped rules in a real Prometheus that scrapes
 // a real daemon, with Alertmanager behind it. A certificate of less than a
 // minute cannot be brought to its host any more and expires; each alert on the
-// way arrives, and ends when the host is put right. Then the daemon ends. The rules are those that are shipped but for
+// way arrives, and ends when the host is fixed. Then the daemon ends. The rules are those that are shipped but for
 // `for: 5m`, which is 2s here; they are evaluated each second instead of each
 // minute.
-func TestSomebodyIsTold(t *testing.T) {
+func TestOperatorIsNotified(t *testing.T) {
 	o := newOperator(t)
 	webhook := newOnCall(t)
 	ports := freePorts(t, 4)
@@ -166,8 +166,8 @@ scrape_configs:
 		}
 	}
 	t.Log(o.must("renew", "web"))
-	// Its certificates end within the minute again, so only what was about the
-	// past is over for good.
+	// Its certificates expire within the minute again, so only problems of the
+	// past stay resolved.
 	await(t, "the end of the alert", 2*time.Minute, func() bool { return webhook.last("RenewerCertificateExpired").Status == "resolved" })
 
 	if a := webhook.last("RenewerDown"); a.Status != "" {

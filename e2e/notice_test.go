@@ -21,8 +21,8 @@ import (
 	"renewer/internal/testhosts"
 )
 
-// told is one problem in a message of renewer's own.
-type told struct {
+// message is one problem in a message of renewer's own.
+type message struct {
 	Kind        string `json:"kind"`
 	Certificate string `json:"certificate"`
 	Host        string `json:"host"`
@@ -30,7 +30,7 @@ type told struct {
 	Command     string `json:"command"`
 }
 
-func (t told) String() string {
+func (t message) String() string {
 	return strings.Join([]string{t.Kind, t.Certificate, t.Host, t.Issuer, t.Command}, "|")
 }
 
@@ -47,7 +47,7 @@ func newReceiver(t *testing.T) *receiver {
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		var m struct {
 			Text           string
-			Open, Resolved []told
+			Open, Resolved []message
 		}
 		if err := json.NewDecoder(http.MaxBytesReader(w, req.Body, 1<<20)).Decode(&m); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -67,7 +67,7 @@ func newReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// heard counts how often a problem was told, and told to be over.
+// heard counts how often a problem was reported, and reported as resolved.
 func (r *receiver) heard(what string) (open, resolved int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,12 +121,12 @@ func inTime(t *testing.T) string {
 	return strings.NewReplacer("[15m]", "[15s]", "[1h]", "[30s]", "< 3600", "< 30").Replace(text)
 }
 
-// TestNobodyFindsOutTooLate: a host's dockerd is stopped, an issuer is stopped,
+// TestOperatorIsNotifiedInTime: a host's dockerd is stopped, an issuer is stopped,
 // a certificate is replaced by hand. Each is on the page, in the metrics, in an
-// alert and in one message, with the command that helps; and each is over in
-// all four once it was put right. That somebody is gone is found by the check:
+// alert and in one message, with the command that helps; and each is resolved in
+// all four once it was fixed. That somebody is gone is found by the check:
 // the probe, once an hour, does not run meanwhile.
-func TestNobodyFindsOutTooLate(t *testing.T) {
+func TestOperatorIsNotifiedInTime(t *testing.T) {
 	hosts := testhosts.Start(t, "host-b", "host-c")
 	b, c := hosts[0], hosts[1]
 	ca := newStepProcess(t)
@@ -199,8 +199,8 @@ scrape_configs:
 		metric, well            string // a line of the metrics while it lasts, and afterwards
 		page                    []string
 		alert, label, of, first string // the alert, one of its labels, and its command
-		message                 told
-		over                    told
+		message                 message
+		over                    message
 	}{
 		{
 			what:   "dockerd is stopped",
@@ -209,16 +209,16 @@ scrape_configs:
 			metric: `renewer_served_matches{certificate="docker@host-b",host="host-b"} 0`, well: `renewer_served_matches{certificate="docker@host-b",host="host-b"} 1`,
 			page:  []string{"docker@host-b", "renewer doctor host-b"},
 			alert: "RenewerServedUnproven", label: "certificate", of: "docker@host-b", first: "renewer doctor host-b",
-			message: told{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
-			over:    told{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
+			message: message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
+			over:    message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
 		},
 		{
 			what: "an issuer is stopped", breaks: ca.kill, mends: ca.start,
 			metric: `renewer_issuer_up{issuer="corp"} 0`, well: `renewer_issuer_up{issuer="corp"} 1`,
 			page:  []string{"corp", "renewer check --online"},
 			alert: "RenewerIssuerDown", label: "issuer", of: "corp", first: "renewer check --online",
-			message: told{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
-			over:    told{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
+			message: message{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
+			over:    message{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
 		},
 		{
 			what: "a certificate is replaced by hand", breaks: func() {
@@ -234,8 +234,8 @@ scrape_configs:
 			metric: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 0`, well: `renewer_served_matches{certificate="docker@host-c",host="host-c"} 1`,
 			page:  []string{"docker@host-c", "renewer verify docker@host-c"},
 			alert: "RenewerServedDiffers", label: "certificate", of: "docker@host-c", first: "renewer verify docker@host-c",
-			message: told{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
-			over:    told{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
+			message: message{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
+			over:    message{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
 		},
 	}
 	for i, x := range problems {
@@ -278,11 +278,11 @@ scrape_configs:
 		x.mends()
 	}
 	for _, x := range problems {
-		await(t, x.what+", mended: the metrics", 90*time.Second, func() bool { return shows(metrics, x.well) && !shows(metrics, x.metric) })
-		await(t, x.what+", mended: the alert", time.Minute, func() bool { return firing(x.alert, x.label, x.of) == "resolved" })
-		await(t, x.what+", mended: the message", 3*time.Minute, func() bool { _, n := channel.heard(x.over.String()); return n > 0 })
+		await(t, x.what+", fixed: the metrics", 90*time.Second, func() bool { return shows(metrics, x.well) && !shows(metrics, x.metric) })
+		await(t, x.what+", fixed: the alert", time.Minute, func() bool { return firing(x.alert, x.label, x.of) == "resolved" })
+		await(t, x.what+", fixed: the message", 3*time.Minute, func() bool { _, n := channel.heard(x.over.String()); return n > 0 })
 		if open, resolved := channel.heard(x.message.String()); open != 1 || resolved != 1 {
-			t.Errorf("%s: told %d times, and %d times that it is over", x.what, open, resolved)
+			t.Errorf("%s: reported %d times, and resolved %d times", x.what, open, resolved)
 		}
 	}
 	await(t, "a page without problems", time.Minute, func() bool { return attention(t, metrics) == "" })

@@ -33,7 +33,7 @@ func pairOnDisk(t *testing.T, h *testhosts.Host, dir, cert, key string) string {
 	t.Helper()
 	ofCert := run(t, h, "openssl", "x509", "-in", dir+"/"+cert, "-noout", "-pubkey")
 	if ofKey := run(t, h, "openssl", "pkey", "-in", dir+"/"+key, "-pubout"); ofKey != ofCert {
-		t.Errorf("%s on %s: the key is not the certificate's", dir, h.Name)
+		t.Errorf("%s on %s: the key does not match the certificate", dir, h.Name)
 	}
 	if left := run(t, h, "find", dir, "-name", ".tmp-*"); left != "" {
 		t.Errorf("left in %s: %s", dir, left)

@@ -113,12 +113,12 @@ func (x problem) fails(says ...string) string {
 	return out
 }
 
-// mended goes on by itself once the problem is over, to the next generation.
+// fixed goes on by itself once the problem has ended, to the next generation.
 func (x problem) mended(was row) {
 	x.t.Helper()
 	x.must("run", "--once")
 	if now := x.row("docker@host-b"); now.Generation <= was.Generation || now.Fingerprint == was.Fingerprint {
-		x.t.Errorf("after it was mended: %+v, before %+v", now, was)
+		x.t.Errorf("after it was fixed: %+v, before %+v", now, was)
 	}
 }
 
@@ -172,7 +172,7 @@ func sudoRefused(x problem) {
 	const rule, away = "/etc/sudoers.d/renewer", "/root/renewer.sudoers"
 	was := x.row("docker@host-b")
 	run(x.t, x.b, "mv", rule, away)
-	x.fails("sudo does not let "+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
+	x.fails("sudo does not allow"+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
 	run(x.t, x.b, "mv", away, rule)
 	x.mended(was)
 }
@@ -184,7 +184,7 @@ func expiredForTheHost(x problem) {
 	if err := x.b.WriteFile(x.t.Context(), date, []byte("#!/bin/sh\nexec /bin/date -d '+1 year' \"$@\"\n"), 0o755); err != nil {
 		x.t.Fatal(err)
 	}
-	x.fails("it ended at", "compare the clocks")
+	x.fails("it expired at", "compare the clocks")
 	if r := x.row("docker@host-b"); r.Status != "blocked" {
 		x.t.Errorf("after the refusal: %+v", r)
 	}
@@ -221,7 +221,7 @@ func expiredPlanted(x problem) {
 	x.serves(was.Fingerprint)
 }
 
-// expired is a certificate of the fleet's CA that ended an hour ago.
+// expired is a certificate of the fleet's CA that expired an hour ago.
 func (x problem) expired() (cert, key []byte) {
 	x.t.Helper()
 	fail := func(err error) {

@@ -70,7 +70,7 @@ func via(t *testing.T, h *testhosts.Host) *testhosts.Host {
 	return &testhosts.Host{Name: h.Name, Login: login}
 }
 
-// arm counts anew and cuts all connections once, when so many bytes went one
+// arm counts again and cuts all connections once, when so many bytes went one
 // way; 0: only counts.
 func (p *proxy) arm(way, after int, swallow bool) {
 	p.mu.Lock()

@@ -10,7 +10,7 @@ import (
 )
 
 // TestSetUpOneHostOfASharedCertificate: the other host is left as it is until
-// its own turn, and doctor's ways out are followed as they are printed.
+// its own turn, and doctor's ways to fix it are followed as they are printed.
 func TestSetUpOneHostOfASharedCertificate(t *testing.T) {
 	hosts := testhosts.Start(t, "host-b", "host-c")
 	c := hosts[1]
@@ -24,7 +24,7 @@ func TestSetUpOneHostOfASharedCertificate(t *testing.T) {
 		t.Errorf("doctor of a fresh host: %v\n%s", err, out)
 	}
 	before := run(t, c, "find", "/etc/docker", "-ls")
-	if out := o.must("host", "setup", "host-b", "--yes", "-v"); strings.Contains(out, "unreachable") || strings.Contains(out, "nothing serves") || !strings.Contains(out, "serves Docker over TLS: verified") {
+	if out := o.must("host", "setup", "host-b", "--yes", "-v"); strings.Contains(out, "unreachable") || strings.Contains(out, "no service serves") || !strings.Contains(out, "serves Docker over TLS: verified") {
 		t.Errorf("setup: %s", out)
 	}
 	if after := run(t, c, "find", "/etc/docker", "-ls"); after != before {
@@ -49,7 +49,7 @@ func TestSetUpOneHostOfASharedCertificate(t *testing.T) {
 	}
 	o.must("doctor")
 
-	// A second renewer is told who keeps the directory.
+	// A second renewer gets the name of the owner of the directory.
 	two := newOperator(t)
 	two.fleet(hosts, "  - {name: docker, issuer: fleet-ca, profile: docker-server, hosts: [host-b], per_host: true}\n")
 	two.must("ca", "init")

@@ -135,7 +135,7 @@ func (p *prepared) takeClosed(c renewer.Change) error {
 		return err
 	}
 	if !r.Phase.Over() {
-		return fmt.Errorf("%w: rollout %s goes into the history, but is %s", ErrInvalid, r.ID, r.Phase)
+		return fmt.Errorf("%w: rollout %s is to be archived, but is %s", ErrInvalid, r.ID, r.Phase)
 	}
 	n, err := rolloutNumber(r)
 	if err != nil {
@@ -295,7 +295,7 @@ func (p *prepared) appendEvents(tx *bolt.Tx) ([]renewer.Event, error) {
 			return nil, err
 		}
 		if log.Get(seqKey(seq)) != nil {
-			return nil, bEvents.bad(seqKey(seq), "it is there, although its number was not given yet")
+			return nil, bEvents.bad(seqKey(seq), "it exists, although its number was not assigned yet")
 		}
 		if err := bEvents.put(tx, seqKey(seq), p.event[n]); err != nil {
 			return nil, err

@@ -119,11 +119,11 @@ func Restore(src, dst string) error {
 
 func exists(src, dst string) error {
 	return renewer.WithHint(fmt.Errorf("restore %s: %w: %s", src, ErrExists, dst),
-		fmt.Sprintf("stop the daemon and move it away first (mv %s %s.old), then restore again", dst, dst))
+		fmt.Sprintf("stop the daemon, move the inventory away (mv %s %s.old), and repeat the command", dst, dst))
 }
 
 // copyLocked copies src beside dst and returns the name of the copy. The lock
-// on src keeps out whoever would write to it meanwhile.
+// on src keeps out other writers meanwhile.
 func copyLocked(src, dst string) (tmp string, err error) {
 	in, err := atomicfile.Open(src)
 	if err != nil {
@@ -158,7 +158,7 @@ func checkCopy(tmp string) error {
 		return err
 	}
 	if len(found) > 0 {
-		return renewer.WithHint(fmt.Errorf("the backup is damaged: %w", errors.Join(found...)), "take an earlier backup")
+		return renewer.WithHint(fmt.Errorf("the backup is damaged: %w", errors.Join(found...)), "use an earlier backup")
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func BenchmarkCommit100(b *testing.B) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "commits/s")
 }
 
-// fleet makes an inventory of n certificates that end within ninety days.
+// fleet makes an inventory of n certificates that expire within ninety days.
 func fleet(b *testing.B, n int) *Inventory {
 	b.Helper()
 	i := openAt(b, filepath.Join(b.TempDir(), "inventory.db"))

@@ -21,7 +21,7 @@ const maxFindings = 100
 // or free, that every checksum is right and what is stored can be read, that
 // each index entry has what it leads to, and that nothing is missing from an
 // index. Nothing found is nil; what concerns one entry is an *EntryError. Reindex
-// mends what is wrong with indexes; anything else needs a backup.
+// fixes what is wrong with indexes; anything else needs a backup.
 // Commits wait while the pages are checked, not during the rest, unless the
 // file has to grow.
 func (i *Inventory) CheckFull(ctx context.Context) []error {
@@ -39,7 +39,7 @@ func (i *Inventory) CheckFull(ctx context.Context) []error {
 	if i.db.IsReadOnly() {
 		err = i.view(pages)
 	} else {
-		// bbolt's check shares the freelist with whoever writes: it has to be
+		// bbolt's check shares the freelist with a writer: it has to be
 		// the one write transaction.
 		err = i.rolledBack(pages)
 	}
@@ -67,17 +67,17 @@ func (i *Inventory) rolledBack(fn func(*bolt.Tx) error) error {
 	}))
 }
 
-// Reindex makes every index anew from the records, generations and events, in
+// Reindex rebuilds every index from the records, generations and events, in
 // one transaction. A row that cannot be read is made from its record, until
 // the certificate's next transition writes a full one.
 func (i *Inventory) Reindex() error {
 	if err := i.update(rebuild); err != nil {
-		return fmt.Errorf("build the indexes of inventory %s, which stay as they were: %w", i.path, err)
+		return fmt.Errorf("rebuild the indexes of inventory %s: %w; nothing was changed", i.path, err)
 	}
 	return nil
 }
 
-// OnlyIndexes reports whether all that was found is mended by Reindex.
+// OnlyIndexes reports whether all that was found is fixed by Reindex.
 func OnlyIndexes(found []error) bool {
 	return !slices.ContainsFunc(found, func(err error) bool {
 		var entry *EntryError
@@ -91,7 +91,7 @@ type checker struct {
 	// entries counts what each index should hold. One that has so many, with
 	// none missing, has none left over, and need not be looked at backwards.
 	entries map[bucket]int
-	opened  map[bucket]*bolt.Bucket // a read transaction looks them up anew each time
+	opened  map[bucket]*bolt.Bucket // a read transaction looks them up again each time
 }
 
 func (c *checker) get(tx *bolt.Tx, b bucket, key []byte) []byte {
@@ -181,11 +181,11 @@ func (c *checker) records(tx *bolt.Tx) {
 			return fmt.Errorf("holds the record of %s", rec.Name)
 		}
 		if !bytes.Equal(p.due, timeKey(rec.NextAt)) || p.latest != rec.Latest || p.rollouts != rec.Rollouts {
-			return errors.New("does not agree with its place")
+			return errors.New("does not match its key")
 		}
 		for slot := p.slot; slot < p.slot+p.slots; slot++ {
 			if used[slot] || uint64(slot) >= bLooks.of(tx).Sequence() {
-				return errors.New("shares the times of looks with another, or has none")
+				return errors.New("shares the probe times with another record, or has none")
 			}
 			used[slot] = true
 		}
@@ -243,7 +243,7 @@ func (c *checker) generations(tx *bolt.Tx) {
 			return fmt.Errorf("the certificate is not the one of fingerprint %s", g.Fingerprint)
 		}
 		if !bytes.Equal(v[:idsSize], idsOf(g)) {
-			return errors.New("is stored under other numbers than its own")
+			return errors.New("is stored under the wrong number")
 		}
 		return nil
 	})
@@ -276,7 +276,7 @@ func (c *checker) log(tx *bolt.Tx) {
 		return nil
 	})
 	if last := bEvents.of(tx).Sequence(); next != 0 && last+1 != next {
-		c.wrong(bEvents, seqKey(next-1), "it is the last event, but the last number given is %d", last)
+		c.wrong(bEvents, seqKey(next-1), "it is the last event, but the last assigned number is %d", last)
 	}
 }
 

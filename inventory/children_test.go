@@ -20,11 +20,11 @@ import (
 // children are what the test binary does as a process of its own. A child says
 // what it finds on its standard output.
 var children = map[string]func(path string){
-	"hold":   childHold,
-	"commit": childCommit,
-	"limit":  childLimit,
-	"full":   childFull,
-	"nobody": childNobody,
+	"hold":    childHold,
+	"commit":  childCommit,
+	"limit":   childLimit,
+	"full":    childFull,
+	"missing": childNobody,
 }
 
 // child prepares this test binary as the child of that name.

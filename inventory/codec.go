@@ -170,7 +170,7 @@ func newCoder(t reflect.Type) *coder {
 		}
 		return structCoder(t)
 	default:
-		panic("inventory: there is no way to store a " + t.String())
+		panic("inventory: cannot store a " + t.String())
 	}
 }
 

@@ -53,8 +53,8 @@ type request struct {
 	wake    chan struct{} // closed when it is done, or is to lead
 }
 
-// group makes one of the callers that wait write for all of them. Whoever
-// comes while nobody writes leads at once; after its group the leader wakes
+// group makes one of the callers that wait write for all of them. One that
+// comes while no one writes leads at once; after its group the leader wakes
 // the first of those that came meanwhile to lead the next.
 type group struct {
 	mu      sync.Mutex
@@ -88,7 +88,7 @@ func (g *group) do(ctx context.Context, r *request, write func([]*request)) erro
 	return nil
 }
 
-// takeBack removes a request that nobody has begun to write, unless it is to
+// takeBack removes a request that no one has begun to write, unless it is to
 // lead the others.
 func (g *group) takeBack(r *request) bool {
 	g.mu.Lock()

@@ -38,7 +38,7 @@
 //
 // Two sad paths remain. When the disk accepts a commit's last page but then
 // refuses to confirm it (fsync fails), the change can be seen although it may
-// not be durable; Commit returns an error then, and whoever repeats the
+// not be durable; Commit returns an error then, and a caller that repeats the
 // transition repeats its events. And when the meta page of the last transaction
 // is damaged, bbolt goes on with the one before: Open logs it.
 //

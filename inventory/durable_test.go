@@ -116,7 +116,7 @@ func TestDirectoryWithoutRights(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	cmd := child(t, "nobody", "")
+	cmd := child(t, "missing", "")
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if want := strings.Repeat("permission: true, hint: true\n", 2); err != nil || string(out) != want {

@@ -39,7 +39,7 @@ func (i *Inventory) erase(closing bool) {
 	e.remains.Store(false) // what another commit leaves from now on is for the next time
 	done, err := i.overwriteFree()
 	if err != nil {
-		slog.Warn("overwrite what is left of sealed private keys", "inventory", i.path, "error", err)
+		slog.Warn("overwrite deleted sealed private keys", "inventory", i.path, "error", err)
 	}
 	if e.again, e.failed = now.Add(eraseEvery), !done; !done {
 		e.remains.Store(true)
@@ -71,7 +71,7 @@ func (i *Inventory) overwriteFree() (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = i.rolledBack(func(*bolt.Tx) error { // so nobody else writes
+	err = i.rolledBack(func(*bolt.Tx) error { // so no one else writes
 		if done = i.reading.TryLock(); !done {
 			return nil
 		}

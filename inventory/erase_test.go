@@ -140,7 +140,7 @@ func TestOverwritingKeysLeavesTheTransactionBefore(t *testing.T) {
 	}
 }
 
-// Whoever reads meanwhile sees nothing of it.
+// The one who reads meanwhile sees nothing of it.
 func TestReadingWhileKeysAreOverwritten(t *testing.T) {
 	t.Parallel()
 	i := open(t)

@@ -22,13 +22,13 @@ var ErrAmbiguous = errors.New("several generations match")
 
 // ErrConflict is returned by Commit for a change that would lose something:
 // another certificate under a generation's number, or counters that fall.
-var ErrConflict = errors.New("conflicts with what is recorded")
+var ErrConflict = errors.New("conflicts with the inventory")
 
 // ErrInvalid is returned by Commit for a change that means nothing.
 var ErrInvalid = errors.New("invalid change")
 
 // ErrExists is returned by Restore where an inventory is already.
-var ErrExists = errors.New("there is an inventory already")
+var ErrExists = errors.New("an inventory already exists")
 
 // LockedError says that another process has the file.
 type LockedError struct {
@@ -67,13 +67,13 @@ type SchemaError struct {
 }
 
 func (e *SchemaError) Error() string {
-	return fmt.Sprintf("%s has schema %d, and this renewer knows schemas up to %d", subject(e.Path), e.File, e.Known)
+	return fmt.Sprintf("%s has schema %d, but this renewer supports schemas up to %d", subject(e.Path), e.File, e.Known)
 }
 
 func damaged(path, format string, args ...any) error {
 	return renewer.WithHint(&DamagedError{Path: path, What: fmt.Sprintf(format, args...)},
-		fmt.Sprintf("move it away (mv %s %s.damaged), then bring back a backup with `renewer restore FILE`; "+
-			"without a backup start afresh: what is on the hosts goes on serving, and everything is issued anew", path, path))
+		fmt.Sprintf("move it away (mv %s %s.damaged), then restore a backup with `renewer restore FILE`; "+
+			"without a backup, start renewer with an empty inventory: services keep their certificates, and new ones are issued", path, path))
 }
 
 // errnoError restores an error number that bbolt kept as text alone.
@@ -84,7 +84,7 @@ type errnoError struct {
 
 func (e errnoError) Unwrap() error { return e.errno }
 
-// medium adds the way out to an error of the disk.
+// medium adds a hint to an error of the disk.
 func medium(path string, err error) error {
 	if err == nil {
 		return nil
@@ -99,13 +99,13 @@ func medium(path string, err error) error {
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return ErrClosed
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return renewer.WithHint(err, "free some space on the file system of "+dir+"; nothing was lost, and what failed is tried again")
+		return renewer.WithHint(err, "free some space on the file system of "+dir+"; no data was lost, and renewer retries")
 	case errors.Is(err, syscall.EROFS):
-		return renewer.WithHint(err, dir+" is on a file system that is mounted read-only; mount it for writing")
+		return renewer.WithHint(err, dir+" is on a read-only file system; remount it read-write")
 	case errors.Is(err, fs.ErrPermission):
-		return renewer.WithHint(err, "run as the user who owns "+dir+", or give that user the directory with mode 0700")
+		return renewer.WithHint(err, "run renewer as the owner of "+dir+", or give this user the directory, with mode 0700")
 	case errors.Is(err, berrors.ErrDatabaseReadOnly):
-		return renewer.WithHint(err, "the inventory was opened for reading only")
+		return renewer.WithHint(err, "the inventory was opened read-only")
 	}
 	return err
 }

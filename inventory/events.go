@@ -32,7 +32,7 @@ func openEvent(k, v []byte) (renewer.Event, error) {
 
 func decodeEvent(k, v []byte) (e renewer.Event, err error) {
 	if len(k) != 8 || len(v) < timeSize {
-		return e, bEvents.bad(k, "it is no event")
+		return e, bEvents.bad(k, "not an event")
 	}
 	if err = decode(v[timeSize:], &e, ""); err == nil {
 		e.Time, err = timeOf(v)

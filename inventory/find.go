@@ -95,7 +95,7 @@ func hexKey(s string) string { return strings.ToLower(separators.Replace(s)) }
 
 var separators = strings.NewReplacer(":", "", " ", "")
 
-// Rollout returns a rollout that is over, by its ID; ok is false if there is
+// Rollout returns an ended rollout, by its ID; ok is false if there is
 // none.
 func (i *Inventory) Rollout(id string) (r renewer.Rollout, ok bool, err error) {
 	name := rolloutCertificate(id)

@@ -9,7 +9,7 @@ import (
 var keyFleet = []byte("fleet")
 
 // Holds says which fleet file every record is of, and that none is missing: by
-// a digest of the caller's. It is empty where nobody said so.
+// a digest of the caller's. It is empty where no one said so.
 func (i *Inventory) Holds() (digest string, err error) {
 	err = i.view(func(tx *bolt.Tx) error {
 		digest = string(bMeta.of(tx).Get(keyFleet))

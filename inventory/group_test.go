@@ -137,7 +137,7 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	equal(t, "names", names, []string{"first", "third"})
 }
 
-// Whoever is woken to lead must lead, even if its context has just ended:
+// The one who is woken to lead must lead, even if its context has just ended:
 // otherwise those behind it would wait for ever.
 func TestCancelledLeaderStillLeads(t *testing.T) {
 	t.Parallel()

@@ -58,18 +58,18 @@ func checkHeader(path string, f *os.File) (whole bool, err error) {
 	}
 	size := uint64(info.Size())
 	if size == 0 {
-		return false, damaged(path, "is empty; renewer never leaves an empty one behind, so its content was lost")
+		return false, damaged(path, "is empty; renewer never leaves an empty inventory, so its content was lost")
 	}
 	newest, whole, magic, found := metaPages(f)
 	switch {
 	case !found && !magic:
 		return false, damaged(path, "is not an inventory (no bbolt file)")
 	case !found:
-		return false, damaged(path, "is damaged: neither of its two meta pages is whole")
+		return false, damaged(path, "is damaged: both meta pages are invalid")
 	case newest.highWater > size/max(newest.pageSize, 1):
-		return false, damaged(path, "is cut short: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
+		return false, damaged(path, "is truncated: it has %d bytes of %d", size, newest.highWater*newest.pageSize)
 	case newest.root >= newest.highWater, newest.freelist >= newest.highWater && newest.freelist != noFreelist:
-		return false, damaged(path, "is damaged: its meta page leads behind its end")
+		return false, damaged(path, "is damaged: its meta page refers to a page behind the end of the file")
 	}
 	return whole, nil
 }
@@ -93,7 +93,7 @@ func metaPages(f *os.File) (newest metaPage, whole, magic, found bool) {
 		_, whole = look(int64(m.pageSize))
 	} else {
 		// The second meta page stands at the page size, which the first would
-		// have told: try them all, as bbolt does.
+		// have said: try them all, as bbolt does.
 		for at := int64(1024); at <= 1024<<14; at <<= 1 {
 			if _, ok := look(at); ok {
 				break

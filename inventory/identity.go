@@ -70,7 +70,7 @@ func homeOf(dir, machine string) string {
 func identityOf(tx *bolt.Tx) (id identity, err error) {
 	if v := bMeta.of(tx).Get(keyIdentity); v != nil {
 		if err := json.Unmarshal(bytes.Clone(v), &id); err != nil {
-			return id, fmt.Errorf("the identity of the inventory cannot be read: %w", err)
+			return id, fmt.Errorf("cannot read the identity of the inventory: %w", err)
 		}
 	}
 	return id, nil

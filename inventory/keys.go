@@ -36,7 +36,7 @@ func timeKey(t time.Time) []byte {
 
 func timeOf(b []byte) (time.Time, error) {
 	if len(b) < timeSize {
-		return time.Time{}, errors.New("too short for a time")
+		return time.Time{}, errors.New("too short for a timestamp")
 	}
 	if bytes.Equal(b[:timeSize], noTime) {
 		return time.Time{}, nil
@@ -61,7 +61,7 @@ func numberKey(name string, n uint64) []byte {
 func splitNumberKey(k []byte) (name string, n uint64, err error) {
 	i := len(k) - 9
 	if i < 1 || k[i] != 0 {
-		return "", 0, errors.New("not the key of a name and a number")
+		return "", 0, errors.New("not a key of name and number")
 	}
 	return string(k[:i]), binary.BigEndian.Uint64(k[i+1:]), nil
 }
@@ -75,7 +75,7 @@ func checkName(name string) error {
 	case len(name) > maxName:
 		return fmt.Errorf("%w: a name of %d bytes; the longest has %d", ErrInvalid, len(name), maxName)
 	case strings.IndexByte(name, 0) >= 0:
-		return fmt.Errorf("%w: a zero byte in the name %q", ErrInvalid, name)
+		return fmt.Errorf("%w: a NUL byte in the name %q", ErrInvalid, name)
 	}
 	return nil
 }

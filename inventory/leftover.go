@@ -20,7 +20,7 @@ var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
 	bOpen: func(tx *bolt.Tx, k, _ []byte) error {
 		rec, ok, err := recordOf(tx, string(k))
 		if err == nil && (!ok || !isOpen(&rec)) {
-			return errors.New("is left over: no rollout is under way")
+			return errors.New("is left over: no rollout is in progress")
 		}
 		return err
 	},
@@ -44,7 +44,7 @@ var leftOver = map[bucket]func(tx *bolt.Tx, k, v []byte) error{
 // placed checks an entry of an index by time.
 func placed(tx *bolt.Tx, k []byte, at func(place) []byte) error {
 	if len(k) <= timeSize {
-		return errors.New("is no time and name")
+		return errors.New("is not a time and a name")
 	}
 	p, ok, err := placeOf(tx, string(k[timeSize:]))
 	if err == nil && (!ok || !bytes.Equal(at(p), k[:timeSize])) {

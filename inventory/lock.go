@@ -46,17 +46,16 @@ func locked(f *os.File, path string) error {
 		e.PID = fileHolder(path)
 	}
 	if e.PID == 0 {
-		return renewer.WithHint(e, "probably a daemon runs: give the command the same fleet file, then it goes through the daemon's socket; "+
-			"`fuser "+path+"` as root tells who it is")
+		return renewer.WithHint(e, "if it is the daemon, use the same fleet file: the command then uses its socket; run as root: fuser "+path)
 	}
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.PID))
 	if e.Command = strings.TrimSpace(string(comm)); err != nil || e.Command == "" {
 		e.Command = "a process"
 	}
 	if e.PID == os.Getpid() {
-		return renewer.WithHint(e, "this process has it open already")
+		return renewer.WithHint(e, "this process already has it open")
 	}
-	return renewer.WithHint(e, fmt.Sprintf("if it is the daemon, use the same fleet file, then the command goes through its socket; else wait for process %d, or end it", e.PID))
+	return renewer.WithHint(e, fmt.Sprintf("if it is the daemon, use the same fleet file: the command then uses its socket; else wait for process %d, or stop it", e.PID))
 }
 
 // lockHolder asks the kernel for the process that has the lock (proc(5),

@@ -118,7 +118,7 @@ func migrateEvents(tx *bolt.Tx) error {
 	for _, e := range all {
 		var ev renewer.Event
 		if len(e.v) < timeSize || json.Unmarshal(e.v[timeSize:], &ev) != nil {
-			return bEvents.bad(e.k, "it is no event")
+			return bEvents.bad(e.k, "not an event")
 		}
 		if err := bEvents.put(tx, e.k, encodeEvent(ev)); err != nil {
 			return err

@@ -60,7 +60,7 @@ type Inventory struct {
 // A file of an older schema is migrated in one transaction. Only schema and page
 // numbers are checked, for which a hundredth of the file is read.
 //
-// Errors are, with the way out as a hint, *LockedError, *DamagedError,
+// Errors are, with a hint, *LockedError, *DamagedError,
 // *SchemaError, or those of the file system.
 func Open(path string, o Options) (*Inventory, error) {
 	if o.Timeout == 0 {
@@ -124,10 +124,10 @@ func (i *Inventory) checkSchema() error {
 	}
 	if i.db.IsReadOnly() {
 		return renewer.WithHint(&SchemaError{Path: i.path, File: from, Known: schema},
-			"it is older: any renewer command that may write to it, or the daemon, brings it up to date")
+			"it has an older schema: the daemon, or any renewer command that writes to it, upgrades it")
 	}
 	if err := i.update(func(tx *bolt.Tx) error { return migrate(tx, from) }); err != nil {
-		return fmt.Errorf("migrate inventory %s, which stays as it was: %w", i.path, err)
+		return fmt.Errorf("migrate inventory %s: %w; nothing was changed", i.path, err)
 	}
 	return i.takeUp(nil)
 }
@@ -151,8 +151,8 @@ func (i *Inventory) takeUp(err error) error {
 		return err
 	}
 	if copied && !backup {
-		slog.Warn("the inventory is a copy: its hosts are looked at first, and directories that the original keeps are refused",
-			"file", i.path, "hint", "if the original does not run any more: renewer adopt --take-over --all")
+		slog.Warn("the inventory is a copy: renewer checks its hosts first, and does not write to directories that the original owns",
+			"file", i.path, "hint", "if the original renewer is stopped, run renewer adopt --take-over --all")
 	}
 	if !copied {
 		return i.update(func(tx *bolt.Tx) error { return settle(tx, i.here, false) })
@@ -235,11 +235,11 @@ func openRegular(path string, o Options) (*os.File, error) {
 	case err != nil:
 		return nil, medium(path, fmt.Errorf("open inventory: %w", err))
 	case info.IsDir():
-		return nil, renewer.WithHint(fmt.Errorf("inventory %s is a directory", path), "name the file in it: "+filepath.Join(path, "inventory.db"))
+		return nil, renewer.WithHint(fmt.Errorf("inventory %s is a directory", path), "set the path of the file: "+filepath.Join(path, "inventory.db"))
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("inventory %s is no regular file (%s)", path, info.Mode().Type())
+		return nil, fmt.Errorf("inventory %s is not a regular file (%s)", path, info.Mode().Type())
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, renewer.WithHint(fmt.Errorf("inventory %s has mode %04o: others than its owner may use it", path, info.Mode().Perm()),
+		return nil, renewer.WithHint(fmt.Errorf("inventory %s has mode %04o: other users can access it", path, info.Mode().Perm()),
 			"chmod 600 "+path)
 	}
 	flag := os.O_RDWR
@@ -254,7 +254,7 @@ func openRegular(path string, o Options) (*os.File, error) {
 }
 
 // createFile makes a new inventory beside path and gives it its name when it
-// is whole and on the disk. A crash before leaves path.new-*, which nobody
+// is whole and on the disk. A crash before leaves path.new-*, which no one
 // reads. It is no error if another process was faster.
 func createFile(path string, o Options) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600

@@ -143,10 +143,10 @@ func (p *pages) check() error {
 
 func (p *pages) lead(id uint64) error {
 	if id < 2 || id >= p.meta.highWater {
-		return fmt.Errorf("something leads to page %d of %d", id, p.meta.highWater)
+		return fmt.Errorf("a page refers to page %d of %d", id, p.meta.highWater)
 	}
 	if p.seen[id] {
-		return fmt.Errorf("more than one thing leads to page %d", id)
+		return fmt.Errorf("page %d is referred to more than once", id)
 	}
 	p.seen[id] = true
 	return nil
@@ -206,7 +206,7 @@ func (p page) bounds() error {
 	for n := range uint64(p.count) {
 		at := pageHeader + n*elementSize
 		if at+elementSize > size {
-			return errors.New("it has more elements than room")
+			return errors.New("it has more elements than fit")
 		}
 		e := p.b[at:]
 		ends := at + uint64(order.Uint32(e)) + uint64(order.Uint32(e[4:]))
@@ -214,7 +214,7 @@ func (p page) bounds() error {
 			ends = at + uint64(order.Uint32(e[4:])) + uint64(order.Uint32(e[8:])) + uint64(order.Uint32(e[12:]))
 		}
 		if ends > size {
-			return fmt.Errorf("its element %d lies outside of it", n)
+			return fmt.Errorf("its element %d is outside of the page", n)
 		}
 	}
 	return nil

@@ -71,9 +71,9 @@ func numbers(t *testing.T, path string) (at []int64) {
 }
 
 // A damaged number leads out of the file, or in a circle: that is an error
-// which names the file and the way out, when it is opened or when it is read, and
+// which names the file and has a hint, when it is opened or when it is read, and
 // never the end of the process.
-func TestADamagedPageNumberIsAnErrorThatNamesTheWayOut(t *testing.T) {
+func TestADamagedPageNumberIsAnErrorWithAHint(t *testing.T) {
 	t.Parallel()
 	i := open(t)
 	for first := range 10 {

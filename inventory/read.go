@@ -151,7 +151,7 @@ func (i *Inventory) EachGeneration(f func(renewer.Generation) error) error {
 	})
 }
 
-// Rollouts returns the rollouts of a certificate that are over, newest first,
+// Rollouts returns the ended rollouts of a certificate, newest first,
 // at most limit of them; 0 means all.
 func (i *Inventory) Rollouts(certificate string, limit int) (all []renewer.Rollout, err error) {
 	err = i.view(func(tx *bolt.Tx) error {

@@ -241,11 +241,11 @@ const noSlot = ^uint32(0)
 // decodeRow reads the value of an entry of the expiry index.
 func decodeRow(k, v []byte) (*indexed, error) {
 	if len(k) <= timeSize || len(v) < slotNumberSize {
-		return nil, bExpiry.bad(k, "it is no row")
+		return nil, bExpiry.bad(k, "not a row")
 	}
 	var s storedRow
 	if err := decode(v[slotNumberSize:], &s, string(k[timeSize:])); err != nil || len(s.Looks) != len(s.Row.Hosts) {
-		return nil, bExpiry.bad(k, "it is no row: %v", err)
+		return nil, bExpiry.bad(k, "not a row: %v", err)
 	}
 	in := &indexed{key: string(k), value: string(v), row: s.Row, slots: make([]uint32, len(s.Looks))}
 	for i, n := range s.Looks {

@@ -57,7 +57,7 @@ func TestReleaseTakesTheFileOutOfMemory(t *testing.T) {
 	read()
 	before := resident(t, i.Path())
 	done := make(chan struct{})
-	go func() { // whoever reads meanwhile sees what is there
+	go func() { // the one who reads meanwhile sees what is there
 		defer close(done)
 		read()
 	}()

@@ -24,11 +24,11 @@ func (i *Inventory) Roots() (all [][]byte, err error) {
 	return all, err
 }
 
-// takeRoots checks the roots of a change: nobody could remove a wrong one.
+// takeRoots checks the roots of a change: no one could remove a wrong one.
 func (p *prepared) takeRoots(c renewer.Change) error {
 	for _, der := range c.Roots {
 		if _, err := x509.ParseCertificate(der); err != nil {
-			return fmt.Errorf("%w: a root that is no certificate: %w", ErrInvalid, err)
+			return fmt.Errorf("%w: a root that is not a certificate: %w", ErrInvalid, err)
 		}
 	}
 	p.roots = c.Roots

@@ -36,7 +36,7 @@ func (i *Inventory) Rows(until time.Time, yield func(renewer.Row) bool) error {
 }
 
 // rowWalk is one walk over the expiry index. Of an entry that an earlier walk
-// met with the very same bytes it takes the row, which is the dear part; so
+// met with the very same bytes it takes the row, which is the expensive part; so
 // what is kept between two walks may be of any age and is never believed.
 type rowWalk struct {
 	until        time.Time

@@ -94,7 +94,7 @@ func fileSchema(tx *bolt.Tx, path string) (int, error) {
 		return 0, damaged(path, "is damaged: its schema is %q", found)
 	case n > schema:
 		return 0, renewer.WithHint(&SchemaError{Path: path, File: n, Known: schema},
-			"install the renewer that wrote it, or a later one; or go back to a backup from before the upgrade with `renewer restore FILE`")
+			"install the renewer that wrote it, or a later one; or restore a backup from before the upgrade with `renewer restore FILE`")
 	}
 	return n, nil
 }
@@ -122,7 +122,7 @@ func checkBuckets(tx *bolt.Tx, path string) error {
 	return nil
 }
 
-// rebuild makes every index anew from records, generations and events. A row
+// rebuild rebuilds every index from records, generations and events. A row
 // that can be read stays; one that is missing is made from the record, and so
 // shows what was issued, and of a certificate without any only its hosts, until
 // its next transition.
@@ -131,7 +131,7 @@ func rebuild(tx *bolt.Tx) error {
 	err := bExpiry.of(tx).ForEach(func(k, v []byte) error {
 		v, err := bExpiry.open(k, v)
 		if err != nil {
-			return nil //nolint:nilerr // it is made anew
+			return nil //nolint:nilerr // it is rebuilt
 		}
 		if in, err := decodeRow(k, v); err == nil {
 			rows[in.row.Name] = in

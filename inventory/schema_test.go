@@ -80,7 +80,7 @@ func TestBucketVersions(t *testing.T) {
 	}
 }
 
-// Each kind of damage to an entry is found, and Reindex mends those of indexes.
+// Each kind of damage to an entry is found, and Reindex fixes those of indexes.
 func TestCheckFullFinds(t *testing.T) {
 	t.Parallel()
 	g := gen("a", 1, day(90))

@@ -57,13 +57,13 @@ func TestCommitIsReadBack(t *testing.T) {
 func TestUnknownNamesAreNoErrors(t *testing.T) {
 	t.Parallel()
 	i := open(t)
-	_, ok1, err1 := i.Record("nobody")
-	_, ok2, err2 := i.Generation("nobody", 1)
-	_, ok3, err3 := i.Generation("nobody", -1)
+	_, ok1, err1 := i.Record("missing")
+	_, ok2, err2 := i.Generation("missing", 1)
+	_, ok3, err3 := i.Generation("missing", -1)
 	_, ok4, err4 := i.ByFingerprint("ab")
 	_, ok5, err5 := i.BySerial("")
 	_, ok6, err6 := i.NextDue()
-	all, err7 := i.Generations("nobody")
+	all, err7 := i.Generations("missing")
 	if ok1 || ok2 || ok3 || ok4 || ok5 || ok6 || all != nil {
 		t.Error("found something")
 	}
@@ -261,7 +261,7 @@ func TestRemovedNamesKeepTheirNumbers(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	equal(t, "what is left", rec, renewer.Record{Name: "docker", Entry: "docker", Issuer: "fleet-ca", Latest: 3, Rollouts: 3})
+	equal(t, "deleted", rec, renewer.Record{Name: "docker", Entry: "docker", Issuer: "fleet-ca", Latest: 3, Rollouts: 3})
 	if all, _ := i.Generations("docker"); len(all) != 1 {
 		t.Errorf("%d generations", len(all))
 	}
@@ -328,7 +328,7 @@ func TestCommitRefuses(t *testing.T) {
 		"latest falls":        {renewer.Change{Record: &renewer.Record{Name: "a", Latest: 1, Rollouts: 2}}, ErrConflict},
 		"rollouts fall":       {renewer.Change{Record: &renewer.Record{Name: "a", Latest: 2, Rollouts: 1}}, ErrConflict},
 		"no name":             {renewer.Change{Record: rec("")}, ErrInvalid},
-		"zero byte":           {renewer.Change{Record: rec("a\x00b")}, ErrInvalid},
+		"NUL byte":            {renewer.Change{Record: rec("a\x00b")}, ErrInvalid},
 		"long name":           {renewer.Change{Record: rec(string(make([]byte, 2000)))}, ErrInvalid},
 		"negative":            {renewer.Change{Record: &renewer.Record{Name: "z", Latest: -1}}, ErrInvalid},
 		"row alone":           {renewer.Change{Row: &renewer.Row{Name: "a"}}, ErrInvalid},

@@ -90,19 +90,19 @@ type EntryError struct {
 	Bucket string
 	Key    []byte
 	What   string
-	Index  bool // of an index, which can be built anew
+	Index  bool // of an index, which can be rebuilt
 }
 
 func (e *EntryError) Error() string {
 	return fmt.Sprintf("inventory: entry %q of %s: %s", e.Key, e.Bucket, e.What)
 }
 
-// Hint says how to mend it.
+// Hint says how to fix it.
 func (e *EntryError) Hint() string {
 	if e.Index {
-		return "renewer doctor builds the indexes anew"
+		return "renewer doctor rebuilds the indexes"
 	}
-	return "stop renewer and bring back a backup: renewer restore FILE"
+	return "stop renewer and restore a backup: renewer restore FILE"
 }
 
 func (b bucket) bad(k []byte, format string, args ...any) error {

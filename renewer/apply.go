@@ -71,7 +71,7 @@ func (a *applied) conclude() {
 		a.Current = a.Rolling
 	case closed.Kind == KindRollback && a.Rolling != nil:
 		g := *a.Rolling
-		g.RenewAt = a.Certificate.Renewal.Held(g, a.now)
+		g.RenewAt = a.Certificate.Renewal.AfterRollback(g, a.now)
 		a.Current, a.ch.Generation = &g, &g
 	}
 	if closed.Phase != PhaseBlocked {

@@ -166,7 +166,7 @@ type Reloads struct {
 }
 
 // Uses reports whether the service has loaded already what a step brings: only
-// modes, owners or names are put right.
+// modes, owners or names are fixed.
 func (p Placement) Uses(was PlacementState, s Step) bool {
 	_, hasTrust := p.Files[FileCA]
 	loaded := was.Loaded

@@ -10,7 +10,7 @@ type Change struct {
 	// deleted with the change after which it does not.
 	Key      *SealedKey
 	Roots    [][]byte        // DER; put where they are not known
-	Closed   *Rollout        // put into the history of rollouts; its phase is over
+	Closed   *Rollout        // archived: it has ended
 	Rotation *RotationRecord // put: the last rotation of the CA of an issuer
 	// Remove names a certificate that left the fleet file: after the parts
 	// above it goes out of every list; its generations, rollouts and events

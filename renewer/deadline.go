@@ -5,7 +5,7 @@ import "time"
 // Deadline is when what is in place of a certificate is about to expire. From
 // About on nothing that only keeps order counts: window, pace, the order of a peer
 // group, and the trust gate for verifiers that cannot be reached. From Last on the
-// gate holds nobody. The zero value never comes: nothing is in place.
+// gate holds no one. The zero value never comes: nothing is in place.
 type Deadline struct{ About, Last time.Time }
 
 // Deadline returns the deadline of the generation in place; nil for none.
@@ -42,5 +42,5 @@ func (s State) Deadline(generation func(number int) *Generation) Deadline {
 // Near reports whether what is in place is about to expire.
 func (d Deadline) Near(now time.Time) bool { return !d.About.IsZero() && !now.Before(d.About) }
 
-// Over reports whether nobody is waited for any more.
+// Over reports whether no one is waited for any more.
 func (d Deadline) Over(now time.Time) bool { return !d.Last.IsZero() && !now.Before(d.Last) }

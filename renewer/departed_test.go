@@ -88,7 +88,7 @@ func TestATrustBundleCountsUntilItIsLetGo(t *testing.T) {
 }
 
 // An entry that inherits has only what is at its own files, under the name that they
-// have there until they are placed anew.
+// have there until they are placed again.
 func TestInheritTakesWhatItsFilesAre(t *testing.T) {
 	t.Parallel()
 	st := PlacementState{Revision: "r3-1", Generation: 3, Revisions: []Revision{{Name: "r2-1"}}, Roots: NewRootSet("A"), Origin: OriginIssued}

@@ -11,7 +11,7 @@
 // activate (flip, then restart or signal), probe (look at what is served) and,
 // when the probe fails, restore (flip back and activate again). Drift is a
 // probe that sees something else than the inventory says. Blocked means that
-// only a person can go on.
+// only an operator can go on.
 //
 // # Promise
 //

@@ -60,7 +60,7 @@ var errProbe = &ProbeError{Kind: ProbeUnreachable, Err: errors.New("connection r
 // hintedError is an error of a package that does not know this one.
 type hintedError struct{ error }
 
-func (hintedError) Hint() string        { return "mend it" }
+func (hintedError) Hint() string        { return "fix it" }
 func (hintedError) Misconfigured() bool { return true }
 
 func TestHintsAndClassesOfErrorsThatDoNotKnowTheDomain(t *testing.T) {
@@ -74,9 +74,9 @@ func TestHintsAndClassesOfErrorsThatDoNotKnowTheDomain(t *testing.T) {
 	}{
 		{nil, "", ""},
 		{plain, "", ClassRetry},
-		{fmt.Errorf("read: %w", leaf), "mend it", ClassMisconfigured},
+		{fmt.Errorf("read: %w", leaf), "fix it", ClassMisconfigured},
 		{WithHint(leaf, "better"), "better", ClassMisconfigured},
-		{fmt.Errorf("read: %w", &Error{Class: ClassRefused, Err: leaf}), "mend it", ClassRefused},
+		{fmt.Errorf("read: %w", &Error{Class: ClassRefused, Err: leaf}), "fix it", ClassRefused},
 		{errors.Join(plain, WithHint(plain, "second"), leaf), "second", ClassMisconfigured},
 	} {
 		if Hint(c.err) != c.hint || ClassOf(c.err) != c.class {
@@ -94,7 +94,7 @@ func (rec *Record) Begin(a Action) bool {
 	return !reflect.DeepEqual(was, *rec)
 }
 
-// apply takes an outcome into a record, which keeps a rollout that is over.
+// apply takes an outcome into a record, which keeps an ended rollout.
 func (rec *Record) apply(o Outcome) []Event {
 	if rec.Placements == nil {
 		rec.Placements = map[string]PlacementState{}

@@ -11,7 +11,7 @@ import (
 	"renewer/renewer"
 )
 
-// However the steps of a certificate end, planning it again and again while nothing
+// Whatever the outcome of the steps, planning it again and again while nothing
 // changes and no time goes by comes to rest: nothing is ordered for ever, and no
 // rollout that brought nothing is planned again at once.
 func TestNoPassIsWithoutEnd(t *testing.T) {
@@ -79,7 +79,7 @@ func TestNoPassIsWithoutEnd(t *testing.T) {
 		var events []renewer.Event
 		now, orders, done, same := start.Add(time.Minute), 0, 0, map[string]int{}
 		wanted := func(host string) renewer.RootSet { // as the graph has it: what was not seen is unknown
-			if state.Record.Placements[host].Anew() {
+			if state.Record.Placements[host].Undiscovered() {
 				return next
 			}
 			if state.Open() {
@@ -206,7 +206,7 @@ func TestARolloutThatLeavesWhatItFoundIsNotRepeatedAtOnce(t *testing.T) {
 	}
 	state, _ = renewer.Apply(state, now, renewer.Looked{Host: "h", Look: renewer.Look{At: now, Kind: renewer.ProbeFile, Err: &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("another leaf")}}})
 	if !place() {
-		t.Error("what was found wrong is not mended")
+		t.Error("what was found wrong is not fixed")
 	}
 	if place() {
 		t.Error("repeated at once")

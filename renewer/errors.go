@@ -25,7 +25,7 @@ const (
 
 // ErrRate says that an order was not made, because the fleet file lets the next
 // one through only after RetryAfter. Nothing is wrong.
-var ErrRate = errors.New("the issuer's rate is used up")
+var ErrRate = errors.New("rate limit of the issuer reached")
 
 // ErrLater says that the issuer has the order and has not signed it yet, which may take
 // days: it is asked again with the same key, no sooner than RetryAfter. Nothing is wrong,
@@ -35,10 +35,10 @@ var ErrLater = errors.New("not signed yet")
 
 // ErrNoNames says that an issuer signs names that were proven and nothing else, and the
 // order has none: it cannot give what a probe presents for minutes.
-var ErrNoNames = errors.New("the issuer signs names alone")
+var ErrNoNames = errors.New("the issuer signs DNS names only")
 
-// Error carries what somebody decides on: the class, and the way out for a
-// person. Either may be empty.
+// Error carries what callers decide on: the class, and the hint for
+// operators. Either may be empty.
 type Error struct {
 	Class Class
 	Hint  string
@@ -64,14 +64,14 @@ var ErrUnreachable = errors.New("host unreachable")
 
 // ErrLocal is what errors.Is finds where this process ran out of descriptors or
 // memory: nothing is known of a host or an issuer, and nothing is wrong there.
-var ErrLocal = errors.New("this machine ran out of something")
+var ErrLocal = errors.New("this machine is out of file descriptors or memory")
 
 // Local marks an error that is about this machine alone, wherever it came up; others
 // stay as they are. The numbers are those of errno(3).
 func Local(err error) error {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, errno) && !errors.Is(err, ErrLocal) {
-			return WithHint(fmt.Errorf("%w: %w", ErrLocal, err), "raise LimitNOFILE= or MemoryMax= of the unit that runs renewer")
+			return WithHint(fmt.Errorf("%w: %w", ErrLocal, err), "raise LimitNOFILE= or MemoryMax= in renewer.service: systemctl edit renewer")
 		}
 	}
 	return err
@@ -97,13 +97,13 @@ func EndingOf(err error) Ending {
 
 // ErrOpenToOthers is what errors.Is finds where a directory is not worked in because
 // others can change it: nothing was ever placed there, unless it was opened since.
-var ErrOpenToOthers = errors.New("while root works in it")
+var ErrOpenToOthers = errors.New("while renewer writes there as root")
 
 // ErrNoRevision is what errors.Is finds where a host no longer has a revision as
 // it was written: trying again does not help.
 var ErrNoRevision = errors.New("no such revision")
 
-// WithHint adds the way out to an error; nil stays nil.
+// WithHint adds a hint to an error; nil stays nil.
 func WithHint(err error, hint string) error {
 	if err == nil {
 		return nil

@@ -59,7 +59,7 @@ const (
 	EventCARotationStage     EventType = "ca_rotation_stage"    // it went on to its next stage
 	EventCARotationSwitched  EventType = "ca_rotation_switched" // the next CA signs
 	EventCARotationDone      EventType = "ca_rotation_done"
-	EventCARotationCancelled EventType = "ca_rotation_cancelled" // asked for, and when it is over
+	EventCARotationCancelled EventType = "ca_rotation_cancelled" // asked for, and when it has ended
 	EventCARotationWaiting   EventType = "ca_rotation_waiting"   // it needs manual action
 	EventCAKeyDestroyed      EventType = "ca_key_destroyed"      // of a CA that signed before
 )

@@ -50,7 +50,7 @@ func nextThreshold(g Generation, now time.Time) time.Time {
 }
 
 // Expiring reports whether the generation in place has come so near to its end
-// that a person should know: a threshold is behind that the log does not have,
+// that an operator should know: a threshold is behind that the log does not have,
 // and its renewal is not on its way as it should be: it was not begun, it fails
 // again and again, or it waits for too long. Its end itself is another event.
 func (rec Record) Expiring(g Generation, now time.Time) (ExpiryNote, bool) {
@@ -92,7 +92,7 @@ func (rec Record) ExpiringText(g Generation, waits Waits) string {
 	case r.Phase == PhaseBlocked:
 		return text + "its renewal is blocked: " + r.Waiting.String()
 	case len(r.Waiting) > 0:
-		return text + "its renewal is not done: " + r.Waiting.String()
+		return text + "its renewal is not finished: " + r.Waiting.String()
 	default:
 		return text + "its renewal, started at " + date(r.StartedAt) + ", is not done"
 	}

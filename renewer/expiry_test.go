@@ -49,13 +49,13 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 		g     Generation
 		rec   Record
 		left  float64
-		want  int // thresholds passed; 0: not told
+		want  int // thresholds passed; 0: not reported
 		noted ExpiryNote
 	}{
 		"long before":                       {g, Record{}, 40, 0, ExpiryNote{}},
 		"renewal failed":                    {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{}},
-		"told already":                      {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 0, ExpiryNote{2, 1}},
-		"told of the one before":            {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{1, 5}},
+		"reported already":                  {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 0, ExpiryNote{2, 1}},
+		"the one before was reported":       {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 20, 1, ExpiryNote{1, 5}},
 		"the next threshold":                {g, Record{Rollout: rollout(PhaseOrdering, KindIssue, 30, "no answer")}, 13.9, 2, ExpiryNote{2, 1}},
 		"after a long sleep, the last one":  {g, Record{}, 0.5, 5, ExpiryNote{2, 1}},
 		"blocked":                           {g, Record{Rollout: rollout(PhaseBlocked, KindIssue, 30, "x")}, 10, 2, ExpiryNote{}},
@@ -81,9 +81,9 @@ func TestExpiringOnlyWhereNoRenewalIsOnItsWay(t *testing.T) {
 	}
 }
 
-// Each threshold is told once a generation, whatever happens in between and
+// Each threshold is reported once a generation, whatever happens in between and
 // however often it is asked, restarts included: the note is in the record.
-func TestAThresholdIsToldOnce(t *testing.T) {
+func TestAThresholdIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 	rapid.Check(t, func(t *rapid.T) {
@@ -101,11 +101,11 @@ func TestAThresholdIsToldOnce(t *testing.T) {
 			}
 			rec.ExpiringNoted = note
 			if _, again := rec.Expiring(g, now); again {
-				t.Fatal("told twice")
+				t.Fatal("reported twice")
 			}
 		}
 		if told > len(thresholdDays) {
-			t.Fatalf("told %d times", told)
+			t.Fatalf("reported %d times", told)
 		}
 	})
 }

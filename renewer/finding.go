@@ -29,7 +29,7 @@ type Finding struct {
 	Certificate string       `json:"certificate"`
 	Level       FindingLevel `json:"level"`
 	Text        string       `json:"text"`          // what was seen
-	Fix         string       `json:"fix,omitempty"` // the remediation; empty if all is well
+	Fix         string       `json:"fix,omitempty"` // the remediation; empty if there is no fault
 	// Problem is what it is in the catalogue, with the page about it; empty: in none.
 	Problem problems.ID `json:"problem,omitempty"`
 	Runbook string      `json:"runbook,omitempty"`

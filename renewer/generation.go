@@ -175,7 +175,7 @@ type Generation struct {
 	RenewAt     time.Time `json:"renew_at"`
 	Renewal     Renewal   `json:"renewal"` // the policy that gave RenewAt
 	RevokedAt   time.Time `json:"revoked_at,omitzero"`
-	// KeyCompromised: its key is in other hands, so none after it may keep it.
+	// KeyCompromised: its key is compromised, so none after it may keep it.
 	KeyCompromised bool   `json:"key_compromised,omitzero"`
 	Rollout        string `json:"rollout"` // the rollout that ordered it
 	// Under are the roots that its chain leads to; unknown for what a version

@@ -11,7 +11,7 @@ type GuardChoice string
 
 // The choices of guard: in the fleet file.
 const (
-	GuardBlock    GuardChoice = "block"     // a person has to go on
+	GuardBlock    GuardChoice = "block"     // manual action is needed
 	GuardWaitIdle GuardChoice = "wait_idle" // until nothing that matters runs, or the deadline
 	GuardForce    GuardChoice = "force"     // restart all the same
 	GuardRestart  GuardChoice = "restart"   // at_deadline: restart all the same
@@ -45,7 +45,7 @@ type DaguGuard struct {
 	By IdleBy `json:"by"`
 	// API: the list of workers, GET …/workers of Dagu's HTTP API, and the
 	// worker whose tasks count, * for all of them. Dagu names a worker
-	// HOSTNAME@PID unless told otherwise; the part before @ is enough.
+	// HOSTNAME@PID unless set otherwise; the part before @ is enough.
 	URL       string   `json:"url,omitempty"`
 	Worker    string   `json:"worker,omitempty"`
 	TokenFile string   `json:"token_file,omitempty"` // of an API key; empty: none is sent
@@ -90,7 +90,7 @@ const GuardInterval = time.Minute
 type Held struct {
 	Why     string
 	Hint    string
-	Blocked bool // only a person can go on; else it passes by itself
+	Blocked bool // only an operator can go on; else it passes by itself
 	// Deadline ends the waiting; zero: there is none, or it has passed.
 	Deadline time.Time
 }
@@ -104,7 +104,7 @@ func (g DockerGuard) Check(d DockerState, now, end time.Time) Held {
 	const liveRestore = `set "live-restore": true in daemon.json (renewer host setup does), or guard: {docker: {without_live_restore: wait_idle}}, or renew with --force`
 	if g.WithoutLiveRestore != GuardWaitIdle {
 		return Held{
-			Why:  fmt.Sprintf("live-restore is off and a restart would end %d containers", d.Containers),
+			Why:  fmt.Sprintf("a restart of dockerd would stop %d containers, because live-restore is off", d.Containers),
 			Hint: liveRestore, Blocked: true,
 		}
 	}
@@ -115,7 +115,7 @@ func (g DockerGuard) Check(d DockerState, now, end time.Time) Held {
 	if g.Label != "" {
 		what += " with the label " + g.Label
 	}
-	return g.hold(fmt.Sprintf("waits until no %s run (%d now), live-restore is off", what, d.Matching), liveRestore, now, end)
+	return g.hold(fmt.Sprintf("waiting until no %s run (%d now), because live-restore is off", what, d.Matching), liveRestore, now, end)
 }
 
 // CheckContainer decides about a restart of a container beside those that the
@@ -124,11 +124,11 @@ func (g DockerGuard) CheckContainer(d DockerState, now, end time.Time) Held {
 	if !d.Running || d.Matching == 0 || g.WithoutLiveRestore == GuardForce {
 		return Held{}
 	}
-	const hint = "let them end, or renew with --force; guard: {docker: {without_live_restore: wait_idle}} waits by itself"
+	const hint = "stop them, or renew with --force; with guard: {docker: {without_live_restore: wait_idle}} renewer waits until they have stopped"
 	if g.WithoutLiveRestore != GuardWaitIdle {
-		return Held{Why: fmt.Sprintf("%d containers with the label %s run", d.Matching, g.Label), Hint: hint, Blocked: true}
+		return Held{Why: fmt.Sprintf("%d containers with the label %s are running", d.Matching, g.Label), Hint: hint, Blocked: true}
 	}
-	return g.hold(fmt.Sprintf("waits until no containers with the label %s run (%d now)", g.Label, d.Matching), hint, now, end)
+	return g.hold(fmt.Sprintf("waiting until no containers with the label %s run (%d now)", g.Label, d.Matching), hint, now, end)
 }
 
 // Check decides about a restart of the service at now, when what is in place
@@ -139,22 +139,22 @@ func (g DaguGuard) Check(w Work, now, end time.Time) Held {
 	}
 	if w.Active == 0 { // from the deadline on a restart may cost a run, and none costs all of them
 		g.Then = GuardRestart
-		return g.hold("waits until it is known what it runs: "+w.Unknown, "", now, end)
+		return g.hold("waiting until renewer can find out what the service runs: "+w.Unknown, "", now, end)
 	}
-	return g.hold(fmt.Sprintf("waits until no %s are left (%d now)", w.What, w.Active),
-		"let the runs end, or renew with --force; at_deadline: restart gives them up", now, end)
+	return g.hold(fmt.Sprintf("waiting until no %s are left (%d now)", w.What, w.Active),
+		"wait for the runs, or renew with --force; with at_deadline: restart in the guard, renewer restarts at the deadline and the runs are lost", now, end)
 }
 
-// hold waits until the deadline, and then for a person or no longer.
+// hold waits until the deadline, and then for an operator or no longer.
 func (l GuardDeadline) hold(why, hint string, now, end time.Time) Held {
 	deadline := end.Add(-l.Before)
 	switch {
 	case end.IsZero() || l.Before <= 0:
 		return Held{Why: why}
 	case now.Before(deadline):
-		then := "a person has to go on"
+		then := "manual action is needed"
 		if l.Then == GuardRestart {
-			then = "it is restarted all the same"
+			then = "the service is restarted anyway"
 		}
 		return Held{Why: fmt.Sprintf("%s; from %s on %s", why, date(deadline), then), Deadline: deadline}
 	case l.Then == GuardRestart:

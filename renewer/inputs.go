@@ -29,7 +29,7 @@ func (b Begun) apply(a *applied) bool {
 		s.Again, changed = true, !s.Again
 	}
 	if len(b.Refuse) > 0 {
-		a.event(EventRefused, b.Host, r.Generation, "goes live although these do not have its root and will refuse it: "+strings.Join(b.Refuse, ", ")).Rollout = r.ID
+		a.event(EventRefused, b.Host, r.Generation, "activated although these peers do not have its root and will refuse it: "+strings.Join(b.Refuse, ", ")).Rollout = r.ID
 	}
 	return changed
 }
@@ -85,7 +85,7 @@ func (p Planned) apply(a *applied) bool {
 	if a.Record.Rollout = &adapted; p.Hurry {
 		adapted.Hurry(*a.Record.Asked, a.now)
 		a.Record.Asked = nil
-		a.event(EventRolloutPlanned, "", adapted.Generation, "hurried on request").Rollout = adapted.ID
+		a.event(EventRolloutPlanned, "", adapted.Generation, "started now, requested by operator").Rollout = adapted.ID
 	}
 	if adapted.Phase == PhaseRolling { // its last host may have left the entry
 		(&transition{applied: a, r: &adapted, o: Outcome{At: a.now}}).finish()
@@ -118,7 +118,7 @@ type Requested struct{ Overrides }
 func (r Requested) apply(a *applied) bool {
 	r.Since = a.now
 	a.Record.Asked = &r.Overrides
-	if a.Open() && a.Record.Rollout.Restoring() { // what kept it from that may have been mended
+	if a.Open() && a.Record.Rollout.Restoring() { // what kept it from that may have been fixed
 		a.Record.Rollout.retry(false)
 	}
 	return true
@@ -227,7 +227,7 @@ func (a *applied) found(st *PlacementState, l Looked) {
 		st.Generation = g.Number
 		if a.Record.Latest < g.Number {
 			a.Record.Latest, a.ch.Generation = g.Number, &g
-			a.event(EventAdopted, l.Host, g.Number, g.described()+": it is newer than the restored backup").Time = l.Look.At
+			a.event(EventAdopted, l.Host, g.Number, g.described()+": found on the host, newer than the restored backup").Time = l.Look.At
 		}
 		if g.Number > a.Record.Current && (a.Current == nil || !g.NotBefore.Before(a.Current.NotBefore)) {
 			a.Record.Current, a.Current = g.Number, &g
@@ -252,7 +252,7 @@ type Adopted struct {
 }
 
 func (d Adopted) apply(a *applied) bool {
-	a.supersede("it was adopted") // it is blocked
+	a.supersede("generation 0 was adopted") // it is blocked
 	a.Current, a.ch.Generation, a.ch.Roots = d.Generation, d.Generation, d.Roots
 	a.Record.Adopted, a.Record.ExpiredNoted, a.Record.ExpiringNoted.Generation = true, -1, -1 // 0 would say that its end is in the log
 	a.Record.Placements[d.Host] = d.Placement
@@ -285,7 +285,7 @@ type Removed struct {
 func (r Removed) apply(a *applied) bool {
 	a.Record.forget(a.Certificate, r.Generation, r.Retired, a.now)
 	a.ch.Remove = a.Certificate.Name
-	a.supersede("its entry left the fleet file")
-	a.event(EventRemoved, "", a.Record.Current, "it is no longer in the fleet file; its files stay where they are")
+	a.supersede("its entry was removed from the fleet file")
+	a.event(EventRemoved, "", a.Record.Current, "no longer in the fleet file; its files stay in place")
 	return true
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Layout identifies how files are laid out: directory, names, modes, owner.
-// A placement whose layout changed is staged anew. It is the digest of these fields
+// A placement whose layout changed is staged again. It is the digest of these fields
 // as JSON, written by hand because a start asks every placement of a fleet.
 func (p Placement) Layout() string {
 	b := make([]byte, 0, 256)

@@ -11,7 +11,7 @@ type DroppedRoot struct{ Root TrustRoot }
 
 func (d DroppedRoot) apply(a *applied) bool {
 	for _, host := range a.Record.dropForeign(d.Root.ID) {
-		a.event(EventRootDropped, host, 0, "root "+d.Root.Subject+" ("+d.Root.Fingerprint+") was found in the ca file and is dropped on request")
+		a.event(EventRootDropped, host, 0, "root "+d.Root.Subject+" ("+d.Root.Fingerprint+") was found in the ca file and is removed, requested by operator")
 	}
 	return true
 }
@@ -23,7 +23,7 @@ func (r Revised) apply(a *applied) bool {
 	return a.Open() && a.Record.Rollout.revise(a.Certificate, r.Observed, a.now)
 }
 
-// LetGo lets go of what left the fleet file. Removed: the certificate itself did.
+// LetGo forgets what left the fleet file. Removed: the certificate itself did.
 type LetGo struct {
 	Events  []Event
 	Removed bool

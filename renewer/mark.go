@@ -28,7 +28,7 @@ type Claim int
 const (
 	ClaimRefused Claim = iota // somebody else keeps it
 	ClaimMine
-	ClaimFree // nobody keeps it yet
+	ClaimFree // no one keeps it yet
 	ClaimOver // it was kept by one that this renewer comes after, or took the place of
 )
 
@@ -111,16 +111,16 @@ func (e *KeptError) Is(target error) bool { return target == ErrKept }
 // Hint is what to type.
 func (e *KeptError) Hint() string {
 	if e.Keeper.Fleet != e.Me.Fleet {
-		return fmt.Sprintf("two fleets have this directory: take it out of one of the fleet files; or, if the other renewer does not run any more: renewer adopt --take-over %s", e.Host)
+		return fmt.Sprintf("two fleets use this directory: remove it from one of the fleet files; or, if the other renewer is gone, run renewer adopt --take-over %s", e.Host)
 	}
-	return fmt.Sprintf("stop the other renewer, a copy of this one; if it does not run any more: renewer adopt --take-over %s, or --all for every host", e.Host)
+	return fmt.Sprintf("stop the other renewer, a copy of this one; then run renewer adopt --take-over %s, or --all for every host", e.Host)
 }
 
 // TakenOver is a directory that was taken over, or not.
 type TakenOver struct {
 	Host  string `json:"host"`
 	Dir   string `json:"dir"`
-	From  string `json:"from,omitempty"` // who kept it; empty: nobody, or this renewer
+	From  string `json:"from,omitempty"` // who kept it; empty: no one, or this renewer
 	Error string `json:"error,omitempty"`
 	Hint  string `json:"hint,omitempty"`
 }

@@ -43,9 +43,9 @@ type Conditions struct {
 	Deadline   Deadline
 }
 
-// Late reports whether what is in place is about to expire, so that window,
+// NearExpiry reports whether what is in place is about to expire, so that window,
 // order and pace no longer count.
-func (k Conditions) Late() bool { return k.Deadline.Near(k.Now) }
+func (k Conditions) NearExpiry() bool { return k.Deadline.Near(k.Now) }
 
 // Next is what a rollout can do now.
 type Next struct {
@@ -70,7 +70,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 		return Next{}
 	}
 	var n Next
-	if !k.Late() {
+	if !k.NearExpiry() {
 		n.until(k.Deadline.About, k.Now)
 	}
 	stopped, wait := r.Stopped(), r.pausedUntil(c.Pace)
@@ -87,7 +87,7 @@ func (r *Rollout) Next(c Certificate, k Conditions) Next {
 			n.add(r, s, k.Now)
 		case stopped:
 			n.wait(r.halted())
-		case s.State == StepPending && n.waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold nobody up
+		case s.State == StepPending && n.waits(s.NextAt, k.Now, BackoffMax): // unreachable ones hold no one up
 			n.wait(s.waiting())
 		case *left <= 0:
 			n.wait(r.paced(c))
@@ -147,12 +147,12 @@ func (n *Next) until(t, now time.Time) {
 // have to wait until every host has the roots.
 func (r *Rollout) slots(c Certificate, k Conditions, rooting bool) int {
 	p, proven, live := c.Pace, 0, 0
-	late := k.Late()
+	near := k.NearExpiry()
 	for _, s := range r.Steps {
 		switch {
 		case s.State == StepVerified || rooting && s.Pass == PassRooted:
 			proven++
-		case s.State.Live() && (!late || !Ahead(s.NextAt, k.Now, BackoffMax)):
+		case s.State.Live() && (!near || !Ahead(s.NextAt, k.Now, BackoffMax)):
 			live++
 		}
 	}
@@ -179,10 +179,10 @@ func (r *Rollout) pausedUntil(p Pace) time.Time {
 }
 
 // shut reports whether the window keeps the rollout from activating: not for a
-// person's request, and not close to the end of what is in place.
+// operator's request, and not close to the end of what is in place.
 func (r *Rollout) shut(c Certificate, k Conditions) bool {
 	if c.Window == "" || k.WindowOpen || r.Requested {
 		return false
 	}
-	return !k.Late()
+	return !k.NearExpiry()
 }

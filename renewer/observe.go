@@ -59,7 +59,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 		if !recovered {
 			return nil
 		}
-		ev.Type, ev.Message = EventRecovered, fmt.Sprintf("generation %d is served as it should", p.Generation)
+		ev.Type, ev.Message = EventRecovered, fmt.Sprintf("generation %d is served as expected", p.Generation)
 		return []Event{ev}
 	}
 	ev.Type = EventUnreachable
@@ -85,7 +85,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	return []Event{ev}
 }
 
-// learn takes over what nobody had compared before: the roots of files that a
+// learn takes over what no one had compared before: the roots of files that a
 // version before placed, or that were adopted by one.
 func (p *PlacementState) learn(d OnDisk) {
 	if p.Roots.Known() || !d.Trusts.Known() {

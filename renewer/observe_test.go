@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The time of a drift is that at which it was found, until it is restored and found anew.
+// The time of a drift is that at which it was found, until it is restored and found again.
 func TestADriftIsDatedOnce(t *testing.T) {
 	t.Parallel()
 	p := PlacementState{State: HostVerified, Matches: true, Generation: 1, Served: "aa"}

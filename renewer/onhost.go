@@ -54,7 +54,7 @@ func (r Room) Full() int {
 // Expected is what should be at the live names of a placement.
 type Expected struct {
 	Leaf string // SHA-256, hex; empty: none, of a trust bundle
-	// Roots are exactly those of the ca file. Where nobody has compared the file
+	// Roots are exactly those of the ca file. Where no one has compared the file
 	// yet they are unknown: then it has the Digest of a version before or, without
 	// one, AtLeast those.
 	Roots   RootSet
@@ -75,7 +75,7 @@ func (e Expected) Differs(p Placement, d OnDisk) (wrong []string) {
 		wrong = append(wrong, ShortPrint(d.Leaf)+" instead of "+ShortPrint(e.Leaf))
 	}
 	if name, has := p.Files[FileCA]; has && e.Origin != OriginForeign && !e.trusts(d) {
-		wrong = append(wrong, name+" holds other roots than it should")
+		wrong = append(wrong, name+" holds other roots than expected")
 	}
 	return wrong
 }
@@ -153,7 +153,7 @@ func (d OnDisk) Texts() []string {
 // mounted into it.
 type Container struct {
 	Name    string
-	User    string // as it was told to run as, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
+	User    string // as configured, NAME or UID, with :GROUP maybe; empty: the image's, mostly root
 	Sources []string
 	Started time.Time // by the host's clock; zero: not known
 }

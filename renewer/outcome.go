@@ -16,8 +16,8 @@ const (
 	EndRefused Ending = "refused" // by the issuer or the preflight: the same would be refused again
 	EndFailed  Ending = "failed"  // it may work the next time
 	EndHeld    Ending = "held"    // not now: a guard, the rate of the issuer, or one that takes its time
-	EndLost    Ending = "lost"    // nobody knows what was done: the host was lost, or what proves it could not be had
-	EndLocal   Ending = "local"   // this machine ran out of something, or stops: nothing is known of anybody else
+	EndLost    Ending = "lost"    // no one knows what was done: the host was lost, or what proves it could not be had
+	EndLocal   Ending = "local"   // this machine is out of file descriptors or memory, or stops: nothing is known of anybody else
 )
 
 // Missing is what a host no longer has, so that trying again does not help.
@@ -55,10 +55,10 @@ type Outcome struct {
 	NewRoots   [][]byte      // order, stage: DER of roots that the inventory has to know
 	Stopped    string        // activate, restore: what does not run and was left alone
 	Idle       bool          // probe, of what does not run: nothing else can have loaded what was there before
-	Settle     time.Duration // activate: nothing is activated, and whoever reads the roots has them after that; 0: at once
+	Settle     time.Duration // activate: nothing is activated, and what reads the roots has them after that; 0: at once
 	Dir        string        // activate: of the live names
 	Rereads    bool          // activate: the service reads it by itself
-	Began      time.Time     // activate: when the service was told; zero if it was not, or did not run
+	Began      time.Time     // activate: when the service got the command; zero if it did not, or did not run
 	Budget     time.Duration // activate: from Began until proven
 	Workers    []string      // activate: of a Dagu coordinator, those that were connected before
 	Served     string        // probes: SHA-256 seen, hex
@@ -66,7 +66,7 @@ type Outcome struct {
 }
 
 // apply takes an outcome in. One that does not belong to the state (of a rollout
-// that is over, say) changes nothing.
+// that has ended, say) changes nothing.
 func (o Outcome) apply(a *applied) bool {
 	r := a.Record.Rollout
 	if r == nil || r.ID != o.Rollout || r.Phase.Over() {
@@ -157,13 +157,13 @@ const LocalRetry = 15 * time.Second
 func (t *transition) local() {
 	if !t.s.Wait.For(WaitLocal) {
 		t.s.Wait = &Wait{Kind: WaitLocal, Why: t.o.Err.Error(), Since: t.o.At, Hint: Hint(t.o.Err)}
-		t.event(EventLocal, "on this machine; nothing is known of "+t.s.Host, t.o.Err)
+		t.event(EventLocal, "a fault of this machine, not of "+t.s.Host, t.o.Err)
 	}
 	t.s.NextAt = t.o.At.Add(LocalRetry)
 }
 
 // finish ends the rollout when nothing more can be done: everything in place,
-// or a failure and nobody between two generations.
+// or a failure and no one between two generations.
 func (t *transition) finish() {
 	r := t.r
 	if r.Phase.Over() {
@@ -191,16 +191,16 @@ func (t *transition) finish() {
 		}
 		switch r.Kind {
 		case KindRollback:
-			t.Record.Held = &r.Request
+			t.Record.RollbackRequest = &r.Request
 		case KindIssue:
-			t.Record.Held = nil
+			t.Record.RollbackRequest = nil
 		}
 		t.close(PhaseDone, "")
 	}
 }
 
 // leaveBehind hands hosts that cannot be reached over to work of their own: a
-// rollout is over when every placement that can be reached is proven or back.
+// rollout ends when every placement that can be reached is proven or back.
 func (t *transition) leaveBehind() {
 	for _, s := range t.r.Steps {
 		if s.State.Over() || !s.unreachable() {

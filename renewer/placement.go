@@ -33,7 +33,7 @@ func digestOf(b []byte) string {
 
 // keep notes a revision as the newest, after the one it replaces, and forgets
 // all but the last few. An older one that is to have the same in it is no way
-// back: it was placed anew because it is damaged.
+// back: it was placed again because it is damaged.
 func (p *PlacementState) keep(rev Revision, previous string) {
 	is := func(name string) func(Revision) bool { return func(r Revision) bool { return r.Name == name } }
 	if previous != "" && !slices.ContainsFunc(p.Revisions, is(previous)) {
@@ -178,7 +178,7 @@ func (p Placement) Settle(c Certificate) time.Duration {
 
 func (p Placement) activates() bool { return p.Activate.Kind != ActivateNone && p.Activate.Kind != "" }
 
-// LoadedRoots returns the roots that whoever uses a placement is known to have
+// LoadedRoots returns the roots that the users of a placement are known to have
 // loaded, and when those in place will count as loaded by time alone (zero: not
 // by time).
 func (p PlacementState) LoadedRoots(r Role) (RootSet, time.Time) {

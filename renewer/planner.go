@@ -120,7 +120,7 @@ func unblocked(c Certificate, o Observed, r Rollout, now time.Time) string {
 	case !now.Before(r.again()) && r.newRoots(c, o):
 		return otherRoots
 	case r.unsigned() && o.SignsSince.After(r.EndedAt):
-		return "another CA signs now"
+		return "the issuer has a new CA"
 	case o.stranded() && r.returned(o):
 		return returned
 	case o.Current != nil && o.Current.RevokedAt.After(r.StartedAt):

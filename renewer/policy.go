@@ -39,9 +39,9 @@ func (r Renewal) Time(g Generation) time.Time {
 	return at.UTC().Truncate(time.Second)
 }
 
-// Held returns the renew time of a generation that a rollback restored at now:
+// AfterRollback returns the renew time of a generation that a rollback restored at now:
 // its own, or, when that has passed, the same share of what is left of it.
-func (r Renewal) Held(g Generation, now time.Time) time.Time {
+func (r Renewal) AfterRollback(g Generation, now time.Time) time.Time {
 	if g.RenewAt.After(now) {
 		return g.RenewAt
 	}

@@ -37,7 +37,7 @@ func TestRenewTimeProperties(t *testing.T) {
 		}
 		now := t0.Add(time.Duration(rapid.Int64Range(0, int64(life)-1).Draw(t, "now")))
 		g.RenewAt = at
-		if held := policy.Held(g, now); held.Before(now.Truncate(time.Second)) || !held.Before(g.NotAfter) && life > time.Minute {
+		if held := policy.AfterRollback(g, now); held.Before(now.Truncate(time.Second)) || !held.Before(g.NotAfter) && life > time.Minute {
 			t.Fatalf("a rollback at %s holds until %s, its end is %s", now, held, g.NotAfter)
 		}
 	})

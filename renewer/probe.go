@@ -77,12 +77,12 @@ func (e *ProbeError) Unwrap() error { return e.Err }
 // what of the service does not run. instead is what a probe found that something
 // answers all the same; nil for nothing.
 func Stopped(certificate, what string, instead error) error {
-	text, hint := "the files are in place, but nothing serves them", starting(what)+"; it is looked at again within seconds"
+	text, hint := "the files are in place, but no service serves them", starting(what)+"; renewer checks again within seconds"
 	if instead != nil {
-		text = "yet something answers there: " + instead.Error()
-		hint = "put right what the entry activates (pid_file, units, container), or restart what answers there; renewer renew " + certificate + " activates it again"
+		text = "but something answers there: " + instead.Error()
+		hint = "correct what the entry activates (pid_file, units, container), or restart what answers there; then run renewer renew " + certificate
 	}
-	return WithHint(&ProbeError{Kind: ProbeStopped, Err: fmt.Errorf("not running, so not activated: %s; %s", what, text)}, hint)
+	return WithHint(&ProbeError{Kind: ProbeStopped, Err: fmt.Errorf("not activated, because it is not running: %s; %s", what, text)}, hint)
 }
 
 // starting is the command that starts the units of what does not run.
@@ -94,9 +94,9 @@ func starting(what string) string {
 		}
 	}
 	if len(units) == 0 {
-		return "start it"
+		return "start the service"
 	}
-	return "start it on the host: systemctl start " + strings.Join(units, " ")
+	return "run on the host: systemctl start " + strings.Join(units, " ")
 }
 
 // ProbeErrorKindOf returns the kind of a probe's error; one that carries none

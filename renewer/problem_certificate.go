@@ -166,7 +166,7 @@ func (rec Record) Problem() problems.ID {
 		return problems.RestoreFailed
 	case r.Phase == PhaseBlocked && slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == StepRolledBack }):
 		return problems.RolledBack
-	case r.Phase == PhaseBlocked, r.Held():
+	case r.Phase == PhaseBlocked, r.GuardBlocked():
 		return problems.RolloutBlocked
 	case r.Error != "" && !r.Wait.For(WaitRate) && !r.Wait.For(WaitIssuer),
 		slices.ContainsFunc(r.Steps, func(s Step) bool {
@@ -244,7 +244,7 @@ func (d Detail) blocked(id problems.ID, host HostRow, now time.Time) (what strin
 	switch r := d.Rollout; {
 	case r == nil:
 		return what + "blocked", since
-	case !r.Phase.Over() && !r.Held():
+	case !r.Phase.Over() && !r.GuardBlocked():
 		return what + "retrying", since
 	}
 	what += "blocked"

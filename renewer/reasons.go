@@ -38,10 +38,10 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 		return Reason{ReasonRenewTime, "renew time " + o.Current.RenewAt.Format(time.RFC3339) + " reached"}, true
 	},
 	func(c Certificate, o Observed, _ time.Time) (Reason, bool) {
-		if o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.Held == nil && o.Current.IssuedAt.Before(o.SignsAnew) {
+		if o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && o.Current.IssuedAt.Before(o.SignsAnew) {
 			return Reason{ReasonRoot, "issuer " + c.Issuer + " has another CA under the same root"}, true
 		}
-		left := o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.Held == nil && len(o.Under) > 0 && o.Trusted.Known() && !o.Trusted.Meets(o.Under)
+		left := o.Current != nil && o.Current.Request.Issuer == c.Issuer && o.Record.RollbackRequest == nil && len(o.Under) > 0 && o.Trusted.Known() && !o.Trusted.Meets(o.Under)
 		return Reason{ReasonRoot, "issuer " + c.Issuer + " has another root than the one that signed it"}, left
 	},
 	func(_ Certificate, o Observed, _ time.Time) (Reason, bool) {
@@ -60,7 +60,7 @@ var policies = []func(Certificate, Observed, time.Time) (Reason, bool){
 // the next renewal after the entry was renamed, and is no reason for one.
 func (o Observed) askedFor(c Certificate) Request {
 	was := o.Current.Request
-	if held := o.Record.Held; held != nil {
+	if held := o.Record.RollbackRequest; held != nil {
 		was = *held
 	}
 	if c.CommonName == c.Name && o.Record.wasCalled(was.CommonName) {
@@ -103,7 +103,7 @@ func placementReason(p Placement, o Observed, now time.Time) (Reason, bool) {
 		return Reason{ReasonBehind, fmt.Sprintf("%s has generation %d", p.Host, st.Generation)}, true
 	case st.Layout != "" && st.Layout != p.Layout():
 		return Reason{ReasonFiles, st.filesChanged(p)}, true
-	case hasTrust && !st.Anew() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
+	case hasTrust && !st.Undiscovered() && want.Known() && st.Roots.Known() && !st.Roots.Same(want):
 		return Reason{ReasonTrust, "the trusted roots changed on " + p.Host}, true
 	case st.State == HostDrifted:
 		return Reason{ReasonDrift, fmt.Sprintf("%s: %s", p.Host, st.Error)}, true

@@ -24,9 +24,9 @@ type Record struct {
 	Adopted bool `json:"adopted,omitempty"`
 	// KeyLost: no host has the key of the current generation any more.
 	KeyLost bool `json:"key_lost,omitempty"`
-	// Held is what the entry asked for when a rollback was made; nil without
+	// RollbackRequest is what the entry asked for when a rollback was made; nil without
 	// one. Only an entry that asks for something else ends the rollback.
-	Held *Request `json:"held,omitempty"`
+	RollbackRequest *Request `json:"held,omitempty"`
 	// ExpiredNoted is the generation whose end the log has.
 	ExpiredNoted int `json:"expired_noted,omitempty"`
 	// ExpiringNoted is what the log has of the approach of an end.
@@ -65,7 +65,7 @@ const (
 	HostRolledBack HostState = "rolled_back"
 	HostBlocked    HostState = "blocked"
 	HostDrifted    HostState = "drifted"
-	HostUnknown    HostState = "unknown" // a backup was restored, and nobody has looked since
+	HostUnknown    HostState = "unknown" // a backup was restored, and no one has looked since
 )
 
 // PlacementState is what was last known of one placement.
@@ -84,18 +84,18 @@ type PlacementState struct {
 	// the live names first; none: it was never renamed.
 	Names []string `json:"names,omitempty"`
 	// Layout and Roots say what was placed beside the leaf: Placement.Layout and
-	// the roots of the ca file. Roots of a file that nobody has compared yet are
+	// the roots of the ca file. Roots of a file that no one has compared yet are
 	// unknown; Digest is what a version before kept of them.
 	Layout string  `json:"layout,omitempty"`
 	Roots  RootSet `json:"roots,omitempty"`
 	Digest string  `json:"trust,omitempty"`
-	// Foreign are those of Roots that were found in the file and that nobody
+	// Foreign are those of Roots that were found in the file and that no one
 	// but their owner drops; Unwanted is since when others are no longer asked
 	// for by the entry, and kept for peers.
 	Foreign  RootSet              `json:"foreign,omitempty"`
 	Unwanted map[string]time.Time `json:"unwanted,omitempty"`
 	// Origin is of what was placed; Seen is what the last look found instead,
-	// nil where it found that or nobody has looked since. Only Origin issued or
+	// nil where it found that or no one has looked since. Only Origin issued or
 	// adopted without Seen can be a match.
 	Origin   Origin    `json:"origin,omitempty"`
 	Seen     *Seen     `json:"seen,omitempty"`
@@ -185,10 +185,10 @@ const (
 	StatusValid    Status = "valid"    // proven on every host
 	StatusDue      Status = "due"      // to be renewed or repaired, not begun
 	StatusRenewing Status = "renewing" // a rollout is under way
-	StatusBlocked  Status = "blocked"  // only a person can go on
+	StatusBlocked  Status = "blocked"  // only an operator can go on
 	StatusExpired  Status = "expired"
 	StatusRevoked  Status = "revoked"
-	StatusUnknown  Status = "unknown"  // a backup was restored, and nobody has looked at a host since
+	StatusUnknown  Status = "unknown"  // a backup was restored, and no one has looked at a host since
 	StatusOrphaned Status = "orphaned" // left the fleet file, and is still in place
 )
 
@@ -278,7 +278,7 @@ func (rec Record) status(c Certificate, gen *Generation) Status {
 	switch {
 	case gen != nil && !gen.RevokedAt.IsZero():
 		return StatusRevoked
-	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.Held():
+	case rec.Rollout != nil && rec.Rollout.Phase == PhaseBlocked, open && rec.Rollout.GuardBlocked():
 		return StatusBlocked
 	case !rec.InPlace() && !c.IsBundle():
 		return StatusPending
@@ -324,7 +324,7 @@ func (rec Record) Clone() Record {
 // to look: as long as that is zero, nothing is decided.
 type Unseen string
 
-// What nobody has seen.
+// What no one has seen.
 const (
 	UnseenRestored Unseen = "restored" // all of it: a backup was restored, and time has gone on since it was made
 	UnseenRoots    Unseen = "roots"    // the roots of its ca file: a version before placed it
@@ -335,9 +335,9 @@ func (p *PlacementState) unseen(what Unseen) {
 	p.Unseen, p.ProbedAt, p.Reprobe = what, time.Time{}, time.Time{}
 }
 
-// Anew reports whether the placement is to be found out about anew: what is there may
+// Undiscovered reports whether the placement has to be discovered again: what is there may
 // be another thing altogether.
-func (p PlacementState) Anew() bool { return p.Unseen != "" && p.Unseen != UnseenRoots }
+func (p PlacementState) Undiscovered() bool { return p.Unseen != "" && p.Unseen != UnseenRoots }
 
 // LookDue reports whether somebody has to look, outside of the probe schedule.
 func (p PlacementState) LookDue(now time.Time) bool {

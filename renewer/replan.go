@@ -7,7 +7,7 @@ import (
 
 // Due returns when what a rollout delivers has to be renewed itself, whether
 // or not all hosts have it by then; zero while that is not known. One that was
-// revoked on its way, or whose key is in other hands, is due at once.
+// revoked on its way, or whose key is compromised, is due at once.
 func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
 	switch {
 	case g == nil:
@@ -17,7 +17,7 @@ func (r *Rollout) Due(c Certificate, g *Generation) time.Time {
 	case g.KeyCompromised:
 		return g.IssuedAt
 	case r.Kind == KindRollback:
-		return c.Renewal.Held(*g, r.StartedAt)
+		return c.Renewal.AfterRollback(*g, r.StartedAt)
 	default:
 		return g.RenewAt
 	}
@@ -155,7 +155,7 @@ func (r *Rollout) unsigned() bool {
 	return !signed
 }
 
-// cut takes out the live steps that nobody can end: of a host that left the
+// cut takes out the live steps that no one can end: of a host that left the
 // entry, whose files stay as they are, or begun in another layout, which start
 // again. It reports whether there were any.
 func (r *Rollout) cut(c Certificate) bool {

@@ -10,7 +10,7 @@ import (
 )
 
 // A time that a clock which was years ahead gave is not waited for.
-func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
+func TestABackoffOfAClockThatWasAheadHasEnded(t *testing.T) {
 	c := entry("web", "a")
 	ahead := t0.AddDate(5, 0, 0)
 	rec := inPlace(c, 1)
@@ -26,7 +26,7 @@ func TestABackoffOfAClockThatWasAheadIsOver(t *testing.T) {
 	}
 }
 
-// What nobody serves is not called right, put back or not.
+// What no one serves is not called right, put back or not.
 func TestARestoredServiceThatDoesNotRunIsNotProven(t *testing.T) {
 	c := entry("web", "a")
 	rec := inPlace(c, 1)
@@ -68,7 +68,7 @@ func TestAGuardAfterACrashDoesNotUndoWhatMayHaveBegun(t *testing.T) {
 		t.Fatal("nothing has begun, but it is not settled")
 	}
 	rec.Begin(act)
-	// the process dies here, perhaps after the flip, and begins anew
+	// the process dies here, perhaps after the flip, and starts again
 	if !rec.Begin(act) || rec.Begin(act) {
 		t.Error("going on with it was not noted, or more than once")
 	}
@@ -134,7 +134,7 @@ func budgetInHalves(t *testing.T, last Outcome) {
 	do(ActActivate, time.Second, Outcome{Began: t0, Budget: 20 * time.Second})
 	s, _ := rec.Rollout.Step("a")
 	if !s.Half().Equal(t0.Add(10 * time.Second)) {
-		t.Fatalf("half of the budget is over at %s", s.Half())
+		t.Fatalf("half of the budget has passed at %s", s.Half())
 	}
 	away := errors.New("the host cannot be looked at")
 	do(ActProbe, 5*time.Second, Outcome{Err: away, End: EndLost})
@@ -147,7 +147,7 @@ func budgetInHalves(t *testing.T, last Outcome) {
 	}
 	do(ActRestore, 15*time.Second, Outcome{})
 	events := do(ActReprobe, 21*time.Second, last)
-	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "21s of the restart budget of 20s used" {
+	if s.Away != 21*time.Second || events[0].Type != EventBudgetExceeded || events[0].Message != "down for 21s of a restart budget of 20s" {
 		t.Errorf("away %s, events %+v", s.Away, events)
 	}
 	want, problem := EventRolledBack, problems.RolledBack

@@ -42,9 +42,9 @@ type Revoked struct {
 	ServedBy []string `json:"served_by"`
 	// KeySharedBy are the current certificates with the same key, as it may be
 	// where an entry keeps its key (its own name, then) or one was adopted twice. Where that
-	// is in other hands they are replaced too, and not revoked.
+	// is compromised they are replaced too, and not revoked.
 	KeySharedBy []string `json:"key_shared_by,omitempty"`
-	// Notes say who learns of it, who looks, and what helps where nobody does.
+	// Notes say who learns of it, who looks, and what helps where no one does.
 	Notes []string `json:"notes"`
 	Error string   `json:"error,omitempty"`
 	Hint  string   `json:"hint,omitempty"`
@@ -102,5 +102,5 @@ func ParseRevocationReason(s string) (RevocationReason, error) {
 		names = append(names, string(r))
 	}
 	slices.Sort(names)
-	return "", WithHint(fmt.Errorf("%q is no reason of a revocation", s), "one of "+strings.Join(names, ", "))
+	return "", WithHint(fmt.Errorf("unknown revocation reason %q", s), "one of "+strings.Join(names, ", "))
 }

@@ -25,7 +25,7 @@ const (
 	PhaseOrdering   Phase = "ordering"   // the issuer may have been asked
 	PhaseRolling    Phase = "rolling"    // hosts are under way
 	PhaseDone       Phase = "done"       // over: every host has it
-	PhaseBlocked    Phase = "blocked"    // over: only a person can go on
+	PhaseBlocked    Phase = "blocked"    // over: only an operator can go on
 	PhaseSuperseded Phase = "superseded" // over: the reason for it went away, or another one took its place
 )
 
@@ -80,9 +80,9 @@ const (
 	ReasonExpired        ReasonCode = "expired"
 	ReasonChanged        ReasonCode = "changed" // the entry asks for another certificate
 	ReasonRenewTime      ReasonCode = "renew_time"
-	ReasonRequested      ReasonCode = "requested"       // a person asked
+	ReasonRequested      ReasonCode = "requested"       // an operator asked
 	ReasonKeyLost        ReasonCode = "key_lost"        // no host has the key of the current generation
-	ReasonKeyCompromised ReasonCode = "key_compromised" // it is in other hands
+	ReasonKeyCompromised ReasonCode = "key_compromised" // it is compromised
 	ReasonRoot           ReasonCode = "root"            // its issuer's root is another one now
 	ReasonHostAdded      ReasonCode = "host_added"
 	ReasonFiles          ReasonCode = "files"       // directory, names, modes or owner changed
@@ -112,17 +112,17 @@ type Rollout struct {
 	Request   Request   `json:"request"`
 	Phase     Phase     `json:"phase"`
 	Steps     []Step    `json:"steps"`               // canary first
-	Requested bool      `json:"requested,omitempty"` // by a person: no window, no backoff
-	Force     bool      `json:"force,omitempty"`     // by a person: no guard, and no gate
-	Without   []string  `json:"without,omitempty"`   // by a person: hosts whose refusal holds nobody up
-	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: whoever sets up its host restarts it
+	Requested bool      `json:"requested,omitempty"` // by an operator: no window, no backoff
+	Force     bool      `json:"force,omitempty"`     // by an operator: no guard, and no gate
+	Without   []string  `json:"without,omitempty"`   // by an operator: hosts whose refusal holds no one up
+	Quiet     bool      `json:"quiet,omitempty"`     // the service is left alone: host setup restarts it
 	Attempts  int       `json:"attempts,omitempty"`  // failed orders
 	NextAt    time.Time `json:"next_at,omitzero"`    // of the order
 	Wait      *Wait     `json:"wait,omitempty"`      // what the order waits for; nil for nothing
 	Error     string    `json:"error,omitempty"`
 	Hint      string    `json:"hint,omitempty"`
 	StartedAt time.Time `json:"started_at"`
-	AskedAt   time.Time `json:"asked_at,omitzero"` // when a person hurried it
+	AskedAt   time.Time `json:"asked_at,omitzero"` // when an operator hurried it
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 	// Same counts the blocked rollouts in a row that gave way to other roots before it;
 	// see again.
@@ -150,7 +150,7 @@ type Step struct {
 	Wait       *Wait `json:"wait,omitempty"`        // what it waits for; nil for nothing
 	Settles    bool  `json:"settles,omitempty"`     // nothing was activated, and the roots are loaded by somebody else in time
 	Rereads    bool  `json:"rereads,omitempty"`     // the service reads what changed by itself: nothing was restarted
-	// Down is when the service, which ran, was told to load the revision, Budget how long
+	// Down is when the service, which ran, had to load the revision, Budget how long
 	// from then on may pass until it is proven, the way back included (0: any
 	// time), and Away how long it took.
 	Down   time.Time     `json:"down_at,omitzero"`
@@ -160,7 +160,7 @@ type Step struct {
 	Workers  []string  `json:"workers,omitempty"`
 	Attempts int       `json:"attempts,omitempty"` // failed ones in this state
 	NextAt   time.Time `json:"next_at,omitzero"`
-	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became one that is over
+	EndedAt  time.Time `json:"ended_at,omitzero"` // when State became a final one
 	Error    string    `json:"error,omitempty"`
 	Hint     string    `json:"hint,omitempty"`
 }
@@ -242,7 +242,7 @@ func (r *Rollout) Settled() bool {
 	return true
 }
 
-// awayAfter is how many attempts in a row find nobody before a host between two
+// awayAfter is how many attempts in a row find no one before a host between two
 // generations counts as one that cannot be reached: the others do not wait for it.
 const awayAfter = 2
 
@@ -257,7 +257,7 @@ func (s *Step) unreachable() bool {
 func (s *Step) Lost() bool { return s.Wait.For(WaitUnreachable) }
 
 // LastError returns the first error of the rollout or of one of its steps, with
-// the way out; empty if there is none.
+// the hint; empty if there is none.
 func (r *Rollout) LastError() (text, hint string) {
 	if r.Error != "" {
 		return r.Error, r.Hint
@@ -273,8 +273,8 @@ func (r *Rollout) LastError() (text, hint string) {
 	return "", ""
 }
 
-// Held reports whether a guard waits for a person.
-func (r *Rollout) Held() bool {
+// GuardBlocked reports whether a guard waits for an operator.
+func (r *Rollout) GuardBlocked() bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Wait.For(WaitPerson) })
 }
 
@@ -356,8 +356,8 @@ func (s *Step) Half() time.Time {
 	return s.Down.Add(s.Budget / 2)
 }
 
-// late reports whether a new revision has had its half of the budget.
-func (s *Step) late(now time.Time) bool {
+// halfSpent reports whether a new revision has had its half of the budget.
+func (s *Step) halfSpent(now time.Time) bool {
 	half := s.Half()
 	return !half.IsZero() && !now.Before(half)
 }

@@ -53,7 +53,7 @@ type RotationView struct {
 	// TrustedNowhere is how many seconds it took from the command until no managed
 	// ca file held the root of the compromised CA any more; 0: not yet, or not compromised.
 	TrustedNowhere float64 `json:"trusted_nowhere_seconds,omitempty"`
-	// TrustedBy had the old root in its ca file, or loaded, when it was over: it was gone on
+	// TrustedBy had the old root in its ca file, or loaded, when it ended: it was gone on
 	// without, had left the fleet file, its service is stopped or hangs, or it needs it for
 	// another issuer.
 	TrustedBy []string `json:"trusted_by,omitempty"`

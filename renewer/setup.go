@@ -4,7 +4,7 @@ import "time"
 
 // SetUp returns the rollout that brings a certificate to one host while that
 // is set up: what is current or, where a new one is needed or on its way, a new
-// generation. lost: the host's files are gone. The service is left to whoever
+// generation. lost: the host's files are gone. The service is left to what
 // sets the host up, and the certificate's other hosts keep what they have until
 // a rollout of their own.
 func SetUp(c Certificate, o Observed, host string, lost bool, now time.Time) *Rollout {

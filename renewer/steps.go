@@ -53,7 +53,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 		}
 		if r == d.Open && o.Refusers != nil {
 			if who := o.Refusers(); len(who) > 0 {
-				add("", "wait", "goes live when these have its root and have loaded it: "+strings.Join(Members(who, 5), ", "))
+				add("", "wait", "activated when these peers have its root and have loaded it: "+strings.Join(Members(who, 5), ", "))
 			}
 		}
 	}
@@ -111,7 +111,7 @@ func leaves(st PlacementState, dir string) string {
 	if !st.MovedTo(dir) {
 		return ""
 	}
-	return "; " + st.Dirs[0] + " is left as it is: nothing should read it any more"
+	return "; " + st.Dirs[0] + " is left unchanged: no service should read it any more"
 }
 
 // ForgetStep is what a plan says of a certificate, or of one host of it, that left the

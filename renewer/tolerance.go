@@ -3,7 +3,7 @@ package renewer
 import "time"
 
 // An attempt that finds its issuer or a host away is repeated, later and later. What
-// follows bounds how much of a certificate's life that takes, so that it can be told, and
+// follows bounds how much of a certificate's life that takes, so that it can be shown, and
 // a certificate can be renewed early enough.
 
 // RetryWithin returns how long after an outage of that length the next attempt comes at

@@ -134,13 +134,13 @@ func TestTrajectories(t *testing.T) {
 		}},
 		{name: "guard_waits_twice", hosts: []string{"a", "b"}, fail: func(a Action, nth int) *Outcome {
 			if a.Kind == ActActivate && a.Host == "a" && nth <= 2 {
-				return &Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run"}}
+				return &Outcome{End: EndHeld, Held: Held{Why: "waiting until no containers run"}}
 			}
 			return nil
 		}},
 		{name: "preflight_refuses", hosts: []string{"a", "b"}, fail: func(a Action, _ int) *Outcome {
 			if a.Kind == ActStage {
-				return &Outcome{Err: &Error{Class: ClassRefused, Err: errors.New("peers dial 10.0.0.1, and it covers only web")}}
+				return &Outcome{Err: &Error{Class: ClassRefused, Err: errors.New("peers dial 10.0.0.1, but it covers only web")}}
 			}
 			return nil
 		}},
@@ -183,7 +183,7 @@ func TestTrajectories(t *testing.T) {
 	}
 }
 
-// trace drives a rollout with outcomes until only a person or nothing can go
+// trace drives a rollout with outcomes until only an operator or nothing can go
 // on, and writes down what happened.
 func trace(c Certificate, rec *Record, fail func(Action, int) *Outcome) string {
 	var b strings.Builder

@@ -25,7 +25,7 @@ func (t *transition) ordered() {
 			t.event(EventIssueWarning, w, nil)
 		}
 	case errors.Is(o.Err, ErrRate):
-		if r.NextAt.IsZero() { // told once
+		if r.NextAt.IsZero() { // reported once
 			t.event(EventRolloutWaiting, o.Err.Error(), nil)
 		}
 		r.NextAt, r.Wait = o.At.Add(min(RetryAfter(o.Err), BackoffMax)), &Wait{Kind: WaitRate, Since: o.At}
@@ -34,14 +34,14 @@ func (t *transition) ordered() {
 	case o.End == EndLocal:
 		if !r.Wait.For(WaitLocal) {
 			r.Wait = &Wait{Kind: WaitLocal, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
-			t.event(EventLocal, "on this machine; nothing is known of the issuer", o.Err)
+			t.event(EventLocal, "a fault of this machine; the issuer was not asked", o.Err)
 		}
 		r.NextAt = o.At.Add(LocalRetry)
 	case o.End == EndRefused:
 		r.Error, r.Hint = o.Err.Error(), Hint(o.Err)
 		why := "the issuer refused"
 		if errors.Is(o.Err, ErrUnusable) {
-			why = "what the issuer signed is not used"
+			why = "the certificate from the issuer is rejected"
 		}
 		if errors.Is(o.Err, ErrTooShort) {
 			t.event(EventLifetimeTooShort, "", o.Err)
@@ -61,7 +61,7 @@ func (t *transition) ordered() {
 const LaterInterval = time.Minute
 
 // later waits for an issuer that has not signed yet, however long that takes: asked at
-// equal intervals, and told when what it says changes.
+// equal intervals, and an event when its answer changes.
 func (t *transition) later() {
 	r, o, was := t.r, t.o, t.r.Wait
 	r.Wait = &Wait{Kind: WaitIssuer, Why: o.Err.Error(), Since: o.At, Hint: Hint(o.Err)}
@@ -74,7 +74,7 @@ func (t *transition) later() {
 	switch {
 	case ClassOf(o.Err) == ClassMisconfigured:
 		if r.Error, r.Hint = r.Wait.Why, r.Wait.Hint; r.Error != failed {
-			t.event(EventRenewalFailed, "another answer of the issuer is waited for", o.Err)
+			t.event(EventRenewalFailed, "the order stays open; renewer keeps asking the issuer", o.Err)
 		}
 	case !was.For(WaitIssuer), failed != "": // its words may change from one time to the next
 		t.event(EventOrderWaiting, r.Wait.Why, nil)
@@ -96,7 +96,7 @@ func (t *transition) staged() {
 	case o.Found != nil: // nothing is written before it is known who accepts what is there
 		t.p.Origin, t.p.Seen, t.p.Foreign, t.p.State = OriginForeign, o.Found, o.Foreign, HostPending
 		if o.Previous == "" {
-			t.event(EventFound, "files that renewer did not write are in place; they are protected like its own", nil)
+			t.event(EventFound, "files that renewer did not write are in place; they are kept and can be restored", nil)
 		}
 		return
 	case o.Missing == MissingKey && t.r.Kind == KindRollback:
@@ -112,7 +112,7 @@ func (t *transition) staged() {
 		t.fail(o.Err)
 		t.enter(StepBlocked)
 		s.Roots = o.Roots
-		t.event(EventStageFailed, "what is in place stays", o.Err)
+		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
 		return
 	case o.Missing == MissingKey:
 		t.Record.KeyLost = true
@@ -125,7 +125,7 @@ func (t *transition) staged() {
 		t.enter(StepBlocked)
 		s.Roots = o.Roots // tried, see newRoots
 		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
-		t.event(EventStageFailed, "what is in place stays", o.Err)
+		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
 		return
 	case o.Err != nil:
 		t.again(EventStageFailed)
@@ -190,7 +190,7 @@ func (t *transition) held() {
 	}
 	s.Wait, s.NextAt = &wait, t.o.At.Add(GuardInterval)
 	if news {
-		if ev := t.event(EventRolloutWaiting, h.Why, nil); h.Blocked { // a person has to hear of it
+		if ev := t.event(EventRolloutWaiting, h.Why, nil); h.Blocked { // operators are notified
 			ev.Error, ev.Hint = h.Why, h.Hint
 		}
 	}
@@ -234,7 +234,7 @@ func (t *transition) activated() {
 	}
 	message := t.o.Stopped
 	if t.s.Rereads {
-		message = "nothing has to be restarted for it"
+		message = "no restart is needed: the service reloads its files"
 	}
 	t.event(EventActivated, message, nil)
 }
@@ -245,7 +245,7 @@ func (t *transition) placed() {
 	t.enter(StepUnproven)
 	t.p.Matches, t.p.Unactivated, t.p.Error, t.p.Hint = false, true, "", ""
 	t.p.Reprobe = t.o.At.Add(Backoff(1, t.p.Revision))
-	t.event(EventActivated, "the files are in place; the setup of the host restarts the service", nil)
+	t.event(EventActivated, "the files are in place; host setup restarts the service", nil)
 }
 
 // back goes to the previous revision or, where there is none, stops.
@@ -257,7 +257,7 @@ func (t *transition) back(err error) {
 	}
 	t.p.Unactivated = t.s.State == StepActivating
 	t.enter(StepBlocked)
-	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is nothing earlier to go back to", Hint(err), false
+	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is no previous certificate to restore", Hint(err), false
 }
 
 func (t *transition) canGoBack() bool { return t.s.Previous != "" && t.s.Previous != t.s.Revision }
@@ -289,7 +289,7 @@ func (t *transition) proven(state HostState) {
 func (t *transition) probed() {
 	kind := ProbeErrorKindOf(t.o.Err)
 	switch {
-	case t.o.End == EndLost && (!t.s.late(t.o.At) || !t.canGoBack()):
+	case t.o.End == EndLost && (!t.s.halfSpent(t.o.At) || !t.canGoBack()):
 		t.again(EventProbeFailed)
 	case kind == ProbeStopped:
 		if t.p.stopped(!t.o.Idle); t.s.Pass == PassRoots { // what does not run loads them when it starts
@@ -299,7 +299,7 @@ func (t *transition) probed() {
 		t.unproven()
 	case kind == ProbeHidden, kind == ProbeDeserted, kind == ProbeUnreachable && !t.canGoBack():
 		// Going back would change nothing, or cost more than it gives; or it is the
-		// first placement, and nobody serves yet: that takes nothing down.
+		// first placement, and no one serves yet: that takes nothing down.
 		t.unproven()
 	case t.o.Err != nil:
 		t.saw()
@@ -324,7 +324,7 @@ func (t *transition) probed() {
 // rooted ends the pass of the added roots: the leaf follows when every verifier
 // has them.
 func (t *transition) rooted() {
-	t.event(EventVerified, "the added roots are in place; the certificate follows"+t.away(), nil)
+	t.event(EventVerified, "the added roots are in place; the certificate comes next"+t.away(), nil)
 	*t.s = Step{Host: t.s.Host, State: StepPending, Pass: PassRooted}
 }
 
@@ -334,7 +334,7 @@ func (t *transition) restored() {
 		return
 	}
 	if t.o.Missing == MissingRevision {
-		t.s.Error += "; there is no way back: " + t.o.Err.Error()
+		t.s.Error += "; the previous certificate cannot be restored: " + t.o.Err.Error()
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
 		t.event(EventRestoreFailed, "", t.o.Err)
@@ -363,7 +363,7 @@ func (t *transition) reprobed() {
 	why, stopped := t.s.Error, ProbeErrorKindOf(t.o.Err) == ProbeStopped
 	if t.o.Err != nil && !stopped {
 		t.saw()
-		t.s.Error = fmt.Sprintf("%s; restored %s, but that is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
+		t.s.Error = fmt.Sprintf("%s; %s was restored, but is not served either: %v%s", why, t.s.Previous, t.o.Err, t.away())
 		t.enter(StepBlocked)
 		t.p.State, t.p.Matches, t.p.Error, t.p.Hint = HostBlocked, false, t.s.Error, Hint(t.o.Err)
 		t.event(EventRestoreFailed, "the restored revision "+t.s.Previous+" is not served either", t.o.Err)
@@ -372,14 +372,14 @@ func (t *transition) reprobed() {
 	if stopped {
 		t.saw()
 		t.p.stopped(!t.o.Idle)
-		t.p.unproven(fmt.Errorf("%s; put back, but %w", why, t.o.Err), t.o.At)
+		t.p.unproven(fmt.Errorf("%s; the previous certificate was restored, but %w", why, t.o.Err), t.o.At)
 	} else {
 		t.proven(HostRolledBack)
 		t.p.Error, t.p.Hint = why, t.s.Hint
 	}
 	t.enter(StepRolledBack)
 	if t.p.Origin == OriginForeign { // it is served again, and is no match of anything that renewer knows
-		t.p.Matches, t.p.Error = false, why+"; what was put back is not what renewer wrote"
+		t.p.Matches, t.p.Error = false, why+"; renewer did not write the files that were restored"
 	}
 	t.event(EventRolledBack, why+t.away(), nil)
 }
@@ -395,7 +395,7 @@ func (t *transition) away() string {
 	if s.Budget <= 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s of the restart budget of %s used", s.Away.Round(time.Millisecond), s.Budget)
+	text := fmt.Sprintf("down for %s of a restart budget of %s", s.Away.Round(time.Millisecond), s.Budget)
 	if s.Away > s.Budget {
 		t.p.OverBudgetAt = t.o.At
 		t.event(EventBudgetExceeded, text, nil)

@@ -10,7 +10,7 @@ import (
 )
 
 // What was never seen is looked at once, at once; then when the next look is due,
-// whoever wrote what is there.
+// the one who wrote what is there.
 func TestWhatWasNeverSeenIsLookedAtOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -39,12 +39,12 @@ func TestWhatWasNeverSeenIsLookedAtOnce(t *testing.T) {
 		"of a version before, foreign": {record(foreign, upgraded), fails(&renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("not ours")}), false, 0},
 	} {
 		if st := c.rec.Placements["h"]; !c.rec.Unseen() || !st.LookDue(now) {
-			t.Errorf("%s: nobody looks", name)
+			t.Errorf("%s: no one looks", name)
 		}
 		c.look.At = now
 		after, _ := renewer.Apply(renewer.State{Certificate: cert, Record: c.rec}, now, renewer.Looked{Host: "h", Look: c.look})
 		st := after.Record.Placements["h"]
-		if st.LookDue(now) || st.Anew() != c.anew || !st.Reprobe.IsZero() != (c.due > 0) || c.due > 0 && !st.LookDue(now.Add(c.due)) {
+		if st.LookDue(now) || st.Undiscovered() != c.anew || !st.Reprobe.IsZero() != (c.due > 0) || c.due > 0 && !st.LookDue(now.Add(c.due)) {
 			t.Errorf("%s: after the look %+v", name, st)
 		}
 	}

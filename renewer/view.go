@@ -101,7 +101,7 @@ type GenerationView struct {
 // PlacementView is one host's part of a certificate.
 type PlacementView struct {
 	HostRow
-	Hint     string              `json:"hint,omitempty"` // the way out of Error
+	Hint     string              `json:"hint,omitempty"` // the hint of the error
 	Dir      string              `json:"dir"`
 	Files    map[FileKind]string `json:"files"`
 	Revision string              `json:"revision"`
@@ -191,7 +191,7 @@ type ChannelStatus struct {
 	Name         string    `json:"name"`
 	Type         string    `json:"type"`                   // shoutrrr, webhook, smtp or exec
 	Open         int       `json:"open"`                   // problems that are not over
-	Waiting      int       `json:"waiting"`                // problems and ends of them that are still to be told
+	Waiting      int       `json:"waiting"`                // problems and resolutions that are still to be sent
 	WaitingSince time.Time `json:"waiting_since,omitzero"` // of the oldest of these
 	LastSuccess  time.Time `json:"last_success,omitzero"`  // a message was taken, tests aside
 	FailingSince time.Time `json:"failing_since,omitzero"` // the first try that failed after the last success
@@ -358,7 +358,7 @@ func NewDetail(c Certificate, rec Record, shown *Generation, gens []Generation, 
 	return d, nil
 }
 
-// hintOf returns the way out of the error that a host's row shows.
+// hintOf returns the hint of the error that a host's row shows.
 func (rec Record) hintOf(h HostRow) string {
 	if rec.Rollout != nil {
 		if s, ok := rec.Rollout.Step(h.Name); ok && h.Error != "" && (h.Error == s.Error || s.Wait != nil && h.Error == s.Wait.Why) {

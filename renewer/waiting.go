@@ -145,7 +145,7 @@ func (s *Step) waiting() Waiting {
 	}
 }
 
-// LeftBehind says which hosts a rollout that is over went on without: they could
+// LeftBehind says which hosts an ended rollout went on without: they could
 // not be reached, and are work of their own.
 func (r *Rollout) LeftBehind() (out Waits) {
 	for i := range r.Steps {
@@ -167,7 +167,7 @@ func failedTries(n int, next time.Time) string {
 func (r *Rollout) window(c Certificate, k Conditions) Waiting {
 	w := Waiting{Kind: WaitWindow, Text: fmt.Sprintf("window %s opens %s", c.Window, date(k.WindowNext)), Until: k.WindowNext}
 	if about := k.Deadline.About; !about.IsZero() && about.Before(w.Until) {
-		w.Text += "; waits until " + date(about) + " at most" // as at the gate
+		w.Text += "; waiting at most until " + date(about) // as at the gate
 		w.Until = about
 	}
 	return w

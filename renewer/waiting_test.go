@@ -54,7 +54,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 				c.Window, k.WindowOpen, k.WindowNext, k.Deadline = "nightly", false, t0.Add(2*time.Hour), Deadline{About: t0.Add(time.Hour), Last: t0.Add(90 * time.Minute)}
 				r.Steps[0].State = StepStaged
 			},
-			"window window nightly opens 2026-01-01T02:00:00Z; waits until 2026-01-01T01:00:00Z at most",
+			"window window nightly opens 2026-01-01T02:00:00Z; waiting at most until 2026-01-01T01:00:00Z",
 		},
 		"a pause": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
@@ -63,7 +63,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 			},
 			"pause pause between hosts until 2026-01-01T00:00:59Z",
 		},
-		"a host that is away, and nobody waits for it": {
+		"a host that is away, and no one waits for it": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) {
 				r.Steps[0].NextAt, r.Steps[0].Wait, r.Steps[0].Attempts = t0.Add(time.Minute), &Wait{Kind: WaitUnreachable}, 1
 			},
@@ -79,9 +79,9 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 		"a guard, though it is asked again now": {
 			func(c *Certificate, r *Rollout, _ *Conditions) {
 				c.Pace = Pace{}
-				r.Steps[0].State, r.Steps[0].Wait = StepStaged, &Wait{Kind: WaitGuard, Why: "waits until no runs are left (2 now)", Until: t0.Add(time.Hour)}
+				r.Steps[0].State, r.Steps[0].Wait = StepStaged, &Wait{Kind: WaitGuard, Why: "waiting until no runs are left (2 now)", Until: t0.Add(time.Hour)}
 			},
-			"guard a: waits until no runs are left (2 now)",
+			"guard a: waiting until no runs are left (2 now)",
 		},
 		"one that is put back": {
 			func(_ *Certificate, r *Rollout, _ *Conditions) { r.Steps[0].State = StepRestoring },
@@ -99,7 +99,7 @@ func TestEveryReasonToWaitIsSaid(t *testing.T) {
 	}
 }
 
-// What an outcome says of a wait is in the record, and gone when it is over.
+// What an outcome says of a wait is in the record, and gone when it has ended.
 func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	t.Parallel()
 	c := entry("web", "a")
@@ -125,7 +125,7 @@ func TestAWaitIsRecordedWithItsOutcome(t *testing.T) {
 	}
 	at(ActStage, Outcome{Revision: "r2", Previous: "r1"})
 	until := t0.Add(time.Hour)
-	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waits until no containers run", Deadline: until}})
+	at(ActActivate, Outcome{End: EndHeld, Held: Held{Why: "waiting until no containers run", Deadline: until}})
 	w, ok := r.Next(c, Conditions{Now: t0, WindowOpen: true}).Waiting.On(r.Steps[0])
 	if !ok || w.Kind != WaitGuard || !w.Since.Equal(t0) || !w.Until.Equal(until) {
 		t.Errorf("a guard: %+v", w)

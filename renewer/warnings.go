@@ -8,8 +8,8 @@ import (
 )
 
 // Warnings say what the issuer added to a generation, left out of its subject,
-// or shortened. What it did alike to the one before (nil: none) is left out: a
-// person who knows is not told at every renewal.
+// or shortened. What it did alike to the one before (nil: none) is left out, so
+// that it is not reported at every renewal.
 func (g Generation) Warnings(before *Generation) []string {
 	if before == nil || before.Request.Issuer != g.Request.Issuer {
 		before = &Generation{ // all as it was asked for
@@ -31,7 +31,7 @@ func (g Generation) Warnings(before *Generation) []string {
 	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {
 		told := before.Request.Lifetime == asked && shorter(before.given(), asked) && !shorter(given, before.given())
 		if chain, err := g.Parse(); !told && err == nil && chain.Leaf.NotAfter.After(g.NotAfter) {
-			out = append(out, fmt.Sprintf("the certificate from issuer %s ends at %s, after its CA, which ends at %s; it is renewed by that", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
+			out = append(out, fmt.Sprintf("the certificate from issuer %s expires at %s, after its CA, which expires at %s; renewer renews it before its CA expires", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
 		} else if !told {
 			text := fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second))
 			if g.Renewal.Lead > MostLead(given) {
@@ -55,10 +55,10 @@ const longestBackdate = 25 * time.Hour
 // now: a later end, or an earlier beginning, than clocks and rounding explain.
 func BeyondDates(asked time.Duration, notBefore, notAfter, now time.Time) (out []string) {
 	if given := notAfter.Sub(now); shorter(asked, given) {
-		out = append(out, fmt.Sprintf("is valid for longer than asked: for %s instead of %s", days(given), days(asked)))
+		out = append(out, fmt.Sprintf("is valid for longer than requested: %s instead of %s", days(given), days(asked)))
 	}
 	if now.Sub(notBefore) > longestBackdate {
-		out = append(out, fmt.Sprintf("is dated back to %s", date(notBefore)))
+		out = append(out, fmt.Sprintf("is backdated to %s", date(notBefore)))
 	}
 	return out
 }

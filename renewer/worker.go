@@ -24,4 +24,4 @@ func (w Worker) Name() string {
 }
 
 // ErrNotDagu says that what was asked for its workers is no coordinator.
-var ErrNotDagu = errors.New("it is no Dagu coordinator")
+var ErrNotDagu = errors.New("not a Dagu coordinator")

@@ -49,7 +49,7 @@ func (f *fakeHosts) Doctor(_ context.Context, host string) ([]renewer.Finding, e
 
 func somePlan() renewer.HostPlan {
 	return renewer.HostPlan{
-		Host: "host-b", Certificate: "docker@host-b", Restart: true, Notes: []string{"live-restore is switched on"},
+		Host: "host-b", Certificate: "docker@host-b", Restart: true, Notes: []string{"live-restore will be turned on"},
 		Changes: []renewer.FileChange{{
 			Path: "/etc/docker/daemon.json", Exists: true, Before: "secret", After: "secrets", Mode: 0o644,
 			Diff: "--- /etc/docker/daemon.json\n+++ /etc/docker/daemon.json\n@@ -1,1 +1,1 @@\n-{}\n+{\"tls\": true}\n",
@@ -83,7 +83,7 @@ func TestHostCheckAndSetup(t *testing.T) {
 		out, err []string
 		set      int
 	}{
-		{args: []string{"host", "check", "host-b"}, code: 1, out: []string{"-{}\n+{\"tls\": true}\n"}, err: []string{"note: live-restore is switched on", "restarted once", "renewer host setup host-b does this"}},
+		{args: []string{"host", "check", "host-b"}, code: 1, out: []string{"-{}\n+{\"tls\": true}\n"}, err: []string{"note: live-restore will be turned on", "restarted once", "renewer host setup host-b does this"}},
 		{args: []string{"host", "setup", "host-b"}, code: 2, out: []string{"+{\"tls\": true}\n"}, err: []string{"error: cannot prompt: standard input is not a terminal (do this on host-b?)", "hint: give --yes"}},
 		{args: []string{"host", "setup", "host-b", "-o", "json"}, code: 2, err: []string{"-o json does not show what would be done", "give --yes"}},
 		{args: []string{"host", "setup"}, code: 2},
@@ -174,7 +174,7 @@ func terminal(t *testing.T) (keyboard, screen *os.File) {
 func TestDoctor(t *testing.T) {
 	f := &fakeHosts{found: []renewer.Finding{
 		{Check: "reach", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingOK, Text: "the host can be reached"},
-		{Check: "san-mismatch", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingFail, Text: "clients dial 10.0.1.2", Fix: "add it to sans:"},
+		{Check: "san-mismatch", Host: "host-b", Certificate: "docker@host-b", Level: renewer.FindingFail, Text: "clients connect to 10.0.1.2", Fix: "add it to sans:"},
 	}}
 	code, out, errOut := f.command(t, nil, "doctor", "host-b")
 	if code != 1 || !strings.Contains(out, "san-mismatch") || strings.Contains(out, "reached") ||

@@ -49,7 +49,7 @@ func startChild(name, log string, argv ...string) (*child, error) {
 // stop ends the child and waits for it.
 func (c *child) stop() error {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end the %s: %w", c.name, err)
+		return fmt.Errorf("stop the %s: %w", c.name, err)
 	}
 	select {
 	case <-c.gone:
@@ -57,17 +57,17 @@ func (c *child) stop() error {
 	case <-time.After(grace):
 		_ = c.cmd.Process.Kill()
 		<-c.gone
-		return fmt.Errorf("the %s did not end within %s and was killed; its log is %s", c.name, grace, c.log)
+		return fmt.Errorf("the %s did not stop within %s and was killed; its log is %s", c.name, grace, c.log)
 	}
 }
 
-// died explains an end that nobody asked for, with the last lines of the log.
+// died explains an end that no one asked for, with the last lines of the log.
 func (c *child) died() error {
 	text, _ := os.ReadFile(c.log)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if len(lines) > 5 {
 		lines = lines[len(lines)-5:]
 	}
-	return fmt.Errorf("the %s ended by itself (%s); the end of %s:\n  %s",
+	return fmt.Errorf("the %s exited (%s); the end of %s:\n  %s",
 		c.name, c.cmd.ProcessState, c.log, strings.Join(lines, "\n  "))
 }

@@ -47,7 +47,7 @@ func TestChildThatDies(t *testing.T) {
 	}
 	<-c.gone
 	err = anyDead([]*child{c})
-	for _, want := range []string{"the daemon ended by itself (exit status 2)", log, "/no/such/directory"} {
+	for _, want := range []string{"the daemon exited (exit status 2)", log, "/no/such/directory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
@@ -69,7 +69,7 @@ func TestWatchEndsWithItsChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &watcher{source: &recorded{}, out: &bytes.Buffer{}}
-	if err := watch(t.Context(), time.Minute, w, c); err == nil || !strings.Contains(err.Error(), "the service ended by itself") {
+	if err := watch(t.Context(), time.Minute, w, c); err == nil || !strings.Contains(err.Error(), "the service exited") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -135,7 +135,7 @@ func TestWatcherSaysEachThingOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := `          server  goes on from generation 7: serial 0a, valid until 10:01:20, renewed at about 10:00:20
+	want := `          server  continues with generation 7: serial 0a, valid until 10:01:20, renewed at about 10:00:20
 10:00:01  server  generation 8 issued
 10:00:03  server  generation 8 in place and verified: serial 0a, valid until 10:01:20, renewed at about 10:00:20
 10:00:04  client  probe_failed on here: connection refused (hint: start it)

@@ -98,7 +98,7 @@ func (h home) readFleetFile() (s setup, err error) {
 	certificate, _ := fleet.Certificate("server")
 	client, _ := fleet.Certificate("client")
 	if len(certificate.Placements) == 0 || len(client.Placements) == 0 {
-		return s, h.broken("it has no certificate server, or none named client")
+		return s, h.broken("it has no certificate named server, or none named client")
 	}
 	s.service, s.client = certificate.Placements[0], client.Placements[0]
 	if s.service.Probe.Address == "" || s.service.Activate.PIDFile == "" {

@@ -78,7 +78,7 @@ func TestFleetFileIsWrittenOnce(t *testing.T) {
 func TestFleetFileThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]struct{ old, new, want string }{
-		"no server":     {"name: server", "name: other", "it has no certificate server"},
+		"no server":     {"name: server", "name: other", "it has no certificate named server"},
 		"no activation": {"activate: {signal:", "activate: none #", "no signal activation"},
 		"unknown key":   {"state_dir:", "state_dirs:", "state_dirs"},
 	} {
@@ -142,7 +142,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = h.lock()
-	if err == nil || !strings.Contains(err.Error(), "another quickstart is at work in "+h.dir) {
+	if err == nil || !strings.Contains(err.Error(), "another quickstart is running in "+h.dir) {
 		t.Errorf("second lock: %v", err)
 	}
 	unlock()

@@ -24,8 +24,8 @@ func (h home) lock() (unlock func(), err error) {
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		return nil, renewer.WithHint(
-			fmt.Errorf("another quickstart is at work in %s (process %s)", h.dir, strings.TrimSpace(string(holder))),
-			"end it with Ctrl-C in its terminal, or start this one elsewhere: make run QUICKSTART_DIR=var/second")
+			fmt.Errorf("another quickstart is running in %s (process %s)", h.dir, strings.TrimSpace(string(holder))),
+			"stop it with Ctrl-C in its terminal, or use another directory: make run QUICKSTART_DIR=var/second")
 	}
 	err = errors.Join(f.Truncate(0), write(f, fmt.Sprintln(os.Getpid())))
 	return func() { _ = f.Close() }, err

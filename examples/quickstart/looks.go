@@ -18,7 +18,7 @@ Look at them from another terminal:
   curl --cacert {{.CA}} --cert {{.Cert}} --key {{.Key}} https://{{.Service}}/
   curl http://{{.HTTP}}/metrics
 
-The fleet file is {{.Fleet}}; the logs are beside it. Ctrl-C ends everything; the state stays for the next time.
+The fleet file is {{.Fleet}}; the logs are beside it. Ctrl-C stops the demo; its state is kept for the next run.
 
 `))
 

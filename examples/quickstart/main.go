@@ -1,4 +1,4 @@
-// Command quickstart is `make run`: from nothing to a living system in one
+// Command quickstart is `make run`: from nothing to a demo in one
 // directory and one terminal. It writes a fleet file, lets renewer make a
 // local CA, starts the TLS service of examples/tlsservice and the daemon, and
 // shows each renewal as it happens. Ctrl-C ends both and leaves the state: the
@@ -37,9 +37,9 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.dir, "dir", "var/quickstart", "`directory` to live in")
+	flag.StringVar(&o.dir, "dir", "var/quickstart", "`directory` of the demo's state")
 	flag.StringVar(&o.binaries, "bin", "bin", "`directory` of the binaries renewer and tlsservice")
-	flag.DurationVar(&o.last, "for", 0, "end after this time (default: at Ctrl-C)")
+	flag.DurationVar(&o.last, "for", 0, "stop after this time (default: at Ctrl-C)")
 	flag.DurationVar(&o.lifetime, "lifetime", 3*time.Minute, "of the certificates, in a fleet file that is not there yet")
 	flag.Parse()
 
@@ -145,7 +145,7 @@ func dial(ctx context.Context, socket string, children ...*child) (*server.Clien
 	}
 }
 
-// watch prints until the time is over, we are asked to end, or a child dies.
+// watch prints until the time has passed, a signal comes, or a child dies.
 func watch(ctx context.Context, last time.Duration, w *watcher, children ...*child) error {
 	over := make(<-chan time.Time)
 	if last > 0 {
@@ -156,12 +156,12 @@ func watch(ctx context.Context, last time.Duration, w *watcher, children ...*chi
 	for {
 		select {
 		case <-ctx.Done():
-			fmt.Fprintf(w.out, "\nending: %s\n", w.summary())
+			fmt.Fprintf(w.out, "\nstopping: %s\n", w.summary())
 			return nil
 		case <-over:
-			fmt.Fprintf(w.out, "\nending after %s: %s\n", last, w.summary())
+			fmt.Fprintf(w.out, "\nstopping after %s: %s\n", last, w.summary())
 			if !w.stood && w.first+w.renewals == 0 {
-				return fmt.Errorf("nothing was verified within %s", last)
+				return fmt.Errorf("no certificate was verified within %s", last)
 			}
 			return nil
 		case <-tick.C:

@@ -42,7 +42,7 @@ func (w *watcher) standing(ctx context.Context) error {
 			return nil
 		}
 		w.stood = true
-		_, err := fmt.Fprintf(w.out, "%8s  %-7s goes on from generation %d: serial %s, valid until %s, renewed at about %s\n",
+		_, err := fmt.Fprintf(w.out, "%8s  %-7s continues with generation %d: serial %s, valid until %s, renewed at about %s\n",
 			"", r.Name, r.Generation, r.Serial, clock(r.NotAfter), clock(r.RenewAt))
 		return err
 	})

@@ -60,7 +60,7 @@ func TestLoadsAtStartAndOnHangupOnly(t *testing.T) {
 		t.Errorf("served %s, want the first %s", got, renewer.SerialHex(first.Cert))
 	}
 
-	t.Run("nobody without a certificate", func(t *testing.T) {
+	t.Run("no one without a certificate", func(t *testing.T) {
 		if resp, err := request(url, ca.Client(testpki.Pair{})); err == nil {
 			resp.Body.Close()
 			t.Error("a client without a certificate was answered")

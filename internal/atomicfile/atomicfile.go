@@ -118,7 +118,7 @@ func Clean(dir string) error {
 		}
 		path := filepath.Join(dir, e.Name())
 		if err := removeUnlocked(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, explain("remove left-over", path, err))
+			errs = append(errs, explain("remove leftover", path, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -150,10 +150,10 @@ type ExposedError struct {
 }
 
 func (e *ExposedError) Error() string {
-	return fmt.Sprintf("%s has mode %04o: others than its owner have access to it", e.Path, e.Mode.Perm())
+	return fmt.Sprintf("%s has mode %04o: other users can access it", e.Path, e.Mode.Perm())
 }
 
-// Hint says how to mend it.
+// Hint says how to fix it.
 func (e *ExposedError) Hint() string { return "chmod 0600 " + e.Path }
 
 // Misconfigured reports that trying again does not help.
@@ -242,8 +242,8 @@ var fixes = []struct {
 	{syscall.ENOSPC, "free some space on the file system of %s"},
 	{syscall.EDQUOT, "raise the disk quota for %s, or free some space there"},
 	{syscall.EROFS, "%s is on a read-only file system: mount it writable, or choose another directory"},
-	{syscall.EACCES, "%s must be accessible to the user that renewer runs as"},
-	{syscall.EPERM, "%s must be accessible to the user that renewer runs as, and not immutable"},
+	{syscall.EACCES, "make %s accessible for the user that renewer runs as"},
+	{syscall.EPERM, "make %s accessible for the user that renewer runs as, and not immutable"},
 }
 
 // hinted is an error with its fix.
@@ -274,7 +274,7 @@ func explain(verb, path string, err error) error {
 	}
 	err = fmt.Errorf("%s %s: %w", verb, path, errno)
 	if name, ok := strings.CutPrefix(path, unsetCredentials); ok {
-		return hinted{err, "systemd sets CREDENTIALS_DIRECTORY for renewer's service alone; elsewhere: systemd-run --pty -p LoadCredential=" + name + ":FILE renewer ..."}
+		return hinted{err, "systemd sets CREDENTIALS_DIRECTORY only for renewer.service; in a shell, use systemd-run --pty -p LoadCredential=" + name + ":FILE renewer ..."}
 	}
 	for _, w := range fixes {
 		if errno == w.errno {

@@ -193,13 +193,13 @@ func TestNoSpaceKeepsWhatWasThere(t *testing.T) {
 
 func TestNoPermission(t *testing.T) {
 	t.Parallel()
-	dir := "/proc" // nobody makes files there, not even root
+	dir := "/proc" // no one makes files there, not even root
 	if os.Getuid() != 0 {
 		dir = t.TempDir()
 		if err := os.Chmod(dir, 0o500); err != nil {
 			t.Fatal(err)
 		}
-		checkHint(t, atomicfile.Write(filepath.Join(dir, "file"), nil, 0o600), syscall.EACCES, dir+" must be accessible")
+		checkHint(t, atomicfile.Write(filepath.Join(dir, "file"), nil, 0o600), syscall.EACCES, dir+"accessible")
 		return
 	}
 	if err := atomicfile.Write(filepath.Join(dir, "file"), nil, 0o600); err == nil || !strings.HasPrefix(err.Error(), "write /proc/file: ") {

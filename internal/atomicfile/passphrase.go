@@ -15,7 +15,7 @@ func ReadPassphrase(file string) ([]byte, error) {
 	data, err := ReadSecret(file, maxPassphrase)
 	var exposed *ExposedError
 	if errors.As(err, &exposed) {
-		slog.Warn("a passphrase can be read by others", "file", file, "hint", exposed.Hint())
+		slog.Warn("a passphrase file can be read by other users", "file", file, "hint", exposed.Hint())
 		data, err = ReadLimited(file, maxPassphrase)
 	}
 	if err != nil {

@@ -56,7 +56,7 @@ func TestGoals(t *testing.T) {
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ in, want string }{
-		{"PASS\n", "no benchmark was run"},
+		{"PASS\n", "no benchmark ran"},
 		{output + "--- FAIL: BenchmarkOpen\n", "the benchmarks failed:\n--- FAIL: BenchmarkOpen"},
 		{output + "FAIL\trenewer/configs [build failed]\n", "renewer/configs [build failed]"},
 		{"BenchmarkX 3 nought ns/op\n", `"BenchmarkX 3 nought ns/op"`},

@@ -64,7 +64,7 @@ func parse(in io.Reader, notes io.Writer) (results []result, err error) {
 		return nil, fmt.Errorf("the benchmarks failed:\n%s", strings.Join(failed, "\n"))
 	}
 	if len(results) == 0 {
-		return nil, errors.New("no benchmark was run")
+		return nil, errors.New("no benchmark ran")
 	}
 	return results, nil
 }

@@ -110,7 +110,7 @@ func (c Config) advertise() error {
 	return os.WriteFile(registryFile(c.Registry), []byte(net.JoinHostPort(name, strconv.Itoa(c.Port))), 0o600)
 }
 
-// sweep aborts what nobody sends heartbeats for.
+// sweep aborts what no one sends heartbeats for.
 func (co *Coordinator) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, time.Second)

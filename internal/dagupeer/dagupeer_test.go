@@ -86,9 +86,9 @@ func TestRunsGoTheirWay(t *testing.T) {
 		return len(runs) == 2 && runs[0].Status == status && runs[1].Status == status && runs[0].Worker == "w1"
 	}
 	await(t, "both run at once", func() bool { return is(Running) })
-	await(t, "both are over", func() bool { return is(Succeeded) })
+	await(t, "both are finished", func() bool { return is(Succeeded) })
 
-	// Without a certificate nobody gets in.
+	// Without a certificate no one gets in.
 	worker.CertFile = ""
 	p, err := dial(worker)
 	if err != nil {
@@ -110,7 +110,7 @@ func TestLocalRuns(t *testing.T) {
 	defer cancel()
 	testpki.WriteFile(t, filepath.Join(c.Dir, "one.run"), []byte("0.1"), 0o600)
 	work.Go(func() { _ = Schedule(ctx, c) })
-	await(t, "it is over", func() bool {
+	await(t, "it is finished", func() bool {
 		text, err := os.ReadFile(filepath.Join(c.Dir, "one.done"))
 		return err == nil && string(text) == Succeeded
 	})
@@ -126,7 +126,7 @@ func TestNothingStartsWithInsecureFalseAlone(t *testing.T) {
 	}
 }
 
-// A run that nobody sends heartbeats for is aborted when its lease is over.
+// A run that no one sends heartbeats for is aborted when its lease has expired.
 func TestLease(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	synctest.Test(t, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestAllInOne(t *testing.T) {
 	over := make(chan error, 1)
 	testpki.WriteFile(t, filepath.Join(co.Dir, "one.run"), []byte("0.1"), 0o600)
 	go func() { over <- All(ctx, co) }()
-	await(t, "it is over", func() bool {
+	await(t, "it is finished", func() bool {
 		text, err := os.ReadFile(filepath.Join(co.Dir, "one.done"))
 		return err == nil && string(text) == Succeeded
 	})

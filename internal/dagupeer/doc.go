@@ -6,7 +6,7 @@
 //     missing goes on, and tries to read them again until they are there
 //   - SIGHUP ends a process without a word, but for start-all, which outlives it;
 //     SIGTERM ends all at once, nothing is drained
-//   - the coordinator ends work that nobody sent a heartbeat for within the lease
+//   - the coordinator ends work that no one sent a heartbeat for within the lease
 //     of 30 s, and a worker kills a step once it reached no coordinator that long
 //   - a worker has several pollers, and a run each. Steps are children of the worker,
 //     and die with it; some, such as waiting, have no process
@@ -16,7 +16,7 @@
 //   - clients trust the system's roots beside those of their file
 //   - with insecure: false and nothing else none of them starts
 //   - the coordinator lists its workers in Dagu's own words (GetWorkers), those too
-//     that it last heard of before it was restarted
+//     that it last saw before it was restarted
 //   - HTTP /health is plaintext and content whatever the certificates are
 //
 // What else it says on the wire is its own. Nothing outside of tests may depend on it.

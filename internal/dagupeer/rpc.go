@@ -66,7 +66,7 @@ func insistOnDialing(ctx context.Context, c Config) (*peer, error) {
 	}
 }
 
-// peer is a client's connection, which mends itself.
+// peer is a client's connection, which reconnects.
 type peer struct{ conn *grpc.ClientConn }
 
 func dial(c Config) (*peer, error) {

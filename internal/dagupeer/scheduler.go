@@ -21,7 +21,7 @@ func Schedule(ctx context.Context, c Config) error {
 	if !c.Local {
 		var err error
 		if p, err = insistOnDialing(ctx, c); err != nil {
-			return nil // ctx is over
+			return nil // ctx is done
 		}
 		defer func() { _ = p.conn.Close() }()
 	}

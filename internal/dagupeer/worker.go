@@ -38,7 +38,7 @@ func Work(ctx context.Context, c Config) error {
 	}
 	var err error
 	if w.peer, err = insistOnDialing(ctx, c); err != nil {
-		return nil // ctx is over
+		return nil // ctx is done
 	}
 	defer func() { _ = w.conn.Close() }()
 	var all sync.WaitGroup
@@ -87,7 +87,7 @@ func (r Run) step(ctx context.Context) error {
 	return exec.CommandContext(ctx, "sleep", strconv.FormatFloat(r.Seconds, 'f', -1, 64)).Run()
 }
 
-// set notes how a run is ended; nil: it is over.
+// set records how to stop a run; nil: it has ended.
 func (w *worker) set(run string, end context.CancelCauseFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

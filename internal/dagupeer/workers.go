@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// workerInfo is what the coordinator last heard of a worker.
+// workerInfo is what the coordinator last got from a worker.
 type workerInfo struct {
 	Pollers int       `json:"pollers"`
 	Tasks   []string  `json:"tasks"`

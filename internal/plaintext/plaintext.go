@@ -1,4 +1,4 @@
-// Package plaintext takes out of text what steers whoever shows it: control
+// Package plaintext removes from text what changes a display: control
 // characters of both sets (C0 but for tab and line feed, C1), characters that
 // change the direction of text, and bytes that are no text. What hosts, issuers
 // and their users say reaches renewer's own words everywhere; it is cleaned

@@ -106,7 +106,7 @@ func (r Reply[T]) Get(ctx context.Context) (value T, err error) {
 	case r.kind:
 		return r.read(c, body)
 	}
-	return value, c.broke("an answer of type %d to a question of type %d", a.kind, r.kind)
+	return value, c.broke("a response of type %d to a request of type %d", a.kind, r.kind)
 }
 
 // One sends one request and waits for its reply.

@@ -32,7 +32,7 @@ func (b *Batch) about(kind byte, of string) Reply[Info] {
 func attributes(c *Client, r *reader) (Info, error) {
 	i := r.info()
 	if r.bad() {
-		return Info{}, c.broke("attributes cut short")
+		return Info{}, c.broke("truncated attributes")
 	}
 	return i, nil
 }
@@ -78,7 +78,7 @@ func handle(c *Client, r *reader) (*File, error) {
 	const limit = 256 // the draft's
 	h := r.text(limit)
 	if r.bad() {
-		return nil, c.broke("a handle cut short")
+		return nil, c.broke("truncated handle")
 	}
 	return &File{h}, nil
 }
@@ -162,7 +162,7 @@ func (b *Batch) Room(name string) Reply[Room] {
 			f[n] = r.uint64()
 		}
 		if r.bad() {
-			return Room{}, c.broke("figures cut short")
+			return Room{}, c.broke("truncated numbers")
 		}
 		return Room{Free: f[1] * f[4], Used: f[1] * (f[2] - f[3]), Inodes: f[5], FreeInodes: f[7], ReadOnly: f[9]&1 != 0}, nil
 	}, func(w *writer) { w.text("statvfs@openssh.com"); w.text(name) })
@@ -181,14 +181,14 @@ func entries(c *Client, r *reader) (part listed, err error) {
 		return part, ErrTooMany
 	}
 	if count == 0 {
-		return part, c.broke("a listing without names that does not end")
+		return part, c.broke("endless directory listing without names")
 	}
 	for range count {
 		e := Entry{Name: r.text(nameLimit)}
 		r.bytes(nameLimit) // as ls -l has it
 		e.Info = r.info()
 		if r.bad() || strings.ContainsAny(e.Name, "/\x00") || e.Name == "" {
-			return part, c.broke("a name that is none")
+			return part, c.broke("an invalid name")
 		}
 		if e.Name != "." && e.Name != ".." {
 			part.entries = append(part.entries, e)

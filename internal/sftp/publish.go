@@ -12,7 +12,7 @@ import (
 
 // Revision is a directory of files that is to be there whole, or not at all.
 type Revision struct {
-	Temp, Name string // Temp, which nobody else uses, gets Name
+	Temp, Name string // Temp, which no one else uses, gets Name
 	Mode       fs.FileMode
 	Files      []NewFile // below Temp
 	Sync       bool      // all of it is to be on disk
@@ -21,7 +21,7 @@ type Revision struct {
 
 // ErrMode says that the server made a directory with another mode than it was
 // asked for.
-var ErrMode = errors.New("the server gives directories modes of its own")
+var ErrMode = errors.New("the server changes the modes of directories")
 
 // Publish makes a directory for its owner alone, and files in it as Create does;
 // looks at what is there then, through what was opened; and gives the directory its
@@ -206,7 +206,7 @@ func (w written) differs(ctx context.Context, r Revision) (differs, err error) {
 		}
 		same := i.Mode == f.Mode.Perm() && int(i.UID) == f.UID && int(i.GID) == f.GID && bytes.Equal(data, f.Data)
 		if !same && differs == nil {
-			differs = fmt.Errorf("%s: what was read back is not what was written: content, mode or owner differ", f.Name)
+			differs = fmt.Errorf("%s: the file on disk differs from what was written: content, mode or owner", f.Name)
 		}
 	}
 	return differs, nil
@@ -220,12 +220,12 @@ func (r Revision) holds(names []Entry) error {
 	}
 	for _, e := range names {
 		if !want[e.Name] {
-			return fmt.Errorf("%s is there too, and nobody but its owner could put it there", e.Name)
+			return fmt.Errorf("%s exists too, and only its owner could have created it", e.Name)
 		}
 		delete(want, e.Name)
 	}
 	for name := range want {
-		return fmt.Errorf("%s is gone again", name)
+		return fmt.Errorf("%s was removed again", name)
 	}
 	return nil
 }

@@ -3,7 +3,7 @@
 // certificates need it. It knows nothing of renewer.
 //
 // The server is not trusted: a packet, a listing, a name and what is read are
-// bounded, an answer that nobody asked for ends the session, and nothing is
+// bounded, an answer that no one asked for ends the session, and nothing is
 // taken for more than it says. Every request ends with its context; one that was
 // given up may still be done.
 //
@@ -89,10 +89,10 @@ func (e *StatusError) Is(target error) bool {
 
 // ErrProtocol is wrapped by errors of a server that does not keep to the
 // protocol, or to the bounds. The session has ended.
-var ErrProtocol = errors.New("the server does not speak SFTP as agreed")
+var ErrProtocol = errors.New("the server violates the SFTP protocol")
 
 // ErrEnded is wrapped by errors of a session that has ended.
-var ErrEnded = errors.New("the SFTP session has ended")
+var ErrEnded = errors.New("the SFTP session was closed")
 
 // Client is a session.
 type Client struct {
@@ -203,14 +203,14 @@ func (c *Client) read(r io.Reader) {
 			return
 		}
 		if !c.answered(kind, body) {
-			c.end(fmt.Errorf("%w: it answers what nobody asked", ErrProtocol))
+			c.end(fmt.Errorf("%w: a response without a request", ErrProtocol))
 			_ = c.w.Close()
 			return
 		}
 	}
 }
 
-// answered hands an answer to who waits for it; false: that is nobody.
+// answered hands an answer to who waits for it; false: that is no one.
 func (c *Client) answered(kind byte, body []byte) bool {
 	if len(body) < 4 {
 		return false

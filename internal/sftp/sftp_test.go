@@ -174,12 +174,12 @@ func TestAskedWithTheGreeting(t *testing.T) {
 	i, err := first.Get(t.Context())
 	must(t, err)
 	if i.Size != 7 {
-		t.Errorf("told %+v", i)
+		t.Errorf("got %+v", i)
 	}
 	must(t, c.Close())
 }
 
-// serve answers requests as told; nil ends the session.
+// serve answers requests as configured; nil ends the session.
 func serve(t *testing.T, answer func(kind byte, id uint32) []byte) *Client {
 	t.Helper()
 	near, far := net.Pipe()
@@ -252,19 +252,19 @@ func TestHostileServers(t *testing.T) {
 		ask    func(*Client) error
 		want   error
 	}{
-		"a listing without end":       {list(func(id uint32) []byte { return names(id, many...) }), listing, ErrTooMany},
-		"a listing of nothing":        {list(func(id uint32) []byte { return names(id) }), listing, ErrProtocol},
-		"a name with a slash":         {list(func(id uint32) []byte { return names(id, "../x") }), listing, ErrProtocol},
-		"more names than it holds":    {list(func(id uint32) []byte { return packet(typeName, id, 0, 0, 1, 0) }), listing, ErrProtocol},
-		"countless names":             {list(func(id uint32) []byte { return packet(typeName, id, 255, 255, 255, 255) }), listing, ErrTooMany},
-		"another number":              {func(_ byte, id uint32) []byte { return packet(typeAttrs, id+1, 0, 0, 0, 0) }, stat, ErrProtocol},
-		"another kind":                {func(_ byte, id uint32) []byte { return handle(id) }, stat, ErrProtocol},
-		"attributes cut short":        {func(_ byte, id uint32) []byte { return packet(typeAttrs, id, 0, 0, 0, 1) }, stat, ErrProtocol},
-		"a status cut short":          {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0) }, stat, ErrProtocol},
-		"no number":                   {func(byte, uint32) []byte { return []byte{0, 0, 0, 1, typeStatus} }, stat, ErrProtocol},
-		"a packet without end":        {func(byte, uint32) []byte { return []byte{255, 255, 255, 255, typeAttrs} }, stat, ErrProtocol},
-		"all is well where it is not": {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0, 0, 0, 0) }, stat, ErrProtocol},
-		"the end":                     {func(byte, uint32) []byte { return nil }, stat, ErrEnded},
+		"a listing without end":          {list(func(id uint32) []byte { return names(id, many...) }), listing, ErrTooMany},
+		"a listing of nothing":           {list(func(id uint32) []byte { return names(id) }), listing, ErrProtocol},
+		"a name with a slash":            {list(func(id uint32) []byte { return names(id, "../x") }), listing, ErrProtocol},
+		"more names than it holds":       {list(func(id uint32) []byte { return packet(typeName, id, 0, 0, 1, 0) }), listing, ErrProtocol},
+		"countless names":                {list(func(id uint32) []byte { return packet(typeName, id, 255, 255, 255, 255) }), listing, ErrTooMany},
+		"another number":                 {func(_ byte, id uint32) []byte { return packet(typeAttrs, id+1, 0, 0, 0, 0) }, stat, ErrProtocol},
+		"another kind":                   {func(_ byte, id uint32) []byte { return handle(id) }, stat, ErrProtocol},
+		"truncated attributes":           {func(_ byte, id uint32) []byte { return packet(typeAttrs, id, 0, 0, 0, 1) }, stat, ErrProtocol},
+		"a status cut short":             {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0) }, stat, ErrProtocol},
+		"no number":                      {func(byte, uint32) []byte { return []byte{0, 0, 0, 1, typeStatus} }, stat, ErrProtocol},
+		"a packet without end":           {func(byte, uint32) []byte { return []byte{255, 255, 255, 255, typeAttrs} }, stat, ErrProtocol},
+		"all is healthy where it is not": {func(_ byte, id uint32) []byte { return packet(typeStatus, id, 0, 0, 0, 0) }, stat, ErrProtocol},
+		"the end":                        {func(byte, uint32) []byte { return nil }, stat, ErrEnded},
 		"extended without end": {func(_ byte, id uint32) []byte {
 			return packet(typeAttrs, id, 0x80, 0, 0, 0, 255, 255, 255, 255)
 		}, stat, ErrProtocol},

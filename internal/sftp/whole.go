@@ -6,7 +6,7 @@ import (
 )
 
 // ErrTooMany is wrapped by errors of directories that hold more than is read.
-var ErrTooMany = errors.New("the directory holds too much")
+var ErrTooMany = errors.New("the directory has too many files")
 
 // chunk is what one packet carries of a file.
 const chunk = 32 << 10
@@ -81,7 +81,7 @@ func (b *Batch) part(f *File, at, size int) Reply[[]byte] {
 	return add(b, typeRead, typeData, func(c *Client, r *reader) ([]byte, error) {
 		part := r.bytes(uint32(size))
 		if r.bad() || len(part) == 0 {
-			return nil, c.broke("data of another length than asked for")
+			return nil, c.broke("data of another length than requested")
 		}
 		return part, nil
 	}, func(w *writer) { w.text(f.handle); w.uint64(uint64(at)); w.uint32(uint32(size)) })

@@ -67,11 +67,11 @@ func Suite(t *testing.T, d Docker) {
 		{container: Stopped, action: "restart", notRunning: "container stopped (exited with code 137)"},
 		{container: Stopped, action: "kill", notRunning: "container stopped (exited with code 137)"},
 		{container: Paused, action: "restart", notRunning: "container paused (paused)"},
-		{container: Missing, action: "restart", says: []string{"there is no container missing"}},
-		{container: Quits, action: "restart", says: []string{"container quits does not run any more: exited with code 3", "it says: cannot load the key"}, again: true},
-		{container: Ill, action: "restart", says: []string{"container ill is unhealthy", "the healthcheck ended with code 1: no certificate"}, again: true},
+		{container: Missing, action: "restart", says: []string{"no such container: missing"}},
+		{container: Quits, action: "restart", says: []string{"container quits is not running any more: exited with code 3", "it says: cannot load the key"}, again: true},
+		{container: Ill, action: "restart", says: []string{"container ill is unhealthy", "the healthcheck failed with exit code 1: no certificate"}, again: true},
 		{container: Reloads, action: "kill"},
-		{container: DiesOfIt, action: "kill", says: []string{"container diesofit does not run any more: exited with code 129", "it says: hangup"}},
+		{container: DiesOfIt, action: "kill", says: []string{"container diesofit is not running any more: exited with code 129", "it says: hangup"}},
 		{container: Stopped, action: "restart", bring: true, again: true},
 	} {
 		name := c.container + " " + c.action

@@ -95,7 +95,7 @@ func Well(now time.Time, n int) *Fleet {
 }
 
 // EveryState is a fleet with a certificate in each state, a host and an issuer
-// that are down, a CA that ends soon, and a rollout under way.
+// that are down, a CA that expires soon, and a rollout under way.
 func EveryState(now time.Time) *Fleet {
 	f := &Fleet{Status: system(now)}
 	f.Status.Issuers[0].CAs[0].NotAfter = now.Add(61 * Day)
@@ -163,7 +163,7 @@ func EveryState(now time.Time) *Fleet {
 	f.Put(d)
 
 	d = Certificate(now, "web", 20*Day, "host-f")
-	d.Status, d.LastError, d.Hint = renewer.StatusDue, "host-f: serves "+Hex("by hand")[:16]+" instead of "+d.Fingerprint[:16], "it is put right at the next pass; find out who changed it"
+	d.Status, d.LastError, d.Hint = renewer.StatusDue, "host-f: serves "+Hex("by hand")[:16]+" instead of "+d.Fingerprint[:16], "renewer corrects it at the next pass; find out who changed it"
 	onHost(&d, 0, d.Hint, func(h *renewer.HostRow) {
 		h.DriftedAt = now.Add(-time.Minute)
 		h.State, h.Matches, h.Served, h.Error = renewer.HostDrifted, false, Hex("by hand"), "serves another certificate than was placed"

@@ -126,7 +126,7 @@ func (h *Host) WriteFile(ctx context.Context, path string, content []byte, mode 
 }
 
 // Cut pulls the host's network cable: its packets and those to it are dropped,
-// and nobody is told.
+// and it is not reported.
 func (h *Host) Cut(ctx context.Context) error { return ip(ctx, "link set "+h.link()+" down") }
 
 // Heal puts the cable back.

@@ -33,7 +33,7 @@ type controller struct {
 	group string // the directory of this run's cgroup
 }
 
-// enter furnishes the namespaces: file systems that nobody else sees, a bridge
+// enter furnishes the namespaces: file systems that no one else sees, a bridge
 // for the hosts, a root for the clients.
 func enter(tree string) error {
 	// Before any other mount: none of them may reach the rest of the machine.

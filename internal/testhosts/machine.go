@@ -174,7 +174,7 @@ func (h *Host) nspawn() *exec.Cmd {
 		"--bind="+h.path("docker")+":/var/lib/docker", "--bind="+h.path("containerd")+":/var/lib/containerd")
 	cmd.Env = append(os.Environ(),
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", // /proc/sys of its own network
-		"SYSTEMD_NSPAWN_LOCK=0",             // nobody else knows the directory
+		"SYSTEMD_NSPAWN_LOCK=0",             // no one else knows the directory
 		"NOTIFY_SOCKET="+h.path("notify"))
 	return cmd
 }

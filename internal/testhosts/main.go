@@ -37,7 +37,7 @@ const (
 // had. The first run builds the tree of the hosts: about two minutes, and 460
 // MB on disk.
 func Main(m *testing.M) int {
-	// The hosts' directories are for their users too, whoever runs the tests.
+	// The hosts' directories are for their users too, whatever the umask of the tests.
 	unix.Umask(0o022)
 	code, err := stage(m)
 	if err != nil {

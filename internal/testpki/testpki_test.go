@@ -54,7 +54,7 @@ func TestWrite(t *testing.T) {
 }
 
 // handshake ends with a byte from the server: a TLS 1.3 client's own
-// handshake is over before the server has looked at its certificate.
+// handshake has ended before the server has looked at its certificate.
 func handshake(t *testing.T, server, client *tls.Config) error {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", server)

@@ -1,6 +1,6 @@
 // Package testssh is an SSH server for tests, in process and on a loopback
 // port: it runs commands with /bin/sh, serves the files of this machine by
-// SFTP, forwards connections for jumps, and can fail where it is told to. It
+// SFTP, forwards connections for jumps, and can fail where it is configured to. It
 // knows nothing of renewer.
 //
 //	s := testssh.Start(t, testssh.Options{})

@@ -36,7 +36,7 @@ func (b Box) Open(sealed []byte) ([]byte, error) {
 	plain, err := age.Decrypt(bytes.NewReader(sealed), identities...)
 	var other *age.NoIdentityMatchError
 	if errors.As(err, &other) {
-		return nil, misconfigured("add the former identity to "+b.IdentityFile, "it was sealed with another identity than those in %s", b.IdentityFile)
+		return nil, misconfigured("add the former identity to "+b.IdentityFile, "it was sealed with an identity that is not in %s", b.IdentityFile)
 	}
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func (k *Keys) takeOver(store Store, dir string, identities []age.Identity) erro
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("take over the keys of an earlier version: %w", err)
+		return fmt.Errorf("import the keys of an earlier version: %w", err)
 	}
 	for _, e := range entries {
 		escaped, ok := strings.CutSuffix(e.Name(), formerSuffix)
@@ -46,7 +46,7 @@ func (k *Keys) takeOver(store Store, dir string, identities []age.Identity) erro
 		path := filepath.Join(dir, e.Name())
 		if rollout, err := url.PathUnescape(escaped); err == nil {
 			if err := k.takeOverOne(store, rollout, path, identities); err != nil {
-				return fmt.Errorf("take over the key %s of an earlier version: %w", path, err)
+				return fmt.Errorf("import the key %s of an earlier version: %w", path, err)
 			}
 		}
 		if err := os.Remove(path); err != nil {
@@ -54,7 +54,7 @@ func (k *Keys) takeOver(store Store, dir string, identities []age.Identity) erro
 		}
 	}
 	if err := errors.Join(atomicfile.Clean(dir), os.Remove(dir)); err != nil {
-		slog.Warn("the directory that held keys in an earlier version cannot be removed", "error", err)
+		slog.Warn("cannot remove the key directory of an earlier version", "error", err)
 	}
 	return nil
 }
@@ -79,9 +79,9 @@ func (k *Keys) takeOverOne(store Store, rollout, path string, identities []age.I
 	var other *age.NoIdentityMatchError
 	switch {
 	case errors.As(err, &other):
-		return misconfigured("add the former identity to the seal's identity file, or remove the key: the rollout then begins with a new one", "it was sealed with another identity")
+		return misconfigured("add the former identity to the identity file of seal:, or remove the key: the rollout then starts with a new key", "it was sealed with another identity")
 	case err != nil:
-		slog.Warn("the key of a rollout is damaged and is removed; a new one is made if no host has it", "rollout", rollout, "file", path, "error", err)
+		slog.Warn("the key of a rollout is damaged and is removed; renewer makes a new one if no host has it", "rollout", rollout, "file", path, "error", err)
 		return nil
 	}
 	sealed, err := k.Seal(name, rec.Rollout.Generation, pem)

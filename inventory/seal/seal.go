@@ -78,10 +78,10 @@ func Open(store Store, o Options) (*Keys, error) {
 		var other *age.NoIdentityMatchError
 		switch {
 		case errors.As(err, &other) && fresh:
-			slog.Warn("the seal's identity file is new: private keys that were sealed before are lost; those that are still needed are read back from hosts or made anew", "file", o.IdentityFile)
+			slog.Warn("the identity file of seal: is new: private keys that were sealed before are lost; renewer reads needed keys back from hosts, or makes new ones", "file", o.IdentityFile)
 		case errors.As(err, &other):
-			return nil, misconfigured("add the former identity to "+o.IdentityFile+"; if it is lost, move the inventory away with `renewer backup FILE` and `renewer restore FILE`: that begins with a new data key",
-				"the data key of the inventory was sealed with another identity than those in %s", o.IdentityFile)
+			return nil, misconfigured("add the former identity to "+o.IdentityFile+"; if it is lost, run `renewer backup FILE` and `renewer restore FILE`: this makes a new data key",
+				"the data key of the inventory was sealed with an identity that is not in %s", o.IdentityFile)
 		case err != nil:
 			return nil, fmt.Errorf("open the sealed data key: %w", err)
 		}
@@ -116,7 +116,7 @@ func recipient(identities []age.Identity, file string) (age.Recipient, error) {
 }
 
 // unwrap opens the data key; asFirst is false if another identity than the
-// first did, so that it has to be sealed anew.
+// first did, so that it has to be sealed again.
 func unwrap(wrapped []byte, identities []age.Identity) (key []byte, asFirst bool, err error) {
 	asFirst = true
 	plain, err := age.Decrypt(bytes.NewReader(wrapped), identities[0])
@@ -195,7 +195,7 @@ func newIdentity(path string) error {
 	}
 	text := fmt.Sprintf("# seals private keys in the inventory\n# public key: %s\n%s\n", id.Recipient(), id)
 	if err := atomicfile.WriteNew(path, []byte(text), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the seal's identity file: %w", err)
+		return fmt.Errorf("make the identity file of seal:: %w", err)
 	}
 	return nil
 }
@@ -203,17 +203,17 @@ func newIdentity(path string) error {
 func readIdentities(path string) ([]age.Identity, error) {
 	data, err := atomicfile.ReadSecret(path, maxIdentity)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, misconfigured("put the file back, or make a new one with: age-keygen -o "+path,
-			"open the seal's identity file: %w", err)
+		return nil, misconfigured("restore the file, or make a new one with: age-keygen -o "+path,
+			"open the identity file of seal:: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the seal's identity file: %w", err)
+		return nil, fmt.Errorf("open the identity file of seal:: %w", err)
 	}
 	identities, err := age.ParseIdentities(bytes.NewReader(data))
 	if err != nil {
 		// The parser's own words may quote the line, which is a secret.
-		return nil, misconfigured("it should be what age-keygen writes: a line that begins with AGE-SECRET-KEY-1",
-			"the seal's identity file %s holds no usable age identity", path)
+		return nil, misconfigured("the file must have the output of age-keygen: a line that begins with AGE-SECRET-KEY-1",
+			"the identity file of seal: %s has no usable age identity", path)
 	}
 	return identities, nil
 }

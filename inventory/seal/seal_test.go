@@ -121,7 +121,7 @@ func TestFaults(t *testing.T) {
 		"identity exposed": {func(t *testing.T, id string) { must(t, os.Chmod(id, 0o640)) }, "mode 0640"},
 		"identity garbage": {func(t *testing.T, id string) { write(t, id, secret) }, "no usable age identity"},
 		"identity empty":   {func(t *testing.T, id string) { write(t, id, "") }, "no usable age identity"},
-		"another identity": {func(t *testing.T, id string) { write(t, id, newIdentity(t).String()) }, "another identity"},
+		"another identity": {func(t *testing.T, id string) { write(t, id, newIdentity(t).String()) }, "an identity that is not in"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,9 +160,9 @@ func TestIdentityIsReplaced(t *testing.T) {
 	}
 }
 
-// renewer's own identity file, removed, is made anew; what was sealed before is
+// renewer's own identity file, removed, is made again; what was sealed before is
 // lost, and nothing else.
-func TestLostIdentityIsMadeAnew(t *testing.T) {
+func TestLostIdentityIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	sealed := f.sealOne(f.open(), "web", 1, []byte("key"))

@@ -41,7 +41,7 @@ func (i *Issuer) loggedIn(ctx context.Context) (*session, error) {
 }
 
 // register takes the account that there is, or makes one. The key is on disk before the
-// server hears of it, so that no account is made whose key is lost.
+// server learns of it, so that no account is made whose key is lost.
 func (i *Issuer) register(ctx context.Context, s *session) error {
 	key, url, err := i.accountKey()
 	if err != nil {
@@ -90,7 +90,7 @@ func (i *Issuer) accountKey() (key crypto.Signer, url string, err error) {
 				key, err = pki.DecodeKey(text)
 			}
 			if err != nil {
-				return false, misconfigured("add the former identity to the file of seal:, or rm "+i.cfg.StateFile+": a new account is made at the next order", "open the key of the ACME account: %w", err)
+				return false, misconfigured("add the former identity to the identity file of seal:, or run rm "+i.cfg.StateFile+": the next order creates a new account", "open the key of the ACME account: %w", err)
 			}
 			url = a.URL
 			return false, nil
@@ -130,7 +130,7 @@ func (i *Issuer) externalAccount() (eab acme.EAB, err error) {
 	}
 	eab.MACKey = strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(eab.MACKey), "=") // however it was written down
 	if _, err := base64.RawURLEncoding.DecodeString(eab.MACKey); err != nil {
-		return eab, misconfigured(eabHint, "eab.hmac_file: %s holds no key in base64url", i.cfg.EABHMAC)
+		return eab, misconfigured(eabHint, "eab.hmac_file: %s does not contain a base64url key", i.cfg.EABHMAC)
 	}
 	return eab, nil
 }
@@ -142,7 +142,7 @@ func (i *Issuer) canRegister(d acme.Directory) error {
 		return err
 	}
 	if d.Meta != nil && d.Meta.ExternalAccountRequired {
-		return misconfigured(eabHint, "the ACME server makes no account without an external one (externalAccountRequired), and eab is not set")
+		return misconfigured(eabHint, "the ACME server requires an external account (externalAccountRequired), but eab is not set")
 	}
 	return nil
 }
@@ -188,7 +188,7 @@ func (i *Issuer) verify(ctx context.Context, s *session) error {
 	return nil
 }
 
-// again makes the account anew, with its key: the server lost it.
+// again makes the account again, with its key: the server lost it.
 func (i *Issuer) again(ctx context.Context, s *session) error {
 	if err := i.with(func(a *account) (bool, error) { a.URL, a.Orders = "", nil; return true, nil }); err != nil {
 		return err
@@ -197,7 +197,7 @@ func (i *Issuer) again(ctx context.Context, s *session) error {
 }
 
 // asAccount calls f with a session. Where the server does not know the account any
-// more, it is made anew, once.
+// more, it is rebuilt, once.
 func (i *Issuer) asAccount(ctx context.Context, f func(s *session) error) error {
 	s, err := i.loggedIn(ctx)
 	if err != nil {
@@ -223,7 +223,7 @@ func (i *Issuer) asAccount(ctx context.Context, f func(s *session) error) error 
 }
 
 func (i *Issuer) deactivated(status string) error {
-	return misconfigured("rm "+i.cfg.StateFile+" has a new account made at the next order", "the ACME account is %s", status)
+	return misconfigured("run rm "+i.cfg.StateFile+": the next order creates a new account", "the ACME account is %s", status)
 }
 
 // hasState reports whether there is a place for an account: a state directory.

@@ -5,7 +5,7 @@
 // The account is made at the first login, with a key that is sealed and kept in the
 // state file together with the orders that are under way. An order that a crash or a
 // deadline cut off goes on where it was: its authorizations are not asked for again.
-// Only one whose certificate was made for a key that is lost is begun anew.
+// Only one whose certificate was made for a key that is lost is started again.
 //
 // The server decides how long a certificate lives where it has a profile, or does not
 // let an order say so. Each call has a deadline, an answer a size limit, and redirects

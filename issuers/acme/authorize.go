@@ -66,7 +66,7 @@ func (j *job) authorize(ctx context.Context) error {
 	}
 	for k, c := range presented {
 		if c.Status != acme.StatusPending {
-			continue // the server was told by an earlier call
+			continue // an earlier call notified the server
 		}
 		if _, err := j.s.client.InitiateChallenge(ctx, j.s.account, c.Challenge); err != nil && !j.begun(ctx, open[k], err) {
 			return fmt.Errorf("%s: %w", open[k].IdentifierValue(), err)
@@ -90,14 +90,14 @@ func (j *job) cleanUp(ctx context.Context, c challenge) {
 		return
 	}
 	if within.Err() != nil {
-		err = fmt.Errorf("it did not end within %s: %w", j.cleaning, within.Err())
+		err = fmt.Errorf("not finished within %s: %w", j.cleaning, within.Err())
 	}
-	slog.Warn("what answered a challenge could not be taken away; the order goes on", "issuer", j.cfg.Name, "certificate", j.order.Certificate,
+	slog.Warn("could not remove the response to a challenge; the order continues", "issuer", j.cfg.Name, "certificate", j.order.Certificate,
 		"challenge", c.Type, "name", c.Identifier.Value, "error", err, "hint", renewer.Hint(err))
 }
 
 // begun reports whether a challenge was not taken because an earlier call, that was cut
-// off, has told the server of it meanwhile.
+// off, has notified the server meanwhile.
 func (j *job) begun(ctx context.Context, a acme.Authorization, err error) bool {
 	if _, isProblem := asProblem(err); !isProblem {
 		return false
@@ -120,7 +120,7 @@ func (j *job) choose(a acme.Authorization) (challenge, error) {
 		offered = append(offered, c.Type)
 	}
 	return challenge{}, misconfigured("set challenge of issuer "+j.cfg.Name+" to one that the CA offers for this name",
-		"for %s the ACME server offers %s, and not %s", a.IdentifierValue(), clean(strings.Join(offered, ", ")), j.solver.kind())
+		"for %s the ACME server offers %s, not %s", a.IdentifierValue(), clean(strings.Join(offered, ", ")), j.solver.kind())
 }
 
 // await waits until an authorization is valid.
@@ -135,7 +135,7 @@ func (j *job) await(ctx context.Context, a acme.Authorization) error {
 		case is.Status != acme.StatusPending:
 			return errors.Join(j.unproven(is), j.drop())
 		}
-		if err := p.pause(ctx, "the validation of "+a.IdentifierValue()+" is under way"); err != nil {
+		if err := p.pause(ctx, "the validation of "+a.IdentifierValue()+" is in progress"); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func (j *job) await(ctx context.Context, a acme.Authorization) error {
 // unproven is why a name was not validated, in the server's words.
 func (j *job) unproven(a acme.Authorization) error {
 	j.over = true
-	said := "the server does not say why"
+	said := "the server gives no reason"
 	hint := j.solver.hint(challenge{Challenge: acme.Challenge{Identifier: a.Identifier}})
 	for _, c := range a.Challenges {
 		if c.Type == j.solver.kind() {

@@ -58,7 +58,7 @@ func newSolver(cfg Config) (solver, error) {
 	case c.Type == DNSPersist01:
 		return persistSolver{}, nil
 	}
-	return nil, misconfigured("set challenge: {http-01: {listen: \":80\"}}, or one of the others", "issuer %s: challenge %q is not complete", cfg.Name, c.Type)
+	return nil, misconfigured("set challenge: {http-01: {listen: \":80\"}}, or another challenge", "issuer %s: challenge %q is not complete", cfg.Name, c.Type)
 }
 
 // executable says why a program cannot be run; nil where it can.

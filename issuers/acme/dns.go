@@ -18,7 +18,7 @@ type execSolver struct {
 func (*execSolver) kind() string { return DNS01 }
 
 func (s *execSolver) hint(c challenge) string {
-	return "does " + s.argv[0] + " return before the record is on every name server of the zone? dig TXT " + c.DNS01TXTRecordName()
+	return "does " + s.argv[0] + " must not return before every name server of the zone has the record: dig TXT " + c.DNS01TXTRecordName()
 }
 
 func (s *execSolver) call(ctx context.Context, what string, c challenge) error {
@@ -32,12 +32,12 @@ func (s *execSolver) call(ctx context.Context, what string, c challenge) error {
 	}
 	said := clean(string(out))
 	if strings.Contains(said, "PRIVATE KEY") {
-		said = "what it said has a private key in it, and is not shown"
+		said = "its output contains a private key and is not shown"
 	}
 	if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
-	return retry(validationPause, "run it by hand: "+strings.Join(s.argv, " ")+" "+what+" "+c.DNS01TXTRecordName()+". test", "%w", err)
+	return retry(validationPause, "run by hand: "+strings.Join(s.argv, " ")+" "+what+" "+c.DNS01TXTRecordName()+". test", "%w", err)
 }
 
 func (s *execSolver) present(ctx context.Context, c challenge) error {
@@ -50,7 +50,7 @@ func (s *execSolver) cleanUp(ctx context.Context, c challenge) error {
 
 func (s *execSolver) check(context.Context) error {
 	if err := executable(s.argv[0]); err != nil {
-		return misconfigured("give the whole path of a program that renewer's user may execute", "the command of dns-01: %w", err)
+		return misconfigured("give the full path of a program that renewer's user can execute", "the command of dns-01: %w", err)
 	}
 	return nil
 }
@@ -66,9 +66,9 @@ func (persistSolver) check(context.Context) error              { return nil }
 
 func (persistSolver) hint(c challenge) string {
 	if len(c.IssuerDomainNames) == 0 {
-		return "renewer check --online prints the TXT record that has to be there"
+		return "renewer check --online prints the required TXT record"
 	}
-	return "the DNS has to have this record: " + record(c).String()
+	return "this DNS record is required: " + record(c).String()
 }
 
 // Record is a TXT record that has to be there, and stays.

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	directoryHint = "set directory to the URL that the CA gives for ACME clients, such as https://acme-v02.api.letsencrypt.org/directory or https://CA:9000/acme/acme/directory"
-	eabHint       = "set eab: {kid_file: FILE, hmac_file: FILE} to the key id and the HMAC key that the CA gives for external account binding"
+	directoryHint = "set directory to the CA's URL for ACME clients, such as https://acme-v02.api.letsencrypt.org/directory or https://CA:9000/acme/acme/directory"
+	eabHint       = "set eab: {kid_file: FILE, hmac_file: FILE} to the key ID and HMAC key for external account binding, which the CA provides"
 	// validationPause is how long a name that could not be validated is left alone: CAs
 	// count failures an hour.
 	validationPause = 5 * time.Minute
@@ -26,7 +26,7 @@ const (
 	ratePause = time.Hour
 )
 
-// misconfigured is an error that can be put right, here or at the server.
+// misconfigured is an error that can be fixed, here or at the server.
 func misconfigured(hint, format string, args ...any) error {
 	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
@@ -121,7 +121,7 @@ func (i *Issuer) failed(ctx context.Context, doing string, err error) error {
 		out.Class, out.Hint, err = i.judgeNetwork(err)
 	}
 	if known == nil && out.Class == renewer.ClassMisconfigured {
-		i.session.Store(nil) // its files may be read anew
+		i.session.Store(nil) // its files may be read again
 	}
 	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, doing, err)
 	return out
@@ -132,42 +132,42 @@ func (i *Issuer) judgeProblem(p acme.Problem) (class renewer.Class, hint string,
 	const n = acme.ProblemTypeNamespace
 	switch p.Type {
 	case acme.ProblemTypeRateLimited:
-		return renewer.ClassRetry, "wait; the CA's documentation has its rate limits", ratePause
+		return renewer.ClassRetry, "renewer retries; the rate limits are in the documentation of the CA", ratePause
 	case acme.ProblemTypeServerInternal, acme.ProblemTypeBadNonce, acme.ProblemTypeOrderNotReady:
-		return renewer.ClassRetry, "look at the log of the ACME server, or at the status page of the CA", 0
+		return renewer.ClassRetry, "check the log of the ACME server, or the status page of the CA", 0
 	case acme.ProblemTypeExternalAccountRequired:
 		return renewer.ClassMisconfigured, eabHint, 0
 	case acme.ProblemTypeUserActionRequired:
-		return renewer.ClassMisconfigured, "open " + clean(p.Instance) + " and agree to what the CA asks for", 0
+		return renewer.ClassMisconfigured, "open " + clean(p.Instance) + " and accept the terms of the CA", 0
 	case acme.ProblemTypeInvalidContact, acme.ProblemTypeUnsupportedContact:
-		return renewer.ClassMisconfigured, "set email of issuer " + i.cfg.Name + " to an address that the CA accepts, or leave it out", 0
+		return renewer.ClassMisconfigured, "set email of issuer " + i.cfg.Name + " to an address that the CA accepts, or remove email", 0
 	case n + "invalidProfile":
 		return renewer.ClassMisconfigured, profileHint, 0
 	case acme.ProblemTypeAccountDoesNotExist:
-		return renewer.ClassMisconfigured, "rm " + i.cfg.StateFile + " has a new account made at the next order", 0
+		return renewer.ClassMisconfigured, "run rm " + i.cfg.StateFile + ": the next order creates a new account", 0
 	case acme.ProblemTypeConnection, acme.ProblemTypeDNS, acme.ProblemTypeTLS, acme.ProblemTypeIncorrectResponse:
 		return renewer.ClassRetry, i.solver.hint(challenge{}), validationPause
 	case acme.ProblemTypeCAA:
-		return renewer.ClassRetry, "the CAA records of the name have to allow this CA: dig CAA NAME", validationPause
+		return renewer.ClassRetry, "allow this CA in the CAA records of the name; check with dig CAA NAME", validationPause
 	case acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier:
-		return renewer.ClassRefused, "leave the name out of sans:, or take another issuer", 0
+		return renewer.ClassRefused, "remove the name from sans:, or use another issuer", 0
 	case acme.ProblemTypeUnauthorized:
 		return renewer.ClassMisconfigured, "is the account still valid at the CA? rm " + i.cfg.StateFile + " has a new one made at the next order", 0
 	}
 	if p.Status >= 500 || p.Status == http.StatusTooManyRequests {
-		return renewer.ClassRetry, "look at the log of the ACME server", 0
+		return renewer.ClassRetry, "check the log of the ACME server", 0
 	}
 	return renewer.ClassRefused, "change what the entry asks for: sans:, key:, lifetime:; or the policy of the CA", 0
 }
 
 // judgeAnswer classifies what no ACME server says.
 func judgeAnswer(a *answerError) (renewer.Class, string, time.Duration) {
-	const between = "something in front of the CA answers: check directory, and HTTPS_PROXY and NO_PROXY of the environment"
+	const between = "the answer is not from the CA: check directory, and HTTPS_PROXY and NO_PROXY in the environment"
 	switch {
 	case a.status == http.StatusTooManyRequests:
-		return renewer.ClassRetry, "wait; the CA's documentation has its rate limits", max(a.after, time.Minute)
+		return renewer.ClassRetry, "renewer retries; the rate limits are in the documentation of the CA", max(a.after, time.Minute)
 	case a.status == http.StatusServiceUnavailable:
-		return renewer.ClassRetry, "wait; the status page of the CA may say more", a.after
+		return renewer.ClassRetry, "renewer retries; check the status page of the CA", a.after
 	case a.status >= 500 || a.status < 300:
 		return renewer.ClassRetry, between, a.after
 	default:
@@ -207,13 +207,13 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 	const mis = renewer.ClassMisconfigured
 	switch {
 	case errors.As(err, &authority):
-		return mis, "set ca_cert of issuer " + i.cfg.Name + " to the CA that signed the server's TLS certificate; else something else answers there", err
+		return mis, "set ca_cert of issuer " + i.cfg.Name + " to the CA that signed the server's TLS certificate; or another server answers at this address", err
 	case errors.As(err, &name):
 		return mis, "set directory to a name that the server's TLS certificate has", err
 	case errors.As(err, &invalid):
-		return mis, "set the clocks right, or have the server's TLS certificate renewed", err
+		return mis, "correct the clocks, or renew the TLS certificate of the server", err
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return mis, directoryHint + "; what answers there does not speak TLS", err
+		return mis, directoryHint + "; the server does not use TLS", err
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return mis, directoryHint, err
 	default:
@@ -222,5 +222,5 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 }
 
 func (i *Issuer) reachHint() string {
-	return "is the ACME server running, and can this machine reach it? curl -v " + i.cfg.Directory
+	return "check that the ACME server is running, and that this machine can reach it: curl -v " + i.cfg.Directory
 }

@@ -28,11 +28,11 @@ func names(cfg Config, r renewer.Request) ([]string, error) {
 		asked = []string{r.CommonName}
 	}
 	if slices.ContainsFunc(asked, func(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".invalid") }) {
-		return nil, refused("leave it out of sans:", "%w, and %s cannot be proven (RFC 2606)", renewer.ErrNoNames, strings.Join(asked, ", "))
+		return nil, refused("remove it from sans:", "%w, and %s is a reserved name (RFC 2606)", renewer.ErrNoNames, strings.Join(asked, ", "))
 	}
 	if len(asked) == 0 {
-		return nil, refused("set sans: to names that are proven with "+cfg.Challenge.Type+"; or set issuer: to one of another type, and for a probe client: to an entry of such an issuer",
-			"%w, and there is none: the common name %q is no DNS name", renewer.ErrNoNames, r.CommonName)
+		return nil, refused("set sans: to names that can be validated with "+cfg.Challenge.Type+"; or use an issuer of another type, and for a probe set client: to an entry of such an issuer",
+			"%w, and the entry has none: the common name %q is not a DNS name", renewer.ErrNoNames, r.CommonName)
 	}
 	out := make([]string, 0, len(asked))
 	for _, name := range asked {
@@ -66,11 +66,11 @@ func provable(c Challenge, names []string) error {
 		_, err := netip.ParseAddr(name)
 		switch ip := err == nil; {
 		case ip && dns:
-			return refused("take http-01 or tls-alpn-01, or leave the address out: default_sans: false, and sans: with the names", "%s cannot prove the IP address %s", kind, name)
+			return refused("use http-01 or tls-alpn-01, or remove the address: default_sans: false, and sans: with the names", "%s cannot validate the IP address %s", kind, name)
 		case !dns && strings.HasPrefix(name, "*."):
-			return refused("take challenge: {dns-01: {…}} or {dns-persist-01: {}}", "%s cannot prove the wildcard %s", kind, name)
+			return refused("use challenge: {dns-01: {…}} or {dns-persist-01: {}}", "%s cannot validate the wildcard %s", kind, name)
 		case c.RFC2136.Server != "" && !c.RFC2136.covers(name):
-			return refused("take another issuer for this name, with the zone that it is in", "%s is not in the zone %s, whose name server takes the updates", name, c.RFC2136.Zone)
+			return refused("use another issuer for this name, with the zone of the name", "%s is not in the zone %s that renewer updates", name, c.RFC2136.Zone)
 		}
 	}
 	return nil
@@ -97,7 +97,7 @@ func public(r renewer.Request, names []string) error {
 	}
 	hint := "default_sans: false, and sans: with the public names"
 	if client > 0 {
-		hint = "set usages: [server] and key: ecdsa-p256; for certificates of clients take an issuer of your own"
+		hint = "set usages: [server] and key: ecdsa-p256; for client certificates, use a private issuer"
 		if client < len(bad) {
 			hint += "; " + "default_sans: false, and sans: with the public names"
 		}
@@ -128,7 +128,7 @@ func private(name string) string {
 		case ip.IsPrivate():
 			return "a private address"
 		case !ip.IsGlobalUnicast(), slices.ContainsFunc(unroutable, func(p netip.Prefix) bool { return p.Contains(ip) }):
-			return "an address that is not of the public internet"
+			return "an address that is not on the public internet"
 		}
 		return ""
 	}
@@ -137,7 +137,7 @@ func private(name string) string {
 	}
 	for _, top := range notDelegated {
 		if strings.HasSuffix(name, "."+top) {
-			return "a name that is not of the public DNS"
+			return "a name that is not in the public DNS"
 		}
 	}
 	return ""

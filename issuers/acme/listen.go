@@ -95,7 +95,7 @@ func (p *port) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 			return a.cert, nil
 		}
 	}
-	return nil, errors.New("no challenge is open for this name")
+	return nil, errors.New("no challenge is in progress for this name")
 }
 
 // cannotListen says what to do about a port that cannot be had.
@@ -104,9 +104,9 @@ func cannotListen(at string, err error) error {
 	hint := "set listen of the challenge to an address of this machine"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		hint = "ss -ltnp 'sport = :" + number + "' shows what has the port; where that is a web server, it can serve the challenge: {http-01: {host: HOST, dir: DIR}}"
+		hint = "ss -ltnp 'sport = :" + number + "' shows the process that uses the port; if it is a web server, use challenge: {http-01: {host: HOST, dir: DIR}}"
 	case errors.Is(err, os.ErrPermission):
-		hint = "ports below 1024 need AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit; or forward the port to a higher one, and listen there"
+		hint = "ports below 1024 need AmbientCapabilities=CAP_NET_BIND_SERVICE in renewer.service; or forward the port to a higher one, and set listen to that"
 	}
 	return misconfigured(hint, "the challenge port cannot be opened: %w", err)
 }
@@ -142,9 +142,9 @@ func (s *portSolver) kind() string {
 
 func (s *portSolver) hint(c challenge) string {
 	if s.secure {
-		return "port 443 of the name has to reach " + s.at + " of this machine from where the CA is: openssl s_client -connect " + cmp.Or(c.Identifier.Value, "NAME") + ":443 -alpn " + acmez.ACMETLS1Protocol
+		return "the CA has to reach, at port 443 of the name, " + s.at + " of this machine; test from outside: openssl s_client -connect " + cmp.Or(c.Identifier.Value, "NAME") + ":443 -alpn " + acmez.ACMETLS1Protocol
 	}
-	return "port 80 of the name has to reach " + s.at + " of this machine from where the CA is: curl -v http://" + cmp.Or(c.Identifier.Value, "NAME") + wellKnown + "x"
+	return "the CA has to reach, at port 80 of the name, " + s.at + " of this machine; test from outside: curl -v http://" + cmp.Or(c.Identifier.Value, "NAME") + wellKnown + "x"
 }
 
 func (s *portSolver) present(_ context.Context, c challenge) error {

@@ -26,7 +26,7 @@ const (
 	// A server that does not say when it wants to be asked again is asked soon, and then
 	// more and more rarely.
 	firstPoll, longestPoll = 100 * time.Millisecond, 5 * time.Second
-	profileHint            = "set profile to one of those, or leave it out"
+	profileHint            = "set profile to one of those, or remove it"
 )
 
 // Sign has the order signed, or goes on with what an earlier call began.
@@ -113,7 +113,7 @@ func (j *job) obtain(ctx context.Context) (renewer.Chain, error) {
 		case acme.StatusInvalid:
 			err = j.invalid()
 		default:
-			err = fmt.Errorf("the order is %q, which is no state of an order", clean(j.is.Status))
+			err = fmt.Errorf("the order has the unknown state %q", clean(j.is.Status))
 		}
 		if err != nil && j.tooLong(err) {
 			err = j.make(ctx)
@@ -214,7 +214,7 @@ func (i *Issuer) hasProfile(d acme.Directory) error {
 		return nil
 	}
 	if d.Meta == nil || len(d.Meta.Profiles) == 0 {
-		return misconfigured("leave profile out", "the ACME server has no profiles, and profile is %s", i.cfg.Profile)
+		return misconfigured("remove profile", "the ACME server has no profiles, but profile is %s", i.cfg.Profile)
 	}
 	if _, ok := d.Meta.Profiles[i.cfg.Profile]; !ok {
 		return misconfigured(profileHint, "the ACME server has no profile %s, only %s", i.cfg.Profile, clean(strings.Join(slices.Sorted(maps.Keys(d.Meta.Profiles)), ", ")))
@@ -249,7 +249,7 @@ func (j *job) finalize(ctx context.Context) error {
 		return err
 	}
 	if j.is, err = j.s.client.GetOrder(ctx, j.s.account, is); err == nil && j.is.Status == acme.StatusReady {
-		err = errors.New("the server neither finalizes the order nor says why")
+		err = errors.New("the server does not finalize the order, and gives no reason")
 	}
 	return err
 }
@@ -313,5 +313,5 @@ func (j *job) invalid() error {
 	if j.is.Error != nil {
 		return *j.is.Error
 	}
-	return retry(validationPause, j.solver.hint(challenge{}), "the order is invalid, and the server does not say why")
+	return retry(validationPause, j.solver.hint(challenge{}), "the order is invalid; the server gives no reason")
 }

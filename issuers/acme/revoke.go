@@ -16,7 +16,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 		return i.failed(ctx, doing, err)
 	}
 	if r.Chain.Leaf == nil {
-		return refused("revoke it at the CA, by its serial", "issuer %s: %s: an ACME server needs the certificate itself, and it is not in the inventory", i.cfg.Name, doing)
+		return refused("revoke it at the CA, by its serial", "issuer %s: %s: an ACME server needs the certificate to revoke it, but it is not in the inventory", i.cfg.Name, doing)
 	}
 	within, cancel := i.within(noted(ctx), i.timeout)
 	defer cancel()
@@ -27,9 +27,9 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 			case acme.ProblemTypeAlreadyRevoked:
 				return nil
 			case acme.ProblemTypeUnauthorized:
-				return refused("revoke it with the account that ordered it, or at the CA", "%s: %s", i.cfg.Directory, words(p))
+				return refused("revoke it with the ACME account that ordered it, or at the CA", "%s: %s", i.cfg.Directory, words(p))
 			case acme.ProblemTypeBadRevocationReason:
-				return refused("give another --reason, or none", "%s: %s", i.cfg.Directory, words(p))
+				return refused("use another --reason, or none", "%s: %s", i.cfg.Directory, words(p))
 			}
 		}
 		return err

@@ -38,7 +38,7 @@ type updateSolver struct{ RFC2136 }
 func (*updateSolver) kind() string { return DNS01 }
 
 func (s *updateSolver) hint(c challenge) string {
-	return "do all name servers of " + s.Zone + " have what " + s.Server + " has? dig NS " + s.Zone + "; dig TXT " + c.DNS01TXTRecordName()
+	return "check that all name servers of " + s.Zone + " have the record of " + s.Server + ": dig NS " + s.Zone + "; dig TXT " + c.DNS01TXTRecordName()
 }
 
 // covers reports whether a name is of the zone.
@@ -100,7 +100,7 @@ func (s *updateSolver) update(ctx context.Context, class dnsmessage.Class, name,
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return retry(time.Minute, "is the name server running, and can this machine reach "+s.Server+" over TCP?", "name server %s: %w", s.Server, err)
+		return retry(time.Minute, "check that the name server is running, and that this machine can reach "+s.Server+" over TCP", "name server %s: %w", s.Server, err)
 	}
 	return s.judge(key, answer, mac)
 }
@@ -116,14 +116,14 @@ func (s *updateSolver) judge(key tsigKey, answer, mac []byte) error {
 	why := map[uint16]string{16: "the signature is wrong: the secrets differ", 17: "it has no key " + key.name, 18: "the clocks differ by more than 5 minutes"}[code]
 	switch {
 	case why != "":
-		return misconfigured("tsig_file of the challenge and the key of the name server have to be the same, and the clocks set right", "name server %s refuses the TSIG key: %s", s.Server, why)
+		return misconfigured("tsig_file of the challenge and the name server need the same key, and correct clocks", "name server %s refuses the TSIG key: %s", s.Server, why)
 	case head.RCode == dnsmessage.RCodeServerFailure:
-		return retry(time.Minute, "look at the log of the name server", "name server %s: server failure", s.Server)
+		return retry(time.Minute, "check the log of the name server", "name server %s: server failure", s.Server)
 	case head.RCode != dnsmessage.RCodeSuccess:
-		return misconfigured("the name server has to let the key "+key.name+" update TXT records of "+s.Zone+" (BIND: update-policy { grant "+key.name+" ... })",
+		return misconfigured("allow on the name server that the key "+key.name+" updates TXT records of "+s.Zone+" (BIND: update-policy { grant "+key.name+" ... })",
 			"name server %s refuses the update of zone %s: %s", s.Server, s.Zone, rcode(head.RCode))
 	case signature != nil:
-		return retry(time.Minute, "something between answers for the name server", "name server %s: %w", s.Server, signature)
+		return retry(time.Minute, "check for a proxy or firewall that answers instead of the name server", "name server %s: %w", s.Server, signature)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (s *updateSolver) seen(ctx context.Context, name, value string) error {
 			values, err := texts(within, at, name)
 			return err != nil && ctx.Err() == nil || slices.Contains(values, value)
 		})
-		if len(servers) == 0 || p.pause(within, "the record is not seen yet") != nil {
+		if len(servers) == 0 || p.pause(within, "the record is not visible yet") != nil {
 			break
 		}
 	}
@@ -222,10 +222,10 @@ func exchange(ctx context.Context, server string, message []byte) ([]byte, error
 	}
 	answer := make([]byte, binary.BigEndian.Uint16(size))
 	if _, err := io.ReadFull(conn, answer); err != nil {
-		return nil, fmt.Errorf("no whole answer: %w", err)
+		return nil, fmt.Errorf("incomplete answer: %w", err)
 	}
 	if len(answer) < 2 || answer[0] != message[0] || answer[1] != message[1] {
-		return nil, errors.New("the answer is for another question")
+		return nil, errors.New("the answer does not match the query")
 	}
 	return answer, nil
 }

@@ -78,7 +78,7 @@ func (i *Issuer) roots() ([]*x509.Certificate, error) {
 			return slices.DeleteFunc(roots, func(r *x509.Certificate) bool { return i.now().After(r.NotAfter) }), err
 		}
 	}
-	return nil, misconfigured(hint, "this machine has no file of roots, and roots is %s", System)
+	return nil, misconfigured(hint, "this machine has no file of system roots, but roots is %s", System)
 }
 
 // readRoots skips what is no CA; of a bundle of a system that is nothing.
@@ -93,7 +93,7 @@ func readRoots(file, hint string) ([]*x509.Certificate, error) {
 	}
 	certs = slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return !c.IsCA && !bytes.Equal(c.RawIssuer, c.RawSubject) })
 	if len(certs) == 0 {
-		return nil, misconfigured(hint, "%s holds no certificate of a CA", file)
+		return nil, misconfigured(hint, "%s has no CA certificate", file)
 	}
 	return certs, nil
 }
@@ -108,12 +108,12 @@ func (j *job) download(ctx context.Context) (renewer.Chain, error) {
 	for _, o := range offered {
 		certs, err := pki.DecodeCertificates(o.ChainPEM)
 		if err != nil || len(certs) == 0 {
-			return renewer.Chain{}, retry(0, "look at the log of the ACME server", "what the server gives as the certificate holds none: %w", errors.Join(err))
+			return renewer.Chain{}, retry(0, "check the log of the ACME server", "the server's answer has no certificate: %w", errors.Join(err))
 		}
 		chains = append(chains, renewer.Chain{Leaf: certs[0], Intermediates: certs[1:]})
 	}
 	if len(chains) == 0 {
-		return renewer.Chain{}, retry(0, "look at the log of the ACME server", "the server gives no certificate")
+		return renewer.Chain{}, retry(0, "check the log of the ACME server", "the server returned no certificate")
 	}
 	roots, err := j.roots()
 	if err != nil {
@@ -121,7 +121,7 @@ func (j *job) download(ctx context.Context) (renewer.Chain, error) {
 	}
 	chain, preferred := pick(chains, j.cfg.PreferredChain, roots)
 	if !preferred {
-		slog.Warn("the ACME server has no chain to the preferred root; its first one is taken", "issuer", j.cfg.Name, "certificate", j.order.Certificate, "preferred_chain", j.cfg.PreferredChain)
+		slog.Warn("the ACME server has no chain to the preferred root; using its first chain", "issuer", j.cfg.Name, "certificate", j.order.Certificate, "preferred_chain", j.cfg.PreferredChain)
 	}
 	return chain, j.ledTo(chain, roots)
 }

@@ -95,7 +95,7 @@ func readState(file string) (*state, error) {
 	case err != nil:
 		return nil, err
 	case json.Unmarshal(text, st) != nil:
-		return nil, misconfigured("rm "+file+" has a new account made at the next order", "%s is damaged", file)
+		return nil, misconfigured("run rm "+file+": the next order creates a new account", "%s is damaged", file)
 	}
 	if st.Accounts == nil {
 		st.Accounts = map[string]*account{}
@@ -142,7 +142,7 @@ func (j *job) save(key string) error {
 	})
 }
 
-// drop forgets an order that is over.
+// drop forgets a finished order.
 func (j *job) drop() error {
 	if !j.mine {
 		return nil

@@ -109,9 +109,9 @@ func faults() map[string]issuertest.Fault {
 			cfg.CACert = file(t, string(testpki.New(t).PEM()))
 		}, "unknown authority"),
 		"no CA certificate": ordered(mis, testacme.Options{}, func(_ *testing.T, _ *testacme.Server, cfg *acme.Config) { cfg.CACert = "/nonexistent/ca.pem" }, "/nonexistent/ca.pem"),
-		"no directory":      ordered(mis, answering("/dir", 404, "text/html", "<html>not here"), nil, "not one of an ACME server", "404"),
+		"no directory":      ordered(mis, answering("/dir", 404, "text/html", "<html>not here"), nil, "not from an ACME server", "404"),
 		"another directory": ordered(mis, answering("/dir", 200, "application/json", `{"hello": "world"}`), nil, "not the directory of an ACME server"),
-		"a page":            ordered(retry, answering("/dir", 200, "text/html", "<html>welcome"), nil, "not one of an ACME server", "text/html"),
+		"a page":            ordered(retry, answering("/dir", 200, "text/html", "<html>welcome"), nil, "not from an ACME server", "text/html"),
 		"redirect":          ordered(mis, answering("/dir", 307, "text/html", "", "Location", "http://127.0.0.1:1/"), nil, "307"),
 		"busy":              ordered(retry, answering("/order-plz", 503, "text/html", "<html>later", "Retry-After", "7"), nil, "503"),
 		"garbage":           ordered(retry, answering("/order-plz", 201, "application/json", "\x00\x01"), nil, "JSON"),
@@ -152,11 +152,11 @@ func faults() map[string]issuertest.Fault {
 		"no TSIG key": ordered(mis, testacme.Options{}, func(t *testing.T, s *testacme.Server, cfg *acme.Config) {
 			cfg.Challenge = acme.Challenge{Type: acme.DNS01, RFC2136: updates(t, s.DNS)}
 			cfg.Challenge.RFC2136.TSIGFile = file(t, "nothing")
-		}, "holds no TSIG key"),
+		}, "has no TSIG key"),
 		"no persistent record": ordered(retry, testacme.Options{}, func(_ *testing.T, _ *testacme.Server, cfg *acme.Config) {
 			cfg.Challenge = acme.Challenge{Type: acme.DNSPersist01}
 		}, "was not validated with dns-persist-01"),
-		"no name": {Class: refused, Contains: []string{"signs names alone"}, Provoke: func(t *testing.T) error {
+		"no name": {Class: refused, Contains: []string{"signs DNS names only"}, Provoke: func(t *testing.T) error {
 			s := testacme.Start(t, testacme.Options{})
 			o := orderFor(t)
 			o.CommonName, o.SANs = "renewer probe", nil

@@ -42,14 +42,14 @@ var keyForm = pattern.New(`^\s*key\s+"?([^"\s{]+)"?\s*\{\s*algorithm\s+"?([^";\s
 
 // readTSIG reads a key as BIND's tools write it, or ALGORITHM:NAME:SECRET as dig -y has it.
 func readTSIG(file string) (tsigKey, error) {
-	const hint = "tsig_file has what tsig-keygen -a hmac-sha256 NAME prints, and the name server has the same"
+	const hint = "put the output of tsig-keygen -a hmac-sha256 NAME into tsig_file, and the same key into the name server"
 	text, err := atomicfile.ReadSecret(file, 64<<10)
 	if err != nil {
 		return tsigKey{}, misconfigured(cmp.Or(renewer.Hint(err), hint), "read tsig_file: %w", err)
 	}
 	k, ok := parseTSIG(string(text))
 	if !ok {
-		return k, misconfigured(hint, "tsig_file %s holds no TSIG key", file)
+		return k, misconfigured(hint, "tsig_file %s has no TSIG key", file)
 	}
 	return k, nil
 }
@@ -77,12 +77,12 @@ func wireName(name string) ([]byte, error) {
 	var out []byte
 	for _, label := range strings.Split(strings.TrimSuffix(name, "."), ".") {
 		if label == "" || len(label) > 63 {
-			return nil, fmt.Errorf("%q is no DNS name", name)
+			return nil, fmt.Errorf("%q is not a DNS name", name)
 		}
 		out = append(append(out, byte(len(label))), label...)
 	}
 	if out = append(out, 0); len(out) > 255 {
-		return nil, fmt.Errorf("%q is no DNS name", name)
+		return nil, fmt.Errorf("%q is not a DNS name", name)
 	}
 	return out, nil
 }
@@ -171,7 +171,7 @@ func (k tsigKey) verify(answer, request []byte) (code uint16, err error) {
 // lastRecord returns where the last record of a message begins.
 func lastRecord(m []byte) (at int, err error) {
 	if len(m) < 12 {
-		return 0, errors.New("the answer is cut off")
+		return 0, errors.New("the answer is truncated")
 	}
 	p := 12
 	for range binary.BigEndian.Uint16(m[4:]) {
@@ -190,7 +190,7 @@ func lastRecord(m []byte) (at int, err error) {
 			return 0, err
 		}
 		if len(m) < p+10 {
-			return 0, errors.New("the answer is cut off")
+			return 0, errors.New("the answer is truncated")
 		}
 		p += 10 + int(binary.BigEndian.Uint16(m[p+8:]))
 	}
@@ -209,5 +209,5 @@ func skipName(m []byte, p int) (int, error) {
 			p += 1 + n
 		}
 	}
-	return 0, errors.New("the answer is cut off")
+	return 0, errors.New("the answer is truncated")
 }

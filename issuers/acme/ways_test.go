@@ -174,7 +174,7 @@ func TestAFailedCleanUpKeepsNoOrderBack(t *testing.T) {
 		says    string
 	}{
 		"it fails": {func(context.Context) error { return errors.New("exit status 3") }, "exit status 3"},
-		"it hangs": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "it did not end within 20ms"},
+		"it hangs": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, "not finished within 20ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var said bytes.Buffer
@@ -208,7 +208,7 @@ func TestPreferredChain(t *testing.T) {
 		cfg.PreferredChain = s.Root(k).Subject.CommonName
 		chain := sign(t, open(t, cfg), orderFor(t))
 		if top := chain.Intermediates[len(chain.Intermediates)-1]; top.Issuer.CommonName != cfg.PreferredChain {
-			t.Errorf("the chain ends below %s, want %s", top.Issuer.CommonName, cfg.PreferredChain)
+			t.Errorf("the chain stops below %s, want %s", top.Issuer.CommonName, cfg.PreferredChain)
 		}
 	}
 	cfg := configOf(t, s)
@@ -271,7 +271,7 @@ func TestLoggingInWithoutStateFindsWhatKeepsAnAccountFromBeingMade(t *testing.T)
 		"the file is missing": {server: needed, hmac: "missing", says: "no such file", hint: "set eab:"},
 		"the file is open":    {server: needed, hmac: testacme.EABHMAC, mode: 0o644, says: "eab.hmac_file", hint: "chmod 0600 "},
 		"the file is empty":   {server: needed, hmac: "\n", mode: 0o600, says: "is empty", hint: "set eab:"},
-		"it is no base64":     {server: free, hmac: "!?", mode: 0o600, says: "no key in base64url", hint: "set eab:"},
+		"it is no base64":     {server: free, hmac: "!?", mode: 0o600, says: "does not contain a base64url key", hint: "set eab:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

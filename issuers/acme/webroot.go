@@ -13,7 +13,7 @@ type fileSolver struct{ files Files }
 func (*fileSolver) kind() string { return HTTP01 }
 
 func (s *fileSolver) hint(c challenge) string {
-	return "the web server on port 80 of the name has to serve " + s.files.Where() + ": curl http://" + c.Identifier.Value + wellKnown + "x"
+	return "the web server on port 80 of the name must serve " + s.files.Where() + ": curl http://" + c.Identifier.Value + wellKnown + "x"
 }
 
 func (s *fileSolver) present(ctx context.Context, c challenge) error {

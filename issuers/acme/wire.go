@@ -67,7 +67,7 @@ func (e *answerError) Error() string {
 	if kind == "" {
 		kind = "no content type"
 	}
-	return fmt.Sprintf("the answer is not one of an ACME server: %d %s, %s", e.status, http.StatusText(e.status), kind)
+	return fmt.Sprintf("the answer is not from an ACME server: %d %s, %s", e.status, http.StatusText(e.status), kind)
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -143,7 +143,7 @@ func (w *wire) directory(ctx context.Context) (acme.Directory, error) {
 		return d, err
 	}
 	if d.NewNonce == "" || d.NewAccount == "" || d.NewOrder == "" {
-		return d, misconfigured(directoryHint, "what %s answers is not the directory of an ACME server", w.at)
+		return d, misconfigured(directoryHint, "the answer of %s is not the directory of an ACME server", w.at)
 	}
 	return d, nil
 }
@@ -199,7 +199,7 @@ func readPool(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, misconfigured(hint, "ca_cert %s holds no certificate in PEM", file)
+		return nil, misconfigured(hint, "ca_cert %s has no PEM certificate", file)
 	}
 	return pool, nil
 }

@@ -16,7 +16,7 @@
 // up, and what it prints has a limit.
 //
 // Every error is the context's or a *renewer.Error: retry for a program that failed,
-// refused for an answer that must never be used, misconfigured for what somebody can mend
+// refused for an answer that must never be used, misconfigured for what somebody can fix
 // here, and renewer.ErrLater.
 package command
 
@@ -88,7 +88,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	}, csr)
 	if errors.Is(err, errLater) {
 		return renewer.Chain{}, &renewer.Error{
-			Class: renewer.ClassRetry, Hint: "it is run again until it has signed, or fails",
+			Class: renewer.ClassRetry, Hint: "renewer runs it again until it has signed, or fails",
 			Err: fmt.Errorf("issuer %s: %s is %w%s", i.cfg.Name, o.Certificate, renewer.ErrLater, lastWords(out)),
 		}
 	}
@@ -107,14 +107,14 @@ func (i *Issuer) read(o renewer.Order, doing string, out []byte) (renewer.Chain,
 	what := i.cfg.Sign[0]
 	switch {
 	case errors.Is(err, pki.ErrPrivateKey):
-		return chain, i.refused(doing, "a private key never leaves renewer: have "+what+" sign the CSR that it gets, and print certificates alone",
-			fmt.Errorf("%s printed a private key, which is not used", what))
+		return chain, i.refused(doing, "a private key never leaves renewer: change "+what+" so that it signs the CSR that it gets, and prints only certificates",
+			fmt.Errorf("%s printed a private key, which renewer rejects", what))
 	case errors.Is(err, pki.ErrOtherKey):
 		return chain, i.refused(doing, "have "+what+" sign the CSR on its standard input",
-			fmt.Errorf("%s signed another key than that of the CSR", what))
+			fmt.Errorf("%s signed another key than the one of the CSR", what))
 	case err != nil:
-		return chain, i.misconfigured(doing, "its standard output is for the certificate and what is above it, in PEM; messages belong on standard error",
-			fmt.Errorf("%s printed what cannot be read: %w%s", what, err, lastWords(out)))
+		return chain, i.misconfigured(doing, "it must print only the certificate and its intermediates to standard output, in PEM, and messages to standard error",
+			fmt.Errorf("the output of %s cannot be parsed: %w%s", what, err, lastWords(out)))
 	}
 	i.above.Store(&chain.Intermediates)
 	return chain, nil
@@ -180,7 +180,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 		return err
 	}
 	if len(i.cfg.Revoke) == 0 {
-		return i.refused(doing, "set revoke: [PROGRAM, ARGUMENT] of issuer "+i.cfg.Name+", or revoke it at the CA", errors.New("it has no program to revoke with"))
+		return i.refused(doing, "set revoke: [PROGRAM, ARGUMENT] of issuer "+i.cfg.Name+", or revoke it at the CA", errors.New("it has no program for revocation"))
 	}
 	var text []byte
 	if r.Chain.Leaf != nil {
@@ -190,7 +190,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 		"RENEWER_CERTIFICATE=" + r.Certificate, "RENEWER_SERIAL=" + r.Serial, "RENEWER_REASON=" + string(r.Reason),
 	}, text)
 	if errors.Is(err, errLater) {
-		return i.failed(doing, "run the command again", fmt.Errorf("%s says: later", i.cfg.Revoke[0]))
+		return i.failed(doing, "run the command again", fmt.Errorf("%s asks to be run again later", i.cfg.Revoke[0]))
 	}
 	return err
 }

@@ -195,7 +195,7 @@ func TestCertManager(t *testing.T) {
 	testpki.WriteFile(t, kubeconfig, fmt.Appendf(nil, "apiVersion: v1\nkind: Config\nclusters: [{name: a, cluster: {server: %q}}]\nusers: [{name: a, user: {token: t}}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]\ncurrent-context: a\n", s.url), 0o600)
 	s.goThrough([]string{program, kubeconfig, "pki", "ClusterIssuer", "corp"}, "refuses CertificateRequest pki/renewer-")
 	if len(s.kept) > 0 {
-		t.Errorf("what is over is left there: %v", s.kept)
+		t.Errorf("what is finished is left there: %v", s.kept)
 	}
 }
 

@@ -49,16 +49,16 @@ func (i *Issuer) run(ctx context.Context, doing string, argv, env []string, stdi
 	case errors.Is(ctx.Err(), context.Canceled):
 		return nil, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, doing, ctx.Err())
 	case within.Err() != nil && !exited:
-		return nil, i.failed(doing, "raise timeout: of issuer "+i.cfg.Name+", or find out what "+argv[0]+" waits for",
+		return nil, i.failed(doing, "raise timeout: of issuer "+i.cfg.Name+", or find out why "+argv[0]+" hangs",
 			fmt.Errorf("%s was killed: it took longer than %s%s", argv[0], i.cfg.Timeout, lastWords(said.data)))
 	case errors.Is(err, exec.ErrWaitDelay): // it ended well, and left a process with its output
 		return out.data, nil
 	case out.full: // its next write ended it
-		return nil, i.misconfigured(doing, "its standard output is for the certificate and what is above it, in PEM", fmt.Errorf("%s printed more than %d bytes", argv[0], maxOutput))
+		return nil, i.misconfigured(doing, "it must print only the certificate and its intermediates to standard output, in PEM", fmt.Errorf("%s printed more than %d bytes", argv[0], maxOutput))
 	case exited && exit.ExitCode() == exitLater:
 		return said.data, errLater
 	case exit != nil:
-		return nil, i.failed(doing, "run it by hand with a CSR on its standard input, or see what it says",
+		return nil, i.failed(doing, "run it by hand with a CSR on its standard input, or check its output",
 			fmt.Errorf("%s: %w%s", argv[0], err, lastWords(said.data)))
 	default:
 		return nil, i.unfound(argv, err)
@@ -79,13 +79,13 @@ func (i *Issuer) unfound(argv []string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return i.misconfigured("run "+argv[0], "give the whole path of a program, or install it", errors.New("there is no such program"))
+		return i.misconfigured("run "+argv[0], "give the full path of the program, or install it", errors.New("no such program"))
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {
 		err = path.Err
 	}
-	return i.misconfigured("run "+argv[0], "it has to be a program that renewer's user may execute: chmod a+rx "+argv[0], err)
+	return i.misconfigured("run "+argv[0], "renewer's user must be able to execute it: chmod a+rx "+argv[0], err)
 }
 
 // failed is an error that may pass. A program is run once an attempt: it may be slow, and
@@ -106,7 +106,7 @@ func (i *Issuer) refused(doing, hint string, err error) error {
 func lastWords(said []byte) string {
 	text := strings.ToValidUTF8(string(said), "")
 	if strings.Contains(text, "PRIVATE KEY") {
-		return ": what it said has a private key in it, and is not shown"
+		return ": its output contains a private key and is not shown"
 	}
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 	if n := len(text) - maxWords; n > 0 {

@@ -112,9 +112,9 @@ func faults() map[string]issuertest.Fault {
 		"later":                 mode(retry, "later", "not signed yet: waits for approval"),
 		"an empty environment":  mode(retry, "environment", ": RENEWER_CERTIFICATE=docker@host-b|RENEWER_LIFETIME=3600"),
 		"says a key":            mode(retry, "says a key", "is not shown"),
-		"prints junk":           mode(mis, "junk", "cannot be read", "Please log in"),
+		"prints junk":           mode(mis, "junk", "cannot be parsed", "Please log in"),
 		"prints nothing":        mode(mis, "nothing", "no certificate in PEM"),
-		"prints half a chain":   mode(mis, "half", "cut off"),
+		"prints half a chain":   mode(mis, "half", "truncated"),
 		"prints without end":    mode(mis, "big", "more than 262144 bytes"),
 		"prints a key":          mode(refused, "key", "printed a private key"),
 		"signs another key":     mode(refused, "other", "signed another key"),
@@ -128,8 +128,8 @@ func faults() map[string]issuertest.Fault {
 		"root file is garbage":  given(root("junk"), "root_file", "no certificate in PEM"),
 		"root file is no root": given(func(t *testing.T, cfg *command.Config) {
 			cfg.RootFile = filepath.Join(filepath.Dir(cfg.RootFile), "ca.pem")
-		}, "Corp Issuing CA", "is no root"),
-		"no program to revoke with": {Class: refused, Contains: []string{"docker@host-b"}, Provoke: func(t *testing.T) error {
+		}, "Corp Issuing CA", "is not a root"),
+		"no program for revocation": {Class: refused, Contains: []string{"docker@host-b"}, Provoke: func(t *testing.T) error {
 			return command.New(config(t, "sign")).Revoke(t.Context(), renewer.Revocation{Certificate: "docker@host-b"})
 		}},
 	}

@@ -70,8 +70,8 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	case o.CommonName == "" && len(o.SANs) == 0:
 		return renewer.Chain{}, i.refused(doing, "set common_name or sans", errors.New("the order has neither a common name nor a SAN"))
 	case o.Lifetime < Shortest:
-		return renewer.Chain{}, wrong("set lifetime to an hour or more; for a probe, name the certificate that it presents: client: NAME",
-			fmt.Errorf("issuer %s: %s: nothing is signed by files for %s", i.cfg.Name, doing, o.Lifetime))
+		return renewer.Chain{}, wrong("set lifetime to an hour or more; for a probe, set client: to the certificate that it presents",
+			fmt.Errorf("issuer %s: %s: an issuer of type files cannot sign for %s", i.cfg.Name, doing, o.Lifetime))
 	}
 	csr, err := pki.EncodeRequest(o)
 	if err != nil {
@@ -84,8 +84,8 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	text, err := atomicfile.ReadLimited(signed, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return renewer.Chain{}, &renewer.Error{
-			Class: renewer.ClassRetry, Hint: "have the CA sign " + asked + " and put the certificate there, with what is above it: renewer ca sign-requests " + i.cfg.Dir + " does so for a local CA",
-			Err: fmt.Errorf("issuer %s: %s is %w: %s awaits %s", i.cfg.Name, o.Certificate, renewer.ErrLater, asked, filepath.Base(signed)),
+			Class: renewer.ClassRetry, Hint: "have the CA sign " + asked + " and put the certificate there, with its intermediates: renewer ca sign-requests " + i.cfg.Dir + " does so for a local CA",
+			Err: fmt.Errorf("issuer %s: %s is %w: %s needs %s", i.cfg.Name, o.Certificate, renewer.ErrLater, asked, filepath.Base(signed)),
 		}
 	}
 	if err != nil {
@@ -96,12 +96,12 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 		return renewer.Chain{}, wrong(hint, fmt.Errorf("issuer %s: %w", i.cfg.Name, err))
 	}
 	chain, err := pki.DecodeChain(text, o.Key.Public())
-	hint := "put the certificate there whole, in PEM: the one for " + asked
+	hint := "put the complete certificate there, in PEM: the one for " + asked
 	switch {
 	case errors.Is(err, pki.ErrOtherKey):
-		err = fmt.Errorf("it was signed for another request than %s", filepath.Base(asked))
+		err = fmt.Errorf("it does not belong to the request %s", filepath.Base(asked))
 	case errors.Is(err, pki.ErrPrivateKey):
-		hint = "remove the private key from " + signed + " and leave the certificates: the key of the request stays with renewer, and no other one belongs there"
+		hint = "remove the private key from " + signed + " and leave only certificates: the key of the request never leaves renewer"
 	}
 	if err != nil {
 		return renewer.Chain{}, wrong(hint, fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, signed, err))
@@ -139,7 +139,7 @@ func (i *Issuer) Health(ctx context.Context) error {
 		return err
 	}
 	if err := i.usable(); err != nil {
-		return i.away("look at its directory", err)
+		return i.away("check its directory", err)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (i *Issuer) refused(doing, hint string, err error) error {
 // away is about the directory: a share that is not mounted comes back.
 func (i *Issuer) away(doing string, err error) error {
 	return &renewer.Error{
-		Class: renewer.ClassRetry, Hint: "make the directory " + i.cfg.Dir + ", writable for renewer; or is it a share that is not mounted?",
+		Class: renewer.ClassRetry, Hint: "make the directory " + i.cfg.Dir + ", writable for renewer; if it is on a network share, check that the share is mounted",
 		Err: fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, doing, err),
 	}
 }

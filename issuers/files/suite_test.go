@@ -200,7 +200,7 @@ func faults() map[string]issuertest.Fault {
 		}}
 	}
 	return map[string]issuertest.Fault{
-		"nothing there yet": {Class: renewer.ClassRetry, Contains: []string{"docker@host-b is not signed yet", "docker@host-b.csr awaits docker@host-b.crt"}, Provoke: func(t *testing.T) error {
+		"nothing there yet": {Class: renewer.ClassRetry, Contains: []string{"docker@host-b is not signed yet", "docker@host-b.csr needs docker@host-b.crt"}, Provoke: func(t *testing.T) error {
 			_, err := files.New(newOffline(t).cfg).Sign(t.Context(), order(t))
 			return err
 		}},
@@ -211,17 +211,17 @@ func faults() map[string]issuertest.Fault {
 			whole, err := os.ReadFile(crt)
 			must(t, err)
 			testpki.WriteFile(t, crt, whole[:len(whole)/2], 0o644)
-		}, "cut off"),
+		}, "truncated"),
 		"a key": lies(holds("-----BEGIN PRIVATE KEY-----\nSECRET-BYTES\n-----END PRIVATE KEY-----\n"), "private key"),
 		"a directory": lies(func(t *testing.T, _ *offline, _ renewer.Order, crt string) {
 			must(t, os.Mkdir(crt, 0o700))
 		}, "not a regular file"),
-		"too large":           lies(holds(strings.Repeat("x", 300<<10)), "larger than 262144 bytes"),
-		"for another request": lies(signed(ours, func(o *testpki.Options) { o.Key = nil }), "signed for another request than docker@host-b.csr"),
-		"from another CA":     lies(signed(another, func(*testpki.Options) {}), "issuer offline"),
-		"lacks a name":        lies(signed(ours, func(o *testpki.Options) { o.SANs = o.SANs[:1] }), "lacks the SANs 10.0.0.2"),
-		"lacks a usage":       lies(signed(ours, func(o *testpki.Options) { o.Usages = testpki.ClientUsage }), "lacks the usages server"),
-		"too short":           lies(signed(ours, func(o *testpki.Options) { o.NotAfter = time.Now().Add(time.Hour) }), "less than a tenth"),
+		"too large":                      lies(holds(strings.Repeat("x", 300<<10)), "larger than 262144 bytes"),
+		"does not belong to the request": lies(signed(ours, func(o *testpki.Options) { o.Key = nil }), "does not belong to the request docker@host-b.csr"),
+		"from another CA":                lies(signed(another, func(*testpki.Options) {}), "issuer offline"),
+		"lacks a name":                   lies(signed(ours, func(o *testpki.Options) { o.SANs = o.SANs[:1] }), "lacks the SANs 10.0.0.2"),
+		"lacks a usage":                  lies(signed(ours, func(o *testpki.Options) { o.Usages = testpki.ClientUsage }), "lacks the usages server"),
+		"too short":                      lies(signed(ours, func(o *testpki.Options) { o.NotAfter = time.Now().Add(time.Hour) }), "less than a tenth"),
 		"for minutes": {Class: mis, Contains: []string{"for 5m0s"}, Provoke: func(t *testing.T) error {
 			o := order(t)
 			o.Lifetime = 5 * time.Minute
@@ -239,12 +239,12 @@ func faults() map[string]issuertest.Fault {
 		"a file for the dir": given(renewer.ClassRetry, func(t *testing.T, o *offline) { testpki.WriteFile(t, o.cfg.Dir, nil, 0o600) }, "share/orders"),
 		"a root that is a leaf": given(mis, func(t *testing.T, o *offline) {
 			testpki.WriteFile(t, o.cfg.RootFile, testpki.New(t).Leaf(t, testpki.Options{}).CertPEM, 0o600)
-		}, "is no root"),
+		}, "is not a root"),
 	}
 }
 
-// Each fault of what lies there has the hint that mends it.
-func TestWhatLiesThereIsMendedByItsHint(t *testing.T) {
+// Each fault of what lies there has the hint that fixes it.
+func TestWhatLiesThereIsFixedByItsHint(t *testing.T) {
 	t.Parallel()
 	another := testpki.New(t)
 	for name, c := range map[string]struct {

@@ -279,7 +279,7 @@ func (h Harness) checkFault(f Fault, err error) error {
 		errs = append(errs, fmt.Errorf("class %s, want %s: %w", got, f.Class, err))
 	}
 	if renewer.Hint(err) == "" && f.Class != renewer.ClassRetry {
-		errs = append(errs, fmt.Errorf("no way out is named: %w", err))
+		errs = append(errs, fmt.Errorf("no fix is named: %w", err))
 	}
 	text := err.Error()
 	for _, want := range f.Contains {

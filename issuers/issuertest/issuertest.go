@@ -1,5 +1,5 @@
 // Package issuertest is one suite that every issuer passes: what package
-// engine relies on, whoever signs. An issuer's own tests hand it a Harness:
+// engine relies on, whatever signs. An issuer's own tests hand it a Harness:
 //
 //	issuertest.Run(t, issuertest.Harness{New: newIssuer, Secrets: []string{passphrase}, Faults: faults})
 package issuertest

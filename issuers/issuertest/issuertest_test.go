@@ -163,16 +163,16 @@ func TestFaultsAreJudged(t *testing.T) {
 		return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: errors.New(text)}
 	}
 	f := Fault{Class: renewer.ClassRefused, Contains: []string{"host-b"}}
-	if err := h.checkFault(f, refused("way out", "host-b is unknown")); err != nil {
+	if err := h.checkFault(f, refused("fix", "host-b is unknown")); err != nil {
 		t.Errorf("a good error: %v", err)
 	}
 	for want, err := range map[string]error{
 		"nothing went wrong":    nil,
 		"class retry":           errors.New("host-b is unknown"),
-		"no way out":            refused("", "host-b is unknown"),
-		`"host-b" is not named`: refused("way out", "unknown"),
-		"secret 0":              refused("way out with hunter2", "host-b is unknown"),
-		"secret 0 stands":       fmt.Errorf("host-b: %w", refused("way out", "hunter2")),
+		"no fix":                refused("", "host-b is unknown"),
+		`"host-b" is not named`: refused("fix", "unknown"),
+		"secret 0":              refused("fix with hunter2", "host-b is unknown"),
+		"secret 0 stands":       fmt.Errorf("host-b: %w", refused("fix", "hunter2")),
 	} {
 		if got := h.checkFault(f, err); got == nil || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v: got %v, want %q", err, got, want)
@@ -262,13 +262,13 @@ func TestScenariosFindMisbehaviour(t *testing.T) {
 		scenario string
 		spoil    func(s *switchable)
 		away     error
-		want     string // empty: it is well
+		want     string // empty: it is healthy
 	}{
 		"an honest one, away":       {"renewal during an outage", nil, away, ""},
 		"forgets its roots":         {"renewal during an outage", func(s *switchable) { s.forget = true }, away, "roots are not those"},
 		"away for ever":             {"renewal during an outage", func(s *switchable) { s.stuck = true }, away, "after: "},
 		"calls it a refusal":        {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRefused, Hint: "no", Err: errors.New("no")}, "class refused"},
-		"names no way out":          {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRetry, Err: errors.New("gone")}, `hint ""`},
+		"names no fix":              {"renewal during an outage", nil, &renewer.Error{Class: renewer.ClassRetry, Err: errors.New("gone")}, `hint ""`},
 		"another root":              {"root change", nil, nil, ""},
 		"the same root":             {"root change", func(s *switchable) { s.stuck = true }, nil, "same as before"},
 		"within its limit":          {"lifetime limits", func(s *switchable) { s.most = 30 * 24 * time.Hour }, nil, ""},

@@ -29,7 +29,7 @@ var scenarios = []struct {
 }
 
 // checkOutage renews a certificate while the server is away, and again when it is
-// back: nothing has to be started anew, and what is served can be judged meanwhile.
+// back: nothing has to be started again, and what is served can be judged meanwhile.
 func checkOutage(t *testing.T, h Harness) error {
 	ctx := t.Context()
 	i, down, up := h.Outage(t)

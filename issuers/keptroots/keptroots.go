@@ -69,7 +69,7 @@ func (f File) keep(roots []*x509.Certificate) {
 		return
 	}
 	if err := Save(f.Path, roots); err != nil && !errors.Is(err, fs.ErrNotExist) { // no state directory: only looked at so far
-		slog.Warn("the roots of an issuer could not be kept", "issuer", f.Issuer, "error", err)
+		slog.Warn("the roots of an issuer could not be stored", "issuer", f.Issuer, "error", err)
 	}
 }
 
@@ -82,7 +82,7 @@ func Save(path string, roots []*x509.Certificate) error {
 		return nil
 	}
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("keep roots: %w", err)
+		return fmt.Errorf("store roots: %w", err)
 	}
 	return atomicfile.Write(path, text, 0o600)
 }
@@ -93,7 +93,7 @@ func Given(issuer, path string) ([]*x509.Certificate, error) {
 	wrong := func(err error) error {
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("issuer %s: root_file %s: %w", issuer, path, err),
-			Hint: "put the root of the CA there, in PEM: peers trust what is in it",
+			Hint: "put the root of the CA into it, in PEM: peers trust the certificates in that file",
 		}
 	}
 	text, err := atomicfile.ReadLimited(path, maxFile)
@@ -106,7 +106,7 @@ func Given(issuer, path string) ([]*x509.Certificate, error) {
 	}
 	for _, c := range roots {
 		if !bytes.Equal(c.RawIssuer, c.RawSubject) {
-			return nil, wrong(fmt.Errorf("%q is no root: %q signed it", c.Subject.String(), c.Issuer.String()))
+			return nil, wrong(fmt.Errorf("%q is not a root: %q signed it", c.Subject.String(), c.Issuer.String()))
 		}
 	}
 	return roots, nil

@@ -76,7 +76,7 @@ func TestRootsOfAnIssuerThatIsAway(t *testing.T) {
 		"away":                   {file, t.Context(), lost, nil, true},
 		"wrong, not away":        {file, t.Context(), refused, nil, false},
 		"its files are gone":     {file, t.Context(), refused, func(error) bool { return true }, true},
-		"nobody waits any more":  {file, ended, lost, nil, false},
+		"no one waits any more":  {file, ended, lost, nil, false},
 		"another CA was pinned":  {other, t.Context(), lost, nil, false},
 		"nothing is to be kept":  {keptroots.File{Issuer: "corp"}, t.Context(), lost, nil, false},
 		"nothing of it was kept": {keptroots.File{Issuer: "corp", Path: file.Path + ".none"}, t.Context(), lost, nil, false},

@@ -24,7 +24,7 @@ const (
 	maxCertFile   = 256 << 10
 	maxCerts      = 16 // of a chain; real ones have one to four
 	minRSABits    = 2048
-	importedChain = "put the certificates above it, up to the self-signed root, into the same file: cat ca.pem root.pem"
+	importedChain = "add its intermediates and the self-signed root to the same file: cat ca.pem root.pem"
 )
 
 func readCertificateFile(path string) ([]byte, error) {
@@ -47,7 +47,7 @@ func parseCertificates(cfg Config, data []byte, file string) ([]*x509.Certificat
 		}
 		der := pki.CertificateDER(block)
 		if der == nil {
-			return nil, misconfigured("it should hold certificates only: BEGIN CERTIFICATE",
+			return nil, misconfigured("the file must have only certificates: BEGIN CERTIFICATE",
 				"%s: unexpected PEM block %.40q", file, block.Type)
 		}
 		c, err := x509.ParseCertificate(der)
@@ -61,11 +61,11 @@ func parseCertificates(cfg Config, data []byte, file string) ([]*x509.Certificat
 			out = append(out, c)
 		}
 		if len(out) > maxCerts {
-			return nil, misconfigured("it should hold the CA and what is above it", "%s: more than %d certificates", file, maxCerts)
+			return nil, misconfigured("the file must have only the CA and the CAs above it", "%s: more than %d certificates", file, maxCerts)
 		}
 	}
 	if len(out) == 0 {
-		return nil, misconfigured("it should be PEM: -----BEGIN CERTIFICATE-----", "%s holds no certificate%s", file, holds)
+		return nil, misconfigured("the file must be PEM: -----BEGIN CERTIFICATE-----", "%s has no certificate%s", file, holds)
 	}
 	return out, nil
 }
@@ -99,8 +99,8 @@ func orderChain(certs []*x509.Certificate, file string, key privateKey) (path, l
 		case contains(related, c), slices.ContainsFunc(own, func(ca *x509.Certificate) bool { return contains(paths[c], ca) }):
 			leftOut = append(leftOut, c)
 		default:
-			return nil, nil, misconfigured("leave only the CA and the certificates above it in the file",
-				"%s: %s has nothing to do with %s", file, subject(c), subject(path[0]))
+			return nil, nil, misconfigured("leave only the CA and the CAs above it in the file",
+				"%s: %s is not above %s", file, subject(c), subject(path[0]))
 		}
 	}
 	return path, leftOut, nil

@@ -97,7 +97,7 @@ func prepare(cfg Config) ([]byte, error) {
 	for _, file := range []string{cfg.CertFile, cfg.KeyFile} {
 		dir := filepath.Dir(file)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, misconfigured("the directory must be writable to the user that renewer runs as", "make the directory of issuer %s: %w", cfg.Name, err)
+			return nil, misconfigured("make the directory writable for the user that renewer runs as", "make the directory of issuer %s: %w", cfg.Name, err)
 		}
 		if err := atomicfile.Clean(dir); err != nil {
 			return nil, fileError(cfg, err)
@@ -116,7 +116,7 @@ func prepare(cfg Config) ([]byte, error) {
 
 func exists(cfg Config, file string) error {
 	return misconfigured("renewer ca show "+cfg.Name+" shows the CA; renewer ca rotate "+cfg.Name+" replaces it",
-		"issuer %s has a CA already, which is not overwritten: %s: %w", cfg.Name, file, fs.ErrExist)
+		"issuer %s already has a CA, which is not overwritten: %s: %w", cfg.Name, file, fs.ErrExist)
 }
 
 // keepOrMakeKey returns the key that an earlier Create left alone, or a new
@@ -144,8 +144,8 @@ func keptKey(cfg Config, data, passphrase []byte) (crypto.Signer, error) {
 		return nil, err
 	}
 	if keyType(key.signer.Public()) != string(renewer.ECDSAP256) || key.encrypted != (passphrase != nil) {
-		return nil, misconfigured("put its certificate to "+cfg.CertFile+"; or move the key away to make a new CA",
-			"issuer %s has a key without a certificate, and not one that ca init made: %s", cfg.Name, cfg.KeyFile)
+		return nil, misconfigured("copy its certificate to "+cfg.CertFile+"; or move the key away to make a new CA",
+			"issuer %s has a key without a certificate, and ca init did not make it: %s", cfg.Name, cfg.KeyFile)
 	}
 	return key.signer, nil
 }

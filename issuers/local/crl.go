@@ -21,7 +21,7 @@ import (
 // The list of revoked certificates (RFC 5280, section 5) is one DER file, and
 // the only memory of what was revoked: it is read, checked against the CA,
 // extended and replaced whole. Nothing is ever taken out of it, because a CRL
-// does not say when a certificate ends; people revoke few.
+// does not say when a certificate expires; people revoke few.
 const (
 	crlLifetime = 7 * 24 * time.Hour // from thisUpdate to nextUpdate
 	maxCRLFile  = 16 << 20           // some 400,000 certificates
@@ -42,7 +42,7 @@ var ErrNoCRL = errors.New("the CA may not sign a CRL")
 
 // Revoke puts a certificate into the CRL; on the disk, when it returns. One
 // that is there already stays as it is. A CA that may not sign a CRL keeps
-// none, and there is nobody else to tell: then it returns nil, and CRL says why.
+// none, and there is no one else to tell: then it returns nil, and CRL says why.
 func (a *Authority) Revoke(ctx context.Context, r renewer.Revocation) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (a *Authority) Revoke(ctx context.Context, r renewer.Revocation) error {
 		return refused("", "issuer %s: revoke %s: %q is not a serial number", a.name, r.Certificate, r.Serial)
 	}
 	if r.Chain.Leaf != nil && !signedBy(r.Chain.Leaf, a.chain[0]) {
-		return refused("it was signed by a CA that was replaced since; peers that still trust that one need another trust bundle",
+		return refused("it was signed by a CA that was replaced; peers that still trust that CA need another trust bundle",
 			"issuer %s did not sign %s with serial %s", a.name, r.Certificate, r.Serial)
 	}
 	if !a.signsCRL() {
@@ -113,7 +113,7 @@ func LastCRL(ctx context.Context, cfg Config, fingerprint string) error {
 	}
 	now := a.clock()
 	if !now.Before(a.chain[0].NotAfter) {
-		return nil // nobody asks for it any more
+		return nil // no one asks for it any more
 	}
 	_, err = a.updateCRL(a.chain[0].NotAfter.Sub(now), func(*x509.RevocationList, time.Time) bool { return true })
 	return err
@@ -122,7 +122,7 @@ func LastCRL(ctx context.Context, cfg Config, fingerprint string) error {
 // Signed reports whether the CA itself signed a certificate.
 func (a *Authority) Signed(c *x509.Certificate) bool { return signedBy(c, a.chain[0]) }
 
-// CRL returns the list in DER, signed anew when half of its time has passed.
+// CRL returns the list in DER, signed again when half of its time has passed.
 // The error is ErrNoCRL, and refused, where the CA may not sign one.
 func (a *Authority) CRL(ctx context.Context) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
@@ -151,7 +151,7 @@ func (a *Authority) mayNotSignCRL() error {
 	default:
 		return nil
 	}
-	return refused("a CA made by renewer ca init may; until then replace, shorten the lifetime, or change the CA",
+	return refused("a CA made by renewer ca init can; until then, replace the certificate, use a shorter lifetime, or change the CA",
 		"issuer %s: %w: %s has %s", a.name, ErrNoCRL, subject(a.chain[0]), lacks)
 }
 
@@ -202,7 +202,7 @@ func (a *Authority) readCRL() (*x509.RevocationList, []byte, error) {
 		err = list.CheckSignatureFrom(a.chain[0])
 	}
 	if err != nil {
-		return nil, nil, misconfigured("put it back from a backup; moving it away begins a list that has forgotten what was revoked",
+		return nil, nil, misconfigured("restore it from a backup; without it, a new list starts that lacks all earlier revocations",
 			"issuer %s: its CRL %s is damaged: %w", a.name, a.crlFile, err)
 	}
 	return &x509.RevocationList{

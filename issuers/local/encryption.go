@@ -54,7 +54,7 @@ type pbkdf2 struct {
 func encryption(block *pem.Block) (bool, error) {
 	if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 		if block.Type == "ENCRYPTED PRIVATE KEY" {
-			return true, errors.New("it is encrypted in two ways at once")
+			return true, errors.New("it is encrypted twice")
 		}
 		return true, checkTraditional(block)
 	}
@@ -124,5 +124,5 @@ func convertHint(file string) string {
 }
 
 func encryptHint(file string) string {
-	return "encrypt it: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -in " + file + " -out NEW, then replace it; or drop passphrase_file"
+	return "encrypt it: openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -in " + file + " -out NEW, then replace it; or remove passphrase_file"
 }

@@ -8,7 +8,7 @@ import (
 	"renewer/renewer"
 )
 
-// misconfigured is an error about a file: mended there, retried later.
+// misconfigured is an error about a file: fixed there, retried later.
 func misconfigured(hint, format string, args ...any) error {
 	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
 }

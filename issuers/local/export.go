@@ -35,7 +35,7 @@ func ExportKey(cfg Config, passphrase []byte) ([]byte, error) {
 		return nil, err
 	}
 	if a.encrypted && len(passphrase) == 0 {
-		return nil, misconfigured("give --passphrase-file FILE", "the key of issuer %s is encrypted, and is not exported in the clear", cfg.Name)
+		return nil, misconfigured("give --passphrase-file FILE", "the key of issuer %s is encrypted; it is not exported unencrypted", cfg.Name)
 	}
 	key, err := encodeKey(cfg, a.cas.Signer, passphrase)
 	if err != nil {

@@ -134,8 +134,8 @@ func TestImportNamesWhatIsNoCA(t *testing.T) {
 	ca := testpki.New(t)
 	testpki.WriteFile(t, keyFile, testpki.KeyPEM(t, ca.Key), 0o600)
 	for says, text := range map[string]string{
-		"holds no certificate":            "hello\n",
-		"looks like PEM, and is damaged":  strings.ReplaceAll(string(ca.PEM()), "-----", "—-—"),
+		"has no certificate":              "hello\n",
+		"looks like PEM, but is damaged":  strings.ReplaceAll(string(ca.PEM()), "-----", "—-—"),
 		"is PKCS #7":                      "-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----\n",
 		"is a certificate request":        "-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n",
 		"neither a certificate nor a key": "\x30\x03\x02\x01\x05",
@@ -149,11 +149,11 @@ func TestImportNamesWhatIsNoCA(t *testing.T) {
 	certFile := filepath.Join(dir, "ca.pem")
 	testpki.WriteFile(t, certFile, ca.PEM(), 0o644)
 	for says, files := range map[string][2]string{
-		"holds no certificate but a private key": {keyFile, certFile}, // the two are swapped
-		"holds no private key":                   {certFile, certFile},
-		"no such file or directory":              {filepath.Join(dir, "nowhere"), keyFile},
+		"has no certificate but a private key": {keyFile, certFile}, // the two are swapped
+		"has no private key":                   {certFile, certFile},
+		"no such file or directory":            {filepath.Join(dir, "nowhere"), keyFile},
 	} {
-		if _, err := local.Import(config(t, ""), files[0], files[1], nil); err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(renewer.Hint(err), "name the file") {
+		if _, err := local.Import(config(t, ""), files[0], files[1], nil); err == nil || !strings.Contains(err.Error(), says) || !strings.HasPrefix(renewer.Hint(err), "set the file") {
 			t.Errorf("%q: got %v; hint %q", says, err, renewer.Hint(err))
 		}
 	}
@@ -209,7 +209,7 @@ func TestImportOfOneKeyWithMoreCertificates(t *testing.T) {
 	dir := t.TempDir()
 	testpki.WriteFile(t, filepath.Join(dir, "ca.pem"), pki.PEM(ca.Cert, testpki.New(t).Cert), 0o644)
 	testpki.WriteFile(t, filepath.Join(dir, "key.pem"), testpki.KeyPEM(t, ca.Key), 0o600)
-	if _, err := local.Import(config(t, ""), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem"), nil); err == nil || !strings.Contains(err.Error(), "has nothing to do with") {
+	if _, err := local.Import(config(t, ""), filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem"), nil); err == nil || !strings.Contains(err.Error(), "is not above") {
 		t.Errorf("a stranger in the file: %v", err)
 	}
 }

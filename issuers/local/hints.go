@@ -17,7 +17,7 @@ import (
 type source struct {
 	cert, key string
 	pkcs12    bool // both, in one container
-	legacy    bool // which is encrypted so that OpenSSL 3 opens it only if told
+	legacy    bool // which is encrypted so that OpenSSL 3 opens it only with -legacy
 	next      bool // of an issuer that has a CA
 }
 
@@ -57,12 +57,12 @@ func (c Config) take(cert, key string) string {
 // anotherCA is how the issuer gets one where this cannot be used.
 func (c Config) anotherCA() string {
 	if c.from.next {
-		return "renewer ca rotate " + c.Name + " makes the next CA"
+		return "renewer ca rotate " + c.Name + " creates the next CA"
 	}
 	if _, err := os.Lstat(c.CertFile); errors.Is(err, fs.ErrNotExist) {
-		return "make a new CA, with an ECDSA P-256 key: renewer ca init " + c.Name
+		return "create a new CA, with an ECDSA P-256 key: renewer ca init " + c.Name
 	}
-	return fmt.Sprintf("move it away and make a new CA: mv %s %[1]s.unused; mv %s %[2]s.unused; renewer ca init %s", c.CertFile, c.KeyFile, c.Name)
+	return fmt.Sprintf("move it away and create a new CA: mv %s %[1]s.unused; mv %s %[2]s.unused; renewer ca init %s", c.CertFile, c.KeyFile, c.Name)
 }
 
 // instead is how the issuer gets another CA once this one is not valid any more.
@@ -83,20 +83,20 @@ func fromAbove(issuer string) string {
 	return "have a new one signed there, then: renewer ca import " + issuer + " --as-next --cert FILE --key FILE"
 }
 
-// resign has openssl sign a root anew with its own key: the same name, key and
+// resign has openssl sign a root again with its own key: the same name, key and
 // extensions.
 func (c Config) resign() string {
 	first, cert, key := c.origin()
-	return "sign it anew with its own key: " + first + "openssl x509 -in " + cert + " -signkey " + key + " -sha256 -days 3650 -out NEW.pem; " + c.take("NEW.pem", key)
+	return "sign it again with its own key: " + first + "openssl x509 -in " + cert + " -signkey " + key + " -sha256 -days 3650 -out NEW.pem; " + c.take("NEW.pem", key)
 }
 
 // reextend is resign with the extensions of a CA, and no other.
 func (c Config) reextend(ca *x509.Certificate) string {
 	if !bytes.Equal(ca.RawIssuer, ca.RawSubject) {
-		return "have " + ca.Issuer.String() + " sign it anew as a CA; or " + c.anotherCA()
+		return "have " + ca.Issuer.String() + " sign it again as a CA; or " + c.anotherCA()
 	}
 	first, cert, key := c.origin()
-	return "sign it anew with its own key, as a CA: " + first + "openssl x509 -x509toreq -in " + cert + " -signkey " + key + " -out NEW.csr; openssl req -x509 -in NEW.csr -key " + key +
+	return "sign it again with its own key, as a CA: " + first + "openssl x509 -x509toreq -in " + cert + " -signkey " + key + " -out NEW.csr; openssl req -x509 -in NEW.csr -key " + key +
 		" -days 3650 -addext keyUsage=critical,keyCertSign,cRLSign -out NEW.pem; " + c.take("NEW.pem", key)
 }
 
@@ -111,10 +111,10 @@ func unknownKey(cfg Config, name, file, whose string) error {
 	case name == "RSA-PSS":
 		rewrite = "write the key as RSA: " + first + "(umask 077; openssl rsa -in " + key + " -traditional | sed s/RSA-PSS/RSA/ > NEW-KEY.pem)"
 	default:
-		return misconfigured(cfg.anotherCA(), "%s: the key of %s is %s, which Go programs, such as dockerd, do not know", file, whose, name)
+		return misconfigured(cfg.anotherCA(), "%s: the key of %s is %s, which Go programs such as dockerd do not support", file, whose, name)
 	}
 	return misconfigured(rewrite+"; openssl x509 -in "+cert+" -signkey NEW-KEY.pem -sha256 -days 3650 -out NEW.pem; "+cfg.take("NEW.pem", "NEW-KEY.pem"),
-		"%s: the key of %s is %s, which Go programs, such as dockerd, do not know", file, whose, name)
+		"%s: the key of %s is %s, which Go programs such as dockerd do not support", file, whose, name)
 }
 
 // checkAlgorithms names what Go, and with it dockerd, does not understand, before
@@ -132,9 +132,9 @@ func checkAlgorithms(cfg Config, c *x509.Certificate, file string) error {
 	}
 	hint := cfg.resign()
 	if !bytes.Equal(c.RawIssuer, c.RawSubject) {
-		hint = "have " + c.Issuer.String() + " sign it anew with SHA-256; of RSA-PSS the salt has to be as long as the hash: -sigopt rsa_pss_saltlen:digest"
+		hint = "have " + c.Issuer.String() + " sign it again with SHA-256; of RSA-PSS the salt has to be as long as the hash: -sigopt rsa_pss_saltlen:digest"
 	}
-	return misconfigured(hint, "%s: %s is signed by %s that Go programs, such as dockerd, do not know", file, subject(c), name)
+	return misconfigured(hint, "%s: %s is signed by %s, which Go programs such as dockerd do not support", file, subject(c), name)
 }
 
 // unparsable explains a certificate that crypto/x509 refuses to read.
@@ -142,6 +142,6 @@ func unparsable(cfg Config, der []byte, file string, n int, err error) error {
 	if name := pki.KeyAlgorithm(der); strings.HasPrefix(name, "ECDSA") && !strings.HasPrefix(name, "ECDSA on P-") {
 		return unknownKey(cfg, name, file, fmt.Sprintf("certificate %d", n))
 	}
-	return misconfigured("openssl x509 -in "+file+" -noout -text shows what openssl makes of it; have it signed anew without that fault",
+	return misconfigured("openssl x509 -in "+file+" -noout -text shows how openssl reads it; have it signed again without that fault",
 		"%s: certificate %d cannot be read by Go programs, such as dockerd: %w", file, n, err)
 }

@@ -44,10 +44,10 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	}
 	if !hasCertificate(cert.text) {
 		_, err := parseCertificates(cfg, cert.text, certFile)
-		return nil, renewer.WithHint(err, "name the file of the certificate: --cert FILE")
+		return nil, renewer.WithHint(err, "set the file of the certificate: --cert FILE")
 	}
 	if keyFile == "" && !hasKey(cert.text) {
-		return nil, misconfigured("name the file of the key: --key FILE", "import into issuer %s: %s holds no private key", cfg.Name, certFile)
+		return nil, misconfigured("set the file of the key: --key FILE", "import into issuer %s: %s has no private key", cfg.Name, certFile)
 	}
 	keyFile = cfg.from.key
 	cfg.from.pkcs12, cfg.from.legacy = cert.pkcs12 && keyFile == certFile, cert.legacy
@@ -60,8 +60,8 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 		if cfg.from.pkcs12 {
 			plain = cfg.unpack(keyFile) + "; " + cfg.take("NEW-ALL.pem", "NEW-ALL.pem")
 		}
-		return nil, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file; or, to store it in the clear, decrypt it first: "+plain,
-			"%s is encrypted, and issuer %s has no passphrase_file to keep it so", keyFile, cfg.Name)
+		return nil, misconfigured("set passphrase_file of issuer "+cfg.Name+" in the fleet file; or, to store it unencrypted, decrypt it first: "+plain,
+			"%s is encrypted, but issuer %s has no passphrase_file", keyFile, cfg.Name)
 	}
 	key.encrypted = own != nil
 	a, err := newAuthority(cfg, cert.text, certFile, key)
@@ -73,8 +73,8 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 	}
 	for _, c := range a.path() {
 		if pki.Weak(c) && c != a.root {
-			return nil, misconfigured("have it signed anew by "+c.Issuer.String()+" with SHA-256 or more",
-				"%s: %s is signed with %s, which peers refuse of what is below a root", certFile, subject(c), c.SignatureAlgorithm)
+			return nil, misconfigured("have it signed again by "+c.Issuer.String()+" with SHA-256 or more",
+				"%s: %s is signed with %s, which peers refuse for certificates below a root", certFile, subject(c), c.SignatureAlgorithm)
 		}
 	}
 	if err := accept(a); err != nil {
@@ -97,7 +97,7 @@ func takeOver(cfg Config, own []byte, certFile, keyFile string, passphrase func(
 func foreign(cfg Config, flag, file string, read func(string) ([]byte, error), o opener) (m material, err error) {
 	data, err := read(file)
 	if err != nil && renewer.Hint(err) == "" {
-		err = renewer.WithHint(err, "name the file that is meant: "+flag+" FILE")
+		err = renewer.WithHint(err, "set the file: "+flag+" FILE")
 	}
 	if err == nil {
 		m, err = readMaterial(cfg, data, file, o)

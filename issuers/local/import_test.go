@@ -100,7 +100,7 @@ func TestImportKeepsPlainPlainAndEncryptedEncrypted(t *testing.T) {
 		}
 	}
 
-	// Encrypted with the issuer's own passphrase: nobody is asked.
+	// Encrypted with the issuer's own passphrase: no one is asked.
 	cfg = config(t, passphrase)
 	if a, err = local.Import(cfg, certFile, keyFile, never(t)); err != nil || !a.Info().Encrypted {
 		t.Fatalf("plain into encrypted: %v", err)
@@ -131,11 +131,11 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"wrong passphrase": {
 			genkey: append(ec, "-aes256", "-pass", "pass:"+passphrase), answer: wrongPassphrase,
-			want: "the passphrase does not open the key", hint: "openssl pkey -in",
+			want: "the passphrase is wrong", hint: "openssl pkey -in",
 		},
 		"wrong passphrase, traditional": {
 			genkey: []string{"genrsa", "-traditional", "-aes256", "-passout", "pass:" + passphrase}, answer: wrongPassphrase,
-			want: "the passphrase does not open the key", hint: "openssl pkey -in",
+			want: "the passphrase is wrong", hint: "openssl pkey -in",
 		},
 		"scrypt": {
 			genkey: ec, after: []string{"pkcs8", "-topk8", "-scrypt", "-in", "ca-key.pem", "-out", "new.pem", "-passout", "pass:" + passphrase}, answer: passphrase,
@@ -155,7 +155,7 @@ func TestImportRefuses(t *testing.T) {
 		},
 		"RSA-1024": {
 			genkey: []string{"genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"}, answer: passphrase,
-			want: "1024 bits", hint: "make a new CA",
+			want: "1024 bits", hint: "create a new CA",
 		},
 		"DSA-like curve": {
 			genkey: []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, answer: passphrase,
@@ -311,7 +311,7 @@ func TestForeignKeyIsNotTakenByInit(t *testing.T) {
 	}
 	openssl(t, filepath.Dir(cfg.KeyFile), "genrsa", "-out", "ca-key.pem", "2048")
 	_, err := local.Create(cfg, local.CreateOptions{})
-	if err == nil || !strings.Contains(err.Error(), "not one that ca init made") || renewer.Hint(err) == "" {
+	if err == nil || !strings.Contains(err.Error(), "ca init did not make it") || renewer.Hint(err) == "" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -320,7 +320,7 @@ func nothingAt(t *testing.T, cfg local.Config) {
 	t.Helper()
 	for _, path := range []string{cfg.CertFile, cfg.KeyFile} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s is there", path)
+			t.Errorf("%s exists", path)
 		}
 	}
 }

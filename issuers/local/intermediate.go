@@ -26,7 +26,7 @@ func (a *Authority) mayHaveBelow(below string, n int) error {
 	}
 	for _, c := range a.path() {
 		if allowed := pki.PathLen(c); allowed >= 0 && allowed < n {
-			return misconfigured(fmt.Sprintf("make it below another one: add %[1]s-top: {type: local} to the issuers, then: %[2]s; or, if nothing trusts %[1]s yet, make that anew: mv %[3]s %[3]s.unused; mv %[4]s %[4]s.unused; %[5]s",
+			return misconfigured(fmt.Sprintf("create it below another CA: add %[1]s-top: {type: local} to the issuers, then: %[2]s; or, if no peer trusts %[1]s yet, create it again: mv %[3]s %[3]s.unused; mv %[4]s %[4]s.unused; %[5]s",
 				a.name, anew(a.name+"-top"), a.certFile, a.keyFile, anew(a.name)),
 				"issuer %s: %s may have %d CAs below it (path length)", a.name, subject(c), allowed)
 		}
@@ -64,5 +64,5 @@ func (a *Authority) mustBeRoot() error {
 		return nil
 	}
 	return misconfigured(fromAbove(a.name),
-		"issuer %s: %s was signed by %s, and only that can replace it", a.name, subject(a.chain[0]), subject(a.root))
+		"issuer %s: %s was signed by %s, and only that CA can replace it", a.name, subject(a.chain[0]), subject(a.root))
 }

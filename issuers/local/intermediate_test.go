@@ -64,7 +64,7 @@ func TestIntermediateSignsWithoutItsParent(t *testing.T) {
 	openssl(t, dir, "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "root.pem", "-untrusted", "above.pem", "leaf.pem")
 }
 
-func TestIntermediateEndsWithItsParent(t *testing.T) {
+func TestIntermediateExpiresWithItsParent(t *testing.T) {
 	t.Parallel()
 	root, err := local.Create(config(t, ""), local.CreateOptions{PathLen: 1, Lifetime: 1000 * time.Hour})
 	if err != nil {

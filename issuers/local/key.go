@@ -37,7 +37,7 @@ func readKeyFile(path string) ([]byte, error) { return atomicfile.ReadSecret(pat
 func readPassphrase(cfg Config) ([]byte, error) {
 	data, err := atomicfile.ReadPassphrase(cfg.PassphraseFile)
 	if errors.Is(err, fs.ErrNotExist) && renewer.Hint(err) == "" {
-		err = renewer.WithHint(err, "write the passphrase into it, with mode 0600; or set passphrase_file of issuer "+cfg.Name+" to the file that has it")
+		err = renewer.WithHint(err, "write the passphrase into that file, with mode 0600; or set passphrase_file of issuer "+cfg.Name+" to the file that has it")
 	}
 	if err != nil {
 		return nil, fileError(cfg, fmt.Errorf("passphrase: %w", err))
@@ -51,11 +51,11 @@ func readPassphrase(cfg Config) ([]byte, error) {
 // errNoPassphrase and errWrongPassphrase are what Import asks again for.
 var (
 	errNoPassphrase    = errors.New("the key is encrypted and no passphrase is given")
-	errWrongPassphrase = errors.New("the passphrase does not open the key, or the file is damaged")
+	errWrongPassphrase = errors.New("the passphrase is wrong, or the file is damaged")
 )
 
 // parseKey reads the one private key of a PEM file. The errors of the parsers
-// below are left out: they speak of bytes that nobody may see.
+// below are left out: they speak of bytes that no one may see.
 func parseKey(cfg Config, data []byte, file string, passphrase []byte) (privateKey, error) {
 	block, err := keyBlock(data, file)
 	if err != nil {
@@ -77,12 +77,12 @@ func parseKey(cfg Config, data []byte, file string, passphrase []byte) (privateK
 		return privateKey{}, unknownKey(cfg, name, file, "this CA")
 	}
 	if err != nil && k.encrypted {
-		return privateKey{}, misconfigured("check passphrase_file of issuer "+cfg.Name+"; openssl pkey -in "+file+" -noout asks for the passphrase and tries it",
+		return privateKey{}, misconfigured("check passphrase_file of issuer "+cfg.Name+"; openssl pkey -in "+file+" -noout tests the passphrase",
 			"%s: %w", file, errWrongPassphrase)
 	}
 	if err != nil {
-		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows what openssl makes of it",
-			"%s holds no RSA, ECDSA or Ed25519 private key that can be read", file)
+		return privateKey{}, misconfigured("openssl pkey -in "+file+" -noout -check shows how openssl reads it",
+			"%s has no readable RSA, ECDSA or Ed25519 private key", file)
 	}
 	signer, ok := parsed.(crypto.Signer)
 	if !ok {
@@ -104,18 +104,18 @@ func keyBlock(data []byte, file string) (*pem.Block, error) {
 		switch block.Type {
 		case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
 			if key != nil {
-				return nil, misconfigured("leave only the CA's key in it", "%s holds more than one private key", file)
+				return nil, misconfigured("leave only the CA's key in it", "%s has more than one private key", file)
 			}
 			key = block
 		case "EC PARAMETERS", "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 		case "OPENSSH PRIVATE KEY":
-			return nil, misconfigured("ssh-keygen -p -m PKCS8 -f a copy of it converts it", "%s is a key of OpenSSH", file)
+			return nil, misconfigured("ssh-keygen -p -m PKCS8 -f COPY converts a copy of it", "%s is a key of OpenSSH", file)
 		default:
-			return nil, misconfigured("it should be PEM: -----BEGIN PRIVATE KEY-----", "%s: unexpected PEM block %.40q", file, block.Type)
+			return nil, misconfigured("the file must be PEM: -----BEGIN PRIVATE KEY-----", "%s: unexpected PEM block %.40q", file, block.Type)
 		}
 	}
 	if key == nil {
-		return nil, misconfigured("name the file of the key: --key FILE; in PEM it begins with -----BEGIN PRIVATE KEY-----", "%s holds no private key", file)
+		return nil, misconfigured("set the file of the key: --key FILE; in PEM it begins with -----BEGIN PRIVATE KEY-----", "%s has no private key", file)
 	}
 	return key, nil
 }

@@ -122,15 +122,15 @@ func TestImportNamesWhatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// A CA that lacks what makes it one, or has what peers do not know, is signed anew by the
+// A CA that lacks what makes it one, or has what peers do not know, is signed again by the
 // command of the hint, with the same name and key.
-func TestHintSignsACAAnew(t *testing.T) {
+func TestHintSignsACAAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		options []string
 		says    string
 	}{
-		"signed with RSA-PSS parameters": {[]string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:20"}, "is signed by RSA-PSS with parameters that Go programs, such as dockerd, do not know"},
+		"signed with RSA-PSS parameters": {[]string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:20"}, "is signed by RSA-PSS with parameters, which Go programs such as dockerd do not support"},
 		"no CA":                          {[]string{"-addext", "basicConstraints=critical,CA:FALSE"}, "basicConstraints has no CA:TRUE"},
 		"no keyCertSign":                 {[]string{"-addext", "keyUsage=critical,digitalSignature"}, "keyUsage has no keyCertSign"},
 		"an unknown critical extension":  {[]string{"-addext", "1.2.3.4=critical,ASN1:UTF8String:x"}, "has a critical extension (1.2.3.4) that peers would refuse"},
@@ -172,7 +172,7 @@ func TestImportNeverStoresAnEncryptedKeyInTheClear(t *testing.T) {
 	} {
 		cfg := config(t, "")
 		_, err := local.Import(cfg, files[0], files[1], ask(passphrase))
-		if err == nil || !strings.Contains(err.Error(), "has no passphrase_file to keep it so") {
+		if err == nil || !strings.Contains(err.Error(), "has no passphrase_file") {
 			t.Errorf("%s: got %v", name, err)
 			continue
 		}

@@ -13,7 +13,7 @@
 // (ca.old-HASH16.pem, ca-key.old-HASH16.pem). ca.pem is always the CA that signs.
 //
 // Every error is the context's or a *renewer.Error: misconfigured for what
-// somebody can mend in the files (retried later), refused for an order that
+// somebody can fix in the files (retried later), refused for an order that
 // this CA will never sign. Neither key nor passphrase stands in an error.
 package local
 
@@ -181,7 +181,7 @@ func (a *Authority) validAt(now time.Time) error {
 	for _, c := range append([]*x509.Certificate{a.root}, a.chain...) {
 		switch {
 		case now.Before(c.NotBefore):
-			return misconfigured("compare this machine's clock with the CA's dates",
+			return misconfigured("compare the clock of this machine with the dates of the CA",
 				"issuer %s: %s is not valid before %s; now is %s", a.name, subject(c), date(c.NotBefore), date(now))
 		case now.After(c.NotAfter):
 			return misconfigured(a.instead,
@@ -192,7 +192,7 @@ func (a *Authority) validAt(now time.Time) error {
 }
 
 func noCA(cfg Config, err error) error {
-	return misconfigured("renewer ca init "+cfg.Name+" makes one; renewer ca import "+cfg.Name+" --cert FILE --key FILE takes over an existing one", "issuer %s has no CA: %w", cfg.Name, err)
+	return misconfigured("renewer ca init "+cfg.Name+" creates one; renewer ca import "+cfg.Name+" --cert FILE --key FILE imports an existing one", "issuer %s has no CA: %w", cfg.Name, err)
 }
 
 // readFiles says which half is missing, and what to do about it.
@@ -210,10 +210,10 @@ func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	case noCert && noKey:
 		return nil, nil, noCA(cfg, certErr)
 	case noCert:
-		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or put the certificate back from a backup",
+		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or restore the certificate from a backup",
 			"issuer %s has a key (%s) and no certificate: %w", cfg.Name, cfg.KeyFile, certErr)
 	case noKey:
-		return nil, nil, misconfigured("put the key back from a backup; without it, move the certificate away and make a new CA with renewer ca init "+cfg.Name,
+		return nil, nil, misconfigured("restore the key from a backup; without one, move the certificate away and create a new CA with renewer ca init "+cfg.Name,
 			"issuer %s has a certificate (%s) and no key: %w", cfg.Name, cfg.CertFile, keyErr)
 	case certErr != nil:
 		return nil, nil, fileError(cfg, certErr)

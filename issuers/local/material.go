@@ -38,8 +38,8 @@ func readMaterial(cfg Config, data []byte, file string, o opener) (material, err
 			if bytes.Contains(text, []byte("PRIVATE KEY")) {
 				show = "openssl pkey -in "
 			}
-			return material{}, misconfigured(show+file+" -noout shows what openssl makes of it; each line of PEM is a line of the file, and five hyphens stand on each side of BEGIN and END",
-				"%s looks like PEM, and is damaged", file)
+			return material{}, misconfigured(show+file+" -noout shows how openssl reads it; check that the line breaks and the BEGIN and END lines are intact",
+				"%s looks like PEM, but is damaged", file)
 		}
 		return material{text: text}, nil // who reads it says what is missing
 	}
@@ -63,7 +63,7 @@ func wrongBlocks(cfg Config, text []byte, file string) error {
 		case "PKCS7", "CMS":
 			return pkcs7(cfg, file, "")
 		case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
-			return misconfigured("give the certificate that was made for it", "%s is a certificate request", file)
+			return misconfigured("use the certificate that was issued for it", "%s is a certificate request", file)
 		}
 	}
 	return nil

@@ -164,7 +164,7 @@ func ImportNext(cfg Config, certFile, keyFile string, passphrase func() ([]byte,
 	n.from.next = true
 	return takeOver(n, own, certFile, keyFile, passphrase, func(a *Authority) error {
 		if a.chain[0].Equal(signing.chain[0]) {
-			return misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s signs with this CA already: %s", cfg.Name, subject(a.chain[0]))
+			return misconfigured("renewer ca show "+cfg.Name+" shows it", "issuer %s already signs with this CA: %s", cfg.Name, subject(a.chain[0]))
 		}
 		return accept(a)
 	})
@@ -182,7 +182,7 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	was := signing.chain[0]
 	if was != signing.root {
 		return nil, misconfigured(fromAbove(cfg.Name),
-			"issuer %s: %s was signed by %s, and only that can sign it anew", cfg.Name, subject(was), subject(signing.root))
+			"issuer %s: %s was signed by %s, and only that CA can sign it again", cfg.Name, subject(was), subject(signing.root))
 	}
 	now := time.Now().Truncate(time.Second)
 	tmpl := &x509.Certificate{
@@ -197,13 +197,13 @@ func Reissue(cfg Config, o NextOptions) (*Authority, error) {
 	}
 	if tmpl.NotAfter.Before(was.NotAfter) && o.Lifetime > 0 {
 		return nil, misconfigured("give a longer --lifetime, or none: renewer ca reissue "+cfg.Name,
-			"issuer %s: with this lifetime the CA would expire at %s, before the one that it has, at %s", cfg.Name, date(tmpl.NotAfter), date(was.NotAfter))
+			"issuer %s: with this lifetime the CA would expire at %s, before the current one, at %s", cfg.Name, date(tmpl.NotAfter), date(was.NotAfter))
 	} else if tmpl.NotAfter.Before(was.NotAfter) {
 		tmpl.NotAfter = was.NotAfter
 	}
 	cert, err := x509util.CreateCertificate(tmpl, tmpl, signing.cas.Signer.Public(), signing.cas.Signer)
 	if err != nil {
-		return nil, misconfigured("", "sign the CA certificate of issuer %s anew: %w", cfg.Name, err)
+		return nil, misconfigured("", "reissue the CA certificate of issuer %s: %w", cfg.Name, err)
 	}
 	would, err := newAuthority(cfg.next(), pki.PEM(cert), cfg.next().CertFile, privateKey{signer: signing.cas.Signer})
 	if err == nil {
@@ -249,7 +249,7 @@ func OpenNext(cfg Config) (*Authority, error) {
 			return nil, err
 		}
 		if own, ok := signs.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(next.PublicKey) {
-			return nil, misconfigured(orCancel(cfg), "issuer %s has a next CA (%s), and its key is gone: %s", cfg.Name, n.CertFile, n.KeyFile)
+			return nil, misconfigured(orCancel(cfg), "issuer %s has a next CA (%s), but its key is missing: %s", cfg.Name, n.CertFile, n.KeyFile)
 		}
 		n.KeyFile = cfg.KeyFile
 	}
@@ -262,7 +262,7 @@ func OpenNext(cfg Config) (*Authority, error) {
 
 // orCancel is what to do about a file of the next CA.
 func orCancel(cfg Config) string {
-	return "put the file back as it was; or take it back and begin again: renewer ca rotate " + cfg.Name + " --cancel"
+	return "restore the file; or cancel and start again: renewer ca rotate " + cfg.Name + " --cancel"
 }
 
 // NextRoot returns the root of the next CA without its key, and the certificate

@@ -70,7 +70,7 @@ func TestASwitchThatIsCutShortIsCompleted(t *testing.T) {
 			must(t, err)
 			old := "old-" + fingerprint(was)[:16]
 			for n := range 5 {
-				if secret != "" && n != 3 { // opening an encrypted key is dear
+				if secret != "" && n != 3 { // opening an encrypted key is expensive
 					continue
 				}
 				cfg, in := tree(t, whole)
@@ -237,7 +237,7 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			testpki.WriteFile(t, cfg.PassphraseFile, []byte(wrongPassphrase), 0o600)
 			_, err := local.CreateNext(cfg, local.NextOptions{})
 			return err
-		}, "the passphrase does not open the key"},
+		}, "the passphrase is wrong"},
 		"wrong passphrase for the next key": {func(t *testing.T, cfg local.Config) error {
 			next, err := local.CreateNext(cfg, local.NextOptions{})
 			must(t, err)
@@ -246,7 +246,7 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			must(t, err)
 			copyFile(t, other.KeyFile, filepath.Join(filepath.Dir(cfg.KeyFile), "ca-key.next.pem"), 0o600)
 			return local.Switch(cfg, fingerprint(next))
-		}, "the passphrase does not open the key"},
+		}, "the passphrase is wrong"},
 		"another CA than the one that is meant": {func(t *testing.T, cfg local.Config) error {
 			_, err := local.CreateNext(cfg, local.NextOptions{})
 			must(t, err)
@@ -263,15 +263,15 @@ func TestTheNextCAIsRefused(t *testing.T) {
 			_, err := local.CreateNext(cfg, local.NextOptions{Key: "dsa-1024"})
 			return err
 		}, `a CA has no key of type "dsa-1024"`},
-		"signed anew for a shorter life": {func(_ *testing.T, cfg local.Config) error {
+		"signed again for a shorter life": {func(_ *testing.T, cfg local.Config) error {
 			_, err := local.Reissue(cfg, local.NextOptions{Lifetime: time.Hour})
 			return err
-		}, "before the one that it has"},
+		}, "before the current one"},
 		"the same CA": {func(_ *testing.T, cfg local.Config) error {
 			_, err := local.ImportNext(cfg, cfg.CertFile, cfg.KeyFile, nil, func(*local.Authority) error { return nil })
 			return err
-		}, "signs with this CA already"},
-		"an intermediate signed anew": {func(t *testing.T, cfg local.Config) error {
+		}, "signs with this CA"},
+		"an intermediate signed again": {func(t *testing.T, cfg local.Config) error {
 			sub := testpki.New(t).Intermediate(t, testpki.Options{CommonName: "Sub"})
 			other := config(t, "")
 			must(t, os.MkdirAll(filepath.Dir(other.CertFile), 0o700))
@@ -284,7 +284,7 @@ func TestTheNextCAIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secret := ""
-			if strings.HasPrefix(name, "wrong passphrase") { // an encrypted key is dear
+			if strings.HasPrefix(name, "wrong passphrase") { // an encrypted key is expensive
 				secret = passphrase
 			}
 			cfg := config(t, secret)

@@ -38,7 +38,7 @@ func fromPKCS12(cfg Config, data []byte, file string, o opener) (m material, is 
 		}
 	}
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) {
-		return m, true, misconfigured(cfg.openPKCS12(file)+" -noout asks for the passphrase and tries it", "%s: %w", file, errWrongPassphrase)
+		return m, true, misconfigured(cfg.openPKCS12(file)+" -noout tests the passphrase", "%s: %w", file, errWrongPassphrase)
 	}
 	if name := algorithmIn(bags, passphrase); err != nil && name != "" {
 		return m, true, unknownKey(cfg, name, file, "this CA")
@@ -48,7 +48,7 @@ func fromPKCS12(cfg Config, data []byte, file string, o opener) (m material, is 
 		der, err = x509.MarshalPKCS8PrivateKey(key)
 	}
 	if err != nil {
-		return m, true, misconfigured("write what is in it as PEM, and import that: "+cfg.unpack(file)+"; "+cfg.take("NEW-ALL.pem", "NEW-ALL.pem"),
+		return m, true, misconfigured("convert it to PEM, and import that: "+cfg.unpack(file)+"; "+cfg.take("NEW-ALL.pem", "NEW-ALL.pem"),
 			"%s is PKCS #12 that cannot be read: %w", file, err)
 	}
 	m.text = slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), pki.PEM(append([]*x509.Certificate{cert}, above...)...))

@@ -12,7 +12,7 @@ import (
 )
 
 // Policy limits what a CA signs, beyond what its own certificate does. It holds
-// for every order, whoever asks; the zero value limits nothing. Serial numbers need
+// for every order, for every caller; the zero value limits nothing. Serial numbers need
 // no entry: each has 158 random bits.
 type Policy struct {
 	MaxLifetime time.Duration // zero: no limit but the CA's own end
@@ -30,22 +30,22 @@ const unused = ".invalid"
 func (p Policy) refuses(issuer, certificate string, r renewer.Request) (why several) {
 	if p.MaxLifetime > 0 && r.Lifetime > p.MaxLifetime {
 		why = append(why, refused(fmt.Sprintf("set lifetime: %s, or raise max_lifetime of issuer %s", seconds(p.MaxLifetime), issuer),
-			"%s would live %s, and issuer %s signs for at most %s (max_lifetime)", certificate, seconds(r.Lifetime), issuer, seconds(p.MaxLifetime)))
+			"%s has a lifetime of %s, but issuer %s signs for at most %s (max_lifetime)", certificate, seconds(r.Lifetime), issuer, seconds(p.MaxLifetime)))
 	}
 	if len(p.Names) == 0 {
 		return why
 	}
 	if cn := r.CommonName; (plainDNS(cn) || isAddress(cn)) && !p.allows(cn) && !slices.Contains(r.SANs, cn) {
 		why = append(why, refused(fmt.Sprintf("set common_name to a name that is, or add %s to allowed_names of issuer %s", cn, issuer),
-			"%s has the common name %s, which can be taken for the name of a host, and is not among allowed_names of issuer %s", certificate, cn, issuer))
+			"%s has the common name %s, which looks like a host name and is not in allowed_names of issuer %s", certificate, cn, issuer))
 	}
 	if other := slices.DeleteFunc(slices.Clone(r.SANs), p.allows); len(other) > 0 {
 		list, them, are := strings.Join(other, ", "), "them", "are"
 		if len(other) == 1 {
 			them, are = "it", "is"
 		}
-		why = append(why, refused(fmt.Sprintf("add %s to allowed_names of issuer %s, or leave %s out", list, issuer, them),
-			"%s asks for %s, which %s not among allowed_names of issuer %s", certificate, list, are, issuer))
+		why = append(why, refused(fmt.Sprintf("add %s to allowed_names of issuer %s, or remove %s", list, issuer, them),
+			"%s requests %s, which %s not in allowed_names of issuer %s", certificate, list, are, issuer))
 	}
 	return why
 }

@@ -68,7 +68,7 @@ func TestPolicyNamesEveryFault(t *testing.T) {
 	cfg := config(t, "")
 	cfg.Policy = local.Policy{MaxLifetime: time.Hour, Names: []string{"*.example.com"}}
 	err := local.Judge(cfg)(renewer.Request{CommonName: "evil.test", SANs: []string{"a.test", "b.example.com", "10.0.0.1"}, Lifetime: 2 * time.Hour})
-	for _, want := range []string{"it would live 2h", "it has the common name evil.test, which can be taken for the name of a host", "it asks for a.test, 10.0.0.1, which are not among allowed_names"} {
+	for _, want := range []string{"it has a lifetime of 2h", "it has the common name evil.test, which looks like a host name", "it requests a.test, 10.0.0.1, which are not in allowed_names"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing: %v", want, err)
 		}

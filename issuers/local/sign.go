@@ -69,7 +69,7 @@ func template(o renewer.Order) (*x509.Certificate, error) {
 		return nil, refused("", "the order for %s has no key", o.Certificate)
 	}
 	if len(o.CommonName) > maxCommonName {
-		return nil, refused("set a shorter common_name; long names belong into sans",
+		return nil, refused("set a shorter common_name; put long names into sans",
 			"the common name of %s has %d characters; at most %d are allowed (RFC 5280)", o.Certificate, len(o.CommonName), maxCommonName)
 	}
 	if o.CommonName == "" && len(o.SANs) == 0 {
@@ -100,7 +100,7 @@ func template(o renewer.Order) (*x509.Certificate, error) {
 		}
 	}
 	if len(o.Usages) == 0 {
-		return nil, refused("set usages: [server], [client] or both", "the order for %s asks for no usage", o.Certificate)
+		return nil, refused("set usages: [server], [client] or both", "the order for %s has no usage", o.Certificate)
 	}
 	for _, u := range o.Usages {
 		switch u {
@@ -109,7 +109,7 @@ func template(o renewer.Order) (*x509.Certificate, error) {
 		case renewer.UsageClient:
 			tmpl.ExtKeyUsage = append(tmpl.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 		default:
-			return nil, refused("set usages: [server], [client] or both", "the order for %s asks for the unknown usage %q", o.Certificate, u)
+			return nil, refused("set usages: [server], [client] or both", "the order for %s has the unknown usage %q", o.Certificate, u)
 		}
 	}
 	return tmpl, nil
@@ -155,7 +155,7 @@ func (a *Authority) validity(o renewer.Order, now time.Time) (from, end time.Tim
 		}
 		if end.After(c.NotAfter) {
 			return from, end, refused("set lifetime: "+whole(c.NotAfter.Sub(now))+" or less for "+o.Certificate+"; or "+a.longer(),
-				"%s would end at %s, after its issuer %s (%s), which ends at %s",
+				"%s would expire at %s, after its issuer %s (%s), which expires at %s",
 				o.Certificate, date(end), a.name, subject(c), date(c.NotAfter))
 		}
 	}
@@ -167,7 +167,7 @@ func (a *Authority) longer() string {
 	if len(a.path()) > 1 {
 		return fromAbove(a.name)
 	}
-	return "give the CA a longer life: renewer ca reissue " + a.name
+	return "extend the CA: renewer ca reissue " + a.name
 }
 
 // checkConstraints asks as a peer would, where the CA limits what it signs:
@@ -180,9 +180,9 @@ func (a *Authority) checkConstraints(chain renewer.Chain, o renewer.Order, now t
 }
 
 func (a *Authority) limitsHint() string {
-	another := "replace the CA by one without limits: renewer ca rotate " + a.name
+	another := "replace the CA with one without limits: renewer ca rotate " + a.name
 	if len(a.path()) > 1 {
 		another = fromAbove(a.name)
 	}
-	return "renewer ca show " + a.name + " shows what the CA may sign; ask only for that, or " + another
+	return "renewer ca show " + a.name + " shows what the CA may sign; request only that, or " + another
 }

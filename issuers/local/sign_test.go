@@ -124,8 +124,8 @@ func TestSubjectMayBeEmpty(t *testing.T) {
 }
 
 // Whatever the clock and the lifetime: a leaf begins a minute ago but not
-// before its CA, ends after the lifetime exactly, or is refused because the CA
-// ends first.
+// before its CA, expires exactly after the lifetime, or is refused because the CA
+// expires first.
 func TestDates(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

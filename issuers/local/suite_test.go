@@ -131,10 +131,10 @@ func faults() map[string]issuertest.Fault {
 		}, "does not belong", "ca.pem", "ca-key.pem"),
 		"key is garbage": opened(mis, func(t *testing.T, cfg *local.Config) {
 			testpki.WriteFile(t, cfg.KeyFile, []byte("SECRET-BYTES"), 0o600)
-		}, "ca-key.pem holds no private key"),
+		}, "ca-key.pem has no private key"),
 		"key block is garbage": opened(mis, func(t *testing.T, cfg *local.Config) {
 			testpki.WriteFile(t, cfg.KeyFile, []byte("-----BEGIN PRIVATE KEY-----\nU0VDUkVULUJZVEVT\n-----END PRIVATE KEY-----\n"), 0o600)
-		}, "ca-key.pem holds no RSA, ECDSA or Ed25519 private key"),
+		}, "ca-key.pem has no readable RSA, ECDSA or Ed25519 private key"),
 		"two keys": opened(mis, func(t *testing.T, cfg *local.Config) {
 			key := testpki.KeyPEM(t, testpki.Key(t))
 			testpki.WriteFile(t, cfg.KeyFile, append(key, key...), 0o600)
@@ -144,7 +144,7 @@ func faults() map[string]issuertest.Fault {
 		}, "ca-key.pem: larger than 65536 bytes"),
 		"certificate is garbage": opened(mis, func(t *testing.T, cfg *local.Config) {
 			testpki.WriteFile(t, cfg.CertFile, []byte("not PEM"), 0o644)
-		}, "ca.pem holds no certificate"),
+		}, "ca.pem has no certificate"),
 		"certificate block is garbage": opened(mis, func(t *testing.T, cfg *local.Config) {
 			testpki.WriteFile(t, cfg.CertFile, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0o644)
 		}, "ca.pem: certificate 1 cannot be read"),
@@ -159,14 +159,14 @@ func faults() map[string]issuertest.Fault {
 		}, "not a regular file"),
 		"certificate file holds a key": opened(mis, func(t *testing.T, cfg *local.Config) {
 			cfg.CertFile = cfg.KeyFile
-		}, "ca-key.pem holds no certificate but a private key"),
+		}, "ca-key.pem has no certificate but a private key"),
 		"a stranger in the file": opened(mis, func(t *testing.T, cfg *local.Config) {
 			data, err := os.ReadFile(cfg.CertFile)
 			if err != nil {
 				t.Fatal(err)
 			}
 			testpki.WriteFile(t, cfg.CertFile, append(data, testpki.New(t).PEM()...), 0o644)
-		}, "CA CN=Test Root has nothing to do with CA CN=renewer fleet-ca CA"),
+		}, "CA CN=Test Root is not above CA CN=renewer fleet-ca CA"),
 		"intermediate without root": opened(mis, func(t *testing.T, cfg *local.Config) {
 			authority(t, cfg, testpki.New(t).Intermediate(t, testpki.Options{CommonName: "Sub"}))
 		}, "CA CN=Sub was signed by \"CN=Test Root\""),
@@ -201,9 +201,9 @@ func faults() map[string]issuertest.Fault {
 		}},
 
 		"lifetime past the CA": ordered(func(o *renewer.Order) { o.Lifetime = 11 * 365 * 24 * time.Hour },
-			"docker@host-b would end at 20", "CA CN=renewer fleet-ca CA", "which ends at 20"),
+			"docker@host-b would expire at 20", "CA CN=renewer fleet-ca CA", "which expires at 20"),
 		"no lifetime":   ordered(func(o *renewer.Order) { o.Lifetime = 0 }, "docker@host-b", "lifetime 0s"),
-		"no usage":      ordered(func(o *renewer.Order) { o.Usages = nil }, "docker@host-b asks for no usage"),
+		"no usage":      ordered(func(o *renewer.Order) { o.Usages = nil }, "docker@host-b has no usage"),
 		"odd usage":     ordered(func(o *renewer.Order) { o.Usages = []renewer.Usage{"email"} }, `"email"`),
 		"no name":       ordered(func(o *renewer.Order) { o.CommonName, o.SANs = "", nil }, "neither a common name nor a SAN"),
 		"long name":     ordered(func(o *renewer.Order) { o.CommonName = strings.Repeat("h", 65) }, "65 characters"),

@@ -38,7 +38,7 @@ func Switch(cfg Config, fingerprint string) error {
 		return err
 	}
 	if !is(next.chain[0], fingerprint) {
-		return misconfigured("renewer ca show "+cfg.Name+" shows what is there",
+		return misconfigured("renewer ca show "+cfg.Name+" shows the CAs",
 			"issuer %s: the next CA is %s, and not the one with SHA-256 %.16s…", cfg.Name, subject(next.chain[0]), fingerprint)
 	}
 	if err := next.validAt(next.clock()); err != nil {
@@ -91,7 +91,7 @@ func keep(file string, data []byte, mode fs.FileMode) error {
 	}
 	has, err := atomicfile.ReadLimited(file, maxCertFile)
 	if err == nil && !bytes.Equal(has, data) {
-		err = fmt.Errorf("%s is there already, and holds something else", file)
+		err = fmt.Errorf("%s already exists with other content", file)
 	}
 	return err
 }

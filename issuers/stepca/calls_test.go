@@ -17,7 +17,7 @@ import (
 	"renewer/renewer/pki"
 )
 
-func TestNewAsksNobody(t *testing.T) {
+func TestNewAsksNoOne(t *testing.T) {
 	t.Parallel()
 	cfg := configOf(shared)
 	cfg.URL, cfg.PasswordFile = "https://127.0.0.1:1", "/nonexistent"
@@ -52,7 +52,7 @@ func TestAnOrderWithoutAKeyIsRefused(t *testing.T) {
 }
 
 // A CA that is away costs errors, each of them passing, and nothing has to be
-// started anew when it is back; a token from before its restart is no use, so
+// started again when it is back; a token from before its restart is no use, so
 // none is kept.
 func TestTheCAGoesAndComesBack(t *testing.T) {
 	t.Parallel()
@@ -86,7 +86,7 @@ func TestTheCAGoesAndComesBack(t *testing.T) {
 	check("back", false)
 }
 
-func TestAPasswordThatIsPutRightIsPickedUp(t *testing.T) {
+func TestAPasswordThatIsFixedIsPickedUp(t *testing.T) {
 	t.Parallel()
 	cfg := configOf(shared)
 	cfg.PasswordFile = filepath.Join(t.TempDir(), "password")
@@ -147,7 +147,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// An answer without an end is left when it is too long, whoever gives it, and before
+// An answer without an end is left when it is too long, the one who gives it, and before
 // anything is known of the server as after.
 func TestALongAnswerIsCut(t *testing.T) {
 	t.Parallel()
@@ -240,7 +240,7 @@ func TestAWaitingCallCanBeCancelled(t *testing.T) {
 func TestALeafThatOutlivesTheIntermediate(t *testing.T) {
 	t.Parallel()
 	i := open(t, configOf(start(t, teststepca.Options{IntermediateLife: 10 * time.Minute})))
-	for life, want := range map[time.Duration]string{5 * time.Minute: "", time.Hour: "", 24 * time.Hour: "ends with its CA CN=Test step Intermediate"} {
+	for life, want := range map[time.Duration]string{5 * time.Minute: "", time.Hour: "", 24 * time.Hour: "expires with its CA CN=Test step Intermediate"} {
 		o := orderFor(newKey(t))
 		o.Lifetime = life
 		chain, err := i.Sign(t.Context(), o)

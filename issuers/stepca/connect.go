@@ -84,10 +84,10 @@ func (i *Issuer) fetchRoot(ctx context.Context) (*x509.Certificate, error) {
 		return nil, explainRoot(err, i.cfg)
 	}
 	if answer.CA.Certificate == nil {
-		return nil, &answerError{what: "is no root certificate"}
+		return nil, &answerError{what: "is not a root certificate"}
 	}
 	if got := renewer.Fingerprint(answer.CA.Raw); !strings.EqualFold(got, i.cfg.RootFingerprint) {
-		return nil, misconfigured(fingerprintHint, "%s returned another root than that of root_fingerprint", i.base)
+		return nil, misconfigured(fingerprintHint, "%s returned a root that does not match root_fingerprint", i.base)
 	}
 	return answer.CA.Certificate, nil
 }

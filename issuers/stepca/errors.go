@@ -18,13 +18,13 @@ import (
 const (
 	fingerprintHint = "on the CA, step certificate fingerprint ROOT.crt prints the root_fingerprint"
 	urlHint         = "set url to the address of the step-ca: https://HOST:PORT"
-	clockHint       = "set the clocks right; timedatectl shows whether a machine's is synchronized"
+	clockHint       = "correct the clocks; timedatectl shows whether a clock is synchronized"
 	// clocksApart is when a difference is worth a word; the Date header has
 	// whole seconds.
 	clocksApart = 30 * time.Second
 )
 
-// misconfigured is an error that somebody can mend, here or at the server.
+// misconfigured is an error that somebody can fix, here or at the server.
 func misconfigured(hint, format string, args ...any) error {
 	return &renewer.Error{Class: renewer.ClassMisconfigured, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
@@ -69,20 +69,20 @@ func (i *Issuer) failed(ctx context.Context, doing string, err error) error {
 
 // judge classifies an answer by its status and by who spoke.
 func (i *Issuer) judge(a *answerError) (renewer.Class, string) {
-	const between = "something in front of the CA answers: check url, and HTTPS_PROXY and NO_PROXY of the environment"
+	const between = "the answer is not from the CA: check url, and HTTPS_PROXY and NO_PROXY in the environment"
 	switch s := a.status; {
 	case a.what != "":
 		return renewer.ClassRetry, between
 	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout, s == http.StatusServiceUnavailable:
-		return renewer.ClassRetry, "the CA, or what is in front of it, has too much to do; set rate: for issuer " + i.cfg.Name
+		return renewer.ClassRetry, "the CA, or a proxy in front of it, is overloaded; set rate: of issuer " + i.cfg.Name
 	case s >= 500 && s != http.StatusNotImplemented:
-		return renewer.ClassRetry, "look at the CA's log" + request(a)
+		return renewer.ClassRetry, "check the log of the CA" + request(a)
 	case s >= 300 && s < 400, a.words == "" && s >= 400, s == http.StatusNotFound:
 		return renewer.ClassMisconfigured, urlHint + "; " + between
 	case a.words == "":
 		return renewer.ClassRetry, between
 	case s == http.StatusUnauthorized:
-		return renewer.ClassReauthenticate, "look at the CA's log" + request(a)
+		return renewer.ClassReauthenticate, "check the log of the CA" + request(a)
 	default:
 		return renewer.ClassRefused, i.refusalHint(a.words)
 	}
@@ -101,10 +101,10 @@ func (i *Issuer) notAuthorized(err error) error {
 	a, _ := asAnswer(err)
 	ahead, known := i.ClockOffset()
 	if known && (ahead > clocksApart || ahead < -clocksApart) {
-		return misconfigured(clockHint, "the CA accepts no token of provisioner %s (401): %s", i.cfg.Provisioner, clocks(ahead))
+		return misconfigured(clockHint, "the CA does not accept a token of provisioner %s (401): %s", i.cfg.Provisioner, clocks(ahead))
 	}
-	return misconfigured("look at the CA's log"+request(a)+"; is the host of url in dnsNames of its ca.json?",
-		"the CA accepts no token of provisioner %s (401), and the clocks agree: %s", i.cfg.Provisioner, a.words)
+	return misconfigured("check the log of the CA"+request(a)+"; check that the host of url is in dnsNames of its ca.json",
+		"the CA does not accept a token of provisioner %s (401), and the clocks agree: %s", i.cfg.Provisioner, a.words)
 }
 
 func clocks(ahead time.Duration) string {
@@ -126,7 +126,7 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 	err = fmt.Errorf("%s: %w", i.base, cause(err))
 	switch {
 	case errors.As(err, &authority):
-		return renewer.ClassMisconfigured, "if the CA has a new root, set root_fingerprint to it; " + fingerprintHint + "; else something else answers at url", err
+		return renewer.ClassMisconfigured, "if the CA has a new root, set root_fingerprint to it; " + fingerprintHint + "; or another server answers at url", err
 	case errors.As(err, &name):
 		return renewer.ClassMisconfigured, "set url to a name that the CA's certificate has, or add this one to dnsNames in its ca.json", err
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -134,7 +134,7 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 	case errors.As(err, &invalid):
 		return renewer.ClassMisconfigured, "openssl s_client -connect " + i.base.Host + " -showcerts shows the chain that the CA serves", err
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return renewer.ClassMisconfigured, urlHint + "; what answers there does not speak TLS", err
+		return renewer.ClassMisconfigured, urlHint + "; the server does not use TLS", err
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return renewer.ClassMisconfigured, urlHint, err
 	default:
@@ -150,7 +150,7 @@ func (i *Issuer) outOfDate(c *x509.Certificate) (renewer.Class, string, error) {
 	case i.now().Before(c.NotAfter):
 		return mis, clockHint, fmt.Errorf("%s: the certificate of %s is not valid before %s", i.base, c.Subject, date(c.NotBefore))
 	case !c.IsCA:
-		return mis, "if this machine's clock is right, restart step-ca: it makes itself a new certificate",
+		return mis, "if the clock of this machine is correct, restart step-ca: it then issues its own certificate again",
 			fmt.Errorf("%s: the CA's own TLS certificate expired at %s", i.base, date(c.NotAfter))
 	case bytes.Equal(c.RawSubject, c.RawIssuer):
 		return mis, "make a new root and intermediate on the CA (step ca init), then set root_fingerprint",
@@ -163,7 +163,7 @@ func (i *Issuer) outOfDate(c *x509.Certificate) (renewer.Class, string, error) {
 }
 
 func reachHint(host string) string {
-	return "is the step-ca running, and can this machine reach " + host + "?"
+	return "check that step-ca is running, and that this machine can reach " + host + "?"
 }
 
 // cause leaves out what is wrapped around an error of the network.

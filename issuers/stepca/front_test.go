@@ -81,7 +81,7 @@ func answers(status int, kind, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// behind is an issuer that is told the address of a front.
+// behind is an issuer with the address of a front.
 func behind(t testing.TB, s *httptest.Server) *stepca.Issuer {
 	t.Helper()
 	cfg := configOf(shared)

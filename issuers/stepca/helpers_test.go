@@ -112,7 +112,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// cancelled is a context that is over.
+// cancelled is a context that is done.
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -10,8 +10,8 @@ import (
 	"renewer/renewer"
 )
 
-// The hint for each misconfiguration is what mends it.
-func TestHintsMendWhatIsWrong(t *testing.T) {
+// The hint for each misconfiguration is what fixes it.
+func TestHintsFixWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	logIn := func(i *stepca.Issuer) error { return i.LogIn(t.Context()) }
 	lasting := func(d time.Duration) func(i *stepca.Issuer) error {
@@ -44,7 +44,7 @@ func TestHintsMendWhatIsWrong(t *testing.T) {
 		},
 		"a CA for ACME alone": {
 			at: "/provisioners", answer: `{"provisioners":[{"type":"ACME","name":"acme"},{"type":"ACME","name":"acme-da"}]}`, do: logIn,
-			class: mis, says: "has no provisioner renewer", hint: "provisioners of type ACME alone, and renewer needs JWK or X5C; on the CA: step ca provisioner add",
+			class: mis, says: "has no provisioner renewer", hint: "provisioners of type ACME only, but renewer needs JWK or X5C; on the CA: step ca provisioner add",
 		},
 		"a provisioner of another name": {
 			at: "/provisioners", answer: `{"provisioners":[{"type":"JWK","name":"ops","key":{"kid":"k"},"encryptedKey":"x"},{"type":"ACME","name":"acme"}]}`, do: logIn,

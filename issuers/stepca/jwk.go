@@ -16,7 +16,7 @@ func (i *Issuer) logInJWK(list []provisioner) (*credentials, error) {
 		return nil, fileError(err, "password_file", i.cfg.PasswordFile)
 	}
 	if len(password) == 0 {
-		return nil, misconfigured("write the provisioner's password into it", "password_file %s is empty", i.cfg.PasswordFile)
+		return nil, misconfigured("write the password of the provisioner into the file", "password_file %s is empty", i.cfg.PasswordFile)
 	}
 	open := 0
 	for _, p := range list {
@@ -31,10 +31,10 @@ func (i *Issuer) logInJWK(list []provisioner) (*credentials, error) {
 	}
 	if open == 0 {
 		return nil, misconfigured("add the provisioner with its encrypted key to the CA, or log in with x5c",
-			"the CA does not hand out the key of provisioner %s", i.cfg.Provisioner)
+			"the CA does not provide the encrypted key of provisioner %s", i.cfg.Provisioner)
 	}
 	return nil, misconfigured("put the password of provisioner "+i.cfg.Provisioner+" into "+i.cfg.PasswordFile,
-		"the password in %s does not open the key of provisioner %s", i.cfg.PasswordFile, i.cfg.Provisioner)
+		"the password in %s does not decrypt the key of provisioner %s", i.cfg.PasswordFile, i.cfg.Provisioner)
 }
 
 // openKey says nothing about what is wrong: the parsers speak of the content.

@@ -22,7 +22,7 @@ func (i *Issuer) Longest() (l renewer.LifetimeLimit, known bool) {
 	}, most > 0
 }
 
-// refusalHint says how to mend an order that was refused with these words.
+// refusalHint says how to fix an order that was refused with these words.
 func (i *Issuer) refusalHint(words string) string {
 	provisioner := i.cfg.Provisioner
 	if most, ok := after(words, "more than the authorized maximum certificate duration of "); ok {
@@ -32,7 +32,7 @@ func (i *Issuer) refusalHint(words string) string {
 		return fmt.Sprintf("set lifetime: %s, or lower minTLSCertDuration of provisioner %s", atLeast(least), provisioner)
 	}
 	if strings.Contains(words, "provisioning credential") {
-		return "set a lifetime that ends before x5c.cert does, or put a certificate with a longer life at " + i.cfg.X5CCert
+		return "set a lifetime that ends before x5c.cert expires, or put a certificate that expires later at " + i.cfg.X5CCert
 	}
 	return "change the entry, or what provisioner " + provisioner + " may sign"
 }

@@ -137,10 +137,10 @@ func (i *Issuer) logIn(ctx context.Context, c *connection) (*credentials, error)
 	switch {
 	case len(fit) == 0 && kind == typeX5C:
 		return nil, misconfigured(i.otherProvisioner(list),
-			"provisioner %s is of type %s, and x5c needs one of type X5C", i.cfg.Provisioner, clean(named[0].Type))
+			"provisioner %s is of type %s, but x5c needs one of type X5C", i.cfg.Provisioner, clean(named[0].Type))
 	case len(fit) == 0:
 		return nil, misconfigured(i.otherProvisioner(list),
-			"provisioner %s is of type %s, and password_file needs one of type JWK", i.cfg.Provisioner, clean(named[0].Type))
+			"provisioner %s is of type %s, but password_file needs one of type JWK", i.cfg.Provisioner, clean(named[0].Type))
 	}
 	i.longest.Store(int64(fit[0].most))
 	switch kind {
@@ -164,7 +164,7 @@ func provisioners(ctx context.Context, w *wire) (list []provisioner, err error) 
 		}
 		query.Set("cursor", page.NextCursor)
 	}
-	return nil, &answerError{what: "has more provisioners than can be looked at"}
+	return nil, &answerError{what: "has too many provisioners to read"}
 }
 
 // otherProvisioner names the provisioners that could be meant, and the way to one
@@ -184,7 +184,7 @@ func (i *Issuer) otherProvisioner(list []provisioner) string {
 	case len(names) > 0:
 		return "set provisioner: to one that it has, with password_file: for JWK and x5c: for X5C: " + strings.Join(names[:min(len(names), 10)], ", ")
 	case len(kinds) > 0:
-		return "this CA has provisioners of type " + strings.Join(kinds, ", ") + " alone, and renewer needs JWK or X5C; on the CA: step ca provisioner add renewer --type JWK --create, then restart step-ca"
+		return "this CA has provisioners of type " + strings.Join(kinds, ", ") + " only, but renewer needs JWK or X5C; on the CA: step ca provisioner add renewer --type JWK --create, then restart step-ca"
 	default:
 		return "on the CA: step ca provisioner add renewer --type JWK --create, then restart step-ca"
 	}

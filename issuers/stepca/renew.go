@@ -15,7 +15,7 @@ import (
 )
 
 // maxBackdate is what a lifetime may grow by between order and certificate:
-// step-ca backdates by a minute unless it is told otherwise.
+// step-ca backdates by a minute unless set otherwise.
 const maxBackdate = 2 * time.Minute
 
 // renewable reports whether a renewal of the previous certificate gives what

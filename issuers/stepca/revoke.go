@@ -32,7 +32,7 @@ func (i *Issuer) Revoke(ctx context.Context, r renewer.Revocation) error {
 	case ok && strings.Contains(a.words, "already revoked"):
 		return nil
 	case ok && a.status == http.StatusNotImplemented:
-		return refused("give it a database (db in ca.json); replace the certificate, and let the old one expire",
+		return refused("configure a database (db in ca.json); or replace the certificate, and let the old one expire",
 			"issuer %s: %s: the CA cannot revoke: %s", i.cfg.Name, doing, a.words)
 	case err != nil:
 		return i.failed(ctx, doing, err)

@@ -42,7 +42,7 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 			return nil, &answerError{what: "has a root missing"}
 		}
 		if !r.IsCA {
-			return nil, &answerError{what: fmt.Sprintf("calls %s a root, which is no CA", r.Subject)}
+			return nil, &answerError{what: fmt.Sprintf("lists %s as a root, which is not a CA", r.Subject)}
 		}
 		if !contains(out, r.Certificate) {
 			out = append(out, r.Certificate)

@@ -20,7 +20,7 @@
 //
 // Every error is the context's or a *renewer.Error: retry for a server that is
 // away or busy, refused with the server's words for an order that it will not
-// sign, misconfigured for what somebody can mend on either side. No token, no
+// sign, misconfigured for what somebody can fix on either side. No token, no
 // password and no key stands in an error.
 package stepca
 
@@ -95,7 +95,7 @@ func New(cfg Config) (*Issuer, error) {
 		return nil, misconfigured(fingerprintHint, "issuer %s: root_fingerprint is not a SHA-256 in hex", cfg.Name)
 	}
 	if (cfg.PasswordFile == "") == (cfg.X5CCert == "") || (cfg.X5CCert == "") != (cfg.X5CKey == "") {
-		return nil, misconfigured("set password_file, or x5c: {cert: FILE, key: FILE}", "issuer %s needs one way to log in", cfg.Name)
+		return nil, misconfigured("set password_file, or x5c: {cert: FILE, key: FILE}", "issuer %s needs exactly one way to log in", cfg.Name)
 	}
 	return &Issuer{cfg: cfg, base: base, now: time.Now, timeout: callTimeout, login: make(chan struct{}, 1)}, nil
 }
@@ -153,7 +153,7 @@ func checkOrder(o renewer.Order) error {
 	return nil
 }
 
-// Health reports whether the server is well and lets us log in.
+// Health reports whether the server is healthy and lets us log in.
 func (i *Issuer) Health(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()

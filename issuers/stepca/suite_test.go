@@ -167,7 +167,7 @@ func networkFaults() map[string]issuertest.Fault {
 		}, "does not look like a TLS handshake"),
 		"another server": signed(mis, func(t *testing.T) *stepca.Issuer {
 			return standing(t, httptest.NewTLSServer(http.NotFoundHandler()))
-		}, "404", "not one of a step-ca"),
+		}, "404", "not from a step-ca"),
 	}
 }
 
@@ -179,10 +179,10 @@ func answerFaults() map[string]issuertest.Fault {
 		answers(http.StatusForbidden, jsonType, `{"status":403,"message":"you said `+said.OTT+`"}`)(w, r)
 	}
 	return map[string]issuertest.Fault{
-		"garbage":            answering(retry, answers(200, "application/octet-stream", "\x00\x01\x02"), "not one of a step-ca", "octet-stream"),
+		"garbage":            answering(retry, answers(200, "application/octet-stream", "\x00\x01\x02"), "not from a step-ca", "octet-stream"),
 		"garbage in JSON":    answering(retry, answers(200, jsonType, `{"crt":"nonsense"}`)),
 		"no certificate":     answering(retry, answers(200, jsonType, `{}`), "has no certificate"),
-		"a page":             answering(retry, answers(200, html, page), "not one of a step-ca", "text/html"),
+		"a page":             answering(retry, answers(200, html, page), "not from a step-ca", "text/html"),
 		"a page with 502":    answering(retry, answers(502, html, page), "502 Bad Gateway", "text/html"),
 		"a page with 403":    answering(mis, answers(403, html, page), "403 Forbidden", "text/html"),
 		"redirect":           answering(mis, answers(307, html, page, "Location", "http://127.0.0.1:1/"), "307"),
@@ -231,8 +231,8 @@ func loginFaults() map[string]issuertest.Fault {
 		"another root for the fingerprint": loggingIn(func(t *testing.T, cfg *stepca.Config) {
 			text := strings.ReplaceAll(string(testpki.New(t).PEM()), "\n", `\n`)
 			cfg.URL = front(t, shared, at("/root/"+shared.Fingerprint, answers(200, "application/json", `{"ca":"`+text+`"}`))).URL
-		}, "another root than that of root_fingerprint"),
-		"wrong password":        loggingIn(password(wrongPassword), "does not open the key of provisioner renewer"),
+		}, "a root that does not match root_fingerprint"),
+		"wrong password":        loggingIn(password(wrongPassword), "does not decrypt the key of provisioner renewer"),
 		"empty password file":   loggingIn(password("\n"), "is empty"),
 		"no password file":      loggingIn(func(_ *testing.T, cfg *stepca.Config) { cfg.PasswordFile = "/nonexistent/password" }, "/nonexistent/password"),
 		"unknown provisioner":   loggingIn(func(_ *testing.T, cfg *stepca.Config) { cfg.Provisioner = "nosuch" }, "has no provisioner nosuch"),
@@ -241,7 +241,7 @@ func loginFaults() map[string]issuertest.Fault {
 			s := httptest.NewTLSServer(http.NotFoundHandler())
 			t.Cleanup(s.Close)
 			cfg.URL = s.URL
-		}, "404", "not one of a step-ca"),
+		}, "404", "not from a step-ca"),
 		"our clock 5 minutes ahead": skewed(5*time.Minute+30*time.Second, "clock is 5m", "behind this machine's"),
 		"our clock 7 minutes late":  skewed(-7*time.Minute-30*time.Second, "clock is 7m", "ahead of this machine's"),
 		"login with a wrong clock": {Class: mis, Contains: []string{"clock is 5m", "behind this machine's"}, Provoke: func(t *testing.T) error {
@@ -288,7 +288,7 @@ func x5cFaults() map[string]issuertest.Fault {
 			"expired at 20"),
 		"no certificate":      fault(func(_ *testing.T, cfg *stepca.Config) { cfg.X5CCert = "/nonexistent/x5c.crt" }, "/nonexistent/x5c.crt"),
 		"no key":              fault(func(_ *testing.T, cfg *stepca.Config) { cfg.X5CKey = "/nonexistent/x5c.key" }, "/nonexistent/x5c.key"),
-		"key of another":      fault(func(t *testing.T, cfg *stepca.Config) { cfg.X5CKey = writeKey(t) }, "no pair"),
+		"key of another":      fault(func(t *testing.T, cfg *stepca.Config) { cfg.X5CKey = writeKey(t) }, "not a usable pair"),
 		"JWK provisioner":     fault(func(_ *testing.T, cfg *stepca.Config) { cfg.Provisioner = teststepca.Provisioner }, "provisioner renewer is of type JWK"),
 		"unknown provisioner": fault(func(_ *testing.T, cfg *stepca.Config) { cfg.Provisioner = "nosuch" }, "has no provisioner nosuch"),
 		"lives longer than what it logs in with": {Class: refused, Contains: []string{"403"}, Provoke: func(t *testing.T) error {

@@ -31,7 +31,7 @@ type wire struct {
 
 func (i *Issuer) wire(next http.RoundTripper) *wire { return &wire{issuer: i, next: next} }
 
-// answerError is an answer that is not what was asked for.
+// answerError is an answer that is not what was requested.
 type answerError struct {
 	what      string // if it says nothing more than that; else
 	status    int
@@ -48,7 +48,7 @@ func (e *answerError) Error() string {
 	case e.words != "":
 		return fmt.Sprintf("the CA answers %d: %s", e.status, e.words)
 	default:
-		return fmt.Sprintf("the answer is %d %s (%s), not one of a step-ca", e.status, http.StatusText(e.status), e.kind)
+		return fmt.Sprintf("the answer is %d %s (%s), not from a step-ca", e.status, http.StatusText(e.status), e.kind)
 	}
 }
 
@@ -85,7 +85,7 @@ func (w *wire) ask(req *http.Request, answer any) error {
 	case !json.Valid(body.Bytes()):
 		return &answerError{status: res.StatusCode, kind: contentType(res)}
 	default:
-		return &answerError{what: "is not what was asked for"} // and not shown: it may hold anything
+		return &answerError{what: "is not what was requested"} // and not shown: it may hold anything
 	}
 }
 

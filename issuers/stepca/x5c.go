@@ -33,14 +33,14 @@ func (i *Issuer) logInX5C(p provisioner) (*credentials, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, misconfigured("x5c.cert is a PEM chain, leaf first, and x5c.key its key, not encrypted",
-			"x5c.cert %s and x5c.key %s are no pair that can be used: %w", i.cfg.X5CCert, i.cfg.X5CKey, err)
+			"x5c.cert %s and x5c.key %s are not a usable pair: %w", i.cfg.X5CCert, i.cfg.X5CKey, err)
 	}
 	if err := i.checkX5C(pair, p); err != nil {
 		return nil, err
 	}
 	alg, ok := algorithm(pair.PrivateKey)
 	if !ok {
-		return nil, misconfigured("use an ECDSA, RSA or Ed25519 key", "x5c.key %s is of a kind that signs no tokens", i.cfg.X5CKey)
+		return nil, misconfigured("use an ECDSA, RSA or Ed25519 key", "x5c.key %s has a key type that cannot sign tokens", i.cfg.X5CKey)
 	}
 	chain := make([]string, 0, len(pair.Certificate))
 	for _, der := range pair.Certificate {
@@ -74,7 +74,7 @@ func (i *Issuer) checkX5C(pair tls.Certificate, p provisioner) error {
 	if _, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: above, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
-		return misconfigured("use a client certificate of a CA in the roots of that provisioner, with its intermediates",
+		return misconfigured("use a client certificate of a CA that is in the roots of the provisioner, with its intermediates",
 			"provisioner %s will not accept x5c.cert %s: %w", i.cfg.Provisioner, i.cfg.X5CCert, err)
 	}
 	return nil

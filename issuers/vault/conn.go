@@ -77,7 +77,7 @@ func (i *Issuer) tlsConfig() (*tls.Config, [sha256.Size]byte, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(data) {
-			return nil, [sha256.Size]byte{}, i.misconfigured("it should be the CA of Vault's own TLS, in PEM", "ca_cert: %s holds no certificate", i.cfg.CACert)
+			return nil, [sha256.Size]byte{}, i.misconfigured("set ca_cert to the CA of Vault's TLS certificate, in PEM", "ca_cert: %s has no certificate", i.cfg.CACert)
 		}
 		fmt.Fprintf(all, "%x ", sha256.Sum256(data))
 	}
@@ -92,7 +92,7 @@ func (i *Issuer) tlsConfig() (*tls.Config, [sha256.Size]byte, error) {
 		}
 		pair, err := tls.X509KeyPair(certPEM, keyPEM)
 		if err != nil {
-			return nil, [sha256.Size]byte{}, i.misconfigured("they should be one certificate and its key, in PEM, not encrypted",
+			return nil, [sha256.Size]byte{}, i.misconfigured("they must be one certificate and its key, in PEM, not encrypted",
 				"%s and %s cannot be used to log in: %w", i.cfg.Auth.Cert, i.cfg.Auth.Key, err)
 		}
 		// Whatever CAs the server names: it may accept more than it names.
@@ -108,7 +108,7 @@ func (i *Issuer) readSecret(file string) ([]byte, error) {
 	data, err := atomicfile.ReadSecret(file, maxSecret)
 	var exposed *atomicfile.ExposedError
 	if errors.As(err, &exposed) {
-		slog.Warn("a secret can be read by others", "issuer", i.cfg.Name, "file", file, "hint", renewer.Hint(err))
+		slog.Warn("a secret file can be read by other users", "issuer", i.cfg.Name, "file", file, "hint", renewer.Hint(err))
 		return atomicfile.ReadLimited(file, maxSecret)
 	}
 	return data, err

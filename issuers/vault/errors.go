@@ -72,7 +72,7 @@ func isDenied(err error) bool {
 // redirected is a standby that leaves the way to the active node to its client.
 type redirected struct{ to string }
 
-func (r *redirected) Error() string { return "it sends its clients on to " + r.to }
+func (r *redirected) Error() string { return "it redirects to " + r.to }
 
 // notVault is an answer that Vault did not write.
 type notVault struct {
@@ -81,7 +81,7 @@ type notVault struct {
 }
 
 func (n *notVault) Error() string {
-	return fmt.Sprintf("something that is not Vault answered: HTTP %d, %.60q instead of JSON", n.status, n.kind)
+	return fmt.Sprintf("the answer is not from Vault: HTTP %d, %.60q instead of JSON", n.status, n.kind)
 }
 
 // explain classifies err. Only what answered and the errors above say is
@@ -105,36 +105,36 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 		}
 		err = fmt.Errorf("%w (HTTP %d)%s", said, said.status, i.slip(out.Class))
 	case errors.As(err, &moved):
-		out.Hint = "let address lead to the active node, or let the standby forward requests"
-		err = fmt.Errorf("the address leads to a standby: %w", moved)
+		out.Hint = "set address to the active node, or let the standby forward requests"
+		err = fmt.Errorf("the address is that of a standby: %w", moved)
 	case errors.As(err, &strange):
-		out.Hint = "does address lead to Vault? look for a proxy in between, and at HTTPS_PROXY"
+		out.Hint = "check that address is that of Vault, and check for a proxy in between (HTTPS_PROXY)"
 		if strange.status >= 400 && strange.status < 500 && strange.status != http.StatusTooManyRequests {
 			out.Class = renewer.ClassMisconfigured
 		}
 		err = strange
 	case errors.As(err, &large):
-		out.Hint = "does address lead to Vault? its answers have a few KiB"
+		out.Hint = "check that address is that of Vault: its answers have only a few KiB"
 		err = fmt.Errorf("the answer is larger than %d bytes and was not read", large.Limit)
 	case isTLS(err):
 		i.drop() // ca_cert, or the server, may be right the next time
 		out.Class = renewer.ClassMisconfigured
-		out.Hint = i.fill("ca_cert should be the CA of the certificate that {server} serves, and address a name in it")
+		out.Hint = i.fill("set ca_cert to the CA of {server}'s certificate, and address to a name in that certificate")
 		if record := (tls.RecordHeaderError{}); errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
-			out.Hint = "nothing speaks TLS at this address: give the listener tls_cert_file and tls_key_file in place of tls_disable, or write the address of one that has them"
+			out.Hint = "the server does not use TLS at this address: give the listener tls_cert_file and tls_key_file instead of tls_disable, or set address to a listener that has them"
 		}
 		err = fmt.Errorf("TLS with %s: %w", i.cfg.Address, cause(err))
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
-		out.Hint = i.fill("is {server} reachable from here, and not overloaded?")
+		out.Hint = i.fill("check that this machine can reach {server}, and that it is not overloaded")
 		err = fmt.Errorf("no answer within %s", i.cfg.timeout)
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &opErr) && opErr.Op == "dial":
-		out.Hint = i.fill("is {server} running at " + i.cfg.Address + "? {cli} status -address " + i.cfg.Address)
+		out.Hint = i.fill("check that {server} is running at " + i.cfg.Address + "? {cli} status -address " + i.cfg.Address)
 		err = cause(err)
 	case isCut(err):
-		out.Hint = i.fill("look for a proxy in between, and at {server}'s log")
-		err = errors.New(i.fill("the answer is cut short or is not what {server} answers"))
+		out.Hint = i.fill("check for a proxy in between, and check the log of {server}")
+		err = errors.New(i.fill("the answer is truncated, or not from {server}"))
 	default:
-		out.Hint = i.fill("look for a proxy in between, and at {server}'s log")
+		out.Hint = i.fill("check for a proxy in between, and check the log of {server}")
 		err = errors.New(oneLine(cause(err).Error(), r.secrets))
 	}
 	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, r.what, err)
@@ -226,7 +226,7 @@ func (i *Issuer) drop() {
 	}
 }
 
-// misconfigured is an error about our side, or about Vault's settings: mended
+// misconfigured is an error about our side, or about Vault's settings: fixed
 // there, retried later.
 func (i *Issuer) misconfigured(hint, format string, args ...any) error {
 	return &renewer.Error{
@@ -238,8 +238,8 @@ func (i *Issuer) misconfigured(hint, format string, args ...any) error {
 // odd is about an answer of Vault that cannot be used.
 func (i *Issuer) odd(what string, err error) error {
 	return &renewer.Error{
-		Class: renewer.ClassRetry, Hint: "does address lead to Vault? look for a proxy in between",
-		Err: fmt.Errorf("issuer %s: %s: the answer cannot be used: %w", i.cfg.Name, what, err),
+		Class: renewer.ClassRetry, Hint: "check that address is that of Vault, and check for a proxy in between",
+		Err: fmt.Errorf("issuer %s: %s: the answer is not usable: %w", i.cfg.Name, what, err),
 	}
 }
 

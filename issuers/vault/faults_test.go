@@ -54,7 +54,7 @@ func check(t *testing.T, g *ground, err error, class renewer.Class, want ...stri
 		}
 	}
 	if hint == "" {
-		t.Errorf("no way out: %v", err)
+		t.Errorf("no fix: %v", err)
 	}
 	if strings.ContainsAny(text, "\n\r\t") || len(text) > 700 || !strings.Contains(text, "corp-vault") {
 		t.Errorf("it is not one line that names the issuer: %q", text)
@@ -113,16 +113,16 @@ func TestFaultsOfTheWay(t *testing.T) {
 		want  []string
 	}{
 		"cut mid-answer":      {fault: cut, class: retry, want: []string{"sign docker@host-b"}},
-		"cut JSON":            {fault: answer(200, js, `{"data": {"cert`), class: retry, want: []string{"cut short"}},
-		"garbage":             {fault: answer(200, js, "\x00\x01 nonsense"), class: retry, want: []string{"is not what Vault answers"}},
-		"garbage in PEM":      {fault: answer(200, js, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}}`), class: retry, want: []string{"cannot be used"}},
-		"numbers for PEM":     {fault: answer(200, js, `{"data":{"certificate":7,"ca_chain":[8]}}`), class: retry, want: []string{"cannot be used"}},
-		"no data":             {fault: answer(200, js, `{"data":null}`), class: retry, want: []string{"cannot be used", "no certificate"}},
-		"empty":               {fault: answer(200, js, ""), class: retry, want: []string{"cut short"}},
-		"no content":          {fault: answer(204, js, ""), class: retry, want: []string{"cut short"}},
-		"HTML, 200":           {fault: answer(200, "text/html; charset=utf-8", "<html>SECRET"), class: retry, want: []string{"not Vault", "text/html", "proxy"}},
+		"cut JSON":            {fault: answer(200, js, `{"data": {"cert`), class: retry, want: []string{"truncated"}},
+		"garbage":             {fault: answer(200, js, "\x00\x01 nonsense"), class: retry, want: []string{"not from Vault"}},
+		"garbage in PEM":      {fault: answer(200, js, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}}`), class: retry, want: []string{"is not usable"}},
+		"numbers for PEM":     {fault: answer(200, js, `{"data":{"certificate":7,"ca_chain":[8]}}`), class: retry, want: []string{"is not usable"}},
+		"no data":             {fault: answer(200, js, `{"data":null}`), class: retry, want: []string{"is not usable", "no certificate"}},
+		"empty":               {fault: answer(200, js, ""), class: retry, want: []string{"truncated"}},
+		"no content":          {fault: answer(204, js, ""), class: retry, want: []string{"truncated"}},
+		"HTML, 200":           {fault: answer(200, "text/html; charset=utf-8", "<html>SECRET"), class: retry, want: []string{"not from Vault", "text/html", "proxy"}},
 		"HTML, 502":           {fault: answer(502, "text/html", "<html>SECRET"), class: retry, want: []string{"HTTP 502", "proxy"}},
-		"HTML, 404":           {fault: answer(404, "text/html", "<html>SECRET"), class: misconfigured, want: []string{"HTTP 404", "does address lead to Vault"}},
+		"HTML, 404":           {fault: answer(404, "text/html", "<html>SECRET"), class: misconfigured, want: []string{"HTTP 404", "check that address is that of Vault"}},
 		"HTML, 503 and after": {fault: answer(503, "text/html", "busy", "Retry-After", "120"), class: retry, after: 2 * time.Minute, want: []string{"HTTP 503"}},
 		"100 MB":              {fault: huge, class: retry, want: []string{"larger than 1048576 bytes"}},
 		"100 MB of an error": {fault: func(w http.ResponseWriter, r *http.Request) bool {
@@ -279,16 +279,16 @@ func TestRecordedRefusalsOfALogin(t *testing.T) {
 		"auth-approle-login-bad-role-id":       {misconfigured, "role-id"},
 		"auth-approle-login-bad-secret-id":     {misconfigured, "secret-id"},
 		"auth-approle-login-role-deleted":      {misconfigured, "secret-id"},
-		"auth-approle-login-secret-id-expired": {misconfigured, "has expired"},
+		"auth-approle-login-secret-id-expired": {misconfigured, "expired"},
 		"auth-approle-login-secret-id-used-up": {misconfigured, "used up"},
 		"auth-approle-login-missing-secret-id": {misconfigured, "check auth"},
 		"auth-approle-login-locked-out":        {misconfigured, "locks out for 15 minutes"},
 		"auth-approle-login-mount-not-enabled": {misconfigured, "vault auth list"},
 		"sealed-approle-login":                 {retry, "unseal"},
 		"auth-cert-login-no-client-cert":       {misconfigured, "listener"},
-		"auth-cert-login-unknown-ca":           {misconfigured, "is not one that Vault lets in"},
-		"auth-cert-login-cn-not-allowed":       {misconfigured, "is not one that Vault lets in"},
-		"auth-cert-login-unknown-role":         {misconfigured, "is not one that Vault lets in"},
+		"auth-cert-login-unknown-ca":           {misconfigured, "Vault does not allow the certificate"},
+		"auth-cert-login-cn-not-allowed":       {misconfigured, "Vault does not allow the certificate"},
+		"auth-cert-login-unknown-role":         {misconfigured, "Vault does not allow the certificate"},
 		"auth-cert-login-expired-client-cert":  {misconfigured, "expired or is not yet valid"},
 		"standby-sign-redirect":                {retry, "standby"},
 		"error-rate-limit-quota-headers":       {retry, "rate"},
@@ -358,7 +358,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// many orders meet a token that has ended: one of them logs in.
+// many orders meet an expired token: one of them logs in.
 func TestManyLogInOnce(t *testing.T) {
 	t.Parallel()
 	g, i := after(t, nil, nil)
@@ -392,7 +392,7 @@ func TestATokenThatIsNeverTaken(t *testing.T) {
 }
 
 // Five wrong tries lock an AppRole out: wrong credentials are not repeated,
-// until the files change or a person asks.
+// until the files change or an operator asks.
 func TestRefusedCredentialsAreHeld(t *testing.T) {
 	t.Parallel()
 	g := standIn(t)
@@ -517,12 +517,12 @@ func TestAServerWithoutTLS(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	i := g.issuer(t, func(c *Config) { c.Address = strings.Replace(plain.URL, "http:", "https:", 1) })
-	if err := i.LogIn(t.Context()); renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.HasPrefix(renewer.Hint(err), "nothing speaks TLS at this address: ") {
+	if err := i.LogIn(t.Context()); renewer.ClassOf(err) != renewer.ClassMisconfigured || !strings.HasPrefix(renewer.Hint(err), "the server does not use TLS at this address") {
 		t.Errorf("%v; hint %q", err, renewer.Hint(err))
 	}
 }
 
-// A CA of Vault's own TLS that is put right needs no restart.
+// A CA of Vault's own TLS that is fixed needs no restart.
 func TestTrustIsReadAgain(t *testing.T) {
 	t.Parallel()
 	g := standIn(t)
@@ -656,7 +656,7 @@ func TestColons(t *testing.T) {
 }
 
 // What was trusted is trusted while Vault is away, after a restart too; what a
-// login is told is what is so now.
+// login reports is the state of now.
 func TestRootsAreKeptForWhenVaultIsAway(t *testing.T) {
 	t.Parallel()
 	g := standIn(t)
@@ -677,6 +677,6 @@ func TestRootsAreKeptForWhenVaultIsAway(t *testing.T) {
 		t.Error("a login at a sealed Vault")
 	}
 	if _, err := g.issuer(t, nil).Roots(t.Context()); err == nil {
-		t.Error("roots of a sealed Vault that nobody kept")
+		t.Error("roots of a sealed Vault that no one kept")
 	}
 }

@@ -38,15 +38,15 @@ func (i *Issuer) up(ctx context.Context) error {
 	}
 	switch {
 	case !h.Initialized:
-		return state("{cli} operator init, on the {server} server", "{server} is not initialized")
+		return state("run on the {server} server: {cli} operator init", "{server} is not initialized")
 	case h.Sealed:
-		return state("{cli} operator unseal, on the {server} server", "{server} is sealed")
+		return state("run on the {server} server: {cli} operator unseal", "{server} is sealed")
 	case h.RemovedFromCluster != nil && *h.RemovedFromCluster:
-		return state("let address lead to a node of the cluster", "this {server} was removed from its cluster")
+		return state("set address to a node of the cluster", "this {server} was removed from its cluster")
 	case h.ReplicationDRMode == "secondary":
-		return state("let address lead to the primary", "this {server} is a disaster-recovery secondary, which serves no clients")
+		return state("set address to the primary", "this {server} is a disaster-recovery secondary, which serves no clients")
 	case h.Standby && h.HAConnectionHealthy != nil && !*h.HAConnectionHealthy:
-		return state("{cli} operator members, on the {server} server, shows its nodes", "this {server} is a standby and has no active node")
+		return state("run on the {server} server: {cli} operator members", "this {server} is a standby and has no active node")
 	}
 	return nil
 }
@@ -83,11 +83,11 @@ func (i *Issuer) LogIn(ctx context.Context) error {
 // checkOrder asks to have signed what is no CSR. The right and the role are
 // looked at first, so a complaint about the CSR confirms them.
 func (i *Issuer) checkOrder(ctx context.Context, s *session) error {
-	_, err := call(ctx, i, request{op: opSign, what: "ask whether an order would be let through", secrets: s.secrets},
+	_, err := call(ctx, i, request{op: opSign, what: "check whether the role allows an order", secrets: s.secrets},
 		write(s.client, i.signPath(), map[string]any{"csr": "renewer check --online", "format": "pem", "exclude_cn_from_sans": true}))
 	switch {
 	case err == nil:
-		return i.odd("ask whether an order would be let through", errors.New("it signed what is no request"))
+		return i.odd("check whether the role allows an order", errors.New("it signed an invalid request"))
 	case renewer.ClassOf(err) == refused:
 		return nil
 	case isDenied(err):
@@ -143,6 +143,6 @@ func (i *Issuer) Longest() (l renewer.LifetimeLimit, known bool) {
 
 func (i *Issuer) leased() error {
 	return i.misconfigured("{cli} patch {mount}/roles/{role} generate_lease=false",
-		"the role %s of the mount %s ties certificates to the token that asks for them (generate_lease): they are revoked when it ends",
+		"the role %s of the mount %s binds certificates to the token that requests them (generate_lease): they are revoked when the token expires",
 		i.cfg.Role, i.cfg.Mount)
 }

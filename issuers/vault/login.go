@@ -119,9 +119,9 @@ func (i *Issuer) word(key, file string, secret bool) (string, error) {
 	data = bytes.TrimSpace(data)
 	switch {
 	case bytes.ContainsFunc(data, func(c rune) bool { return c > '~' || c < ' ' && !unicode.IsSpace(c) }):
-		return "", i.misconfigured("it should hold one word of letters, digits and signs, in one line", "auth.%s: %s holds what is no text: it is damaged, or another file", key, file)
+		return "", i.misconfigured("the file must contain one word of letters, digits and signs, in one line", "auth.%s: %s is not a text file: it is damaged, or the wrong file", key, file)
 	case len(data) == 0 || bytes.ContainsAny(data, " \t\r\n"):
-		return "", i.misconfigured("it should hold one word and nothing else", "auth.%s: %s is empty, or has more than one word", key, file)
+		return "", i.misconfigured("the file must contain one word and nothing else", "auth.%s: %s is empty, or has more than one word", key, file)
 	}
 	return string(data), nil
 }
@@ -161,7 +161,7 @@ func (i *Issuer) unwrap(ctx context.Context, s *session, wrapping string) (strin
 		inner, _ = secret.Data["secret_id"].(string)
 	}
 	if inner == "" {
-		return "", i.misconfigured(wrapHint, "unwrap the secret id: what %s led to holds no secret id", i.cfg.Auth.SecretIDFile)
+		return "", i.misconfigured(wrapHint, "unwrap the secret id: the answer for %s has no secret id", i.cfg.Auth.SecretIDFile)
 	}
 	i.login.wrapping, i.login.secretID = wrapping, inner
 	return inner, nil
@@ -175,7 +175,7 @@ func (i *Issuer) logInWith(ctx context.Context, s *session, body map[string]any)
 		return nil, err
 	}
 	if secret.Auth == nil || secret.Auth.ClientToken == "" {
-		return nil, i.odd("log in", errors.New("there is no token in it"))
+		return nil, i.odd("log in", errors.New("the answer has no token"))
 	}
 	s.client.SetToken(secret.Auth.ClientToken)
 	s.secrets, s.appRole = append(s.secrets, secret.Auth.ClientToken), secret.Auth.Metadata["role_name"]
@@ -196,7 +196,7 @@ func (i *Issuer) lookUp(ctx context.Context, s *session) (*session, error) {
 		return nil, err
 	}
 	if secret == nil {
-		return nil, i.odd("look the token up", errors.New("it is empty"))
+		return nil, i.odd("look the token up", errors.New("the answer is empty"))
 	}
 	renewable, _ := secret.Data["renewable"].(bool)
 	return s.lasting(time.Duration(number(secret.Data["ttl"]))*time.Second, renewable, now), nil

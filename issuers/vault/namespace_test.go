@@ -34,7 +34,7 @@ func TestNamespaceThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	g := on(t, testvault.StartBao(t, recordings))
 	i := g.issuer(t, func(c *Config) { c.Namespace = "team-a" })
-	check(t, g, i.LogIn(t.Context()), misconfigured, "there is no namespace team-a", "bao namespace list")
+	check(t, g, i.LogIn(t.Context()), misconfigured, "no such namespace: team-a", "bao namespace list")
 }
 
 // Hints are commands of the server that answers, before the first login too.

@@ -136,7 +136,7 @@ func (g *ground) rotates(t *testing.T) {
 	linked.SecretIDFile = link
 	i = g.issuer(t, func(c *Config) { c.Auth, c.RotateSecretID = linked, 29*24*time.Hour })
 	for _, err := range []error{i.LogIn(t.Context()), i.Upkeep(t.Context())} {
-		if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), link+" is not a file") {
+		if renewer.ClassOf(err) != misconfigured || !strings.Contains(err.Error(), link+" is not a regular file") {
 			t.Errorf("a link: %v", err)
 		}
 	}
@@ -166,8 +166,8 @@ func (g *ground) rotatesOnlyWhatLasts(t *testing.T) {
 		field, value, want string
 		kept               bool
 	}{
-		"once":     {"secret_id_num_uses", "1", "log in once", true},
-		"too late": {"secret_id_ttl", "24h", "expire before rotate_secret_id", false},
+		"once":     {"secret_id_num_uses", "1", "are valid for one login only", true},
+		"too late": {"secret_id_ttl", "24h", "before rotate_secret_id", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			auth := g.appRoleAuth("renewer")

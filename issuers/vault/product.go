@@ -60,7 +60,7 @@ func (i *Issuer) fill(text string) string {
 	}
 	switch {
 	case c.Namespace != "":
-		inNamespace = "; all this is looked for in the namespace " + c.Namespace + " (namespace: of issuer {issuer})"
+		inNamespace = "; renewer uses the namespace " + c.Namespace + " (namespace: of issuer {issuer})"
 	case p.namespaces:
 		inNamespace = "; if it is in a namespace, set namespace: of issuer {issuer} ({cli} namespace list shows them)"
 	}

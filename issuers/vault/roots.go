@@ -43,12 +43,12 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 	}
 	switch {
 	case i.cfg.RootFile != "" && !slices.ContainsFunc(given, top.Equal):
-		return nil, i.misconfigured("add that root to root_file: peers trust what is in it",
-			"get the roots: the chain of the mount %s ends at %q, which %q signed, and root_file %s does not hold that root",
+		return nil, i.misconfigured("add that root to root_file: peers trust the certificates in that file",
+			"get the roots: the chain of the mount %s stops at %q, which %q signed, and root_file %s does not have that root",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String(), i.cfg.RootFile)
 	case !pki.SelfSigned(top):
 		return nil, i.misconfigured(noRootHint,
-			"get the roots: the chain of the mount %s ends at %q, which %q signed, and that root is not in the mount: peers would trust nothing",
+			"get the roots: the chain of the mount %s stops at %q, which %q signed, and that root is not in the mount",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String())
 	}
 	i.rooted.Store(true)
@@ -99,7 +99,7 @@ func (i *Issuer) rootFile() ([]*x509.Certificate, error) {
 	}
 	given, err := pki.DecodeCertificates(text)
 	if err != nil {
-		return nil, i.misconfigured("it should be the root of the mount's CA, in PEM", "root_file %s: %w", i.cfg.RootFile, err)
+		return nil, i.misconfigured("set root_file to the root of the mount's CA, in PEM", "root_file %s: %w", i.cfg.RootFile, err)
 	}
 	return given, nil
 }

@@ -55,8 +55,8 @@ func (i *Issuer) secretIDFile() (os.FileInfo, error) {
 	case err != nil:
 		return nil, i.fileError("auth.secret_id_file", err)
 	case !file.Mode().IsRegular():
-		return nil, i.misconfigured("name the file itself, or leave rotate_secret_id out",
-			"rotate_secret_id: %s is not a file but leads to one (%s), and is not replaced", i.cfg.Auth.SecretIDFile, file.Mode().Type())
+		return nil, i.misconfigured("set the real path of the file, or remove rotate_secret_id",
+			"rotate_secret_id: %s is not a regular file (%s); renewer does not replace it", i.cfg.Auth.SecretIDFile, file.Mode().Type())
 	}
 	return file, nil
 }
@@ -80,10 +80,10 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 	}
 	next, _ := answer.Data["secret_id"].(string)
 	if next == "" {
-		return i.odd(r.what, errors.New("there is no secret id in it"))
+		return i.odd(r.what, errors.New("the answer has no secret id"))
 	}
 	destroy := func(id string) error {
-		r := request{op: opRotate, what: "destroy a secret id that is not used"}
+		r := request{op: opRotate, what: "destroy an unused secret id"}
 		_, err := withToken(ctx, i, r, func(c *api.Client) func(context.Context) (*api.Secret, error) {
 			return func(ctx context.Context) (*api.Secret, error) {
 				return c.Logical().WriteWithContext(ctx, at+"/destroy", map[string]any{"secret_id": id})
@@ -92,8 +92,8 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 		return err
 	}
 	if number(answer.Data["secret_id_num_uses"]) == 1 {
-		return errors.Join(i.misconfigured("{cli} write auth/{auth}/role/"+s.appRole+" secret_id_num_uses=0, or leave rotate_secret_id out",
-			"rotate_secret_id: the secret ids of the AppRole %s log in once, so a new one could not be proven and kept", s.appRole), destroy(next))
+		return errors.Join(i.misconfigured("{cli} write auth/{auth}/role/"+s.appRole+" secret_id_num_uses=0, or remove rotate_secret_id",
+			"rotate_secret_id: the secret ids of the AppRole %s are valid for one login only, so a new one cannot be tested before use", s.appRole), destroy(next))
 	}
 	fresh, err := i.logInAs(ctx, next)
 	if err == nil {
@@ -105,8 +105,8 @@ func (i *Issuer) rotate(ctx context.Context, mode os.FileMode) error {
 	i.session.Store(fresh)
 	slog.Info("the secret id of an AppRole was replaced", "issuer", i.cfg.Name, "file", i.cfg.Auth.SecretIDFile)
 	if lasts := time.Duration(number(answer.Data["secret_id_ttl"])) * time.Second; lasts > 0 && lasts <= i.cfg.RotateSecretID {
-		err = i.misconfigured("set rotate_secret_id to less, or {cli} write auth/{auth}/role/"+s.appRole+" secret_id_ttl=0",
-			"the secret ids of the AppRole %s last %s: they expire before rotate_secret_id (%s) replaces them", s.appRole, lasts, i.cfg.RotateSecretID)
+		err = i.misconfigured("set rotate_secret_id to a shorter time, or run {cli} write auth/{auth}/role/"+s.appRole+" secret_id_ttl=0",
+			"the secret ids of the AppRole %s expire after %s, before rotate_secret_id (%s) replaces them", s.appRole, lasts, i.cfg.RotateSecretID)
 	}
 	return errors.Join(err, destroy(old))
 }
@@ -143,7 +143,7 @@ func (i *Issuer) logInAs(ctx context.Context, secretID string) (*session, error)
 func (i *Issuer) notRotated(err error) error {
 	return &renewer.Error{
 		Class: renewer.ClassMisconfigured, Hint: renewer.Hint(err),
-		Err: fmt.Errorf("issuer %s: the new secret id is not used, and the one in %s stays: %w", i.cfg.Name, i.cfg.Auth.SecretIDFile, err),
+		Err: fmt.Errorf("issuer %s: the new secret id is not used; renewer keeps the one in %s: %w", i.cfg.Name, i.cfg.Auth.SecretIDFile, err),
 	}
 }
 
@@ -156,11 +156,11 @@ func (i *Issuer) checkRotation(ctx context.Context, s *session) error {
 		return err
 	}
 	if dir := filepath.Dir(i.cfg.Auth.SecretIDFile); unix.Access(dir, unix.W_OK) != nil {
-		return i.misconfigured("keep {secret_id_file} in a directory that renewer may write to, or leave rotate_secret_id out",
-			"rotate_secret_id: %s cannot be written to, so no new secret id can be kept there", dir)
+		return i.misconfigured("move {secret_id_file} to a directory that renewer can write to, or remove rotate_secret_id",
+			"rotate_secret_id: %s is not writable, so a new secret id cannot be stored", dir)
 	}
 	path := i.secretIDs(s)
-	may, err := call(ctx, i, request{op: opRead, what: "look at what the token may do", secrets: s.secrets},
+	may, err := call(ctx, i, request{op: opRead, what: "check the policies of the token", secrets: s.secrets},
 		func(ctx context.Context) ([]string, error) {
 			return s.client.Sys().CapabilitiesSelfWithContext(ctx, path)
 		})
@@ -172,6 +172,6 @@ func (i *Issuer) checkRotation(ctx context.Context, s *session) error {
 	case slices.Contains(may, "update") || slices.Contains(may, "root"):
 		return nil
 	}
-	return i.misconfigured(fmt.Sprintf(`allow it in the policy: path %q { capabilities = ["update"] }, and the same for %s/destroy; or leave rotate_secret_id out`, path, path),
+	return i.misconfigured(fmt.Sprintf(`allow it in the policy: path %q { capabilities = ["update"] }, and the same for %s/destroy; or remove rotate_secret_id`, path, path),
 		"rotate_secret_id: the token may not use %s", path)
 }

@@ -157,7 +157,7 @@ func (i *Issuer) renew(ctx context.Context, s *session) (*session, error) {
 		return nil, err
 	}
 	if secret == nil || secret.Auth == nil {
-		return nil, i.odd("renew the token", errors.New("there is no token in it"))
+		return nil, i.odd("renew the token", errors.New("the answer has no token"))
 	}
 	return s.lasting(time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable, now), nil
 }
@@ -203,11 +203,11 @@ func (i *Issuer) wasFutile(o op, now time.Time) bool {
 func (i *Issuer) deniedFor(s *session, err error) error {
 	switch {
 	case s.unproven:
-		return i.misconfigured(tokenHint+"; or "+renewer.Hint(err), "the token in %s has expired, was revoked, or may not do this: %w", i.cfg.Auth.TokenFile, err)
+		return i.misconfigured(tokenHint+"; or "+renewer.Hint(err), "the token in %s has expired, was revoked, or lacks the permission: %w", i.cfg.Auth.TokenFile, err)
 	case renewer.ClassOf(err) == renewer.ClassReauthenticate:
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured, Err: err,
-			Hint: "look at what ends the token at once: token_num_uses, token_bound_cidrs and token_explicit_max_ttl of the role it comes from",
+			Hint: "check what invalidates the token early: token_num_uses, token_bound_cidrs and token_explicit_max_ttl of its role",
 		}
 	}
 	return err

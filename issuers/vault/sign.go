@@ -31,7 +31,7 @@ func (i *Issuer) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, erro
 	if err != nil {
 		return renewer.Chain{}, err
 	}
-	// Nobody is to sign what no peer could trust afterwards.
+	// No one is to sign what no peer could trust afterwards.
 	if !i.rooted.Load() {
 		if err := i.checkRoots(ctx); err != nil {
 			return renewer.Chain{}, err
@@ -106,7 +106,7 @@ func (i *Issuer) parseAnswer(data map[string]any) (renewer.Chain, error) {
 		return renewer.Chain{}, fmt.Errorf("certificate: %w", err)
 	}
 	if len(leaves) == 0 {
-		return renewer.Chain{}, errors.New("there is no certificate in it")
+		return renewer.Chain{}, errors.New("the answer has no certificate")
 	}
 	leaf, text := leaves[0], fmt.Sprint(data["ca_chain"], data["issuing_ca"])
 	if known := i.above.Load(); known != nil && known.text == text && names(leaf, known.path) {
@@ -155,7 +155,7 @@ func certificates(v any) ([]*x509.Certificate, error) {
 	for rest := []byte(text.String()); len(bytes.TrimSpace(rest)) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
-			return nil, errors.New("it is not PEM of certificates")
+			return nil, errors.New("it is not PEM with certificates")
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {

@@ -12,8 +12,8 @@
 //
 // # Logging in
 //
-// New asks nobody. The first order logs in; the token is used until two thirds
-// of its life are over, then it is renewed, and where that gives no new life
+// New asks no one. The first order logs in; the token is used until two thirds
+// of its life have passed, then it is renewed, and where that gives no new life
 // (the token's max TTL, a token that cannot be renewed) renewer logs in again.
 // A 403 is what a token gets that has expired or was revoked, and one that may
 // not do what is asked; servers word it alike. So a token that was good is
@@ -172,7 +172,7 @@ func New(cfg Config) (*Issuer, error) {
 	case !path(cfg.Auth.Mount):
 		return nil, i.misconfigured("{cli} auth list shows the auth methods", "%q is no auth method's path", cfg.Auth.Mount)
 	case cfg.RotateSecretID != 0 && (cfg.Auth.Method != "approle" || cfg.Auth.Wrapped):
-		return nil, i.misconfigured("leave rotate_secret_id out", "rotate_secret_id is for an AppRole whose secret id is in a file, not wrapped")
+		return nil, i.misconfigured("remove rotate_secret_id", "rotate_secret_id needs an AppRole with its secret id in a file, not wrapped")
 	}
 	return i, nil
 }

@@ -126,24 +126,24 @@ func TestDiagnose(t *testing.T) {
 		"one file of two": {
 			asCoordinator, coordinator, server.Leaf,
 			machine{unit: shown("DAGU_PEER_CERT_FILE=/etc/dagu/tls/coordinator.crt", "coordinator --peer.insecure=false")},
-			"dagu-tls", renewer.FindingFail, "serves plaintext: of peer.cert_file and peer.key_file only one is set", "renewer show coordinator --config-snippet",
+			"dagu-tls", renewer.FindingFail, "serves plaintext: only one of peer.cert_file and peer.key_file is set", "renewer show coordinator --config-snippet",
 		},
 		"no file": {asCoordinator, coordinator, server.Leaf, machine{unit: shown("", "coordinator --peer.insecure=false")}, "dagu-tls", renewer.FindingFail, "neither peer.cert_file nor peer.key_file", "--config-snippet"},
 		"clients without certificates": {
 			asCoordinator, coordinator, server.Leaf,
 			machine{unit: shown(strings.Split(coordinatorEnv, " DAGU_PEER_CLIENT_CA")[0], "coordinator")},
-			"dagu-tls", renewer.FindingFail, "lets everybody in", "--config-snippet",
+			"dagu-tls", renewer.FindingFail, "accepts every client", "--config-snippet",
 		},
 		"another file": {
 			asWorker, worker(), client,
 			machine{unit: shown(strings.Replace(workerEnv, "worker.crt", "old.crt", 1), dial)},
-			"dagu-tls", renewer.FindingFail, "uses /etc/dagu/tls/old.crt as peer.cert_file (the environment of dagu-worker.service), and /etc/dagu/tls/worker.crt is what is renewed", "--config-snippet",
+			"dagu-tls", renewer.FindingFail, "uses /etc/dagu/tls/old.crt as peer.cert_file (the environment of dagu-worker.service), but renewer renews /etc/dagu/tls/worker.crt", "--config-snippet",
 		},
 		"insecure by default": {asWorker, worker(), client, machine{unit: shown(strings.TrimPrefix(workerEnv, "DAGU_PEER_INSECURE=false "), dial)}, "dagu-insecure", renewer.FindingFail, "true by default", "--config-snippet"},
 		"insecure left on": {
 			asWorker, worker(), client,
 			machine{unit: shown(strings.Replace(workerEnv, "=false", "=true", 1), dial)},
-			"dagu-insecure", renewer.FindingFail, "left on in the environment of dagu-worker.service", "false",
+			"dagu-insecure", renewer.FindingFail, "is on in the environment of dagu-worker.service", "false",
 		},
 		"the hostname is dialled": {
 			asCoordinator, coordinator, server.Leaf,
@@ -151,16 +151,16 @@ func TestDiagnose(t *testing.T) {
 			"dagu-name", renewer.FindingFail, "scheduler and server dial dagu-1 (the hostname", "add dagu-1 to sans:",
 		},
 		"a guard that sees children alone": {
-			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes alone", "by: coordinator",
+			asWorker, guarded, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "sees child processes only", "by: coordinator",
 		},
-		"a guard with nobody to ask": {
-			elsewhere, asked, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "no coordinator of this fleet file", "api/v1/workers",
+		"a guard with no one to ask": {
+			elsewhere, asked, client, machine{unit: shown(workerEnv, dial)}, "dagu-guard", renewer.FindingWarn, "no coordinator with a certificate", "api/v1/workers",
 		},
 		"activated by a command": {asWorker, byCommand, client, machine{}, "dagu-unit", renewer.FindingUnknown, "it is activated by command", "--config-snippet"},
 		"skip_tls_verify": {
 			asWorker, worker(), client,
 			machine{unit: shown(workerEnv, dial), files: map[string]string{"/var/lib/dagu/.config/dagu/config.yaml": "peer: {skip_tls_verify: true}"}},
-			"dagu-skip-verify", renewer.FindingFail, "left on in /var/lib/dagu/.config/dagu/config.yaml", "peer.client_ca_file",
+			"dagu-skip-verify", renewer.FindingFail, "on in /var/lib/dagu/.config/dagu/config.yaml", "peer.client_ca_file",
 		},
 		"a name that is not covered": {
 			asWorker, worker(), client,
@@ -170,12 +170,12 @@ func TestDiagnose(t *testing.T) {
 		"advertised, and not covered": {
 			asCoordinator, coordinator, server.Leaf,
 			machine{unit: shown(coordinatorEnv, "coordinator --coordinator.advertise=dagu")},
-			"dagu-name", renewer.FindingFail, "clients are told to dial dagu", "add dagu to sans: of coordinator",
+			"dagu-name", renewer.FindingFail, "clients dial dagu", "add dagu to sans: of coordinator",
 		},
 		"no certificate sent": {
 			asWorker, worker(), client,
 			machine{unit: shown("DAGU_PEER_INSECURE=false DAGU_PEER_CLIENT_CA_FILE=/etc/dagu/tls/server-ca.crt", dial)},
-			"dagu-client-certificate", renewer.FindingFail, "sends no certificate, and coordinator asks for one", "--config-snippet",
+			"dagu-client-certificate", renewer.FindingFail, "sends no certificate, but coordinator requires one", "--config-snippet",
 		},
 		"of another CA": {
 			asWorker, worker(), other.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert,
@@ -185,14 +185,14 @@ func TestDiagnose(t *testing.T) {
 		"without the usage": {
 			asWorker, worker(), ca.Leaf(t, testpki.Options{Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}).Cert,
 			machine{unit: shown(workerEnv, dial)},
-			"dagu-client-certificate", renewer.FindingFail, "has not the usage clientAuth", "usages: [client]",
+			"dagu-client-certificate", renewer.FindingFail, "does not have the usage clientAuth", "usages: [client]",
 		},
 		"a key that the user cannot read": {
 			asWorker, worker(), client,
 			machine{unit: shown(workerEnv, dial), deny: "/etc/dagu/tls/worker.key"},
 			"dagu-key", renewer.FindingFail, "the user dagu of dagu-worker.service cannot read /etc/dagu/tls/worker.key", "owner: dagu",
 		},
-		"nobody can try": {asWorker, worker(), client, machine{unit: shown(workerEnv, dial), noRun: true}, "dagu-key", renewer.FindingUnknown, "could not be tried", "sudo: true"},
+		"no one can try": {asWorker, worker(), client, machine{unit: shown(workerEnv, dial), noRun: true}, "dagu-key", renewer.FindingUnknown, "could not check", "sudo: true"},
 		"no unit":        {asWorker, worker(), client, machine{unit: "LoadState=not-found\n"}, "dagu-unit", renewer.FindingFail, "there is no unit dagu-worker.service", "units:"},
 	} {
 		t.Run(name, func(t *testing.T) {

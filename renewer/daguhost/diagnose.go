@@ -78,8 +78,8 @@ func Diagnose(c Case) []renewer.Finding {
 	if c.Facts.Unit == "" {
 		return append(found, renewer.Finding{
 			Check: "dagu-unit", Host: c.Placement.Host, Certificate: c.Placement.Certificate, Level: renewer.FindingUnknown,
-			Text: "the settings of Dagu are not known: it is activated by " + string(c.Placement.Activate.Kind) + ", and not by a unit that could be looked at",
-			Fix:  snippet(c) + "; compare that with what it is started with",
+			Text: "cannot read the settings of Dagu: it is activated by " + string(c.Placement.Activate.Kind) + ", not by a systemd unit",
+			Fix:  snippet(c) + "; compare it with the settings that Dagu is started with",
 		})
 	}
 	for _, ch := range checks {
@@ -114,7 +114,7 @@ func tlsOn(c Case) verdict {
 		case cert == "" && key == "":
 			return bad(snippet(c), "%s serves plaintext: neither peer.cert_file nor peer.key_file is set, and TLS is on only with both", c.Facts.Unit)
 		case cert == "" || key == "":
-			return bad(snippet(c), "%s serves plaintext: of peer.cert_file and peer.key_file only one is set, and TLS is on only with both", c.Facts.Unit)
+			return bad(snippet(c), "%s serves plaintext: only one of peer.cert_file and peer.key_file is set, and TLS is on only with both", c.Facts.Unit)
 		}
 	}
 	for _, f := range []struct {
@@ -125,29 +125,29 @@ func tlsOn(c Case) verdict {
 		want := c.file(f.kind)
 		switch {
 		case want == "" && f.kind == renewer.FileCA && c.serves() && !c.dials() && f.have.Value != "":
-			return bad("give the entry a ca file, or unset it", "%s asks clients for certificates (%s in %s), and the fleet file has no ca file for it", c.Facts.Unit, f.key, f.have.From)
+			return bad("give the entry a ca file, or unset it", "%s requires client certificates (%s in %s), but the fleet file has no ca file for it", c.Facts.Unit, f.key, f.have.From)
 		case want == "" || f.have.Value == "" && !c.serves(): // client-certificate and insecure say so
 		case f.have.Value == "" && f.kind == renewer.FileCA:
-			return bad(snippet(c), "peer.client_ca_file is not set for %s: it lets everybody in, with a certificate or without", c.Facts.Unit)
+			return bad(snippet(c), "peer.client_ca_file is not set for %s: it accepts every client, with or without a certificate", c.Facts.Unit)
 		case path.Clean(f.have.Value) != want:
-			return bad(snippet(c), "%s uses %s as %s (%s), and %s is what is renewed", c.Facts.Unit, f.have.Value, f.key, f.have.From, want)
+			return bad(snippet(c), "%s uses %s as %s (%s), but renewer renews %s", c.Facts.Unit, f.have.Value, f.key, f.have.From, want)
 		}
 	}
 	return fine("%s uses the files that are renewed", c.Facts.Unit)
 }
 
-// insecure: a client talks plaintext unless it is told not to.
+// insecure: a client talks plaintext unless it is configured not to.
 func insecure(c Case) verdict {
 	s := c.Facts.Settings.Insecure
 	switch {
 	case !c.Facts.Loaded || !s.on(true):
 		return verdict{}
 	case !c.dials():
-		return verdict{renewer.FindingWarn, fmt.Sprintf("peer.insecure is left on for %s: it serves TLS all the same, but dials other coordinators in plaintext", c.Facts.Unit), "set peer.insecure: false"}
+		return verdict{renewer.FindingWarn, fmt.Sprintf("peer.insecure is on for %s: it serves TLS, but dials other coordinators in plaintext", c.Facts.Unit), "set peer.insecure: false"}
 	case s.From == "":
 		return bad(snippet(c), "%s dials in plaintext: peer.insecure is not set, and is true by default", c.Facts.Unit)
 	}
-	return bad("set it to false", "%s dials in plaintext: peer.insecure is left on in %s", c.Facts.Unit, s.From)
+	return bad("set it to false", "%s dials in plaintext: peer.insecure is on in %s", c.Facts.Unit, s.From)
 }
 
 // guard: does what holds a restart see all that a restart would end?
@@ -156,14 +156,14 @@ func guard(c Case) verdict {
 	if g == nil || g.Dagu == nil || !c.Facts.Works {
 		return verdict{} // the steps of what runs DAGs itself are all below child processes
 	}
-	alone := "the guard of " + c.Facts.Unit + " sees child processes alone"
-	const lost = ": steps such as wait, http, ssh, sql and mail have none, and a restart ends them"
+	alone := "the guard of " + c.Facts.Unit + " sees child processes only"
+	const lost = ": steps such as wait, http, ssh, sql and mail have none, and a restart stops them"
 	switch by := g.Dagu.By; {
 	case by == renewer.IdleByProcesses:
 		return verdict{renewer.FindingWarn, alone + lost, "guard: {dagu: {wait_idle: {by: coordinator}}} for " + c.Certificate.Entry + " asks the coordinator too"}
 	case by == renewer.IdleByCoordinator && !slices.ContainsFunc(c.Servers, func(s Server) bool { return s.Group == c.Certificate.PeerGroup }):
 		return verdict{
-			renewer.FindingWarn, alone + ", for no coordinator of this fleet file is in place in its peer_group" + lost,
+			renewer.FindingWarn, alone + ", because its peer_group has no coordinator with a certificate in place" + lost,
 			"guard: {dagu: {wait_idle: {by: {api: {url: https://DAGU:8080/api/v1/workers, token_file: FILE}}}}} for " + c.Certificate.Entry + " asks Dagu's API",
 		}
 	}
@@ -175,7 +175,7 @@ func skipVerify(c Case) verdict {
 	if !s.on(false) {
 		return verdict{}
 	}
-	return bad("unset it, and set peer.client_ca_file to the CA of the coordinator's certificate", "peer.skip_tls_verify is left on in %s: whoever answers is taken for the coordinator", s.From)
+	return bad("unset it, and set peer.client_ca_file to the CA of the coordinator's certificate", "peer.skip_tls_verify is on in %s: the certificate of the coordinator is not verified", s.From)
 }
 
 // names: which address is dialled, by whom, and which names are covered.
@@ -185,12 +185,12 @@ func names(c Case) verdict {
 		name := hostOf(s.Advertise.Value)
 		if c.Leaf.VerifyHostname(name) != nil {
 			return bad("add "+name+" to sans: of "+c.Certificate.Entry+", then renewer renew "+c.Certificate.Name,
-				"clients are told to dial %s (coordinator.advertise in %s), and %s covers only %s", name, s.Advertise.From, c.Certificate.Name, covered(c.Leaf))
+				"clients dial %s (coordinator.advertise in %s), but %s covers only %s", name, s.Advertise.From, c.Certificate.Name, covered(c.Leaf))
 		}
 	}
 	if name := c.Facts.Hostname; c.serves() && c.Leaf != nil && s.Advertise.Value == "" && name != "" && c.Leaf.VerifyHostname(name) != nil {
 		return bad("add "+name+" to sans: of "+c.Certificate.Entry+" and renewer renew "+c.Certificate.Name+", or set coordinator.advertise to a name that is covered",
-			"scheduler and server dial %s (the hostname, because coordinator.advertise is not set), and %s covers only %s", name, c.Certificate.Name, covered(c.Leaf))
+			"scheduler and server dial %s (the hostname, because coordinator.advertise is not set), but %s covers only %s", name, c.Certificate.Name, covered(c.Leaf))
 	}
 	if !c.dials() || s.Coordinators.Value == "" || len(c.Servers) == 0 {
 		return verdict{}
@@ -223,7 +223,7 @@ func covered(leaf *x509.Certificate) string {
 	if sans := renewer.SANs(leaf); len(sans) > 0 {
 		return strings.Join(sans, ", ")
 	}
-	return "no name at all"
+	return "no name"
 }
 
 // clientCertificate: is one sent, is it of a CA that the coordinator trusts,
@@ -236,15 +236,15 @@ func clientCertificate(c Case) verdict {
 	s, server := c.Facts.Settings, c.Servers[i]
 	switch {
 	case s.CertFile.Value == "" || s.KeyFile.Value == "":
-		return bad(snippet(c), "%s sends no certificate, and %s asks for one: both peer.cert_file and peer.key_file have to be set", c.Facts.Unit, server.Certificate)
+		return bad(snippet(c), "%s sends no certificate, but %s requires one: set both peer.cert_file and peer.key_file", c.Facts.Unit, server.Certificate)
 	case c.Leaf == nil:
 		return verdict{}
 	case !slices.Contains(renewer.UsagesOf(c.Leaf), renewer.UsageClient):
 		return bad("set usages: [client] for "+c.Certificate.Entry+", then renewer renew "+c.Certificate.Name,
-			"the certificate of %s has not the usage clientAuth: the coordinator answers \"bad certificate\"", c.Facts.Unit)
+			"the certificate of %s does not have the usage clientAuth: the coordinator answers \"bad certificate\"", c.Facts.Unit)
 	case !c.signedBy(server.ClientRoots):
 		return bad("trust: of "+server.Certificate+" has to name the issuer "+c.Certificate.Issuer,
-			"the certificate of %s is of %q, and no root of that name is in the client CA of %s: the coordinator answers \"certificate required\"", c.Facts.Unit, c.Leaf.Issuer, server.Certificate)
+			"the certificate of %s was issued by %q, and the client CA file of %s has no root of that name: the coordinator answers \"certificate required\"", c.Facts.Unit, c.Leaf.Issuer, server.Certificate)
 	}
 	return fine("%s sends a certificate that %s trusts", c.Facts.Unit, server.Certificate)
 }
@@ -272,7 +272,7 @@ func key(c Case) verdict {
 		return bad("set owner: "+f.User+" for "+c.Certificate.Entry+" (without owner: renewer takes User= of the unit), then renewer renew "+c.Certificate.Name,
 			"the user %s of %s cannot read %s", f.User, f.Unit, file)
 	case f.KeyUnknown != nil:
-		return verdict{renewer.FindingUnknown, fmt.Sprintf("whether the user %s of %s can read %s could not be tried: %v", f.User, f.Unit, file, f.KeyUnknown), "set sudo: true for the host"}
+		return verdict{renewer.FindingUnknown, fmt.Sprintf("could not check whether the user %s of %s can read %s: %v", f.User, f.Unit, file, f.KeyUnknown), "set sudo: true for the host"}
 	case file == "" || !f.Loaded:
 		return verdict{}
 	default:

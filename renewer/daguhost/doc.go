@@ -3,7 +3,7 @@
 //
 //	InspectAll  looks at the units of a placement and changes nothing
 //	Doubts      says why a start with them might fail; pure
-//	Diagnose    turns what was seen into findings, each with its way out; pure
+//	Diagnose    turns what was seen into findings, each with its fix; pure
 //
 // The settings of a process are put together as Dagu does it: flags win over
 // DAGU_PEER_* in the environment, which wins over config.yaml. They are those

@@ -144,7 +144,7 @@ func WorkerNames(ctx context.Context, m Machine, p renewer.Placement) (names []s
 		case f.Settings.WorkerID.Value != "":
 			names = append(names, renewer.Worker{ID: f.Settings.WorkerID.Value}.Name())
 		case f.Hostname == "":
-			return nil, errors.New("the name of the machine cannot be read")
+			return nil, errors.New("cannot read the host name of the machine")
 		default:
 			names = append(names, f.Hostname)
 		}

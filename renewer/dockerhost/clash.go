@@ -40,13 +40,13 @@ func (pl *planner) clashInEnvironment() error {
 	for _, fl := range pl.cmd.env {
 		if fl.key == "hosts" && pl.samePort(fl.value) && isLoopback(fl.value) {
 			name := strings.TrimPrefix(fl.words[0].raw, "$")
-			return misconfigured(fmt.Sprintf("take -H %s out of %s in %s", fl.value, name, pl.cmd.envFile[name]),
-				"%s in %s binds port %s for the host itself alone, so dockerd cannot bind it for others", name, pl.cmd.envFile[name], pl.port)
+			return misconfigured(fmt.Sprintf("remove -H %s from %s in %s", fl.value, name, pl.cmd.envFile[name]),
+				"%s in %s binds port %s on loopback only, so dockerd cannot bind it on other addresses", name, pl.cmd.envFile[name], pl.port)
 		}
 		if fl.clashes(after) {
 			name := strings.TrimPrefix(fl.words[0].raw, "$")
-			return misconfigured(fmt.Sprintf("take --%s out of %s in %s", flagName(fl), name, pl.cmd.envFile[name]),
-				"%s in %s gives dockerd --%s, which %s has or needs too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), pl.f.Daemon.Path)
+			return misconfigured(fmt.Sprintf("remove --%s from %s in %s", flagName(fl), name, pl.cmd.envFile[name]),
+				"%s in %s gives dockerd --%s, and %s has or needs it too; dockerd does not start with both", name, pl.cmd.envFile[name], flagName(fl), pl.f.Daemon.Path)
 		}
 	}
 	return nil

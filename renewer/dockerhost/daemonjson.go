@@ -35,7 +35,7 @@ func parseDocument(f File) (document, error) {
 	if err == nil && object != nil {
 		return d, nil
 	}
-	const hint = "put it right by hand; dockerd does not start with it either, and renewer never overwrites what it cannot read"
+	const hint = "correct the file by hand; dockerd does not start with it either, and renewer never overwrites a file that it cannot parse"
 	if bytes.HasPrefix(d, []byte("\xef\xbb\xbf")) {
 		return nil, misconfigured("save it as UTF-8 without a byte order mark", "%s:1:1: a byte order mark; expected an object", f.Path)
 	}
@@ -44,7 +44,7 @@ func parseDocument(f File) (document, error) {
 		line, column := position(d, int(syntax.Offset))
 		return nil, misconfigured(hint, "%s:%d:%d: %w", f.Path, line, column, err)
 	}
-	return nil, misconfigured(hint, "%s:1:1: it holds something else than an object in { }", f.Path)
+	return nil, misconfigured(hint, "%s:1:1: not a JSON object in { }", f.Path)
 }
 
 // position of the byte that was read last, both from 1.

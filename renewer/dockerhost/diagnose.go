@@ -44,10 +44,10 @@ type sighted struct {
 // inventory has.
 func (c Case) leaves() (out []sighted) {
 	if len(c.Served) > 0 {
-		out = append(out, sighted{"what is served", c.Served[0]})
+		out = append(out, sighted{"the served certificate", c.Served[0]})
 	}
 	if disk := c.Facts.Disk.Chain.Leaf; disk != nil && (len(out) == 0 || !disk.Equal(out[0].leaf)) {
-		out = append(out, sighted{"what is in " + c.Placement.Dir, disk})
+		out = append(out, sighted{"the certificate in " + c.Placement.Dir, disk})
 	}
 	if len(out) == 0 && c.Leaf != nil {
 		out = append(out, sighted{"the current generation", c.Leaf})
@@ -55,10 +55,10 @@ func (c Case) leaves() (out []sighted) {
 	return out
 }
 
-// mending is the way to a certificate that the entry would have differently.
-func (c Case) mending(change string) string {
+// fixing is the way to a certificate that the entry would have differently.
+func (c Case) fixing(change string) string {
 	if c.foreign() || c.Leaf == nil {
-		return c.placing() + " places one of the entry; without renewer, make it anew with what is missing"
+		return c.placing() + " replaces it with a certificate of the entry; without renewer, issue a new one with what is missing"
 	}
 	return change
 }
@@ -106,7 +106,7 @@ func (c Case) foreign() bool { return !c.Placed && c.Facts.Disk.Leaf != "" }
 // Foreign says what to do about a certificate in place that the inventory knows
 // nothing of.
 func Foreign(p renewer.Placement) string {
-	return fmt.Sprintf("renewer adopt %s --certificate %s takes it over as it is, if its CA is the entry's issuer (renewer ca import takes a CA that openssl made); "+
+	return fmt.Sprintf("renewer adopt %s --certificate %s adopts it unchanged, if its CA is the issuer of the entry (renewer ca import imports a CA that openssl made); "+
 		"renewer renew %s replaces it, and its clients then need the root of the entry's issuer", p.Host, p.Certificate, p.Certificate)
 }
 

@@ -17,13 +17,13 @@ import (
 func reach(c Case) verdict {
 	switch {
 	case c.Err == nil:
-		return fine("the host can be reached and looked at")
+		return fine("the host can be reached and inspected")
 	case isSudo(c.Err):
 		return verdict{}
 	}
 	fix := renewer.Hint(c.Err)
 	if fix == "" {
-		fix = "renewer check --online tries the connection alone"
+		fix = "renewer check --online tests the connection only"
 	}
 	return bad(fix, "%v", c.Err)
 }
@@ -53,13 +53,13 @@ func sudo(c Case) verdict {
 	case isSudo(err):
 		fix := renewer.Hint(err)
 		if fix == "" {
-			fix = "allow the user to run what renewer runs through sudo without a password (NOPASSWD in /etc/sudoers.d), set sudo: true for the host, and try sudo -n true there"
+			fix = "set sudo: true for the host, and allow the user to run renewer's commands with sudo without a password: renewer host sudoers " + c.Placement.Host + " prints the lines"
 		}
-		return bad(fix, "rights are missing: %v", err)
+		return bad(fix, "permissions are missing: %v", err)
 	case c.Err != nil:
 		return verdict{}
 	}
-	return fine("the rights are there")
+	return fine("renewer has the permissions that it needs")
 }
 
 // maxSkew is what certificates of short life bear: they are backdated a minute.
@@ -71,14 +71,14 @@ func clock(c Case) verdict {
 	if skew < 0 {
 		which = "behind"
 	}
-	const fix = "set both by NTP: timedatectl set-ntp true"
+	const fix = "synchronise both with NTP: timedatectl set-ntp true"
 	switch size := skew.Abs(); {
 	case size > 5*time.Minute:
 		return bad(fix, "the clock of the host is %s %s this machine's", size, which)
 	case size > maxSkew:
 		return warn(fix, "the clock of the host is %s %s this machine's", size, which)
 	}
-	return fine("the clocks agree")
+	return fine("the clocks of host and renewer agree")
 }
 
 // files are those without which the service does not start.
@@ -87,9 +87,9 @@ func files(c Case) verdict {
 		return bad(c.placing(), "in %s: %s", c.Placement.Dir, wrong)
 	}
 	if c.foreign() {
-		return warn(Foreign(c.Placement), "what is in %s was placed by something else: this inventory knows nothing of it", c.Placement.Dir)
+		return warn(Foreign(c.Placement), "the files in %s were not placed by this renewer: they are not in its inventory", c.Placement.Dir)
 	}
-	return fine("the files in %s are there and make a pair", c.Placement.Dir)
+	return fine("certificate and key in %s exist and match", c.Placement.Dir)
 }
 
 func fileModes(c Case) verdict {
@@ -100,9 +100,9 @@ func fileModes(c Case) verdict {
 		}
 	}
 	if len(wrong) > 0 {
-		return bad("renewer renew "+c.Placement.Certificate+" writes them anew, with owner and mode", "in %s: %s", c.Placement.Dir, strings.Join(wrong, "; "))
+		return bad("renewer renew "+c.Placement.Certificate+" writes them again, with owner and mode", "in %s: %s", c.Placement.Dir, strings.Join(wrong, "; "))
 	}
-	return fine("owners and modes in %s are right", c.Placement.Dir)
+	return fine("owners and modes in %s are correct", c.Placement.Dir)
 }
 
 // environment looks for what silently overrides the ca file of Python clients.
@@ -113,7 +113,7 @@ func environment(c Case) verdict {
 	set := variables(c.Facts.Environment.Text)
 	for _, name := range append(slices.Clone(caVariables), "DOCKER_CERT_PATH", "DOCKER_HOST") {
 		if v := set[name]; v != "" {
-			return warn("take it out there, or unset it for the client", "%s sets %s=%s: clients may use it instead of the files in %s",
+			return warn("remove it there, or unset it for the client", "%s sets %s=%s: clients may use it instead of the files in %s",
 				c.Facts.Environment.Path, name, v, c.Placement.Dir)
 		}
 	}
@@ -124,8 +124,8 @@ func environment(c Case) verdict {
 		}
 	}
 	if len(found) > 0 {
-		return warn("if it is a client of these files, take it out there (UnsetEnvironment= in a drop-in) and restart the unit",
-			"%s: a client in it may use that instead of the files in %s", strings.Join(found, "; "), c.Placement.Dir)
+		return warn("if it is a client of these files, remove it there (UnsetEnvironment= in a drop-in) and restart the unit",
+			"%s: clients in that unit may use it instead of the files in %s", strings.Join(found, "; "), c.Placement.Dir)
 	}
 	return verdict{}
 }
@@ -138,19 +138,19 @@ func dockerUnit(c Case) verdict {
 	case u.Load == "not-found":
 		return bad("install Docker: apt-get install docker.io", "there is no unit %s", u.Name)
 	case u.Load != "loaded":
-		return bad("systemctl unmask "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+		return bad("systemctl unmask "+u.Name, "systemd reports the unit %s as %q", u.Name, u.Load)
 	case u.NoProgram != "" && u.Active != "active" && u.Active != "reloading":
-		return bad(u.rightProgram(), "%s does not run (%s, %s): it starts %s, which is not there", u.Name, u.Active, u.Sub, u.NoProgram)
+		return bad(u.rightProgram(), "%s is not running (%s, %s): it starts %s, which does not exist", u.Name, u.Active, u.Sub, u.NoProgram)
 	case u.Active == "inactive":
-		return bad("if it was not stopped on purpose: systemctl start "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
+		return bad("if it was not stopped intentionally: systemctl start "+u.Name, "%s is not running (%s, %s)", u.Name, u.Active, u.Sub)
 	case u.Active != "active" && u.Active != "reloading":
-		return bad("see why: journalctl -n 50 -u "+u.Name, "%s does not run (%s, %s)", u.Name, u.Active, u.Sub)
+		return bad("run on the host: journalctl -n 50 -u "+u.Name, "%s is not running (%s, %s)", u.Name, u.Active, u.Sub)
 	case c.Facts.DockerErr != nil:
 		return unknown(renewer.Hint(c.Facts.DockerErr), "%v", c.Facts.DockerErr)
 	case u.Restarts > 0:
-		return warn("see why: journalctl -u "+u.Name, "%s runs; systemd had to start it again %d times", u.Name, u.Restarts)
+		return warn("run on the host: journalctl -u "+u.Name, "%s is running; systemd restarted it %d times", u.Name, u.Restarts)
 	default:
-		return fine("%s runs", u.Name)
+		return fine("%s is running", u.Name)
 	}
 }
 
@@ -159,10 +159,10 @@ func startLimit(c Case) verdict {
 	case !c.docker():
 		return verdict{}
 	case c.Facts.Unit.GaveUp:
-		return bad(fmt.Sprintf("put right what journalctl -u %[1]s says, then systemctl reset-failed %[1]s and systemctl restart %[1]s", c.Facts.Unit.Name),
-			"%s was started too often: systemd does not start it again, however good its files are now", c.Facts.Unit.Name)
+		return bad(fmt.Sprintf("fix the cause that journalctl -u %[1]s shows, then run systemctl reset-failed %[1]s and systemctl restart %[1]s", c.Facts.Unit.Name),
+			"%s hit the start limit: systemd does not start it again, even with correct files", c.Facts.Unit.Name)
 	}
-	return fine("the start limit is not hit")
+	return fine("the start limit of systemd is not reached")
 }
 
 func hostConflict(c Case) verdict {
@@ -184,7 +184,7 @@ func hostConflict(c Case) verdict {
 		}
 	}
 	if slices.Sort(both); len(both) > 0 {
-		return bad("renewer host setup "+c.Placement.Host+" moves each to one place",
+		return bad("renewer host setup "+c.Placement.Host+" keeps each in one place only",
 			"%s is given as a flag in %s and in %s: dockerd does not start with both", strings.Join(slices.Compact(both), ", "), c.Facts.Unit.Name, c.Facts.Daemon.Path)
 	}
 	return fine("no directive is both in %s and in the unit", c.Facts.Daemon.Path)
@@ -209,14 +209,14 @@ func daemonConfig(c Case) verdict {
 	}
 	switch {
 	case len(paths) > 0:
-		return bad("renewer host check "+c.Placement.Host+" shows what differs, renewer host setup "+c.Placement.Host+" puts it right",
+		return bad("renewer host check "+c.Placement.Host+" shows the differences, renewer host setup "+c.Placement.Host+" fixes it",
 			"the Docker daemon is not set up for these files: %s", strings.Join(paths, ", "))
 	case without && c.Facts.Docker.LiveRestore:
-		return warn("renewer host setup "+c.Placement.Host+" writes it there", "live-restore is on in the running daemon, and not in %s: it is off after the next restart", c.Facts.Daemon.Path)
+		return warn("renewer host setup "+c.Placement.Host+" writes it there", "live-restore is on in the running daemon, but not in %s: it will be off after the next restart", c.Facts.Daemon.Path)
 	case c.Facts.Unit.Stale:
-		return warn("systemctl daemon-reload, then a restart when it suits", "files of %s were changed, and systemd has not read them yet", c.Facts.Unit.Name)
+		return warn("run systemctl daemon-reload, then restart the unit at a suitable time", "unit files of %s were changed, and systemd has not loaded them yet", c.Facts.Unit.Name)
 	}
-	return fine("%s and the unit are as they should be", c.Facts.Daemon.Path)
+	return fine("%s and the unit are set up as expected", c.Facts.Daemon.Path)
 }
 
 func liveRestore(c Case) verdict {
@@ -225,11 +225,11 @@ func liveRestore(c Case) verdict {
 	case !c.docker() || !d.Running || c.Facts.DockerErr != nil:
 		return verdict{}
 	case d.LiveRestore:
-		return fine("live-restore is on: containers go on while dockerd restarts")
+		return fine("live-restore is on: containers keep running while dockerd restarts")
 	case c.Facts.Swarm:
-		return warn("restart in a maintenance window: window: of the certificate", "the host is in a swarm, where live-restore cannot be on: a restart ends %d containers", d.Containers)
+		return warn("restart in a maintenance window: window: of the certificate", "the host is in a swarm, where live-restore cannot be on: a restart stops %d containers", d.Containers)
 	}
-	return warn("renewer host setup "+c.Placement.Host+" switches it on", "live-restore is off: a restart ends the containers that run (%d now)", d.Containers)
+	return warn("renewer host setup "+c.Placement.Host+"turns it on", "live-restore is off: a restart stops the running containers (%d now)", d.Containers)
 }
 
 // refused looks for the listener on the machine itself.
@@ -240,7 +240,7 @@ func refused(c Case) verdict {
 	address := c.Placement.Probe.Address
 	_, port, _ := net.SplitHostPort(address)
 	outside := slices.DeleteFunc(slices.Clone(c.Facts.Listening), func(a string) bool { return isLoopback("tcp://" + a) })
-	dropIn := c.Facts.DropIn.Path + " is there"
+	dropIn := c.Facts.DropIn.Path + " exists"
 	if !c.Facts.DropIn.Exists {
 		dropIn = c.Facts.DropIn.Path + " is missing"
 	}
@@ -250,13 +250,13 @@ func refused(c Case) verdict {
 	}
 	switch {
 	case c.Facts.ListenErr != nil:
-		return unknown("install ss (iproute2) there", "whether something listens on port %s is not known: %v", port, c.Facts.ListenErr)
+		return unknown("install ss (package iproute2) on the host", "could not check whether a process listens on port %s: %v", port, c.Facts.ListenErr)
 	case len(c.Facts.Listening) == 0:
-		return bad(fix, "nothing listens on port %s of the host, so connections are refused; %s", port, dropIn)
+		return bad(fix, "no process listens on port %s of the host, so connections are refused; %s", port, dropIn)
 	case len(outside) == 0:
-		return bad(fix, "port %s is open to the host itself alone (%s), so connections from elsewhere are refused; %s", port, strings.Join(c.Facts.Listening, ", "), dropIn)
+		return bad(fix, "port %s is open on loopback only (%s), so connections from other hosts are refused; %s", port, strings.Join(c.Facts.Listening, ", "), dropIn)
 	case c.Probed && errors.Is(c.ProbeErr, syscall.ECONNREFUSED):
-		return bad("is "+address+" the address of this host? a firewall may refuse it too: iptables -L -n, ufw status verbose",
+		return bad("is "+address+" the address of this host? a firewall may also refuse it: iptables -L -n, ufw status verbose",
 			"%s refuses connections, although the host listens on %s", address, strings.Join(outside, ", "))
 	}
 	return fine("the host listens on %s", strings.Join(outside, ", "))

@@ -18,12 +18,12 @@ import (
 // These look at the certificate, and at what a probe saw of it.
 
 func expiry(c Case) verdict {
-	end, what := c.Seen.NotAfter, "what is served"
+	end, what := c.Seen.NotAfter, "the served certificate"
 	if len(c.Served) > 0 {
 		end = c.Served[0].NotAfter
 	}
 	if end.IsZero() {
-		end, what = c.Facts.Disk.NotAfter, "what is on disk"
+		end, what = c.Facts.Disk.NotAfter, "the certificate on disk"
 	}
 	if end.IsZero() && c.Leaf != nil {
 		end, what = c.Leaf.NotAfter, "the current generation"
@@ -36,11 +36,11 @@ func expiry(c Case) verdict {
 	date := end.UTC().Format(time.RFC3339)
 	switch {
 	case left <= 0:
-		return bad(fix, "%s ended at %s", what, date)
+		return bad(fix, "%s expired at %s", what, date)
 	case c.Leaf != nil && left < c.Life/10:
-		return warn(fix, "%s ends at %s, less than a tenth of its life is left", what, date)
+		return warn(fix, "%s expires at %s: less than a tenth of its lifetime is left", what, date)
 	}
-	return fine("%s is good until %s", what, date)
+	return fine("%s is valid until %s", what, date)
 }
 
 func usage(c Case) verdict {
@@ -53,8 +53,8 @@ func usage(c Case) verdict {
 		have := renewer.UsagesOf(s.leaf)
 		for _, u := range want {
 			if len(have) > 0 && !slices.Contains(have, u) && !slices.Contains(have, "any") {
-				return bad(c.mending(fmt.Sprintf("set usages: [%s] for %s, then renewer renew it", u, c.Placement.Certificate)),
-					"%s is needed as %s, and its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", s.where, u, have)
+				return bad(c.fixing(fmt.Sprintf("set usages: [%s] for %s, then run renewer renew", u, c.Placement.Certificate)),
+					"%s is used as a %s, but its extended key usage has only %v: peers answer \"bad certificate\" or \"incompatible key usage\"", s.where, u, have)
 			}
 		}
 	}
@@ -80,18 +80,18 @@ func sanMismatch(c Case) verdict {
 	}
 	for _, s := range leaves {
 		if s.leaf.VerifyHostname(name) != nil {
-			return bad(c.mending("add "+name+" to sans: (or to names: of the host), then renewer renew "+c.Placement.Certificate),
-				"clients dial %s, and the certificate covers only %s (%s)", name, covers(s.leaf), s.where)
+			return bad(c.fixing("add "+name+" to sans: (or to names: of the host), then renewer renew "+c.Placement.Certificate),
+				"clients connect to %s, but the certificate covers only %s (%s)", name, covers(s.leaf), s.where)
 		}
 	}
-	return fine("clients dial %s, and the certificate covers %s", name, covers(leaves[0].leaf))
+	return fine("clients connect to %s, and the certificate covers %s", name, covers(leaves[0].leaf))
 }
 
 func covers(leaf *x509.Certificate) string {
 	if sans := renewer.SANs(leaf); len(sans) > 0 {
 		return strings.Join(sans, ", ")
 	}
-	return "no name at all"
+	return "no name"
 }
 
 // chainHolds looks at a certificate that no probe of the inventory has seen: does it
@@ -103,10 +103,10 @@ func chainHolds(c Case) verdict {
 	chain := renewer.Chain{Leaf: c.Served[0], Intermediates: c.Served[1:]}
 	roots := slices.Concat(c.Facts.Disk.Roots, c.Roots)
 	if len(pki.Under(chain, roots)) > 0 || len(roots) == 0 {
-		return fine("what is served leads to a root that is at hand")
+		return fine("the served chain leads to a known root")
 	}
-	return warn("serve the intermediates after the leaf, or put the root into the clients' ca file; "+c.placing()+" places a certificate of the entry's issuer",
-		"what is served was signed by %q, and neither %s nor the issuer of the entry has that root", c.Served[len(c.Served)-1].Issuer.String(), c.Placement.Files[renewer.FileCA])
+	return warn("serve the intermediates after the leaf, or add the root to the ca file of the clients; "+c.placing()+" places a certificate of the entry's issuer",
+		"the served certificate was signed by %q, but neither %s nor the issuer of the entry has that root", c.Served[len(c.Served)-1].Issuer.String(), c.Placement.Files[renewer.FileCA])
 }
 
 func unknownAuthority(c Case) verdict {
@@ -116,19 +116,19 @@ func unknownAuthority(c Case) verdict {
 	missing := want.Without(c.Facts.Disk.Trusts)
 	switch {
 	case c.Probed && errors.As(c.ProbeErr, &unknown):
-		return bad("the service has to serve the intermediates too, and every peer needs the same ca file: renewer verify, then renewer renew the ones that differ",
+		return bad("the service has to serve the intermediates too, and every peer needs the same ca file: run renewer verify, then renewer renew for those that differ",
 			"%v", c.ProbeErr)
 	case c.Err != nil || ca == "" || len(want) == 0:
 		return verdict{}
 	case len(c.Facts.Disk.Trusts) == 0: // files says so
 		return verdict{}
 	case len(missing) > 0 && c.foreign():
-		return bad(Foreign(c.Placement), "%s/%s has other roots than the issuer: another CA made what is in place, and clients with certificates of the issuer are refused", c.Placement.Dir, ca)
+		return bad(Foreign(c.Placement), "%s/%s has other roots than the issuer: another CA issued the current certificate, and clients with certificates of the issuer are refused", c.Placement.Dir, ca)
 	case len(missing) > 0:
-		return bad("renewer run --once places them, beside those that are still needed",
+		return bad("renewer run --once adds them; roots that are still needed stay",
 			"%s/%s lacks a root of the issuer: peers say \"certificate signed by unknown authority\"", c.Placement.Dir, ca)
 	case c.Leaf != nil && !signedBy(c.Leaf, c.Roots):
-		return warn("look at trust: of "+c.Placement.Certificate, "%s/%s has the roots it should, and none of them is of the certificate's issuer %q", c.Placement.Dir, ca, c.Leaf.Issuer)
+		return warn("check trust: of "+c.Placement.Certificate, "%s/%s has the configured roots, but none of them is of the certificate's issuer %q", c.Placement.Dir, ca, c.Leaf.Issuer)
 	}
 	return fine("%s/%s has the issuer's roots", c.Placement.Dir, ca)
 }
@@ -158,13 +158,13 @@ func timeout(c Case) verdict {
 		if c.docker() && c.Err == nil {
 			return verdict{} // connection-refused says so
 		}
-		return bad("does the service run, and is it the right address?", "%s refuses connections", address)
+		return bad("check that the service is running, and that the address is correct", "%s refuses connections", address)
 	case errors.As(c.ProbeErr, &dns):
-		return bad("set address: of the host, or put the name into DNS", "the name %s is not known: %v", host, dns)
+		return bad("set address: of the host, or put the name into DNS", "the name %s cannot be resolved: %v", host, dns)
 	case errors.As(c.ProbeErr, &plain):
 		return bad("renewer host setup "+c.Placement.Host, "%s answers without TLS", address)
 	}
-	return bad(fmt.Sprintf("a firewall on the way? on the host: ufw allow from CLIENT to any port %[1]s proto tcp, or iptables -I INPUT -p tcp --dport %[1]s -s CLIENT -j ACCEPT; try nc -zv %[2]s %[1]s", port, host),
+	return bad(fmt.Sprintf("a firewall may block it; on the host: ufw allow from CLIENT to any port %[1]s proto tcp, or iptables -I INPUT -p tcp --dport %[1]s -s CLIENT -j ACCEPT; try nc -zv %[2]s %[1]s", port, host),
 		"%v", c.ProbeErr)
 }
 
@@ -175,12 +175,12 @@ func clientRefused(c Case) verdict {
 	case renewer.ProbeErrorKindOf(c.ProbeErr) == renewer.ProbeLax:
 		return bad("renewer host setup "+c.Placement.Host+" sets tlsverify", "%v", c.ProbeErr)
 	case isAlert(c.ProbeErr):
-		return bad("the ca file of the server needs the CA of the client's certificate, the client's certificate the usage clientAuth, and dockerd a restart since: renewer verify shows which differs",
+		return bad("the ca file of the server needs the CA of the client's certificate, the client's certificate needs the usage clientAuth, and dockerd has to be restarted after a change: renewer verify shows the difference",
 			"%v", c.ProbeErr)
 	case c.ProbeErr == nil && c.Seen.Stranger:
-		return unknown("put right what keeps a certificate for the probe from being made: renewer status", "not checked: %s", strings.Join(c.Seen.NotChecked, "; "))
+		return unknown("fix the problem that prevents a certificate for the probe: renewer status", "not checked: %s", strings.Join(c.Seen.NotChecked, "; "))
 	case c.ProbeErr == nil:
-		return fine("a client with a certificate is answered, one without is refused")
+		return fine("clients with a certificate are accepted, clients without are refused")
 	}
 	return verdict{}
 }
@@ -197,9 +197,9 @@ func servedRight(c Case) verdict {
 	}
 	switch kind := renewer.ProbeErrorKindOf(c.ProbeErr); {
 	case c.ProbeErr == nil && c.Seen.Stranger:
-		return fine("the right certificate is served")
+		return fine("the expected certificate is served")
 	case c.ProbeErr == nil:
-		return fine("what is served is right")
+		return fine("the service serves the expected certificate")
 	case kind == renewer.ProbeUnreachable: // connection-refused and timeout say so
 		return verdict{}
 	case kind == renewer.ProbeMismatch:

@@ -45,7 +45,7 @@ func probeError(kind renewer.ProbeErrorKind, err error) error {
 }
 
 // Every problem of the guide, and what else was seen, gives its finding with a
-// way out, and where all is well nothing is found.
+// fix, and where all is healthy nothing is found.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	well, ca := healthy(t)
@@ -73,19 +73,19 @@ func TestDiagnose(t *testing.T) {
 		}, "unknown-authority", renewer.FindingWarn, "none of them", "trust:"},
 		{"client only", func(c *Case) {
 			c.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Cert
-		}, "usage", renewer.FindingFail, "needed as server", "usages: [server]"},
-		{"another address", func(c *Case) { c.Placement.Probe.Address = "10.0.1.3:2376" }, "san-mismatch", renewer.FindingFail, "clients dial 10.0.1.3, and the certificate covers only host-b, 10.0.1.2", "add 10.0.1.3 to sans:"},
-		{"nothing listens", func(c *Case) { c.Facts.Listening = nil }, "connection-refused", renewer.FindingFail, "nothing listens on port 2376", "renewer host setup host-b"},
+		}, "usage", renewer.FindingFail, "used as a server", "usages: [server]"},
+		{"another address", func(c *Case) { c.Placement.Probe.Address = "10.0.1.3:2376" }, "san-mismatch", renewer.FindingFail, "clients connect to 10.0.1.3, but the certificate covers only host-b, 10.0.1.2", "add 10.0.1.3 to sans:"},
+		{"no process listens", func(c *Case) { c.Facts.Listening = nil }, "connection-refused", renewer.FindingFail, "no process listens on port 2376", "renewer host setup host-b"},
 		{"no drop-in", func(c *Case) { c.Facts.Listening, c.Facts.DropIn = nil, File{Path: dropInPath} }, "connection-refused", renewer.FindingFail, dropInPath + " is missing", "host setup"},
-		{"loopback", func(c *Case) { c.Facts.Listening = []string{"127.0.0.1:2376"} }, "connection-refused", renewer.FindingFail, "to the host itself alone", "host setup"},
+		{"loopback", func(c *Case) { c.Facts.Listening = []string{"127.0.0.1:2376"} }, "connection-refused", renewer.FindingFail, "on loopback only", "host setup"},
 		{"refused although it listens", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeUnreachable, refusedErr) }, "connection-refused", renewer.FindingFail, "although the host listens on *:2376", "iptables"},
-		{"no ss", func(c *Case) { c.Facts.ListenErr = errors.New("ss: not found") }, "connection-refused", renewer.FindingUnknown, "not known", "iproute2"},
+		{"no ss", func(c *Case) { c.Facts.ListenErr = errors.New("ss: not found") }, "connection-refused", renewer.FindingUnknown, "could not check", "iproute2"},
 		{"firewall", func(c *Case) {
 			c.ProbeErr = probeError(renewer.ProbeUnreachable, fmt.Errorf("10.0.1.2:2376 cannot be reached: no answer within 5s"))
 		}, "timeout", renewer.FindingFail, "no answer within", "ufw allow from CLIENT to any port 2376 proto tcp"},
 		{"unknown name", func(c *Case) {
 			c.ProbeErr = probeError(renewer.ProbeUnreachable, &net.DNSError{Err: "no such host", Name: "host-b"})
-		}, "timeout", renewer.FindingFail, "is not known", "DNS"},
+		}, "timeout", renewer.FindingFail, "cannot be resolved", "DNS"},
 		{"-H conflict", func(c *Case) {
 			c.Facts.DropIn = File{Path: dropInPath}
 			c.Facts.Daemon = file(DaemonJSON, `{"hosts": ["fd://"]}`)
@@ -93,17 +93,17 @@ func TestDiagnose(t *testing.T) {
 		{"flag conflict", func(c *Case) {
 			c.Facts.DropIn = file(dropInPath, "[Service]\nExecStart=/usr/bin/dockerd --tlsverify -H fd:// -H tcp://0.0.0.0:2376\n")
 		}, "host-conflict", renewer.FindingFail, "tlsverify", "host setup"},
-		{"expired", func(c *Case) { c.Now = c.Leaf.NotAfter }, "expiry", renewer.FindingFail, "what is served ended", "renewer renew docker@host-b"},
+		{"expired", func(c *Case) { c.Now = c.Leaf.NotAfter }, "expiry", renewer.FindingFail, "the served certificate expired", "renewer renew docker@host-b"},
 		{"about to expire", func(c *Case) { c.Now = c.Leaf.NotAfter.Add(-time.Minute) }, "expiry", renewer.FindingWarn, "less than a tenth", "renewer renew"},
 		{"dated back by years", func(c *Case) {
 			c.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"host-b", "10.0.1.2"}, NotBefore: time.Unix(0, 0)}).Cert
-		}, "expiry", renewer.FindingOK, "is good until", ""},
+		}, "expiry", renewer.FindingOK, "is valid until", ""},
 		{"clock behind", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(-10 * time.Minute) }, "clock", renewer.FindingFail, "10m0s behind", "timedatectl"},
 		{"clock ahead", func(c *Case) { c.Facts.Clock = c.Facts.Ours.Add(time.Minute) }, "clock", renewer.FindingWarn, "1m0s ahead of", "NTP"},
 		{"live-restore off", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Docker.Containers = false, 2 }, "live-restore", renewer.FindingWarn, "(2 now)", "host setup"},
 		{"swarm", func(c *Case) { c.Facts.Docker.LiveRestore, c.Facts.Swarm = false, true }, "live-restore", renewer.FindingWarn, "swarm", "window"},
-		{"start limit", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.GaveUp = "failed", true }, "start-limit", renewer.FindingFail, "too often", "reset-failed docker.service"},
-		{"down", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "failed", "failed" }, "docker-unit", renewer.FindingFail, "does not run (failed, failed)", "journalctl"},
+		{"start limit", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.GaveUp = "failed", true }, "start-limit", renewer.FindingFail, "hit the start limit", "reset-failed docker.service"},
+		{"down", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "failed", "failed" }, "docker-unit", renewer.FindingFail, "is not running (failed, failed)", "journalctl"},
 		{"no Docker", func(c *Case) { c.Facts.Unit.Load = "not-found" }, "docker-unit", renewer.FindingFail, "no unit", "apt-get install"},
 		{"masked", func(c *Case) { c.Facts.Unit.Load = "masked" }, "docker-unit", renewer.FindingFail, "masked", "unmask"},
 		{"it comes and goes", func(c *Case) { c.Facts.Unit.Restarts = 4 }, "docker-unit", renewer.FindingWarn, "4 times", "journalctl"},
@@ -112,9 +112,9 @@ func TestDiagnose(t *testing.T) {
 		}, "file-modes", renewer.FindingFail, "has mode 0644", "renewer renew"},
 		{"public files that more may read", func(c *Case) {
 			c.Facts.Disk.Deviations = []renewer.Deviation{{Kind: renewer.DeviationMode, Text: "ca.pem has mode 0644 instead of 0444", Readable: true}}
-		}, "file-modes", renewer.FindingOK, "are right", ""},
+		}, "file-modes", renewer.FindingOK, "are correct", ""},
 		{"a full disk", func(c *Case) { c.Facts.Room = Room{true, 12, 100} }, "disk", renewer.FindingFail, "12 KiB are left", "df -h"},
-		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free space"},
+		{"a disk nearly full", func(c *Case) { c.Facts.Room = Room{true, 1 << 20, 97} }, "disk", renewer.FindingWarn, "97 % full", "free disk space"},
 		{"a single file in a container", func(c *Case) {
 			c.Facts.Containers = []renewer.Container{
 				{Name: "app", Sources: []string{"/etc/docker/tls"}},
@@ -129,7 +129,7 @@ func TestDiagnose(t *testing.T) {
 				{Name: "web", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-2 * time.Hour)},
 				{Name: "new", Sources: []string{"/etc/docker/tls/server-key.pem"}, Started: c.Facts.Clock.Add(-time.Minute)},
 			}
-		}, "single-file-mount", renewer.FindingWarn, "web has /etc/docker/tls/server-key.pem mounted as a single file, and was started before the last renewal: it still has the old file", "start the container again"},
+		}, "single-file-mount", renewer.FindingWarn, "web has /etc/docker/tls/server-key.pem mounted as a single file and was started before the last renewal: it still uses the old file", "recreate the container"},
 		{"a key that a container's user may not read", func(c *Case) {
 			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
@@ -142,7 +142,7 @@ func TestDiagnose(t *testing.T) {
 		{"the daemon's own key", func(c *Case) {
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}}
-		}, "container-key", renewer.FindingWarn, "app runs as 1000", "for dockerd alone"},
+		}, "container-key", renewer.FindingWarn, "app runs as 1000", "only dockerd may use"},
 		{"a user of an image", func(c *Case) {
 			c.Placement.Probe = renewer.Probe{Kind: renewer.ProbeFile}
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
@@ -151,48 +151,48 @@ func TestDiagnose(t *testing.T) {
 		{"made by hand, for clients", func(c *Case) {
 			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, Usages: testpki.ClientUsage}))
 			c.Placed, c.Probed, c.Leaf = false, false, nil
-		}, "usage", renewer.FindingFail, "what is served is needed as server", "places one of the entry"},
+		}, "usage", renewer.FindingFail, "the served certificate is used as a server", "replaces it with a certificate of the entry"},
 		{"made by hand, for another name", func(c *Case) {
 			c.Facts.Disk.Chain.Leaf = ca.Leaf(t, testpki.Options{SANs: []string{"web"}}).Cert
 			c.Placed, c.Probed, c.Leaf = false, false, nil
-		}, "san-mismatch", renewer.FindingFail, "covers only web (what is in /etc/docker/tls)", "places one of the entry"},
+		}, "san-mismatch", renewer.FindingFail, "covers only web (the certificate in /etc/docker/tls)", "replaces it with a certificate of the entry"},
 		{"made by hand, expired", func(c *Case) {
 			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}, NotAfter: time.Now().Add(-24 * time.Hour)}))
 			c.Placed, c.Probed, c.Leaf, c.Seen = false, false, nil, renewer.Observation{}
-		}, "expiry", renewer.FindingFail, "what is served ended", "renewer renew"},
-		{"made by hand, by nobody that is known", func(c *Case) {
+		}, "expiry", renewer.FindingFail, "the served certificate expired", "renewer renew"},
+		{"made by hand, by no one that is known", func(c *Case) {
 			c.Served = made(testpki.New(t).Leaf(t, testpki.Options{SANs: []string{"10.0.1.2"}}))
 			c.Placed, c.Probed, c.Leaf = false, false, nil
 		}, "chain", renewer.FindingWarn, "neither ca.pem nor the issuer of the entry has that root", "intermediates"},
 		{"served otherwise than on the disk", func(c *Case) {
 			c.Served = made(ca.Leaf(t, testpki.Options{SANs: []string{"old"}}))
 			c.Facts.Disk.Chain.Leaf = c.Leaf
-		}, "san-mismatch", renewer.FindingFail, "covers only old (what is served)", "add 10.0.1.2 to sans:"},
+		}, "san-mismatch", renewer.FindingFail, "covers only old (the served certificate)", "add 10.0.1.2 to sans:"},
 		{"files missing", func(c *Case) { c.Facts.Disk = renewer.OnDisk{} }, "files", renewer.FindingFail, "no certificate", "renewer renew"},
 		{"files missing, and not set up", func(c *Case) {
 			c.Facts.Disk, c.Facts.Daemon, c.Placed = renewer.OnDisk{}, File{Path: DaemonJSON}, false
 		}, "files", renewer.FindingFail, "no certificate", "renewer host setup host-b"},
-		{"placed by something else", func(c *Case) { c.Placed = false }, "files", renewer.FindingWarn, "placed by something else", "renewer adopt host-b --certificate docker@host-b"},
-		{"placed by something else, of another CA", func(c *Case) { c.Placed, c.Facts.Disk.Trusts = false, renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "another CA made", "renewer ca import"},
-		{"stopped", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "inactive", "dead" }, "docker-unit", renewer.FindingFail, "does not run (inactive, dead)", "systemctl start docker.service"},
+		{"placed by", func(c *Case) { c.Placed = false }, "files", renewer.FindingWarn, "placed by", "renewer adopt host-b --certificate docker@host-b"},
+		{"placed by something else, of another CA", func(c *Case) { c.Placed, c.Facts.Disk.Trusts = false, renewer.NewRootSet("cc") }, "unknown-authority", renewer.FindingFail, "another CA issued the current certificate", "renewer ca import"},
+		{"stopped", func(c *Case) { c.Facts.Unit.Active, c.Facts.Unit.Sub = "inactive", "dead" }, "docker-unit", renewer.FindingFail, "is not running (inactive, dead)", "systemctl start docker.service"},
 		{"no client certificate for the probe", func(c *Case) { c.Seen.Stranger, c.Seen.NotChecked = true, []string{"a client is answered: no CA"} }, "client-refused", renewer.FindingUnknown, "not checked: a client is answered", "renewer status"},
-		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "rights are missing", "NOPASSWD"},
-		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "rights are missing", "sudoers"},
-		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the way out") }, "reach", renewer.FindingFail, "no route", "the way out"},
+		{"sudo", func(c *Case) { c.Err = errors.New("host host-b: sudo: a password is required") }, "sudo", renewer.FindingFail, "permissions are missing", "renewer host sudoers host-b"},
+		{"no rights", func(c *Case) { c.Err = fmt.Errorf("read: %w", fs.ErrPermission) }, "sudo", renewer.FindingFail, "permissions are missing", "sudoers"},
+		{"unreachable", func(c *Case) { c.Err = renewer.WithHint(errors.New("host host-b: no route"), "the fix") }, "reach", renewer.FindingFail, "no route", "the fix"},
 		{"not set up", func(c *Case) { c.Facts.Daemon = File{Path: DaemonJSON} }, "daemon-config", renewer.FindingFail, "not set up for these files: /etc/docker/daemon.json", "renewer host check host-b"},
 		{"only live-restore is missing, the guide's file", func(c *Case) {
 			c.Facts.Daemon, c.Facts.Docker.LiveRestore = without(c.Facts.Daemon, liveRestoreKey), false
-		}, "daemon-config", renewer.FindingOK, "as they should be", ""},
+		}, "daemon-config", renewer.FindingOK, "as expected", ""},
 		{"live-restore was taken out of the file", func(c *Case) { c.Facts.Daemon = without(c.Facts.Daemon, liveRestoreKey) }, "daemon-config", renewer.FindingWarn, "off after the next restart", "host setup host-b"},
 		{"an option that dockerd has not", func(c *Case) {
 			c.Facts.Options, c.Facts.Daemon = parseOptions(help2010(t)), with(c.Facts.Daemon, "live-restor", true)
 		}, "daemon-config", renewer.FindingFail, `dockerd has no option "live-restor"`, `write "live-restore"`},
 		{"a profile that is not there", func(c *Case) {
 			c.Facts.Missing, c.Facts.Daemon = []string{"/etc/s.json"}, with(c.Facts.Daemon, "seccomp-profile", "/etc/s.json")
-		}, "daemon-config", renewer.FindingFail, "/etc/s.json, which is not there", "put the file there"},
-		{"live-restore is on in a swarm", func(c *Case) { c.Facts.Swarm, c.Facts.Docker.LiveRestore = true, false }, "daemon-config", renewer.FindingFail, "the host is in a swarm", `take "live-restore" out`},
+		}, "daemon-config", renewer.FindingFail, "/etc/s.json, which does not exist", "create the file"},
+		{"live-restore is on in a swarm", func(c *Case) { c.Facts.Swarm, c.Facts.Docker.LiveRestore = true, false }, "daemon-config", renewer.FindingFail, "the host is in a swarm", `remove "live-restore" from`},
 		{"syntax error", func(c *Case) { c.Facts.Daemon = file(DaemonJSON, "{") }, "daemon-config", renewer.FindingFail, "/etc/docker/daemon.json:1:1", "by hand"},
-		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not read them yet", "daemon-reload"},
+		{"not read yet", func(c *Case) { c.Facts.Unit.Stale = true }, "daemon-config", renewer.FindingWarn, "not loaded them yet", "daemon-reload"},
 		{"client refused", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeRejected, alert) }, "client-refused", renewer.FindingFail, "bad certificate", "clientAuth"},
 		{"open to all", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeLax, errors.New("does not refuse")) }, "client-refused", renewer.FindingFail, "does not refuse", "tlsverify"},
 		{"not restarted", func(c *Case) { c.ProbeErr = probeError(renewer.ProbeMismatch, errors.New("serves another")) }, "served", renewer.FindingFail, "serves another", "only when it starts"},
@@ -210,7 +210,7 @@ func TestDiagnose(t *testing.T) {
 		}
 		for _, f := range found {
 			if f.Level == renewer.FindingFail && f.Fix == "" {
-				t.Errorf("%s: no way out of %+v", c.name, f)
+				t.Errorf("%s: no fix of %+v", c.name, f)
 			}
 		}
 	}
@@ -289,7 +289,7 @@ func TestDiagnoseUnitsEnvironment(t *testing.T) {
 	if i < 0 || found[i].Level != renewer.FindingWarn {
 		t.Fatalf("found %+v", found)
 	}
-	const want = "dagster.service (by /etc/default/dagster) sets REQUESTS_CA_BUNDLE=/etc/ssl/x.pem; dagster.service sets CURL_CA_BUNDLE=/etc/ssl/a b.pem: a client"
+	const want = "dagster.service (by /etc/default/dagster) sets REQUESTS_CA_BUNDLE=/etc/ssl/x.pem; dagster.service sets CURL_CA_BUNDLE=/etc/ssl/a b.pem: clients in that unit"
 	if !strings.HasPrefix(found[i].Text, want) || strings.Contains(fmt.Sprintf("%+v", facts), "TOKEN") {
 		t.Errorf("found %q", found[i].Text)
 	}
@@ -336,7 +336,7 @@ func TestUnusableFiles(t *testing.T) {
 		{"open to all", func(dir string) error { return os.Chmod(dir+"/server-key.pem", 0o644) }, ""},
 		{"no directory", os.RemoveAll, "no certificate"},
 		{"no key", func(dir string) error { return os.Remove(dir + "/server-key.pem") }, "server-key.pem is missing"},
-		{"no roots", func(dir string) error { return os.WriteFile(dir+"/ca.pem", nil, 0o644) }, "ca.pem holds no root"},
+		{"no roots", func(dir string) error { return os.WriteFile(dir+"/ca.pem", nil, 0o644) }, "ca.pem has no root"},
 		{"another key", func(dir string) error {
 			return os.WriteFile(dir+"/server-key.pem", testpki.KeyPEM(t, other.Key), 0o600)
 		}, "server-key.pem is not the key of server-cert.pem"},
@@ -361,7 +361,7 @@ func TestUnusableFiles(t *testing.T) {
 }
 
 // On a host that is not set up nothing is said of files that are not there but
-// that they are missing, and the way out is one command.
+// that they are missing, and the hint is one command.
 func TestDiagnoseAFreshHost(t *testing.T) {
 	t.Parallel()
 	c, _ := healthy(t)

@@ -4,7 +4,7 @@
 //	Inspect   looks at a machine and changes nothing
 //	Plan      compares what was seen with what is needed; pure
 //	Setup     carries a plan out, or puts everything back
-//	Diagnose  turns what was seen into findings, each with its way out; pure
+//	Diagnose  turns what was seen into findings, each with its fix; pure
 //
 // # Who says what
 //

@@ -66,7 +66,7 @@ func InspectStart(ctx context.Context, m Machine, unit string, argv, envFiles []
 		}
 	}
 	if !path.IsAbs(config) || path.Clean(config) != config {
-		return s, fmt.Errorf("which file %s reads is not known: --config-file %s", unit, config)
+		return s, fmt.Errorf("cannot tell which file %s reads: --config-file %s", unit, config)
 	}
 	if s.Daemon, err = readFile(ctx, m, config); err != nil {
 		return s, err
@@ -132,7 +132,7 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 		out = append(out, renewer.Doubt{Sure: true, Unit: s.Unit, Text: fmt.Sprintf(format, a...), Fix: fix})
 	}
 	if s.named && !s.Daemon.Exists {
-		sure("put the file there, or take --config-file out with systemctl edit "+s.Unit, "--config-file names %s, which is not there", s.Daemon.Path)
+		sure("create the file, or remove --config-file with systemctl edit "+s.Unit, "--config-file names %s, which does not exist", s.Daemon.Path)
 		return out
 	}
 	d, err := parseDocument(s.Daemon)
@@ -147,10 +147,10 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 	r.missing = slices.DeleteFunc(slices.Clone(s.Missing), func(name string) bool { return places(p, name) })
 	out = append(out, s.bothWays(d, p)...)
 	if s.Refused != "" && len(out) == 0 {
-		sure("put it right there: dockerd --validate --config-file="+s.Daemon.Path+" tries it", "dockerd says: %s", s.Refused)
+		sure("correct it; check with dockerd --validate --config-file="+s.Daemon.Path, "dockerd says: %s", s.Refused)
 	}
 	if on, _ := r.boolean(liveRestoreKey); on && s.Swarm {
-		sure(fmt.Sprintf("take %q out of %s: no node of a swarm has it", liveRestoreKey, s.Daemon.Path), "%q is on, and the host is in a swarm: dockerd does not start with both", liveRestoreKey)
+		sure(fmt.Sprintf("remove %q from %s: nodes of a swarm must not set it", liveRestoreKey, s.Daemon.Path), "%q is on, and the host is in a swarm: dockerd does not start with both", liveRestoreKey)
 	}
 	for _, f := range r.faults() {
 		if !f.seen && s.Refused == "" {
@@ -166,7 +166,7 @@ func (s Start) Doubts(p renewer.Placement) (out []renewer.Doubt) {
 	return append(out, s.others(r, p)...)
 }
 
-func setupPuts(p renewer.Placement) string { return "renewer host setup " + p.Host + " puts it right" }
+func setupPuts(p renewer.Placement) string { return "renewer host setup " + p.Host + " fixes it" }
 
 // places reports whether a file is one that renewer keeps at a placement.
 func places(p renewer.Placement, name string) bool {
@@ -190,7 +190,7 @@ func (s Start) bothWays(d document, p renewer.Placement) (out []renewer.Doubt) {
 	for _, key := range slices.Compact(both) {
 		out = append(out, renewer.Doubt{
 			Sure: true, Unit: s.Unit, Text: fmt.Sprintf("%q is in %s and a flag of %s: dockerd does not start with both", key, s.Daemon.Path, s.Unit),
-			Fix: fmt.Sprintf("take %q out of %s, or the flag out of the unit; %s", key, s.Daemon.Path, setupPuts(p)),
+			Fix: fmt.Sprintf("remove %q from %s, or remove the flag from the unit; %s", key, s.Daemon.Path, setupPuts(p)),
 		})
 	}
 	return out
@@ -233,7 +233,7 @@ func (s Start) exposed(r reading, p renewer.Placement, listen []string) (out []r
 		if how == "" {
 			if on, _ := r.boolean("tls"); on && !s.Options.known() && !r.d.has("tlsverify") && !r.flagged("tlsverify") {
 				out = append(out, renewer.Doubt{
-					Unit: s.Unit, Text: "before version 20.10 \"tls\": true alone asks no client for a certificate", Fix: fmt.Sprintf("set \"tlsverify\": true in %s", s.Daemon.Path),
+					Unit: s.Unit, Text: "before version 20.10, \"tls\": true alone does not require client certificates", Fix: fmt.Sprintf("set \"tlsverify\": true in %s", s.Daemon.Path),
 				})
 			}
 			continue
@@ -243,7 +243,7 @@ func (s Start) exposed(r reading, p renewer.Placement, listen []string) (out []r
 		case verified:
 			fix = fmt.Sprintf("%s: \"tlscacert\" in %s", setupPuts(p), s.Daemon.Path)
 		case r.flagged("tlsverify"):
-			fix = fmt.Sprintf("take --tlsverify out with systemctl edit %s; %s", s.Unit, setupPuts(p))
+			fix = fmt.Sprintf("remove --tlsverify with systemctl edit %s; %s", s.Unit, setupPuts(p))
 		}
 		return append(out, renewer.Doubt{Sure: r.keeps(p, h), Opens: true, Unit: s.Unit, Text: how, Fix: fix})
 	}
@@ -259,7 +259,7 @@ func (s Start) others(r reading, p renewer.Placement) (out []renewer.Doubt) {
 	for _, key := range []string{"tlscert", "tlskey"} {
 		if file := files[key]; file != "" && !places(p, file) && !slices.Contains(s.Missing, file) {
 			out = append(out, renewer.Doubt{
-				Unit: s.Unit, Text: fmt.Sprintf("%q is %s: unless it leads to what renewer keeps in %s, dockerd does not serve that", key, file, p.Dir), Fix: setupPuts(p),
+				Unit: s.Unit, Text: fmt.Sprintf("%q is %s: unless it points to renewer's files in %s, dockerd does not serve them", key, file, p.Dir), Fix: setupPuts(p),
 			})
 		}
 	}

@@ -137,7 +137,7 @@ func readFile(ctx context.Context, m Machine, name string) (File, error) {
 func inspectUnit(ctx context.Context, m Machine, unit string) (Unit, error) {
 	out, err := m.Output(ctx, showUnit(unit))
 	if err != nil {
-		return Unit{}, renewer.WithHint(fmt.Errorf("ask systemd for %s: %w", unit, err), "renewer host is for machines that systemd runs")
+		return Unit{}, renewer.WithHint(fmt.Errorf("ask systemd for %s: %w", unit, err), "renewer host needs a host that runs systemd")
 	}
 	values := map[string]string{}
 	for line := range strings.Lines(out) {

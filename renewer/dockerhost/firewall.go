@@ -131,17 +131,17 @@ func WithWall(plan renewer.HostPlan, w Wall, p renewer.Placement, clients []neti
 	}
 	switch {
 	case len(clients) == 0:
-		return plan, misconfigured("give hosts that have client certificates an address:", "no address of a client of %s is known, so nobody would be let in", p.Certificate)
+		return plan, misconfigured("give hosts that have client certificates an address:", "no address of a client of %s is known, so no client would be allowed", p.Certificate)
 	case w.Tool == "":
-		return plan, misconfigured("apt-get install nftables", "there is no firewall on %s: neither an active ufw, nor nft, nor iptables", p.Host)
+		return plan, misconfigured("apt-get install nftables", "no firewall on %s: neither an active ufw, nor nft, nor iptables", p.Host)
 	case w.Closed != "":
 		rule := fmt.Sprintf("tcp dport %s ip saddr { %s } accept", port, strings.Join(list, ", "))
 		return plan, misconfigured("nft insert rule "+w.Closed+" "+rule+", and the same into /etc/nftables.conf",
-			"the chain %s of the host's own nftables rules drops what it does not know, so the rule belongs there", w.Closed)
+			"the chain %s of the host's nftables rules drops packets by default, so the rule has to be in that chain", w.Closed)
 	}
 	if taken := takenInUFW(w.UFW, port); taken != "" {
-		return plan, misconfigured("ufw delete "+taken+" on the host, then the setup again, which lets the clients in",
-			"ufw lets everybody in to port %s, and keeps that rule where another one would close it", port)
+		return plan, misconfigured("ufw delete "+taken+" on the host, then run the setup again, which allows the clients",
+			"ufw allows port %s for everyone, and that rule comes before the new one", port)
 	}
 	want := wallUnit(w, port, clients)
 	if want == w.Unit.Text && w.Active && w.gap(port) == "" {
@@ -155,11 +155,11 @@ func WithWall(plan renewer.HostPlan, w Wall, p renewer.Placement, clients []neti
 		mode = 0o644
 	}
 	plan.Changes = append(slices.Clone(plan.Changes), change(w.Unit, want, mode))
-	plan.Notes = slices.DeleteFunc(slices.Clone(plan.Notes), func(n string) bool { return strings.Contains(n, "is not opened in a firewall") })
+	plan.Notes = slices.DeleteFunc(slices.Clone(plan.Notes), func(n string) bool { return strings.Contains(n, "is not opened in the firewall") })
 	if why := w.gap(port); why != "" {
-		plan.Notes = append(plan.Notes, "the rules are not in force: "+why+"; they are loaded again")
+		plan.Notes = append(plan.Notes, "the rules are not in force: "+why+"; loading them again")
 	}
-	plan.Notes = append(plan.Notes, fmt.Sprintf("port %s is opened to %s alone, by %s; systemctl disable --now %s takes that back", port, strings.Join(list, ", "), w.Tool, firewallUnit))
+	plan.Notes = append(plan.Notes, fmt.Sprintf("port %s is opened for %s only, by %s; systemctl disable --now %s reverts this", port, strings.Join(list, ", "), w.Tool, firewallUnit))
 	return plan.Sealed(), nil
 }
 
@@ -241,13 +241,13 @@ func firewall(c Case) verdict {
 	again := "renewer host setup " + c.Placement.Host + " --firewall"
 	switch {
 	case !w.Active:
-		return bad("systemctl enable --now "+firewallUnit+" on the host", "%s does not run: the firewall does not keep others from port %s", firewallUnit, port)
+		return bad("systemctl enable --now "+firewallUnit+" on the host", "%s is not running: the firewall does not protect port %s", firewallUnit, port)
 	case w.gap(port) != "":
-		return bad(again+" loads the rules anew, in front", "the firewall does not keep others from port %s: %s", port, w.gap(port))
+		return bad(again+" loads the rules again, first in the chain", "the firewall does not protect port %s: %s", port, w.gap(port))
 	case w.LiveErr != nil:
-		return unknown(renewer.Hint(w.LiveErr), "whether the firewall's rules for port %s are in force is not known: %v", port, w.LiveErr)
+		return unknown(renewer.Hint(w.LiveErr), "could not check whether the firewall rules for port %s are active: %v", port, w.LiveErr)
 	case len(c.Clients) > 0 && wallUnit(w, port, c.Clients) != w.Unit.Text:
-		return warn(again+" writes them anew", "the firewall's rules for port %s are not those of the clients known now", port)
+		return warn(again+" writes them again", "the firewall rules for port %s do not match the clients of the fleet file", port)
 	}
-	return fine("the firewall lets the known clients alone to port %s", port)
+	return fine("the firewall allows only the known clients to port %s", port)
 }

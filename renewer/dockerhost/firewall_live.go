@@ -104,7 +104,7 @@ func gapOfUFW(rules string, starts []string, port string) string {
 	closed := map[bool]bool{} // by IPv6
 	_, rows, active := strings.Cut(rules, "----\n")
 	if !active || !strings.Contains(rules, "Status: active") {
-		return "it is not active"
+		return "ufw is not active"
 	}
 	for line := range strings.Lines(rows) {
 		six := strings.Contains(line, "(v6)")
@@ -117,11 +117,11 @@ func gapOfUFW(rules string, starts []string, port string) string {
 		case from == "Anywhere" && (action == "DENY" || action == "REJECT"):
 			closed[six] = true
 		case (action == "ALLOW" || action == "LIMIT") && !slices.Contains(starts, "prepend allow proto tcp from "+from+" to any port "+port):
-			return fmt.Sprintf("%s lets others in first: ufw delete it", strings.Join(strings.Fields(line), " "))
+			return fmt.Sprintf("%s comes first and allows others: remove it with ufw delete", strings.Join(strings.Fields(line), " "))
 		}
 	}
 	if !closed[false] {
-		return "the rule that closes the port is gone"
+		return "the rule that denies the port is gone"
 	}
 	return ""
 }
@@ -203,9 +203,9 @@ func gapOfTables(rules string, starts []string, port string) string {
 	reached, open := t.walk("INPUT", 0)
 	switch {
 	case open != "":
-		return fmt.Sprintf("%q lets others in first", open)
+		return fmt.Sprintf("%q comes first and allows others", open)
 	case reached != ours:
-		return fmt.Sprintf("INPUT has no rule any more that leads to the chain %s", t.ours)
+		return fmt.Sprintf("INPUT has no rule any more that jumps to the chain %s", t.ours)
 	case len(have) == 0:
 		return fmt.Sprintf("the chain %s is empty", t.ours)
 	case !slices.Equal(have, want):

@@ -58,12 +58,12 @@ func TestFirewallRules(t *testing.T) {
 		},
 		"ufw, with the port open to all": {
 			tools: map[string]string{"/usr/sbin/ufw": "Status: active\n\n--\n2376/tcp                   ALLOW       Anywhere\n"},
-			says:  "ufw lets everybody in to port 2376",
+			says:  "ufw allows port 2376",
 		},
-		"nothing at all": {says: "there is no firewall on host-b"},
+		"nothing at all": {says: "no firewall on host-b"},
 		"rules of somebody else that drop": {
 			tools: map[string]string{"/usr/sbin/nft": "table ip nat {\n\tchain input {\n\t\ttype nat hook input priority 100; policy accept;\n\t}\n}\ntable inet filter {\n\tchain in {\n\t\ttype filter hook input priority filter; policy drop;\n\t}\n}\n"},
-			says:  "the chain inet filter in of the host's own nftables rules drops",
+			says:  "the chain inet filter in of the host's nftables rules drops",
 		},
 	} {
 		m := newMachine(debianUnit)
@@ -89,7 +89,7 @@ func TestFirewallRules(t *testing.T) {
 		if d := cmp.Diff(tc.start, start) + cmp.Diff(tc.stop, stop); d != "" || last.Path != firewallFile {
 			t.Errorf("%s: %s: %s", name, last.Path, d)
 		}
-		if notes := strings.Join(plan.Notes, "\n"); strings.Contains(notes, "is not opened in a firewall") || !strings.Contains(notes, "port 2376 is opened to 10.0.1.9, fd00::9 alone") {
+		if notes := strings.Join(plan.Notes, "\n"); strings.Contains(notes, "is not opened in the firewall") || !strings.Contains(notes, "port 2376 is opened for 10.0.1.9, fd00::9 only") {
 			t.Errorf("%s: %s", name, notes)
 		}
 	}
@@ -98,7 +98,7 @@ func TestFirewallRules(t *testing.T) {
 	wall, err := InspectWall(t.Context(), m)
 	must(t, err)
 	_, err = WithWall(planOf(t, m), wall, placement(), nil)
-	fails(t, err, "nobody would be let in")
+	fails(t, err, "no client would be allowed")
 }
 
 func walled(t *testing.T, m *machine, who []netip.Addr) renewer.HostPlan {
@@ -153,7 +153,7 @@ func TestSetupWithAFirewall(t *testing.T) {
 	}
 	must(t, setup(m).Apply(t.Context(), walled(t, m, more)))
 	if got := level(more); got != renewer.FindingOK {
-		t.Errorf("mended: %s", got)
+		t.Errorf("fixed: %s", got)
 	}
 	m.walled = false
 	if got := level(more); got != renewer.FindingFail {
@@ -231,11 +231,11 @@ func TestFirewallRulesInForce(t *testing.T) {
 		"the chain is empty":               {"iptables", input + jump, good6, "RENEWER-2376 is empty"},
 		"the chain does not drop":          {"iptables", input + jump + strings.ReplaceAll(chain4, "DROP", "RETURN"), good6, "RENEWER-2376 was changed"},
 		"another client in the chain":      {"iptables", input + jump + "-A RENEWER-2376 -s 10.9.9.9/32 -j ACCEPT\n" + chain4, good6, "was changed"},
-		"the port, for all, in front":      {"iptables", input + "-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT\n" + jump + chain4, good6, `"-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT" lets others in first`},
-		"everything in front":              {"iptables", input + "-A INPUT -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
-		"a network in front":               {"iptables", input + "-A INPUT -s 10.0.0.0/8 -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
-		"all but one in front":             {"iptables", input + "-A INPUT ! -s 10.0.1.9/32 -p tcp -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
-		"ports in front":                   {"iptables", input + "-A INPUT -p tcp -m multiport --dports 22,2000:3000 -j ACCEPT\n" + jump + chain4, good6, "lets others in first"},
+		"the port, for all, in front":      {"iptables", input + "-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT\n" + jump + chain4, good6, `"-A INPUT -p tcp -m tcp --dport 2376 -j ACCEPT" comes first and allows others`},
+		"everything in front":              {"iptables", input + "-A INPUT -j ACCEPT\n" + jump + chain4, good6, "comes first and allows others"},
+		"a network in front":               {"iptables", input + "-A INPUT -s 10.0.0.0/8 -j ACCEPT\n" + jump + chain4, good6, "comes first and allows others"},
+		"all but one in front":             {"iptables", input + "-A INPUT ! -s 10.0.1.9/32 -p tcp -j ACCEPT\n" + jump + chain4, good6, "comes first and allows others"},
+		"ports in front":                   {"iptables", input + "-A INPUT -p tcp -m multiport --dports 22,2000:3000 -j ACCEPT\n" + jump + chain4, good6, "comes first and allows others"},
 		"by another chain":                 {"iptables", input + "-N my\n-A INPUT -p tcp -j my\n-A my -m state --state NEW -j ACCEPT\n" + jump + chain4, good6, `"-A my -m state --state NEW -j ACCEPT"`},
 		"a chain that only returns":        {"iptables", input + "-N f2b\n-A INPUT -p tcp -j f2b\n-A f2b -s 1.2.3.4/32 -j REJECT\n-A f2b -j RETURN\n-A f2b -j ACCEPT\n" + jump + chain4, good6, ""},
 		"what others have in front":        {"iptables", input + "-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -s 10.0.1.9/32 -p tcp -m tcp --dport 2376 -j ACCEPT\n-A INPUT -j LOG\n" + jump + chain4, good6, ""},
@@ -251,13 +251,13 @@ func TestFirewallRulesInForce(t *testing.T) {
 		"the chain hangs on another hook":  {"nft", strings.Replace(table, "hook input", "hook output", 1) + first + drop + end, "", "is gone"},
 		"ufw":                              {"ufw", head + allows + deny + six, "", ""},
 		"ufw with others":                  {"ufw", head + "22/tcp                     ALLOW       Anywhere\nOpenSSH                    ALLOW       Anywhere\n2376/udp                   ALLOW       Anywhere\n" + allows + deny + six, "", ""},
-		"ufw is off":                       {"ufw", "Status: inactive\n", "", "it is not active"},
-		"ufw lets all in first":            {"ufw", head + "2376/tcp                   ALLOW IN    Anywhere\n" + allows + deny + six, "", "2376/tcp ALLOW IN Anywhere lets others in first"},
-		"ufw lets all in first, by a span": {"ufw", head + "2000:3000/tcp              LIMIT       Anywhere\n" + allows + deny + six, "", "lets others in first"},
-		"ufw lets a network in first":      {"ufw", head + "Anywhere                   ALLOW       10.0.0.0/8\n" + allows + deny + six, "", "lets others in first"},
-		"ufw lets all of IPv6 in":          {"ufw", head + allows + deny + "2376/tcp (v6)              ALLOW       Anywhere (v6)\n", "", "lets others in first"},
+		"ufw is off":                       {"ufw", "Status: inactive\n", "", "ufw is not active"},
+		"ufw lets all in first":            {"ufw", head + "2376/tcp                   ALLOW IN    Anywhere\n" + allows + deny + six, "", "2376/tcp ALLOW IN Anywhere comes first and allows others"},
+		"ufw lets all in first, by a span": {"ufw", head + "2000:3000/tcp              LIMIT       Anywhere\n" + allows + deny + six, "", "comes first and allows others"},
+		"ufw lets a network in first":      {"ufw", head + "Anywhere                   ALLOW       10.0.0.0/8\n" + allows + deny + six, "", "comes first and allows others"},
+		"ufw lets all of IPv6 in":          {"ufw", head + allows + deny + "2376/tcp (v6)              ALLOW       Anywhere (v6)\n", "", "comes first and allows others"},
 		"ufw lets all in behind":           {"ufw", head + allows + deny + "2376                       ALLOW       Anywhere\n" + six, "", ""},
-		"ufw without the last rule":        {"ufw", head + allows, "", "the rule that closes the port is gone"},
+		"ufw without the last rule":        {"ufw", head + allows, "", "the rule that denies the port is gone"},
 	} {
 		w := unit(tc.tool)
 		w.Live = map[string]string{tc.tool: tc.rules}

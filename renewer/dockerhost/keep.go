@@ -19,16 +19,16 @@ func (w *work) keepContainers(ctx context.Context) error {
 	if err == nil || w.before.Containers == 0 || w.Force {
 		return nil // nothing ends, or it is meant to
 	}
-	return renewer.WithHint(fmt.Errorf("live-restore could not be switched on, and a restart would end %d containers: %w", w.before.Containers, err),
+	return renewer.WithHint(fmt.Errorf("live-restore could not be turned on, and a restart would stop %d containers: %w", w.before.Containers, err),
 		"stop the containers first, or allow it with guard: {docker: {without_live_restore: force}}")
 }
 
 func (w *work) switchOn(ctx context.Context) error {
 	i := slices.IndexFunc(w.plan.Changes, func(c renewer.FileChange) bool { return c.Path == w.settings })
 	if i >= 0 && w.interim == "" {
-		return errors.New("dockerd does not take it from daemon.json now: it is in a swarm, or a flag says otherwise")
+		return errors.New("dockerd did not apply it from daemon.json: the host is in a swarm, or a flag overrides it")
 	}
-	w.Progress("switch live-restore on, so that containers go on while dockerd restarts")
+	w.Progress("turn on live-restore, so that containers keep running while dockerd restarts")
 	if i >= 0 {
 		c := w.plan.Changes[i]
 		w.written = append(w.written, c)
@@ -48,8 +48,8 @@ func (w *work) switchOn(ctx context.Context) error {
 			return err
 		}
 	}
-	return renewer.WithHint(errors.New("dockerd was told to reload, and live-restore is still off"),
-		"it says why in its log: journalctl -n 50 -u "+unitOf(w.Placement))
+	return renewer.WithHint(errors.New("dockerd was reloaded, but live-restore is still off"),
+		"run on the host: journalctl -n 50 -u "+unitOf(w.Placement))
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -26,11 +26,11 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 		return "", d, nil
 	}
 	if !pl.f.DropIn.Exists && len(pl.f.Listening) > 0 && !pl.socketed && !slices.ContainsFunc(slices.Concat(own, envHosts), pl.samePort) {
-		pl.note("something listens on port %s already (%s): if it is not dockerd, dockerd will not start, and everything is put back", pl.port, strings.Join(pl.f.Listening, ", "))
+		pl.note("another process already listens on port %s (%s): if it is not dockerd, dockerd will not start, and all changes are rolled back", pl.port, strings.Join(pl.f.Listening, ", "))
 	}
 	if pl.cmd.late != "" {
 		return "", nil, misconfigured("merge it into another drop-in, or give it a name that sorts before "+dropInName,
-			"%s sets ExecStart= and is read after %s, so it would undo what renewer writes there", pl.cmd.late, dropInName)
+			"%s sets ExecStart= and is read after %s, so it would override what renewer writes there", pl.cmd.late, dropInName)
 	}
 	if d.has("hosts") {
 		if clash {
@@ -43,7 +43,7 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 	want := pl.addresses(unitHosts, envHosts)
 	for _, h := range want {
 		if !slices.Contains(unitHosts, h) && (!plainAddress.MatchString(h) || h == "") {
-			return "", nil, misconfigured("put it right by hand", "%q in hosts of %s, or in %s, is not an address", h, pl.f.Daemon.Path, pl.f.DropIn.Path)
+			return "", nil, misconfigured("correct it by hand", "%q in hosts of %s, or in %s, is not an address", h, pl.f.Daemon.Path, pl.f.DropIn.Path)
 		}
 	}
 	drop := func(fl directive) bool {
@@ -51,7 +51,7 @@ func (pl *planner) desiredDropIn(d document) (string, document, error) {
 			fl.key == "hosts" && !slices.Contains(want, fl.value)
 	}
 	for _, fl := range drops {
-		pl.note("the flag --%s of %s is left out: %s has it, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, pl.f.Daemon.Path)
+		pl.note("the flag --%s of %s is removed: %s has the setting, and dockerd does not start with both", flagName(fl), pl.f.Unit.Name, pl.f.Daemon.Path)
 	}
 	return pl.cmd.dropIn(pl.f.Daemon.Path, want, drop), d, nil
 }
@@ -64,7 +64,7 @@ func (pl *planner) addresses(unitHosts, envHosts []string) []string {
 		switch {
 		case slices.Contains(want, h) || slices.Contains(envHosts, h):
 		case isLocalSocket(h) && slices.ContainsFunc(slices.Concat(want, envHosts), isLocalSocket):
-			pl.note("%s is left out: dockerd has that socket already", h)
+			pl.note("%s is removed: dockerd has that socket already", h)
 		default:
 			want = append(want, h)
 		}
@@ -109,7 +109,7 @@ func (pl *planner) plaintext(listen []string) {
 	on = on || slices.ContainsFunc(slices.Concat(pl.cmd.flags, pl.cmd.env), func(f directive) bool { return f.key == "tlsverify" && f.value != "false" })
 	for _, h := range listen {
 		if !on && strings.HasPrefix(h, "tcp://") {
-			pl.note("%s was open to clients without a certificate; from now on they are refused there", h)
+			pl.note("%s was open to clients without a certificate; from now on they are refused", h)
 		}
 	}
 }

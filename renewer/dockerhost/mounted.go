@@ -69,15 +69,15 @@ func singleMounts(c Case) verdict {
 	}
 	if len(stale) > 0 {
 		slices.Sort(stale)
-		return warn("start the container again, with the directory mounted instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro)",
-			"%s mounted as a single file, and was started before the last renewal: it still has the old file", strings.Join(slices.Compact(stale), "; "))
+		return warn("recreate the container with the directory mounted instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro)",
+			"%s mounted as a single file and was started before the last renewal: it still uses the old file", strings.Join(slices.Compact(stale), "; "))
 	}
 	if len(found) == 0 {
 		return verdict{}
 	}
 	slices.Sort(found)
 	return warn("mount the directory instead (-v "+c.Placement.Dir+":"+c.Placement.Dir+":ro) and start the container again",
-		"%s mounted as a single file: it keeps that file after a renewal", strings.Join(slices.Compact(found), "; "))
+		"%s mounted as a single file: it keeps the old file after a renewal", strings.Join(slices.Compact(found), "; "))
 }
 
 // containerKey looks for containers that have the key, and run as somebody who may not
@@ -108,7 +108,7 @@ func containerKey(c Case) verdict {
 	}
 	switch {
 	case c.docker():
-		fix = "the key of the Docker daemon is for dockerd alone: give a client of Docker a certificate of its own (profile docker-client), and mount the directory of that"
+		fix = "only dockerd may use the key of the Docker daemon: create a separate certificate for the client (profile docker-client), and mount its directory"
 	case fix == "":
 		fix = "if it needs the key: owner: with the number of its user (docker exec CONTAINER id -u) for the entry, then renewer renew " + c.Placement.Certificate
 	}

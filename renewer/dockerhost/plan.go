@@ -15,7 +15,7 @@ import (
 // Plan compares what was seen of a machine with what the placement needs. The
 // same facts give the same plan, and those that a plan leads to give an empty
 // one. An error says what keeps renewer from setting the machine up, and the
-// way out.
+// fix.
 func Plan(f Facts, p renewer.Placement) (renewer.HostPlan, error) {
 	plan, err := newPlanner(f, p).plan()
 	if err != nil {
@@ -53,33 +53,33 @@ func probePort(p renewer.Placement) (string, error) {
 // read understands what was seen.
 func (pl *planner) read() (err error) {
 	if _, pl.port, err = net.SplitHostPort(pl.p.Probe.Address); err != nil || pl.p.Probe.Kind != renewer.ProbeDocker {
-		return misconfigured("use the profile docker-server", "it is not the certificate of a Docker daemon: its probe is %s %s", pl.p.Probe.Kind, pl.p.Probe.Address)
+		return misconfigured("use the profile docker-server", "not the certificate of a Docker daemon: its probe is %s %s", pl.p.Probe.Kind, pl.p.Probe.Address)
 	}
 	for _, kind := range []renewer.FileKind{renewer.FileCA, renewer.FileCert, renewer.FileKey} {
 		if pl.p.Files[kind] == "" {
-			return misconfigured("name it under files:", "it has no file of kind %s, which dockerd needs", kind)
+			return misconfigured("name it under files:", "no file of kind %s, which dockerd needs", kind)
 		}
 	}
 	switch u := pl.f.Unit; u.Load {
 	case "loaded":
 	case "not-found":
-		return misconfigured("install Docker first, such as with apt-get install docker.io; a Docker from snap, or a rootless one, cannot be set up",
+		return misconfigured("install Docker first, for example with apt-get install docker.io; Docker from snap and rootless Docker are not supported",
 			"there is no unit %s", u.Name)
 	default:
-		return misconfigured("see systemctl status "+u.Name, "systemd calls the unit %s %q", u.Name, u.Load)
+		return misconfigured("run systemctl status "+u.Name, "systemd reports the unit %s as %q", u.Name, u.Load)
 	}
 	if pl.cmd, err = commandOf(pl.f.Unit); err != nil {
 		return err
 	}
 	if u := pl.f.Unit; u.NoProgram != "" {
 		return misconfigured(u.rightProgram(),
-			"%s starts %s, which is not there", u.Name, u.NoProgram)
+			"%s starts %s, which does not exist", u.Name, u.NoProgram)
 	}
 	if pl.daemon, err = parseDocument(pl.f.Daemon); err != nil {
 		return err
 	}
 	if _, err := pl.daemon.get("hosts", &pl.fileHosts); err != nil {
-		return misconfigured("put it right by hand", "%s: hosts is not a list of addresses", pl.f.Daemon.Path)
+		return misconfigured("correct it by hand", "%s: hosts is not a list of addresses", pl.f.Daemon.Path)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 		pl.aboutRestart()
 	}
 	if slices.ContainsFunc(out.Changes, func(c renewer.FileChange) bool { return c.Path == pl.f.DropIn.Path }) {
-		pl.note("port %s is not opened in a firewall: allow the clients alone, such as with ufw allow from CLIENT to any port %s proto tcp", pl.port, pl.port)
+		pl.note("port %s is not opened in the firewall: allow only the clients, for example with ufw allow from CLIENT to any port %s proto tcp", pl.port, pl.port)
 	}
 	out.Notes = []string{}
 	if !out.Empty() { // else they are of what was done before
@@ -132,12 +132,12 @@ func (pl *planner) plan() (renewer.HostPlan, error) {
 }
 
 // startsWith refuses a daemon.json that dockerd would not start with though it has the
-// settings: what is wrong in it is its owner's to put right.
+// settings: what is wrong in it is its owner's to fixed.
 func (pl *planner) startsWith(after document) error {
 	r := reading{path: pl.f.Daemon.Path, d: after, options: pl.f.Options, flags: slices.Concat(pl.cmd.flags, pl.cmd.env)}
 	r.missing = slices.DeleteFunc(slices.Clone(pl.f.Missing), func(name string) bool { return places(pl.p, name) })
 	if on, _ := r.boolean(liveRestoreKey); on && pl.f.Swarm {
-		return misconfigured(fmt.Sprintf("take %q out of %s: no node of a swarm has it", liveRestoreKey, pl.f.Daemon.Path),
+		return misconfigured(fmt.Sprintf("remove %q from %s: nodes of a swarm must not set it", liveRestoreKey, pl.f.Daemon.Path),
 			"dockerd would not start: %q is on, and the host is in a swarm", liveRestoreKey)
 	}
 	for _, f := range r.faults() {
@@ -163,7 +163,7 @@ func change(f File, want string, mode fs.FileMode) renewer.FileChange {
 func (pl *planner) desiredDaemon() document {
 	d := pl.daemon
 	if pl.f.Swarm {
-		pl.note("this machine is in a swarm, where dockerd does not take live-restore: a restart ends its containers, and the swarm starts them again")
+		pl.note("this host is in a swarm, where dockerd does not support live-restore: a restart stops its containers, and the swarm starts them again")
 	}
 	for _, s := range settings(pl.p, !pl.f.Swarm) {
 		var old any
@@ -172,7 +172,7 @@ func (pl *planner) desiredDaemon() document {
 			case "tlscacert":
 				pl.note("tlscacert was %v: clients of the CA in it are refused from now on, unless trust: of the certificate has that CA too", old)
 			case liveRestoreKey:
-				pl.note("live-restore is switched on: containers go on while dockerd restarts")
+				pl.note("live-restore will be turned on: containers keep running while dockerd restarts")
 			default:
 				pl.note("%s was %v", s.key, old)
 			}
@@ -188,13 +188,13 @@ func (pl *planner) unloaded() bool {
 	d := pl.f.Docker
 	switch u := pl.f.Unit; {
 	case u.Active != "active" && u.Active != "reloading":
-		pl.note("%s does not run (%s, %s): it is started", u.Name, u.Active, u.Sub)
+		pl.note("%s is not running (%s, %s): it will be started", u.Name, u.Active, u.Sub)
 	case u.Stale:
-		pl.note("files of %s were changed, and systemd has not read them yet: it does", u.Name)
+		pl.note("unit files of %s were changed, and systemd has not loaded them yet: it will load them", u.Name)
 	case pl.f.ListenErr == nil && !slices.ContainsFunc(pl.f.Listening, func(a string) bool { return !isLoopback("tcp://" + a) }):
-		pl.note("nothing listens on port %s, although the configuration says so", pl.port)
+		pl.note("no process listens on port %s, although the configuration has that port", pl.port)
 	case pl.f.DockerErr == nil && d.Running && !d.LiveRestore && !pl.f.Swarm:
-		pl.note("live-restore is off in the running daemon, although %s says otherwise", pl.f.Daemon.Path)
+		pl.note("live-restore is off in the running daemon, although it is on in %s", pl.f.Daemon.Path)
 	default:
 		return false
 	}
@@ -203,13 +203,13 @@ func (pl *planner) unloaded() bool {
 
 func (pl *planner) aboutRestart() {
 	if pl.f.Disk.Leaf == "" {
-		pl.note("the certificate is not in %s yet: it is placed there first, for dockerd does not start without its files", pl.p.Dir)
+		pl.note("the certificate is not in %s yet: it is placed first, because dockerd does not start without its files", pl.p.Dir)
 	}
 	if d := pl.f.Docker; d.Containers > 0 && !d.LiveRestore {
 		if pl.f.Swarm {
-			pl.note("%d containers run, and end with the restart", d.Containers)
+			pl.note("%d running containers are stopped by the restart", d.Containers)
 		} else {
-			pl.note("%d containers run: live-restore is switched on before the restart, so that they go on", d.Containers)
+			pl.note("%d containers are running: live-restore is turned on before the restart, so that they keep running", d.Containers)
 		}
 	}
 }
@@ -224,7 +224,7 @@ func RightProgram(ctx context.Context, m Machine, unit string) string {
 
 // rightProgram says which file has the wrong path of dockerd, and the right one.
 func (u Unit) rightProgram() string {
-	const other = "install Docker, or put the path right with systemctl edit "
+	const other = "install Docker, or correct the path with systemctl edit "
 	if u.Program == "" {
 		return other + u.Name
 	}

@@ -15,7 +15,7 @@ import (
 	"renewer/renewer"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // TestPlans plans for the machines of testdata/plan. Each archive has the
 // files of a machine; facts has what is else of it, and want what comes out:

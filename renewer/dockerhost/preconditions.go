@@ -30,7 +30,7 @@ func (w *work) preconditions(ctx context.Context) error {
 			now, w.wall = wall, true
 		}
 		if now.Path != c.Path || now.Exists != c.Exists || now.Text != c.Before || now.Link {
-			return renewer.WithHint(fmt.Errorf("%s was changed since the plan was made; nothing was touched", c.Path), "run it again, and look at the new plan")
+			return renewer.WithHint(fmt.Errorf("%s was changed after the plan was made; nothing was changed", c.Path), "run the command again, and check the new plan")
 		}
 		if c.Path == facts.Daemon.Path {
 			w.interim = interimOf(facts)
@@ -64,10 +64,10 @@ func interimOf(f Facts) string {
 func Unusable(p renewer.Placement, disk renewer.OnDisk) string {
 	has := func(kind renewer.FileKind) bool { return p.Files[kind] != "" }
 	if disk.Leaf == "" && (has(renewer.FileCert) || has(renewer.FileLeaf) || has(renewer.FileBundle)) {
-		return "there is no certificate"
+		return "no certificate"
 	}
 	if len(disk.Trusts) == 0 && has(renewer.FileCA) {
-		return p.Files[renewer.FileCA] + " holds no root"
+		return p.Files[renewer.FileCA] + " has no root"
 	}
 	for _, problem := range disk.Deviations {
 		switch problem.Kind {

@@ -18,7 +18,7 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 	if len(w.written) == 0 {
 		return w.ended(ctx, cause, nil)
 	}
-	w.Progress("it failed: put everything back")
+	w.Progress("setup failed: rolling back all changes")
 	var failed []error
 	note := func(err error) {
 		if err != nil {
@@ -62,8 +62,8 @@ func (w *work) putBack(ctx context.Context, cause error) error {
 	}
 	if unit := unitOf(w.Placement); down != nil && len(failed) == 0 && w.before.Running {
 		w.dropCopies(ctx)
-		return renewer.WithHint(fmt.Errorf("%w; NOT everything is back: the files are, and %s does not start with them either: %w", cause, unit, down),
-			"see why on the host: journalctl -n 50 -u "+unit+"; then systemctl reset-failed "+unit+" and systemctl restart "+unit)
+		return renewer.WithHint(fmt.Errorf("%w; the rollback is INCOMPLETE: the files are restored, but %s does not start with them either: %w", cause, unit, down),
+			"run on the host: journalctl -n 50 -u "+unit+"; then systemctl reset-failed "+unit+" and systemctl restart "+unit)
 	}
 	note(down)
 	return w.ended(ctx, cause, failed)
@@ -100,19 +100,19 @@ func (w *work) ended(ctx context.Context, cause error, failed []error) error {
 	hint := renewer.Hint(cause)
 	if len(failed) == 0 {
 		w.dropCopies(ctx)
-		back := "everything is back as it was"
+		back := "all changes were rolled back"
 		if !w.before.Running && w.restart {
-			back += ", and " + unitOf(w.Placement) + " does not run, as before"
+			back += ", and " + unitOf(w.Placement) + " is not running, as before"
 		}
 		if w.keeps && !w.before.LiveRestore {
-			back += ", but that live-restore is on in the daemon until it is restarted, and its containers have gone on"
+			back += ", except that live-restore stays on in the daemon until its next restart; its containers kept running"
 		}
 		return renewer.WithHint(fmt.Errorf("%w; %s", cause, back), hint)
 	}
 	back := errors.Join(failed...)
 	if len(w.copies) > 0 {
-		hint = "put it back by hand from " + strings.Join(w.copies, ", ") + ", then systemctl daemon-reload, systemctl reset-failed " +
+		hint = "restore by hand from " + strings.Join(w.copies, ", ") + ", then systemctl daemon-reload, systemctl reset-failed " +
 			unitOf(w.Placement) + ", systemctl restart " + unitOf(w.Placement)
 	}
-	return renewer.WithHint(fmt.Errorf("%w; NOT everything is back: %w", cause, back), hint)
+	return renewer.WithHint(fmt.Errorf("%w; the rollback is INCOMPLETE: %w", cause, back), hint)
 }

@@ -51,7 +51,7 @@ func (r reading) faults() (found []fault) {
 		if !ok {
 			found = append(found, fault{text: fmt.Sprintf("%s: %q is not %s", at, m.key, kinds[kind].wanted), fix: fmt.Sprintf("write %s there: %q in %s", kinds[kind].wanted, m.key, at)})
 		} else if rule, ok := rules[m.key]; ok && !rule.takes(v) {
-			found = append(found, fault{seen: r.options.has("validate"), text: fmt.Sprintf("%s: %q has %s, and dockerd takes %s", at, m.key, raw, rule.wanted), fix: fmt.Sprintf("put it right, or take %q out of %s", m.key, at)})
+			found = append(found, fault{seen: r.options.has("validate"), text: fmt.Sprintf("%s: %q has %s, and dockerd takes %s", at, m.key, raw, rule.wanted), fix: fmt.Sprintf("correct it, or remove %q from %s", m.key, at)})
 		}
 	}
 	return append(found, slices.Concat(r.together(), r.absent())...)
@@ -74,9 +74,9 @@ func (r reading) knownIn(raw json.RawMessage) bool {
 
 func (r reading) instead(key, at string) string {
 	if meant, ok := near.Word(key, r.options.keys()); ok {
-		return fmt.Sprintf("write %q instead of %q in %s, or take it out", meant, key, at)
+		return fmt.Sprintf("write %q instead of %q in %s, or remove it", meant, key, at)
 	}
-	return fmt.Sprintf("take %q out of %s; dockerd --help lists what there is", key, at)
+	return fmt.Sprintf("remove %q from %s; dockerd --help lists the supported options", key, at)
 }
 
 // together are keys that do not go with each other.
@@ -95,9 +95,9 @@ func (r reading) together() (found []fault) {
 	clash(reserved, `"runtimes" has "runc", which is dockerd's own name`, `give it another name`)
 	if name := r.text("default-runtime"); name != "" && name != "runc" && !strings.HasPrefix(name, "io.containerd.") && !r.flagged("runtimes") {
 		_, there := runtimes[name]
-		clash(!there, fmt.Sprintf(`"default-runtime" is %q, which is not among "runtimes"`, name), `add it to "runtimes", or take "default-runtime" out,`)
+		clash(!there, fmt.Sprintf(`"default-runtime" is %q, which is not among "runtimes"`, name), `add it to "runtimes", or remove "default-runtime",`)
 	}
-	clash(r.text("bridge") != "" && r.text("bip") != "", `"bridge" and "bip" exclude each other`, `take one of them out`)
+	clash(r.text("bridge") != "" && r.text("bip") != "", `"bridge" and "bip" exclude each other`, `remove one of them`)
 	clash(r.off("iptables") && r.off("icc"), `"icc": false needs "iptables"`, `set one of them to true`)
 	experimental, _ := r.boolean("experimental")
 	ip6tables, _ := r.boolean("ip6tables")
@@ -125,13 +125,13 @@ func (r reading) absent() (found []fault) {
 	files := r.files()
 	for _, key := range []string{"tlscacert", "tlscert", "tlskey", "seccomp-profile"} {
 		if file := files[key]; slices.Contains(r.missing, file) && file != "" {
-			found = append(found, fault{text: fmt.Sprintf("%q names %s, which is not there", key, file), fix: fmt.Sprintf("put the file there, or the right path into %q of %s", key, r.path)})
+			found = append(found, fault{text: fmt.Sprintf("%q names %s, which does not exist", key, file), fix: fmt.Sprintf("create the file, or correct the path in %q of %s", key, r.path)})
 		}
 	}
 	if on, _ := r.tls(); on && !r.flagged("tls") && !r.flagged("tlsverify") {
 		for _, key := range []string{"tlscert", "tlskey"} {
 			if r.text(key) == "" {
-				found = append(found, fault{text: fmt.Sprintf("%s switches TLS on and has no %q", r.path, key), fix: fmt.Sprintf("add %q to %s", key, r.path)})
+				found = append(found, fault{text: fmt.Sprintf("%s turns on TLS but has no %q", r.path, key), fix: fmt.Sprintf("add %q to %s", key, r.path)})
 			}
 		}
 	}
@@ -191,11 +191,11 @@ func (r reading) exposure(address string) string {
 	on, verified := r.tls()
 	switch {
 	case !on:
-		return fmt.Sprintf("%s would answer everybody, and without TLS: %s", address, r.lacks())
+		return fmt.Sprintf("%s would accept every client, without TLS: %s", address, r.lacks())
 	case !verified:
-		return fmt.Sprintf("%s would answer clients without a certificate: %s", address, r.lacks())
+		return fmt.Sprintf("%s would accept clients without a certificate: %s", address, r.lacks())
 	case r.text("tlscacert") == "" && !r.flagged("tls") && !r.flagged("tlsverify"):
-		return fmt.Sprintf("%s would take a certificate of every public CA: %s has no \"tlscacert\"", address, r.path)
+		return fmt.Sprintf("%s would accept certificates of every public CA: %s has no \"tlscacert\"", address, r.path)
 	}
 	return ""
 }

@@ -29,9 +29,9 @@ func disk(c Case) verdict {
 	case !r.Known:
 		return verdict{}
 	case r.Free < leastRoom:
-		return bad("free space there: df -h "+c.Placement.Dir+" and du -xh --max-depth=2 / show what takes it", "the file system of %s is full: %d KiB are left", c.Placement.Dir, r.Free)
+		return bad("free disk space: run df -h "+c.Placement.Dir+" and du -xh --max-depth=2 / on the host", "the file system of %s is full: %d KiB are left", c.Placement.Dir, r.Free)
 	case r.Full >= 95:
-		return warn("free space there before nothing can be written: df -h "+c.Placement.Dir, "the file system of %s is %d %% full", c.Placement.Dir, r.Full)
+		return warn("free disk space before writes fail: run on the host df -h "+c.Placement.Dir, "the file system of %s is %d %% full", c.Placement.Dir, r.Full)
 	}
-	return fine("there is room in %s", c.Placement.Dir)
+	return fine("the file system of %s has free space", c.Placement.Dir)
 }

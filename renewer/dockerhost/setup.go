@@ -15,7 +15,7 @@ type Setup struct {
 	Placement renewer.Placement
 	// Prove looks at what is served after the restart, with retries of its own.
 	Prove func(context.Context) error
-	// Progress gets a line for each step; nil: nobody listens.
+	// Progress gets a line for each step; nil: no process listens.
 	Progress func(string)
 	// Force goes on where containers will end.
 	Force bool
@@ -39,7 +39,7 @@ type work struct {
 	settings string // the file that dockerd reads: daemon.json
 	keeps    bool   // live-restore is on in the daemon that runs
 	wall     bool   // the firewall\'s rules are part of the plan
-	began    bool   // systemd or the daemon has been told
+	began    bool   // systemd or the daemon got a command
 	restart  bool   // the daemon was restarted, or may have been
 }
 
@@ -106,7 +106,7 @@ func (w *work) carryOut(ctx context.Context) error {
 		return err
 	}
 	if w.wall { // before the port is open
-		w.Progress("open the port to the known clients alone")
+		w.Progress("open the port for the known clients only")
 		for _, args := range [][]string{{"enable", "--now", "--", firewallUnit}, {"restart", "--", firewallUnit}} {
 			if err := w.systemd(ctx, args...); err != nil {
 				return err
@@ -125,9 +125,9 @@ func (w *work) prove(ctx context.Context) error {
 	if w.Prove == nil {
 		return nil
 	}
-	w.Progress("look at what is served")
+	w.Progress("check the served certificate")
 	if err := w.Prove(ctx); err != nil {
-		return fmt.Errorf("what is served is not right: %w", err)
+		return fmt.Errorf("the service does not serve the expected certificate: %w", err)
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (w *work) systemd(ctx context.Context, args ...string) error {
 	if _, err := w.Machine.Output(ctx, systemctl(args...)); err != nil {
 		err = fmt.Errorf("systemctl %s: %w", strings.ReplaceAll(strings.Join(args, " "), "-- ", ""), err)
 		if renewer.Hint(err) == "" && (args[0] == "restart" || args[0] == "reload") {
-			err = renewer.WithHint(err, "see why on the host: journalctl -n 50 -u "+unitOf(w.Placement))
+			err = renewer.WithHint(err, "run on the host: journalctl -n 50 -u "+unitOf(w.Placement))
 		}
 		return err
 	}

@@ -170,7 +170,7 @@ func TestSetupSaysWhatIsNotBack(t *testing.T) {
 		}
 		m, before, err := run(0)
 		fatal := len(m.calls)
-		if !errors.Is(err, unproven) || !strings.Contains(err.Error(), "everything is back as it was") || !maps.Equal(m.files, before) {
+		if !errors.Is(err, unproven) || !strings.Contains(err.Error(), "all changes were rolled back") || !maps.Equal(m.files, before) {
 			t.Errorf("%s: %v", name, err)
 		}
 		for at := proved + 1; at <= fatal; at++ {
@@ -180,13 +180,13 @@ func TestSetupSaysWhatIsNotBack(t *testing.T) {
 			switch {
 			case !errors.Is(err, unproven):
 				t.Errorf("%s, %s: %v", name, call, err)
-			case strings.Contains(err.Error(), "everything is back as it was"):
+			case strings.Contains(err.Error(), "all changes were rolled back"):
 				if !same && !strings.Contains(call, "renewer-backup") {
 					t.Errorf("%s, %s: it says that all is back, and it is not: %v", name, call, err)
 				}
-			case !strings.Contains(err.Error(), "NOT everything is back") || !errors.Is(err, errInjected):
+			case !strings.Contains(err.Error(), "the rollback is INCOMPLETE") || !errors.Is(err, errInjected):
 				t.Errorf("%s, %s: %v", name, call, err)
-			case strings.Contains(err.Error(), "the files are, and docker.service does not start"):
+			case strings.Contains(err.Error(), "the files are restored, but docker.service does not start"):
 				if !same || !strings.Contains(renewer.Hint(err), "journalctl -n 50 -u docker.service") {
 					t.Errorf("%s, %s: %v; %s", name, call, err, renewer.Hint(err))
 				}
@@ -211,14 +211,14 @@ func TestSetupIsNotBegun(t *testing.T) {
 	}{
 		{name: "no files", late: func(m *machine) {
 			m.disk = renewer.OnDisk{Deviations: []renewer.Deviation{{Kind: renewer.DeviationMissing, Text: "directory /etc/docker/tls is missing"}}}
-		}, says: []string{"there is no certificate", "dockerd would not start"}},
-		{name: "no roots", late: func(m *machine) { m.disk.Trusts = nil }, says: []string{"ca.pem holds no root"}},
+		}, says: []string{"no certificate", "dockerd would not start"}},
+		{name: "no roots", late: func(m *machine) { m.disk.Trusts = nil }, says: []string{"ca.pem has no root"}},
 		{name: "mixed pair", late: func(m *machine) {
 			m.disk.Deviations = []renewer.Deviation{{Kind: renewer.DeviationKey, Text: "server-key.pem is not the key of server-cert.pem"}}
 		}, says: []string{"is not the key of"}},
-		{name: "changed meanwhile", late: func(m *machine) { m.files[DaemonJSON] = memFile{"{}", 0o644} }, says: []string{"/etc/docker/daemon.json was changed since the plan was made", "nothing was touched"}},
-		{name: "a deaf dockerd", make: func(m *machine) { m.containers, m.deaf = 4, true }, says: []string{"live-restore could not be switched on", "would end 4 containers", "everything is back"}},
-		{name: "a swarm", make: func(m *machine) { m.containers, m.swarm = 4, true }, says: []string{"would end 4 containers", "it is in a swarm"}},
+		{name: "changed meanwhile", late: func(m *machine) { m.files[DaemonJSON] = memFile{"{}", 0o644} }, says: []string{"/etc/docker/daemon.json was changed after the plan was made", "nothing was changed"}},
+		{name: "a deaf dockerd", make: func(m *machine) { m.containers, m.deaf = 4, true }, says: []string{"live-restore could not be turned on", "would stop 4 containers", "all changes were rolled back"}},
+		{name: "a swarm", make: func(m *machine) { m.containers, m.swarm = 4, true }, says: []string{"would stop 4 containers", "daemon.json: the host is in a swarm"}},
 	} {
 		m := newMachine(ceUnit)
 		if c.make != nil {
@@ -253,7 +253,7 @@ func TestDockerdDoesNotComeUp(t *testing.T) {
 	m.containers, m.refuse = 3, true
 	plan, before := planOf(t, m), maps.Clone(m.files)
 	err := setup(m).Apply(t.Context(), plan)
-	fails(t, err, "systemctl restart docker.service", "could not load X509 key pair", "everything is back as it was", "and its containers have gone on")
+	fails(t, err, "systemctl restart docker.service", "could not load X509 key pair", "all changes were rolled back", "its next restart; its containers kept running")
 	if !m.running || m.containers != 3 || !maps.Equal(m.files, before) {
 		t.Errorf("running %t, %d containers, files %q", m.running, m.containers, slices.Sorted(maps.Keys(m.files)))
 	}
@@ -268,7 +268,7 @@ func TestPutBackAfterCancel(t *testing.T) {
 	s := setup(m)
 	s.Prove = func(ctx context.Context) error { cancel(); return ctx.Err() }
 	err := s.Apply(ctx, plan)
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "; everything is back as it was") {
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "; all changes were rolled back") {
 		t.Error(err)
 	}
 	if !maps.Equal(m.files, before) || !m.running {
@@ -290,7 +290,7 @@ func TestInspectReportsEveryFailure(t *testing.T) {
 			continue // without it a check is left out
 		}
 		if !errors.Is(errors.Join(err, f.DockerErr, f.ListenErr), errInjected) {
-			t.Errorf("%s failed, and nobody knows", m.calls[at])
+			t.Errorf("%s failed, and no one knows", m.calls[at])
 		}
 	}
 }

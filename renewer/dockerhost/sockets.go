@@ -80,13 +80,13 @@ func (pl *planner) bySocket(listen []string) (covered bool, err error) {
 				"%s listens on port %s%s, so dockerd cannot", s.Unit, pl.port, strings.TrimSuffix(" for "+strings.Join(s.Starts, ", "), " for "))
 		case !slices.Contains(listen, "fd://"):
 			return false, misconfigured("on the host: systemctl disable --now "+s.Unit+"; then dockerd listens itself",
-				"%s listens on port %s for %s, which does not take it: it has no -H fd://", s.Unit, pl.port, unit)
+				"%s listens on port %s for %s, which does not use the socket: it has no -H fd://", s.Unit, pl.port, unit)
 		case isLoopback(at):
 			return false, misconfigured("on the host: systemctl disable --now "+s.Unit+"; then dockerd listens for all",
-				"%s listens on %s, for the host itself alone, so dockerd cannot bind port %s for others", s.Unit, s.Address, pl.port)
+				"%s listens on %s, loopback only, so dockerd cannot bind port %s on other addresses", s.Unit, s.Address, pl.port)
 		default:
 			covered = true
-			pl.note("port %s comes by %s (-H fd://): dockerd speaks TLS there too", pl.port, s.Unit)
+			pl.note("port %s is passed by %s (-H fd://): dockerd serves TLS there too", pl.port, s.Unit)
 		}
 	}
 	return covered, nil

@@ -69,12 +69,12 @@ func commandOf(u Unit) (c command, err error) {
 		}
 	}
 	if len(lines) != 1 {
-		return command{}, misconfigured("a service that tells systemd when it is ready has one: see systemctl cat "+u.Name,
+		return command{}, misconfigured("a unit of Type=notify needs exactly one: run systemctl cat "+u.Name,
 			"%s has %d commands in ExecStart=, expected one", u.Name, len(lines))
 	}
 	words, ok := split(lines[0])
 	if !ok {
-		return command{}, misconfigured("see systemctl cat "+u.Name, "%s has a quote in ExecStart= that is not closed: %s", u.Name, lines[0])
+		return command{}, misconfigured("run systemctl cat "+u.Name, "%s has a quote in ExecStart= that is not closed: %s", u.Name, lines[0])
 	}
 	if err := ordinary(u, words, lines[0]); err != nil {
 		return command{}, err
@@ -86,7 +86,7 @@ func commandOf(u Unit) (c command, err error) {
 	}
 	for _, h := range addressesOf(slices.Concat(c.flags, c.env)) {
 		if h == "" {
-			return command{}, misconfigured("see systemctl cat "+u.Name, "%s has -H without an address", u.Name)
+			return command{}, misconfigured("run systemctl cat "+u.Name, "%s has -H without an address", u.Name)
 		}
 	}
 	return c, nil
@@ -94,14 +94,14 @@ func commandOf(u Unit) (c command, err error) {
 
 // ordinary refuses a unit whose dockerd is not the one that these rules are about.
 func ordinary(u Unit, words []word, line string) error {
-	const hint = "renewer sets up the dockerd of Debian, Ubuntu and Docker's own packages; configure this one by hand"
+	const hint = "renewer can set up dockerd from packages of Debian, Ubuntu and Docker; configure this one by hand"
 	program := ""
 	if len(words) > 0 {
 		program = strings.TrimPrefix(words[0].text, "-")
 	}
 	switch {
 	case strings.Contains(path.Base(program), "rootless"):
-		return misconfigured(hint, "%s starts a rootless dockerd, which reads ~/.config/docker/daemon.json of its user and listens in a namespace of its own", u.Name)
+		return misconfigured(hint, "%s starts a rootless dockerd, which reads ~/.config/docker/daemon.json of its user and listens in a separate namespace", u.Name)
 	case !strings.HasPrefix(program, "/") || path.Base(program) != "dockerd":
 		return misconfigured(hint, "%s does not start dockerd: %s", u.Name, line)
 	}
@@ -126,7 +126,7 @@ func (c command) settings(u Unit) (string, error) {
 		}
 	}
 	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsAny(file, "%$\\") {
-		return "", misconfigured("write the file's full path there, without variables", "%s has --config-file %s: which file dockerd reads is not known", u.Name, file)
+		return "", misconfigured("write the file's full path there, without variables", "%s has --config-file %s: cannot tell which file dockerd reads", u.Name, file)
 	}
 	return file, nil
 }

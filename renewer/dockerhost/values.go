@@ -18,7 +18,7 @@ var kinds = map[string]struct {
 	wanted string
 }{
 	"":             {func() any { return new(bool) }, "true or false"},
-	"string":       {func() any { return new(string) }, "a text in quotes"},
+	"string":       {func() any { return new(string) }, "a string in quotes"},
 	"ip":           {func() any { return new(string) }, "an IP address in quotes"},
 	"bytes":        {func() any { return new(string) }, `a size in quotes, such as "64M"`},
 	"int":          {func() any { return new(int64) }, "a whole number, without quotes"},

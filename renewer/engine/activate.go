@@ -21,7 +21,7 @@ func (j job) rereads() bool {
 }
 
 // guard asks the host whether the service may be restarted now. What goes back
-// is never held up, nor what a person forces, nor files that no restart follows.
+// is never held up, nor what an operator forces, nor files that no restart follows.
 func (e *Engine) guard(ctx context.Context, jobs []job) renewer.Held {
 	for _, j := range jobs {
 		if j.Kind != renewer.ActActivate || j.rollout.Force || j.rollout.Quiet || j.rereads() {
@@ -48,7 +48,7 @@ func (e *Engine) guarded(ctx context.Context, j job, host Host) renewer.Held {
 		end = j.current.NotAfter
 	}
 	cannot := func(what string, err error) renewer.Held {
-		return renewer.Held{Why: "the guard cannot look at " + what + ": " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
+		return renewer.Held{Why: "the guard cannot check " + what + ": " + err.Error(), Hint: renewer.Hint(err), Blocked: true}
 	}
 	if p.GuardsDocker() {
 		g := p.Guard.Docker
@@ -96,7 +96,7 @@ func (e *Engine) prepare(ctx context.Context, j job) (workers []string, err erro
 	if j.current != nil && j.state.Has(j.current.Number) {
 		req, err := e.probeRequest(ctx, j.wayBack(j.current))
 		if err != nil {
-			e.Log.Warn("prepare the proof of the way back", "certificate", j.Certificate, "host", j.Host, "error", err)
+			e.Log.Warn("prepare the probe after a restore", "certificate", j.Certificate, "host", j.Host, "error", err)
 		} else {
 			workers = e.connected(ctx, req)
 		}
@@ -214,7 +214,7 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 	if j.Kind == renewer.ActActivate && budget > 0 {
 		how.Timeout = min(how.Timeout, budget/2)
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, how.Timeout, fmt.Errorf("not done within %s (timeout: of the entry's activate:)", how.Timeout))
+	limited, cancel := context.WithTimeoutCause(ctx, how.Timeout, fmt.Errorf("not finished within %s (timeout: in activate: of the entry)", how.Timeout))
 	defer cancel()
 	for _, j := range jobs {
 		how.Dirs = append(how.Dirs, j.placement.Dir)
@@ -222,7 +222,7 @@ func load(ctx context.Context, jobs []job, budget time.Duration) (Activated, err
 	how.Bring = j.Kind == renewer.ActRestore && !j.step.Down.IsZero()
 	did, err := reach(limited, func() (Activated, error) { return host.Activate(limited, how) })
 	if limited.Err() != nil && ctx.Err() == nil && renewer.Hint(err) == "" {
-		err = renewer.WithHint(err, "give it longer: timeout: beside activate: of the entry, then renewer renew "+j.Certificate)
+		err = renewer.WithHint(err, "set a longer timeout: in activate: of the entry, then run renewer renew "+j.Certificate)
 	}
 	return did, inItsWords(ctx, host, how, err)
 }

@@ -50,10 +50,10 @@ type adoption struct {
 func (e *Engine) adoptable(a *adoption) error {
 	var ok bool
 	if a.cert, ok = e.fleet.Certificate(a.Certificate); !ok {
-		return errors.New("it is not in the fleet file")
+		return errors.New("not in the fleet file")
 	}
 	if a.placement, ok = a.cert.Placement(a.Host); !ok {
-		return errors.New("it has no placement there")
+		return errors.New("the certificate is not placed on this host")
 	}
 	if a.cert.IsBundle() {
 		return renewer.WithHint(errors.New("a trust bundle has no certificate to adopt"), "renewer run places it")
@@ -69,9 +69,9 @@ func (e *Engine) adoptable(a *adoption) error {
 func (en *entry) adoptable() error {
 	switch {
 	case en.rec.Current > 0:
-		return renewer.WithHint(fmt.Errorf("the inventory has generation %d of it", en.rec.Current), "renewer show "+en.cert.Name)
+		return renewer.WithHint(fmt.Errorf("the inventory already has generation %d", en.rec.Current), "renewer show "+en.cert.Name)
 	case en.open():
-		return renewer.WithHint(fmt.Errorf("rollout %s is under way", en.rec.Rollout.ID), "renewer status shows how far it is")
+		return renewer.WithHint(fmt.Errorf("rollout %s is under way", en.rec.Rollout.ID), "renewer status shows its progress")
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 	}
 	seen, err := e.Prober.Probe(ctx, req)
 	if err != nil {
-		return fmt.Errorf("what is in place is not what is served: %w", err)
+		return fmt.Errorf("the files in place are not the certificate that is served: %w", err)
 	}
 	a.Warnings = append(a.Warnings, seen.NotChecked...)
 	a.taken(revision, disk, seen, renewer.RootSetOf(trusted))
@@ -140,11 +140,11 @@ func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want re
 		return
 	}
 	for _, what := range differs {
-		a.Warnings = append(a.Warnings, what+"; the next push mends it")
+		a.Warnings = append(a.Warnings, what+"; the next renewal corrects it")
 	}
 	a.state.State, a.state.Matches = renewer.HostDrifted, false
 	a.state.Roots = want.With(a.state.Foreign) // as it should be
-	a.state.Error, a.state.Hint = strings.Join(differs, "; "), "renewer run mends it, with the certificate that is in place"
+	a.state.Error, a.state.Hint = strings.Join(differs, "; "), "renewer run corrects it, and keeps the current certificate"
 	a.state.Seen = &renewer.Seen{Content: expect.Content(a.placement, disk), Leaf: disk.Leaf, Under: a.gen.Under, NotAfter: disk.NotAfter.Unix(), Roots: disk.Trusts}
 }
 
@@ -158,7 +158,7 @@ func (e *Engine) adopted(a *adoption) error {
 		return err
 	}
 	if g := was.current; g != nil && g.Fingerprint != a.gen.Fingerprint {
-		return renewer.WithHint(fmt.Errorf("another certificate was adopted as generation 0: %s", g.Fingerprint), "renewer renew "+a.Certificate+" gives all its hosts the same one")
+		return renewer.WithHint(fmt.Errorf("another certificate was adopted as generation 0: %s", g.Fingerprint), "renewer renew "+a.Certificate+" gives all its hosts the same certificate")
 	}
 	p, _ := e.apply(was, renewer.Adopted{Host: a.Host, Placement: a.state, Generation: &a.gen, Warnings: a.Warnings, Roots: a.roots})
 	return e.record([]pending{p})

@@ -30,7 +30,7 @@ func (e *Engine) keep(en *entry) {
 	}
 }
 
-// drop forgets a rollout that is over.
+// drop forgets an ended rollout.
 func (e *Engine) drop(name string) {
 	if en, open := e.entries[name]; open {
 		if w := e.windows[en.cert.Window]; w != nil {
@@ -118,7 +118,7 @@ func (e *Engine) underWay(en *entry, now time.Time) traffic.Entry {
 	return out
 }
 
-// ends reads how the last rollouts of certificates ended.
+// ends reads the results of the last rollouts of certificates.
 func (e *Engine) ends(names []string) (ends []traffic.Ended) {
 	for _, name := range names {
 		if end, ok, err := e.lastEnd(name); err != nil {

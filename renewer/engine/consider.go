@@ -25,7 +25,7 @@ func (e *Engine) consider(names []string) {
 	var batch []pending
 	flush := func() {
 		if err := e.record(batch); err != nil {
-			e.Log.Error("record what is planned; trying again", "error", err)
+			e.Log.Error("could not record the plan; retrying", "error", err)
 			e.retryAt = e.Now().Add(retryRecording)
 			for _, p := range batch {
 				e.unplanned[p.name] = true
@@ -261,7 +261,7 @@ func (e *Engine) holds(next *entry, ch Change) {
 }
 
 // row is what lists show of an entry: the current generation or, before the
-// first is proven, the one on its way; for a trust bundle the root that ends
+// first is proven, the one on its way; for a trust bundle the root that expires
 // first.
 func (e *Engine) row(en *entry) renewer.Row {
 	gen := en.rec.Shown(en.current, en.rolling)

@@ -8,7 +8,7 @@ import (
 	"renewer/renewer/pki"
 )
 
-// discover looks at a placement that nobody has looked at since a backup was
+// discover looks at a placement that no one has looked at since a backup was
 // restored. What lies there as renewer wrote it is what is expected from then on;
 // anything else is held against what the inventory says.
 func (e *Engine) discover(ctx context.Context, t *target, fleet *Fleet, roots *rootCache) error {

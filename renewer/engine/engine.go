@@ -22,7 +22,7 @@ const (
 	retryRecording = 5 * time.Second  // when the inventory did not take a transition
 )
 
-// Observer is told what metrics count. All its methods return at once.
+// Observer gets what metrics count. All its methods return at once.
 type Observer interface {
 	Issued(issuer string, err error, took time.Duration)
 	RolloutEnded(result renewer.Result, took time.Duration)
@@ -85,7 +85,7 @@ type Engine struct {
 	// Owned by the loop.
 	fleet      Fleet
 	onItsOwn   bool // false: only what is asked for
-	again      bool // somebody may have mended what failed
+	again      bool // somebody may have fixed what failed
 	roots      *rootCache
 	probeCerts *credentials
 	entries    map[string]*entry // rollouts under way, by certificate; see keep and drop
@@ -183,7 +183,7 @@ func (e *Engine) park(cancel context.CancelFunc) {
 		case call := <-e.calls: // surveys hand their results in
 			call()
 		case <-grace.C:
-			e.Log.Warn("stopping before all is done; the next start goes on with it", "tasks", e.running)
+			e.Log.Warn("stopping with work in progress; the next start continues it", "tasks", e.running)
 			cancel()
 		}
 	}
@@ -191,7 +191,7 @@ func (e *Engine) park(cancel context.CancelFunc) {
 		w.stop(errStopped)
 	}
 	if len(e.unrecorded) > 0 {
-		e.Log.Error("what was done could not be recorded; it will be looked at again", "outcomes", len(e.unrecorded))
+		e.Log.Error("the result could not be recorded; renewer checks the placement again", "outcomes", len(e.unrecorded))
 	}
 }
 

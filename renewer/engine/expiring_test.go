@@ -57,8 +57,8 @@ func TestARenewalOnItsWayIsNotExpiring(t *testing.T) {
 	})
 }
 
-// A person has to hear of a guard that waits for one.
-func TestAGuardThatNeedsAPersonSaysSoInTheLog(t *testing.T) {
+// The operator has to be notified of a guard that waits for one.
+func TestAGuardThatNeedsAnOperatorIsInTheLog(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("docker", month, "a")
 		c.Placements[0].Activate.Units = []string{"docker.service"}

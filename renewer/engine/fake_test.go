@@ -438,7 +438,7 @@ type bench struct {
 	log    bytes.Buffer // of every engine, in JSON
 }
 
-// counts is what metrics would be told.
+// counts is what metrics would count.
 type counts struct{ drifted, away atomic.Int64 }
 
 func (c *counts) Issued(string, error, time.Duration)        {}

@@ -54,7 +54,7 @@ type Mode int
 const (
 	Asked Mode = iota // what it is asked for and nothing else
 	Alone             // plans the difference to the inventory and goes on by itself
-	Again             // Alone, and what waits for its next try is tried now: somebody may have mended the cause
+	Again             // Alone, and what waits for its next try is tried now: somebody may have fixed the cause
 )
 
 // SetFleet takes over a fleet file, the first or a changed one.
@@ -113,7 +113,7 @@ func (e *Engine) retryAll() error {
 	return e.record(batch)
 }
 
-// IssuerUp is told when an issuer that was down answers again: the orders that
+// IssuerUp is called when an issuer that was down answers again: the orders that
 // wait for their next try are asked now.
 func (e *Engine) IssuerUp(ctx context.Context, issuer string) error {
 	return e.try(ctx, func() error {

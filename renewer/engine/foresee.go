@@ -90,7 +90,7 @@ func (e *Engine) foresee(ctx context.Context, jobs []job) renewer.Held {
 func (e *Engine) foreseen(ctx context.Context, j job, host Foresight) renewer.Held {
 	doubts, err := host.Doubts(ctx, j.placement)
 	if err != nil {
-		e.Log.Info("whether the service would start again is not known", "certificate", j.Certificate, "host", j.Host, "error", err)
+		e.Log.Info("could not check whether the service would start again", "certificate", j.Certificate, "host", j.Host, "error", err)
 	}
 	if held := renewer.Doubted(doubts); held.Why != "" {
 		return held
@@ -102,8 +102,8 @@ func (e *Engine) foreseen(ctx context.Context, j job, host Foresight) renewer.He
 	}
 	if err := e.unseen(ctx, j, host); err != nil {
 		return renewer.Held{
-			Why:      err.Error() + "; nothing is restarted before " + end.About.UTC().Format(time.RFC3339),
-			Hint:     "a firewall, or the wrong address? renewer doctor " + j.Host + " looks at both",
+			Why:      err.Error() + "; not restarting it before " + end.About.UTC().Format(time.RFC3339),
+			Hint:     "run renewer doctor " + j.Host + ": it checks firewall and address",
 			Blocked:  true,
 			Deadline: end.About,
 		}
@@ -124,7 +124,7 @@ func (e *Engine) unseen(ctx context.Context, j job, host Foresight) error {
 		return nil
 	}
 	if listens, err := host.Listens(ctx, p.Address); err != nil || !listens {
-		return nil //nolint:nilerr // what does not listen is what a renewal may mend, and so is what is not known
+		return nil //nolint:nilerr // what does not listen is what a renewal may fix, and so is what is not known
 	}
 	return fmt.Errorf("%s cannot be reached from here, although %s listens on that port: %w", p.Address, j.Host, cause)
 }
@@ -145,7 +145,7 @@ func (e *Engine) hidden(ctx context.Context, j job, out *renewer.Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), foresightTimeout)
 	defer cancel()
 	if why := e.unseen(ctx, j, sees); why != nil {
-		out.Err = &renewer.ProbeError{Kind: renewer.ProbeHidden, Err: fmt.Errorf("the service was restarted with it, and is not proven: %w", why)}
+		out.Err = &renewer.ProbeError{Kind: renewer.ProbeHidden, Err: fmt.Errorf("the service was restarted, but cannot be verified: %w", why)}
 		return
 	}
 	out.Err = inItsWords(ctx, host, j.placement.Activate, out.Err)

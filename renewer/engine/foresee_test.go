@@ -67,7 +67,7 @@ func oneDocker(b *bench) []renewer.Certificate {
 	return []renewer.Certificate{c}
 }
 
-// A service that would not start again is not restarted, whoever asks and however;
+// A service that would not start again is not restarted, for every caller and however;
 // when the cause is gone the renewal goes on by itself. What only looks odd, and what
 // cannot be known, holds nothing up.
 func TestWhatWouldNotStartAgainIsNotRestarted(t *testing.T) {
@@ -80,7 +80,7 @@ func TestWhatWouldNotStartAgainIsNotRestarted(t *testing.T) {
 		m.set(func(m *machine) {
 			m.doubts = []renewer.Doubt{
 				{Unit: "docker.service", Text: "odd"},
-				{Sure: true, Unit: "docker.service", Text: `"hosts" is in daemon.json and a flag`, Fix: "take it out"},
+				{Sure: true, Unit: "docker.service", Text: `"hosts" is in daemon.json and a flag`, Fix: "remove it from"},
 			}
 		})
 		for _, o := range []renewer.Overrides{{}, {Force: true}} {
@@ -245,7 +245,7 @@ func TestWhatDoesNotListenIsRenewed(t *testing.T) {
 	})
 }
 
-// A failure is told in the service's own words, and a unit that systemd has given up
+// A failure is reported with the service's own output, and a unit that systemd has given up
 // is not waited for.
 func TestAFailureQuotesTheService(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
@@ -289,7 +289,7 @@ func TestASlowStopIsWaitedFor(t *testing.T) {
 		slow(0, 80*time.Second)
 		res, err := b.eng.Renew(context.Background(), []string{"docker"}, renewer.Overrides{}, true, nil)
 		must(t, err)
-		if r := res.Rollouts[0]; !res.Failed() || !strings.Contains(r.Error, "not done within 1m0s (timeout:") || !strings.Contains(r.Hint, "timeout:") {
+		if r := res.Rollouts[0]; !res.Failed() || !strings.Contains(r.Error, "not finished within 1m0s (timeout") || !strings.Contains(r.Hint, "timeout:") {
 			t.Errorf("%+v", r)
 		}
 	})

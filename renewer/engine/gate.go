@@ -76,16 +76,16 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	if !en.open() || en.rec.Rollout.Force || !en.rec.Rollout.Fresh() || deadline.Over(now) {
 		return renewer.Waiting{}
 	}
-	late := deadline.Near(now)
-	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[late])
-	if late {
+	near := deadline.Near(now)
+	found := e.refusals(en, en.rec.Rollout.Without, map[bool]int{false: 1, true: 64}[near])
+	if near {
 		found = slices.DeleteFunc(found, func(r trust.Refusal) bool { return !e.hurry(r.Verifier) })
 	}
 	if len(found) == 0 {
 		return renewer.Waiting{}
 	}
 	r, end := found[0], deadline.About
-	if late {
+	if near {
 		end = deadline.Last
 	}
 	e.gatedBy(r.Verifier.Certificate, en.cert.Name)
@@ -95,17 +95,17 @@ func (e *Engine) gate(en *entry) renewer.Waiting {
 	}
 	switch {
 	case r.Left:
-		w.Text = r.Verifier.String() + " left the fleet file without the root of the new certificate: put its entry back, or renewer forget " + r.Verifier.Certificate
+		w.Text = r.Verifier.String() + " left the fleet file and does not have the root of the new certificate: put its entry back, or run renewer forget " + r.Verifier.Certificate
 	case r.Unnamed:
-		w.Text = fmt.Sprintf("%s accepts what is in place, and its trust: does not name %s: add it there, or renewer renew %s --force", r.Verifier, en.cert.Issuer, en.cert.Name)
+		w.Text = fmt.Sprintf("%s accepts the current certificate, but its trust: does not name %s: add it there, or run renewer renew %s --force", r.Verifier, en.cert.Issuer, en.cert.Name)
 	case r.InPlace:
-		w.Text = r.Verifier.String() + " has the root of the new certificate, but is not known to have loaded it"
+		w.Text = r.Verifier.String() + " has the root of the new certificate in its ca file, but is not known to have loaded it"
 	}
 	if w.Until.IsZero() || !end.IsZero() && end.Before(w.Until) {
 		w.Until = end
 	}
 	if !w.Until.IsZero() {
-		w.Text += "; waits until " + w.Until.UTC().Format(time.RFC3339) + " at most"
+		w.Text += "; waiting at most until " + w.Until.UTC().Format(time.RFC3339)
 	}
 	return w
 }

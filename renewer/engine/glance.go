@@ -13,7 +13,7 @@ import (
 )
 
 // A glance is what the check can afford: it asks whether anybody is there, at
-// the hosts and at what they serve, without logging in and without TLS. Whoever
+// the hosts and at what they serve, without logging in and without TLS. What
 // is gone, or back, is looked at properly; so problem, and its end, is known at
 // the next check and not only at the next probe.
 
@@ -23,7 +23,7 @@ const (
 	secondGlance  = 5 * time.Second // after the first; a service that restarts is back by then
 )
 
-// What can be asked at a glance. An error says that nobody answers, and
+// What can be asked at a glance. An error says that no one answers, and
 // nothing else.
 type (
 	// HostReacher is a Host that can be asked.
@@ -94,7 +94,7 @@ func (e *Engine) Glance(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	e.Log.Info("somebody is gone or back; looking", "certificates", len(names))
+	e.Log.Info("hosts or issuers became reachable or unreachable; checking them", "certificates", len(names))
 	err = e.Survey(ctx, names)
 	return err
 }

@@ -71,7 +71,7 @@ func (b *bench) state(name, host string) renewer.HostState {
 }
 
 // A service that is stopped is known at the next check, and so is its end; and
-// in between nobody is looked at who is as he was.
+// in between no one is looked at who is as he was.
 func TestAGlanceFindsWhoIsGoneAndWhoIsBack(t *testing.T) {
 	for name, change := range map[string]func(m *machine, gone bool){
 		"service": func(m *machine, gone bool) { m.stopped = gone },
@@ -91,7 +91,7 @@ func TestAGlanceFindsWhoIsGoneAndWhoIsBack(t *testing.T) {
 				was, wasOther := looked()
 				glance()
 				if n, _ := looked(); n != was || k.count("a") != 1 {
-					t.Errorf("all is well, and it was looked at: %d probes, asked %d times", n-was, k.count("a"))
+					t.Errorf("all is healthy, and it was looked at: %d probes, asked %d times", n-was, k.count("a"))
 				}
 				a.set(func(m *machine) { change(m, true) })
 				glance()
@@ -143,7 +143,7 @@ func TestAGlanceTwiceBeforeItCounts(t *testing.T) {
 	})
 }
 
-// Nobody is asked whose certificates never got anywhere, and a machine that
+// No one is asked whose certificates never got anywhere, and a machine that
 // never answers holds a glance up for its timeout only.
 func TestAGlanceAtAFleetThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

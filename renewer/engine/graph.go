@@ -90,7 +90,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 		switch s, _ := e.step(en, p.Host); {
 		case st.Origin == renewer.OriginForeign && st.Seen != nil:
 			n.Placed, n.Roots, n.Loaded, n.Foreign = true, st.Seen.Roots, st.Seen.Roots, st.Foreign
-		case st.Origin != renewer.OriginNone && (s.State == "" || s.State == renewer.StepPending): // nobody has looked
+		case st.Origin != renewer.OriginNone && (s.State == "" || s.State == renewer.StepPending): // no one has looked
 			n.Placed = true
 		}
 		return n
@@ -103,7 +103,7 @@ func (e *Engine) node(en *entry, p renewer.Placement) trust.Node {
 // count where that is not known.
 func verifies(n *trust.Node, st renewer.PlacementState, r renewer.Role, until time.Time) {
 	n.Placed = true
-	if st.Anew() { // what is there may be another thing altogether
+	if st.Undiscovered() { // what is there may be another thing altogether
 		n.Leaves = append(n.Leaves, trust.Leaf{Issuer: n.Issuer, NotAfter: until})
 		return
 	}

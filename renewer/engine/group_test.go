@@ -248,7 +248,7 @@ func TestAFailingFirstOfAnEntryStopsTheOthers(t *testing.T) {
 		res, err = b.eng.Renew(context.Background(), []string{"web@b"}, renewer.Overrides{}, true, nil)
 		must(t, err)
 		if res.Failed() || b.row("web@b").Generation != 2 {
-			t.Errorf("a person asked: %+v", res)
+			t.Errorf("an operator asked: %+v", res)
 		}
 	})
 }
@@ -287,11 +287,11 @@ func TestWhatDoesNotServeIsBackWithinItsBudget(t *testing.T) {
 		if took := time.Since(begin); !res.Failed() || took < 9*time.Second || took > 20*time.Second {
 			t.Errorf("back after %s: %+v", took, res)
 		}
-		if back := b.events(renewer.EventRolledBack); len(back) != 1 || !strings.Contains(back[0].Message, "of the restart budget of 20s used") {
+		if back := b.events(renewer.EventRolledBack); len(back) != 1 || !strings.Contains(back[0].Message, "of a restart budget of 20s") {
 			t.Errorf("%+v", back)
 		}
 		if b.seen.away.Load() != 1 {
-			t.Errorf("told %d times how long it was away", b.seen.away.Load())
+			t.Errorf("reported %d times how long it was away", b.seen.away.Load())
 		}
 		if over := b.events(renewer.EventBudgetExceeded); len(over) != 0 {
 			t.Errorf("%+v", over)

@@ -110,7 +110,7 @@ type Store interface {
 	// Names returns the names of every record, sorted, without removed ones.
 	Names() ([]string, error)
 	// Open returns the names of the records with a rollout under way, sorted;
-	// a blocked one is over.
+	// a blocked one has ended.
 	Open() ([]string, error)
 	// Due returns up to limit names whose Record.NextAt is not after now,
 	// earliest first; those without NextAt are never due.
@@ -133,7 +133,7 @@ type Store interface {
 	// first, from the index alone, until yield returns false or NotAfter is
 	// not before until (zero: no limit). Rows without NotAfter come last.
 	Rows(until time.Time, yield func(renewer.Row) bool) error
-	// Rollout returns a rollout that is over, by its ID.
+	// Rollout returns an ended rollout, by its ID.
 	Rollout(id string) (r renewer.Rollout, ok bool, err error)
 	// Events returns events with Seq > after that match, oldest first.
 	Events(f renewer.EventFilter) ([]renewer.Event, error)

@@ -105,20 +105,20 @@ func TestRetryAfterIsRespected(t *testing.T) {
 	}
 }
 
-// What a person has to mend is not asked again within moments.
+// What an operator has to fix is not asked again within moments.
 func TestOnlyWhatMayPassIsTriedAgainAtOnce(t *testing.T) {
 	for class, calls := range map[renewer.Class]int{
 		renewer.ClassRetry: tries, renewer.ClassMisconfigured: 1, renewer.ClassRefused: 1, renewer.ClassReauthenticate: 2,
 	} {
 		t.Run(string(class), func(t *testing.T) {
 			scene(t, Asked, one, func(t *testing.T, b *bench) {
-				b.ca.breakWith(&renewer.Error{Class: class, Hint: "mend it", Err: errors.New("no")})
+				b.ca.breakWith(&renewer.Error{Class: class, Hint: "fix it", Err: errors.New("no")})
 				res := b.pass()
 				want := renewer.ResultFailed
 				if class == renewer.ClassRefused {
 					want = renewer.ResultBlocked
 				}
-				if n := b.ca.count(); n != calls || res.Rollouts[0].Result != want || res.Rollouts[0].Hint != "mend it" {
+				if n := b.ca.count(); n != calls || res.Rollouts[0].Result != want || res.Rollouts[0].Hint != "fix it" {
 					t.Errorf("%d calls, result %+v", n, res)
 				}
 				if logins := b.ca.logins; (class == renewer.ClassReauthenticate) != (logins == 1) || logins > 1 {
@@ -143,9 +143,9 @@ func TestALoginThatEndedIsMadeAgain(t *testing.T) {
 	})
 }
 
-// What an issuer shortens is recorded and renewed by, and told once; told again
+// What an issuer shortens is recorded and renewed by, and reported once; reported again
 // when it becomes shorter still.
-func TestAShortenedLifetimeIsToldOnce(t *testing.T) {
+func TestAShortenedLifetimeIsReportedOnce(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		b.ca.bend = func(o *renewer.Order) { o.Lifetime = 10 * 24 * time.Hour }
 		return one(b)
@@ -189,7 +189,7 @@ func TestFarTooShortIsAnAlertAndNoLoop(t *testing.T) {
 		if row.Status != renewer.StatusBlocked || row.Generation != 1 || row.Hosts[0].Served != first.Fingerprint || b.ca.count() != 2 {
 			t.Errorf("%d orders, row %+v", b.ca.count(), row)
 		}
-		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) != 1 || !strings.Contains(ev[0].Error, "less than a tenth of the 720h0m0s") || ev[0].Hint == "" {
+		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) != 1 || !strings.Contains(ev[0].Error, "less than a tenth of the requested 720h0m0s") || ev[0].Hint == "" {
 			t.Errorf("events %+v", ev)
 		}
 		time.Sleep(time.Until(first.NotAfter) + 24*time.Hour)
@@ -223,9 +223,9 @@ func (e ending) Roots(context.Context) ([]*x509.Certificate, error) {
 	return []*x509.Certificate{e.ca.Root}, nil
 }
 
-// What ends after its CA counts until that does: it is renewed by it, told once, and an
+// What ends after its CA counts until that does: it is renewed by it, reported once, and an
 // alert when little is left.
-func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
+func TestACertificateThatOutlivesItsCAExpiresWithIt(t *testing.T) {
 	var ends time.Time
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		ends = time.Now().Add(20 * 24 * time.Hour).Truncate(time.Second)
@@ -236,7 +236,7 @@ func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
 		if row := b.row("web"); row.Status != renewer.StatusValid || !row.NotAfter.Equal(ends) || !row.RenewAt.Before(ends) {
 			t.Errorf("row %+v", row)
 		}
-		if ev := b.events(renewer.EventIssueWarning); len(ev) != 1 || !strings.Contains(ev[0].Message, "after its CA, which ends at "+ends.UTC().Format(time.RFC3339)) {
+		if ev := b.events(renewer.EventIssueWarning); len(ev) != 1 || !strings.Contains(ev[0].Message, "after its CA, which expires at "+ends.UTC().Format(time.RFC3339)) {
 			t.Errorf("warnings %+v", ev)
 		}
 		time.Sleep(time.Until(ends) - time.Hour)
@@ -244,7 +244,7 @@ func TestACertificateThatOutlivesItsCAEndsWithIt(t *testing.T) {
 		if row := b.row("web"); row.Generation < 2 || row.Status != renewer.StatusBlocked {
 			t.Errorf("row %+v", row)
 		}
-		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) == 0 || !strings.Contains(ev[0].Error, "ends with its CA CN=Ending") {
+		if ev := b.events(renewer.EventLifetimeTooShort); len(ev) == 0 || !strings.Contains(ev[0].Error, "expires with its CA CN=Ending") {
 			t.Errorf("events %+v", ev)
 		}
 		time.Sleep(2 * time.Hour)
@@ -391,7 +391,7 @@ func TestTheSameCertificateAgainIsNoRenewal(t *testing.T) {
 		b.ca.again = &chain
 		res, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 		must(t, err)
-		if !res.Failed() || !strings.Contains(res.Rollouts[0].Error, "in place already") || res.Rollouts[0].Hint == "" {
+		if !res.Failed() || !strings.Contains(res.Rollouts[0].Error, "the current certificate again") || res.Rollouts[0].Hint == "" {
 			t.Errorf("result %+v", res)
 		}
 		b.ca.again = nil

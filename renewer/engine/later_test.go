@@ -47,7 +47,7 @@ func later(class renewer.Class, what string) error {
 }
 
 // An issuer that signs days later is asked with one request alone, restarts or not, at
-// equal intervals; what it says is told once.
+// equal intervals; what it says is reported once.
 func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 	var ca *slow
 	certs := func(b *bench) []renewer.Certificate {
@@ -88,8 +88,8 @@ func TestAnOrderThatIsSignedDaysLater(t *testing.T) {
 	})
 }
 
-// The current certificate stays in place meanwhile, and its approach to its expiry is told.
-func TestAnOrderThatIsNotSignedInTimeIsTold(t *testing.T) {
+// The current certificate stays in place meanwhile, and its approach to its expiry is reported.
+func TestAnOrderThatIsNotSignedInTimeIsReported(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		b.fleet.Issuers["ca"] = &slow{flaky: b.ca}
 		return one(b)

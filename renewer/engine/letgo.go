@@ -95,10 +95,10 @@ func (e *Engine) droppable(root renewer.TrustRoot, in []trust.ID) error {
 	if len(in) == 0 {
 		switch {
 		case len(root.Issuers) > 0:
-			return renewer.WithHint(fmt.Errorf("%s is that of %s: it is no foreign root", what, strings.Join(root.Issuers, ", ")),
+			return renewer.WithHint(fmt.Errorf("%s is a root of issuer %s, not a foreign root", what, strings.Join(root.Issuers, ", ")),
 				"change trust: or issuer: in the fleet file; renewer plan then shows what that does")
 		case root.Verifiers > 0:
-			return renewer.WithHint(fmt.Errorf("%s is no foreign root: renewer keeps it for certificates that are in place, and drops it with the last of them", what),
+			return renewer.WithHint(fmt.Errorf("%s is not a foreign root: renewer keeps it for certificates that are in place, and removes it when none is left", what),
 				"renewer impact "+root.ID[:8]+" shows who needs it")
 		default:
 			return fmt.Errorf("%s is in no ca file", what)
@@ -112,7 +112,7 @@ func (e *Engine) droppable(root renewer.TrustRoot, in []trust.ID) error {
 		}
 		base := e.roots.base(c.Trust...)
 		if base.Has(root.ID) {
-			return renewer.WithHint(fmt.Errorf("%s is one that trust: of %s asks for", what, c.Name), "take it out of trust: in the fleet file first")
+			return renewer.WithHint(fmt.Errorf("%s is required by trust: of %s", what, c.Name), "remove it from trust: in the fleet file first")
 		}
 		for _, p := range e.trusts().Holds(id, root.ID, base, e.Now()) {
 			needed[p.String()] = p.Certificate
@@ -120,11 +120,11 @@ func (e *Engine) droppable(root renewer.TrustRoot, in []trust.ID) error {
 	}
 	if len(needed) > 0 {
 		who := slices.Sorted(maps.Keys(needed))
-		way := "renewer renew " + needed[who[0]] + " brings another certificate"
+		way := "renewer renew " + needed[who[0]] + " replaces that certificate"
 		if _, wanted := e.fleet.Certificate(needed[who[0]]); !wanted {
-			way = "renewer forget " + needed[who[0]] + " lets go of what left the fleet file"
+			way = "renewer forget " + needed[who[0]] + " forgets what left the fleet file"
 		}
-		return renewer.WithHint(fmt.Errorf("%s cannot be dropped: certificates under it are in place: %s", what, strings.Join(renewer.Members(who, 5), ", ")),
+		return renewer.WithHint(fmt.Errorf("%s cannot be removed: certificates under it are in place: %s", what, strings.Join(renewer.Members(who, 5), ", ")),
 			"renewer impact "+root.ID[:8]+" shows who would refuse whom; "+way)
 	}
 	return nil
@@ -146,7 +146,7 @@ func (e *Engine) recordAll(batch []pending) error {
 	return nil
 }
 
-// Forget lets go of what left the fleet file under a name, or would (look): it
+// Forget forgets what left the fleet file under a name, or would (look): it
 // counts no longer, so the roots that it needs may leave the ca files of others.
 // Nothing of the name is no error here.
 func (e *Engine) Forget(ctx context.Context, name string, look bool) (out []renewer.Forgotten, err error) {
@@ -169,9 +169,9 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 				f.Accepted = append(f.Accepted, id.String())
 			}
 			out = append(out, f)
-			text := "let go on request; it stays in place, and nothing waits for it any more"
+			text := "forgotten, requested by operator; its files stay in place, and no renewal waits for it"
 			if len(f.Accepted) > 0 {
-				text = "let go on request; it stays in place, nothing waits for it any more, and these may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
+				text = "forgotten, requested by operator; its files stay in place, no renewal waits for it, and these peers may refuse it from now on: " + strings.Join(renewer.Members(f.Accepted, 10), ", ")
 			}
 			in.Events = append(in.Events, renewer.Event{
 				Time: now, Type: renewer.EventForgotten, Certificate: full, Host: d.Host, Generation: d.Generation, Message: text,
@@ -204,7 +204,7 @@ func (e *Engine) leave(name string) error {
 	}
 	p, ok, err := e.letGo(name)
 	if err == nil && !ok {
-		err = renewer.WithHint(fmt.Errorf("%s: its rollout is at work on a host, which ends first", name), "renewer status shows when it is over; then give the command again")
+		err = renewer.WithHint(fmt.Errorf("%s: its rollout is changing a host; wait until that is finished", name), "renewer status shows the rollout; when it is finished, repeat the command")
 	}
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ func (e *Engine) forgotten(name string, in renewer.LetGo) (pending, error) {
 	var ok bool
 	var err error
 	if en.rec, ok, err = e.Store.Record(name); err != nil || !ok {
-		return pending{}, cmp.Or(err, fmt.Errorf("the inventory has nothing of %s any more", name))
+		return pending{}, cmp.Or(err, fmt.Errorf("the inventory has no record of %s", name))
 	}
 	in.Removed = true
 	p, _ := e.apply(en, in)

@@ -102,7 +102,7 @@ func TestManyRequestedRenewalsKeepToTheBound(t *testing.T) {
 				must(t, err)
 				b.allVerified(res, 2)
 				if u.most > maxUnderWay || len(progressed) != many {
-					t.Errorf("%d were under way at once, and %d were told of", u.most, len(progressed))
+					t.Errorf("%d were under way at once, and %d were asked of", u.most, len(progressed))
 				}
 			})
 		})
@@ -154,9 +154,9 @@ func (b *bench) currentOf(name string) int {
 func TestAManyfoldRequestIsRefusedAsAWhole(t *testing.T) {
 	scene(t, Asked, crowd(many), func(t *testing.T, b *bench) {
 		b.pass()
-		names := append(namesOf(b.fleet.Certificates), "nobody")
+		names := append(namesOf(b.fleet.Certificates), "missing")
 		_, err := b.eng.Renew(context.Background(), names, renewer.Overrides{}, true, nil)
-		if err == nil || !strings.Contains(err.Error(), "certificate nobody is not in the fleet file") {
+		if err == nil || !strings.Contains(err.Error(), "certificate no one is not in the fleet file") {
 			t.Fatal(err)
 		}
 		for _, c := range b.fleet.Certificates {
@@ -181,7 +181,7 @@ func TestARenewalThatHasNoRoomYetSaysSo(t *testing.T) {
 				t.Fatalf("%+v", r)
 			case r.Rollout != "":
 				started++
-			case strings.Contains(r.Waiting.String(), "fewer than 256 others are under way"):
+			case strings.Contains(r.Waiting.String(), "fewer than 256 other rollouts are in progress"):
 				waiting++
 			}
 		}

@@ -110,7 +110,7 @@ func TestVerifyDuringARollout(t *testing.T) {
 				}
 				found, err := b.eng.Verify(context.Background(), nil)
 				must(t, err)
-				if v := found[0]; len(found) != 1 || v.OK != ends || ends && (v.Generation != 2 || v.OnDisk != b.row("web").Fingerprint) || !ends && !containsAll(strings.Join(v.Problems, " "), "a rollout is at work on it") {
+				if v := found[0]; len(found) != 1 || v.OK != ends || ends && (v.Generation != 2 || v.OnDisk != b.row("web").Fingerprint) || !ends && !containsAll(strings.Join(v.Problems, " "), "a rollout is changing it") {
 					t.Errorf("%+v", found)
 				}
 				release()
@@ -121,7 +121,7 @@ func TestVerifyDuringARollout(t *testing.T) {
 }
 
 // A renewal that is asked for while the last one is taken back begins when that
-// is over.
+// has ended.
 func TestARenewalDuringARestore(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
@@ -180,7 +180,7 @@ func TestARenewalDuringARestore(t *testing.T) {
 	})
 }
 
-// Where the way back cannot be gone on with, nobody waits for it.
+// Where the way back cannot be gone on with, no one waits for it.
 func TestARenewalDuringARestoreThatIsStuck(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		b.pass()
@@ -291,7 +291,7 @@ func TestARenewalWaitsForAPushThatIsAtWork(t *testing.T) {
 	})
 }
 
-// When what kept the way back from its end is mended, a renewal and a setup that are
+// When what kept the way back from its end is fixed, a renewal and a setup that are
 // asked for end it at once.
 func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 	for _, how := range []string{"renew", "setup"} {
@@ -318,7 +318,7 @@ func TestWhatIsAskedForEndsARestoreThatIsStuck(t *testing.T) {
 					t.Fatalf("stuck %t, %v", stuck, err)
 				}
 				if err := b.eng.Resume(context.Background(), "web", "a", nil); err == nil {
-					t.Error("resumed although nothing was mended")
+					t.Error("resumed although nothing was fixed")
 				}
 				m.set(func(*machine) { broken = false })
 				began := time.Now()

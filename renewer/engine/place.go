@@ -41,7 +41,7 @@ func (e *Engine) stageOn(ctx context.Context, j job, out *renewer.Outcome) error
 	if found, err := e.strangers(ctx, j, host, out); err != nil || found {
 		return err
 	}
-	if j.state.Anew() { // whoever keeps it now, or whatever keeps it from being looked at, comes first
+	if j.state.Undiscovered() { // who owns it now, or why it cannot be checked, comes first
 		if _, err := host.Inspect(ctx, j.placement); err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ const defaultProbeTimeout = 30 * time.Second
 type sight struct {
 	cert      renewer.Certificate
 	placement renewer.Placement
-	gen       *renewer.Generation // that should be there; nil if nobody knows which
+	gen       *renewer.Generation // that should be there; nil if no one knows which
 	expect    renewer.Expected
 	accepts   renewer.RootSet // what the service is taken to have loaded: it takes no client under another root
 	fleet     *Fleet
@@ -115,7 +115,7 @@ func (e *Engine) provePrevious(ctx context.Context, j job) renewer.Outcome {
 	return out
 }
 
-// lookOrAsk looks at what was made live. A service that was told to load it ran,
+// lookOrAsk looks at what was made live. A service that had to load it ran,
 // and has to serve it; of any other the host is asked whether it runs: one that
 // does not is left alone, and only its files are looked at.
 func (e *Engine) lookOrAsk(ctx context.Context, j job, req ProbeRequest, out *renewer.Outcome, before time.Time) {
@@ -211,7 +211,7 @@ func (e *Engine) probeRequest(ctx context.Context, v sight) (ProbeRequest, error
 	case p.Probe.Client != "":
 		req.Client, err = e.placedClient(ctx, p.Probe.Client, v.fleet)
 	case issuer == "":
-		return req, &mintError{errors.New("no issuer of the fleet file has a root any more that the service accepts")}
+		return req, &mintError{errors.New("no issuer in the fleet file has a root that the service accepts")}
 	default:
 		req.Client, err = v.creds.mint(ctx, issuer, renewer.UsageClient, v)
 		if errors.Is(err, renewer.ErrLater) || errors.Is(err, renewer.ErrNoNames) { // too late for a look: what is served can be seen all the same
@@ -260,7 +260,7 @@ func (v sight) signers(ctx context.Context) ([]*x509.Certificate, error) {
 	return v.roots.need(ctx, v.fleet.Issuers, issuer)
 }
 
-// placedClient reads the certificate that a probe is told to present from the
+// placedClient reads the certificate that a probe has to present from the
 // host that has it.
 func (e *Engine) placedClient(ctx context.Context, name string, fleet *Fleet) (*tls.Certificate, error) {
 	c, ok := fleet.Certificate(name)
@@ -314,7 +314,7 @@ func newCredentials(now func() time.Time) *credentials {
 func CredentialRequest(issuer string, usage renewer.Usage) renewer.Request {
 	var sans []string
 	if usage == renewer.UsageServer {
-		sans = []string{"renewer.invalid"} // a name that nobody has (RFC 2606)
+		sans = []string{"renewer.invalid"} // a name that no one has (RFC 2606)
 	}
 	return renewer.Request{
 		Issuer: issuer, CommonName: "renewer probe", SANs: sans, Usages: []renewer.Usage{usage}, Key: renewer.ECDSAP256, Lifetime: credentialLifetime,
@@ -378,7 +378,7 @@ func (cr *credentials) mint(ctx context.Context, issuer string, usage renewer.Us
 		return nil, &mintError{fmt.Errorf("mint a client certificate for the probe from %s: %w", issuer, err)}
 	}
 	if !v.takes(chain) {
-		return nil, &mintError{fmt.Errorf("issuer %s signs under a root that the service has not loaded", issuer)}
+		return nil, &mintError{fmt.Errorf("the service has not loaded the root of issuer %s", issuer)}
 	}
 	cert := &tls.Certificate{Certificate: [][]byte{chain.Leaf.Raw}, PrivateKey: key, Leaf: chain.Leaf}
 	for _, c := range chain.Intermediates {

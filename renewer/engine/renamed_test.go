@@ -10,7 +10,7 @@ import (
 )
 
 // An entry that is renamed while a host of it is between two generations takes over what
-// that ends with: the new name is not issued anew beside it.
+// that ends with: the new name is not issued again beside it.
 func TestARenamedEntryWaitsForTheRolloutInProgress(t *testing.T) {
 	for name, edit := range map[string]func(*renewer.Certificate){
 		"by its files": func(*renewer.Certificate) {},

@@ -75,7 +75,7 @@ func (e *Engine) rested(ctx context.Context, w *watcher, progress func(renewer.E
 }
 
 // Renew asks for a new generation of each name, and waits until all have come to
-// rest. It is planned like any other reason to renew: what is at work on a host, or
+// rest. It is planned like any other reason to renew: what is changing a host, or
 // has begun before, ends first.
 func (e *Engine) Renew(ctx context.Context, names []string, o renewer.Overrides, wait bool, progress func(renewer.Event)) (renewer.RunResult, error) {
 	refused, err := e.foretold(ctx, names, o)
@@ -113,7 +113,7 @@ func (e *Engine) foretold(ctx context.Context, names []string, o renewer.Overrid
 			if len(who) > 0 {
 				events = append(events, renewer.Event{
 					Time: e.Now().UTC(), Type: renewer.EventRefused, Certificate: name,
-					Message: "these are not waited for, and will refuse it until they have loaded its root: " + strings.Join(who, ", "),
+					Message: "not waiting for these peers, which will refuse it until they have loaded its root: " + strings.Join(who, ", "),
 				})
 			}
 		}
@@ -122,7 +122,7 @@ func (e *Engine) foretold(ctx context.Context, names []string, o renewer.Overrid
 	return events, err
 }
 
-// hurryBack ends the backoff of what is being put back: somebody may have mended what
+// hurryBack ends the backoff of what is being put back: somebody may have fixed what
 // kept it from that.
 func (e *Engine) hurryBack(en *entry) {
 	if r := en.rec.Rollout; !r.Restoring() || e.working(r) {
@@ -130,13 +130,13 @@ func (e *Engine) hurryBack(en *entry) {
 	}
 	if p, changed := e.apply(en, renewer.Retried{}); changed {
 		if err := e.record([]pending{p}); err != nil {
-			e.Log.Warn("begin the way back anew", "certificate", en.cert.Name, "error", err)
+			e.Log.Warn("start the rollback again", "certificate", en.cert.Name, "error", err)
 		}
 	}
 }
 
 // await waits until no named certificate has a rollout that is busy any more, or
-// nothing can be done for that now: what a person asks for begins afterwards.
+// nothing can be done for that now: what an operator asks for begins afterwards.
 func (e *Engine) await(ctx context.Context, names []string, busy func(*renewer.Rollout) bool, progress func(renewer.Event)) error {
 	w, any := newWatcher(), false
 	w.alone = true
@@ -175,7 +175,7 @@ func (e *Engine) Rollback(ctx context.Context, names []string, progress func(ren
 	}
 	for _, j := range jobs { // refused now rather than half-way
 		if _, err := e.readBack(ctx, j, j.gen); err != nil {
-			return renewer.RunResult{}, renewer.WithHint(fmt.Errorf("%s cannot go back: %w", j.cert.Name, err), "renewer renew "+j.cert.Name+" issues a new one")
+			return renewer.RunResult{}, renewer.WithHint(fmt.Errorf("%s cannot be rolled back: %w", j.cert.Name, err), "renewer renew "+j.cert.Name+" issues a new one")
 		}
 	}
 	return e.request(ctx, names, true, progress, func(name string) (pending, error) {
@@ -221,15 +221,15 @@ func (e *Engine) replace(name string, in renewer.Replaced) (pending, error) {
 // atWork says why a rollout cannot be replaced now.
 func atWork(en *entry) error {
 	r := en.rec.Rollout
-	what := "is at work on a host"
+	what := "is changing a host"
 	if r.Restoring() {
-		what = "puts the previous certificate back"
+		what = "is restoring the previous certificate"
 	}
-	err := fmt.Errorf("%s: rollout %s %s, which ends first", en.cert.Name, r.ID, what)
+	err := fmt.Errorf("%s: rollout %s %s; wait until that is finished", en.cert.Name, r.ID, what)
 	if why, _ := r.LastError(); why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
-	return renewer.WithHint(err, "renewer status shows when it is over; then give the command again")
+	return renewer.WithHint(err, "renewer status shows the rollout; when it is finished, repeat the command")
 }
 
 func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, error) {
@@ -246,7 +246,7 @@ func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, 
 		case !g.RevokedAt.IsZero():
 			failed = fmt.Errorf("%s: generation %d was revoked", en.cert.Name, g.Number)
 		case g.KeyCompromised:
-			failed = fmt.Errorf("%s: the key of generation %d is in other hands", en.cert.Name, g.Number)
+			failed = fmt.Errorf("%s: the private key of generation %d is compromised", en.cert.Name, g.Number)
 		case !now.Before(g.NotAfter):
 			failed = fmt.Errorf("%s: generation %d expired at %s", en.cert.Name, g.Number, g.NotAfter.Format(time.RFC3339))
 		default:
@@ -265,7 +265,7 @@ func (e *Engine) dropped(g renewer.Generation, now time.Time) error {
 	under, by := e.roots.under(&g), e.fleet.Rotations[g.Request.Issuer]
 	revoked := renewer.NewRootSet(by.Revoked...)
 	if under.Meets(revoked) || slices.ContainsFunc(g.Chain, func(der []byte) bool { return revoked.Has(renewer.Fingerprint(der)) }) {
-		return fmt.Errorf("%s: generation %d was revoked: the key of the CA that it is from is compromised", g.Certificate, g.Number)
+		return fmt.Errorf("%s: generation %d was revoked, because the key of its CA is compromised", g.Certificate, g.Number)
 	}
 	base := e.roots.base(g.Request.Issuer)
 	if len(under) == 0 || !base.Known() || under.Meets(base) {
@@ -280,7 +280,7 @@ func (e *Engine) dropped(g renewer.Generation, now time.Time) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: generation %d is under %s, which was replaced as the CA of issuer %s, and is in no ca file any more", g.Certificate, g.Number, e.roots.name(under[0]), g.Request.Issuer)
+	return fmt.Errorf("%s: generation %d was signed by %s, which issuer %s has replaced and which no ca file has any more", g.Certificate, g.Number, e.roots.name(under[0]), g.Request.Issuer)
 }
 
 // request changes the named certificates in one transaction, and waits for
@@ -301,7 +301,7 @@ func (e *Engine) request(ctx context.Context, names []string, wait bool, progres
 			})
 		}
 		for name := range w.asked {
-			waits := renewer.Waits{{Kind: renewer.WaitPace, Text: fmt.Sprintf("it begins when fewer than %d others are under way", maxUnderWay)}}
+			waits := renewer.Waits{{Kind: renewer.WaitPace, Text: fmt.Sprintf("it starts when fewer than %d other rollouts are in progress", maxUnderWay)}}
 			if en, open := e.entries[name]; open {
 				waits = en.rec.Waits()
 			}

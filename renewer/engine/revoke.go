@@ -15,7 +15,7 @@ import (
 // Revoke revokes one generation at the issuer that it came from, then records
 // that: number 0 means the current one or, before the first is proven, the
 // latest. Doing it again asks the issuer again and changes nothing here, so
-// that a crash in between is mended by the same call. What was revoked is due
+// that a crash in between is fixed by the same call. What was revoked is due
 // at once.
 func (e *Engine) Revoke(ctx context.Context, name string, number int, reason renewer.RevocationReason) (renewer.Revoked, error) {
 	out := renewer.Revoked{Certificate: name, Generation: number, Reason: reason, ServedBy: []string{}, Notes: []string{}}
@@ -66,11 +66,11 @@ func (e *Engine) revocable(name string, number int) (renewer.Generation, error) 
 func revokeAt(ctx context.Context, fleet Fleet, g renewer.Generation, reason renewer.RevocationReason) error {
 	is, ok := fleet.Issuers[g.Request.Issuer]
 	if !ok {
-		return renewer.WithHint(fmt.Errorf("issuer %s is not in the fleet file", g.Request.Issuer), "put its entry back; it need not be used by any certificate")
+		return renewer.WithHint(fmt.Errorf("issuer %s is not in the fleet file", g.Request.Issuer), "put its entry back; no certificate has to use it")
 	}
 	revoker, ok := Can[Revoker](is)
 	if !ok {
-		return renewer.WithHint(fmt.Errorf("issuer %s cannot revoke", g.Request.Issuer), "replace it, renewer renew "+g.Certificate+"; and have its CA revoke the serial "+g.Serial)
+		return renewer.WithHint(fmt.Errorf("issuer %s cannot revoke", g.Request.Issuer), "run renewer renew "+g.Certificate+" to replace it, and revoke it at its CA: serial "+g.Serial)
 	}
 	chain, err := g.Parse()
 	if err != nil {
@@ -103,7 +103,7 @@ func (e *Engine) recordRevoked(name string, number int, out *renewer.Revoked) er
 			Message: fmt.Sprintf("serial %s, reason %s", g.Serial, out.Reason),
 		}}
 		if len(out.KeySharedBy) > 0 {
-			in.Events[0].Message += "; the same key, so replaced too: " + strings.Join(out.KeySharedBy, ", ")
+			in.Events[0].Message += "; these have the same key and are replaced too: " + strings.Join(out.KeySharedBy, ", ")
 		}
 	}
 	en, err := e.rewrite(in)
@@ -136,7 +136,7 @@ func (e *Engine) rewrite(in renewer.Rewritten) (*entry, error) {
 }
 
 // Distrust remembers that the key of a generation, 0 for the one in place, is
-// in other hands: no later one keeps it, whatever the entry says of rekey, and
+// compromised: no later one keeps it, whatever the entry says of rekey, and
 // every certificate that has it in place, or on its way there, is due at once.
 // It returns their names, its own if a later generation has it too. It is remembered before the
 // issuer is asked to revoke, which may fail.
@@ -158,7 +158,7 @@ func (e *Engine) Distrust(ctx context.Context, name string, number int) (others 
 		}
 		return nil
 	}); err != nil {
-		return nil, fmt.Errorf("remember that the key of %s is compromised: %w", name, err)
+		return nil, fmt.Errorf("record that the key of %s is compromised: %w", name, err)
 	}
 	for _, s := range same {
 		if !slices.Contains(others, s.Certificate) {
@@ -223,8 +223,8 @@ func (e *Engine) sameKey(ctx context.Context, fleet Fleet, g renewer.Generation)
 	return same, nil
 }
 
-// compromised reports whether a key is that of a generation whose key is in
-// other hands.
+// compromised reports whether a key is that of a generation whose key is
+// compromised.
 func (e *Engine) compromised(name string, key signer) (bool, error) {
 	gens, err := e.Store.Generations(name)
 	if err != nil {

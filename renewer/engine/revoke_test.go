@@ -25,7 +25,7 @@ func TestRevokeThenTheNextRunReplaces(t *testing.T) {
 			t.Errorf("%+v", done)
 		}
 		if r := b.ca.revoked; len(r) != 1 || r[0].Serial != first.Serial || r[0].Reason != renewer.RevokedKeyCompromise || renewer.SerialHex(r[0].Chain.Leaf) != first.Serial {
-			t.Errorf("the issuer was told %+v", r)
+			t.Errorf("the issuer was asked %+v", r)
 		}
 		if row := b.row("web"); row.Status != renewer.StatusRevoked {
 			t.Errorf("row %+v", row)
@@ -74,9 +74,9 @@ func TestRevokeThatFails(t *testing.T) {
 			t.Errorf("nothing issued: %v", err)
 		}
 		b.pass()
-		b.ca.revoker = &renewer.Error{Class: renewer.ClassMisconfigured, Hint: "a way out", Err: errors.New("no")}
+		b.ca.revoker = &renewer.Error{Class: renewer.ClassMisconfigured, Hint: "a fix", Err: errors.New("no")}
 		_, err := b.eng.Revoke(ctx, "web", 0, "")
-		if err == nil || renewer.Hint(err) != "a way out" || len(b.ca.revoked) != 1 {
+		if err == nil || renewer.Hint(err) != "a fix" || len(b.ca.revoked) != 1 {
 			t.Errorf("%v after %d tries", err, len(b.ca.revoked))
 		}
 		b.ca.revoker = errors.New("connection reset")
@@ -155,7 +155,7 @@ func TestRevocationEndsABlock(t *testing.T) {
 	})
 }
 
-// An entry that keeps its key does not keep one that is in other hands.
+// An entry that keeps its key does not keep one that is compromised.
 func TestACompromisedKeyIsNotKept(t *testing.T) {
 	scene(t, Asked, func(b *bench) []renewer.Certificate {
 		c := b.cert("web", month, "a")
@@ -185,7 +185,7 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 		_, err := b.eng.Revoke(ctx, "web", 0, renewer.RevokedSuperseded)
 		must(t, err)
 		if renew() != first {
-			t.Error("a key that nobody else has was given up")
+			t.Error("a key that no one else has was given up")
 		}
 		// One of its earlier certificates says so too.
 		_, err = b.eng.Revoke(ctx, "web", 1, renewer.RevokedKeyCompromise)
@@ -208,7 +208,7 @@ func TestACompromisedKeyIsNotKept(t *testing.T) {
 	})
 }
 
-// Whoever has a key in other hands is named and replaced, not only the one
+// Who has a compromised key is named and replaced, not only the one
 // that was revoked.
 func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
@@ -225,9 +225,9 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 		done, err := b.eng.Revoke(ctx, "web", 0, renewer.RevokedKeyCompromise)
 		must(t, err)
 		if strings.Join(done.KeySharedBy, " ") != "copy" || len(b.ca.revoked) != 1 {
-			t.Errorf("%+v, the issuer was told %+v", done, b.ca.revoked)
+			t.Errorf("%+v, the issuer was asked %+v", done, b.ca.revoked)
 		}
-		if ev := b.events(renewer.EventRevoked); len(ev) != 1 || !strings.HasSuffix(ev[0].Message, "the same key, so replaced too: copy") {
+		if ev := b.events(renewer.EventRevoked); len(ev) != 1 || !strings.HasSuffix(ev[0].Message, "these have the same key and are replaced too: copy") {
 			t.Errorf("%+v", ev)
 		}
 		synctest.Wait()
@@ -241,7 +241,7 @@ func TestACompromisedKeyIsReplacedWhereverItIs(t *testing.T) {
 				t.Errorf("%+v", ev)
 			}
 		}
-		if _, err := b.eng.Rollback(ctx, []string{"copy"}, nil); err == nil || !strings.Contains(err.Error(), "in other hands") {
+		if _, err := b.eng.Rollback(ctx, []string{"copy"}, nil); err == nil || !strings.Contains(err.Error(), "is compromised") {
 			t.Errorf("rollback: %v", err)
 		}
 		time.Sleep(time.Hour)

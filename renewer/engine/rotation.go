@@ -22,7 +22,7 @@ type Rotation struct {
 	Replaced    []string  // roots of the CAs that it replaced, once its CA signs
 	Revoked     []string  // and, of those whose key is compromised, the CAs and their roots by SHA-256
 	Switched    time.Time // when its CA began to sign; zero: not yet
-	Anew        time.Time // what was issued before is issued anew, though it leads to the same root
+	Anew        time.Time // what was issued before is reissued, though it leads to the same root
 }
 
 // gone are the roots that no leaf keeps any more.
@@ -110,11 +110,11 @@ func (e *Engine) Rotate(ctx context.Context, rotations map[string]Rotation, issu
 	return errors.Join(append(errs, err)...)
 }
 
-// Held is a placement that a rotation waits for.
-type Held struct {
+// Blocker is a placement that a rotation waits for.
+type Blocker struct {
 	Certificate, Host, Name string
 	InPlace                 bool      // it has the root, and is not known to have loaded it
-	Until                   time.Time // when it is over by itself; zero: not by time
+	Until                   time.Time // when it ends by time; zero: not by time
 	Lost                    bool      // the host could not be reached last
 	Why, Hint               string    // what keeps its rollout, or is wrong there; empty: nothing
 	Blocked                 bool      // only an operator can end that
@@ -137,10 +137,10 @@ type Succeeding struct {
 
 // Progress is how far it is. What is not asked for at its stage is left out.
 type Progress struct {
-	Lacking    []Held   // verifiers without the new root in place and loaded, before signing is switched
-	Presenting []Held   // placements that present a leaf under the old root and not under the new one, after it
-	Holding    []Held   // verifiers with the root that is to go
-	Trusting   []string // all that have it, whoever brought it there
+	Lacking    []Blocker // verifiers without the new root in place and loaded, before signing is switched
+	Presenting []Blocker // placements that present a leaf under the old root and not under the new one, after it
+	Holding    []Blocker // verifiers with the root that is to go
+	Trusting   []string  // all that have it, placed by renewer or not
 }
 
 // Succession says how far a CA that follows another one is.
@@ -154,7 +154,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 				holding := e.holding(s.Issuer, root)
 				out.Holding = append(out.Holding, holding...)
 				for _, h := range e.uses(root, s.To) {
-					same := func(o Held) bool { return o.Name == h.Name }
+					same := func(o Blocker) bool { return o.Name == h.Name }
 					if slices.Contains(s.Own, root) && !slices.ContainsFunc(holding, same) && !slices.ContainsFunc(out.Presenting, same) {
 						h.Why, h.Hint, h.Blocked = "another issuer leads to it", "renewer trust shows which; replace the CA of that one first", true
 						out.Holding = append(out.Holding, h)
@@ -167,7 +167,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 					continue
 				}
 				for _, id := range g.Loading(root, now) {
-					h := e.held(id, e.leftFile(id), len(out.Holding))
+					h := e.blocker(id, e.leftFile(id), len(out.Holding))
 					h.Replaced = true
 					out.Holding, out.Trusting = append(out.Holding, h), append(out.Trusting, h.Name)
 				}
@@ -179,7 +179,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 			out.Holding = append(e.holding(s.Issuer, s.To), e.arriving(s.To)...)
 		default:
 			for _, r := range g.Unready(s.Issuer, renewer.NewRootSet(s.To), now) {
-				h := e.held(r.Verifier, r.Left, len(out.Lacking))
+				h := e.blocker(r.Verifier, r.Left, len(out.Lacking))
 				h.InPlace, h.Until = r.InPlace, r.Until
 				out.Lacking = append(out.Lacking, h)
 			}
@@ -203,7 +203,7 @@ func (e *Engine) replaced(id trust.ID, root string) bool {
 // Users returns the placements that need the key of a CA that signed before still: of
 // one that signed itself all that lead to it and that trust it, of another one those that
 // show what an issuer had signed before a time, or under a root that is not its own now.
-func (e *Engine) Users(ctx context.Context, issuer, root, signing string, own bool, before time.Time) (out []Held, err error) {
+func (e *Engine) Users(ctx context.Context, issuer, root, signing string, own bool, before time.Time) (out []Blocker, err error) {
 	err = e.do(ctx, func() {
 		if own {
 			out = e.uses(root, signing)
@@ -222,21 +222,21 @@ func (e *Engine) Users(ctx context.Context, issuer, root, signing string, own bo
 
 // uses are the placements that show a leaf under a root and not under the other one, and
 // those with it in their ca file: of whatever issuer.
-func (e *Engine) uses(root, other string) []Held {
+func (e *Engine) uses(root, other string) []Blocker {
 	g, now := e.trusts(), e.Now()
 	out := e.showing(g.Under("", root, renewer.NewRootSet(other), time.Time{}, now), "")
 	for _, n := range g.Holders(root, now) {
-		if h := e.held(n.ID, n.Left, len(out)); !slices.ContainsFunc(out, func(o Held) bool { return o.Name == h.Name }) {
+		if h := e.blocker(n.ID, n.Left, len(out)); !slices.ContainsFunc(out, func(o Blocker) bool { return o.Name == h.Name }) {
 			out = append(out, h)
 		}
 	}
 	return out
 }
 
-// showing says of each when it is over, and whether its files lead to another root by now.
-func (e *Engine) showing(list []trust.Showing, to string) (out []Held) {
+// showing says of each when it has ended, and whether its files lead to another root by now.
+func (e *Engine) showing(list []trust.Showing, to string) (out []Blocker) {
 	for _, p := range list {
-		h := e.held(p.ID, p.Left, len(out))
+		h := e.blocker(p.ID, p.Left, len(out))
 		h.Until, h.Replaced = p.NotAfter, to != "" && !p.Left && e.replaced(p.ID, to)
 		out = append(out, h)
 	}
@@ -245,7 +245,7 @@ func (e *Engine) showing(list []trust.Showing, to string) (out []Held) {
 
 // Hurry has verifiers take their roots now, whatever their window, and reports whether
 // that is news to any.
-func (e *Engine) Hurry(ctx context.Context, verifiers []Held) (news bool, err error) {
+func (e *Engine) Hurry(ctx context.Context, verifiers []Blocker) (news bool, err error) {
 	err = e.do(ctx, func() {
 		for _, h := range verifiers {
 			if e.onItsOwn {
@@ -259,11 +259,11 @@ func (e *Engine) Hurry(ctx context.Context, verifiers []Held) (news bool, err er
 }
 
 // holding are the verifiers with a root that nothing but this issuer has there.
-func (e *Engine) holding(issuer, root string) (out []Held) {
+func (e *Engine) holding(issuer, root string) (out []Blocker) {
 	for _, n := range e.trusts().Holders(root, e.Now()) {
 		others := slices.DeleteFunc(slices.Clone(n.Trust), func(name string) bool { return name == issuer })
 		if n.Left || slices.Contains(n.Trust, issuer) && !e.roots.base(others...).Has(root) {
-			out = append(out, e.held(n.ID, n.Left, len(out)))
+			out = append(out, e.blocker(n.ID, n.Left, len(out)))
 		}
 	}
 	return out
@@ -271,7 +271,7 @@ func (e *Engine) holding(issuer, root string) (out []Held) {
 
 // arriving are the placements on which a root is being put into the ca file just now: it
 // is there a moment later, whatever was decided meanwhile.
-func (e *Engine) arriving(root string) (out []Held) {
+func (e *Engine) arriving(root string) (out []Blocker) {
 	for _, name := range slices.Sorted(maps.Keys(e.entries)) {
 		en := e.entries[name]
 		if en == nil || en.rec.Rollout == nil || en.rec.Rollout.Phase.Over() {
@@ -280,7 +280,7 @@ func (e *Engine) arriving(root string) (out []Held) {
 		for i := range en.rec.Rollout.Steps {
 			s := &en.rec.Rollout.Steps[i]
 			if s.State == renewer.StepActivating && s.Roots.Has(root) && !en.rec.Placements[s.Host].Roots.Has(root) {
-				out = append(out, e.held(trust.ID{Certificate: name, Host: s.Host}, false, 0))
+				out = append(out, e.blocker(trust.ID{Certificate: name, Host: s.Host}, false, 0))
 			}
 		}
 	}
@@ -292,8 +292,8 @@ func (e *Engine) arriving(root string) (out []Held) {
 const mostRead = maxUnderWay
 
 // held says what keeps the nth placement from its change.
-func (e *Engine) held(id trust.ID, left bool, nth int) Held {
-	h := Held{Certificate: id.Certificate, Host: id.Host, Name: id.String(), Left: left}
+func (e *Engine) blocker(id trust.ID, left bool, nth int) Blocker {
+	h := Blocker{Certificate: id.Certificate, Host: id.Host, Name: id.String(), Left: left}
 	if left {
 		h.Why, h.Blocked = "it left the fleet file", true
 		return h
@@ -309,7 +309,7 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 	}
 	h.Hurried = en.rec.Asked != nil
 	r := en.rec.Rollout
-	if en.rec.Held != nil && en.current != nil && !h.Hurried && (r == nil || r.Kind != renewer.KindIssue) {
+	if en.rec.RollbackRequest != nil && en.current != nil && !h.Hurried && (r == nil || r.Kind != renewer.KindIssue) {
 		h.Kept = en.current.RenewAt
 	}
 	if r == nil {
@@ -321,7 +321,7 @@ func (e *Engine) held(id trust.ID, left bool, nth int) Held {
 	if s, ok := r.Step(id.Host); ok {
 		h.Lost = s.Lost()
 	}
-	h.Blocked = r.Phase == renewer.PhaseBlocked || r.Held()
+	h.Blocked = r.Phase == renewer.PhaseBlocked || r.GuardBlocked()
 	if why, hint := r.LastError(); why != "" {
 		h.Why, h.Hint = why, hint
 	} else if waits := e.waitsOf(en, e.Now()); len(waits) > 0 {

@@ -21,8 +21,8 @@ import (
 	"renewer/renewer/rotation"
 )
 
-// dynasty is an issuer whose local CA is replaced, as the daemon does it: it is told
-// of every commit, decides, and switches.
+// dynasty is an issuer whose local CA is replaced, as the daemon does it: it sees
+// every commit, decides, and switches.
 type dynasty struct {
 	cfg  local.Config
 	mu   sync.Mutex
@@ -135,7 +135,7 @@ func (d *dynasty) step(t testing.TB, e *Engine, longest time.Duration) (changed 
 	return changed
 }
 
-func holders(list []Held) (out []rotation.Holder) {
+func holders(list []Blocker) (out []rotation.Holder) {
 	for _, h := range list {
 		out = append(out, rotation.Holder{Name: h.Name, Certificate: h.Certificate, Host: h.Host, Away: h.Lost})
 	}

@@ -38,7 +38,7 @@ func (e *Engine) Restoring(ctx context.Context, name, host string) (stuck bool, 
 	return stuck, err
 }
 
-// Resume has that tried again at once, and returns when it is over: nil where what
+// Resume has that tried again at once, and returns when it has ended: nil where what
 // the host had before is served again.
 func (e *Engine) Resume(ctx context.Context, name, host string, progress func(renewer.Event)) error {
 	err := e.await(ctx, []string{name}, func(r *renewer.Rollout) bool { return r != nil && !r.Settled() }, progress)
@@ -58,7 +58,7 @@ func (e *Engine) Resume(ctx context.Context, name, host string, progress func(re
 // Place brings a certificate to a host that is being set up, and to no other,
 // without a word to the service that will use it; it issues it first where
 // that is needed. It does nothing where the host has it, unless its files were
-// looked at and are lost: the host was installed anew. An error says that the
+// looked at and are lost: the host was installed again. An error says that the
 // files are not in place.
 func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progress func(renewer.Event)) error {
 	atWork := func(r *renewer.Rollout) bool { return r != nil && (!r.Settled() || e.working(r)) }
@@ -102,7 +102,7 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 		err = renewer.WithHint(errors.New(cmp.Or(r.Error, r.Waiting.String())), r.Hint)
 	}
 	if err == nil {
-		err = renewer.WithHint(errors.New("another rollout took its place"), "renewer status shows it; then run this again")
+		err = renewer.WithHint(errors.New("another rollout replaced it"), "renewer status shows it; then repeat the command")
 	}
 	return fmt.Errorf("place %s on %s: %w", name, host, renewer.AtHost(host, err))
 }

@@ -50,7 +50,7 @@ func TestASetupConcernsItsHostAlone(t *testing.T) {
 }
 
 // A host that comes to a certificate others have gets theirs, and they are not
-// touched; one that was installed anew too.
+// touched; one that was installed again too.
 func TestASetupOfAFurtherHost(t *testing.T) {
 	scene(t, Asked, shared, func(t *testing.T, b *bench) {
 		b.pass()
@@ -116,7 +116,7 @@ func TestASetupThatCannotPlaceSaysWhy(t *testing.T) {
 	})
 }
 
-// A setup of a host that a rollout is just at work on begins when that is over.
+// A setup of a host that a rollout is just at work on begins when that has ended.
 func TestASetupDuringARollout(t *testing.T) {
 	scene(t, Asked, one, func(t *testing.T, b *bench) {
 		atWork, goOn := make(chan struct{}), make(chan struct{})

@@ -201,7 +201,7 @@ func TestACertificateLeavesWithItsHostInTheMiddleOfItsActivation(t *testing.T) {
 }
 
 // What could not be proven on a host is of no interest once the host has left
-// the entry: not to the loop, and not to whoever reads the list.
+// the entry: not to the loop, and not to the one who reads the list.
 func TestAnUnprovenHostLeavesTheEntry(t *testing.T) {
 	scene(t, Alone, three, func(t *testing.T, b *bench) {
 		synctest.Wait()
@@ -328,11 +328,11 @@ func TestAFullDiskDoesNotKeepTheLoopBusy(t *testing.T) {
 
 // A placement that cannot be looked at does not hold back the others that
 // share its service.
-func TestAProbeThatCannotBeMadeHoldsNobodyUp(t *testing.T) {
+func TestAProbeThatCannotBeMadeHoldsNoOneUp(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		x, y := b.cert("x", month, "a"), b.cert("y", month, "a")
 		y.Placements[0].Activate = x.Placements[0].Activate
-		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "nobody"
+		x.Placements[0].Probe.Mutual, x.Placements[0].Probe.Client = true, "missing"
 		return []renewer.Certificate{x, y}
 	}
 	scene(t, Asked, certs, func(t *testing.T, b *bench) {
@@ -570,7 +570,7 @@ func TestARevisionIsGone(t *testing.T) {
 	forget("flip", func(pl *place) string { return pl.order[len(pl.order)-2] })
 	res, err := b.eng.Renew(t.Context(), []string{"web"}, renewer.Overrides{}, true, nil)
 	must(t, err)
-	if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "no way back") {
+	if len(res.Rollouts) != 1 || res.Rollouts[0].Result != renewer.ResultBlocked || !strings.Contains(res.Rollouts[0].Error, "the previous certificate cannot be restored") {
 		t.Errorf("without a way back: %+v", res)
 	}
 }

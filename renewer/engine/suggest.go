@@ -49,7 +49,7 @@ func (e *Engine) Suggestions(ctx context.Context, next map[string]time.Time) err
 			return ctx.Err()
 		}
 		if err != nil {
-			e.Log.Warn("an issuer does not say until when it wants a certificate renewed", "certificate", g.Certificate, "error", err)
+			e.Log.Warn("an issuer did not answer until when a certificate should be renewed", "certificate", g.Certificate, "error", err)
 		}
 		next[g.Certificate+g.Fingerprint] = now.Add(min(max(s.Again, leastAgain), mostAgain))
 		if !s.By.IsZero() && s.By.Before(g.RenewAt) {

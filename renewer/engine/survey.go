@@ -33,7 +33,7 @@ type target struct {
 type Seen struct {
 	target
 	renewer.Look
-	moving bool // a rollout was at work on it: what was seen is over by now, or will be
+	moving bool // a rollout was at work on it: what was seen is out of date by now, or will be
 }
 
 // Placement returns what was looked at.
@@ -49,7 +49,7 @@ func (s Seen) PlacedAt() time.Time { return s.state.PlacedAt }
 func (s Seen) Placed() bool { return s.state.Revision != "" }
 
 // Survey looks at every placement of the named certificates (all if none) that
-// is not on its way, records what it saw, and plans what has to be put right.
+// is not on its way, records what it saw, and plans what has to be fixed.
 func (e *Engine) Survey(ctx context.Context, names []string) error {
 	_, err := e.Looks(ctx, names)
 	return err
@@ -151,7 +151,7 @@ func (e *Engine) targets(names []string) ([]target, error) {
 		}
 		for _, p := range c.Placements {
 			st := en.rec.Placements[p.Host]
-			if !st.Anew() && st.MovedTo(p.Dir) {
+			if !st.Undiscovered() && st.MovedTo(p.Dir) {
 				p.Dir = st.Dirs[0] // until it is moved
 			}
 			if len(st.Names) > 0 {
@@ -195,7 +195,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 		l.Err = fmt.Errorf("%s was never placed on %s", t.cert.Name, t.placement.Host)
 		return t, l
 	}
-	if t.state.Anew() {
+	if t.state.Undiscovered() {
 		if l.Err = e.discover(ctx, &t, fleet, roots); l.Err != nil {
 			return t, l
 		}
@@ -219,13 +219,13 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	}
 	if t.keep && l.Err == nil && l.Seen.Disk.Unmarked { // of a version before
 		if err := req.Host.(Host).Keep(ctx, t.placement); err != nil {
-			e.Log.Warn("mark a directory", "certificate", t.cert.Name, "host", t.placement.Host, "error", err)
+			e.Log.Warn("write the ownership mark of a directory", "certificate", t.cert.Name, "host", t.placement.Host, "error", err)
 		}
 	}
 	if l.Err = t.asked(ctx, req.Host.(Host), l); l.Err == nil && t.state.Origin == renewer.OriginForeign {
-		l.Err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("what is in place is not what renewer wrote")}
+		l.Err = &renewer.ProbeError{Kind: renewer.ProbeMismatch, Err: errors.New("the files in place are not what renewer wrote")}
 	}
-	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // nobody checks it who only reads files
+	if l.Err == nil && t.gen != nil && !e.Now().Before(t.gen.NotAfter) { // no one checks it who only reads files
 		l.Err = &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: fmt.Errorf("%s expired at %s", t.cert.Name, t.gen.NotAfter.Format(time.RFC3339))}
 	}
 	return t, l
@@ -358,7 +358,7 @@ func (s Seen) verification() renewer.Verification {
 	}
 	switch {
 	case s.moving:
-		v.OK, v.Problems = false, append(v.Problems, "a rollout is at work on it")
+		v.OK, v.Problems = false, append(v.Problems, "a rollout is changing it")
 	case s.Err != nil:
 		v.Problems, v.Unreachable = append(v.Problems, renewer.AtHost(s.placement.Host, s.Err).Error()), errors.Is(s.Err, renewer.ErrUnreachable)
 	}
@@ -386,7 +386,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	go func() {
 		_, err := e.survey(ctx, fleet, targets)
 		if err != nil && ctx.Err() == nil {
-			e.Log.Error("look again at a placement", "certificate", name, "error", err)
+			e.Log.Error("check a placement again", "certificate", name, "error", err)
 		}
 		e.outcomes <- nil
 	}()

@@ -49,7 +49,7 @@ func (e *Engine) take() {
 		e.measure(p, inputs[name])
 	}
 	if err := e.record(batch); err != nil {
-		e.Log.Error("record what was done; trying again", "outcomes", len(e.unrecorded), "error", err)
+		e.Log.Error("could not record the result; retrying", "outcomes", len(e.unrecorded), "error", err)
 		e.retryAt = e.Now().Add(retryRecording)
 		e.failWatchers(err)
 		return
@@ -57,7 +57,7 @@ func (e *Engine) take() {
 	var over []string
 	for _, o := range e.unrecorded {
 		e.traffic.Free(o.Action)
-		if e.stale[o.Certificate] && changes[o.Certificate] == nil { // of a rollout that is over
+		if e.stale[o.Certificate] && changes[o.Certificate] == nil { // of an ended rollout
 			order, changes[o.Certificate] = append(order, o.Certificate), &Change{}
 		}
 	}
@@ -96,7 +96,7 @@ func (e *Engine) measure(p pending, in []renewer.Input) {
 // state stays, and the next start does it again.
 func cancelled(o renewer.Outcome) bool { return errors.Is(o.Err, errStopped) }
 
-// ended is told once a rollout's end is recorded.
+// ended is called once a rollout's end is recorded.
 func (e *Engine) ended(r *renewer.Rollout) {
 	if c, ok := e.fleet.Certificate(r.Certificate); ok {
 		e.traffic.End(c.Entry, endOf(r))

@@ -16,9 +16,9 @@ import (
 )
 
 // Entries and hosts of entries leave the fleet file and return, while issuers are
-// changed, in every shape of a fleet: nobody refuses anybody, what returns is what it
+// changed, in every shape of a fleet: no one refuses anybody, what returns is what it
 // was, and it ends with the roots that are wanted alone.
-func TestWhatLeavesTheFleetFileAndReturnsRefusesNobody(t *testing.T) {
+func TestWhatLeavesTheFleetFileAndReturnsRefusesNoOne(t *testing.T) {
 	for _, sh := range shapes {
 		for seed := range 2 {
 			t.Run(fmt.Sprintf("%s/%d", sh.name, seed), func(t *testing.T) {

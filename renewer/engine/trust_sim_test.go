@@ -14,7 +14,7 @@ import (
 )
 
 // Every fleet of up to three hosts, with two issuers, and any one outage while
-// the CA is replaced: all end with one root, those that are on refuse nobody, and
+// the CA is replaced: all end with one root, those that are on refuse no one, and
 // nothing expires. Under the race detector this takes minutes, so it runs without
 // it: make test-norace. The other tests of trust have the same paths.
 func TestEveryFleetComesThroughAReplacedCAWithAnyOneOutage(t *testing.T) {
@@ -63,7 +63,7 @@ func TestEveryFleetComesThroughAReplacedCAWithAnyOneOutage(t *testing.T) {
 
 // Ten years with a rotation each year, every third one because the key is compromised,
 // and outages at random: hosts that are off for days, an issuer that does not sign.
-// Nobody is refused, nothing expires, and at the end one root is left.
+// No one is refused, nothing expires, and at the end one root is left.
 func TestTenYearsOfRotationsAndOutages(t *testing.T) {
 	for seed, sh := range []shape{shapes[5], shapes[0], shapes[3]} {
 		t.Run(sh.name, func(t *testing.T) {

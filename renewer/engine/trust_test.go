@@ -90,7 +90,7 @@ func (s *sim) compare(v renewer.Placement, verifier map[renewer.FileKind][]byte,
 	}
 }
 
-// expired returns who has a certificate loaded that is over.
+// expired returns who has an expired certificate loaded.
 func (s *sim) expired() (out []string) {
 	for _, p := range s.placements() {
 		leaf, err := pki.DecodeCertificates(s.machine(p.Host).has(p.Certificate)[renewer.FileCert])
@@ -221,7 +221,7 @@ func outages(hosts string) []outage {
 			outage{"the services of host " + host + " are stopped for 1h", host, time.Hour, true, false, func(s *sim, host string, _ time.Time) {
 				s.machine(host).set(func(m *machine) { m.stop() })
 			}, func(s *sim, host string) { s.machine(host).set(func(m *machine) { m.start() }) }},
-			outage{"nobody can activate anything on host " + host + " for 1h", host, time.Hour, true, true, func(s *sim, host string, _ time.Time) {
+			outage{"no one can activate anything on host " + host + " for 1h", host, time.Hour, true, true, func(s *sim, host string, _ time.Time) {
 				s.machine(host).set(func(m *machine) { m.fail = failOn("activate", errors.New("the unit failed")) })
 			}, func(s *sim, host string) { s.machine(host).set(func(m *machine) { m.fail = nil }) }},
 		)
@@ -324,7 +324,7 @@ func subjects(certs []*x509.Certificate) (out []string) {
 
 // A pair that does not work any more has nothing to lose: it is brought over at
 // once.
-func TestAnExpiredCAHoldsNobody(t *testing.T) {
+func TestAnExpiredCAHoldsNoOne(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		cfg := local.Config{Name: "short", CertFile: filepath.Join(b.dir, "short", "ca.pem"), KeyFile: filepath.Join(b.dir, "short", "ca-key.pem")}
 		ca, err := local.Create(cfg, local.CreateOptions{Lifetime: 6 * time.Hour})
@@ -384,9 +384,9 @@ func TestALeafGoesOnBeforeItExpiresAndSaysWhoWillRefuseIt(t *testing.T) {
 	})
 }
 
-// A renewal under the same root waits for nobody: not for a client that is off,
+// A renewal under the same root waits for no one: not for a client that is off,
 // nor for one whose window is closed.
-func TestARenewalUnderTheSameRootWaitsForNobody(t *testing.T) {
+func TestARenewalUnderTheSameRootWaitsForNoOne(t *testing.T) {
 	scene(t, Alone, shapes[2].certs, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		b.machine("c").set(func(m *machine) { m.down = true })
@@ -399,7 +399,7 @@ func TestARenewalUnderTheSameRootWaitsForNobody(t *testing.T) {
 	})
 }
 
-// Where nothing is activated and nobody knows when the roots are read, they count
+// Where nothing is activated and no one knows when the roots are read, they count
 // as loaded after settle:, and until then the leaf waits.
 func TestALeafWaitsUntilTheRootsHaveSettled(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {

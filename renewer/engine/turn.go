@@ -88,7 +88,7 @@ func (e *Engine) dispatch() {
 		for _, a := range slices.Concat(tasks...) {
 			e.traffic.Free(a)
 		}
-		e.Log.Error("record what is about to be done; trying again", "error", err)
+		e.Log.Error("could not record the next action; retrying", "error", err)
 		e.retryAt = e.Now().Add(retryRecording)
 		e.failWatchers(err)
 		return
@@ -106,7 +106,7 @@ func (e *Engine) dispatch() {
 }
 
 // affordable takes what there are workers for. Orders leave some to the hosts:
-// nobody who has to go back waits for an issuer that is slow.
+// no one who has to go back waits for an issuer that is slow.
 func (e *Engine) affordable() (tasks []traffic.Task) {
 	orders := max(e.Workers*3/4, 1) - e.traffic.Busy(renewer.ActOrder)
 	for e.running+len(tasks) < e.Workers {

@@ -10,7 +10,7 @@ import (
 )
 
 // What the others got is proven, and who cannot be reached is waited for: the
-// pass says so, and whoever asked for it by name decides what that means.
+// pass says so, and the one who asked for it by name decides what that means.
 func TestAHostThatCannotBeReachedIsWaitedFor(t *testing.T) {
 	away := fmt.Errorf("%w: no route to host", renewer.ErrUnreachable)
 	for name, c := range map[string]struct {

@@ -79,7 +79,7 @@ func (w *watcher) wait(ctx context.Context, progress func(renewer.Event)) (renew
 	}
 }
 
-// tell logs recorded events and passes them to whoever watches.
+// tell logs recorded events and passes them to the watchers.
 func (e *Engine) tell(events []renewer.Event) {
 	for _, ev := range events {
 		e.log(ev)
@@ -246,7 +246,7 @@ func (e *Engine) standing(id, name string) renewer.RolloutResult {
 	res.Waiting = append(slices.Clone(e.traffic.Waits(name)), en.rec.Waits()...)
 	res.Error, res.Hint = r.LastError()
 	switch {
-	case r.Held():
+	case r.GuardBlocked():
 		res.Result = renewer.ResultBlocked
 	case res.Error != "" && !r.Unreached():
 		res.Result = renewer.ResultFailed
@@ -260,7 +260,7 @@ func (e *Engine) working(r *renewer.Rollout) bool {
 	return e.traffic.Working(r.ID)
 }
 
-// outcomeOf reads how a rollout that is over ended.
+// outcomeOf reads the result of an ended rollout.
 func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	r, ok, err := e.Store.Rollout(res.Rollout)
 	if err != nil || !ok {
@@ -285,6 +285,6 @@ func (e *Engine) outcomeOf(res renewer.RolloutResult) renewer.RolloutResult {
 	return res
 }
 
-// superseded is the result of a rollout whose place another one took: nobody
-// is told of it.
+// superseded is the result of a rollout whose place another one took: it
+// is not reported.
 const superseded renewer.Result = "superseded"

@@ -73,7 +73,7 @@ func (b *bench) refuseNew(host, only string) {
 	m.only = only
 }
 
-func TestBlockedUntilAPersonOrANewEntry(t *testing.T) {
+func TestBlockedUntilAnOperatorOrANewEntry(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		first := b.row("web")
@@ -211,7 +211,7 @@ func TestRollbackHolds(t *testing.T) {
 	})
 }
 
-func TestDriftIsPutRightFromTheHostsOwnRevision(t *testing.T) {
+func TestDriftIsFixedFromTheHostsOwnRevision(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
 		m := b.machine("a")
@@ -310,7 +310,7 @@ func TestAStoppedServiceIsNotStartedAndProvenLater(t *testing.T) {
 
 // Whether a service runs is asked when that matters, and not remembered from its
 // activation: one that is started meanwhile is proven, and one that ended because
-// of what it was told to load was not stopped by anybody.
+// of what it had to load was not stopped by anybody.
 func TestWhetherAServiceRunsIsAskedWhenItIsProven(t *testing.T) {
 	for name, tc := range map[string]struct {
 		probe  renewer.ProbeKind
@@ -350,7 +350,7 @@ func TestWhetherAServiceRunsIsAskedWhenItIsProven(t *testing.T) {
 }
 
 // A pid_file that is wrong while the service answers on its port is a problem
-// that is told once, not a rollout at every look.
+// that is reported once, not a rollout at every look.
 func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 	mend := map[string]func(*bench){
 		"the entry names the right file": func(b *bench) {
@@ -367,7 +367,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 				pl.served = leafOf(pl.loaded)
 			})
 		},
-		"a person asks": func(b *bench) {
+		"an operator asks": func(b *bench) {
 			b.machine("a").set(func(m *machine) { m.stopped = false })
 			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			must(t, err)
@@ -389,16 +389,16 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 					time.Sleep(30 * time.Minute)
 					err := b.eng.Survey(context.Background(), nil)
 					must(t, err)
-					if name == "the entry names the right file" { // nothing is mended by a reload, or by a pass
+					if name == "the entry names the right file" { // nothing is fixed by a reload, or by a pass
 						must(t, b.eng.SetFleet(context.Background(), b.fleet, Again))
 					}
 				}
 				row := b.row("web")
-				if row.Status != renewer.StatusBlocked || !strings.Contains(row.Hosts[0].Error, "yet something answers there") || row.Hosts[0].Matches {
+				if row.Status != renewer.StatusBlocked || !strings.Contains(row.Hosts[0].Error, "but something answers there") || row.Hosts[0].Matches {
 					t.Errorf("row %+v", row)
 				}
 				if n, told := len(b.events(renewer.EventRolloutPlanned)), b.events(renewer.EventDrifted); n != 2 || len(told) != 1 || !strings.Contains(told[0].Hint, "pid_file") {
-					t.Errorf("%d rollouts, told %+v", n, told)
+					t.Errorf("%d rollouts; reported %+v", n, told)
 				}
 				put(b)
 				time.Sleep(time.Minute)
@@ -406,7 +406,7 @@ func TestAServiceThatIsNotWhereItIsLookedForIsAProblemOnce(t *testing.T) {
 				must(t, err)
 				synctest.Wait()
 				if row := b.row("web"); row.Status != renewer.StatusValid || !row.Hosts[0].Matches {
-					t.Errorf("mended: %+v", row)
+					t.Errorf("fixed: %+v", row)
 				}
 			})
 		})
@@ -424,7 +424,7 @@ func TestAPassActivatesWhatWasStartedMeanwhile(t *testing.T) {
 		m := b.machine("a")
 		m.stopped = true
 		if res := b.pass(); !res.Failed() {
-			t.Fatalf("nobody runs it: %+v", res)
+			t.Fatalf("no one runs it: %+v", res)
 		}
 		m.stopped = false
 		time.Sleep(time.Second)
@@ -486,7 +486,7 @@ func TestRekeyFalseKeepsTheKey(t *testing.T) {
 	})
 }
 
-func TestATickWithNothingDueAsksNobody(t *testing.T) {
+func TestATickWithNothingDueAsksNoOne(t *testing.T) {
 	scene(t, Alone, func(b *bench) []renewer.Certificate {
 		return []renewer.Certificate{b.cert("web", month, "a", "b", "c")}
 	}, func(t *testing.T, b *bench) {
@@ -535,7 +535,7 @@ func TestAWindowHoldsActivationUntilExpiryIsNear(t *testing.T) {
 		if row := b.row("web"); row.Status != renewer.StatusPending || row.Hosts[0].State != renewer.HostStaged {
 			t.Fatalf("the first waits too: %+v", row)
 		}
-		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil) // a person does not
+		_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil) // an operator does not
 		must(t, err)
 		first := b.row("web")
 		if first.Status != renewer.StatusValid {
@@ -563,7 +563,7 @@ func TestAPassTriesAgainWhatWaits(t *testing.T) {
 		if res := b.pass(); !res.Failed() || res.Rollouts[0].Hint != "renewer ca init" {
 			t.Fatalf("result %+v", res)
 		}
-		b.ca.breakWith(nil) // mended at once
+		b.ca.breakWith(nil) // fixed at once
 		if res := b.pass(); res.Failed() {
 			t.Fatalf("result %+v", res)
 		}
@@ -584,7 +584,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 			before := b.ca.count()
 			_, err := b.eng.Renew(context.Background(), []string{"web"}, renewer.Overrides{}, true, nil)
 			if n > 0 && n < 6 && !errors.Is(err, errFull) {
-				t.Fatalf("commit %d: the one who waits was told %v", n, err)
+				t.Fatalf("commit %d: the one who waits was asked %v", n, err)
 			}
 			time.Sleep(10 * time.Minute)
 			full.after(-1)
@@ -690,8 +690,8 @@ func TestASlowEffectGetsItsGrace(t *testing.T) {
 	})
 }
 
-// A block is not for ever: one failure does not let a certificate end on a
-// service that has long been well again.
+// A block is not for ever: one failure does not let a certificate expire on a
+// service that has long been healthy again.
 func TestABlockedRenewalIsTriedAgainBeforeTheEnd(t *testing.T) {
 	scene(t, Alone, one, func(t *testing.T, b *bench) {
 		synctest.Wait()
@@ -742,7 +742,7 @@ func TestARollbackHoldsAgainstTheEntryOfThen(t *testing.T) {
 	})
 }
 
-// Files in the right place prove nothing of a service that was never told.
+// Files in the right place prove nothing of a service that never got a command.
 func TestAFileProbeDoesNotClearAnActivationThatNeverWas(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {
 		c := b.cert("web", month, "a")
@@ -821,7 +821,7 @@ func TestAGuardHoldsARestartThatWouldEndContainers(t *testing.T) {
 	})
 }
 
-// Setting a host up places the files and restarts nothing: whoever sets it up
+// Setting a host up places the files and restarts nothing: the one who sets it up
 // sees to the containers.
 func TestAGuardDoesNotHoldThePlacingForASetup(t *testing.T) {
 	certs := func(b *bench) []renewer.Certificate {

@@ -170,7 +170,7 @@ func reach[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 // sign has an order signed. An issuer that says that its login ended is logged
-// in afresh, once; if that does not help, only a person can.
+// in afresh, once; if that does not help, only an operator can.
 func sign(ctx context.Context, is Issuer, o renewer.Order) (renewer.Chain, error) {
 	chain, err := retry(ctx, func() (renewer.Chain, error) { return is.Sign(ctx, o) })
 	if renewer.ClassOf(err) != renewer.ClassReauthenticate {
@@ -274,8 +274,8 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 	}
 	if g := j.current; g != nil && chain.Leaf != nil && renewer.Fingerprint(chain.Leaf.Raw) == g.Fingerprint {
 		return nil, nil, nil, &renewer.Error{
-			Class: renewer.ClassMisconfigured, Hint: "with rekey: false each renewal has the same CSR; what signs must not answer from what it signed before",
-			Err: fmt.Errorf("issuer %s gave the certificate that is in place already", j.cert.Issuer),
+			Class: renewer.ClassMisconfigured, Hint: "with rekey: false each renewal has the same CSR; make sure that the issuer does not return a cached certificate",
+			Err: fmt.Errorf("issuer %s returned the current certificate again", j.cert.Issuer),
 		}
 	}
 	now := e.Now()
@@ -293,7 +293,7 @@ func (e *Engine) issue(ctx context.Context, j job) (*renewer.Generation, *renewe
 
 // previous is the chain that an issuer may renew an order by: of the same key,
 // for all the same things, and still good. By any other it would renew what
-// nobody wants any more.
+// no one wants any more.
 func previous(j job, o renewer.Order) (renewer.Chain, error) {
 	g := j.current
 	if j.cert.Rekey || g == nil || !g.Request.Same(o.Request) || !g.RevokedAt.IsZero() || !j.now().Before(g.NotAfter) {
@@ -357,7 +357,7 @@ func (e *Engine) orderKey(ctx context.Context, j job) (key signer, recorded bool
 		text, err := e.readBack(ctx, j, j.current)
 		switch {
 		case errors.Is(err, errKeyLost):
-			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+": this one has a new key")
+			notes = append(notes, "no host has the key of generation "+fmt.Sprint(j.current.Number)+", so this generation has a new key")
 		case err != nil:
 			return nil, false, nil, err
 		default:

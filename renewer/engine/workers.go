@@ -35,7 +35,7 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 	}
 	names, err := namer.WorkerNames(ctx, j.placement)
 	if err != nil {
-		work.Unknown = "the name of the worker: " + err.Error()
+		work.Unknown = "get the name of the worker: " + err.Error()
 		return
 	}
 	if len(names) == 0 {
@@ -45,7 +45,7 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 	for _, p := range j.coordinators() {
 		list, err := e.workersOf(ctx, j, lister, p)
 		if err != nil {
-			unknown = p.Certificate + " on " + p.Host + " does not tell: " + err.Error()
+			unknown = p.Certificate + " on " + p.Host + " does not answer: " + err.Error()
 		}
 		for _, w := range list {
 			switch {
@@ -54,7 +54,7 @@ func (e *Engine) addTasks(ctx context.Context, j job, host Host, work *renewer.W
 				listed = true
 				work.Active += w.Tasks
 			case w.Tasks > 0 && unknown == "":
-				unknown = fmt.Sprintf("%s lists no worker %s; %s is busy, and may be it", p.Certificate, names[0], w.ID)
+				unknown = fmt.Sprintf("%s lists no worker %s; %s is busy and may be the same one", p.Certificate, names[0], w.ID)
 			}
 		}
 	}
@@ -76,7 +76,7 @@ func (j job) coordinators() (out []renewer.Placement) {
 }
 
 // workersOf asks one coordinator as it is now. One that is not there, or refuses
-// connections, has none: it gives up what it does not hear of within its lease.
+// connections, has none: it gives up what it does not learn of within its lease.
 func (e *Engine) workersOf(ctx context.Context, j job, lister WorkerLister, p renewer.Placement) ([]renewer.Worker, error) {
 	c, _ := j.fleet.Certificate(p.Certificate)
 	rec, _, err := e.Store.Record(c.Name)
@@ -138,7 +138,7 @@ const (
 )
 
 // awaitWorkers waits until the workers that a coordinator had before its restart are
-// heard of again. If none is, they do not take its certificate, and it goes back.
+// seen again. If none is, they do not take its certificate, and it goes back.
 func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out *renewer.Outcome) {
 	lister, ok := e.Prober.(WorkerLister)
 	if !ok || out.Err != nil || len(j.step.Workers) == 0 {
@@ -190,12 +190,12 @@ func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out 
 	case len(missing) == 0:
 	case len(missing) == all && out.At.Sub(began) >= timeOfReturn:
 		out.End, out.Err = renewer.EndFailed, &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: renewer.WithHint(
-			fmt.Errorf("none of the %d workers that %s had on %s has come back: %s", all, j.Certificate, j.Host, few(missing)),
-			"a worker's log says why: journalctl -u dagu-worker; does the certificate cover what it dials?")}
+			fmt.Errorf("none of the %d workers that %s had on %s has reconnected: %s", all, j.Certificate, j.Host, few(missing)),
+			"run on a worker: journalctl -u dagu-worker; check that the certificate covers the name that the worker dials")}
 	default:
 		out.End, out.Err = renewer.EndFailed, &renewer.ProbeError{Kind: renewer.ProbeDeserted, Err: renewer.WithHint(
-			fmt.Errorf("%d of the %d workers that %s had on %s have not come back yet: %s", len(missing), all, j.Certificate, j.Host, few(missing)),
-			"a worker's log says why: journalctl -u dagu-worker; it is looked at again within minutes")}
+			fmt.Errorf("%d of the %d workers that %s had on %s have not reconnected yet: %s", len(missing), all, j.Certificate, j.Host, few(missing)),
+			"run on a worker: journalctl -u dagu-worker; renewer checks again within minutes")}
 	}
 }
 

@@ -80,7 +80,7 @@ func TestATaskWithoutAProcessHoldsItsWorker(t *testing.T) {
 			{"busy", "no tasks of worker b and processes are left (2 now)", func() ([]renewer.Worker, error) {
 				return []renewer.Worker{alive("c@7", 0), alive("b@12", 2)}, nil
 			}},
-			{"the coordinator does not tell", "server on a does not tell: no answer", func() ([]renewer.Worker, error) {
+			{"the coordinator does not tell", "server on a does not answer: no answer", func() ([]renewer.Worker, error) {
 				return nil, errors.New("no answer")
 			}},
 			{"another name is busy", "lists no worker b; x@9 is busy", func() ([]renewer.Worker, error) {
@@ -110,7 +110,7 @@ func TestATaskWithoutAProcessHoldsItsWorker(t *testing.T) {
 	})
 }
 
-// A coordinator is proven when the workers that it had are heard of again. If none is,
+// A coordinator is proven when the workers that it had are seen again. If none is,
 // the certificate before is put back; if some are not, it stays, unproven.
 func TestWorkersAreSeenBackBeforeACoordinatorIsProven(t *testing.T) {
 	f := &foreman{}
@@ -153,11 +153,11 @@ func TestWorkersAreSeenBackBeforeACoordinatorIsProven(t *testing.T) {
 			before = row.Fingerprint
 		}
 		_, row := renew(func(time.Duration) []renewer.Worker { return nil })
-		if row.Hosts[0].State != renewer.HostRolledBack || row.Fingerprint != before || !strings.Contains(row.Hosts[0].Error, "none of the 2 workers that server had on a has come back: b, c") {
+		if row.Hosts[0].State != renewer.HostRolledBack || row.Fingerprint != before || !strings.Contains(row.Hosts[0].Error, "none of the 2 workers that server had on a has reconnected: b, c") {
 			t.Errorf("none is back: %+v", row)
 		}
 		_, row = renew(func(time.Duration) []renewer.Worker { return []renewer.Worker{alive("c@2", 0)} })
-		if row.Hosts[0].State != renewer.HostBlocked || row.Fingerprint == before || !strings.Contains(row.Hosts[0].Error, "1 of the 2 workers that server had on a have not come back yet: b") {
+		if row.Hosts[0].State != renewer.HostBlocked || row.Fingerprint == before || !strings.Contains(row.Hosts[0].Error, "1 of the 2 workers that server had on a have not reconnected yet: b") {
 			t.Errorf("one is not back: %+v", row)
 		}
 		f.says(alive("b@1", 0), alive("c@2", 0))

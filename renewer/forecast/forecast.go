@@ -3,7 +3,7 @@
 // real fleet file and inventory, so it cannot decide anything else than the daemon will.
 //
 // What it assumes: issuers and hosts answer, but for the outages that it is asked about;
-// services are proven at once; guards hold nothing up; nobody changes the fleet file.
+// services are proven at once; guards hold nothing up; no one changes the fleet file.
 // An order is signed for the lifetime that the issuer gave last.
 package forecast
 
@@ -20,7 +20,7 @@ type Kind string
 const (
 	Renewal   Kind = "renewal"    // a certificate is ordered
 	Restart   Kind = "restart"    // a service is restarted
-	Reload    Kind = "reload"     // a service is told to read its files again
+	Reload    Kind = "reload"     // a service reloads its files
 	Expires   Kind = "expires"    // what is in place expires and is not replaced
 	AtRisk    Kind = "at_risk"    // an outage would expire it if it began at the worst moment
 	Refused   Kind = "refused"    // the issuer refuses a certificate of that lifetime

@@ -78,7 +78,7 @@ type certificate struct {
 	order, size int
 	pace        renewer.Pace          // of the first of its entry
 	layouts     []string              // of its placements
-	put         time.Time             // when traffic was last told of it
+	put         time.Time             // when traffic was last got it
 	wakes       time.Time             // the one entry in the queue that counts
 	earlier     []*renewer.Generation // that a host may have still
 	over        bool                  // it has expired, and so has the CA that would renew it
@@ -142,8 +142,8 @@ func newPlayer(f Fleet, t Terms) *player {
 	return p
 }
 
-// settle makes a certificate one of a fleet that is well: what has to be looked at is as
-// it should be, and its ca files hold the roots that they should.
+// settle makes a certificate one of a healthy fleet: what has to be checked is as
+// expected, and its ca files have the expected roots.
 func (p *player) settle(c *certificate) {
 	c.Record = c.Record.Clone()
 	for _, pl := range c.Certificate.Placements {

@@ -11,7 +11,7 @@ import (
 )
 
 // A CA that is replaced by itself (rotate_at) makes three waves: the next root goes into
-// the ca files, certificates are issued anew, the old root leaves. rotation.Decide says
+// the ca files, certificates are issued again, the old root leaves. rotation.Decide says
 // when each begins; the planner makes the rollouts of it. While it is played, the roots
 // of an issuer are called by its name and a number.
 
@@ -147,7 +147,7 @@ func (p *player) step(t *turnover) {
 		}
 		p.issuers[t.issuer] = is
 		d = rotation.Decide(t.rotation, p.inPlace(t), p.now)
-		p.rotates(t, "the next CA signs; certificates are issued anew")
+		p.rotates(t, "the next CA signs; certificates are issued again")
 	}
 	if d.Stage == t.rotation.Stage {
 		return

@@ -31,7 +31,7 @@ const defaultTimeout = 90 * time.Second
 // unit or a command is not even started then, where the account may look at the mark.
 //
 // A pid file that outlived its process can name a process that came later:
-// that cannot be told from the file, and a signal goes to it.
+// that is not known from the file, and a signal goes to it.
 func (h *Host) Activate(ctx context.Context, a renewer.Activation) (renewer.Activated, error) {
 	return h.activate(ctx, a, false)
 }
@@ -51,7 +51,7 @@ func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (re
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within its timeout of %s", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not finished within its timeout of %s", timeout))
 	defer cancel()
 	var out renewer.Activated
 	var err error
@@ -74,7 +74,7 @@ func (h *Host) activate(ctx context.Context, a renewer.Activation, ask bool) (re
 		out, err = h.activateContainer(ctx, a, ask)
 	default:
 		err = &renewer.Error{
-			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("activation by %s is not known", a.Kind),
+			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("unknown kind of activation %q", a.Kind),
 			Hint: "use systemd, docker, signal or command",
 		}
 	}
@@ -105,11 +105,11 @@ func (h *Host) signal(ctx context.Context, a renewer.Activation) (renewer.Activa
 	err = h.transport.Signal(ctx, pid, a.Signal, writer)
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
-		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s does not run", pid, a.PIDFile)}, nil
+		return renewer.Activated{NotRunning: fmt.Sprintf("process %d of %s is not running", pid, a.PIDFile)}, nil
 	case a.Signal == AnySignal && (errors.Is(err, fs.ErrPermission) || renewer.ClassOf(err) == renewer.ClassMisconfigured): // another user's, or sudo does not let it be asked
 		err = nil
 	case errors.Is(err, fs.ErrPermission):
-		err = renewer.WithHint(err, "run renewer as root or as the user of that process; a pid file of another user than root names processes of that user alone")
+		err = renewer.WithHint(err, "run renewer as root or as the user of that process; a pid file that another user owns may only name processes of that user")
 	}
 	if err != nil {
 		return renewer.Activated{}, fmt.Errorf("send %s to process %d of %s: %w", a.Signal, pid, a.PIDFile, err)
@@ -130,12 +130,12 @@ func (h *Host) readPID(ctx context.Context, file string) (pid, writer int, err e
 	if err != nil {
 		return 0, 0, fmt.Errorf("pid file %s: %w", file, err)
 	}
-	if err := h.theirsAlone(ctx, file, info, "and so choose which process gets a signal"); err != nil {
+	if err := h.theirsAlone(ctx, file, info, "and so choose the process that gets the signal"); err != nil {
 		return 0, 0, err
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 32)
 	if err != nil || n <= 1 {
-		return 0, 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "is pid_file: the file that the service writes?")
+		return 0, 0, renewer.WithHint(fmt.Errorf("pid file %s does not hold one process id", file), "set pid_file: to the file that the service writes")
 	}
 	return int(n), info.Owner.UID, nil
 }

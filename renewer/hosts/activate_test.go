@@ -60,7 +60,7 @@ func TestSignal(t *testing.T) {
 		"12 13":                     "does not hold one process id",
 		"99999999999":               "does not hold one process id",
 		strings.Repeat("1", 100):    "larger than",
-		fmt.Sprint(os.Getpid()):     "refused to signal process",
+		fmt.Sprint(os.Getpid()):     "refusing to signal process",
 		"\x00\x01":                  "does not hold one process id",
 		fmt.Sprint(cmd.Process.Pid): "",
 	} {
@@ -79,7 +79,7 @@ func TestSignal(t *testing.T) {
 	file(fmt.Sprint(dead.Process.Pid))
 	got, err = h.Activate(t.Context(), a)
 	must(t, err)
-	equal(t, "not running", got.NotRunning, fmt.Sprintf("process %d of /run/svc.pid does not run", dead.Process.Pid))
+	equal(t, "not running", got.NotRunning, fmt.Sprintf("process %d of /run/svc.pid is not running", dead.Process.Pid))
 	asked, err = h.Running(t.Context(), a)
 	must(t, err)
 	equal(t, "asked what does not run", asked, got.NotRunning)
@@ -109,7 +109,7 @@ func TestCommandActivation(t *testing.T) {
 	}
 	// What it started dies with it; its output would otherwise stay open.
 	err = run(time.Second, "sh", "-c", "sleep 1000 & echo $! > "+rootDir+"/pid; wait")
-	if err == nil || !strings.Contains(err.Error(), "not done within its timeout of 1s") {
+	if err == nil || !strings.Contains(err.Error(), "not finished within its timeout of 1s") {
 		t.Errorf("error %v", err)
 	}
 	data, err := os.ReadFile(rootDir + "/pid")
@@ -144,7 +144,7 @@ func TestOtherActivations(t *testing.T) {
 	must(t, err)
 	equal(t, "not running", got.NotRunning, "")
 	_, err = h.Activate(t.Context(), renewer.Activation{Kind: "incantation"})
-	fails(t, err, "activation by incantation is not known")
+	fails(t, err, "unknown kind of activation")
 	equal(t, "class", renewer.ClassOf(err), renewer.ClassMisconfigured)
 }
 
@@ -157,6 +157,6 @@ func TestCheck(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := New(renewer.Host{Name: "host-a"}, Local("")).Check(ctx); err == nil {
-		t.Error("checked with a context that is over")
+		t.Error("checked with a context that is done")
 	}
 }

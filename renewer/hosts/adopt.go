@@ -16,12 +16,12 @@ import (
 // else a copy as r0-HASH8. No live name is touched.
 func (h *Host) Adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
 	revision, err := h.adopt(ctx, p, check)
-	return revision, h.doing("take in", p, h.kept(ctx, p, err))
+	return revision, h.doing("adopt the files in", p, h.kept(ctx, p, err))
 }
 
 func (h *Host) adopt(ctx context.Context, p renewer.Placement, check func(map[renewer.FileKind][]byte) error) (string, error) {
 	pl, err := h.open(ctx, p, false, h.toWrite(p))
-	const hint = "dir: and files: of the entry say where what is in place lies"
+	const hint = "set dir: and files: of the entry to the paths of the existing files"
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", renewer.WithHint(fmt.Errorf("directory %s is missing", p.Dir), hint)
 	}

@@ -55,7 +55,7 @@ func (h *Host) theirsAlone(ctx context.Context, file string, i Info, then string
 	}
 	return &renewer.Error{
 		Class: renewer.ClassMisconfigured,
-		Err:   fmt.Errorf("%s of user %d, group %d, has mode %04o: others can write it, %s", file, i.Owner.UID, i.Owner.GID, i.Mode&fs.ModePerm, then),
-		Hint:  "on the host: chmod go-w " + file + "; if it comes back so, set UMask=0022 in the unit of what writes it",
+		Err:   fmt.Errorf("%s of user %d, group %d, has mode %04o: other users can write it, %s", file, i.Owner.UID, i.Owner.GID, i.Mode&fs.ModePerm, then),
+		Hint:  "run on the host: chmod go-w " + file + "; if the mode comes back, set UMask=0022 in the unit that writes the file",
 	}
 }

@@ -53,7 +53,7 @@ func filesThatOthersMayWrite(t *testing.T, b *bench) {
 		}
 		_, err := h.Activate(t.Context(), renewer.Activation{Kind: renewer.ActivateSignal, PIDFile: "/run/x.pid", Signal: "HUP"})
 		if open {
-			fails(t, err, "/run/x.pid of user 0, group 12", "others can write it")
+			fails(t, err, "/run/x.pid of user 0, group 12", "other users can write it")
 			equal(t, "class", renewer.ClassOf(err), renewer.ClassMisconfigured)
 		} else {
 			must(t, err)

@@ -35,13 +35,13 @@ func (h *Host) activateContainer(ctx context.Context, a renewer.Activation, ask 
 	switch {
 	case refusedWith(err, http.StatusNotFound):
 		return renewer.Activated{}, &renewer.Error{
-			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("there is no container %s", a.Container),
-			Hint: "see docker ps --all on the host; a container of compose is called PROJECT-SERVICE-1 unless it has a container_name",
+			Class: renewer.ClassMisconfigured, Err: fmt.Errorf("no such container: %s", a.Container),
+			Hint: "run on the host: docker ps --all; docker compose names a container PROJECT-SERVICE-1 unless it has a container_name",
 		}
 	case errors.Is(err, errNoDaemon):
 		return renewer.Activated{NotRunning: "the Docker daemon"}, nil
 	case err != nil:
-		return renewer.Activated{}, fmt.Errorf("look at container %s: %w", a.Container, err)
+		return renewer.Activated{}, fmt.Errorf("inspect container %s: %w", a.Container, err)
 	}
 	// One in a crash loop is restarted: files from before may be the cause.
 	if up := st.Running && !st.Paused || st.Restarting; !up && !a.Bring {
@@ -83,7 +83,7 @@ func (c *box) look(ctx context.Context) (*containerState, error) {
 		return nil, err
 	}
 	if got.State == nil {
-		return nil, errors.New("the Docker daemon does not tell its state")
+		return nil, errors.New("the Docker daemon does not report its state")
 	}
 	c.id = got.ID
 	return got.State, nil
@@ -104,9 +104,9 @@ func (c *box) await(ctx context.Context, before string) error {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			return fmt.Errorf("cannot be looked at: %w", err)
+			return fmt.Errorf("cannot be inspected: %w", err)
 		case !st.Running && !st.Restarting:
-			return fmt.Errorf("does not run any more: %s", describe(st))
+			return fmt.Errorf("is not running any more: %s", describe(st))
 		case st.Health != nil && st.Health.Status == "unhealthy":
 			return fmt.Errorf("is unhealthy%s", checkSays(st.Health))
 		case st.Restarting, st.StartedAt == before, st.StartedAt != started:
@@ -119,9 +119,9 @@ func (c *box) await(ctx context.Context, before string) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			if last == nil {
-				return fmt.Errorf("is not up: %w", context.Cause(ctx))
+				return fmt.Errorf("did not start: %w", context.Cause(ctx))
 			}
-			return fmt.Errorf("is not up (%s): %w", describe(last), context.Cause(ctx))
+			return fmt.Errorf("did not start (%s): %w", describe(last), context.Cause(ctx))
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (c *box) explain(ctx context.Context, err error) error {
 	if said := c.words(ctx); said != "" {
 		err = fmt.Errorf("%w; it says: %s", err, said)
 	}
-	return renewer.WithHint(err, "see why on the host: docker logs --tail 50 "+c.name)
+	return renewer.WithHint(err, "run on the host: docker logs --tail 50 "+c.name)
 }
 
 // describe says how a container is, in Docker's words.
@@ -160,5 +160,5 @@ func checkSays(h *containerHealth) string {
 		return ""
 	}
 	last := h.Log[len(h.Log)-1]
-	return fmt.Sprintf(": the healthcheck ended with code %d: %s", last.ExitCode, lastLines([]byte(last.Output)))
+	return fmt.Sprintf(": the healthcheck failed with exit code %d: %s", last.ExitCode, lastLines([]byte(last.Output)))
 }

@@ -55,7 +55,7 @@ func TestContainersThatCannotBeActivated(t *testing.T) {
 		}{
 			"a daemon that does not answer": {
 				func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
-				"not done within its timeout of 300ms", 300 * time.Millisecond,
+				"not finished within its timeout of 300ms", 300 * time.Millisecond,
 			},
 			"a restart that takes too long": {
 				func(_ http.ResponseWriter, r *http.Request) bool {
@@ -64,7 +64,7 @@ func TestContainersThatCannotBeActivated(t *testing.T) {
 					}
 					<-r.Context().Done()
 					return true
-				}, "docker restart steady: not done within its timeout of 3s", 3 * time.Second,
+				}, "docker restart steady: not finished within its timeout of 3s", 3 * time.Second,
 			},
 			"a daemon that fails": {
 				func(w http.ResponseWriter, r *http.Request) bool {
@@ -88,13 +88,13 @@ func TestContainersThatCannotBeActivated(t *testing.T) {
 						}
 					}
 					return true
-				}, "look at container steady", 0,
+				}, "inspect container steady", 0,
 			},
 			"something else than an API": {
 				func(w http.ResponseWriter, _ *http.Request) bool {
 					http.Redirect(w, &http.Request{}, "http://192.0.2.1/", http.StatusFound)
 					return true
-				}, "look at container steady", 0,
+				}, "inspect container steady", 0,
 			},
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {

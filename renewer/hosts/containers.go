@@ -41,7 +41,7 @@ func (h *Host) Containers(ctx context.Context, dir string) ([]renewer.Container,
 			continue // it has just ended
 		}
 		if err != nil || got.Config == nil {
-			return nil, fmt.Errorf("host %s: look at container %s: %w", h.name, c.ID, err)
+			return nil, fmt.Errorf("host %s: inspect container %s: %w", h.name, c.ID, err)
 		}
 		box := renewer.Container{Name: strings.TrimPrefix(c.name(), "/"), User: got.Config.User}
 		if got.State != nil {

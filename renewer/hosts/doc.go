@@ -15,7 +15,7 @@
 //
 // A revision is named by its number and by the start of a SHA-256 over the
 // names, modes, owners and content of its files, so that whether it is whole
-// can be told from the disk alone. It is filled under a temporary name in a
+// can be seen from the disk alone. It is filled under a temporary name in a
 // directory that only its owner may enter, and gets its name by a rename. It
 // never changes after that.
 //

@@ -95,7 +95,7 @@ func parseInfo(out string) (liveRestore bool, containers int, err error) {
 		}
 		return liveRestore, containers, nil
 	}
-	return false, 0, fmt.Errorf("docker info did not tell live-restore and running containers: %s", lastLines([]byte(out)))
+	return false, 0, fmt.Errorf("docker info did not report live-restore and running containers: %s", lastLines([]byte(out)))
 }
 
 // containerID reports whether a line is one of docker ps --quiet.
@@ -104,7 +104,7 @@ func containerID(s string) bool {
 }
 
 // dockerCommand runs docker against the machine's own socket; running is false
-// if nobody listens there.
+// if no process listens there.
 func (h *Host) dockerCommand(ctx context.Context, args ...string) (out string, running bool, err error) {
 	out, err = h.output(ctx, called(h.docker, dockerArgs(args...)))
 	switch {
@@ -112,7 +112,7 @@ func (h *Host) dockerCommand(ctx context.Context, args ...string) (out string, r
 		return out, true, nil
 	case strings.Contains(out, "permission denied"):
 		return "", false, renewer.WithHint(fmt.Errorf("docker %s: %w", args[0], err),
-			"set sudo: true for the host, or add its user to the group docker (which is as good as root)")
+			"set sudo: true for the host, or add its user to the group docker (this grants root's rights)")
 	case strings.Contains(out, "Cannot connect to the Docker daemon"):
 		return "", false, nil
 	}

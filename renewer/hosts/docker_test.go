@@ -73,7 +73,7 @@ func TestDockerCannotBeAsked(t *testing.T) {
 	fails(t, err, "renewer-test-no-such-program")
 	for _, info := range []string{"", "renewer: maybe 3", "renewer: true", "renewer: true -1", "renewer: true 3 4"} {
 		h.docker = stand(t, "case $* in *info*) echo '"+info+"';; esac\n")
-		if _, err = h.Docker(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "docker info did not tell") {
+		if _, err = h.Docker(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "docker info did not report") {
 			t.Errorf("%q: %v", info, err)
 		}
 	}

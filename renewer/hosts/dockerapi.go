@@ -27,8 +27,8 @@ const (
 	logsTimeout = 5 * time.Second
 )
 
-// errNoDaemon: nobody listens on the socket.
-var errNoDaemon = errors.New("the Docker daemon does not run")
+// errNoDaemon: no process listens on the socket.
+var errNoDaemon = errors.New("the Docker daemon is not running")
 
 // dockerAPI is a client of the machine's own Docker daemon, over the
 // transport. It speaks the version that the daemon offers (20.10: 1.41): what
@@ -125,7 +125,7 @@ func (d *dockerAPI) do(ctx context.Context, method, name, what string, query url
 			return nil, err
 		}
 		if d.version = head.Get("Api-Version"); strings.Trim(d.version, "0123456789.") != "" || d.version == "" {
-			return nil, errors.New("what answers is not a Docker daemon")
+			return nil, errors.New("the answer is not from a Docker daemon")
 		}
 	}
 	_, body, err := d.ask(ctx, method, &url.URL{Path: path.Join("/v"+d.version, "containers", name, what), RawQuery: query.Encode()})
@@ -167,7 +167,7 @@ func explainDocker(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: %w", errNoDaemon, err)
 	case errors.Is(err, fs.ErrPermission):
-		return renewer.WithHint(err, "set sudo: true for the host, or add its user to the group docker (which is as good as root)")
+		return renewer.WithHint(err, "set sudo: true for the host, or add its user to the group docker (this grants root's rights)")
 	}
 	return err
 }

@@ -336,7 +336,7 @@ func (s scenario) check(b *bench) error {
 	}
 }
 
-// The server of a connection that broke goes on with what it was told: what it puts
+// The server of a connection that broke continues with the requests that it has: what it puts
 // into a leftover that is being removed does not end the next Stage.
 func TestALeftoverThatGrowsWhileItIsRemoved(t *testing.T) {
 	t.Parallel()

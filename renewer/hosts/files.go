@@ -65,7 +65,7 @@ func (h *Host) mayFollow(ctx context.Context, name string, link Info) error {
 	if err != nil || self.UID != 0 || link.Owner.UID == 0 {
 		return err
 	}
-	return renewer.WithHint(fmt.Errorf("%s is a link of user %d, which root does not follow", name, link.Owner.UID), "replace the link by a copy of the file, or have root make it")
+	return renewer.WithHint(fmt.Errorf("%s is a symbolic link owned by user %d; renewer does not follow it as root", name, link.Owner.UID), "replace the link by a copy of the file, or by a link that root owns")
 }
 
 // readOne reads a file, or the target of a link.
@@ -86,7 +86,7 @@ func (h *Host) readOne(ctx context.Context, name string) (data []byte, info Info
 		err = errors.New("not a regular file")
 	default:
 		if info, data, err = dir.ReadFile(base, maxPlain); err == nil && info.Owner.UID == 0 {
-			err = errors.Join(h.theirsAlone(ctx, name, info, "and so choose what root goes by"), notLedAway(dir, name, info))
+			err = errors.Join(h.theirsAlone(ctx, name, info, "and so change what renewer reads as root"), notLedAway(dir, name, info))
 		}
 		if err != nil {
 			data = nil
@@ -105,8 +105,8 @@ func notLedAway(dir Dir, name string, read Info) error {
 	if err != nil || in.Owner.UID == 0 {
 		return err
 	}
-	return renewer.WithHint(fmt.Errorf("%s is root's alone, in a directory of user %d: %w", name, in.Owner.UID, fs.ErrPermission),
-		"give it to them, let others read it, or put it into a directory of root's")
+	return renewer.WithHint(fmt.Errorf("only root can read %s, in a directory that user %d owns: %w", name, in.Owner.UID, fs.ErrPermission),
+		"give the file to that user, make it readable, or move it into a directory that root owns")
 }
 
 // WriteFile puts a file under its absolute path by one rename: readers see the
@@ -121,7 +121,7 @@ func (h *Host) WriteFile(ctx context.Context, name string, data []byte, mode fs.
 
 func (h *Host) writePlain(ctx context.Context, name string, data []byte, mode fs.FileMode) (err error) {
 	if len(data) > maxPlain {
-		return fmt.Errorf("%d bytes are more than %d", len(data), maxPlain)
+		return fmt.Errorf("larger than %d bytes: %d", len(data), maxPlain)
 	}
 	dir, err := h.dirOf(ctx, name, true)
 	if err != nil {
@@ -158,7 +158,7 @@ func (h *Host) ownerOf(ctx context.Context, dir Dir, name string) (Owner, error)
 		return Owner{}, err
 	case info.Mode&fs.ModeSymlink != 0:
 		return Owner{}, renewer.WithHint(errors.New("it is a symbolic link: another tool keeps this file"),
-			"make the change where the link leads, or replace the link by a copy of the file")
+			"edit the file that the link points to, or replace the link by a copy of the file")
 	case !info.Mode.IsRegular():
 		return Owner{}, errors.New("not a regular file")
 	default:
@@ -205,7 +205,7 @@ func (h *Host) dirOf(ctx context.Context, name string, create bool) (Dir, error)
 	return h.transport.OpenDir(ctx, path.Dir(name), create)
 }
 
-// about says what was done to which file, and the way out for what the system
+// about says what was done to which file, and adds a hint for what the system
 // says.
 func (h *Host) about(what, name string, err error) error {
 	if err == nil {
@@ -221,7 +221,7 @@ func (h *Host) about(what, name string, err error) error {
 	case errors.Is(err, syscall.EROFS):
 		return renewer.WithHint(err, "the file system of "+name+" is mounted read-only: remount it")
 	case errors.Is(err, fs.ErrPermission):
-		return renewer.WithHint(err, "renewer needs root there: run it as root, or set sudo: true for the host")
+		return renewer.WithHint(err, "renewer needs root on this host: run renewer as root, or set sudo: true for the host")
 	}
 	return err
 }
@@ -230,11 +230,11 @@ func (h *Host) about(what, name string, err error) error {
 func (h *Host) Room(ctx context.Context, dir string) (renewer.Room, error) {
 	d, err := h.transport.OpenDir(ctx, dir, false)
 	if err != nil {
-		return renewer.Room{}, h.about("look at", dir, err)
+		return renewer.Room{}, h.about("inspect", dir, err)
 	}
 	defer d.Close()
 	room, err := d.Room()
-	return room, h.about("look at", dir, err)
+	return room, h.about("inspect", dir, err)
 }
 
 // Has reports whether there is a file under an absolute path, or a link.
@@ -253,6 +253,6 @@ func (h *Host) Has(ctx context.Context, name string) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	default:
-		return false, h.about("look for", name, err)
+		return false, h.about("find", name, err)
 	}
 }

@@ -145,8 +145,8 @@ func (pl *place) claimed(p renewer.Placement, names []string) error {
 			return err
 		}
 		if dir, _ := path.Split(target); path.Dir(path.Dir(path.Clean(dir))) == storeDir && target != pl.linkTarget(name) {
-			return renewer.WithHint(fmt.Errorf("%s belongs to another certificate now: it leads to %s", path.Join(pl.path, name), target),
-				"that revision is from before the entry's files: changed; renew instead of going back")
+			return renewer.WithHint(fmt.Errorf("%s belongs to another certificate now: it points to %s", path.Join(pl.path, name), target),
+				"that revision was written before files: of the entry changed; run renewer renew instead of renewer rollback")
 		}
 	}
 	return nil

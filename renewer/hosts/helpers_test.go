@@ -200,7 +200,7 @@ func equalSlices(t testing.TB, what string, got, want []string) {
 	}
 }
 
-// fails checks an error's text and that it tells a way out.
+// fails checks an error's text and that it has a hint.
 func fails(t testing.TB, err error, parts ...string) {
 	t.Helper()
 	if err == nil {

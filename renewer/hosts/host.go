@@ -132,7 +132,7 @@ func plainName(s string) bool {
 	return fs.ValidPath(s) && s != "." && s != storeDir && len(s) <= 255 && !strings.ContainsAny(s, "/\\\x00\n")
 }
 
-// doing says what was done to which placement, and adds the way out for what
+// doing says what was done to which placement, and adds a hint for what
 // the system says.
 func (h *Host) doing(what string, p renewer.Placement, err error) error {
 	if err == nil {
@@ -144,15 +144,15 @@ func (h *Host) doing(what string, p renewer.Placement, err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return renewer.WithHint(err, "free space (or inodes) on the file system of "+p.Dir+"; what is live was not touched and the step is retried")
+		return renewer.WithHint(err, "free space (or inodes) on the file system of "+p.Dir+"; the current certificate was not touched, and renewer retries")
 	case errors.Is(err, syscall.EBUSY):
-		return misconfigured(err, "a file in "+p.Dir+" is a mount of its own, and cannot be replaced: mount the directory instead (volumes: [\""+p.Dir+":"+p.Dir+":ro\"])")
+		return misconfigured(err, "a file in "+p.Dir+" is a mount point and cannot be replaced: mount the directory instead (volumes: [\""+p.Dir+":"+p.Dir+":ro\"])")
 	case errors.Is(err, syscall.EROFS):
-		return renewer.WithHint(err, "the file system of "+p.Dir+" is mounted read-only; remount it, or add the directory to ReadWritePaths= of renewer's unit")
+		return renewer.WithHint(err, "the file system of "+p.Dir+" is mounted read-only; remount it, or add the directory to ReadWritePaths= of renewer.service: systemctl edit renewer")
 	case errors.Is(err, syscall.EBUSY):
-		return renewer.WithHint(err, "a file there is a mount of its own, or in use by the kernel: findmnt --submounts on the host shows it; mount the directory "+p.Dir+" instead of single files")
+		return renewer.WithHint(err, "a file there is a mount point, or in use by the kernel; run on the host: findmnt --submounts; mount the directory "+p.Dir+" instead of single files")
 	case errors.Is(err, syscall.EXDEV):
-		return renewer.WithHint(err, "parts of "+p.Dir+" are on different file systems: findmnt --submounts on the host shows them; mount the whole directory")
+		return renewer.WithHint(err, "parts of "+p.Dir+" are on different file systems; run on the host: findmnt --submounts; mount the whole directory")
 	case errors.Is(err, syscall.EPERM):
 		return renewer.WithHint(err, "if renewer writes as root there, a file cannot be changed: lsattr -d "+p.Dir+"/* shows the attributes i and a, which chattr -ia takes away; else run it as root (over SSH: sudo: true for the host), or give it the directory")
 	case errors.Is(err, fs.ErrPermission):

@@ -91,14 +91,14 @@ func (in *inspection) file(kind renewer.FileKind, name string) error {
 		return nil
 	case s.path == "":
 		in.linked = false
-		in.problem(renewer.DeviationMissing, "%s leads to %s, which is missing", name, s.target)
+		in.problem(renewer.DeviationMissing, "%s points to %s, which is missing", name, s.target)
 		return nil
 	case !s.ours && s.target != "":
 		in.linked = false
-		in.problem(renewer.DeviationForeign, "%s leads to %s: not renewer's link", name, s.target)
+		in.problem(renewer.DeviationForeign, "%s points to %s: not a link that renewer made", name, s.target)
 	case !s.ours:
 		in.linked = false
-		in.problem(renewer.DeviationForeign, "%s is a plain file, not renewer's link", name)
+		in.problem(renewer.DeviationForeign, "%s is a regular file, not a link that renewer made", name)
 	}
 	f, err := readFile(in.pl.dir, s.path)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errDamaged) {
@@ -160,14 +160,14 @@ func (in *inspection) content(kind renewer.FileKind, name string, data []byte) {
 		in.out.Leaf, in.out.NotAfter = renewer.Fingerprint(certs[0].Raw), certs[0].NotAfter.UTC()
 		in.out.Chain = renewer.Chain{Leaf: certs[0], Intermediates: certs[1:]}
 	case !certs[0].Equal(in.leaf):
-		in.problem(renewer.DeviationContent, "%s holds another certificate than %s", name, in.leafName)
+		in.problem(renewer.DeviationContent, "%s contains another certificate than %s", name, in.leafName)
 	}
 }
 
 // secret reports a private key in a file that is not for one.
 func (in *inspection) secret(name string, data []byte) {
 	if pki.KeyBlock(data) != nil {
-		in.problem(renewer.DeviationKey, "%s holds a private key, which everybody who reads the file has", name)
+		in.problem(renewer.DeviationKey, "%s contains a private key: everyone who can read the file has the key", name)
 	}
 }
 
@@ -226,7 +226,7 @@ func (h *Host) whole(ctx context.Context, p renewer.Placement, revision string) 
 // that the key can still be read, but Flip refuses it.
 func (h *Host) Locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, bool, error) {
 	name, err := h.locate(ctx, p, fingerprint)
-	return name, name != "", h.doing("look for a revision of", p, err)
+	return name, name != "", h.doing("find a revision of", p, err)
 }
 
 func (h *Host) locate(ctx context.Context, p renewer.Placement, fingerprint string) (string, error) {
@@ -327,5 +327,5 @@ func (h *Host) readKey(ctx context.Context, p renewer.Placement, revision string
 			return key, nil
 		}
 	}
-	return nil, errors.New("it holds no private key")
+	return nil, errors.New("no private key in the file")
 }

@@ -62,7 +62,7 @@ func (pl *place) look(name string) (seen, error) {
 	case err != nil:
 		return seen{}, err
 	case info.Mode.IsDir():
-		return seen{}, renewer.WithHint(fmt.Errorf("%s is a directory", path.Join(pl.path, name)), "a file is to be placed there: move the directory away, or choose another name under files:")
+		return seen{}, renewer.WithHint(fmt.Errorf("%s is a directory", path.Join(pl.path, name)), "renewer places a file there: move the directory away, or choose another name under files:")
 	case !info.Mode.IsRegular():
 		return seen{}, renewer.WithHint(fmt.Errorf("%s is not a regular file", path.Join(pl.path, name)), "move it away, or choose another name under files:")
 	}
@@ -126,7 +126,7 @@ func (pl *place) resolve(name string) (string, Info, error) {
 			return "", Info{}, err
 		}
 		if links++; links > maxLinks {
-			return "", Info{}, renewer.WithHint(fmt.Errorf("%s: too many links", path.Join(pl.path, name)), "the links lead in a circle: remove them")
+			return "", Info{}, renewer.WithHint(fmt.Errorf("%s: too many links", path.Join(pl.path, name)), "the links form a loop: remove them")
 		}
 		if path.IsAbs(target) {
 			inside, ok := strings.CutPrefix(target, pl.path+"/")
@@ -142,8 +142,8 @@ func (pl *place) resolve(name string) (string, Info, error) {
 
 func (pl *place) leaves(name string) error {
 	return renewer.WithHint(
-		fmt.Errorf("%s is a link that leads out of the directory", path.Join(pl.path, name)),
-		"another tool keeps the file elsewhere: set dir: to where it really lies, or replace the link by a copy of the file")
+		fmt.Errorf("%s is a symbolic link to outside of the directory", path.Join(pl.path, name)),
+		"another tool manages the file: set dir: to the directory of the real file, or replace the link by a copy of the file")
 }
 
 // live returns the revision that `current` names; empty for none.
@@ -156,7 +156,7 @@ func (pl *place) live() (string, error) {
 		return "", err
 	}
 	if _, ok := parseRevision(target); !ok {
-		return "", renewer.WithHint(fmt.Errorf("%s leads to %q, which is no revision", path.Join(pl.path, pl.base, current), target), "remove that link; the live names are then written anew")
+		return "", renewer.WithHint(fmt.Errorf("%s points to %q, which is not a revision", path.Join(pl.path, pl.base, current), target), "remove that link; renewer then creates it again")
 	}
 	return target, nil
 }

@@ -16,7 +16,7 @@ import (
 // localDir is a Dir that the kernel keeps inside its directory: every name is
 // looked up in a directory that was opened, and no link is followed. The
 // directories below it stay open once they were entered: else each look at a
-// file would open every one on the way to it anew.
+// file would open every one on the way to it again.
 type localDir struct {
 	mu   sync.Mutex
 	subs map[string]int // descriptors, by name
@@ -54,7 +54,7 @@ func (d *localDir) Room() (r renewer.Room, err error) {
 	return r, err
 }
 
-// anew has the room looked up again if a name lies in it: it may have got another
+// again has the room looked up again if a name lies in it: it may have got another
 // name, and what is done in it then must not be done.
 func (d *localDir) anew(names ...string) {
 	if slices.ContainsFunc(names, inRoom) {
@@ -145,7 +145,7 @@ func (d *localDir) Publish(temp, name string, mode fs.FileMode, files ...File) e
 	return Publish(d, temp, name, mode, files)
 }
 
-// Discard syncs nothing: whether a revision is whole can be told from itself.
+// Discard syncs nothing: a revision itself shows whether it is complete.
 func (d *localDir) Discard(name, temp, gone string, _ []string) error {
 	if err := d.link(name, temp, path.Join(name, gone)); err != nil {
 		return err

@@ -52,7 +52,7 @@ func (l *local) Run(ctx context.Context, argv []string, given ...string) ([]byte
 	case ctx.Err() != nil && err != nil:
 		err = fmt.Errorf("run %s: killed: %w", argv[0], context.Cause(ctx))
 	case errors.Is(err, exec.ErrNotFound):
-		err = renewer.WithHint(fmt.Errorf("run: %w", err), "install it, or give the command's full path")
+		err = renewer.WithHint(fmt.Errorf("run: %w", err), "install the program, or give the full path of the command")
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = nil // ended well
 	case err != nil:
@@ -92,7 +92,7 @@ func (l *local) Signal(ctx context.Context, pid int, name string, user int) erro
 	case sig == 0 && name != AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1 || pid == os.Getpid():
-		return fmt.Errorf("refused to signal process %d", pid)
+		return fmt.Errorf("refusing to signal process %d", pid)
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -108,7 +108,7 @@ func (l *local) Signal(ctx context.Context, pid int, name string, user int) erro
 			return os.ErrProcessDone
 		}
 		if err != nil || !runsAs(string(status), user) {
-			return fmt.Errorf("process %d is not one of user %d: %w", pid, user, syscall.EPERM)
+			return fmt.Errorf("process %d does not belong to user %d: %w", pid, user, syscall.EPERM)
 		}
 	}
 	if err := unix.PidfdSendSignal(fd, sig, nil, 0); !errors.Is(err, unix.ESRCH) {
@@ -149,7 +149,7 @@ func (l *local) Owner(_ context.Context, userName, groupName, _ string) (Owner, 
 			return Owner{}, err
 		}
 		if o.UID, o.GID = uid, gid; gid < 0 && groupName == "" {
-			return Owner{}, renewer.WithHint(fmt.Errorf("user %s is in no /etc/passwd, so its group is unknown", userName), "set group: too")
+			return Owner{}, renewer.WithHint(fmt.Errorf("user %s is not in /etc/passwd, so its group is unknown", userName), "set group: too")
 		}
 	}
 	if groupName == "" {

@@ -82,7 +82,7 @@ func (d *localDir) ReadFile(name string, limit int64) (info Info, data []byte, e
 			}
 			data = data[:len(data)+n]
 		}
-		return renewer.WithHint(fmt.Errorf("larger than %d bytes", limit), "this is no certificate, key or pid file; is the path right?")
+		return renewer.WithHint(fmt.Errorf("larger than %d bytes", limit), "too large for a certificate, key or pid file: check the path")
 	})
 	if err != nil {
 		data = nil
@@ -121,5 +121,5 @@ var errTooMany = errors.New("too many names")
 const entriesLimit = 20_000
 
 func tooManyNames(name string) error {
-	return renewer.WithHint(fmt.Errorf("list %s: more than %d names", name, entriesLimit), "give the certificates a directory of their own: dir:")
+	return renewer.WithHint(fmt.Errorf("list %s: more than %d names", name, entriesLimit), "use a separate directory for the certificates: set dir:")
 }

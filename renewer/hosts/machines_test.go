@@ -13,7 +13,7 @@ func AlsoOver(name string, start func(t testing.TB) Machine) { machines[name] = 
 
 // Machine is this machine, reached in some way.
 type Machine interface {
-	// Open returns a transport with a root. Whoever opens it closes it.
+	// Open returns a transport with a root. The one who opens it closes it.
 	Open(root string) Transport
 	// Break returns one that fails at its nth operation, 0 for never, and
 	// calls look after each operation from there on, the failed one included.
@@ -23,7 +23,7 @@ type Machine interface {
 	// Every says of how many operations that write one is failed, 1 for all;
 	// of the others it is its square. RENEWER_TEST_EVERY_FAULT=1 tries all.
 	Every() int
-	// Mend lets a transport that was broken work again.
+	// Repair lets a transport that was broken work again.
 	Mend(Transport) Transport
 }
 
@@ -62,5 +62,5 @@ func (here) Break(root string, at int, way string, look func(op string)) (Transp
 	return f, &f.Count
 }
 
-// Mend: a process that starts anew.
+// Repair: a process that starts again.
 func (here) Mend(t Transport) Transport { return &faults{Transport: t.(*faults).Transport} }

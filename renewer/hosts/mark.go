@@ -35,7 +35,7 @@ const (
 	roomTries = 3         // of several who come at the same time, one is first each time
 )
 
-// inRoom reports whether a name lies in a room, which has to be looked up anew for
+// inRoom reports whether a name lies in a room, which has to be looked up again for
 // each thing that is done.
 func inRoom(name string) bool { return strings.HasPrefix(name, ownerDir+"/") }
 
@@ -58,20 +58,20 @@ func (pl *place) keeper() (*renewer.Mark, error) {
 		}
 	}
 	info, there := pl.dir.Lstat(ownerDir) // SFTP says of what is no directory that there is none
-	full, what := path.Join(pl.path, ownerDir), fmt.Sprintf("holds %q", names)
+	full, what := path.Join(pl.path, ownerDir), fmt.Sprintf("contains %q", names)
 	switch {
 	case errors.Is(there, fs.ErrNotExist):
 		return nil, nil
 	case there != nil:
 		return nil, there
 	case !info.Mode.IsDir():
-		what = "is no directory"
+		what = "is not a directory"
 	case err != nil:
 		return nil, err
 	case len(names) == 0:
 		return nil, nil
 	}
-	return nil, misconfigured(fmt.Errorf("%s %s, which does not say which renewer keeps the directory", full, what),
+	return nil, misconfigured(fmt.Errorf("%s %s, so renewer cannot tell which renewer owns the directory", full, what),
 		"if no other renewer places certificates there, on the host: rm -r "+full)
 }
 
@@ -143,7 +143,7 @@ func (pl *place) enter(m renewer.Mark) {
 }
 
 // take puts a mark in the place of the one that was found, nil for none. A link can
-// hold a text, whoever the directory belongs to, and is there as a whole or not at all.
+// have a text, whatever the owner of the directory, and exists as a whole or not at all.
 func (pl *place) take(found *renewer.Mark, m renewer.Mark) error {
 	room := roomOf(m)
 	who := strings.Join([]string{time.Now().UTC().Format(time.RFC3339), cmp.Or(m.Place, "-"), m.Name}, " ")
@@ -259,7 +259,7 @@ func (h *Host) kept(ctx context.Context, p renewer.Placement, err error) error {
 	case errors.Is(kept, renewer.ErrKept):
 		return kept
 	case errors.Is(err, fs.ErrExist) && renewer.Hint(err) == "" && found != nil:
-		return renewer.WithHint(err, "another process is at work in "+p.Dir+" as "+found.String()+": stop the renewer that runs with a copy of that state directory, then try again")
+		return renewer.WithHint(err, "another process is writing in "+p.Dir+" as "+found.String()+": stop the renewer that uses a copy of this state directory, then repeat the command")
 	}
 	return err
 }
@@ -325,10 +325,10 @@ func (h *Host) Keeper(ctx context.Context, p renewer.Placement) (*renewer.Mark, 
 // Keep marks a placement's directory as kept by this renewer, unless it is kept by
 // another one, or is not there.
 func (h *Host) Keep(ctx context.Context, p renewer.Placement) error {
-	return h.doing("mark the directory of", p, h.take(ctx, p, func(pl *place) error { return pl.claim() }))
+	return h.doing("write the ownership mark in the directory of", p, h.take(ctx, p, func(pl *place) error { return pl.claim() }))
 }
 
-// TakeOver marks it whoever keeps it, and returns who did, nil for nobody.
+// TakeOver replaces the mark, and returns the earlier one, nil for none.
 func (h *Host) TakeOver(ctx context.Context, p renewer.Placement) (was *renewer.Mark, err error) {
 	err = h.take(ctx, p, func(pl *place) error {
 		claim, found, err := pl.mine()

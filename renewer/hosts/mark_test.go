@@ -234,7 +234,7 @@ func TestWhoLostTheDirectoryActivatesNothing(t *testing.T) {
 	})
 }
 
-// What lies at the mark's place and is none is an error with the way out, and no
+// What lies at the mark's place and is none is an error with a hint, and no
 // reason to write.
 func TestAMarkThatIsNone(t *testing.T) {
 	overEach(t, func(t *testing.T, b *bench) {

@@ -34,8 +34,8 @@ func (h *Host) notMounted(ctx context.Context, dir string, names []string) error
 	for _, name := range names {
 		if full := path.Join(dir, name); mounted[full] {
 			return &renewer.Error{
-				Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a mount of its own: it cannot be replaced", full),
-				Hint: fmt.Sprintf("mount the directory %s instead of the file; umount %s on the host if nothing needs it", dir, full),
+				Class: renewer.ClassRefused, Err: fmt.Errorf("%s is a mount point and cannot be replaced", full),
+				Hint: fmt.Sprintf("mount the directory %s instead of the file; if the mount is not needed, run on the host: umount %s", dir, full),
 			}
 		}
 	}

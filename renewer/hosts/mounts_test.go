@@ -37,7 +37,7 @@ func TestStageRefusesAFileThatIsAMountOfItsOwn(t *testing.T) {
 			must(t, err)
 			continue
 		}
-		if err == nil || renewer.EndingOf(err) != renewer.EndRefused || !strings.Contains(err.Error(), dir+"/tls.key is a mount of its own") ||
+		if err == nil || renewer.EndingOf(err) != renewer.EndRefused || !strings.Contains(err.Error(), dir+"/tls.key is a mount point") ||
 			!strings.Contains(renewer.Hint(err), "mount the directory "+dir) {
 			t.Errorf("%s: %v; hint %s", dir, err, renewer.Hint(err))
 		}

@@ -20,7 +20,7 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 		if err != nil {
 			err = fmt.Errorf("find the owner of the files: %w", err)
 			if !errors.Is(err, renewer.ErrUnreachable) && renewer.Hint(err) == "" {
-				err = renewer.WithHint(err, "set owner: to say it")
+				err = renewer.WithHint(err, "set owner: of the entry")
 			}
 			return Owner{}, err
 		}
@@ -40,8 +40,8 @@ func (h *Host) owner(ctx context.Context, p renewer.Placement) (Owner, error) {
 	if self.UID != 0 && want.UID != self.UID {
 		return Owner{}, &renewer.Error{
 			Class: renewer.ClassMisconfigured,
-			Err:   fmt.Errorf("files are to belong to user %d, but renewer writes as user %d, which may not give files away", want.UID, self.UID),
-			Hint:  "run renewer as root (over SSH: sudo: true for the host), or leave owner: out so that the files belong to its own user",
+			Err:   fmt.Errorf("the files have to belong to user %d, but renewer writes as user %d, which may not change owners", want.UID, self.UID),
+			Hint:  "run renewer as root (over SSH: sudo: true for the host), or remove owner: so that the files belong to renewer's user",
 		}
 	}
 	return want, nil

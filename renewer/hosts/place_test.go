@@ -280,7 +280,7 @@ func writtenThroughTheLink(t *testing.T, b *bench) {
 	equal(t, "somebody's pair is not lost", b.served(p), print(b.new))
 }
 
-func TestChangedModeIsSeenAndMended(t *testing.T) { overEach(t, changedModeIsSeenAndMended) }
+func TestChangedModeIsSeenAndFixed(t *testing.T) { overEach(t, changedModeIsSeenAndMended) }
 
 func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	p := placement()
@@ -298,11 +298,11 @@ func changedModeIsSeenAndMended(t *testing.T, b *bench) {
 	b.place(t, h, p, b.old)
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
-	equalSlices(t, "problems after mending", got.Texts(), nil)
+	equalSlices(t, "problems after fixing", got.Texts(), nil)
 }
 
 // What a certificate's reader skips is still not what was written.
-func TestJunkIsSeenAndMended(t *testing.T) { overEach(t, junkIsSeenAndMended) }
+func TestJunkIsSeenAndFixed(t *testing.T) { overEach(t, junkIsSeenAndMended) }
 
 func junkIsSeenAndMended(t *testing.T, b *bench) {
 	p := placement()
@@ -324,7 +324,7 @@ func junkIsSeenAndMended(t *testing.T, b *bench) {
 		b.place(t, h, p, b.old)
 		got, err = h.Inspect(t.Context(), p)
 		must(t, err)
-		equalSlices(t, what+", mended", got.Texts(), nil)
+		equalSlices(t, what+", fixed", got.Texts(), nil)
 	}
 }
 
@@ -344,8 +344,8 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
 	equalSlices(t, "mixed pair", got.Texts(), []string{
-		"ca.pem is missing", "server-cert.pem is a plain file, not renewer's link",
-		"server-key.pem is a plain file, not renewer's link", "server-key.pem is not the key of server-cert.pem",
+		"ca.pem is missing", "server-cert.pem is a regular file, not a link that renewer made",
+		"server-key.pem is a regular file, not a link that renewer made", "server-key.pem is not the key of server-cert.pem",
 	})
 
 	must(t, os.Remove(b.path(dir, "server-cert.pem")))
@@ -354,8 +354,8 @@ func inspectNamesWhatIsWrong(t *testing.T, b *bench) {
 	got, err = h.Inspect(t.Context(), p)
 	must(t, err)
 	equalSlices(t, "garbage", got.Texts(), []string{
-		"ca.pem is a plain file, not renewer's link", "ca.pem: no certificate in PEM",
-		"server-cert.pem leads to nowhere, which is missing", "server-key.pem is a plain file, not renewer's link",
+		"ca.pem is a regular file, not a link that renewer made", "ca.pem: no certificate in PEM",
+		"server-cert.pem points to nowhere, which is missing", "server-key.pem is a regular file, not a link that renewer made",
 	})
 	equal(t, "leaf", got.Leaf, "")
 }
@@ -370,8 +370,8 @@ func namesThatCannotBeTakenOver(t *testing.T, b *bench) {
 	must(t, os.Remove(cert))
 	for what, make := range map[string]func(){
 		"is a directory":                        func() { must(t, os.Mkdir(cert, 0o755)) },
-		"leads out of the directory":            func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
-		"link that leads out of the directory":  func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
+		"to outside of the directory":           func() { must(t, os.Symlink("../../ssl/cert.pem", cert)) },
+		"link to outside of the directory":      func() { must(t, os.Symlink("/etc/ssl/cert.pem", cert)) },
 		"server-cert.pem is not a regular file": func() { must(t, mkfifo(cert)) },
 		"server-cert.pem: too many links":       func() { must(t, os.Symlink("server-cert.pem", cert)) },
 	} {
@@ -416,14 +416,14 @@ func TestRefusesWhatLeadsElsewhere(t *testing.T) { overEach(t, refusesWhatLeadsE
 func refusesWhatLeadsElsewhere(t *testing.T, b *bench) {
 	h := b.host()
 	for what, change := range map[string]func(*renewer.Placement){
-		"not an absolute":                 func(p *renewer.Placement) { p.Dir = "etc" },
-		"clean path":                      func(p *renewer.Placement) { p.Dir = "/etc/../root" },
-		"cannot be a directory's name":    func(p *renewer.Placement) { p.Certificate = "../x" },
-		`file name "../key"`:              func(p *renewer.Placement) { p.Files[renewer.FileKey] = "../key" },
-		`file name ".renewer"`:            func(p *renewer.Placement) { p.Files[renewer.FileKey] = ".renewer" },
-		"both claim the file ca.pem":      func(p *renewer.Placement) { p.Files[renewer.FileKey] = "ca.pem" },
-		"everybody could use the private": func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o444 },
-		"could not read it":               func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
+		"not an absolute":                   func(p *renewer.Placement) { p.Dir = "etc" },
+		"clean path":                        func(p *renewer.Placement) { p.Dir = "/etc/../root" },
+		"cannot be a directory's name":      func(p *renewer.Placement) { p.Certificate = "../x" },
+		`file name "../key"`:                func(p *renewer.Placement) { p.Files[renewer.FileKey] = "../key" },
+		`file name ".renewer"`:              func(p *renewer.Placement) { p.Files[renewer.FileKey] = ".renewer" },
+		"both claim the file ca.pem":        func(p *renewer.Placement) { p.Files[renewer.FileKey] = "ca.pem" },
+		"every user could read the private": func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o444 },
+		"cannot read it":                    func(p *renewer.Placement) { p.Modes[renewer.FileKey] = 0o040 },
 	} {
 		p := placement()
 		content := b.content(t, p, b.old)

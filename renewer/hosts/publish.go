@@ -70,7 +70,7 @@ func (pl *place) ensureDir(name string) error {
 	case err != nil:
 		return err
 	case !info.Mode.IsDir():
-		return renewer.WithHint(fmt.Errorf("%s is not a directory", path.Join(pl.path, name)), "move it away; renewer keeps its revisions under this name")
+		return renewer.WithHint(fmt.Errorf("%s is not a directory", path.Join(pl.path, name)), "move it away; renewer needs this name for its revisions")
 	case info.Mode.Perm() != storeMode:
 		return pl.dir.Chmod(name, storeMode)
 	}
@@ -112,7 +112,7 @@ func Publish(d Dir, temp, name string, mode fs.FileMode, files []File) error {
 		return fmt.Errorf("read back: %w", err)
 	}
 	if digest(found) != digest(files) {
-		return errors.New("what was read back is not what was written: content, mode or owner differ")
+		return errors.New("the files on disk differ from what was written: content, mode or owner")
 	}
 	if err := d.Chmod(temp, mode); err != nil {
 		return err
@@ -173,12 +173,12 @@ func (pl *place) leftover(name string, err error) error {
 	if errors.Is(err, renewer.ErrUnreachable) {
 		return err
 	}
-	return renewer.WithHint(err, "renewals go on without that; on the host: lsattr -R "+full+" shows the attributes i and a of what cannot be removed; then chattr -R -ia "+full+" && rm -r "+full)
+	return renewer.WithHint(err, "renewals are not affected; run on the host: lsattr -R "+full+" to find files with the attributes i or a, then chattr -R -ia "+full+" && rm -r "+full)
 }
 
 // sweep removes what crashes have left under temporary names; below base only a
 // version before made any. The server of a connection that broke may still be at
-// what it was told before, and put files into a directory that is being emptied: it
+// its earlier requests, and put files into a directory that is being emptied: it
 // is emptied again then. What cannot be removed is left: only a host that cannot be
 // reached any more is an error; the rest is what Prune says of it.
 func (pl *place) sweep() (left, err error) {

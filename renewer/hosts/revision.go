@@ -173,7 +173,7 @@ func (pl *place) whole(name string, read ...File) ([]File, error) {
 	if digest(files)[:hashLen] != r.hash {
 		return nil, renewer.WithHint(
 			fmt.Errorf("revision %s is %w: names, content, modes or owner were changed", name, errDamaged),
-			"somebody wrote through the links, or changed modes or owner, below "+path.Join(pl.path, pl.base)+"; renew or place the certificate again")
+			"another program changed files, modes or owners below "+path.Join(pl.path, pl.base)+"; renew or place the certificate again")
 	}
 	return files, nil
 }
@@ -183,5 +183,5 @@ var errDamaged error = damaged{}
 
 type damaged struct{}
 
-func (damaged) Error() string        { return "not as it was written" }
+func (damaged) Error() string        { return "changed since renewer wrote it" }
 func (damaged) Is(target error) bool { return target == renewer.ErrNoRevision }

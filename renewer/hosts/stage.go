@@ -80,10 +80,10 @@ func wanted(p renewer.Placement, owner Owner, content map[renewer.FileKind][]byt
 	for _, kind := range slices.Sorted(maps.Keys(p.Files)) {
 		mode, ok := p.Modes[kind]
 		if !ok || mode.Perm()&0o400 == 0 {
-			return nil, fmt.Errorf("mode %04o of %s: its owner could not read it", mode.Perm(), kind)
+			return nil, fmt.Errorf("mode %04o of %s: its owner cannot read it", mode.Perm(), kind)
 		}
 		if kind.Secret() && mode.Perm()&0o007 != 0 {
-			return nil, renewer.WithHint(fmt.Errorf("mode %04o of %s: everybody could use the private key", mode.Perm(), kind), "use 0400, or 0440 with a group")
+			return nil, renewer.WithHint(fmt.Errorf("mode %04o of %s: every user could read the private key", mode.Perm(), kind), "use 0400, or 0440 with a group")
 		}
 		data, ok := content[kind]
 		if !ok || len(data) == 0 || len(data) > maxFile {
@@ -162,7 +162,7 @@ func (pl *place) takeOver(names []string) (found, error) {
 		return out, nil
 	}
 	if out.revision, err = pl.publish(files, true); err != nil {
-		return found{}, fmt.Errorf("copy what is in place: %w", err)
+		return found{}, fmt.Errorf("copy the current files: %w", err)
 	}
 	return out, nil
 }

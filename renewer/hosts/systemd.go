@@ -40,7 +40,7 @@ func (h *Host) systemdGiven(ctx context.Context, given []string, args ...string)
 	case strings.Contains(out, "Connection reset by peer"), strings.Contains(out, "Transport endpoint is not connected"): // systemd leaves its bus when the host goes down
 		err = fmt.Errorf("%w: %w", renewer.ErrUnreachable, err)
 	case strings.Contains(out, "not been booted with systemd"), strings.Contains(out, "Failed to connect to bus"):
-		err = renewer.WithHint(err, "systemd does not run this host: use activate: signal or command")
+		err = renewer.WithHint(err, "this host does not run systemd: use activate: signal or command")
 	case strings.Contains(out, "ccess denied"), strings.Contains(out, "authentication required"):
 		err = renewer.WithHint(err, "run renewer as root, or allow its user to manage the unit (polkit)")
 	}
@@ -66,7 +66,7 @@ func (h *Host) activateUnits(ctx context.Context, a renewer.Activation, ask bool
 		case st["LoadState"] != "loaded":
 			return renewer.Activated{}, &renewer.Error{
 				Class: renewer.ClassMisconfigured,
-				Err:   fmt.Errorf("unit %s cannot be activated: systemd calls it %q", unit, st["LoadState"]),
+				Err:   fmt.Errorf("unit %s cannot be activated: systemd reports %q", unit, st["LoadState"]),
 				Hint:  "check the name under units: with `systemctl status " + unit + "`",
 			}
 		case !a.Bring && (state == "inactive" || state == "deactivating"):
@@ -131,7 +131,7 @@ func (h *Host) whetherDown(ctx context.Context, err error) error {
 func (h *Host) goingDown(ctx context.Context) error {
 	out, err := h.systemd(ctx, "is-system-running")
 	if slices.Contains(strings.Fields(out), "stopping") {
-		return fmt.Errorf("%w: it is being shut down", renewer.ErrUnreachable)
+		return fmt.Errorf("%w: the host is shutting down", renewer.ErrUnreachable)
 	}
 	if errors.Is(err, renewer.ErrUnreachable) {
 		return err
@@ -143,7 +143,7 @@ func journal(err error, units []string) error {
 	if renewer.Hint(err) != "" {
 		return err
 	}
-	return renewer.WithHint(err, "see why on the host: journalctl -n 50 -u "+strings.Join(units, " -u "))
+	return renewer.WithHint(err, "run on the host: journalctl -n 50 -u "+strings.Join(units, " -u "))
 }
 
 // unitName is a unit's name as systemd.unit(5) has it: no option, no pattern.

@@ -85,8 +85,8 @@ func TestSystemd(t *testing.T) {
 			notRunning: "off.service (inactive, dead), ends.service (deactivating, stop-sigterm)",
 		},
 		{a: units("reload", "plain.service"), says: "unit plain.service cannot be reloaded"},
-		{a: units("restart", "runs.service", "typo.service"), says: `unit typo.service cannot be activated: systemd calls it "not-found"`},
-		{a: units("restart", "masked.service"), says: `systemd calls it "masked"`},
+		{a: units("restart", "runs.service", "typo.service"), says: `unit typo.service cannot be activated: systemd reports "not-found"`},
+		{a: units("restart", "masked.service"), says: `systemd reports "masked"`},
 		{a: units("restart", "--force"), says: "is not the name of a unit"},
 		{a: units("restart", "*.service"), says: "is not the name of a unit"},
 	} {
@@ -183,10 +183,10 @@ func TestOwnerOfTheUnit(t *testing.T) {
 	fail("show", "Failed to connect to bus: Host is down\n")
 	_, err = h.Stage(t.Context(), p, b.content(t, p, b.old))
 	fails(t, err, "find the owner of the files", "Host is down")
-	equal(t, "hint", renewer.Hint(err), "systemd does not run this host: use activate: signal or command")
+	equal(t, "hint", renewer.Hint(err), "this host does not run systemd: use activate: signal or command")
 	fail("show", "Unit files are in disorder\n")
 	_, err = h.Stage(t.Context(), p, b.content(t, p, b.old))
-	equal(t, "hint", renewer.Hint(err), "set owner: to say it")
+	equal(t, "hint", renewer.Hint(err), "set owner: of the entry")
 }
 
 // live is the revision that `current` names.

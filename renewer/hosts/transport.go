@@ -64,7 +64,7 @@ type Info struct {
 // that can tell refuses to be led out of its directory. One goroutine uses it.
 type Dir interface {
 	// Ahead looks at what will be needed next, so that a Dir for which every
-	// look is a journey can make one of all. What fails is told to who needs it.
+	// look is a journey can make one of all. Failures are reported to the caller that needs the file.
 	Ahead(a Ahead)
 	// Mkdir makes a directory with mode 0700.
 	Mkdir(name string) error
@@ -86,7 +86,7 @@ type Dir interface {
 	// else, and gives it its mode and its name then. An error may leave temp.
 	Publish(temp, name string, mode fs.FileMode, files ...File) error
 	// Link puts a link under a name, whatever is there, at once, and has that on
-	// disk. temp is a name that nobody else uses.
+	// disk. temp is a name that no one else uses.
 	Link(target, temp, name string) error
 	// Rename replaces what is there, at once, and has that on disk.
 	Rename(from, to string) error

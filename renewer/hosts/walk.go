@@ -120,7 +120,7 @@ func stepInto(dir int, name string, create bool) (fd int, target string, err err
 }
 
 // Way is a path to a directory that root works in, looked at part by part from
-// the top. It is safe where nobody can change it but root and one other user,
+// the top. It is safe where no one can change it but root and one other user,
 // to whom what follows belongs: that is whose the service is, and what is done
 // there is done so that a link of theirs gains nothing.
 type Way struct {
@@ -130,7 +130,7 @@ type Way struct {
 	shared error            // the last part is one where everybody may put what is theirs, as /tmp
 }
 
-// Through adds a part. The error says whose it is, and how to mend it.
+// Through adds a part. The error says whose it is, and how to fix it.
 func (w *Way) Through(name string, info Info) error {
 	w.shared = nil
 	if !info.Mode.IsDir() {
@@ -143,8 +143,8 @@ func (w *Way) Through(name string, info Info) error {
 	case uid != 0 && uid != w.Owner.UID:
 		return &renewer.Error{
 			Class: renewer.ClassMisconfigured,
-			Err:   fmt.Errorf("%s belongs to user %d, and what it lies in to user %d, who could put another directory there", name, uid, w.Owner.UID),
-			Hint:  fmt.Sprintf("give both to one of them; on the host: chown %d %s", w.Owner.UID, name),
+			Err:   fmt.Errorf("%s belongs to user %d, and its parent directory to user %d, who could replace it", name, uid, w.Owner.UID),
+			Hint:  fmt.Sprintf("give both the same owner; run on the host: chown %d %s", w.Owner.UID, name),
 		}
 	}
 	if !othersWrite(info, w.Alone) {
@@ -152,8 +152,8 @@ func (w *Way) Through(name string, info Info) error {
 	}
 	err := &renewer.Error{
 		Class: renewer.ClassMisconfigured,
-		Err:   fmt.Errorf("%s of user %d has mode %04o: others can change it %w", name, uid, info.Mode.Perm(), renewer.ErrOpenToOthers),
-		Hint:  "on the host: chmod go-w " + name,
+		Err:   fmt.Errorf("%s of user %d has mode %04o: other users can change it %w", name, uid, info.Mode.Perm(), renewer.ErrOpenToOthers),
+		Hint:  "run on the host: chmod go-w " + name,
 	}
 	if info.Mode&fs.ModeSticky == 0 {
 		return err

@@ -22,7 +22,7 @@ import (
 func (h *Host) Work(ctx context.Context, p renewer.Placement) (renewer.Work, error) {
 	w, err := h.work(ctx, p.Activate, *p.Guard.Dagu)
 	if err != nil {
-		return renewer.Work{}, fmt.Errorf("host %s: see whether %s is idle: %w", h.name, p.ID(), err)
+		return renewer.Work{}, fmt.Errorf("host %s: check whether %s is idle: %w", h.name, p.ID(), err)
 	}
 	return w, nil
 }
@@ -49,14 +49,14 @@ func (h *Host) work(ctx context.Context, a renewer.Activation, g renewer.DaguGua
 		w.Active += tasks
 	case renewer.IdleByCommand:
 		w.Active, err = h.askCommand(ctx, g.Command)
-		w.What = "runs (as " + g.Command[0] + " says)"
+		w.What = "runs (according to " + g.Command[0] + " says)"
 	}
 	return w, err
 }
 
 // workOfUnits counts the processes of all units that run.
 func (h *Host) workOfUnits(ctx context.Context, units []string) (renewer.Work, error) {
-	w := renewer.Work{What: "processes beside the main one of " + strings.Join(units, ", ")}
+	w := renewer.Work{What: "child processes of " + strings.Join(units, ", ")}
 	for _, unit := range units {
 		if !unitName(unit) {
 			return w, &renewer.Error{Class: renewer.ClassMisconfigured, Err: fmt.Errorf("%q is not the name of a unit", unit)}
@@ -86,7 +86,7 @@ func (h *Host) workOfUnit(ctx context.Context, unit string) (running bool, activ
 		return false, 0, nil
 	}
 	if !path.IsAbs(group) || path.Clean(group) != group || group == "/" {
-		return false, 0, fmt.Errorf("systemd gives it the control group %q", group)
+		return false, 0, fmt.Errorf("systemd reports the control group %q", group)
 	}
 	processes, err := h.processes(ctx, group)
 	if errors.Is(err, fs.ErrNotExist) && main == "0" { // between two starts
@@ -122,7 +122,7 @@ func (h *Host) processes(ctx context.Context, group string) ([]string, error) {
 		}
 	}
 	return nil, renewer.WithHint(fmt.Errorf("control group %s is in none of %s: %w", group, strings.Join(cgroupRoots, ", "), fs.ErrNotExist),
-		"let the guard see it otherwise: by: {api: …} or {command: [argv...]}")
+		"use another kind of guard: by: {api: …} or by: {command: [argv...]}")
 }
 
 const (
@@ -162,7 +162,7 @@ func processesBelow(dir Dir, name string, depth int, found *[]string) error {
 // workOfContainer counts the processes of a container beside the first, and
 // beside Docker's own init where it has one (docker run --init).
 func (h *Host) workOfContainer(ctx context.Context, name string) (renewer.Work, error) {
-	w := renewer.Work{What: "processes beside the main one of container " + name}
+	w := renewer.Work{What: "child processes of container " + name}
 	if stopped, _ := h.dockerStopped(ctx); stopped {
 		return w, nil
 	}
@@ -173,7 +173,7 @@ func (h *Host) workOfContainer(ctx context.Context, name string) (renewer.Work, 
 	case refusedWith(err, http.StatusNotFound), errors.Is(err, errNoDaemon):
 		return w, nil // activating says so
 	case err != nil:
-		return w, fmt.Errorf("look at container %s: %w", name, err)
+		return w, fmt.Errorf("inspect container %s: %w", name, err)
 	case got.State == nil || !got.State.Running || got.State.Paused:
 		return w, nil
 	}

@@ -62,7 +62,7 @@ func TestIdleByProcesses(t *testing.T) {
 					return
 				}
 				must(t, err)
-				c.want.What = "processes beside the main one of dagu-worker.service"
+				c.want.What = "child processes of dagu-worker.service"
 				equal(t, "work", got, c.want)
 			})
 		}
@@ -70,8 +70,8 @@ func TestIdleByProcesses(t *testing.T) {
 }
 
 // A control group that goes while it is read gives ENODEV, which SFTP calls no
-// more than a failure; the service has been started anew by then.
-func TestIdleOfAUnitThatStartsAnewWhileItIsLookedAt(t *testing.T) {
+// more than a failure; the service has been started again by then.
+func TestIdleOfAUnitThatStartsAgainWhileItIsLookedAt(t *testing.T) {
 	t.Parallel()
 	root := memory(t)
 	testpki.WriteFile(t, filepath.Join(root, "/sys/fs/cgroup/system.slice/dagu-worker.service/cgroup.procs"), []byte("100\n101\n"), 0o644)
@@ -103,7 +103,7 @@ func TestIdleByProcessesOfAContainer(t *testing.T) {
 			} {
 				got, err := b.Work(t.Context(), guarded(renewer.Activation{Kind: renewer.ActivateDocker, Container: name}, renewer.DaguGuard{By: renewer.IdleByProcesses}))
 				must(t, err)
-				want.What = "processes beside the main one of container " + name
+				want.What = "child processes of container " + name
 				equal(t, "work", got, want)
 			}
 		})
@@ -150,13 +150,13 @@ func TestIdleByAPI(t *testing.T) {
 		"busy":             {worker: "host-a", answer: two, want: 2},
 		"idle":             {worker: "host-b@78", answer: two},
 		"all":              {worker: "*", answer: two, want: 2},
-		"none known":       {worker: "host-c", answer: two, says: "knows no worker host-c"},
-		"a longer name":    {worker: "host", answer: two, says: "knows no worker host"},
+		"none known":       {worker: "host-c", answer: two, says: "does not list worker host-c"},
+		"a longer name":    {worker: "host", answer: two, says: "does not list worker host"},
 		"half an answer":   {worker: "host-b", answer: map[string]any{"workers": []any{worker("host-b", 0, 0)}, "errors": []string{"coordinator x: no answer"}}, says: "coordinator x: no answer"},
-		"another API":      {worker: "*", answer: map[string]any{"dags": []int{}}, says: "does not answer with a list of workers"},
+		"another API":      {worker: "*", answer: map[string]any{"dags": []int{}}, says: "is not a list of workers"},
 		"refused":          {worker: "*", status: http.StatusUnauthorized, says: "401"},
 		"a redirect":       {worker: "*", status: http.StatusFound, says: "302"},
-		"the wrong secret": {worker: "*", says: "does not hold one token"},
+		"the wrong secret": {worker: "*", says: "does not contain exactly one token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -214,7 +214,7 @@ func TestIdleByAPICountsProcessesToo(t *testing.T) {
 		systemctl(t, h, map[string]string{"dagu-worker.service": active})
 		got, err := h.Work(t.Context(), guarded(ofWorker, renewer.DaguGuard{By: renewer.IdleByAPI, URL: s.URL + "/api/v1/workers", Worker: "*"}))
 		must(t, err)
-		if got.Active != want || !strings.HasPrefix(got.What, "tasks of worker * and processes beside") {
+		if got.Active != want || !strings.HasPrefix(got.What, "tasks of worker * and child processes of") {
 			t.Errorf("%q: %+v", procs, got)
 		}
 	}

@@ -48,10 +48,10 @@ func busyWorkers(ctx context.Context, g renewer.DaguGuard) (int, error) {
 	}
 	var list workers
 	if err := json.Unmarshal(body, &list); err != nil || list.Workers == nil {
-		return 0, renewer.WithHint(fmt.Errorf("%s does not answer with a list of workers", g.URL), "url: is the whole address, such as https://dagu:8080/api/v1/workers")
+		return 0, renewer.WithHint(fmt.Errorf("the answer of %s is not a list of workers", g.URL), "set url: to the complete address, such as https://dagu:8080/api/v1/workers")
 	}
 	if len(list.Errors) > 0 { // a coordinator that did not answer leaves workers out
-		return 0, fmt.Errorf("%s could not ask every coordinator: %s", g.URL, lastLines([]byte(list.Errors[0])))
+		return 0, fmt.Errorf("%s could not reach every coordinator: %s", g.URL, lastLines([]byte(list.Errors[0])))
 	}
 	active, known := 0, g.Worker == "*"
 	for _, w := range list.Workers {
@@ -62,7 +62,7 @@ func busyWorkers(ctx context.Context, g renewer.DaguGuard) (int, error) {
 		active += max(w.BusyPollers, len(w.RunningTasks))
 	}
 	if !known {
-		return 0, renewer.WithHint(fmt.Errorf("%s knows no worker %s", g.URL, g.Worker), "set worker: to its --worker.id, or to the name of its machine")
+		return 0, renewer.WithHint(fmt.Errorf("%s does not list worker %s", g.URL, g.Worker), "set worker: to its --worker.id, or to the host name of its machine")
 	}
 	return active, nil
 }
@@ -76,7 +76,7 @@ func askWorkers(ctx context.Context, g renewer.DaguGuard) ([]byte, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s holds no certificate", g.CACert)
+			return nil, fmt.Errorf("no certificate in %s", g.CACert)
 		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL, nil)
@@ -100,9 +100,9 @@ func askWorkers(ctx context.Context, g renewer.DaguGuard) ([]byte, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		err := fmt.Errorf("it answers %s", resp.Status)
+		err := fmt.Errorf("the answer is %s", resp.Status)
 		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-			err = renewer.WithHint(err, "set token_file: to a file with an API key that may read workers")
+			err = renewer.WithHint(err, "set token_file: to a file with an API key that is allowed to read workers")
 		}
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func readToken(file string) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(f, tokenLimit))
 	token := strings.TrimSpace(string(text))
 	if err == nil && (token == "" || strings.ContainsAny(token, "\r\n ")) {
-		err = fmt.Errorf("%s does not hold one token", file)
+		err = fmt.Errorf("%s does not contain exactly one token", file)
 	}
 	return token, err
 }

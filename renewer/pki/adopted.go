@@ -21,16 +21,16 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	}
 	leaf := chain.Leaf
 	if !now.Before(leaf.NotAfter) {
-		return g, nil, renewer.WithHint(fmt.Errorf("it expired at %s", date(leaf.NotAfter)), "renewer renew "+c.Name+" issues another one")
+		return g, nil, renewer.WithHint(fmt.Errorf("it expired at %s", date(leaf.NotAfter)), "renewer renew "+c.Name+" issues a new certificate")
 	}
 	if !Belongs(key, leaf) {
-		return g, nil, renewer.WithHint(errors.New("the key is not the certificate's"), "put the pair right, or renewer renew "+c.Name)
+		return g, nil, renewer.WithHint(errors.New("the key does not match the certificate"), "correct the pair, or run renewer renew "+c.Name)
 	}
 	order := renewer.Order{Certificate: c.Name, Request: c.Request(), Key: key}
 	order.Lifetime = time.Second // what is left is all that is asked of it
 	under, err := check(order, c.Strict, chain, roots, now)
 	if err != nil {
-		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues one that is right; or change the entry to what is in place (a CA that openssl made: renewer ca import)")
+		return g, nil, renewer.WithHint(err, "renewer renew "+c.Name+" issues a correct one; or change the entry to match the current certificate (for a CA that openssl made: renewer ca import)")
 	}
 	note := func(field, has, wants string) {
 		if has != wants {
@@ -45,7 +45,7 @@ func Adopted(c renewer.Certificate, content map[renewer.FileKind][]byte, roots [
 	to := only(roots, under)
 	g.EndBy(End(chain, to))
 	if ca := endsFirst(chain, to); ca != nil {
-		warnings = append(warnings, fmt.Sprintf("it ends with its CA %s at %s, before its own end", ca.Subject, date(ca.NotAfter)))
+		warnings = append(warnings, fmt.Sprintf("it expires with its CA %s at %s, before its own notAfter", ca.Subject, date(ca.NotAfter)))
 	}
 	return g, warnings, nil
 }
@@ -76,7 +76,7 @@ func pairIn(content map[renewer.FileKind][]byte) (chain renewer.Chain, key crypt
 		}
 	}
 	if chain.Leaf == nil || key == nil {
-		return chain, nil, errors.New("there is no certificate with its key among the files of the entry")
+		return chain, nil, errors.New("the files of the entry have no certificate with its key")
 	}
 	return chain, key, nil
 }

@@ -11,8 +11,8 @@ import (
 	"renewer/renewer/pki"
 )
 
-// What is adopted and outlives its CA ends with it, and that is said.
-func TestAdoptedEndsWithItsCA(t *testing.T) {
+// What is adopted and outlives its CA expires with it, and that is said.
+func TestAdoptedExpiresWithItsCA(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	ca := testpki.NewWith(t, testpki.Options{CommonName: "Ending", NotAfter: now.Add(time.Hour)})
@@ -21,8 +21,8 @@ func TestAdoptedEndsWithItsCA(t *testing.T) {
 	files := map[renewer.FileKind][]byte{renewer.FileCert: pair.CertPEM, renewer.FileKey: pair.KeyPEM}
 	g, warnings, err := pki.Adopted(c, files, []*x509.Certificate{ca.Root}, now)
 	must(t, err)
-	if !g.NotAfter.Equal(ca.Cert.NotAfter) || !g.RenewAt.Before(g.NotAfter) || !strings.Contains(strings.Join(warnings, "; "), "it ends with its CA CN=Ending at") {
-		t.Errorf("ends at %s, renewed at %s; %q", g.NotAfter, g.RenewAt, warnings)
+	if !g.NotAfter.Equal(ca.Cert.NotAfter) || !g.RenewAt.Before(g.NotAfter) || !strings.Contains(strings.Join(warnings, "; "), "it expires with its CA CN=Ending at") {
+		t.Errorf("expires at %s, renewed at %s; %q", g.NotAfter, g.RenewAt, warnings)
 	}
 	if _, _, err := pki.Adopted(c, files, []*x509.Certificate{ca.Root}, now.Add(2*time.Hour)); err == nil || renewer.Hint(err) == "" {
 		t.Errorf("under an expired CA: %v", err)

@@ -51,9 +51,9 @@ func SelfSigned(c *x509.Certificate) bool {
 
 // What is wrong with what DecodeChain read.
 var (
-	ErrCutOff     = errors.New("it is cut off: a block has no end")
-	ErrPrivateKey = errors.New("it holds a private key")
-	ErrOtherKey   = errors.New("none of its certificates has the key of the request")
+	ErrCutOff     = errors.New("it is truncated: a PEM block has no end")
+	ErrPrivateKey = errors.New("it contains a private key")
+	ErrOtherKey   = errors.New("it has no certificate for the key of the request")
 )
 
 // DecodeChain reads what an issuer wrote for a key: PEM with the leaf and what is above

@@ -33,7 +33,7 @@ func Content(files map[renewer.FileKind]string, chain renewer.Chain, key crypto.
 	for kind := range files {
 		if kind == renewer.FileCA {
 			if len(roots) == 0 {
-				return nil, errors.New("there is no root for the ca file")
+				return nil, errors.New("no root for the ca file")
 			}
 			out[kind] = PEM(roots...)
 			continue
@@ -61,9 +61,9 @@ func Content(files map[renewer.FileKind]string, chain renewer.Chain, key crypto.
 func pair(chain renewer.Chain, key crypto.Signer) (certs, keyPEM []byte, err error) {
 	switch {
 	case chain.Leaf == nil || key == nil:
-		return nil, nil, errors.New("there is no certificate to place")
+		return nil, nil, errors.New("no certificate to place")
 	case !Belongs(key, chain.Leaf):
-		return nil, nil, renewer.WithHint(errors.New("the private key is not the certificate's: their public keys differ"), "renew the certificate to get a new pair")
+		return nil, nil, renewer.WithHint(errors.New("the private key does not match the certificate"), "renew the certificate to get a new pair")
 	}
 	list := []*x509.Certificate{chain.Leaf}
 	for _, c := range chain.Intermediates { // some issuers send the root along

@@ -58,10 +58,10 @@ func TestContent(t *testing.T) {
 		key   crypto.Signer
 		roots []*x509.Certificate
 	}{
-		"no certificate to place":              {files, renewer.Chain{}, pair.Key, []*x509.Certificate{ca.Root}},
-		"no root for the ca file":              {files, chain, pair.Key, nil},
-		"private key is not the certificate's": {files, chain, testpki.Key(t), []*x509.Certificate{ca.Root}},
-		"unknown kind of file":                 {map[renewer.FileKind]string{"p12": "x"}, chain, pair.Key, nil},
+		"no certificate to place":                    {files, renewer.Chain{}, pair.Key, []*x509.Certificate{ca.Root}},
+		"no root for the ca file":                    {files, chain, pair.Key, nil},
+		"private key does not match the certificate": {files, chain, testpki.Key(t), []*x509.Certificate{ca.Root}},
+		"unknown kind of file":                       {map[renewer.FileKind]string{"p12": "x"}, chain, pair.Key, nil},
 	} {
 		if _, err := pki.Content(c.files, c.chain, c.key, c.roots); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v does not say %q", err, says)

@@ -39,7 +39,7 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 		return nil, refusal(o, "%s (strict: true)", more)
 	}
 	if ca := endsFirst(chain, only(roots, under)); ca != nil {
-		return nil, refusal(o, "ends at %s, after its CA %s, which ends at %s (strict: true)", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
+		return nil, refusal(o, "expires at %s, after its CA %s, which expires at %s (strict: true)", date(chain.Leaf.NotAfter), ca.Subject, date(ca.NotAfter))
 	}
 	for _, fault := range ChainFaults(chain) {
 		return nil, refusal(o, "is refused by peers that verify strictly: %s (strict: true)", fault)
@@ -47,14 +47,14 @@ func CheckIssued(o renewer.Order, strict bool, chain renewer.Chain, roots []*x50
 	return under, nil
 }
 
-// errOtherRoot is put right in the entry of the issuer, and not at the CA.
-var errOtherRoot = errors.New("which is none of the issuer's roots")
+// errOtherRoot is fixed in the entry of the issuer, and not at the CA.
+var errOtherRoot = errors.New("which is not a root of the issuer")
 
 func refusal(o renewer.Order, format string, a ...any) error {
 	why := fmt.Errorf("%s: the certificate from issuer %s "+format, append([]any{o.Certificate, o.Issuer}, a...)...)
-	hint := "compare the issuer's template, role or policy with the entry"
+	hint := "compare template, role or policy of the issuer with the entry"
 	if errors.Is(why, errOtherRoot) {
-		hint = "have the CAs below the root come with it; or, where the CA is another one that you trust, set root_file: or roots: of issuer " + o.Issuer + " to its root, in PEM"
+		hint = "configure the issuer to return the intermediates; or, if you trust that other CA, set root_file: or roots: of issuer " + o.Issuer + " to its root, in PEM"
 	}
 	return &renewer.Error{Class: renewer.ClassRefused, Hint: hint, Err: &unusable{error: why}}
 }
@@ -70,10 +70,10 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 		return nil, refuse("has another key than the order")
 	}
 	if leaf.IsCA || leaf.KeyUsage&x509.KeyUsageCertSign != 0 {
-		return nil, refuse("may sign certificates itself: it is a CA")
+		return nil, refuse("is a CA certificate")
 	}
 	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return nil, refuse("has a keyUsage without digitalSignature, so no TLS 1.3 peer takes it")
+		return nil, refuse("has a keyUsage without digitalSignature, so TLS 1.3 peers refuse it")
 	}
 	for _, compared := range []struct {
 		what       string
@@ -85,7 +85,7 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 			return nil, refuse("lacks the %s %s", compared.what, strings.Join(missing, ", "))
 		}
 		if extra := without(compared.got, compared.asked); len(extra) > 0 && strict {
-			return nil, refuse("has the %s %s, which nobody asked for (strict: true)", compared.what, strings.Join(extra, ", "))
+			return nil, refuse("has the %s %s, which was not requested (strict: true)", compared.what, strings.Join(extra, ", "))
 		}
 	}
 	// A public CA leaves it out, or makes it one of the names: that adds nothing.
@@ -101,8 +101,8 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 	for _, c := range slices.Concat([]*x509.Certificate{leaf}, chain.Intermediates, only(roots, under)) {
 		if c.NotBefore.After(now) {
 			return nil, &renewer.Error{
-				Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and of the issuer",
-				Err: fmt.Errorf("%s: of the certificate from issuer %s, %s is valid only from %s, and it is %s here", o.Certificate, o.Issuer, c.Subject, date(c.NotBefore), date(now)),
+				Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and the issuer",
+				Err: fmt.Errorf("%s: of the certificate from issuer %s, %s is valid from %s, but the clock of this machine is %s", o.Certificate, o.Issuer, c.Subject, date(c.NotBefore), date(now)),
 			}
 		}
 	}
@@ -110,13 +110,13 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 		return nil, refuse("would be refused by peers: %w", err)
 	}
 	if end := End(chain, only(roots, under)); end.Sub(now) < o.Lifetime/10 {
-		what := "ends at " + date(end)
+		what := "expires at " + date(end)
 		if ca := endsFirst(chain, only(roots, under)); ca != nil {
-			what = fmt.Sprintf("ends with its CA %s at %s", ca.Subject, date(end))
+			what = fmt.Sprintf("expires with its CA %s at %s", ca.Subject, date(end))
 		}
 		return nil, &renewer.Error{
-			Class: renewer.ClassRefused, Hint: "raise the issuer's longest lifetime, or ask for less: lifetime of the entry; a CA that is about to end has to be replaced",
-			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s %s: less than a tenth of the %s asked for",
+			Class: renewer.ClassRefused, Hint: "raise the maximum lifetime of the issuer, or set a shorter lifetime: of the entry; if the CA expires soon, replace it",
+			Err: &unusable{short: true, error: fmt.Errorf("%s: the certificate from issuer %s %s: less than a tenth of the requested %s",
 				o.Certificate, o.Issuer, what, o.Lifetime)},
 		}
 	}
@@ -132,7 +132,7 @@ func End(chain renewer.Chain, roots []*x509.Certificate) time.Time {
 	return chain.Leaf.NotAfter
 }
 
-// endsFirst is the CA above a leaf that ends first, if that is before the leaf. Of several
+// endsFirst is the CA above a leaf that expires first, if that is before the leaf. Of several
 // roots the one that lasts longest counts.
 func endsFirst(chain renewer.Chain, roots []*x509.Certificate) (first *x509.Certificate) {
 	above := slices.Clone(chain.Intermediates)
@@ -174,7 +174,7 @@ func bounded(chain renewer.Chain) error {
 		size += len(c.Raw)
 	}
 	if n := len(chain.Intermediates) + 1; n > maxChain || size > maxChainBytes {
-		return fmt.Errorf("has a chain of %d certificates and %d bytes, which peers do not read: at most %d and %d", n, size, maxChain, maxChainBytes)
+		return fmt.Errorf("has a chain of %d certificates and %d bytes, which peers refuse: the limits are %d and %d", n, size, maxChain, maxChainBytes)
 	}
 	return nil
 }
@@ -188,13 +188,13 @@ func only(roots []*x509.Certificate, set renewer.RootSet) []*x509.Certificate {
 func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(string, ...any) error) (renewer.RootSet, error) {
 	for _, c := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
 		if Weak(c) && !bytes.Equal(c.RawSubject, c.RawIssuer) {
-			return nil, refuse("is refused by peers: %s is signed with %s by %s, which has to sign it with SHA-256 or more", c.Subject, c.SignatureAlgorithm, c.Issuer)
+			return nil, refuse("is refused by peers: %s is signed with %s by %s; SHA-256 or better is required", c.Subject, c.SignatureAlgorithm, c.Issuer)
 		}
 	}
 	child := chain.Leaf
 	for _, parent := range chain.Intermediates {
 		if err := checkSignature(chain, child, parent); err != nil {
-			return nil, refuse("has a chain that does not hold: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
+			return nil, refuse("has an invalid chain: %s is not signed by %s: %w", child.Subject, parent.Subject, err)
 		}
 		child = parent
 	}
@@ -213,7 +213,7 @@ func checkChain(chain renewer.Chain, roots []*x509.Certificate, refuse func(stri
 	case len(under) > 0:
 		return renewer.NewRootSet(under...), nil
 	}
-	return nil, refuse("leads to %s, %w", child.Issuer, errOtherRoot)
+	return nil, refuse("chains to %s, %w", child.Issuer, errOtherRoot)
 }
 
 // checkSignature verifies a signature, but that of a leaf not again which its

@@ -15,7 +15,7 @@ import (
 	"renewer/renewer/pki"
 )
 
-// Whoever signed: what came back is compared with what was asked, and a leaf
+// The one who signed: what came back is compared with what was asked, and a leaf
 // that fails is refused for good, with the reason.
 func TestCheckIssued(t *testing.T) {
 	t.Parallel()
@@ -51,21 +51,21 @@ func TestCheckIssued(t *testing.T) {
 		"as asked":                  {},
 		"as asked, strict":          {strict: true},
 		"through an intermediate":   {by: sub, above: []*x509.Certificate{sub.Cert}},
-		"without its intermediate":  {by: sub, refused: "leads to CN=Sub, which is none of the issuer's roots"},
-		"a chain in disorder":       {by: sub, above: []*x509.Certificate{root.Root, sub.Cert}, refused: "has a chain that does not hold"},
-		"outlives its intermediate": {by: short, above: []*x509.Certificate{short.Cert}, warned: "after its CA, which ends at"},
+		"without its intermediate":  {by: sub, refused: "chains to CN=Sub, which is not a root of the issuer"},
+		"a chain in disorder":       {by: sub, above: []*x509.Certificate{root.Root, sub.Cert}, refused: "has an invalid chain"},
+		"outlives its intermediate": {by: short, above: []*x509.Certificate{short.Cert}, warned: "after its CA, which expires at"},
 		"outlives it, strict":       {by: short, above: []*x509.Certificate{short.Cert}, strict: true, refused: "after its CA CN=Short"},
-		"outlives it by far":        {by: brief, above: []*x509.Certificate{brief.Cert}, refused: "ends with its CA CN=Brief at", short: true},
-		"a CA":                      {bend: func(c *x509.Certificate) { c.IsCA = true }, refused: "it is a CA"},
+		"outlives it by far":        {by: brief, above: []*x509.Certificate{brief.Cert}, refused: "expires with its CA CN=Brief at", short: true},
+		"a CA":                      {bend: func(c *x509.Certificate) { c.IsCA = true }, refused: "is a CA"},
 		"may sign certificates": {
-			bend: func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign; c.IsCA = true }, refused: "it is a CA",
+			bend: func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign; c.IsCA = true }, refused: "is a CA",
 		},
 		"cannot sign a handshake": {bend: func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }, refused: "digitalSignature"},
 		"no key usage at all":     {bend: func(c *x509.Certificate) { c.KeyUsage = 0 }},
 		"a name is missing":       {bend: func(c *x509.Certificate) { c.DNSNames = nil }, refused: "lacks the SANs web"},
 		"a usage is missing":      {bend: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, refused: "lacks the usages server"},
 		"a URI is added":          {bend: func(c *x509.Certificate) { c.URIs = []*url.URL{uri} }, warned: "added the SANs spiffe://corp/web"},
-		"a URI, strict":           {bend: func(c *x509.Certificate) { c.URIs = []*url.URL{uri} }, strict: true, refused: "SANs spiffe://corp/web, which nobody asked for"},
+		"a URI, strict":           {bend: func(c *x509.Certificate) { c.URIs = []*url.URL{uri} }, strict: true, refused: "SANs spiffe://corp/web, which was not requested"},
 		"a mail address":          {bend: func(c *x509.Certificate) { c.EmailAddresses = []string{"root@corp"} }, warned: "added the SANs root@corp"},
 		"a mail address, strict":  {bend: func(c *x509.Certificate) { c.EmailAddresses = []string{"root@corp"} }, strict: true, refused: "root@corp"},
 		"clientAuth is added": {
@@ -134,7 +134,7 @@ func TestCheckIssued(t *testing.T) {
 			if errors.Is(err, renewer.ErrUnusable) != (class == renewer.ClassRefused) || errors.Is(err, renewer.ErrTooShort) != tc.short {
 				t.Errorf("unusable %v, too short %v", errors.Is(err, renewer.ErrUnusable), errors.Is(err, renewer.ErrTooShort))
 			}
-			// Never pushed, whoever had it signed for another key.
+			// Never pushed, the one who had it signed for another key.
 			o.Key = testpki.Key(t)
 			if _, err := pki.CheckIssued(o, false, chain, []*x509.Certificate{root.Root}, now); err == nil || !strings.Contains(err.Error(), "another key") {
 				t.Errorf("another key: %v", err)
@@ -195,7 +195,7 @@ func TestCheckIssuedVerifiesASignatureOnce(t *testing.T) {
 		taken bool
 	}{
 		"verified by its signer":           {renewer.Chain{Leaf: forged, SignedBy: root.Root}, root.Root, true},
-		"verified by nobody":               {renewer.Chain{Leaf: forged}, root.Root, false},
+		"verified by no one":               {renewer.Chain{Leaf: forged}, root.Root, false},
 		"verified against another":         {renewer.Chain{Leaf: forged, SignedBy: other.Root}, root.Root, false},
 		"signed by what signs no leaves":   {renewer.Chain{Leaf: forged, SignedBy: &mute}, &mute, false},
 		"signed with SHA-1":                {renewer.Chain{Leaf: &weak, SignedBy: root.Root}, root.Root, false},

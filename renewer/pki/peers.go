@@ -25,7 +25,7 @@ const (
 // Its error says which limit of which certificate is in the way.
 func Accepted(chain renewer.Chain, roots []*x509.Certificate, usages []renewer.Usage, now time.Time) error {
 	if len(chain.Leaf.UnhandledCriticalExtensions) > 0 {
-		return fmt.Errorf("it has the critical extension %s, which peers do not know", chain.Leaf.UnhandledCriticalExtensions[0])
+		return fmt.Errorf("it has the critical extension %s, which peers do not support", chain.Leaf.UnhandledCriticalExtensions[0])
 	}
 	opts := x509.VerifyOptions{
 		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
@@ -59,7 +59,7 @@ func mayGive(path []*x509.Certificate, usages []renewer.Usage) error {
 			}
 		}
 		if cn := leaf.Subject.CommonName; len(leaf.DNSNames) == 0 && strings.Contains(cn, ".") && net.ParseIP(cn) == nil && !permitsDNS(ca, cn) {
-			return fmt.Errorf("the CA %s does not permit the common name %s (nameConstraints): OpenSSL takes it for a DNS name, since sans has no DNS name", ca.Subject, cn)
+			return fmt.Errorf("the CA %s does not permit the common name %s (nameConstraints): OpenSSL treats it as a DNS name, because sans has none", ca.Subject, cn)
 		}
 	}
 	return nil
@@ -76,7 +76,7 @@ func signsFor(ca *x509.Certificate, u renewer.Usage) bool {
 func usagesOf(ca *x509.Certificate) string {
 	has := renewer.UsagesOf(ca)
 	if i := slices.Index(has, "any"); i >= 0 {
-		has[i] = "any (anyExtendedKeyUsage, which OpenSSL does not count)"
+		has[i] = "any (anyExtendedKeyUsage, which OpenSSL ignores)"
 	}
 	return list(has)
 }
@@ -90,11 +90,11 @@ func netscapeRefuses(leaf *x509.Certificate, usages []renewer.Usage) error {
 			continue
 		}
 		if _, err := asn1.Unmarshal(e.Value, &kind); err != nil {
-			return errors.New("its nsCertType cannot be read")
+			return errors.New("its nsCertType cannot be parsed")
 		}
 		for bit, u := range []renewer.Usage{renewer.UsageClient, renewer.UsageServer} {
 			if kind.At(bit) == 0 && slices.Contains(usages, u) {
-				return fmt.Errorf("its nsCertType is not for %s, which OpenSSL looks at", u)
+				return fmt.Errorf("its nsCertType does not include %s, which OpenSSL checks", u)
 			}
 		}
 	}

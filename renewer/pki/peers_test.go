@@ -45,7 +45,7 @@ func ca(t *testing.T, name string, by *testpki.CA, bend func(*x509.Certificate))
 	return out
 }
 
-// What is placed is what a peer accepts, whoever signed it, and where the CA is
+// What is placed is what a peer accepts, the one who signed it, and where the CA is
 // at hand its limits are known before anything is signed.
 func TestRefusedAsPeersRefuse(t *testing.T) {
 	t.Parallel()
@@ -75,7 +75,7 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 		},
 		"a CA for any usage": {
 			ca:      ca(t, "Any", nil, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
-			refused: "the CA CN=Any may sign for any (anyExtendedKeyUsage, which OpenSSL does not count) only, not for server",
+			refused: "the CA CN=Any may sign for any (anyExtendedKeyUsage, which OpenSSL ignores) only, not for server",
 		},
 		"below an intermediate for any usage": {
 			ca:      ca(t, "Any", good, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }),
@@ -86,11 +86,11 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny, x509.ExtKeyUsageServerAuth}
 			}),
 		},
-		"Netscape's type for clients": {ca: good, bend: netscape(0x80), refused: "its nsCertType is not for server", late: true},
+		"Netscape's type for clients": {ca: good, bend: netscape(0x80), refused: "its nsCertType does not include server", late: true},
 		"Netscape's type for servers": {ca: good, bend: netscape(0x40)},
 		"Netscape's type for servers, asked for both": {
 			ca: good, bend: netscape(0x40), request: func(r *renewer.Request) { r.Usages = []renewer.Usage{"client", "server"} },
-			refused: "its nsCertType is not for client", late: true,
+			refused: "its nsCertType does not include client", late: true,
 		},
 		"a CA with a usage of its own": {
 			ca:      ca(t, "Own", nil, func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 9, 9}} }),
@@ -142,7 +142,7 @@ func TestRefusedAsPeersRefuse(t *testing.T) {
 			ca: ca(t, "Odd", nil, func(c *x509.Certificate) { c.ExtraExtensions = []pkix.Extension{unknownCritical} }), refused: "unhandled critical extension",
 		},
 		"a CA that is not valid yet": {
-			ca: ca(t, "Future", nil, func(c *x509.Certificate) { c.NotBefore = now.Add(48 * time.Hour) }), refused: "CN=Future is valid only from", late: true,
+			ca: ca(t, "Future", nil, func(c *x509.Certificate) { c.NotBefore = now.Add(48 * time.Hour) }), refused: "CN=Future is valid from", late: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,11 +280,11 @@ func TestCheckIssuedBounds(t *testing.T) {
 		warned, refused     string
 	}{
 		"as asked":            {now, now.Add(24 * time.Hour), nil, "", ""},
-		"an hour more":        {now, now.Add(25 * time.Hour), nil, "is valid for longer than asked: for 25h0m0s instead of 24h0m0s", ""},
-		"fifty years":         {now, now.AddDate(50, 0, 0), nil, "is valid for longer than asked: for 182", ""},
-		"until 8990":          {now, time.Date(8990, 1, 1, 0, 0, 0, 0, time.UTC), nil, "is valid for longer than asked", ""},
+		"an hour more":        {now, now.Add(25 * time.Hour), nil, "is valid for longer than requested: 25h0m0s instead of 24h0m0s", ""},
+		"fifty years":         {now, now.AddDate(50, 0, 0), nil, "is valid for longer than requested: 182", ""},
+		"until 8990":          {now, time.Date(8990, 1, 1, 0, 0, 0, 0, time.UTC), nil, "is valid for longer than requested", ""},
 		"since an hour":       {now.Add(-time.Hour), now.Add(24 * time.Hour), nil, "", ""},
-		"since 1970":          {time.Unix(0, 0), now.Add(24 * time.Hour), nil, "is dated back to 1970-01-01", ""},
+		"since 1970":          {time.Unix(0, 0), now.Add(24 * time.Hour), nil, "is backdated to 1970-01-01", ""},
 		"3,000 intermediates": {now, now.Add(24 * time.Hour), many, "", "a chain of 3001 certificates"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -335,7 +335,7 @@ func TestStrictFaultsAreThoseOfOpenSSL(t *testing.T) {
 		"good":                          {nil, ""},
 		"no keyUsage":                   {bare(asn1.ObjectIdentifier{2, 5, 29, 15}), "it has no keyUsage"},
 		"basicConstraints not critical": {bare(asn1.ObjectIdentifier{2, 5, 29, 19}), "its basicConstraints are not critical"},
-		"for any usage":                 {anyUsage, "its extendedKeyUsage is any, which OpenSSL counts neither for servers nor for clients"},
+		"for any usage":                 {anyUsage, "its extendedKeyUsage is any, which OpenSSL accepts neither for servers nor for clients"},
 		"no subject":                    {bare(asn1.ObjectIdentifier{2, 5, 4, 3}), "its subject is empty"},
 	}
 	for name, tc := range cases {

@@ -20,15 +20,15 @@ func Preflight(p renewer.Placement, leaf *x509.Certificate, hostNow time.Time) e
 	}
 	switch {
 	case !hostNow.Before(leaf.NotAfter):
-		return refuse("compare the clocks", "it ended at %s, and the clock of %s says %s", date(leaf.NotAfter), p.Host, date(hostNow))
+		return refuse("compare the clocks", "it expired at %s, and the clock of %s is %s", date(leaf.NotAfter), p.Host, date(hostNow))
 	case hostNow.Before(leaf.NotBefore):
-		return refuse("compare the clocks", "it begins at %s, and the clock of %s says only %s", date(leaf.NotBefore), p.Host, date(hostNow))
+		return refuse("compare the clocks", "it is valid from %s, but the clock of %s is %s", date(leaf.NotBefore), p.Host, date(hostNow))
 	}
 	if p.Probe.Kind != renewer.ProbeDocker && p.Probe.Kind != renewer.ProbeGRPCHealth {
 		return nil // what a restart does to another service is not known
 	}
 	if !slices.Contains(renewer.UsagesOf(leaf), renewer.UsageServer) {
-		return refuse("add server to usages", "it is to be served, and has not the usage server")
+		return refuse("add server to usages", "it is for a server, but does not have the usage server")
 	}
 	name := p.Probe.ServerName
 	if name == "" {
@@ -39,7 +39,7 @@ func Preflight(p renewer.Placement, leaf *x509.Certificate, hostNow time.Time) e
 		name = host
 	}
 	if err := leaf.VerifyHostname(name); err != nil {
-		return refuse("add "+name+" to sans", "peers dial %s, and it covers only %s", name, strings.Join(renewer.SANs(leaf), ", "))
+		return refuse("add "+name+" to sans", "peers connect to %s, but it covers only %s", name, strings.Join(renewer.SANs(leaf), ", "))
 	}
 	return nil
 }

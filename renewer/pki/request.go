@@ -37,10 +37,10 @@ func EncodeRequest(o renewer.Order) ([]byte, error) {
 // client takes (RFC 9525, section 6.3).
 func readable(name string) error {
 	if strings.ContainsFunc(name, func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }) {
-		return fmt.Errorf("it asks for %q, which has control characters", name)
+		return fmt.Errorf("it requests %q, which has control characters", name)
 	}
 	if rest := strings.TrimPrefix(name, "*."); name != "" && rest == "" || strings.Contains(rest, "*") {
-		return fmt.Errorf("it asks for %q, and a wildcard is one *. at the beginning of a name", name)
+		return fmt.Errorf("it requests %q, but a wildcard has to be one *. at the beginning of a name", name)
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func DecodeRequest(text []byte) (o renewer.Order, err error) {
 		return o, fmt.Errorf("its certificate request was not signed with its key: %w", err)
 	}
 	if more := len(csr.URIs) + len(csr.EmailAddresses); more > 0 {
-		return o, errors.New("it asks for names that are neither DNS names nor IP addresses")
+		return o, errors.New("it requests names that are neither DNS names nor IP addresses")
 	}
 	o.Key, o.CommonName, o.SANs = public{csr.PublicKey}, csr.Subject.CommonName, csr.DNSNames
 	for _, ip := range csr.IPAddresses {
@@ -72,11 +72,11 @@ func DecodeRequest(text []byte) (o renewer.Order, err error) {
 	}
 	for _, name := range append([]string{o.CommonName}, o.SANs...) {
 		if err := readable(name); err != nil {
-			return o, renewer.WithHint(err, "have the request made again, without that name")
+			return o, renewer.WithHint(err, "create the request again, without that name")
 		}
 	}
 	if o.Request.Key = KeyTypeOf(csr.PublicKey); !slices.Contains(renewer.KeyTypes, o.Request.Key) {
-		return o, fmt.Errorf("its key (%s) is none that renewer makes", cmp.Or(string(o.Request.Key), "of another kind"))
+		return o, fmt.Errorf("its key (%s) is of a type that renewer does not make", cmp.Or(string(o.Request.Key), "of another kind"))
 	}
 	for _, e := range csr.Extensions {
 		if !e.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 37}) {
@@ -84,7 +84,7 @@ func DecodeRequest(text []byte) (o renewer.Order, err error) {
 		}
 		var ids []asn1.ObjectIdentifier
 		if rest, err := asn1.Unmarshal(e.Value, &ids); err != nil || len(rest) > 0 {
-			return o, errors.New("the usages that it asks for cannot be read")
+			return o, errors.New("the requested usages cannot be parsed")
 		}
 		for _, id := range ids {
 			o.Usages = append(o.Usages, renewer.UsageOf(id))
@@ -94,7 +94,7 @@ func DecodeRequest(text []byte) (o renewer.Order, err error) {
 	for line := range strings.Lines(string(before)) {
 		if value, ok := strings.CutPrefix(line, lifetimeLine); ok {
 			if o.Lifetime, err = time.ParseDuration(strings.TrimSpace(value)); err != nil || o.Lifetime <= 0 {
-				return o, errors.New("the lifetime that stands before it cannot be read")
+				return o, errors.New("the lifetime before the request cannot be parsed")
 			}
 		}
 	}
@@ -107,5 +107,5 @@ type public struct{ key crypto.PublicKey }
 func (p public) Public() crypto.PublicKey { return p.key }
 
 func (public) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	return nil, errors.New("the private key is not here")
+	return nil, errors.New("the private key is not on this machine")
 }

@@ -97,15 +97,15 @@ func TestRequestsThatAreNotSigned(t *testing.T) {
 		"cannot be parsed":                   "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
 		"not signed with its key":            string(pem.EncodeToMemory(block)),
 		"neither DNS names nor IP addresses": made(&x509.CertificateRequest{URIs: []*url.URL{{Scheme: "spiffe", Host: "a"}}}, elliptic.P256()),
-		"(ecdsa-p521) is none":               made(&x509.CertificateRequest{DNSNames: []string{"a"}}, elliptic.P521()),
+		"(ecdsa-p521) is of a type":          made(&x509.CertificateRequest{DNSNames: []string{"a"}}, elliptic.P521()),
 		`"web\x1b[2J", which has control`:    named("web\x1b[2J", "a"),
 		`"b\u202egpj", which has control`:    named("b\u202egpj", "a"),
 		`"a\nb", which has control`:          named("a", "a\nb"),
-		`"*.*.example.com", and a wildcard`:  named("a", "*.*.example.com"),
-		`"b*.example.com", and a wildcard`:   named("a", "a", "b*.example.com"),
-		`"a.*.example.com", and a wildcard`:  named("a.*.example.com", "a"),
-		`"*", and a wildcard`:                named("a", "*"),
-		"the lifetime that stands before it": "Lifetime: for ever\n" + string(good[bytes.Index(good, []byte("-----BEGIN")):]),
+		`"*.*.example.com", but a wildcard`:  named("a", "*.*.example.com"),
+		`"b*.example.com", but a wildcard`:   named("a", "a", "b*.example.com"),
+		`"a.*.example.com", but a wildcard`:  named("a.*.example.com", "a"),
+		`"*", but a wildcard`:                named("a", "*"),
+		"the lifetime before the request":    "Lifetime: for ever\n" + string(good[bytes.Index(good, []byte("-----BEGIN")):]),
 	} {
 		if _, err := pki.DecodeRequest([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -16,7 +16,7 @@ var (
 	oidNetscapeType     = asn1.ObjectIdentifier{2, 16, 840, 1, 113730, 1, 1}
 )
 
-// EmptySubject is the strict fault that signing a CA anew by the same name keeps.
+// EmptySubject is the strict fault that signing a CA again by the same name keeps.
 const EmptySubject = "its subject is empty"
 
 // StrictFaults says why peers that verify strictly refuse a certificate which
@@ -30,7 +30,7 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 	}
 	has := func(id asn1.ObjectIdentifier) bool { _, ok := critical[id.String()]; return ok }
 	if c.Version < 3 {
-		return []string{"it is an X.509 certificate of version 1, without extensions"}
+		return []string{"it is an X.509 version 1 certificate, without extensions"}
 	}
 	emptySubject := len(c.Subject.Names) == 0
 	if c.IsCA {
@@ -47,7 +47,7 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 			out = append(out, EmptySubject)
 		}
 		if slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) && !signsFor(c, renewer.UsageServer) && !signsFor(c, renewer.UsageClient) {
-			out = append(out, "its extendedKeyUsage is any, which OpenSSL counts neither for servers nor for clients")
+			out = append(out, "its extendedKeyUsage is any, which OpenSSL accepts neither for servers nor for clients")
 		}
 	} else if emptySubject && !critical[oidSAN.String()] {
 		out = append(out, "its subject is empty and its names are not critical")
@@ -59,7 +59,7 @@ func StrictFaults(c *x509.Certificate) (out []string) {
 }
 
 // ChainFaults are the StrictFaults of a leaf and of the intermediates above it, with
-// whose they are and who signed that: only who signed it can mend it.
+// whose they are and who signed that: only who signed it can fix it.
 func ChainFaults(chain renewer.Chain) (out []string) {
 	for _, c := range append([]*x509.Certificate{chain.Leaf}, chain.Intermediates...) {
 		if c == nil || string(c.RawSubject) == string(c.RawIssuer) {

@@ -84,7 +84,7 @@ func (t *Trial) sign(c, above *x509.Certificate) (*x509.Certificate, error) {
 	parent.PublicKey = t.key.Public()
 	der, err := x509.CreateCertificate(nil, c, &parent, t.key.Public(), t.key)
 	if err != nil {
-		return nil, fmt.Errorf("try what %s may sign: %w", above.Subject, err)
+		return nil, fmt.Errorf("test what %s is allowed to sign: %w", above.Subject, err)
 	}
 	return x509.ParseCertificate(der)
 }

@@ -9,7 +9,7 @@ import (
 	"renewer/renewer"
 )
 
-// EarliestEnd returns the notAfter of the root that ends first.
+// EarliestEnd returns the notAfter of the root that expires first.
 func EarliestEnd(roots []*x509.Certificate) time.Time {
 	var end time.Time
 	for _, c := range roots {

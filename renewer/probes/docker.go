@@ -64,14 +64,14 @@ func (p *Prober) get(ctx context.Context, client *http.Client, v *visit, r renew
 	case err != nil:
 		return nil, v.broken(ctx, address, err)
 	case len(body) > maxAnswer:
-		return nil, notDocker(r, fmt.Sprintf("%s answers more than %d bytes", path, maxAnswer))
+		return nil, notDocker(r, fmt.Sprintf("the answer of %s has more than %d bytes", path, maxAnswer))
 	case resp.StatusCode != http.StatusOK:
 		return nil, notDocker(r, fmt.Sprintf("%s answers %s", path, resp.Status))
 	}
 	return body, nil
 }
 
-// atHost adds the way out to a refused connection: on a host that is not set up
+// atHost adds a hint to a refused connection: on a host that is not set up
 // dockerd does not listen.
 func atHost(r renewer.ProbeRequest, err error) error {
 	if p := r.Placement; p.Probe.Kind == renewer.ProbeDocker && errors.Is(err, syscall.ECONNREFUSED) {
@@ -83,7 +83,7 @@ func atHost(r renewer.ProbeRequest, err error) error {
 
 func notDocker(r renewer.ProbeRequest, why string) error {
 	return &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: renewer.WithHint(
-		fmt.Errorf("%s is no healthy Docker daemon: %s", r.Placement.Probe.Address, why), "look at the log of dockerd, and at the address of the probe")}
+		fmt.Errorf("%s is not a healthy Docker daemon: %s", r.Placement.Probe.Address, why), "check the log of dockerd, and the address of the probe")}
 }
 
 // broken is the error for a request that got no whole answer.

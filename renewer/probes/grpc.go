@@ -32,13 +32,13 @@ func (p *Prober) grpcHealth(ctx context.Context, v *visit, r renewer.ProbeReques
 	case code == grpcOK && answer.serving == 1:
 		return nil
 	case code == grpcOK:
-		return unhealthy(address, "it says "+answer.word(), "look at the service's log")
+		return unhealthy(address, "the service says "+answer.word(), "check the log of the service")
 	case code == grpcUnimplemented:
-		return unhealthy(address, "it has no health service", "use a probe of kind tls")
+		return unhealthy(address, "it has no gRPC health service", "use a probe of kind tls")
 	case code == grpcUnavailable, code == grpcDeadlineExceeded, code == grpcCancelled:
 		return v.broken(ctx, address, errors.New(answer.message))
 	default:
-		return unhealthy(address, "it answers with status "+code+": "+answer.message, "look at the service's log")
+		return unhealthy(address, "status "+code+": "+answer.message, "check the log of the service")
 	}
 }
 
@@ -119,7 +119,7 @@ func call(ctx context.Context, v *visit, address, method string, limit int64) (g
 	case err != nil:
 		return grpcAnswer{}, err
 	case int64(len(body)) > limit:
-		return grpcAnswer{}, fmt.Errorf("it answers more than %d bytes", limit)
+		return grpcAnswer{}, fmt.Errorf("its answer has more than %d bytes", limit)
 	case resp.StatusCode != http.StatusOK:
 		return grpcAnswer{code: map[int]string{
 			http.StatusNotFound: grpcUnimplemented, http.StatusTooManyRequests: grpcUnavailable, http.StatusBadGateway: grpcUnavailable,
@@ -144,7 +144,7 @@ func saidBy(message string) string {
 // serving reads the status, field 1 of a HealthCheckResponse, in the frame of
 // an answer. A field that is left out is 0.
 func serving(body []byte) (status uint64, err error) {
-	broken := errors.New("its answer is no health check's")
+	broken := errors.New("its answer is not a health check response")
 	message, ok := unframed(body)
 	if !ok {
 		return 0, broken

@@ -21,7 +21,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	case mutual && r.Client == nil && r.NoClient != "":
 		return p.asStranger(ctx, r, alpn...)
 	case mutual && r.Client == nil:
-		return obs, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("there is no client certificate to present")}
+		return obs, &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("no client certificate to present")}
 	}
 	var client *tls.Certificate
 	if mutual {
@@ -45,7 +45,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	case err != nil || !mutual:
 		return obs, err
 	case !v.asked:
-		return obs, lax(r, "a client without a certificate", "it does not ask for a client certificate")
+		return obs, lax(r, "a client without a certificate", "it does not request a client certificate")
 	}
 	if _, err := p.refuses(ctx, r, v, nil, "a client without a certificate", alpn...); err != nil {
 		return obs, err
@@ -53,7 +53,7 @@ func (p *Prober) probe(ctx context.Context, r renewer.ProbeRequest, talk exchang
 	if r.Placement.Probe.Kind == renewer.ProbeTLS { // not every TLS service looks at usages
 		return obs, nil
 	}
-	const wrong = "a client whose certificate has not the usage clientAuth"
+	const wrong = "a client whose certificate does not have the usage clientAuth"
 	if r.Wrong == nil {
 		obs.NotChecked = append(obs.NotChecked, wrong+" is refused: "+r.NoWrong)
 		return obs, nil
@@ -69,9 +69,9 @@ func (p *Prober) asStranger(ctx context.Context, r renewer.ProbeRequest, alpn ..
 		obs.Served, obs.NotAfter = renewer.Fingerprint(leaf.Raw), leaf.NotAfter.UTC()
 	}
 	if err == nil && seen.leaf == nil {
-		err = &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: fmt.Errorf("%s showed no certificate", r.Placement.Probe.Address)}
+		err = &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: fmt.Errorf("%s presented no certificate", r.Placement.Probe.Address)}
 	}
-	obs.Stranger, obs.NotChecked = true, []string{"a client with a certificate is answered: " + r.NoClient}
+	obs.Stranger, obs.NotChecked = true, []string{"a client with a certificate is accepted: " + r.NoClient}
 	return obs, err
 }
 
@@ -104,5 +104,5 @@ func (p *Prober) refuses(ctx context.Context, r renewer.ProbeRequest, before *vi
 func lax(r renewer.ProbeRequest, who, why string) error {
 	return &renewer.ProbeError{Kind: renewer.ProbeLax, Err: renewer.WithHint(
 		fmt.Errorf("%s does not refuse %s: %s", r.Placement.Probe.Address, who, why),
-		"make the service verify clients (dockerd: tlsverify), or set mutual: false if that is meant")}
+		"make the service verify clients (dockerd: tlsverify), or set mutual: false if this is intended")}
 }

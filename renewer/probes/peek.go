@@ -38,7 +38,7 @@ func (p *Prober) Peek(ctx context.Context, at renewer.Probe) (chain []*x509.Cert
 	})
 	if err := conn.HandshakeContext(ctx); len(chain) == 0 {
 		if err == nil {
-			err = errors.New("no certificate was shown")
+			err = errors.New("no certificate was presented")
 		}
 		return nil, unreachable(ctx, at.Address, err)
 	}

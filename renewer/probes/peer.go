@@ -53,7 +53,7 @@ func (p *peer) verify(served []*x509.Certificate, r renewer.ProbeRequest, name s
 	return nil
 }
 
-// explain says why a peer would refuse the certificate, and the way out.
+// explain says why a peer would refuse the certificate, with a hint.
 func explain(err error, address, name string, leaf *x509.Certificate, now time.Time) error {
 	var wrongName x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -61,11 +61,11 @@ func explain(err error, address, name string, leaf *x509.Certificate, now time.T
 	what := "the certificate of " + address
 	switch {
 	case errors.As(err, &wrongName):
-		covers := "no name at all"
+		covers := "no name"
 		if sans := renewer.SANs(leaf); len(sans) > 0 {
 			covers = "only " + strings.Join(sans, ", ")
 		}
-		return renewer.WithHint(fmt.Errorf("%s is not for %s: it covers %s", what, name, covers), "add the name to sans:, or set server_name: of the probe to one that it covers")
+		return renewer.WithHint(fmt.Errorf("%s is not for %s: it covers %s", what, name, covers), "add the name to sans:, or set server_name: of the probe to a name that it covers")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		bad := leaf
 		if invalid.Cert != nil {
@@ -75,13 +75,13 @@ func explain(err error, address, name string, leaf *x509.Certificate, now time.T
 		if bad != leaf {
 			whose = fmt.Sprintf("%q in the chain of %s", bad.Subject, address)
 		}
-		when := "ended at " + stamp(bad.NotAfter) // and not what time it is: the same answer is told once
+		when := "expired at " + stamp(bad.NotAfter) // and not what time it is: the same answer is reported once
 		if now.Before(bad.NotBefore) {
 			when = "is not valid before " + stamp(bad.NotBefore)
 		}
-		return renewer.WithHint(fmt.Errorf("%s %s", whose, when), "renew it; if the dates look right, compare the clocks")
+		return renewer.WithHint(fmt.Errorf("%s %s", whose, when), "renew it; if the dates look correct, compare the clocks")
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return renewer.WithHint(fmt.Errorf("%s is not for servers: it lacks the usage serverAuth", what), "add server to usages: of the certificate")
+		return renewer.WithHint(fmt.Errorf("%s is not a server certificate: it does not have the usage serverAuth", what), "add server to usages: of the certificate")
 	case errors.As(err, &unknown):
 		return renewer.WithHint(fmt.Errorf("%s is signed by %q, which leads to none of the trusted roots: %w", what, leaf.Issuer, err), "the service has to serve the intermediates too (the file of kind cert has them), and trust: has to name the CA")
 	default:

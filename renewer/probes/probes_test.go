@@ -172,7 +172,7 @@ func TestOfWhatWasPutBackOnlyTheLeafCounts(t *testing.T) {
 	}
 	r.Expect.Leaf = "another"
 	if _, err := New().Probe(t.Context(), r); err == nil {
-		t.Error("another leaf is there, and nobody minds")
+		t.Error("another leaf is there, and no one minds")
 	}
 }
 
@@ -259,8 +259,8 @@ func TestRefusedByAPeer(t *testing.T) {
 		says    []string
 	}{
 		{"wrong name", testpki.Options{SANs: []string{"host-b", "10.0.1.2"}}, []string{"not for 127.0.0.1", "only host-b, 10.0.1.2"}},
-		{"no name", testpki.Options{CommonName: "host-b"}, []string{"covers no name at all"}},
-		{"expired", testpki.Options{SANs: []string{"127.0.0.1"}, NotAfter: now.Add(-time.Hour)}, []string{"ended at", now.Add(-time.Hour).UTC().Format("2006-01-02T15:04")}},
+		{"no name", testpki.Options{CommonName: "host-b"}, []string{"covers no name"}},
+		{"expired", testpki.Options{SANs: []string{"127.0.0.1"}, NotAfter: now.Add(-time.Hour)}, []string{"expired at", now.Add(-time.Hour).UTC().Format("2006-01-02T15:04")}},
 		{"not yet valid", testpki.Options{SANs: []string{"127.0.0.1"}, NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}, []string{"not valid before"}},
 		{"client only", testpki.Options{SANs: []string{"127.0.0.1"}, Usages: testpki.ClientUsage}, []string{"serverAuth"}},
 	} {
@@ -415,8 +415,8 @@ func TestLax(t *testing.T) {
 		tickets bool
 		says    string
 	}{
-		"does not ask":       {tls.NoClientCert, tls.VersionTLS13, true, "does not ask"},
-		"does not ask, 1.2":  {tls.NoClientCert, tls.VersionTLS12, true, "does not ask"},
+		"does not request":   {tls.NoClientCert, tls.VersionTLS13, true, "does not request"},
+		"does not ask, 1.2":  {tls.NoClientCert, tls.VersionTLS12, true, "does not request"},
 		"optional":           {tls.VerifyClientCertIfGiven, tls.VersionTLS13, true, "finished the handshake"},
 		"optional, 1.2":      {tls.VerifyClientCertIfGiven, tls.VersionTLS12, true, "finished the handshake"},
 		"optional and quiet": {tls.RequestClientCert, tls.VersionTLS13, false, "kept the connection"},

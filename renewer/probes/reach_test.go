@@ -18,7 +18,7 @@ func TestReach(t *testing.T) {
 	}
 	_ = l.Close()
 	if err := New().Reach(t.Context(), l.Addr().String()); err == nil {
-		t.Error("reached where nobody listens")
+		t.Error("reached where no one listens")
 	}
 }
 

@@ -73,14 +73,14 @@ func TestDockerThatIsNone(t *testing.T) {
 		return mux
 	}
 	for says, handler := range map[string]http.Handler{
-		"/_ping answers 404 Not Found":    http.NotFoundHandler(),
-		"/_ping answers 302 Found":        http.RedirectHandler("https://127.0.0.1:1/", http.StatusFound),
-		"/version does not name":          version(`<html>`),
-		"/version answers more than 6553": version(strings.Repeat("x", 100<<10)),
+		"/_ping answers 404 Not Found":              http.NotFoundHandler(),
+		"/_ping answers 302 Found":                  http.RedirectHandler("https://127.0.0.1:1/", http.StatusFound),
+		"/version does not name":                    version(`<html>`),
+		"the answer of /version has more than 6553": version(strings.Repeat("x", 100<<10)),
 	} {
 		r := f.request(renewer.ProbeDocker, dockerd(t, f.ca.Server(f.server), handler), true)
 		obs, err := New().Probe(t.Context(), r)
-		wants(t, err, renewer.ProbeRejected, "no healthy Docker daemon", says)
+		wants(t, err, renewer.ProbeRejected, "not a healthy Docker daemon", says)
 		if obs.Served != r.Expect.Leaf {
 			t.Errorf("saw %+v", obs)
 		}
@@ -114,7 +114,7 @@ func TestDockerRefusesAServersCertificate(t *testing.T) {
 	config.ClientAuth = tls.RequireAnyClientCert // whatever it is for
 	r.Placement.Probe.Address = dockerd(t, config, api())
 	_, err = New().Probe(t.Context(), r)
-	wants(t, err, renewer.ProbeLax, "not the usage clientAuth")
+	wants(t, err, renewer.ProbeLax, "not have the usage clientAuth")
 }
 
 func TestDockerThatIsLaxOrMute(t *testing.T) {
@@ -175,8 +175,8 @@ func TestGRPCHealthOfTheUnhealthy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for says, state := range map[string]healthpb.HealthCheckResponse_ServingStatus{
-		"it says NOT_SERVING":      healthpb.HealthCheckResponse_NOT_SERVING,
-		"it has no health service": healthpb.HealthCheckResponse_UNKNOWN,
+		"the service says NOT_SERVING":  healthpb.HealthCheckResponse_NOT_SERVING,
+		"it has no gRPC health service": healthpb.HealthCheckResponse_UNKNOWN,
 	} {
 		r := f.request(renewer.ProbeGRPCHealth, coordinator(t, f.ca.Server(f.server), state), true)
 		obs, err := New().Probe(t.Context(), r)

@@ -32,7 +32,7 @@ func TestWithoutAClientCertificateToPresent(t *testing.T) {
 			for _, kind := range []renewer.ProbeKind{renewer.ProbeTLS, renewer.ProbeDocker} {
 				obs, err := look(kind, f.server, tls.RequireAndVerifyClientCert)
 				if err != nil || obs.Served != renewer.Fingerprint(f.server.Cert.Raw) || obs.NotAfter.IsZero() ||
-					len(obs.NotChecked) != 1 || !strings.Contains(obs.NotChecked[0], "is answered: the CA's files are gone") {
+					len(obs.NotChecked) != 1 || !strings.Contains(obs.NotChecked[0], "is accepted: the CA's files are gone") {
 					t.Errorf("%s: saw %+v, %v", kind, obs, err)
 				}
 				_, err = look(kind, other, tls.RequireAndVerifyClientCert)

@@ -180,7 +180,7 @@ func (v *visit) handshakeFailed(ctx context.Context, address string, err error) 
 		return v.refused(address, err)
 	case errors.As(err, &plain):
 		return &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: renewer.WithHint(
-			fmt.Errorf("%s does not speak TLS: %w", address, err), "is it the TLS port? if the service has just lost its TLS settings, look at its configuration")}
+			fmt.Errorf("%s does not speak TLS: %w", address, err), "check that this is the TLS port, and that TLS is on in the configuration of the service")}
 	default:
 		return unreachable(ctx, address, err)
 	}
@@ -190,10 +190,10 @@ func (v *visit) handshakeFailed(ctx context.Context, address string, err error) 
 func (v *visit) refused(address string, err error) error {
 	err = fmt.Errorf("%s refused the connection: %w", address, portless(err))
 	if v.fits != nil {
-		err = fmt.Errorf("%w (our client certificate does not suit what it asked for: %w)", err, v.fits)
+		err = fmt.Errorf("%w (renewer's client certificate does not match what the server requested: %w)", err, v.fits)
 	}
 	if v.asked {
-		err = renewer.WithHint(err, "the server has to trust the CA of our client certificate, and to have loaded that trust; look at its ca file and log")
+		err = renewer.WithHint(err, "the server has to trust the CA of renewer's client certificate, and to have loaded its ca file; check its ca file and log")
 	}
 	return &renewer.ProbeError{Kind: renewer.ProbeRejected, Err: err}
 }
@@ -240,7 +240,7 @@ func ended(err error) bool {
 }
 
 // portless leaves out our own port, which is another each time: an answer that
-// stays the same is told once.
+// stays the same is reported once.
 func portless(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -255,7 +255,7 @@ func unreachable(ctx context.Context, address string, err error) error {
 	}
 	err = fmt.Errorf("%s cannot be reached: %w", address, portless(err))
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		err = renewer.WithHint(err, "nothing listens there: does the service run, and is it the right address?")
+		err = renewer.WithHint(err, "nothing listens there: check that the service is running, and that the address is correct")
 	}
 	return &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: err}
 }

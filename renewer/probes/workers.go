@@ -19,7 +19,7 @@ const getWorkers = "/coordinator.v1.CoordinatorService/GetWorkers"
 const workersLimit = 4 << 20
 
 // Workers asks a Dagu coordinator, as one of its peers would, which workers it has
-// heard of; renewer.ErrNotDagu from a server that is no coordinator.
+// seen; renewer.ErrNotDagu from a server that is no coordinator.
 func (p *Prober) Workers(ctx context.Context, r renewer.ProbeRequest) ([]renewer.Worker, error) {
 	address := r.Placement.Probe.Address
 	v, err := p.connect(ctx, r, r.Client, nil, "h2")
@@ -45,7 +45,7 @@ func (p *Prober) Workers(ctx context.Context, r renewer.ProbeRequest) ([]renewer
 	return list, nil
 }
 
-var errNoWorkers = errors.New("its answer is no list of workers")
+var errNoWorkers = errors.New("its answer is not a list of workers")
 
 // readWorkers reads a GetWorkersResponse in its frame: field 1, a WorkerInfo each.
 func readWorkers(body []byte) ([]renewer.Worker, error) {
@@ -68,7 +68,7 @@ func readWorkers(body []byte) ([]renewer.Worker, error) {
 // readWorker reads a WorkerInfo: 1 worker_id, 6 busy_pollers, 7 running_tasks,
 // 8 last_heartbeat_at, 9 health_status.
 func readWorker(message []byte) (w renewer.Worker, err error) {
-	const healthy, warning = 1, 2 // WorkerHealthStatus: heard of within 15 s
+	const healthy, warning = 1, 2 // WorkerHealthStatus: seen within 15 s
 	tasks, busy := 0, uint64(0)
 	err = fields(message, func(number, value uint64, part []byte) error {
 		switch number {

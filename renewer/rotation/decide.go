@@ -14,7 +14,7 @@ type Decision struct {
 	Wait   Wait
 }
 
-// Wait is what a stage waits for. Nothing for a stage that is over.
+// Wait is what a stage waits for. Nothing for a stage that has ended.
 type Wait struct {
 	For   []Holder
 	Err   error     // besides, or instead: what is wrong with the CAs
@@ -28,7 +28,7 @@ func (w Wait) Blocked() bool {
 	return w.Err != nil || len(w.For) > 0 && !slices.ContainsFunc(w.For, moving)
 }
 
-var errNextGone = errors.New("its file holds another one")
+var errNextGone = errors.New("its file has another CA")
 
 // Decide returns the stage of a rotation as of now. It is pure: the same answer
 // for the same arguments.
@@ -67,7 +67,7 @@ func after(r Rotation, o Observed, now time.Time) Decision {
 	return left(Observed{Holding: r.waitFor(o.Holding)}, DropRoot, Done)
 }
 
-// ends is when the last of them is over by itself; zero: not all are, by time.
+// ends is when the last of them ends by time; zero: not all are, by time.
 func ends(list []Holder) (last time.Time) {
 	for _, h := range list {
 		if h.Until.IsZero() {
@@ -80,7 +80,7 @@ func ends(list []Holder) (last time.Time) {
 	return last
 }
 
-// left is the last stage: it lasts until nobody holds the root any more.
+// left is the last stage: it lasts until no one holds the root any more.
 func left(o Observed, stage, end Stage) Decision {
 	holding := slices.DeleteFunc(slices.Clone(o.Holding), func(h Holder) bool { return h.Left }) // from which nothing takes it
 	if len(holding) == 0 {

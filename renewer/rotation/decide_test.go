@@ -76,13 +76,13 @@ func TestStagesFollowFromWhatIsInPlace(t *testing.T) {
 		"somebody else's CA signs":              {begun(), Observed{Signing: "third", Next: "new"}, 0, AddRoot, true, 0},
 		"a crash after the switch":              {begun(), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
 		"taken back too late":                   {changed(begun(), func(r *Rotation) { r.CancelledAt = start }), with(after, func(o *Observed) { o.Presenting = on("a") }), 0, Reissue, false, 1},
-		"all are issued anew":                   {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
+		"all are reissued":                      {switched(begun()), with(after, func(o *Observed) { o.Holding = on("a", "b") }), 0, DropRoot, false, 2},
 		"one comes back to it":                  {changed(switched(begun()), func(r *Rotation) { r.Stage = DropRoot }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("b") }), 0, Reissue, false, 1},
 		"the old root is kept":                  {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 119 * time.Minute, Keep, false, 0},
 		"it was kept":                           {changed(switched(begun()), func(r *Rotation) { r.Keep = time.Hour }), with(after, func(o *Observed) { o.Holding = on("a") }), 2 * time.Hour, DropRoot, false, 1},
 		"kept though compromised":               {changed(switched(begun()), func(r *Rotation) { r.Keep, r.Compromised = time.Hour, true }), with(after, func(o *Observed) { o.Holding = on("a") }), 0, DropRoot, false, 1},
-		"nobody holds it":                       {switched(begun()), after, 0, Done, false, 0},
-		"nobody but one without":                {changed(switched(begun()), func(r *Rotation) { r.Without = []string{"a"} }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("a") }), 0, Done, false, 0},
+		"no one holds it":                       {switched(begun()), after, 0, Done, false, 0},
+		"no one but one without":                {changed(switched(begun()), func(r *Rotation) { r.Without = []string{"a"} }), with(after, func(o *Observed) { o.Presenting, o.Holding = on("a"), on("a") }), 0, Done, false, 0},
 		"one left the fleet file":               {begun(), with(before, func(o *Observed) { o.Lacking = gone("a") }), 0, AddRoot, false, 1},
 		"what left presents one":                {switched(begun()), with(after, func(o *Observed) { o.Presenting = gone("a") }), 0, Reissue, false, 1},
 		"what left holds it":                    {switched(begun()), with(after, func(o *Observed) { o.Holding = append(on("b"), gone("a")...) }), 0, DropRoot, false, 1},
@@ -164,7 +164,7 @@ func TestARotationEndsWhateverHappens(t *testing.T) {
 			case what <= 1 && r.Stage == AddRoot:
 				takeOne(&lacking, "has it")
 			case what <= 2 && o.Signing == "new" && len(presenting) > 0:
-				takeOne(&presenting, "issued anew")
+				takeOne(&presenting, "reissued")
 			case what <= 3 && len(holding) > 0:
 				takeOne(&holding, "dropped")
 			case what == 4:

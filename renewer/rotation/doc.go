@@ -9,7 +9,7 @@
 //
 //	add_root   the next root goes into every ca file and is loaded
 //	           → signing is switched
-//	reissue    certificates are issued anew, under the new root
+//	reissue    certificates are reissued, under the new root
 //	keep       the old root stays for clients that renewer does not manage (Keep)
 //	drop_root  the old root leaves every ca file
 //	done
@@ -24,5 +24,5 @@
 // every path. The stages only bring it about that neither has to wait for long.
 //
 // A rotation because the key is compromised switches first: nothing is signed with
-// that key any more. In drop_root no leaf keeps the old root, whoever presents it.
+// that key any more. In drop_root no leaf keeps the old root, whatever presents it.
 package rotation

@@ -30,7 +30,7 @@ type Kind string
 const (
 	Made     Kind = "rotate"  // another key, made by renewer
 	Imported Kind = "import"  // a CA that was made elsewhere
-	Reissued Kind = "reissue" // the same key and name, signed anew
+	Reissued Kind = "reissue" // the same key and name, signed again
 )
 
 // CA is one of the two CAs of a rotation.
@@ -53,8 +53,8 @@ type Rotation struct {
 	Before      []CA          `json:"before,omitempty"` // the ones before From, of a rotation that this one took over from
 	To          CA            `json:"to"`
 	Stage       Stage         `json:"stage"`
-	Now         bool          `json:"now,omitempty"`  // certificates are issued anew without waiting for windows
-	Anew        bool          `json:"anew,omitempty"` // another key under the same root: what was signed before is issued anew
+	Now         bool          `json:"now,omitempty"`  // certificates are reissued without waiting for windows
+	Anew        bool          `json:"anew,omitempty"` // another key under the same root: what was signed before is reissued
 	Compromised bool          `json:"compromised,omitempty"`
 	ToldAt      time.Time     `json:"told_at,omitzero"`  // when Compromised was said, if that was not at the start
 	Without     []string      `json:"without,omitempty"` // hosts that it goes on without
@@ -68,7 +68,7 @@ type Rotation struct {
 	Said        string        `json:"said,omitempty"`          // what it needs of an operator, as it was last said
 	Listed      bool          `json:"listed,omitempty"`        // the old CA's certificates are all on its last CRL
 	KeyGone     bool          `json:"key_destroyed,omitempty"` // the old key was removed
-	Left        []string      `json:"left,omitempty"`          // what had the old root in its ca file still, when it was over
+	Left        []string      `json:"left,omitempty"`          // what still had the old root in its ca file when it ended
 }
 
 // KeepUntil is until when the old root is trusted at least; zero where that was
@@ -84,7 +84,7 @@ func (r Rotation) KeepUntil() time.Time {
 // under it may be left.
 func (r Rotation) Trusts(now time.Time) bool { return now.Before(r.KeepUntil()) }
 
-// Old are the CAs whose roots are to go: From, and those that were on their way out
+// Old are the CAs whose roots are to go: From, and those that were on their fix
 // when this rotation took over.
 func (r Rotation) Old() (list []CA) {
 	for _, c := range append([]CA{r.From}, r.Before...) {
@@ -95,7 +95,7 @@ func (r Rotation) Old() (list []CA) {
 	return list
 }
 
-// Replaced are the CAs whose certificates are issued anew.
+// Replaced are the CAs whose certificates are reissued.
 func (r Rotation) Replaced() []CA {
 	if r.Anew {
 		return append([]CA{r.From}, r.Before...)
@@ -103,7 +103,7 @@ func (r Rotation) Replaced() []CA {
 	return r.Old()
 }
 
-// Gone are the roots that no leaf keeps in a ca file any more: whoever presents one is
+// Gone are the roots that no leaf keeps in a ca file any more: a presenter of one is
 // refused from now on.
 func (r Rotation) Gone() (roots []string) {
 	if (r.Stage == DropRoot || r.Stage == Done) && (r.Compromised || len(r.Without) > 0) {
@@ -172,7 +172,7 @@ type Holder struct {
 	Hint        string    // what to do about that; empty: nothing is known
 	Away        bool      // its host cannot be reached
 	Blocked     bool      // only an operator can change it
-	Until       time.Time // when it is over by itself; zero: not by time
+	Until       time.Time // when it ends by time; zero: not by time
 	Left        bool      // it left the fleet file: Blocked until it is back, or let go
 	Replaced    bool      // its files have the certificate that it is to present
 	Kept        time.Time // an operator rolled it back, and it is renewed then; zero: not that
@@ -193,5 +193,5 @@ type Observed struct {
 	Lacking    []Holder  // verifiers without the next root in place and loaded
 	Presenting []Holder  // placements that present a leaf under the old root and not under the new one
 	Holding    []Holder  // verifiers with the root that is to go in their ca file
-	Trusting   []string  // all with an old root in their ca file, whoever brought it there
+	Trusting   []string  // all with an old root in their ca file, placed by renewer or not
 }

@@ -3,8 +3,8 @@
 //
 // Its promise: a service is not touched while a placement of it is being proven;
 // the certificates of one entry keep to its pace; of a peer group the servers go
-// before the clients and never together with them; whoever waits has a reason that
-// can be told. A decision costs what has changed. A reference that looks at all
+// before the clients and never together with them; what waits has a reason that
+// can be shown. A decision costs what has changed. A reference that looks at all
 // rollouts each time says the same (TestTrafficFollowsTheReference).
 package traffic
 
@@ -24,7 +24,7 @@ type Entry struct {
 	Order       int // of the certificate in the fleet file
 	Size        int // how many certificates the entry has; 0 is 1
 	// Gate keeps the leaf from going live: a verifier would refuse it. Zero: none
-	// would. Who waits at a gate holds nobody else up.
+	// would. Who waits at a gate holds no one else up.
 	Gate renewer.Waiting
 }
 
@@ -85,7 +85,7 @@ func (t *Control) Put(e Entry) {
 	t.enter(m)
 }
 
-// Remove forgets a rollout that is over.
+// Remove forgets an ended rollout.
 func (t *Control) Remove(certificate string) {
 	if m, ok := t.members[certificate]; ok {
 		t.leave(m)
@@ -203,7 +203,7 @@ func (t *Control) Busy(kind renewer.ActionKind) (n int) {
 func (t *Control) Version() int { return t.version }
 
 // AtWork counts the rollouts that have something to do now. Those that wait,
-// for a host that is away, a window or others, keep nobody else from starting.
+// for a host that is away, a window or others, keep no one else from starting.
 func (t *Control) AtWork() int { return t.atWork }
 
 // Moving reports whether something can be done now for a certificate; for any,

@@ -17,8 +17,8 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// decide is the reference's decision, held against that of a Traffic which is
-// told all of it at once.
+// decide is the reference's decision, compared with that of a Traffic which gets
+// all of it at once.
 func decide(t fataler, entries []refEntry, busy func(renewer.Action) bool) Turn {
 	t.Helper()
 	traffic := New()
@@ -210,7 +210,7 @@ func (s *street) event(t *rapid.T) {
 		delete(s.open, c.Name)
 		delete(s.said, c.Name)
 		s.traffic.Remove(c.Name)
-		if phase != "" { // else nobody knows, as of one that left the fleet file
+		if phase != "" { // else no one knows, as of one that left the fleet file
 			s.ends[c.Name] = Ended{Certificate: c.Name, Phase: phase, At: at("end"), Why: "a test"}
 			s.traffic.End(c.Entry, s.ends[c.Name])
 		}
@@ -284,6 +284,6 @@ func (s *street) check(t *rapid.T) {
 		t.Fatalf("%v are due and have just been put", again)
 	}
 	if wake := s.traffic.Wake(); !wake.IsZero() && !wake.After(s.now) {
-		t.Fatalf("wakes at %s, which is over at %s", wake, s.now)
+		t.Fatalf("wakes at %s, which ended at %s", wake, s.now)
 	}
 }

@@ -24,7 +24,7 @@ type family struct {
 
 	rooting [2]int // of these, how many bring added roots alone
 
-	// How the last rollouts of its certificates ended; those of certificates
+	// The results of the last rollouts of its certificates; those of certificates
 	// that are under way again are in ends alone.
 	ends         map[string]Ended
 	known        bool // of those that ended before this process began, too
@@ -33,7 +33,7 @@ type family struct {
 	// What was decided last.
 	now      time.Time
 	since    time.Time // when the earliest rollout under way was started or asked for
-	pause    time.Time // until when nobody begins but on request; zero: now
+	pause    time.Time // until when no one begins but on request; zero: now
 	begun    int       // that are between two generations, or may begin
 	coming   int       // that are earlier in the order of the file, and on their way
 	rooms    [2]room   // for leaves, and for added roots alone
@@ -47,7 +47,7 @@ type family struct {
 type room struct {
 	passed  int     // that are proven, or have the roots
 	proving bool    // these are too few for others to begin
-	shut    bool    // nobody else may begin
+	shut    bool    // no one else may begin
 	mark    *member // who comes after this one; nil: from the start
 }
 
@@ -71,7 +71,7 @@ type class int
 
 const (
 	plain    class = iota
-	exempt         // on request, or late: a failure or a pause may not keep it. Or it is on its way besides, or has a room of its own
+	exempt         // on request, or near: a failure or a pause may not keep it. Or it is on its way besides, or has a room of its own
 	midway         // between two generations on another host, so its family has room for it
 	onItsWay       // cannot begin, but is ordered or staged
 	classes
@@ -84,7 +84,7 @@ func (m *member) class() (c class, queued bool) {
 		return onItsWay, m.coming
 	case m.live:
 		return midway, true
-	case m.Rollout.Requested || m.late || m.coming || m.roots:
+	case m.Rollout.Requested || m.near || m.coming || m.roots:
 		return exempt, true
 	}
 	return plain, true
@@ -155,7 +155,7 @@ func byTime(a, b Ended) int {
 
 func byWake(a, b *family) int { return cmp.Or(a.wake.Compare(b.wake), cmp.Compare(a.name, b.name)) }
 
-// End notes how the last rollout of a certificate ended. Of an entry that has
+// End notes the result of the last rollout of a certificate. Of an entry that has
 // nothing under way it is of no interest: what begins later does not wait for
 // it.
 func (t *Control) End(entry string, e Ended) {
@@ -188,7 +188,7 @@ func (t *Control) Knows(entry string) bool {
 	return ok && f.known
 }
 
-// hide takes the end of a certificate that is under way out of account, and
+// hide takes the end of a certificate that is under fix of account, and
 // reopen takes it in again.
 func (f *family) hide(certificate string) {
 	if e, ok := f.ends[certificate]; ok {
@@ -212,10 +212,10 @@ func (f *family) failing() bool {
 	return len(f.stopped) > 0 || len(f.undone) > 0 && !f.undone[len(f.undone)-1].At.Before(f.since)
 }
 
-// failure returns the failure that keeps a member from beginning, until a
-// person asks or what is in place is about to end; nil: none.
+// failure returns the failure that keeps a member from beginning, until an
+// operator asks or what is in place is about to expire; nil: none.
 func (f *family) failure(m *member) *Ended {
-	if !f.failing() || m.late {
+	if !f.failing() || m.near {
 		return nil
 	}
 	since, asked := f.since, m.Rollout.Requested

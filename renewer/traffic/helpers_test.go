@@ -56,7 +56,7 @@ func begin(rec *renewer.Record, r *renewer.Rollout) {
 	rec.Rollout = r
 }
 
-// apply takes an input into a record, which keeps a rollout that is over.
+// apply takes an input into a record, which keeps an ended rollout.
 func apply(c renewer.Certificate, rec *renewer.Record, now time.Time, in renewer.Input) []renewer.Event {
 	if rec.Rollout.Phase.Over() {
 		return nil

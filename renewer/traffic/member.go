@@ -43,7 +43,7 @@ type member struct {
 	next   renewer.Next
 	asked  time.Time // see askedAt
 	until  time.Time // when time alone changes what follows from the entry; zero: never
-	late   bool      // what is in place is about to end: order and pace no longer count
+	near   bool      // what is in place is about to end: order and pace no longer count
 	live   bool      // a host is between two generations
 	coming bool      // it is being ordered or staged
 	fresh  bool      // it could begin an activation
@@ -64,7 +64,7 @@ type member struct {
 // observe looks at an entry by itself.
 func (m *member) observe(e Entry) {
 	k, r := e.Conditions, e.Rollout
-	*m = member{Entry: e, side: sideOf(e.Certificate), next: r.Next(e.Certificate, k), asked: askedAt(r), late: k.Late(), offers: m.offers}
+	*m = member{Entry: e, side: sideOf(e.Certificate), next: r.Next(e.Certificate, k), asked: askedAt(r), near: k.NearExpiry(), offers: m.offers}
 	m.until = m.next.Until
 	if m.asked.After(k.Now) { // the clock was ahead
 		m.until = earlier(m.until, m.asked)
@@ -78,7 +78,7 @@ func (m *member) observe(e Entry) {
 			m.proven, m.last = true, later(m.last, s.EndedAt)
 		case s.Pass == renewer.PassRooted && !s.State.Live():
 			m.rooted = true
-		case s.State.Live() && (!m.late || !renewer.Ahead(s.NextAt, k.Now, renewer.BackoffMax)):
+		case s.State.Live() && (!m.near || !renewer.Ahead(s.NextAt, k.Now, renewer.BackoffMax)):
 			m.live = true
 		}
 	}
@@ -120,7 +120,7 @@ func (m *member) begins(a renewer.Action) bool {
 	return ok && s.State == renewer.StepStaged
 }
 
-// askedAt is when a person last asked for the rollout, or it was started.
+// askedAt is when an operator last asked for the rollout, or it was started.
 func askedAt(r *renewer.Rollout) time.Time {
 	if r.AskedAt.After(r.StartedAt) {
 		return r.AskedAt
@@ -230,7 +230,7 @@ func (t *Control) retire(f *family) {
 }
 
 // crossed has the servers of a group decided again when its first client has
-// begun, or the last one is over. What clients need to know of the servers is
+// begun, or the last one has ended. What clients need to know of the servers is
 // seen when these have been decided.
 func (t *Control) crossed(m *member, first int) {
 	if m.side == clients && len(m.group.live[clients]) == first {
@@ -270,7 +270,7 @@ func (m *member) reason(shut bool) reason {
 		return paused
 	case g != nil && g.other(m.side):
 		return otherSide
-	case g != nil && g.coming && m.side == clients && !m.late && !m.roots:
+	case g != nil && g.coming && m.side == clients && !m.near && !m.roots:
 		return serversFirst
 	}
 	return free
@@ -300,13 +300,13 @@ func (f *family) says(m *member, why reason) renewer.Waiting {
 		e := f.failure(m)
 		return renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}
 	case first:
-		return renewer.Waiting{Kind: renewer.WaitPace, Text: "the first of its entry is not proven yet"}
+		return renewer.Waiting{Kind: renewer.WaitPace, Text: "the canary of its entry is not verified yet"}
 	case parallel:
-		return renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", f.begun)}
+		return renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are in progress, which is the limit of max_parallel", f.begun)}
 	case paused:
 		return renewer.Waiting{Kind: renewer.WaitPause, Text: "pause between hosts until " + f.pause.UTC().Format(time.RFC3339), Until: f.pause}
 	case otherSide:
-		return renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", servers+clients-m.side, m.group.name)}
+		return renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are in progress", servers+clients-m.side, m.group.name)}
 	default:
 		return renewer.Waiting{Kind: renewer.WaitPeers, Text: "the servers of group " + m.group.name + " go first"}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // The decision as it was first written: looking at everything, every time. It
-// is what Traffic has to give, and too dear for a large fleet.
+// is what Traffic has to give, and too expensive for a large fleet.
 
 // refEntry is an entry with how the last rollouts of the other certificates of
 // its family ended; those under way are entries themselves.
@@ -201,9 +201,9 @@ type refMove struct {
 	next renewer.Next
 }
 
-// Late reports whether what is in place is about to end, so that order and
+// near reports whether what is in place is about to end, so that order and
 // pace no longer count.
-func (m refMove) late() bool {
+func (m refMove) near() bool {
 	k := m.Conditions
 	return k.Deadline.Near(k.Now)
 }
@@ -273,7 +273,7 @@ func (t *traffic) observe(m refMove) {
 			f.prove(name, s.EndedAt)
 		case s.Pass == renewer.PassRooted && !s.State.Live():
 			f.rooted[name] = true
-		case s.State.Live() && (!m.late() || !renewer.Ahead(s.NextAt, t.now, renewer.BackoffMax)):
+		case s.State.Live() && (!m.near() || !renewer.Ahead(s.NextAt, t.now, renewer.BackoffMax)):
 			t.begun(m)
 		}
 	}
@@ -310,12 +310,12 @@ func (t *traffic) admit(m refMove) (Hold, bool) {
 	return Hold{}, true
 }
 
-// familyFailed: a failure on one host stops those that began with it, until a
-// person asks or what is in place is about to end.
+// familyFailed: a failure on one host stops those that began with it, until an
+// operator asks or what is in place is about to expire.
 func (t *traffic) familyFailed(m refMove) Hold {
 	r := m.Rollout
 	for _, e := range sortedEnds(t.family(m.Certificate).failed) {
-		if e.Certificate == m.Certificate.Name || m.late() || r.Requested && askedAt(r).After(e.At) {
+		if e.Certificate == m.Certificate.Name || m.near() || r.Requested && askedAt(r).After(e.At) {
 			continue
 		}
 		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%s failed: %s", e.Certificate, e.Why)}}
@@ -336,10 +336,10 @@ func (t *traffic) familyPace(m refMove) Hold {
 		if proven+len(f.live)+len(f.coming) < canary {
 			return Hold{}
 		}
-		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: "the first of its entry is not proven yet"}, slices.Concat(f.live, f.coming)}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: "the canary of its entry is not verified yet"}, slices.Concat(f.live, f.coming)}
 	}
 	if p.MaxParallel > 0 && len(f.live) >= p.MaxParallel {
-		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are under way, as many as max_parallel allows", len(f.live))}, f.live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPace, Text: fmt.Sprintf("%d others of its entry are in progress, which is the limit of max_parallel", len(f.live))}, f.live}
 	}
 	if until := f.last.Add(p.Pause); !m.Rollout.Requested && !f.last.IsZero() && renewer.Ahead(until, t.now, p.Pause) {
 		return Hold{Waiting: renewer.Waiting{Kind: renewer.WaitPause, Text: "pause between hosts until " + until.UTC().Format(time.RFC3339), Until: until}}
@@ -355,13 +355,13 @@ func (t *traffic) otherSide(m refMove) Hold {
 	}
 	other := servers + clients - sideOf(m.Certificate)
 	if live := t.group(m.Certificate).live[other]; len(live) > 0 {
-		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are under way", other, m.Certificate.PeerGroup)}, live}
+		return Hold{renewer.Waiting{Kind: renewer.WaitPeers, Text: fmt.Sprintf("the %ss of group %s are in progress", other, m.Certificate.PeerGroup)}, live}
 	}
 	return Hold{}
 }
 
 func (t *traffic) serversFirst(m refMove) Hold {
-	if m.Certificate.PeerGroup == "" || sideOf(m.Certificate) == servers || m.late() || m.rooting() {
+	if m.Certificate.PeerGroup == "" || sideOf(m.Certificate) == servers || m.near() || m.rooting() {
 		return Hold{}
 	}
 	if coming := t.group(m.Certificate).coming[servers]; len(coming) > 0 {

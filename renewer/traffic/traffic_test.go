@@ -103,7 +103,7 @@ func (w *world) checkFamilies(t *rapid.T) {
 	}
 }
 
-// checkRest: when nothing can be done, everything is over or held back by a
+// checkRest: when nothing can be done, everything has ended, or is held back by a
 // failure of its own entry.
 func (w *world) checkRest(t *rapid.T) {
 	turn := w.decide()
@@ -187,7 +187,7 @@ func TestTheFirstOfAnEntryGoesAloneAndInItsOrder(t *testing.T) {
 	}
 }
 
-func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
+func TestAFailureStopsTheOthersOfItsEntryUntilAnOperatorOrTheEnd(t *testing.T) {
 	entries := perHost("docker", renewer.UsageServer, "a", "b")
 	rest := entries[1:]
 	rest[0].Family = []Ended{{Certificate: "docker@a", Phase: renewer.PhaseBlocked, At: t0.Add(10 * time.Second), Why: "a: connection refused"}}
@@ -205,11 +205,11 @@ func TestAFailureStopsTheOthersOfItsEntryUntilAPersonOrTheEnd(t *testing.T) {
 	rest[0].Conditions.Deadline = renewer.Deadline{}
 	rest[0].Rollout.Hurry(renewer.Overrides{}, t0.Add(20*time.Second))
 	if got := starts(decide(t, rest, idle)); len(got) != 1 {
-		t.Error("a person asked after the failure, and it is still held")
+		t.Error("an operator asked after the failure, and it is still held")
 	}
 	rest[0].Rollout.AskedAt = t0.Add(5 * time.Second)
 	if got := starts(decide(t, rest, idle)); got != nil {
-		t.Error("a person asked before the failure, and it goes on")
+		t.Error("an operator asked before the failure, and it goes on")
 	}
 }
 

@@ -16,7 +16,7 @@
 // into a ca file and whether a leaf may go live. Where nothing is in place there
 // is nothing to protect: a placement without a ca file is no verifier, one
 // without a leaf no presenter, and a pair that does not work now (an expired
-// leaf or root, a root that is missing) holds nobody.
+// leaf or root, a root that is missing) holds no one.
 //
 // A leaf counts until it expires, is revoked, is let go, or its host is retired.
 // What is unknown protects: it is never taken for absent.

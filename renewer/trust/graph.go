@@ -42,7 +42,7 @@ func New() *Graph {
 // Know notes until when a root can be accepted at all.
 func (g *Graph) Know(root string, notAfter time.Time) { g.expires[root] = notAfter }
 
-// Ban says which roots no leaf keeps in a ca file any more, whoever shows one: an
+// Ban says which roots no leaf keeps in a ca file any more, whatever presents one: an
 // operator had them go. But for the ca files of the hosts that are named with a root:
 // what was gone on without is still each other's peer there.
 func (g *Graph) Ban(roots map[string][]string) { g.gone = roots }
@@ -71,7 +71,7 @@ func (g *Graph) Node(id ID) (Node, bool) {
 }
 
 // Put replaces what is known of a placement. It returns the verifiers whose ca
-// file may have to change because of that: a root of it is shown by nobody any
+// file may have to change because of that: a root of it is shown by no one any
 // more, or by somebody for the first time.
 func (g *Graph) Put(n Node) (affected []ID) {
 	old := g.nodes[n.ID]

@@ -143,7 +143,7 @@ func TestRenewedIsWhatTheGateSays(t *testing.T) {
 	})
 }
 
-// Whoever left the fleet file and is known to accept what is shown refuses what it
+// The one who left the fleet file and is known to accept what is shown refuses what it
 // does not accept afterwards, whatever its trust: said; one whose roots are not known,
 // of its own issuer alone.
 func TestWhatLeftRefusesWhatItDoesNotAccept(t *testing.T) {
@@ -218,7 +218,7 @@ func TestAForeignRootIsHeldByWhoNeedsItAlone(t *testing.T) {
 		others []Node
 		want   string
 	}{
-		"nobody":                          {nil, ""},
+		"missing":                         {nil, ""},
 		"a client under it":               {[]Node{client("c", leaf("a", "F"), "A")}, "[c@h-c]"},
 		"a client that has another too":   {[]Node{client("c", leaf("a", "A", "F"), "A")}, ""},
 		"a client that expired":           {[]Node{client("c", issuedUntil(leaf("a", "F"), t0), "A")}, ""},

@@ -48,7 +48,7 @@ type Node struct {
 	Loaded   renewer.RootSet
 	Settles  time.Time       // from then on Roots count as loaded; zero: never by time
 	Assumed  bool            // Loaded is assumed: nothing is activated there
-	Foreign  renewer.RootSet // those of Roots that nobody but their owner drops
+	Foreign  renewer.RootSet // those of Roots that no one but their owner drops
 	Unwanted map[string]time.Time
 
 	// Left: it left the fleet file, so nothing changes its files any more. It counts

@@ -31,7 +31,7 @@ func TestWhoIsNotReadyForTheNextRoot(t *testing.T) {
 		"it has loaded it":             {[]Node{presenter("svc", "ca", later, "old"), verifier("cli", set("new", "old"), set("new", "old"))}, nil},
 		"its roots are unknown":        {[]Node{presenter("svc", "ca", later, "old"), verifier("cli", nil, nil)}, []string{"cli@h"}},
 		"it accepts nothing of that":   {[]Node{presenter("svc", "ca", later, "old"), verifier("cli", set("other"), set("other"))}, nil},
-		"nobody presents anything":     {[]Node{verifier("cli", set("old"), set("old"))}, nil},
+		"no one presents anything":     {[]Node{verifier("cli", set("old"), set("old"))}, nil},
 		"what is presented is expired": {[]Node{presenter("svc", "ca", now, "old"), verifier("cli", set("old"), set("old"))}, nil},
 		"another issuer's":             {[]Node{presenter("svc", "other", later, "old"), verifier("cli", set("old"), set("old"))}, nil},
 		"all present the next":         {[]Node{presenter("svc", "ca", later, "new"), verifier("cli", set("old"), set("old"))}, nil},
@@ -55,7 +55,7 @@ func TestWhoIsNotReadyForTheNextRoot(t *testing.T) {
 
 // A root that was banned is kept for no leaf and for no owner, unless an issuer has it
 // still.
-func TestABannedRootIsKeptForNobody(t *testing.T) {
+func TestABannedRootIsKeptForNoOne(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 	set := renewer.NewRootSet

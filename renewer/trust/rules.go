@@ -137,7 +137,7 @@ type Refusal struct {
 
 // Refusals returns who would refuse a leaf although they accept what its
 // presenter shows now (shown): up to limit, in no order, without those to skip. A presenter that shows
-// nothing, or nothing that is accepted, is refused by nobody who would notice.
+// nothing, or nothing that is accepted, is refused by no one who would notice.
 func (g *Graph) Refusals(n Node, l Leaf, shown []Leaf, now time.Time, limit int, skip func(ID) bool) (out []Refusal) {
 	shown = further(shown, l)
 	for s := range sides {

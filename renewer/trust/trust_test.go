@@ -101,7 +101,7 @@ func TestALeafWaitsForEveryVerifierThatAcceptsWhatIsShown(t *testing.T) {
 		"does not trust the issuer":      {server("s", leaf("z", "Z"), "Z"), false},
 		"checks servers, as clients do":  {client("s", leaf("a", "A"), "A"), false},
 		"nothing is in place there yet":  {Node{ID: ID{"s", "h"}, Trust: []string{"a"}, Checks: [sides]bool{Client: true}}, false},
-		"a ca file that nobody compared": {unseen(server("s", leaf("a", "A"))), true},
+		"a ca file that no one compared": {unseen(server("s", leaf("a", "A"))), true},
 	} {
 		g := graph(presenter, tc.verifier)
 		got := g.Refusals(presenter, next, presenter.Leaves, t0, 9, nobody)

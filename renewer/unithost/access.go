@@ -41,7 +41,7 @@ func (f Facts) KeyDoubts(ctx context.Context, m Machine, p renewer.Placement, ow
 	}
 	who := account{uid, groups}
 	sure := func(fix, format string, a ...any) []renewer.Doubt {
-		return []renewer.Doubt{{Sure: true, Unit: f.Unit, Fix: fix, Text: fmt.Sprintf("it runs as %s (User=), and ", f.User) + fmt.Sprintf(format, a...) + ": it could not read its key"}}
+		return []renewer.Doubt{{Sure: true, Unit: f.Unit, Fix: fix, Text: fmt.Sprintf("it runs as %s (User=) and ", f.User) + fmt.Sprintf(format, a...) + ": it cannot read its key"}}
 	}
 	out, err := m.Output(ctx, listWay(p.Dir))
 	if err != nil {
@@ -54,7 +54,7 @@ func (f Facts) KeyDoubts(ctx context.Context, m Machine, p renewer.Placement, ow
 			return nil, nil // a link: it leads elsewhere
 		}
 		if last = e; !e.list && !who.may(e.mode, e.uid, e.gid, 1) {
-			return sure(fmt.Sprintf("let it pass there, such as chmod o+x %s, or place the files elsewhere with dir:", e.path), "may not pass %s (mode %04o)", e.path, e.mode), nil
+			return sure(fmt.Sprintf("allow that user to enter the directory, for example chmod o+x %s, or set dir: to another directory", e.path), "cannot enter %s (mode %04o)", e.path, e.mode), nil
 		}
 	}
 	mode := p.Modes[kind].Perm()

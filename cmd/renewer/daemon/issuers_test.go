@@ -49,7 +49,7 @@ func TestLocalCAWhoseFilesAreGoneIsDown(t *testing.T) {
 			t.Errorf("%s: %d roots, error %v; they signed what is still served", when, len(roots), err)
 		}
 	}
-	if err := (&lazyCA{cfg: cfg}).Health(t.Context()); err == nil || strings.Contains(err.Error(), "before") || !strings.Contains(renewer.Hint(err), "makes one") {
+	if err := (&lazyCA{cfg: cfg}).Health(t.Context()); err == nil || strings.Contains(err.Error(), "before") || !strings.Contains(renewer.Hint(err), "creates one") {
 		t.Errorf("one that never was: %v, hint %q", err, renewer.Hint(err))
 	}
 

@@ -70,7 +70,7 @@ func (a *App) needsKey(ctx context.Context, is configs.Issuer, old local.Old, on
 	if err != nil {
 		return err
 	}
-	users = slices.DeleteFunc(users, func(h engine.Held) bool { return slices.Contains(one.Without, h.Host) || h.Left && one.Compromised })
+	users = slices.DeleteFunc(users, func(h engine.Blocker) bool { return slices.Contains(one.Without, h.Host) || h.Left && one.Compromised })
 	if len(users) == 0 {
 		return nil
 	}

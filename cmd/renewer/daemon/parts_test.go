@@ -67,7 +67,7 @@ func TestRootsOfATrustFileGoIntoTheCAFile(t *testing.T) {
 	st, err := a.Status(t.Context())
 	must(t, err)
 	if !slices.ContainsFunc(st.Issuers, func(is renewer.IssuerStatus) bool {
-		return is.Name == renewer.TrustFile(file) && is.Type == typeFile && !is.Up && strings.Contains(is.Error, "holds no roots") && is.Hint != ""
+		return is.Name == renewer.TrustFile(file) && is.Type == typeFile && !is.Up && strings.Contains(is.Error, "has no roots") && is.Hint != ""
 	}) {
 		t.Errorf("status does not say it: %+v", st.Issuers)
 	}

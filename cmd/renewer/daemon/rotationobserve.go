@@ -120,7 +120,7 @@ func (a *App) signingErr(issuer string, ca rotation.CA, lazy *lazyCA) (why, err 
 	return fmt.Errorf("%s signs, and cannot sign what is asked for: %w", ca.Subject, err), nil
 }
 
-func holder(h engine.Held, why string, down map[string]bool) rotation.Holder {
+func holder(h engine.Blocker, why string, down map[string]bool) rotation.Holder {
 	away := h.Lost || down[h.Host]
 	switch {
 	case h.Why != "":

@@ -86,7 +86,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 
 // affected are the placements that do not have the root of the next CA yet, and those
 // that present what is replaced.
-func (a *App) affected(ctx context.Context, one rotation.Rotation) (lacking, presenting []engine.Held, err error) {
+func (a *App) affected(ctx context.Context, one rotation.Rotation) (lacking, presenting []engine.Blocker, err error) {
 	before, err := a.eng.Succession(ctx, engine.Succeeding{Issuer: one.Issuer, To: one.To.Root})
 	if err != nil {
 		return nil, nil, err

@@ -31,7 +31,7 @@ func TestDoctorListsWhatOfTheSSHFilesIsSkipped(t *testing.T) {
 			continue
 		}
 		if len(found) != 1 || found[0].Host != want || found[0].Level != renewer.FindingWarn || found[0].Fix == "" ||
-			found[0].Text != known+":2 is skipped: it is not understood (there is no whole key in it)" {
+			found[0].Text != known+":2 is ignored: it cannot be parsed (it has no complete key)" {
 			t.Errorf("%q: %+v", host, found)
 		}
 	}

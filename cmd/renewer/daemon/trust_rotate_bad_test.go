@@ -113,7 +113,7 @@ func TestARotationWaitsForThePassphrase(t *testing.T) {
 	w.passes()
 	w.talk()
 	testpki.WriteFile(t, phrase, []byte("wrong"), 0o600)
-	refuses(w, renewer.RotateRequest{Issuer: "a"}, "the passphrase does not open the key", "passphrase_file")
+	refuses(w, renewer.RotateRequest{Issuer: "a"}, "the passphrase is wrong", "passphrase_file")
 	testpki.WriteFile(t, phrase, []byte("right"), 0o600)
 	rotate(renewer.RotateRequest{})(w)
 	key := w.in("state", "issuers", "a", "ca-key.next.pem")
@@ -129,7 +129,7 @@ func TestARotationWaitsForThePassphrase(t *testing.T) {
 	w.passes()
 	w.rocky = false
 	v := w.rotation()
-	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "ca-key.next.pem: the passphrase does not open the key") || v.Ends == "" {
+	if v.Stage != "add_root" || !v.Blocked || !strings.Contains(strings.Join(v.Waiting, ";"), "ca-key.next.pem: the passphrase is wrong") || v.Ends == "" {
 		t.Errorf("%+v", v)
 	}
 	w.endsWith("svc", "a b")
@@ -261,7 +261,7 @@ func TestARotationIsShownWhateverIsWrongWithItsFiles(t *testing.T) {
 	for _, c := range []struct{ file, text, says string }{
 		{"ca.next.pem", "-----BEGIN CERTIFICATE-----\n", "ca.next.pem"},
 		{"ca.next.pem", "", "ca.next.pem"},
-		{"ca-key.next.pem", "", "its key is gone"},
+		{"ca-key.next.pem", "", "its key is missing"},
 		{"ca-key.next.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.next.pem"},
 		{"ca-key.pem", "-----BEGIN PRIVATE KEY-----\n", "ca-key.pem"},
 		{"ca.pem", "-----BEGIN CERTIFICATE-----\n", "ca.pem"},

@@ -51,7 +51,7 @@ func TestANextCAThatCannotSignTheFleetIsRefused(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a", Lifetime: 10 * time.Minute, Compromised: true}, "certificate svc: it would", "renewer ca rotate a makes")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Lifetime: 10 * time.Minute, Plan: true}, "certificate svc: it would", "renewer ca rotate a makes")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Key: "foo", Plan: true}, "no key of type", "--key ecdsa-p256")
-	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Lifetime: 2 * time.Minute}, "before the one that it has", "renewer ca reissue a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "reissue", Lifetime: 2 * time.Minute}, "before the current one", "renewer ca reissue a")
 	for name, c := range limited(w) {
 		dir := w.in("elsewhere", name)
 		writeCA(t, dir, c.make())

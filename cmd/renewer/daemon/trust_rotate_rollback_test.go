@@ -18,9 +18,9 @@ func TestARollbackToADroppedCAIsRefused(t *testing.T) {
 		request renewer.RotateRequest
 		why     string
 	}{
-		"rotated":            {renewer.RotateRequest{}, "which was replaced as the CA of issuer a, and is in no ca file any more"},
-		"compromised":        {renewer.RotateRequest{Compromised: true}, "was revoked: the key of the CA that it is from is compromised"},
-		"its key is removed": {renewer.RotateRequest{DestroyOld: true}, "which was replaced as the CA of issuer a"},
+		"rotated":            {renewer.RotateRequest{}, "which issuer a has replaced and which no ca file has any more"},
+		"compromised":        {renewer.RotateRequest{Compromised: true}, "was revoked, because the key of its CA is compromised"},
+		"its key is removed": {renewer.RotateRequest{DestroyOld: true}, "which issuer a has replaced"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -120,7 +120,7 @@ func TestEndlessShells(t *testing.T) {
 				write(t, dir+"/shell", prints+"\neval \"$SSH_ORIGINAL_COMMAND\"\n")
 				config := instead(t, "echo started >>"+dir+"/log\nsh "+dir+"/shell\necho ended >>"+dir+"/log")
 				err := ask(reach(t, client(t), sshd(t, config)), dir+"/done")
-				refused(t, err, "prints without end while it starts: \"", ".bashrc") // an account may have words of its own before
+				refused(t, err, "prints endless output while it starts: \"", ".bashrc") // an account may have words of its own before
 				if text := err.Error(); len(text) > 400 || strings.Contains(text, "no SFTP server") {
 					t.Errorf("error %q", text)
 				}
@@ -204,18 +204,18 @@ func TestMuchOutputOfACommand(t *testing.T) {
 	}
 }
 
-// Accounts that may not run commands: what the host says is shown, with the way
-// out.
+// Accounts that may not run commands: what the host says is shown, with a
+// hint.
 func TestAccountsWithoutCommands(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ config, err, hint string }{
 		"nologin":         {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
-		"false":           {"ForceCommand /bin/false", "runs no commands", "usermod -s"},
-		"exit in .bashrc": {instead(t, "exit 0"), "runs no commands", "exit, exec and logout in ~"},
-		"a forced server": {"ForceCommand " + realServer(t), "runs no commands", "ForceCommand"},
+		"false":           {"ForceCommand /bin/false", "cannot run commands", "usermod -s"},
+		"exit in .bashrc": {instead(t, "exit 0"), "cannot run commands", "exit, exec and logout in ~"},
+		"a forced server": {"ForceCommand " + realServer(t), "cannot run commands", "ForceCommand"},
 		"a greeting":      {instead(t, "echo 'Please use the portal \033[31m.'"), "Please use the portal", "usermod -s"},
 		"forced SFTP":     {"ForceCommand internal-sftp", "sftp connections only", "ForceCommand internal-sftp"},
-		"exits quietly":   {"ForceCommand /bin/true", "runs no commands", "ForceCommand in its sshd_config"},
+		"exits quietly":   {"ForceCommand /bin/true", "cannot run commands", "ForceCommand in its sshd_config"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -235,7 +235,7 @@ func TestAccountsWithoutCommandsAndFilesAsRoot(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ config, err, hint string }{
 		"nologin":         {"ForceCommand /usr/sbin/nologin", "This account is currently not available", "usermod -s"},
-		"exit in .bashrc": {instead(t, "exit 0"), "runs no commands", "exit, exec and logout in ~"},
+		"exit in .bashrc": {instead(t, "exit 0"), "cannot run commands", "exit, exec and logout in ~"},
 		"another command": {"ForceCommand /bin/date", "the host says: ", "sshd -T -C user="},
 		"forced SFTP":     {"ForceCommand internal-sftp", "sftp connections only", "sudo: true needs commands"},
 		"a forced server": {"ForceCommand " + realServer(t), "sftp connections only", "sudo: true needs commands"},
@@ -261,7 +261,7 @@ func TestSecondFactorOfOpenSSH(t *testing.T) {
 		t.Skip("sshd has no PAM here, or may not use it")
 	}
 	tr := reach(t, client(t), sshd(t, "UsePAM yes", "PermitRootLogin yes", "KbdInteractiveAuthentication yes", "AuthenticationMethods publickey,keyboard-interactive"))
-	refused(t, oneRun(t, tr), "asks for more: keyboard-interactive (Password:", "AuthenticationMethods publickey")
+	refused(t, oneRun(t, tr), "requires another factor: keyboard-interactive (Password:", "AuthenticationMethods publickey")
 }
 
 // A placement without activation needs files alone.
@@ -276,8 +276,8 @@ func TestPlacementOverForcedSFTP(t *testing.T) {
 func TestWhatCannotActivateIsNotStaged(t *testing.T) {
 	t.Parallel()
 	for config, says := range map[string][2]string{
-		"MaxSessions 1":              {"no further session", "MaxSessions"},
-		"ForceCommand internal-sftp": {"runs no commands", "ForceCommand internal-sftp"},
+		"MaxSessions 1":              {"does not open another session", "MaxSessions"},
+		"ForceCommand internal-sftp": {"cannot run commands", "ForceCommand internal-sftp"},
 	} {
 		t.Run(config, func(t *testing.T) {
 			t.Parallel()
@@ -360,6 +360,6 @@ func TestTooFewSessionsForAnOwnersDirectory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, err = tr.OpenDir(ctx, dir, false)
-	refused(t, err, "opens no further session", "MaxSessions in its sshd_config to 3 or more")
+	refused(t, err, "does not open another session", "MaxSessions in its sshd_config to 3 or more")
 	must(t, ctx.Err())
 }

@@ -93,7 +93,7 @@ func fatal(err error) bool {
 }
 
 // errStuck: something was opened that holds up the server.
-var errStuck = errors.New("what was opened is no regular file")
+var errStuck = errors.New("not a regular file")
 
 // Ahead looks at all of it.
 func (d *dir) Ahead(a hosts.Ahead) { _ = d.ahead(a) } // who needs it tells

@@ -351,7 +351,7 @@ func (j job) steps(ctx context.Context, t *testing.T, h *hosts.Host) []step {
 	}
 }
 
-// A directory of the service's own user works like any other, whoever the files
+// A directory of the service's own user works like any other, the one who the files
 // are to belong to.
 func TestDirectoryOfTheService(t *testing.T) {
 	t.Parallel()
@@ -399,7 +399,7 @@ func TestDirectoryOfTheService(t *testing.T) {
 	}
 }
 
-// What a third user could change is refused, with whom and the way out.
+// What a third user could change is refused, with the user and a hint.
 func TestWayThatOthersCanChange(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -413,7 +413,7 @@ func TestWayThatOthersCanChange(t *testing.T) {
 			change    func(dir string) error // of /srv, in which /srv/certs is
 			err, hint string
 		}{
-			"a third user":   {func(dir string) error { return os.Chown(dir, 1, 1) }, "belongs to user 65534, and what it lies in to user 1,", "chown 1 "},
+			"a third user":   {func(dir string) error { return os.Chown(dir, 1, 1) }, "belongs to user 65534, and its parent directory to user 1,", "chown 1 "},
 			"everybody":      {func(dir string) error { return os.Chmod(dir, 0o777) }, "has mode 0777", "chmod go-w"},
 			"a group":        {func(dir string) error { return os.Chmod(dir+"/certs", 0o775) }, "has mode 0775", "chmod go-w"},
 			"a shared place": {func(dir string) error { return os.Chmod(dir+"/certs", 0o777|os.ModeSticky) }, "has mode 0777", "chmod go-w"},
@@ -630,7 +630,7 @@ func TestDirectoriesOfManyUsers(t *testing.T) {
 	const unnamed = 20_001
 	must(t, os.Chown(base+"/1", unnamed, unnamed))
 	_, err := tr.OpenDir(t.Context(), base+"/1/made", true)
-	refused(t, err, "belongs to user 1, and what it lies in to user 20001", "chown")
+	refused(t, err, "belongs to user 1, and its parent directory to user 20001", "chown")
 	must(t, os.Mkdir(base+"/unnamed", 0o755))
 	must(t, os.Chown(base+"/unnamed", unnamed, unnamed))
 	_, err = tr.OpenDir(t.Context(), base+"/unnamed", true)

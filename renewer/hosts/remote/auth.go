@@ -56,7 +56,7 @@ func (c *Client) login(ctx context.Context, t target) (keys []ssh.Signer, skippe
 	if len(keys) == 0 {
 		hangUp()
 		if agentErr == nil && len(held) > 0 {
-			agentErr = fmt.Errorf("ssh-agent holds %d, and IdentitiesOnly keeps to the files that are named", len(held))
+			agentErr = fmt.Errorf("ssh-agent has %d, but IdentitiesOnly allows only the files that are named", len(held))
 		}
 		return nil, nil, nil, noKey(agentErr, skipped)
 	}
@@ -70,7 +70,7 @@ func noKey(agentErr error, skipped []error) error {
 	hint := "set identity_file:, or start ssh-agent, add a key, and set SSH_AUTH_SOCK for renewer"
 	why := agentErr
 	if why == nil {
-		why, hint = errors.New("ssh-agent holds none"), "run ssh-add FILE, or set identity_file:"
+		why, hint = errors.New("ssh-agent has none"), "run ssh-add FILE, or set identity_file:"
 	}
 	if len(skipped) > 0 {
 		hint = cmp.Or(renewer.Hint(skipped[0]), hint)
@@ -91,7 +91,7 @@ func listed(errs []error) error {
 func askAgent(ctx context.Context, socket string) (held []ssh.Signer, hangUp func(), err error) {
 	hangUp = func() {}
 	if socket == "" {
-		return nil, hangUp, errors.New("there is no ssh-agent (SSH_AUTH_SOCK is not set)")
+		return nil, hangUp, errors.New("no ssh-agent: SSH_AUTH_SOCK is not set")
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -229,7 +229,7 @@ func withoutSHA1(key ssh.Signer) ssh.Signer {
 	return key
 }
 
-var errNoPrivateKey = errors.New("not a private key that can be used")
+var errNoPrivateKey = errors.New("not a usable private key")
 
 // readIdentity reads a private key. One of ours that others can read is
 // refused, as ssh(1) does.
@@ -244,7 +244,7 @@ func readIdentity(file string) (ssh.Signer, error) {
 		return nil, err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == os.Geteuid() && info.Mode().Perm()&0o077 != 0 {
-		return nil, misconfigured(fmt.Errorf("identity file %s has mode %04o: others can use it", file, info.Mode().Perm()), "chmod 0600 "+file)
+		return nil, misconfigured(fmt.Errorf("identity file %s has mode %04o: other users can read or replace it", file, info.Mode().Perm()), "chmod 0600 "+file)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, keyLimit))
 	if err != nil {

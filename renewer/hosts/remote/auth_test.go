@@ -75,16 +75,16 @@ func TestLogin(t *testing.T) {
 		"encrypted, no agent":           {encrypted(t, s.Login), nil, "is encrypted", "ssh-add"},
 		"encrypted, another agent":      {encrypted(t, s.Login), []*testssh.Key{stranger}, "is encrypted", "ssh-add"},
 		"nothing":                       {"", nil, "no key to log in with", "identity_file"},
-		"agent without keys":            {"", []*testssh.Key{}, "ssh-agent holds none", "ssh-add"},
-		"another key":                   {stranger.File, nil, "user renewer may not log in with SHA256:", "authorized_keys"},
+		"agent without keys":            {"", []*testssh.Key{}, "ssh-agent has none", "ssh-add"},
+		"another key":                   {stranger.File, nil, "login as user renewer failed with SHA256:", "authorized_keys"},
 		"missing":                       {"/no/such/file", nil, "identity file", "identity_file"},
 		"readable by others":            {open.File, nil, "has mode 0644", "chmod 0600"},
 		"the public half":               {public, nil, "is a public key", "not the .pub"},
 		"the public half, with others":  {public, []*testssh.Key{stranger}, "ssh-agent does not have the private one", "ssh-add"},
 		"the public half, agent has it": {public, []*testssh.Key{stranger, s.Login}, "", ""},
-		"open to others, agent has it":  {open.File, []*testssh.Key{s.Login, open}, "may not log in", "authorized_keys"},
+		"open to others, agent has it":  {open.File, []*testssh.Key{s.Login, open}, "login as user", "authorized_keys"},
 		"the .pub alone is there":       {strings.TrimSuffix(public, ".pub"), []*testssh.Key{stranger, s.Login}, "", ""},
-		"the agent has another key":     {"", []*testssh.Key{stranger}, "may not log in", "authorized_keys"},
+		"the agent has another key":     {"", []*testssh.Key{stranger}, "login as user", "authorized_keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +138,7 @@ func TestSecondFactor(t *testing.T) {
 	must(t, oneRun(t, tr))
 	_, tr = host(t, testssh.Options{Questions: []string{"Verification \x1b[31mcode: "}, Banner: "Only for staff.\r\n"})
 	err := oneRun(t, tr)
-	refused(t, err, "the host took the key of user renewer and asks for more: keyboard-interactive (Verification", "AuthenticationMethods publickey")
+	refused(t, err, "the host accepted the key of user renewer and requires another factor: keyboard-interactive (Verification", "AuthenticationMethods publickey")
 	if text := err.Error(); !strings.Contains(text, "Only for staff.") || strings.Contains(text, "\x1b") {
 		t.Errorf("error %q", text)
 	}
@@ -159,11 +159,11 @@ func TestUserCertificate(t *testing.T) {
 	own := testssh.NewKey(t)
 	cfg := config(t, s)
 	cfg.IdentityFile = own.File
-	refused(t, oneRun(t, reach(t, client(t), cfg)), "may not log in", "authorized_keys")
+	refused(t, oneRun(t, reach(t, client(t), cfg)), "login as user", "authorized_keys")
 	userCertificate(t, ca, own, own.File+"-cert.pub")
 	must(t, oneRun(t, reach(t, client(t), cfg)))
 	must(t, os.WriteFile(own.File+"-cert.pub", []byte("ssh-ed25519-cert-v01@openssh.com AAAA\n"), 0o600))
-	refused(t, oneRun(t, reach(t, client(t), cfg)), "may not log in", "authorized_keys")
+	refused(t, oneRun(t, reach(t, client(t), cfg)), "login as user", "authorized_keys")
 
 	// CertificateFile, and a key that the agent has.
 	cl := client(t, func(o *Options) { o.Agent = runAgent(t, own) })
@@ -205,7 +205,7 @@ func TestUserCertificateThatIsRefused(t *testing.T) {
 	must(t, oneRun(t, reach(t, client(t), cfg)))
 	other := sshd(t, "KbdInteractiveAuthentication yes")
 	other.IdentityFile = own.File
-	refused(t, oneRun(t, reach(t, client(t), other)), `may not log in with certificate "fleet" of SHA256:`, "TrustedUserCAKeys")
+	refused(t, oneRun(t, reach(t, client(t), other)), `failed with certificate "fleet" of SHA256:`, "TrustedUserCAKeys")
 }
 
 // As ssh(1): the usual files where nothing is named, a public key in place of
@@ -227,7 +227,7 @@ func TestIdentitiesAsInSSH(t *testing.T) {
 		"an unusable one before":               {map[string]string{"id_rsa": "no key", "id_ed25519": string(key)}, nil, ""},
 		"named, and missing":                   {map[string]string{"config": "IdentityFile ~/.ssh/none"}, []*testssh.Key{stranger, s.Login}, ""},
 		"a public key of the agent's":          {map[string]string{"config": "IdentityFile ~/.ssh/x.pub\nIdentitiesOnly yes", "x.pub": public}, []*testssh.Key{stranger, s.Login}, ""},
-		"only those named":                     {map[string]string{"config": "IdentitiesOnly yes", "id_rsa": "no key"}, []*testssh.Key{s.Login}, "not a private key"},
+		"only those named":                     {map[string]string{"config": "IdentitiesOnly yes", "id_rsa": "no key"}, []*testssh.Key{s.Login}, "not a usable private key"},
 		"IdentityAgent none":                   {map[string]string{"config": "IdentityAgent none"}, []*testssh.Key{s.Login}, "no key to log in with"},
 		"named in the file, agent has another": {map[string]string{"config": "IdentityFile ~/.ssh/x", "x": string(key)}, []*testssh.Key{stranger}, ""},
 	} {

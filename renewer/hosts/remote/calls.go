@@ -31,7 +31,7 @@ func (d *dir) judge(f *files, err error) error {
 	if gone || errors.Is(err, sftp.ErrProtocol) {
 		d.c.drop(f)
 	}
-	if gone && f.silent.Load() { // whoever asked, that is why
+	if gone && f.silent.Load() { // this is the cause for every caller
 		return d.c.broken(fmt.Errorf("%w: %w", ErrLost, d.c.t.client.late))
 	}
 	return d.c.broken(err)

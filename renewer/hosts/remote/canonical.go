@@ -34,8 +34,8 @@ func (s *settings) canonical() (name string, asked bool, err error) {
 	}
 	found, ok := s.suffixed(name)
 	if !ok && strings.EqualFold(s.first("canonicalizefallbacklocal"), "no") {
-		return name, true, misconfigured(fmt.Errorf("%s is not found in any of CanonicalDomains (%s)", name, strings.Join(s.all("canonicaldomains"), ", ")),
-			"correct the name, or the domains in the ssh configuration; address: of the host in the fleet file with the full name needs neither")
+		return name, true, misconfigured(fmt.Errorf("%s was not found in any of CanonicalDomains (%s)", name, strings.Join(s.all("canonicaldomains"), ", ")),
+			"correct the name, or CanonicalDomains in the ssh configuration, or set address: of the host in the fleet file to the full name")
 	}
 	return s.follow(found), true, nil
 }

@@ -272,11 +272,11 @@ func opened[T io.Closer](ctx context.Context, c *conn, open func() (T, error)) (
 
 // tooFew says how many sessions a connection has to have (MaxSessions of sshd_config(5)).
 func (c *conn) tooFew(refused error) error {
-	hint := "set MaxSessions in its sshd_config to 2 or more (its default is 10): one is for files, one for commands; sshd's log says why else"
+	hint := "set MaxSessions in its sshd_config to 2 or more (default 10): renewer needs one session for files and one for commands; if it is set, check sshd's log"
 	if c.t.cfg.Sudo {
-		hint = "set MaxSessions in its sshd_config to 3 or more (its default is 10): a directory of another user than root needs two for files, and one is for commands; sshd's log says why else"
+		hint = "set MaxSessions in its sshd_config to 3 or more (default 10): renewer needs two sessions for files, because a directory belongs to another user than root, and one for commands; if it is set, check sshd's log"
 	}
-	return misconfigured(fmt.Errorf("the host opens no further session: %w", refused), hint)
+	return misconfigured(fmt.Errorf("the host does not open another session: %w", refused), hint)
 }
 
 // asked asks for a session once. The library forgets a request that is sent while

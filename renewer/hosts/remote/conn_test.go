@@ -135,7 +135,7 @@ func TestCutCommandIsNotRunAgain(t *testing.T) {
 
 func quick(o *Options) { o.Timeout, o.Keepalive = 30*time.Second, 500*time.Millisecond }
 
-// A host that is gone without a word is noticed by the keepalive, whoever waits.
+// A host that is gone without a word is noticed by the keepalive, the one who waits.
 func TestKeepaliveNoticesADeadPeer(t *testing.T) {
 	t.Parallel()
 	s := testssh.Start(t, testssh.Options{})
@@ -180,7 +180,7 @@ func TestStalledFiles(t *testing.T) {
 // Whatever stalls, the context ends it.
 func TestContextEndsEverything(t *testing.T) {
 	t.Parallel()
-	why := errors.New("time is up")
+	why := errors.New("timed out")
 	s, tr := host(t, testssh.Options{})
 	d, err := tr.OpenDir(t.Context(), "/", false)
 	must(t, err)
@@ -219,11 +219,11 @@ func TestConnectTimeout(t *testing.T) {
 			t.Errorf("error %v, hint %q", err, renewer.Hint(err))
 		}
 	}
-	says(oneRun(t, tr), fmt.Sprintf("connect to 127.0.0.1:%d: not done within 100ms: it accepts the connection", cfg.Port))
+	says(oneRun(t, tr), fmt.Sprintf("connect to 127.0.0.1:%d: not finished within 100ms: it accepts the connection", cfg.Port))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = reach(t, client(t), cfg).Run(ctx, []string{"true"}) // whoever asks has less patience
-	says(err, "connect to 127.0.0.1: the time is up: it accepts the connection")
+	_, err = reach(t, client(t), cfg).Run(ctx, []string{"true"}) // the one who asks has less patience
+	says(err, "connect to 127.0.0.1: timed out: it accepts the connection")
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
@@ -290,7 +290,7 @@ func TestJump(t *testing.T) {
 	tr := reach(t, c, cfg)
 	must(t, oneRun(t, tr))
 	equal(t, "connections of the bastion", bastion.Connections(), 1)
-	// It stays open for as long as somebody goes over it, and is opened anew.
+	// It stays open for as long as somebody goes over it, and is opened again.
 	bc := connection(over)
 	bc.mu.Lock()
 	equal(t, "users of the bastion", bc.users, 1)
@@ -305,7 +305,7 @@ func TestJump(t *testing.T) {
 	cfg.KnownHostsFile = bastion.KnownHosts(t)
 	refused(t, oneRun(t, reach(t, c, cfg)), "is unknown", "add this line")
 	cfg.Port = 1
-	if err := oneRun(t, reach(t, c, cfg)); err == nil || !strings.Contains(err.Error(), "over host-b") {
+	if err := oneRun(t, reach(t, c, cfg)); err == nil || !strings.Contains(err.Error(), "through host-b") {
 		t.Errorf("error %v", err)
 	}
 }

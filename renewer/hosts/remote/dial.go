@@ -58,16 +58,16 @@ func (t *Transport) reach(ctx context.Context, to target) (raw net.Conn, free fu
 	}
 	over, err := jump.acquire(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("over %s: %w", jump.cfg.Name, err)
+		return nil, nil, fmt.Errorf("through %s: %w", jump.cfg.Name, err)
 	}
 	raw, err = await(ctx, func() (net.Conn, error) { return over.client.Dial("tcp", to.address()) }, func(c net.Conn) { _ = c.Close() })
 	if err != nil {
 		over.release()
 		var refused *ssh.OpenChannelError
 		if errors.As(err, &refused) && refused.Reason == ssh.Prohibited {
-			return nil, nil, misconfigured(fmt.Errorf("over %s: %w", jump.cfg.Name, err), "allow it there: AllowTcpForwarding in sshd_config")
+			return nil, nil, misconfigured(fmt.Errorf("through %s: %w", jump.cfg.Name, err), "set AllowTcpForwarding yes in sshd_config on that host")
 		}
-		return nil, nil, fmt.Errorf("over %s: %w", jump.cfg.Name, err)
+		return nil, nil, fmt.Errorf("through %s: %w", jump.cfg.Name, err)
 	}
 	return raw, over.release, nil
 }
@@ -78,7 +78,7 @@ func (t target) dial(ctx context.Context) (net.Conn, error) {
 	if t.bind != "" {
 		from, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(t.bind, "0"))
 		if err != nil {
-			return nil, misconfigured(fmt.Errorf("BindAddress %s: %w", t.bind, err), "name an address of this machine in BindAddress of the ssh configuration")
+			return nil, misconfigured(fmt.Errorf("BindAddress %s: %w", t.bind, err), "set BindAddress in the ssh configuration to an address of this machine")
 		}
 		d.LocalAddr = from
 	}

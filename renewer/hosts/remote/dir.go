@@ -75,7 +75,7 @@ func (d *dir) again(w way, a hosts.Ahead) (err error) {
 		d.seen = w.seen
 		d.seen.recall()
 	default:
-		d.seen = w.seen.anew()
+		d.seen = w.seen.reset()
 	}
 	d.seen.of(d.f)
 	return d.ahead(a)

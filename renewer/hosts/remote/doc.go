@@ -3,7 +3,7 @@
 // A [Client] is this side of all connections: whose ~/.ssh is read and which
 // agent is asked. A [Transport] is one host. It has one connection for
 // everything, opened when it is first needed, shared by all who use the host,
-// opened again after it was lost and closed when nobody has used it for a
+// opened again after it was lost and closed when no one has used it for a
 // minute. The connection carries one SFTP session for all files and one more
 // session for each command that runs.
 //
@@ -13,8 +13,8 @@
 // and @revoked. A host that it does not know ([UnknownHostKeyError]), that shows
 // another key ([ChangedHostKeyError]) or one that is revoked
 // ([RevokedHostKeyError]) is refused before anybody logs in, and the error tells
-// the way out. Nothing is ever learned by itself. Keys and signatures with SHA-1
-// or DSA are not spoken. A line that is not understood is skipped and told once;
+// the fix. Nothing is ever learned by itself. Keys and signatures with SHA-1
+// or DSA are not spoken. A line that is not understood is skipped and reported once;
 // it takes nothing from other lines, @revoked first of all.
 //
 // # As ssh(1) does it
@@ -25,17 +25,17 @@
 // IdentityAgent, CertificateFile, ProxyJump, ProxyCommand, AddressFamily, BindAddress,
 // CanonicalizeHostname with what belongs to it, UserKnownHostsFile, GlobalKnownHostsFile,
 // KnownHostsCommand and RevokedHostKeys (keys as text); a tilde, tokens and ${VARIABLES}
-// where ssh(1) replaces them. What else would change the way to a host is told once, and
+// where ssh(1) replaces them. What else would change the way to a host is reported once, and
 // said again in the error where the host is not reached.
 // Where nothing names a key, the agent's and the usual files are tried.
 //
 // # Rights
 //
 // With sudo, commands and the SFTP server run under `sudo -n`. File contents
-// travel inside the SFTP session and never stand on a command line. Whoever may
+// travel inside the SFTP session and never stand on a command line. A user who may
 // start sftp-server as root may write every file: it is as good as root.
 //
-// Root works only where nobody else can change the way ([hosts.Way]). A
+// Root works only where no one else can change the way ([hosts.Way]). A
 // directory from which on all belongs to another user is worked in as that user
 // (`sudo -n -u '#UID'`): a link that they put there leads to nothing that is not
 // theirs. A file of another owner in it is made by a server of root's that runs
@@ -79,9 +79,9 @@
 // SFTP works by path names, not by open directories. A Dir therefore resolves
 // its own path once, and refuses names that lead out of it. Who could change
 // that path afterwards is root, or the user with whose rights it is worked in;
-// without sudo, whoever may write in the directories above.
+// without sudo, users who may write in the directories above.
 // Chmod and ReadFile look first whether their name is a link, or have looked; what
-// is told of a file is what was opened. Create is exclusive, Rename, Remove and
+// they report of a file is what was opened. Create is exclusive, Rename, Remove and
 // Link follow nothing.
 //
 // Files and directories are made durable with fsync@openssh.com, on a directory

@@ -74,7 +74,7 @@ func (c *conn) pipe(ctx context.Context, argv []string) (*pipe, error) {
 	return p, nil
 }
 
-// pipe is a command on the host as a connection. It has no deadlines: whoever
+// pipe is a command on the host as a connection. It has no deadlines: a caller that
 // has enough of it closes it.
 type pipe struct {
 	c       *conn
@@ -130,7 +130,7 @@ func (p *pipe) explain() error {
 	case renewer.Hint(err) != "":
 		return err
 	case strings.Contains(said, "unable to resolve docker endpoint"):
-		return renewer.WithHint(fmt.Errorf("%w: %s", err, said), "a variable of that account changes what docker asks: take DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and DOCKER_TLS out of /etc/environment there")
+		return renewer.WithHint(fmt.Errorf("%w: %s", err, said), "the environment of that account redirects docker: remove DOCKER_TLS_VERIFY, DOCKER_CERT_PATH and DOCKER_TLS from /etc/environment on the host")
 	case !aboutSocket(said):
 	case strings.Contains(said, "permission denied"):
 		return fmt.Errorf("%w: %s: %w", err, said, fs.ErrPermission)

@@ -60,7 +60,7 @@ func TestServeElsewhere(t *testing.T) {
 		write(t, filepath.Join(dir, name), string(data))
 	}
 	fmt.Printf("\nports %d %s\n", s.Port, serveDocker(t, dir))
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark is over
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark has ended
 }
 
 // serveDocker answers what a probe asks of dockerd, and returns where.

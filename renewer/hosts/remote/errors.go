@@ -46,12 +46,12 @@ type SudoError struct {
 
 func (e SudoError) Error() string {
 	if e.Terminal {
-		return fmt.Sprintf("sudo wants a terminal of %s (requiretty in sudoers), and a program has none", e.User)
+		return fmt.Sprintf("sudo requires a terminal for %s (requiretty in sudoers); renewer has none", e.User)
 	}
-	return fmt.Sprintf("sudo does not let %s do this without a password", e.User)
+	return fmt.Sprintf("sudo does not allow %s to run this without a password", e.User)
 }
 
-// misconfigured is an error that a person has to look at, with the way out.
+// misconfigured is an error that an operator has to look at, with a hint.
 func misconfigured(err error, hint string) error {
 	return &renewer.Error{Class: renewer.ClassMisconfigured, Err: err, Hint: hint}
 }

@@ -57,7 +57,7 @@ func (d *dir) notAllowed(err error, name string) error {
 			return renewer.WithHint(err, d.giveBack(at))
 		}
 	}
-	return renewer.WithHint(err, fmt.Sprintf("renewer works in %s as user %s, to whom all of it belongs; on the host: lsattr -d %s shows the attributes i and a of what cannot be changed, which chattr -ia takes away", d.path, d.as, path.Join(d.path, path.Dir(name))))
+	return renewer.WithHint(err, fmt.Sprintf("renewer writes in %s as user %s, its owner; run on the host: lsattr -d %s; remove the attributes i and a with chattr -ia", d.path, d.as, path.Join(d.path, path.Dir(name))))
 }
 
 // giveBack is the hint that makes the user's what lies in their directory and is not.
@@ -66,5 +66,5 @@ func (d *dir) giveBack(name string) string {
 	if first == "." {
 		how = "-h"
 	}
-	return fmt.Sprintf("%s belongs to user %s, so renewer works there as that user; on the host: sudo chown %s %s %s", d.from, d.as, how, string(d.as[1:]), path.Join(d.path, first))
+	return fmt.Sprintf("%s belongs to user %s, so renewer writes there as that user; run on the host: sudo chown %s %s %s", d.from, d.as, how, string(d.as[1:]), path.Join(d.path, first))
 }

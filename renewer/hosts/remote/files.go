@@ -63,7 +63,7 @@ func (c *conn) unused(f *files) {
 	f.users--
 }
 
-// evict ends a session with the rights of some user that nobody uses, to make
+// evict ends a session with the rights of some user that no one uses, to make
 // room for another one. The one that everything begins with stays.
 func (c *conn) evict() {
 	c.mu.Lock()
@@ -106,7 +106,7 @@ func (c *conn) serveIn(ctx context.Context, dir string) (*files, error) {
 	}
 	real, err := sftp.One(ctx, f.Client, func(b *sftp.Batch) sftp.Reply[string] { return b.RealPath(".") })
 	if err == nil && real != dir {
-		err = fmt.Errorf("%s was changed meanwhile: it led to %s", dir, real)
+		err = fmt.Errorf("%s was changed meanwhile: it pointed to %s", dir, real)
 	}
 	if err != nil {
 		f.end()
@@ -220,7 +220,7 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 	}
 	ok, err := s.SendRequest(request, true, ssh.Marshal(struct{ What string }{what})) // sshd takes nothing before its answer
 	if err == nil && !ok {
-		err = errors.New("the host refuses it")
+		err = errors.New("the host refused to start it")
 	}
 	if err != nil {
 		return nil, err
@@ -252,7 +252,7 @@ func (c *conn) begin(s *stream, as rights, server string, said *tail, first func
 		}
 		return nil, c.noCommands(server, lineOf(append(behind.last.bytes(), said.bytes()...)), how)
 	case !errors.Is(err, sftp.ErrProtocol): // a subsystem has no exit status to wait for
-		err = errors.New("it has ended")
+		err = errors.New("it exited")
 	}
 	return nil, err
 }
@@ -289,11 +289,11 @@ func (c *conn) explainStart(as rights, server, said string, err error) error {
 	case server == "":
 		return misconfigured(&startError{err: err, said: said}, "enable it on the host: Subsystem sftp internal-sftp in sshd_config")
 	case strings.Contains(said, "unknown user "+string(as)):
-		return misconfigured(fmt.Errorf("a directory belongs to user %s, who has no name on the host: %w", as, &startError{server: server, err: errors.New(said)}),
-			fmt.Sprintf("give the user a name (on the host: useradd -M -s /usr/sbin/nologin -u %s NAME), or add Defaults runas_allow_unknown_id to its sudoers", string(as[1:])))
+		return misconfigured(fmt.Errorf("a directory belongs to user %s, which has no name on the host: %w", as, &startError{server: server, err: errors.New(said)}),
+			fmt.Sprintf("give the user a name: on the host, run useradd -M -s /usr/sbin/nologin -u %s NAME; or add Defaults runas_allow_unknown_id to sudoers", string(as[1:])))
 	case as != asLogin && sudoRefused(said):
 		return c.sudoError(&startError{server: server, err: errors.New(said)}, as, server, said)
 	}
 	return misconfigured(&startError{server: server, err: exitError(err), said: said},
-		"set sftp_server: to the host's; and nothing that the account's shell starts up with may print")
+		"set sftp_server: to the path on the host; startup files of the account's shell must not print anything")
 }

@@ -25,7 +25,7 @@ import (
 const besideRoot rights = "root, beside"
 
 // createForeign makes files of other owners, all in one directory. Root makes
-// each, empty, under a name that nobody can guess, in a directory that is open:
+// each, empty, under a name that no one can guess, in a directory that is open:
 // no link leads it elsewhere. The directory's owner gives it its name, and it is
 // filled through what was opened. Its content is never in a file that the
 // directory's owner could open.
@@ -78,8 +78,8 @@ func (d *dir) readForeign(ctx context.Context, full string, most int) (content, 
 	case !i.Mode.IsRegular():
 		return content{}, errNotRegular
 	case asUser(int(i.UID)) == d.as || i.Mode.Perm()&all != 0, i.Mode.Perm()&group != 0 && !d.c.alone(ctx, about(i).Owner):
-		return content{}, renewer.WithHint(fmt.Errorf("user %s may not read it where it lies, and its mode %04o lets others: %w", d.as, i.Mode.Perm(), fs.ErrPermission),
-			"on the host, unless it is a link to another place: sudo chmod go-rwx "+full)
+		return content{}, renewer.WithHint(fmt.Errorf("user %s cannot read it in this directory, but its mode %04o allows other users: %w", d.as, i.Mode.Perm(), fs.ErrPermission),
+			"if it is not a link, run on the host: sudo chmod go-rwx "+full)
 	}
 	return content{about(i).Info, data}, nil
 }
@@ -102,7 +102,7 @@ func (d *dir) Alone(dirs ...string) error {
 		case d.as != asRoot:
 		case i.Mode.IsDir() && (i.Owner.UID != 0 || i.Mode.Perm()&0o022 != 0):
 			store := path.Join(d.path, strings.Split(name, "/")[0])
-			return misconfigured(fmt.Errorf("%s of user %d has mode %04o, and %s is root's: others could change what root does there", path.Join(d.path, name), i.Owner.UID, i.Mode.Perm(), d.path),
+			return misconfigured(fmt.Errorf("%s of user %d has mode %04o, and %s belongs to root: other users could change what root does there", path.Join(d.path, name), i.Owner.UID, i.Mode.Perm(), d.path),
 				fmt.Sprintf("on the host: sudo chown -hR 0 %s && sudo chmod -R go-w %s", store, store))
 		}
 	}

@@ -86,7 +86,7 @@ func equal[T comparable](t testing.TB, what string, got, want T) {
 	}
 }
 
-// refused checks an error that a person has to look at: its text, and what its
+// refused checks an error that an operator has to look at: its text, and what its
 // hint names.
 func refused(t testing.TB, err error, text, hint string) {
 	t.Helper()

@@ -43,14 +43,14 @@ func (e *ChangedHostKeyError) Error() string {
 	for _, k := range e.Known {
 		known = append(known, fmt.Sprintf("%s (%s:%d)", ssh.FingerprintSHA256(k.Key), k.Filename, k.Line))
 	}
-	return fmt.Sprintf("host key of %s has changed: it shows %s, known is %s", e.Host, e.Fingerprint, strings.Join(known, ", "))
+	return fmt.Sprintf("host key of %s has changed: the host presents %s, known_hosts has %s", e.Host, e.Fingerprint, strings.Join(known, ", "))
 }
 
 func (e *RevokedHostKeyError) Error() string {
 	return fmt.Sprintf("host key %s of %s is revoked (%s:%d)", e.Fingerprint, e.Host, e.File, e.At)
 }
 
-// Unwrap gives the class and the way out.
+// Unwrap gives the class and the hint.
 func (e *UnknownHostKeyError) Unwrap() error {
 	return wayOut("verify the key (on the host: %s), then %s: %s", e.fingerprintCommand(), e.adding(), e.Line)
 }
@@ -61,25 +61,25 @@ func (e *shownKey) adding() string {
 	case e.File == "":
 		return "add this line to a file that known_hosts_file: of the host in the fleet file names (none is kept now: UserKnownHostsFile is /dev/null)"
 	case !filepath.IsAbs(e.File):
-		return "have " + e.File + " print this line"
+		return "make " + e.File + " print this line"
 	}
 	return "add this line to " + e.File
 }
 
-// Unwrap gives the class and the way out.
+// Unwrap gives the class and the hint.
 func (e *ChangedHostKeyError) Unwrap() error {
 	old := e.Known[0].Filename
 	away := fmt.Sprintf("run: ssh-keygen -R '%s' -f %s", e.Host, old)
 	if !filepath.IsAbs(old) {
-		away = "have " + old + " print the other key no more"
+		away = "make " + old + " stop printing the old key"
 	}
-	return wayOut("somebody may be in between. If the host was set up anew, verify its key (on the host: %s), then %s, and %s: %s",
+	return wayOut("this may be an attack (man in the middle). If the host was reinstalled, verify its key (on the host: %s), then %s, and %s: %s",
 		e.fingerprintCommand(), away, e.adding(), e.Line)
 }
 
-// Unwrap gives the class and the way out.
+// Unwrap gives the class and the hint.
 func (e *RevokedHostKeyError) Unwrap() error {
-	return wayOut("give the host new keys (on the host: ssh-keygen -A after removing the old ones); do not remove line %d of %s", e.At, e.File)
+	return wayOut("give the host new keys (on the host: remove the old ones, then ssh-keygen -A); do not remove line %d of %s", e.At, e.File)
 }
 
 func (e *shownKey) fingerprintCommand() string {

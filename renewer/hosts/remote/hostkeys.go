@@ -34,7 +34,7 @@ type hostKeys struct {
 // (ssh_config(5), HostKeyAlias).
 func (c *Client) hostKeys(ctx context.Context, to target) (*hostKeys, error) {
 	if len(to.known) == 0 && to.askHosts == nil {
-		return nil, misconfigured(errors.New("no file of known hosts"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
+		return nil, misconfigured(errors.New("no known_hosts file"), "set known_hosts_file:, or UserKnownHostsFile in "+c.ssh("config"))
 	}
 	host := strings.ToLower(to.host)
 	h := &hostKeys{host: host, principal: cmp.Or(to.alias, host), name: to.alias}
@@ -57,7 +57,7 @@ func (c *Client) hostKeys(ctx context.Context, to target) (*hostKeys, error) {
 	if to.revoked != "" {
 		k, err := c.revoked.get(to.revoked, c.readRevoked)
 		if err != nil { // as with ssh(1): better no host than one that is revoked
-			return nil, misconfigured(fmt.Errorf("RevokedHostKeys %s: %w", to.revoked, err), "write the public keys into it as text, one a line, readable for renewer")
+			return nil, misconfigured(fmt.Errorf("read RevokedHostKeys %s: %w", to.revoked, err), "the file needs one public key a line, as text, and has to be readable for renewer")
 		}
 		h.from = append(h.from, k)
 	}
@@ -118,7 +118,7 @@ var modernCertificates = []string{
 // algorithms orders them as ssh(1) does: certificates where an authority is
 // known, then the types of the keys that are known, so that a host with several
 // keys shows one of those; then the others, so that a host with none of them is
-// told apart as changed.
+// distinguished as changed.
 func (h *hostKeys) algorithms() []string {
 	var out []string
 	if len(h.authorities) > 0 {
@@ -181,11 +181,11 @@ func (h *hostKeys) checkCertificate(cert *ssh.Certificate) error {
 	}
 	err := new(ssh.CertChecker).CheckCert(h.principal, cert)
 	if cert.CertType != ssh.HostCert {
-		err = errors.New("it is the certificate of a user")
+		err = errors.New("it is a user certificate")
 	}
 	if err != nil {
 		return misconfigured(fmt.Errorf("the certificate of host key %s is not accepted for %s: %w", ssh.FingerprintSHA256(cert.Key), h.name, err),
-			"have the SSH authority sign the host's key again, with this name among its principals")
+			"have the SSH CA sign the host key again, with this name in its principals")
 	}
 	return nil
 }

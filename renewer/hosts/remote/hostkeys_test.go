@@ -73,11 +73,11 @@ func TestHostKeys(t *testing.T) {
 		"revoked key signed": {signed, "@cert-authority " + line("NAME", ca.PublicKey()) + "@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
 		"expired certificate": {
 			[]ssh.Signer{certificate(t, ca, key, time.Now().Add(-time.Hour), "127.0.0.1")},
-			"@cert-authority " + line("NAME", ca.PublicKey()), "expired", "sign the host's key again", nil,
+			"@cert-authority " + line("NAME", ca.PublicKey()), "expired", "sign the host key again", nil,
 		},
 		"certificate for another": {
 			[]ssh.Signer{certificate(t, ca, key, soon, "elsewhere")},
-			"@cert-authority " + line("NAME", ca.PublicKey()), "principal", "sign the host's key again", nil,
+			"@cert-authority " + line("NAME", ca.PublicKey()), "principal", "sign the host key again", nil,
 		},
 		"a line cut short, and the right one":        {plain, "half.example ssh-ed25519\n" + line("NAME", key.PublicKey()), "", "", nil},
 		"the host's own line cut short":              {plain, "NAME ssh-ed25519 AAAA\n", "is unknown", "then add this line", new(UnknownHostKeyError)},
@@ -227,8 +227,8 @@ func TestHostKeyErrorsHaveAClass(t *testing.T) {
 	}
 }
 
-// A line that is not understood is told, once, with its place.
-func TestSkippedLineIsToldOnce(t *testing.T) {
+// A line that cannot be parsed is logged once, with its place.
+func TestSkippedLineIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	c := client(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
@@ -240,7 +240,7 @@ func TestSkippedLineIsToldOnce(t *testing.T) {
 	for _, at := range []string{"known_hosts:3", "known_hosts:4"} {
 		equal(t, at, strings.Count(log.String(), at), 1)
 	}
-	if !strings.Contains(log.String(), "it revokes a key") {
+	if !strings.Contains(log.String(), "the revoked key") {
 		t.Errorf("log %q", log.String())
 	}
 }

@@ -43,9 +43,9 @@ func (h *hostsCommand) ask(ctx context.Context, host string, key ssh.PublicKey) 
 		argv = append(argv, word)
 	}
 	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
-		return nil, h.failed(errors.New("the program has to be named by its full path"), "")
+		return nil, h.failed(errors.New("the program needs its full path"), "")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, hostsTimeout, fmt.Errorf("not done within %s", hostsTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, hostsTimeout, fmt.Errorf("not finished within %s", hostsTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.WaitDelay = h.c.environment(), time.Second
@@ -71,7 +71,7 @@ func (h *hostsCommand) failed(err error, said string) error {
 	if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
-	return misconfigured(err, "run it by hand as the account of renewer; known_hosts_file: of the host in the fleet file does without it")
+	return misconfigured(err, "run it as renewer's user to see why; or set known_hosts_file: of the host in the fleet file instead")
 }
 
 // atMost keeps what is written to it, and ends a writer that writes more.

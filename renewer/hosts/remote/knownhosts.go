@@ -40,7 +40,7 @@ type skippedLine struct {
 
 // readKnownHosts reads a file as sshd(8) describes it under SSH_KNOWN_HOSTS
 // FILE FORMAT. Lines that other programs left unfinished, or that an older
-// OpenSSH wrote, are skipped and told once, each time the file has changed.
+// OpenSSH wrote, are skipped and reported once, each time the file has changed.
 func (c *Client) readKnownHosts(file string) (*knownHosts, error) {
 	f, err := openFile(file)
 	if err != nil {
@@ -57,15 +57,15 @@ func (c *Client) readKnownHosts(file string) (*knownHosts, error) {
 
 func (c *Client) tellSkipped(k *knownHosts) {
 	for _, s := range k.skipped {
-		c.Log.Warn("line of known hosts is skipped: "+s.what(), "line", fmt.Sprintf("%s:%d", k.name, s.at), "error", s.why)
+		c.Log.Warn("known_hosts line ignored: "+s.what(), "line", fmt.Sprintf("%s:%d", k.name, s.at), "error", s.why)
 	}
 }
 
 func (s skippedLine) what() string {
 	if s.revokes {
-		return "it revokes a key that cannot be read from it"
+		return "the revoked key cannot be parsed"
 	}
-	return "it is not understood"
+	return "it cannot be parsed"
 }
 
 // readRevoked reads the file of RevokedHostKeys, if it has keys as text, one a line.
@@ -75,7 +75,7 @@ func (c *Client) readRevoked(file string) (*knownHosts, error) {
 		return nil, err
 	}
 	if bytes.HasPrefix(data, []byte("SSHKRL\n")) {
-		return nil, errors.New("it is a key revocation list in binary form, which renewer does not read")
+		return nil, errors.New("binary key revocation lists are not supported")
 	}
 	k := &knownHosts{revoked: map[string]int{}, name: file}
 	for n, line := range bytes.Split(data, []byte("\n")) {
@@ -130,7 +130,7 @@ func (k *knownHosts) add(text []byte, at int) {
 	}
 	key, err := knownKey(fields)
 	if mark != "" && mark != "@cert-authority" {
-		err = fmt.Errorf("%s is no mark", mark)
+		err = fmt.Errorf("unknown marker %s", mark)
 	}
 	if err != nil {
 		k.skipped = append(k.skipped, skippedLine{at, false, err})
@@ -142,7 +142,7 @@ func (k *knownHosts) add(text []byte, at int) {
 // minKey is less than the bytes of any key: a name or a comment may look like base64.
 const minKey = 32
 
-var errNoKey = errors.New("there is no whole key in it")
+var errNoKey = errors.New("it has no complete key")
 
 // knownKey is the key behind the names of a line.
 func knownKey(fields []string) (ssh.PublicKey, error) {
@@ -158,7 +158,7 @@ func knownKey(fields []string) (ssh.PublicKey, error) {
 		return nil, err
 	}
 	if key.Type() != fields[1] {
-		return nil, fmt.Errorf("it calls a key of type %s %s", key.Type(), fields[1])
+		return nil, fmt.Errorf("it labels a key of type %s as %s", key.Type(), fields[1])
 	}
 	return key, nil
 }

@@ -18,7 +18,7 @@ type talk struct {
 	skipped  []error  // what was named and is no key
 	allowed  []string // ways to log in that the host offered last
 	accepted []string // those that it took, without being content with them
-	asked    string   // a question that only a person can answer
+	asked    string   // a question that only an operator can answer
 	said     string   // its banner
 }
 
@@ -34,7 +34,7 @@ func (t *talk) banner(message string) error {
 	return nil
 }
 
-var errQuestion = errors.New("the host asks a question")
+var errQuestion = errors.New("the host asks an interactive question")
 
 // answer gives none: a second factor that is waived asks nothing (RFC 4256).
 func (t *talk) answer(_, instruction string, questions []string, _ []bool) ([]string, error) {
@@ -45,18 +45,18 @@ func (t *talk) answer(_, instruction string, questions []string, _ []bool) ([]st
 	return nil, errQuestion
 }
 
-// explain adds the way out. The library has no type for a refused login.
+// explain adds a hint. The library has no type for a refused login.
 func (t *talk) explain(err error) error {
 	var none *ssh.AlgorithmNegotiationError
 	text := err.Error()
 	switch {
 	case errors.As(err, &none):
-		return misconfigured(err, "the host speaks only algorithms with known weaknesses: update its SSH server")
+		return misconfigured(err, "the host offers only weak algorithms: update its SSH server")
 	case slices.Contains(t.accepted, "publickey"):
 		return t.wantsMore()
 	case strings.Contains(text, "Too many authentication failures"):
-		return misconfigured(fmt.Errorf("user %s may not log in: the host took none of the first keys of %d%s", t.to.user, len(t.keys), t.quote()),
-			"name the right one: identity_file:, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config")
+		return misconfigured(fmt.Errorf("login as user %s failed: the host accepted none of the first keys of %d%s", t.to.user, len(t.keys), t.quote()),
+			"set identity_file: of the host, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config")
 	case errors.Is(err, errQuestion), strings.Contains(text, "unable to authenticate"), strings.Contains(text, "no common public key signature algorithm"),
 		strings.Contains(text, "unexpected message type 51 (expected 60)"): // keyboard-interactive, which the host offers, is refused without a question
 		return t.refused()
@@ -80,8 +80,8 @@ func (t *talk) wantsMore() error {
 	if t.asked != "" {
 		more += " (" + t.asked + ")"
 	}
-	return misconfigured(fmt.Errorf("the host took the key of user %s and asks for more: %s%s", t.to.user, more, t.quote()),
-		fmt.Sprintf("a program cannot give a second factor; in the host's sshd_config: Match User %s, then AuthenticationMethods publickey", t.to.user))
+	return misconfigured(fmt.Errorf("the host accepted the key of user %s and requires another factor: %s%s", t.to.user, more, t.quote()),
+		fmt.Sprintf("renewer cannot provide a second factor; in sshd_config of the host: Match User %s, then AuthenticationMethods publickey", t.to.user))
 }
 
 func (t *talk) refused() error {
@@ -98,18 +98,18 @@ func (t *talk) refused() error {
 		}
 		shown = append(shown, print)
 	}
-	err := fmt.Errorf("user %s may not log in with %s%s", t.to.user, strings.Join(shown, ", "), t.quote())
+	err := fmt.Errorf("login as user %s failed with %s%s", t.to.user, strings.Join(shown, ", "), t.quote())
 	if len(t.skipped) > 0 {
 		err = fmt.Errorf("%w; not used: %w", err, listed(t.skipped))
 	}
 	switch {
 	case len(t.allowed) > 0 && !slices.Contains(t.allowed, "publickey"):
-		return misconfigured(fmt.Errorf("%w: the host takes no keys, only %s", err, strings.Join(t.allowed, ", ")), "allow it in the host's sshd_config: PubkeyAuthentication yes")
+		return misconfigured(fmt.Errorf("%w: the host does not accept public keys, only %s", err, strings.Join(t.allowed, ", ")), "set PubkeyAuthentication yes in sshd_config of the host")
 	case len(faults) > 0:
 		return misconfigured(fmt.Errorf("%w: %s", err, strings.Join(faults, "; ")),
-			fmt.Sprintf("have the SSH authority sign the key again: ssh-keygen -s AUTHORITY -I NAME -n %s -V +52w KEY.pub", t.to.user))
+			fmt.Sprintf("have the SSH CA sign the key again: ssh-keygen -s AUTHORITY -I NAME -n %s -V +52w KEY.pub", t.to.user))
 	case certified:
-		return misconfigured(err, fmt.Sprintf("name the authority in TrustedUserCAKeys of the host's sshd_config, put the public key into ~%s/.ssh/authorized_keys, or set user:", t.to.user))
+		return misconfigured(err, fmt.Sprintf("add the SSH CA to TrustedUserCAKeys in sshd_config of the host, put the public key into ~%s/.ssh/authorized_keys, or set user:", t.to.user))
 	}
 	return misconfigured(err, fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", t.to.user))
 }

@@ -33,7 +33,7 @@ func (d *dir) ReadDir(name string) ([]string, error) {
 }
 
 func tooMany(err error) error {
-	return misconfigured(fmt.Errorf("%w: more than %d names", err, sftp.EntriesLimit), "give the certificates a directory of their own: dir:")
+	return misconfigured(fmt.Errorf("%w: more than %d names", err, sftp.EntriesLimit), "use a separate directory for the certificates: set dir:")
 }
 
 func (d *dir) Lstat(name string) (hosts.Info, error) {
@@ -102,7 +102,7 @@ func (d *dir) read(ctx context.Context, full string, most int64) (content, error
 }
 
 func tooLarge(full string, limit int64) error {
-	return renewer.WithHint(pathError("read", full, fmt.Errorf("larger than %d bytes", limit)), "this is no certificate, key or pid file; is the path right?")
+	return renewer.WithHint(pathError("read", full, fmt.Errorf("larger than %d bytes", limit)), "too large for a certificate, key or pid file: check the path")
 }
 
 func (d *dir) Room() (renewer.Room, error) {

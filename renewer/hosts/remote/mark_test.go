@@ -34,7 +34,7 @@ func TestADamagedMarkOverOpenSSH(t *testing.T) {
 			t.Errorf("%s: taken for no mark", name)
 			continue
 		}
-		refused(t, err, "which does not say which renewer keeps the directory", "rm -r "+at)
+		refused(t, err, "so renewer cannot tell which renewer owns the directory", "rm -r "+at)
 		if after, err := os.Lstat(at); err != nil || !os.SameFile(before, after) {
 			t.Errorf("%s: replaced, %v", name, err)
 		}

@@ -89,7 +89,7 @@ func (n *noise) tooMuch() error {
 type endlessError struct{ first string }
 
 func (e *endlessError) Error() string {
-	return fmt.Sprintf("prints without end while it starts: %q and so on, more than %d KiB", e.first, noiseLimit>>10)
+	return fmt.Sprintf("prints endless output while it starts: %q and more, over %d KiB", e.first, noiseLimit>>10)
 }
 
 // aside is the standard error of a session: noise as well before the mark.

@@ -19,9 +19,9 @@ import (
 // and says so (hosts.Ahead.Recent), it is taken over.
 type memory struct {
 	mu    sync.Mutex
-	infos map[string]told[info]
-	lists map[string]told[[]string]
-	links map[string]told[string]
+	infos map[string]answer[info]
+	lists map[string]answer[[]string]
+	links map[string]answer[string]
 	data  map[string]content
 
 	before  *memory               // of the call before, without one of its own
@@ -30,8 +30,8 @@ type memory struct {
 	closing []*sftp.File          // needed no more
 }
 
-// told is an answer: that a name is missing is one too.
-type told[T any] struct {
+// answer is what a host answered: that a name is missing is one too.
+type answer[T any] struct {
 	value T
 	err   error
 }
@@ -57,13 +57,13 @@ const contentKept = 64 << 10
 
 func newMemory() *memory {
 	return &memory{
-		infos: map[string]told[info]{}, lists: map[string]told[[]string]{}, links: map[string]told[string]{},
+		infos: map[string]answer[info]{}, lists: map[string]answer[[]string]{}, links: map[string]answer[string]{},
 		data: map[string]content{}, handles: map[string]*sftp.File{},
 	}
 }
 
-// anew knows nothing but what is open, and what was known.
-func (m *memory) anew() *memory {
+// reset knows nothing but what is open, and what was known.
+func (m *memory) reset() *memory {
 	n := newMemory()
 	n.session, n.handles, n.closing = m.session, m.handles, m.closing
 	m.before, m.handles, m.closing = nil, nil, nil
@@ -99,7 +99,7 @@ func (m *memory) of(f *files) {
 }
 
 // lookUp returns what a map holds under a name.
-func lookUp[T any](m *memory, in map[string]told[T], name string) (told[T], bool) {
+func lookUp[T any](m *memory, in map[string]answer[T], name string) (answer[T], bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t, ok := in[name]
@@ -107,11 +107,11 @@ func lookUp[T any](m *memory, in map[string]told[T], name string) (told[T], bool
 }
 
 // keep notes an answer, if it is one.
-func keep[T any](m *memory, in map[string]told[T], name string, value T, err error) {
+func keep[T any](m *memory, in map[string]answer[T], name string, value T, err error) {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		in[name] = told[T]{value, err}
+		in[name] = answer[T]{value, err}
 	}
 }
 

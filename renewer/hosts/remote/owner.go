@@ -98,7 +98,7 @@ func (c *conn) self(ctx context.Context, dir string) (o hosts.Owner, err error) 
 	m := idForm.Regexp().FindSubmatch(out)
 	if err != nil || m == nil {
 		err = cmp.Or(err, fmt.Errorf("id(1) says %q", lineOf(out)))
-		return o, fmt.Errorf("find out who files are written as: %w", err)
+		return o, fmt.Errorf("find the user that files are written as: %w", err)
 	}
 	if o.UID, err = strconv.Atoi(string(m[1])); err == nil {
 		o.GID, err = strconv.Atoi(string(m[2]))

@@ -79,13 +79,13 @@ func (p *proxied) explain(err error) error {
 	}
 	_ = p.end()
 	if said := p.said.line(); said != "" {
-		return fmt.Errorf("the command of ProxyCommand has ended: %s: %w", said, io.EOF)
+		return fmt.Errorf("ProxyCommand exited: %s: %w", said, io.EOF)
 	}
-	return fmt.Errorf("the command of ProxyCommand has ended: %w", io.EOF)
+	return fmt.Errorf("ProxyCommand exited: %w", io.EOF)
 }
 
 func (p *proxied) Close() error {
-	_ = p.end() // how it ended says nothing: it was told to
+	_ = p.end() // its exit status says nothing: it was stopped
 	return nil
 }
 

@@ -45,7 +45,7 @@ func BenchmarkPush200(b *testing.B) {
 		n++
 		content := contents()
 		debug.FreeOSMemory()
-		must(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) // the peak begins anew: proc(5)
+		must(b, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)) // the peak starts again: proc(5)
 		start := cpuTime(b)
 		var all sync.WaitGroup
 		for n := range many {

@@ -21,7 +21,7 @@ const lineLimit = 100 << 10
 // (csh). A line feed would end a quoted word of csh: a vector with one is
 // handed to sh, which makes it of what printf(1) writes for it.
 //
-// In front of the command its shell prints mark, so that an answer can be told
+// In front of the command its shell prints mark, so that an answer can be distinguished
 // from what the shell prints while it starts.
 //
 // Where directories are given, the command is run only if each of them is there, as
@@ -32,7 +32,7 @@ func commandLine(mark string, argv []string, given ...string) (string, error) {
 	}
 	for i, word := range argv {
 		if strings.ContainsRune(word, 0) {
-			return "", fmt.Errorf("run %q: argument %d has a zero byte", argv[0], i)
+			return "", fmt.Errorf("run %q: argument %d contains a NUL byte", argv[0], i)
 		}
 	}
 	line := quoted(argv)
@@ -41,12 +41,12 @@ func commandLine(mark string, argv []string, given ...string) (string, error) {
 	}
 	for _, dir := range given {
 		if strings.ContainsAny(dir, "\x00\n") {
-			return "", fmt.Errorf("run %q: %q cannot be looked for", argv[0], dir)
+			return "", fmt.Errorf("run %q: cannot search for %q", argv[0], dir)
 		}
 		line = quoted([]string{"test", "!", "-d", path.Dir(dir), "-o", "-d", dir}) + " && " + line
 	}
 	if len(line) > lineLimit {
-		return "", fmt.Errorf("run %q: %d bytes of arguments are more than a shell takes", argv[0], len(line))
+		return "", fmt.Errorf("run %q: arguments of %d bytes are too long for a shell", argv[0], len(line))
 	}
 	return "echo " + mark + "; " + line, nil
 }

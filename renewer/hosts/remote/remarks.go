@@ -26,16 +26,16 @@ func (t *Transport) Remarks() (out []Remark) {
 	for _, k := range from {
 		for _, s := range k.skipped {
 			out = append(out, Remark{
-				fmt.Sprintf("%s:%d is skipped: %s (%v)", k.name, s.at, s.what(), s.why),
-				fmt.Sprintf("sed -n %dp %s shows the line: write it whole, or remove it", s.at, k.name),
+				fmt.Sprintf("%s:%d is ignored: %s (%v)", k.name, s.at, s.what(), s.why),
+				fmt.Sprintf("run sed -n %dp %s to see the line; complete it, or remove it", s.at, k.name),
 			})
 		}
 	}
 	for _, what := range to.undone {
-		out = append(out, Remark{"renewer does not do what the ssh configuration says with " + what, "say it in the fleet file, for the host: address:, port:, user:, identity_file:, known_hosts_file: or jump:"})
+		out = append(out, Remark{"renewer does not support this setting of the ssh configuration: " + what, "set address:, port:, user:, identity_file:, known_hosts_file: or jump: of the host in the fleet file instead"})
 	}
 	for _, err := range to.unset {
-		out = append(out, Remark{"a value of the ssh configuration is not used: " + err.Error(), "set the variable for renewer (Environment= of its unit), or write the path out"})
+		out = append(out, Remark{"a value of the ssh configuration is ignored: " + err.Error(), "set the variable for renewer (Environment= in renewer.service), or write the full path"})
 	}
 	return out
 }

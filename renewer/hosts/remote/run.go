@@ -167,7 +167,7 @@ type givenUpError struct {
 	cause error
 }
 
-func (e *givenUpError) Error() string { return fmt.Sprintf("run %s: given up: %v", e.name, e.cause) }
+func (e *givenUpError) Error() string { return fmt.Sprintf("run %s: cancelled: %v", e.name, e.cause) }
 func (e *givenUpError) Unwrap() error { return e.cause }
 
 // words is what is really run: the messages of programs in English, as they are
@@ -294,7 +294,7 @@ func (t *Transport) Signal(ctx context.Context, pid int, name string, user int) 
 	case unix.SignalNum("SIG"+name) == 0 && name != hosts.AnySignal:
 		return renewer.WithHint(fmt.Errorf("signal %q is unknown", name), "use a name such as HUP or USR1")
 	case pid <= 1:
-		return fmt.Errorf("refused to signal process %d", pid)
+		return fmt.Errorf("refusing to signal process %d", pid)
 	}
 	as := t.rights()
 	if as == asRoot && user != 0 {

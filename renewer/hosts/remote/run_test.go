@@ -61,7 +61,7 @@ func TestOutputFlood(t *testing.T) {
 	}
 }
 
-// What is given up is ended, with all that it started, and holds up nobody.
+// What is given up is ended, with all that it started, and holds up no one.
 func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	_, tr := host(t, testssh.Options{})
@@ -73,7 +73,7 @@ func givenUp(t *testing.T, tr *Transport) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	must(t, exec.Command("mkfifo", pids).Run())
 	ctx, cancel := context.WithCancelCause(t.Context())
-	why := errors.New("time is up")
+	why := errors.New("timed out")
 	read := make(chan int)
 	go func() {
 		f, err := os.Open(pids)
@@ -125,9 +125,9 @@ func TestSudo(t *testing.T) {
 	for _, says := range []string{"sudo: a password is required", "Sorry, user renewer is not allowed to execute true as root on b."} {
 		_, tr = host(t, testssh.Options{SudoSays: says}, with)
 		_, err = tr.Run(t.Context(), []string{"systemctl", "restart", "docker.service"})
-		refused(t, err, "sudo does not let renewer", "renewer ALL=(root) NOPASSWD: /usr/lib/openssh/sftp-server, /usr/bin/systemctl")
+		refused(t, err, "sudo does not allow renewer", "renewer ALL=(root) NOPASSWD: /usr/lib/openssh/sftp-server, /usr/bin/systemctl")
 		_, err = tr.OpenDir(t.Context(), "/", false)
-		refused(t, err, "sudo does not let renewer", "/etc/sudoers.d/renewer")
+		refused(t, err, "sudo does not allow renewer", "/etc/sudoers.d/renewer")
 	}
 }
 
@@ -156,7 +156,7 @@ func TestSudoForSomePrograms(t *testing.T) {
 		equal(t, "output", string(out), "done\n")
 	}
 	_, err := tr.Run(ctx, []string{"true"})
-	refused(t, err, "sudo does not let renewer", "NOPASSWD")
+	refused(t, err, "sudo does not allow renewer", "NOPASSWD")
 }
 
 func TestSignal(t *testing.T) {

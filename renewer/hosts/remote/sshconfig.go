@@ -39,7 +39,7 @@ type target struct {
 func (t target) address() string { return net.JoinHostPort(t.host, t.port) }
 
 // defaultIdentities are tried where nothing names a key (ssh(1), -i), as far as
-// their kind can be used without a person.
+// their kind can be used without an operator.
 var defaultIdentities = []string{"id_rsa", "id_ecdsa", "id_ed25519"}
 
 func (c *Client) resolve(cfg Config) (target, error) {
@@ -85,7 +85,7 @@ func (c *Client) resolve(cfg Config) (target, error) {
 	if file := s.first("revokedhostkeys"); file != "" && !strings.EqualFold(file, "none") {
 		var ok bool
 		if t.revoked, ok = fill(file); !ok { // then ssh(1) knows no host either
-			return target{}, misconfigured(fmt.Errorf("RevokedHostKeys %w", t.unset[len(t.unset)-1]), "set the variable for renewer, or write the path out")
+			return target{}, misconfigured(fmt.Errorf("RevokedHostKeys %w", t.unset[len(t.unset)-1]), "set the variable for renewer, or write the full path")
 		}
 	}
 	if d := s.values["knownhostscommand"]; cfg.KnownHostsFile == "" && len(d) > 0 && !strings.EqualFold(d[0].rest, "none") {
@@ -113,12 +113,12 @@ func network(family string) string {
 	return map[string]string{"inet": "tcp4", "inet6": "tcp6"}[strings.ToLower(family)]
 }
 
-// readConfig returns the lines of a file. What cannot be read is told and
-// stops nobody: everything can be said in the fleet file.
+// readConfig returns the lines of a file. What cannot be read is logged and
+// stops no one: everything can be said in the fleet file.
 func (c *Client) readConfig(file string) []directive {
 	lines, err := c.sshConfig.get(file, c.readSSHConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.Log.Warn("ssh configuration is not used", "file", file, "error", err)
+		c.Log.Warn("ssh configuration is ignored", "file", file, "error", err)
 	}
 	return lines
 }
@@ -185,7 +185,7 @@ func (s *settings) notDone(what, at string) {
 	}
 	s.undone = append(s.undone, what)
 	if _, told := s.c.told.LoadOrStore(what, true); !told {
-		s.c.Log.Warn("ssh configuration has what renewer does not do; it goes on without", "what", what)
+		s.c.Log.Warn("ssh configuration has unsupported settings; they are ignored", "what", what)
 	}
 }
 
@@ -194,8 +194,8 @@ func (t target) without(err error) error {
 	if err == nil || len(t.undone) == 0 {
 		return err
 	}
-	return renewer.WithHint(fmt.Errorf("%w; renewer does not do what the ssh configuration says with %s", err, strings.Join(t.undone, ", ")),
-		firstOf(renewer.Hint(err), "say it in the fleet file: address:, port:, user:, identity_file:, known_hosts_file: and jump: of the host come before the ssh configuration"))
+	return renewer.WithHint(fmt.Errorf("%w; renewer does not support this setting of the ssh configuration: %s", err, strings.Join(t.undone, ", ")),
+		firstOf(renewer.Hint(err), "set it in the fleet file: address:, port:, user:, identity_file:, known_hosts_file: and jump: of the host override the ssh configuration"))
 }
 
 // proxyJump is the transport of the last of the hosts that ProxyJump names;
@@ -204,7 +204,7 @@ func (c *Client) proxyJump(jumps []string, depth int) (*Transport, error) {
 	const deepest = 8
 	last := strings.TrimPrefix(strings.TrimSpace(jumps[len(jumps)-1]), "ssh://")
 	if depth > deepest {
-		return nil, misconfigured(fmt.Errorf("too many jumps, the last of them over %s", last), "ProxyJump in "+c.ssh("config")+" may lead in a circle; set jump: in the fleet file")
+		return nil, misconfigured(fmt.Errorf("too many jump hosts, the last is %s", last), "ProxyJump in "+c.ssh("config")+" may form a loop; set jump: in the fleet file")
 	}
 	cfg := Config{Name: last, depth: depth}
 	if user, rest, ok := strings.Cut(last, "@"); ok {
@@ -214,7 +214,7 @@ func (c *Client) proxyJump(jumps []string, depth int) (*Transport, error) {
 	if host, port, err := net.SplitHostPort(last); err == nil {
 		cfg.Address = host
 		if cfg.Port, err = strconv.Atoi(port); err != nil {
-			return nil, misconfigured(fmt.Errorf("ProxyJump %s: the port is no number", last), "correct it in "+c.ssh("config"))
+			return nil, misconfigured(fmt.Errorf("ProxyJump %s: the port is not a number", last), "correct it in "+c.ssh("config"))
 		}
 	}
 	if before := jumps[:len(jumps)-1]; len(before) > 0 {

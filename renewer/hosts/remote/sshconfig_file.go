@@ -39,7 +39,7 @@ func (c *Client) readSSHConfig(file string) ([]directive, error) {
 // include reads a file; what it includes by a relative name lies in dir.
 func (c *Client) include(file, dir string, depth int, out *[]directive) error {
 	if depth > includesDeep {
-		return fmt.Errorf("%s is included too deep: in a circle?", file)
+		return fmt.Errorf("%s is included too deeply; does it include itself?", file)
 	}
 	data, err := readFile(file)
 	if err != nil {

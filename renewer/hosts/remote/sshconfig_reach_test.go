@@ -55,7 +55,7 @@ func TestNamedKeysThatAreNotUsed(t *testing.T) {
 	write(t, c.ssh("config"), "IdentityFile ~/.ssh/gone\n")
 	refused(t, oneRun(t, reach(t, c, cfg)), "not used: identity file", "authorized_keys")
 	write(t, c.ssh("config"), "IdentityFile ~/.ssh/gone\nIdentitiesOnly yes\n")
-	refused(t, oneRun(t, reach(t, c, cfg)), "ssh-agent holds 1, and IdentitiesOnly keeps to", "identity_file")
+	refused(t, oneRun(t, reach(t, c, cfg)), "ssh-agent has 1, but IdentitiesOnly allows only", "identity_file")
 }
 
 // dns knows some names, all of them fully qualified, and what they are aliases of.
@@ -107,7 +107,7 @@ func TestCanonicalNames(t *testing.T) {
 			write(t, cl.ssh("config"), c.config+"Host *.b.example\nPort 2\nMatch canonical\nUser u\n")
 			got, err := cl.resolve(Config{Address: c.host})
 			if c.want == "" {
-				refused(t, err, "bax is not found in any of CanonicalDomains (a.example, b.example)", "address:")
+				refused(t, err, "bax was not found in any of CanonicalDomains (a.example, b.example)", "address:")
 				return
 			}
 			must(t, err)
@@ -141,9 +141,9 @@ func TestKnownHostsCommand(t *testing.T) {
 	other := testssh.NewKey(t).Signer.PublicKey()
 	for name, c := range map[string]struct{ lines, err, hint string }{
 		"known":   {string(known), "", ""},
-		"fails":   {"", "exit status 3: no directory today", "run it by hand"},
-		"unknown": {"elsewhere " + strings.Join(fields[1:], " ") + "\n", "is unknown", "then have KnownHostsCommand ("},
-		"changed": {line(fields[0], other), "has changed", "print the other key no more"},
+		"fails":   {"", "exit status 3: no directory today", "run it"},
+		"unknown": {"elsewhere " + strings.Join(fields[1:], " ") + "\n", "is unknown", "then make KnownHostsCommand ("},
+		"changed": {line(fields[0], other), "has changed", "stop printing the old key"},
 		"revoked": {string(known) + "@revoked * " + strings.Join(fields[1:], " ") + "\n", "is revoked (KnownHostsCommand", "new keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestRevokedHostKeys(t *testing.T) {
 	}{
 		"another key": {new(string(ssh.MarshalAuthorizedKey(testssh.NewKey(t).Signer.PublicKey()))), ""},
 		"the host's":  {new("# by mail\n" + own + " of the old disk\n"), "is revoked"},
-		"binary":      {new("SSHKRL\n\x00..."), "in binary form"},
+		"binary":      {new("SSHKRL\n\x00..."), "lists are"},
 		"missing":     {nil, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestWhatIsNotDoneIsSaidInTheError(t *testing.T) {
 	cfg := config(t, s)
 	cfg.IdentityFile = testssh.NewKey(t).File
 	err := oneRun(t, reach(t, cl, cfg))
-	refused(t, err, "renewer does not do what the ssh configuration says with", "authorized_keys")
+	refused(t, err, "renewer does not support this setting of the ssh configuration", "authorized_keys")
 	for _, what := range []string{"bindinterface (" + cl.ssh("config") + ":1)", "Match tagged (" + cl.ssh("config") + ":2)"} {
 		if strings.Count(err.Error(), what) != 1 {
 			t.Errorf("%q is not in %q", what, err)
@@ -274,11 +274,11 @@ func TestRemarks(t *testing.T) {
 			}
 		}
 		equal(t, "remarks", strings.Join(texts, "\n"), strings.Join([]string{
-			"~/.ssh/known_hosts:2 is skipped: it is not understood (there is no whole key in it)",
-			"~/.ssh/known_hosts:3 is skipped: it revokes a key that cannot be read from it (there is no whole key in it)",
-			"~/revoked:2 is skipped: it revokes a key that cannot be read from it (there is no whole key in it)",
-			"renewer does not do what the ssh configuration says with bindinterface (~/.ssh/config:3)",
-			"a value of the ssh configuration is not used: ${RENEWER_TEST_NONE}/k: the environment variable RENEWER_TEST_NONE is not set for renewer",
+			"~/.ssh/known_hosts:2 is ignored: it cannot be parsed (it has no complete key)",
+			"~/.ssh/known_hosts:3 is ignored: the revoked key cannot be parsed (it has no complete key)",
+			"~/revoked:2 is ignored: the revoked key cannot be parsed (it has no complete key)",
+			"renewer does not support this setting of the ssh configuration: bindinterface (~/.ssh/config:3)",
+			"a value of the ssh configuration is ignored: ${RENEWER_TEST_NONE}/k: the environment variable RENEWER_TEST_NONE is not set for renewer",
 		}, "\n"))
 	}
 	write(t, cl.ssh("known_hosts"), "box "+key+"\n")

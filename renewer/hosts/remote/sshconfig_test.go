@@ -57,7 +57,7 @@ Host *
 	check(Config{Address: "web"}, target{host: "web", port: "22", user: c.account, known: known, userKnown: 2, identities: usual})
 }
 
-// What cannot be read, and what is not done, is told once; the rest counts: the
+// What cannot be read, and what is not done, is reported once; the rest counts: the
 // fleet file can have it all.
 func TestWhatOfSSHConfigIsNotDone(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestWhatOfSSHConfigIsNotDone(t *testing.T) {
 	got, err := c.resolve(Config{Address: "web", User: "root"})
 	must(t, err)
 	equal(t, "host", got.host, "web")
-	if !strings.Contains(log.String(), "ssh configuration is not used") {
+	if !strings.Contains(log.String(), "ssh configuration is ignored") {
 		t.Errorf("log %q", log.String())
 	}
 }
@@ -231,7 +231,7 @@ func TestJumpsInACircle(t *testing.T) {
 	write(t, c.ssh("known_hosts"), "")
 	write(t, c.ssh("config"), "Host *\n  ProxyJump a,b\n  IdentityFile "+testssh.NewKey(t).File+"\n")
 	tr := reach(t, c, Config{Name: "host-b"})
-	refused(t, oneRun(t, tr), "too many jumps", "circle")
+	refused(t, oneRun(t, tr), "too many jump hosts", "loop")
 }
 
 func TestCacheSeesChanges(t *testing.T) {

@@ -147,7 +147,7 @@ func endedByItself(t *testing.T, tr *Transport) {
 	t.Helper()
 	pids := filepath.Join(t.TempDir(), "pids")
 	must(t, exec.Command("mkfifo", pids).Run())
-	why := errors.New("time is up")
+	why := errors.New("timed out")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
 	defer cancel()
 	read := make(chan []int)
@@ -251,7 +251,7 @@ func durable(t *testing.T, tr *Transport) {
 	}
 }
 
-// failures: what OpenSSH calls a mere failure is told apart.
+// failures: what OpenSSH calls a mere failure is distinguished.
 func failures(t *testing.T, tr *Transport) {
 	t.Helper()
 	at := t.TempDir()

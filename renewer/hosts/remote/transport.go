@@ -50,7 +50,7 @@ type Transport struct {
 
 var _ hosts.Transport = (*Transport)(nil)
 
-// attempt is a dial that several may wait for. It is nobody's own: who gives
+// attempt is a dial that several may wait for. No caller owns it: one that gives
 // up waiting does not end it.
 type attempt struct {
 	done    chan struct{}
@@ -65,9 +65,9 @@ func (a *attempt) late(t *Transport, err error) error {
 	if t.cfg.Port != 0 {
 		at = fmt.Sprintf("-p %d %s", t.cfg.Port, at)
 	}
-	far, hint := "the host does not answer", "is it up, and does every firewall on the way let SSH through? ssh -v "+at+" shows how far it comes"
+	far, hint := "the host does not answer", "check that the host is up and that firewalls allow SSH; run ssh -v "+at+" to see where it stops"
 	if a.reached.Load() {
-		far, hint = "it accepts the connection and does not finish SSH's handshake", "ssh -v "+at+" shows how far it comes; a host short of memory, or another program than sshd at that port, does this"
+		far, hint = "it accepts the connection, but does not complete the SSH handshake", "run ssh -v "+at+" to see where it stops; the host may be out of memory, or another program than sshd listens on that port"
 	}
 	return renewer.WithHint(fmt.Errorf("%w: %s", err, far), hint)
 }
@@ -75,7 +75,7 @@ func (a *attempt) late(t *Transport, err error) error {
 // timeUp is a deadline that has passed, in words.
 type timeUp struct{ error }
 
-func (timeUp) Error() string   { return "the time is up" }
+func (timeUp) Error() string   { return "timed out" }
 func (t timeUp) Unwrap() error { return t.error }
 
 func inWords(why error) error {
@@ -130,7 +130,7 @@ func (t *Transport) acquire(ctx context.Context) (*conn, error) {
 
 func (t *Transport) connect(a *attempt) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeoutCause(t.ctx, t.client.Timeout, fmt.Errorf("not done within %s", t.client.Timeout))
+	ctx, cancel := context.WithTimeoutCause(t.ctx, t.client.Timeout, fmt.Errorf("not finished within %s", t.client.Timeout))
 	defer cancel()
 	if a.conn, a.err = t.dial(ctx, &a.reached); a.err != nil && ctx.Err() != nil && t.ctx.Err() == nil {
 		a.err = a.late(t, a.err)

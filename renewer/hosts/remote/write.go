@@ -67,7 +67,7 @@ func (d *dir) chmod(name string, mode fs.FileMode) error {
 	})
 }
 
-// Link goes through a name that nobody else uses, so all of it can be sent at
+// Link goes through a name that no one else uses, so all of it can be sent at
 // once: where the link cannot be made, there is nothing to be renamed.
 func (d *dir) Link(target, temp, name string) error {
 	if !fs.ValidPath(temp) {
@@ -180,7 +180,7 @@ func (d *dir) Discard(name, temp, gone string, likely []string) error {
 	return d.explain(err, name, false)
 }
 
-// bare is an error without the path, which is told once.
+// bare is an error without the path, which is reported once.
 func bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
