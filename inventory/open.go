@@ -151,7 +151,7 @@ func (i *Inventory) takeUp(err error) error {
 		return err
 	}
 	if copied && !backup {
-		slog.Warn("the inventory is a copy: renewer checks its hosts first, and does not write to directories that the original owns",
+		slog.Warn("the inventory is a copy: its hosts are checked first, and directories that the original owns are not written to",
 			"file", i.path, "hint", "if the original renewer is stopped, run renewer adopt --take-over --all")
 	}
 	if !copied {

@@ -127,7 +127,7 @@ func TestTheApproachOfAnEndSaysHowItsRenewalStands(t *testing.T) {
 	rec.begin(Issue(c, Reason{ReasonRenewTime, "renew time has come"}))
 	say("its renewal, started at 2026-01-01T00:00:00Z, is not done")
 	rec.Rollout.Attempts, rec.Rollout.Error, rec.Rollout.NextAt = 7, "down", now.Add(time.Hour)
-	say("its renewal is not done: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
+	say("its renewal is not finished: 7 attempts failed; next retry at 2026-03-27T01:00:00Z", rec.Rollout.Next(c, Conditions{Now: now, WindowOpen: true}).Waiting...)
 	rec.Rollout.Phase, rec.Rollout.EndedAt = PhaseBlocked, now.Add(-5*aDay)
 	say("its renewal is blocked: needs manual action; next automatic retry at 2026-03-27T00:00:00Z")
 }

@@ -77,7 +77,7 @@ func (e *ProbeError) Unwrap() error { return e.Err }
 // what of the service does not run. instead is what a probe found that something
 // answers all the same; nil for nothing.
 func Stopped(certificate, what string, instead error) error {
-	text, hint := "the files are in place, but no service serves them", starting(what)+"; renewer checks again within seconds"
+	text, hint := "the files are in place, but no service serves them", starting(what)+"; the next check is within seconds"
 	if instead != nil {
 		text = "but something answers there: " + instead.Error()
 		hint = "correct what the entry activates (pid_file, units, container), or restart what answers there; then run renewer renew " + certificate

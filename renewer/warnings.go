@@ -31,7 +31,7 @@ func (g Generation) Warnings(before *Generation) []string {
 	if given, asked := g.given(), g.Request.Lifetime; shorter(given, asked) {
 		told := before.Request.Lifetime == asked && shorter(before.given(), asked) && !shorter(given, before.given())
 		if chain, err := g.Parse(); !told && err == nil && chain.Leaf.NotAfter.After(g.NotAfter) {
-			out = append(out, fmt.Sprintf("the certificate from issuer %s expires at %s, after its CA, which expires at %s; renewer renews it before its CA expires", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
+			out = append(out, fmt.Sprintf("the certificate from issuer %s expires at %s, after its CA, which expires at %s; it is renewed before its CA expires", g.Request.Issuer, date(chain.Leaf.NotAfter), date(g.NotAfter)))
 		} else if !told {
 			text := fmt.Sprintf("issuer %s shortened the lifetime from %s to %s; it is renewed by that", g.Request.Issuer, asked, given.Round(time.Second))
 			if g.Renewal.Lead > MostLead(given) {

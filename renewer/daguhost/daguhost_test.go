@@ -137,7 +137,7 @@ func TestDiagnose(t *testing.T) {
 		"another file": {
 			asWorker, worker(), client,
 			machine{unit: shown(strings.Replace(workerEnv, "worker.crt", "old.crt", 1), dial)},
-			"dagu-tls", renewer.FindingFail, "uses /etc/dagu/tls/old.crt as peer.cert_file (the environment of dagu-worker.service), but renewer renews /etc/dagu/tls/worker.crt", "--config-snippet",
+			"dagu-tls", renewer.FindingFail, "uses /etc/dagu/tls/old.crt as peer.cert_file (the environment of dagu-worker.service), but the renewed file is /etc/dagu/tls/worker.crt", "--config-snippet",
 		},
 		"insecure by default": {asWorker, worker(), client, machine{unit: shown(strings.TrimPrefix(workerEnv, "DAGU_PEER_INSECURE=false "), dial)}, "dagu-insecure", renewer.FindingFail, "true by default", "--config-snippet"},
 		"insecure left on": {

@@ -130,7 +130,7 @@ func tlsOn(c Case) verdict {
 		case f.have.Value == "" && f.kind == renewer.FileCA:
 			return bad(snippet(c), "peer.client_ca_file is not set for %s: it accepts every client, with or without a certificate", c.Facts.Unit)
 		case path.Clean(f.have.Value) != want:
-			return bad(snippet(c), "%s uses %s as %s (%s), but renewer renews %s", c.Facts.Unit, f.have.Value, f.key, f.have.From, want)
+			return bad(snippet(c), "%s uses %s as %s (%s), but the renewed file is %s", c.Facts.Unit, f.have.Value, f.key, f.have.From, want)
 		}
 	}
 	return fine("%s uses the files that are renewed", c.Facts.Unit)

@@ -191,7 +191,7 @@ func (e *Engine) park(cancel context.CancelFunc) {
 		w.stop(errStopped)
 	}
 	if len(e.unrecorded) > 0 {
-		e.Log.Error("the result could not be recorded; renewer checks the placement again", "outcomes", len(e.unrecorded))
+		e.Log.Error("the result could not be recorded; the placement is checked again", "outcomes", len(e.unrecorded))
 	}
 }
 

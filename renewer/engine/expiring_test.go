@@ -29,7 +29,7 @@ func TestTheApproachOfAnEndIsRecordedOncePerThreshold(t *testing.T) {
 		for _, e := range b.events(renewer.EventExpiring) {
 			before := first.NotAfter.Sub(e.Time)
 			left = append(left, before.Round(time.Hour).String())
-			if e.Generation != 1 || e.Certificate != "web" || !strings.Contains(e.Error, "issuer is away") || e.Hint == "" || !strings.Contains(e.Message, "its renewal is not done: ") ||
+			if e.Generation != 1 || e.Certificate != "web" || !strings.Contains(e.Error, "issuer is away") || e.Hint == "" || !strings.Contains(e.Message, "its renewal is not finished: ") ||
 				!strings.Contains(e.Message, "failed; next retry at ") || strings.Contains(e.Message, "no renewal") {
 				t.Errorf("%+v", e)
 			}

@@ -195,7 +195,7 @@ func (e *Engine) awaitWorkers(ctx context.Context, j job, req ProbeRequest, out 
 	default:
 		out.End, out.Err = renewer.EndFailed, &renewer.ProbeError{Kind: renewer.ProbeDeserted, Err: renewer.WithHint(
 			fmt.Errorf("%d of the %d workers that %s had on %s have not reconnected yet: %s", len(missing), all, j.Certificate, j.Host, few(missing)),
-			"run on a worker: journalctl -u dagu-worker; renewer checks again within minutes")}
+			"run on a worker: journalctl -u dagu-worker; the next check is within minutes")}
 	}
 }
 
