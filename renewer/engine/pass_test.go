@@ -156,7 +156,7 @@ func TestAManyfoldRequestIsRefusedAsAWhole(t *testing.T) {
 		b.pass()
 		names := append(namesOf(b.fleet.Certificates), "missing")
 		_, err := b.eng.Renew(context.Background(), names, renewer.Overrides{}, true, nil)
-		if err == nil || !strings.Contains(err.Error(), "certificate no one is not in the fleet file") {
+		if err == nil || !strings.Contains(err.Error(), "certificate missing is not in the fleet file") {
 			t.Fatal(err)
 		}
 		for _, c := range b.fleet.Certificates {
