@@ -467,7 +467,7 @@ func aServiceThatIsStartedLater(t *testing.T, b *testhosts.Host, o operator) {
 		}
 	}
 	out := o.must("doctor", "host-b")
-	for _, says := range []string{"alone has /srv/app/tls/tls.crt", "user runs as 1000, and /srv/app/tls/tls.key is readable for user 0 alone (mode 0400)"} {
+	for _, says := range []string{"alone has /srv/app/tls/tls.crt", "user runs as 1000, but only user 0 can read /srv/app/tls/tls.key (mode 0400)"} {
 		if !strings.Contains(out, says) {
 			t.Errorf("without %q: %s", says, out)
 		}

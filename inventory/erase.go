@@ -39,7 +39,7 @@ func (i *Inventory) erase(closing bool) {
 	e.remains.Store(false) // what another commit leaves from now on is for the next time
 	done, err := i.overwriteFree()
 	if err != nil {
-		slog.Warn("overwrite deleted sealed private keys", "inventory", i.path, "error", err)
+		slog.Warn("could not overwrite deleted sealed private keys", "inventory", i.path, "error", err)
 	}
 	if e.again, e.failed = now.Add(eraseEvery), !done; !done {
 		e.remains.Store(true)

@@ -143,7 +143,7 @@ func (n *Notifier) forget() {
 		}
 	}
 	if err != nil {
-		n.Log.Error("forget channels that left the fleet file", "error", err)
+		n.Log.Error("could not forget channels that left the fleet file", "error", err)
 	}
 }
 

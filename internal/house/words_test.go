@@ -2,13 +2,12 @@ package house
 
 import (
 	"fmt"
+	"go/ast"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
-
-	"go/ast"
 )
 
 // refused are words that operators had to guess at, with what to say instead.

@@ -97,11 +97,11 @@ func Open(store Store, o Options) (*Keys, error) {
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("use the data key: %w", err)
+		return nil, fmt.Errorf("could not open the sealed private keys: %w", err)
 	}
 	k := &Keys{}
 	if k.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
-		return nil, fmt.Errorf("use the data key: %w", err)
+		return nil, fmt.Errorf("could not open the sealed private keys: %w", err)
 	}
 	return k, k.takeOver(store, o.Former, identities)
 }

@@ -141,7 +141,7 @@ func checkLater(t *testing.T, h Harness) error {
 			return fmt.Errorf("asked %d times, class %s, hint %q: %w", n+1, renewer.ClassOf(err), renewer.Hint(err), err)
 		}
 		if err := errors.Join(checkText(err), i.Health(ctx)); err != nil {
-			return fmt.Errorf("while it waits: %w", err)
+			return fmt.Errorf("while the order waits: %w", err)
 		}
 	}
 	sign(o.Certificate)

@@ -210,7 +210,7 @@ func readFiles(cfg Config) (certPEM, keyPEM []byte, err error) {
 	case noCert && noKey:
 		return nil, nil, noCA(cfg, certErr)
 	case noCert:
-		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" completes it; or restore the certificate from a backup",
+		return nil, nil, misconfigured("renewer ca init "+cfg.Name+" makes the missing certificate for the key that is there; or restore the certificate from a backup",
 			"issuer %s has a key (%s) and no certificate: %w", cfg.Name, cfg.KeyFile, certErr)
 	case noKey:
 		return nil, nil, misconfigured("restore the key from a backup; without one, move the certificate away and create a new CA with renewer ca init "+cfg.Name,

@@ -196,7 +196,7 @@ func (i *Issuer) lookUp(ctx context.Context, s *session) (*session, error) {
 		return nil, err
 	}
 	if secret == nil {
-		return nil, i.odd("look the token up", errors.New("the answer is empty"))
+		return nil, i.odd("look the token up", errors.New("the server sent an empty answer"))
 	}
 	renewable, _ := secret.Data["renewable"].(bool)
 	return s.lasting(time.Duration(number(secret.Data["ttl"]))*time.Second, renewable, now), nil

@@ -44,11 +44,11 @@ func (i *Issuer) roots(ctx context.Context) ([]*x509.Certificate, error) {
 	switch {
 	case i.cfg.RootFile != "" && !slices.ContainsFunc(given, top.Equal):
 		return nil, i.misconfigured("add that root to root_file: peers trust the certificates in that file",
-			"get the roots: the chain of the mount %s stops at %q, which %q signed, and root_file %s does not have that root",
+			"a root is missing: the chain of the mount %s stops at %q, which %q signed, and root_file %s does not have that root",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String(), i.cfg.RootFile)
 	case !pki.SelfSigned(top):
 		return nil, i.misconfigured(noRootHint,
-			"get the roots: the chain of the mount %s stops at %q, which %q signed, and that root is not in the mount",
+			"a root is missing: the chain of the mount %s stops at %q, which %q signed, and that root is not in the mount",
 			i.cfg.Mount, top.Subject.String(), top.Issuer.String())
 	}
 	i.rooted.Store(true)

@@ -138,7 +138,7 @@ func TestDiagnose(t *testing.T) {
 				{Name: "root", Sources: []string{"/etc/docker/tls"}},
 				{Name: "ca", User: "1000", Sources: []string{"/etc/docker/tls/ca.pem"}},
 			}
-		}, "container-key", renewer.FindingWarn, "app runs as 1000, and /etc/docker/tls/server-key.pem is readable for user 0 alone (mode 0400)", `owner: "1000"`},
+		}, "container-key", renewer.FindingWarn, "app runs as 1000, but only user 0 can read /etc/docker/tls/server-key.pem (mode 0400)", `owner: "1000"`},
 		{"the daemon's own key", func(c *Case) {
 			c.Facts.Key = KeyFile{Known: true, Mode: 0o400}
 			c.Facts.Containers = []renewer.Container{{Name: "app", User: "1000", Sources: []string{"/etc/docker/tls"}}}

@@ -113,5 +113,5 @@ func containerKey(c Case) verdict {
 		fix = "if it needs the key: owner: with the number of its user (docker exec CONTAINER id -u) for the entry, then renewer renew " + c.Placement.Certificate
 	}
 	slices.Sort(found)
-	return warn(fix, "%s, and %s is readable for user %d alone (mode %04o)", strings.Join(found, "; "), key, c.Facts.Key.UID, c.Facts.Key.Mode)
+	return warn(fix, "%s, but only user %[3]d can read %[2]s (mode %04[4]o)", strings.Join(found, "; "), key, c.Facts.Key.UID, c.Facts.Key.Mode)
 }

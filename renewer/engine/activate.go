@@ -96,7 +96,7 @@ func (e *Engine) prepare(ctx context.Context, j job) (workers []string, err erro
 	if j.current != nil && j.state.Has(j.current.Number) {
 		req, err := e.probeRequest(ctx, j.wayBack(j.current))
 		if err != nil {
-			e.Log.Warn("prepare the probe after a restore", "certificate", j.Certificate, "host", j.Host, "error", err)
+			e.Log.Warn("could not prepare the probe after a restore", "certificate", j.Certificate, "host", j.Host, "error", err)
 		} else {
 			workers = e.connected(ctx, req)
 		}

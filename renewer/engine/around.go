@@ -122,7 +122,7 @@ func (e *Engine) underWay(en *entry, now time.Time) traffic.Entry {
 func (e *Engine) ends(names []string) (ends []traffic.Ended) {
 	for _, name := range names {
 		if end, ok, err := e.lastEnd(name); err != nil {
-			e.Log.Error("read how the last rollout ended", "certificate", name, "error", err)
+			e.Log.Error("could not read how the last rollout ended", "certificate", name, "error", err)
 		} else if ok {
 			ends = append(ends, end)
 		}

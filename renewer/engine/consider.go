@@ -40,7 +40,7 @@ func (e *Engine) consider(names []string) {
 		delete(e.unplanned, name)
 		p, ok, err := e.planOne(name)
 		if err != nil {
-			e.Log.Error("read the inventory", "certificate", name, "error", err)
+			e.Log.Error("could not read the inventory", "certificate", name, "error", err)
 			e.retryAt, e.unplanned[name] = e.Now().Add(retryRecording), true
 			continue
 		}
@@ -125,7 +125,7 @@ func (e *Engine) generationOf(en *entry) func(int) *renewer.Generation {
 		}
 		g, err := e.generation(en.cert.Name, number)
 		if err != nil {
-			e.Log.Error("read a generation", "certificate", en.cert.Name, "generation", number, "error", err)
+			e.Log.Error("could not read a generation", "certificate", en.cert.Name, "generation", number, "error", err)
 		}
 		return g
 	}

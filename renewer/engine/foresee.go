@@ -90,7 +90,7 @@ func (e *Engine) foresee(ctx context.Context, jobs []job) renewer.Held {
 func (e *Engine) foreseen(ctx context.Context, j job, host Foresight) renewer.Held {
 	doubts, err := host.Doubts(ctx, j.placement)
 	if err != nil {
-		e.Log.Info("could not check whether the service would start again", "certificate", j.Certificate, "host", j.Host, "error", err)
+		e.Log.Info("could not test whether the service would start after a restart; it is restarted, and the probe decides", "certificate", j.Certificate, "host", j.Host, "error", err)
 	}
 	if held := renewer.Doubted(doubts); held.Why != "" {
 		return held

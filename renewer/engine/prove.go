@@ -185,7 +185,7 @@ func (e *Engine) prune(ctx context.Context, j job, host Host) {
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
 	if err := host.Prune(ctx, j.placement, keep); err != nil {
-		e.Log.Warn("remove old revisions", "certificate", j.Certificate, "host", j.Host, "error", err, "hint", renewer.Hint(err))
+		e.Log.Warn("could not remove old revisions", "certificate", j.Certificate, "host", j.Host, "error", err, "hint", renewer.Hint(err))
 	}
 }
 

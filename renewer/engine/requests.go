@@ -130,7 +130,7 @@ func (e *Engine) hurryBack(en *entry) {
 	}
 	if p, changed := e.apply(en, renewer.Retried{}); changed {
 		if err := e.record([]pending{p}); err != nil {
-			e.Log.Warn("start the rollback again", "certificate", en.cert.Name, "error", err)
+			e.Log.Warn("could not start the rollback again", "certificate", en.cert.Name, "error", err)
 		}
 	}
 }

@@ -21,13 +21,13 @@ func (e *Engine) Schedule(ctx context.Context, check, probe cron.Schedule, glanc
 	c.Schedule(check, cron.FuncJob(func() { // on its own: who does not answer holds no check up
 		glance()
 		if err := e.Glance(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Error("check the reachability of the fleet", "error", err)
+			e.Log.Error("could not check the reachability of the fleet", "error", err)
 		}
 	}))
 	c.Schedule(probe, cron.FuncJob(func() {
 		before()
 		if err := e.Survey(ctx, nil); err != nil && ctx.Err() == nil {
-			e.Log.Error("probe the fleet", "error", err)
+			e.Log.Error("could not probe the fleet", "error", err)
 		}
 	}))
 	c.Start()

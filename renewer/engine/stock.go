@@ -44,7 +44,7 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 				en, found, failed = e.load(c.Name, c)
 			}
 			if failed != nil {
-				e.Log.Error("read what is in place", "certificate", c.Name, "error", failed)
+				e.Log.Error("could not read what is in place", "certificate", c.Name, "error", failed)
 			} else {
 				e.graph.Load(c.Name, e.nodes(en))
 				each(n, en, found)
@@ -55,11 +55,11 @@ func (e *Engine) stock(each func(n int, en *entry, found bool)) {
 	e.worked += n
 	departed, err := e.Store.Departed()
 	if err != nil {
-		e.Log.Error("read what left the fleet file", "error", err)
+		e.Log.Error("could not read what left the fleet file", "error", err)
 	}
 	leaving, err := e.leaving()
 	if err != nil {
-		e.Log.Error("read what is leaving the fleet file", "error", err)
+		e.Log.Error("could not read what is leaving the fleet file", "error", err)
 	}
 	for _, rec := range leaving {
 		e.graph.Load(rec.Name, e.left(rec.Name, e.departures(leaver(rec), rec)))

@@ -219,7 +219,7 @@ func (e *Engine) lookAt(ctx context.Context, t target, fleet *Fleet, roots *root
 	}
 	if t.keep && l.Err == nil && l.Seen.Disk.Unmarked { // of a version before
 		if err := req.Host.(Host).Keep(ctx, t.placement); err != nil {
-			e.Log.Warn("write the ownership mark of a directory", "certificate", t.cert.Name, "host", t.placement.Host, "error", err)
+			e.Log.Warn("could not write the ownership mark of a directory", "certificate", t.cert.Name, "host", t.placement.Host, "error", err)
 		}
 	}
 	if l.Err = t.asked(ctx, req.Host.(Host), l); l.Err == nil && t.state.Origin == renewer.OriginForeign {
@@ -377,7 +377,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	}
 	targets, err := e.targets([]string{name})
 	if err != nil {
-		e.Log.Error("read the inventory", "certificate", name, "error", err)
+		e.Log.Error("could not read the inventory", "certificate", name, "error", err)
 		return
 	}
 	e.surveying[name] = true
@@ -386,7 +386,7 @@ func (e *Engine) reprobe(en *entry, now time.Time) {
 	go func() {
 		_, err := e.survey(ctx, fleet, targets)
 		if err != nil && ctx.Err() == nil {
-			e.Log.Error("check a placement again", "certificate", name, "error", err)
+			e.Log.Error("could not check a placement again", "certificate", name, "error", err)
 		}
 		e.outcomes <- nil
 	}()

@@ -65,7 +65,7 @@ func (e *Engine) tick() {
 	}
 	names, err := e.Store.Due(now, room)
 	if err != nil {
-		e.Log.Error("read the due index", "error", err)
+		e.Log.Error("could not read the due index", "error", err)
 		return
 	}
 	for name := range e.unplanned {

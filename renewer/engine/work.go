@@ -66,7 +66,7 @@ func (e *Engine) newJob(a renewer.Action) job {
 	if a.Kind != renewer.ActOrder && (j.gen == nil || j.gen.Number != number) {
 		var err error
 		if j.gen, err = e.generation(a.Certificate, number); err != nil {
-			e.Log.Error("read a generation", "certificate", a.Certificate, "generation", number, "error", err)
+			e.Log.Error("could not read a generation", "certificate", a.Certificate, "generation", number, "error", err)
 		}
 	}
 	return j

@@ -52,7 +52,7 @@ func SelfSigned(c *x509.Certificate) bool {
 // What is wrong with what DecodeChain read.
 var (
 	ErrCutOff     = errors.New("it is truncated: a PEM block has no end")
-	ErrPrivateKey = errors.New("it contains a private key")
+	ErrPrivateKey = errors.New("the file contains a private key")
 	ErrOtherKey   = errors.New("it has no certificate for the key of the request")
 )
 

@@ -102,7 +102,7 @@ func check(o renewer.Order, strict bool, chain renewer.Chain, roots []*x509.Cert
 		if c.NotBefore.After(now) {
 			return nil, &renewer.Error{
 				Class: renewer.ClassRetry, Hint: "compare the clocks of this machine and the issuer",
-				Err: fmt.Errorf("%s: of the certificate from issuer %s, %s is valid from %s, but the clock of this machine is %s", o.Certificate, o.Issuer, c.Subject, date(c.NotBefore), date(now)),
+				Err: fmt.Errorf("%s: issuer %s returned a certificate that is not valid yet: %s is valid from %s, and the clock of this machine is at %s", o.Certificate, o.Issuer, c.Subject, date(c.NotBefore), date(now)),
 			}
 		}
 	}

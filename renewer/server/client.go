@@ -321,7 +321,7 @@ func (c *Client) send(ctx context.Context, method, target string, in io.Reader) 
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("ask the daemon: %w", cause(err))
+	return nil, fmt.Errorf("no answer from the daemon: %w", cause(err))
 }
 
 // otherVersion is the error of an answer that a daemon of this version does not give.

@@ -110,7 +110,7 @@ func (s stateGauges) write(w io.Writer, m *measured) error {
 	e.placements(m)
 	system := renewer.SystemStatus{Daemon: s.state.Daemon(), Issuers: s.state.Issuers(), Hosts: s.state.Hosts(), Channels: s.state.Channels()}
 	e.issuers(system.Issuers)
-	e.gauge("renewer_host_up", "1 if the host could be reached last.")
+	e.gauge("renewer_host_up", "1 if the host was reachable when it was last checked.")
 	for _, h := range system.Hosts {
 		e.bool(labelsOf(label{"host", h.Name}), h.Up)
 	}

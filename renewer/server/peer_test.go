@@ -120,8 +120,8 @@ func TestSocketGroupMayRead(t *testing.T) {
 		{"a member", group, 0o660, []uint32{readers}, []string{"plan: <nil>", "renew: uid 65534 may only read, as a member of group 4242; run this as root, or as the user that renewer runs as (uid 0)", "backup: uid 65534 may only read"}},
 		{"a member by another group", group, 0o660, []uint32{65534, 7, readers}, []string{"plan: <nil>", "renew: uid 65534 may only read"}},
 		{"another user", group, 0o660, []uint32{65534}, []string{"dial: connect to the daemon at " + group, "permission denied; run this as the user of the daemon (uid 0), or as root"}},
-		{"another user, a wide mode", group, 0o666, []uint32{65534, 7}, []string{"plan: ask the daemon", "renew: ask the daemon"}},
-		{"a socket without a group", closed, 0o666, []uint32{readers, readers}, []string{"plan: ask the daemon", "renew: ask the daemon"}},
+		{"another user, a wide mode", group, 0o666, []uint32{65534, 7}, []string{"plan: no answer from the daemon", "renew: no answer from the daemon"}},
+		{"a socket without a group", closed, 0o666, []uint32{readers, readers}, []string{"plan: no answer from the daemon", "renew: no answer from the daemon"}},
 		{"root", group, 0o660, nil, []string{"plan: <nil>", "renew: <nil>", "backup: <nil>"}},
 	} {
 		if err := os.Chmod(x.socket, x.mode); err != nil {

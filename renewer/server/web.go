@@ -52,7 +52,7 @@ func crl(o Options) http.HandlerFunc {
 		case renewer.ClassOf(err) == renewer.ClassRefused:
 			text(w, http.StatusNotFound, err.Error())
 		default:
-			o.Log.Error("make the CRL", "issuer", issuer, "error", err, "hint", renewer.Hint(err))
+			o.Log.Error("could not make the CRL", "issuer", issuer, "error", err, "hint", renewer.Hint(err))
 			text(w, http.StatusServiceUnavailable, "the CRL cannot be made now; the log says why")
 		}
 	}

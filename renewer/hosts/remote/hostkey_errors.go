@@ -79,7 +79,7 @@ func (e *ChangedHostKeyError) Unwrap() error {
 
 // Unwrap gives the class and the hint.
 func (e *RevokedHostKeyError) Unwrap() error {
-	return wayOut("give the host new keys (on the host: remove the old ones, then ssh-keygen -A); do not remove line %d of %s", e.At, e.File)
+	return wayOut("line %d of %s revokes the key of this host: keep the line, and make new host keys (on the host: remove the old ones, then ssh-keygen -A)", e.At, e.File)
 }
 
 func (e *shownKey) fingerprintCommand() string {

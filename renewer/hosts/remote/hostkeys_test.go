@@ -68,9 +68,9 @@ func TestHostKeys(t *testing.T) {
 		"changed":            {plain, line("NAME", other.PublicKey()), "has changed", "ssh-keygen -R '[127.0.0.1]:", new(ChangedHostKeyError)},
 		"changed, hashed":    {plain, line("HASHED", other.PublicKey()), "has changed", "ssh-keygen -R", new(ChangedHostKeyError)},
 		"another CA":         {signed, "@cert-authority " + line("NAME", other.PublicKey()), "is unknown", "then add this line", new(UnknownHostKeyError)},
-		"revoked":            {plain, line("NAME", key.PublicKey()) + "@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked CA":         {signed, "@cert-authority " + line("NAME", ca.PublicKey()) + "@revoked " + line("*", ca.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked key signed": {signed, "@cert-authority " + line("NAME", ca.PublicKey()) + "@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked":            {plain, line("NAME", key.PublicKey()) + "@revoked " + line("*", key.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked CA":         {signed, "@cert-authority " + line("NAME", ca.PublicKey()) + "@revoked " + line("*", ca.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked key signed": {signed, "@cert-authority " + line("NAME", ca.PublicKey()) + "@revoked " + line("*", key.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
 		"expired certificate": {
 			[]ssh.Signer{certificate(t, ca, key, time.Now().Add(-time.Hour), "127.0.0.1")},
 			"@cert-authority " + line("NAME", ca.PublicKey()), "expired", "sign the host key again", nil,
@@ -87,11 +87,11 @@ func TestHostKeys(t *testing.T) {
 		"byte order mark and CR LF":                  {plain, "\ufeff" + strings.ReplaceAll(line("NAME", key.PublicKey()), "\n", "\r\n"), "", "", nil},
 		"an unknown mark, and the right line":        {plain, "@trusted " + line("NAME", other.PublicKey()) + line("NAME", key.PublicKey()), "", "", nil},
 		"another type than it says":                  {plain, strings.Replace(line("NAME", key.PublicKey()), "ssh-ed25519", "ssh-rsa", 1), "is unknown", "then add this line", new(UnknownHostKeyError)},
-		"revoked after a line cut short":             {plain, line("NAME", key.PublicKey()) + "half.example ssh-ed25519\n@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked with another type than it has":      {plain, line("NAME", key.PublicKey()) + "@revoked " + strings.Replace(line("*", key.PublicKey()), "ssh-ed25519", "ssh-rsa", 1), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked without a name":                     {plain, line("NAME", key.PublicKey()) + "@revoked " + line("", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked after a revoked line that was cut":  {plain, line("NAME", key.PublicKey()) + "@revoked * ssh-ed25519 AAAAC3\n@revoked " + line("*", key.PublicKey()), "is revoked", "new keys", new(RevokedHostKeyError)},
-		"revoked key at the end of a file, no break": {plain, line("NAME", key.PublicKey()) + strings.TrimSpace("@REVOKED "+line("*", key.PublicKey())), "is revoked", "new keys", new(RevokedHostKeyError)},
+		"revoked after a line cut short":             {plain, line("NAME", key.PublicKey()) + "half.example ssh-ed25519\n@revoked " + line("*", key.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked with another type than it has":      {plain, line("NAME", key.PublicKey()) + "@revoked " + strings.Replace(line("*", key.PublicKey()), "ssh-ed25519", "ssh-rsa", 1), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked without a name":                     {plain, line("NAME", key.PublicKey()) + "@revoked " + line("", key.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked after a revoked line that was cut":  {plain, line("NAME", key.PublicKey()) + "@revoked * ssh-ed25519 AAAAC3\n@revoked " + line("*", key.PublicKey()), "is revoked", "new host keys", new(RevokedHostKeyError)},
+		"revoked key at the end of a file, no break": {plain, line("NAME", key.PublicKey()) + strings.TrimSpace("@REVOKED "+line("*", key.PublicKey())), "is revoked", "new host keys", new(RevokedHostKeyError)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

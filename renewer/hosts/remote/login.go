@@ -109,9 +109,9 @@ func (t *talk) refused() error {
 		return misconfigured(fmt.Errorf("%w: %s", err, strings.Join(faults, "; ")),
 			fmt.Sprintf("have the SSH CA sign the key again: ssh-keygen -s AUTHORITY -I NAME -n %s -V +52w KEY.pub", t.to.user))
 	case certified:
-		return misconfigured(err, fmt.Sprintf("add the SSH CA to TrustedUserCAKeys in sshd_config of the host, put the public key into ~%s/.ssh/authorized_keys, or set user:", t.to.user))
+		return misconfigured(err, fmt.Sprintf("add the SSH CA to TrustedUserCAKeys in sshd_config of the host, put the public key of the identity into ~%s/.ssh/authorized_keys, or set user:", t.to.user))
 	}
-	return misconfigured(err, fmt.Sprintf("put the public key into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", t.to.user))
+	return misconfigured(err, fmt.Sprintf("put the public key of the identity into ~%s/.ssh/authorized_keys on the host, or set user: or identity_file:", t.to.user))
 }
 
 // certificateFault is why a host can refuse a user certificate, as far as it is to be seen

@@ -144,7 +144,7 @@ func TestKnownHostsCommand(t *testing.T) {
 		"fails":   {"", "exit status 3: no directory today", "run it"},
 		"unknown": {"elsewhere " + strings.Join(fields[1:], " ") + "\n", "is unknown", "then make KnownHostsCommand ("},
 		"changed": {line(fields[0], other), "has changed", "stop printing the old key"},
-		"revoked": {string(known) + "@revoked * " + strings.Join(fields[1:], " ") + "\n", "is revoked (KnownHostsCommand", "new keys"},
+		"revoked": {string(known) + "@revoked * " + strings.Join(fields[1:], " ") + "\n", "is revoked (KnownHostsCommand", "new host keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
