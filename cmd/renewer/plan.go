@@ -29,6 +29,7 @@ daemon is needed. It shows what the fleet file adds, changes and removes compare
 		Example: "  renewer plan\n  renewer plan -o json --exit-code\n  renewer --config new.yaml plan --against old.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if against != "" {
+				c.reading = false // both are files: no daemon has them
 				if loaded {
 					return usagef("--against compares files; --loaded is about the daemon")
 				}
