@@ -141,7 +141,7 @@ func (m *Metrics) Issued(issuer string, err error, took time.Duration) {
 	m.issuing.WithLabelValues(issuer).Observe(took.Seconds())
 }
 
-// RolloutEnded counts a rollout that is over.
+// RolloutEnded counts a finished rollout.
 func (m *Metrics) RolloutEnded(result renewer.Result, took time.Duration) {
 	m.rollouts.WithLabelValues(string(result)).Inc()
 	m.rolling.Observe(took.Seconds())

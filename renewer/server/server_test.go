@@ -153,7 +153,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	plan := renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}, File: "renewer.yaml", Certificates: 2}
 	found := []renewer.Verification{{Certificate: "docker@host-b", Problems: []string{"mode"}}}
 	revoke := renewer.RevokeRequest{Name: "docker@host-b", Generation: 3, Reason: renewer.RevokedKeyCompromise, Replace: true}
-	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a way out"}}
+	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a hint"}}
 	asked := map[string]any{}
 	c := connected(t, &fakeService{
 		list: func(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
@@ -391,7 +391,7 @@ func record(t *testing.T, socket, what string) []byte {
 	return b
 }
 
-// replay serves the same bytes to whoever asks.
+// replay answers every connection with the same bytes.
 func replay(t *testing.T, answer *atomic.Pointer[[]byte]) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")

@@ -45,14 +45,14 @@ type Service interface {
 	// Adopt takes what is in place on a host into the inventory as generation 0,
 	// once it is found right and proven. Nothing live is touched.
 	Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error)
-	// TakeOver has the directories of a host (all hosts for an empty name) kept by
-	// this renewer, whoever keeps them.
+	// TakeOver makes this renewer the owner of the directories of a host (all hosts
+	// for an empty name), also of those that another renewer owns.
 	TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error)
 	// Revoke revokes at the issuer what the name stands for. What could not be
 	// revoked says so in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
-	// says how it stands. With Wait it returns when that is over or needs manual action.
+	// returns its state. With Wait it returns when the rotation is done or needs manual action.
 	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
 	// CA describes the CA of a local issuer, the only one for an empty name, and how its
 	// replacement stands. What cannot be read of it is in the answer.
@@ -76,7 +76,7 @@ type Service interface {
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
-	// FleetFile says which fleet file holds, for whoever finds another on disk.
+	// FleetFile returns the fleet file in use, which may differ from the one on disk.
 	FleetFile(ctx context.Context) (FleetFile, error)
 	// NotifyTest sends one message through a channel.
 	NotifyTest(ctx context.Context, channel string) error

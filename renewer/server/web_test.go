@@ -46,7 +46,7 @@ func TestPortIsReadOnlyAndKnowsItsRoutesAlone(t *testing.T) {
 		{"GET", "/", `href="/metrics"`, 200},
 		{"HEAD", "/", "", 200},
 		{"GET", "/hosts", "<h1>Hosts</h1>", 200},
-		{"GET", "/hosts/nobody", "There is no host of this name", 404},
+		{"GET", "/hosts/missing", "There is no host of this name", 404},
 		{"GET", "/nothing", "There is no page at this address", 404},
 		{"GET", "/certificates.json?q=none", "[]", 200},
 		{"GET", "/certificates.csv", "name,status,", 200},
