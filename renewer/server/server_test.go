@@ -521,7 +521,7 @@ func TestAPIRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"GET", "/api/v1/renew", "", "the API has no GET /api/v1/renew", 404},
 		{"DELETE", "/api/v1/certificates/a", "", "the API has no DELETE", 404},
 		{"GET", "/api/v2/status", "", "the API has no GET /api/v2/status", 404},
-		{"GET", "/v1/status", "", "this command is of an older one", 404},
+		{"GET", "/v1/status", "", "this command is from an older version", 404},
 		{"GET", "/api/v1/certificates?expires=1h", "", `unknown parameter \"expires\"`, 400},
 		{"GET", "/api/v1/certificates?expiring=30", "", `parameter expiring is \"30\"; expected a duration`, 400},
 		{"GET", "/api/v1/certificates?host=a&host=b", "", "expected one value", 400},

@@ -52,7 +52,7 @@ func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 		return nil, fmt.Errorf("look at the directory of the socket: %w", err)
 	}
 	if st.Mode().Perm()&0o002 != 0 && st.Mode()&fs.ModeSticky == 0 {
-		return nil, renewer.WithHint(fmt.Errorf("the directory %s of the socket is world-writable: anybody could replace the socket", dir),
+		return nil, renewer.WithHint(fmt.Errorf("the directory %s of the socket is world-writable: any local user can replace the socket", dir),
 			"chmod o-w "+dir+", or set api.socket to a path elsewhere")
 	}
 	if err := s.readers(group); err != nil {
