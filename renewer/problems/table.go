@@ -166,7 +166,7 @@ var table = []Row{
 	},
 	{
 		ID: BudgetExceeded, Severity: Warning, Runbook: "RenewerBudgetExceeded", Events: []string{"budget_exceeded"},
-		NoStatus: "it is over when it is known",
+		NoStatus: "the restart has already ended when renewer measures it",
 		Meaning:  "A service took longer than its restart budget to load its certificate; peers that depend on it may have given up",
 		Commands: []string{"renewer history {certificate} --since 2h", "renewer show {certificate}"},
 		Opens:    "a restart takes longer than the budget: of the activation",
