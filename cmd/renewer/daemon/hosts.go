@@ -381,8 +381,8 @@ func (a *App) daguServers(ctx context.Context) (servers []daguhost.Server) {
 	return servers
 }
 
-// inventoryFindings is the full check, which no start makes. Where nothing but
-// indexes is damaged they are built anew.
+// inventoryFindings runs the full check, which is too slow for a start. If only
+// indexes are damaged, it rebuilds them.
 func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
 	errs := a.inv.CheckFull(ctx)
 	if len(errs) == 0 {

@@ -53,7 +53,7 @@ func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func
 	return v, err
 }
 
-// staysStrict says what signing a CA anew by the same name does not mend.
+// staysStrict warns of what reissuing a CA by the same name does not fix.
 func staysStrict(is configs.Issuer, r renewer.RotateRequest) []string {
 	ca, err := local.Signing(localConfig(is))
 	if r.Kind != string(rotation.Reissued) || err != nil || !slices.Contains(pki.StrictFaults(ca), pki.EmptySubject) {
@@ -205,6 +205,6 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	if err := a.rotated(ctx, is.Name); err != nil {
 		return err
 	}
-	_, err = a.stepRotation(ctx, is) // it is over where no ca file has the root
+	_, err = a.stepRotation(ctx, is) // it is complete if no ca file has the root
 	return err
 }

@@ -37,8 +37,8 @@ func (a *App) stepRotations(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(errs...)
 }
 
-// stepRotation takes a rotation through the stages that are over already, and reports
-// whether there is something to do now that there was not.
+// stepRotation moves a rotation past the stages that are complete, and reports
+// whether there is new work.
 func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool, err error) {
 	for {
 		one, _, ok := a.rotations.of(is.Name)

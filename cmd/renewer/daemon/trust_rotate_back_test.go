@@ -77,10 +77,10 @@ func TestAHostThatIsBackGetsItsRootsFirst(t *testing.T) {
 	}
 }
 
-// A rotation that is taken back waits for a host that is off and has the next root. It
-// gives way: to another one, which takes that root out of the ca files as well; or it is
-// over without that host. When the host is back, nothing is left of it there.
-func TestARotationBeingTakenBackGivesWay(t *testing.T) {
+// A cancelled rotation waits for a host that is off and has the next root. It ends
+// if another rotation starts, which also removes that root from the ca files, or if
+// that host is excluded. When the host is back, the root is removed there too.
+func TestCancelledRotationYieldsToTheNext(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		r    renewer.RotateRequest

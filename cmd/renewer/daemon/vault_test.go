@@ -107,7 +107,7 @@ func TestReloadKeepsAnUnwrappedSecretID(t *testing.T) {
 	must(t, first.close(next))
 	must(t, next.issuers["corp"].Health(t.Context()))
 	if next.issuers["corp"] != first.issuers["corp"] {
-		t.Error("the issuer was made anew")
+		t.Error("the issuer was created again")
 	}
 	other := h.load()
 	other.Issuers[0].Role = "other"
