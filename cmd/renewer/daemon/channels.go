@@ -172,7 +172,7 @@ func (a *App) watchIssuers(ctx context.Context) error {
 		for _, ev := range issuerEvents(down, issuers, time.Now()) {
 			if _, err := a.store.Commit(ctx, engine.Change{Events: []renewer.Event{ev}}); err != nil {
 				if ctx.Err() == nil {
-					a.opts.log().Error("record how an issuer is", "issuer", ev.Issuer, "error", err)
+					a.opts.log().Error("record the state of an issuer", "issuer", ev.Issuer, "error", err)
 				}
 				continue
 			}

@@ -137,7 +137,7 @@ func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.
 			values, _ := net.DefaultResolver.LookupTXT(ctx, r.Name)
 			if !slices.Contains(values, r.Value) {
 				found = append(found, renewer.Finding{
-					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that is not seen from here", Fix: "add to the DNS: " + r.String(),
+					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that this machine cannot resolve", Fix: "add to the DNS: " + r.String(),
 				})
 			}
 		}

@@ -163,7 +163,7 @@ func (l *lazyCA) Revoke(ctx context.Context, r renewer.Revocation) error {
 			continue
 		}
 		if !old.Key {
-			return &renewer.Error{Class: renewer.ClassRefused, Err: fmt.Errorf("issuer %s: the key of the CA that signed %s, %s, was destroyed: its CRL takes no more", l.cfg.Name, r.Certificate, old.Cert.Subject)}
+			return &renewer.Error{Class: renewer.ClassRefused, Err: fmt.Errorf("issuer %s: the key of the CA that signed %s, %s, was destroyed: its CRL cannot be extended", l.cfg.Name, r.Certificate, old.Cert.Subject)}
 		}
 		was, err := local.OpenOld(l.cfg, renewer.Fingerprint(old.Cert.Raw))
 		if err != nil {

@@ -24,7 +24,7 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 	defer a.rotations.stepping.Unlock()
 	one, wait, ok := a.rotations.of(is.Name)
 	if ok && !one.Stage.Over() {
-		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being rotated (stage %s): its old key cannot be removed before the rotation is complete", is.Name, one.Stage),
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced (stage %s): its old key cannot be removed before the rotation is complete", is.Name, one.Stage),
 			"renewer ca rotate "+is.Name+" --wait waits for it")
 	}
 	cfg, destroyed := localConfig(is), 0
@@ -53,7 +53,7 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		}
 	}
 	if destroyed == 0 {
-		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a CA that signed before", is.Name), "renewer ca show "+is.Name+" shows what it has")
+		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a former CA", is.Name), "renewer ca show "+is.Name+" shows what it has")
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (p *parts) transport(name string, was *parts, via []string) (hosts.Transpor
 		return t, nil
 	}
 	if slices.Contains(via, name) {
-		return nil, fmt.Errorf("host %s is jumped over in a circle: %s", name, strings.Join(append(via, name), " → "))
+		return nil, fmt.Errorf("jump: of host %s leads back to it: %s", name, strings.Join(append(via, name), " → "))
 	}
 	h, ok := p.fleet.Host(name)
 	if !ok {

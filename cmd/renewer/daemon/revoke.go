@@ -197,7 +197,7 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 		case is.Type == "step-ca":
 			return "step-ca renews it no more, and lists it at " + is.URL + "/1.0/crl where its CRL is switched on"
 		case is.Type == "command":
-			return "where its CA lists it is up to the program of revoke:"
+			return "the program of revoke: decides where its CA lists it"
 		case is.Type == "vault":
 			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
 		case is.Type != "local":
@@ -249,7 +249,7 @@ func (a *App) keepCRLs(ctx context.Context) {
 			_, err := a.crl(ctx, is.Name, "")
 			err = errors.Join(err, a.keepOldCRLs(ctx, is))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, local.ErrNoCRL) && ctx.Err() == nil {
-				a.opts.log().Warn("keep the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
+				a.opts.log().Warn("renew the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
 			}
 		}
 		select {

@@ -79,7 +79,7 @@ func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Fo
 		if edited, _ := a.onDisk(); edited != nil && !edited.Stands(r.Name) { // what is wrong with that says every command
 			return nil, unknown(renewer.WithHint(fmt.Errorf("%s left the fleet file on disk, and the daemon has not read that yet", r.Name), "reload the daemon first: systemctl reload renewer"))
 		}
-		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: there is nothing of it to forget", r.Name), "take its entry out of the fleet file first"))
+		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: only an entry that left it can be forgotten", r.Name), "take its entry out of the fleet file first"))
 	}
 	left, err := a.orphans()
 	if err != nil {

@@ -159,7 +159,7 @@ func TestACompromisedCAIsReplacedWhileAServiceIsStopped(t *testing.T) {
 	w.with("ca rotate --compromised --plan", func(ctx context.Context, a *App) {
 		v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Compromised: true, Plan: true}, nil)
 		must(t, err)
-		if text := strings.Join(v.Breaks, ";"); strings.Count(text, "svc@here is not as it should be (probe:") != 1 {
+		if text := strings.Join(v.Breaks, ";"); strings.Count(text, "svc@here differs from the desired state (probe:") != 1 {
 			t.Errorf("breaks: %q", v.Breaks)
 		}
 	})

@@ -43,7 +43,7 @@ func TestARotationThatCannotBeginChangesNothing(t *testing.T) {
 	refuses(w, renewer.RotateRequest{Issuer: "a", Key: "dsa-1024"}, "no key of type", "--key ecdsa-p256")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "import"}, "ca.next.pem", "")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Cancel: true}, "is not being replaced", "renewer ca show a")
-	refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "has no key of a CA that signed before", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "has no key of a former CA", "renewer ca show a")
 	must(t, os.WriteFile(w.in("state", "issuers", "a", "ca-key.pem"), testpki.KeyPEM(t, testpki.Key(t)), 0o600))
 	refuses(w, renewer.RotateRequest{Issuer: "a"}, "does not belong to the certificate", "openssl")
 }

@@ -383,7 +383,7 @@ func TestACompromisedCAIsReplacedWhileAHostIsOff(t *testing.T) {
 		ask.Plan = true
 		v, err := a.Rotate(ctx, ask, nil)
 		must(t, err)
-		if text := strings.Join(v.Breaks, "\n"); !slices.Equal(v.Without, []string{"far"}) || !strings.Contains(text, "far is gone on without: its cli@far") || !strings.Contains(text, "does not manage") {
+		if text := strings.Join(v.Breaks, "\n"); !slices.Equal(v.Without, []string{"far"}) || !strings.Contains(text, "far is excluded: its cli@far") || !strings.Contains(text, "does not manage") {
 			t.Errorf("%+v", v)
 		}
 		if len(v.Plan) != 4 || v.Plan[1].Stage != "switch" || !strings.Contains(v.Plan[1].When, "at once") || v.Plan[2].Placements != 3 || v.Plan[2].Restarts != 1 {
