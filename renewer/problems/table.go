@@ -56,7 +56,7 @@ var table = []Row{
 	},
 	{
 		ID: RestoreFailed, Severity: Critical, Runbook: "RenewerRestoreFailed", Events: []string{"restore_failed"},
-		Meaning:  "A new certificate failed its probe, and so did the previous one that was put back; the service may be down",
+		Meaning:  "A new certificate failed its probe, and so did the restored previous one; the service may be down",
 		Commands: []string{"renewer doctor {host}", "renewer show {certificate}", "renewer renew {certificate}"},
 		Opens:    "neither the new nor the previous certificate passes its probe on a host",
 		Closes:   "the host is seen to serve the right certificate, or a rollout succeeds there",
@@ -206,8 +206,8 @@ var table = []Row{
 		ID: CARotationBlocked, Severity: Warning, Runbook: "RenewerCARotationBlocked", Events: []string{"ca_rotation_waiting"},
 		Meaning:  "The replacement of a CA is blocked and needs manual action; no certificate is refused meanwhile",
 		Commands: []string{"renewer ca show {issuer}", "renewer status"},
-		Opens:    "everything that the replacement waits for needs manual action (alert: for 15 minutes)",
-		Closes:   "the replacement goes on, is done, or is cancelled",
+		Opens:    "everything that the rotation waits for needs manual action (alert: for 15 minutes)",
+		Closes:   "the rotation continues, is done, or is cancelled",
 	},
 	{
 		ID: DaemonDown, Severity: Critical, Runbook: "RenewerDown", NoStatus: onlyOutside,
