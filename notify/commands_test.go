@@ -15,7 +15,7 @@ import (
 	"renewer/renewer/problems"
 )
 
-var update = flag.Bool("update", false, "write testdata/messages anew")
+var update = flag.Bool("update", false, "update testdata/messages")
 
 // A message names what helps each of its problems, however many: see
 // testdata/*.txt for how it reads.

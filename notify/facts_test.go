@@ -69,9 +69,9 @@ func TestExpiryInWords(t *testing.T) {
 	}
 }
 
-// An attempt says the time as of itself, and not of when the message was made: a channel
-// may be down for hours.
-func TestRepeatedAttemptSaysTheTimeAnew(t *testing.T) {
+// A retry states times relative to the attempt, not to when the message was composed: a
+// channel may be down for hours.
+func TestRetryStatesTimesRelativeToTheAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var texts []string

@@ -12,8 +12,8 @@ import (
 // severity, meaning, commands and runbook are in the catalogue of problems.
 type kind struct {
 	is string // in a title, after the name
-	// brief: one that is over before a message is not worth one. The others are
-	// worth a notice even then: a file was replaced by hand.
+	// brief: a problem that closes before a message is sent is not reported. The
+	// others are reported as a notice even then: a file was replaced by hand.
 	brief bool
 	// again: each further event is news; of the others it is a repeat.
 	again bool

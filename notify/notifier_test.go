@@ -127,7 +127,7 @@ func TestNewsWaitForQuietAndForTheLimit(t *testing.T) {
 			}
 		}
 		if told != 400 {
-			t.Errorf("%d of 400 told", told)
+			t.Errorf("%d of 400 problems delivered", told)
 		}
 		if wait := got[0].Time.Sub(began); wait < 9*time.Second || wait > 12*time.Second {
 			t.Errorf("the first message came after %s", wait)
@@ -142,7 +142,7 @@ func TestRetriesWithTheSameIDAndLosesNothing(t *testing.T) {
 		box := &inbox{fail: func(try int) error {
 			at = append(at, time.Now())
 			if try <= 9 {
-				return &renewer.Error{Err: errNo, Hint: "mend it"}
+				return &renewer.Error{Err: errNo, Hint: "fix it"}
 			}
 			return nil
 		}}
@@ -150,7 +150,7 @@ func TestRetriesWithTheSameIDAndLosesNothing(t *testing.T) {
 		log.add(event(renewer.EventRolloutBlocked, "a", ""))
 		wait(15 * time.Second)
 		st, err := n.Status()
-		if err != nil || st[0].LastError != "no" || st[0].Hint != "mend it" || st[0].Open != 1 || st[0].Waiting != 1 || !st[0].LastSuccess.IsZero() {
+		if err != nil || st[0].LastError != "no" || st[0].Hint != "fix it" || st[0].Open != 1 || st[0].Waiting != 1 || !st[0].LastSuccess.IsZero() {
 			t.Errorf("%+v, %v", st, err)
 		}
 		log.add(event(renewer.EventRolloutDone, "a", ""), event(renewer.EventDrifted, "b", "h")) // while it is away
@@ -188,13 +188,13 @@ func TestRetryAfterIsKept(t *testing.T) {
 		}
 		wait(2 * time.Minute)
 		if len(box.messages()) != 1 {
-			t.Error("not told at last")
+			t.Error("not delivered after Retry-After")
 		}
 	})
 }
 
-// A new channel begins at the end of the log; one that stays goes on through a
-// reload and a restart; one that left and comes back begins anew.
+// A new channel begins at the end of the log. One that stays in the fleet file keeps its
+// cursor through a reload and a restart; one that is removed and added again begins at the end.
 func TestChannelsComeStayAndGo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -205,7 +205,7 @@ func TestChannelsComeStayAndGo(t *testing.T) {
 		n.Set(ops)
 		wait(time.Hour)
 		if len(box.messages()) != 0 {
-			t.Fatal("history was told")
+			t.Fatal("a new channel received old events")
 		}
 		log.add(event(renewer.EventRolloutBlocked, "a", ""))
 		wait(5 * time.Second)
@@ -224,7 +224,7 @@ func TestChannelsComeStayAndGo(t *testing.T) {
 			}
 		}
 		if strings.Join(told, " ") != "a b c" {
-			t.Errorf("told %v", told)
+			t.Errorf("delivered %v", told)
 		}
 		n.Set(nil)
 		wait(time.Minute)
@@ -236,7 +236,7 @@ func TestChannelsComeStayAndGo(t *testing.T) {
 		wait(time.Hour)
 		n.Stop()
 		if fmt.Sprint(box.messages()) == "[]" || strings.Contains(fmt.Sprint(box.messages()), "look at d") {
-			t.Error("what happened while it was away was told")
+			t.Error("the channel received an event from before it was added again")
 		}
 	})
 }

@@ -168,7 +168,7 @@ func TestMailIsRefusedRatherThanShown(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"a@example.com\r\nBcc: x@example.com", "nobody", ""} {
+	for _, bad := range []string{"a@example.com\r\nBcc: x@example.com", "no-domain", ""} {
 		err := SMTP{Address: plain, From: bad, To: []string{"b@example.com"}, Security: PlainText}.Send(t.Context(), message(t))
 		if err == nil {
 			t.Errorf("%q was taken for an address", bad)

@@ -61,10 +61,10 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		want   []string
 	}{
 		{"a failed order that is repeated", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventRenewalFailed, "")}, []string{"open renewal_failed a"}},
-		{"it was issued before anybody was told", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventIssued, "")}, nil},
-		{"its issuer takes its time", []renewer.Event{ev(renewer.EventRenewalFailed, ""), clean(ev(renewer.EventOrderWaiting, ""))}, nil},
-		{"a host that does not take it", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventIssued, "")}, []string{"open renewal_failed a on h"}},
-		{"and then does", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventStaged, "h")}, nil},
+		{"issued before a message was sent", []renewer.Event{ev(renewer.EventRenewalFailed, ""), ev(renewer.EventIssued, "")}, nil},
+		{"an order that waits at the issuer", []renewer.Event{ev(renewer.EventRenewalFailed, ""), clean(ev(renewer.EventOrderWaiting, ""))}, nil},
+		{"a host on which staging fails", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventIssued, "")}, []string{"open renewal_failed a on h"}},
+		{"and then succeeds", []renewer.Event{ev(renewer.EventStageFailed, "h"), ev(renewer.EventStaged, "h")}, nil},
 		{
 			"rolled back, blocked, done",
 			[]renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventVerified, "h"), ev(renewer.EventRolloutDone, "")},
@@ -73,14 +73,14 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"verified elsewhere", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventVerified, "i")}, []string{"open rolled_back a on h"}},
 		{"another certificate", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), event(renewer.EventRolloutDone, "b", "")}, []string{"open rollout_blocked a"}},
 		{"the previous one served again", []renewer.Event{ev(renewer.EventRolledBack, "h"), ev(renewer.EventRecovered, "h")}, []string{"open rolled_back a on h"}},
-		{"drift that is put right is told", []renewer.Event{ev(renewer.EventDrifted, "h"), ev(renewer.EventVerified, "h")}, []string{"over drifted a on h"}},
-		{"a host that is away and back", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRecovered, "h")}, nil},
-		{"away, then drifted", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventDrifted, "h")}, []string{"open drifted a on h"}},
+		{"drift that is repaired is reported", []renewer.Event{ev(renewer.EventDrifted, "h"), ev(renewer.EventVerified, "h")}, []string{"over drifted a on h"}},
+		{"a host that is unreachable, then reachable", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRecovered, "h")}, nil},
+		{"unreachable, then drifted", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventDrifted, "h")}, []string{"open drifted a on h"}},
 		{"in place but not running", []renewer.Event{ev(renewer.EventUnreachable, "h"), ev(renewer.EventRolloutDone, "")}, []string{"open unreachable a on h"}},
 		{"expiring becomes expired", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventExpired, "")}, []string{"open expired a"}},
 		{"a repair does not renew", []renewer.Event{ev(renewer.EventExpiring, ""), ev(renewer.EventRolloutDone, "")}, []string{"open expiring a"}},
 		{"a renewal does", []renewer.Event{ev(renewer.EventExpiring, ""), gen(ev(renewer.EventRolloutDone, ""), 2)}, []string{"over expiring a"}},
-		{"a guard that waits for a person", []renewer.Event{ev(renewer.EventRolloutWaiting, "h")}, []string{"open rollout_blocked a on h"}},
+		{"a guard that waits for the operator", []renewer.Event{ev(renewer.EventRolloutWaiting, "h")}, []string{"open rollout_blocked a on h"}},
 		{"one that waits by itself", []renewer.Event{clean(ev(renewer.EventRolloutWaiting, "h"))}, nil},
 		{"a guard that let it pass", []renewer.Event{ev(renewer.EventRolloutWaiting, "h"), ev(renewer.EventActivated, "h")}, []string{"over rollout_blocked a on h"}},
 		{"an issuer", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerDown), ev(renewer.EventRolloutDone, "")}, []string{"open issuer_down issuer ca"}},
@@ -165,11 +165,10 @@ func TestOnlyWhatIsWanted(t *testing.T) {
 	}
 }
 
-// TestAnyInterleaving holds, for whatever the log has and whenever messages go
-// out: a problem is opened at most once while it lasts, each one that was opened
-// and is over is resolved exactly once, and nothing is resolved that no message
-// opened. A state that is saved and read at any point goes on as if it had not
-// been.
+// TestAnyInterleaving holds for any log and any times of messages: a message
+// opens a problem at most once while it lasts, each opened problem that closes is
+// resolved exactly once, and no message resolves a problem that none opened.
+// Saving and reading the state at any point changes nothing.
 func TestAnyInterleaving(t *testing.T) {
 	t.Parallel()
 	types := []renewer.EventType{
@@ -208,7 +207,7 @@ func TestAnyInterleaving(t *testing.T) {
 					delete(told, key{kind: renewer.EventExpiring, certificate: x.Certificate})
 				}
 				if told[x.key()] && x.Kind != renewer.EventExpiring { // which is repeated at each threshold
-					t.Fatalf("%v is told twice", x.key())
+					t.Fatalf("%v is opened twice", x.key())
 				}
 				told[x.key()] = true
 			}
@@ -249,7 +248,7 @@ func TestAnyInterleaving(t *testing.T) {
 		s.take(renewer.Event{Type: renewer.EventIssuerUp, Issuer: "ca", Time: now}, all(), now)
 		tell()
 		if len(told) > 0 || len(s.open) > 0 {
-			t.Fatalf("never told to be over: %v; open: %v", told, s.said())
+			t.Fatalf("opened and never resolved: %v; open: %v", told, s.said())
 		}
 	})
 }

@@ -16,10 +16,10 @@ type Observed struct {
 	Under, Trusted RootSet
 	// Gone are roots that no leaf keeps anywhere any more.
 	Gone RootSet
-	// SignsSince is when the CA of the entry's issuer took the place of another one.
+	// SignsSince is when the CA of the entry's issuer replaced the previous one.
 	SignsSince time.Time
-	// SignsAnew is that time where what the other CA signed is to be issued anew
-	// although it leads to the same root.
+	// SignsAnew is that time if certificates of the previous CA must be reissued
+	// although they chain to the same root.
 	SignsAnew time.Time
 	// RootsFirst: what the certificate's renewal brings would be refused by a
 	// verifier that has not its root yet. Its own placements then take the added

@@ -126,7 +126,7 @@ func TestProblemsOfTheSystemAreThoseOfTheirRows(t *testing.T) {
 		t.Errorf("%d lines about hosts", hosts)
 	}
 	if got := renewer.Problems(renewer.SystemStatus{}, nil, t0); got == nil || len(got) > 0 {
-		t.Errorf("a fleet that is well: %+v", got)
+		t.Errorf("a healthy fleet: %+v", got)
 	}
 }
 

@@ -173,7 +173,7 @@ func (c *cli) down(found checked) error {
 func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus, said map[string]bool) error {
 	var rows [][]any
 	for _, i := range issuers {
-		var ends time.Time // of the CA that ends first
+		var ends time.Time // expiry of the CA that expires first
 		for _, ca := range i.CAs {
 			if ends.IsZero() || ca.NotAfter.Before(ends) {
 				ends = ca.NotAfter

@@ -120,7 +120,7 @@ func TestHostCheckAsJSON(t *testing.T) {
 	}
 }
 
-// A person at a terminal is asked, and only yes is a yes.
+// On a terminal, host setup prompts the operator and goes on only after "y" or "yes".
 func TestHostSetupAsks(t *testing.T) {
 	for answer, want := range map[string]struct{ code, set int }{
 		"y\n": {0, 1}, "YES\n": {0, 1}, "n\n": {1, 0}, "\n": {1, 0}, "yes please\n": {1, 0}, "\x04": {1, 0}, // end of file
@@ -192,7 +192,7 @@ func TestDoctor(t *testing.T) {
 	f.found = f.found[:1]
 	code, out, errOut = f.command(t, nil, "doctor")
 	if code != 0 || out != "" || errOut != "no problems found\n1 check, 1 passed\n" {
-		t.Errorf("all is well: exit code %d\n%s%s", code, out, errOut)
+		t.Errorf("no problems: exit code %d\n%s%s", code, out, errOut)
 	}
 	if d := cmp.Diff([]string{"host-b", "", "", ""}, f.doctors); d != "" {
 		t.Error(d)

@@ -51,7 +51,7 @@ func (s *screen) show(line string) {
 	_, _ = io.WriteString(f, line)
 }
 
-// turnEvery is how often the line of progress is written anew.
+// turnEvery is how often the progress line is redrawn.
 const turnEvery = 200 * time.Millisecond
 
 // progress shows how a request goes on: one line on a terminal, and a line an event
@@ -67,7 +67,7 @@ type progress struct {
 	counts [3]int
 }
 
-// ending is how the renewal of a certificate ended, as far as it has.
+// ending is the result of a certificate's renewal; toGo while it runs.
 type ending int
 
 const (
@@ -76,7 +76,7 @@ const (
 	failed
 )
 
-// endings are the events with which the renewal of a certificate ends.
+// endings maps the events that finish a renewal to their results.
 var endings = map[renewer.EventType]ending{
 	renewer.EventRolloutDone: verified, renewer.EventRolloutBlocked: failed, renewer.EventRolledBack: failed, renewer.EventRenewalFailed: failed,
 	renewer.EventStageFailed: failed, renewer.EventActivateFailed: failed, renewer.EventProbeFailed: failed, renewer.EventRestoreFailed: failed,

@@ -79,7 +79,7 @@ func (u user) on(columns uint16, env string, argv ...string) string {
 	}
 	theirs.Close()
 	var out bytes.Buffer
-	if _, err := io.Copy(&out, ours); err != nil && !errors.Is(err, syscall.EIO) { // EIO: nobody holds the other end
+	if _, err := io.Copy(&out, ours); err != nil && !errors.Is(err, syscall.EIO) { // EIO: the other end is closed
 		u.t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {

@@ -34,8 +34,8 @@ func index() string {
 	var b strings.Builder
 	b.WriteString(`# Runbooks
 
-One page for each problem that renewer knows: what it is (meaning, severity), what it does to services (Impact), what to look at first
-(Diagnosis), what to do (Mitigation), and when it is over (Resolution). The names are those of the alerts in ` + "`configs/prometheus/renewer.rules.yml`" + `;
+One page for each problem that renewer reports: its meaning and severity, its effect on services (Impact), what to check first
+(Diagnosis), what to do (Mitigation), and when it closes (Resolution). The page names are those of the alerts in ` + "`configs/prometheus/renewer.rules.yml`" + `;
 ` + "`renewer status`" + `, the status page and messages name the same pages. Run ` + "`renewer`" + ` on its machine, as its user or root; NAME stands for the certificate (label
 ` + "`certificate`" + `), HOST, ISSUER and CHANNEL for the labels of those names.
 

@@ -1,9 +1,9 @@
 // Package problems is the catalogue of problems: one row for each problem that
-// an operator can hear of, on whatever surface. What a row says (severity,
-// meaning, commands, runbook) is said nowhere else: status, the page,
-// notifications, alert rules and the headers of runbooks take it from here or
-// are held to it by a test. What makes a problem of a certificate, a host or an
-// issuer is decided in package renewer; a row only describes it.
+// renewer reports. Severity, meaning, commands and runbook of a problem are
+// defined here alone: status, the page, notifications, alert rules and the
+// headers of runbooks use them, or a test compares them. Package renewer
+// decides when a certificate, a host or an issuer has a problem; a row only
+// describes it.
 package problems
 
 import (
@@ -33,8 +33,8 @@ type Row struct {
 	NoAlert  string
 	// NoStatus: why neither status nor page show it; empty where they do.
 	NoStatus string
-	// Events are the types of event of the audit log that open it, and so are told
-	// to channels.
+	// Events are the types of audit log events that open it and that channels
+	// receive.
 	Events   []string
 	Checks   []string // of renewer doctor that find it
 	Meaning  string   // one sentence, without its full stop

@@ -51,12 +51,12 @@ var table = []Row{
 		ID: RevokedInUse, Severity: Critical, Runbook: "RenewerRevokedInUse",
 		Meaning:  "The certificate in place is revoked; peers that check revocation refuse it, the others still trust it",
 		Commands: []string{"renewer show {certificate}", "renewer renew {certificate}"},
-		Opens:    "the certificate in place is revoked (alert: for 30 minutes)",
+		Opens:    "the certificate in place is revoked (alert: when it lasts 30 minutes)",
 		Closes:   "another certificate is proven in place, or the entry leaves the fleet file",
 	},
 	{
 		ID: RestoreFailed, Severity: Critical, Runbook: "RenewerRestoreFailed", Events: []string{"restore_failed"},
-		Meaning:  "A new certificate failed its probe, and so did the previous one that was put back; the service may be down",
+		Meaning:  "A new certificate failed its probe, and so did the restored previous one; the service may be down",
 		Commands: []string{"renewer doctor {host}", "renewer show {certificate}", "renewer renew {certificate}"},
 		Opens:    "neither the new nor the previous certificate passes its probe on a host",
 		Closes:   "the host is seen to serve the right certificate, or a rollout succeeds there",
@@ -110,7 +110,7 @@ var table = []Row{
 		ID: Drifted, Severity: Warning, Runbook: "RenewerDrifted", Events: []string{"drifted"},
 		Meaning:  "A host has or serves another certificate, or other files, than renewer placed; the next pass restores them",
 		Commands: []string{"renewer verify {certificate}", "renewer history {certificate} --since 2h"},
-		Opens:    "a probe sees something else than was placed (status: until it is restored; alert: for an hour)",
+		Opens:    "a probe sees something else than was placed (status: until it is restored; alert: for an hour after it)",
 		Closes:   "a probe sees what was placed",
 	},
 	{
@@ -166,7 +166,7 @@ var table = []Row{
 	},
 	{
 		ID: BudgetExceeded, Severity: Warning, Runbook: "RenewerBudgetExceeded", Events: []string{"budget_exceeded"},
-		NoStatus: "it is over when it is known",
+		NoStatus: "the restart has already ended when renewer measures it",
 		Meaning:  "A service took longer than its restart budget to load its certificate; peers that depend on it may have given up",
 		Commands: []string{"renewer history {certificate} --since 2h", "renewer show {certificate}"},
 		Opens:    "a restart takes longer than the budget: of the activation",
@@ -177,7 +177,7 @@ var table = []Row{
 		Checks:   []string{"reach", "sudo"},
 		Meaning:  "renewer cannot log in to a host or write there; its certificates stay in place and cannot be renewed or probed",
 		Commands: []string{"renewer doctor {host}", "renewer status"},
-		Opens:    "a host cannot be reached (alert: for 15 minutes)",
+		Opens:    "a host cannot be reached (alert: when it lasts 15 minutes)",
 		Closes:   "a connection succeeds; it is retried every minute",
 	},
 	{
@@ -185,7 +185,7 @@ var table = []Row{
 		Checks:   []string{"issuer"},
 		Meaning:  "An issuer does not answer or refuses the login; certificates in place stay valid, and none can be renewed there",
 		Commands: []string{"renewer check --online", "renewer list --issuer {issuer}"},
-		Opens:    "an issuer does not answer as it should (alert: for 15 minutes)",
+		Opens:    "an issuer does not answer as it should (alert: when it lasts 15 minutes)",
 		Closes:   "the issuer answers",
 	},
 	{
@@ -206,7 +206,7 @@ var table = []Row{
 		ID: CARotationBlocked, Severity: Warning, Runbook: "RenewerCARotationBlocked", Events: []string{"ca_rotation_waiting"},
 		Meaning:  "The replacement of a CA is blocked and needs manual action; no certificate is refused meanwhile",
 		Commands: []string{"renewer ca show {issuer}", "renewer status"},
-		Opens:    "everything that the replacement waits for needs manual action (alert: for 15 minutes)",
+		Opens:    "everything that the replacement waits for needs manual action (alert: when it lasts 15 minutes)",
 		Closes:   "the replacement goes on, is done, or is cancelled",
 	},
 	{
@@ -248,7 +248,7 @@ var table = []Row{
 		ID: NotifyFailing, Severity: Warning, Runbook: "RenewerNotifyFailing",
 		Meaning:  "Notifications fail: the channel is not delivering; messages are kept and retried",
 		Commands: []string{"renewer notify test {channel}", "renewer status"},
-		Opens:    "a message to a channel fails (alert: for 10 minutes)",
+		Opens:    "a message to a channel fails (alert: when it lasts 10 minutes)",
 		Closes:   "a message is delivered",
 	},
 	{

@@ -40,7 +40,7 @@ type api struct {
 }
 
 // errStopping is what a client gets whose wait ends with the daemon.
-var errStopping = renewer.WithHint(errors.New("the daemon is stopping"), "what was under way goes on when it runs again")
+var errStopping = renewer.WithHint(errors.New("the daemon is stopping"), "the daemon continues interrupted work when it is started again")
 
 // OpenAPI is the description of the API, made from the routes: see make api.
 //
@@ -97,7 +97,7 @@ func (a *api) mux(serve func(*route, http.ResponseWriter, *http.Request)) http.H
 		if strings.HasPrefix(r.URL.Path, "/v1/") { // a renewer of before this API
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusNotFound)
-			_, _ = fmt.Fprintf(w, `{"error": "the daemon is version %s, and this command is of an older one", "hint": "use the program of the daemon's version"}`, a.version)
+			_, _ = fmt.Fprintf(w, `{"error": "the daemon is version %s, and this command is from an older version", "hint": "use the program of the daemon's version"}`, a.version)
 			return
 		}
 		fail(w, http.StatusNotFound, fmt.Errorf("the API has no %s %s", r.Method, r.URL.Path))

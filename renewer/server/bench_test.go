@@ -59,7 +59,7 @@ func BenchmarkScrape10000(b *testing.B) {
 	made := &readyAnswer{}
 	mux := http.NewServeMux()
 	m := NewMetrics("1.2.3", s)
-	m.state.now = func() time.Time { return start.Add(time.Hour) } // when all is well
+	m.state.now = func() time.Time { return start.Add(time.Hour) } // the fleet is healthy then
 	mux.Handle("/metrics", m)
 	mux.Handle("/made", made)
 	srv := httptest.NewServer(mux)

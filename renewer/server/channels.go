@@ -19,10 +19,10 @@ func (e *exposition) channels(all []renewer.ChannelStatus) {
 			e.number(labelsOf(label{"channel", c.Name}), seconds)
 		}
 	}
-	e.gauge("renewer_channel_last_success_timestamp_seconds", "When the channel last took a message, tests aside; 0 for never.")
+	e.gauge("renewer_channel_last_success_timestamp_seconds", "Time of the last message that the channel delivered, test messages excluded; 0 for never.")
 	each(func(c renewer.ChannelStatus) time.Time { return c.LastSuccess })
-	e.gauge("renewer_channel_failing_since_timestamp_seconds", "The first try that failed since the channel last took a message; 0 if it does not fail.")
+	e.gauge("renewer_channel_failing_since_timestamp_seconds", "First failed attempt since the channel last delivered a message; 0 if it is not failing.")
 	each(func(c renewer.ChannelStatus) time.Time { return c.FailingSince })
-	e.gauge("renewer_channel_waiting_since_timestamp_seconds", "The oldest news that the channel has not taken; 0 for none.")
+	e.gauge("renewer_channel_waiting_since_timestamp_seconds", "Oldest event that waits for delivery to the channel; 0 for none.")
 	each(func(c renewer.ChannelStatus) time.Time { return c.WaitingSince })
 }

@@ -346,7 +346,7 @@ func (c *Client) otherVersion(ctx context.Context, resp *http.Response) error {
 		}
 		version = st.Daemon.Version
 	}
-	return renewer.WithHint(fmt.Errorf("the daemon at %s is version %s, and does not know what this command asks for", c.socket, version),
+	return renewer.WithHint(fmt.Errorf("the daemon at %s is version %s, and does not support this request", c.socket, version),
 		"restart it, so that it runs the version that is installed now: systemctl restart renewer")
 }
 
@@ -375,6 +375,6 @@ func (c *Client) cut(ctx context.Context, resp *http.Response, err error) error 
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return renewer.WithHint(fmt.Errorf("the answer of the daemon at %s was cut: %w", c.socket, err),
+	return renewer.WithHint(fmt.Errorf("the answer of the daemon at %s was cut off: %w", c.socket, err),
 		"look at the daemon's log; it may have stopped")
 }

@@ -110,7 +110,7 @@ func (s stateGauges) write(w io.Writer, m *measured) error {
 	e.placements(m)
 	system := renewer.SystemStatus{Daemon: s.state.Daemon(), Issuers: s.state.Issuers(), Hosts: s.state.Hosts(), Channels: s.state.Channels()}
 	e.issuers(system.Issuers)
-	e.gauge("renewer_host_up", "1 if the host was reachable when it was last checked.")
+	e.gauge("renewer_host_up", "1 if the last connection to the host succeeded.")
 	for _, h := range system.Hosts {
 		e.bool(labelsOf(label{"host", h.Name}), h.Up)
 	}
@@ -121,19 +121,19 @@ func (s stateGauges) write(w io.Writer, m *measured) error {
 }
 
 func (e *exposition) certificates(m *measured) {
-	e.gauge("renewer_certificate_not_after_timestamp_seconds", "When the certificate in place expires.")
+	e.gauge("renewer_certificate_not_after_timestamp_seconds", "Expiry of the certificate in place.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notAfter) })
-	e.gauge("renewer_certificate_not_before_timestamp_seconds", "Start of the current generation.")
+	e.gauge("renewer_certificate_not_before_timestamp_seconds", "Start of validity of the current generation.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.notBefore) })
-	e.gauge("renewer_certificate_renew_at_timestamp_seconds", "When the certificate is due.")
+	e.gauge("renewer_certificate_renew_at_timestamp_seconds", "Renew time of the certificate.")
 	m.each(func(labels []byte, c *certificate) { e.time(labels, c.renewAt) })
-	e.gauge("renewer_outage_tolerance_seconds", "How long, from now on, issuer or hosts may be away before the certificate expires.")
+	e.gauge("renewer_outage_tolerance_seconds", "How long an outage of issuer or hosts may last from now before the certificate expires.")
 	m.each(func(labels []byte, c *certificate) {
 		if c.tolerates >= 0 {
 			e.number(labels[:bytes.Index(labels, issuerLabel)], c.tolerates)
 		}
 	})
-	e.gauge("renewer_certificate_status", "1 for the status that holds; the others have no series.")
+	e.gauge("renewer_certificate_status", "1 for the current status; other statuses have no series.")
 	m.each(func(labels []byte, c *certificate) { e.holds(labels, "status", string(c.status)) })
 }
 
@@ -141,21 +141,21 @@ func (e *exposition) certificates(m *measured) {
 var issuerLabel = []byte(`,issuer="`)
 
 func (e *exposition) placements(m *measured) {
-	e.gauge("renewer_placement_state", "1 for the state that holds; the others have no series.")
+	e.gauge("renewer_placement_state", "1 for the current state; other states have no series.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.holds(labels, "state", string(h.State)) })
-	e.gauge("renewer_served_not_after_timestamp_seconds", "When the certificate that the last probe saw expires.")
+	e.gauge("renewer_served_not_after_timestamp_seconds", "Expiry of the certificate that the last probe saw.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.ServedEnd) })
-	e.gauge("renewer_served_matches", "1 if the last probe saw what it should.")
+	e.gauge("renewer_served_matches", "1 if the last probe saw the expected certificate.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) {
 		if probed(h) {
 			e.bool(labels, h.Matches)
 		}
 	})
-	e.gauge("renewer_drifted_timestamp_seconds", "When something else was last found than renewer had placed.")
+	e.gauge("renewer_drifted_timestamp_seconds", "Time when a probe last found a certificate or files that renewer did not place.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.DriftedAt) })
-	e.gauge("renewer_budget_exceeded_timestamp_seconds", "When an activation last took longer than its restart budget.")
+	e.gauge("renewer_budget_exceeded_timestamp_seconds", "Time of the last activation that exceeded its restart budget.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.OverBudgetAt) })
-	e.gauge("renewer_last_verified_timestamp_seconds", "When a probe last saw what it should.")
+	e.gauge("renewer_last_verified_timestamp_seconds", "Time of the last successful probe.")
 	m.eachHost(func(labels []byte, h *renewer.HostRow) { e.time(labels, h.VerifiedAt) })
 }
 
@@ -172,7 +172,7 @@ func probed(h *renewer.HostRow) bool {
 }
 
 func (e *exposition) issuers(all []renewer.IssuerStatus) {
-	e.gauge("renewer_ca_not_after_timestamp_seconds", "When a CA certificate of an issuer expires.")
+	e.gauge("renewer_ca_not_after_timestamp_seconds", "Expiry of a CA certificate of an issuer.")
 	for _, i := range all {
 		ends := map[string]time.Time{} // by subject: a CA and its successor may share one
 		for _, ca := range i.CAs {
@@ -184,29 +184,29 @@ func (e *exposition) issuers(all []renewer.IssuerStatus) {
 			e.time(labelsOf(label{"issuer", i.Name}, label{"subject", subject}), ends[subject])
 		}
 	}
-	e.gauge("renewer_issuer_up", "1 if the issuer answered last.")
+	e.gauge("renewer_issuer_up", "1 if the issuer answered the last request.")
 	for _, i := range all {
 		e.bool(labelsOf(label{"issuer", i.Name}), i.Up)
 	}
-	e.gauge("renewer_ca_rotation_stage", "1 for the stage at which the replacement of the issuer's CA is; the others have no series.")
+	e.gauge("renewer_ca_rotation_stage", "1 for the current stage of the issuer's CA rotation; other stages have no series.")
 	for _, i := range all {
 		if i.Rotation != nil {
 			e.holds(labelsOf(label{"issuer", i.Name}), "stage", i.Rotation.Stage)
 		}
 	}
-	e.gauge("renewer_ca_rotation_blocked", "1 if the replacement of the issuer's CA needs manual action.")
+	e.gauge("renewer_ca_rotation_blocked", "1 if the issuer's CA rotation needs manual action.")
 	for _, i := range all {
 		if i.Rotation != nil {
 			e.bool(labelsOf(label{"issuer", i.Name}), i.Rotation.Blocked)
 		}
 	}
-	e.gauge("renewer_ca_trusted_nowhere_seconds", "How long it took from ca rotate --compromised until no ca file held the old root any more.")
+	e.gauge("renewer_ca_trusted_nowhere_seconds", "Time from ca rotate --compromised until no ca file contained the old root.")
 	for _, i := range all {
 		if i.Rotation != nil && i.Rotation.TrustedNowhere > 0 {
 			e.number(labelsOf(label{"issuer", i.Name}), i.Rotation.TrustedNowhere)
 		}
 	}
-	e.gauge("renewer_issuer_clock_offset_seconds", "How far the clock of the issuer is ahead of this one's, as its last answer said.")
+	e.gauge("renewer_issuer_clock_offset_seconds", "Clock offset of the issuer at its last answer; positive if it is ahead of this machine.")
 	for _, i := range all {
 		if i.ClockOffset != nil {
 			e.number(labelsOf(label{"issuer", i.Name}), *i.ClockOffset)

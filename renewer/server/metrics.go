@@ -45,7 +45,7 @@ const (
 
 var textFormat = expfmt.NewFormat(expfmt.TypeTextPlain)
 
-// rolloutResults are the ways in which a rollout, or an attempt at one, ends.
+// rolloutResults are the results of a rollout or of an attempt at one.
 var rolloutResults = []renewer.Result{renewer.ResultVerified, renewer.ResultFailed, renewer.ResultBlocked}
 
 // NewMetrics returns the metrics of a process of this version over a state.
@@ -53,46 +53,46 @@ func NewMetrics(version string, state State) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "renewer_renewals_total", Help: "Orders that an issuer answered, by result.",
+			Name: "renewer_renewals_total", Help: "Finished orders at an issuer, by result.",
 		}, []string{"issuer", "result"}),
 		issuing: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "renewer_issue_duration_seconds", Help: "Time that an order took, refused ones included.",
+			Name: "renewer_issue_duration_seconds", Help: "Time that an order took, failed orders included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9), // 1 ms … 65 s
 		}, []string{"issuer"}),
 		rollouts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "renewer_rollouts_total", Help: "Rollouts that ended, by result.",
+			Name: "renewer_rollouts_total", Help: "Finished rollouts, by result.",
 		}, []string{"result"}),
 		rolling: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "renewer_rollout_duration_seconds", Help: "Time from the start of a rollout to its end.",
 			Buckets: prometheus.ExponentialBuckets(0.1, 4, 10), // 0.1 s … 7 h
 		}),
 		rollbacks: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "renewer_rollbacks_total", Help: "Placements that went back to their previous generation.",
+			Name: "renewer_rollbacks_total", Help: "Rollbacks of placements to the previous generation.",
 		}),
 		drifts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "renewer_drifts_total", Help: "Placements where a probe saw another certificate, or other files, than were placed.",
+			Name: "renewer_drifts_total", Help: "Probes that found a certificate or files other than those that renewer placed.",
 		}),
 		away: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "renewer_activation_seconds", Help: "Time from telling a service to load its files until it was proven, the way back included.",
+			Name: "renewer_activation_seconds", Help: "Time from the activation of a service until its probe succeeded, a restore included.",
 			Buckets: prometheus.ExponentialBuckets(0.1, 2, 12), // 0.1 s … 205 s
 		}),
 		overBudget: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "renewer_budget_exceeded_total", Help: "Activations that took longer than the restart budget.",
 		}),
 		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "renewer_notifications_total", Help: "Messages to a channel, by result.",
+			Name: "renewer_notifications_total", Help: "Attempts to deliver a message to a channel, by result.",
 		}, []string{"channel", "result"}),
 		lastCheck: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "renewer_last_check_timestamp_seconds", Help: "When the last check of what is due ended.",
+			Name: "renewer_last_check_timestamp_seconds", Help: "Time when the last check for due renewals finished.",
 		}),
 		checkWithin: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "renewer_check_within_seconds", Help: "How old the last check may be, by the schedule of the fleet file.",
+			Name: "renewer_check_within_seconds", Help: "Maximum age of the last check by the schedule in the fleet file.",
 		}),
 		fleetLoaded: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "renewer_fleet_file_loaded", Help: "1 if the fleet file was taken over when it was last read, 0 if an older one holds.",
+			Name: "renewer_fleet_file_loaded", Help: "1 if the last reload of the fleet file succeeded, 0 if the daemon keeps the previous one.",
 		}),
 		build: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "renewer_build_info", Help: "1, with the version of the program and the name of the fleet.",
+			Name: "renewer_build_info", Help: "Always 1, labeled with the version of renewer and the name of the fleet.",
 			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 		}, []string{"fleet"}),
 		state: stateGauges{state: state, now: time.Now, room: new(atomic.Pointer[room])},
@@ -141,20 +141,20 @@ func (m *Metrics) Issued(issuer string, err error, took time.Duration) {
 	m.issuing.WithLabelValues(issuer).Observe(took.Seconds())
 }
 
-// RolloutEnded counts a rollout that is over.
+// RolloutEnded counts a finished rollout.
 func (m *Metrics) RolloutEnded(result renewer.Result, took time.Duration) {
 	m.rollouts.WithLabelValues(string(result)).Inc()
 	m.rolling.Observe(took.Seconds())
 }
 
-// RolledBack counts a placement that went back to its previous generation.
+// RolledBack counts a rollback of a placement to the previous generation.
 func (m *Metrics) RolledBack() { m.rollbacks.Inc() }
 
-// Drifted counts a placement where something else was seen than was placed.
+// Drifted counts a probe that found something other than renewer placed.
 func (m *Metrics) Drifted() { m.drifts.Inc() }
 
-// Away counts the time that an activation took until it was proven, against the
-// restart budget (0: none).
+// Away records how long an activation took until its probe succeeded, and whether
+// it exceeded the restart budget (0: none).
 func (m *Metrics) Away(took, budget time.Duration) {
 	m.away.Observe(took.Seconds())
 	if budget > 0 && took > budget {
@@ -162,13 +162,13 @@ func (m *Metrics) Away(took, budget time.Duration) {
 	}
 }
 
-// Checked records when a check ended.
+// Checked records when a check finished.
 func (m *Metrics) Checked(at time.Time) { m.lastCheck.Set(float64(at.UnixMilli()) / 1000) }
 
-// CheckWithin says how old the last check may be.
+// CheckWithin sets the maximum age of the last check.
 func (m *Metrics) CheckWithin(d time.Duration) { m.checkWithin.Set(d.Seconds()) }
 
-// FleetLoaded says whether the fleet file was taken over when it was last read.
+// FleetLoaded records whether the last reload of the fleet file succeeded.
 func (m *Metrics) FleetLoaded(ok bool) {
 	loaded := 0.0
 	if ok {

@@ -22,7 +22,7 @@ import (
 	"renewer/renewer/problems"
 )
 
-// update has openapi.json and docs/api.md written anew: make api.
+// update writes openapi.json and docs/api.md: make api.
 var update = flag.Bool("update", false, "write openapi.json and docs/api.md")
 
 const apiGuide = "../../docs/api.md"

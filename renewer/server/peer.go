@@ -182,7 +182,7 @@ func LookupGroup(name string) (*user.Group, error) {
 		return &user.Group{Gid: name, Name: name}, nil
 	}
 	return nil, renewer.WithHint(fmt.Errorf("api.socket_group is %q, and this machine has no such group", name),
-		"make it: groupadd "+name+"; or name another one: getent group lists them")
+		"create it: groupadd "+name+"; or name another one: getent group lists them")
 }
 
 // trusted refuses a server that is neither root's nor our own, unless it runs as the
@@ -195,7 +195,7 @@ func trusted(c *net.UnixConn, socket string, stateDir func() string) error {
 	server, dir := cred.Uid, filepath.Dir(socket)
 	refuse := func(what string) error {
 		return renewer.WithHint(fmt.Errorf("the socket %s is not used: %s", socket, what),
-			"check who made it: ls -ld "+dir+" "+socket+"; --socket names another one")
+			"check its owner: ls -ld "+dir+" "+socket+"; --socket names another one")
 	}
 	if !permitted(int(server), os.Geteuid()) && (stateDir == nil || !ownedBy(stateDir(), server)) && !delegated(dir, server) {
 		return refuse(fmt.Sprintf("process %d serves it as %s, which is neither root, nor you, nor the owner of the state directory", cred.Pid, userOf(server)))

@@ -128,7 +128,7 @@ func (p Port) listen(log *slog.Logger) (net.Listener, error) {
 }
 
 const openHint = "listen on 127.0.0.1; or set http.web_config to a file with basic_auth_users, or with client_auth_type: RequireAndVerifyClientCert; " +
-	"or say http.allow_unauthenticated: true as well. It counts for all of the port: /metrics, /healthz, the status page and revocation lists"
+	"or also set http.allow_unauthenticated: true. It applies to the whole port: /metrics, /healthz, the status page and revocation lists"
 
 // scheme is for messages.
 func (p Port) scheme() string {

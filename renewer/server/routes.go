@@ -112,12 +112,12 @@ var (
 		return st.Problems, err
 	})
 	status = reads("/status", "Show daemon, scheduler, issuers, hosts, rollouts and problems", plainly(Service.Status))
-	plan   = reads("/plan", "List what a run would do now, and why", func(s Service, ctx context.Context, r renewer.PlanRequest) ([]renewer.PlanStep, error) {
+	plan   = reads("/plan", "List what a run would do now and why", func(s Service, ctx context.Context, r renewer.PlanRequest) ([]renewer.PlanStep, error) {
 		v, err := s.Plan(ctx, r)
 		return append([]renewer.PlanStep{}, v.Steps...), err
 	})
-	planView = locally(reads("/plan/view", "Show the plan, what was edited in the fleet file, and what left it", Service.Plan))
-	ahead    = reads("/forecast", "Play the time ahead: renewals, restarts, and what expires", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
+	planView = locally(reads("/plan/view", "Show the plan, edits of the fleet file, and certificates removed from it", Service.Plan))
+	ahead    = reads("/forecast", "Forecast renewals, restarts and expiries", func(s Service, ctx context.Context, f foretold) (forecast.Forecast, error) {
 		r, err := f.request()
 		if err != nil {
 			return forecast.Forecast{}, err
@@ -134,31 +134,31 @@ var (
 
 // The routes that act: on the socket alone, for the user of the daemon and root.
 var (
-	runOnce = acts("/run", "Make one pass over all that is due", func(s Service, ctx context.Context, _ none, p progress) (renewer.RunResult, error) {
+	runOnce = acts("/run", "Make one pass over everything that is due", func(s Service, ctx context.Context, _ none, p progress) (renewer.RunResult, error) {
 		return s.RunOnce(ctx, p)
 	})
 	renew    = acts("/renew", "Renew now", Service.Renew)
-	rollback = acts("/certificates/{name}/rollback", "Put the previous generation back", func(s Service, ctx context.Context, r byName, p progress) (renewer.RunResult, error) {
+	rollback = acts("/certificates/{name}/rollback", "Restore the previous generation", func(s Service, ctx context.Context, r byName, p progress) (renewer.RunResult, error) {
 		return s.Rollback(ctx, r.Name, p)
 	})
 	revoke = acts("/revoke", "Revoke at the issuer", Service.Revoke)
-	rotate = acts("/rotate", "Replace the CA of a local issuer, or change how that goes on", Service.Rotate)
-	adopt  = acts("/hosts/{host}/adopt", "Take what is in place on a host into the inventory", func(s Service, ctx context.Context, r adoption, _ progress) (renewer.Adoption, error) {
+	rotate = acts("/rotate", "Start or change the CA rotation of a local issuer", Service.Rotate)
+	adopt  = acts("/hosts/{host}/adopt", "Adopt a certificate that is in place on a host", func(s Service, ctx context.Context, r adoption, _ progress) (renewer.Adoption, error) {
 		return s.Adopt(ctx, r.Host, r.Certificate)
 	})
-	takeOver = acts("/take-over", "Take the directories of a host (all hosts without one) over from another renewer", func(s Service, ctx context.Context, r byHost, _ progress) ([]renewer.TakenOver, error) {
+	takeOver = acts("/take-over", "Take over the directories of a host (default: all hosts) from another renewer", func(s Service, ctx context.Context, r byHost, _ progress) ([]renewer.TakenOver, error) {
 		return s.TakeOver(ctx, r.Host)
 	})
 	dropRoot = acts("/trust/drop", "Remove a foreign root from the ca files", func(s Service, ctx context.Context, r byRoot, _ progress) (renewer.RootDropped, error) {
 		return s.DropRoot(ctx, r.Root)
 	})
-	forget     = acts("/forget", "Let go of what left the fleet file", quietly(Service.Forget))
+	forget     = acts("/forget", "Forget a certificate that was removed from the fleet file", quietly(Service.Forget))
 	hostSetup  = acts("/hosts/{host}/setup", "Set a Docker host up for TLS", Service.HostSetup)
 	notifyTest = acts("/channels/{name}/test", "Send one message through a channel", func(s Service, ctx context.Context, r byChannel, _ progress) (none, error) {
 		return none{}, s.NotifyTest(ctx, r.Name)
 	})
 	hostPlan = asks("/hosts/{host}/plan", "Show what the setup of a Docker host would change", Service.HostPlan)
-	verify   = asks("/verify", "Probe what is in place and served now", func(s Service, ctx context.Context, r byNames) ([]renewer.Verification, error) {
+	verify   = asks("/verify", "Compare what is on disk and served with the inventory", func(s Service, ctx context.Context, r byNames) ([]renewer.Verification, error) {
 		return s.Verify(ctx, r.Names)
 	})
 	doctor = asks("/doctor", "Diagnose one host, or all and the inventory", func(s Service, ctx context.Context, r byHost) ([]renewer.Finding, error) {

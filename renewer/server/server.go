@@ -122,7 +122,7 @@ func (s *Server) Run(ctx context.Context) error {
 			Handler: s.web, ReadHeaderTimeout: readTimeout, ReadTimeout: writeTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: errorLog, ConnState: bounded.turned,
 		}, func(h *http.Server) error { return s.served.serve(h, bounded, s.log) }})
-		s.log.Info("serving metrics, health and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
+		s.log.Info("serving metrics, health checks and the status page", "url", s.served.scheme()+"://"+s.port.Addr().String()+"/")
 	}
 
 	ended := make(chan error, len(serving))
@@ -144,7 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, p := range serving {
 		closing.Go(func() {
 			if err := p.Shutdown(bound); err != nil {
-				s.log.Warn("an answer was cut: it took too long to end", "err", p.Close())
+				s.log.Warn("an answer was cut off: it exceeded its time limit", "err", p.Close())
 			}
 		})
 	}
@@ -159,7 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case <-begun:
 	case <-bound.Done():
-		s.log.Warn("a request that acts did not end in time")
+		s.log.Warn("a request did not finish before the shutdown deadline")
 	}
 	_ = s.Close() // the listeners are closed by now; this removes nothing twice
 	if errors.Is(failed, http.ErrServerClosed) {

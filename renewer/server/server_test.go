@@ -153,7 +153,7 @@ func TestWhatIsAskedAndAnsweredCrossesTheSocketUnchanged(t *testing.T) {
 	plan := renewer.PlanView{Steps: []renewer.PlanStep{{Certificate: "docker@host-b", Action: "issue", Reason: "why"}}, File: "renewer.yaml", Certificates: 2}
 	found := []renewer.Verification{{Certificate: "docker@host-b", Problems: []string{"mode"}}}
 	revoke := renewer.RevokeRequest{Name: "docker@host-b", Generation: 3, Reason: renewer.RevokedKeyCompromise, Replace: true}
-	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a way out"}}
+	gone := []renewer.Revoked{{Certificate: "docker@host-b", Generation: 3, RevokedAt: start, ServedBy: []string{"host-b"}, Notes: []string{"a note"}, Hint: "a hint"}}
 	asked := map[string]any{}
 	c := connected(t, &fakeService{
 		list: func(_ context.Context, f renewer.ListFilter, yield func(renewer.Row) error) error {
@@ -391,7 +391,7 @@ func record(t *testing.T, socket, what string) []byte {
 	return b
 }
 
-// replay serves the same bytes to whoever asks.
+// replay answers every connection with the same bytes.
 func replay(t *testing.T, answer *atomic.Pointer[[]byte]) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -521,7 +521,7 @@ func TestAPIRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"GET", "/api/v1/renew", "", "the API has no GET /api/v1/renew", 404},
 		{"DELETE", "/api/v1/certificates/a", "", "the API has no DELETE", 404},
 		{"GET", "/api/v2/status", "", "the API has no GET /api/v2/status", 404},
-		{"GET", "/v1/status", "", "this command is of an older one", 404},
+		{"GET", "/v1/status", "", "this command is from an older version", 404},
 		{"GET", "/api/v1/certificates?expires=1h", "", `unknown parameter \"expires\"`, 400},
 		{"GET", "/api/v1/certificates?expiring=30", "", `parameter expiring is \"30\"; expected a duration`, 400},
 		{"GET", "/api/v1/certificates?host=a&host=b", "", "expected one value", 400},

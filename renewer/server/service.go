@@ -33,26 +33,26 @@ type Service interface {
 	Status(ctx context.Context) (renewer.SystemStatus, error)
 	// Plan returns what a run would do now, and changes nothing.
 	Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView, error)
-	// Forecast plays the time ahead, and changes nothing.
+	// Forecast simulates the time ahead, and changes nothing.
 	Forecast(ctx context.Context, r forecast.Request) (forecast.Forecast, error)
-	// RunOnce makes one pass over all that is due and looks at every placement.
+	// RunOnce makes one pass over everything that is due and probes every placement.
 	RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error)
 	// Renew starts rollouts, calls progress for each of their events and,
 	// unless NoWait, returns when all have ended or only wait.
 	Renew(ctx context.Context, r renewer.RenewRequest, progress func(renewer.Event)) (renewer.RunResult, error)
-	// Rollback puts the previous generation back, activates and proves it.
+	// Rollback restores the previous generation, activates and probes it.
 	Rollback(ctx context.Context, name string, progress func(renewer.Event)) (renewer.RunResult, error)
-	// Adopt takes what is in place on a host into the inventory as generation 0,
-	// once it is found right and proven. Nothing live is touched.
+	// Adopt records the certificate in place on a host as generation 0, after its
+	// files and a probe pass all checks. It changes nothing on the host.
 	Adopt(ctx context.Context, host, certificate string) (renewer.Adoption, error)
-	// TakeOver has the directories of a host (all hosts for an empty name) kept by
-	// this renewer, whoever keeps them.
+	// TakeOver makes this renewer the owner of the directories of a host (all hosts
+	// for an empty name), also of those that another renewer owns.
 	TakeOver(ctx context.Context, host string) ([]renewer.TakenOver, error)
-	// Revoke revokes at the issuer what the name stands for. What could not be
-	// revoked says so in its own entry; the error is about the request.
+	// Revoke revokes the named certificates at their issuer. A certificate that could
+	// not be revoked has an error in its own entry; the error is about the request.
 	Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error)
 	// Rotate begins, or changes, the replacement of the CA of a local issuer, and
-	// says how it stands. With Wait it returns when that is over or needs manual action.
+	// returns its state. With Wait it returns when the rotation is done or needs manual action.
 	Rotate(ctx context.Context, r renewer.RotateRequest, progress func(renewer.Event)) (renewer.RotationView, error)
 	// CA describes the CA of a local issuer, the only one for an empty name, and how its
 	// replacement stands. What cannot be read of it is in the answer.
@@ -63,20 +63,20 @@ type Service interface {
 	Trust(ctx context.Context, r renewer.TrustRequest) (renewer.Trust, error)
 	// Impact returns who would refuse whom.
 	Impact(ctx context.Context, r renewer.ImpactRequest) (renewer.Impact, error)
-	// DropRoot lets a root that was found in ca files leave them: by fingerprint,
-	// the beginning of one, or subject. It is refused while somebody needs it.
+	// DropRoot removes a foreign root from the ca files, by fingerprint, a prefix of
+	// one, or subject. It refuses a root that a certificate in place needs.
 	DropRoot(ctx context.Context, root string) (renewer.RootDropped, error)
-	// Forget lets go of what left the fleet file and is still in place.
+	// Forget stops tracking certificates that left the fleet file and are in place.
 	Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Forgotten, error)
 	// HostPlan returns what a host needs to serve the Docker API over TLS.
 	HostPlan(ctx context.Context, r renewer.SetupRequest) (renewer.HostPlan, error)
-	// HostSetup places the certificate and carries the plan out, if it is still
-	// the one with that digest. Everything is put back if it fails.
+	// HostSetup places the certificate and carries out the plan, if its digest still
+	// matches. If it fails, all changes are rolled back.
 	HostSetup(ctx context.Context, r renewer.SetupRequest, progress func(renewer.Event)) (renewer.HostPlan, error)
 	// Doctor diagnoses one host, or all and the inventory for an empty name.
 	Doctor(ctx context.Context, host string) ([]renewer.Finding, error)
 	Events(ctx context.Context, f renewer.EventFilter) ([]renewer.Event, error)
-	// FleetFile says which fleet file holds, for whoever finds another on disk.
+	// FleetFile returns the fleet file in use, which may differ from the one on disk.
 	FleetFile(ctx context.Context) (FleetFile, error)
 	// NotifyTest sends one message through a channel.
 	NotifyTest(ctx context.Context, channel string) error

@@ -52,7 +52,7 @@ func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 		return nil, fmt.Errorf("look at the directory of the socket: %w", err)
 	}
 	if st.Mode().Perm()&0o002 != 0 && st.Mode()&fs.ModeSticky == 0 {
-		return nil, renewer.WithHint(fmt.Errorf("the directory %s of the socket is world-writable: anybody could replace the socket", dir),
+		return nil, renewer.WithHint(fmt.Errorf("the directory %s of the socket is world-writable: any local user can replace the socket", dir),
 			"chmod o-w "+dir+", or set api.socket to a path elsewhere")
 	}
 	if err := s.readers(group); err != nil {
@@ -174,7 +174,7 @@ func (s *apiSocket) Close() error {
 	return err
 }
 
-// removeStale removes a socket on which nobody listens any more.
+// removeStale removes a socket without a listener.
 func removeStale(path string) error {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +184,7 @@ func removeStale(path string) error {
 		return fmt.Errorf("look at the socket: %w", err)
 	}
 	if st.Mode().Type() != fs.ModeSocket {
-		return renewer.WithHint(fmt.Errorf("%s is in the way of the socket and is none", path),
+		return renewer.WithHint(fmt.Errorf("%s exists and is not a socket", path),
 			"remove it, or set api.socket to another path")
 	}
 	c, err := dial(context.Background(), path)
@@ -205,8 +205,8 @@ func removeStale(path string) error {
 	return nil
 }
 
-// dial connects to a socket. The error is ErrNoDaemon where there is none, or
-// nobody listens on it.
+// dial connects to a socket. The error is ErrNoDaemon if the socket is missing or
+// has no listener.
 func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	short, release, err := reach(path)
 	if err != nil {

@@ -54,7 +54,7 @@ func crl(o Options) http.HandlerFunc {
 			text(w, http.StatusNotFound, err.Error())
 		default:
 			o.Log.Error("could not make the CRL", "issuer", issuer, "error", err, "hint", renewer.Hint(err))
-			text(w, http.StatusServiceUnavailable, "the CRL cannot be made now; the log says why")
+			text(w, http.StatusServiceUnavailable, "the CRL cannot be created; the log of the daemon says why")
 		}
 	}
 }
@@ -105,9 +105,9 @@ func ready(s State, within time.Duration, now time.Time) error {
 	last := s.Daemon().LastCheck
 	switch age := now.Sub(last); {
 	case last.IsZero():
-		return errors.New("no check has ended yet")
+		return errors.New("no check has finished yet")
 	case age > within:
-		return fmt.Errorf("the last check ended %s ago, at %s; at most %s is expected",
+		return fmt.Errorf("the last check finished %s ago, at %s; at most %s is expected",
 			age.Round(time.Second), last.UTC().Format(time.RFC3339), within)
 	}
 	return nil

@@ -46,7 +46,7 @@ func TestPortIsReadOnlyAndKnowsItsRoutesAlone(t *testing.T) {
 		{"GET", "/", `href="/metrics"`, 200},
 		{"HEAD", "/", "", 200},
 		{"GET", "/hosts", "<h1>Hosts</h1>", 200},
-		{"GET", "/hosts/nobody", "There is no host of this name", 404},
+		{"GET", "/hosts/missing", "There is no host of this name", 404},
 		{"GET", "/nothing", "There is no page at this address", 404},
 		{"GET", "/certificates.json?q=none", "[]", 200},
 		{"GET", "/certificates.csv", "name,status,", 200},
@@ -69,7 +69,7 @@ func TestPortIsReadOnlyAndKnowsItsRoutesAlone(t *testing.T) {
 		{"HEAD", "/crl/fleet-ca", "", 200},
 		{"GET", "/crl/nosuch", "no issuer of this name", 404},
 		{"GET", "/crl/guide-ca", "no cRLSign", 404},
-		{"GET", "/crl/broken", "the log says why", 503},
+		{"GET", "/crl/broken", "the log of the daemon says why", 503},
 		{"GET", "/crl/", "", 404},
 		{"GET", "/crl/fleet-ca/", "", 404},
 		{"GET", "/crl/..%2ffleet-ca", "no issuer of this name", 404},
@@ -146,8 +146,8 @@ func TestReadyMeansInventoryOpenAndLastCheckRecent(t *testing.T) {
 		want  string
 	}{
 		{fakeState{last: start.Add(-time.Minute)}, ""},
-		{fakeState{last: start.Add(-time.Hour)}, "the last check ended 1h0m0s ago, at 2026-11-22T04:00:00Z; at most 30m0s is expected"},
-		{fakeState{}, "no check has ended yet"},
+		{fakeState{last: start.Add(-time.Hour)}, "the last check finished 1h0m0s ago, at 2026-11-22T04:00:00Z; at most 30m0s is expected"},
+		{fakeState{}, "no check has finished yet"},
 		{fakeState{last: start, err: errors.New("database not open")}, "read the inventory: database not open"},
 	} {
 		got := ""
@@ -160,7 +160,7 @@ func TestReadyMeansInventoryOpenAndLastCheckRecent(t *testing.T) {
 	}
 	st := &fakeState{}
 	s, _ := served(t, Options{Service: &fakeService{}, Port: onLoopback, State: st, Metrics: NewMetrics("1", st)})
-	if status, body, _ := ask(t, s, "GET", "/readyz"); status != 503 || body != "not ready: no check has ended yet\n" {
+	if status, body, _ := ask(t, s, "GET", "/readyz"); status != 503 || body != "not ready: no check has finished yet\n" {
 		t.Errorf("got %d %q", status, body)
 	}
 }

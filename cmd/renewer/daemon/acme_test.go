@@ -196,8 +196,8 @@ func TestCheckNamesTheRecordOfDNSPersist(t *testing.T) {
 	}
 }
 
-// What an ACME server revoked is told to others by the CA, and not by a list that is kept here.
-func TestARevocationByACMEIsToldByTheCA(t *testing.T) {
+// The ACME CA publishes the revocation; renewer keeps no CRL for it.
+func TestACMERevocationIsPublishedByTheCA(t *testing.T) {
 	h, _ := acmeHouse(t, testacme.Options{}, byHTTP)
 	a := h.open()
 	_, err := a.RunOnce(context.Background(), nil)

@@ -53,9 +53,9 @@ func TestAdoptedAsItIsIsValid(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with what is adopted is said at once and is drift from then
-// on; a push of the files mends it, with the certificate that is in place.
-func TestWhatDiffersWhenAdoptedIsNamedAndMended(t *testing.T) {
+// Adopt reports every fault of the adopted files at once. From then on a fault is
+// drift; a push of the files fixes it and keeps the current certificate.
+func TestFaultsOfAdoptedFilesAreReportedAndFixed(t *testing.T) {
 	t.Parallel()
 	damages := map[string]struct {
 		file   string
@@ -71,10 +71,10 @@ func TestWhatDiffersWhenAdoptedIsNamedAndMended(t *testing.T) {
 		"a private key in the ca file": {"ca.crt", func(t *testing.T, path string, ca *testpki.CA) {
 			testpki.WriteFile(t, path, append(ca.PEM(), testpki.KeyPEM(t, ca.Key)...), 0o444)
 		}},
-		"a ca file nobody can read": {"ca.crt", mode(0o400)},
-		"a key that all can read":   {"tls.key", mode(0o444)},
+		"a ca file that only its owner can read": {"ca.crt", mode(0o400)},
+		"a key that all can read":                {"tls.key", mode(0o444)},
 	}
-	if os.Getuid() == 0 { // nobody else can give files away
+	if os.Getuid() == 0 { // only root can change the owner of a file
 		damages["a key of another owner"] = damages["a key that all can read"]
 		owned := damages["a key of another owner"]
 		owned.damage = func(t *testing.T, path string, _ *testpki.CA) { must(t, os.Chown(path, 65534, 65534)) }

@@ -65,7 +65,7 @@ func (h *house) open() *App {
 	return a
 }
 
-// again closes the state and opens it anew, as the next command does.
+// again closes the state and reopens it, as the next command does.
 func (h *house) again(a *App) *App {
 	h.t.Helper()
 	must(h.t, a.Close())
@@ -141,7 +141,7 @@ func TestDoctorTellsOfABlockedRollout(t *testing.T) {
 	}
 }
 
-func TestDriftIsSeenAndPutRight(t *testing.T) {
+func TestDriftIsDetectedAndRestored(t *testing.T) {
 	h := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/out, lifetime: 1h}\n")
 	a := h.open()
 	_, err := a.RunOnce(context.Background(), nil)

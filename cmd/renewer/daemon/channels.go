@@ -77,7 +77,7 @@ func (a *App) facts() notify.Facts {
 		return true
 	})
 	if err != nil {
-		a.opts.log().Error("read when certificates expire, for a message", "error", err)
+		a.opts.log().Error("could not read when certificates expire, for a message", "error", err)
 	}
 	return notify.Facts{Fleet: fleetName(fleet), Page: PageOf(fleet), Row: func(certificate, issuer string) (r renewer.Row, ok bool) {
 		if r, ok = certificates[certificate]; issuer != "" {
@@ -162,7 +162,7 @@ const issuerNews = 10 * time.Second
 func (a *App) watchIssuers(ctx context.Context) error {
 	down, err := a.knownDown()
 	if err != nil {
-		a.opts.log().Error("read the log", "error", err)
+		a.opts.log().Error("could not read the log", "error", err)
 	}
 	a.health.wereDown(down)
 	tick := time.NewTicker(cmp.Or(a.opts.issuerNews, issuerNews))
@@ -172,7 +172,7 @@ func (a *App) watchIssuers(ctx context.Context) error {
 		for _, ev := range issuerEvents(down, issuers, time.Now()) {
 			if _, err := a.store.Commit(ctx, engine.Change{Events: []renewer.Event{ev}}); err != nil {
 				if ctx.Err() == nil {
-					a.opts.log().Error("record how an issuer is", "issuer", ev.Issuer, "error", err)
+					a.opts.log().Error("could not record the state of an issuer", "issuer", ev.Issuer, "error", err)
 				}
 				continue
 			}
@@ -181,7 +181,7 @@ func (a *App) watchIssuers(ctx context.Context) error {
 		}
 		for _, issuer := range a.health.recovered() {
 			if err := a.eng.IssuerUp(ctx, issuer); err != nil && ctx.Err() == nil {
-				a.opts.log().Error("ask an issuer again that is up", "issuer", issuer, "error", err)
+				a.opts.log().Error("could not ask an issuer again that is up", "issuer", issuer, "error", err)
 			}
 		}
 		select {

@@ -71,7 +71,7 @@ func (r *receiver) hears(t *testing.T, want ...string) {
 		select {
 		case <-r.new:
 		case <-deadline:
-			t.Fatalf("told %q, want %q", said, want)
+			t.Fatalf("notifications %q, want %q", said, want)
 		}
 	}
 }
@@ -171,7 +171,7 @@ notify:
 	}
 	for s, n := range counts {
 		if n != 1 {
-			t.Errorf("%s was told %d times", s, n)
+			t.Errorf("%s was sent %d times", s, n)
 		}
 	}
 }
@@ -191,13 +191,13 @@ notify:
 	res, err := a.RunOnce(context.Background(), nil)
 	must(t, err)
 	if res.Failed() || len(hook.said()) != 0 {
-		t.Fatalf("%+v, told %q", res, hook.said())
+		t.Fatalf("%+v, notifications %q", res, hook.said())
 	}
 	must(t, os.Remove(filepath.Join(h.dir, "well")))
 	_, err = a.RunOnce(context.Background(), nil)
 	must(t, err)
 	if said := hook.said(); len(said) == 0 || !strings.HasPrefix(said[0], "open ") || !strings.HasSuffix(said[0], " web") {
-		t.Errorf("told %q", said)
+		t.Errorf("notifications %q", said)
 	}
 }
 

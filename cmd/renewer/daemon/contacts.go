@@ -36,8 +36,8 @@ func (c contacts) Run(ctx context.Context, argv []string, given ...string) ([]by
 	return out, err
 }
 
-// Under is what it is wrapped around. Who asks that about a glance tells
-// nobody: it proves nothing, and who is gone at a second one is looked at properly.
+// Under returns the wrapped transport. Results of quick looks over it are not
+// recorded: they prove nothing, and a host that fails a second one gets a full check.
 func (c contacts) Under() hosts.Transport { return c.Transport }
 
 // met takes over what a contact says of a host. One that answers is up, whatever

@@ -23,7 +23,7 @@ func TestANameThatIsDialledIsNotDropped(t *testing.T) {
 		says   string
 	}{
 		"all stay":                      {server("dagu.example.com", "old.example.com", "10.0.1.2"), nil, []dialled{{"dagu.example.com", "w"}, {"10.0.1.2", "w"}}, ""},
-		"one goes that nobody dials":    {server("dagu.example.com"), nil, []dialled{{"dagu.example.com", "w"}}, ""},
+		"one goes that no peer dials":   {server("dagu.example.com"), nil, []dialled{{"dagu.example.com", "w"}}, ""},
 		"one goes that is dialled":      {server("dagu.example.com"), nil, []dialled{{"old.example.com", "dagu-worker.service on host-c"}}, "it dials old.example.com, which coordinator would not cover"},
 		"an address goes":               {server("dagu.example.com"), nil, []dialled{{"10.0.1.2", "w"}}, "it dials 10.0.1.2"},
 		"another coordinator covers it": {server("dagu.example.com"), []renewer.Certificate{server("*.example.com")}, []dialled{{"old.example.com", "w"}}, ""},

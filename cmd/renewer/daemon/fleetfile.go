@@ -24,7 +24,7 @@ func load(path string) (*configs.Fleet, *server.FleetFile, error) {
 }
 
 func fileNow(path string) *server.FleetFile {
-	if abs, err := filepath.Abs(path); err == nil { // for whoever asks from another directory
+	if abs, err := filepath.Abs(path); err == nil { // a client may run in another directory
 		path = abs
 	}
 	return &server.FleetFile{Path: path, Read: map[string]string{path: configs.Stamp(path)}}

@@ -128,7 +128,7 @@ func TestFaultOnDiskReadsOnlyWhatTheDaemonHasNotRead(t *testing.T) {
 	}
 	h.write(twoEntrys)
 	if got := FaultOnDisk(h.file, held); got != "" {
-		t.Errorf("mended since: %s", got)
+		t.Errorf("the file was fixed, and the fault remains: %s", got)
 	}
 	h.write(oneEntry + "nonsense: 1\nmore: 2\n")
 	want := configs.Faults{}

@@ -19,8 +19,7 @@ const healthTimeout = 10 * time.Second
 // askDownEvery is how often those are asked again that did not answer.
 const askDownEvery = time.Minute
 
-// health is what was last known of issuers and hosts, so that a scrape asks
-// nobody.
+// health is the last known state of issuers and hosts: a scrape contacts none of them.
 type health struct {
 	mu      sync.Mutex
 	issuers map[string]renewer.IssuerStatus
@@ -123,8 +122,8 @@ func (h *health) askWith(ctx context.Context, p *parts, question func(context.Co
 // asked a second time: one that restarts is not down.
 const askAgain = 5 * time.Second
 
-// askIssuers asks every issuer: one that nobody orders from is not down for an
-// hour before that is known.
+// askIssuers checks every issuer, so that the outage of one without orders is
+// noticed as well.
 func (h *health) askIssuers(ctx context.Context, p *parts) {
 	var g errgroup.Group
 	g.SetLimit(8)

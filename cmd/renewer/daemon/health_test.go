@@ -59,12 +59,12 @@ func TestWhatIsAskedOfAnIssuer(t *testing.T) {
 			t.Errorf("CAs %+v; want %+v", st.CAs, want)
 		}
 		time.Sleep(time.Hour)
-		s.login = renewer.WithHint(errors.New("Error making API request.\n\nCode: 403. Errors:\n* permission denied"), "mend the policy")
+		s.login = renewer.WithHint(errors.New("Error making API request.\n\nCode: 403. Errors:\n* permission denied"), "fix the policy")
 		if st := status(askHealth); !st.Up || !st.Since.Equal(begin) {
 			t.Errorf("health: %+v", st)
 		}
 		st := status(logIn)
-		if st.Up || st.Error != "Error making API request. Code: 403. Errors: * permission denied" || st.Hint != "mend the policy" || !st.Since.Equal(begin.Add(time.Hour)) {
+		if st.Up || st.Error != "Error making API request. Code: 403. Errors: * permission denied" || st.Hint != "fix the policy" || !st.Since.Equal(begin.Add(time.Hour)) {
 			t.Errorf("login: %+v", st)
 		}
 		time.Sleep(time.Hour)

@@ -84,7 +84,7 @@ func (a *App) hostPlan(ctx context.Context, r renewer.SetupRequest) (plan renewe
 		plan, err = dockerhost.WithWall(plan, wall, p, a.clientsOf(ctx, c, host))
 	}
 	if err == nil && rec.Placements[host].Revision == "" && facts.Disk.Leaf != "" {
-		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was placed by something else, and this inventory knows nothing of it: "+dockerhost.Foreign(p))
+		plan.Notes = append(plan.Notes, "the certificate in "+p.Dir+" was not placed by this renewer and is not in its inventory: "+dockerhost.Foreign(p))
 	}
 	return plan.Sealed(), dockerhost.Unusable(p, facts.Disk) != "", err
 }
@@ -117,7 +117,7 @@ func (a *App) HostSetup(ctx context.Context, r renewer.SetupRequest, progress fu
 		return plan, err
 	}
 	if plan.Digest != r.Digest {
-		return plan, renewer.WithHint(fmt.Errorf("host %s is not as it was when the plan was made", host), "look again: renewer host check "+host)
+		return plan, renewer.WithHint(fmt.Errorf("host %s has changed since the plan was made", host), "check it again: renewer host check "+host)
 	}
 	c, p, err := a.dockerPlacement(host)
 	if err != nil {
@@ -381,19 +381,19 @@ func (a *App) daguServers(ctx context.Context) (servers []daguhost.Server) {
 	return servers
 }
 
-// inventoryFindings is the full check, which no start makes. Where nothing but
-// indexes is damaged they are built anew.
+// inventoryFindings runs the full check, which is too slow for a start. If only
+// indexes are damaged, it rebuilds them.
 func (a *App) inventoryFindings(ctx context.Context) []renewer.Finding {
 	errs := a.inv.CheckFull(ctx)
 	if len(errs) == 0 {
-		return []renewer.Finding{{Check: "inventory", Level: renewer.FindingOK, Text: "every page, every value and every index is whole"}}
+		return []renewer.Finding{{Check: "inventory", Level: renewer.FindingOK, Text: "every page, value and index is intact"}}
 	}
-	level, fix := renewer.FindingFail, "stop renewer and bring back a backup: renewer restore FILE"
+	level, fix := renewer.FindingFail, "stop renewer and restore a backup: renewer restore FILE"
 	if inventory.OnlyIndexes(errs) {
 		if err := a.inv.Reindex(); err != nil {
 			errs = append(errs, err)
 		} else {
-			level, fix = renewer.FindingWarn, "done: the indexes were rebuilt"
+			level, fix = renewer.FindingWarn, "the indexes of the inventory were rebuilt; nothing is to be done"
 		}
 	}
 	var found []renewer.Finding

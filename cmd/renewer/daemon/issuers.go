@@ -20,9 +20,9 @@ import (
 	"renewer/renewer/hosts"
 )
 
-// newIssuer makes the issuer of a fleet file. It asks nobody: one that cannot
-// be reached keeps no other from working. trusted names the CAs that signed for it
-// before and are trusted still, by the SHA-256 of their certificates.
+// newIssuer makes an issuer of the fleet file. It opens no connection: an issuer
+// that is unreachable does not stop the others. trusted returns the SHA-256 of the
+// certificates of its former CAs that are still trusted.
 func (p *parts) newIssuer(is configs.Issuer, trusted func(issuer string) []string) (engine.Issuer, error) {
 	switch is.Type {
 	case "acme":

@@ -137,7 +137,7 @@ func missingRecords(ctx context.Context, fleet *configs.Fleet) (found []renewer.
 			values, _ := net.DefaultResolver.LookupTXT(ctx, r.Name)
 			if !slices.Contains(values, r.Value) {
 				found = append(found, renewer.Finding{
-					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that is not seen from here", Fix: "add to the DNS: " + r.String(),
+					Check: "dns-persist-01", Level: renewer.FindingWarn, Text: "issuer " + name + " needs a TXT record at " + r.Name + " that this machine cannot resolve", Fix: "add to the DNS: " + r.String(),
 				})
 			}
 		}
@@ -223,15 +223,15 @@ func StrictFix(fleet *configs.Fleet, is configs.Issuer) string {
 		return strictFixBelow(fleet, is.Name, path)
 	case slices.Contains(pki.StrictFaults(path[0]), pki.EmptySubject):
 		return "renewer ca rotate " + is.Name + " replaces it with a CA that has a name"
-	case reissueMends(path[0]):
+	case reissueFixes(path[0]):
 		return "renewer ca reissue " + is.Name + " signs the same key and name with the extensions that are missing"
 	}
 	return ""
 }
 
-// reissueMends reports whether strict peers refuse a CA that signs, and not the same one
-// signed anew.
-func reissueMends(ca *x509.Certificate) bool {
+// reissueFixes reports whether strict peers refuse a signing CA and would accept it
+// once reissued.
+func reissueFixes(ca *x509.Certificate) bool {
 	faults := pki.StrictFaults(ca)
 	return len(faults) > 0 && !slices.Contains(faults, pki.EmptySubject) && ca.CheckSignatureFrom(ca) == nil
 }
@@ -251,22 +251,22 @@ func NextStrictFaults(fleet *configs.Fleet, issuer string) (faults []string) {
 	return faults
 }
 
-// strictFixBelow is that of a CA below another: only what is above it signs it anew.
+// strictFixBelow returns the fix for an intermediate CA: only its parent can reissue it.
 func strictFixBelow(fleet *configs.Fleet, name string, path []*x509.Certificate) string {
 	faulty := slices.IndexFunc(path, func(c *x509.Certificate) bool { return len(pki.StrictFaults(c)) > 0 })
 	if faulty < 0 {
 		return ""
 	}
 	if above := issuerOf(fleet, path[1]); above.Name != "" {
-		anew := name + "-anew"
-		fix := fmt.Sprintf("have another one signed by issuer %s: add %s: {type: local} to the issuers, then renewer ca init %[2]s --intermediate-of %[1]s; "+
-			"renewer ca export %[2]s --with-key --out %[2]s.pem; renewer ca import %[3]s --as-next --cert %[2]s.pem --key %[2]s.pem", above.Name, anew, name)
+		next := name + "-next"
+		fix := fmt.Sprintf("create a replacement signed by issuer %s: add %s: {type: local} to the issuers, then renewer ca init %[2]s --intermediate-of %[1]s; "+
+			"renewer ca export %[2]s --with-key --out %[2]s.pem; renewer ca import %[3]s --as-next --cert %[2]s.pem --key %[2]s.pem", above.Name, next, name)
 		if first := StrictFix(fleet, above); first != "" {
 			fix = "first: " + first + "; when that is done, " + fix
 		}
 		return fix
 	}
-	return fmt.Sprintf("only %s can reissue it: do that there, with the extensions that are missing (RFC 5280: critical basicConstraints and keyUsage, subject and authority key identifier), then: "+
+	return fmt.Sprintf("only %s can reissue it: reissue it there with the missing extensions (RFC 5280: critical basicConstraints and keyUsage, subject and authority key identifier), then: "+
 		"renewer ca import %s --as-next --cert FILE --key FILE", cmp.Or(path[faulty].Issuer.String(), "its signer"), name)
 }
 

@@ -10,8 +10,8 @@ import (
 	"renewer/issuers/local"
 )
 
-// What is missing is signed anew: a root by itself, a CA below another by that, or,
-// where that is not at hand, wherever it was signed.
+// A CA that lacks extensions is reissued: a root by itself, an intermediate by its
+// parent or, if the parent is not a local issuer, where it was signed.
 func TestStrictFix(t *testing.T) {
 	t.Parallel()
 	h := twoIssuers(t)
@@ -21,14 +21,14 @@ func TestStrictFix(t *testing.T) {
 	must(t, err)
 	corp := issuerNamed(h, "corp")
 	if got := StrictFix(h, corp); got != "" {
-		t.Errorf("there is nothing to mend: %s", got)
+		t.Errorf("there is nothing to fix: %s", got)
 	}
 	path, err := local.Certificates(localConfig(corp))
 	must(t, err)
 	bent := *path[0]
 	bent.AuthorityKeyId = nil
 	path[0] = &bent
-	if got := strictFixBelow(h, "corp", path); !strings.Contains(got, "renewer ca init corp-anew --intermediate-of root-ca; ") || !strings.Contains(got, "renewer ca import corp --as-next --cert corp-anew.pem --key corp-anew.pem") {
+	if got := strictFixBelow(h, "corp", path); !strings.Contains(got, "renewer ca init corp-next --intermediate-of root-ca; ") || !strings.Contains(got, "renewer ca import corp --as-next --cert corp-next.pem --key corp-next.pem") {
 		t.Errorf("below a local issuer: %s", got)
 	}
 	stranger := testpki.New(t)

@@ -18,11 +18,10 @@ import (
 	"renewer/renewer/pki"
 )
 
-// lazyCA is a local CA that is opened when it is first needed, and again when
-// its files are others than those that were read: one broken issuer keeps no
-// other from working, putting its files right needs no restart, and a CA whose
-// files are gone is told of while there is time, not after a restart. A Switch of
-// its CA is found in the same way.
+// lazyCA is a local CA that is opened on first use and reopened when its files
+// change. A broken issuer does not stop the others, repaired files need no restart,
+// and missing files are reported at once rather than after a restart. A Switch of
+// its CA is picked up in the same way.
 type lazyCA struct {
 	cfg     local.Config
 	kept    keptroots.File
@@ -164,7 +163,7 @@ func (l *lazyCA) Revoke(ctx context.Context, r renewer.Revocation) error {
 			continue
 		}
 		if !old.Key {
-			return &renewer.Error{Class: renewer.ClassRefused, Err: fmt.Errorf("issuer %s: the key of the CA that signed %s, %s, was destroyed: its CRL takes no more", l.cfg.Name, r.Certificate, old.Cert.Subject)}
+			return &renewer.Error{Class: renewer.ClassRefused, Err: fmt.Errorf("issuer %s: the key of the CA that signed %s, %s, was destroyed: its CRL cannot be extended", l.cfg.Name, r.Certificate, old.Cert.Subject)}
 		}
 		was, err := local.OpenOld(l.cfg, renewer.Fingerprint(old.Cert.Raw))
 		if err != nil {

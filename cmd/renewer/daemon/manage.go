@@ -187,7 +187,7 @@ func CAImportNext(ctx context.Context, s server.Service, fleet *configs.Fleet, i
 		return err
 	}
 	if v := ca.Rotation; v != nil && v.EndedAt.IsZero() && (v.SwitchedAt.IsZero() || !v.Blocked) {
-		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already, and is at stage %s", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced already (stage %s)", issuer, v.Stage), "renewer ca show "+issuer+" shows it")
 	}
 	_, err = local.ImportNext(cfg, certFile, keyFile, passphrase, func(ca *local.Authority) error { return accept(fleet, issuer, ca) })
 	return err
@@ -215,7 +215,7 @@ func CAImport(fleet *configs.Fleet, issuer, certFile, keyFile string, passphrase
 // open.
 func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 	if _, err := server.Dial(fleet.Socket, func() string { return fleet.StateDir }); err == nil {
-		return "", renewer.WithHint(errors.New("the daemon runs, and has the inventory open"), "stop it first")
+		return "", renewer.WithHint(errors.New("the daemon is running and has the inventory open"), "stop it first")
 	} else if !errors.Is(err, server.ErrNoDaemon) {
 		return "", err
 	}

@@ -24,7 +24,7 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 	defer a.rotations.stepping.Unlock()
 	one, wait, ok := a.rotations.of(is.Name)
 	if ok && !one.Stage.Over() {
-		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced, and is at stage %s: the old key is kept until that is over", is.Name, one.Stage),
+		return renewer.WithHint(fmt.Errorf("the CA of issuer %s is being replaced (stage %s): its old key cannot be removed before the rotation is complete", is.Name, one.Stage),
 			"renewer ca rotate "+is.Name+" --wait waits for it")
 	}
 	cfg, destroyed := localConfig(is), 0
@@ -53,13 +53,13 @@ func (a *App) destroyOld(ctx context.Context, is configs.Issuer) error {
 		}
 	}
 	if destroyed == 0 {
-		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a CA that signed before", is.Name), "renewer ca show "+is.Name+" shows what it has")
+		return renewer.WithHint(fmt.Errorf("issuer %s has no key of a former CA", is.Name), "renewer ca show "+is.Name+" shows what it has")
 	}
 	return nil
 }
 
-// needsKey says what leads still to a CA that signed before. What was gone on without was
-// let go by an operator.
+// needsKey returns an error that names what still chains to a former CA or trusts it.
+// Hosts that an operator excluded from the rotation do not count.
 func (a *App) needsKey(ctx context.Context, is configs.Issuer, old local.Old, one rotation.Rotation) error {
 	cfg := localConfig(is)
 	signing, root, err := local.SigningRoot(cfg)
@@ -78,8 +78,8 @@ func (a *App) needsKey(ctx context.Context, is configs.Issuer, old local.Old, on
 	for _, h := range users {
 		names = append(names, h.Name)
 	}
-	return renewer.WithHint(fmt.Errorf("the key of %s is kept: %s lead to it or trust it still", old.Cert.Subject, strings.Join(renewer.Members(names, mostWaits), ", ")),
-		"renewer trust shows because of which issuer; give the command again when that is over")
+	return renewer.WithHint(fmt.Errorf("cannot remove the key of %s: %s still chain to it or trust it", old.Cert.Subject, strings.Join(renewer.Members(names, mostWaits), ", ")),
+		"renewer trust shows why; run the command again when none of them needs the CA")
 }
 
 // destroy removes a key after its last CRL.
@@ -168,8 +168,8 @@ func (a *App) oldCRL(ctx context.Context, is configs.Issuer, print string) ([]by
 	return nil, cmp.Or(err, fs.ErrNotExist)
 }
 
-// keepOldCRLs signs the lists of the CAs that signed before anew, as long as their
-// keys are there and anybody trusts them.
+// keepOldCRLs renews the CRLs of former CAs while their keys exist and a ca file
+// still trusts them.
 func (a *App) keepOldCRLs(ctx context.Context, is configs.Issuer) (err error) {
 	if is.Type != "local" {
 		return nil

@@ -113,8 +113,8 @@ func (p pages) Trust(ctx context.Context) (renewer.Trust, error) {
 
 var _ page.Source = pages{}
 
-// System implements page.Source: nobody is asked, no list is walked over, and
-// the engine's loop is not waited for.
+// System implements page.Source. It contacts no host or issuer, reads no list and
+// does not wait for the engine's loop.
 func (p pages) System(context.Context) (renewer.SystemStatus, error) {
 	st, err := p.system()
 	if err != nil {

@@ -26,10 +26,9 @@ type parts struct {
 	transports map[string]hosts.Transport
 }
 
-// build makes the parts of a fleet file; was is what holds so far, nil at the
-// start, and met is told how each contact with a host ended; nil for nobody.
-// trusted is that of newIssuer, and me says which renewer this is; nil where nothing is
-// placed.
+// build makes the parts of a fleet file. was is the current parts, nil at the start.
+// met receives the result of each contact with a host; it may be nil. trusted is that
+// of newIssuer. me identifies this renewer; it is nil where nothing is placed.
 func build(fleet *configs.Fleet, was *parts, met func(host string, err error), trusted func(issuer string) []string, me func() renewer.Mark, log *slog.Logger) (*parts, error) {
 	p := &parts{fleet: fleet, issuers: map[string]engine.Issuer{}, hosts: map[string]engine.Host{}, transports: map[string]hosts.Transport{}}
 	for _, is := range fleet.Issuers {
@@ -98,7 +97,7 @@ func (p *parts) transport(name string, was *parts, via []string) (hosts.Transpor
 		return t, nil
 	}
 	if slices.Contains(via, name) {
-		return nil, fmt.Errorf("host %s is jumped over in a circle: %s", name, strings.Join(append(via, name), " → "))
+		return nil, fmt.Errorf("jump: of host %s leads back to it: %s", name, strings.Join(append(via, name), " → "))
 	}
 	h, ok := p.fleet.Host(name)
 	if !ok {

@@ -62,14 +62,14 @@ func (p *peer) pool() *x509.CertPool {
 	return pool
 }
 
-// service is a TLS service in this process. It loads its files when it starts
-// and when it is told to, and at no other time.
+// service is a TLS service in this process. It loads its files at its start and on
+// request, and at no other time.
 type service struct {
 	dir    string
 	addr   string
 	mutual bool
 	hung   atomic.Bool // it neither answers nor loads
-	slow   atomic.Bool // it loads some time after it was told to
+	slow   atomic.Bool // it loads some time after the request
 	busy   sync.Mutex  // until it has
 	has    atomic.Pointer[peer]
 	after  func() // loading
@@ -84,15 +84,15 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 	s := &service{dir: dir, addr: ln.Addr().String(), mutual: mutual, after: after}
 	_ = s.load() // there may be nothing yet
 	must(t, syscall.Mkfifo(dir+".tell", 0o600))
-	must(t, syscall.Mkfifo(dir+".told", 0o600))
+	must(t, syscall.Mkfifo(dir+".replies", 0o600))
 	tell, err := os.OpenFile(dir+".tell", os.O_RDWR, 0)
 	must(t, err)
-	told, err := os.OpenFile(dir+".told", os.O_RDWR, 0)
+	replies, err := os.OpenFile(dir+".replies", os.O_RDWR, 0)
 	must(t, err)
 	var work sync.WaitGroup
 	work.Go(func() {
 		for lines := bufio.NewScanner(tell); lines.Scan(); {
-			s.obey(told)
+			s.obey(replies)
 		}
 	})
 	work.Go(func() {
@@ -105,7 +105,7 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 		}
 	})
 	t.Cleanup(func() {
-		_, _, _ = ln.Close(), tell.Close(), told.Close()
+		_, _, _ = ln.Close(), tell.Close(), replies.Close()
 		work.Wait()
 	})
 	return s
@@ -113,7 +113,7 @@ func serve(t *testing.T, dir string, mutual bool, after func()) *service {
 
 // activation tells the service to load its files and waits until it has.
 func activation(dir string) string {
-	return strings.ReplaceAll(`{command: [/bin/sh, -c, "echo load >DIR.tell; read -r answer <DIR.told; echo $answer; test $answer = loaded"], timeout: 10s}`, "DIR", dir)
+	return strings.ReplaceAll(`{command: [/bin/sh, -c, "echo load >DIR.tell; read -r answer <DIR.replies; echo $answer; test $answer = loaded"], timeout: 10s}`, "DIR", dir)
 }
 
 // slowness is as long as a service may take to load its files after a signal.
@@ -121,16 +121,16 @@ const slowness = 300 * time.Millisecond
 
 // obey loads the files and answers when it has; a slow service answers at once,
 // as where a signal is sent.
-func (s *service) obey(told io.Writer) {
+func (s *service) obey(replies io.Writer) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	if s.hung.Load() {
-		_, _ = fmt.Fprintln(told, "loaded")
+		_, _ = fmt.Fprintln(replies, "loaded")
 		return
 	}
 	slow := s.slow.Load()
 	if slow {
-		_, _ = fmt.Fprintln(told, "loaded")
+		_, _ = fmt.Fprintln(replies, "loaded")
 		<-time.After(slowness)
 	}
 	answer := "loaded"
@@ -139,7 +139,7 @@ func (s *service) obey(told io.Writer) {
 	}
 	s.after()
 	if !slow {
-		_, _ = fmt.Fprintln(told, answer)
+		_, _ = fmt.Fprintln(replies, answer)
 	}
 }
 

@@ -62,7 +62,7 @@ func (p *paced) Sign(ctx context.Context, o renewer.Order) (renewer.Chain, error
 		turn.CancelAt(now)
 		return renewer.Chain{}, &renewer.Error{
 			Class: renewer.ClassRetry, After: wait,
-			Err: fmt.Errorf("issuer %s: %w: %s is let through at %s", p.name, renewer.ErrRate, o.Certificate, now.Add(wait).UTC().Format(time.RFC3339)),
+			Err: fmt.Errorf("issuer %s: %w: %s can be ordered at %s", p.name, renewer.ErrRate, o.Certificate, now.Add(wait).UTC().Format(time.RFC3339)),
 		}
 	}
 	if wait > 0 {

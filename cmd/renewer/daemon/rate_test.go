@@ -40,9 +40,9 @@ func (c *counted) Sign(ctx context.Context, _ renewer.Order) (renewer.Chain, err
 func (c *counted) LogIn(context.Context) error { return nil }
 func (c *counted) Close() error                { c.closed++; return nil }
 
-// Whoever orders, whenever and with whatever patience, and however often the
-// fleet file is read again: no window of time sees more orders than the rate
-// allows, and nobody waits past its deadline.
+// For orders at any time and with any deadline, and however often the fleet file is
+// reloaded: no window of time has more orders than the rate allows, and no order
+// waits past its deadline.
 func TestNeverMoreThanTheRate(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -108,7 +108,7 @@ func TestAnotherRateOrNone(t *testing.T) {
 	was.issuers["corp"] = was.pace(configs.Issuer{Name: "corp", Rate: 1}, inner, nil)
 	limit := was.issuers["corp"].(*paced).limit
 	if p := was.pace(configs.Issuer{Name: "corp", Rate: 1}, inner, was).(*paced); p.limit != limit {
-		t.Error("an unchanged entry begins anew")
+		t.Error("an unchanged entry lost its state")
 	}
 	if p := was.pace(configs.Issuer{Name: "corp", Rate: 2}, inner, was).(*paced); p.limit == limit || p.limit.Limit() != 2 {
 		t.Error("another rate is not taken over")

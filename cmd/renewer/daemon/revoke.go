@@ -16,8 +16,8 @@ import (
 	"renewer/renewer/engine"
 )
 
-// Revoke implements server.Service. It revokes at once, even what is served
-// still, and says so: whoever asks for Replace gets a proven successor first.
+// Revoke implements server.Service. It revokes at once, even a certificate that is
+// still served, and reports that. With Replace it first puts a proven successor in place.
 func (a *App) Revoke(ctx context.Context, r renewer.RevokeRequest, progress func(renewer.Event)) ([]renewer.Revoked, error) {
 	reason, err := renewer.ParseRevocationReason(string(r.Reason))
 	if err != nil {
@@ -89,8 +89,8 @@ type replacement struct {
 	shared   map[string][]string
 }
 
-// replaced renews what has a generation in place. A key in other hands is not
-// kept, by nobody who has it.
+// replaced renews the certificates that have a generation in place. A compromised
+// key is replaced in every certificate that uses it.
 func (a *App) replaced(ctx context.Context, names []string, reason renewer.RevocationReason, progress func(renewer.Event)) (replacement, error) {
 	out := replacement{map[string]int{}, map[string]renewer.RolloutResult{}, map[string][]string{}}
 	var inPlace []string
@@ -116,7 +116,7 @@ func (a *App) replaced(ctx context.Context, names []string, reason renewer.Revoc
 	slices.Sort(inPlace)
 	result, err := a.eng.Renew(ctx, slices.Compact(inPlace), renewer.Overrides{}, true, progress)
 	if err != nil {
-		return out, fmt.Errorf("replace before revoking; nothing was revoked: %w", err)
+		return out, fmt.Errorf("the replacement failed, so nothing was revoked: %w", err)
 	}
 	for _, r := range result.Rollouts {
 		if r.Result != renewer.ResultVerified {
@@ -131,7 +131,7 @@ func without(shared, names []string, all bool) []string {
 	return slices.DeleteFunc(slices.Clone(shared), func(name string) bool { return all && slices.Contains(names, name) })
 }
 
-// sharedKey says what becomes of the others with a key in other hands.
+// sharedKey describes what happens to the other certificates with a compromised key.
 func (a *App) sharedKey(names []string, replaced bool, unproven map[string]renewer.RolloutResult) (notes []string) {
 	next := "the daemon replaces it now, in its window and under its guard"
 	if a.daemon.Load() == nil {
@@ -149,8 +149,8 @@ func (a *App) sharedKey(names []string, replaced bool, unproven map[string]renew
 	return notes
 }
 
-// onlyIfTold is what holds of every peer that is not known to look.
-const onlyIfTold = "dockerd, the clients of Docker, Dagu and everything else on Go's TLS look at no CRL and no OCSP; " +
+// onlyWithList applies to every peer that is not known to check revocation.
+const onlyWithList = "dockerd, the clients of Docker, Dagu and everything else on Go's TLS look at no CRL and no OCSP; " +
 	"only a service that was given the list looks (nginx: ssl_crl, HAProxy: crl-file, PostgreSQL: ssl_crl_file)"
 
 // peersOf says who the peers of a built-in profile are, and that none looks.
@@ -174,7 +174,7 @@ func (a *App) notes(ctx context.Context, r renewer.Revoked) []string {
 	if who, ok := peersOf[c.Profile]; ok {
 		notes = append(notes, who)
 	}
-	notes = append(notes, onlyIfTold, fmt.Sprintf("peers that do not check accept it until %s; to protect them: replace it, use shorter lifetimes "+
+	notes = append(notes, onlyWithList, fmt.Sprintf("peers that do not check accept it until %s; to protect them: replace it, use shorter lifetimes "+
 		"and, where the private key is compromised, another CA", r.NotAfter.Format(time.RFC3339)))
 	if len(r.ServedBy) > 0 {
 		next := "the daemon replaces it now, in its window and under its guard; renewer renew " + r.Certificate + " waits for no window"
@@ -197,7 +197,7 @@ func (a *App) announced(ctx context.Context, fleet *configs.Fleet, issuer string
 		case is.Type == "step-ca":
 			return "step-ca renews it no more, and lists it at " + is.URL + "/1.0/crl where its CRL is switched on"
 		case is.Type == "command":
-			return "where its CA lists it is up to the program of revoke:"
+			return "the program of revoke: decides where its CA lists it"
 		case is.Type == "vault":
 			return "Vault lists it on the CRL of its mount: " + is.Address + "/v1/" + is.Mount + "/crl"
 		case is.Type != "local":
@@ -235,12 +235,12 @@ func (a *App) crl(ctx context.Context, issuer, ca string) ([]byte, error) {
 	return list.CRL(ctx)
 }
 
-// crlInterval is how often lists are looked at; one is signed anew when half
-// of its days have passed.
+// crlInterval is how often CRLs are checked. A CRL is renewed after half of its
+// validity.
 const crlInterval = time.Hour
 
-// keepCRLs signs every list anew before it ends, whether or not anybody asks
-// for it: copies of the file are good too.
+// keepCRLs renews every CRL before it expires, also if no client fetches it:
+// services may use a copy of the file.
 func (a *App) keepCRLs(ctx context.Context) {
 	tick := time.NewTicker(crlInterval)
 	defer tick.Stop()
@@ -249,7 +249,7 @@ func (a *App) keepCRLs(ctx context.Context) {
 			_, err := a.crl(ctx, is.Name, "")
 			err = errors.Join(err, a.keepOldCRLs(ctx, is))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, local.ErrNoCRL) && ctx.Err() == nil {
-				a.opts.log().Warn("keep the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
+				a.opts.log().Warn("renew the CRL", "issuer", is.Name, "error", err, "hint", renewer.Hint(err))
 			}
 		}
 		select {

@@ -23,7 +23,7 @@ func (refuser) OpenDir(context.Context, string, bool, ...hosts.Ahead) (hosts.Dir
 	return nil, errors.New("no such file")
 }
 
-func TestWhatSudoRefusesIsToldAtOnce(t *testing.T) {
+func TestCommandRefusedBySudoHasAHint(t *testing.T) {
 	t.Parallel()
 	host := rights{refuser{}, "host-b"}
 	_, err := host.Run(t.Context(), []string{"date"})

@@ -53,7 +53,7 @@ func (a *App) Rotate(ctx context.Context, r renewer.RotateRequest, progress func
 	return v, err
 }
 
-// staysStrict says what signing a CA anew by the same name does not mend.
+// staysStrict warns of what reissuing a CA by the same name does not fix.
 func staysStrict(is configs.Issuer, r renewer.RotateRequest) []string {
 	ca, err := local.Signing(localConfig(is))
 	if r.Kind != string(rotation.Reissued) || err != nil || !slices.Contains(pki.StrictFaults(ca), pki.EmptySubject) {
@@ -134,7 +134,7 @@ func (a *App) cannotGoOn(is configs.Issuer, one rotation.Rotation, r renewer.Rot
 		if onlyWithout(r) {
 			return nil, nil
 		}
-		return fmt.Errorf("%s was taken back", one.To.Subject), nil
+		return fmt.Errorf("the rotation to %s was cancelled", one.To.Subject), nil
 	}
 	lazy, _ := engine.Can[*lazyCA](a.parts.Load().issuers[is.Name])
 	ca, err := lazy.open()
@@ -190,11 +190,11 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	}
 	if now := renewer.Fingerprint(signing.Raw); now == one.To.Fingerprint || !one.SwitchedAt.IsZero() && now != one.From.Fingerprint {
 		return renewer.WithHint(fmt.Errorf("%s signs already: what it signed is in place", one.To.Subject),
-			"let it come to its end; to go back, then: renewer ca rotate "+is.Name)
+			"wait until it completes; to go back then: renewer ca rotate "+is.Name)
 	}
 	if one.CancelledAt.IsZero() {
 		one.CancelledAt = time.Now().UTC()
-		err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationCancelled, Message: "taken back by operator: " + stageText(one, rotation.Cancel)})
+		err := a.recordRotation(ctx, one, rotation.Wait{}, renewer.Event{Type: renewer.EventCARotationCancelled, Message: "cancelled by operator: " + stageText(one, rotation.Cancel)})
 		if err != nil {
 			return err
 		}
@@ -205,6 +205,6 @@ func (a *App) cancelRotation(ctx context.Context, is configs.Issuer) error {
 	if err := a.rotated(ctx, is.Name); err != nil {
 		return err
 	}
-	_, err = a.stepRotation(ctx, is) // it is over where no ca file has the root
+	_, err = a.stepRotation(ctx, is) // it is complete if no ca file has the root
 	return err
 }

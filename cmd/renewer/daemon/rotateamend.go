@@ -32,27 +32,27 @@ func amended(one rotation.Rotation, wait rotation.Wait, r renewer.RotateRequest)
 	if text != "" {
 		text = ": " + text
 	}
-	under := fmt.Errorf("the CA of issuer %s is being replaced since %s, and is at stage %s%s", one.Issuer, one.StartedAt.Format(time.RFC3339), stageOf(one), text)
-	hint := "renewer ca show " + one.Issuer + " shows it; --wait waits for its end, --without HOST goes on without a host"
+	under := fmt.Errorf("the CA of issuer %s is being replaced since %s (stage %s)%s", one.Issuer, one.StartedAt.Format(time.RFC3339), stageOf(one), text)
+	hint := "renewer ca show " + one.Issuer + " shows it; --wait waits until it completes, --without HOST excludes a host"
 	if one.SwitchedAt.IsZero() && one.CancelledAt.IsZero() {
-		hint += ", --cancel takes it back"
+		hint += ", --cancel cancels it"
 	}
 	more := slices.DeleteFunc(slices.Clone(r.Without), func(host string) bool { return slices.Contains(one.Without, host) })
 	now, compromised := r.Now && !one.Now, r.Compromised && !one.Compromised
 	switch {
 	case compromised && len(one.Replaced()) == 0:
 		return one, nil, renewer.WithHint(fmt.Errorf("%w; %s has the same key", under, one.To.Subject),
-			"let it come to its end; then import a CA with another key: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
+			"wait until it completes, then import a CA with another key: renewer ca import "+one.Issuer+" --as-next --cert FILE --key FILE")
 	case one.Kind == rotation.Reissued && r.Kind == string(rotation.Made) && (now || compromised):
 		return one, nil, renewer.WithHint(fmt.Errorf("%w; that has the same key", under),
-			"renewer ca rotate "+one.Issuer+" --cancel takes it back, or let it come to its end; then give the command again for another key")
+			"renewer ca rotate "+one.Issuer+" --cancel cancels it; when it is cancelled or complete, run the command again for another key")
 	case r.Key != "" || r.Lifetime > 0 || r.Keep > 0 || r.Kind != string(one.Kind) && r.Kind != string(rotation.Made),
 		len(more) == 0 && !now && !compromised && !r.Wait && !r.Plan:
 		return one, nil, renewer.WithHint(under, hint)
 	}
 	one.Without, one.Now = append(slices.Clone(one.Without), more...), one.Now || r.Now
 	if len(more) > 0 {
-		said = append(said, "it goes on without "+strings.Join(more, ", "))
+		said = append(said, "it continues without "+strings.Join(more, ", "))
 	}
 	if now {
 		said = append(said, "certificates are renewed now, outside their windows")

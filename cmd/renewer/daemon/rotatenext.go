@@ -44,7 +44,7 @@ func (a *App) nextCA(is configs.Issuer, r renewer.RotateRequest, plan bool) (one
 		return one, err
 	case !missing && (r.Key != "" && next.Info().Key != string(r.Key) || kind == rotation.Reissued && !local.Twins(next.Cert(), signing.Cert())):
 		return one, renewer.WithHint(fmt.Errorf("issuer %s has a next CA already: %s with another key (%s)", is.Name, next.Info().Subject, next.Info().Key),
-			"renewer ca rotate "+is.Name+" uses it; or "+removeNext(is)+", and give the command again")
+			"renewer ca rotate "+is.Name+" uses it; or "+removeNext(is)+", and run the command again")
 	case !missing:
 		switch err = take(next); {
 		case err == nil || errors.Is(err, errPlanned):
@@ -113,7 +113,7 @@ func (a *App) mustBeLowest(is configs.Issuer, signing *local.Authority) error {
 	}
 	dir := filepath.Join(a.parts.Load().fleet.StateDir, "issuers", next)
 	return renewer.WithHint(
-		fmt.Errorf("%s of issuer %s cannot be replaced yet: the CA of %s is below it, and what that signs would go on leading to it", signing.Info().Subject, is.Name, strings.Join(below, ", ")),
+		fmt.Errorf("%s of issuer %s cannot be replaced yet: the CA of %s is below it, and what that CA signs would still chain to it", signing.Info().Subject, is.Name, strings.Join(below, ", ")),
 		fmt.Sprintf("put %[1]s under another root first: add the issuers %[2]s: {type: local} and %[3]s: {type: local} to the fleet file; then renewer ca init %[2]s --path-length 1; renewer ca init %[3]s --intermediate-of %[2]s; renewer ca import %[1]s --as-next --cert %[4]s --key %[5]s --wait",
 			first, top, next, filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca-key.pem")))
 }

@@ -8,8 +8,8 @@ import (
 	"renewer/renewer"
 )
 
-// awaitRotation waits until a rotation is over or needs manual action. Without a daemon
-// it makes the passes itself, and returns as well when what is left waits for a time.
+// awaitRotation waits until a rotation is complete or needs manual action. Without a
+// daemon it runs the passes itself, and also returns when the remaining steps must wait.
 func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() error) (renewer.RotationView, error) {
 	for {
 		moved := a.rotations.change()
@@ -22,7 +22,7 @@ func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() 
 				return a.rotationView(is.Name), err
 			}
 			after, left, _ := a.rotations.of(is.Name)
-			if after.Stage == one.Stage && slices.Equal(namesOf(left.For), namesOf(wait.For)) { // all was done that can be done now
+			if after.Stage == one.Stage && slices.Equal(namesOf(left.For), namesOf(wait.For)) { // nothing more can be done now
 				return a.rotationView(is.Name), tell()
 			}
 			continue
@@ -35,7 +35,7 @@ func (a *App) awaitRotation(ctx context.Context, is configs.Issuer, tell func() 
 	}
 }
 
-// rotationProgress returns what hands events that were not told yet to somebody.
+// rotationProgress returns a function that passes new events of the issuer to progress.
 func (a *App) rotationProgress(issuer string, after uint64, progress func(renewer.Event)) func() error {
 	return func() error {
 		if progress == nil {

@@ -47,7 +47,7 @@ func (a *App) beginRotation(ctx context.Context, is configs.Issuer) (began bool,
 	if err != nil {
 		return false, err
 	}
-	one.Why = fmt.Sprintf("rotate_at: %g%% of its life was over at %s", float64(is.RotateAt)*100, at.UTC().Format(time.RFC3339))
+	one.Why = fmt.Sprintf("rotate_at: %g%% of its lifetime had passed at %s", float64(is.RotateAt)*100, at.UTC().Format(time.RFC3339))
 	return true, a.recordStart(ctx, one)
 }
 
@@ -58,7 +58,7 @@ func (a *App) keepRotations(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if _, err := a.stepRotations(ctx); err != nil && ctx.Err() == nil {
-			a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
+			a.opts.log().Error("could not replace a CA", "error", err, "hint", renewer.Hint(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -72,7 +72,7 @@ func (a *App) observeRotation(ctx context.Context, is configs.Issuer, one rotati
 		if h.InPlace {
 			why = h.Name + " has the root of " + one.To.Subject + ", and is not known to have loaded it"
 		}
-		if h.Blocked && !h.Left && one.Kind != rotation.Reissued && reissueMends(ca) {
+		if h.Blocked && !h.Left && one.Kind != rotation.Reissued && reissueFixes(ca) {
 			h.Hint += fmt.Sprintf("; if it verifies strictly it refuses %s: renewer ca rotate %[2]s --cancel, renewer ca reissue %[2]s --wait, and then rotate", one.From.Subject, is.Name)
 			h.Hint = strings.TrimPrefix(h.Hint, "; ")
 		}
@@ -181,7 +181,7 @@ func (a *App) hurryRotation(ctx context.Context, one rotation.Rotation, at engin
 		if _, err := a.eng.Renew(ctx, []string{name}, renewer.Overrides{}, false, nil); err == nil {
 			news = true
 		} else if ctx.Err() == nil {
-			a.opts.log().Debug("issue anew", "certificate", name, "error", err)
+			a.opts.log().Debug("reissue failed", "certificate", name, "error", err)
 		}
 	}
 	return news, ctx.Err()

@@ -69,7 +69,7 @@ func (a *App) planRotation(ctx context.Context, is configs.Issuer, r renewer.Rot
 		case h.Left:
 			v.Warnings = add(v.Warnings, fmt.Sprintf("%s left the fleet file and is waited for: put its entry back, or renewer forget %s", h.Name, h.Certificate))
 		case h.Blocked && r.Compromised && !a.down()[h.Host]: // else the host is named
-			v.Breaks = add(v.Breaks, fmt.Sprintf("%s is not as it should be (%s): it will refuse the new certificates and be refused, until its service has loaded its files", h.Name, h.Why))
+			v.Breaks = add(v.Breaks, fmt.Sprintf("%s differs from the desired state (%s): it will refuse the new certificates and be refused, until its service has loaded its files", h.Name, h.Why))
 		case !h.Kept.IsZero() && !p.hurried:
 			v.Warnings = add(v.Warnings, fmt.Sprintf("%s was rolled back, and keeps its certificate until %s: renewer renew %s replaces it then at once, and --now all of them", h.Name, h.Kept.UTC().Format(time.RFC3339), h.Certificate))
 		}
@@ -208,7 +208,7 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 	case p.sameRoot:
 		verifiers, dropping, added, dropped = nil, nil, "none: both are under the same root", "none: the root stays"
 	case reissued:
-		dropping, added, dropped = nil, "the new root takes the place of the old one in every ca file", "none: it is gone already"
+		dropping, added, dropped = nil, "in every ca file the new root replaces the old one: both have the same name and key", "none: it is gone already"
 	case p.lacking != nil:
 		verifiers = slices.DeleteFunc(slices.Clone(verifiers), func(pl placed) bool { return !p.lacking[pl.ID()] })
 		added = "the new root, which is there already, goes into the ca files without it"
@@ -222,7 +222,7 @@ func (p rotationPlan) stages(r renewer.RotateRequest, switchBy time.Time) []rene
 	}
 	leaves := p.step(rotation.Reissue, fmt.Sprintf("%d certificates are renewed", count(presenters)), presenters, false)
 	if r.Kind == string(rotation.Reissued) || p.sameRoot && !p.anew {
-		leaves = p.step(rotation.Reissue, "none: what was signed with the key leads to the new root too", nil, false)
+		leaves = p.step(rotation.Reissue, "none: certificates signed with the key chain to the new root too", nil, false)
 	}
 	out := []renewer.RotationStep{
 		p.step(rotation.AddRoot, added, verifiers, true), sw, leaves,
@@ -276,7 +276,7 @@ func (p rotationPlan) breaks(r renewer.RotateRequest, down map[string]bool) (out
 		}
 	}
 	for host, ids := range byHost {
-		out = append(out, fmt.Sprintf("%s is gone on without: its %s will refuse the new certificates and be refused, until it is back", host, strings.Join(ids, ", ")))
+		out = append(out, fmt.Sprintf("%s is excluded: its %s will refuse the new certificates and be refused until it is back", host, strings.Join(ids, ", ")))
 	}
 	slices.Sort(out)
 	if r.Compromised && p.sameRoot {

@@ -37,8 +37,8 @@ func (a *App) stepRotations(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(errs...)
 }
 
-// stepRotation takes a rotation through the stages that are over already, and reports
-// whether there is something to do now that there was not.
+// stepRotation moves a rotation past the stages that are complete, and reports
+// whether there is new work.
 func (a *App) stepRotation(ctx context.Context, is configs.Issuer) (changed bool, err error) {
 	for {
 		one, _, ok := a.rotations.of(is.Name)
@@ -143,7 +143,7 @@ func advance(r rotation.Rotation, d rotation.Decision, o rotation.Observed, now 
 		} else if r.Compromised && len(r.Old()) == 0 {
 			text = fmt.Sprintf("%s is the CA of every host; the root above %s is trusted still: what looks at no CRL accepts what its key signs", r.To.Subject, r.From.Subject)
 		} else if r.Compromised && len(r.Left) > 0 {
-			text = fmt.Sprintf("%s is the CA of every host that was not gone on without; the root of %s is trusted nowhere else", r.To.Subject, r.From.Subject)
+			text = fmt.Sprintf("%s is the CA of every host that was not excluded; the root of %s is trusted nowhere else", r.To.Subject, r.From.Subject)
 		} else if r.Compromised {
 			text = fmt.Sprintf("%s is the CA of every host; %s is trusted nowhere, %s after the command", r.To.Subject, r.From.Subject, r.EndedAt.Sub(r.CompromisedAt()).Round(time.Second))
 		}

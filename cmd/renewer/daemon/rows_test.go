@@ -30,7 +30,7 @@ func rowsOf(t *testing.T, read func(time.Time, func(renewer.Row) bool) error) (r
 	return rows
 }
 
-// unread returns the rows of an inventory that nobody has read before: a copy.
+// unread returns the rows of a copy of the inventory, without any cache.
 func (h *house) unread(a *App) []renewer.Row {
 	h.t.Helper()
 	path := filepath.Join(h.t.TempDir(), "inventory.db")
@@ -45,7 +45,7 @@ func (h *house) unread(a *App) []renewer.Row {
 }
 
 // TestListsShowTheLastCommit does at random what changes rows, and after each
-// step compares the rows that are kept with those that are read anew, and the
+// step compares the cached rows with those of a fresh read, and the
 // metrics with both. Lists, pages and scrapes go on all the while, for the race
 // detector.
 func TestListsShowTheLastCommit(t *testing.T) {
@@ -127,8 +127,8 @@ func TestListsShowTheLastCommit(t *testing.T) {
 	}
 }
 
-// sameRows compares what is kept with what is read anew, as soon as nothing
-// was committed in between.
+// sameRows compares the cached rows with those of a fresh read, once no commit
+// came in between.
 func (h *house) sameRows(a *App, step string, scrape func() string) {
 	h.t.Helper()
 	for {
@@ -142,7 +142,7 @@ func (h *house) sameRows(a *App, step string, scrape func() string) {
 			continue
 		}
 		if d := cmp.Diff(unread, kept); d != "" {
-			h.t.Fatalf("after %q (-read anew +kept):\n%s", step, d)
+			h.t.Fatalf("after %q (-fresh +cached):\n%s", step, d)
 		}
 		orphans, err := a.orphans()
 		must(h.t, err)

@@ -95,7 +95,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 		return err
 	}
 	fleet := a.parts.Load().fleet
-	log.Info("keeping the fleet", "fleet_file", path, "certificates", len(fleet.Certificates), "hosts", len(fleet.Hosts), "issuers", len(fleet.Issuers))
+	log.Info("renewer started", "fleet_file", path, "certificates", len(fleet.Certificates), "hosts", len(fleet.Hosts), "issuers", len(fleet.Issuers))
 	tellSystemd(log, sd.SdNotifyReady)
 	defer tellSystemd(log, sd.SdNotifyStopping)
 	unschedule := a.schedule(ctx)
@@ -108,7 +108,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 			return nil
 		case <-tidy.C:
 			if _, err := a.inv.Prune(ctx, time.Now().Add(-keepEvents), leastEvents); err != nil {
-				log.Error("shorten the event log", "error", err)
+				log.Error("could not shorten the event log", "error", err)
 			}
 		case <-reload:
 			tellSystemd(log, sd.SdNotifyReloading)
@@ -116,7 +116,7 @@ func (a *App) keep(ctx context.Context, path string, metrics *server.Metrics, re
 			metrics.FleetLoaded(err == nil)
 			if err != nil {
 				a.setFleetError(err.Error())
-				log.Error("the fleet file was not taken over; the last good one still holds", "fleet_file", path, "error", err)
+				log.Error("fleet file rejected; the last good one stays in use", "fleet_file", path, "error", err)
 			} else {
 				unschedule()
 				unschedule = a.schedule(ctx)
@@ -192,7 +192,7 @@ func (a *App) reload(ctx context.Context, path string) (err error) {
 	}
 	time.AfterFunc(lastWords, func() { _ = was.close(next) }) // what was under way may still use them
 	a.health.ask(ctx, next)
-	a.opts.log().Info("took over the fleet file", "fleet_file", path, "certificates", len(fleet.Certificates))
+	a.opts.log().Info("fleet file reloaded", "fleet_file", path, "certificates", len(fleet.Certificates))
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"renewer/renewer/engine"
 )
 
-// deaf is a host that answers nobody.
+// deaf is a host that never answers.
 type deaf struct {
 	engine.Host
 	asked chan struct{}
@@ -61,7 +61,7 @@ func (h *away) Check(context.Context) error {
 	return nil
 }
 
-func TestWhoeverIsDownIsAskedAgain(t *testing.T) {
+func TestHostThatIsDownIsCheckedAgain(t *testing.T) {
 	t.Parallel()
 	a := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/out, lifetime: 1h}\n").open()
 	p := *a.parts.Load()

@@ -23,7 +23,7 @@ func (a *App) Renew(ctx context.Context, r renewer.RenewRequest, progress func(r
 	if err := a.requested(ctx, renewer.Event{Message: said("renewal", "force", r.Force, "without", r.Without)}, names...); err != nil {
 		return renewer.RunResult{}, err
 	}
-	// Without a daemon nobody would go on with what is only written down.
+	// Without a daemon nothing else would carry out the recorded renewal.
 	wait := !r.NoWait || a.daemon.Load() == nil
 	return a.eng.Renew(ctx, names, renewer.Overrides{Force: r.Force, Without: r.Without}, wait, progress)
 }
@@ -124,7 +124,7 @@ func (a *App) Backup(ctx context.Context, w io.Writer) error {
 // RunOnce does one pass: all that is due, then a look at every placement, and
 // what that look calls for.
 func (a *App) RunOnce(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
-	alone := a.daemon.Load() == nil // nobody else tells people
+	alone := a.daemon.Load() == nil // without a daemon, this process sends the notifications
 	if alone {
 		if err := a.notifier.Begin(); err != nil {
 			return renewer.RunResult{}, err
@@ -156,7 +156,7 @@ const mostPasses = 8
 // that it brought to its end. Of each certificate the last pass says what came of it.
 func (a *App) passes(ctx context.Context, progress func(renewer.Event)) (renewer.RunResult, error) {
 	if _, err := a.stepRotations(ctx); err != nil {
-		a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
+		a.opts.log().Error("could not replace a CA", "error", err, "hint", renewer.Hint(err))
 	}
 	var result renewer.RunResult
 	for n := 1; ; n++ {
@@ -167,7 +167,7 @@ func (a *App) passes(ctx context.Context, progress func(renewer.Event)) (renewer
 		}
 		moved, err := a.stepRotations(ctx)
 		if err != nil {
-			a.opts.log().Error("replace a CA", "error", err, "hint", renewer.Hint(err))
+			a.opts.log().Error("could not replace a CA", "error", err, "hint", renewer.Hint(err))
 		}
 		if !moved || n == mostPasses {
 			return result, nil

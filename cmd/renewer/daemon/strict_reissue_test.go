@@ -68,10 +68,10 @@ func withoutKeyUsage(t *testing.T, dir string) {
 	testpki.WriteFile(t, filepath.Join(dir, "ca-key.pem"), testpki.KeyPEM(t, key), 0o600)
 }
 
-// A service that verifies strictly refuses everything below a CA without keyUsage. The CA
-// signed anew mends that, with one load of the service: of two roots by one name it
-// would look at one alone.
-func TestAReissuedCAMendsAServiceThatVerifiesStrictly(t *testing.T) {
+// A service that verifies strictly refuses every certificate of a CA without keyUsage.
+// The reissued CA fixes that, with one load of the service: it would use only one of
+// two roots with the same name.
+func TestReissuedCAFixesAServiceThatVerifiesStrictly(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("python3 is not installed")

@@ -11,7 +11,7 @@ import (
 // does nothing.
 func tellSystemd(log *slog.Logger, state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		log.Warn("notify systemd", "state", state, "error", err)
+		log.Warn("could not notify systemd", "state", state, "error", err)
 	}
 }
 

@@ -178,8 +178,8 @@ func TestARootAddedByHandIsGoneAfterTheNextPass(t *testing.T) {
 	}
 }
 
-// The same where nobody looked before: the pass itself finds it.
-func TestARootAddedByHandIsFoundByThePassItself(t *testing.T) {
+// A pass detects the root without an earlier check for drift.
+func TestPassDetectsARootAddedByHand(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, webEntry)
 	h.pass()

@@ -79,7 +79,7 @@ func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Fo
 		if edited, _ := a.onDisk(); edited != nil && !edited.Stands(r.Name) { // what is wrong with that says every command
 			return nil, unknown(renewer.WithHint(fmt.Errorf("%s left the fleet file on disk, and the daemon has not read that yet", r.Name), "reload the daemon first: systemctl reload renewer"))
 		}
-		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: there is nothing of it to forget", r.Name), "take its entry out of the fleet file first"))
+		return nil, unknown(renewer.WithHint(fmt.Errorf("%s is in the fleet file: only an entry that left it can be forgotten", r.Name), "take its entry out of the fleet file first"))
 	}
 	left, err := a.orphans()
 	if err != nil {
@@ -163,11 +163,11 @@ func impactNotes(i renewer.Impact) (notes []string) {
 	case i.Case == renewer.ImpactRevoked && i.Kind == "root":
 		return []string{"no peer learns that a root is revoked: to distrust it, take it out of their ca files (--removed)"}
 	case i.Case == renewer.ImpactRevoked:
-		return []string{onlyIfTold}
+		return []string{onlyWithList}
 	case i.Case == renewer.ImpactRemoved && i.Kind == "root":
 		return []string{"renewer takes a root out of a ca file only when no certificate that is in place needs it there"}
 	case i.Case == renewer.ImpactRemoved:
-		return []string{"what is in place stays there and is accepted until it expires; nothing renews it"}
+		return []string{"the current certificates stay in place and are accepted until they expire; renewer does not renew them"}
 	case i.Case == renewer.ImpactExpired && i.Kind != "root":
 		return []string{"a certificate that is renewed in time does not expire: renewer plan shows what is due"}
 	}

@@ -14,10 +14,10 @@ import (
 // Under the race detector these take many minutes, so they run without it: make
 // test-norace. What it can find is found by the tests of single scenarios.
 
-// A client that asks all the time, with the files that it has, a service that
-// has loaded what it was last told to load, and a CA that is replaced: nobody is
-// refused, and after at most six passes the new root is the only one.
-func TestACAIsReplacedAndNobodyIsRefused(t *testing.T) {
+// A CA is replaced while a client connects all the time with its current files and
+// the service has the files of its last load: no connection is refused, and after at
+// most six passes the new root is the only one.
+func TestReplacingACARefusesNoPeer(t *testing.T) {
 	for _, s := range slices.Concat(scenarios, remoteScenarios, elsewhereScenarios) {
 		for _, grouped := range []bool{false, true} {
 			if grouped && s.alone {
@@ -31,8 +31,8 @@ func TestACAIsReplacedAndNobodyIsRefused(t *testing.T) {
 	}
 }
 
-// A CA is replaced, and renewer is killed at every stage of it: nobody is
-// refused, and it ends as it would have without.
+// A CA is replaced, and renewer is killed at every stage: no peer is refused, and
+// the result is the same as without a kill.
 func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
 	sample := []string{
 		"another issuer, whose entry takes the place of the old one's",
@@ -70,9 +70,9 @@ func TestACAIsReplacedWithAKillAtEveryStage(t *testing.T) {
 	}
 }
 
-// A client that asks all the time and at every commit, and a CA that is rotated: in
-// each way, with and without a peer group, nobody is refused.
-func TestARotationRefusesNobody(t *testing.T) {
+// A CA is rotated while a client connects all the time and at every commit: in each
+// way, with and without a peer group, no peer is refused.
+func TestRotationRefusesNoPeer(t *testing.T) {
 	for _, s := range rotationScenarios {
 		for _, grouped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/peer_group=%t", s.name, grouped), func(t *testing.T) {

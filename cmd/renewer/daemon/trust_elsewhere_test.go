@@ -163,9 +163,9 @@ func underIssuers(cli string) func(*world) {
 	return func(w *world) { w.want(w.local("a", "b"), "issuer: a, trust: [{file: DIR/more.pem}]", cli) }
 }
 
-// What an operator is told on the way of a change that was made elsewhere is what
-// the gate does.
-func TestImpactSaysWhatTheGateDoes(t *testing.T) {
+// During a change of a CA at its server, impact reports the peers that the gate
+// waits for.
+func TestImpactAgreesWithTheGate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mutualTLS, false)
 	underVault("a")(w)

@@ -77,10 +77,9 @@ func (w *world) addFar() *door {
 	return d
 }
 
-// A CA is replaced while one host is off: those that are on, and the one that is
-// off but goes on with what it has, refuse nobody. When it is back the change
-// goes on to its end; when it is said to be gone for good, or the change is to go
-// on without it, it goes on without it.
+// A CA is replaced while one host is off. The other hosts refuse no peer, nor does
+// the service on that host, which keeps its files. The change completes when the host
+// is back, when it is declared gone for good, or when it is excluded.
 func TestACAIsReplacedWithOneHostOff(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// mostKills bounds how often a change is interrupted before it is over.
+// mostKills bounds how often a change is interrupted before it completes.
 const mostKills = 150
 
 // killed makes passes that end with kill -9, until nothing is left to do. Each

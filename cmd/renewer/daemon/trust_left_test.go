@@ -66,8 +66,8 @@ func forgets(name string) func(*world) {
 	}
 }
 
-// A service that left the fleet file goes on to check its clients, with a ca file
-// that nobody changes any more.
+// A service that left the fleet file still verifies its clients, with a ca file
+// that renewer no longer changes.
 func TestALeafWaitsForAVerifierThatLeftTheFleetFile(t *testing.T) {
 	for name, edit := range map[string]func(*world){
 		"another issuer":               under([]string{"a", "b"}, "", "issuer: b"),
@@ -137,7 +137,7 @@ func TestAnEntryThatComesBackIsWhatItWas(t *testing.T) {
 			w.passes()
 			w.rests()
 			if row := w.rows()[name]; row.Generation != 1 {
-				t.Errorf("it was issued anew: %+v", row)
+				t.Errorf("it was reissued: %+v", row)
 			}
 			under([]string{"a", "b"}, "issuer: b", "issuer: b")(w)
 			w.passes()
@@ -263,9 +263,9 @@ func TestARenamedEntryIsWhatItWas(t *testing.T) {
 	}
 }
 
-// A renamed entry and another issuer in one edit, for each kind of peers: nobody is
-// refused, and the roots of before leave as they do under one name.
-func TestARenamedEntryWithAnotherIssuerRefusesNobody(t *testing.T) {
+// An entry is renamed and gets another issuer in one edit, for each kind of peers: no
+// peer is refused, and the old roots are removed as without the rename.
+func TestRenamedEntryWithAnotherIssuerRefusesNoPeer(t *testing.T) {
 	for kind, entries := range map[string]string{"mutual TLS": mutualTLS, "both in one": bothInOne, "a trust bundle": trustBundle} {
 		for _, name := range []string{"svc", "cli"} {
 			t.Run(kind+", "+name, func(t *testing.T) {
@@ -414,7 +414,7 @@ func TestARenamedHostIsWhatItWas(t *testing.T) {
 			w.pass("another one")
 			rows := w.rows()
 			if row := rows["cli"]; row.Name != "" && row.Generation != 1 {
-				t.Errorf("it was issued anew: %+v", row) // as that is which has the host's name in it
+				t.Errorf("it was reissued: %+v", row) // the one that has the host's name in it
 			}
 			if row, listed := rows["cli@far"]; listed {
 				t.Errorf("%+v", row)

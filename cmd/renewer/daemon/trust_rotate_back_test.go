@@ -77,10 +77,10 @@ func TestAHostThatIsBackGetsItsRootsFirst(t *testing.T) {
 	}
 }
 
-// A rotation that is taken back waits for a host that is off and has the next root. It
-// gives way: to another one, which takes that root out of the ca files as well; or it is
-// over without that host. When the host is back, nothing is left of it there.
-func TestARotationBeingTakenBackGivesWay(t *testing.T) {
+// A cancelled rotation waits for a host that is off and has the next root. It ends
+// if another rotation starts, which also removes that root from the ca files, or if
+// that host is excluded. When the host is back, the root is removed there too.
+func TestCancelledRotationYieldsToTheNext(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		r    renewer.RotateRequest
@@ -159,7 +159,7 @@ func TestACompromisedCAIsReplacedWhileAServiceIsStopped(t *testing.T) {
 	w.with("ca rotate --compromised --plan", func(ctx context.Context, a *App) {
 		v, err := a.Rotate(ctx, renewer.RotateRequest{Issuer: "a", Kind: "rotate", Compromised: true, Plan: true}, nil)
 		must(t, err)
-		if text := strings.Join(v.Breaks, ";"); strings.Count(text, "svc@here is not as it should be (probe:") != 1 {
+		if text := strings.Join(v.Breaks, ";"); strings.Count(text, "svc@here differs from the desired state (probe:") != 1 {
 			t.Errorf("breaks: %q", v.Breaks)
 		}
 	})

@@ -38,17 +38,17 @@ func TestARotationThatCannotBeginChangesNothing(t *testing.T) {
 	testpki.WriteFile(t, w.in("password"), []byte("secret"), 0o600)
 	w.want(w.local("a")+`, corp: {type: step-ca, url: "https://127.0.0.1:1", root_fingerprint: `+strings.Repeat("ab", 32)+`, provisioner: p, password_file: DIR/password}`, "issuer: a", "issuer: a")
 	refuses(w, renewer.RotateRequest{Issuer: "corp"}, "is replaced at its server: it is of type step-ca", "renewer plan")
-	refuses(w, renewer.RotateRequest{Issuer: "nobody"}, `no issuer "nobody"`, "")
+	refuses(w, renewer.RotateRequest{Issuer: "absent"}, `no issuer "absent"`, "")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Without: []string{"nowhere"}}, `no host "nowhere"`, "")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Key: "dsa-1024"}, "no key of type", "--key ecdsa-p256")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Kind: "import"}, "ca.next.pem", "")
 	refuses(w, renewer.RotateRequest{Issuer: "a", Cancel: true}, "is not being replaced", "renewer ca show a")
-	refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "has no key of a CA that signed before", "renewer ca show a")
+	refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "has no key of a former CA", "renewer ca show a")
 	must(t, os.WriteFile(w.in("state", "issuers", "a", "ca-key.pem"), testpki.KeyPEM(t, testpki.Key(t)), 0o600))
 	refuses(w, renewer.RotateRequest{Issuer: "a"}, "does not belong to the certificate", "openssl")
 }
 
-// A CA that is signed anew has the same key: no answer to a key that is compromised.
+// A reissued CA has the same key, so a reissue does not replace a compromised key.
 func TestAReissueUnderWayIsNoRotation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mutualTLS, false)
@@ -249,9 +249,9 @@ func TestTheWayOnNamesWhatDoesNotChangeByItself(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the files of its CAs: a rotation is shown, with the file and
-// what to do; it is said once, and goes on when that is put right.
-func TestARotationIsShownWhateverIsWrongWithItsFiles(t *testing.T) {
+// With any fault in the files of its CAs a rotation is shown, with the file and a
+// fix. The fault is reported once, and the rotation continues after the repair.
+func TestRotationIsShownWithFaultyFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mutualTLS, false)
 	everyone("a")(w)

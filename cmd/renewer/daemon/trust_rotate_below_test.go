@@ -90,7 +90,7 @@ func TestARotationIsNotOverWhileAnotherIssuerLeadsToTheRoot(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 	})
-	refuses(w, renewer.RotateRequest{Issuer: "top", DestroyOld: true}, "the old key is kept until that is over", "--wait")
+	refuses(w, renewer.RotateRequest{Issuer: "top", DestroyOld: true}, "its old key cannot be removed before the rotation is complete", "--wait")
 	w.passes()
 	w.with("its end", func(_ context.Context, a *App) {
 		if v := a.rotationView("top"); v.Stage != "done" || v.TrustedNowhere <= 0 {
@@ -99,9 +99,9 @@ func TestARotationIsNotOverWhileAnotherIssuerLeadsToTheRoot(t *testing.T) {
 	})
 }
 
-// Another intermediate under the same root: what the old one signed is issued anew
-// before it is over, at once where its key is compromised, and is then on its last CRL.
-// The old key is not removed before. What the text says of the root is true.
+// A rotation to another intermediate under the same root reissues the certificates of
+// the old one, at once if its key is compromised. They are then on its last CRL. The
+// old key is not removed before that, and the text about the root is correct.
 func TestAnIntermediateUnderTheSameRootIsReplacedForGood(t *testing.T) {
 	for name, more := range map[string]renewer.RotateRequest{"rotated": {}, "now": {Now: true}, "compromised": {Compromised: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestAnIntermediateUnderTheSameRootIsReplacedForGood(t *testing.T) {
 					t.Errorf("%+v", v)
 				}
 			})
-			refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "the old key is kept until that is over", "--wait")
+			refuses(w, renewer.RotateRequest{Issuer: "a", DestroyOld: true}, "its old key cannot be removed before the rotation is complete", "--wait")
 			w.passes()
 			v := w.rotation()
 			if v.Stage != "done" || v.TrustedNowhere > 0 {
@@ -130,7 +130,7 @@ func TestAnIntermediateUnderTheSameRootIsReplacedForGood(t *testing.T) {
 			}
 			for _, row := range w.rows() {
 				if serials[row.Serial] {
-					t.Errorf("%s was not issued anew", row.Name)
+					t.Errorf("%s was not reissued", row.Name)
 				}
 			}
 			if more.Compromised {
@@ -158,8 +158,8 @@ func TestAnIntermediateUnderTheSameRootIsReplacedForGood(t *testing.T) {
 	}
 }
 
-// The same intermediate signed anew: the same key and name, nothing is issued anew.
-func TestAnIntermediateThatIsSignedAnewIssuesNothing(t *testing.T) {
+// A reissued intermediate has the same key and name: no certificate is reissued.
+func TestReissuedIntermediateIssuesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mutualTLS, false)
 	top := belowTop(w)
@@ -173,7 +173,7 @@ func TestAnIntermediateThatIsSignedAnewIssuesNothing(t *testing.T) {
 	}
 	for i, row := range w.rows() {
 		if row.Serial != before[i].Serial {
-			t.Errorf("%s was issued anew", row.Name)
+			t.Errorf("%s was reissued", row.Name)
 		}
 	}
 }

@@ -45,14 +45,14 @@ func TestTheDaemonRotatesByItself(t *testing.T) {
 					r.Kind = "rotate"
 				}
 				w.daemon(func(ctx context.Context, s server.Service) {
-					var told []string
-					v, err := s.Rotate(ctx, r, func(e renewer.Event) { told = append(told, string(e.Type)) })
+					var types []string
+					v, err := s.Rotate(ctx, r, func(e renewer.Event) { types = append(types, string(e.Type)) })
 					must(t, err)
 					if v.Stage != "done" || v.OldKey != "kept" {
 						t.Errorf("%+v", v)
 					}
-					if text := strings.Join(told, " "); !strings.HasPrefix(text, "requested ca_rotation_started") || !strings.HasSuffix(text, "ca_rotation_done") || !strings.Contains(text, "ca_rotation_switched") {
-						t.Errorf("told: %s", text)
+					if text := strings.Join(types, " "); !strings.HasPrefix(text, "requested ca_rotation_started") || !strings.HasSuffix(text, "ca_rotation_done") || !strings.Contains(text, "ca_rotation_switched") {
+						t.Errorf("events: %s", text)
 					}
 					st, err := s.Status(ctx)
 					must(t, err)

@@ -135,8 +135,8 @@ func foreignUnderOne(w *world) {
 	w.openssl("svc", w.corp())
 }
 
-// What a key has signed leads to every certificate of its CA: nothing is issued anew.
-func TestAReissuedCARefusesNobodyAndIssuesNothing(t *testing.T) {
+// A certificate chains to every certificate of its CA's key: none is reissued.
+func TestReissuedCARefusesNoPeerAndIssuesNothing(t *testing.T) {
 	for _, grouped := range []bool{false, true} {
 		t.Run(fmt.Sprintf("peer_group=%t", grouped), func(t *testing.T) {
 			t.Parallel()
@@ -204,7 +204,7 @@ func TestTheOldRootAndKeyAreKeptAsLongAsAskedFor(t *testing.T) {
 			t.Errorf("--destroy-old while the old root is trusted: %v", err)
 		}
 		one, wait, _ := a.rotations.of("a")
-		one.SwitchedAt = one.SwitchedAt.Add(-2 * time.Hour) // and so that hour is over
+		one.SwitchedAt = one.SwitchedAt.Add(-2 * time.Hour) // so that hour has passed
 		must(t, a.recordRotation(ctx, one, wait))
 	})
 	w.passes()
@@ -272,10 +272,10 @@ func TestACompromisedCAIsListedAndTrustedNowhere(t *testing.T) {
 	}
 }
 
-// One host is off while the CA is rotated: signing is not switched, what is waited for
-// is said with what ends it, and nobody is refused. Then it comes back; or the rotation
-// is taken back; or goes on without it, and when it is back later it gets first the
-// roots, then the certificate.
+// One host is off while the CA is rotated: signing does not switch, the reason is
+// shown with a fix, and no peer is refused. Then the host comes back, or the rotation
+// is cancelled, or it continues without the host, which later gets first the roots,
+// then the certificate.
 func TestARotationWithOneHostOff(t *testing.T) {
 	for _, grouped := range []bool{false, true} {
 		for name, c := range map[string]struct {
@@ -383,7 +383,7 @@ func TestACompromisedCAIsReplacedWhileAHostIsOff(t *testing.T) {
 		ask.Plan = true
 		v, err := a.Rotate(ctx, ask, nil)
 		must(t, err)
-		if text := strings.Join(v.Breaks, "\n"); !slices.Equal(v.Without, []string{"far"}) || !strings.Contains(text, "far is gone on without: its cli@far") || !strings.Contains(text, "does not manage") {
+		if text := strings.Join(v.Breaks, "\n"); !slices.Equal(v.Without, []string{"far"}) || !strings.Contains(text, "far is excluded: its cli@far") || !strings.Contains(text, "does not manage") {
 			t.Errorf("%+v", v)
 		}
 		if len(v.Plan) != 4 || v.Plan[1].Stage != "switch" || !strings.Contains(v.Plan[1].When, "at once") || v.Plan[2].Placements != 3 || v.Plan[2].Restarts != 1 {

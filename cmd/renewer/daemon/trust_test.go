@@ -68,7 +68,7 @@ func whileRunning(change func(*world)) func(*world) {
 			for _, name := range []string{"svc", "cli", "svc"} {
 				req := renewer.RenewRequest{Names: []string{name}}
 				res, err := a.Renew(ctx, req, nil)
-				if err != nil { // a push of roots is at work on the host: the command is to be given again when that is over
+				if err != nil { // a push of roots is running on the host: run the command again after it
 					_, rest := a.RunOnce(ctx, nil)
 					must(w.t, rest)
 					res, err = a.Renew(ctx, req, nil)
@@ -263,11 +263,11 @@ var scenarios = []scenario{
 		start: adopted, steps: then(everyone("b")), svc: "b", cli: "b",
 	},
 	{
-		name:  "a root of somebody else's was there before renewer",
+		name:  "the root of another CA was there before renewer",
 		start: foreign, steps: then(everyone("b")), svc: "b corp", cli: "b",
 	},
 	{
-		name: "files of somebody else's CA are in place and nobody adopted them", running: true,
+		name: "files of another CA are in place and were not adopted", running: true,
 		start: notAdopted, steps: then(everyone("b")), svc: "b corp", cli: "b corp",
 	},
 	{

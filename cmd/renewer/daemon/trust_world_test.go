@@ -269,8 +269,8 @@ func (w *world) names(p *peer) string {
 	return strings.Join(out, " ")
 }
 
-// rests checks that it is over: one more pass changes nothing, everything is
-// valid, and on the way nothing was put back.
+// rests checks that the change is complete: one more pass changes nothing, every
+// certificate is valid, and no rollout was restored.
 func (w *world) rests() {
 	w.t.Helper()
 	was := w.rows()

@@ -19,7 +19,7 @@ func (a *App) upkeep(ctx context.Context) {
 	for name, is := range a.parts.Load().issuers {
 		if keeps, ok := engine.Can[engine.Upkeep](is); ok {
 			if err := keeps.Upkeep(ctx); err != nil && ctx.Err() == nil {
-				a.opts.log().Error("the upkeep of an issuer failed; orders go on", "issuer", name, "error", err, "hint", renewer.Hint(err))
+				a.opts.log().Error("maintenance of the issuer failed; orders continue", "issuer", name, "error", err, "hint", renewer.Hint(err))
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func (p *parts) shortened() (out []renewer.Finding) {
 			}
 		}
 		for _, c := range order {
-			most, outcome := configs.FormatDuration(limit.Longest), "it will live that long only"
+			most, outcome := configs.FormatDuration(limit.Longest), "it will be issued for that long only"
 			f := renewer.Finding{Check: "lifetime", Certificate: c.Name, Level: renewer.FindingWarn}
 			switch {
 			case limit.Refuses:

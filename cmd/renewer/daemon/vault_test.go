@@ -107,7 +107,7 @@ func TestReloadKeepsAnUnwrappedSecretID(t *testing.T) {
 	must(t, first.close(next))
 	must(t, next.issuers["corp"].Health(t.Context()))
 	if next.issuers["corp"] != first.issuers["corp"] {
-		t.Error("the issuer was made anew")
+		t.Error("the issuer was created again")
 	}
 	other := h.load()
 	other.Issuers[0].Role = "other"
@@ -131,7 +131,7 @@ func TestCheckOnlineNamesWhatTheRoleShortens(t *testing.T) {
 	}
 	want := renewer.Finding{
 		Check: "lifetime", Certificate: "web", Level: renewer.FindingWarn,
-		Text: "asks for 1h, and issuer corp gives at most 30m: it will live that long only",
+		Text: "asks for 1h, and issuer corp gives at most 30m: it will be issued for that long only",
 		Fix:  "set lifetime: 30m, or vault patch pki/roles/docker max_ttl=3600s",
 	}
 	if !slices.Contains(found, want) {

@@ -36,7 +36,7 @@ type count struct {
 	Link string
 }
 
-// band is how many certificates end within a span of time.
+// band is how many certificates expire within a span of time.
 type band struct {
 	Label string
 	N     int

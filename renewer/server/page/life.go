@@ -7,10 +7,10 @@ import (
 	"renewer/renewer"
 )
 
-// life is the drawn life of a certificate, in percent of its length: from
-// notBefore at 0 to notAfter at 100.
+// life is the bar of a certificate's lifetime, in percent: from notBefore at 0
+// to notAfter at 100.
 type life struct {
-	Gone   float64 // how much is over now
+	Gone   float64 // how much has passed now
 	Renew  float64 // where it is renewed
 	Marked bool    // Renew is known
 	Class  string

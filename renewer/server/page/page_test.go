@@ -75,8 +75,8 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 		}
 		at += i
 	}
-	if _, page = get(t, testfleet.Well(now, 3), "/"); !strings.Contains(text(page), "All is well: 3 certificates valid and proven in place") {
-		t.Errorf("a fleet that is well: %s", text(page))
+	if _, page = get(t, testfleet.Well(now, 3), "/"); !strings.Contains(text(page), "No problems: 3 certificates valid and proven in place") {
+		t.Errorf("a healthy fleet: %s", text(page))
 	}
 	if _, page = get(t, &testfleet.Fleet{}, "/"); !strings.Contains(text(page), "has no certificates yet") {
 		t.Errorf("an empty fleet: %s", text(page))
@@ -260,7 +260,7 @@ func TestAssetsAreAskedForOnce(t *testing.T) {
 	}
 }
 
-func TestTimesAreToldAsPeopleDo(t *testing.T) {
+func TestRelativeTimesUseReadableUnits(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		0: "now", 900 * time.Millisecond: "in less than 1 s", -900 * time.Millisecond: "less than 1 s ago", 40 * time.Second: "in 40 s", -90 * time.Second: "1 min 30 s ago", 26 * time.Hour: "in 1 d 2 h",
@@ -498,7 +498,7 @@ func TestNamesBreakWhereTheirPartsEnd(t *testing.T) {
 	}
 }
 
-func TestForecastIsDrawnAndTold(t *testing.T) {
+func TestForecastHasAChartAndATable(t *testing.T) {
 	t.Parallel()
 	at := func(d time.Duration) time.Time { return now.Add(d) }
 	f := testfleet.Well(now, 1)

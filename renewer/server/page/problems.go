@@ -70,7 +70,7 @@ func judge(w *walk, problems []problem, more int) verdict {
 	case busyNow > 0:
 		return verdict{busy, many(busyNow, "certificate") + " of " + thousands(w.total) + " being renewed, no problems"}
 	case w.statuses[renewer.StatusValid] == w.total-w.statuses[renewer.StatusOrphaned]:
-		return verdict{good, "All is well: " + many(w.statuses[renewer.StatusValid], "certificate") + " valid and proven in place"}
+		return verdict{good, "No problems: " + many(w.statuses[renewer.StatusValid], "certificate") + " valid and proven in place"}
 	default:
 		return verdict{good, "No problems; " + thousands(w.statuses[renewer.StatusValid]) + " of " + many(w.total, "certificate") + " valid and proven in place"}
 	}

@@ -178,8 +178,8 @@ func hostIn(certificate string) string {
 	return host
 }
 
-// take counts the hosts of another certificate of the entry, whose rollout has not
-// begun, is over, or was left out. One that is alone is of itself only.
+// take counts the hosts of another certificate of the entry: one whose rollout has
+// not begun, has ended, or was left out. A wave of one certificate counts no others.
 func (w *wave) take(r renewer.Row) {
 	if len(w.begun) == 1 || w.begun[r.Name] {
 		return
