@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,12 @@ import (
 // badValues are what may stand in the place of any value of a fleet file.
 var badValues = []string{"~", "''", "x y", "-1", "0 25 * * *", "1e400", "[[]]", "{x: {y: 1}}"}
 
+// The entries of a kind have the same keys, and one bad value of a list is enough.
+var (
+	entry = regexp.MustCompile(`^(\.[a-z]+)\.[a-z0-9-]+(\..*|\[.*)$`)
+	index = regexp.MustCompile(`\[\d+\]`)
+)
+
 // Whatever is wrong with one value of a fleet file, and whichever key is missing: loading it
 // does not panic, and each fault has its place.
 func TestOneBadValueAnywhereIsAFaultWithAPlace(t *testing.T) {
@@ -22,7 +29,7 @@ func TestOneBadValueAnywhereIsAFaultWithAPlace(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		t.Fatal(err)
 	}
-	refused := 0
+	refused, seen := 0, map[string]bool{}
 	load := func(what string) {
 		data, err := yaml.Marshal(&doc)
 		if err != nil {
@@ -53,6 +60,12 @@ func TestOneBadValueAnywhereIsAFaultWithAPlace(t *testing.T) {
 				}
 				at = path + "." + n.Content[i-1].Value
 			}
+			at = entry.ReplaceAllString(index.ReplaceAllString(at, "[]"), "$1.*$2")
+			if seen[at] { // another entry has it
+				walk(at, c)
+				continue
+			}
+			seen[at] = true
 			for _, bad := range badValues {
 				var v yaml.Node
 				if err := yaml.Unmarshal([]byte(bad), &v); err != nil {
@@ -72,7 +85,7 @@ func TestOneBadValueAnywhereIsAFaultWithAPlace(t *testing.T) {
 		}
 	}
 	walk("", doc.Content[0])
-	if refused < 1000 {
+	if refused < 500 {
 		t.Errorf("only %d of these files were refused", refused)
 	}
 }
