@@ -58,7 +58,7 @@ func newResolver(l *loader, f *Fleet, s settings) *resolver {
 		r.profiles[p.Name] = p
 		r.known["profile"] = append(r.known["profile"], p.Name)
 	}
-	f.entries = map[string][]string{}
+	f.entries, f.tolerate = map[string][]string{}, map[string]time.Duration{}
 	return r
 }
 

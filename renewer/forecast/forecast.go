@@ -72,7 +72,9 @@ func (o Outage) at(now time.Time) bool { return !now.Before(o.From) && now.Befor
 type Fleet struct {
 	Certificates []renewer.State // in the order of the fleet file
 	Windows      map[string]Window
-	Issuers      map[string]Issuer
+	// Orphans left the fleet file and are still in place, by name of the certificate.
+	Orphans map[string][]renewer.Departed
+	Issuers map[string]Issuer
 	Retired      func(host string) bool
 }
 

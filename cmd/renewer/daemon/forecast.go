@@ -51,6 +51,9 @@ func (a *App) ahead(ctx context.Context) (f forecast.Fleet, err error) {
 			f.Windows[w.Name] = forecast.Window{At: w.At, Duration: w.Duration, Shut: w.LongestShut}
 		}
 	}
+	if f.Orphans, err = a.departed(); err != nil {
+		return f, err
+	}
 	for _, is := range p.fleet.Issuers {
 		f.Issuers[is.Name] = issuerAhead(is, p.issuers[is.Name], roots[is.Name])
 	}
