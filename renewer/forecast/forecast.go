@@ -46,6 +46,7 @@ type Event struct {
 
 // Forecast is the time ahead.
 type Forecast struct {
+	Fleet  string    `json:"fleet,omitempty"` // its name
 	From   time.Time `json:"from"`
 	Until  time.Time `json:"until"`
 	Events []Event   `json:"events"` // earliest first
@@ -75,7 +76,7 @@ type Fleet struct {
 	// Orphans left the fleet file and are still in place, by name of the certificate.
 	Orphans map[string][]renewer.Departed
 	Issuers map[string]Issuer
-	Retired      func(host string) bool
+	Retired func(host string) bool
 }
 
 // Window is a maintenance window.

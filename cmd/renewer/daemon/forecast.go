@@ -33,7 +33,9 @@ func (a *App) Forecast(ctx context.Context, r forecast.Request) (forecast.Foreca
 		return forecast.Forecast{}, err
 	}
 	now := time.Now().UTC()
-	return forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
+	out, err := forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
+	out.Fleet = fleetName(fleet)
+	return out, err
 }
 
 // ahead is what a forecast begins with. No issuer and no host is asked.

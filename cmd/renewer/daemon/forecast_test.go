@@ -35,3 +35,20 @@ func TestForecastHasWhatLeftTheFleetFile(t *testing.T) {
 		must(t, err)
 	}
 }
+
+// Right after a start the loop may be at work: the page tries again within seconds rather
+// than a minute.
+func TestFirstForecastOfThePageIsTriedAgainSoon(t *testing.T) {
+	a := newHouse(t, "  - {name: web, profile: files, issuer: ca, hosts: [here], dir: DIR/web, lifetime: 10d}\n").open()
+	p := newPages(a)
+	a.playing <- struct{}{} // another forecast is being played
+	busy, err := p.Forecast(t.Context())
+	must(t, err)
+	<-a.playing
+	p.ahead.tried = p.ahead.tried.Add(-playFirst)
+	soon, err := p.Forecast(t.Context())
+	must(t, err)
+	if !busy.From.IsZero() || soon.From.IsZero() {
+		t.Errorf("the page shows a forecast from %s, and then from %s", busy.From, soon.From)
+	}
+}
