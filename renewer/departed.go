@@ -216,9 +216,9 @@ func (rec Record) Inherit(c Certificate, now time.Time) Record {
 	return rec
 }
 
-// wasCalled reports whether the certificate had a name before, as far as its placements
+// WasCalled reports whether the certificate had a name before, as far as its placements
 // know.
-func (rec Record) wasCalled(name string) bool {
+func (rec Record) WasCalled(name string) bool {
 	for _, st := range rec.Placements {
 		if slices.Contains(st.Names, name) {
 			return true
