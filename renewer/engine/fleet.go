@@ -155,6 +155,7 @@ func (e *Engine) checkAll() error {
 		}
 	}
 	e.consider(names)
+	e.endReplaced(e.successors())
 	e.checked()
 	return nil
 }
