@@ -64,6 +64,9 @@ type PlanView struct {
 	Loaded  bool          `json:"loaded,omitempty"`
 	Changes []FleetChange `json:"changes,omitempty"`
 	Fault   string        `json:"fault,omitempty"` // of the fleet file on disk, for which it is not taken
+	// Warnings are about what the fleet file says and has no effect: moved: of a name that
+	// nothing has.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Detail is one certificate, whole.

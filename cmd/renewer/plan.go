@@ -42,6 +42,9 @@ daemon is needed. It shows what the fleet file adds, changes and removes compare
 					return err
 				}
 				c.whosePlan(view)
+				for _, text := range view.Warnings {
+					c.caution(errors.New(text))
+				}
 				if c.format.table() {
 					c.showSteps(view)
 				} else if err := steps(c).all(view.Steps, ""); err != nil {
