@@ -210,7 +210,7 @@ scrape_configs:
 			page:  []string{"docker@host-b", "renewer doctor host-b"},
 			alert: "RenewerServedUnproven", label: "certificate", of: "docker@host-b", first: "renewer doctor host-b",
 			message: message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
-			over:    message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer doctor host-b"},
+			over:    message{Kind: "unreachable", Certificate: "docker@host-b", Host: "host-b", Command: "renewer show docker@host-b"},
 		},
 		{
 			what: "an issuer is stopped", breaks: ca.kill, mends: ca.start,
@@ -218,7 +218,7 @@ scrape_configs:
 			page:  []string{"corp", "renewer check --online"},
 			alert: "RenewerIssuerDown", label: "issuer", of: "corp", first: "renewer check --online",
 			message: message{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
-			over:    message{Kind: "issuer_down", Issuer: "corp", Command: "renewer check --online"},
+			over:    message{Kind: "issuer_down", Issuer: "corp", Command: "renewer status"},
 		},
 		{
 			what: "a certificate is replaced by hand", breaks: func() {
@@ -235,7 +235,7 @@ scrape_configs:
 			page:  []string{"docker@host-c", "renewer verify docker@host-c"},
 			alert: "RenewerServedDiffers", label: "certificate", of: "docker@host-c", first: "renewer verify docker@host-c",
 			message: message{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
-			over:    message{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer verify docker@host-c"},
+			over:    message{Kind: "drifted", Certificate: "docker@host-c", Host: "host-c", Command: "renewer show docker@host-c"},
 		},
 	}
 	for i, x := range problems {
