@@ -125,7 +125,7 @@ func (t *transition) staged() {
 		t.enter(StepBlocked)
 		s.Roots = o.Roots // tried, see newRoots
 		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
-		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
+		t.event(EventStageFailed, "nothing was changed on the host", o.Err)
 		return
 	case o.Err != nil:
 		t.again(EventStageFailed)
