@@ -41,10 +41,14 @@ func less(d time.Duration, share float64, of time.Duration) bool {
 }
 
 // Wrong reports whether a host was seen to have something else than it should,
-// with nothing under way that explains it: a rollout does once it has touched
-// the host, and not while it waits for a window or a guard.
+// with nothing that explains it: an activation does, as no probe has judged it yet.
+// A rollout that waits for a window or a guard does not.
 func (r Row) Wrong(h HostRow) bool {
-	return h.Served != "" && !h.Matches && (r.Status != StatusRenewing || h.State != HostActivated)
+	if h.Served == "" || h.Matches || h.State == HostActivated {
+		return false
+	}
+	expected := h.Generation == r.Generation && h.Served == r.Fingerprint
+	return h.State == HostDrifted || !expected // drift may be in the other files
 }
 
 // Problems calls yield for each problem of a certificate at now, with the host that it
@@ -87,7 +91,7 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 	}
 	switch {
 	case r.RolloutProblem == problems.RolledBack: // said of the host
-	case r.Status == StatusPending && (failed || r.RolloutProblem != ""):
+	case r.Status == StatusPending && r.RolloutProblem != problems.RestoreFailed && (failed || r.RolloutProblem != ""):
 		yield(problems.NeverIssued, r.failed())
 	case r.RolloutProblem != "":
 		yield(r.RolloutProblem, r.failed())
@@ -103,7 +107,7 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	switch {
 	case h.State == HostRolledBack:
 		return problems.RolledBack
-	case wrong && h.State != HostBlocked && now.Sub(latest(h.DriftedAt, h.VerifiedAt)) > differsFor:
+	case wrong && h.State != HostBlocked && since(latest(h.DriftedAt, h.VerifiedAt), now) > differsFor:
 		return problems.ServedDiffers
 	case wrong && h.State != HostBlocked, h.State == HostDrifted:
 		return problems.Drifted
@@ -115,6 +119,14 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 		return problems.ProofOld
 	}
 	return ""
+}
+
+// since is how long ago something was; 0 for an unknown time.
+func since(at, now time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return now.Sub(at)
 }
 
 func latest(a, b time.Time) time.Time {

@@ -233,7 +233,11 @@ func NewRow(c Certificate, rec Record, gen *Generation) Row {
 		row.Key, row.CommonName = "", ""
 	}
 	for _, p := range c.Placements {
-		row.Hosts = append(row.Hosts, rec.hostRow(p.Host))
+		h, st := rec.hostRow(p.Host), rec.Placements[p.Host]
+		if st.Unactivated && st.State == HostActivated && h.Generation == row.Generation && h.Served != "" && h.Served == row.Fingerprint {
+			h.Matches = true // seen, although it waits for its activation
+		}
+		row.Hosts = append(row.Hosts, h)
 	}
 	return row
 }

@@ -342,9 +342,12 @@ func (s *Step) shown(was HostRow) (HostState, string) {
 		return HostActivated, s.Error
 	case StepActivating, StepActivated, StepRestored:
 		return HostActivated, s.Error
-	default:
-		return was.State, was.Error
+	case StepBlocked:
+		if was.State == HostActivated { // a probe of files alone proves no activation
+			return HostBlocked, s.Error
+		}
 	}
+	return was.State, was.Error
 }
 
 // Half returns when half of the restart budget is used: what is not proven by

@@ -125,7 +125,7 @@ func (t *transition) staged() {
 		t.enter(StepBlocked)
 		s.Roots = o.Roots // tried, see newRoots
 		t.p.State, t.p.Error, t.p.Hint = HostBlocked, o.Err.Error(), Hint(o.Err)
-		t.event(EventStageFailed, "the current certificate stays in place", o.Err)
+		t.event(EventStageFailed, "nothing was changed on the host", o.Err)
 		return
 	case o.Err != nil:
 		t.again(EventStageFailed)
@@ -258,11 +258,17 @@ func (t *transition) back(err error) {
 		return
 	}
 	t.p.Unactivated = t.s.State == StepActivating
+	t.s.Previous = "" // what was never proven is nothing to restore
 	t.enter(StepBlocked)
 	t.p.State, t.p.Error, t.p.Hint, t.p.Matches = HostBlocked, err.Error()+"; there is no previous certificate to restore", Hint(err), false
 }
 
-func (t *transition) canGoBack() bool { return t.s.Previous != "" && t.s.Previous != t.s.Revision }
+// canGoBack reports whether something that may have worked was in place before: not
+// a revision of renewer whose activation never succeeded.
+func (t *transition) canGoBack() bool {
+	known := t.s.WasForeign || !t.p.Unactivated || !t.p.VerifiedAt.IsZero()
+	return known && t.s.Previous != "" && t.s.Previous != t.s.Revision
+}
 
 func (t *transition) unproven() {
 	t.saw()

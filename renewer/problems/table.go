@@ -56,9 +56,9 @@ var table = []Row{
 	},
 	{
 		ID: RestoreFailed, Severity: Critical, Runbook: "RenewerRestoreFailed", Events: []string{"restore_failed"},
-		Meaning:  "A new certificate failed its probe, and so did the restored previous one; the service may be down",
+		Meaning:  "The activation or probe of a new certificate failed, and so did that of the previous one that was put back; the service may be down",
 		Commands: []string{"renewer doctor {host}", "renewer show {certificate}", "renewer renew {certificate}"},
-		Opens:    "neither the new nor the previous certificate passes its probe on a host",
+		Opens:    "neither the new nor the previous certificate can be activated and proven on a host",
 		Closes:   "the host is seen to serve the right certificate, or a rollout succeeds there",
 	},
 	{
@@ -85,7 +85,7 @@ var table = []Row{
 	},
 	{
 		ID: RolledBack, Severity: Warning, Runbook: "RenewerRolledBack", Events: []string{"rolled_back"},
-		Meaning:  "The new certificate failed its probe on a host; the previous one was restored and is served, and the rollout stopped",
+		Meaning:  "The activation or probe of the new certificate failed on a host; the previous one was restored and is served, and the rollout stopped",
 		Commands: []string{"renewer show {certificate}", "renewer doctor {host}", "renewer renew {certificate}"},
 		Opens:    "a host goes back to the previous certificate",
 		Closes:   "a new certificate is proven on the host",
@@ -93,7 +93,7 @@ var table = []Row{
 	{
 		ID: RolloutBlocked, Severity: Warning, Runbook: "RenewerRolloutBlocked", Events: []string{"rollout_blocked"},
 		Checks:   []string{"blocked"},
-		Meaning:  "A rollout is blocked and needs manual action; the current certificate stays in place",
+		Meaning:  "A rollout is blocked and needs manual action; hosts that it did not reach keep the current certificate",
 		Commands: []string{"renewer show {certificate}", "renewer doctor {host}", "renewer renew {certificate}"},
 		Opens:    "a rollout fails in a way that a retry does not solve, or a guard reaches its deadline",
 		Closes:   "a rollout of the certificate succeeds, or the entry changes",
