@@ -161,7 +161,7 @@ func ends(e renewer.Event, t Problem) bool {
 		return t.Kind == renewer.EventRolloutBlocked && here
 	case renewer.EventVerified:
 		return here
-	case renewer.EventRestored:
+	case renewer.EventRolledBack: // the previous one was put back after all; restored alone proves nothing
 		return t.Kind == renewer.EventRestoreFailed && here
 	case renewer.EventRecovered:
 		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable || t.Kind == renewer.EventRestoreFailed)
@@ -174,13 +174,14 @@ func ends(e renewer.Event, t Problem) bool {
 }
 
 // givenUp reports whether an event ends a problem unless another rollout
-// takes the place of the one that ended.
+// takes the place of the one that ended. restore_failed is not among them: the
+// service may be down until a probe sees that it is not.
 func givenUp(e renewer.Event, t Problem) bool {
 	if e.Type != renewer.EventRolloutSuperseded || t.Certificate != e.Certificate {
 		return false
 	}
 	switch t.Kind {
-	case renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventRenewalFailed, renewer.EventRestoreFailed:
+	case renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventRenewalFailed:
 		return true
 	}
 	return false

@@ -87,6 +87,19 @@ func TestWhatOpensAndWhatEnds(t *testing.T) {
 		{"an issuer that is back", []renewer.Event{issuer(renewer.EventIssuerDown), issuer(renewer.EventIssuerUp)}, nil},
 		{"a rotation that is blocked", []renewer.Event{issuer(renewer.EventCARotationWaiting), issuer(renewer.EventIssuerUp), ev(renewer.EventRolloutDone, "")}, []string{"open ca_rotation_waiting issuer ca"}},
 		{"a rotation that goes on", []renewer.Event{issuer(renewer.EventCARotationWaiting), issuer(renewer.EventCARotationSwitched)}, []string{"over ca_rotation_waiting issuer ca"}},
+		{
+			"a restore whose files are written back is not proven",
+			[]renewer.Event{ev(renewer.EventRestoreFailed, "h"), ev(renewer.EventRolloutSuperseded, ""), ev(renewer.EventRestored, "h"), ev(renewer.EventVerified, "i")},
+			[]string{"open restore_failed a on h"},
+		},
+		{"not restored, then verified", []renewer.Event{ev(renewer.EventRestoreFailed, "h"), ev(renewer.EventVerified, "h")}, []string{"over restore_failed a on h"}},
+		{"not restored, then served again", []renewer.Event{ev(renewer.EventRestoreFailed, "h"), ev(renewer.EventRecovered, "h")}, []string{"over restore_failed a on h"}},
+		{"not restored, then rolled out", []renewer.Event{ev(renewer.EventRestoreFailed, "h"), ev(renewer.EventRolloutDone, "")}, []string{"over restore_failed a on h"}},
+		{
+			"not restored, then rolled back after all",
+			[]renewer.Event{ev(renewer.EventRestoreFailed, "h"), ev(renewer.EventRestored, "h"), ev(renewer.EventRolledBack, "h")},
+			[]string{"open rolled_back a on h", "over restore_failed a on h"},
+		},
 		{"removed", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventDrifted, "h"), ev(renewer.EventRemoved, "")}, []string{"over rollout_blocked a", "over drifted a on h"}},
 		{"given up", []renewer.Event{ev(renewer.EventRolloutBlocked, ""), ev(renewer.EventRolloutSuperseded, "")}, []string{"over rollout_blocked a"}},
 		{
