@@ -13,7 +13,6 @@ import (
 const (
 	expiringSoon   = 3 * aDay
 	expiring       = 14 * aDay
-	differsFor     = 10 * time.Minute // renewer restores its own within that
 	gateFor        = 15 * time.Minute
 	proofOld       = 3 * aDay
 	soonShare      = 0.07 // of the lifetime
@@ -21,6 +20,10 @@ const (
 	retriesFor     = 0.9  // of the time from the renew time to the expiry: more is left while a renewal may be under way
 	overdueWithout = 0.75 // of that time
 )
+
+// DiffersFor is how long a host may have something else than it should before that
+// is critical: renewer restores its own within that time.
+const DiffersFor = 10 * time.Minute
 
 // Overdue reports whether a renewal should have succeeded by now: a quarter of the
 // time that was set aside for it has passed.
@@ -103,7 +106,7 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	switch {
 	case h.State == HostRolledBack:
 		return problems.RolledBack
-	case wrong && h.State != HostBlocked && now.Sub(latest(h.DriftedAt, h.VerifiedAt)) > differsFor:
+	case wrong && h.State != HostBlocked && now.Sub(latest(h.DriftedAt, h.VerifiedAt)) > DiffersFor:
 		return problems.ServedDiffers
 	case wrong && h.State != HostBlocked, h.State == HostDrifted:
 		return problems.Drifted
