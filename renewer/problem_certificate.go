@@ -88,6 +88,10 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 			failed = true
 		}
 	}
+	switch { // a rollout that stopped after it went back, or could not, is blocked as well
+	case r.RolloutProblem == problems.RolledBack, r.RolloutProblem == problems.RestoreFailed && r.Status != StatusRenewing:
+		yield(problems.RolloutBlocked, r.failed())
+	}
 	switch {
 	case r.RolloutProblem == problems.RolledBack: // said of the host
 	case r.Status == StatusPending && (failed || r.RolloutProblem != ""):
