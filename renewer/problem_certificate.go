@@ -115,6 +115,9 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	case wrong && h.State != HostBlocked, h.State == HostDrifted:
 		return problems.Drifted
 	case h.State == HostBlocked && r.RolloutProblem == "":
+		if r.Status == StatusExpired && !h.ServedEnd.IsZero() && !h.ServedEnd.After(now) { // it was seen, and is said of the certificate
+			return ""
+		}
 		return problems.ServedUnproven
 	case h.Error != "" && h.State != HostBlocked && r.RolloutProblem == "":
 		return problems.RenewalFailed
