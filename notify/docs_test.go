@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"renewer/internal/secret"
+	"renewer/renewer"
 )
 
 // docs is the page on notifications.
@@ -106,5 +107,18 @@ func TestDocsReceiverVerifiesTheSignature(t *testing.T) {
 		if got := run(secret.New("another key of many bytes"), body); got != "False" {
 			t.Errorf("%s: another key is %s", line, got)
 		}
+	}
+}
+
+// A message resolves restore_failed by what catalogue, page and runbook say.
+func TestDocsSayWhatResolvesAFailedRestore(t *testing.T) {
+	t.Parallel()
+	closes := rowOf(renewer.EventRestoreFailed).Closes
+	runbook, err := os.ReadFile("../docs/runbooks/RenewerRestoreFailed.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(docs(t), "| "+closes+" |") || !strings.Contains(string(runbook), closes[1:]+".") {
+		t.Errorf("docs/notifications.md or the runbook does not say %q", closes)
 	}
 }

@@ -56,7 +56,21 @@ func rowOf(k renewer.EventType) problems.Row {
 
 // describe says what the catalogue knows of a problem. It is done when a message
 // is made, so that what an older version kept has today's words.
-func describe(t *Problem) { t.is(rowOf(t.Kind)) }
+func describe(t *Problem) { t.is(t.row()) }
+
+// row is what the catalogue says of a problem. A drift that lasts is the problem
+// that status shows then.
+func (t Problem) row() problems.Row {
+	if t.differs() {
+		return problems.Of(problems.ServedDiffers)
+	}
+	return rowOf(t.Kind)
+}
+
+// differs reports whether a drift was escalated: see state.escalate.
+func (t Problem) differs() bool {
+	return t.Kind == renewer.EventDrifted && t.Severity == string(problems.Critical)
+}
 
 func (t *Problem) is(row problems.Row) {
 	t.Means, t.Runbook, t.Commands = row.Meaning, row.Runbook, run(patterns(*t), t.key())
@@ -72,7 +86,7 @@ func (t *Problem) is(row problems.Row) {
 func patterns(t Problem) []string {
 	switch {
 	case t.Until.IsZero():
-		return rowOf(t.Kind).Commands
+		return t.row().Commands
 	case t.Issuer != "":
 		return []string{"renewer status"}
 	}
@@ -100,6 +114,17 @@ var ranks = sync.OnceValue(func() map[renewer.EventType]int {
 	}
 	return out
 })
+
+func (t Problem) rank() int {
+	if t.differs() {
+		return problems.Rank(problems.ServedDiffers)
+	}
+	return ranks()[t.Kind]
+}
+
+func (t Problem) compare(o Problem) int {
+	return cmp.Or(cmp.Compare(t.rank(), o.rank()), t.key().compare(o.key()))
+}
 
 func (k key) compare(o key) int {
 	return cmp.Or(cmp.Compare(ranks()[k.kind], ranks()[o.kind]), cmp.Compare(k.kind, o.kind),
@@ -161,7 +186,7 @@ func ends(e renewer.Event, t Problem) bool {
 		return t.Kind == renewer.EventRolloutBlocked && here
 	case renewer.EventVerified:
 		return here
-	case renewer.EventRestored:
+	case renewer.EventRolledBack: // the previous one was put back after all; restored alone proves nothing
 		return t.Kind == renewer.EventRestoreFailed && here
 	case renewer.EventRecovered:
 		return here && (t.Kind == renewer.EventDrifted || t.Kind == renewer.EventUnreachable || t.Kind == renewer.EventRestoreFailed)
@@ -174,13 +199,14 @@ func ends(e renewer.Event, t Problem) bool {
 }
 
 // givenUp reports whether an event ends a problem unless another rollout
-// takes the place of the one that ended.
+// takes the place of the one that ended. restore_failed is not among them: the
+// service may be down until a probe sees that it is not.
 func givenUp(e renewer.Event, t Problem) bool {
 	if e.Type != renewer.EventRolloutSuperseded || t.Certificate != e.Certificate {
 		return false
 	}
 	switch t.Kind {
-	case renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventRenewalFailed, renewer.EventRestoreFailed:
+	case renewer.EventRolloutBlocked, renewer.EventRolledBack, renewer.EventRenewalFailed:
 		return true
 	}
 	return false

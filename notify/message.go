@@ -87,7 +87,7 @@ func (m *Message) cap() {
 	}
 }
 
-// Section is the problems of one kind, as a template shows them.
+// Section is the problems of one kind and severity, as a template shows them.
 type Section struct {
 	Kind     renewer.EventType
 	Severity string
@@ -138,16 +138,21 @@ type detail struct{ items, field, names int }
 var details = []detail{{10, maxField, 10}, {5, 200, 10}, {2, 120, 10}, {1, 80, 3}}
 
 func sections(list []Problem, d detail) (out []Section) {
-	by := map[renewer.EventType][]Problem{}
+	type group struct {
+		kind     renewer.EventType
+		severity string
+	}
+	by := map[group][]Problem{}
 	for _, t := range list {
-		if by[t.Kind] == nil {
+		g := group{t.Kind, t.Severity}
+		if by[g] == nil {
 			out = append(out, Section{Kind: t.Kind, Severity: t.Severity, Means: t.Means, Runbook: cmp.Or(t.RunbookURL, t.Runbook)})
 		}
-		by[t.Kind] = append(by[t.Kind], t)
+		by[g] = append(by[g], t)
 	}
 	for i := range out {
 		s := &out[i]
-		all := by[s.Kind]
+		all := by[group{s.Kind, s.Severity}]
 		s.Items = slices.Clone(all[:min(len(all), d.items)])
 		for j := range s.Items {
 			t := &s.Items[j]
@@ -181,6 +186,9 @@ func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 // what says in a few words what is wrong.
 func what(list []Problem) string {
 	is := kinds[list[0].Kind].is
+	if list[0].differs() {
+		is = "still drifted"
+	}
 	if is == "" {
 		is = word(list[0].Kind)
 	}

@@ -51,7 +51,7 @@ type Channel struct {
 // Config is what a Notifier works with. All but Store may be left out.
 type Config struct {
 	Store Store
-	Facts func() Facts                    // asked once a message
+	Facts func() Facts                    // asked once a message, and once a minute while a drift lasts
 	Sent  func(channel string, err error) // called after every attempt; returns at once
 	Log   *slog.Logger
 	Pace  Pace

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"renewer/renewer"
+	"renewer/renewer/problems"
 )
 
 // Problem is what an operator should know of, from the event that opened it to
@@ -221,12 +222,12 @@ func (s *state) untold() int { return s.fresh + len(s.over) + len(s.notes) }
 
 // sorted returns the open problems, the worst first.
 func (s *state) sorted() []*Problem {
-	return slices.SortedFunc(maps.Values(s.open), func(a, b *Problem) int { return a.key().compare(b.key()) })
+	return slices.SortedFunc(maps.Values(s.open), func(a, b *Problem) int { return a.compare(*b) })
 }
 
 // ended returns what was closed and is in no message yet, the worst first.
 func (s *state) ended() []Problem {
-	return slices.SortedFunc(maps.Values(s.over), func(a, b Problem) int { return a.key().compare(b.key()) })
+	return slices.SortedFunc(maps.Values(s.over), Problem.compare)
 }
 
 // settle ends the problems of rollouts that were given up and not begun again,
@@ -243,6 +244,32 @@ func (s *state) settle(p Pace, now time.Time) (next time.Time) {
 		s.end(t, now, "its rollout was replaced, and nothing is left to do")
 	}
 	return next
+}
+
+// lasting are the drifts that are still open after renewer.DiffersFor and in no
+// message as critical.
+func (s *state) lasting(now time.Time) (out []*Problem) {
+	for _, t := range s.open {
+		if t.Kind == renewer.EventDrifted && !t.differs() && now.Sub(t.Since) > renewer.DiffersFor {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// escalate makes news of the lasting drifts that status calls served_differs:
+// renewer could not restore its own.
+func (s *state) escalate(f Facts, now time.Time) {
+	for _, t := range s.lasting(now) {
+		if !f.differs(*t, now) {
+			continue
+		}
+		if t.Severity = string(problems.Critical); !t.News {
+			t.News = true
+			s.fresh++
+		}
+		s.news(now)
+	}
 }
 
 // due returns when the next message is to be made; zero for never. It is never

@@ -14,6 +14,7 @@ import (
 const (
 	pollEvery   = time.Second      // how often it looks at the end of the log
 	readAtOnce  = 1000             // events
+	askEvery    = time.Minute      // the state of the fleet, while a drift lasts
 	saveEvery   = time.Minute      // a cursor that moved without a message
 	sendTimeout = 15 * time.Second // of one try
 	first       = 5 * time.Second  // until the second try
@@ -48,6 +49,7 @@ type worker struct {
 	// Owned by run.
 	s            *state
 	savedAt      time.Time
+	askedAt      time.Time // for the facts of what drifted
 	dirty        bool
 	storeFailing bool // the store failed last time; said once
 }
@@ -169,6 +171,7 @@ func (w *worker) turn() error {
 	}
 	now := time.Now()
 	w.s.settle(w.n.Pace, now)
+	w.escalate(now)
 	if at := w.s.due(w.n.Pace, now); !at.IsZero() && !at.After(now) {
 		if err := w.compose(now); err != nil {
 			return err
@@ -184,6 +187,17 @@ func (w *worker) turn() error {
 	return nil
 }
 
+// escalate looks, at most once in askEvery, at the state of what drifted: the log
+// does not say that a drift lasts.
+func (w *worker) escalate(now time.Time) {
+	if waits(w.askedAt.Add(askEvery), now, askEvery) || len(w.s.lasting(now)) == 0 {
+		return
+	}
+	w.askedAt = now
+	w.s.escalate(w.n.Facts(), now)
+	w.dirty = true
+}
+
 // waits reports whether a time is still to come; one further away than it can
 // be says that the clock was set back.
 func waits(at, now time.Time, most time.Duration) bool {
@@ -193,6 +207,9 @@ func waits(at, now time.Time, most time.Duration) bool {
 // once is a turn that waits for nothing, with one try.
 func (w *worker) once() {
 	err := w.read()
+	if err == nil {
+		w.escalate(time.Now())
+	}
 	if err == nil && w.s.outbox == nil && w.s.untold() > 0 {
 		err = w.compose(time.Now())
 	}

@@ -75,7 +75,7 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 			ev.Type = EventDrifted
 		}
 	}
-	if p.State == was && p.Error == wasError {
+	if p.State == was && p.Error == wasError || ev.Type == EventUnreachable && l.expired() {
 		return nil
 	}
 	if ev.Type == EventDrifted && was != HostDrifted {
@@ -83,6 +83,12 @@ func (p *PlacementState) Observe(l Look, certificate, host string) []Event {
 	}
 	ev.Error, ev.Hint = p.Error, p.Hint
 	return []Event{ev}
+}
+
+// expired reports whether the certificate is refused because it has expired: it was
+// seen, so it is not unreachable, and EventExpired says it.
+func (l Look) expired() bool {
+	return ProbeErrorKindOf(l.Err) == ProbeRejected && !l.Seen.NotAfter.IsZero() && !l.At.Before(l.Seen.NotAfter)
 }
 
 // learn takes over what no one had compared before: the roots of files that a

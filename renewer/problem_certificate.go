@@ -13,7 +13,6 @@ import (
 const (
 	expiringSoon   = 3 * aDay
 	expiring       = 14 * aDay
-	differsFor     = 10 * time.Minute // renewer restores its own within that
 	gateFor        = 15 * time.Minute
 	proofOld       = 3 * aDay
 	soonShare      = 0.07 // of the lifetime
@@ -21,6 +20,10 @@ const (
 	retriesFor     = 0.9  // of the time from the renew time to the expiry: more is left while a renewal may be under way
 	overdueWithout = 0.75 // of that time
 )
+
+// DiffersFor is how long a host may have something else than it should before that
+// is critical: renewer restores its own within that time.
+const DiffersFor = 10 * time.Minute
 
 // Overdue reports whether a renewal should have succeeded by now: a quarter of the
 // time that was set aside for it has passed.
@@ -89,6 +92,10 @@ func (r Row) Problems(now time.Time, yield func(problems.ID, *HostRow)) {
 			failed = true
 		}
 	}
+	switch { // a rollout that stopped after it went back, or could not, is blocked as well
+	case r.RolloutProblem == problems.RolledBack, r.RolloutProblem == problems.RestoreFailed && r.Status != StatusRenewing:
+		yield(problems.RolloutBlocked, r.failed())
+	}
 	switch {
 	case r.RolloutProblem == problems.RolledBack: // said of the host
 	case r.Status == StatusPending && r.RolloutProblem != problems.RestoreFailed && (failed || r.RolloutProblem != ""):
@@ -107,11 +114,14 @@ func (r Row) problemOn(h *HostRow, now time.Time) problems.ID {
 	switch {
 	case h.State == HostRolledBack:
 		return problems.RolledBack
-	case wrong && h.State != HostBlocked && since(latest(h.DriftedAt, h.VerifiedAt), now) > differsFor:
+	case wrong && h.State != HostBlocked && since(latest(h.DriftedAt, h.VerifiedAt), now) > DiffersFor:
 		return problems.ServedDiffers
 	case wrong && h.State != HostBlocked, h.State == HostDrifted:
 		return problems.Drifted
 	case h.State == HostBlocked && r.RolloutProblem == "":
+		if r.Status == StatusExpired && !h.ServedEnd.IsZero() && !h.ServedEnd.After(now) { // it was seen, and is said of the certificate
+			return ""
+		}
 		return problems.ServedUnproven
 	case h.Error != "" && h.State != HostBlocked && r.RolloutProblem == "":
 		return problems.RenewalFailed

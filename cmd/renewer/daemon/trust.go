@@ -333,7 +333,7 @@ func (a *App) trustFindings(ctx context.Context, host string) ([]renewer.Finding
 		default:
 			continue
 		}
-		if len(found) < mostTrustFindings {
+		if len(found) < mostTrustFindings && !slices.Contains(found, f) { // as server, and as client
 			found = append(found, f)
 		}
 	}
