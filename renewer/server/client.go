@@ -283,6 +283,9 @@ func act[Req, Ans any](ctx context.Context, c *Client, e endpoint[Req, Ans], req
 }
 
 func (c *Client) do(ctx context.Context, rt *route, request any) (*http.Response, error) {
+	if rt.nameless(request) {
+		return nil, &renewer.Error{Class: renewer.ClassUnknown, Err: errors.New("the name is empty")}
+	}
 	var in io.Reader
 	if rt.acting() {
 		b, err := json.Marshal(request)
