@@ -9,12 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 	"renewer/renewer/forecast"
 )
@@ -318,13 +318,10 @@ func (c *Client) send(ctx context.Context, method, target string, in io.Reader) 
 	if err == nil {
 		return resp, nil
 	}
-	if wrapped := new(url.Error); errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("no answer from the daemon: %w", cause(err))
+	return nil, fmt.Errorf("no answer from the daemon: %w", netcause.Of(err))
 }
 
 // otherVersion is the error of an answer that a daemon of this version does not give.
