@@ -42,7 +42,7 @@ func takes(cmd *cobra.Command, args []string) error {
 	case missing != "":
 		hint := path + " --help"
 		if list := lists[missing]; list != "" {
-			hint = list + " shows which there are"
+			hint = "see which there are: " + list
 		}
 		return usage(hint, "%s needs %s", path, missing)
 	case len(args) <= most:

@@ -156,7 +156,7 @@ func (c *cli) path() (string, error) {
 		}
 	}
 	return "", usageError{renewer.WithHint(fmt.Errorf("%w: neither --config nor $RENEWER_CONFIG is given, and there is no %s", errNoFleet, strings.Join(usualPlaces, " or ")),
-		"renewer init writes a fleet file to start from")}
+		"write a fleet file to start from: renewer init; with a running daemon, name its socket instead: --socket SOCKET")}
 }
 
 var (

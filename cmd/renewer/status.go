@@ -63,6 +63,9 @@ func (c *cli) showProblem(p renewer.Problem, page string) {
 		}
 	}
 	for _, command := range p.Commands {
+		if command == "renewer status" { // it is what is read
+			continue
+		}
 		fmt.Fprintf(c.out, "  run: %s\n", command) // whole, to be copied
 	}
 	fmt.Fprintf(c.out, "  runbook: %s\n", runbook)
