@@ -44,6 +44,12 @@ func crontab(spec string) (string, error) {
 	}
 	var days []string
 	for part := range strings.SplitSeq(fields[4], ",") {
+		span, _, _ := strings.Cut(part, "/")
+		for day := range strings.SplitSeq(span, "-") {
+			if n, err := strconv.Atoi(day); err == nil && n > 7 {
+				return "", fmt.Errorf("weekday %s: expected 0-7, where 0 and 7 are Sunday", day)
+			}
+		}
 		days = append(days, sundays(part))
 	}
 	fields[4] = strings.Join(days, ",")

@@ -32,7 +32,6 @@ func TestDialectsOfCron(t *testing.T) {
 		"@Weekly":                "Sun",
 		"@daily":                 "Mon Tue Wed Thu Fri Sat Sun",
 
-		"0 2 * * 8":       "end of range (8) above maximum (6): 8",
 		"0 2 * * 7-2":     "beginning of range (7) beyond end of range (2): 7-2",
 		"0 2 * * fri-mon": "beginning of range (5) beyond end of range (1): 5-1",
 		"0 2 * * 5L":      "L is not supported in cron specs",
@@ -44,6 +43,8 @@ func TestDialectsOfCron(t *testing.T) {
 		"0 feb * * *":     `"feb" is not a number`,
 		"0 0 2 * * *":     "a cron spec has five fields, not 6: seconds and years are not supported",
 		"0 0 2 * * * 26":  "a cron spec has five fields, not 7: seconds and years are not supported",
+		"0 2 * * 8":       "weekday 8: expected 0-7, where 0 and 7 are Sunday",
+		"0 2 * * 5-9/2":   "weekday 9: expected 0-7, where 0 and 7 are Sunday",
 		"0 2 * *":         "a cron spec has five fields, not 4",
 		"Sun 02:00":       "a cron spec has five fields, not 2",
 		"0 2 * * 5-7/0":   "end of range (7) above maximum (6): 5-7/0",

@@ -95,7 +95,7 @@ func notOpened(path string, err error) error {
 	hint := ""
 	switch err = reason(err); {
 	case errors.Is(err, os.ErrNotExist):
-		hint = "renewer init writes a fleet file to start from; --config names another one"
+		hint = "write a fleet file to start from: renewer init; --config names another one, and --socket a running daemon"
 	case errors.Is(err, os.ErrPermission):
 		hint = "where a daemon runs, --socket SOCKET or $RENEWER_SOCKET names its socket, and no fleet file is needed"
 	}

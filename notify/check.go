@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 )
 
@@ -48,7 +49,7 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 		if errors.As(err, new(*net.DNSError)) {
 			hint = "check the host name in the URL, and the DNS of this machine; no message was sent"
 		}
-		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, bare(err)), hint)
+		return renewer.WithHint(fmt.Errorf("connect to %s: %w", address, netcause.Of(err)), hint)
 	}
 	defer conn.Close()
 	if at.Scheme != "https" {
@@ -60,7 +61,7 @@ func connect(ctx context.Context, u *url.URL, cfg *tls.Config) error {
 	cfg = cfg.Clone()
 	cfg.ServerName, cfg.MinVersion = cmp.Or(cfg.ServerName, at.Hostname()), max(cfg.MinVersion, tls.VersionTLS12)
 	if err := tls.Client(conn, cfg).HandshakeContext(ctx); err != nil {
-		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, bare(err)), "the server needs a certificate for that name from a CA that this machine trusts (SSL_CERT_FILE)")
+		return renewer.WithHint(fmt.Errorf("TLS with %s: %w", address, netcause.Of(err)), "the server needs a certificate for that name from a CA that this machine trusts (SSL_CERT_FILE)")
 	}
 	return nil
 }

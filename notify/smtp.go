@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"renewer/internal/atomicfile"
+	"renewer/internal/netcause"
 	"renewer/internal/secret"
 	"renewer/renewer"
 )
@@ -118,7 +119,7 @@ func (s SMTP) open(ctx context.Context, password secret.Text) (*smtp.Client, err
 	}
 	c, err := s.connect(ctx, host, how, &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12})
 	if err != nil {
-		return nil, fmt.Errorf("mail server %s: %w", s.Address, bare(err))
+		return nil, fmt.Errorf("mail server %s: %w", s.Address, netcause.Of(err))
 	}
 	if s.Username == "" {
 		return c, nil

@@ -7,17 +7,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/internal/secret"
 	"renewer/renewer"
 )
@@ -128,7 +127,7 @@ func (w Webhook) post(ctx context.Context, target, key secret.Text, m Message) e
 	}
 	resp, err := webhookClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("post to the webhook at %s: %w", u.Host, bare(err))
+		return fmt.Errorf("post to the webhook at %s: %w", u.Host, netcause.Of(err))
 	}
 	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // only to say what is wrong
@@ -141,26 +140,6 @@ func sign(key secret.Text, id, timestamp string, body []byte) string {
 	_, _ = io.WriteString(mac, id+"."+timestamp+".") // a hash does not fail
 	_, _ = mac.Write(body)
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// bare takes URL, address and system call out of an error of net/http or net: the
-// text before it says them.
-func bare(err error) error {
-	var (
-		u    *url.Error
-		op   *net.OpError
-		call *os.SyscallError
-	)
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return err
 }
 
 // refused makes an error of an answer that is not a success.

@@ -42,7 +42,7 @@ func takes(cmd *cobra.Command, args []string) error {
 	case missing != "":
 		hint := path + " --help"
 		if list := lists[missing]; list != "" {
-			hint = list + " shows which there are"
+			hint = "see which there are: " + list
 		}
 		return usage(hint, "%s needs %s", path, missing)
 	case len(args) <= most:
@@ -118,15 +118,63 @@ func usage(hint, format string, args ...any) error {
 }
 
 // checkArguments has every command below one check its arguments by its Use line, unless it has a
-// check of its own.
+// check of its own. Before that, each argument and flag has to name something.
 func checkArguments(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
-		if sub.Args == nil {
-			sub.Args = takes
+		own := sub.Args
+		if own == nil {
+			own = takes
+		}
+		sub.Args = func(cmd *cobra.Command, args []string) error {
+			if err := namesSomething(cmd, args); err != nil {
+				return err
+			}
+			return own(cmd, args)
 		}
 		checkArguments(sub)
 	}
 }
+
+// namesSomething refuses what an unset variable of a script leaves, which would stand for
+// everything, and paths where a name is expected.
+func namesSomething(cmd *cobra.Command, args []string) (err error) {
+	words, path := strings.Fields(cmd.Use)[1:], cmd.CommandPath()
+	for i, arg := range args {
+		word := ""
+		if len(words) > 0 && !cmd.HasSubCommands() {
+			word = strings.TrimSuffix(strings.Trim(words[min(i, len(words)-1)], "[]"), "...")
+		}
+		switch {
+		case arg == "":
+			return usage(path+" --help", "%s is given an empty argument", path)
+		case noName(arg) && !isPath(word):
+			return usage(path+" --help", "%q is not a name", arg)
+		}
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		word, _ := pflag.UnquoteUsage(f)
+		values := []string{f.Value.String()}
+		if many, ok := f.Value.(pflag.SliceValue); ok {
+			values = many.GetSlice()
+		} else if f.Value.Type() != "string" {
+			return
+		}
+		for _, value := range values {
+			switch {
+			case value == "":
+				err = usage(path+" --help", "--%s of %s is empty", f.Name, path)
+			case noName(value) && !isPath(word):
+				err = usage(path+" --help", "--%s is %q, which is not a name", f.Name, value)
+			}
+		}
+	})
+	return err
+}
+
+func noName(text string) bool { return text == "." || text == ".." }
+
+// isPath reports whether a word of a Use line or of a flag stands for a path.
+func isPath(word string) bool { return word == "FILE" || word == "DIR" || word == "SOCKET" }
 
 func commandNames(*cobra.Command) (names []string) {
 	for _, cmd := range commands {

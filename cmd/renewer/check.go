@@ -143,12 +143,12 @@ func (c *cli) down(found checked) error {
 	}
 	for _, i := range found.IssuerStatus {
 		if !i.Up {
-			complain("issuer", i.Name, i.Error, i.Hint, c.onScreen())
+			complain("issuer", i.Name, i.Error, i.Hint, c.seen())
 		}
 	}
 	for _, h := range found.HostStatus {
 		if !h.Up {
-			complain("host", h.Name, h.Error, h.Hint, c.onScreen())
+			complain("host", h.Name, h.Error, h.Hint, c.seen())
 		}
 	}
 	for _, f := range found.Findings {
@@ -168,8 +168,8 @@ func (c *cli) down(found checked) error {
 	return nil
 }
 
-// reachable prints the health of issuers and hosts. On a terminal the errors of those that
-// said names are left out.
+// reachable prints the health of issuers and hosts. The errors of those that said names are
+// left out.
 func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStatus, said map[string]bool) error {
 	var rows [][]any
 	for _, i := range issuers {
@@ -199,9 +199,10 @@ func (c *cli) reachable(issuers []renewer.IssuerStatus, hosts []renewer.HostStat
 func (c *cli) fault(row []any, err, hint string, said map[string]bool) []any {
 	about := fmt.Sprint(row[0], " ", row[1])
 	err = strings.TrimPrefix(err, about+": ")
+	if said[about] {
+		err, hint = "", ""
+	}
 	switch {
-	case c.onScreen() && said[about]:
-		return append(row, "", "")
 	case c.onScreen():
 		return append(row, err, hint)
 	case hint != "":

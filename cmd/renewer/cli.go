@@ -112,9 +112,24 @@ func (c *cli) once(level string, err error) {
 	}
 }
 
-// onScreen reports whether what was printed is on a terminal as a table: its errors are
-// not said again.
+// onScreen reports whether what is printed is on a terminal, as a table.
 func (c *cli) onScreen() bool { return c.format.table() && c.columns > 0 }
+
+// seen reports whether the table of a result is read where standard error is: on a
+// terminal, or in one file or pipe. What the table says is then not said again.
+func (c *cli) seen() bool {
+	if c.onScreen() || !c.format.table() {
+		return c.onScreen()
+	}
+	out, ok := fileOf(c.out)
+	errOut, also := fileOf(c.errOut)
+	if !ok || !also {
+		return false
+	}
+	a, err := out.Stat()
+	b, e := errOut.Stat()
+	return err == nil && e == nil && os.SameFile(a, b)
+}
 
 // say prints what an operator may want to know and no script needs.
 func (c *cli) say(format string, args ...any) {
@@ -141,7 +156,7 @@ func (c *cli) path() (string, error) {
 		}
 	}
 	return "", usageError{renewer.WithHint(fmt.Errorf("%w: neither --config nor $RENEWER_CONFIG is given, and there is no %s", errNoFleet, strings.Join(usualPlaces, " or ")),
-		"renewer init writes a fleet file to start from")}
+		"write a fleet file to start from: renewer init; with a running daemon, name its socket instead: --socket SOCKET")}
 }
 
 var (

@@ -153,7 +153,21 @@ func (p *progress) line(e renewer.Event) {
 		if endings[e.Type] != toGo && len(p.known) > 1 {
 			end = " (" + p.count() + ")"
 		}
+		if p.inResult(e) {
+			e.Error = ""
+		}
 		fmt.Fprintf(p.c.errOut, "%s%s\n", eventLine(e), end)
+	}
+}
+
+// inResult reports whether the result says the error of an event again. On standard error
+// alone it says no more of a host that is waited for.
+func (p *progress) inResult(e renewer.Event) bool {
+	switch {
+	case p.c.verbose, endings[e.Type] != failed, e.Type == renewer.EventRestoreFailed:
+		return false
+	default:
+		return e.Type != renewer.EventStageFailed || p.c.seen()
 	}
 }
 

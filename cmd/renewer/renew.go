@@ -126,15 +126,23 @@ func (c *cli) result(r renewer.RunResult, named bool, err error) error {
 	return nil
 }
 
-// outcomes says on standard error what a table on a terminal shows.
+// outcomes says on standard error what a table on a terminal shows: an error once, with
+// the certificates that have it, and not where the table is read beside it.
 func (c *cli) outcomes(list []renewer.RolloutResult) {
-	hints := map[string]bool{}
+	hints, had, seen := map[string]bool{}, map[string][]string{}, c.seen()
+	ended := func(x renewer.RolloutResult) bool {
+		return x.Result == renewer.ResultFailed || x.Result == renewer.ResultBlocked
+	}
+	about := func(x renewer.RolloutResult) string { return fmt.Sprintf("%s: %s", x.Result, x.Error) }
 	for _, x := range list {
-		switch x.Result {
-		case renewer.ResultWaiting, renewer.ResultStarted:
-			c.waits(x.Certificate, x.Waiting)
-		case renewer.ResultFailed, renewer.ResultBlocked:
-			fmt.Fprintf(c.errOut, "error: %s: %s: %s\n", x.Certificate, x.Result, x.Error)
+		had[about(x)] = append(had[about(x)], x.Certificate)
+	}
+	for _, x := range list {
+		if names := had[about(x)]; ended(x) && names != nil && !seen {
+			fmt.Fprintf(c.errOut, "error: %s: %s\n", few(names), about(x))
+			delete(had, about(x))
+		}
+		if ended(x) || x.Result == renewer.ResultWaiting || x.Result == renewer.ResultStarted {
 			c.waits(x.Certificate, x.Waiting)
 		}
 		if x.Hint != "" && !hints[x.Hint] {

@@ -27,7 +27,7 @@ Without either they are paths in the repository.`,
 				case err == nil:
 					page = daemon.PageOf(f)
 				case !errors.Is(err, errNoFleet):
-					return err
+					c.caution(renewer.WithHint(errors.New("the fleet file cannot be read: runbook links are paths in the repository"), "renewer check"))
 				}
 			}
 			rules, err := configs.AlertRules(page)

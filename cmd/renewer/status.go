@@ -63,6 +63,9 @@ func (c *cli) showProblem(p renewer.Problem, page string) {
 		}
 	}
 	for _, command := range p.Commands {
+		if command == "renewer status" { // it is what is read
+			continue
+		}
 		fmt.Fprintf(c.out, "  run: %s\n", command) // whole, to be copied
 	}
 	fmt.Fprintf(c.out, "  runbook: %s\n", runbook)
@@ -105,9 +108,17 @@ func (c *cli) showStatus(st renewer.SystemStatus) error {
 	}
 	c.heading("Rollouts")
 	var rows [][]any
+	said := map[string]bool{}
+	for _, p := range st.Problems {
+		said[p.Error] = true
+	}
 	for _, r := range st.Rollouts {
 		for _, s := range r.Steps {
-			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), waitsFor(r, s), cmp.Or(r.Error, s.Error)})
+			text := cmp.Or(r.Error, s.Error)
+			if said[text] {
+				text = ""
+			}
+			rows = append(rows, []any{r.ID, r.Kind, r.Generation, state(r.Phase), s.Host, state(s.State), waitsFor(r, s), text})
 		}
 	}
 	return c.table([]string{"rollout", "kind", "generation", "phase", "host", "state", "waits_for", "error"}, rows)

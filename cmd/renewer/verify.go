@@ -16,6 +16,8 @@ func newVerify(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [NAME...]",
 		Short: "Compare what is on disk and served with the inventory",
+		Long: `Compares what is on disk and served with the inventory. A placement with probe: none
+is not probed: neither its files nor its service are looked at.`,
 		Example: `  renewer verify
   renewer verify docker@host-b --exit-code`,
 		ValidArgsFunction: c.certificates(0),
@@ -41,6 +43,8 @@ func (c *cli) verified(found []renewer.Verification, exitCode bool) error {
 				agrees = "unreachable"
 			} else if !v.OK {
 				agrees = "differs"
+			} else if v.OnDisk == "" && v.Served == "" { // probe: none
+				agrees = "not probed"
 			}
 			return []any{v.Certificate, v.Host, agrees, v.Generation, c.short(v.Expected), c.short(v.OnDisk), c.short(v.Served), strings.Join(v.Problems, "; ")}
 		})

@@ -66,7 +66,7 @@ func (persistSolver) check(context.Context) error              { return nil }
 
 func (persistSolver) hint(c challenge) string {
 	if len(c.IssuerDomainNames) == 0 {
-		return "renewer check --online prints the required TXT record"
+		return "print the required TXT record: renewer check --online"
 	}
 	return "this DNS record is required: " + record(c).String()
 }

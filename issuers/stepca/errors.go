@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 )
 
@@ -123,7 +124,7 @@ func (i *Issuer) judgeNetwork(err error) (renewer.Class, string, error) {
 		record    tls.RecordHeaderError
 		dns       *net.DNSError
 	)
-	err = fmt.Errorf("%s: %w", i.base, cause(err))
+	err = fmt.Errorf("%s: %w", i.base, netcause.Of(err))
 	switch {
 	case errors.As(err, &authority):
 		return renewer.ClassMisconfigured, "if the CA has a new root, set root_fingerprint to it; " + fingerprintHint + "; or another server answers at url", err
@@ -164,13 +165,4 @@ func (i *Issuer) outOfDate(c *x509.Certificate) (renewer.Class, string, error) {
 
 func reachHint(host string) string {
 	return "check that step-ca is running, and that this machine can reach " + host + "?"
-}
-
-// cause leaves out what is wrapped around an error of the network.
-func cause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op
-	}
-	return err
 }

@@ -10,13 +10,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 )
 
@@ -123,19 +123,19 @@ func (i *Issuer) explain(r request, err error, after time.Duration) error {
 		if record := (tls.RecordHeaderError{}); errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch) {
 			out.Hint = "the server does not use TLS at this address: give the listener tls_cert_file and tls_key_file instead of tls_disable, or set address to a listener that has them"
 		}
-		err = fmt.Errorf("TLS with %s: %w", i.cfg.Address, cause(err))
+		err = fmt.Errorf("TLS with %s: %w", i.cfg.Address, netcause.Of(err))
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
 		out.Hint = i.fill("check that this machine can reach {server}, and that it is not overloaded")
 		err = fmt.Errorf("no answer within %s", i.cfg.timeout)
 	case errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &opErr) && opErr.Op == "dial":
 		out.Hint = i.fill("check that {server} is running at " + i.cfg.Address + "? {cli} status -address " + i.cfg.Address)
-		err = cause(err)
+		err = fmt.Errorf("%s: %w", i.cfg.Address, netcause.Of(err))
 	case isCut(err):
 		out.Hint = i.fill("check for a proxy in between, and check the log of {server}")
 		err = errors.New(i.fill("the answer is truncated, or not from {server}"))
 	default:
 		out.Hint = i.fill("check for a proxy in between, and check the log of {server}")
-		err = errors.New(oneLine(cause(err).Error(), r.secrets))
+		err = errors.New(oneLine(netcause.Of(err).Error(), r.secrets))
 	}
 	out.Err = fmt.Errorf("issuer %s: %s: %w", i.cfg.Name, r.what, err)
 	return out
@@ -183,15 +183,6 @@ func oneLine(text string, secrets []string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
-}
-
-// cause takes the request out of an error of net/http: the message names it.
-func cause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }
 
 func isTLS(err error) bool {

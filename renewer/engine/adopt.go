@@ -71,7 +71,7 @@ func (en *entry) adoptable() error {
 	case en.rec.Current > 0:
 		return renewer.WithHint(fmt.Errorf("the inventory already has generation %d", en.rec.Current), "renewer show "+en.cert.Name)
 	case en.open():
-		return renewer.WithHint(fmt.Errorf("rollout %s is under way", en.rec.Rollout.ID), "renewer status shows its progress")
+		return renewer.WithHint(fmt.Errorf("rollout %s is under way", en.rec.Rollout.ID), "see its progress: renewer status")
 	}
 	return nil
 }

@@ -207,7 +207,7 @@ func (e *Engine) leave(name string) error {
 	}
 	p, ok, err := e.letGo(name)
 	if err == nil && !ok {
-		err = renewer.WithHint(fmt.Errorf("%s: its rollout is changing a host; wait until that is finished", name), "renewer status shows the rollout; when it is finished, repeat the command")
+		err = renewer.WithHint(fmt.Errorf("%s: its rollout is changing a host; wait until that is finished", name), "see the rollout: renewer status; when it is finished, repeat the command")
 	}
 	if err != nil {
 		return err

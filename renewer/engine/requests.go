@@ -229,7 +229,7 @@ func atWork(en *entry) error {
 	if why, _ := r.LastError(); why != "" {
 		err = fmt.Errorf("%w: %s", err, why)
 	}
-	return renewer.WithHint(err, "renewer status shows the rollout; when it is finished, repeat the command")
+	return renewer.WithHint(err, "see the rollout: renewer status; when it is finished, repeat the command")
 }
 
 func (e *Engine) rollbackTarget(en *entry, now time.Time) (*renewer.Generation, error) {

@@ -156,7 +156,7 @@ func (e *Engine) Succession(ctx context.Context, s Succeeding) (out Progress, er
 				for _, h := range e.uses(root, s.To) {
 					same := func(o Blocker) bool { return o.Name == h.Name }
 					if slices.Contains(s.Own, root) && !slices.ContainsFunc(holding, same) && !slices.ContainsFunc(out.Presenting, same) {
-						h.Why, h.Hint, h.Blocked = "another issuer leads to it", "renewer trust shows which; replace the CA of that one first", true
+						h.Why, h.Hint, h.Blocked = "another issuer leads to it", "see which: renewer trust; replace the CA of that one first", true
 						out.Holding = append(out.Holding, h)
 					}
 				}

@@ -102,7 +102,7 @@ func (e *Engine) Place(ctx context.Context, name, host string, lost bool, progre
 		err = renewer.WithHint(errors.New(cmp.Or(r.Error, r.Waiting.String())), r.Hint)
 	}
 	if err == nil {
-		err = renewer.WithHint(errors.New("another rollout replaced it"), "renewer status shows it; then repeat the command")
+		err = renewer.WithHint(errors.New("another rollout replaced it"), "see it: renewer status; then repeat the command")
 	}
 	return fmt.Errorf("place %s on %s: %w", name, host, renewer.AtHost(host, err))
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 )
 
@@ -188,7 +189,7 @@ func (v *visit) handshakeFailed(ctx context.Context, address string, err error) 
 
 // refused is the error for a server that ends the connection on us.
 func (v *visit) refused(address string, err error) error {
-	err = fmt.Errorf("%s refused the connection: %w", address, portless(err))
+	err = fmt.Errorf("%s refused the connection: %w", address, netcause.Of(err))
 	if v.fits != nil {
 		err = fmt.Errorf("%w (renewer's client certificate does not match what the server requested: %w)", err, v.fits)
 	}
@@ -239,21 +240,11 @@ func ended(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// portless leaves out our own port, which is another each time: an answer that
-// stays the same is reported once.
-func portless(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		op.Source = nil
-	}
-	return err
-}
-
 func unreachable(ctx context.Context, address string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	err = fmt.Errorf("%s cannot be reached: %w", address, portless(err))
+	err = fmt.Errorf("%s cannot be reached: %w", address, netcause.Of(err))
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		err = renewer.WithHint(err, "nothing listens there: check that the service is running, and that the address is correct")
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 	"renewer/renewer/forecast"
 )
@@ -289,6 +290,9 @@ func act[Req, Ans any](ctx context.Context, c *Client, e endpoint[Req, Ans], req
 }
 
 func (c *Client) do(ctx context.Context, rt *route, request any) (*http.Response, error) {
+	if rt.nameless(request) {
+		return nil, &renewer.Error{Class: renewer.ClassUnknown, Err: errors.New("the name is empty")}
+	}
 	var in io.Reader
 	if rt.acting() {
 		b, err := json.Marshal(request)
@@ -321,13 +325,10 @@ func (c *Client) send(ctx context.Context, method, target string, in io.Reader) 
 	if err == nil {
 		return resp, nil
 	}
-	if wrapped := new(url.Error); errors.As(err, &wrapped) {
-		err = wrapped.Err
-	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("no answer from the daemon: %w", cause(err))
+	return nil, fmt.Errorf("no answer from the daemon: %w", netcause.Of(err))
 }
 
 // otherVersion is the error of an answer that a daemon of this version does not give.

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"renewer/internal/atomicfile"
+	"renewer/internal/netcause"
 	"renewer/internal/pattern"
 	"renewer/renewer"
 )
@@ -109,7 +110,7 @@ func (p Port) listen(log *slog.Logger) (net.Listener, error) {
 	}
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", p.Listen)
 	if err != nil {
-		return nil, renewer.WithHint(fmt.Errorf("listen for metrics on %s: %w", p.Listen, cause(err)), "set http.listen to a free port")
+		return nil, renewer.WithHint(fmt.Errorf("listen for metrics on %s: %w", p.Listen, netcause.Of(err)), "set http.listen to a free port")
 	}
 	a, ok := l.Addr().(*net.TCPAddr)
 	if !ok || a.IP.IsLoopback() {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"renewer/internal/netcause"
 	"renewer/renewer"
 )
 
@@ -75,7 +76,7 @@ func listenSocket(path, group string, log *slog.Logger) (*apiSocket, error) {
 	}}
 	l, err := lc.Listen(context.Background(), "unix", short)
 	if err != nil {
-		return nil, fmt.Errorf("listen on the socket %s: %w", path, cause(err))
+		return nil, fmt.Errorf("listen on the socket %s: %w", path, netcause.Of(err))
 	}
 	s.UnixListener = l.(*net.UnixListener)
 	s.SetUnlinkOnClose(false)
@@ -141,7 +142,7 @@ func (s *apiSocket) share() error {
 		return nil
 	}
 	if err := os.Lchown(s.path, -1, int(s.gid)); err != nil {
-		return renewer.WithHint(fmt.Errorf("give it to group %s: %w", s.group.Name, cause(err)), "the user that renewer runs as has to be in that group: usermod -aG "+s.group.Name+" USER")
+		return renewer.WithHint(fmt.Errorf("give it to group %s: %w", s.group.Name, netcause.Of(err)), "the user that renewer runs as has to be in that group: usermod -aG "+s.group.Name+" USER")
 	}
 	return os.Chmod(s.path, 0o660) //nolint:gosec // the group has to connect
 }
@@ -230,18 +231,9 @@ func dialError(path string, err error) error {
 		if uid, _, e := ownerOf(path); e == nil {
 			hint = "run this as the user of the daemon, " + userOf(uid) + ", or as root; members of api.socket_group may read"
 		}
-		return renewer.WithHint(fmt.Errorf("connect to the daemon at %s: %w", path, cause(err)), hint)
+		return renewer.WithHint(fmt.Errorf("connect to the daemon at %s: %w", path, netcause.Of(err)), hint)
 	}
-	return fmt.Errorf("connect to the daemon at %s: %w", path, cause(err))
-}
-
-// cause strips what net adds: the path that was really used may be a short one.
-func cause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
+	return fmt.Errorf("connect to the daemon at %s: %w", path, netcause.Of(err))
 }
 
 // maxPath is the longest path in a socket's address (unix(7): sun_path has 108

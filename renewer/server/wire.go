@@ -87,7 +87,7 @@ func (r *route) target(req any) string {
 	path, query := Prefix+r.path, url.Values{}
 	fields(reflect.ValueOf(req), func(name string, v reflect.Value) {
 		if r.inPath(name) {
-			path = strings.Replace(path, "{"+name+"}", url.PathEscape(v.String()), 1)
+			path = strings.Replace(path, "{"+name+"}", segment(v.String()), 1)
 		} else if texts := texts(v); len(texts) > 0 && !r.acting() {
 			query[name] = texts
 		}
@@ -96,6 +96,21 @@ func (r *route) target(req any) string {
 		path += "?" + query.Encode()
 	}
 	return path
+}
+
+// segment is a name as a part of a path, which stays that part where a path is cleaned.
+func segment(name string) string {
+	if name == "." || name == ".." {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
+}
+
+// nameless reports whether a name that is a part of the path is empty: the path would be
+// that of another route.
+func (r *route) nameless(req any) (nameless bool) {
+	fields(reflect.ValueOf(req), func(name string, v reflect.Value) { nameless = nameless || r.inPath(name) && v.String() == "" })
+	return nameless
 }
 
 // request reads a request: fields of its path, and the parameters of a GET or else

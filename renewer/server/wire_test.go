@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -73,4 +74,24 @@ func FuzzParameters(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A name that a path is cleaned of stays in its route, and none at all is refused.
+func TestNamesStayInTheirRoute(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 3)
+	c := connected(t, &fakeService{show: func(_ context.Context, name string) (renewer.Detail, error) {
+		asked <- name
+		return renewer.Detail{}, nil
+	}})
+	for _, name := range []string{".", "..", "a/../b"} {
+		if _, err := c.Show(t.Context(), name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		} else if got := <-asked; got != name {
+			t.Errorf("%q was asked for as %q", name, got)
+		}
+	}
+	if _, err := c.Show(t.Context(), ""); renewer.ClassOf(err) != renewer.ClassUnknown {
+		t.Errorf("no name: %v", err)
+	}
 }

@@ -240,7 +240,12 @@ func Restore(fleet *configs.Fleet, file string) (kept string, err error) {
 		}
 	}
 	kept = place + ".before-" + time.Now().UTC().Format("20060102T150405Z")
-	if err := os.Link(place, kept); err != nil {
+	err = os.Link(place, kept)
+	for n := 2; errors.Is(err, fs.ErrExist); n++ { // another restore in this second
+		kept = fmt.Sprintf("%s-%d", strings.TrimSuffix(kept, fmt.Sprintf("-%d", n-1)), n)
+		err = os.Link(place, kept)
+	}
+	if err != nil {
 		return "", fmt.Errorf("keep the inventory that is there: %w", err)
 	}
 	if err := os.Rename(whole, place); err != nil {

@@ -79,7 +79,7 @@ func (a *App) needsKey(ctx context.Context, is configs.Issuer, old local.Old, on
 		names = append(names, h.Name)
 	}
 	return renewer.WithHint(fmt.Errorf("cannot remove the key of %s: %s still chain to it or trust it", old.Cert.Subject, strings.Join(renewer.Members(names, mostWaits), ", ")),
-		"renewer trust shows why; run the command again when none of them needs the CA")
+		"see why: renewer trust; run the command again when none of them needs the CA")
 }
 
 // destroy removes a key after its last CRL.

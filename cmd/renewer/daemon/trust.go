@@ -87,7 +87,7 @@ func (a *App) Forget(ctx context.Context, r renewer.ForgetRequest) ([]renewer.Fo
 	}
 	err = fmt.Errorf("nothing that left the fleet file is called %q", r.Name)
 	if len(left) == 0 {
-		return nil, unknown(renewer.WithHint(err, "renewer list --status orphaned lists what is in place of certificates that left it: nothing now"))
+		return nil, unknown(renewer.WithHint(err, "see what is in place of certificates that left it (nothing now): renewer list --status orphaned"))
 	}
 	var names []string
 	for _, row := range left {
@@ -318,7 +318,7 @@ func (a *App) trustFindings(ctx context.Context, host string) ([]renewer.Finding
 			continue
 		}
 		checked = true
-		f := renewer.Finding{Check: "trust", Host: host, Fix: "renewer trust shows all; renewer plan what is done about it"}
+		f := renewer.Finding{Check: "trust", Host: host, Fix: "see all of it: renewer trust; and what is done about it: renewer plan"}
 		who, by := strings.Join(renewer.Members(p.Presenters, 3), ", "), strings.Join(renewer.Members(p.Verifiers, 3), ", ")
 		switch p.State {
 		case renewer.NoRoot:
@@ -329,7 +329,7 @@ func (a *App) trustFindings(ctx context.Context, host string) ([]renewer.Finding
 			f.Level, f.Text = renewer.FindingWarn, by+" may refuse what "+who+" presents: the root of it is in place, and not known to be loaded"
 		case renewer.NotKnown:
 			f.Level, f.Text = renewer.FindingUnknown, "the roots of what "+who+" presents to "+by+" are not known yet"
-			f.Fix = "renewer verify looks at every placement"
+			f.Fix = "look at every placement: renewer verify"
 		default:
 			continue
 		}

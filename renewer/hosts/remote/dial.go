@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"renewer/internal/netcause"
 	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
@@ -82,7 +83,8 @@ func (t target) dial(ctx context.Context) (net.Conn, error) {
 		}
 		d.LocalAddr = from
 	}
-	return d.DialContext(ctx, firstOf(t.network, "tcp"), t.address())
+	raw, err := d.DialContext(ctx, firstOf(t.network, "tcp"), t.address())
+	return raw, netcause.Of(err)
 }
 
 // link is a connection that was logged in. What the host asks comes here, where
