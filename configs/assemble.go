@@ -62,9 +62,10 @@ func (l *loader) fleet(root *yaml.Node) *Fleet {
 		f.Issuers = append(f.Issuers, issuer)
 	}
 	for _, it := range get[[]item](s, "windows") {
-		w, _ := it.value.(Window)
-		w.Name = it.name
-		f.windows[it.name] = w
+		if w, ok := it.value.(Window); ok { // else it has a fault, and no times
+			w.Name = it.name
+			f.windows[it.name] = w
+		}
 	}
 	f.Hosts, f.hosts = l.hosts(get[[]item](s, "hosts"))
 	l.challengeHosts(f, get[[]item](s, "issuers"))

@@ -46,9 +46,10 @@ func ParseDuration(s string) (time.Duration, error) {
 	return time.Duration(n) * u, nil
 }
 
-// FormatDuration writes a duration of whole seconds as ParseDuration reads it.
+// FormatDuration writes a duration of whole seconds as ParseDuration reads it: in
+// days rather than weeks, as fleet files have it.
 func FormatDuration(d time.Duration) string {
-	for _, u := range []string{"w", "d", "h", "m"} {
+	for _, u := range []string{"d", "h", "m"} {
 		if d != 0 && d%unit[u] == 0 {
 			return strconv.FormatInt(int64(d/unit[u]), 10) + u
 		}

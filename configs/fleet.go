@@ -43,12 +43,13 @@ type Fleet struct {
 	Profiles         []Profile // built-in ones first, overridden where the file says so
 	Channels         []Channel
 
-	windows map[string]Window
-	hosts   map[string]int      // name → place in Hosts
-	entries map[string][]string // entry name → full names
-	index   map[string]int      // full name → place in Certificates
-	roots   []rootFile          // that trust: names
-	reading bool                // see LoadForReading
+	windows  map[string]Window
+	hosts    map[string]int           // name → place in Hosts
+	entries  map[string][]string      // entry name → full names
+	tolerate map[string]time.Duration // entry name → tolerate, as it is written
+	index    map[string]int           // full name → place in Certificates
+	roots    []rootFile               // that trust: names
+	reading  bool                     // see LoadForReading
 }
 
 // Issuer is one entry of issuers. Which fields are set depends on Type.

@@ -28,6 +28,10 @@ func FuzzParse(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	for _, window := range []string{`{cron: "0 25 * * *", duration: 1h}`, `{cron: "0 3 * * *", duration: 1h, timezone: X}`, `{duration: 1h}`, `{cron: "0 3 * * 1", duration: 1h}`} {
+		f.Add([]byte("state_dir: /s\nissuers: {ca: {type: local}}\nhosts: {h: {type: local}}\nwindows: {night: " + window + "}\ndefaults: {issuer: ca, profile: files, hosts: [h]}\n" +
+			"certificates: [{name: a, dir: /a, window: night, tolerate: 7d}]\n"))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, later := range []map[string]string{nil, notYet} {
 			l := &loader{file: "f", disk: fstest.MapFS{}, later: later, getenv: credentialsIn("/run/credentials")}

@@ -46,8 +46,11 @@ func (f *Fleet) Outline() renewer.Outline {
 	for i := range f.Certificates {
 		c := f.Certificates[i]
 		placements := c.Placements
-		c.Placements, c.Entry, c.Position = nil, "", ""
+		c.Placements, c.Entry, c.Position, c.Renewal.Lead = nil, "", "", 0
 		p := add("certificate", c.Name, c)
+		if outage, ok := f.tolerate[f.Certificates[i].Entry]; ok { // as it is written, not what follows from it
+			outline(p.Fields, renewer.Field{Name: "tolerate"}, outage)
+		}
 		if c.From != "" {
 			p.From = c.FormerNames()
 			delete(p.Fields, renewer.Field{Name: "from"})
@@ -69,7 +72,7 @@ func (f *Fleet) Outline() renewer.Outline {
 var called = map[string]string{
 	"sa_ns": "sans", "socket": "api.socket", "seal_identity_file": "seal.identity_file",
 	"schedule.check_spec": "schedule.check", "schedule.probe_spec": "schedule.probe",
-	"renewal.at": "renew_at", "renewal.before": "renew_before", "renewal.jitter": "jitter", "renewal.lead": "tolerate (lead)",
+	"renewal.at": "renew_at", "renewal.before": "renew_before", "renewal.jitter": "jitter",
 	"pace.canary": "rollout.canary", "pace.max_parallel": "rollout.max_parallel", "pace.pause": "rollout.pause",
 	"spec": "cron", "location": "timezone",
 	"webhook_url_file": "webhook.url_file", "webhook_hmac_file": "webhook.hmac_file", "revoke_with": "revoke",
@@ -142,7 +145,7 @@ func outline(into map[renewer.Field]renewer.Value, at renewer.Field, value any) 
 		}
 	default:
 		if !v.IsZero() {
-			set(fmt.Sprint(value))
+			into[at] = renewer.Value{Text: fmt.Sprint(value), Flag: v.Kind() == reflect.Bool}
 		}
 	}
 }

@@ -39,7 +39,7 @@ certificates:
 	edits := []struct{ from, to, want string }{
 		{"sans: [web0]", "sans: [www.example.com]", "change certificate web: sans changed: + www.example.com - web0"},
 		{"dir: /web", "dir: /srv/web", "change certificate web: dir changed from /web to /srv/web"},
-		{"sans: [web0]", "sans: [web0], lifetime: 30d", "change certificate web: lifetime changed from 90d to 30d; override_before changed from 1w to 3d"},
+		{"sans: [web0]", "sans: [web0], lifetime: 30d", "change certificate web: lifetime changed from 90d to 30d; override_before changed from 7d to 3d"},
 		{"sans: [web0]", "sans: [web0], renew_before: 20d", "change certificate web: renew_at changed from 67% to none; renew_before changed from none to 20d"},
 		{"sans: [web0]", `sans: [web0], modes: {key: "0440"}`, "change certificate web: modes.key changed from 0400 to 0440"},
 		{"sans: [web0]", "sans: [web0], files: {key: web.key}", "change certificate web: files.key changed from tls.key to web.key"},
@@ -47,12 +47,14 @@ certificates:
 		{"web.service", "nginx.service", "change certificate web: activate.units changed: + nginx.service - web.service"},
 		{"password_file: /p", "password_file: /q", "change issuer st: password_file changed from /p to /q"},
 		{"duration: 2h", "duration: 3h, timezone: Europe/Paris", "change window nightly: duration changed from 2h to 3h; timezone changed from UTC to Europe/Paris"},
-		{"user: renewer", "user: renewer, sudo: true", "change host b: sudo changed from none to true"},
+		{"user: renewer", "user: renewer, sudo: true", "change host b: sudo changed from false to true"},
 		{"name: old", "name: new, moved: {from: old}", "move certificate new: renamed from old; common_name changed from old to new"},
 		{"/old, key: ecdsa-p256", "/new, key: ecdsa-p384", "change certificate old: dir changed from /old to /new; key changed from ecdsa-p256 to ecdsa-p384"},
 		{"hosts: [a, b], per_host", "hosts: [a], per_host", "remove certificate docker@b: "},
 		{"state_dir: /s", "state_dir: /s\nfleet: prod\napi: {socket: /run/r.sock}\nhttp: {listen: \"127.0.0.1:1\"}", "change settings : api.socket changed from /s/renewer.sock to /run/r.sock; fleet changed from none to prod; http.listen changed from 127.0.0.1:9925 to 127.0.0.1:1"},
-		{"sans: [web0]", "sans: [web0], tolerate: 20d", "change certificate web: tolerate (lead) changed from none to 29163m"},
+		{"sans: [web0]", "sans: [web0], tolerate: 20d", "change certificate web: tolerate changed from none to 20d"},
+		{"sans: [web0]", "sans: [web0], override_before: 6d", "change certificate web: override_before changed from 7d to 6d"},
+		{"sans: [web0]", "sans: [web0], rekey: false", "change certificate web: rekey changed from true to false"},
 		{"state_dir: /s", "state_dir: /s\nschedule: {check: \"@every 5m\"}", "change settings : schedule.check changed from @every 10m to @every 5m"},
 	}
 	was, err := Parse("a.yaml", []byte(file))

@@ -73,6 +73,7 @@ func (r *resolver) tolerate(d *draft, hosts int) {
 	if outage == 0 || c.IsBundle() {
 		return
 	}
+	r.fleet.tolerate[c.Entry] = outage
 	like := *c // as one of its placements will be
 	like.Placements = []renewer.Placement{{
 		Activate: getOr(&d.s, "activate", renewer.Activation{Kind: renewer.ActivateNone, Timeout: defaultActivateTimeout}),

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,15 +47,18 @@ func newResolver(l *loader, f *Fleet, s settings) *resolver {
 	r := &resolver{
 		loader: l, fleet: f, defaults: get[settings](s, "defaults"), profiles: map[string]*Profile{},
 		peering: map[string][]joining{}, layouts: map[*Profile]renewer.Placement{}, own: map[string][]string{}, shut: map[string]time.Duration{}, named: get[[]item](s, "groups"),
-		known: map[string][]string{"issuer": f.issuerNames(), "window": slices.Collect(maps.Keys(f.windows)), "host": f.HostNames()},
+		known: map[string][]string{"issuer": f.issuerNames(), "host": f.HostNames()},
 	}
 	r.groups, r.listed = l.groups(f, r.named), make([]int, len(f.Hosts))
+	for _, w := range get[[]item](s, "windows") { // those with faults too
+		r.known["window"] = append(r.known["window"], w.name)
+	}
 	for i := range f.Profiles {
 		p := &f.Profiles[i]
 		r.profiles[p.Name] = p
 		r.known["profile"] = append(r.known["profile"], p.Name)
 	}
-	f.entries = map[string][]string{}
+	f.entries, f.tolerate = map[string][]string{}, map[string]time.Duration{}
 	return r
 }
 

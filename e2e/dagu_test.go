@@ -281,7 +281,7 @@ func TestDaguClusterLosesNoRun(t *testing.T) {
 	if out, err := o.try("run", "--once"); err == nil {
 		t.Errorf("a certificate that misses %s:\n%s", c.hosts[0].Address, out)
 	}
-	if out := o.must("history", "coordinator", "-o", "json"); !strings.Contains(out, "peers dial "+c.hosts[0].Address+", but it covers only elsewhere.example.com") {
+	if out := o.must("history", "coordinator", "-o", "json"); !strings.Contains(out, "peers connect to "+c.hosts[0].Address+", but it covers only elsewhere.example.com") {
 		t.Errorf("no event says which address is not covered: %s", out)
 	}
 	if r := o.row("coordinator"); r.Status != "blocked" || r.Fingerprint != was.Fingerprint {

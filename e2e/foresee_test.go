@@ -261,8 +261,8 @@ func TestDoctorJudgesWhatWasMadeByHand(t *testing.T) {
 	o.must("ca", "init")
 	o.must("host", "setup", "host-b", "--yes")
 	for says, ext := range map[string]string{
-		"is needed as server, but its extended key usage has only [client]":   "extendedKeyUsage=clientAuth,subjectAltName=IP:" + b.Address,
-		"clients dial " + b.Address + ", but the certificate covers only web": "extendedKeyUsage=serverAuth,subjectAltName=DNS:web",
+		"is used as a server, but its extended key usage has only [client]":         "extendedKeyUsage=clientAuth,subjectAltName=IP:" + b.Address,
+		"clients connect to " + b.Address + ", but the certificate covers only web": "extendedKeyUsage=serverAuth,subjectAltName=DNS:web",
 	} {
 		// Another inventory, as of somebody who has just come: nothing is adopted.
 		fresh := newOperator(t)

@@ -136,7 +136,7 @@ func TestAfterTheGuide(t *testing.T) {
 	if out := o.must("ca", "import", "--cert", o.dir+"/ca.pem", "--key", o.dir+"/ca-key.pem", "--passphrase-file", o.dir+"/pass"); !strings.Contains(out, "it has no keyUsage") {
 		t.Errorf("the guide's CA: %s", out)
 	}
-	const fix = "write /usr/sbin/dockerd in place of /usr/bin/dockerd in " + override + " prints the path), then run systemctl daemon-reload"
+	const fix = "write /usr/sbin/dockerd in place of /usr/bin/dockerd in " + override + ", then systemctl daemon-reload"
 	for _, argv := range [][]string{{"doctor", "host-b"}, {"host", "check", "host-b"}, {"host", "setup", "host-b", "--yes"}} {
 		if out, err := o.try(argv...); err == nil || !strings.Contains(out, "docker.service starts /usr/bin/dockerd, which does not exist") || !strings.Contains(out, fix) {
 			t.Errorf("%v: %v\n%s", argv, err, out)

@@ -172,7 +172,7 @@ func sudoRefused(x problem) {
 	const rule, away = "/etc/sudoers.d/renewer", "/root/renewer.sudoers"
 	was := x.row("docker@host-b")
 	run(x.t, x.b, "mv", rule, away)
-	x.fails("sudo does not allow"+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
+	x.fails("sudo does not allow "+testhosts.User, "renewer host sudoers host-b prints all that has to be allowed there", "visudo -f")
 	run(x.t, x.b, "mv", away, rule)
 	x.mended(was)
 }

@@ -59,7 +59,7 @@ func eventNames(e renewer.Event) (names []string) {
 }
 
 // Events returns the events that match, oldest first; with a limit the newest
-// so many. Certificate is the name of a certificate, or of an entry for
+// so many, or with After the first so many after it. Certificate is the name of a certificate, or of an entry for
 // NAME@host on all its hosts. Since looks at every event's own time, because a
 // clock that was set back leaves later events with earlier times.
 func (i *Inventory) Events(f renewer.EventFilter) (out []renewer.Event, err error) {
@@ -72,13 +72,15 @@ func (i *Inventory) Events(f renewer.EventFilter) (out []renewer.Event, err erro
 	}
 	err = i.view(func(tx *bolt.Tx) error {
 		if f.Certificate == "" && len(f.Rollouts) == 0 {
-			out, err = m.newestOf(tx)
+			out, err = m.walk(tx)
 		} else {
 			out, err = m.byName(tx)
 		}
 		return err
 	})
-	slices.Reverse(out)
+	if !m.forward() {
+		slices.Reverse(out)
+	}
 	return out, err
 }
 
@@ -87,6 +89,9 @@ type matcher struct {
 	since    []byte
 	rollouts map[string]bool
 }
+
+// forward reports whether the oldest come first, so that a limit keeps those.
+func (m matcher) forward() bool { return m.f.After > 0 }
 
 func (m matcher) full(n int) bool { return m.f.Limit > 0 && n == m.f.Limit }
 
@@ -122,23 +127,37 @@ func (m matcher) named(name string) bool {
 // of reports whether a name is that of an entry, or of it on a host.
 func of(entry, name string) bool { return name == entry || strings.HasPrefix(name, entry+"@") }
 
-// newestOf walks the log from its end.
-func (m matcher) newestOf(tx *bolt.Tx) (out []renewer.Event, err error) {
+// walk goes through the log: from its end, or forward from After.
+func (m matcher) walk(tx *bolt.Tx) (out []renewer.Event, err error) {
 	c := bEvents.of(tx).Cursor()
-	k, v := c.Last()
-	if m.f.Before > 0 {
-		if at, _ := c.Seek(seqKey(m.f.Before)); at != nil {
-			k, v = c.Prev()
-		} else {
-			k, v = c.Last()
-		}
-	}
-	for ; k != nil && binary.BigEndian.Uint64(k) > m.f.After && !m.full(len(out)); k, v = c.Prev() {
+	k, v, next := m.start(c)
+	for ; k != nil && m.within(binary.BigEndian.Uint64(k)) && !m.full(len(out)); k, v = next() {
 		if out, err = m.take(out, k, v, false); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+func (m matcher) start(c *bolt.Cursor) (k, v []byte, next func() (k, v []byte)) {
+	if m.forward() {
+		if k, v = c.Seek(seqKey(m.f.After)); bytes.Equal(k, seqKey(m.f.After)) {
+			k, v = c.Next()
+		}
+		return k, v, c.Next
+	}
+	if m.f.Before > 0 {
+		if at, _ := c.Seek(seqKey(m.f.Before)); at != nil {
+			k, v = c.Prev()
+			return k, v, c.Prev
+		}
+	}
+	k, v = c.Last()
+	return k, v, c.Prev
+}
+
+func (m matcher) within(seq uint64) bool {
+	return seq > m.f.After && (m.f.Before == 0 || seq < m.f.Before)
 }
 
 // byName finds the events of some certificates through their index.
@@ -158,12 +177,15 @@ func (m matcher) byName(tx *bolt.Tx) (out []renewer.Event, err error) {
 	}
 	slices.Sort(seqs)
 	seqs = slices.Compact(seqs)
+	if !m.forward() {
+		slices.Reverse(seqs)
+	}
 	log := bEvents.of(tx)
-	for _, seq := range slices.Backward(seqs) {
+	for _, seq := range seqs {
 		if m.full(len(out)) {
 			break
 		}
-		if m.f.Before > 0 && seq >= m.f.Before {
+		if !m.within(seq) {
 			continue
 		}
 		k := seqKey(seq)

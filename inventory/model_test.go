@@ -305,7 +305,11 @@ func (m *model) compareLog(t *rapid.T, i *Inventory, name string) {
 		}
 	}
 	if f.Limit > 0 && len(want) > f.Limit {
-		want = want[len(want)-f.Limit:]
+		if f.After > 0 {
+			want = want[:f.Limit]
+		} else {
+			want = want[len(want)-f.Limit:]
+		}
 	}
 	got, err := i.Events(f)
 	same(t, fmt.Sprintf("events %+v", f), must(t, got, err), want)

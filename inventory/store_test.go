@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -424,22 +425,26 @@ func TestEventFilters(t *testing.T) {
 		filter renewer.EventFilter
 		want   []uint64
 	}{
-		"all":              {renewer.EventFilter{}, []uint64{1, 2, 3, 4, 5, 6}},
-		"after":            {renewer.EventFilter{After: 4}, []uint64{5, 6}},
-		"after the end":    {renewer.EventFilter{After: 99}, nil},
-		"newest":           {renewer.EventFilter{Limit: 2}, []uint64{5, 6}},
-		"newest after":     {renewer.EventFilter{After: 1, Limit: 9}, []uint64{2, 3, 4, 5, 6}},
-		"since":            {renewer.EventFilter{Since: day(3)}, []uint64{3, 5, 6}},
-		"since own time":   {renewer.EventFilter{Since: day(5)}, []uint64{6}},
-		"newest since":     {renewer.EventFilter{Since: day(2), Limit: 3}, []uint64{3, 5, 6}},
-		"entry":            {renewer.EventFilter{Certificate: "docker"}, []uint64{1, 2, 5, 6}},
-		"name":             {renewer.EventFilter{Certificate: "docker@host-a"}, []uint64{1, 5}},
-		"name after":       {renewer.EventFilter{Certificate: "docker@host-a", After: 1}, []uint64{5}},
-		"entry after":      {renewer.EventFilter{Certificate: "docker", After: 2}, []uint64{5, 6}},
-		"entry newest":     {renewer.EventFilter{Certificate: "docker", Limit: 3}, []uint64{2, 5, 6}},
-		"unknown":          {renewer.EventFilter{Certificate: "dock"}, nil},
-		"rollouts":         {renewer.EventFilter{Rollouts: []string{"docker@host-a#2", "docker-ui#1"}}, []uint64{4, 5}},
-		"rollout and name": {renewer.EventFilter{Certificate: "docker@host-a", Rollouts: []string{"docker@host-a#1"}}, []uint64{1}},
+		"all":               {renewer.EventFilter{}, []uint64{1, 2, 3, 4, 5, 6}},
+		"after":             {renewer.EventFilter{After: 4}, []uint64{5, 6}},
+		"after the end":     {renewer.EventFilter{After: 99}, nil},
+		"newest":            {renewer.EventFilter{Limit: 2}, []uint64{5, 6}},
+		"first after":       {renewer.EventFilter{After: 3, Limit: 2}, []uint64{4, 5}},
+		"after and before":  {renewer.EventFilter{After: 1, Before: 6, Limit: 3}, []uint64{2, 3, 4}},
+		"after the last":    {renewer.EventFilter{After: math.MaxUint64, Limit: 2}, nil},
+		"entry first after": {renewer.EventFilter{Certificate: "docker", After: 1, Limit: 2}, []uint64{2, 5}},
+		"fewer after":       {renewer.EventFilter{After: 1, Limit: 9}, []uint64{2, 3, 4, 5, 6}},
+		"since":             {renewer.EventFilter{Since: day(3)}, []uint64{3, 5, 6}},
+		"since own time":    {renewer.EventFilter{Since: day(5)}, []uint64{6}},
+		"newest since":      {renewer.EventFilter{Since: day(2), Limit: 3}, []uint64{3, 5, 6}},
+		"entry":             {renewer.EventFilter{Certificate: "docker"}, []uint64{1, 2, 5, 6}},
+		"name":              {renewer.EventFilter{Certificate: "docker@host-a"}, []uint64{1, 5}},
+		"name after":        {renewer.EventFilter{Certificate: "docker@host-a", After: 1}, []uint64{5}},
+		"entry after":       {renewer.EventFilter{Certificate: "docker", After: 2}, []uint64{5, 6}},
+		"entry newest":      {renewer.EventFilter{Certificate: "docker", Limit: 3}, []uint64{2, 5, 6}},
+		"unknown":           {renewer.EventFilter{Certificate: "dock"}, nil},
+		"rollouts":          {renewer.EventFilter{Rollouts: []string{"docker@host-a#2", "docker-ui#1"}}, []uint64{4, 5}},
+		"rollout and name":  {renewer.EventFilter{Certificate: "docker@host-a", Rollouts: []string{"docker@host-a#1"}}, []uint64{1}},
 	} {
 		events, err := i.Events(tc.filter)
 		if err != nil {

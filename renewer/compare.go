@@ -85,6 +85,7 @@ type Field struct{ Name, Host string }
 // Value is a text or, where Set says so, a set of them.
 type Value struct {
 	Text string
+	Flag bool // Text is true; what lacks it is false
 	Set  []string
 }
 
@@ -237,6 +238,9 @@ func (p Part) differences(was Part) []Difference {
 		d, differs := differ(f.Name, a.Set, b.Set)
 		if a.Set == nil && b.Set == nil {
 			d.Before, d.After, differs = a.Text, b.Text, a.Text != b.Text
+			if a.Flag || b.Flag {
+				d.Before, d.After = cmp.Or(a.Text, "false"), cmp.Or(b.Text, "false")
+			}
 		}
 		if d.Host = f.Host; differs {
 			out = append(out, d)

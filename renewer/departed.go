@@ -71,6 +71,25 @@ type Departed struct {
 // Over reports whether it counts no longer.
 func (d Departed) Over(now time.Time) bool { return !d.NotAfter.IsZero() && !now.Before(d.NotAfter) }
 
+// Replaced reports whether another certificate has placed its files over all those of
+// what left: st is its placement on a host, and r its role. Then none of them is there
+// any more, and what used them has the new ones.
+func (d Departed) Replaced(host string, st PlacementState, r Role, now time.Time) bool {
+	was := d.State
+	switch {
+	case was == nil || len(was.Files) == 0 || len(was.Dirs) == 0 || len(st.Dirs) == 0 || was.Dirs[0] != st.Dirs[0]:
+		return false
+	case was.Machine != st.Machine && was.Machine != "" && st.Machine != "" || (was.Machine == "" || st.Machine == "") && d.Host != host:
+		return false
+	case st.Origin != OriginIssued || st.Seen != nil || !st.Matches || st.Interrupted != nil:
+		return false
+	case d.Role.Activates && !r.Activates: // what loaded the old ones may have them still
+		return false
+	}
+	covered := !slices.ContainsFunc(was.Files, func(name string) bool { return !slices.Contains(st.Files, name) })
+	return covered && !now.Before(st.PlacedAt.Add(max(d.Role.Settle, r.Settle)))
+}
+
 // forget drops what is known of hosts that left the entry. What they had in place
 // (generation finds it; nil for none) goes on to count until it expires, unless
 // the host is retired. It reports whether anything changed.
@@ -216,9 +235,9 @@ func (rec Record) Inherit(c Certificate, now time.Time) Record {
 	return rec
 }
 
-// wasCalled reports whether the certificate had a name before, as far as its placements
+// WasCalled reports whether the certificate had a name before, as far as its placements
 // know.
-func (rec Record) wasCalled(name string) bool {
+func (rec Record) WasCalled(name string) bool {
 	for _, st := range rec.Placements {
 		if slices.Contains(st.Names, name) {
 			return true

@@ -167,3 +167,52 @@ func TestWhatIsPlacedStaysWithItsMachine(t *testing.T) {
 		}
 	}
 }
+
+// What left ends where another certificate was proven in place over all of its files on
+// the same machine, and not before.
+func TestWhatLeftEndsWhenAllItsFilesAreReplaced(t *testing.T) {
+	t.Parallel()
+	type scene struct {
+		left Departed
+		host string
+		by   PlacementState
+		role Role
+		now  time.Time
+	}
+	files := []string{"ca.crt", "tls.crt", "tls.key"}
+	for name, x := range map[string]struct {
+		edit func(*scene)
+		want bool
+	}{
+		"all of them":            {func(*scene) {}, true},
+		"and more":               {func(s *scene) { s.by.Files = append(slices.Clone(files), "full.pem") }, true},
+		"another host name":      {func(s *scene) { s.host = "b" }, true},
+		"machines are not known": {func(s *scene) { s.left.State.Machine = "" }, true},
+		"not known, other host":  {func(s *scene) { s.left.State.Machine, s.host = "", "b" }, false},
+		"another machine":        {func(s *scene) { s.by.Machine = "m2" }, false},
+		"another directory":      {func(s *scene) { s.by.Dirs = []string{"/srv/b", "/srv/a"} }, false},
+		"another key file":       {func(s *scene) { s.by.Files = []string{"ca.crt", "tls.crt", "web.key"} }, false},
+		"no ca file":             {func(s *scene) { s.by.Files = files[1:] }, false},
+		"files not known":        {func(s *scene) { s.left.State.Files = nil }, false},
+		"nothing known":          {func(s *scene) { s.left.State = nil }, false},
+		"found, not issued":      {func(s *scene) { s.by.Origin = OriginForeign }, false},
+		"not proven":             {func(s *scene) { s.by.Matches = false }, false},
+		"something else is seen": {func(s *scene) { s.by.Seen = &Seen{} }, false},
+		"between generations":    {func(s *scene) { s.by.Interrupted = &Step{} }, false},
+		"its service may run on": {func(s *scene) { s.left.Role.Activates = true }, false},
+		"a service is restarted": {func(s *scene) { s.left.Role.Activates, s.role.Activates = true, true }, true},
+		"it is not read yet":     {func(s *scene) { s.left.Role.Settle = time.Hour }, false},
+		"it is read by then":     {func(s *scene) { s.left.Role.Settle, s.now = time.Hour, t0.Add(time.Hour) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := PlacementState{Machine: "m1", Dirs: []string{"/srv/a"}, Files: files, Origin: OriginIssued, Matches: true, PlacedAt: t0}
+			was := st
+			s := scene{left: Departed{Host: "a", State: &was}, host: "a", by: st, now: t0}
+			x.edit(&s)
+			if got := s.left.Replaced(s.host, s.by, s.role, s.now); got != x.want {
+				t.Errorf("replaced: %t", got)
+			}
+		})
+	}
+}

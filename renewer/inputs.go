@@ -204,6 +204,9 @@ func (l Looked) apply(a *applied) bool {
 		if st.Machine = p.Machine; st.Dirs == nil { // a version before did not say
 			st.in(p.Dir)
 		}
+		if st.Files == nil && st.Layout == p.Layout() && !st.MovedTo(p.Dir) {
+			st.Files = p.Names()
+		}
 	}
 	a.Record.Placements[l.Host] = st
 	return true

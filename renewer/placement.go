@@ -134,6 +134,9 @@ func (p PlacementState) again() time.Time {
 	return p.PlacedAt.Add(Backoff(p.Same, p.Revision))
 }
 
+// Names returns the names of the files, sorted.
+func (p Placement) Names() []string { return slices.Sorted(maps.Values(p.Files)) }
+
 // MovedTo reports whether a directory is another one than that of the live names.
 func (p PlacementState) MovedTo(dir string) bool { return len(p.Dirs) > 0 && p.Dirs[0] != dir }
 

@@ -31,10 +31,10 @@ func TestKeepingWhatADriftWasHealedOver(t *testing.T) {
 func TestAPlanSaysWhichDirectoryIsLeft(t *testing.T) {
 	t.Parallel()
 	st := PlacementState{Dirs: []string{"/srv/old", "/srv/older"}}
-	if got := leaves(st, "/srv/new"); !strings.Contains(got, "/srv/old is left") {
+	if got := leaves(st, "/srv/new", false); !strings.Contains(got, "/srv/old is left") {
 		t.Errorf("moved: %q", got)
 	}
-	for name, got := range map[string]string{"not moved": leaves(st, "/srv/old"), "never placed": leaves(PlacementState{}, "/srv/new")} {
+	for name, got := range map[string]string{"not moved": leaves(st, "/srv/old", false), "never placed": leaves(PlacementState{}, "/srv/new", false), "occupied": leaves(st, "/srv/new", true)} {
 		if got != "" {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -29,6 +29,8 @@ type Observed struct {
 	// waits for, and RootName is a root for operators.
 	Refusers func() []string
 	RootName func(id string) string
+	// Occupied reports whether another entry places its files in a directory of a host.
+	Occupied func(host, dir string) bool
 }
 
 func (o Observed) rootName(id string) string {

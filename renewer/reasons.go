@@ -63,7 +63,7 @@ func (o Observed) askedFor(c Certificate) Request {
 	if held := o.Record.RollbackRequest; held != nil {
 		was = *held
 	}
-	if c.CommonName == c.Name && o.Record.wasCalled(was.CommonName) {
+	if c.CommonName == c.Name && o.Record.WasCalled(was.CommonName) {
 		was.CommonName = c.CommonName
 	}
 	return was

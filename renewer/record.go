@@ -78,6 +78,8 @@ type PlacementState struct {
 	// Dirs are where it was placed, the directory of the live names first; none:
 	// unknown. Earlier ones may have the keys of generations still.
 	Dirs []string `json:"dirs,omitempty"`
+	// Files are the names of the live names in the first of Dirs; none: unknown.
+	Files []string `json:"files,omitempty"`
 	// Machine is where that is, whatever its host was called then; empty: unknown.
 	Machine string `json:"machine,omitempty"`
 	// Names are those of the certificate under which its revisions lie there, that of

@@ -78,7 +78,7 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 				add(s.Host, "drop_root", "root "+o.rootName(id)+": no certificate that is in place needs it here").Target = o.rootName(id)
 			}
 			push := add(s.Host, "push", reason)
-			push.Target, push.Reason = p.Dir, push.Reason+leaves(st, p.Dir)
+			push.Target, push.Reason = p.Dir, push.Reason+leaves(st, p.Dir, o.Occupied != nil && len(st.Dirs) > 0 && o.Occupied(s.Host, st.Dirs[0]))
 			if st.MovedTo(p.Dir) {
 				push.Changes = []Difference{{Field: "dir", Before: st.Dirs[0], After: p.Dir}}
 			}
@@ -107,8 +107,9 @@ func PlanSteps(c Certificate, o Observed, k Conditions, waits Waits) []PlanStep 
 
 // leaves says which files are not kept any more once a placement is in another directory:
 // no root is added there, so what reads them still is refused when a peer's CA changes.
-func leaves(st PlacementState, dir string) string {
-	if !st.MovedTo(dir) {
+// Where another entry places its files there, they are kept (occupied).
+func leaves(st PlacementState, dir string, occupied bool) string {
+	if !st.MovedTo(dir) || occupied {
 		return ""
 	}
 	return "; " + st.Dirs[0] + " is left unchanged: no service should read it any more"

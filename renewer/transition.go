@@ -161,7 +161,9 @@ func (t *transition) place() {
 	t.p.under(t.Certificate.Name)
 	t.p.in(t.o.Dir)
 	p, _ := t.Certificate.Placement(s.Host)
-	t.p.Machine = p.Machine
+	if t.p.Machine, t.p.Files = p.Machine, nil; p.Layout() == s.Layout {
+		t.p.Files = p.Names()
+	}
 	if t.p.Seen != nil && t.p.Origin == OriginForeign && s.Pass == PassRoots { // somebody's leaf, with roots added
 		seen := *t.p.Seen
 		seen.Roots, t.p.Seen = s.Roots, &seen
@@ -351,6 +353,9 @@ func (t *transition) restored() {
 		return
 	}
 	prev := t.p.drop(t.s.Revision, t.s.Previous)
+	if prev.Layout != t.p.Layout {
+		t.p.Files = nil
+	}
 	if t.s.WasForeign {
 		prev.Origin = OriginForeign
 	}

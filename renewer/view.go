@@ -27,7 +27,7 @@ type EventFilter struct {
 	Since       time.Time `json:"since,omitzero"`        // not before that time
 	Certificate string    `json:"certificate,omitempty"` // its name, or that of an entry for all its hosts
 	Rollouts    []string  `json:"rollout,omitempty"`     // of one of these rollouts; repeatable
-	Limit       int       `json:"limit,omitempty"`       // the newest so many; 0: all, or 1,000 over the API
+	Limit       int       `json:"limit,omitempty"`       // the newest so many, with after the first so many; 0: all, or 1,000 over the API
 }
 
 // PlanStep is one thing that a run would do.
@@ -64,6 +64,9 @@ type PlanView struct {
 	Loaded  bool          `json:"loaded,omitempty"`
 	Changes []FleetChange `json:"changes,omitempty"`
 	Fault   string        `json:"fault,omitempty"` // of the fleet file on disk, for which it is not taken
+	// Warnings are about what the fleet file says and has no effect: moved: of a name that
+	// nothing has.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Detail is one certificate, whole.

@@ -79,8 +79,12 @@ func newCAShow(c *cli) *cobra.Command {
 				return err
 			})
 			if f, faulty := c.fleet(); err != nil && v.Issuer == "" && renewer.ClassOf(err) != renewer.ClassUnknown && faulty == nil { // it can be shown all the same
+				shown, failed := daemon.CAShow(f, name)
+				if failed != nil || shown.Subject == "" {
+					return err // the same cause, most often
+				}
 				c.complain(err)
-				v, err = daemon.CAShow(f, name)
+				v, err = shown, nil
 			}
 			if err != nil {
 				return err

@@ -74,7 +74,7 @@ func (c *cli) report(err error) int {
 		// A line starts with its position, so that editors can jump there.
 		fmt.Fprintln(c.errOut, faults.Error())
 		fmt.Fprintf(c.errOut, "error: the fleet file has %s\n", count(len(faults), "fault"))
-		if c.reading {
+		if c.reading && c.namedSocket() == "" {
 			fmt.Fprintln(c.errOut, "hint: where a daemon runs, --socket SOCKET or $RENEWER_SOCKET names its socket, and no fleet file is needed")
 		}
 		return exitUsage

@@ -68,8 +68,11 @@ func (y *years) Set(s string) error {
 		}
 	}
 	d, err := configs.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a time that a forecast can have; expected a duration such as 72h, 30d, 2w or 1y", s)
+	}
 	*y = years(d)
-	return err
+	return nil
 }
 
 // outages are written NAME=DURATION.
@@ -82,11 +85,11 @@ func (o *outages) Set(s string) error {
 	if !ok || of == "" {
 		return errors.New("expected the name of an issuer or a host and how long it is away, such as fleet-ca=7d")
 	}
-	d, err := configs.ParseDuration(long)
-	if err != nil {
+	var d years
+	if err := d.Set(long); err != nil {
 		return err
 	}
-	*o = append(*o, forecast.Outage{Of: of, For: d})
+	*o = append(*o, forecast.Outage{Of: of, For: time.Duration(d)})
 	return nil
 }
 

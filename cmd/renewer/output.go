@@ -34,7 +34,7 @@ func (f *format) String() string {
 
 func (f *format) Set(s string) error {
 	if !slices.Contains(formats, s) && s != string(asICS) {
-		return fmt.Errorf("expected %s", strings.Join(formats, ", "))
+		return fmt.Errorf("expected %s, or ics for renewer forecast", strings.Join(formats, ", "))
 	}
 	*f = format(s)
 	return nil
@@ -42,6 +42,9 @@ func (f *format) Set(s string) error {
 
 // table reports whether the result is for reading.
 func (f *format) table() bool { return f.String() == string(asTable) || *f == asWide }
+
+// data reports whether the result is for programs that clean what they show.
+func (f *format) data() bool { return *f == asJSON || *f == asYAML || *f == asICS }
 
 // list prints values of one kind as they come; a table waits for the last,
 // for its columns to be aligned.

@@ -29,6 +29,7 @@ daemon is needed. It shows what the fleet file adds, changes and removes compare
 		Example: "  renewer plan\n  renewer plan -o json --exit-code\n  renewer --config new.yaml plan --against old.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if against != "" {
+				c.reading = false // both are files: no daemon has them
 				if loaded {
 					return usagef("--against compares files; --loaded is about the daemon")
 				}
@@ -41,6 +42,9 @@ daemon is needed. It shows what the fleet file adds, changes and removes compare
 					return err
 				}
 				c.whosePlan(view)
+				for _, text := range view.Warnings {
+					c.caution(errors.New(text))
+				}
 				if c.format.table() {
 					c.showSteps(view)
 				} else if err := steps(c).all(view.Steps, ""); err != nil {

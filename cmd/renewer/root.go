@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"renewer/configs"
+	"renewer/internal/plaintext"
 )
 
 // readers are the commands that leave no state where there is none.
@@ -70,6 +71,9 @@ and verifies what is really served.
 			}
 			c.began, c.reading = true, slices.Contains(readers, cmd.Name())
 			c.look()
+			if c.columns == 0 && !c.format.data() { // a pipe may lead to a terminal
+				c.out = &plaintext.Writer{To: c.out, Whole: true}
+			}
 			slog.SetDefault(slog.New(notices{c: c}))
 			return nil
 		},

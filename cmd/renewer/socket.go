@@ -13,10 +13,13 @@ import (
 	"renewer/renewer/server"
 )
 
+// namedSocket is the socket that the command line or the environment names.
+func (c *cli) namedSocket() string { return cmp.Or(c.socket, os.Getenv("RENEWER_SOCKET")) }
+
 // daemon returns the daemon of the socket that is named, or that the fleet
 // file names; nil where none runs. The rest of the fleet file does not matter.
 func (c *cli) daemon(ctx context.Context) (*server.Client, error) {
-	named := cmp.Or(c.socket, os.Getenv("RENEWER_SOCKET"))
+	named := c.namedSocket()
 	path, err := c.path()
 	var socket string
 	if err == nil {
@@ -49,7 +52,11 @@ func (c *cli) elsewhere(ctx context.Context, socket, path string) (*server.Clien
 	case !errors.Is(err, server.ErrNoDaemon):
 		return nil, err
 	case path == "" || !c.reading:
-		return nil, renewer.WithHint(err, "start it there with renewer run; or leave out --socket and $RENEWER_SOCKET to use the fleet file alone")
+		without := "leave out --socket"
+		if c.socket == "" {
+			without = "unset RENEWER_SOCKET"
+		}
+		return nil, renewer.WithHint(err, "check the path: it is api: {socket: PATH} in the daemon's fleet file; or "+without+": the socket in the fleet file is then used")
 	}
 	c.say("warning: %v; %s and its state are read instead", err, path)
 	return nil, nil

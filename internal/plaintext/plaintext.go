@@ -64,10 +64,11 @@ func Short(s string) string {
 }
 
 // Writer is a sink for text that people read: runs are cut, as far as they come in one
-// write. With Colours the sequences that colour it pass.
+// write, unless Whole. With Colours the sequences that colour it pass.
 type Writer struct {
 	To      io.Writer
 	Colours bool
+	Whole   bool
 
 	part []byte // of a rune or of a sequence that is not whole
 }
@@ -104,18 +105,25 @@ func unfinished(text []byte, colours bool) int {
 	return 0
 }
 
+func (w *Writer) text(part []byte) string {
+	if w.Whole {
+		return Text(string(part))
+	}
+	return Short(Text(string(part)))
+}
+
 func (w *Writer) clean(text []byte) string {
 	if !w.Colours {
-		return Short(Text(string(text)))
+		return w.text(text)
 	}
 	var out strings.Builder
 	for {
 		at := bytes.IndexByte(text, 0x1b)
 		if at < 0 {
-			out.WriteString(Short(Text(string(text))))
+			out.WriteString(w.text(text))
 			return out.String()
 		}
-		out.WriteString(Short(Text(string(text[:at]))))
+		out.WriteString(w.text(text[:at]))
 		text = text[at:]
 		if n, ok := colour(text); ok {
 			out.Write(text[:n])

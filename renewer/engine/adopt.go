@@ -125,7 +125,7 @@ func (e *Engine) takeIn(ctx context.Context, a *adoption) error {
 func (a *adoption) taken(revision string, disk OnDisk, seen Observation, want renewer.RootSet) {
 	a.state = renewer.PlacementState{
 		State: renewer.HostVerified, Revision: revision, Origin: renewer.OriginAdopted,
-		Dirs: []string{a.placement.Dir}, Layout: a.placement.Layout(), Roots: disk.Trusts, Foreign: authorities(disk.Roots).Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
+		Dirs: []string{a.placement.Dir}, Layout: a.placement.Layout(), Files: a.placement.Names(), Roots: disk.Trusts, Foreign: authorities(disk.Roots).Without(want), Loaded: &renewer.Loaded{Roots: disk.Trusts},
 		Served: seen.Served, ServedEnd: seen.NotAfter, Matches: true, VerifiedAt: a.at, ProbedAt: a.at,
 	}
 	a.state.Revisions = []renewer.Revision{{Name: revision, Layout: a.state.Layout, Roots: disk.Trusts, Origin: renewer.OriginAdopted}}

@@ -165,6 +165,7 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 		if err != nil {
 			return err
 		}
+		occupied := e.fleet.directories()
 		for _, c := range e.fleet.Certificates {
 			if from := e.awaited[c.Name]; from != "" {
 				steps = append(steps, renewer.PlanStep{Certificate: c.Name, Action: "wait", Reason: "renamed from " + from + ", whose rollout ends first"})
@@ -183,6 +184,7 @@ func (e *Engine) Plan(ctx context.Context) (steps []renewer.PlanStep, err error)
 			steps = append(steps, e.leavesHosts(en)...)
 			o := e.observed(en)
 			o.Refusers, o.RootName = func() []string { return e.refusers(en) }, e.roots.name
+			o.Occupied = func(host, dir string) bool { return occupied[[2]string{host, dir}] }
 			steps = append(steps, renewer.PlanSteps(c, o, e.condition(en, e.Now()), waiting[c.Name])...)
 		}
 		forgets, err := e.forgetSteps()

@@ -97,6 +97,7 @@ type Engine struct {
 	running    int                        // tasks under way
 	heirs      map[string]heir            // entries that were renamed, until that is recorded
 	taken      map[string]map[string]bool // by the name that left: hosts whose files are those of heirs
+	leftIn     map[where][]string         // the names of what left, by where its files are
 	awaited    map[string]string          // by the name of an heir: the one whose rollout has to end first
 	graph      *trust.Graph               // see trusts
 	stored     map[string]bool            // the roots that the inventory has

@@ -47,6 +47,17 @@ func (f *Fleet) Certificate(name string) (renewer.Certificate, bool) {
 	return f.Certificates[i], true
 }
 
+// directories returns where anything is placed, by host and directory.
+func (f *Fleet) directories() map[[2]string]bool {
+	out := map[[2]string]bool{}
+	for _, c := range f.Certificates {
+		for i := range c.Placements {
+			out[[2]string{c.Placements[i].Host, c.Placements[i].Dir}] = true
+		}
+	}
+	return out
+}
+
 // Mode is how much an engine does with a fleet.
 type Mode int
 
@@ -144,6 +155,7 @@ func (e *Engine) checkAll() error {
 		}
 	}
 	e.consider(names)
+	e.endReplaced(e.successors())
 	e.checked()
 	return nil
 }

@@ -166,6 +166,9 @@ func (e *Engine) forgetDeparted(name string, look bool) (out []renewer.Forgotten
 		for _, d := range left[full] {
 			f := renewer.ForgottenOf(full, d)
 			for _, id := range e.trusts().AcceptedBy(trust.ID{Certificate: full, Host: d.Host}, now) {
+				if slices.ContainsFunc(left[id.Certificate], func(d renewer.Departed) bool { return d.Host == id.Host }) {
+					continue // which is forgotten with it
+				}
 				f.Accepted = append(f.Accepted, id.String())
 			}
 			out = append(out, f)

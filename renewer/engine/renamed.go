@@ -21,24 +21,29 @@ type heir struct {
 // findHeirs looks which certificates without a record are the new name of what left.
 func (e *Engine) findHeirs() error {
 	e.heirs, e.taken, e.awaited = map[string]heir{}, map[string]map[string]bool{}, map[string]string{}
+	e.leftIn = map[where][]string{}
 	left, err := e.allLeft()
 	if err != nil || len(left) == 0 {
 		return err
 	}
-	type spot struct{ where, layout string } // a host, or its machine
-	at := map[spot]string{}
+	at := map[where]string{} // by layout
 	for name, rec := range left {
 		for _, d := range rec.Departed {
+			if d.State != nil {
+				for _, in := range spotsOf(d.Host, *d.State) {
+					e.leftIn[in] = append(e.leftIn[in], name)
+				}
+			}
 			if d.State != nil && d.State.Layout != "" {
-				at[spot{d.Host, d.State.Layout}], at[spot{d.State.Machine, d.State.Layout}] = name, name
+				at[where{d.Host, d.State.Layout}], at[where{d.State.Machine, d.State.Layout}] = name, name
 			}
 		}
 	}
 	sameFiles := func(c renewer.Certificate) (from string) {
 		for i, p := range c.Placements {
-			name := at[spot{p.Machine, p.Layout()}]
+			name := at[where{p.Machine, p.Layout()}]
 			if name == "" || p.Machine == "" {
-				name = at[spot{p.Host, p.Layout()}]
+				name = at[where{p.Host, p.Layout()}]
 			}
 			if name == "" || i > 0 && name != from {
 				return ""

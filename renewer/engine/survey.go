@@ -311,6 +311,7 @@ func (e *Engine) observe(results []Seen) error {
 	}
 	if e.onItsOwn {
 		e.consider(order)
+		e.endReplaced(order)
 	}
 	return nil
 }

@@ -76,6 +76,7 @@ func (e *Engine) take() {
 		}
 	}
 	e.consider(over)
+	e.endReplaced(order)
 }
 
 // measure tells how long services were away.

@@ -10,8 +10,9 @@ import (
 )
 
 // Calendar returns the forecast as an iCalendar object (RFC 5545): one event for each
-// window in which renewals and restarts come, for each time outside of windows at which
-// they come, and for all that is remarkable. The same thing has the same UID each time.
+// window in which restarts come, one for each day and entry of the fleet file for what
+// comes outside of windows, and one for each thing that is remarkable. The same thing has
+// the same UID each time.
 func (f Forecast) Calendar() []byte {
 	w := &calendar{stamp: stamp(f.From)}
 	w.line("BEGIN:VCALENDAR")
@@ -19,7 +20,7 @@ func (f Forecast) Calendar() []byte {
 	w.line("PRODID:-//renewer//forecast//EN")
 	w.line("CALSCALE:GREGORIAN")
 	w.line("METHOD:PUBLISH")
-	w.line("X-WR-CALNAME:renewer")
+	w.line("X-WR-CALNAME:" + escaped(strings.TrimSpace("renewer "+f.Fleet)))
 	for _, e := range f.Events {
 		if e.Kind.Remarkable() {
 			about := strings.Trim(e.Certificate+"@"+e.Host, "@")
@@ -41,39 +42,56 @@ var title = map[Kind]string{
 	Expires: "expires:", AtRisk: "at risk:", Refused: "issuer refuses:", CAExpires: "CA expires:", CARotates: "CA is replaced:", Collision: "restarts collide",
 }
 
-// gathering is what happens in one window, or close together outside of any.
+// occasion is what events are put together by: a window until it closes, or a day of an
+// entry. It stays the same when a part of its events has passed.
+type occasion struct {
+	window, entry string
+	at            time.Time
+}
+
+func occasionOf(e Event) occasion {
+	if e.Window != "" && !e.Until.IsZero() {
+		return occasion{window: e.Window, at: e.Until.UTC()}
+	}
+	entry, _, _ := strings.Cut(e.Certificate, "@")
+	return occasion{entry: entry, at: e.Time.UTC().Truncate(Day)}
+}
+
+// gathering is what happens on one occasion.
 type gathering struct {
-	window     string
+	occasion
 	start, end time.Time
 	events     []Event
 }
 
-// gather puts together what happens in one window, and what comes less than an hour
-// after the last.
+// gather puts together what happens on the same occasion.
 func gather(events []Event) (out []*gathering) {
-	open := map[string]*gathering{} // by window
+	by := map[occasion]*gathering{}
 	for _, e := range events {
 		if e.Kind.Remarkable() {
 			continue
 		}
-		g := open[e.Window]
-		fits := g != nil && (e.Window == "" && e.Time.Sub(g.end) < near || e.Window != "" && e.Time.Before(g.end))
-		if !fits {
-			g = &gathering{window: e.Window, start: e.Time}
-			open[e.Window] = g
+		of := occasionOf(e)
+		g := by[of]
+		if g == nil {
+			g = &gathering{occasion: of, start: e.Time}
+			by[of] = g
 			out = append(out, g)
 		}
-		g.end = later(g.end, later(e.Time, e.Until))
+		g.end = later(g.end, e.Time)
+		if of.window != "" {
+			g.end = of.at
+		}
 		g.events = append(g.events, e)
 	}
 	return out
 }
 
-func (g *gathering) uid() string {
-	if g.window != "" {
-		return uid("window", g.window, stamp(g.end))
+func (o occasion) uid() string {
+	if o.window != "" {
+		return uid("window", o.window, stamp(o.at))
 	}
-	return uid("at", stamp(g.start), g.events[0].Certificate)
+	return uid("day", o.entry, stamp(o.at))
 }
 
 func (g *gathering) summary() string {
@@ -95,9 +113,9 @@ func (g *gathering) summary() string {
 	}
 	text := strings.Join(parts, ", ")
 	if g.window != "" {
-		text += " in window " + g.window
+		return text + " in window " + g.window
 	}
-	return text
+	return g.entry + ": " + text
 }
 
 func number(n int, what string) string {

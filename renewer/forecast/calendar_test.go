@@ -118,15 +118,55 @@ func TestCalendarHasOneEventAWindow(t *testing.T) {
 	}
 	expect(t, got,
 		"20270219T000000Z 20270219T001500Z CA expires: ca",
-		"20270130T000000Z 20270130T001500Z 2 renewals",
+		"20270130T000000Z 20270130T001500Z api: 1 renewal",
+		"20270130T000000Z 20270130T001500Z web: 1 renewal",
 		"20270130T020000Z 20270130T040000Z 2 restarts in window nightly")
-	if len(uids) != 3 {
+	if len(uids) != 4 {
 		t.Errorf("%d UIDs", len(uids))
 	}
 	later := readCalendar(t, string(play(f, t0.Add(day), t0.Add(90*day), nil, 0).Calendar()))
 	for _, e := range later {
 		if !uids[e["UID"]] {
 			t.Errorf("a day later %q has another UID", e["SUMMARY"])
+		}
+	}
+}
+
+// Renewals every few minutes are one event a day, which lasts a day at most, and a day's
+// event stays the same one when some of its renewals have passed.
+func TestCalendarOfShortLives(t *testing.T) {
+	t.Parallel()
+	short := entry("short", "a")
+	short.Lifetime, short.Renewal.Before, short.OverrideBefore = time.Hour, 20*time.Minute, 6*time.Minute
+	always := entry("always", "b")
+	always.Lifetime, always.Renewal.Before, always.Window = 12*time.Hour, 4*time.Hour, "always"
+	f := fleetOf(inPlace(short, t0), inPlace(always, t0))
+	f.Windows["always"] = Window{Duration: day, At: func(t time.Time) (bool, time.Time) { return true, t.Truncate(day).Add(day) }}
+	begin := map[string]string{}
+	for _, from := range []time.Duration{0, 50 * time.Minute, 5 * time.Hour} {
+		got := play(f, t0.Add(from), t0.Add(10*day-time.Minute), nil, 0)
+		got.Fleet = "prod, north"
+		text := string(got.Calendar())
+		if !strings.Contains(text, `X-WR-CALNAME:renewer prod\, north`+"\r\n") {
+			t.Error("the calendar does not have the name of the fleet")
+		}
+		events := readCalendar(t, text)
+		if len(events) != 20 {
+			t.Errorf("%d events in 10 days of 2 entries", len(events))
+		}
+		days := map[string]bool{}
+		for _, e := range events {
+			start, err := time.Parse("20060102T150405Z", e["DTSTART"])
+			end, err2 := time.Parse("20060102T150405Z", e["DTEND"])
+			if err != nil || err2 != nil || end.Sub(start) > day {
+				t.Errorf("%s lasts from %s to %s", e["SUMMARY"], start, end)
+			}
+			name, _, _ := strings.Cut(e["SUMMARY"], ":")
+			id := name + " " + start.Format(time.DateOnly)
+			if was := begin[id]; was != "" && was != e["UID"] || days[id] {
+				t.Errorf("%s has another UID from %s on", id, from)
+			}
+			begin[id], days[id] = e["UID"], true
 		}
 	}
 }

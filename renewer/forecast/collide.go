@@ -61,17 +61,24 @@ func (c *certificate) guarded(pl renewer.Placement) string {
 	return text
 }
 
-// closes is when a window that is open at t closes.
+// closes is when a window that is open at t closes; zero where it stays open for a week
+// or longer.
 func closes(w Window, t time.Time) time.Time {
 	_, opened := w.At(t.Add(-w.Duration)) // the first opening that lasts until after t
 	end := opened.Add(w.Duration)
 	for open, next := w.At(end); open && next.After(end); open, next = w.At(end) { // another opening lasts longer
+		if end.Sub(t) >= Week {
+			return time.Time{}
+		}
 		_, opened = w.At(end.Add(-w.Duration))
 		if later := opened.Add(w.Duration); later.After(end) {
 			end = later
 			continue
 		}
 		break
+	}
+	if end.Sub(t) >= Week {
+		return time.Time{}
 	}
 	return end
 }

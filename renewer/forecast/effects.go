@@ -134,6 +134,25 @@ func (p *player) expiries(c *certificate) {
 	}
 }
 
+// departed says when the placements expire that left the fleet file: nothing renews them.
+func (p *player) departed(name string, left []renewer.Departed) {
+	for _, d := range left {
+		if d.NotAfter.After(p.from) && !p.retired(d.Host) && !p.back(name, d.Host) {
+			p.events = append(p.events, Event{Time: d.NotAfter, Kind: Expires, Certificate: name, Host: d.Host, Issuer: d.Issuer, Reason: "it left the fleet file and is still in place; nothing renews it"})
+		}
+	}
+}
+
+// back reports whether a placement is in the fleet file.
+func (p *player) back(name, host string) bool {
+	c, ok := p.byName[name]
+	if !ok {
+		return false
+	}
+	_, ok = c.Certificate.Placement(host)
+	return ok
+}
+
 // expired says that a placement has what expires, if it has it still.
 func (p *player) expired(e ending, at time.Time) {
 	st := e.c.Record.Placements[e.host]

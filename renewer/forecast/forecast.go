@@ -46,6 +46,7 @@ type Event struct {
 
 // Forecast is the time ahead.
 type Forecast struct {
+	Fleet  string    `json:"fleet,omitempty"` // its name
 	From   time.Time `json:"from"`
 	Until  time.Time `json:"until"`
 	Events []Event   `json:"events"` // earliest first
@@ -72,8 +73,10 @@ func (o Outage) at(now time.Time) bool { return !now.Before(o.From) && now.Befor
 type Fleet struct {
 	Certificates []renewer.State // in the order of the fleet file
 	Windows      map[string]Window
-	Issuers      map[string]Issuer
-	Retired      func(host string) bool
+	// Orphans left the fleet file and are still in place, by name of the certificate.
+	Orphans map[string][]renewer.Departed
+	Issuers map[string]Issuer
+	Retired func(host string) bool
 }
 
 // Window is a maintenance window.

@@ -131,7 +131,11 @@ func newPlayer(f Fleet, t Terms) *player {
 			c.size, c.pace = len(family), family[0].Certificate.Pace
 		}
 	}
+	for name, left := range f.Orphans {
+		p.departed(name, left)
+	}
 	for _, c := range p.all {
+		p.departed(c.Certificate.Name, c.Record.Departed)
 		p.expiries(c)
 		if c.Open() {
 			p.keep(c)

@@ -162,3 +162,21 @@ func TestForecastEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What left the fleet file, all of a certificate or one host of it, is not renewed.
+func TestDepartedPlacementsExpire(t *testing.T) {
+	t.Parallel()
+	left := func(host string, days int) renewer.Departed {
+		return renewer.Departed{Host: host, Issuer: "ca", NotAfter: t0.Add(time.Duration(days) * day)}
+	}
+	web := inPlace(entry("web", "a"), t0)
+	web.Record.Departed = []renewer.Departed{left("a", 3), left("b", 4)} // a is back
+	f := fleetOf(web)
+	f.Orphans = map[string][]renewer.Departed{"old": {left("a", 10), left("b", 200), left("c", -1), left("gone", 5), {Host: "bundle"}}}
+	f.Retired = func(host string) bool { return host == "gone" }
+	got := play(f, t0, t0.Add(30*day), nil, 0)
+	expect(t, got.of(Expires), "2026-12-05 00:00 expires web@b ", "2026-12-11 00:00 expires old@a ")
+	if ics := string(got.Calendar()); !strings.Contains(ics, "expires: old@a") {
+		t.Errorf("the calendar lacks it:\n%s", ics)
+	}
+}

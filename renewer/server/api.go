@@ -187,7 +187,7 @@ func (a *api) list(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 	out := newTrailed(w, "application/octet-stream")
-	a.end(out, r, a.service.Backup(r.Context(), out))
+	a.end(out, r, a.service.Backup(a.byCaller(r.Context(), r, "/backup", none{}), out))
 }
 
 func (a *api) end(out *trailed, r *http.Request, err error) {

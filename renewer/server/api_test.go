@@ -136,15 +136,16 @@ func TestPortHasTheRoutesThatReadAndNoOther(t *testing.T) {
 		{"GET", "/renew", "the API has no", 404},
 		{"GET", "/ca", "/ca is on the socket alone", 404},
 		{"GET", "/fleet", "/fleet is on the socket alone", 404},
-		{"POST", "/renew", "read only", 405},
+		{"POST", "/renew", `"title":"Method Not Allowed","status":405,"detail":"the HTTP port is read only: it answers GET and HEAD, not POST"`, 405},
 		{"POST", "/hosts/a/plan", "read only", 405},
+		{"DELETE", "/certificates", "read only", 405},
 		{"GET", "/", "the API has no", 404},
 	} {
 		status, body, head := ask(t, s, x.method, Prefix+x.path)
 		if status != x.status || !strings.Contains(body, x.want) {
 			t.Errorf("%s %s: got %d %q; want %d with %q", x.method, x.path, status, body, x.status, x.want)
 		}
-		if kind := head.Get("Content-Type"); status != 200 && status != 405 && kind != problemType {
+		if kind := head.Get("Content-Type"); status != 200 && kind != problemType {
 			t.Errorf("%s %s: the error is %s", x.method, x.path, kind)
 		}
 		secured(t, x.method+" "+x.path, head)
@@ -197,7 +198,10 @@ func TestClientGetsAllEventsInParts(t *testing.T) {
 		if f.Before > 0 {
 			some = log[:f.Before-1]
 		}
-		some = some[min(int(f.After), len(some)):]
+		if f.After > 0 {
+			some = some[min(int(f.After), len(some)):]
+			return some[:min(f.Limit, len(some))], nil
+		}
 		return some[max(0, len(some)-f.Limit):], nil
 	}})
 	for _, x := range []struct {
@@ -209,6 +213,9 @@ func TestClientGetsAllEventsInParts(t *testing.T) {
 		{renewer.EventFilter{Limit: mostEvents + 1}, mostEvents + 5, mostEvents + 1, 2},
 		{renewer.EventFilter{After: mostEvents + 5}, mostEvents + 6, mostEvents, 2},
 		{renewer.EventFilter{After: uint64(len(log))}, 0, 0, 1},
+		{renewer.EventFilter{After: 3}, 4, len(log) - 3, 3},
+		{renewer.EventFilter{After: 3, Limit: 2}, 4, 2, 1},
+		{renewer.EventFilter{After: 3, Limit: mostEvents + 1}, 4, mostEvents + 1, 2},
 	} {
 		asked = 0
 		got, err := c.Events(t.Context(), x.filter)

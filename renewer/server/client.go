@@ -113,10 +113,16 @@ func (c *Client) Events(ctx context.Context, f renewer.EventFilter) ([]renewer.E
 		got += len(page)
 		pages = append(pages, page)
 		if err != nil || len(page) < f.Limit || got == most {
-			slices.Reverse(pages)
+			if f.After == 0 {
+				slices.Reverse(pages)
+			}
 			return slices.Concat(pages...), err
 		}
-		f.Before = page[0].Seq
+		if f.After > 0 {
+			f.After = page[len(page)-1].Seq
+		} else {
+			f.Before = page[0].Seq
+		}
 	}
 }
 
@@ -309,7 +315,7 @@ func (c *Client) send(ctx context.Context, method, target string, in io.Reader) 
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	if who := os.Getenv("SUDO_USER"); who != "" {
-		req.Header.Set(sudoHeader, who)
+		req.Header.Set(sudoHeader, url.QueryEscape(who[:min(len(who), maxSudoUser)])) // it may be anything
 	}
 	resp, err := c.http.Do(req)
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"renewer/renewer"
 	"slices"
 	"strings"
 )
@@ -55,8 +56,8 @@ const openToAnyName = "/crl/"
 func (p Port) named(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !p.allows(r.Host) && !strings.HasPrefix(r.URL.Path, openToAnyName) {
-			text(w, http.StatusMisdirectedRequest, fmt.Sprintf("error: the host name %q is not allowed here\n"+
-				"hint: in the fleet file, set http: {allowed_hosts: [NAME]} to the names of this server, and restart renewer", hostOf(r.Host)))
+			refuse(w, r, http.StatusMisdirectedRequest, renewer.WithHint(fmt.Errorf("the host name %q is not allowed here", hostOf(r.Host)),
+				"in the fleet file, set http: {allowed_hosts: [NAME]} to the names of this server, and restart renewer"))
 			return
 		}
 		next.ServeHTTP(w, r)

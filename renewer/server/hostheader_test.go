@@ -88,6 +88,10 @@ func TestOtherNamesLearnNothing(t *testing.T) {
 		}
 	}
 
+	if status, body := under("evil.example", Prefix+"/status"); status != http.StatusMisdirectedRequest || !strings.HasPrefix(body, `{"title":"Misdirected Request","status":421,`) {
+		t.Errorf("the API: %d %s", status, body)
+	}
+
 	c, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -54,8 +56,8 @@ func (c caller) readsOnly() bool { return c.reader != "" }
 
 // refused says why a caller may not use a route that acts.
 func (c caller) refused() error {
-	return renewer.WithHint(fmt.Errorf("uid %d may only read, as a member of group %s", c.uid, c.reader),
-		fmt.Sprintf("run this as root, or as the user that renewer runs as (uid %d)", os.Geteuid()))
+	return renewer.WithHint(fmt.Errorf("%s may only read, as a member of group %s", userOf(c.uid), c.reader),
+		"run this as root, or as the user that renewer runs as: "+userOf(os.Geteuid()))
 }
 
 // operator names a caller for the event log. Who became root through sudo is a hint:
@@ -64,19 +66,37 @@ func (c caller) operator(sudo string) string {
 	if c.uid != 0 {
 		sudo = ""
 	}
+	if name, err := url.QueryUnescape(sudo); err == nil {
+		sudo = name
+	}
 	return Operator(c.uid, sudo)
 }
 
-var loginName = pattern.New(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?$`)
+// loginName is what is shown as it is: also DOMAIN\user and letters of every script.
+var loginName = pattern.New(`^[\p{L}\p{N}_][\p{L}\p{N}_.@\\-]{0,63}\$?$`)
 
-// Operator names a user for the event log, such as "uid 0 (root), sudo by alice".
+// maxSudoUser is how many bytes of a login name are sent and shown.
+const maxSudoUser = 128
+
+// Operator names a user for the event log, such as "uid 0 (root), sudo by alice". What
+// is no login name is quoted: it cannot look like more than one user, or steer a terminal.
 func Operator(uid int, sudo string) string {
-	text := "uid " + strconv.Itoa(uid)
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		text += " (" + u.Username + ")"
-	}
-	if loginName.MatchString(sudo) {
+	text := userOf(uid)
+	switch {
+	case sudo == "":
+	case loginName.MatchString(sudo):
 		text += ", sudo by " + sudo
+	default:
+		text += ", sudo by " + strconv.Quote(strings.ToValidUTF8(sudo[:min(len(sudo), maxSudoUser)], "\ufffd"))
+	}
+	return text
+}
+
+// userOf is "uid 1000 (alice)", without a name where this machine has none.
+func userOf[ID int | uint32](uid ID) string {
+	text := "uid " + strconv.FormatInt(int64(uid), 10)
+	if u, err := user.LookupId(text[len("uid "):]); err == nil {
+		text += " (" + u.Username + ")"
 	}
 	return text
 }
@@ -178,14 +198,14 @@ func trusted(c *net.UnixConn, socket string, stateDir func() string) error {
 			"check its owner: ls -ld "+dir+" "+socket+"; --socket names another one")
 	}
 	if !permitted(int(server), os.Geteuid()) && (stateDir == nil || !ownedBy(stateDir(), server)) && !delegated(dir, server) {
-		return refuse(fmt.Sprintf("process %d serves it as uid %d, which is neither root, nor you, nor the owner of the state directory", cred.Pid, server))
+		return refuse(fmt.Sprintf("process %d serves it as %s, which is neither root, nor you, nor the owner of the state directory", cred.Pid, userOf(server)))
 	}
 	owner, mode, err := ownerOf(dir)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at the directory of the socket: %w", err)
 	case owner != server && !permitted(int(owner), os.Geteuid()):
-		return refuse(fmt.Sprintf("its directory belongs to uid %d, and the server runs as uid %d", owner, server))
+		return refuse(fmt.Sprintf("its directory belongs to %s, and the server runs as %s", userOf(owner), userOf(server)))
 	case mode&0o002 != 0 && mode&fs.ModeSticky == 0:
 		return refuse("its directory is world-writable")
 	}

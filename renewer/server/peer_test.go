@@ -91,6 +91,9 @@ func another(t *testing.T) (dir string, start func(what string, cred syscall.Cre
 
 const readers = 4242 // a group of no name
 
+// other is the user that tests run a program as, with its name where this machine has one.
+var other = userOf(65534)
+
 // Members of the group may read and no more, whether it is their first group or
 // another one; the mode keeps others out, and so do the peer's credentials where
 // somebody widened the mode.
@@ -117,9 +120,9 @@ func TestSocketGroupMayRead(t *testing.T) {
 		groups       []uint32 // the first is the primary one
 		want         []string
 	}{
-		{"a member", group, 0o660, []uint32{readers}, []string{"plan: <nil>", "renew: uid 65534 may only read, as a member of group 4242; run this as root, or as the user that renewer runs as (uid 0)", "backup: uid 65534 may only read"}},
-		{"a member by another group", group, 0o660, []uint32{65534, 7, readers}, []string{"plan: <nil>", "renew: uid 65534 may only read"}},
-		{"another user", group, 0o660, []uint32{65534}, []string{"dial: connect to the daemon at " + group, "permission denied; run this as the user of the daemon (uid 0), or as root"}},
+		{"a member", group, 0o660, []uint32{readers}, []string{"plan: <nil>", "renew: " + other + " may only read, as a member of group 4242; run this as root, or as the user that renewer runs as: uid 0 (root)", "backup: " + other + " may only read"}},
+		{"a member by another group", group, 0o660, []uint32{65534, 7, readers}, []string{"plan: <nil>", "renew: " + other + " may only read"}},
+		{"another user", group, 0o660, []uint32{65534}, []string{"dial: connect to the daemon at " + group, "permission denied; run this as the user of the daemon, uid 0 (root), or as root"}},
 		{"another user, a wide mode", group, 0o666, []uint32{65534, 7}, []string{"plan: no answer from the daemon", "renew: no answer from the daemon"}},
 		{"a socket without a group", closed, 0o666, []uint32{readers, readers}, []string{"plan: no answer from the daemon", "renew: no answer from the daemon"}},
 		{"root", group, 0o660, nil, []string{"plan: <nil>", "renew: <nil>", "backup: <nil>"}},
@@ -133,6 +136,9 @@ func TestSocketGroupMayRead(t *testing.T) {
 		}
 		cmd := start("dial "+x.socket, cred)
 		cmd.Env = append(cmd.Env, "SUDO_USER=alice")
+		if x.groups == nil {
+			cmd.Env = append(cmd.Env, "SUDO_USER=a b\n\x1b")
+		}
 		out, err := cmd.CombinedOutput()
 		for _, want := range x.want {
 			if err != nil || !strings.Contains(string(out), want) {
@@ -140,7 +146,7 @@ func TestSocketGroupMayRead(t *testing.T) {
 			}
 		}
 	}
-	if !strings.HasPrefix(by, "uid 0 (") || !strings.HasSuffix(by, "), sudo by alice") {
+	if !strings.HasPrefix(by, "uid 0 (") || !strings.HasSuffix(by, `), sudo by "a b\n\x1b"`) {
 		t.Errorf("requested by %q", by)
 	}
 }
@@ -186,7 +192,7 @@ func TestSocketOfAnotherUserIsNotUsed(t *testing.T) {
 		stateDir  string
 		want      string
 	}{
-		{"in a directory of that user's own making", "a", uid, 0o777 | fs.ModeSticky, "", "serves it as uid 65534, which is neither root, nor you"},
+		{"in a directory of that user's own making", "a", uid, 0o777 | fs.ModeSticky, "", "serves it as " + other + ", which is neither root, nor you"},
 		{"the same, of the owner of the state directory", "b", uid, 0o777 | fs.ModeSticky, state, ""},
 		{"in a directory that root made for that user", "c", uid, 0o755, "", ""},
 		{"in a directory of a third user", "d", 4242, 0o755, state, "its directory belongs to uid 4242"},
@@ -226,7 +232,13 @@ func TestOperatorIsNamed(t *testing.T) {
 	}{
 		{0, "", "uid 0 (root)"},
 		{0, "alice", "uid 0 (root), sudo by alice"},
-		{0, "a\nb", "uid 0 (root)"},
+		{0, `CORP\bob`, `uid 0 (root), sudo by CORP\bob`},
+		{0, "bob@corp.example", "uid 0 (root), sudo by bob@corp.example"},
+		{0, "müller", "uid 0 (root), sudo by müller"},
+		{0, "a b", `uid 0 (root), sudo by "a b"`},
+		{0, "a\nb\x1b[31m\u202e\u009b\xff", `uid 0 (root), sudo by "a\nb\x1b[31m\u202e\u009b` + "\ufffd" + `"`},
+		{0, strings.Repeat("é ", 99), `uid 0 (root), sudo by "` + strings.Repeat("é ", 42) + `é"`},
+		{0, "50%", `uid 0 (root), sudo by "50%"`},
 		{987654321, "", "uid 987654321"},
 		{987654321, "alice", "uid 987654321"},
 	} {

@@ -206,11 +206,16 @@ func reads[Req, Ans any](path, summary string, do func(Service, context.Context,
 // acts is a route whose work goes on when its client leaves.
 func acts[Req, Ans any](path, summary string, do func(Service, context.Context, Req, progress) (Ans, error)) endpoint[Req, Ans] {
 	return streams(path, summary, func(a *api, r *http.Request, req Req, p progress) (Ans, error) {
-		by := callerOf(r.Context()).operator(r.Header.Get(sudoHeader))
-		asked, _ := json.Marshal(req) // plain values do not fail
-		a.log.Info("request", "route", path, "by", by, "request", string(asked))
-		return do(a.service, renewer.WithOperator(a.acts, func() string { return by }), req, p)
+		return do(a.service, a.byCaller(a.acts, r, path, req), req, p)
 	})
+}
+
+// byCaller logs a request, and returns ctx with who made it.
+func (a *api) byCaller(ctx context.Context, r *http.Request, path string, req any) context.Context {
+	by := callerOf(r.Context()).operator(r.Header.Get(sudoHeader))
+	asked, _ := json.Marshal(req) // plain values do not fail
+	a.log.Info("request", "route", path, "by", by, "request", string(asked))
+	return renewer.WithOperator(ctx, func() string { return by })
 }
 
 // asks is a route that looks at hosts, and ends with its client or the server.

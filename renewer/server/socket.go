@@ -228,7 +228,7 @@ func dialError(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		hint := "run this as the user of the daemon, or as root"
 		if uid, _, e := ownerOf(path); e == nil {
-			hint = fmt.Sprintf("run this as the user of the daemon (uid %d), or as root; members of api.socket_group may read", uid)
+			hint = "run this as the user of the daemon, " + userOf(uid) + ", or as root; members of api.socket_group may read"
 		}
 		return renewer.WithHint(fmt.Errorf("connect to the daemon at %s: %w", path, cause(err)), hint)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"renewer/renewer"
@@ -72,11 +73,21 @@ func readOnly(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
-			text(w, http.StatusMethodNotAllowed, "read only")
+			refuse(w, r, http.StatusMethodNotAllowed, renewer.WithHint(
+				fmt.Errorf("the HTTP port is read only: it answers GET and HEAD, not %s", r.Method), "use the socket of the daemon"))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuse answers a request that reaches no route, as the API does where it is for that.
+func refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
+	if strings.HasPrefix(r.URL.Path, Prefix+"/") {
+		fail(struct{ http.ResponseWriter }{w}, status, err) // extend has no effect on this
+		return
+	}
+	text(w, status, fmt.Sprintf("error: %v\nhint: %s", err, renewer.Hint(err)))
 }
 
 func text(w http.ResponseWriter, status int, s string) {

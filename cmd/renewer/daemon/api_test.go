@@ -133,6 +133,7 @@ func TestRequestsAreInTheLogWithWhoMadeThem(t *testing.T) {
 			_, err := a.Revoke(ctx, renewer.RevokeRequest{Name: "more", Reason: renewer.RevokedSuperseded}, nil)
 			return err
 		}, []string{"more: revocation (reason superseded) requested by uid 1000 (alice)"}},
+		{func(ctx context.Context) error { return a.Backup(ctx, io.Discard) }, []string{": backup requested by uid 1000 (alice)"}},
 		{func(ctx context.Context) error {
 			_, err := a.TakeOver(ctx, "here")
 			return err

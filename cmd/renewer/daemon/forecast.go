@@ -33,7 +33,9 @@ func (a *App) Forecast(ctx context.Context, r forecast.Request) (forecast.Foreca
 		return forecast.Forecast{}, err
 	}
 	now := time.Now().UTC()
-	return forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
+	out, err := forecast.Play(ctx, f, forecast.Terms{From: now, Until: now.Add(r.For), Outages: r.Outages})
+	out.Fleet = fleetName(fleet)
+	return out, err
 }
 
 // ahead is what a forecast begins with. No issuer and no host is asked.
@@ -50,6 +52,9 @@ func (a *App) ahead(ctx context.Context) (f forecast.Fleet, err error) {
 		if w, ok := p.fleet.Window(s.Certificate.Window); ok {
 			f.Windows[w.Name] = forecast.Window{At: w.At, Duration: w.Duration, Shut: w.LongestShut}
 		}
+	}
+	if f.Orphans, err = a.departed(); err != nil {
+		return f, err
 	}
 	for _, is := range p.fleet.Issuers {
 		f.Issuers[is.Name] = issuerAhead(is, p.issuers[is.Name], roots[is.Name])

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,13 +43,34 @@ func (a *App) orphans() ([]renewer.Row, error) {
 	return rows, nil
 }
 
-// leaving is the row of a certificate that is no longer in the fleet file and
-// that no pass has recorded as orphaned yet; ok is false where nothing of it is
-// in place.
-func (a *App) leaving(name string) (row renewer.Row, ok bool, err error) {
+// departed are the placements of the certificates that left the fleet file.
+func (a *App) departed() (map[string][]renewer.Departed, error) {
+	all, err := a.store.Departed()
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(all, func(name string, _ []renewer.Departed) bool { return a.stays(name) })
+	names, err := a.store.Names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if a.stays(name) {
+			continue
+		}
+		if all[name], _, err = a.left(name); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// left are the placements of a certificate that is no longer in the fleet file and that
+// no pass has recorded as orphaned yet, with the generation of the first.
+func (a *App) left(name string) (left []renewer.Departed, first *renewer.Generation, err error) {
 	rec, found, err := a.store.Record(name)
 	if err != nil || !found {
-		return row, false, err
+		return nil, nil, err
 	}
 	find := func(number int) *renewer.Generation {
 		g, failed := a.generation(name, number)
@@ -56,11 +78,22 @@ func (a *App) leaving(name string) (row renewer.Row, ok bool, err error) {
 		return g
 	}
 	retired := a.parts.Load().fleet.Retired()
-	left := rec.Departures(renewer.Certificate{Name: name}, find, func(host string) bool { return slices.Contains(retired, host) }, time.Now())
-	if len(left) == 0 || err != nil {
+	left = rec.Departures(renewer.Certificate{Name: name}, find, func(host string) bool { return slices.Contains(retired, host) }, time.Now())
+	if len(left) > 0 {
+		first = find(left[0].Generation)
+	}
+	return left, first, err
+}
+
+// leaving is the row of a certificate that is no longer in the fleet file and
+// that no pass has recorded as orphaned yet; ok is false where nothing of it is
+// in place.
+func (a *App) leaving(name string) (row renewer.Row, ok bool, err error) {
+	left, first, err := a.left(name)
+	if err != nil || len(left) == 0 {
 		return row, false, err
 	}
-	return renewer.OrphanRow(name, left, find(left[0].Generation)), true, err
+	return renewer.OrphanRow(name, left, first), true, nil
 }
 
 // stays reports whether a certificate is in the fleet file, and so no orphan

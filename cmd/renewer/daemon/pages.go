@@ -59,11 +59,13 @@ type outlook struct {
 }
 
 // The forecast on the page may be so old. Where the loop is at work on a whole fleet
-// there is none for now, and pages do not wait for it again soon.
+// there is none for now, and pages do not wait for it again soon: after a start, when there
+// is none to show, sooner.
 const (
 	playEvery  = 10 * time.Minute
 	playWithin = 200 * time.Millisecond
 	playAgain  = time.Minute
+	playFirst  = 5 * time.Second
 )
 
 func newPages(a *App) pages { return pages{a, &atomic.Pointer[renewer.Trust]{}, &outlook{}} }
@@ -79,7 +81,11 @@ func (p pages) Forecast(ctx context.Context) (forecast.Forecast, error) {
 		return *last, nil
 	}
 	defer p.ahead.playing.Unlock()
-	if time.Since(p.ahead.tried) < playAgain {
+	again := playAgain
+	if last.From.IsZero() {
+		again = playFirst
+	}
+	if time.Since(p.ahead.tried) < again {
 		return *last, nil
 	}
 	p.ahead.tried = time.Now()

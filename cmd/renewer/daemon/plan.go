@@ -27,9 +27,9 @@ func (a *App) Plan(ctx context.Context, r renewer.PlanRequest) (renewer.PlanView
 	fleet := p.fleet
 	if edited != nil && !r.Loaded {
 		fleet = edited
-		view.Steps, err = a.preview(ctx, edited)
-	} else {
-		view.Steps, err = a.planned(ctx)
+		view.Steps, view.Warnings, err = a.preview(ctx, edited)
+	} else if view.Steps, err = a.planned(ctx); err == nil {
+		view.Warnings, err = a.eng.Unmoved(ctx)
 	}
 	if err != nil {
 		return view, err
@@ -74,13 +74,13 @@ func (a *App) onDisk() (*configs.Fleet, error) {
 
 // preview is the plan of a fleet file that is not held: by an engine of its own over the
 // same inventory, which writes nothing.
-func (a *App) preview(ctx context.Context, fleet *configs.Fleet) (steps []renewer.PlanStep, err error) {
+func (a *App) preview(ctx context.Context, fleet *configs.Fleet) (steps []renewer.PlanStep, warnings []string, err error) {
 	a.previewing.Lock()
 	defer a.previewing.Unlock()
 	held := a.parts.Load()
 	next, err := build(fleet, held, nil, a.rotations.trusted, nil, a.opts.log())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	eng := engine.New(engine.Config{Store: unwritten{a.store}, Keys: &a.keys, Prober: probes.New()})
 	run, stop := context.WithCancel(ctx)
@@ -93,10 +93,12 @@ func (a *App) preview(ctx context.Context, fleet *configs.Fleet) (steps []renewe
 	f := next.engineFleet()
 	f.Rotations = a.rotations.engine()
 	if err := eng.SetFleet(ctx, f, engine.Asked); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	steps, err = eng.Plan(ctx)
-	return a.foretell(ctx, next, steps), err
+	if steps, err = eng.Plan(ctx); err == nil {
+		warnings, err = eng.Unmoved(ctx)
+	}
+	return a.foretell(ctx, next, steps), warnings, err
 }
 
 // unwritten is a store that takes nothing.

@@ -113,8 +113,13 @@ func (a *App) Events(_ context.Context, f renewer.EventFilter) ([]renewer.Event,
 	return events, err
 }
 
-// Backup implements server.Service.
-func (a *App) Backup(_ context.Context, w io.Writer) error { return a.inv.Backup(w) }
+// Backup implements server.Service. An inventory that cannot be written is copied all the same.
+func (a *App) Backup(ctx context.Context, w io.Writer) error {
+	if err := a.requested(ctx, renewer.Event{Message: "backup"}); err != nil {
+		a.opts.log().Warn("could not record who requested a backup", "by", renewer.OperatorOf(ctx), "err", err)
+	}
+	return a.inv.Backup(w)
+}
 
 // RunOnce does one pass: all that is due, then a look at every placement, and
 // what that look calls for.
