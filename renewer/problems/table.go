@@ -56,7 +56,7 @@ var table = []Row{
 	},
 	{
 		ID: RestoreFailed, Severity: Critical, Runbook: "RenewerRestoreFailed", Events: []string{"restore_failed"},
-		Meaning:  "The activation or probe of a new certificate failed, and so did that of the previous one that was put back; the service may be down",
+		Meaning:  "The activation or probe of a new certificate failed, and so did that of the previous one; the service may be down",
 		Commands: []string{"renewer doctor {host}", "renewer show {certificate}", "renewer renew {certificate}"},
 		Opens:    "neither the new nor the previous certificate can be activated and proven on a host",
 		Closes:   "a probe of that host succeeds, with the new or the previous certificate, or its rollout is done",
