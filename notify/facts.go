@@ -58,18 +58,12 @@ func (t *Problem) about(row renewer.Row, now time.Time) {
 
 // differs reports whether status says of a problem's host that it serves another
 // certificate and was not restored.
-func (f Facts) differs(t Problem, now time.Time) (yes bool) {
+func (f Facts) differs(t Problem, now time.Time) bool {
 	if f.Row == nil {
 		return false
 	}
 	row, ok := f.Row(t.Certificate, "")
-	if !ok {
-		return false
-	}
-	row.Problems(now, func(id problems.ID, h *renewer.HostRow) {
-		yes = yes || id == problems.ServedDiffers && h != nil && h.Name == t.Host
-	})
-	return yes
+	return ok && row.DriftOn(t.Host, now) == problems.ServedDiffers
 }
 
 // pageOf is the path of the page that shows a problem.

@@ -101,7 +101,7 @@ func TestADriftThatLastsBecomesCritical(t *testing.T) {
 	}
 	s.delivered(at(13 * time.Minute))
 	if s.escalate(differing(at(20*time.Minute), "h"), at(20*time.Minute)); s.untold() != 0 {
-		t.Errorf("told twice: %v", s.said())
+		t.Errorf("in two messages: %v", s.said())
 	}
 	s.take(event(renewer.EventVerified, "web", "h"), all(), at(20*time.Minute))
 	if s.compose("ops", DefaultPace, at(21*time.Minute)); len(s.outbox.Message.Resolved) != 1 {

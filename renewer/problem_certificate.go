@@ -139,6 +139,18 @@ func since(at, now time.Time) time.Duration {
 	return now.Sub(at)
 }
 
+// DriftOn returns which problem it is at now if a host has something else than it
+// should.
+func (r Row) DriftOn(host string, now time.Time) problems.ID {
+	drift := problems.Drifted
+	r.Problems(now, func(id problems.ID, h *HostRow) {
+		if id == problems.ServedDiffers && h.Name == host {
+			drift = id
+		}
+	})
+	return drift
+}
+
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -243,7 +255,7 @@ func (d Detail) Problem(now time.Time) (p Problem, ok bool) {
 	case problems.ServedDiffers:
 		p.What, p.Since = "another certificate is in place or served"+on, host.DriftedAt
 	case problems.Drifted:
-		p.What, p.Since = "was changed"+on+"; the next pass restores it", host.DriftedAt
+		p.What, p.Since = "was changed"+on+"; renewer tries to restore it", host.DriftedAt
 	case problems.ServedUnproven:
 		p.What = "the service" + on + " cannot be reached or probed"
 	case problems.ProofOld:

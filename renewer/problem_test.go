@@ -73,7 +73,7 @@ func TestAProblemSaysWhenInPlainWords(t *testing.T) {
 		"renewal on a failed, retrying":                             states[problems.RenewalFailed],
 		"the service on a cannot be reached or probed":              states[problems.ServedUnproven],
 		"waits for 1 h for b":                                       states[problems.GateWaiting],
-		"was changed on a; the next pass restores it":               states[problems.Drifted],
+		"was changed on a; renewer tries to restore it":             states[problems.Drifted],
 		"another certificate is in place or served on a":            states[problems.ServedDiffers],
 		"left the fleet file, is still in place and expires in 5 d": states[problems.OrphanedExpiring],
 	} {

@@ -108,7 +108,7 @@ var table = []Row{
 	},
 	{
 		ID: Drifted, Severity: Warning, Runbook: "RenewerDrifted", Events: []string{"drifted"},
-		Meaning:  "A host has or serves another certificate, or other files, than renewer placed; the next pass restores them",
+		Meaning:  "A host has or serves another certificate, or other files, than renewer placed; renewer tries to restore them",
 		Commands: []string{"renewer verify {certificate}", "renewer history {certificate} --since 2h"},
 		Opens:    "a probe sees something else than was placed (status: until it is restored; alert: for an hour after it)",
 		Closes:   "a probe sees what was placed",

@@ -19,7 +19,6 @@ import (
 	"renewer/renewer/hosts"
 	"renewer/renewer/hosts/remote"
 	"renewer/renewer/probes"
-	"renewer/renewer/problems"
 	"renewer/renewer/unithost"
 )
 
@@ -290,21 +289,6 @@ func (a *App) blockedFindings(names []string, host string) (found []renewer.Find
 	return found, nil
 }
 
-// drift is what status calls it that a host has something else than it should.
-func (a *App) drift(c renewer.Certificate, s engine.Seen) problems.ID {
-	id := problems.Drifted
-	rec, ok, err := a.store.Record(c.Name)
-	if err != nil || !ok {
-		return id
-	}
-	renewer.NewRow(c, rec, s.Generation()).Problems(time.Now(), func(open problems.ID, h *renewer.HostRow) {
-		if open == problems.ServedDiffers && h.Name == s.Placement().Host {
-			id = open
-		}
-	})
-	return id
-}
-
 func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	p := s.Placement()
 	c, _ := a.parts.Load().fleet.Certificate(p.Certificate)
@@ -329,7 +313,8 @@ func (a *App) diagnose(ctx context.Context, s engine.Seen) []renewer.Finding {
 	found := dockerhost.Diagnose(kase)
 	for i, f := range found {
 		if f.Check == "served" && f.Level == renewer.FindingFail && renewer.ProbeErrorKindOf(s.Err) == renewer.ProbeMismatch {
-			found[i].Problem = a.drift(c, s)
+			rec, _, _ := a.store.Record(c.Name) // blockedFindings reports an error
+			found[i].Problem = renewer.NewRow(c, rec, s.Generation()).DriftOn(p.Host, kase.Now)
 		}
 	}
 	if sees, ok := m.(engine.Foresight); ok && err == nil {

@@ -61,7 +61,7 @@ func TestEveryProblemIsShownWithItsCommand(t *testing.T) {
 		"old-agent : is revoked and still in place", "renewer renew old-agent",
 		"renewer : refused the fleet file", "renewer.yaml:3:1: unknown key", "renewer check",
 		"docker@host-e : rolled back on host-e, blocked for 3 h, next automatic retry in 10 d", "tells why", "renewer show docker@host-e renewer doctor host-e renewer renew docker@host-e",
-		"web : was changed on host-f; the next pass restores it", "renewer verify web",
+		"web : was changed on host-f; renewer tries to restore it", "renewer verify web",
 		"host-d : cannot be reached", "dial 10.0.1.4:22: no route to host", "renewer doctor host-d",
 		"fleet-ca : replacement of its CA blocked at stage add_root for 2 h", "docker@host-d does not have the root", "renewer ca show fleet-ca",
 		"fleet-ca : CA CN=Fleet root,O=Example expires in 61 d", "renewer ca show fleet-ca",
