@@ -102,7 +102,7 @@ func TestFilesOfOthersThatCannotBeRestoredAreCritical(t *testing.T) {
 		t.Fatalf("events %+v", events)
 	}
 	gen := generation(c, 1, t0)
-	if got := rowProblems(NewRow(c, rec, gen), t0.Add(time.Minute)); !slices.Equal(got, []problems.ID{problems.RestoreFailed}) {
+	if got := rowProblems(NewRow(c, rec, gen), t0.Add(time.Minute)); !slices.Equal(got, []problems.ID{problems.RolloutBlocked, problems.RestoreFailed}) {
 		t.Errorf("%v", got)
 	}
 }
