@@ -281,7 +281,8 @@ scrape_configs:
 		await(t, x.what+", fixed: the metrics", 90*time.Second, func() bool { return shows(metrics, x.well) && !shows(metrics, x.metric) })
 		await(t, x.what+", fixed: the alert", time.Minute, func() bool { return firing(x.alert, x.label, x.of) == "resolved" })
 		await(t, x.what+", fixed: the message", 3*time.Minute, func() bool { _, n := channel.heard(x.over.String()); return n > 0 })
-		if open, resolved := channel.heard(x.message.String()); open != 1 || resolved != 1 {
+		open, _ := channel.heard(x.message.String())
+		if _, resolved := channel.heard(x.over.String()); open != 1 || resolved != 1 {
 			t.Errorf("%s: reported %d times, and resolved %d times", x.what, open, resolved)
 		}
 	}
