@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -143,9 +144,11 @@ func TestHostLeftBehindGetsTheCertificateBeforeItExpires(t *testing.T) {
 		return []renewer.Certificate{c}
 	}, func(t *testing.T, b *bench) {
 		time.Sleep(time.Hour)
-		b.fleet.Windows["shut"] = shutWindow{}
-		b.fleet.Certificates[0].Window = "shut"
-		must(t, b.eng.SetFleet(context.Background(), b.fleet, Alone))
+		fleet := b.fleet // the engine reads the one that it has
+		fleet.Windows, fleet.Certificates = maps.Clone(fleet.Windows), slices.Clone(fleet.Certificates)
+		fleet.Windows["shut"] = shutWindow{}
+		fleet.Certificates[0].Window = "shut"
+		must(t, b.eng.SetFleet(context.Background(), fleet, Alone))
 		end := b.row("web").NotAfter
 		b.away("b", true)
 		time.Sleep(time.Until(end.Add(-20 * time.Hour)))
