@@ -57,12 +57,14 @@ func TestAnExpiredCertificateIsNotUnreachable(t *testing.T) {
 		{
 			"refused for another reason",
 			renewer.Look{Kind: renewer.ProbeTLS, Err: rejected, Seen: renewer.Observation{Served: "ab", NotAfter: t0.Add(aDay)}},
-			renewer.EventUnreachable, []problems.ID{problems.CertificateExpired, problems.ServedUnproven},
+			renewer.EventUnreachable,
+			[]problems.ID{problems.CertificateExpired, problems.ServedUnproven},
 		},
 		{
 			"not seen",
 			renewer.Look{Kind: renewer.ProbeTLS, Err: &renewer.ProbeError{Kind: renewer.ProbeUnreachable, Err: errors.New("connection refused")}},
-			renewer.EventUnreachable, []problems.ID{problems.CertificateExpired, problems.ServedUnproven},
+			renewer.EventUnreachable,
+			[]problems.ID{problems.CertificateExpired, problems.ServedUnproven},
 		},
 	} {
 		p := renewer.PlacementState{Generation: 1, State: renewer.HostVerified, Matches: true, VerifiedAt: t0.Add(-time.Minute)}

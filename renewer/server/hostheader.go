@@ -5,9 +5,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"renewer/renewer"
 	"slices"
 	"strings"
+
+	"renewer/renewer"
 )
 
 // allows reports whether a request may name host in its Host header. A page of

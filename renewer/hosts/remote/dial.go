@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"renewer/internal/netcause"
 	"sync/atomic"
+
+	"renewer/internal/netcause"
 
 	"golang.org/x/crypto/ssh"
 )
